@@ -1,0 +1,259 @@
+//! What the agent asks of a host, and what the host answers: words only, no socket, no path of the
+//! agent's beyond the tree that is to be sent.
+//!
+//! Each [`Op`] is one round trip and carries a [label](Op::label), so that a test can stop the agent
+//! before or after exactly this effect. `sync` and `publish` turn operations into `sh` text,
+//! `remote` performs them, the simulator plays them on a directory tree in memory. Every operation
+//! but [`Op::Run`] may be repeated after a lost answer.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+/// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReleaseId(pub String);
+
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// SHA-256 over the listing of a release (see `checkout::Manifest::listing`), as 64 hex digits. The
+/// host can compute the same value from what stands on its disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TreeDigest(pub String);
+
+impl fmt::Display for TreeDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A release and the digest of its tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    pub id: ReleaseId,
+    pub digest: TreeDigest,
+}
+
+/// Where an environment of a project lives on one host, and under which fence it is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Absolute path on the host, `{HOST}` already replaced: `/srv/shop`.
+    pub deploy_to: String,
+    /// The number of the claim under which the operation is made. A host that has seen a higher
+    /// one answers [`HostError::Fenced`].
+    pub fence: u64,
+}
+
+/// Which files of the agent's tree rsync is to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferSet {
+    /// Exactly these paths: `Prepare` made the rest by hard links from the live release.
+    Changed(Vec<Vec<u8>>),
+    /// Everything, hard-linking what has the same size and mtime in this release.
+    LinkDest(ReleaseId),
+    /// Everything, hard-linking what has the same *content* in this release, whose manifest is lost.
+    Compare(ReleaseId),
+    /// Everything; nothing is live there.
+    Whole,
+}
+
+/// A program that a `run` step starts on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunCommand {
+    /// A program and its arguments, each passed whole.
+    Argv(Vec<String>),
+    /// Text for `sh`, taken as it stands.
+    Shell(String),
+}
+
+/// One attempt of a `run` step (or of a `check` by command).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Names the attempt in the host's journal: `TASK-STAGE-STEP-ATTEMPT`, `[0-9a-z-]` only.
+    pub key: String,
+    pub command: RunCommand,
+    /// Working directory on the host, absolute.
+    pub directory: String,
+    /// Parameters and `TAGSHIP_OUTPUT`, handed over as environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// After this long the attempt's whole process group is ended.
+    pub timeout: Duration,
+}
+
+/// One thing that the agent asks of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Take over the fence, make the directories, empty the partial directory; where `base` is the
+    /// live release, hard-link it into the partial directory and delete `removed` from the copy.
+    Prepare {
+        place: Place,
+        release: Release,
+        base: Option<Release>,
+        removed: Vec<Vec<u8>>,
+        /// Directories (relative to `shared/`) that must exist.
+        shared: Vec<String>,
+    },
+    /// Send files of the agent's tree `from` into the partial directory, by rsync.
+    Transfer {
+        place: Place,
+        from: PathBuf,
+        set: TransferSet,
+    },
+    /// Compare the partial directory with the digest, sync it to disk, rename it into `releases/`.
+    Seal { place: Place, release: Release },
+    /// Compare a release that stands in `releases/` with its digest.
+    Verify { place: Place, release: Release },
+    /// What is live, which releases stand, which fence holds. Changes nothing.
+    Inspect { deploy_to: String },
+    /// Record durably what is live, then switch `current` to `release` by one rename.
+    Publish {
+        place: Place,
+        release: ReleaseId,
+        /// Names the journal entry: the same key asks for the same switch.
+        key: String,
+    },
+    /// Start a program under the runner and follow it to its end.
+    Run { place: Place, run: Run },
+    /// What became of an attempt that was started before: asked after a lost connection.
+    RunResult { deploy_to: String, key: String },
+    /// End the attempt's process group and whatever carries its cookie; prove that all are gone.
+    Kill { deploy_to: String, key: String },
+    /// Delete old releases. Never deletes what `current` names or what `protect` lists.
+    Prune {
+        place: Place,
+        /// How many complete releases may stay, the live one included.
+        keep: u32,
+        /// Releases that must stay: the last good one, the one to go back to.
+        protect: Vec<ReleaseId>,
+        /// Releases of failed tasks, deleted first and never counted.
+        failed: Vec<ReleaseId>,
+    },
+}
+
+impl Op {
+    /// The name of the effect, for crash points, simulation and logs.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } => "host.prepare",
+            Self::Transfer { .. } => "host.transfer",
+            Self::Seal { .. } => "host.seal",
+            Self::Verify { .. } => "host.verify",
+            Self::Inspect { .. } => "host.inspect",
+            Self::Publish { .. } => "host.publish",
+            Self::Run { .. } => "host.run",
+            Self::RunResult { .. } => "host.run_result",
+            Self::Kill { .. } => "host.kill",
+            Self::Prune { .. } => "host.prune",
+        }
+    }
+}
+
+/// What stands on a host at one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What `current` names; `None` before the first release.
+    pub live: Option<ReleaseId>,
+    /// The complete releases with the digest recorded when they were sealed.
+    pub releases: Vec<Release>,
+    /// The fence that holds now; 0 where none was ever taken.
+    pub fence: u64,
+}
+
+/// How an attempt of a program ended, as far as the host can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunEnd {
+    /// The journal shows that it was never started.
+    NotBegun,
+    /// It is still running.
+    Running,
+    /// It ended with this code (128 + signal where a signal ended it), having written these values.
+    Ended {
+        code: i32,
+        values: BTreeMap<String, String>,
+    },
+    /// It ran into its time limit and was ended.
+    TimedOut,
+    /// It was begun and is gone, and its result was never written.
+    Unknown,
+}
+
+/// What a host answers to an [`Op`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Prepared {
+        standing: Standing,
+        /// The release is already complete on the host: nothing is to be sent.
+        staged: bool,
+        /// The partial directory was made from `base` by hard links.
+        based: bool,
+    },
+    Transferred {
+        /// Bytes that went over the connection.
+        bytes_sent: u64,
+        files_sent: u64,
+    },
+    Sealed,
+    Verified,
+    Inspected(Standing),
+    Published {
+        /// What was live before this switch (also when the switch is repeated).
+        was: Option<ReleaseId>,
+    },
+    Run(RunEnd),
+    /// Nothing of the attempt is left.
+    Killed,
+    Pruned {
+        deleted: Vec<ReleaseId>,
+    },
+}
+
+/// Why an operation has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The host was never reached, so nothing was done there.
+    #[error("{0}")]
+    NotReached(String),
+    /// The connection ended before the answer: the host may or may not have acted.
+    #[error("connection lost before the host answered: {0}")]
+    Lost(String),
+    /// The host answered that it could not, or would not; it says why.
+    #[error("{0}")]
+    Refused(String),
+    /// Another claim with a higher number holds this place.
+    #[error("fence {held} holds this place, ours is {ours}: another agent has taken over")]
+    Fenced { ours: u64, held: u64 },
+}
+
+/// Where the output of an operation goes while it runs.
+pub trait Output: Send + Sync {
+    /// Writes bytes at an offset of the step's log; the same bytes at the same place may come twice.
+    fn write_at(&self, offset: u64, bytes: &[u8]);
+    /// Appends a line of the agent's own (without the newline).
+    fn line(&self, text: &str);
+}
+
+/// The hosts of one task: one authenticated connection for each, opened at first use and kept until
+/// this value is dropped.
+pub trait Hosts: Send + Sync {
+    /// Performs `op` on the host of this name.
+    ///
+    /// # Errors
+    /// [`HostError`] says whether the host may have acted.
+    fn perform<'a>(
+        &'a self,
+        host: &'a str,
+        op: &'a Op,
+        output: &'a dyn Output,
+    ) -> BoxFuture<'a, Result<Reply, HostError>>;
+}

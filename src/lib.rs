@@ -1,0 +1,54 @@
+//! tagship: push a tag, ship it.
+//!
+//! The modules stand in the order in which a tag meets them. `docs/ARCHITECTURE.md` walks one tag
+//! through all of them; `tests/architecture.rs` holds who may use whom.
+
+/// Which ref of which repository becomes which task (pure; shared with the hook).
+pub use tagship_hook::rule;
+/// How the hook hands a ref over to the agent (shared with the hook).
+pub use tagship_hook::spool;
+
+/// People, roles and tokens.
+pub mod account;
+/// Who may approve what, how many must, and until when (pure).
+pub mod approval;
+/// An exact commit becomes a tree and a manifest.
+pub mod checkout;
+/// The only place that asks what time it is.
+pub mod clock;
+/// The command line.
+pub mod command;
+/// `config.toml`: every key, its default, and what is wrong with it.
+pub mod config;
+/// Claim, next action, durable intent, effect, result.
+pub mod executor;
+/// What the agent asks of a host, and what the host answers (pure).
+pub mod host;
+/// Puts the hook in place beside a git server, and takes it out again.
+pub mod install;
+/// Spool records become proposed tasks.
+pub mod intake;
+/// Does the ref stand on the pushed object? Fetch it, pin it, compare it with what is live.
+pub mod landing;
+/// What is logged, and the output of steps as files.
+pub mod log;
+/// A template, parameters, hosts and a commit, worked out and frozen (pure).
+pub mod plan;
+/// A complete release becomes the live one, by one rename; also the way back.
+pub mod publish;
+/// Authenticated SSH connections, the channels on them, and the runner on the host.
+pub mod remote;
+/// Values that must not be printed.
+pub mod secret;
+/// Who is on the other end of a browser or an API client.
+pub mod session;
+/// The events of every task and the indexes to find them.
+pub mod store;
+/// A release is brought to a host, complete, beside the live one.
+pub mod sync;
+/// The life of a task: state, event, transition, next actions (pure).
+pub mod task;
+/// Task templates: ordered stages of steps (pure).
+pub mod template;
+/// Pages for people, the JSON API, the event stream.
+pub mod web;
