@@ -1,1 +1,6 @@
-//! (in the making)
+//! The events of every task and the indexes to find them, over [`kv::Kv`].
+
+/// What every storage engine promises.
+pub mod kv;
+/// The in-memory twin, for tests and simulation.
+pub mod memory;

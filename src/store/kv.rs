@@ -1,0 +1,456 @@
+//! What every storage engine promises: ordered keys, atomic commits with conditions, durable once
+//! answered. Values are bytes; the engine never looks into them and knows nothing of tasks.
+//!
+//! `store`, `account` and `session` call it through `Arc<dyn Kv>`; [`sled`](super::sled) holds it
+//! on one machine's disk, [`memory`](super::memory) is its twin for tests and simulation. The shape
+//! and the limits are etcd's (several agents over one queue), so an engine over etcd can follow.
+//!
+//! **Who owns which keys.** `account/`, `token/` belong to [`account`](crate::account), `session/`
+//! to [`session`](crate::session); everything else to [`store`](super).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+mod changes;
+
+pub(super) use changes::ChangeLog;
+pub use changes::{Change, Update, Watch, WatchEnd};
+
+/// Requirements and writes of one commit, counted together.
+pub const OPERATIONS_MAX: usize = 100;
+/// Keys and values of one commit, added up, in bytes.
+pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
+/// One value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 128 * 1024;
+/// One key, in bytes; a key has at least one.
+pub const KEY_BYTES_MAX: usize = 400;
+/// Rows of one [`Page`]; a greater limit is taken for this one.
+pub const PAGE_ROWS_MAX: usize = 1000;
+/// Keys and values of one [`Page`], in bytes: it ends once they have reached this.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Keys are bytes and sort as bytes.
+pub type Key = Vec<u8>;
+
+/// A state of the whole store: grows by one with each commit that writes, and survives a restart.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The [`Revision`] at which a key was last written (etcd's `mod_revision`). A key that was deleted
+/// and written again has another version than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+impl From<Revision> for Version {
+    fn from(revision: Revision) -> Self {
+        Self(revision.0)
+    }
+}
+
+/// What stands under one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub value: Vec<u8>,
+    pub version: Version,
+}
+
+/// A key and what stands under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub key: Key,
+    pub value: Vec<u8>,
+    pub version: Version,
+}
+
+/// In which direction a range is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Which rows [`Kv::range`] is to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Only keys that begin so; empty means every key.
+    pub prefix: Key,
+    /// Only keys beyond this one in `order`, itself excluded: the last key of the page before. It
+    /// need not exist.
+    pub after: Option<Key>,
+    pub order: Order,
+    /// At most so many rows, and at most [`PAGE_ROWS_MAX`].
+    pub limit: usize,
+}
+
+impl Range {
+    /// The first [`PAGE_ROWS_MAX`] rows whose keys begin with `prefix`, ascending.
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Key>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            after: None,
+            order: Order::Ascending,
+            limit: PAGE_ROWS_MAX,
+        }
+    }
+
+    #[must_use]
+    pub fn after(mut self, key: impl Into<Key>) -> Self {
+        self.after = Some(key.into());
+        self
+    }
+
+    #[must_use]
+    pub fn descending(mut self) -> Self {
+        self.order = Order::Descending;
+        self
+    }
+
+    #[must_use]
+    pub fn limit(mut self, rows: usize) -> Self {
+        self.limit = rows;
+        self
+    }
+
+    /// Collects one page from rows that already stand in `order` within [`Range::bounds`].
+    pub(super) fn page<E>(
+        &self,
+        rows: impl Iterator<Item = Result<Row, E>>,
+        revision: Revision,
+    ) -> Result<Page, E> {
+        let limit = self.limit.min(PAGE_ROWS_MAX);
+        let mut page = Page {
+            rows: Vec::new(),
+            more: false,
+            revision,
+        };
+        let mut bytes = 0;
+        for row in rows {
+            let row = row?;
+            if page.rows.len() >= limit || bytes >= PAGE_BYTES_MAX {
+                page.more = true;
+                break;
+            }
+            bytes += row.key.len() + row.value.len();
+            page.rows.push(row);
+        }
+        Ok(page)
+    }
+
+    /// The keys of the range as `(lower, upper)`; `None` where no key can lie between them.
+    pub(super) fn bounds(&self) -> Option<(std::ops::Bound<Key>, std::ops::Bound<Key>)> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let mut lower = Included(self.prefix.clone());
+        let mut upper = prefix_end(&self.prefix).map_or(Unbounded, Excluded);
+        match (&self.after, self.order) {
+            (Some(after), Order::Ascending) if *after >= self.prefix => {
+                if matches!(&upper, Excluded(end) if after >= end) {
+                    return None;
+                }
+                lower = Excluded(after.clone());
+            }
+            (Some(after), Order::Descending) => {
+                if *after <= self.prefix {
+                    return None;
+                }
+                if !matches!(&upper, Excluded(end) if after > end) {
+                    upper = Excluded(after.clone());
+                }
+            }
+            (Some(_), Order::Ascending) | (None, _) => {}
+        }
+        Some((lower, upper))
+    }
+}
+
+/// The first key that sorts after every key with this prefix; `None` if there is no such key.
+fn prefix_end(prefix: &[u8]) -> Option<Key> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// Rows of a range, all of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub rows: Vec<Row>,
+    /// Rows were left out: ask again [after](Range::after) the last key. The next page may be of a
+    /// later revision.
+    pub more: bool,
+    /// The revision that the rows show; a [`Kv::watch`] after it misses nothing.
+    pub revision: Revision,
+}
+
+/// What must hold for a commit to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Require {
+    /// Nothing stands under the key.
+    Absent,
+    /// The key was last written at this revision.
+    Version(Version),
+}
+
+/// What a commit does to one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    Put(Vec<u8>),
+    /// Deleting what is not there is no error.
+    Delete,
+}
+
+/// Conditions and writes that happen together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    require: Vec<(Key, Require)>,
+    writes: BTreeMap<Key, Write>,
+}
+
+impl Commit {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The commit happens only if this holds.
+    #[must_use]
+    pub fn require(mut self, key: impl Into<Key>, require: Require) -> Self {
+        self.require.push((key.into(), require));
+        self
+    }
+
+    /// Writes a value; a later write to the same key in this commit replaces an earlier one.
+    #[must_use]
+    pub fn put(mut self, key: impl Into<Key>, value: impl Into<Vec<u8>>) -> Self {
+        self.writes.insert(key.into(), Write::Put(value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn delete(mut self, key: impl Into<Key>) -> Self {
+        self.writes.insert(key.into(), Write::Delete);
+        self
+    }
+
+    /// Adds the requirements and writes of another commit; its writes win over the same keys here.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.require.extend(other.require);
+        self.writes.extend(other.writes);
+        self
+    }
+
+    /// Requirements and writes together, held against [`OPERATIONS_MAX`].
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.require.len() + self.writes.len()
+    }
+
+    /// Keys and values together, held against [`COMMIT_BYTES_MAX`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let required: usize = self.require.iter().map(|(key, _)| key.len()).sum();
+        let written: usize = self
+            .writes
+            .iter()
+            .map(|(key, write)| {
+                key.len()
+                    + match write {
+                        Write::Put(value) => value.len(),
+                        Write::Delete => 0,
+                    }
+            })
+            .sum();
+        required + written
+    }
+
+    #[must_use]
+    pub fn writes(&self) -> &BTreeMap<Key, Write> {
+        &self.writes
+    }
+
+    pub(super) fn into_writes(self) -> BTreeMap<Key, Write> {
+        self.writes
+    }
+
+    /// Asserted by every engine before anything else, whatever it could hold itself.
+    pub(super) fn check_limits(&self) -> Result<(), TooLarge> {
+        if self.operations() > OPERATIONS_MAX {
+            return Err(TooLarge::Operations(self.operations()));
+        }
+        let required = self.require.iter().map(|(key, _)| key);
+        for key in required.chain(self.writes.keys()) {
+            if key.is_empty() || key.len() > KEY_BYTES_MAX {
+                return Err(TooLarge::Key(shown(key), key.len()));
+            }
+        }
+        for (key, write) in &self.writes {
+            match write {
+                Write::Put(value) if value.len() > VALUE_BYTES_MAX => {
+                    return Err(TooLarge::Value(shown(key), value.len()));
+                }
+                Write::Put(_) | Write::Delete => {}
+            }
+        }
+        if self.bytes() > COMMIT_BYTES_MAX {
+            return Err(TooLarge::Commit(self.bytes()));
+        }
+        Ok(())
+    }
+
+    /// Holds the requirements against the versions that stand; gives the first key that differs.
+    pub(super) fn check_requirements<E>(
+        &self,
+        mut version_of: impl FnMut(&[u8]) -> Result<Option<Version>, E>,
+    ) -> Result<Result<(), Key>, E> {
+        for (key, require) in &self.require {
+            let met = match (version_of(key)?, require) {
+                (None, Require::Absent) => true,
+                (Some(stands), Require::Version(wanted)) => stands == *wanted,
+                (None, Require::Version(_)) | (Some(_), Require::Absent) => false,
+            };
+            if !met {
+                return Ok(Err(key.clone()));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// A key as it is shown in messages: what is not printable ASCII is escaped.
+fn shown(key: &[u8]) -> String {
+    key.escape_ascii().to_string()
+}
+
+/// Which limit a commit breaks. Nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    #[error("{0} operations, at most {OPERATIONS_MAX} are allowed")]
+    Operations(usize),
+    #[error("{0} bytes, at most {COMMIT_BYTES_MAX} are allowed")]
+    Commit(usize),
+    #[error("value of {1} bytes under {0}, at most {VALUE_BYTES_MAX} are allowed")]
+    Value(String, usize),
+    #[error("key of {1} bytes ({0}), 1 to {KEY_BYTES_MAX} are allowed")]
+    Key(String, usize),
+}
+
+/// Why a commit has no revision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// A requirement does not hold. Nothing happened: read again and decide anew.
+    #[error("{} was changed by somebody else: read it again", shown(.key))]
+    Conflict {
+        /// The first requirement that does not hold.
+        key: Key,
+    },
+    /// Nothing happened, and never will with this commit: split it.
+    #[error("commit too large: {0}; split it")]
+    TooLarge(#[from] TooLarge),
+    /// It may have happened or not, now or after the next opening: read by an id that the commit
+    /// itself wrote.
+    #[error("the store did not confirm the commit: {0}")]
+    Unknown(String),
+    /// The engine could not begin. Nothing happened.
+    #[error(transparent)]
+    Failed(#[from] KvError),
+}
+
+/// Why an engine cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KvError {
+    /// After an error of its disk an engine answers nothing until it is opened again, since what it
+    /// holds in memory may be ahead of what is durable.
+    #[error("the store has stopped: {0}; look at the disk, then restart the agent")]
+    Stopped(String),
+    #[error("the store is damaged: {0}; stop the agent and restore from a backup")]
+    Damaged(String),
+    /// Too much was written while a [`Snapshot`] was read.
+    #[error("the snapshot fell too far behind what is written meanwhile; take it again")]
+    SnapshotOverrun,
+}
+
+/// All rows as they stood at one revision, ascending.
+pub struct Snapshot {
+    pub revision: Revision,
+    pub rows: BoxStream<'static, Result<Row, KvError>>,
+}
+
+/// An ordered store of bytes with atomic, conditional, durable commits.
+///
+/// *Durable on return*, both ways: a commit is answered once it survives a power cut, and no read,
+/// watch or snapshot shows what is not durable yet. So nobody ever acts on what a crash takes back.
+pub trait Kv: Send + Sync {
+    /// What stands under a key.
+    ///
+    /// Crash: changes nothing; what it returned still stands after a restart, unless written since.
+    ///
+    /// # Errors
+    /// [`KvError`] if the engine has stopped or is damaged.
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>>;
+
+    /// One page of rows, all of one revision.
+    ///
+    /// Crash: changes nothing; a reader pages on after a restart with the last key it has seen.
+    ///
+    /// # Errors
+    /// [`KvError`] if the engine has stopped or is damaged.
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>>;
+
+    /// Writes all of it or nothing, if every requirement holds.
+    ///
+    /// A commit without writes only checks its requirements and returns the revision that stands.
+    ///
+    /// Crash: before the answer, the commit has happened as a whole or not at all, and only a read
+    /// tells; after `Ok` it has happened; after `Conflict`, `TooLarge` and `Failed` it has not.
+    /// Dropping the future is a crash in this sense.
+    ///
+    /// # Errors
+    /// See [`CommitError`]: only `Unknown` leaves open what happened.
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Revision, CommitError>>;
+
+    /// What is written after a revision to keys that begin with `prefix`; see [`Watch`].
+    ///
+    /// Crash: the watch ends with it. After a restart read by [`range`](Kv::range), then watch
+    /// after that page's revision: the changes before the restart are not kept.
+    fn watch(&self, prefix: &[u8], after: Revision) -> Watch;
+
+    /// Every row of the store at one revision, for a backup. Commits go on meanwhile.
+    ///
+    /// Crash: changes nothing; the snapshot is gone and a new one begins from the start.
+    ///
+    /// # Errors
+    /// [`KvError`] if the engine has stopped or is damaged, also from the stream of rows.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, KvError>>;
+}
+
+/// Every row whose key begins with `prefix`, read page by page: for sets that are known to be small.
+///
+/// # Errors
+/// Those of [`Kv::range`].
+pub async fn all_rows(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<Row>, KvError> {
+    let mut rows = Vec::new();
+    let mut range = Range::prefix(prefix);
+    loop {
+        let page = kv.range(range.clone()).await?;
+        rows.extend(page.rows);
+        match rows.last() {
+            Some(last) if page.more => range = range.after(last.key.clone()),
+            Some(_) | None => return Ok(rows),
+        }
+    }
+}

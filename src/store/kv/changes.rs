@@ -1,0 +1,184 @@
+//! The latest changes in memory, for watchers. One bounded log serves all of them, so a slow
+//! watcher costs nothing; it never delays a commit and knows no engine. Engines publish into it
+//! once a commit is durable.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::{Key, Revision, Write};
+
+/// How far a watcher may fall behind, in commits.
+const UPDATES_MAX: usize = 4096;
+/// How far a watcher may fall behind, in bytes of keys and values.
+const BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// What one commit did to one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub key: Key,
+    pub write: Write,
+}
+
+/// What one commit did, as far as it concerns the watcher; never empty when a watcher gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub revision: Revision,
+    /// In the order of the keys.
+    pub changes: Vec<Change>,
+}
+
+impl Update {
+    fn bytes(&self) -> usize {
+        let of = |change: &Change| {
+            change.key.len()
+                + match &change.write {
+                    Write::Put(value) => value.len(),
+                    Write::Delete => 0,
+                }
+        };
+        self.changes.iter().map(of).sum()
+    }
+}
+
+/// Why a watch is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchEnd {
+    /// The changes after the watcher's revision are not kept any more (or the revision is not of
+    /// this store): read by range, then watch after that page's revision.
+    #[error("the watch fell behind: read again")]
+    Lagged,
+    /// The engine was closed or has stopped.
+    #[error("the store was closed")]
+    Closed,
+}
+
+/// The changes to keys of one prefix, commit by commit, in order, none left out.
+///
+/// The engine keeps the latest changes only (4,096 commits, 2 MiB). A watcher that is slower gets
+/// [`WatchEnd::Lagged`]; then it reads by range, which tells the state and its revision, and
+/// watches anew after that revision.
+pub struct Watch {
+    ring: Arc<Mutex<Ring>>,
+    tip: watch::Receiver<Revision>,
+    prefix: Key,
+    after: Revision,
+}
+
+impl Watch {
+    /// Waits for the next commit that changes something under the prefix. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`WatchEnd`]; the watch gives nothing more after it.
+    pub async fn next(&mut self) -> Result<Update, WatchEnd> {
+        loop {
+            self.tip.borrow_and_update();
+            while let Some(update) = lock(&self.ring).after(self.after)? {
+                self.after = update.revision;
+                if let Some(update) = self.concerned_by(&update) {
+                    return Ok(update);
+                }
+            }
+            self.tip.changed().await.map_err(|_| WatchEnd::Closed)?;
+        }
+    }
+
+    fn concerned_by(&self, update: &Update) -> Option<Update> {
+        let changes: Vec<Change> = update
+            .changes
+            .iter()
+            .filter(|change| change.key.starts_with(&self.prefix))
+            .cloned()
+            .collect();
+        (!changes.is_empty()).then_some(Update {
+            revision: update.revision,
+            changes,
+        })
+    }
+}
+
+/// The engine's end: what has become durable goes in here. Dropping it ends every watch.
+pub(in crate::store) struct ChangeLog {
+    ring: Arc<Mutex<Ring>>,
+    tip: watch::Sender<Revision>,
+}
+
+impl ChangeLog {
+    /// Knows nothing of what happened up to `revision`.
+    pub(in crate::store) fn starting_at(revision: Revision) -> Self {
+        Self {
+            ring: Arc::new(Mutex::new(Ring {
+                before: revision,
+                updates: VecDeque::new(),
+                bytes: 0,
+            })),
+            tip: watch::Sender::new(revision),
+        }
+    }
+
+    /// Shows watchers what has become durable. The revisions follow one another without a gap.
+    pub(in crate::store) fn publish(&self, updates: Vec<Update>) {
+        let Some(last) = updates.last().map(|update| update.revision) else {
+            return;
+        };
+        let mut ring = lock(&self.ring);
+        for update in updates {
+            ring.push(update);
+        }
+        drop(ring);
+        self.tip.send_replace(last);
+    }
+
+    pub(in crate::store) fn watch(&self, prefix: &[u8], after: Revision) -> Watch {
+        Watch {
+            ring: Arc::clone(&self.ring),
+            tip: self.tip.subscribe(),
+            prefix: prefix.to_vec(),
+            after,
+        }
+    }
+}
+
+struct Ring {
+    /// The revision before the oldest update that is kept.
+    before: Revision,
+    updates: VecDeque<Arc<Update>>,
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, update: Update) {
+        debug_assert_eq!(
+            update.revision.0,
+            self.before.0 + self.updates.len() as u64 + 1,
+            "revisions follow one another"
+        );
+        self.bytes += update.bytes();
+        self.updates.push_back(Arc::new(update));
+        while self.updates.len() > UPDATES_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.updates.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+            self.before = oldest.revision;
+        }
+    }
+
+    fn after(&self, revision: Revision) -> Result<Option<Arc<Update>>, WatchEnd> {
+        let index = revision
+            .0
+            .checked_sub(self.before.0)
+            .ok_or(WatchEnd::Lagged)?;
+        let index = usize::try_from(index).map_err(|_| WatchEnd::Lagged)?;
+        if index > self.updates.len() {
+            return Err(WatchEnd::Lagged);
+        }
+        Ok(self.updates.get(index).cloned())
+    }
+}
+
+/// A ring is whole between any two statements that could panic.
+fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}

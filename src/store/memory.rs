@@ -1,0 +1,264 @@
+//! The in-memory twin of the engine on disk, for tests and simulation: the same conditions, limits,
+//! revisions and watches, and besides them what a disk does only on a bad day. A commit can be made
+//! to fail, to stay unconfirmed, or to be pending when the power goes ([`MemoryKv::crash`]). It uses
+//! no clock, no thread and no disk, and no agent in production uses it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::kv::{
+    Change, ChangeLog, Commit, CommitError, Entry, Key, Kv, KvError, Order, Page, Range, Revision,
+    Row, Snapshot, Update, Version, Watch, Write,
+};
+
+/// The label under which a commit is announced to [`MemoryKv::on_commit`].
+pub const COMMIT_LABEL: &str = "store.commit";
+
+/// What becomes of one commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// It goes as it should.
+    #[default]
+    None,
+    /// It fails before anything happened: [`CommitError::Failed`].
+    Refuse,
+    /// It happens, durably, and is answered [`CommitError::Unknown`].
+    UnknownApplied,
+    /// It does not happen, and is answered [`CommitError::Unknown`].
+    UnknownLost,
+    /// It is applied but not durable, and waits for its answer: [`MemoryKv::flush`] makes it
+    /// durable, [`MemoryKv::crash`] drops it. A later commit that becomes durable takes it along.
+    Hold,
+}
+
+type FaultHook = Box<dyn Fn(&'static str) -> Fault + Send + Sync>;
+
+/// An ordered map with the promises of [`Kv`].
+pub struct MemoryKv {
+    state: Mutex<State>,
+    fault: Mutex<FaultHook>,
+}
+
+struct State {
+    /// What a crash leaves.
+    durable: Rows,
+    revision: Revision,
+    pending: Pending,
+    changes: ChangeLog,
+}
+
+type Rows = BTreeMap<Key, Entry>;
+type Answer = oneshot::Sender<Result<Revision, CommitError>>;
+
+/// Commits that are applied but not durable, as a layer over the durable rows.
+#[derive(Default)]
+struct Pending {
+    /// `None` where the key is deleted.
+    versions: HashMap<Key, Option<Version>>,
+    updates: Vec<Update>,
+    /// Who waits, with the result that becomes true once the layer is durable.
+    held: Vec<(Answer, Result<Revision, CommitError>)>,
+}
+
+impl Default for MemoryKv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryKv {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                durable: Rows::new(),
+                revision: Revision::default(),
+                pending: Pending::default(),
+                changes: ChangeLog::starting_at(Revision::default()),
+            }),
+            fault: Mutex::new(Box::new(|_| Fault::None)),
+        }
+    }
+
+    /// From now on this decides what becomes of each commit; it is asked with [`COMMIT_LABEL`].
+    pub fn on_commit(&self, fault: impl Fn(&'static str) -> Fault + Send + Sync + 'static) {
+        *lock(&self.fault) = Box::new(fault);
+    }
+
+    /// Makes pending commits durable and answers them.
+    pub fn flush(&self) {
+        lock(&self.state).flush();
+    }
+
+    /// The power goes and comes back: what was pending is lost, its callers are answered
+    /// [`CommitError::Unknown`], every watch ends.
+    pub fn crash(&self) {
+        lock(&self.state).crash();
+    }
+
+    /// Commits that [`Fault::Hold`] keeps waiting.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        lock(&self.state).pending.held.len()
+    }
+}
+
+/// What a commit is answered: now, or once it is durable.
+enum Outcome {
+    Now(Result<Revision, CommitError>),
+    Held(oneshot::Receiver<Result<Revision, CommitError>>),
+}
+
+impl State {
+    fn commit(&mut self, commit: Commit, fault: &Fault) -> Outcome {
+        match fault {
+            Fault::Refuse => {
+                let why = KvError::Stopped("refused on purpose".into());
+                return Outcome::Now(Err(CommitError::Failed(why)));
+            }
+            Fault::UnknownLost => return Outcome::Now(Err(unconfirmed())),
+            Fault::None | Fault::UnknownApplied | Fault::Hold => {}
+        }
+        let result = self.apply(commit);
+        if *fault == Fault::Hold {
+            let (answer, receiver) = oneshot::channel();
+            self.pending.held.push((answer, result));
+            return Outcome::Held(receiver);
+        }
+        self.flush();
+        match (result, fault) {
+            (Ok(_), Fault::UnknownApplied) => Outcome::Now(Err(unconfirmed())),
+            (result, _) => Outcome::Now(result),
+        }
+    }
+
+    /// Checks a commit against what stands, pending commits included, and adds it to them.
+    fn apply(&mut self, commit: Commit) -> Result<Revision, CommitError> {
+        commit.check_limits()?;
+        let met = commit.check_requirements(|key| Ok::<_, CommitError>(self.version_of(key)))?;
+        met.map_err(|key| CommitError::Conflict { key })?;
+        let last = self.pending.updates.last();
+        let last = last.map_or(self.revision, |update| update.revision);
+        if commit.writes().is_empty() {
+            return Ok(last);
+        }
+        let revision = Revision(last.0 + 1);
+        let mut changes = Vec::new();
+        for (key, write) in commit.into_writes() {
+            let version = match write {
+                Write::Put(_) => Some(revision.into()),
+                Write::Delete if self.version_of(&key).is_none() => continue,
+                Write::Delete => None,
+            };
+            self.pending.versions.insert(key.clone(), version);
+            changes.push(Change { key, write });
+        }
+        self.pending.updates.push(Update { revision, changes });
+        Ok(revision)
+    }
+
+    fn version_of(&self, key: &[u8]) -> Option<Version> {
+        match self.pending.versions.get(key) {
+            Some(version) => *version,
+            None => self.durable.get(key).map(|entry| entry.version),
+        }
+    }
+
+    fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        for update in &pending.updates {
+            self.revision = update.revision;
+            for Change { key, write } in &update.changes {
+                match write {
+                    Write::Put(value) => self.durable.insert(
+                        key.clone(),
+                        Entry {
+                            value: value.clone(),
+                            version: update.revision.into(),
+                        },
+                    ),
+                    Write::Delete => self.durable.remove(key),
+                };
+            }
+        }
+        self.changes.publish(pending.updates);
+        for (answer, result) in pending.held {
+            // Whoever has gone away meanwhile learns it by reading.
+            let _ = answer.send(result);
+        }
+    }
+
+    fn crash(&mut self) {
+        self.changes = ChangeLog::starting_at(self.revision);
+        for (answer, _) in std::mem::take(&mut self.pending).held {
+            let _ = answer.send(Err(unconfirmed()));
+        }
+    }
+}
+
+fn unconfirmed() -> CommitError {
+    CommitError::Unknown("unconfirmed on purpose".into())
+}
+
+impl Kv for MemoryKv {
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
+        Box::pin(async move { Ok(lock(&self.state).durable.get(key).cloned()) })
+    }
+
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
+        Box::pin(async move {
+            let state = lock(&self.state);
+            let Some(bounds) = range.bounds() else {
+                return range.page(std::iter::empty(), state.revision);
+            };
+            let rows = state.durable.range(bounds).map(|row| Ok(to_row(row)));
+            match range.order {
+                Order::Ascending => range.page(rows, state.revision),
+                Order::Descending => range.page(rows.rev(), state.revision),
+            }
+        })
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Revision, CommitError>> {
+        Box::pin(async move {
+            let fault = lock(&self.fault)(COMMIT_LABEL);
+            let outcome = lock(&self.state).commit(commit, &fault);
+            match outcome {
+                Outcome::Now(result) => result,
+                Outcome::Held(answer) => answer.await.unwrap_or_else(|_| Err(unconfirmed())),
+            }
+        })
+    }
+
+    fn watch(&self, prefix: &[u8], after: Revision) -> Watch {
+        lock(&self.state).changes.watch(prefix, after)
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, KvError>> {
+        Box::pin(async move {
+            let state = lock(&self.state);
+            let rows: Vec<Row> = state.durable.iter().map(to_row).collect();
+            Ok(Snapshot {
+                revision: state.revision,
+                rows: futures::stream::iter(rows.into_iter().map(Ok)).boxed(),
+            })
+        })
+    }
+}
+
+fn to_row((key, entry): (&Key, &Entry)) -> Row {
+    Row {
+        key: key.clone(),
+        value: entry.value.clone(),
+        version: entry.version,
+    }
+}
+
+/// Nothing panics while the lock is held, but a test that fails elsewhere must not be hidden.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
