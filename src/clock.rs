@@ -1,1 +1,238 @@
-//! (in the making)
+//! The only place that asks what time it is, and the only one that waits for a time of day. It
+//! never decides what is due; `executor`, `account`, `session` and whoever else needs "now" hold an
+//! `Arc<dyn Clock>`, which is [`SystemClock`] in the agent and [`ManualClock`] in tests and
+//! simulation. (A limit on how long an operation may take is no question to a clock: that is
+//! `tokio::time::timeout`.)
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+/// The longest piece in which [`SystemClock`] sleeps: how late it notices that the wall clock was
+/// set, or that the machine was suspended.
+const PIECE_MAX: Duration = Duration::from_secs(30);
+
+/// What time it is.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+
+    /// Waits until `now()` is at or past `at`; at once if it is already. Safe to cancel.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+}
+
+/// The machine's wall clock.
+///
+/// It sleeps in pieces of at most 30 seconds and asks the wall clock after each, so a clock that is
+/// set forward (or a suspended machine) wakes a sleeper at most 30 seconds late, and one that is
+/// set back never wakes it early.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let Some(piece) = piece(SystemClock.now(), at) {
+                tokio::time::sleep(piece).await;
+            }
+        })
+    }
+}
+
+/// How long to sleep before the wall clock is asked again; `None` once `at` is reached.
+fn piece(now: Timestamp, at: Timestamp) -> Option<Duration> {
+    let left = Duration::try_from(at.duration_since(now)).ok()?;
+    // Timers count in milliseconds: less would spin.
+    (!left.is_zero()).then(|| left.clamp(Duration::from_millis(1), PIECE_MAX))
+}
+
+/// A clock that moves only by hand.
+#[derive(Debug)]
+pub struct ManualClock {
+    state: Arc<Mutex<State>>,
+    /// How many sleepers there are, for those who wait until somebody sleeps.
+    sleepers: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    now: Timestamp,
+    /// By the time they wait for, then by the order in which they came.
+    waiting: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
+    came: u64,
+}
+
+impl ManualClock {
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        let state = State {
+            now,
+            waiting: BTreeMap::new(),
+            came: 0,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            sleepers: watch::Sender::new(0),
+        }
+    }
+
+    /// Moves the clock on and wakes whoever waited for a time up to the new one, earliest first.
+    pub fn advance(&self, by: Duration) {
+        let now = lock(&self.state).now;
+        // Timestamps reach to the year 9999; a test beyond that stands still there.
+        self.set(now.saturating_add(by).unwrap_or(Timestamp::MAX));
+    }
+
+    /// Sets the clock, also back, and wakes whoever waited for a time up to the new one.
+    pub fn set(&self, now: Timestamp) {
+        let mut state = lock(&self.state);
+        state.now = now;
+        while let Some(first) = state.waiting.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            // A sleeper that was cancelled does not listen any more.
+            let _ = first.remove().send(());
+        }
+        self.count(&mut state);
+    }
+
+    /// The earliest time for which somebody waits: where a simulation moves on to when all else
+    /// rests.
+    #[must_use]
+    pub fn next_sleeper(&self) -> Option<Timestamp> {
+        let mut state = lock(&self.state);
+        self.count(&mut state);
+        state.waiting.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Waits until at least `count` sleepers wait.
+    pub async fn wait_for_sleepers(&self, count: usize) {
+        let mut sleepers = self.sleepers.subscribe();
+        // The sender lives in `self`.
+        let _ = sleepers.wait_for(|waiting| *waiting >= count).await;
+    }
+
+    /// Forgets cancelled sleepers and tells how many are left.
+    fn count(&self, state: &mut State) {
+        state.waiting.retain(|_, wake| !wake.is_closed());
+        self.sleepers.send_replace(state.waiting.len());
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        lock(&self.state).now
+    }
+
+    /// The sleeper counts from the call on, not from the first poll.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        let mut state = lock(&self.state);
+        if at <= state.now {
+            return Box::pin(std::future::ready(()));
+        }
+        let (wake, woken) = oneshot::channel();
+        state.came += 1;
+        let place = (at, state.came);
+        state.waiting.insert(place, wake);
+        self.count(&mut state);
+        drop(state);
+        Box::pin(async move {
+            if woken.await.is_err() {
+                // The clock itself is gone: its time never comes.
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+/// The state is whole between any two statements.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn noon() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_long_wait_is_slept_in_pieces() {
+        let at = noon();
+        let hour_before = at - Duration::from_secs(3600);
+        assert_eq!(piece(hour_before, at), Some(PIECE_MAX));
+        assert_eq!(
+            piece(at - Duration::from_secs(3), at),
+            Some(Duration::from_secs(3))
+        );
+        assert_eq!(
+            piece(at - Duration::from_nanos(1), at),
+            Some(Duration::from_millis(1))
+        );
+        assert_eq!(piece(at, at), None);
+        assert_eq!(piece(at + Duration::from_secs(3), at), None);
+    }
+
+    #[tokio::test]
+    async fn the_system_clock_wakes_at_the_time_and_not_before() {
+        let at = SystemClock.now() + Duration::from_millis(20);
+        SystemClock.sleep_until(at).await;
+        assert!(SystemClock.now() >= at);
+    }
+
+    #[test]
+    fn a_sleeper_wakes_when_its_time_is_reached() {
+        let clock = ManualClock::at(noon());
+        let mut sleep = clock.sleep_until(noon() + Duration::from_secs(10));
+        assert_eq!((&mut sleep).now_or_never(), None);
+        clock.advance(Duration::from_secs(9));
+        assert_eq!((&mut sleep).now_or_never(), None);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(sleep.now_or_never(), Some(()));
+        assert_eq!(clock.now(), noon() + Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_not_waited_for() {
+        let clock = ManualClock::at(noon());
+        assert_eq!(clock.sleep_until(noon()).now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn a_cancelled_sleeper_is_forgotten() {
+        let clock = ManualClock::at(noon());
+        let cancelled = clock.sleep_until(noon() + Duration::from_secs(1));
+        let kept = clock.sleep_until(noon() + Duration::from_secs(2));
+        drop(cancelled);
+        assert_eq!(clock.next_sleeper(), Some(noon() + Duration::from_secs(2)));
+        drop(kept);
+        assert_eq!(clock.next_sleeper(), None);
+    }
+
+    #[tokio::test]
+    async fn a_test_can_wait_until_somebody_sleeps() {
+        let clock = Arc::new(ManualClock::at(noon()));
+        let sleeper = tokio::spawn({
+            let clock = Arc::clone(&clock);
+            async move { clock.sleep_until(noon() + Duration::from_secs(60)).await }
+        });
+        clock.wait_for_sleepers(1).await;
+        clock.set(noon() + Duration::from_secs(60));
+        sleeper.await.unwrap();
+    }
+}
