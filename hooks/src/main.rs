@@ -1,1 +1,301 @@
-fn main() {}
+//! The `update` hook: sees each ref of each push, hands tags that a rule matches over to the agent
+//! through the spool, and tells the pusher what will happen.
+//!
+//! It opens no network connection, starts no process and peels no tag. git (or Gitaly, Gitea,
+//! gitolite) calls it as `update REF OLD NEW`; `tagship install` and `tagship check` call it as
+//! `update --version` and `update --check`. Exit 0: git may write the ref; 1: it must not. It never
+//! panics on a pusher that hung up, and it ends within two seconds whatever the disk does.
+
+mod deadline;
+mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tagship_hook::VERSION;
+use tagship_hook::origin::{Origin, Server};
+use tagship_hook::rule::{Decision, FORMAT, OnSpoolError, RuleSet, RulesFile, TAGS};
+use tagship_hook::settings::Settings;
+use tagship_hook::spool::{self, Record, RecordId};
+
+use crate::deadline::Deadline;
+use crate::words::{Words, shown};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let (program, arguments) = match arguments.split_first() {
+        Some((program, rest)) => (program.as_os_str(), rest),
+        None => (OsStr::new(""), [].as_slice()),
+    };
+    let gitolite = std::env::var_os("GL_REPO").is_some();
+    match arguments {
+        [only] if only == "--version" => {
+            words::print(&format!("tagship-hook {VERSION} (format {FORMAT})\n"));
+            ExitCode::SUCCESS
+        }
+        [only] if only == "--check" => check(program),
+        [reference, _, _, more @ ..] if more.is_empty() || gitolite => {
+            // First of all, and before anything is read: most refs are branches.
+            if !reference.as_bytes().starts_with(TAGS.as_bytes()) {
+                return ExitCode::SUCCESS;
+            }
+            Push::new(program).update(reference, &arguments[1], &arguments[2])
+        }
+        _ => {
+            let mut words = Words::new(Origin::new(|name| std::env::var(name).ok()).server);
+            words.say(&format!(
+                "called with {} arguments; git's update hook takes three: REF OLD NEW",
+                arguments.len()
+            ));
+            words.refuse("the hook was not called as git's update hook");
+            words.flush();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What `tagship check` asks: are the settings good, and could this user hand a record over?
+fn check(program: &OsStr) -> ExitCode {
+    let result = Settings::find(program)
+        .map_err(|error| error.to_string())
+        .and_then(|settings| {
+            let spool = &settings.spool_dir;
+            spool::probe(spool)
+                .and_then(|()| spool::read_rules(spool, "-"))
+                .map(|_| format!("spool {} can be written\n", spool.display()))
+                .map_err(|error| error.to_string())
+        });
+    match result {
+        Ok(text) => {
+            words::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            words::complain(&format!("tagship: {text}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One run of the hook for a tag.
+struct Push<'a> {
+    program: &'a OsStr,
+    origin: Origin,
+    words: Words,
+    deadline: Deadline,
+    policy: OnSpoolError,
+}
+
+/// Why a tag cannot be handed over; the policy says what becomes of the ref.
+struct NotHandedOver(String);
+
+impl<'a> Push<'a> {
+    fn new(program: &'a OsStr) -> Self {
+        let origin = Origin::new(|name| std::env::var(name).ok());
+        Self {
+            program,
+            words: Words::new(origin.server),
+            deadline: Deadline::start(origin.server),
+            origin,
+            policy: OnSpoolError::default(),
+        }
+    }
+
+    fn update(mut self, reference: &OsStr, old: &OsStr, new: &OsStr) -> ExitCode {
+        let code = match self.hand_over(reference, &old.to_string_lossy(), &new.to_string_lossy()) {
+            Ok(code) => code,
+            Err(NotHandedOver(reason)) => self.give_up(reference, &reason),
+        };
+        self.words.flush();
+        code
+    }
+
+    fn hand_over(
+        &mut self,
+        reference: &OsStr,
+        old: &str,
+        new: &str,
+    ) -> Result<ExitCode, NotHandedOver> {
+        if self.origin.server != Server::Plain && self.origin.keys.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let settings = Settings::find(self.program).map_err(NotHandedOver::because)?;
+        self.set_policy(settings.on_spool_error.unwrap_or_default());
+        let Some(rules) = self.rules(&settings)? else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        self.set_policy(settings.on_spool_error.unwrap_or(rules.on_spool_error));
+        let page = rules.page.clone();
+        let repository = rules.repository.clone();
+        let sets = rules.rule_sets();
+        let mut found = Found::default();
+        for set in &sets {
+            let decision = set
+                .decide(reference.as_bytes(), old, new)
+                .map_err(NotHandedOver::because)?;
+            if let Some(code) = self.note(set, &decision, &page, &mut found) {
+                return Ok(code);
+            }
+        }
+        if found.matches {
+            self.record(&settings, repository, reference, old, new)?;
+        } else if !tagship_hook::rule::is_zero(new) {
+            self.words.say(&format!(
+                "{}: no rule matches; nothing will be released",
+                shown(found.tag.unwrap_or_default())
+            ));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The rules of the repository, under whichever of its keys they are published.
+    fn rules(&self, settings: &Settings) -> Result<Option<RulesFile>, NotHandedOver> {
+        let own = settings.repository.as_slice();
+        let keys = if own.is_empty() {
+            &self.origin.keys
+        } else {
+            own
+        };
+        if keys.is_empty() {
+            return Err(NotHandedOver(
+                "the hook's settings name no repository; add repository = \"NAME\" or run tagship install again".to_owned(),
+            ));
+        }
+        for key in keys {
+            let rules = spool::read_rules(&settings.spool_dir, key);
+            if let Some(rules) = rules.map_err(NotHandedOver::because)? {
+                return Ok(Some(rules));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts one project's decision into words; an exit code where nothing more is to be asked.
+    fn note<'t>(
+        &mut self,
+        set: &RuleSet,
+        decision: &Decision<'t>,
+        page: &str,
+        found: &mut Found<'t>,
+    ) -> Option<ExitCode> {
+        match decision {
+            Decision::NotATag => return Some(ExitCode::SUCCESS),
+            Decision::NotUtf8 => {
+                self.words
+                    .say("the tag's name is not UTF-8; it is never released");
+                return Some(ExitCode::SUCCESS);
+            }
+            Decision::Malformed(reason) => {
+                self.words.say(&format!(
+                    "the hook was not called as git calls it: {reason}"
+                ));
+                self.words
+                    .refuse("the hook was not called as git's update hook");
+                return Some(ExitCode::FAILURE);
+            }
+            Decision::NoRule { tag } => found.tag = Some(tag),
+            Decision::Matched { tag, index, rule } => {
+                found.matches = true;
+                self.words.matched(set.project(), tag, *index, rule, page);
+            }
+            Decision::Deleted { tag, index, rule } => {
+                found.matches = true;
+                self.words.deleted(set.project(), tag, *index, rule);
+            }
+        }
+        None
+    }
+
+    fn record(
+        &mut self,
+        settings: &Settings,
+        repository: String,
+        reference: &OsStr,
+        old: &str,
+        new: &str,
+    ) -> Result<(), NotHandedOver> {
+        let pusher = std::mem::take(&mut self.origin.pusher);
+        let record = Record {
+            format: FORMAT,
+            id: RecordId::random()
+                .map_err(|error| NotHandedOver(format!("cannot read /dev/urandom: {error}")))?,
+            repository,
+            reference: reference.to_string_lossy().into_owned(),
+            old: old.to_owned(),
+            new: new.to_owned(),
+            pusher: if pusher.is_empty() {
+                system_user()
+            } else {
+                pusher
+            },
+            time: milliseconds(),
+        };
+        spool::write(&settings.spool_dir, &record).map_err(NotHandedOver::because)?;
+        self.deadline.recorded();
+        Ok(())
+    }
+
+    fn set_policy(&mut self, policy: OnSpoolError) {
+        self.policy = policy;
+        self.deadline.on_expiry(policy);
+    }
+
+    fn give_up(&mut self, reference: &OsStr, reason: &str) -> ExitCode {
+        let name = reference.to_string_lossy();
+        let tag = shown(name.strip_prefix(TAGS).unwrap_or(&name));
+        // What was said before rested on a record that does not exist.
+        self.words.forget();
+        self.words
+            .say(&format!("{tag} could not be handed over: {reason}"));
+        match self.policy {
+            OnSpoolError::Reject => {
+                self.words.say(&format!(
+                    "{tag} is refused, so that it is not lost; push it again when this is mended"
+                ));
+                self.words
+                    .refuse(&format!("{tag} could not be handed over: {reason}"));
+                ExitCode::FAILURE
+            }
+            OnSpoolError::Accept => {
+                self.words.say(&format!(
+                    "{tag} is taken, and nothing will be released unless somebody runs: tagship submit"
+                ));
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+impl NotHandedOver {
+    fn because(error: impl std::error::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What the projects of the repository made of the tag.
+#[derive(Default)]
+struct Found<'a> {
+    matches: bool,
+    tag: Option<&'a str>,
+}
+
+/// Where the server names nobody, the system user is the best hint there is.
+fn system_user() -> String {
+    std::fs::metadata("/proc/self")
+        .map_or_else(|_| String::new(), |own| format!("uid:{}", own.uid()))
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the hook has no clock to be given; the time is a hint"
+)]
+fn milliseconds() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}

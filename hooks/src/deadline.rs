@@ -1,0 +1,74 @@
+//! Two seconds for the whole hook, whatever the disk does: git and the pusher wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tagship_hook::origin::Server;
+use tagship_hook::rule::OnSpoolError;
+
+use crate::words::Words;
+
+const LIMIT: Duration = Duration::from_secs(2);
+
+const REFUSE: u8 = 0;
+const TAKE: u8 = 1;
+const RECORDED: u8 = 2;
+
+/// A thread that ends the process when the time is over. It needs no stopping: it ends with the
+/// process.
+pub(crate) struct Deadline {
+    outcome: Arc<AtomicU8>,
+}
+
+impl Deadline {
+    /// Starts counting. Where no thread can be had there is no deadline, which is better than no
+    /// hook.
+    pub(crate) fn start(server: Server) -> Self {
+        let outcome = Arc::new(AtomicU8::new(REFUSE));
+        let seen = Arc::clone(&outcome);
+        drop(
+            std::thread::Builder::new()
+                .stack_size(64 * 1024)
+                .spawn(move || {
+                    std::thread::sleep(LIMIT);
+                    expire(seen.load(Ordering::SeqCst), server);
+                }),
+        );
+        Self { outcome }
+    }
+
+    /// What becomes of the ref if the time is over before the record is durable.
+    pub(crate) fn on_expiry(&self, policy: OnSpoolError) {
+        let outcome = match policy {
+            OnSpoolError::Reject => REFUSE,
+            OnSpoolError::Accept => TAKE,
+        };
+        self.outcome.store(outcome, Ordering::SeqCst);
+    }
+
+    /// The record is durable: from now on only the pusher's ear can be slow.
+    pub(crate) fn recorded(&self) {
+        self.outcome.store(RECORDED, Ordering::SeqCst);
+    }
+}
+
+fn expire(outcome: u8, server: Server) -> ! {
+    if outcome == RECORDED {
+        std::process::exit(0);
+    }
+    // In a thread of its own: if the pusher's end is what hangs, this write would hang as well.
+    drop(std::thread::Builder::new().spawn(move || {
+        let mut words = Words::new(server);
+        words.say("the spool did not answer within 2 seconds");
+        if outcome == REFUSE {
+            words.say("the tag is refused, so that it is not lost; push it again later");
+            words.refuse("the spool did not answer within 2 seconds");
+        } else {
+            words.say("the tag is taken, and nothing will be released unless somebody runs: tagship submit");
+        }
+        words.flush();
+    }));
+    std::thread::sleep(Duration::from_millis(50));
+    std::process::exit(if outcome == REFUSE { 1 } else { 0 })
+}

@@ -1,0 +1,65 @@
+//! Which repository git is working on and who pushes, from the environment that a git server gives
+//! to its hooks. Pure: the environment comes as a function. Only the program `update` calls it.
+//!
+//! Told apart by: `GL_REPOSITORY` = GitLab, `GL_REPO` = gitolite, `GITEA_REPO_NAME` = Gitea and
+//! Forgejo, else a plain repository. A repository is never known by its path on disk: GitLab's
+//! hashed storage, replicas and snapshots move it.
+
+/// A name longer than this is cut: it is shown, never looked up.
+const PUSHER_LENGTH: usize = 255;
+
+/// The kind of server that started the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    GitLab,
+    Gitea,
+    Gitolite,
+    Plain,
+}
+
+/// Where a push arrives and from whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub server: Server,
+    /// The keys under which the repository may be known, the most telling first; none for a wiki or
+    /// another repository that holds no project, and for a plain one (its settings name it).
+    pub keys: Vec<String>,
+    /// Who the server says pushes; empty where it does not say.
+    pub pusher: String,
+}
+
+impl Origin {
+    /// Reads the environment through `variable`, which answers with the value of a name.
+    pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let (server, keys, pusher) = if let Some(id) = get("GL_REPOSITORY") {
+            // `wiki-7`, `design-7`, `snippet-7`: not a project's code.
+            let keys = if id.starts_with("project-") {
+                get("GL_PROJECT_PATH").into_iter().chain([id]).collect()
+            } else {
+                Vec::new()
+            };
+            let pusher = get("GL_USERNAME").or_else(|| get("GL_ID"));
+            (Server::GitLab, keys, pusher)
+        } else if let Some(repository) = get("GL_REPO") {
+            (Server::Gitolite, vec![repository], get("GL_USER"))
+        } else if let Some(name) = get("GITEA_REPO_NAME") {
+            let wiki = get("GITEA_REPO_IS_WIKI").is_some_and(|value| value == "true");
+            let owner = get("GITEA_REPO_USER_NAME").filter(|_| !wiki);
+            let keys = owner.map(|owner| format!("{owner}/{name}"));
+            (
+                Server::Gitea,
+                keys.into_iter().collect(),
+                get("GITEA_PUSHER_NAME"),
+            )
+        } else {
+            (Server::Plain, Vec::new(), None)
+        };
+        let pusher = pusher.unwrap_or_default();
+        Self {
+            server,
+            keys,
+            pusher: pusher.chars().take(PUSHER_LENGTH).collect(),
+        }
+    }
+}

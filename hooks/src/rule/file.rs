@@ -1,0 +1,122 @@
+//! The rules of one repository as the agent publishes them for the hook: text and back.
+//!
+//! The file is a convenience for the pusher's eyes. The agent decides anew with its configuration,
+//! so that whoever edits this copy gains nothing. [`crate::spool`] reads and writes the files.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Rule, RuleSet};
+
+/// The format of rules files and records that this version writes. It grows only when an older
+/// reader would go wrong; keys that a reader does not know are ignored.
+pub const FORMAT: u32 = 1;
+
+/// What the hook does with a tag that it cannot hand over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSpoolError {
+    /// The ref is refused; the pusher pushes again later.
+    #[default]
+    Reject,
+    /// The ref is taken, nothing is released, and the pusher is told.
+    Accept,
+}
+
+/// What the hook needs to know about one repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesFile {
+    pub format: u32,
+    /// The key of the repository: `alice/shop`, or GitLab's `project-7`.
+    pub repository: String,
+    #[serde(default)]
+    pub on_spool_error: OnSpoolError,
+    /// Where people look at tasks: `https://ship.example.com/tasks`; empty where there is no page.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub page: String,
+    /// The projects that live in this repository; one, except in a monorepo.
+    #[serde(default)]
+    pub projects: Vec<ProjectRules>,
+}
+
+/// The rules of one project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectRules {
+    pub name: String,
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// A rules file that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulesFileError {
+    /// Written by a version whose files mean something else.
+    Newer { format: u32 },
+    /// Not what the format says.
+    Malformed(String),
+}
+
+impl fmt::Display for RulesFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer { format } => write!(
+                f,
+                "format {format} is newer than this program understands ({FORMAT}); install the hook of the agent's version"
+            ),
+            Self::Malformed(reason) => {
+                write!(
+                    f,
+                    "{}; restart the agent, which writes it anew",
+                    reason.trim_end()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RulesFileError {}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl RulesFile {
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// Never for values that were parsed or built by a program; TOML has no text for some others.
+    pub fn to_text(&self) -> Result<String, RulesFileError> {
+        toml::to_string(self).map_err(|error| RulesFileError::Malformed(error.to_string()))
+    }
+
+    /// Reads the text of a rules file.
+    ///
+    /// # Errors
+    /// [`RulesFileError::Newer`] for a higher format, whatever else the text holds.
+    pub fn parse(text: &str) -> Result<Self, RulesFileError> {
+        toml::from_str(text)
+            .map_err(|error| error.message().to_owned())
+            .and_then(|file: Self| {
+                if file.format == FORMAT {
+                    Ok(file)
+                } else {
+                    Err(format!("format {} is unknown", file.format))
+                }
+            })
+            .map_err(|reason| match toml::from_str::<Format>(text) {
+                Ok(Format { format }) if format > FORMAT => RulesFileError::Newer { format },
+                _ => RulesFileError::Malformed(reason),
+            })
+    }
+
+    /// The rules of each project, ready to decide.
+    #[must_use]
+    pub fn rule_sets(self) -> Vec<RuleSet> {
+        self.projects
+            .into_iter()
+            .map(|project| RuleSet::new(project.name, project.rules))
+            .collect()
+    }
+}

@@ -1,0 +1,10 @@
+//! What several integration tests need: `#[path = "../support/mod.rs"] mod support;`.
+
+#![allow(
+    dead_code,
+    reason = "each test target includes this module and uses a part of it"
+)]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+pub mod git;
+pub mod hook;
