@@ -288,10 +288,7 @@ fn system_user() -> String {
         .map_or_else(|_| String::new(), |own| format!("uid:{}", own.uid()))
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the hook has no clock to be given; the time is a hint"
-)]
+/// The hook has no clock to be given; the time is a hint.
 fn milliseconds() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

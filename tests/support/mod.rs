@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
     reason = "each test target includes this module and uses a part of it"
 )]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
