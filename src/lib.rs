@@ -20,6 +20,8 @@ pub mod clock;
 pub mod command;
 /// `config.toml`: every key, its default, and what is wrong with it.
 pub mod config;
+/// A TOML text becomes a value, or complaints that name file and line (pure).
+pub mod document;
 /// Claim, next action, durable intent, effect, result.
 pub mod executor;
 /// What the agent asks of a host, and what the host answers (pure).

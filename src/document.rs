@@ -1,0 +1,408 @@
+//! One TOML text, read into a value, with every complaint naming file, line and column (pure).
+//!
+//! Both kinds of file that people write for tagship, `config.toml` and task templates, are read
+//! here, so that both refuse unknown keys in the same words. This module never opens a file: the
+//! text and the name to show for it are given by the caller.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// How long something takes or lasts, as people write it: `"90s"`, `"5m"`, `"1h30m"`, `"7d"`.
+pub mod duration;
+
+/// How many unknown keys of one text are named before reading gives up.
+const UNKNOWN_KEYS_MAX: usize = 50;
+
+/// Where in a text something stands; lines and columns count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub line: usize,
+    /// In characters, not bytes.
+    pub column: usize,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file's name as it is shown to people.
+    pub file: String,
+    pub position: Option<Position>,
+    /// What is wrong and what the operator can do about it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some(Position { line, column }) => {
+                write!(f, "{}:{line}:{column}: {}", self.file, self.message)
+            }
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// Everything that is wrong with one or more files, a line each; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// The way from the top of a document to one of its values.
+#[derive(Clone, Debug, Default)]
+pub struct Path(Vec<String>);
+
+impl Path {
+    /// The document itself.
+    #[must_use]
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// One step down: into a table by a key, into an array by an index.
+    #[must_use]
+    pub fn to(&self, step: impl fmt::Display) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step.to_string());
+        Self(steps)
+    }
+}
+
+/// A text that is well-formed TOML, and where each of its values stands.
+#[derive(Debug)]
+pub struct Document<'t> {
+    file: &'t str,
+    text: &'t str,
+    root: Spanned<DeTable<'t>>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses `text`; `file` is the name to show for it.
+    ///
+    /// # Errors
+    /// The first place where the text is no TOML.
+    pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Problems> {
+        match DeTable::parse(text) {
+            Ok(root) => Ok(Self { file, text, root }),
+            Err(error) => Err(Problems(vec![Problem {
+                file: file.to_owned(),
+                position: error.span().map(|span| position(text, span.start)),
+                message: error.message().replace('\n', ", "),
+            }])),
+        }
+    }
+
+    /// Reads the whole document as a `T` whose structs deny unknown fields.
+    ///
+    /// # Errors
+    /// Every unknown key, with the nearest known name; then the first value of a wrong type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problems> {
+        let mut root = self.root.clone();
+        let mut problems = Vec::new();
+        let result = loop {
+            match T::deserialize(toml::Deserializer::from(root.clone())) {
+                Ok(value) => break Some(value),
+                Err(error) => {
+                    let missing = error.message().starts_with("missing field");
+                    if problems.is_empty() || !missing {
+                        problems.push(self.refusal(&error));
+                    }
+                    // An unknown key is taken out and the rest read again, so that all of them
+                    // are named at once.
+                    let again = problems.len() < UNKNOWN_KEYS_MAX
+                        && error.message().starts_with("unknown field")
+                        && error
+                            .span()
+                            .is_some_and(|span| remove_key(root.get_mut(), &span));
+                    if !again {
+                        break None;
+                    }
+                }
+            }
+        };
+        match result {
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => {
+                problems.sort();
+                Err(Problems(problems))
+            }
+        }
+    }
+
+    /// A complaint about the value at `path`, or about the nearest table around it that is there.
+    #[must_use]
+    pub fn problem(&self, path: &Path, message: impl Into<String>) -> Problem {
+        Problem {
+            file: self.file.to_owned(),
+            position: Some(position(self.text, self.span(path).start)),
+            message: message.into(),
+        }
+    }
+
+    /// A complaint about the place inside the value at `path` where `words` stand.
+    #[must_use]
+    pub fn problem_at(&self, path: &Path, words: &str, message: impl Into<String>) -> Problem {
+        let span = self.span(path);
+        let inside = self
+            .text
+            .get(span.clone())
+            .and_then(|text| text.find(words));
+        Problem {
+            file: self.file.to_owned(),
+            position: Some(position(self.text, span.start + inside.unwrap_or(0))),
+            message: message.into(),
+        }
+    }
+
+    /// The bytes that the value at `path` takes up.
+    fn span(&self, path: &Path) -> Range<usize> {
+        let mut span = self.root.span();
+        let mut table = Some(self.root.get_ref());
+        let mut array = None;
+        for step in &path.0 {
+            let next = match (table, array) {
+                (Some(table), _) => table.get(step.as_str()),
+                (None, Some(array)) => step.parse().ok().and_then(|at: usize| {
+                    let array: &toml::de::DeArray<'_> = array;
+                    array.get(at)
+                }),
+                (None, None) => None,
+            };
+            let Some(next) = next else { break };
+            // A table made by dotted keys or by its sub-tables alone has no text of its own.
+            if !next.span().is_empty() {
+                span = next.span();
+            }
+            table = next.get_ref().as_table();
+            array = next.get_ref().as_array();
+        }
+        span
+    }
+
+    /// What serde found wrong, in our words.
+    fn refusal(&self, error: &toml::de::Error) -> Problem {
+        Problem {
+            file: self.file.to_owned(),
+            position: error.span().map(|span| position(self.text, span.start)),
+            message: rephrase(error.message()),
+        }
+    }
+}
+
+/// Turns serde's message about a name that it does not know into one that names the nearest.
+fn rephrase(message: &str) -> String {
+    let (kind, rest) = if let Some(rest) = message.strip_prefix("unknown field ") {
+        ("key", rest)
+    } else if let Some(rest) = message.strip_prefix("unknown variant ") {
+        ("value", rest)
+    } else if let Some(rest) = message.strip_prefix("missing field ") {
+        return format!("key {rest} is missing: add it");
+    } else {
+        return message.replace('\n', ", ");
+    };
+    // serde writes: `given`, expected one of `a`, `b` (or: expected `a` or `b`)
+    let (given, expected) = rest.split_once(", ").unwrap_or((rest, ""));
+    let given = given.trim_matches('`');
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let hint = match nearest(given, &known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "nothing is known here: take it out".to_owned(),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    format!("unknown {kind} `{given}`: {hint}")
+}
+
+/// The last line of an error of many lines, which says what is wrong, behind what it is about.
+#[must_use]
+pub fn one_line(what: &str, error: &str) -> String {
+    let last = error.trim_end().lines().last().unwrap_or_default().trim();
+    format!("{what}: {}", last.strip_prefix("error: ").unwrap_or(last))
+}
+
+/// The name in `known` that `given` was probably meant to be.
+#[must_use]
+pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
+    let given = given.to_lowercase();
+    known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&given, name), *name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// Takes out the key that stands at `span`, wherever it is; says whether it was there.
+fn remove_key(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+    let found = table.keys().find(|key| key.span() == *span).cloned();
+    match found {
+        Some(key) => table.remove(&key).is_some(),
+        None => table
+            .iter_mut()
+            .any(|(_, value)| remove_key_below(value.get_mut(), span)),
+    }
+}
+
+fn remove_key_below(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
+    match value {
+        DeValue::Table(table) => remove_key(table, span),
+        DeValue::Array(array) => array
+            .iter_mut()
+            .any(|value| remove_key_below(value.get_mut(), span)),
+        _ => false,
+    }
+}
+
+/// Line and column of a byte offset.
+fn position(text: &str, offset: usize) -> Position {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    let before = &text[..offset];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Position {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde::Deserialize;
+    use std::collections::BTreeMap;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Outer {
+        #[serde(default)]
+        listen: String,
+        #[serde(default)]
+        rules: Vec<Inner>,
+        #[serde(default)]
+        hosts: BTreeMap<String, Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Inner {
+        pattern: String,
+        #[serde(default)]
+        schedule: Schedule,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Schedule {
+        #[default]
+        New,
+        Ready,
+    }
+
+    fn complaints(text: &str) -> Vec<String> {
+        let document = match Document::parse("a.toml", text) {
+            Ok(document) => document,
+            Err(problems) => return problems.0.iter().map(ToString::to_string).collect(),
+        };
+        match document.read::<Outer>() {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn every_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
+        let text = "listn = 'x'\n[[rules]]\npattern = 'a'\n[[rules]]\n  patern = 'b'\npattern = 'c'\n\
+                    [hosts.web]\npattern = 'a'\nquite_else = 1\n";
+        assert_eq!(
+            complaints(text),
+            [
+                "a.toml:1:1: unknown key `listn`: did you mean `listen`?",
+                "a.toml:5:3: unknown key `patern`: did you mean `pattern`?",
+                "a.toml:9:1: unknown key `quite_else`: known here: pattern, schedule",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_misspelt_required_key_is_one_complaint_not_two() {
+        assert_eq!(
+            complaints("[[rules]]\npatern = 'a'\n"),
+            ["a.toml:2:1: unknown key `patern`: did you mean `pattern`?"]
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_none_of_the_known_ones_is_refused_with_the_nearest() {
+        assert_eq!(
+            complaints("[[rules]]\npattern = 'a'\nschedule = 'redy'\n"),
+            ["a.toml:3:12: unknown value `redy`: did you mean `ready`?"]
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_reported_where_its_table_starts() {
+        assert_eq!(
+            complaints("\n[hosts.web]\nschedule = 'new'\n"),
+            ["a.toml:2:1: key `pattern` is missing: add it"]
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_is_reported_at_the_value() {
+        assert_eq!(
+            complaints("listen = 7\n"),
+            ["a.toml:1:10: invalid type: integer `7`, expected a string"]
+        );
+    }
+
+    #[test]
+    fn text_that_is_no_toml_is_reported_where_it_breaks() {
+        let complaints = complaints("listen = 'x'\nrules = [\n");
+        assert_eq!(complaints.len(), 1);
+        assert!(
+            complaints[0].starts_with("a.toml:3:1: ") || complaints[0].starts_with("a.toml:2:")
+        );
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        assert_eq!(
+            position("a = 'é' # x\nb", "a = 'é' #".len()),
+            Position {
+                line: 1,
+                column: 10
+            }
+        );
+    }
+
+    #[test]
+    fn a_path_leads_to_its_value_or_to_the_nearest_table_around_it() {
+        let text = "[[rules]]\npattern = 'a'\n[[rules]]\npattern = 'b'\n[hosts.web]\n";
+        let document = Document::parse("a.toml", text).unwrap();
+        let second = Path::root().to("rules").to(1);
+        let line = |path: &Path| document.problem(path, "").position.unwrap().line;
+        assert_eq!(line(&second.to("pattern")), 4);
+        assert_eq!(line(&second.to("absent")), 3);
+        assert_eq!(line(&Path::root().to("hosts").to("web").to("jump")), 5);
+    }
+}
