@@ -1,0 +1,204 @@
+//! Task templates: ordered stages of steps, read from TOML text and checked (pure).
+//!
+//! A [`Template`] says what a task does, without saying to what: no project, no commit, no
+//! addresses. It never opens a file (`config` does) and never names a host. `plan` turns it, with
+//! parameters, hosts and a commit, into a plan.
+
+mod file;
+mod params;
+mod placeholder;
+mod requirement;
+mod steps;
+mod structure;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::host::RunCommand;
+pub use params::{Param, ParamError};
+pub use placeholder::{GIVEN, fill, is_parameter_name, names as placeholder_names};
+pub use requirement::{Approvers, NoRequirement, Requirement};
+
+/// How long a `run` step may take where it does not say.
+pub const RUN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30 * 60);
+/// How long one attempt of a `check` may take where it does not say.
+pub const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a `check` waits between two attempts where it does not say.
+pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
+/// How often a failed `check` is tried again where it does not say.
+pub const CHECK_RETRIES_DEFAULT: u32 = 5;
+
+/// Is this a name of a project, environment, host, group, template, stage or step:
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`?
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// What tasks of one kind do: stages, one after another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// The number by which the CODO API asks for it.
+    pub id: Option<u64>,
+    pub name: String,
+    /// The parameters that a task must or may give, besides [`GIVEN`].
+    pub params: Vec<Param>,
+    /// At least one.
+    pub stages: Vec<Stage>,
+    /// SHA-256 of the text, as 64 hex digits: names this version.
+    pub digest: String,
+}
+
+/// A group of hosts and the steps that each of them runs, in order; hosts side by side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Unique in the template.
+    pub name: String,
+    pub hosts: StageHosts,
+    pub gate: Gate,
+    /// How many hosts at a time; the first batch is the canary. `None`: all of them.
+    pub batch: Option<NonZeroU32>,
+    /// At least one.
+    pub steps: Vec<Step>,
+}
+
+/// Where a stage happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StageHosts {
+    /// On the agent's own machine, once: the stage of the `checkout` step, and of no other.
+    Agent,
+    /// `"{group}"`: the group of the task's environment.
+    Environment,
+    /// A group of the configuration, by name.
+    Group(String),
+    /// `"{1}"` to `"{9}"`: the task itself lists the hosts, under this number.
+    Given(u8),
+}
+
+/// What must happen before a stage begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// Nothing: it follows the stage before it.
+    #[default]
+    None,
+    /// A person says go.
+    Hand,
+    /// The time that the task was given must have come.
+    Timed,
+}
+
+/// One thing done on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Unique in the stage.
+    pub name: String,
+    /// On the first host of the stage only.
+    pub once: bool,
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// The commit becomes a tree on the agent.
+    Checkout,
+    /// The tree is brought to the host, complete, beside the live release.
+    Sync,
+    /// The release becomes the live one, by one rename.
+    Publish,
+    /// A program runs on the host.
+    Run(Program),
+    /// Something must answer, or the host has failed.
+    Check(Check),
+}
+
+/// A program that a `run` step starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Arguments may hold `{NAME}`, to be filled in by [`fill`]; shell text holds none.
+    pub command: RunCommand,
+    pub directory: Directory,
+    pub timeout: Duration,
+    /// It may be run again when nobody knows whether it ran: after a lost connection.
+    pub repeat: bool,
+}
+
+/// The working directory of a program on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Directory {
+    /// The tree of this task's release. Only where a `sync` comes before.
+    Release,
+    /// The login user's home.
+    Home,
+    /// This one.
+    Absolute(String),
+}
+
+/// A health check: tried until it holds or the retries are used up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub probe: Probe,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Between two attempts.
+    pub interval: Duration,
+    /// Of one attempt.
+    pub timeout: Duration,
+}
+
+/// What a [`Check`] asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// A GET of this URL answers with this status. The URL may hold `{NAME}`.
+    Http { url: String, status: u16 },
+    /// This `HOST:PORT` accepts a connection. It may hold `{NAME}`.
+    Tcp { address: String },
+    /// This program exits 0 on the host.
+    Command {
+        command: RunCommand,
+        directory: Directory,
+    },
+}
+
+/// What becomes of the task when a host fails after the first one has switched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// Every host that switched goes back.
+    #[default]
+    Rollback,
+    /// It waits for a person.
+    Pause,
+    /// It ends there; what switched stays.
+    Stop,
+    /// The other hosts go on; the task ends failed.
+    Continue,
+}
+
+impl Template {
+    /// Is this what somebody means who asks for `name_or_id`?
+    #[must_use]
+    pub fn answers_to(&self, name_or_id: &str) -> bool {
+        self.name == name_or_id || self.id.is_some_and(|id| id.to_string() == name_or_id)
+    }
+
+    /// Every step with its stage, in order.
+    pub fn steps(&self) -> impl Iterator<Item = (&Stage, &Step)> {
+        self.stages
+            .iter()
+            .flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)))
+    }
+
+    /// Does it switch a release?
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.steps().any(|(_, step)| step.action == Action::Publish)
+    }
+}

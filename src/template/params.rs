@@ -1,0 +1,194 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Template;
+use super::placeholder::GIVEN;
+
+/// A parameter that a template declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// As an environment variable and a placeholder: `[A-Z_][A-Z0-9_]*`.
+    pub name: String,
+    /// What people see in its place.
+    pub alias: Option<String>,
+    /// A task without it is refused.
+    pub required: bool,
+    /// Its value where the task gives none; `None` and not required: the empty text.
+    pub default: Option<String>,
+    /// A regular expression that the whole value must match.
+    pub pattern: Option<String>,
+}
+
+/// Why the parameters of a task do not fit its template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParamError {
+    #[error("parameter {name} is missing: template {template} requires it")]
+    Missing { template: String, name: String },
+    #[error("parameter {name} is not one of template {template}: it takes {known}")]
+    Unknown {
+        template: String,
+        name: String,
+        known: String,
+    },
+    #[error("parameter {name} is given by tagship itself: take it out")]
+    Given { name: String },
+    #[error("parameter {name} must match `{pattern}`, and does not")]
+    Mismatch { name: String, pattern: String },
+    #[error("parameter {name} holds a NUL character, which no environment variable can hold")]
+    Nul { name: String },
+}
+
+impl Param {
+    /// Holds a value against the pattern.
+    ///
+    /// # Errors
+    /// The value does not fit.
+    pub fn check(&self, value: &str) -> Result<(), ParamError> {
+        let name = || self.name.clone();
+        if value.contains('\0') {
+            return Err(ParamError::Nul { name: name() });
+        }
+        match &self.pattern {
+            Some(pattern) if !whole(pattern).is_ok_and(|regex| regex.is_match(value)) => {
+                Err(ParamError::Mismatch {
+                    name: name(),
+                    pattern: pattern.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The expression that matches where `pattern` matches the whole text.
+pub(super) fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    // Alone first: `a)|(b` must not become valid by being wrapped.
+    regex::Regex::new(pattern)?;
+    regex::Regex::new(&format!(r"\A(?:{pattern})\z"))
+}
+
+impl Template {
+    /// The template's own parameters for a task that gives these: defaults filled in, every value
+    /// held against its pattern. The [`GIVEN`] ones are not among them.
+    ///
+    /// # Errors
+    /// All that does not fit, by name.
+    pub fn parameters(
+        &self,
+        given: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Vec<ParamError>> {
+        let mut errors = Vec::new();
+        for name in given.keys() {
+            if GIVEN.contains(&name.as_str()) {
+                errors.push(ParamError::Given { name: name.clone() });
+            } else if !self.params.iter().any(|param| param.name == *name) {
+                let known: Vec<&str> = self.params.iter().map(|p| p.name.as_str()).collect();
+                errors.push(ParamError::Unknown {
+                    template: self.name.clone(),
+                    name: name.clone(),
+                    known: if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    },
+                });
+            }
+        }
+        let mut values = BTreeMap::new();
+        for param in &self.params {
+            let Some(value) = given.get(&param.name).or(param.default.as_ref()) else {
+                if param.required {
+                    errors.push(ParamError::Missing {
+                        template: self.name.clone(),
+                        name: param.name.clone(),
+                    });
+                } else {
+                    values.insert(param.name.clone(), String::new());
+                }
+                continue;
+            };
+            match param.check(value) {
+                Ok(()) => {
+                    values.insert(param.name.clone(), value.clone());
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(values)
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn template() -> Template {
+        let text = r#"
+            name = "t"
+            params = [
+                { name = "VERSION", alias = "version", required = true, pattern = "v[0-9]+|next" },
+                { name = "MODE", default = "fast" },
+                { name = "NOTE" },
+            ]
+            [[stage]]
+            name = "s"
+            steps = [{ run = "true" }]
+        "#;
+        Template::parse("t.toml", text).unwrap()
+    }
+
+    fn given(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        assert_eq!(
+            template().parameters(&given(&[("VERSION", "v3")])).unwrap(),
+            given(&[("VERSION", "v3"), ("MODE", "fast"), ("NOTE", "")])
+        );
+    }
+
+    #[test]
+    fn every_parameter_that_does_not_fit_is_named() {
+        let errors = template()
+            .parameters(&given(&[("VERSON", "v3"), ("TAG", "x"), ("NOTE", "a\0")]))
+            .unwrap_err();
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "parameter TAG is given by tagship itself: take it out",
+                "parameter VERSON is not one of template t: it takes VERSION, MODE, NOTE",
+                "parameter VERSION is missing: template t requires it",
+                "parameter NOTE holds a NUL character, which no environment variable can hold",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pattern_must_match_the_whole_value() {
+        for value in ["v3; reboot", "xv3", "v3\n", "nextv3", ""] {
+            assert!(
+                template()
+                    .parameters(&given(&[("VERSION", value)]))
+                    .is_err(),
+                "{value:?}"
+            );
+        }
+        assert!(
+            template()
+                .parameters(&given(&[("VERSION", "next")]))
+                .is_ok()
+        );
+    }
+}

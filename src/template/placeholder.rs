@@ -1,0 +1,149 @@
+//! `{NAME}`: found and filled in, in arguments and addresses, never in text for a shell.
+
+use std::collections::BTreeMap;
+
+/// The parameters that every task has, whatever its template declares.
+pub const GIVEN: [&str; 9] = [
+    "TAG",
+    "COMMIT",
+    "PROJECT",
+    "ENVIRONMENT",
+    "TASK_ID",
+    "FLOW_ID",
+    "GIT_URL",
+    "HOST",
+    "RELEASE",
+];
+
+/// Is this the name of a parameter: `[A-Z_][A-Z0-9_]*`, at most 64 characters?
+#[must_use]
+pub fn is_parameter_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// A piece of a text with placeholders.
+enum Piece<'t> {
+    Text(&'t str),
+    /// The name between the braces, and whether a `$` stands before them.
+    Placeholder(&'t str, Dollar),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dollar {
+    Before,
+    Absent,
+}
+
+/// Cuts a text into what stands as it is and its placeholders. Braces around anything but a
+/// parameter's name are ordinary text.
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut done = 0;
+    let mut from = 0;
+    while let Some(open) = text[from..].find('{').map(|at| from + at) {
+        from = open + 1;
+        let Some(name) = text[from..].split_once('}').map(|(name, _)| name) else {
+            break;
+        };
+        if is_parameter_name(name) {
+            pieces.push(Piece::Text(&text[done..open]));
+            let dollar = if text[..open].ends_with('$') {
+                Dollar::Before
+            } else {
+                Dollar::Absent
+            };
+            pieces.push(Piece::Placeholder(name, dollar));
+            from += name.len() + 1;
+            done = from;
+        }
+    }
+    pieces.push(Piece::Text(&text[done..]));
+    pieces
+}
+
+/// The names of the placeholders of a text, in order.
+#[must_use]
+pub fn names(text: &str) -> Vec<&str> {
+    pieces(text)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Placeholder(name, _) => Some(name),
+            Piece::Text(_) => None,
+        })
+        .collect()
+}
+
+/// The names of the placeholders of a text for `sh`, where `${NAME}` is the shell's own.
+pub(super) fn names_in_shell_text(text: &str) -> Vec<&str> {
+    pieces(text)
+        .into_iter()
+        .filter_map(|piece| match piece {
+            Piece::Placeholder(name, Dollar::Absent) => Some(name),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Replaces each placeholder by its value, once: a value is never looked into. A name without a
+/// value is left standing (templates with such names are refused when they are read).
+#[must_use]
+pub fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
+    let mut filled = String::with_capacity(text.len());
+    for piece in pieces(text) {
+        match piece {
+            Piece::Text(text) => filled.push_str(text),
+            Piece::Placeholder(name, _) => match values.get(name) {
+                Some(value) => filled.push_str(value),
+                None => {
+                    filled.push('{');
+                    filled.push_str(name);
+                    filled.push('}');
+                }
+            },
+        }
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_value_is_filled_in_whole_and_never_looked_into() {
+        let values = values(&[("TAG", "{HOST}; rm -rf $HOME"), ("HOST", "web1")]);
+        assert_eq!(
+            fill("--tag={TAG} on {HOST}", &values),
+            "--tag={HOST}; rm -rf $HOME on web1"
+        );
+    }
+
+    #[test]
+    fn other_braces_are_ordinary_text() {
+        let values = values(&[("TAG", "v1")]);
+        for text in [
+            "{a,b}", "{}", "{tag}", "{ TAG }", "{TAG", "TAG}", "{9}", "é{",
+        ] {
+            assert_eq!(fill(text, &values), text);
+        }
+        assert_eq!(fill("{{TAG}}", &values), "{v1}");
+        assert_eq!(fill("{x{TAG}", &values), "{xv1");
+    }
+
+    #[test]
+    fn the_shells_own_braces_are_not_ours() {
+        assert_eq!(names_in_shell_text("echo ${TAG} {HOST}"), ["HOST"]);
+        assert_eq!(names("echo ${TAG} {HOST}"), ["TAG", "HOST"]);
+    }
+}
