@@ -1,0 +1,512 @@
+//! What could not work although every key of the file is known: collected, not thrown at the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::keys::{Config, Environment, Layout, Project};
+use crate::document::{Document, Path, Problem, nearest, one_line};
+use crate::rule::RuleSet;
+use crate::template::is_name;
+
+/// The longest path of a Unix socket that Linux takes, in bytes.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Everything that is wrong with `config`, which was read from `document`.
+pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Problem> {
+    let mut check = Check {
+        config,
+        document,
+        problems: Vec::new(),
+    };
+    check.agent();
+    check.hosts();
+    check.groups();
+    check.users();
+    check.projects();
+    check.places();
+    check.problems
+}
+
+struct Check<'c> {
+    config: &'c Config,
+    document: &'c Document<'c>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, path: &Path, message: impl Into<String>) {
+        self.problems.push(self.document.problem(path, message));
+    }
+
+    fn name(&mut self, path: &Path, what: &str, name: &str) {
+        if !is_name(name) {
+            self.refuse(
+                path,
+                format!(
+                    "`{name}` is no name for a {what}: use up to 64 letters, digits, dots, \
+                     underscores and hyphens, beginning with a letter or digit"
+                ),
+            );
+        }
+    }
+
+    fn agent(&mut self) {
+        let agent = &self.config.agent;
+        let path = Path::root().to("agent");
+        if let Some(name) = &agent.time_zone
+            && jiff::tz::TimeZone::get(name).is_err()
+        {
+            self.refuse(
+                &path.to("time_zone"),
+                format!("no time zone is named `{name}`: write one like \"Europe/Berlin\""),
+            );
+        }
+        if let Some(url) = &agent.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            self.refuse(
+                &path.to("public_url"),
+                format!("`{url}` is no URL: begin with http:// or https://"),
+            );
+        }
+        for (key, number) in [
+            ("parallel_hosts", agent.parallel_hosts),
+            ("parallel_tasks", agent.parallel_tasks),
+        ] {
+            if number == 0 {
+                self.refuse(&path.to(key), format!("`{key}` must be at least 1"));
+            }
+        }
+        if agent.landing_timeout.is_zero() {
+            self.refuse(
+                &path.to("landing_timeout"),
+                "no ref lands in no time: write a longer one",
+            );
+        }
+        let socket = self.config.socket();
+        if socket.as_os_str().len() > SOCKET_PATH_MAX {
+            self.refuse(
+                &path.to("socket"),
+                format!(
+                    "the socket {} is longer than the {SOCKET_PATH_MAX} bytes that Linux takes: \
+                     set [agent] socket to a shorter path",
+                    socket.display()
+                ),
+            );
+        }
+        let ssh = Path::root().to("ssh");
+        if self.config.ssh.connect_timeout.is_zero() {
+            self.refuse(
+                &ssh.to("connect_timeout"),
+                "no host answers in no time: write a longer one",
+            );
+        }
+    }
+
+    fn hosts(&mut self) {
+        let all = Path::root().to("hosts");
+        for (name, host) in &self.config.hosts {
+            let path = all.to(name);
+            self.name(&path, "host", name);
+            if let Some(address) = &host.address
+                && (address.is_empty()
+                    || address.starts_with('-')
+                    || address.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/'))
+            {
+                self.refuse(
+                    &path.to("address"),
+                    format!("`{address}` is no address: write a host name or an IP address"),
+                );
+            }
+            if let Some(jump) = &host.jump {
+                if !self.config.hosts.contains_key(jump) {
+                    let message = self.unknown("host", jump, self.config.hosts.keys());
+                    self.refuse(&path.to("jump"), message);
+                } else if self.jumps_in_circles(name) {
+                    self.refuse(
+                        &path.to("jump"),
+                        format!("host {name} is reached through itself: break the circle"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn jumps_in_circles(&self, name: &str) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut at = Some(name);
+        while let Some(host) = at {
+            if !seen.insert(host) {
+                return host == name;
+            }
+            at = self
+                .config
+                .hosts
+                .get(host)
+                .and_then(|host| host.jump.as_deref());
+        }
+        false
+    }
+
+    fn groups(&mut self) {
+        for (name, hosts) in &self.config.groups {
+            let path = Path::root().to("groups").to(name);
+            self.name(&path, "group", name);
+            if hosts.is_empty() {
+                self.refuse(&path, format!("group {name} is empty: add a host"));
+            }
+            for (index, host) in hosts.iter().enumerate() {
+                if !self.config.hosts.contains_key(host) {
+                    let message = self.unknown("host", host, self.config.hosts.keys());
+                    self.refuse(&path.to(index), message);
+                } else if hosts[..index].contains(host) {
+                    self.refuse(
+                        &path.to(index),
+                        format!("host {host} stands twice in group {name}: take one out"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn users(&mut self) {
+        let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, user) in &self.config.users {
+            let path = Path::root().to("users").to(name);
+            self.name(&path, "user", name);
+            let Some(pusher) = &user.gitlab else { continue };
+            if let Some(other) = accounts.insert(pusher, name) {
+                self.refuse(
+                    &path.to("gitlab"),
+                    format!("`{pusher}` is already the account {other}: one person, one account"),
+                );
+            }
+        }
+    }
+
+    /// "no host is named `wbe1`: did you mean `web1`?"
+    fn unknown<'k>(
+        &self,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'k String>,
+    ) -> String {
+        let known: Vec<&str> = known.map(String::as_str).collect();
+        let hint = match nearest(name, &known) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "add it".to_owned(),
+        };
+        format!("no {what} is named `{name}`: {hint}")
+    }
+
+    fn projects(&mut self) {
+        let all = Path::root().to("projects");
+        for (index, project) in self.config.projects.iter().enumerate() {
+            let path = all.to(index);
+            self.name(&path.to("name"), "project", &project.name);
+            for other in &self.config.projects[..index] {
+                if other.name == project.name {
+                    self.refuse(
+                        &path.to("name"),
+                        format!("two projects are named `{}`: rename one", project.name),
+                    );
+                }
+                if other.repository == project.repository && other.source == project.source {
+                    self.refuse(
+                        &path.to("repository"),
+                        format!(
+                            "project {} releases this repository already: give each its own \
+                             `source` (a sub-directory), or join them",
+                            other.name
+                        ),
+                    );
+                }
+            }
+            self.origin(project, &path);
+            for (name, environment) in &project.environments {
+                let path = path.to("environments").to(name);
+                self.name(&path, "environment", name);
+                self.environment(environment, &path);
+            }
+            self.rules(project, &path.to("rules"));
+        }
+    }
+
+    /// Repository, URL and sub-directory of a project.
+    fn origin(&mut self, project: &Project, path: &Path) {
+        let repository = &project.repository;
+        if repository.is_empty() || repository.contains(char::is_control) {
+            self.refuse(
+                &path.to("repository"),
+                "a repository needs a name: write the one by which the git server knows it",
+            );
+        }
+        match &project.git_url {
+            None => self.refuse(
+                path,
+                "key `git_url` is missing: say where the agent fetches from (a `repository` that \
+                 is an absolute path needs none)",
+            ),
+            Some(url) if !is_git_url(url) => self.refuse(
+                &path.to("git_url"),
+                format!(
+                    "`{url}` is no URL to fetch from: write https://…, ssh://…, user@host:path or \
+                     an absolute path"
+                ),
+            ),
+            Some(_) => {}
+        }
+        if let Some(source) = &project.source
+            && !is_inner_path(source)
+        {
+            self.refuse(
+                &path.to("source"),
+                format!("`{source}` is no sub-directory: write a relative path without `..`"),
+            );
+        }
+    }
+
+    fn environment(&mut self, environment: &Environment, path: &Path) {
+        if !self.config.groups.contains_key(&environment.group) {
+            let message = self.unknown("group", &environment.group, self.config.groups.keys());
+            self.refuse(&path.to("group"), message);
+        }
+        if let Err(message) = check_deploy_to(&environment.deploy_to) {
+            self.refuse(&path.to("deploy_to"), message);
+        }
+        if environment.layout == Layout::InPlace {
+            self.refuse(
+                &path.to("layout"),
+                "this version does not do layout \"in-place\" yet: take \"releases\", and let what \
+                 serves the files follow `current`",
+            );
+        }
+        if environment.keep_releases < 2 {
+            self.refuse(
+                &path.to("keep_releases"),
+                "`keep_releases` must be at least 2: the live release and one to go back to",
+            );
+        }
+        for (index, pattern) in environment.exclude.iter().enumerate() {
+            if pattern.is_empty() || pattern.contains(char::is_control) {
+                self.refuse(
+                    &path.to("exclude").to(index),
+                    "an excluded path is empty or holds a control character: correct it",
+                );
+            }
+        }
+        self.shared(&environment.shared, &path.to("shared"));
+        if let Some(owner) = &environment.owner
+            && !is_owner(owner)
+        {
+            self.refuse(
+                &path.to("owner"),
+                format!("`{owner}` is no owner: write \"USER\" or \"USER:GROUP\""),
+            );
+        }
+        if environment.approvals.is_empty() {
+            self.refuse(
+                &path.to("approvals"),
+                "`approvals` is empty: write [\"1\"], or let a rule say schedule = \"ready\"",
+            );
+        }
+    }
+
+    fn shared(&mut self, shared: &[String], path: &Path) {
+        let nested =
+            |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|r| r.starts_with('/'));
+        for (index, name) in shared.iter().enumerate() {
+            let path = path.to(index);
+            if !is_inner_path(name) {
+                self.refuse(
+                    &path,
+                    format!("`{name}` is no shared path: write a relative path without `..`"),
+                );
+            }
+            for other in &shared[..index] {
+                if nested(name, other) || nested(other, name) {
+                    self.refuse(
+                        &path,
+                        format!("shared paths `{other}` and `{name}` overlap: keep one"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn rules(&mut self, project: &Project, path: &Path) {
+        for (index, rule) in project.rules.iter().enumerate() {
+            let path = path.to(index);
+            let hook_rule = project.hook_rule(rule);
+            if let Err(error) = RuleSet::checked(&project.name, vec![hook_rule]) {
+                let message = one_line("bad regular expression", &error.reason);
+                self.refuse(&path.to("pattern"), message);
+            }
+            if !project.environments.contains_key(&rule.environment) {
+                let known = project.environments.keys();
+                let message = self.unknown("environment of this project", &rule.environment, known);
+                self.refuse(&path.to("environment"), message);
+            }
+            if rule.expires.is_zero() {
+                self.refuse(
+                    &path.to("expires"),
+                    "a task that expires at once can't be approved",
+                );
+            }
+        }
+    }
+
+    /// No two environments may stand in the same place of a machine, nor one inside the other.
+    fn places(&mut self) {
+        let mut places = self.all_places();
+        places.sort();
+        let mut told = BTreeSet::new();
+        let mut refused = Vec::new();
+        let mut outer: Option<&Place<'_>> = None;
+        for inner in &places {
+            let Some(around) = outer.filter(|outer| inner.is_inside(outer)) else {
+                outer = Some(inner);
+                continue;
+            };
+            if told.insert((around.environment, inner.environment)) {
+                refused.push((inner.way(), around.message(inner, self.config)));
+            }
+        }
+        for (way, message) in refused {
+            self.refuse(&way, message);
+        }
+    }
+
+    fn all_places(&self) -> Vec<Place<'_>> {
+        let mut places = Vec::new();
+        for (index, project) in self.config.projects.iter().enumerate() {
+            for (name, environment) in &project.environments {
+                let hosts = self.config.groups.get(&environment.group);
+                for host in hosts.into_iter().flatten() {
+                    if let Some(endpoint) = self.config.endpoint(host) {
+                        places.push(Place {
+                            machine: (endpoint.address, endpoint.port),
+                            directory: environment.deploy_to(host) + "/",
+                            environment: (index, name),
+                            host,
+                        });
+                    }
+                }
+            }
+        }
+        places
+    }
+}
+
+/// Where an environment stands on one machine. The order puts a directory right before whatever
+/// lies inside it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'c> {
+    /// Address and port: two names of hosts may mean one machine.
+    machine: (String, u16),
+    /// With a slash at its end.
+    directory: String,
+    /// The project's index and the environment's name.
+    environment: (usize, &'c str),
+    host: &'c str,
+}
+
+impl Place<'_> {
+    fn is_inside(&self, outer: &Self) -> bool {
+        self.machine == outer.machine && self.directory.starts_with(&outer.directory)
+    }
+
+    fn way(&self) -> Path {
+        let (project, environment) = self.environment;
+        Path::root()
+            .to("projects")
+            .to(project)
+            .to("environments")
+            .to(environment)
+            .to("deploy_to")
+    }
+
+    fn message(&self, inner: &Self, config: &Config) -> String {
+        let (project, environment) = self.environment;
+        let project = &config.projects[project].name;
+        let directory = self.directory.trim_end_matches('/');
+        let inner_host = inner.host;
+        let same_machine = if self.host == inner.host {
+            String::new()
+        } else {
+            format!(", which is the machine of host {}", self.host)
+        };
+        format!(
+            "on host {inner_host}{same_machine}, {directory} belongs to environment {environment} \
+             of project {project}: give each its own directory"
+        )
+    }
+}
+
+/// Why a directory can't hold an environment.
+fn check_deploy_to(deploy_to: &str) -> Result<(), String> {
+    let refuse = |why: &str| {
+        Err(format!(
+            "`deploy_to` {why}: write a path like \"/srv/shop\""
+        ))
+    };
+    if !deploy_to.starts_with('/') {
+        // The slash of "/" is gone by now.
+        return refuse("is not an absolute path below /");
+    }
+    if deploy_to.contains(char::is_control) {
+        return refuse("holds a newline or another control character");
+    }
+    if deploy_to[1..]
+        .split('/')
+        .any(|part| matches!(part, "" | "." | ".."))
+    {
+        return refuse("holds an empty part, `.` or `..`");
+    }
+    if deploy_to.replace("{HOST}", "").contains(['{', '}']) {
+        return refuse("holds braces, and `{HOST}` is its only placeholder");
+    }
+    Ok(())
+}
+
+/// Is this something that git fetches from without being told to run a program?
+fn is_git_url(url: &str) -> bool {
+    if url.starts_with('-') || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return false;
+    }
+    if let Some((scheme, rest)) = url.split_once("://") {
+        let host_looks_like_option = rest.starts_with('-') || rest.contains("@-");
+        return matches!(scheme, "https" | "http" | "ssh" | "git" | "file")
+            && !rest.is_empty()
+            && !host_looks_like_option;
+    }
+    if url.starts_with('/') {
+        return true;
+    }
+    // user@host:path, as scp writes it; `ext::…` and its like start programs.
+    url.split_once(':').is_some_and(|(host, path)| {
+        !host.is_empty()
+            && !host.contains('/')
+            && !host.contains("@-")
+            && !path.is_empty()
+            && !path.starts_with(':')
+    })
+}
+
+/// Is this a relative path that stays inside?
+fn is_inner_path(path: &str) -> bool {
+    !path.contains(char::is_control) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// `USER` or `USER:GROUP`, names or numbers as `chown` takes them.
+fn is_owner(owner: &str) -> bool {
+    let good = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    match owner.split_once(':') {
+        Some((user, group)) => good(user) && good(group),
+        None => good(owner),
+    }
+}

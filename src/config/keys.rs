@@ -1,0 +1,341 @@
+//! The keys of `config.toml`, one struct per table. `docs/config.md` describes each for people; a
+//! test holds the two against each other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::source::Origin;
+use crate::document::duration;
+use crate::rule::{OnSpoolError, Schedule};
+use crate::template::{OnFailure, Requirement};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The whole of `config.toml`. Once loaded, every path is absolute or relative to the working
+/// directory, and every name that it mentions is there.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub agent: Agent,
+    pub store: Store,
+    pub git: Git,
+    pub ssh: Ssh,
+    pub log: Log,
+    /// Machines by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// Names of hosts by the name of their group.
+    pub groups: BTreeMap<String, Vec<String>>,
+    pub projects: Vec<Project>,
+    /// What is known about accounts beyond the store, by their name.
+    pub users: BTreeMap<String, User>,
+    /// Where all this was read.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// `[agent]`: the agent itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Where pages and API are served. Default `127.0.0.1:8424`.
+    pub listen: SocketAddr,
+    /// The address that people and other programs use, without a slash at its end. Default: `http://`
+    /// and `listen`; see [`Config::public_url`].
+    pub public_url: Option<String>,
+    /// What the agent owns: store, mirrors, trees, logs. Default `/var/lib/tagship`.
+    pub data_dir: PathBuf,
+    /// Where the hook hands tasks over. Default `/var/spool/tagship`.
+    pub spool_dir: PathBuf,
+    /// Templates of one's own. Default `/etc/tagship/templates`; it need not be there.
+    pub templates_dir: PathBuf,
+    /// The Unix socket of the command line. Default `agent.sock` in `data_dir`; see
+    /// [`Config::socket`].
+    pub socket: Option<PathBuf>,
+    /// The system user that runs the git server, whose spool records are believed. Default `git`.
+    pub git_user: String,
+    /// Does an approval over the Unix socket (`os:NAME`) count? Default no.
+    pub local_approval: bool,
+    /// How long after the push a ref may take to land. Default 5 minutes.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub landing_timeout: Duration,
+    /// How many hosts of a stage work at the same time. Default 100.
+    pub parallel_hosts: u32,
+    /// How many tasks run at the same time. Default 16.
+    pub parallel_tasks: u32,
+    /// The name of the time zone in which people read and write times. Default: the machine's; see
+    /// [`Config::time_zone`].
+    pub time_zone: Option<String>,
+    /// What the hook does with a tag that it cannot hand over. Default `reject`.
+    pub on_spool_error: OnSpoolError,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8424)),
+            public_url: None,
+            data_dir: "/var/lib/tagship".into(),
+            spool_dir: "/var/spool/tagship".into(),
+            templates_dir: "/etc/tagship/templates".into(),
+            socket: None,
+            git_user: "git".to_owned(),
+            local_approval: false,
+            landing_timeout: 5 * MINUTE,
+            parallel_hosts: 100,
+            parallel_tasks: 16,
+            time_zone: None,
+            on_spool_error: OnSpoolError::Reject,
+        }
+    }
+}
+
+/// `[store]`: where the events of tasks are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    pub engine: Engine,
+}
+
+/// What keeps the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// On this machine's disk, under `data_dir`.
+    #[default]
+    Sled,
+    /// In memory: gone when the agent ends. For trying things out.
+    Memory,
+}
+
+/// `[git]`: how the agent asks the git server and fetches from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Git {
+    /// The private key for `ssh` URLs. Default: what the agent's user has.
+    pub identity: Option<PathBuf>,
+    /// The known host keys for `ssh` URLs. Default: what the agent's user has.
+    pub known_hosts: Option<PathBuf>,
+    /// A file with the token for `https` URLs, alone on its first line.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[ssh]`: how the agent reaches hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ssh {
+    /// Default `deploy`.
+    pub user: String,
+    /// Default 22.
+    pub port: u16,
+    /// The private key. Default `ssh/id_ed25519` in `data_dir`; see [`Config::ssh_identity`].
+    pub identity: Option<PathBuf>,
+    /// A file with the passphrase of the key, alone on its first line.
+    pub passphrase_file: Option<PathBuf>,
+    /// The host keys that are believed. Default `ssh/known_hosts` in `data_dir`; see
+    /// [`Config::known_hosts`].
+    pub known_hosts: Option<PathBuf>,
+    /// How long connecting and authenticating may take. Default 10 seconds.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub connect_timeout: Duration,
+    /// How often a quiet connection is proved alive. Default 15 seconds.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub keepalive: Duration,
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self {
+            user: "deploy".to_owned(),
+            port: 22,
+            identity: None,
+            passphrase_file: None,
+            known_hosts: None,
+            connect_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(15),
+        }
+    }
+}
+
+/// `[log]`: what the agent writes to its standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A filter of the `tracing` crate. Default `info`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// `[hosts.NAME]`: a machine. What is missing comes from `[ssh]`; see [`Config::endpoint`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// Name or IP address to connect to. Default: the host's name.
+    pub address: Option<String>,
+    pub port: Option<u16>,
+    pub user: Option<String>,
+    pub identity: Option<PathBuf>,
+    /// The host through which this one is reached.
+    pub jump: Option<String>,
+}
+
+/// `[[projects]]`: a repository, or a sub-directory of one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    pub name: String,
+    /// By which name the git server's hook knows it: GitLab's `group/shop` or `project-7`, Gitea's
+    /// `alice/shop`, or the absolute path of a bare repository.
+    pub repository: String,
+    /// Where the agent fetches from. Default: `repository`, if that is an absolute path; once
+    /// loaded it is always there, see [`Project::git_url`].
+    pub git_url: Option<String>,
+    /// The sub-directory that is released. Default: all of it.
+    pub source: Option<String>,
+    #[serde(default)]
+    pub submodules: Submodules,
+    #[serde(default)]
+    pub environments: BTreeMap<String, Environment>,
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// What a checkout does about submodules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Submodules {
+    /// The task ends with an error: their files would be missing.
+    #[default]
+    Refuse,
+    /// They become empty directories.
+    Skip,
+}
+
+/// `[projects.environments.NAME]`: where a project runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    pub group: String,
+    /// Absolute path on the hosts; `{HOST}` is the host's name. Without a slash at its end once
+    /// loaded.
+    pub deploy_to: String,
+    #[serde(default)]
+    pub layout: Layout,
+    /// How many complete releases stay on a host, the live one included. Default 5, at least 2.
+    #[serde(default = "keep_releases_default")]
+    pub keep_releases: u32,
+    /// Paths that are not released, as rsync's patterns.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Paths of the release that live in `shared/` and outlive it.
+    #[serde(default)]
+    pub shared: Vec<String>,
+    /// `USER` or `USER:GROUP` to whom the files belong. Default: the login user.
+    pub owner: Option<String>,
+    /// All of these must be fulfilled. Default `["1"]`.
+    #[serde(default = "approvals_default")]
+    pub approvals: Vec<Requirement>,
+    /// Does the submitter's own approval count? Default no.
+    #[serde(default)]
+    pub self_approval: bool,
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+fn keep_releases_default() -> u32 {
+    5
+}
+
+fn approvals_default() -> Vec<Requirement> {
+    vec![Requirement {
+        count: 1,
+        of: crate::template::Approvers::Anyone,
+    }]
+}
+
+/// How releases stand on a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// `releases/ID` side by side, `current` names one.
+    #[default]
+    Releases,
+    /// Straight into `deploy_to`. This version refuses it when it loads.
+    InPlace,
+}
+
+/// `[[projects.rules]]`: what a tag means. The first rule that matches wins.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// A regular expression, matched from the start of the tag's short name.
+    pub pattern: String,
+    pub environment: String,
+    /// Name or number of the template. Default `git-release`.
+    #[serde(default = "template_default")]
+    pub template: String,
+    /// Default `new`.
+    #[serde(default = "schedule_default")]
+    pub schedule: Schedule,
+    /// How long a task may wait for approval. Default 7 days.
+    #[serde(
+        default = "expires_default",
+        deserialize_with = "duration::deserialize"
+    )]
+    pub expires: Duration,
+    /// Does a newer task take the place of a waiting or scheduled one of this rule? Default yes.
+    #[serde(default = "supersede_default")]
+    pub supersede: bool,
+    /// Is a commit that is older than the live one refused? Default no.
+    #[serde(default)]
+    pub refuse_older: bool,
+    /// Values for the template's parameters.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+}
+
+fn template_default() -> String {
+    "git-release".to_owned()
+}
+
+fn schedule_default() -> Schedule {
+    Schedule::New
+}
+
+fn expires_default() -> Duration {
+    7 * DAY
+}
+
+fn supersede_default() -> bool {
+    true
+}
+
+/// `[users.NAME]`: an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct User {
+    /// The name by which the git server knows them.
+    pub gitlab: Option<String>,
+}

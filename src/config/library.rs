@@ -1,0 +1,225 @@
+//! The templates that tasks can ask for: files of one's own, then those built in.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::Config;
+use crate::document::{self, Document, Path as Way, Problem, Problems};
+use crate::template::{StageHosts, Template};
+
+/// The templates that are built in: what to show as the file's name, and the text.
+const BUILT_IN: [(&str, &str); 1] = [(
+    "git-release.toml (built in)",
+    include_str!("../../templates/tasks/git-release.toml"),
+)];
+
+/// The templates of one moment. Loading again after a file has changed makes another.
+#[derive(Clone, Debug, Default)]
+pub struct Library {
+    shelf: Vec<Kept>,
+    problems: Vec<Problem>,
+}
+
+/// A template with the text that it was read from.
+#[derive(Clone, Debug)]
+struct Kept {
+    template: Template,
+    text: String,
+}
+
+impl Library {
+    /// Reads every `*.toml` of `dir` (which need not be there), then those built in. A file that
+    /// is wrong does not spoil the others; see [`Library::problems`]. A built-in template is
+    /// replaced by a file's of the same name, even while that file is wrong: nobody should get
+    /// fewer steps than they wrote.
+    #[must_use]
+    pub fn load(dir: &Path) -> Self {
+        let mut library = Self::default();
+        let mut replaced = BTreeSet::new();
+        for (file, text) in library.texts(dir) {
+            match Template::parse(&file, &text) {
+                Ok(template) => {
+                    replaced.insert(template.name.clone());
+                    library.shelve(&file, template, text);
+                }
+                Err(Problems(problems)) => {
+                    replaced.extend(name_of(&file, &text));
+                    library.problems.extend(problems);
+                }
+            }
+        }
+        for (file, text) in BUILT_IN {
+            match Template::parse(file, text) {
+                Ok(template) if replaced.contains(&template.name) => {}
+                Ok(template) => library.shelf.push(Kept {
+                    template,
+                    text: text.to_owned(),
+                }),
+                Err(Problems(problems)) => library.problems.extend(problems),
+            }
+        }
+        library
+    }
+
+    /// The names and texts of the files of a directory, in order of their names.
+    fn texts(&mut self, dir: &Path) -> Vec<(String, String)> {
+        let mut trouble = |path: &Path, error: std::io::Error| {
+            self.problems.push(Problem {
+                file: path.display().to_string(),
+                position: None,
+                message: format!("can't be read: {error}; give the agent's user the right to"),
+            });
+        };
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                trouble(dir, error);
+                return Vec::new();
+            }
+        };
+        let mut texts = Vec::new();
+        for entry in entries {
+            let path = match entry {
+                Ok(entry) => entry.path(),
+                Err(error) => {
+                    trouble(dir, error);
+                    continue;
+                }
+            };
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            match std::fs::read_to_string(&path) {
+                Ok(text) => texts.push((path.display().to_string(), text)),
+                Err(error) => trouble(&path, error),
+            }
+        }
+        texts.sort();
+        texts
+    }
+
+    /// Takes a template of a file in, unless another one has its name or number.
+    fn shelve(&mut self, file: &str, template: Template, text: String) {
+        let same_name = |kept: &&Kept| kept.template.name == template.name;
+        let same_id = |kept: &&Kept| template.id.is_some() && kept.template.id == template.id;
+        let message = if self.shelf.iter().any(|kept| same_name(&kept)) {
+            format!(
+                "another file has the template `{}` already: rename one",
+                template.name
+            )
+        } else if let Some(other) = self.shelf.iter().find(same_id) {
+            format!(
+                "template `{}` has the same `id` already: change one",
+                other.template.name
+            )
+        } else {
+            self.shelf.push(Kept { template, text });
+            return;
+        };
+        self.problems.push(Problem {
+            file: file.to_owned(),
+            position: None,
+            message,
+        });
+    }
+
+    /// The template of this name or number.
+    #[must_use]
+    pub fn find(&self, name_or_id: &str) -> Option<&Template> {
+        self.templates()
+            .find(|template| template.answers_to(name_or_id))
+    }
+
+    /// All templates, in the order in which they are looked for.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.shelf.iter().map(|kept| &kept.template)
+    }
+
+    /// The text of the template with this digest.
+    #[must_use]
+    pub fn text(&self, digest: &str) -> Option<&str> {
+        self.shelf
+            .iter()
+            .find(|kept| kept.template.digest == digest)
+            .map(|kept| kept.text.as_str())
+    }
+
+    /// What is wrong with files; their templates are missing here.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// What is wrong between the rules of a configuration and these templates, each with its line
+    /// in the configuration.
+    #[must_use]
+    pub fn misfits(&self, config: &Config) -> Vec<Problem> {
+        let Ok(document) = Document::parse(&config.origin.file, &config.origin.text) else {
+            return Vec::new();
+        };
+        let mut problems = Vec::new();
+        for (project_index, project) in config.projects.iter().enumerate() {
+            let rules = Way::root().to("projects").to(project_index).to("rules");
+            for (index, rule) in project.rules.iter().enumerate() {
+                let way = rules.to(index);
+                let Some(template) = self.find(&rule.template) else {
+                    let message = self.absent(&rule.template);
+                    problems.push(document.problem(&way.to("template"), message));
+                    continue;
+                };
+                for message in stage_misfits(template, config) {
+                    problems.push(document.problem(&way.to("template"), message));
+                }
+                for error in template.parameters(&rule.params).err().unwrap_or_default() {
+                    problems.push(document.problem(&way.to("params"), error.to_string()));
+                }
+            }
+        }
+        problems
+    }
+
+    fn absent(&self, name: &str) -> String {
+        let known: Vec<&str> = self.templates().map(|t| t.name.as_str()).collect();
+        match document::nearest(name, &known) {
+            Some(nearest) => format!("no template is named `{name}`: did you mean `{nearest}`?"),
+            None => format!(
+                "no template is named `{name}`: put it into `templates_dir`, or take one of {}",
+                known.join(", ")
+            ),
+        }
+    }
+}
+
+/// Which of the template's stages would have no hosts in a task of a tag.
+fn stage_misfits(template: &Template, config: &Config) -> Vec<String> {
+    let name = &template.name;
+    let message = |hosts: &StageHosts| match hosts {
+        StageHosts::Agent | StageHosts::Environment => None,
+        StageHosts::Group(group) if config.groups.contains_key(group) => None,
+        StageHosts::Group(group) => Some(format!(
+            "template `{name}` uses the group `{group}`, which is not in [groups]: add it"
+        )),
+        StageHosts::Given(number) => Some(format!(
+            "template `{name}` wants hosts {{{number}}} given by the task, and a tag gives none: \
+             take another template"
+        )),
+    };
+    let mut messages: Vec<String> = template
+        .stages
+        .iter()
+        .filter_map(|stage| message(&stage.hosts))
+        .collect();
+    messages.dedup();
+    messages
+}
+
+/// The names that a template in a text that is wrong may have meant to have.
+fn name_of(file: &str, text: &str) -> Vec<String> {
+    let stem = Path::new(file).file_stem();
+    let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
+    let (table, _) = toml::de::DeTable::parse_recoverable(text);
+    let name = table.get_ref().get("name");
+    let name = name.and_then(|name| name.get_ref().as_str().map(str::to_owned));
+    stem.into_iter().chain(name).collect()
+}

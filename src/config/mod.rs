@@ -1,0 +1,253 @@
+//! `config.toml`: every key, its default, and what is wrong with it.
+//!
+//! Loading reads one file (or the text that is built in), refuses what it does not know, collects
+//! everything that could not work, and answers plain structs. It starts nothing, connects nowhere
+//! and reads no secret: files that keys name are opened by whoever needs them. `main` and `command`
+//! load; everybody else is handed a [`Config`]. Templates are read here too ([`Library`]), since
+//! `template` itself opens no file.
+
+mod check;
+mod keys;
+mod library;
+mod rules;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use crate::document::{Document, Problems};
+
+pub use keys::{
+    Agent, Config, Engine, Environment, Git, Host, Layout, Log, LogFormat, Project, Rule, Ssh,
+    Store, Submodules, User,
+};
+pub use library::Library;
+pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
+
+/// The configuration that is built in.
+pub const BUILT_IN: &str = include_str!("../../config.toml");
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("no configuration at {}: write one, or give --config FILE", .0.display())]
+    Absent(PathBuf),
+    #[error("can't read {}: {error}; give its user the right to, or give --config FILE", path.display())]
+    Unreadable {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// Everything that is wrong with the file, a line each.
+    #[error("{0}")]
+    Wrong(#[from] Problems),
+}
+
+/// How to reach a host, everything filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The host's name in the configuration.
+    pub name: String,
+    pub address: String,
+    pub port: u16,
+    pub user: String,
+    /// The private key's file.
+    pub identity: PathBuf,
+    /// The host through which this one is reached.
+    pub jump: Option<String>,
+}
+
+/// Loads and checks a configuration.
+///
+/// # Errors
+/// The file can't be read, or everything that is wrong with it.
+pub fn load(source: &Source) -> Result<Config, ConfigError> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error,
+        })
+    };
+    match source {
+        Source::BuiltIn => Ok(parse(
+            &source.to_string(),
+            BUILT_IN,
+            &absolute(Path::new("."))?,
+        )?),
+        Source::File(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+                path: path.clone(),
+                error,
+            })?;
+            let absolute = absolute(path)?;
+            let base = absolute.parent().unwrap_or(Path::new("/"));
+            Ok(parse(&path.display().to_string(), &text, base)?)
+        }
+    }
+}
+
+/// Reads and checks the text of a configuration: `file` is the name to show for it, `base` the
+/// directory to which its relative paths are relative.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its line.
+pub fn parse(file: &str, text: &str, base: &Path) -> Result<Config, Problems> {
+    let document = Document::parse(file, text)?;
+    let mut config: Config = document.read()?;
+    config.settle(base);
+    let mut problems = check::problems(&config, &document);
+    if problems.is_empty() {
+        config.origin = Origin {
+            file: file.to_owned(),
+            text: text.to_owned(),
+        };
+        Ok(config)
+    } else {
+        problems.sort();
+        problems.dedup();
+        Err(Problems(problems))
+    }
+}
+
+impl Config {
+    /// Makes paths absolute and writes values in their one form.
+    fn settle(&mut self, base: &Path) {
+        let agent = &mut self.agent;
+        for path in [
+            &mut agent.data_dir,
+            &mut agent.spool_dir,
+            &mut agent.templates_dir,
+        ] {
+            *path = base.join(&path);
+        }
+        let hosts = self.hosts.values_mut().map(|host| &mut host.identity);
+        let others = [
+            &mut agent.socket,
+            &mut self.git.identity,
+            &mut self.git.known_hosts,
+            &mut self.git.token_file,
+            &mut self.ssh.identity,
+            &mut self.ssh.passphrase_file,
+            &mut self.ssh.known_hosts,
+        ];
+        for path in others.into_iter().chain(hosts).flatten() {
+            *path = base.join(&path);
+        }
+        if let Some(url) = &mut agent.public_url {
+            url.truncate(url.trim_end_matches('/').len());
+        }
+        for project in &mut self.projects {
+            project.settle(base);
+        }
+    }
+
+    /// The address that people and other programs use, without a slash at its end.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        match &self.agent.public_url {
+            Some(url) => url.clone(),
+            None => format!("http://{}", self.agent.listen),
+        }
+    }
+
+    /// The Unix socket of the command line.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        let socket = self.agent.socket.clone();
+        socket.unwrap_or_else(|| self.agent.data_dir.join("agent.sock"))
+    }
+
+    /// The private key for hosts that have none of their own.
+    #[must_use]
+    pub fn ssh_identity(&self) -> PathBuf {
+        let identity = self.ssh.identity.clone();
+        identity.unwrap_or_else(|| self.agent.data_dir.join("ssh/id_ed25519"))
+    }
+
+    /// The host keys that are believed.
+    #[must_use]
+    pub fn known_hosts(&self) -> PathBuf {
+        let known_hosts = self.ssh.known_hosts.clone();
+        known_hosts.unwrap_or_else(|| self.agent.data_dir.join("ssh/known_hosts"))
+    }
+
+    /// The time zone in which people read and write times.
+    #[must_use]
+    pub fn time_zone(&self) -> TimeZone {
+        let name = self.agent.time_zone.as_deref();
+        // A name that is given was looked up when the configuration was checked.
+        name.and_then(|name| TimeZone::get(name).ok())
+            .unwrap_or_else(TimeZone::system)
+    }
+
+    /// How to reach the host of this name; `None` where the configuration has no such host.
+    #[must_use]
+    pub fn endpoint(&self, name: &str) -> Option<Endpoint> {
+        let host = self.hosts.get(name)?;
+        Some(Endpoint {
+            name: name.to_owned(),
+            address: host.address.clone().unwrap_or_else(|| name.to_owned()),
+            port: host.port.unwrap_or(self.ssh.port),
+            user: host.user.clone().unwrap_or_else(|| self.ssh.user.clone()),
+            identity: host.identity.clone().unwrap_or_else(|| self.ssh_identity()),
+            jump: host.jump.clone(),
+        })
+    }
+
+    /// The project of this name.
+    #[must_use]
+    pub fn project(&self, name: &str) -> Option<&Project> {
+        self.projects.iter().find(|project| project.name == name)
+    }
+
+    /// The projects that live in the repository that the hook knows by this name.
+    pub fn projects_of<'c>(&'c self, repository: &'c str) -> impl Iterator<Item = &'c Project> {
+        self.projects
+            .iter()
+            .filter(move |project| project.repository == repository)
+    }
+
+    /// The account of somebody whom the git server knows by this name.
+    #[must_use]
+    pub fn account_of(&self, pusher: &str) -> Option<&str> {
+        self.users
+            .iter()
+            .find(|(_, user)| user.gitlab.as_deref() == Some(pusher))
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+impl Project {
+    fn settle(&mut self, base: &Path) {
+        match &mut self.git_url {
+            None if self.repository.starts_with('/') => {
+                self.git_url = Some(self.repository.clone());
+            }
+            Some(url) if url.starts_with("./") || url.starts_with("../") => {
+                *url = base.join(&url).display().to_string();
+            }
+            _ => {}
+        }
+        if let Some(source) = &mut self.source {
+            source.truncate(source.trim_end_matches('/').len());
+        }
+        for environment in self.environments.values_mut() {
+            let trimmed = environment.deploy_to.trim_end_matches('/').len();
+            environment.deploy_to.truncate(trimmed);
+        }
+    }
+
+    /// Where the agent fetches from.
+    #[must_use]
+    pub fn git_url(&self) -> &str {
+        self.git_url.as_deref().unwrap_or(&self.repository)
+    }
+}
+
+impl Environment {
+    /// Where the project lives on this host.
+    #[must_use]
+    pub fn deploy_to(&self, host: &str) -> String {
+        self.deploy_to.replace("{HOST}", host)
+    }
+}

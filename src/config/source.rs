@@ -1,0 +1,116 @@
+//! Where a configuration comes from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+
+/// Where the configuration is looked for when nobody says.
+pub const DEFAULT_FILE: &str = "/etc/tagship/config.toml";
+/// Where `serve` and `demo` look next.
+const LOCAL_FILE: &str = "config.toml";
+
+/// A place from which a configuration can be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    /// The `config.toml` that is built in; its paths are relative to the working directory.
+    BuiltIn,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::BuiltIn => f.write_str("config.toml (built in)"),
+        }
+    }
+}
+
+/// What a loaded configuration remembers of its file, to name the line of what is found wrong later.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file's name as it is shown to people.
+    pub file: String,
+    pub text: String,
+}
+
+/// Whether `./config.toml` and the built-in configuration are good enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalConfig {
+    /// For `serve` and `demo`, which start something of their own.
+    Also,
+    /// For commands that speak to an agent which somebody else started.
+    Never,
+}
+
+/// Says where the configuration is: the file that was asked for; else `/etc/tagship/config.toml`;
+/// else, with [`LocalConfig::Also`], `./config.toml`, and last the one that is built in.
+///
+/// # Errors
+/// None of them is there.
+pub fn find(explicit: Option<&Path>, local: LocalConfig) -> Result<Source, ConfigError> {
+    find_among(
+        explicit,
+        local,
+        Path::new(DEFAULT_FILE),
+        Path::new(LOCAL_FILE),
+    )
+}
+
+fn find_among(
+    explicit: Option<&Path>,
+    local: LocalConfig,
+    default_file: &Path,
+    local_file: &Path,
+) -> Result<Source, ConfigError> {
+    if let Some(path) = explicit {
+        return if path.exists() {
+            Ok(Source::File(path.to_owned()))
+        } else {
+            Err(ConfigError::Absent(path.to_owned()))
+        };
+    }
+    if default_file.exists() {
+        return Ok(Source::File(default_file.to_owned()));
+    }
+    match local {
+        LocalConfig::Also if local_file.exists() => Ok(Source::File(local_file.to_owned())),
+        LocalConfig::Also => Ok(Source::BuiltIn),
+        LocalConfig::Never => Err(ConfigError::Absent(default_file.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_file_asked_for_then_the_systems_then_the_local_one_then_the_built_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let default_file = dir.path().join("default.toml");
+        let local_file = dir.path().join("local.toml");
+        let find = |explicit: Option<&Path>, local| {
+            find_among(explicit, local, &default_file, &local_file)
+        };
+        let file = |path: &Path| Source::File(path.to_owned());
+
+        assert_eq!(find(None, LocalConfig::Also).unwrap(), Source::BuiltIn);
+        assert!(find(None, LocalConfig::Never).is_err());
+        std::fs::write(&local_file, "").unwrap();
+        assert_eq!(find(None, LocalConfig::Also).unwrap(), file(&local_file));
+        assert!(find(None, LocalConfig::Never).is_err());
+        std::fs::write(&default_file, "").unwrap();
+        assert_eq!(find(None, LocalConfig::Also).unwrap(), file(&default_file));
+        assert_eq!(find(None, LocalConfig::Never).unwrap(), file(&default_file));
+        let explicit = Some(local_file.as_path());
+        assert_eq!(
+            find(explicit, LocalConfig::Never).unwrap(),
+            file(&local_file)
+        );
+        let absent = dir.path().join("absent.toml");
+        let error = find(Some(&absent), LocalConfig::Also).unwrap_err();
+        assert!(error.to_string().contains("absent.toml"), "{error}");
+    }
+}
