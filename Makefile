@@ -1,0 +1,43 @@
+# make            the programs: target/release/tagship and the static hook target/release/update
+# make test       format, lints and all tests
+# make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
+# make install    into PREFIX (default /usr/local), below DESTDIR where that is set
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+AUTO   ?=
+
+# The hook is linked statically: one that can't load on an older system would refuse every push.
+TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
+RELEASE = target/release
+
+.PHONY: build deps deps-test test demo install clean
+
+build: deps
+	$(CARGO) build --release --locked --bin tagship
+	$(CARGO) rustc --release --locked --package tagship-hook --bin update --target $(TARGET) \
+		-- -C target-feature=+crt-static
+	install -m 0755 target/$(TARGET)/release/update $(RELEASE)/update
+
+# Installs by apt-get what is missing, if it may; else says what to install.
+deps:
+	@./.ci/deps build
+
+deps-test:
+	@./.ci/deps build test
+
+test: deps-test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked --workspace
+
+demo: build
+	$(RELEASE)/tagship demo $(if $(AUTO),--auto)
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tagship
+	install -m 0755 $(RELEASE)/tagship $(DESTDIR)$(PREFIX)/bin/tagship
+	install -m 0755 $(RELEASE)/update $(DESTDIR)$(PREFIX)/libexec/tagship/update
+
+clean:
+	$(CARGO) clean
