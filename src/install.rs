@@ -1,1 +1,229 @@
-//! (in the making)
+//! Puts the hook in place beside a git server, and takes it out again.
+//!
+//! Three layouts, after what a server runs: GitLab's `custom_hooks/update.d/`, Gitea's
+//! `hooks/update.d/`, and `hooks/update` of a bare repository. What stood there is kept and still
+//! runs. New files are written beside their place and renamed, since overwriting a running program
+//! fails and a half-written hook refuses every push. The command line calls it; it never touches
+//! the agent's store, nor any repository but the one it is given.
+//!
+//! A bare repository has room for one hook only, and tagship's starts no process. So where a hook
+//! stood before, `hooks/update` becomes a small `sh` script that runs the old one with the same
+//! arguments and input, keeps its refusal, and then becomes tagship's. Where none stood, it is a
+//! link straight to tagship's program.
+
+mod archive;
+mod file;
+mod layout;
+mod trial;
+mod verify;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tagship_hook::rule::OnSpoolError;
+use tagship_hook::settings::Settings;
+
+pub use archive::archive;
+pub use layout::{Kind, repository_dir};
+pub use verify::{Finding, verify};
+
+use layout::Layout;
+use trial::Identity;
+
+/// Why the hook could not be installed, or taken out.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("{0} is not a git repository; name the directory that holds HEAD, objects and refs")]
+    NotARepository(PathBuf),
+    #[error(
+        "{path}: git runs the hooks in {hooks_path} (core.hooksPath), not those of the repository; install there by hand, as docs/hook.md says"
+    )]
+    HooksElsewhere { path: PathBuf, hooks_path: String },
+    #[error(
+        "{0} belongs to gitolite, which puts its own hook back; install tagship's as a VREF, as docs/hook.md says"
+    )]
+    Gitolite(PathBuf),
+    #[error("hook program {0} is missing; name it with --hook")]
+    ProgramMissing(PathBuf),
+    #[error(
+        "{path} does not answer as tagship's hook ({answer}); name the right program with --hook"
+    )]
+    NotAHook { path: PathBuf, answer: String },
+    #[error("system user {0} is unknown here; correct git_user in the configuration")]
+    UnknownUser(String),
+    #[error("spool_dir {0} must be an absolute path; correct it in the configuration")]
+    RelativeSpool(PathBuf),
+    #[error(
+        "{kept} is in the way: it was kept by an earlier installation, and {hook} has been replaced since; move one of them away"
+    )]
+    KeptTwice { kept: PathBuf, hook: PathBuf },
+    #[error("cannot {doing} {path}: {error}; {remedy}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        error: io::Error,
+        remedy: &'static str,
+    },
+    #[error("settings for the hook: {0}")]
+    Settings(String),
+}
+
+impl InstallError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "run it as root or as the user who owns the repository"
+                }
+                io::ErrorKind::StorageFull => "make room on that file system",
+                _ => "look at the path",
+            };
+            Self::Io {
+                doing,
+                path,
+                error,
+                remedy,
+            }
+        }
+    }
+}
+
+/// What is to be installed, and where.
+#[derive(Clone, Debug)]
+pub struct Install {
+    /// The repository's directory (what holds `HEAD`); a work tree is fine.
+    pub repo: PathBuf,
+    pub kind: Kind,
+    /// The spool as the git server sees it, absolute.
+    pub spool_dir: PathBuf,
+    /// The key of the repository; a bare repository has no other way to know it.
+    pub repository: String,
+    /// Written to the hook's settings where given; else the agent's word counts.
+    pub on_spool_error: Option<OnSpoolError>,
+    /// The program `update`, built statically.
+    pub hook_program: PathBuf,
+    /// Who runs git there; by default whoever owns the repository.
+    pub git_user: Option<String>,
+}
+
+/// What an installation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub kind: Kind,
+    /// The program that stands in place.
+    pub program: PathBuf,
+    pub settings: PathBuf,
+    /// The hook that stood there before and still runs.
+    pub kept: Option<PathBuf>,
+    /// What the program says about itself.
+    pub version: String,
+    /// The uid as which it was tried.
+    pub tried_as: u32,
+    /// What is still to be done: the spool cannot be reached, …
+    pub findings: Vec<Finding>,
+}
+
+/// What taking the hook out did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The files that are gone; none where nothing was installed.
+    pub files: Vec<PathBuf>,
+    /// The hook that stands where it stood before.
+    pub restored: Option<PathBuf>,
+}
+
+impl Install {
+    /// Installs the hook, or brings an installed one up to date.
+    ///
+    /// # Errors
+    /// [`InstallError`]; what stood there before still stands, and pushes are not disturbed.
+    pub fn run(&self) -> Result<Report, InstallError> {
+        let repo = repository_dir(&self.repo)?;
+        let layout = Layout::new(&repo, self.kind);
+        layout.refuse_foreign(&repo)?;
+        let settings = self.settings()?.to_text().map_err(InstallError::Settings)?;
+        let identity = Identity::find(&repo, self.git_user.as_deref())?;
+
+        file::make_directories(&repo, &layout.directory, &identity)?;
+        let new = file::temporary(&layout.program);
+        let version = file::copy_program(&self.hook_program, &new, &identity)
+            .and_then(|()| identity.version_of(&new))
+            .inspect_err(|_| drop(std::fs::remove_file(&new)))?;
+        // Settings first: the program must never run without them.
+        file::write(&layout.settings, settings.as_bytes(), 0o644, &identity)?;
+        file::rename(&new, &layout.program)?;
+        let kept = match &layout.entry {
+            Some(entry) => entry.put(&layout, &identity)?,
+            None => None,
+        };
+        Ok(Report {
+            kind: self.kind,
+            program: layout.program,
+            settings: layout.settings,
+            kept,
+            version,
+            tried_as: identity.uid(),
+            findings: verify(self),
+        })
+    }
+
+    /// What the hook's settings are to say.
+    ///
+    /// # Errors
+    /// A relative spool directory.
+    pub fn settings(&self) -> Result<Settings, InstallError> {
+        if !self.spool_dir.is_absolute() {
+            return Err(InstallError::RelativeSpool(self.spool_dir.clone()));
+        }
+        Ok(Settings {
+            spool_dir: self.spool_dir.clone(),
+            // The other servers say it themselves, and go on saying it after a change of name.
+            repository: (self.kind == Kind::Bare).then(|| self.repository.clone()),
+            on_spool_error: self.on_spool_error,
+        })
+    }
+}
+
+/// Takes the hook out and puts back what stood there. Doing it twice is fine.
+///
+/// # Errors
+/// [`InstallError`]: not a repository, a file that can't be removed.
+pub fn uninstall(repo: &Path, kind: Kind) -> Result<Removed, InstallError> {
+    let repo = repository_dir(repo)?;
+    let layout = Layout::new(&repo, kind);
+    let mut removed = Removed {
+        files: Vec::new(),
+        restored: None,
+    };
+    // The way to the program goes first, then what it leads to.
+    if let Some(entry) = &layout.entry {
+        removed.restored = entry.take_out(&mut removed.files)?;
+    }
+    for path in [&layout.program, &layout.settings] {
+        if file::remove(path)? {
+            removed.files.push(path.clone());
+        }
+    }
+    // Directories that an installation made; they stay where they hold anything.
+    for directory in layout.directory.ancestors() {
+        if directory == repo || directory.ends_with("hooks") {
+            break;
+        }
+        if std::fs::remove_dir(directory).is_err() {
+            break;
+        }
+    }
+    Ok(removed)
+}
+
+/// Where a packaged hook program is looked for: beside the running program, then below `/usr/lib`.
+#[must_use]
+pub fn default_hook_program() -> PathBuf {
+    let packaged = PathBuf::from("/usr/lib/tagship/update");
+    std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join("tagship-update")))
+        .filter(|beside| beside.is_file())
+        .unwrap_or(packaged)
+}

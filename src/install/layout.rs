@@ -1,0 +1,248 @@
+//! Where the files of a hook stand, for each kind of server.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::InstallError;
+use super::file;
+use super::trial::Identity;
+use tagship_hook::settings::Settings;
+
+/// The second line of the script that runs two hooks: by this it is known again.
+const MARK: &str =
+    "# Put here by tagship: runs the hook that stood here before, then tagship's own.";
+
+/// Which hooks a git server runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `custom_hooks/update.d/`.
+    GitLab,
+    /// `hooks/update.d/`, run by Gitea's or Forgejo's own `hooks/update`.
+    Gitea,
+    /// `hooks/update`, run by git itself.
+    Bare,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GitLab => "GitLab",
+            Self::Gitea => "Gitea",
+            Self::Bare => "bare repository",
+        })
+    }
+}
+
+impl Kind {
+    /// Tells by what stands in the repository.
+    ///
+    /// # Errors
+    /// Not a repository.
+    pub fn detect(repo: &Path) -> Result<Self, InstallError> {
+        let repo = repository_dir(repo)?;
+        let hashed = repo.components().any(|part| part.as_os_str() == "@hashed");
+        // Written by GitLab into the configuration of each repository.
+        let full_path = config_of(&repo)
+            .lines()
+            .any(|line| line.trim() == "[gitlab]");
+        if hashed || full_path || repo.join("custom_hooks").is_dir() {
+            return Ok(Self::GitLab);
+        }
+        let delegates = fs::read(repo.join("hooks/update"))
+            .is_ok_and(|text| String::from_utf8_lossy(&text).contains("update.d"));
+        if delegates && repo.join("hooks/update.d").is_dir() {
+            return Ok(Self::Gitea);
+        }
+        Ok(Self::Bare)
+    }
+}
+
+/// The directory that holds `HEAD`: `dir` itself, or its `.git`.
+///
+/// # Errors
+/// Neither is a repository.
+pub fn repository_dir(dir: &Path) -> Result<PathBuf, InstallError> {
+    [dir.to_owned(), dir.join(".git")]
+        .into_iter()
+        .find(|path| {
+            path.join("HEAD").is_file()
+                && path.join("objects").is_dir()
+                && path.join("refs").is_dir()
+        })
+        .and_then(|path| fs::canonicalize(path).ok())
+        .ok_or_else(|| InstallError::NotARepository(dir.to_owned()))
+}
+
+fn config_of(repo: &Path) -> String {
+    fs::read(repo.join("config")).map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+/// The files of one installation.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) directory: PathBuf,
+    pub(super) program: PathBuf,
+    pub(super) settings: PathBuf,
+    /// Where git looks, if that is not the program itself.
+    pub(super) entry: Option<Entry>,
+}
+
+impl Layout {
+    pub(super) fn new(repo: &Path, kind: Kind) -> Self {
+        // Others' hooks come first, so that what they refuse is never handed over.
+        let (directory, name) = match kind {
+            Kind::GitLab => ("custom_hooks/update.d", "90-tagship"),
+            Kind::Gitea => ("hooks/update.d", "tagship"),
+            Kind::Bare => ("hooks", "update.tagship"),
+        };
+        let directory = repo.join(directory);
+        let program = directory.join(name);
+        Self {
+            settings: Settings::beside(&program),
+            entry: (kind == Kind::Bare).then(|| Entry {
+                hook: directory.join("update"),
+                kept: directory.join("update.before-tagship"),
+            }),
+            directory,
+            program,
+        }
+    }
+
+    /// A place where the hook would never run, or not for long.
+    pub(super) fn refuse_foreign(&self, repo: &Path) -> Result<(), InstallError> {
+        let Some(entry) = &self.entry else {
+            return Ok(());
+        };
+        let points_at_gitolite = fs::read_link(&entry.hook)
+            .is_ok_and(|target| target.to_string_lossy().contains("gitolite"));
+        if points_at_gitolite {
+            return Err(InstallError::Gitolite(entry.hook.clone()));
+        }
+        let config = config_of(repo);
+        let hooks_path = config.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            key.trim()
+                .eq_ignore_ascii_case("hookspath")
+                .then(|| value.trim().trim_matches('"').to_owned())
+        });
+        match hooks_path {
+            Some(hooks_path) if fs::canonicalize(&hooks_path).ok() != Some(repo.join("hooks")) => {
+                Err(InstallError::HooksElsewhere {
+                    path: repo.to_owned(),
+                    hooks_path,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `hooks/update` of a bare repository.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) hook: PathBuf,
+    pub(super) kept: PathBuf,
+}
+
+/// What stands at `hooks/update`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Nothing,
+    /// A link to our program.
+    Link,
+    /// The script that runs two hooks.
+    Chain,
+    Foreign,
+}
+
+impl Entry {
+    pub(super) fn standing(&self) -> Standing {
+        let Ok(data) = fs::symlink_metadata(&self.hook) else {
+            return Standing::Nothing;
+        };
+        if data.is_symlink() {
+            return match fs::read_link(&self.hook) {
+                Ok(target) if target == Path::new("update.tagship") => Standing::Link,
+                _ => Standing::Foreign,
+            };
+        }
+        let ours = fs::read(&self.hook)
+            .is_ok_and(|text| text.split(|byte| *byte == b'\n').nth(1) == Some(MARK.as_bytes()));
+        if ours {
+            Standing::Chain
+        } else {
+            Standing::Foreign
+        }
+    }
+
+    /// Makes git find our program; says which hook was kept. At no moment is there no hook.
+    pub(super) fn put(
+        &self,
+        layout: &Layout,
+        identity: &Identity,
+    ) -> Result<Option<PathBuf>, InstallError> {
+        match self.standing() {
+            Standing::Nothing => {
+                let new = file::temporary(&self.hook);
+                file::remove(&new)?;
+                let target = layout.program.file_name().unwrap_or_default();
+                std::os::unix::fs::symlink(target, &new)
+                    .map_err(InstallError::io("make link", &new))?;
+                file::rename(&new, &self.hook)?;
+                return Ok(None);
+            }
+            Standing::Link => return Ok(None),
+            Standing::Chain => {}
+            Standing::Foreign => {
+                if fs::symlink_metadata(&self.kept).is_ok() {
+                    return Err(InstallError::KeptTwice {
+                        kept: self.kept.clone(),
+                        hook: self.hook.clone(),
+                    });
+                }
+                fs::hard_link(&self.hook, &self.kept)
+                    .map_err(InstallError::io("keep the old hook as", &self.kept))?;
+            }
+        }
+        file::write(&self.hook, chain().as_bytes(), 0o755, identity)?;
+        Ok(Some(self.kept.clone()))
+    }
+
+    /// Puts back what stood here; a hook that is not ours is left alone.
+    pub(super) fn take_out(
+        &self,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<Option<PathBuf>, InstallError> {
+        match self.standing() {
+            Standing::Nothing | Standing::Foreign => Ok(None),
+            Standing::Chain if fs::symlink_metadata(&self.kept).is_ok() => {
+                file::rename(&self.kept, &self.hook)?;
+                Ok(Some(self.hook.clone()))
+            }
+            Standing::Link | Standing::Chain => {
+                if file::remove(&self.hook)? {
+                    files.push(self.hook.clone());
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The script that runs two hooks. `exec` so that tagship's exit code and signals are the hook's.
+fn chain() -> String {
+    format!(
+        r#"#!/bin/sh
+{MARK}
+hooks=${{0%/*}}
+if [ -x "$hooks/update.before-tagship" ]; then
+    "$hooks/update.before-tagship" "$@" || exit
+fi
+exec "$hooks/update.tagship" "$@"
+"#
+    )
+}

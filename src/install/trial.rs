@@ -1,0 +1,127 @@
+//! Running the hook once as the user who will run it, before anybody's push depends on it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::InstallError;
+
+/// Who runs git there, and who we are.
+#[derive(Debug)]
+pub(super) struct Identity {
+    uid: u32,
+    gid: u32,
+    /// Whose the repository's files are.
+    owner: (u32, u32),
+    root: bool,
+}
+
+impl Identity {
+    pub(super) fn find(repo: &Path, git_user: Option<&str>) -> Result<Self, InstallError> {
+        let data = fs::metadata(repo).map_err(InstallError::io("read", repo))?;
+        let owner = (data.uid(), data.gid());
+        let (uid, gid) = match git_user {
+            Some(name) => look_up(name)?,
+            None => owner,
+        };
+        Ok(Self {
+            uid,
+            gid,
+            owner,
+            root: rustix::process::geteuid().is_root(),
+        })
+    }
+
+    /// As whom programs are tried: the git user where we may become it.
+    pub(super) fn uid(&self) -> u32 {
+        if self.root {
+            self.uid
+        } else {
+            rustix::process::geteuid().as_raw()
+        }
+    }
+
+    /// Gives a file to the repository's owner. Who is not root owns what it makes, and that is all
+    /// there is to do.
+    pub(super) fn own(&self, path: &Path) -> Result<(), InstallError> {
+        if !self.root {
+            return Ok(());
+        }
+        let (uid, gid) = self.owner;
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+            .map_err(InstallError::io("give to the repository's owner", path))
+    }
+
+    /// Runs `program --version` and gives the version that it answers.
+    pub(super) fn version_of(&self, program: &Path) -> Result<String, InstallError> {
+        let output = self
+            .run(program, "--version")
+            .map_err(InstallError::io("run as the git user", program))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.strip_prefix("tagship-hook ")
+            .and_then(|rest| rest.split_whitespace().next())
+            .filter(|_| output.status.success())
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| InstallError::NotAHook {
+                path: program.to_owned(),
+                answer: answer(&output),
+            })
+    }
+
+    /// Runs `program --check`; what it complains about, if it does.
+    pub(super) fn complaint_of(&self, program: &Path) -> Option<String> {
+        match self.run(program, "--check") {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => Some(answer(&output)),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    fn run(&self, program: &Path, argument: &str) -> io::Result<Output> {
+        let mut command = Command::new(program);
+        command
+            .arg(argument)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null());
+        if self.root {
+            command.uid(self.uid).gid(self.gid);
+        }
+        // Another thread of ours may be between fork and exec, holding the file open for writing.
+        for _ in 0..50 {
+            match command.output() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                other => return other,
+            }
+        }
+        command.output()
+    }
+}
+
+fn answer(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    let text = String::from_utf8_lossy(&text);
+    match text.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => line.trim().chars().take(300).collect(),
+        None => output.status.to_string(),
+    }
+}
+
+/// Asks `id`, which knows directories that `/etc/passwd` does not.
+fn look_up(name: &str) -> Result<(u32, u32), InstallError> {
+    let ask = |flag: &str| {
+        let output = Command::new("id").args([flag, "--", name]).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    };
+    match (ask("-u"), ask("-g")) {
+        (Some(uid), Some(gid)) => Ok((uid, gid)),
+        _ => Err(InstallError::UnknownUser(name.to_owned())),
+    }
+}

@@ -1,0 +1,153 @@
+//! What is wrong with an installed hook: `tagship check`.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::layout::{Layout, Standing};
+use super::trial::Identity;
+use super::{Install, repository_dir};
+use tagship_hook::settings::Settings;
+
+/// Something that keeps tags from reaching the agent, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub what: String,
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
+    }
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+const AGAIN: &str = "run tagship install again";
+
+/// Looks at the hook as git will: there, executable, of this version, its spool within reach of the
+/// git user. Nothing found: all is well.
+#[must_use]
+pub fn verify(install: &Install) -> Vec<Finding> {
+    let repo = match repository_dir(&install.repo) {
+        Ok(repo) => repo,
+        Err(error) => return vec![Finding::new(error.to_string(), "correct --repo")],
+    };
+    let layout = Layout::new(&repo, install.kind);
+    let mut findings = Vec::new();
+    if let Err(error) = layout.refuse_foreign(&repo) {
+        findings.push(Finding::new(error.to_string(), "no tag is seen until then"));
+    }
+    if let Some(finding) = unreachable(&layout) {
+        findings.push(finding);
+    }
+    if !may_run(&layout.program, &mut findings) {
+        return findings;
+    }
+    check_settings(install, &layout, &mut findings);
+    match Identity::find(&repo, install.git_user.as_deref()) {
+        Ok(identity) => check_program(&identity, &layout, &mut findings),
+        Err(error) => findings.push(Finding::new(error.to_string(), AGAIN)),
+    }
+    findings
+}
+
+/// A bare repository whose `hooks/update` does not lead to the program.
+fn unreachable(layout: &Layout) -> Option<Finding> {
+    let entry = layout.entry.as_ref()?;
+    let path = entry.hook.display();
+    match entry.standing() {
+        Standing::Nothing => Some(Finding::new(format!("{path} is missing"), AGAIN)),
+        Standing::Foreign => Some(Finding::new(
+            format!("{path} is not tagship's: the hook does not run"),
+            AGAIN,
+        )),
+        Standing::Chain if !executable(&entry.hook) => Some(Finding::new(
+            format!("{path} is not executable: git skips it and takes every push"),
+            AGAIN,
+        )),
+        Standing::Link | Standing::Chain => None,
+    }
+}
+
+fn may_run(program: &Path, findings: &mut Vec<Finding>) -> bool {
+    let path = program.display();
+    let Ok(data) = fs::metadata(program) else {
+        findings.push(Finding::new(format!("hook {path} is missing"), AGAIN));
+        return false;
+    };
+    if !executable(program) {
+        findings.push(Finding::new(
+            format!("hook {path} is not executable: git skips it and takes every push"),
+            AGAIN,
+        ));
+        return false;
+    }
+    if data.permissions().mode() & 0o022 != 0 {
+        findings.push(Finding::new(
+            format!("hook {path} can be written by others, who can run anything as the git user"),
+            "chmod 755 it",
+        ));
+    }
+    true
+}
+
+fn executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+fn check_settings(install: &Install, layout: &Layout, findings: &mut Vec<Finding>) {
+    let read = fs::read_to_string(&layout.settings)
+        .map_err(|error| format!("{}: {error}", layout.settings.display()))
+        .and_then(|text| {
+            Settings::parse(&layout.settings, &text).map_err(|error| error.to_string())
+        });
+    match (read, install.settings()) {
+        (Err(what), _) => findings.push(Finding::new(what, AGAIN)),
+        (Ok(stands), Ok(wanted)) if stands != wanted => findings.push(Finding::new(
+            format!(
+                "{} does not say what the configuration says",
+                layout.settings.display()
+            ),
+            AGAIN,
+        )),
+        (Ok(_), Err(error)) => findings.push(Finding::new(error.to_string(), AGAIN)),
+        (Ok(_), Ok(_)) => {}
+    }
+}
+
+fn check_program(identity: &Identity, layout: &Layout, findings: &mut Vec<Finding>) {
+    match identity.version_of(&layout.program) {
+        Err(error) => {
+            findings.push(Finding::new(error.to_string(), AGAIN));
+            return;
+        }
+        Ok(version) if version != tagship_hook::VERSION => findings.push(Finding::new(
+            format!(
+                "hook {} has version {version}, the agent {}",
+                layout.program.display(),
+                tagship_hook::VERSION
+            ),
+            AGAIN,
+        )),
+        Ok(_) => {}
+    }
+    if let Some(complaint) = identity.complaint_of(&layout.program) {
+        findings.push(Finding::new(
+            format!(
+                "the hook, run as uid {}, cannot hand over: {complaint}",
+                identity.uid()
+            ),
+            "start the agent, which makes the spool, and put the git user into the spool's group",
+        ));
+    }
+}
