@@ -1,1 +1,224 @@
-//! (in the making)
+//! Values that must not be printed: how they are held, made, compared, and kept out of text. Thin
+//! over `secrecy`, `subtle`, `getrandom` and `sha2`; it stores nothing. `account`, `session`,
+//! `config` and whoever writes logs call it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use regex::bytes::{NoExpand, Regex, RegexBuilder};
+pub use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// What stands where a secret was.
+pub const REDACTED: &str = "[REDACTED]";
+
+/// Random bytes in a [`token`].
+const TOKEN_BYTES: usize = 32;
+
+/// Lines of a secret of several lines that are shorter are left alone: they would blot out
+/// harmless text (`}`, `-----`).
+const LINE_BYTES_MIN: usize = 8;
+
+/// The operating system gave no random numbers. Nothing can be done without them.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gives no random numbers: {0}; look at /dev/urandom")]
+pub struct NoRandomness(#[from] getrandom::Error);
+
+/// So many bytes from the operating system's generator.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A secret that nobody guesses: 256 random bits as 64 hex digits.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn token() -> Result<SecretString, NoRandomness> {
+    Ok(hex(&random_bytes::<TOKEN_BYTES>()?).into())
+}
+
+/// Compares without telling by its duration where two values differ. (Their lengths may show.)
+#[must_use]
+pub fn equal(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// SHA-256 as 64 hex digits. Fit for storing [tokens](token), never for passwords.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hex digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
+/// Keeps a set of secrets out of text: whole, and line by line where a secret has several lines.
+///
+/// It knows a secret only as it was given: text that encodes it (base64, percent signs) passes.
+pub struct Redactor {
+    /// `None` where there is nothing to keep out.
+    secrets: Option<Regex>,
+}
+
+impl Redactor {
+    /// # Errors
+    /// [`regex::Error`] where the secrets add up to many megabytes.
+    pub fn new<'a>(
+        secrets: impl IntoIterator<Item = &'a SecretString>,
+    ) -> Result<Self, regex::Error> {
+        let mut parts: Vec<&str> = Vec::new();
+        for secret in secrets {
+            let secret = secret.expose_secret();
+            parts.push(secret);
+            parts.push(secret.trim_end_matches(['\r', '\n']));
+            let lines = secret.lines().map(str::trim);
+            parts.extend(lines.filter(|line| line.len() >= LINE_BYTES_MIN));
+        }
+        parts.retain(|part| !part.trim().is_empty());
+        // The first alternative that matches wins: a secret within another must not come first.
+        parts.sort_by(|left, right| right.len().cmp(&left.len()).then(left.cmp(right)));
+        parts.dedup();
+        if parts.is_empty() {
+            return Ok(Self { secrets: None });
+        }
+        let escaped: Vec<String> = parts.iter().map(|part| regex::escape(part)).collect();
+        let pattern = RegexBuilder::new(&escaped.join("|"))
+            .size_limit(64 * 1024 * 1024)
+            .build()?;
+        Ok(Self {
+            secrets: Some(pattern),
+        })
+    }
+
+    /// The text with [`REDACTED`] in place of every secret.
+    #[must_use]
+    pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.redact_bytes(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            // Secrets are whole characters, so what is left is too.
+            Cow::Owned(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
+        }
+    }
+
+    /// As [`redact`](Self::redact), for output of programs, which need not be UTF-8. A secret that
+    /// is cut in two by the end of `text` is not seen: hand over whole lines.
+    #[must_use]
+    pub fn redact_bytes<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        match &self.secrets {
+            Some(secrets) => secrets.replace_all(text, NoExpand(REDACTED.as_bytes())),
+            None => Cow::Borrowed(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn redactor(secrets: &[&str]) -> Redactor {
+        let secrets: Vec<SecretString> = secrets.iter().map(|s| (*s).into()).collect();
+        Redactor::new(&secrets).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_256_bits_and_never_the_same() {
+        let first = token().unwrap();
+        let second = token().unwrap();
+        assert_eq!(first.expose_secret().len(), 64);
+        assert_ne!(first.expose_secret(), second.expose_secret());
+    }
+
+    #[test]
+    fn a_secret_does_not_show_in_debug_output() {
+        let secret = token().unwrap();
+        assert!(!format!("{secret:?}").contains(secret.expose_secret()));
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_standard() {
+        assert_eq!(
+            sha256_hex(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn values_are_equal_only_byte_for_byte() {
+        assert!(equal(b"abc", b"abc"));
+        assert!(!equal(b"abc", b"abd"));
+        assert!(!equal(b"abc", b"abcd"));
+        assert!(equal(b"", b""));
+    }
+
+    #[test]
+    fn a_secret_that_contains_another_is_redacted_whole() {
+        let redactor = redactor(&["pass", "password1"]);
+        assert_eq!(
+            redactor.redact("login with password1, then pass"),
+            "login with [REDACTED], then [REDACTED]"
+        );
+    }
+
+    #[test]
+    fn each_line_of_a_key_is_redacted() {
+        let redactor = redactor(&["-----BEGIN-----\nb3BlbnNzaC1rZXk\n}\n"]);
+        assert_eq!(
+            redactor.redact("line: b3BlbnNzaC1rZXk }"),
+            "line: [REDACTED] }"
+        );
+    }
+
+    #[test]
+    fn pattern_characters_and_dollars_are_taken_literally() {
+        let redactor = redactor(&["a.c$1"]);
+        assert_eq!(redactor.redact("abc$1 a.c$1"), "abc$1 [REDACTED]");
+    }
+
+    #[test]
+    fn no_secrets_and_blank_secrets_change_nothing() {
+        assert_eq!(redactor(&[]).redact("text"), "text");
+        assert_eq!(redactor(&["", " ", "\n"]).redact("a\n b"), "a\n b");
+        assert!(matches!(redactor(&["y"]).redact("text"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn output_that_is_not_utf8_is_redacted_too() {
+        let redactor = redactor(&["hunter22"]);
+        assert_eq!(
+            redactor.redact_bytes(b"\xff hunter22 \xfe").as_ref(),
+            b"\xff [REDACTED] \xfe"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_left_in_any_text(
+            secrets in prop::collection::vec("[a-c]{1,4}", 1..5),
+            text in "[a-d]{0,60}",
+        ) {
+            let refs: Vec<&str> = secrets.iter().map(String::as_str).collect();
+            let redacted = redactor(&refs).redact(&text).replace(REDACTED, "|");
+            for secret in &secrets {
+                prop_assert!(!redacted.contains(secret.as_str()));
+            }
+        }
+    }
+}

@@ -377,6 +377,9 @@ pub enum KvError {
     /// holds in memory may be ahead of what is durable.
     #[error("the store has stopped: {0}; look at the disk, then restart the agent")]
     Stopped(String),
+    /// Nothing was changed; the engine goes on.
+    #[error("the store cannot be read: {0}; look at the disk")]
+    Unreadable(String),
     #[error("the store is damaged: {0}; stop the agent and restore from a backup")]
     Damaged(String),
     /// Too much was written while a [`Snapshot`] was read.

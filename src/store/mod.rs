@@ -4,3 +4,5 @@
 pub mod kv;
 /// The in-memory twin, for tests and simulation.
 pub mod memory;
+/// The engine on disk.
+pub mod sled;

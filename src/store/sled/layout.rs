@@ -1,0 +1,79 @@
+//! How rows lie in the engine's one ordered map: bytes in, bytes out.
+//!
+//! | key | value |
+//! |---|---|
+//! | `0 "format"` | the layout's number, 4 bytes |
+//! | `0 "revision"` | the last revision, 8 bytes |
+//! | `1 KEY` | pieces (2 bytes), version (8 bytes), then the value if it has no pieces |
+//! | `2 LENGTH-OF-KEY KEY NUMBER` | one piece of a long value (length and number 2 bytes each) |
+//!
+//! Numbers are big-endian.
+
+use std::ops::Bound;
+
+use crate::store::kv::{Key, Version};
+
+/// The layout that this code writes. A store of a greater number is refused.
+pub(super) const FORMAT: u32 = 1;
+
+pub(super) const FORMAT_KEY: &[u8] = b"\0format";
+pub(super) const REVISION_KEY: &[u8] = b"\0revision";
+const ROW: u8 = 1;
+const PIECE: u8 = 2;
+
+/// The longest value that stands beside its key, and the length of a piece of a longer one. A page
+/// holds about 20 of them at most, which stays well below the 128 KiB of a blob.
+pub(super) const INLINE_BYTES_MAX: usize = 4096;
+
+/// A row without its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) version: Version,
+    /// How many pieces hold its value; none where it stands in the row.
+    pub(super) pieces: u16,
+}
+
+pub(super) fn row_key(key: &[u8]) -> Vec<u8> {
+    [&[ROW], key].concat()
+}
+
+/// The key of the caller within the key of a row.
+pub(super) fn key_of_row(row_key: &[u8]) -> Key {
+    row_key[1..].to_vec()
+}
+
+/// The rows between two keys of the caller.
+pub(super) fn row_bounds((lower, upper): (Bound<Key>, Bound<Key>)) -> (Bound<Key>, Bound<Key>) {
+    let of = |bound: Bound<Key>, beyond: Bound<Key>| match bound {
+        Bound::Included(key) => Bound::Included(row_key(&key)),
+        Bound::Excluded(key) => Bound::Excluded(row_key(&key)),
+        Bound::Unbounded => beyond,
+    };
+    (
+        of(lower, Bound::Included(vec![ROW])),
+        of(upper, Bound::Excluded(vec![PIECE])),
+    )
+}
+
+pub(super) fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
+    // Keys are at most `KEY_BYTES_MAX` long.
+    let length = u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes();
+    [&[PIECE], &length[..], key, &number.to_be_bytes()].concat()
+}
+
+pub(super) fn encode_row(standing: Standing, inline: &[u8]) -> Vec<u8> {
+    let pieces = standing.pieces.to_be_bytes();
+    let version = standing.version.0.to_be_bytes();
+    [&pieces[..], &version, inline].concat()
+}
+
+/// The row and what follows: its value, unless it is in pieces. `None` where it is no row.
+pub(super) fn decode_row(row: &[u8]) -> Option<(Standing, &[u8])> {
+    let (pieces, rest) = row.split_first_chunk()?;
+    let (version, inline) = rest.split_first_chunk()?;
+    let standing = Standing {
+        pieces: u16::from_be_bytes(*pieces),
+        version: Version(u64::from_be_bytes(*version)),
+    };
+    Some((standing, inline))
+}

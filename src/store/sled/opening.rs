@@ -1,0 +1,174 @@
+//! Opens the files of a store, and refuses what cannot be trusted: held by another process, damaged,
+//! newer than this program, or ending before what was already answered.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use sled::{Batch, Db};
+
+use super::layout::{FORMAT, FORMAT_KEY, REVISION_KEY};
+use crate::store::kv::Revision;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("another agent holds {0}: stop it first, or choose another `data_dir`", .dir.display())]
+    Held { dir: PathBuf },
+    #[error(
+        "the store in {} is damaged ({why}): move the directory away and restore a backup with \
+         `tagship restore`",
+        .dir.display()
+    )]
+    Damaged { dir: PathBuf, why: String },
+    #[error(
+        "the store in {} has format {found}, this program knows formats up to {FORMAT}: start the \
+         newer tagship that wrote it",
+        .dir.display()
+    )]
+    TooNew { dir: PathBuf, found: u32 },
+    #[error("cannot open the store in {}: {source}; look at the disk and at its owner", .dir.display())]
+    Io { dir: PathBuf, source: io::Error },
+}
+
+/// An open store.
+pub(super) struct Opened {
+    pub(super) db: Db,
+    /// A second handle on sled's log, to sync it.
+    pub(super) log: File,
+    /// Holds the revision last answered.
+    pub(super) confirmed: File,
+    pub(super) revision: Revision,
+}
+
+pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
+    let io = |source| OpenError::Io {
+        dir: dir.to_path_buf(),
+        source,
+    };
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io)?;
+    let db = open_db(dir, cache_bytes)?;
+    check_format(&db, dir)?;
+    let revision = read_revision(&db).map_err(|why| OpenError::Damaged {
+        dir: dir.to_path_buf(),
+        why,
+    })?;
+    let confirmed = open_confirmed(dir, revision)?;
+    let log = File::open(dir.join("db")).map_err(io)?;
+    log.sync_all().map_err(io)?;
+    sync_names(dir).map_err(io)?;
+    Ok(Opened {
+        db,
+        log,
+        confirmed,
+        revision,
+    })
+}
+
+/// sled panics on some damaged files and returns errors for others.
+fn open_db(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(cache_bytes)
+        // No thread of sled's own writes behind the writer's back; cleaning goes with writing.
+        .flush_every_ms(None);
+    let damaged = |why: String| OpenError::Damaged {
+        dir: dir.to_path_buf(),
+        why,
+    };
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+            Err(OpenError::Held {
+                dir: dir.to_path_buf(),
+            })
+        }
+        Ok(Err(sled::Error::Io(source))) => Err(OpenError::Io {
+            dir: dir.to_path_buf(),
+            source,
+        }),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(_) => Err(damaged("its log cannot be read".into())),
+    }
+}
+
+/// Writes the format into an empty store, and refuses what is not ours or is newer.
+fn check_format(db: &Db, dir: &Path) -> Result<(), OpenError> {
+    let damaged = |why: String| OpenError::Damaged {
+        dir: dir.to_path_buf(),
+        why,
+    };
+    let format = db.get(FORMAT_KEY).map_err(|e| damaged(e.to_string()))?;
+    let Some(format) = format else {
+        if !db.is_empty() {
+            return Err(damaged("it holds rows but names no format".into()));
+        }
+        let mut batch = Batch::default();
+        batch.insert(FORMAT_KEY, &FORMAT.to_be_bytes());
+        batch.insert(REVISION_KEY, &0_u64.to_be_bytes());
+        let written = db.apply_batch(batch).and_then(|()| db.flush());
+        return written.map(|_| ()).map_err(|e| OpenError::Io {
+            dir: dir.to_path_buf(),
+            source: io::Error::other(e),
+        });
+    };
+    let found = <[u8; 4]>::try_from(format.as_ref());
+    match found.map(u32::from_be_bytes) {
+        Ok(FORMAT) => Ok(()),
+        Ok(found) if found > FORMAT => Err(OpenError::TooNew {
+            dir: dir.to_path_buf(),
+            found,
+        }),
+        Ok(_) | Err(_) => Err(damaged("it names a format that never was".into())),
+    }
+}
+
+fn read_revision(db: &Db) -> Result<Revision, String> {
+    let stored = db.get(REVISION_KEY).map_err(|e| e.to_string())?;
+    let bytes = stored.and_then(|bytes| <[u8; 8]>::try_from(bytes.as_ref()).ok());
+    let bytes = bytes.ok_or("its revision is missing")?;
+    Ok(Revision(u64::from_be_bytes(bytes)))
+}
+
+/// Opens the record of what was answered, and holds what was recovered against it.
+fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, OpenError> {
+    let io = |source| OpenError::Io {
+        dir: dir.to_path_buf(),
+        source,
+    };
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(dir.join("confirmed")).map_err(io)?;
+    let mut bytes = [0; 8];
+    match file.read_exact_at(&mut bytes, 0) {
+        // Made a moment before the last crash.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        other => other.map_err(io)?,
+    }
+    let confirmed = Revision(u64::from_be_bytes(bytes));
+    if confirmed > recovered {
+        return Err(OpenError::Damaged {
+            dir: dir.to_path_buf(),
+            why: format!("revision {confirmed} was confirmed, but it ends at {recovered}"),
+        });
+    }
+    Ok(file)
+}
+
+/// sled syncs neither its parameters nor the names of its files.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir.join("conf"))?.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
