@@ -172,3 +172,80 @@ fn sync_names(dir: &Path) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::kv::{Commit, Kv, Row, all_rows};
+    use crate::store::sled::SledKv;
+
+    const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+    async fn filled(dir: &Path) -> Vec<Row> {
+        let kv = SledKv::open(dir, CACHE_BYTES).unwrap();
+        for number in 0..400_u32 {
+            let key = format!("k{:03}", number % 300);
+            let value = number.to_string().repeat(500);
+            kv.commit(Commit::new().put(key, value)).await.unwrap();
+        }
+        all_rows(&kv, b"").await.unwrap()
+    }
+
+    fn refused(dir: &Path) -> OpenError {
+        SledKv::open(dir, CACHE_BYTES).err().unwrap()
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(SledKv::open(dir.path(), CACHE_BYTES).unwrap());
+        let newer = (FORMAT + 1).to_be_bytes();
+        let db = open_db(dir.path(), CACHE_BYTES).unwrap();
+        db.insert(FORMAT_KEY, &newer).unwrap();
+        db.flush().unwrap();
+        drop(db);
+        let error = refused(dir.path());
+        assert!(
+            matches!(error, OpenError::TooNew { found: 2, .. }),
+            "{error}"
+        );
+        let db = open_db(dir.path(), CACHE_BYTES).unwrap();
+        assert_eq!(db.get(FORMAT_KEY).unwrap().unwrap(), &newer);
+    }
+
+    #[test]
+    fn a_store_of_somebody_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = open_db(dir.path(), CACHE_BYTES).unwrap();
+        db.insert("theirs", "value").unwrap();
+        db.flush().unwrap();
+        drop(db);
+        let error = refused(dir.path());
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_store_whose_end_is_cut_off_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path()).await;
+        let log = fs::OpenOptions::new()
+            .write(true)
+            .open(dir.path().join("db"))
+            .unwrap();
+        log.set_len(log.metadata().unwrap().len() / 2).unwrap();
+        let error = refused(dir.path());
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("tagship restore"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_or_new_record_of_what_was_answered_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = filled(dir.path()).await;
+        fs::write(dir.path().join("confirmed"), "").unwrap();
+        let kv = SledKv::open(dir.path(), CACHE_BYTES).unwrap();
+        assert!(all_rows(&kv, b"").await.unwrap() == rows);
+    }
+}

@@ -1,0 +1,263 @@
+//! The store on disk, when its process or its disk fails. Each test runs this program again as a
+//! child, which opens a store and commits until it is killed or its disk is full.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use tagship::store::kv::{
+    Commit, CommitError, Kv, KvError, Range, Require, Revision, WatchEnd, all_rows,
+};
+use tagship::store::sled::{OpenError, SledKv};
+
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Names the store in which the child is to commit.
+const CHILD_STORE: &str = "TAGSHIP_TEST_STORE";
+
+/// A child that is killed when its test ends, however it ends.
+struct Committer(Child);
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Committer {
+    fn start(mut command: Command, dir: &Path, role: &str) -> Self {
+        command
+            .args([role, "--exact", "--ignored", "--nocapture"])
+            .env(CHILD_STORE, dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
+        let stdout = self.0.stdout.take().unwrap();
+        BufReader::new(stdout).lines().map_while(Result::ok)
+    }
+}
+
+fn this_program() -> Command {
+    Command::new(std::env::current_exe().unwrap())
+}
+
+fn open(dir: &Path) -> Result<SledKv, OpenError> {
+    SledKv::open(dir, CACHE_BYTES)
+}
+
+/// Says a line to the parent, past the test harness.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").unwrap();
+    stdout.flush().unwrap();
+}
+
+/// What one commit of the child writes: two rows that must stand together, one of them long.
+fn pair(task: usize, number: usize) -> Commit {
+    let long = format!("{task} {number} ").repeat(1 + (number * 37) % 1500);
+    Commit::new()
+        .put(format!("left/{task:02}/{number:06}"), number.to_string())
+        .put(format!("right/{task:02}/{number:06}"), long)
+        .put(format!("latest/{task:02}"), number.to_string())
+}
+
+#[test]
+#[ignore = "the child of the tests below"]
+fn child_commits_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_STORE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let kv = Arc::new(open(Path::new(&dir)).unwrap());
+        let tasks = (0..8).map(|task| {
+            let kv = Arc::clone(&kv);
+            tokio::spawn(async move {
+                for number in 0.. {
+                    match kv.commit(pair(task, number)).await {
+                        Ok(revision) => say(&format!("done {task} {number} {revision}")),
+                        Err(error) => return say(&format!("failed {task} {number} {error:?}")),
+                    }
+                }
+            })
+        });
+        futures::future::join_all(tasks).await;
+        // The disk has failed: nothing more is answered, and nothing is shown.
+        let read = kv.get(b"latest/00").await;
+        assert!(matches!(read, Err(KvError::Stopped(_))), "{read:?}");
+        let read = kv.range(Range::prefix("")).await;
+        assert!(matches!(read, Err(KvError::Stopped(_))));
+        let write = kv.commit(pair(0, 0)).await;
+        assert!(matches!(
+            write,
+            Err(CommitError::Failed(KvError::Stopped(_)))
+        ));
+        let ended = kv.watch(b"", Revision(u64::MAX)).next().await;
+        assert!(ended == Err(WatchEnd::Closed) || ended == Err(WatchEnd::Lagged));
+        say("stopped");
+    });
+}
+
+/// For each task, how many commits the child was told are durable; and the last revision.
+fn acknowledged(lines: &[String]) -> (Vec<usize>, u64) {
+    let mut counts = vec![0; 8];
+    let mut last = 0;
+    for line in lines {
+        let mut words = line.split(' ').skip_while(|word| *word != "done").skip(1);
+        let mut number = || words.next()?.parse::<usize>().ok();
+        if let (Some(task), Some(nth), Some(revision)) = (number(), number(), number()) {
+            counts[task] = nth + 1;
+            last = last.max(revision as u64);
+        }
+    }
+    (counts, last)
+}
+
+/// Everything acknowledged stands, at most one commit per task beyond it, and none by halves.
+async fn check(kv: &SledKv, counts: &[usize], last: u64) {
+    let mut written = 0;
+    for (task, count) in counts.iter().enumerate() {
+        let left = all_rows(kv, format!("left/{task:02}/").as_bytes())
+            .await
+            .unwrap();
+        let right = all_rows(kv, format!("right/{task:02}/").as_bytes())
+            .await
+            .unwrap();
+        assert!(left.len() >= *count, "{} of {count} are there", left.len());
+        assert!(left.len() <= count + 1);
+        assert_eq!(left.len(), right.len());
+        for (number, (left, right)) in left.iter().zip(&right).enumerate() {
+            let writes = pair(task, number);
+            for row in [left, right] {
+                let write = tagship::store::kv::Write::Put(row.value.clone());
+                assert!(writes.writes().get(&row.key) == Some(&write));
+            }
+            assert_eq!(left.version, right.version);
+        }
+        if let Some(number) = left.len().checked_sub(1) {
+            let latest = kv
+                .get(format!("latest/{task:02}").as_bytes())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(latest.value, number.to_string().into_bytes());
+        }
+        written += left.len();
+    }
+    let revision = kv.range(Range::prefix("").limit(0)).await.unwrap().revision;
+    assert!(revision.0 >= last);
+    assert_eq!(
+        revision.0, written as u64,
+        "every commit has a revision of its own"
+    );
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_killed_process() {
+    for acknowledgements in [1, 40, 900] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Committer::start(
+            this_program(),
+            dir.path(),
+            "child_commits_until_it_is_killed",
+        );
+        let mut output = child.lines();
+        let mut lines = Vec::new();
+        while acknowledged(&lines[lines.len().saturating_sub(1)..]).1 < acknowledgements {
+            lines.push(output.next().unwrap());
+        }
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+        lines.extend(output);
+        let (counts, last) = acknowledged(&lines);
+        assert!(last >= acknowledgements);
+
+        let kv = open(dir.path()).unwrap();
+        check(&kv, &counts, last).await;
+        // And it goes on from there.
+        let next = kv.commit(pair(9, 0)).await.unwrap();
+        assert!(next.0 > last);
+        drop(kv);
+        assert!(
+            open(dir.path())
+                .unwrap()
+                .get(b"latest/09")
+                .await
+                .unwrap()
+                .is_some()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_engine_and_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    // No file of the child may pass 4 MiB; a write beyond that fails like one on a full disk.
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap());
+    let mut child = Committer::start(limited, dir.path(), "child_commits_until_it_is_killed");
+    let lines: Vec<String> = child.lines().collect();
+    assert!(
+        child.0.wait().unwrap().success(),
+        "{:?}",
+        &lines[lines.len() - 5..]
+    );
+    let failed: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.starts_with("failed "))
+        .collect();
+    assert_eq!(failed.len(), 8);
+    assert!(
+        failed.iter().any(|line| line.contains("Unknown")),
+        "{failed:?}"
+    );
+    assert!(lines.iter().any(|line| line.contains("stopped")));
+
+    let (counts, last) = acknowledged(&lines);
+    let kv = open(dir.path()).unwrap();
+    check(&kv, &counts, last).await;
+}
+
+#[tokio::test]
+async fn concurrent_commits_share_a_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Arc::new(open(dir.path()).unwrap());
+    let tasks = (0..64).map(|task| {
+        let kv = Arc::clone(&kv);
+        tokio::spawn(async move {
+            for number in 0..20 {
+                let commit = pair(task, number)
+                    .require(format!("left/{task:02}/{number:06}"), Require::Absent);
+                kv.commit(commit).await.unwrap();
+            }
+        })
+    });
+    for task in futures::future::join_all(tasks).await {
+        task.unwrap();
+    }
+    let counters = kv.counters();
+    assert_eq!(counters.commits, 64 * 20);
+    assert!(counters.flushes < counters.commits / 4, "{counters:?}");
+}
+
+#[test]
+fn a_second_agent_is_told_that_the_store_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Committer::start(
+        this_program(),
+        dir.path(),
+        "child_commits_until_it_is_killed",
+    );
+    assert!(child.lines().any(|line| line.contains("done")));
+    let error = open(dir.path()).err().unwrap();
+    assert!(matches!(error, OpenError::Held { .. }), "{error}");
+    assert!(error.to_string().contains("another agent holds"));
+}
