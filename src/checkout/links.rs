@@ -1,0 +1,140 @@
+//! Whether a symbolic link of a release stays inside the release. Pure.
+//!
+//! rsync's `--safe-links` would drop such a link without a word; here it ends the plan. Links are
+//! followed as the kernel follows them, through the other links of the same tree: `a/b -> ../c/..`
+//! may stay or leave depending on what `c` is.
+
+use std::collections::HashMap;
+
+/// Links that may be passed on the way, as in the kernel.
+const HOPS_MAX: usize = 40;
+
+/// The links of one tree: those of the repository and those into `shared/`.
+#[derive(Default)]
+pub(super) struct Links<'a> {
+    targets: HashMap<&'a [u8], Target<'a>>,
+}
+
+enum Target<'a> {
+    Repository(&'a [u8]),
+    /// Leads out of the release on purpose. A path may end or go on there, but not climb.
+    Shared,
+}
+
+impl<'a> Links<'a> {
+    pub(super) fn add(&mut self, path: &'a [u8], target: &'a [u8]) {
+        self.targets.insert(path, Target::Repository(target));
+    }
+
+    pub(super) fn add_shared(&mut self, path: &'a [u8]) {
+        self.targets.insert(path, Target::Shared);
+    }
+
+    /// Whether following the link at `path` ever leaves the tree. A link that leads nowhere, or in
+    /// a circle, stays inside.
+    pub(super) fn escapes(&self, path: &[u8], target: &[u8]) -> bool {
+        let mut at: Vec<&[u8]> = names(path).collect();
+        at.pop();
+        if target.starts_with(b"/") {
+            return true;
+        }
+        // What is still to be walked, the next name last.
+        let mut ahead: Vec<&[u8]> = names(target).rev().collect();
+        let mut hops = 0;
+        while let Some(name) = ahead.pop() {
+            match name {
+                b"." => {}
+                b".." if at.pop().is_none() => return true,
+                b".." => {}
+                _ => {
+                    at.push(name);
+                    match self.targets.get(at.join(&b'/').as_slice()) {
+                        None => {}
+                        Some(Target::Shared) => return ahead.contains(&b"..".as_slice()),
+                        Some(Target::Repository(next)) => {
+                            hops += 1;
+                            if hops > HOPS_MAX {
+                                return false;
+                            }
+                            if next.starts_with(b"/") {
+                                return true;
+                            }
+                            at.pop();
+                            ahead.extend(names(next).rev());
+                        }
+                    }
+                }
+            }
+        }
+        false
+    }
+}
+
+fn names(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escapes(path: &str, target: &str, others: &[(&'static str, &'static str)]) -> bool {
+        let mut links = Links::default();
+        for (path, target) in others {
+            if *target == "SHARED" {
+                links.add_shared(path.as_bytes());
+            } else {
+                links.add(path.as_bytes(), target.as_bytes());
+            }
+        }
+        links.escapes(path.as_bytes(), target.as_bytes())
+    }
+
+    #[test]
+    fn links_inside_the_tree_stay() {
+        for (path, target) in [
+            ("a", "b"),
+            ("a", "./b/c"),
+            ("d/a", "../b"),
+            ("d/e/a", "../../b"),
+            ("d/a", ".."),
+            ("a", "."),
+            ("a", "nowhere/../b"),
+            ("a", "b//c/"),
+        ] {
+            assert!(!escapes(path, target, &[]), "{path} -> {target}");
+        }
+    }
+
+    #[test]
+    fn links_out_of_the_tree_are_seen() {
+        for (path, target) in [
+            ("a", "/etc/passwd"),
+            ("a", ".."),
+            ("a", "../x"),
+            ("d/a", "../../x"),
+            ("d/a", "../../releases/x"),
+            ("a", "d/../../x"),
+            ("a", "/"),
+        ] {
+            assert!(escapes(path, target, &[]), "{path} -> {target}");
+        }
+    }
+
+    #[test]
+    fn a_link_through_other_links_is_followed_as_the_kernel_does() {
+        // a/b/root is the root of the tree, so root/.. is outside although it looks inside.
+        assert!(escapes("a/b/t", "root/../x", &[("a/b/root", "../..")]));
+        assert!(!escapes("t", "deep/..", &[("deep", "a/b")]));
+        assert!(!escapes("x", "y", &[("x", "y"), ("y", "x")]), "a circle");
+        assert!(escapes("x", "y", &[("y", "/etc")]));
+    }
+
+    #[test]
+    fn a_link_into_shared_may_not_climb_from_there() {
+        let shared = [("log", "SHARED")];
+        assert!(!escapes("today", "log/today", &shared));
+        assert!(escapes("up", "log/../../x", &shared));
+    }
+}

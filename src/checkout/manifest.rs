@@ -1,0 +1,570 @@
+//! What a release consists of: every path with its blob, kind, size and mtime.
+//!
+//! Pure: it knows no git, no disk, no clock. `checkout::plan` makes manifests, the executor keeps
+//! them, `sync` asks for their differences, and a host proves with [`HOST_LISTING`] that what stands
+//! on its disk is what the manifest says. Directories are not listed: they are there because of
+//! what is in them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::host::TreeDigest;
+
+/// The `sh` pipeline which, run inside a release directory, prints the bytes of
+/// [`Manifest::listing`]. Needs GNU find and a `sort` with `-z`; holds no value from outside.
+///
+/// One NUL-ended record for everything that is not a directory, sorted bytewise: `f MODE SIZE MTIME
+/// PATH` for files, `l PATH//TARGET` for symbolic links (a path holds no `//`), and `o TYPE PATH`
+/// for whatever else stands there, which no manifest lists, so that it shows as a difference.
+pub const HOST_LISTING: &str = concat!(
+    "LC_ALL=C find . -type d -o -type f -printf 'f %m %s %T@ %P\\0'",
+    " -o -type l -printf 'l %P//%l\\0' -o -printf 'o %y %P\\0' | LC_ALL=C sort -z"
+);
+
+/// First line of the serialised form; the number grows when an older reader could not understand.
+const MAGIC: &str = "tagship-manifest 1";
+/// Longest path, in bytes: Linux takes 4,095 and the release directory comes before it.
+const PATH_BYTES_MAX: usize = 3_800;
+const NAME_BYTES_MAX: usize = 255;
+
+/// The permission bits that git keeps of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// 0644
+    Plain,
+    /// 0755
+    Executable,
+}
+
+impl Mode {
+    /// The permission bits, as `chmod` takes them.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Plain => 0o644,
+            Self::Executable => 0o755,
+        }
+    }
+}
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
+    File(Mode),
+    /// A symbolic link and the bytes that it holds.
+    Symlink { target: Vec<u8> },
+}
+
+/// One path of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the release directory, `/` between names, never assumed to be UTF-8.
+    pub path: Vec<u8>,
+    /// Object id of the content in the mirror, hex digits.
+    pub blob: String,
+    pub kind: Kind,
+    /// Bytes; for a link the length of its target.
+    pub size: u64,
+    /// Seconds since 1970, whole.
+    pub mtime_s: i64,
+}
+
+/// A complete list of a release, sorted by the bytes of the paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    commit: String,
+    entries: Vec<Entry>,
+    notes: Vec<String>,
+}
+
+/// What has to happen to a hard-link copy of one release so that it becomes another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ManifestDiff {
+    /// Paths that have to be sent: new ones, and those whose content, mode, mtime or target differ.
+    pub changed: Vec<Vec<u8>>,
+    /// What has to go from the copy first, each **with everything below it**: vanished paths,
+    /// topmost vanished directories, and paths that turn from file to link, link to file, file to
+    /// directory or directory to file.
+    pub removed: Vec<Vec<u8>>,
+}
+
+/// Why bytes or entries are not a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// A path that must not be written to a host.
+    #[error("path {path:?} {reason}: rename it in the repository or exclude it")]
+    Path { path: String, reason: &'static str },
+    /// The stored form is damaged or of another version.
+    #[error("manifest cannot be read ({0}): delete it, one full comparison makes it anew")]
+    Damaged(String),
+}
+
+impl Manifest {
+    /// Sorts and checks entries.
+    ///
+    /// # Errors
+    /// [`ManifestError::Path`] for a path that is empty, absolute, too long, holds `.`, `..` or
+    /// `.git` as a name, stands twice, or stands below another entry.
+    pub fn new(
+        commit: &str,
+        mut entries: Vec<Entry>,
+        notes: Vec<String>,
+    ) -> Result<Self, ManifestError> {
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        for entry in &entries {
+            check_path(&entry.path)?;
+        }
+        let paths: HashSet<&[u8]> = entries.iter().map(|e| e.path.as_slice()).collect();
+        if paths.len() < entries.len() {
+            let twice = entries.windows(2).find(|w| w[0].path == w[1].path);
+            let path = twice.map_or(&[][..], |w| &w[0].path);
+            return Err(refused(path, "stands twice in the tree"));
+        }
+        for entry in &entries {
+            if let Some(above) = ancestors(&entry.path).find(|a| paths.contains(a)) {
+                return Err(refused(above, "is both a file and a directory"));
+            }
+        }
+        Ok(Self {
+            commit: commit.to_owned(),
+            entries,
+            notes,
+        })
+    }
+
+    /// The commit whose tree this is.
+    #[must_use]
+    pub fn commit(&self) -> &str {
+        &self.commit
+    }
+
+    /// The entries, sorted by the bytes of their paths.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What a person should know about this tree (a submodule that was left out, …), a line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The entry at a path.
+    #[must_use]
+    pub fn get(&self, path: &[u8]) -> Option<&Entry> {
+        let found = self
+            .entries
+            .binary_search_by(|e| e.path.as_slice().cmp(path));
+        found.ok().map(|at| &self.entries[at])
+    }
+
+    /// Sum of the sizes of all files and links.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.entries.iter().map(|e| e.size).sum()
+    }
+
+    /// The newest mtime of any entry; `None` for an empty tree.
+    #[must_use]
+    pub fn newest_s(&self) -> Option<i64> {
+        self.entries.iter().map(|e| e.mtime_s).max()
+    }
+
+    /// The bytes that [`HOST_LISTING`] prints where exactly this tree stands.
+    #[must_use]
+    pub fn listing(&self) -> Vec<u8> {
+        let mut records: Vec<Vec<u8>> = self.entries.iter().map(record_of_host).collect();
+        records.sort_unstable();
+        let mut bytes = Vec::with_capacity(records.iter().map(|r| r.len() + 1).sum());
+        for record in records {
+            bytes.extend_from_slice(&record);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// SHA-256 of [`Self::listing`].
+    #[must_use]
+    pub fn digest(&self) -> TreeDigest {
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(self.listing()) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        TreeDigest(hex)
+    }
+
+    /// What turns a copy of `base` into this tree.
+    #[must_use]
+    pub fn diff(&self, base: &Manifest) -> ManifestDiff {
+        let before: HashMap<&[u8], &Entry> = base
+            .entries
+            .iter()
+            .map(|e| (e.path.as_slice(), e))
+            .collect();
+        let changed = self.entries.iter().filter(|now| {
+            before
+                .get(now.path.as_slice())
+                .is_none_or(|was| !stands_alike(now, was))
+        });
+        ManifestDiff {
+            changed: changed.map(|e| e.path.clone()).collect(),
+            removed: self.removed_from(base),
+        }
+    }
+
+    fn removed_from(&self, base: &Manifest) -> Vec<Vec<u8>> {
+        let directories: HashSet<&[u8]> = self
+            .entries
+            .iter()
+            .flat_map(|e| ancestors(&e.path))
+            .collect();
+        let mut removed = BTreeSet::new();
+        for was in &base.entries {
+            let stays = self
+                .get(&was.path)
+                .is_some_and(|now| same_type(&now.kind, &was.kind));
+            if stays {
+                continue;
+            }
+            let gone = ancestors(&was.path).find(|a| !directories.contains(a));
+            removed.insert(gone.unwrap_or(&was.path).to_vec());
+        }
+        removed.into_iter().collect()
+    }
+
+    /// The form in which it is kept: a few lines of text, then one NUL-ended record per entry.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut head = format!("{MAGIC}\ncommit {}\n", self.commit);
+        for note in &self.notes {
+            let _ = writeln!(head, "note {}", note.replace(['\n', '\r'], " "));
+        }
+        let _ = writeln!(head, "entries {}", self.entries.len());
+        let _ = write!(head, "digest {}\n\n", self.digest());
+        let mut bytes = head.into_bytes();
+        for entry in &self.entries {
+            bytes.extend_from_slice(&record_of_store(entry));
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote, checks every path and compares the digest.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when anything at all is not as it was written.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let damaged = |what: &str| ManifestError::Damaged(what.to_owned());
+        let end = bytes
+            .windows(2)
+            .position(|w| w == b"\n\n")
+            .ok_or_else(|| damaged("no end of the head"))?;
+        let head = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("head is not text"))?;
+        let mut lines = head.lines();
+        if lines.next() != Some(MAGIC) {
+            return Err(damaged("another version"));
+        }
+        let (mut commit, mut count, mut digest, mut notes) = ("", None, "", Vec::new());
+        for line in lines {
+            match line.split_once(' ') {
+                Some(("commit", value)) => commit = value,
+                Some(("note", value)) => notes.push(value.to_owned()),
+                Some(("entries", value)) => count = value.parse::<usize>().ok(),
+                Some(("digest", value)) => digest = value,
+                _ => return Err(damaged("unknown line in the head")),
+            }
+        }
+        let body = &bytes[end + 2..];
+        let entries = match body.split_last() {
+            None => Vec::new(),
+            Some((0, records)) => records
+                .split(|byte| *byte == 0)
+                .map(entry_of_store)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| damaged("a record makes no sense"))?,
+            Some(_) => return Err(damaged("the last record is cut off")),
+        };
+        if count != Some(entries.len()) {
+            return Err(damaged("number of entries differs"));
+        }
+        let manifest = Self::new(commit, entries, notes)?;
+        if manifest.digest().0 != digest {
+            return Err(damaged("digest differs"));
+        }
+        Ok(manifest)
+    }
+}
+
+/// The directories above a path, topmost first.
+pub(super) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| &path[..at])
+}
+
+/// Refuses paths that git's own checkout refuses, and those that no host could hold.
+pub(super) fn check_path(path: &[u8]) -> Result<(), ManifestError> {
+    if path.len() > PATH_BYTES_MAX {
+        return Err(refused(path, "is too long"));
+    }
+    for name in path.split(|byte| *byte == b'/') {
+        let reason = match name {
+            b"" => "is empty or holds an empty name",
+            b"." | b".." => "holds . or .. as a name",
+            _ if name.eq_ignore_ascii_case(b".git") => "holds .git as a name",
+            _ if name.len() > NAME_BYTES_MAX => "holds a name of more than 255 bytes",
+            _ if name.contains(&0) => "holds a NUL byte",
+            _ => continue,
+        };
+        return Err(refused(path, reason));
+    }
+    Ok(())
+}
+
+fn refused(path: &[u8], reason: &'static str) -> ManifestError {
+    let shown = &path[..path.len().min(200)];
+    ManifestError::Path {
+        path: String::from_utf8_lossy(shown).into_owned(),
+        reason,
+    }
+}
+
+fn same_type(a: &Kind, b: &Kind) -> bool {
+    matches!(
+        (a, b),
+        (Kind::File(_), Kind::File(_)) | (Kind::Symlink { .. }, Kind::Symlink { .. })
+    )
+}
+
+/// Whether a host that has `was` need not be sent `now`. A link's mtime is nobody's business.
+fn stands_alike(now: &Entry, was: &Entry) -> bool {
+    now.kind == was.kind
+        && match now.kind {
+            Kind::File(_) => now.blob == was.blob && now.mtime_s == was.mtime_s,
+            Kind::Symlink { .. } => true,
+        }
+}
+
+fn record_of_host(entry: &Entry) -> Vec<u8> {
+    match &entry.kind {
+        Kind::File(mode) => {
+            let (bits, size, mtime_s) = (mode.bits(), entry.size, entry.mtime_s);
+            let head = format!("f {bits:o} {size} {mtime_s}.0000000000 ");
+            [head.as_bytes(), &entry.path].concat()
+        }
+        Kind::Symlink { target } => [b"l ", entry.path.as_slice(), b"//", target].concat(),
+    }
+}
+
+fn record_of_store(entry: &Entry) -> Vec<u8> {
+    let (size, mtime_s, blob) = (entry.size, entry.mtime_s, &entry.blob);
+    match &entry.kind {
+        Kind::File(mode) => {
+            let head = format!("f {:o} {size} {mtime_s} {blob} ", mode.bits());
+            [head.as_bytes(), &entry.path].concat()
+        }
+        Kind::Symlink { target } => {
+            let head = format!("l 0 {size} {mtime_s} {blob} ");
+            [head.as_bytes(), &entry.path, b"//", target].concat()
+        }
+    }
+}
+
+fn entry_of_store(record: &[u8]) -> Option<Entry> {
+    let mut fields = record.splitn(6, |byte| *byte == b' ');
+    let mut text = || fields.next().and_then(|f| std::str::from_utf8(f).ok());
+    let (kind, mode) = (text()?, text()?);
+    let size: u64 = text()?.parse().ok()?;
+    let mtime_s = text()?.parse().ok()?;
+    let blob = text()?.to_owned();
+    if !matches!(blob.len(), 40 | 64) || !blob.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let rest = fields.next()?;
+    let (path, kind) = match (kind, mode) {
+        ("f", "644") => (rest, Kind::File(Mode::Plain)),
+        ("f", "755") => (rest, Kind::File(Mode::Executable)),
+        ("l", "0") => {
+            let at = rest.windows(2).position(|w| w == b"//")?;
+            let target = rest[at + 2..].to_vec();
+            (&rest[..at], Kind::Symlink { target })
+        }
+        _ => return None,
+    };
+    if let Kind::Symlink { target } = &kind
+        && target.len() as u64 != size
+    {
+        return None;
+    }
+    Some(Entry {
+        path: path.to_vec(),
+        blob,
+        kind,
+        size,
+        mtime_s,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn file(path: &str, blob: char, mtime_s: i64) -> Entry {
+        Entry {
+            path: path.as_bytes().to_vec(),
+            blob: blob.to_string().repeat(40),
+            kind: Kind::File(Mode::Plain),
+            size: 3,
+            mtime_s,
+        }
+    }
+
+    fn link(path: &str, target: &[u8]) -> Entry {
+        Entry {
+            kind: Kind::Symlink {
+                target: target.to_vec(),
+            },
+            size: target.len() as u64,
+            ..file(path, 'e', 9)
+        }
+    }
+
+    fn manifest(entries: Vec<Entry>) -> Manifest {
+        Manifest::new(&"c".repeat(40), entries, Vec::new()).unwrap()
+    }
+
+    fn texts(paths: &[Vec<u8>]) -> Vec<String> {
+        let text = |p: &Vec<u8>| String::from_utf8_lossy(p).into_owned();
+        paths.iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_listing_is_the_same_whatever_the_order_of_entries() {
+        let (a, b) = (file("a", '1', 5), link("b", b"a"));
+        let one = manifest(vec![a.clone(), b.clone()]);
+        let two = manifest(vec![b, a]);
+        assert_eq!(one.listing(), two.listing());
+        assert_eq!(one.listing(), b"f 644 3 5.0000000000 a\0l b//a\0");
+        assert_eq!(one.digest().0.len(), 64);
+    }
+
+    #[test]
+    fn the_stored_form_comes_back_whole() {
+        let mut odd = file("with space\nand line", '2', -1);
+        odd.path.push(0xff);
+        odd.kind = Kind::File(Mode::Executable);
+        let entries = vec![file("-x", '1', 5), odd, link("l n", b"//x/ \n")];
+        let notes = vec!["submodule x\nis left out".to_owned()];
+        let whole = Manifest::new(&"c".repeat(40), entries, notes).unwrap();
+        let read = Manifest::from_bytes(&whole.to_bytes()).unwrap();
+        assert_eq!(read.entries(), whole.entries());
+        assert_eq!(read.commit(), whole.commit());
+        assert_eq!(read.notes(), ["submodule x is left out"]);
+        let none = manifest(Vec::new());
+        assert_eq!(Manifest::from_bytes(&none.to_bytes()).unwrap(), none);
+    }
+
+    #[test]
+    fn a_stored_form_that_changed_anywhere_in_its_listing_is_refused() {
+        let bytes = manifest(vec![file("a", '1', 5), link("b", b"a")]).to_bytes();
+        for cut in 0..bytes.len() {
+            assert!(Manifest::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for (from, to) in [
+            ("644", "755"),
+            (" 5 ", " 6 "),
+            (" 3 ", " 4 "),
+            ("//a", "//b"),
+        ] {
+            let text = String::from_utf8(bytes.clone()).unwrap().replace(from, to);
+            assert!(Manifest::from_bytes(text.as_bytes()).is_err(), "{from}");
+        }
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        for path in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a/./b",
+            "a//b",
+            "a/",
+            ".git/config",
+            "x/.GIT/y",
+        ] {
+            let made = Manifest::new("c", vec![file(path, '1', 1)], Vec::new());
+            assert!(matches!(made, Err(ManifestError::Path { .. })), "{path}");
+        }
+        let twice = vec![file("a", '1', 1), file("a", '2', 1)];
+        assert!(Manifest::new("c", twice, Vec::new()).is_err());
+        let both = vec![file("a", '1', 1), file("a-b", '1', 1), file("a/x", '2', 1)];
+        assert!(Manifest::new("c", both, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_difference_names_what_to_send_and_what_to_delete_first() {
+        let base = manifest(vec![
+            file("same", '1', 5),
+            file("content", '1', 5),
+            file("mode", '1', 5),
+            file("time", '1', 5),
+            file("gone", '1', 5),
+            file("dir/gone/a", '1', 5),
+            file("dir/gone/b", '1', 5),
+            file("dir/stays", '1', 5),
+            file("to-link", '1', 5),
+            file("to-dir", '1', 5),
+            file("to-file/x/y", '1', 5),
+            link("to-target", b"a"),
+            link("link-to-file", b"a"),
+        ]);
+        let mut mode = file("mode", '1', 6);
+        mode.kind = Kind::File(Mode::Executable);
+        let now = manifest(vec![
+            file("same", '1', 5),
+            file("content", '2', 6),
+            mode,
+            file("time", '1', 6),
+            file("dir/stays", '1', 5),
+            link("to-link", b"same"),
+            file("to-dir/x", '1', 6),
+            file("to-file", '1', 6),
+            link("to-target", b"b"),
+            file("link-to-file", '1', 6),
+        ]);
+        let diff = now.diff(&base);
+        assert_eq!(
+            texts(&diff.changed),
+            [
+                "content",
+                "link-to-file",
+                "mode",
+                "time",
+                "to-dir/x",
+                "to-file",
+                "to-link",
+                "to-target"
+            ]
+        );
+        assert_eq!(
+            texts(&diff.removed),
+            [
+                "dir/gone",
+                "gone",
+                "link-to-file",
+                "to-dir",
+                "to-file",
+                "to-link"
+            ]
+        );
+        assert_eq!(now.diff(&now), ManifestDiff::default());
+    }
+}

@@ -1,0 +1,373 @@
+//! Brings a directory to equal a manifest, writing only what differs.
+//!
+//! Beside the directory `D` stand `D.manifest` (what was written there last, with the boot id of
+//! the machine), `D.part` (the one file that is being written) and `D.lock`. The record vouches for
+//! content: where it says the same as the new manifest and size, mode and mtime on the disk agree, a
+//! file is not read. It is removed before the first change and written after the last, so after a
+//! crash every file is compared by content. After a power cut the boot id differs, which has the
+//! same effect: no file has to be synced to disk one by one.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use git2::{ObjectType, Odb, Oid, Repository};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utimensat};
+
+use super::manifest::ancestors;
+use super::{CheckoutError, Entry, Kind, Manifest, shown};
+use crate::landing::program::os;
+
+const DIRECTORY_BITS: u32 = 0o755;
+
+/// What [`write_tree`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Files and links that were written anew.
+    pub written: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Files whose content was right and whose mode or mtime was not.
+    pub touched: u64,
+    /// Files, links and directories (each with all below it) that were removed.
+    pub removed: u64,
+}
+
+/// Makes `dir` equal `manifest`, taking content from `mirror`. Parents of `dir` are made.
+///
+/// # Errors
+/// [`CheckoutError`]; `dir` is then somewhere between two trees, and the next call repairs it.
+pub fn write_tree(
+    mirror: &Path,
+    manifest: &Manifest,
+    dir: &Path,
+) -> Result<Written, CheckoutError> {
+    let files = Files::of(dir);
+    fs::create_dir_all(dir).map_err(io(dir))?;
+    let _lock = files.lock()?;
+    let record = files.read_record();
+    let tree = Tree::new(dir, manifest, record.as_ref());
+    let todo = tree.compare()?;
+    if todo.is_nothing() && record.as_ref() == Some(manifest) {
+        return Ok(Written::default());
+    }
+    remove_if_there(&files.record)?;
+    let repository = Repository::open_bare(mirror).map_err(|error| git(mirror, &error))?;
+    let odb = repository.odb().map_err(|error| git(mirror, &error))?;
+    let written = tree.change(&todo, &odb, &files.part)?;
+    files.write_record(manifest)?;
+    Ok(written)
+}
+
+/// The files that stand beside the directory.
+struct Files {
+    record: PathBuf,
+    part: PathBuf,
+    lock: PathBuf,
+}
+
+impl Files {
+    fn of(dir: &Path) -> Self {
+        let beside = |suffix: &str| {
+            let mut name = OsString::from(dir.as_os_str());
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Self {
+            record: beside(".manifest"),
+            part: beside(".part"),
+            lock: beside(".lock"),
+        }
+    }
+
+    /// Held until dropped; the kernel lets go of it when the process dies.
+    fn lock(&self) -> Result<File, CheckoutError> {
+        let file = File::create(&self.lock).map_err(io(&self.lock))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(CheckoutError::Busy(self.lock.clone())),
+            Err(error) => Err(io(&self.lock)(error.into())),
+        }
+    }
+
+    /// The manifest that vouches for the directory, if anything does.
+    fn read_record(&self) -> Option<Manifest> {
+        let bytes = fs::read(&self.record).ok()?;
+        let at = bytes.iter().position(|byte| *byte == b'\n')?;
+        let boot = boot_id()?;
+        if bytes[..at] != *format!("boot {boot}").as_bytes() {
+            return None;
+        }
+        Manifest::from_bytes(&bytes[at + 1..]).ok()
+    }
+
+    fn write_record(&self, manifest: &Manifest) -> Result<(), CheckoutError> {
+        let boot = boot_id().unwrap_or_default();
+        let mut bytes = format!("boot {boot}\n").into_bytes();
+        bytes.extend_from_slice(&manifest.to_bytes());
+        fs::write(&self.part, bytes).map_err(io(&self.part))?;
+        fs::rename(&self.part, &self.record).map_err(io(&self.record))
+    }
+}
+
+/// Changes with every boot; `None` where the kernel does not tell, and then nothing vouches.
+fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+struct Tree<'a> {
+    dir: &'a Path,
+    entries: HashMap<&'a [u8], &'a Entry>,
+    directories: HashSet<&'a [u8]>,
+    record: Option<&'a Manifest>,
+    manifest: &'a Manifest,
+}
+
+/// What differs between the disk and the manifest.
+#[derive(Default)]
+struct Todo<'a> {
+    remove_files: Vec<PathBuf>,
+    remove_trees: Vec<PathBuf>,
+    open_directories: Vec<PathBuf>,
+    touch: Vec<&'a Entry>,
+    write: Vec<&'a Entry>,
+}
+
+impl Todo<'_> {
+    fn is_nothing(&self) -> bool {
+        self.remove_files.is_empty()
+            && self.remove_trees.is_empty()
+            && self.open_directories.is_empty()
+            && self.touch.is_empty()
+            && self.write.is_empty()
+    }
+}
+
+enum Verdict {
+    Right,
+    WrongStat,
+    Wrong,
+}
+
+impl<'a> Tree<'a> {
+    fn new(dir: &'a Path, manifest: &'a Manifest, record: Option<&'a Manifest>) -> Self {
+        let entries = manifest.entries();
+        Self {
+            dir,
+            entries: entries.iter().map(|e| (e.path.as_slice(), e)).collect(),
+            directories: entries.iter().flat_map(|e| ancestors(&e.path)).collect(),
+            record,
+            manifest,
+        }
+    }
+
+    fn place(&self, path: &[u8]) -> PathBuf {
+        self.dir.join(os(path))
+    }
+
+    /// One pass over the disk; changes nothing.
+    fn compare(&self) -> Result<Todo<'a>, CheckoutError> {
+        let mut todo = Todo::default();
+        let mut right: HashSet<&[u8]> = HashSet::new();
+        let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
+        // rsync gives the release directory the mode of this one.
+        if self.dir.metadata().map_err(io(self.dir))?.mode() & 0o7777 != DIRECTORY_BITS {
+            todo.open_directories.push(self.dir.to_owned());
+        }
+        while let Some(at) = ahead.pop() {
+            let here = self.place(&at);
+            for item in fs::read_dir(&here).map_err(io(&here))? {
+                let item = item.map_err(io(&here))?;
+                let name = item.file_name();
+                let path = if at.is_empty() {
+                    name.as_bytes().to_vec()
+                } else {
+                    [at.as_slice(), name.as_bytes()].join(&b'/')
+                };
+                let place = item.path();
+                let stat = place.symlink_metadata().map_err(io(&place))?;
+                if stat.is_dir() {
+                    if !self.directories.contains(path.as_slice()) {
+                        todo.remove_trees.push(place);
+                        continue;
+                    }
+                    if stat.permissions().mode() & 0o7777 != DIRECTORY_BITS {
+                        todo.open_directories.push(place);
+                    }
+                    ahead.push(path);
+                    continue;
+                }
+                let Some(entry) = self.entries.get(path.as_slice()) else {
+                    todo.remove_files.push(place);
+                    continue;
+                };
+                match self.judge(entry, &place, &stat)? {
+                    Verdict::Right => {}
+                    Verdict::WrongStat => todo.touch.push(entry),
+                    Verdict::Wrong => continue,
+                }
+                right.insert(&entry.path);
+            }
+        }
+        let entries = self.manifest.entries().iter();
+        todo.write = entries
+            .filter(|e| !right.contains(e.path.as_slice()))
+            .collect();
+        Ok(todo)
+    }
+
+    fn judge(
+        &self,
+        entry: &Entry,
+        place: &Path,
+        stat: &Metadata,
+    ) -> Result<Verdict, CheckoutError> {
+        let mode = match &entry.kind {
+            Kind::Symlink { target } => {
+                let same = stat.is_symlink()
+                    && fs::read_link(place).map_err(io(place))?.as_os_str() == os(target);
+                return Ok(match same {
+                    false => Verdict::Wrong,
+                    true if stat.mtime() == entry.mtime_s => Verdict::Right,
+                    true => Verdict::WrongStat,
+                });
+            }
+            Kind::File(mode) => *mode,
+        };
+        if !stat.is_file() || stat.len() != entry.size {
+            return Ok(Verdict::Wrong);
+        }
+        let agrees = stat.mtime() == entry.mtime_s
+            && stat.mtime_nsec() == 0
+            && stat.permissions().mode() & 0o7777 == mode.bits();
+        let vouched = self.record.and_then(|record| record.get(&entry.path));
+        // The record speaks of what was written: only where the disk still shows that mtime.
+        let vouched = vouched.is_some_and(|was| {
+            was.blob == entry.blob && was.mtime_s == stat.mtime() && stat.mtime_nsec() == 0
+        });
+        let same = vouched || {
+            let content = fs::read(place).map_err(io(place))?;
+            let id = Oid::hash_object(ObjectType::Blob, &content);
+            id.is_ok_and(|id| id.to_string() == entry.blob)
+        };
+        Ok(match (same, agrees) {
+            (false, _) => Verdict::Wrong,
+            (true, true) => Verdict::Right,
+            (true, false) => Verdict::WrongStat,
+        })
+    }
+
+    fn change(
+        &self,
+        todo: &Todo<'_>,
+        odb: &Odb<'_>,
+        part: &Path,
+    ) -> Result<Written, CheckoutError> {
+        let mut done = Written::default();
+        for place in &todo.remove_trees {
+            fs::remove_dir_all(place).map_err(io(place))?;
+        }
+        for place in &todo.remove_files {
+            fs::remove_file(place).map_err(io(place))?;
+        }
+        done.removed = (todo.remove_trees.len() + todo.remove_files.len()) as u64;
+        for place in &todo.open_directories {
+            set_mode(place, DIRECTORY_BITS)?;
+        }
+        let mut made: HashSet<&[u8]> = HashSet::new();
+        for entry in &todo.write {
+            for above in ancestors(&entry.path) {
+                if made.insert(above) {
+                    self.make_directory(above)?;
+                }
+            }
+            self.write(entry, odb, part)?;
+            done.written += 1;
+            done.bytes += entry.size;
+        }
+        for entry in &todo.touch {
+            let place = self.place(&entry.path);
+            set_stat(entry, &place)?;
+            done.touched += 1;
+        }
+        Ok(done)
+    }
+
+    fn make_directory(&self, path: &[u8]) -> Result<(), CheckoutError> {
+        let place = self.place(path);
+        match fs::create_dir(&place) {
+            Ok(()) => set_mode(&place, DIRECTORY_BITS),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(io(&place)(error)),
+        }
+    }
+
+    /// Complete under another name first: nothing half-written ever has its name in the tree.
+    fn write(&self, entry: &Entry, odb: &Odb<'_>, part: &Path) -> Result<(), CheckoutError> {
+        remove_if_there(part)?;
+        match &entry.kind {
+            Kind::Symlink { target } => symlink(os(target), part).map_err(io(part))?,
+            Kind::File(_) => {
+                let missing = || CheckoutError::MissingBlob {
+                    path: shown(&entry.path),
+                    blob: entry.blob.clone(),
+                };
+                let id = Oid::from_str(&entry.blob).map_err(|_| missing())?;
+                let blob = odb.read(id).map_err(|_| missing())?;
+                if blob.kind() != ObjectType::Blob || blob.len() as u64 != entry.size {
+                    return Err(missing());
+                }
+                let mut file = File::create_new(part).map_err(io(part))?;
+                file.write_all(blob.data()).map_err(io(part))?;
+            }
+        }
+        set_stat(entry, part)?;
+        let place = self.place(&entry.path);
+        fs::rename(part, &place).map_err(io(&place))
+    }
+}
+
+fn set_stat(entry: &Entry, place: &Path) -> Result<(), CheckoutError> {
+    if let Kind::File(mode) = entry.kind {
+        set_mode(place, mode.bits())?;
+    }
+    let at = Timespec {
+        tv_sec: entry.mtime_s,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: at,
+        last_modification: at,
+    };
+    utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| io(place)(e.into()))
+}
+
+fn set_mode(place: &Path, bits: u32) -> Result<(), CheckoutError> {
+    fs::set_permissions(place, Permissions::from_mode(bits)).map_err(io(place))
+}
+
+fn remove_if_there(place: &Path) -> Result<(), CheckoutError> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(place)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> CheckoutError + '_ {
+    move |error| CheckoutError::Io {
+        path: path.to_owned(),
+        detail: error.to_string(),
+    }
+}
+
+fn git(mirror: &Path, error: &git2::Error) -> CheckoutError {
+    CheckoutError::Mirror {
+        mirror: mirror.to_owned(),
+        detail: error.message().to_owned(),
+    }
+}

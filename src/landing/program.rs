@@ -1,0 +1,423 @@
+//! The git program: under which environment it runs, and how it is ended.
+//!
+//! Nothing that the agent's own caller left in `GIT_*` reaches it. It speaks one transport, asks no
+//! questions, runs no hooks, and its ssh knows only our key and our host keys. It runs in a process
+//! group of its own, which dies with the call that started it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use super::progress::Lines;
+use super::url::{Transport, transport};
+use super::{LandingError, Progress, Source};
+
+/// What git and the programs that it starts may see of our own environment.
+const KEPT: [&str; 17] = [
+    "HOME",
+    "PATH",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "LD_LIBRARY_PATH",
+];
+/// `ls-remote` of 100,000 refs is 7 MB.
+const STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+const STDERR_LINES_MAX: usize = 20;
+/// How long a helper of git's may hold the pipes open after git itself has ended.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A path that comes from git, for the operating system.
+pub(crate) fn os(path: &[u8]) -> &OsStr {
+    OsStr::from_bytes(path)
+}
+
+fn environment() -> Vec<(OsString, OsString)> {
+    let kept = KEPT.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((OsString::from(name), value))
+    });
+    let set = [
+        ("LC_ALL", "C"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_ASKPASS", ""),
+        ("GIT_PAGER", "cat"),
+        ("GIT_SSH_VARIANT", "ssh"),
+    ];
+    let set = set.map(|(name, value)| (name.into(), value.into()));
+    kept.chain(set).collect()
+}
+
+/// git on the mirror alone: no network, no configuration but the mirror's and ours.
+pub(crate) fn local(mirror: &Path) -> std::process::Command {
+    let mut git = std::process::Command::new("git");
+    git.env_clear()
+        .envs(environment())
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1")
+        .env("GIT_ALLOW_PROTOCOL", "")
+        .current_dir("/")
+        .args(["-c", "core.attributesFile=/dev/null"])
+        .args(["-c", "core.hooksPath=/dev/null"])
+        .arg(flag("--git-dir=", mirror));
+    git
+}
+
+/// git on the mirror, allowed to reach the project's source and nothing else.
+pub(super) fn networked(source: &Source) -> Result<Command, LandingError> {
+    let refused = |reason| LandingError::Url {
+        project: source.project.clone(),
+        url: source.git_url.clone(),
+        reason,
+    };
+    let transport = transport(&source.git_url).map_err(refused)?;
+    let mut git = Command::new("git");
+    git.env_clear()
+        .envs(environment())
+        .env("GIT_ALLOW_PROTOCOL", transport.allowed())
+        .env("GIT_CONFIG_GLOBAL", config_path(&source.mirror))
+        .current_dir("/")
+        .arg(flag("--git-dir=", &source.mirror));
+    for setting in [
+        "core.hooksPath=/dev/null",
+        "gc.autoDetach=false",
+        "maintenance.autoDetach=false",
+        "gc.pruneExpire=never",
+        "http.lowSpeedLimit=1",
+        "http.lowSpeedTime=60",
+    ] {
+        git.args(["-c", setting]);
+    }
+    match transport {
+        Transport::Ssh => {
+            git.env("GIT_SSH_COMMAND", ssh(source)?);
+        }
+        Transport::Https | Transport::HttpLoopback | Transport::Http => {
+            if let Some(token) = read_token(source, transport)? {
+                // Through the environment: arguments are shown to every user of the machine.
+                git.env("GIT_CONFIG_COUNT", "1")
+                    .env("GIT_CONFIG_KEY_0", header_key(&source.git_url))
+                    .env("GIT_CONFIG_VALUE_0", token.header());
+            }
+        }
+        Transport::File => {}
+    }
+    Ok(git)
+}
+
+/// The configuration that stands in place of the user's own and includes it. `safe.directory` is
+/// heeded in no other place by the `upload-pack` that git starts for a path: the repositories of a
+/// git server belong to its own user.
+pub(super) fn config_path(mirror: &Path) -> PathBuf {
+    mirror.join("tagship.gitconfig")
+}
+
+/// The content of [`config_path`].
+pub(super) const CONFIG: &str = "[include]
+	path = ~/.config/git/config
+	path = ~/.gitconfig
+[safe]
+	directory = *
+";
+
+fn flag(name: &str, value: &Path) -> OsString {
+    let mut flag = OsString::from(name);
+    flag.push(value);
+    flag
+}
+
+/// The command line that git hands to `sh` for ssh. Only paths of the configuration stand in it,
+/// each quoted for ssh's own reading of options and then for sh.
+fn ssh(source: &Source) -> Result<String, LandingError> {
+    let mut options = vec![
+        "BatchMode=yes".to_owned(),
+        "StrictHostKeyChecking=yes".to_owned(),
+        format!(
+            "UserKnownHostsFile={}",
+            quoted_for_ssh(&source.known_hosts)?
+        ),
+        format!(
+            "ConnectTimeout={}",
+            source.timeouts.ls_remote.as_secs().max(1)
+        ),
+        "ServerAliveInterval=15".to_owned(),
+        "ServerAliveCountMax=4".to_owned(),
+        "ForwardAgent=no".to_owned(),
+        "ControlMaster=no".to_owned(),
+    ];
+    if let Some(identity) = &source.identity {
+        options.push("IdentitiesOnly=yes".to_owned());
+        options.push(format!("IdentityFile={}", quoted_for_ssh(identity)?));
+    }
+    let mut command = String::from("ssh");
+    for option in options {
+        command.push_str(" -o '");
+        command.push_str(&option.replace('\'', r"'\''"));
+        command.push('\'');
+    }
+    Ok(command)
+}
+
+/// ssh splits option values at spaces, reads `"…"` and expands `%x`.
+fn quoted_for_ssh(path: &Path) -> Result<String, LandingError> {
+    let failed = |detail: &str| LandingError::File {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let text = path.to_str().ok_or_else(|| failed("is not UTF-8"))?;
+    if text.contains(['"', '\n', '\\', '$']) {
+        return Err(failed("holds a character that ssh cannot be given"));
+    }
+    Ok(format!("\"{}\"", text.replace('%', "%%")))
+}
+
+/// A token as git's HTTP transport sends it; never printed.
+struct Token {
+    basic: String,
+}
+
+impl Token {
+    fn header(&self) -> String {
+        format!("Authorization: Basic {}", self.basic)
+    }
+}
+
+fn read_token(source: &Source, transport: Transport) -> Result<Option<Token>, LandingError> {
+    let Some(path) = &source.token_file else {
+        return Ok(None);
+    };
+    if !transport.keeps_secrets() {
+        return Ok(None);
+    }
+    let failed = |detail: String| LandingError::File {
+        path: path.clone(),
+        detail,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(failed("must hold one line, TOKEN or USER:TOKEN".to_owned()));
+    }
+    let pair = match text.contains(':') {
+        true => text.to_owned(),
+        // GitLab, Gitea, Forgejo and GitHub look at the token alone.
+        false => format!("oauth2:{text}"),
+    };
+    let basic = base64::engine::general_purpose::STANDARD.encode(pair);
+    Ok(Some(Token { basic }))
+}
+
+/// The header goes to this scheme, host and port only.
+fn header_key(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("http.{scheme}://{host}/.extraHeader")
+}
+
+/// What git said and how it ended.
+pub(super) struct Finished {
+    pub(super) success: bool,
+    pub(super) stdout: Vec<u8>,
+    /// The last lines of its messages.
+    pub(super) said: Vec<String>,
+}
+
+/// Why git did not end by itself.
+pub(super) enum Failure {
+    Start(io::Error),
+    TimedOut,
+}
+
+/// Runs git to its end, or ends it and everything that it started: after `timeout`, and when the
+/// future is dropped.
+pub(super) async fn run(
+    mut git: Command,
+    timeout: Duration,
+    progress: Progress<'_>,
+) -> Result<Finished, Failure> {
+    git.stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = git.spawn().map_err(Failure::Start)?;
+    let group = Group::of(&child);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let mut output = Vec::new();
+    let mut said = Vec::new();
+    let outcome = {
+        let reading = async {
+            tokio::join!(
+                read_output(stdout, &mut output),
+                read_messages(stderr, &mut said, progress)
+            );
+        };
+        tokio::pin!(reading);
+        let ending = async {
+            let mut read = false;
+            let status = loop {
+                tokio::select! {
+                    () = &mut reading, if !read => read = true,
+                    status = child.wait() => break status,
+                }
+            };
+            let finished = read || tokio::time::timeout(LINGER, &mut reading).await.is_ok();
+            (status, finished)
+        };
+        tokio::time::timeout(timeout, ending).await
+    };
+    match outcome {
+        Err(_) => {
+            drop(group);
+            let _ = child.wait().await;
+            Err(Failure::TimedOut)
+        }
+        Ok((Err(error), _)) => Err(Failure::Start(error)),
+        Ok((Ok(status), finished)) => {
+            if finished {
+                // Nothing is left that holds the pipes; its number may already be another's.
+                group.let_go();
+            }
+            Ok(Finished {
+                success: status.success(),
+                stdout: output,
+                said,
+            })
+        }
+    }
+}
+
+async fn read_output(pipe: Option<impl AsyncRead + Unpin>, output: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        let room = STDOUT_BYTES_MAX - output.len();
+        output.extend_from_slice(&buffer[..count.min(room)]);
+    }
+}
+
+async fn read_messages(
+    pipe: Option<impl AsyncRead + Unpin>,
+    said: &mut Vec<String>,
+    progress: Progress<'_>,
+) {
+    let Some(mut pipe) = pipe else { return };
+    let mut lines = Lines::default();
+    let mut line = |text: &str| {
+        if said.len() == STDERR_LINES_MAX {
+            said.remove(0);
+        }
+        said.push(text.to_owned());
+        progress(text);
+    };
+    let mut buffer = vec![0; 8 * 1024];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        lines.push(&buffer[..count], &mut line);
+    }
+    lines.end(&mut line);
+}
+
+/// The process group of a running git; killed when dropped.
+struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(rustix::process::Pid::from_raw))
+    }
+
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::landing::Timeouts;
+
+    fn source(url: &str) -> Source {
+        Source {
+            project: "shop".to_owned(),
+            git_url: url.to_owned(),
+            mirror: "/tmp/mirror".into(),
+            identity: Some("/etc/tagship/alice's %key".into()),
+            known_hosts: "/etc/tagship/known hosts".into(),
+            token_file: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    #[test]
+    fn paths_reach_ssh_whole() {
+        let command = ssh(&source("git@git.example.com:shop.git")).unwrap();
+        assert!(command.starts_with("ssh -o 'BatchMode=yes' "), "{command}");
+        assert!(command.contains(r#" -o 'UserKnownHostsFile="/etc/tagship/known hosts"'"#));
+        assert!(command.contains(r#" -o 'IdentityFile="/etc/tagship/alice'\''s %%key"'"#));
+        let mut odd = source("x");
+        odd.identity = Some("/a\"b".into());
+        assert!(ssh(&odd).is_err());
+    }
+
+    #[test]
+    fn a_header_belongs_to_one_server() {
+        for (url, key) in [
+            (
+                "https://git.example.com/team/shop.git",
+                "http.https://git.example.com/.extraHeader",
+            ),
+            (
+                "https://alice@git.example.com:8443/shop.git",
+                "http.https://git.example.com:8443/.extraHeader",
+            ),
+        ] {
+            assert_eq!(header_key(url), key);
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_sent_without_encryption() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let mut plain = source("http://git.example.com/shop.git");
+        plain.token_file = Some(file.clone());
+        assert!(read_token(&plain, Transport::Http).unwrap().is_none());
+        let token = read_token(&plain, Transport::Https).unwrap().unwrap();
+        assert_eq!(token.header(), "Authorization: Basic b2F1dGgyOnMzY3JldA==");
+        std::fs::write(&file, "deploy:s3cret").unwrap();
+        let token = read_token(&plain, Transport::Https).unwrap().unwrap();
+        assert_eq!(token.header(), "Authorization: Basic ZGVwbG95OnMzY3JldA==");
+        std::fs::write(&file, "").unwrap();
+        assert!(read_token(&plain, Transport::Https).is_err());
+    }
+}

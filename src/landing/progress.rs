@@ -1,0 +1,98 @@
+//! git's progress, which rewrites one line with `\r`, as lines for a log. Pure.
+//!
+//! What ends in `\n` passes. What is rewritten passes when its title is new or its percentage enters
+//! another tenth; so a large fetch gives some dozens of lines, whatever the speed.
+
+/// Longest line that is kept together.
+const LINE_BYTES_MAX: usize = 1000;
+
+/// Cuts a stream into lines and thins out progress.
+#[derive(Default)]
+pub(super) struct Lines {
+    partial: Vec<u8>,
+    /// Title and tenth of the last rewritten line that passed.
+    last: Option<(String, Option<u8>)>,
+}
+
+impl Lines {
+    /// Takes the next bytes and calls `line` for each line that is worth showing.
+    pub(super) fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end(line),
+                b'\r' => self.rewrite(line),
+                _ if self.partial.len() < LINE_BYTES_MAX => self.partial.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the last line.
+    pub(super) fn end(&mut self, line: &mut dyn FnMut(&str)) {
+        let text = self.take();
+        if !text.is_empty() {
+            line(&text);
+        }
+    }
+
+    fn rewrite(&mut self, line: &mut dyn FnMut(&str)) {
+        let text = self.take();
+        let title = text.trim_start_matches("remote: ").split(':').next();
+        let key = (title.unwrap_or_default().to_owned(), tenth(&text));
+        if !text.is_empty() && self.last.as_ref() != Some(&key) {
+            self.last = Some(key);
+            line(&text);
+        }
+    }
+
+    fn take(&mut self) -> String {
+        let text = String::from_utf8_lossy(&self.partial).trim().to_owned();
+        self.partial.clear();
+        text
+    }
+}
+
+/// `Receiving objects:  47% (…)` is in its fourth tenth.
+fn tenth(text: &str) -> Option<u8> {
+    let (before, _) = text.split_once('%')?;
+    let digits = before.rsplit(' ').next()?;
+    digits.parse::<u8>().ok().map(|percent| percent / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(chunks: &[&str]) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut lines = Lines::default();
+        for chunk in chunks {
+            lines.push(chunk.as_bytes(), &mut |line| all.push(line.to_owned()));
+        }
+        lines.end(&mut |line| all.push(line.to_owned()));
+        all
+    }
+
+    #[test]
+    fn a_large_fetch_gives_some_dozens_of_lines() {
+        let mut stream = String::from("remote: Enumerating objects: 5, done.        \n");
+        for i in 0..10_000 {
+            stream += &format!("Receiving objects: {:3}% ({i}/10000)\r", i / 100);
+        }
+        stream += "Receiving objects: 100% (10000/10000), done.\nResolving deltas: 0% (0/9)\r";
+        let all = shown(&[&stream]);
+        assert_eq!(all.len(), 13, "{all:?}");
+        assert_eq!(all[0], "remote: Enumerating objects: 5, done.");
+        assert!(all[11].ends_with("done."));
+    }
+
+    #[test]
+    fn a_line_may_arrive_in_pieces_and_without_an_end() {
+        assert_eq!(
+            shown(&["fatal: no su", "ch thing"]),
+            ["fatal: no such thing"]
+        );
+        let long = "x".repeat(5000);
+        assert_eq!(shown(&[&long])[0].len(), LINE_BYTES_MAX);
+    }
+}

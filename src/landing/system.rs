@@ -1,0 +1,500 @@
+//! The system's git program on a project's mirror: look, fetch, compare, pin.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use git2::{Oid, Repository};
+use rustix::fs::{FlockOperation, flock};
+
+use super::program::{self, Failure, Finished};
+use super::{
+    Description, Git, LandingError, Progress, Question, RemoteFailure, RemoteRef, Source, Wanted,
+    describe,
+};
+
+/// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.
+const REFS_PER_QUERY: usize = 500;
+/// `git init` and its like do little.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
+const LAST: &str = "refs/tagship/last";
+
+/// Asks the git server where refs stand now: one query for all of them, exact names only.
+///
+/// # Errors
+/// [`LandingError`]; a ref that is not there is no error, it is not in the answer.
+pub async fn ls_remote(source: &Source, refs: &[String]) -> Result<Vec<RemoteRef>, LandingError> {
+    for name in refs {
+        check_reference(source, name)?;
+    }
+    make_mirror(source).await?;
+    let mut found = Vec::new();
+    for some in refs.chunks(REFS_PER_QUERY) {
+        let mut git = program::networked(source)?;
+        git.args(["ls-remote", "--quiet", "--", &source.git_url]);
+        for name in some {
+            git.arg(name).arg(format!("{name}^{{}}"));
+        }
+        let ended = program::run(git, source.timeouts.ls_remote, &|_| {}).await;
+        let ended = succeeded(source, "ls-remote", source.timeouts.ls_remote, ended)?;
+        found.extend(parse_refs(source, &ended.stdout, some)?);
+    }
+    Ok(found)
+}
+
+/// Fetches a ref into the mirror, compares it with the object it must stand on, and pins it for the
+/// task.
+///
+/// # Errors
+/// [`LandingError::Moved`] when it stands on something else by now; nothing is pinned then.
+pub async fn fetch(
+    source: &Source,
+    wanted: &Wanted,
+    progress: Progress<'_>,
+) -> Result<(), LandingError> {
+    check_reference(source, &wanted.reference)?;
+    check_object(source, &wanted.object)?;
+    make_mirror(source).await?;
+    let lock = mirror_lock(&source.mirror);
+    let _turn = lock.lock().await;
+    let _held = lock_file(&source.mirror)?;
+    sweep(&source.mirror)?;
+
+    let incoming = format!("refs/tagship/incoming/{}", wanted.task);
+    let mut git = program::networked(source)?;
+    git.args(["fetch", "--progress", "--no-tags", "--no-write-fetch-head"])
+        .args(["--no-recurse-submodules", "--", &source.git_url])
+        .arg(format!("+{}:{incoming}", wanted.reference));
+    let ended = program::run(git, source.timeouts.fetch, progress).await;
+    succeeded(source, "fetch", source.timeouts.fetch, ended).map_err(|error| {
+        let missing = matches!(&error, LandingError::Remote { detail, .. }
+            if detail.contains("couldn't find remote ref"));
+        match missing {
+            true => LandingError::RefMissing {
+                project: source.project.clone(),
+                reference: wanted.reference.clone(),
+            },
+            false => error,
+        }
+    })?;
+    let (source, wanted) = (source.clone(), wanted.clone());
+    blocking(move || pin(&source, &wanted, &incoming)).await
+}
+
+/// Compares what arrived with what was pushed, and keeps it.
+fn pin(source: &Source, wanted: &Wanted, incoming: &str) -> Result<(), LandingError> {
+    let failed = |error: git2::Error| mirror_failed(&source.mirror, error.message());
+    let repository = Repository::open_bare(&source.mirror).map_err(failed)?;
+    let mut arrived = repository.find_reference(incoming).map_err(failed)?;
+    let found = arrived.target().map(|id| id.to_string());
+    arrived.delete().map_err(failed)?;
+    if found.as_ref() != Some(&wanted.object) {
+        return Err(LandingError::Moved {
+            project: source.project.clone(),
+            reference: wanted.reference.clone(),
+            expected: wanted.object.clone(),
+            found: found.unwrap_or_default(),
+        });
+    }
+    let id = Oid::from_str(&wanted.object).map_err(failed)?;
+    for name in [pin_name(wanted.task), LAST.to_owned()] {
+        repository
+            .reference(&name, id, true, "landed")
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Removes the pin of a task. The objects stay.
+///
+/// # Errors
+/// [`LandingError::Mirror`] when the mirror cannot be written. A pin that is not there is no error.
+pub fn unpin(mirror: &Path, task: u64) -> Result<(), LandingError> {
+    if !mirror.join("HEAD").exists() {
+        return Ok(());
+    }
+    let failed = |error: git2::Error| mirror_failed(mirror, error.message());
+    let repository = Repository::open_bare(mirror).map_err(failed)?;
+    match repository.find_reference(&pin_name(task)) {
+        Ok(mut pin) => pin.delete().map_err(failed),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn pin_name(task: u64) -> String {
+    format!("refs/tagship/tasks/{task}")
+}
+
+/// git's rules for names, as far as they matter on a command line and in a refspec.
+fn check_reference(source: &Source, name: &str) -> Result<(), LandingError> {
+    let odd =
+        |c: char| c.is_control() || matches!(c, ' ' | ':' | '?' | '*' | '[' | '\\' | '^' | '~');
+    let plain = name.starts_with("refs/") && !name.ends_with('/') && !name.contains(odd);
+    if plain && !name.contains("..") && !name.contains("@{") {
+        return Ok(());
+    }
+    Err(not_a_name(source, name))
+}
+
+fn check_object(source: &Source, object: &str) -> Result<(), LandingError> {
+    let hex = object
+        .bytes()
+        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match object.len() {
+        40 if hex => Ok(()),
+        64 if hex => Err(LandingError::ObjectFormat {
+            project: source.project.clone(),
+        }),
+        _ => Err(not_a_name(source, object)),
+    }
+}
+
+fn not_a_name(source: &Source, what: &str) -> LandingError {
+    LandingError::Name {
+        project: source.project.clone(),
+        what: what.to_owned(),
+    }
+}
+
+/// Reads `OBJECT TAB NAME` lines; `NAME^{}` belongs to the line before. A pattern also matches the
+/// end of longer names, so the names are compared.
+fn parse_refs(
+    source: &Source,
+    output: &[u8],
+    asked: &[String],
+) -> Result<Vec<RemoteRef>, LandingError> {
+    let asked: HashSet<&[u8]> = asked.iter().map(String::as_bytes).collect();
+    let mut refs: Vec<RemoteRef> = Vec::new();
+    let mut at: HashMap<String, usize> = HashMap::new();
+    for line in output.split(|byte| *byte == b'\n') {
+        let Some(tab) = line.iter().position(|byte| *byte == b'\t') else {
+            continue;
+        };
+        let object = String::from_utf8_lossy(&line[..tab]).into_owned();
+        let full = &line[tab + 1..];
+        let name = full.strip_suffix(b"^{}").unwrap_or(full);
+        if !asked.contains(name) {
+            continue;
+        }
+        check_object(source, &object)?;
+        let key = String::from_utf8_lossy(name).into_owned();
+        if name.len() == full.len() {
+            at.insert(key.clone(), refs.len());
+            refs.push(RemoteRef {
+                name: key,
+                object,
+                peeled: None,
+            });
+        } else if let Some(tag) = at.get(&key) {
+            refs[*tag].peeled = Some(object);
+        }
+    }
+    Ok(refs)
+}
+
+/// Makes the bare repository, once, and keeps our configuration beside its own.
+async fn make_mirror(source: &Source) -> Result<(), LandingError> {
+    let mirror = &source.mirror;
+    let lock = mirror_lock(mirror);
+    let _turn = lock.lock().await;
+    let config = program::config_path(mirror);
+    // Written last, so it also says that the repository is complete.
+    if fs::read(&config).is_ok_and(|bytes| bytes == program::CONFIG.as_bytes()) {
+        return Ok(());
+    }
+    let failed = |error: io::Error| mirror_failed(mirror, &error.to_string());
+    fs::create_dir_all(mirror).map_err(failed)?;
+    let mut git = program::local(mirror);
+    git.args([
+        "init",
+        "--quiet",
+        "--bare",
+        "--template=",
+        "--object-format=sha1",
+    ]);
+    git.arg("--").arg(mirror);
+    let ended = program::run(git.into(), LOCAL_TIMEOUT, &|_| {}).await;
+    succeeded(source, "init", LOCAL_TIMEOUT, ended)?;
+    let part = mirror.join("tagship.gitconfig.part");
+    fs::write(&part, program::CONFIG).map_err(failed)?;
+    fs::rename(&part, &config).map_err(failed)
+}
+
+/// One fetch at a time into a mirror, within this process.
+fn mirror_lock(mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    type Locks = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
+    static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(locks.entry(mirror.to_owned()).or_default())
+}
+
+/// The same between processes; the kernel lets go of it when the process dies.
+fn lock_file(mirror: &Path) -> Result<File, LandingError> {
+    let path = mirror.join("tagship.lock");
+    let file = File::create(&path).map_err(|e| mirror_failed(mirror, &e.to_string()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LandingError::Busy(mirror.to_owned())),
+        Err(error) => Err(mirror_failed(mirror, &error.to_string())),
+    }
+}
+
+/// Removes what a fetch that was killed left behind: lock files that nobody holds any more, and
+/// half of a pack. Only called under the mirror's locks.
+fn sweep(mirror: &Path) -> Result<(), LandingError> {
+    let is_lock = |name: &str| name.ends_with(".lock") && name != "tagship.lock";
+    let is_half = |name: &str| name.starts_with("tmp_") || name.starts_with(".tmp-");
+    remove_where(mirror, is_lock)?;
+    remove_where(&mirror.join("refs/tagship"), is_lock)?;
+    remove_where(&mirror.join("refs/tagship/tasks"), is_lock)?;
+    remove_where(&mirror.join("refs/tagship/incoming"), is_lock)?;
+    remove_where(&mirror.join("objects/pack"), is_half)
+}
+
+fn remove_where(dir: &Path, matches: impl Fn(&str) -> bool) -> Result<(), LandingError> {
+    let failed = |error: io::Error| mirror_failed(dir, &error.to_string());
+    let items = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        items => items.map_err(failed)?,
+    };
+    for item in items {
+        let item = item.map_err(failed)?;
+        if item.file_name().to_str().is_some_and(&matches) {
+            match fs::remove_file(item.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn mirror_failed(mirror: &Path, detail: &str) -> LandingError {
+    LandingError::Mirror {
+        mirror: mirror.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+fn succeeded(
+    source: &Source,
+    doing: &'static str,
+    timeout: Duration,
+    ended: Result<Finished, Failure>,
+) -> Result<Finished, LandingError> {
+    let project = source.project.clone();
+    match ended {
+        Ok(finished) if finished.success => Ok(finished),
+        Ok(finished) => Err(failure_of(source, doing, &finished.said)),
+        Err(Failure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
+        Err(Failure::TimedOut) => Err(LandingError::TimedOut {
+            project,
+            doing,
+            after_s: timeout.as_secs(),
+        }),
+    }
+}
+
+/// What git's words mean. They are stable under `LC_ALL=C` and differ between versions at most in
+/// what is not looked at here.
+fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingError {
+    let all = said.join("\n");
+    let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
+    if has(&[
+        "mismatched algorithms",
+        "unknown object format",
+        "hash algorithm",
+    ]) {
+        return LandingError::ObjectFormat {
+            project: source.project.clone(),
+        };
+    }
+    let failure = if has(&["Host key verification failed"]) {
+        RemoteFailure::HostKey
+    } else if has(&[
+        "Permission denied",
+        "could not read Username",
+        "could not read Password",
+        "Authentication failed",
+        "terminal prompts disabled",
+        "error: 403",
+    ]) {
+        RemoteFailure::Credentials
+    } else if has(&[
+        "does not appear to be a git repository",
+        "not found",
+        "does not exist",
+    ]) {
+        RemoteFailure::NotFound
+    } else {
+        RemoteFailure::Other
+    };
+    let telling = said
+        .iter()
+        .filter(|line| !line.is_empty() && !line.contains('%'))
+        .filter(|line| {
+            !line.starts_with("Please make sure") && !line.starts_with("and the repository")
+        });
+    let last: Vec<&str> = telling.map(String::as_str).collect();
+    let last = &last[last.len().saturating_sub(3)..];
+    LandingError::Remote {
+        project: source.project.clone(),
+        doing,
+        failure,
+        detail: match last {
+            [] => "it failed and said nothing".to_owned(),
+            lines => lines.join(" / "),
+        },
+    }
+}
+
+/// [`Git`] by the system's program and git2.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemGit;
+
+impl Git for SystemGit {
+    fn ls_remote<'a>(
+        &'a self,
+        source: &'a Source,
+        refs: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
+        Box::pin(ls_remote(source, refs))
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        source: &'a Source,
+        wanted: &'a Wanted,
+        progress: Progress<'a>,
+    ) -> BoxFuture<'a, Result<(), LandingError>> {
+        Box::pin(fetch(source, wanted, progress))
+    }
+
+    fn unpin<'a>(
+        &'a self,
+        source: &'a Source,
+        task: u64,
+    ) -> BoxFuture<'a, Result<(), LandingError>> {
+        let mirror = source.mirror.clone();
+        Box::pin(blocking(move || unpin(&mirror, task)))
+    }
+
+    fn describe<'a>(
+        &'a self,
+        source: &'a Source,
+        question: &'a Question,
+    ) -> BoxFuture<'a, Result<Description, LandingError>> {
+        let (mirror, question) = (source.mirror.clone(), question.clone());
+        Box::pin(blocking(move || describe(&mirror, &question)))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LandingError> + Send + 'static,
+) -> Result<T, LandingError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(LandingError::NoGit(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::landing::Timeouts;
+
+    fn source() -> Source {
+        Source {
+            project: "shop".to_owned(),
+            git_url: "/srv/git/shop.git".to_owned(),
+            mirror: "/var/lib/tagship/mirrors/shop.git".into(),
+            identity: None,
+            known_hosts: "/etc/tagship/known_hosts".into(),
+            token_file: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    #[test]
+    fn only_exact_names_are_taken_from_an_answer() {
+        let (a, b, c) = ("a".repeat(40), "b".repeat(40), "c".repeat(40));
+        let output = format!(
+            "{a}\trefs/tags/v1\n{b}\trefs/tags/v1^{{}}\n{c}\trefs/x/refs/tags/v1\n{c}\trefs/tags/v2\n"
+        );
+        let asked = ["refs/tags/v1".to_owned(), "refs/tags/v3".to_owned()];
+        let refs = parse_refs(&source(), output.as_bytes(), &asked).unwrap();
+        let expected = RemoteRef {
+            name: "refs/tags/v1".to_owned(),
+            object: a,
+            peeled: Some(b),
+        };
+        assert_eq!(refs, [expected]);
+    }
+
+    #[test]
+    fn names_that_git_would_read_as_something_else_are_refused() {
+        for name in [
+            "",
+            "v1",
+            "--upload-pack=id",
+            "refs/tags/a b",
+            "refs/tags/a:b",
+            "refs/*",
+            "refs/tags/a..b",
+            "refs/tags/a^{}",
+            "refs/tags/\n",
+        ] {
+            assert!(check_reference(&source(), name).is_err(), "{name}");
+        }
+        for name in [
+            "refs/tags/v1",
+            "refs/tags/rel-$(touch${IFS}p)",
+            "refs/tags/ünï",
+            "refs/tags/a;b'\"",
+        ] {
+            assert!(check_reference(&source(), name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_sha256_object_is_named_as_such() {
+        let error = check_object(&source(), &"a".repeat(64)).unwrap_err();
+        assert!(matches!(error, LandingError::ObjectFormat { .. }));
+        assert!(!error.is_passing());
+        assert!(check_object(&source(), &"a".repeat(39)).is_err());
+        assert!(check_object(&source(), "HEAD").is_err());
+    }
+
+    #[test]
+    fn gits_words_lead_to_advice() {
+        let failure = |line: &str| match failure_of(&source(), "fetch", &[line.to_owned()]) {
+            LandingError::Remote { failure, .. } => Some(failure),
+            _ => None,
+        };
+        assert_eq!(
+            failure("Host key verification failed."),
+            Some(RemoteFailure::HostKey)
+        );
+        assert_eq!(
+            failure("git@git.example.com: Permission denied (publickey)."),
+            Some(RemoteFailure::Credentials)
+        );
+        assert_eq!(
+            failure("fatal: '/x' does not appear to be a git repository"),
+            Some(RemoteFailure::NotFound)
+        );
+        assert_eq!(
+            failure("fatal: the remote end hung up unexpectedly"),
+            Some(RemoteFailure::Other)
+        );
+        assert_eq!(
+            failure("fatal: mismatched algorithms: client sha1; server sha256"),
+            None
+        );
+    }
+}
