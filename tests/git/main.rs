@@ -1,0 +1,12 @@
+//! Landing and checkout, on real git repositories.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod archive;
+mod landing;
+mod releases;
+mod transport;
+mod world;
