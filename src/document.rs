@@ -239,12 +239,17 @@ pub fn one_line(what: &str, error: &str) -> String {
 #[must_use]
 pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let given = given.to_lowercase();
+    let edits_max = (given.chars().count() / 3).max(1);
     known
         .iter()
-        .map(|name| (strsim::jaro_winkler(&given, name), *name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+        .map(|name| (name.to_lowercase(), *name))
+        .map(|(lower, name)| {
+            let edits = strsim::damerau_levenshtein(&given, &lower);
+            (edits, strsim::jaro_winkler(&given, &lower), name)
+        })
+        .filter(|(edits, likeness, _)| *edits <= edits_max || *likeness > 0.75)
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
+        .map(|(_, _, name)| name)
 }
 
 /// Takes out the key that stands at `span`, wherever it is; says whether it was there.

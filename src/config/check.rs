@@ -475,7 +475,7 @@ fn is_git_url(url: &str) -> bool {
     }
     if let Some((scheme, rest)) = url.split_once("://") {
         let host_looks_like_option = rest.starts_with('-') || rest.contains("@-");
-        return matches!(scheme, "https" | "http" | "ssh" | "git" | "file")
+        return matches!(scheme, "https" | "http" | "ssh" | "file")
             && !rest.is_empty()
             && !host_looks_like_option;
     }

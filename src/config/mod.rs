@@ -251,3 +251,6 @@ impl Environment {
         self.deploy_to.replace("{HOST}", host)
     }
 }
+
+#[cfg(test)]
+mod tests;

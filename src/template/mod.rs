@@ -202,3 +202,6 @@ impl Template {
         self.steps().any(|(_, step)| step.action == Action::Publish)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,610 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::rule::Schedule;
+use crate::template::OnFailure;
+
+/// A configuration that has one of everything, and is right.
+pub(super) const SHOP: &str = r#"
+[hosts.web1]
+address = "192.0.2.1"
+[hosts.web2]
+address = "192.0.2.2"
+[groups]
+web = ["web1", "web2"]
+
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+[projects.environments.qa]
+group = "web"
+deploy_to = "/srv/qa/"
+[projects.environments.production]
+group = "web"
+deploy_to = "/srv/shop"
+[[projects.rules]]
+pattern = "qa-*"
+environment = "qa"
+schedule = "ready"
+[[projects.rules]]
+pattern = "release-[0-9.]+$"
+environment = "production"
+"#;
+
+fn read(text: &str) -> Config {
+    match parse("c.toml", text, Path::new("/etc/tagship")) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn complaints(text: &str) -> Vec<String> {
+    match parse("c.toml", text, Path::new("/etc/tagship")) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// [`SHOP`] with one text in place of another, which must be there.
+fn shop_with(old: &str, new: &str) -> String {
+    assert!(SHOP.contains(old), "{old}");
+    SHOP.replacen(old, new, 1)
+}
+
+#[test]
+fn the_configuration_that_is_built_in_loads_and_stays_on_loopback() {
+    let config = load(&Source::BuiltIn).unwrap();
+    assert!(config.agent.listen.ip().is_loopback());
+    assert!(config.agent.data_dir.is_absolute());
+    assert!(config.agent.data_dir.ends_with("var/lib"));
+    assert!(
+        Library::load(&config.agent.templates_dir)
+            .problems()
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = read("");
+    assert_eq!(config.agent, Agent::default());
+    assert_eq!(config.public_url(), "http://127.0.0.1:8424");
+    assert_eq!(config.socket(), Path::new("/var/lib/tagship/agent.sock"));
+    assert_eq!(config.agent.landing_timeout, Duration::from_secs(300));
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let config = read(
+        "[agent]\ndata_dir = \"var\"\nspool_dir = \"/spool\"\nsocket = \"s\"\n[ssh]\nidentity = \"key\"\n\
+         [git]\ntoken_file = \"token\"\n[hosts.a]\nidentity = \"a-key\"\n[hosts.b]\n",
+    );
+    assert_eq!(config.agent.data_dir, Path::new("/etc/tagship/var"));
+    assert_eq!(config.agent.spool_dir, Path::new("/spool"));
+    assert_eq!(config.socket(), Path::new("/etc/tagship/s"));
+    assert_eq!(
+        config.known_hosts(),
+        Path::new("/etc/tagship/var/ssh/known_hosts")
+    );
+    assert_eq!(
+        config.git.token_file.as_deref(),
+        Some(Path::new("/etc/tagship/token"))
+    );
+    assert_eq!(
+        config.endpoint("a").unwrap().identity,
+        Path::new("/etc/tagship/a-key")
+    );
+    assert_eq!(
+        config.endpoint("b").unwrap().identity,
+        Path::new("/etc/tagship/key")
+    );
+}
+
+#[test]
+fn a_file_is_loaded_from_where_it_lies() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, "[agent]\ndata_dir = \"d\"\n").unwrap();
+    let config = load(&Source::File(file.clone())).unwrap();
+    assert_eq!(config.agent.data_dir, dir.path().join("d"));
+    std::fs::write(&file, "[agent]\ndata_dri = \"d\"\n").unwrap();
+    let error = load(&Source::File(file.clone())).unwrap_err().to_string();
+    let expected = format!(
+        "{}:2:1: unknown key `data_dri`: did you mean `data_dir`?",
+        file.display()
+    );
+    assert_eq!(error, expected);
+    let error = load(&Source::File(dir.path().to_owned()))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("can't read "), "{error}");
+}
+
+#[test]
+fn a_project_has_the_defaults_that_the_documentation_promises() {
+    let config = read(SHOP);
+    let shop = config.project("shop").unwrap();
+    assert_eq!(shop.git_url(), "/srv/git/shop.git");
+    let qa = &shop.environments["qa"];
+    assert_eq!(qa.deploy_to("web1"), "/srv/qa");
+    assert_eq!((qa.keep_releases, qa.self_approval), (5, false));
+    assert_eq!(qa.on_failure, OnFailure::Rollback);
+    assert_eq!(qa.approvals, ["1".parse().unwrap()]);
+    let release = &shop.rules[1];
+    assert_eq!(release.schedule, Schedule::New);
+    assert_eq!(release.template, "git-release");
+    assert_eq!(release.expires, Duration::from_secs(7 * 86_400));
+    assert!(release.supersede && !release.refuse_older);
+}
+
+#[test]
+fn a_host_takes_what_it_lacks_from_ssh() {
+    let config = read(
+        "[ssh]\nuser = \"ship\"\nport = 2222\nidentity = \"/k\"\n[hosts.web1]\nuser = \"root\"\njump = \"gate\"\n\
+         [hosts.gate]\naddress = \"192.0.2.9\"\nport = 22\n",
+    );
+    let web1 = config.endpoint("web1").unwrap();
+    assert_eq!(
+        (web1.address.as_str(), web1.port, web1.user.as_str()),
+        ("web1", 2222, "root")
+    );
+    assert_eq!(web1.jump.as_deref(), Some("gate"));
+    let gate = config.endpoint("gate").unwrap();
+    assert_eq!(
+        (gate.address.as_str(), gate.port, gate.user.as_str()),
+        ("192.0.2.9", 22, "ship")
+    );
+    assert_eq!(config.endpoint("web9"), None);
+}
+
+#[test]
+fn a_pusher_is_one_account() {
+    let config = read("[users.alice]\ngitlab = \"alice.a\"\n[users.bob]\n");
+    assert_eq!(config.account_of("alice.a"), Some("alice"));
+    assert_eq!(config.account_of("bob"), None);
+    let twice = complaints("[users.alice]\ngitlab = \"a\"\n[users.bob]\ngitlab = \"a\"\n");
+    assert_eq!(
+        twice,
+        ["c.toml:4:10: `a` is already the account alice: one person, one account"]
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_in_the_files_order() {
+    let text = SHOP
+        .replace("\"web2\"]", "\"wbe2\"]")
+        .replace("qa-*", "qa-(")
+        .replace(
+            "environment = \"production\"",
+            "environment = \"prodution\"",
+        )
+        .replace("\"/srv/qa/\"", "\"srv/qa\"");
+    assert_eq!(
+        complaints(&text),
+        [
+            "c.toml:7:16: no host is named `wbe2`: did you mean `web2`?",
+            "c.toml:14:13: `deploy_to` is not an absolute path below /: write a path like \"/srv/shop\"",
+            "c.toml:19:11: bad regular expression: unclosed group",
+            "c.toml:24:15: no environment of this project is named `prodution`: did you mean `production`?",
+        ]
+    );
+}
+
+#[test]
+fn a_place_where_no_release_may_stand_is_refused() {
+    for deploy_to in [
+        "",
+        "/",
+        "///",
+        "srv/shop",
+        "/srv/../etc",
+        "/srv/..",
+        "/srv/./a",
+        "/srv//a",
+        "/srv/a\\nb",
+        "/srv/{TAG}",
+        "/srv/{HOST",
+        "~/shop",
+    ] {
+        let complaints = complaints(&shop_with("/srv/qa/", deploy_to));
+        assert!(
+            complaints
+                .iter()
+                .any(|c| c.starts_with("c.toml:14:13: `deploy_to`")),
+            "{deploy_to}: {complaints:?}"
+        );
+    }
+    assert!(complaints(&shop_with("/srv/qa/", "/srv/{HOST}/shop..x")).is_empty());
+}
+
+#[test]
+fn two_environments_never_share_a_place() {
+    for (deploy_to, collides) in [
+        ("/srv/shop", true),
+        ("/srv/shop/", true),
+        ("/srv/shop/qa", true),
+        ("/srv", true),
+        ("/srv/web1", false),
+        ("/srv/shop-qa", false),
+        ("/srv/{HOST}", false),
+    ] {
+        let complaints = complaints(&shop_with("/srv/qa/", deploy_to));
+        assert_eq!(
+            !complaints.is_empty(),
+            collides,
+            "{deploy_to}: {complaints:?}"
+        );
+        assert!(
+            complaints
+                .iter()
+                .all(|c| c.contains("belongs to environment")),
+            "{complaints:?}"
+        );
+    }
+    let by_host = shop_with("/srv/qa/", "/srv/{HOST}").replace("/srv/shop\"", "/srv/web2\"");
+    assert_eq!(complaints(&by_host).len(), 1);
+}
+
+#[test]
+fn places_are_compared_by_machine_not_by_name() {
+    let one_machine = shop_with("192.0.2.2", "192.0.2.1");
+    let found = complaints(&one_machine);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].contains("which is the machine of host web1"),
+        "{found:?}"
+    );
+    let other_port = shop_with("\"192.0.2.2\"", "\"192.0.2.1\"\nport = 2222");
+    assert!(complaints(&other_port).is_empty());
+    let named = one_machine
+        .replace("/srv/qa/", "/srv/{HOST}/qa")
+        .replace("/srv/shop\"", "/srv/{HOST}/shop\"");
+    assert!(complaints(&named).is_empty());
+}
+
+#[test]
+fn a_host_is_never_reached_through_itself() {
+    let circle = "[hosts.a]\njump = \"b\"\n[hosts.b]\njump = \"a\"\n[hosts.c]\njump = \"a\"\n";
+    assert_eq!(
+        complaints(circle),
+        [
+            "c.toml:2:8: host a is reached through itself: break the circle",
+            "c.toml:4:8: host b is reached through itself: break the circle",
+        ]
+    );
+    assert_eq!(
+        complaints("[hosts.gate1]\n[hosts.a]\njump = \"gate\"\n"),
+        ["c.toml:3:8: no host is named `gate`: did you mean `gate1`?"]
+    );
+    assert!(complaints("[hosts.a]\njump = \"b\"\n[hosts.b]\njump = \"c\"\n[hosts.c]\n").is_empty());
+}
+
+#[test]
+fn what_could_not_work_is_refused() {
+    for (old, new, part) in [
+        (
+            "web = [\"web1\", \"web2\"]",
+            "web = [\"web1\", \"web2\"]\nempty = []",
+            "group empty is empty",
+        ),
+        ("\"web2\"]", "\"web1\"]", "stands twice"),
+        (
+            "group = \"web\"",
+            "group = \"wbe\"",
+            "no group is named `wbe`: did you mean `web`?",
+        ),
+        (
+            "[hosts.web1]",
+            "[hosts.\"-x\"]\n[hosts.web1]",
+            "is no name for a host",
+        ),
+        ("\"192.0.2.1\"", "\"-oProxyCommand=x\"", "is no address"),
+        (
+            "name = \"shop\"",
+            "name = \"my shop\"",
+            "is no name for a project",
+        ),
+        (
+            "repository = \"/srv/git/shop.git\"",
+            "repository = \"alice/shop\"",
+            "key `git_url` is missing",
+        ),
+        (
+            "name = \"shop\"",
+            "name = \"shop\"\ngit_url = \"ext::sh -c x\"",
+            "is no URL to fetch from",
+        ),
+        (
+            "name = \"shop\"",
+            "name = \"shop\"\ngit_url = \"ext::x\"",
+            "is no URL to fetch from",
+        ),
+        (
+            "name = \"shop\"",
+            "name = \"shop\"\ngit_url = \"--upload-pack=x\"",
+            "is no URL to fetch from",
+        ),
+        (
+            "name = \"shop\"",
+            "name = \"shop\"\ngit_url = \"ssh://-oProxyCommand=x/a\"",
+            "is no URL to fetch from",
+        ),
+        (
+            "name = \"shop\"",
+            "name = \"shop\"\nsource = \"../x\"",
+            "is no sub-directory",
+        ),
+        (
+            "name = \"shop\"",
+            "name = \"shop\"\nsource = \"/x\"",
+            "is no sub-directory",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\nlayout = \"in-place\"",
+            "this version does not do layout \"in-place\"",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\nkeep_releases = 1",
+            "at least 2",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\nexclude = [\"\"]",
+            "an excluded path is empty",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\nshared = [\"../log\"]",
+            "is no shared path",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\nshared = [\"log\", \"log/web\"]",
+            "overlap",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\nowner = \"a b\"",
+            "is no owner",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\napprovals = []",
+            "`approvals` is empty",
+        ),
+        (
+            "[projects.environments.qa]",
+            "[projects.environments.qa]\napprovals = [\"1 of\"]",
+            "is no approval",
+        ),
+        (
+            "pattern = \"qa-*\"",
+            "pattern = \"a)(b\"",
+            "bad regular expression",
+        ),
+        (
+            "schedule = \"ready\"",
+            "schedule = \"redy\"",
+            "did you mean `ready`?",
+        ),
+        (
+            "schedule = \"ready\"",
+            "expires = \"0s\"",
+            "expires at once",
+        ),
+        (
+            "schedule = \"ready\"",
+            "expires = \"tomorrow\"",
+            "is no duration",
+        ),
+        (
+            "[groups]",
+            "[agent]\ntime_zone = \"Mars/Olympus\"\n[groups]",
+            "no time zone is named",
+        ),
+        (
+            "[groups]",
+            "[agent]\npublic_url = \"ship.example.com\"\n[groups]",
+            "is no URL",
+        ),
+        (
+            "[groups]",
+            "[agent]\nparallel_hosts = 0\n[groups]",
+            "at least 1",
+        ),
+        (
+            "[groups]",
+            "[agent]\nlanding_timeout = \"0s\"\n[groups]",
+            "no ref lands in no time",
+        ),
+        (
+            "[groups]",
+            "[agent]\nlisten = \"everywhere\"\n[groups]",
+            "invalid socket address",
+        ),
+        (
+            "[groups]",
+            "[ssh]\nconnect_timeout = \"0s\"\n[groups]",
+            "no host answers in no time",
+        ),
+    ] {
+        let text = shop_with(old, new);
+        let complaints = complaints(&text);
+        assert!(
+            complaints.iter().any(|c| c.contains(part)),
+            "{new}: {complaints:?}"
+        );
+    }
+}
+
+#[test]
+fn a_socket_path_that_linux_does_not_take_is_refused_before_it_is_bound() {
+    let text = format!("[agent]\ndata_dir = \"/{}\"\n", "d".repeat(100));
+    let complaints = complaints(&text);
+    assert!(complaints[0].contains("107 bytes"), "{complaints:?}");
+}
+
+#[test]
+fn a_project_is_named_once_and_released_once() {
+    let again = SHOP
+        .split_once("[[projects]]")
+        .unwrap()
+        .1
+        .replace("/srv/qa", "/opt/qa");
+    let again = again.replace("/srv/shop\"", "/opt/shop\"");
+    let twice = complaints(&format!("{SHOP}[[projects]]{again}"));
+    assert!(
+        twice
+            .iter()
+            .any(|c| c.contains("two projects are named `shop`")),
+        "{twice:?}"
+    );
+    assert!(
+        twice
+            .iter()
+            .any(|c| c.contains("releases this repository already")),
+        "{twice:?}"
+    );
+    let docs = again.replace("name = \"shop\"", "name = \"docs\"\nsource = \"docs\"");
+    assert!(complaints(&format!("{SHOP}[[projects]]{docs}")).is_empty());
+}
+
+#[test]
+fn the_usual_ways_to_write_an_address_of_a_repository_are_taken() {
+    for url in [
+        "https://git.example.com/alice/shop.git",
+        "ssh://git@git.example.com:2222/alice/shop.git",
+        "git@git.example.com:alice/shop.git",
+        "git.example.com:shop.git",
+        "file:///srv/git/shop.git",
+        "/srv/git/shop.git",
+        "./shop.git",
+    ] {
+        let text = shop_with(
+            "name = \"shop\"",
+            &format!("name = \"shop\"\ngit_url = \"{url}\""),
+        );
+        assert!(
+            complaints(&text).is_empty(),
+            "{url}: {:?}",
+            complaints(&text)
+        );
+    }
+}
+
+mod library {
+    use super::*;
+
+    const RUN: &str = "[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\" }]\n";
+
+    fn library(files: &[(&str, &str)]) -> Library {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        Library::load(dir.path())
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_leaves_what_is_built_in() {
+        let library = Library::load(Path::new("/nowhere/templates"));
+        assert!(library.problems().is_empty());
+        let release = library.find("git-release").unwrap();
+        assert_eq!(library.find("1"), Some(release));
+        assert!(
+            library
+                .text(&release.digest)
+                .unwrap()
+                .contains("git-release")
+        );
+        assert_eq!(library.find("other"), None);
+    }
+
+    #[test]
+    fn a_file_goes_before_what_is_built_in() {
+        let text = format!("name = \"git-release\"\nid = 7\n{RUN}");
+        let library = library(&[("mine.toml", &text), ("notes.txt", "no template")]);
+        assert!(library.problems().is_empty());
+        assert_eq!(library.find("git-release").unwrap().id, Some(7));
+        assert_eq!(library.templates().count(), 1);
+    }
+
+    #[test]
+    fn a_wrong_file_never_gives_way_to_a_built_in_template_of_its_name() {
+        let wrong = format!("name = \"git-release\"\nstagee = 1\n{RUN}");
+        for (file, text) in [
+            ("mine.toml", wrong.as_str()),
+            ("git-release.toml", "name = "),
+        ] {
+            let library = library(&[(file, text)]);
+            assert_eq!(library.find("git-release"), None, "{file}");
+            assert_eq!(library.problems().len(), 1, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_does_not_spoil_the_others() {
+        let good = format!("name = \"good\"\n{RUN}");
+        let library = library(&[("bad.toml", "nam = 1"), ("good.toml", &good)]);
+        assert!(library.find("good").is_some() && library.find("git-release").is_some());
+        assert!(!library.problems().is_empty());
+    }
+
+    #[test]
+    fn names_and_numbers_are_given_once() {
+        let a = format!("name = \"a\"\nid = 7\n{RUN}");
+        let b = format!("name = \"b\"\nid = 7\n{RUN}");
+        let library = library(&[("1.toml", &a), ("2.toml", &a), ("3.toml", &b)]);
+        let problems: Vec<String> = library
+            .problems()
+            .iter()
+            .map(|p| p.message.clone())
+            .collect();
+        assert_eq!(
+            problems,
+            [
+                "another file has the template `a` already: rename one",
+                "template `a` has the same `id` already: change one",
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_and_templates_must_fit_each_other() {
+        let release = format!(
+            "name = \"shop-release\"\nparams = [{{ name = \"MODE\", required = true, pattern = \"fast|slow\" }}]\n{RUN}"
+        );
+        let given = "name = \"given\"\n[[stage]]\nname = \"s\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n";
+        let build = "name = \"build\"\n[[stage]]\nname = \"s\"\nhosts = \"builders\"\nsteps = [{ run = \"true\" }]\n";
+        let library = library(&[("r.toml", &release), ("g.toml", given), ("b.toml", build)]);
+        let misfits = |template: &str| -> Vec<String> {
+            let config = read(&shop_with("schedule = \"ready\"", template));
+            library
+                .misfits(&config)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        assert!(misfits("template = \"git-release\"").is_empty());
+        assert!(misfits("template = \"shop-release\"\nparams = { MODE = \"fast\" }").is_empty());
+        assert_eq!(
+            misfits("template = \"shop-relaese\""),
+            ["c.toml:21:12: no template is named `shop-relaese`: did you mean `shop-release`?"]
+        );
+        assert_eq!(
+            misfits("template = \"shop-release\"\nparams = { MODE = \"no\", TAG = \"x\" }"),
+            [
+                "c.toml:22:10: parameter TAG is given by tagship itself: take it out",
+                "c.toml:22:10: parameter MODE must match `fast|slow`, and does not",
+            ]
+        );
+        assert!(misfits("template = \"shop-release\"")[0].contains("MODE is missing"));
+        assert!(misfits("template = \"given\"")[0].contains("a tag gives none"));
+        assert!(misfits("template = \"build\"")[0].contains("which is not in [groups]"));
+    }
+}
