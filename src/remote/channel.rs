@@ -1,0 +1,161 @@
+//! One channel of a link while it is in use: bytes are sent from a source as the window allows,
+//! what arrives waits in the inbox, and both go on at the same time. A channel that is dropped
+//! before its end is abandoned: its link is retired, because the library cannot close a channel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::FutureExt;
+use thrussh::client::Channel;
+use thrussh::{ChannelId, ChannelMsg};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Mutex;
+
+use super::dial::Keepalive;
+use super::inbox::{Event, Inbox, PACKET};
+use super::link::Link;
+
+/// A channel in use.
+pub(super) struct Open {
+    link: Arc<Link>,
+    inbox: Arc<Inbox>,
+    /// Shared between whoever sends and the keepalive; held for one packet at a time.
+    channel: Mutex<Channel>,
+    id: ChannelId,
+    finished: AtomicBool,
+}
+
+/// The link has ended, so nothing can be sent any more; the inbox tells the reader.
+pub(super) struct LinkEnded;
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.finished.load(Ordering::SeqCst) {
+            self.link.shared.forget(self.id);
+        } else {
+            // The inbox stays, to swallow what still comes.
+            self.inbox.abandon();
+            self.link.retire();
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn new(link: Arc<Link>, channel: Channel, inbox: Arc<Inbox>) -> Self {
+        Self {
+            link,
+            inbox,
+            id: channel.id(),
+            channel: Mutex::new(channel),
+            finished: false.into(),
+        }
+    }
+
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Asks the server to run `command`. Whether it did shows in what comes back.
+    pub(super) async fn start(&self, command: &str) -> Result<(), LinkEnded> {
+        let mut channel = self.channel.lock().await;
+        channel.exec(true, command).await.map_err(|_| LinkEnded)
+    }
+
+    /// The next thing that the channel says.
+    pub(super) async fn next(&self) -> Event {
+        let event = self.inbox.next().await;
+        if let Event::Closed | Event::Lost = event {
+            self.finished.store(true, Ordering::SeqCst);
+        }
+        event
+    }
+
+    /// Sends what `source` gives until its end, then says so to the far side. Never sends more at
+    /// once than the window and a packet hold.
+    pub(super) async fn send_all<S: AsyncRead + Unpin>(
+        &self,
+        mut source: S,
+        mut on_sent: impl FnMut(u64),
+    ) -> Result<(), LinkEnded> {
+        let mut buffer = vec![0; PACKET as usize];
+        loop {
+            let read = source.read(&mut buffer).await.unwrap_or(0);
+            if read == 0 {
+                break;
+            }
+            let mut rest = &buffer[..read];
+            while !rest.is_empty() {
+                let room = self.room().await? as usize;
+                let (now, later) = rest.split_at(room.min(rest.len()));
+                self.send_packet(now).await?;
+                on_sent(now.len() as u64);
+                rest = later;
+            }
+        }
+        let mut channel = self.channel.lock().await;
+        channel.eof().await.map_err(|_| LinkEnded)
+    }
+
+    async fn send_packet(&self, data: &[u8]) -> Result<(), LinkEnded> {
+        let mut channel = self.channel.lock().await;
+        // Before the sending: an adjustment that arrives meanwhile already knows of these bytes.
+        self.inbox
+            .window
+            .sent(u32::try_from(data.len()).unwrap_or(u32::MAX));
+        channel.data(data).await.map_err(|_| LinkEnded)
+    }
+
+    /// Waits until something may be sent; how much.
+    async fn room(&self) -> Result<u32, LinkEnded> {
+        loop {
+            {
+                let mut channel = self.channel.lock().await;
+                while let Some(Some(message)) = channel.wait().now_or_never() {
+                    if let ChannelMsg::WindowAdjusted { new_size } = message {
+                        self.inbox.window.taken(new_size);
+                    }
+                }
+                let counted = u32::try_from(channel.writable_packet_size()).unwrap_or(PACKET);
+                let credit = self.inbox.window.credit().unwrap_or(counted);
+                let room = credit.min(counted).min(PACKET);
+                if room > 0 {
+                    return Ok(room);
+                }
+            }
+            if self.link.shared.ended() {
+                return Err(LinkEnded);
+            }
+            self.inbox.window.changed.notified().await;
+        }
+    }
+
+    /// Watches over the far side: whenever nothing was heard for a while it is asked for an
+    /// answer, and when several such whiles pass in silence the link is ended. Never returns.
+    pub(super) async fn keep_alive(&self, keepalive: Keepalive) -> std::convert::Infallible {
+        let limit = keepalive.interval * keepalive.missed.max(1);
+        loop {
+            tokio::time::sleep(keepalive.interval).await;
+            let silent = self.link.shared.pulse.silent_for();
+            if silent >= limit {
+                self.link
+                    .kill(&format!("nothing was heard from it for {silent:.0?}"));
+            } else if silent >= keepalive.interval {
+                self.probe();
+            }
+        }
+    }
+
+    /// Cancels a forwarding that was never asked for: the one message of this library's that a
+    /// server must answer and that has no effect. A packet that is being sent will do as well.
+    fn probe(&self) {
+        if let Ok(mut channel) = self.channel.try_lock() {
+            let _ = channel
+                .cancel_tcpip_forward(true, "keepalive", 0)
+                .now_or_never();
+        }
+    }
+}

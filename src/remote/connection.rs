@@ -1,0 +1,310 @@
+//! A host that one is logged in to. See the module above for why it may use several links, one
+//! after the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use super::channel::Open;
+use super::dial::Dialer;
+use super::error::{Phase, RemoteError};
+use super::inbox::Event;
+use super::link::{Destination, Link, OpenError};
+use super::{Target, dial};
+
+/// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
+const COMMAND_MAX: usize = 120_000;
+
+/// Where a command wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(u32),
+    /// The signal's name without `SIG`.
+    Signal(String),
+}
+
+impl Exit {
+    #[must_use]
+    pub fn success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(name) => write!(f, "signal {name}"),
+        }
+    }
+}
+
+/// A command's end with the beginning of what it wrote.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    pub exit: Exit,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// Bytes that were read and dropped because more than the limit came.
+    pub dropped: u64,
+}
+
+/// One host, logged in to. Cheap to clone; any number of commands at once. When the last clone is
+/// dropped the connection ends.
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    target: Target,
+    dialer: Arc<Dialer>,
+    current: Mutex<Option<Arc<Link>>>,
+    closed: AtomicBool,
+}
+
+impl From<Arc<Inner>> for Connection {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+}
+
+impl Connection {
+    /// Logs in to `target`, through its jump host if it has one.
+    ///
+    /// # Errors
+    /// [`RemoteError`] with [`Reach::NotReached`](super::Reach): nothing was asked of the host.
+    pub async fn open(target: &Target, dialer: &Arc<Dialer>) -> Result<Self, RemoteError> {
+        let link = dial::dial(dialer, target).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                target: target.clone(),
+                dialer: Arc::clone(dialer),
+                current: Mutex::new(Some(Arc::new(link))),
+                closed: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    pub(super) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
+    }
+
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.inner.target
+    }
+
+    /// Runs one command through the user's shell on the host. `stdin` is sent while output is read;
+    /// output is handed on piece by piece and never kept here. The command must not hold values
+    /// that are not quoted for `sh`; what is long or not UTF-8 goes through `stdin`.
+    ///
+    /// Dropping the future abandons the command: it loses its pipes, it is not killed.
+    ///
+    /// # Errors
+    /// [`RemoteError::Lost`] or [`RemoteError::TimedOut`] when the command may have run; otherwise
+    /// nothing was done on the host.
+    pub async fn exec(
+        &self,
+        command: &str,
+        stdin: &[u8],
+        on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+        timeout: Duration,
+    ) -> Result<Exit, RemoteError> {
+        if command.len() > COMMAND_MAX {
+            return Err(RemoteError::CommandTooLong {
+                host: self.host(),
+                bytes: command.len(),
+                limit: COMMAND_MAX,
+            });
+        }
+        let open = self.session().await?;
+        let mut exit = None;
+        let run = async {
+            let reading = read_out(&open, &mut exit, on_output);
+            let writing = async {
+                if open.start(command).await.is_ok() {
+                    let _ = open.send_all(stdin, |_| ()).await;
+                }
+                std::future::pending::<std::convert::Infallible>().await
+            };
+            tokio::select! {
+                end = reading => end,
+                never = writing => match never {},
+                never = open.keep_alive(self.inner.dialer.settings.keepalive) => match never {},
+            }
+        };
+        let end = tokio::time::timeout(timeout, run).await;
+        match (end, exit) {
+            // The command has ended; what it left behind still holds its output open.
+            (Ok(Event::Closed) | Err(_), Some(exit)) => Ok(exit),
+            (Ok(_), _) => Err(self.lost(&open).await),
+            (Err(_), None) => Err(RemoteError::TimedOut {
+                host: self.host(),
+                after: timeout,
+            }),
+        }
+    }
+
+    /// Like [`exec`](Self::exec), and keeps up to `limit` bytes of each output; the rest is read
+    /// and dropped.
+    ///
+    /// # Errors
+    /// As [`exec`](Self::exec).
+    pub async fn capture(
+        &self,
+        command: &str,
+        stdin: &[u8],
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Captured, RemoteError> {
+        let (mut stdout, mut stderr, mut dropped) = (Vec::new(), Vec::new(), 0);
+        let mut keep = |stream, bytes: &[u8]| {
+            let kept = match stream {
+                Stream::Stdout => &mut stdout,
+                Stream::Stderr => &mut stderr,
+            };
+            let room = limit.saturating_sub(kept.len()).min(bytes.len());
+            kept.extend_from_slice(&bytes[..room]);
+            dropped += (bytes.len() - room) as u64;
+        };
+        let exit = self.exec(command, stdin, &mut keep, timeout).await?;
+        Ok(Captured {
+            exit,
+            stdout,
+            stderr,
+            dropped,
+        })
+    }
+
+    /// Whether the link has ended. The next command opens another one all the same.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        if self.inner.closed.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.inner
+            .current
+            .try_lock()
+            .is_ok_and(|current| current.as_ref().is_none_or(|link| link.shared.ended()))
+    }
+
+    /// Ends the connection and every command on it that is still followed; further commands are
+    /// refused.
+    pub async fn close(&self) {
+        self.inner.closed.store(true, Ordering::SeqCst);
+        if let Some(link) = self.inner.current.lock().await.take() {
+            link.kill("closed by the agent");
+        }
+    }
+
+    pub(super) fn host(&self) -> String {
+        self.inner.target.to_string()
+    }
+
+    pub(super) fn keepalive(&self) -> dial::Keepalive {
+        self.inner.dialer.settings.keepalive
+    }
+
+    /// The error for a channel whose link has ended, or that closed without a result.
+    pub(super) async fn lost(&self, open: &Open) -> RemoteError {
+        let reason = if open.link().shared.ended() {
+            open.link().why_ended().await
+        } else {
+            "the server closed the channel without a result".to_owned()
+        };
+        RemoteError::Lost {
+            host: self.host(),
+            reason,
+        }
+    }
+
+    /// A channel for one command.
+    pub(super) async fn session(&self) -> Result<Open, RemoteError> {
+        self.channel(Destination::Session).await
+    }
+
+    /// A channel on which the host passes bytes on to another one.
+    pub(super) async fn forward(&self, address: &str, port: u16) -> Result<Open, RemoteError> {
+        self.channel(Destination::Tcp { address, port }).await
+    }
+
+    /// Opens a channel; on another link where this one has no room for it or has ended.
+    async fn channel(&self, destination: Destination<'_>) -> Result<Open, RemoteError> {
+        let patience = self.inner.dialer.settings.handshake_timeout;
+        // A link may end just when it is to be used; that it happens twice running is no accident.
+        for _ in 0..3 {
+            let link = self.link().await?;
+            match link.open(destination, patience).await {
+                Ok((channel, inbox)) => return Ok(Open::new(link, channel, inbox)),
+                // The limit of sessions per connection; another connection has room again.
+                Err(OpenError::Refused { opened_before, .. })
+                    if opened_before > 0 && matches!(destination, Destination::Session) =>
+                {
+                    link.retire();
+                }
+                Err(OpenError::Refused { reason, .. }) => {
+                    return Err(RemoteError::ChannelRefused {
+                        host: self.host(),
+                        reason,
+                    });
+                }
+                Err(OpenError::Ended) => {}
+                Err(OpenError::Silent) => {
+                    link.kill("it does not answer");
+                    return Err(RemoteError::Silent {
+                        host: self.host(),
+                        phase: Phase::OpeningChannel,
+                        after: patience,
+                    });
+                }
+            }
+        }
+        Err(RemoteError::Unreachable {
+            host: self.host(),
+            reason: "the connection ended again and again before a command could be sent".into(),
+        })
+    }
+
+    /// The link for the next channel; a new one where there is none that takes any.
+    async fn link(&self) -> Result<Arc<Link>, RemoteError> {
+        let mut current = self.inner.current.lock().await;
+        if self.inner.closed.load(Ordering::SeqCst) {
+            return Err(RemoteError::Unreachable {
+                host: self.host(),
+                reason: "the connection was closed by the agent".into(),
+            });
+        }
+        if let Some(link) = current.as_ref().filter(|link| link.takes_channels()) {
+            return Ok(Arc::clone(link));
+        }
+        let link = Arc::new(dial::dial(&self.inner.dialer, &self.inner.target).await?);
+        *current = Some(Arc::clone(&link));
+        Ok(link)
+    }
+}
+
+/// Hands output on until the channel ends; notes the exit on the way.
+async fn read_out(
+    open: &Open,
+    exit: &mut Option<Exit>,
+    on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+) -> Event {
+    loop {
+        match open.next().await {
+            Event::Output(stream, bytes) => on_output(stream, &bytes),
+            Event::Exit(status) => *exit = Some(status),
+            Event::Eof => {}
+            end @ (Event::Closed | Event::Lost | Event::Overflow) => return end,
+        }
+    }
+}

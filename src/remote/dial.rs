@@ -1,0 +1,477 @@
+//! How a connection comes about: name → address → TCP (or a channel of the jump host) → handshake →
+//! host key → login. Bounds how many are being opened at once, and waits and tries again where a
+//! server turns connections away because too many are being opened (sshd's `MaxStartups`). It never
+//! tries again after anything that another attempt would not change: an unknown host key, a refused
+//! login, a closed port.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use thrussh::client::{Config, Handle};
+use thrussh::{Limits, Preferred, cipher};
+use thrussh_keys::key;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Inner};
+use super::error::{Phase, RemoteError};
+use super::identity::Keyring;
+use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+use super::link::{Link, Metered, Router, Shared};
+use super::{Target, jump};
+
+/// How patient the agent is with hosts.
+#[derive(Clone, Debug)]
+pub struct DialSettings {
+    /// How many connections are being opened at once.
+    pub parallel: usize,
+    /// For the TCP connection, name resolution included.
+    pub connect_timeout: Duration,
+    /// From the first byte to the end of the login; also for opening a channel.
+    pub handshake_timeout: Duration,
+    /// For how long a server that turns connections away is asked again.
+    pub refusal_patience: Duration,
+    pub keepalive: Keepalive,
+    /// New session keys after so many bytes sent; at most 1 GiB.
+    pub rekey_bytes: usize,
+}
+
+impl Default for DialSettings {
+    fn default() -> Self {
+        Self {
+            parallel: 20,
+            connect_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(30),
+            refusal_patience: Duration::from_secs(60),
+            keepalive: Keepalive::default(),
+            rekey_bytes: 1 << 30,
+        }
+    }
+}
+
+/// How a dead peer is noticed while a command runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// After so long without a byte from the host it is asked for an answer.
+    pub interval: Duration,
+    /// After so many silent intervals the connection counts as lost.
+    pub missed: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(15),
+            missed: 3,
+        }
+    }
+}
+
+/// Opens connections. One for the whole agent: it holds the limit, the decoded keys and the
+/// connections to jump hosts.
+pub struct Dialer {
+    pub(super) settings: DialSettings,
+    opening: Semaphore,
+    keys: Keyring,
+    jumps: Mutex<HashMap<Target, Arc<Mutex<Weak<Inner>>>>>,
+}
+
+impl Dialer {
+    #[must_use]
+    pub fn new(settings: DialSettings) -> Arc<Self> {
+        Arc::new(Self {
+            opening: Semaphore::new(settings.parallel.max(1)),
+            keys: Keyring::default(),
+            jumps: Mutex::default(),
+            settings,
+        })
+    }
+
+    /// The connection to a jump host, shared by all hosts behind it.
+    async fn jump(self: &Arc<Self>, target: &Target) -> Result<Connection, RemoteError> {
+        let slot = {
+            let mut jumps = self.jumps.lock().await;
+            Arc::clone(jumps.entry(target.clone()).or_default())
+        };
+        // Held while it is opened: a hundred hosts behind it are to open it once.
+        let mut slot = slot.lock().await;
+        if let Some(inner) = slot.upgrade() {
+            return Ok(Connection::from(inner));
+        }
+        let connection = Connection::open(target, self).await?;
+        *slot = connection.downgrade();
+        Ok(connection)
+    }
+}
+
+/// The host key that a server shows, without logging in; for enrolling it. Nothing is trusted.
+///
+/// # Errors
+/// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
+pub async fn offered_key(dialer: &Arc<Dialer>, target: &Target) -> Result<HostKey, RemoteError> {
+    let pins = KnownHosts::default();
+    match patiently(dialer, target, &pins, Purpose::LookAtKey).await? {
+        Outcome::Shown(key) => Ok(key),
+        Outcome::Link(_) => Err(RemoteError::Handshake {
+            host: target.to_string(),
+            reason: "it showed no host key".into(),
+        }),
+    }
+}
+
+/// Opens a link to `target`, logged in.
+pub(super) fn dial<'a>(
+    dialer: &'a Arc<Dialer>,
+    target: &'a Target,
+) -> BoxFuture<'a, Result<Link, RemoteError>> {
+    // Boxed, because it calls itself for the jump host.
+    Box::pin(async move {
+        let pins = read_pins(target).await?;
+        match patiently(dialer, target, &pins, Purpose::LogIn).await? {
+            Outcome::Link(link) => Ok(*link),
+            Outcome::Shown(key) => Err(unknown(target, &key)),
+        }
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    LogIn,
+    LookAtKey,
+}
+
+enum Outcome {
+    Link(Box<Link>),
+    Shown(HostKey),
+}
+
+/// Why one attempt failed.
+enum Failure {
+    /// The server closed the connection before it knew who we are: it may be too busy.
+    TurnedAway(String),
+    /// Another attempt would end the same way.
+    Final(RemoteError),
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        Self::Final(error)
+    }
+}
+
+async fn read_pins(target: &Target) -> Result<KnownHosts, RemoteError> {
+    match tokio::fs::read(&target.known_hosts).await {
+        Ok(bytes) => Ok(KnownHosts::parse(&String::from_utf8_lossy(&bytes))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(KnownHosts::default()),
+        Err(source) => Err(RemoteError::KnownHosts {
+            host: target.to_string(),
+            known_hosts: target.known_hosts.clone(),
+            source,
+        }),
+    }
+}
+
+/// Tries until the server lets us in, refuses for good, or patience is at its end.
+async fn patiently(
+    dialer: &Arc<Dialer>,
+    target: &Target,
+    pins: &KnownHosts,
+    purpose: Purpose,
+) -> Result<Outcome, RemoteError> {
+    let jump = match &target.jump {
+        Some(jump) => Some(
+            dialer
+                .jump(jump)
+                .await
+                .map_err(|source| RemoteError::Jump {
+                    host: target.to_string(),
+                    source: Box::new(source),
+                })?,
+        ),
+        None => None,
+    };
+    let until = Instant::now() + dialer.settings.refusal_patience;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match attempt(dialer, target, pins, jump.as_ref(), purpose).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::TurnedAway(reason)) => {
+                let pause = back_off(attempts);
+                if Instant::now() + pause > until {
+                    return Err(RemoteError::Dropped {
+                        host: target.to_string(),
+                        attempts,
+                        reason,
+                    });
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Between half and all of 100 ms, 200 ms, 400 ms … 3.2 s: whoever was turned away together does
+/// not come back together.
+fn back_off(attempts: u32) -> Duration {
+    let whole = Duration::from_millis(100 << attempts.saturating_sub(1).min(5));
+    let mut random = [0; 2];
+    // Without randomness the pause is just the longest.
+    let share = match getrandom::fill(&mut random) {
+        Ok(()) => f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX),
+        Err(_) => 1.0,
+    };
+    whole.mul_f64(0.5 + share / 2.0)
+}
+
+async fn attempt(
+    dialer: &Dialer,
+    target: &Target,
+    pins: &KnownHosts,
+    jump: Option<&Connection>,
+    purpose: Purpose,
+) -> Result<Outcome, Failure> {
+    // First what needs no network: a key that cannot be used fails the same for every host.
+    let key = match purpose {
+        Purpose::LogIn => Some(dialer.keys.key(&target.identity).await.map_err(|source| {
+            RemoteError::Identity {
+                host: target.to_string(),
+                source,
+            }
+        })?),
+        Purpose::LookAtKey => None,
+    };
+    // Before a slot is taken: it may need a slot itself, to reach the jump host again.
+    let bridge = match jump {
+        None => None,
+        Some(jump) => {
+            let stream = jump::stream(jump, &target.address, target.port).await;
+            Some(stream.map_err(|source| RemoteError::Jump {
+                host: target.to_string(),
+                source: Box::new(source),
+            })?)
+        }
+    };
+    let settings = &dialer.settings;
+    let _slot = dialer.opening.acquire().await;
+    let work = async {
+        let shared = Shared::new();
+        let mut handle = match bridge {
+            Some(stream) => shake_hands(settings, target, pins, &shared, stream).await?,
+            None => {
+                let stream = tcp(settings, target).await?;
+                shake_hands(settings, target, pins, &shared, stream).await?
+            }
+        };
+        judge(target, &shared, purpose)?;
+        let Some(key) = key else {
+            return Ok(shared.shown().map(|(key, _)| Outcome::Shown(key)));
+        };
+        log_in(target, key, &mut handle, &shared).await?;
+        let link = Link::new(handle, shared, jump.cloned());
+        Ok(Some(Outcome::Link(Box::new(link))))
+    };
+    match tokio::time::timeout(settings.handshake_timeout, work).await {
+        Ok(Ok(Some(outcome))) => Ok(outcome),
+        Ok(Ok(None)) => Err(Failure::Final(RemoteError::Handshake {
+            host: target.to_string(),
+            reason: "it showed no host key".into(),
+        })),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(Failure::Final(RemoteError::Silent {
+            host: target.to_string(),
+            phase: Phase::ShakingHands,
+            after: settings.handshake_timeout,
+        })),
+    }
+}
+
+/// A TCP connection without Nagle's algorithm, which would add 40 ms to every request.
+async fn tcp(settings: &DialSettings, target: &Target) -> Result<TcpStream, RemoteError> {
+    let address = (target.address.as_str(), target.port);
+    let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(address));
+    let connected = connecting.await.map_err(|_| RemoteError::Silent {
+        host: target.to_string(),
+        phase: Phase::Connecting,
+        after: settings.connect_timeout,
+    })?;
+    let unreachable = |error: std::io::Error| RemoteError::Unreachable {
+        host: target.to_string(),
+        reason: error.to_string().to_lowercase(),
+    };
+    let stream = connected.map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(stream)
+}
+
+async fn shake_hands<S>(
+    settings: &DialSettings,
+    target: &Target,
+    pins: &KnownHosts,
+    shared: &Arc<Shared>,
+    stream: S,
+) -> Result<Handle<Router>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let host = HostName::new(&target.address, target.port);
+    let held = pins.key_types(&host);
+    let Some(algorithms) = algorithms(&held) else {
+        return Err(Failure::Final(no_usable_key(target, held)));
+    };
+    let config = Config {
+        client_id: concat!("SSH-2.0-tagship_", env!("CARGO_PKG_VERSION")).into(),
+        limits: Limits::new(
+            settings.rekey_bytes,
+            settings.rekey_bytes,
+            Duration::from_secs(3600),
+        ),
+        preferred: Preferred {
+            key: algorithms,
+            cipher: &[
+                cipher::aes256_gcm::NAME,
+                cipher::chacha20poly1305::NAME,
+                cipher::aes256_ctr::NAME,
+            ],
+            compression: &["none"],
+            ..Preferred::DEFAULT_CLIENT
+        },
+        ..Config::default()
+    };
+    let stream = Metered {
+        stream,
+        pulse: Arc::clone(&shared.pulse),
+    };
+    let router = Router::new(Arc::clone(shared), host, pins.clone());
+    let turned_away = |error: &thrussh::Error| match error {
+        thrussh::Error::NoCommonKeyAlgo => Failure::Final(no_usable_key(target, held.clone())),
+        error if is_hang_up(error) => Failure::TurnedAway(error.to_string().to_lowercase()),
+        error => Failure::Final(RemoteError::Handshake {
+            host: target.to_string(),
+            reason: error.to_string().to_lowercase(),
+        }),
+    };
+    let mut handle = thrussh::client::connect_stream(Arc::new(config), stream, router)
+        .await
+        .map_err(|error| turned_away(&error))?;
+    if shared.ended() && shared.shown().is_none() {
+        return Err(match (&mut handle).await {
+            Err(error) => turned_away(&error),
+            Ok(()) => Failure::TurnedAway("it hung up".into()),
+        });
+    }
+    Ok(handle)
+}
+
+/// The host key algorithms to ask for: those for which a key is pinned, all where none is. RSA
+/// signatures are SHA-256 only: that is what the library checks, whatever was agreed upon.
+fn algorithms(held: &[String]) -> Option<&'static [key::Name]> {
+    let holds = |key_type: &str| held.iter().any(|held| held == key_type);
+    match (holds("ssh-ed25519"), holds("ssh-rsa")) {
+        (true, true) => Some(&[key::ED25519, key::RSA_SHA2_256]),
+        (true, false) => Some(&[key::ED25519]),
+        (false, true) => Some(&[key::RSA_SHA2_256]),
+        (false, false) if held.is_empty() => Some(&[key::ED25519, key::RSA_SHA2_256]),
+        (false, false) => None,
+    }
+}
+
+fn no_usable_key(target: &Target, held: Vec<String>) -> RemoteError {
+    RemoteError::NoUsableHostKey {
+        host: target.to_string(),
+        name: target.name.clone(),
+        known_hosts: target.known_hosts.clone(),
+        held: match held.is_empty() {
+            true => "nothing".into(),
+            false => held.join(", "),
+        },
+    }
+}
+
+/// The connection ended without an error of the protocol's.
+fn is_hang_up(error: &thrussh::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        thrussh::Error::Disconnect | thrussh::Error::HUP => true,
+        thrussh::Error::IO(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+        ),
+        _ => false,
+    }
+}
+
+/// What the pins say of the key that was shown.
+fn judge(target: &Target, shared: &Shared, purpose: Purpose) -> Result<(), Failure> {
+    let Some((key, verdict)) = shared.shown() else {
+        return Err(Failure::TurnedAway("it showed no host key".into()));
+    };
+    let (host, name) = (target.to_string(), target.name.clone());
+    let known_hosts = target.known_hosts.clone();
+    match verdict {
+        Verdict::Trusted => Ok(()),
+        _ if purpose == Purpose::LookAtKey => Ok(()),
+        Verdict::Unknown => Err(unknown(target, &key).into()),
+        Verdict::OtherTypes { held } => Err(no_usable_key(target, held).into()),
+        Verdict::Changed { line, expected } => Err(RemoteError::ChangedHostKey {
+            host,
+            name,
+            known_hosts,
+            line,
+            expected: expected.fingerprint(),
+            offered: key.fingerprint(),
+            algorithm: key.key_type,
+        }
+        .into()),
+        Verdict::Revoked { line } => Err(RemoteError::RevokedHostKey {
+            host,
+            known_hosts,
+            line,
+            fingerprint: key.fingerprint(),
+        }
+        .into()),
+    }
+}
+
+fn unknown(target: &Target, key: &HostKey) -> RemoteError {
+    RemoteError::UnknownHostKey {
+        host: target.to_string(),
+        name: target.name.clone(),
+        known_hosts: target.known_hosts.clone(),
+        algorithm: key.key_type.clone(),
+        fingerprint: key.fingerprint(),
+    }
+}
+
+async fn log_in(
+    target: &Target,
+    key: Arc<key::KeyPair>,
+    handle: &mut Handle<Router>,
+    shared: &Shared,
+) -> Result<(), Failure> {
+    let fingerprint = format!("SHA256:{}", key.clone_public_key().fingerprint());
+    let accepted = handle.authenticate_publickey(&target.user, key).await;
+    if let Ok(true) = accepted {
+        return Ok(());
+    }
+    if shared.ended() {
+        match handle.await {
+            Err(thrussh::Error::NoAuthMethod) => {}
+            Err(error) => return Err(Failure::TurnedAway(error.to_string().to_lowercase())),
+            Ok(()) => return Err(Failure::TurnedAway("it hung up during the login".into())),
+        }
+    }
+    Err(Failure::Final(RemoteError::Unauthorized {
+        host: target.to_string(),
+        identity: target.identity.file.clone(),
+        fingerprint,
+    }))
+}

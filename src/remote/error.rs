@@ -1,0 +1,205 @@
+//! Why something that was asked of a host over SSH has no answer: data here, the words in one place.
+//! What matters to a caller is [`RemoteError::reach`]: whether the host may have acted.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::identity::IdentityError;
+use crate::host::HostError;
+
+/// How far a request came before it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing was asked of the host, so nothing was done there.
+    NotReached,
+    /// The request was sent and its end was not seen: the host may or may not have acted.
+    Lost,
+    /// The agent's own side could not go on (a program that does not start, a full disk).
+    Local,
+}
+
+/// Why a host gave no answer. Every variant names the host as `name (user@address:port)`.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    #[error(
+        "cannot reach {host}: {reason}; check that the host is up, its address and port, and the \
+         way to it (firewall, jump host)"
+    )]
+    Unreachable { host: String, reason: String },
+    #[error(
+        "{host} did not answer while {phase} within {after:?}; check that an SSH server answers \
+         there"
+    )]
+    Silent {
+        host: String,
+        phase: Phase,
+        after: Duration,
+    },
+    #[error(
+        "{host} closed {attempts} connections in a row before authentication ({reason}); it may \
+         be too busy: look at its sshd log and at MaxStartups in its sshd_config"
+    )]
+    Dropped {
+        host: String,
+        attempts: u32,
+        reason: String,
+    },
+    #[error(
+        "the SSH handshake with {host} failed: {reason}; look at the host's sshd log for what it \
+         offers (needed: aes256-gcm or chacha20-poly1305, curve25519, an ed25519 or RSA host key)"
+    )]
+    Handshake { host: String, reason: String },
+    #[error(
+        "the host key of {host} is not known: it shows {algorithm} {fingerprint}, and {} holds \
+         no key for it; compare the fingerprint with the host's own, then run: tagship hosts enroll {name}", known_hosts.display()
+    )]
+    UnknownHostKey {
+        host: String,
+        name: String,
+        known_hosts: PathBuf,
+        algorithm: String,
+        fingerprint: String,
+    },
+    #[error(
+        "the host key of {host} has CHANGED, this may be an attack: it shows {algorithm} {offered}, \
+         but {}:{line} says {expected}; nothing was sent. If the host was truly reinstalled, \
+         compare the fingerprint on its console, delete that line and run: tagship hosts enroll {name}",
+        known_hosts.display()
+    )]
+    ChangedHostKey {
+        host: String,
+        name: String,
+        known_hosts: PathBuf,
+        line: usize,
+        algorithm: String,
+        expected: String,
+        offered: String,
+    },
+    #[error(
+        "the host key of {host} ({fingerprint}) is revoked by {}:{line}; nothing was sent. Give the \
+         host a new key, or remove that line if it is wrong", known_hosts.display()
+    )]
+    RevokedHostKey {
+        host: String,
+        known_hosts: PathBuf,
+        line: usize,
+        fingerprint: String,
+    },
+    #[error(
+        "{host} offers no host key that can be checked: {} holds for it only {held}; run: tagship \
+         hosts enroll {name}", known_hosts.display()
+    )]
+    NoUsableHostKey {
+        host: String,
+        name: String,
+        known_hosts: PathBuf,
+        held: String,
+    },
+    #[error("cannot read the known hosts for {host} in {}: {source}; check [ssh] known_hosts and the file's mode", known_hosts.display())]
+    KnownHosts {
+        host: String,
+        known_hosts: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("no key to log in to {host}: {source}")]
+    Identity {
+        host: String,
+        #[source]
+        source: IdentityError,
+    },
+    #[error(
+        "{host} refused the key {} ({fingerprint}); add its public half to authorized_keys of that \
+         user on the host, and look at the host's sshd log", identity.display()
+    )]
+    Unauthorized {
+        host: String,
+        identity: PathBuf,
+        fingerprint: String,
+    },
+    #[error("the jump host in front of {host} failed: {source}")]
+    Jump {
+        host: String,
+        #[source]
+        source: Box<RemoteError>,
+    },
+    #[error(
+        "{host} refused to open a channel: {reason}; look at MaxSessions, AllowTcpForwarding and ForceCommand in its sshd_config"
+    )]
+    ChannelRefused { host: String, reason: String },
+    #[error(
+        "the command for {host} has {bytes} bytes, more than {limit}: send it through standard input"
+    )]
+    CommandTooLong {
+        host: String,
+        bytes: usize,
+        limit: usize,
+    },
+    #[error(
+        "the connection to {host} was lost: {reason}; whether the command ran is not known, look at \
+         the host before you repeat it"
+    )]
+    Lost { host: String, reason: String },
+    #[error(
+        "{host} did not finish within {after:?}; the command may still run there, look at the host \
+         before you repeat it"
+    )]
+    TimedOut { host: String, after: Duration },
+    #[error("cannot {what} for {host}: {source}")]
+    Local {
+        host: String,
+        what: String,
+        source: std::io::Error,
+    },
+}
+
+/// What was being waited for when a host stayed silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Connecting,
+    ShakingHands,
+    OpeningChannel,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connecting => "connecting",
+            Self::ShakingHands => "shaking hands",
+            Self::OpeningChannel => "opening a channel",
+        })
+    }
+}
+
+impl RemoteError {
+    /// Whether the host may have acted.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Lost { .. } | Self::TimedOut { .. } => Reach::Lost,
+            Self::Local { .. } | Self::CommandTooLong { .. } => Reach::Local,
+            Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::Dropped { .. }
+            | Self::Handshake { .. }
+            | Self::UnknownHostKey { .. }
+            | Self::ChangedHostKey { .. }
+            | Self::RevokedHostKey { .. }
+            | Self::NoUsableHostKey { .. }
+            | Self::KnownHosts { .. }
+            | Self::Identity { .. }
+            | Self::Unauthorized { .. }
+            | Self::Jump { .. }
+            | Self::ChannelRefused { .. } => Reach::NotReached,
+        }
+    }
+}
+
+impl From<RemoteError> for HostError {
+    fn from(error: RemoteError) -> Self {
+        match error.reach() {
+            Reach::NotReached => Self::NotReached(error.to_string()),
+            Reach::Lost => Self::Lost(error.to_string()),
+            Reach::Local => Self::Refused(error.to_string()),
+        }
+    }
+}

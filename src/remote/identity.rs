@@ -1,0 +1,163 @@
+//! The private keys with which the agent logs in: read from disk, checked for who else can read
+//! them, decrypted once. Keys are handed out for signing only; they are never written, logged or
+//! shown. Called by `dial`.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use secrecy::{ExposeSecret, SecretString};
+use thrussh_keys::key::KeyPair;
+
+use super::Identity;
+
+/// Why a private key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("cannot read {}: {source}; check the path and that the agent's user may read it", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("{} is encrypted and no passphrase_file is given for it", path.display())]
+    NeedsPassphrase { path: PathBuf },
+    #[error("the passphrase in {} does not open {}", passphrase_file.display(), path.display())]
+    WrongPassphrase {
+        path: PathBuf,
+        passphrase_file: PathBuf,
+    },
+    #[error(
+        "{} is not a private key that can be used ({reason}); use an ed25519 or RSA key as made by ssh-keygen", path.display()
+    )]
+    Unusable { path: PathBuf, reason: String },
+}
+
+/// Decoded keys by file, so that a thousand hosts cost one decryption.
+#[derive(Default)]
+pub(super) struct Keyring {
+    keys: Mutex<HashMap<Identity, (Stamp, Arc<KeyPair>)>>,
+}
+
+/// Changes whenever the file was replaced or rewritten.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+impl Keyring {
+    /// The key of `identity`, read anew when its file has changed.
+    ///
+    /// # Errors
+    /// [`IdentityError`] names the file and what to do about it.
+    pub(super) async fn key(&self, identity: &Identity) -> Result<Arc<KeyPair>, IdentityError> {
+        let stamp = Stamp::of(&metadata(&identity.file)?);
+        {
+            let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((known, key)) = keys.get(identity)
+                && *known == stamp
+            {
+                return Ok(Arc::clone(key));
+            }
+        }
+        let wanted = identity.clone();
+        // Off the async threads: bcrypt takes a tenth of a second. A panic inside the decoder (it
+        // has some, for damaged files) becomes an error here.
+        let key = tokio::task::spawn_blocking(move || read(&wanted))
+            .await
+            .unwrap_or_else(|_| {
+                Err(IdentityError::Unusable {
+                    path: identity.file.clone(),
+                    reason: "it is damaged".into(),
+                })
+            })?;
+        let key = Arc::new(key);
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(identity.clone(), (stamp, Arc::clone(&key)));
+        Ok(key)
+    }
+}
+
+fn metadata(path: &Path) -> Result<Metadata, IdentityError> {
+    std::fs::metadata(path).map_err(|source| IdentityError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read(identity: &Identity) -> Result<KeyPair, IdentityError> {
+    let path = &identity.file;
+    let text = read_private(path)?;
+    match decode(text.expose_secret(), None) {
+        Err(thrussh_keys::Error::KeyIsEncrypted) => {}
+        Ok(key) => return Ok(key),
+        Err(error) if !says_encrypted(text.expose_secret()) => {
+            return Err(IdentityError::Unusable {
+                path: path.clone(),
+                reason: error.to_string(),
+            });
+        }
+        Err(_) => {}
+    }
+    let Some(passphrase_file) = &identity.passphrase_file else {
+        return Err(IdentityError::NeedsPassphrase { path: path.clone() });
+    };
+    let passphrase = read_private(passphrase_file)?;
+    let passphrase = passphrase.expose_secret();
+    let passphrase = passphrase.strip_suffix('\n').unwrap_or(passphrase);
+    let wrong = || IdentityError::WrongPassphrase {
+        path: path.clone(),
+        passphrase_file: passphrase_file.clone(),
+    };
+    // The decoder may panic on what a wrong passphrase makes of the key.
+    std::panic::catch_unwind(|| decode(text.expose_secret(), Some(passphrase)))
+        .map_err(|_| wrong())?
+        .map_err(|_| wrong())
+}
+
+fn decode(text: &str, passphrase: Option<&str>) -> Result<KeyPair, thrussh_keys::Error> {
+    thrussh_keys::decode_secret_key(text, passphrase)
+}
+
+/// PEM says so in its header; the decoder reports such keys in several ways.
+fn says_encrypted(text: &str) -> bool {
+    text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || text.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+/// Reads a file that nobody else may read, as ssh asks for it. The group's bits are let pass on a
+/// file of another owner: a service manager's credentials come that way.
+fn read_private(path: &Path) -> Result<SecretString, IdentityError> {
+    let metadata = metadata(path)?;
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let forbidden = if ours { 0o077 } else { 0o007 };
+    if metadata.mode() & forbidden != 0 {
+        return Err(IdentityError::Exposed {
+            path: path.to_owned(),
+            mode: metadata.mode() & 0o7777,
+        });
+    }
+    std::fs::read_to_string(path)
+        .map(SecretString::from)
+        .map_err(|source| IdentityError::Read {
+            path: path.to_owned(),
+            source,
+        })
+}

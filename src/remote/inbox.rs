@@ -1,0 +1,376 @@
+//! What a channel has received and nobody has looked at yet, and how much may be sent on it.
+//!
+//! The SSH library grants the other side a new window as soon as data arrives, so its own queue has
+//! no bound. Here the session's task delivers into an [`Inbox`] that has one: either it holds the
+//! whole link back (a command's output), or the channel fails (rsync and jump hosts, where holding
+//! back would also hold back the window that the other direction waits for).
+//!
+//! [`Window`] keeps the account of what may be sent; see there for why the library's own is not
+//! used.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::connection::{Exit, Stream};
+
+/// The most that is sent in one packet, whatever the window.
+pub(super) const PACKET: u32 = 32 * 1024;
+
+/// Messages that the library queues towards its session's task, each a packet, plus one in hand.
+const IN_FLIGHT: u32 = 11 * PACKET;
+
+/// What a channel says.
+#[derive(Debug)]
+pub(super) enum Event {
+    Output(Stream, Vec<u8>),
+    Exit(Exit),
+    /// The far side writes no more.
+    Eof,
+    /// The far side closed the channel: nothing more will come.
+    Closed,
+    /// The connection ended before the channel did.
+    Lost,
+    /// More arrived than [`Bound::Fail`] lets wait.
+    Overflow,
+}
+
+/// What happens when more than so many bytes wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bound {
+    /// The link's task waits, and with it every channel on that link.
+    Hold(usize),
+    /// The channel fails.
+    Fail(usize),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Closed,
+    Lost,
+    Overflow,
+    /// Nobody listens any more: whatever comes is dropped.
+    Abandoned,
+}
+
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Notify,
+    drained: Notify,
+    pub(super) window: Window,
+}
+
+struct State {
+    events: VecDeque<Event>,
+    bytes: usize,
+    bound: Bound,
+    phase: Phase,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                events: VecDeque::new(),
+                bytes: 0,
+                bound: Bound::Hold(4 << 20),
+                phase: Phase::Open,
+            }),
+            arrived: Notify::new(),
+            drained: Notify::new(),
+            window: Window::default(),
+        }
+    }
+}
+
+impl Inbox {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_bound(&self, bound: Bound) {
+        self.state().bound = bound;
+    }
+
+    /// Takes data in; waits for room under [`Bound::Hold`]. Called by the link's task only.
+    pub(super) async fn deliver(&self, stream: Stream, data: &[u8]) {
+        while !self.try_deliver(stream, data) {
+            self.drained.notified().await;
+        }
+        self.arrived.notify_one();
+    }
+
+    fn try_deliver(&self, stream: Stream, data: &[u8]) -> bool {
+        let mut state = self.state();
+        if state.phase != Phase::Open {
+            return true;
+        }
+        match state.bound {
+            // One packet always finds room, else a small bound would wait for ever.
+            Bound::Hold(limit) if state.bytes >= limit => return false,
+            Bound::Fail(limit) if state.bytes >= limit => {
+                state.phase = Phase::Overflow;
+                return true;
+            }
+            Bound::Hold(_) | Bound::Fail(_) => {}
+        }
+        state.bytes += data.len();
+        state.events.push_back(Event::Output(stream, data.to_vec()));
+        true
+    }
+
+    pub(super) fn exited(&self, exit: Exit) {
+        self.note(Event::Exit(exit));
+    }
+
+    pub(super) fn output_ended(&self) {
+        self.note(Event::Eof);
+    }
+
+    fn note(&self, event: Event) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.events.push_back(event);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.end(Phase::Closed);
+    }
+
+    pub(super) fn lose(&self) {
+        self.end(Phase::Lost);
+    }
+
+    fn end(&self, phase: Phase) {
+        {
+            let mut state = self.state();
+            if state.phase == Phase::Open {
+                state.phase = phase;
+            }
+        }
+        self.arrived.notify_one();
+        self.drained.notify_one();
+        self.window.changed.notify_one();
+    }
+
+    /// Nobody listens any more: frees what waits and lets the link's task go on.
+    pub(super) fn abandon(&self) {
+        {
+            let mut state = self.state();
+            state.phase = Phase::Abandoned;
+            state.events.clear();
+            state.bytes = 0;
+        }
+        self.drained.notify_one();
+    }
+
+    /// The next event, in the order of arrival; the last one is repeated for ever. Dropping the
+    /// future loses nothing.
+    pub(super) async fn next(&self) -> Event {
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(event) = state.events.pop_front() {
+                    if let Event::Output(_, data) = &event {
+                        state.bytes -= data.len();
+                        drop(state);
+                        self.drained.notify_one();
+                    }
+                    return event;
+                }
+                match state.phase {
+                    Phase::Open => {}
+                    Phase::Closed => return Event::Closed,
+                    Phase::Lost | Phase::Abandoned => return Event::Lost,
+                    Phase::Overflow => return Event::Overflow,
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+}
+
+/// How much may be sent on a channel.
+///
+/// The library's `Channel` keeps a count of its own, to which every `WindowAdjusted` message *adds*
+/// the whole window that is left now: it runs high and in the end over, after some 200 MB to an
+/// OpenSSH server. So the messages that reach the `Channel` carry an amount chosen here, just
+/// enough to keep its count near [`Window::LEVEL`], and the true window is kept in `credit`.
+///
+/// The true window is known when the far side adjusts it, but for the packets that are still on
+/// their way to the library's task. Where that made us send too much, the library parks the excess
+/// and sends it at the next adjustment; its message then tells the exact window, and is
+/// taken as it is.
+#[derive(Default)]
+pub(super) struct Window {
+    state: Mutex<Account>,
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct Account {
+    credit: Option<u32>,
+    /// What we believe the `Channel` counts; at most so much is true.
+    level: i64,
+    messages: VecDeque<Message>,
+}
+
+#[derive(Clone, Copy)]
+enum Message {
+    /// Only tops up the `Channel`'s count.
+    Refund,
+    /// Carries the window that is left after parked data was sent.
+    Truth,
+}
+
+/// Whether the library holds data of the channel back for want of window.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parked {
+    Nothing,
+    Some,
+}
+
+impl Window {
+    const LEVEL: i64 = 1 << 30;
+
+    fn state(&self) -> MutexGuard<'_, Account> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The far side has adjusted the window to `left`. Returns the amount to pass on to the
+    /// `Channel`. Called by the link's task only, before the message is sent.
+    pub(super) fn adjusted(&self, left: u32, parked: Parked) -> u32 {
+        let mut account = self.state();
+        let (amount, message) = match parked {
+            Parked::Some => (left, Message::Truth),
+            Parked::Nothing => {
+                account.credit = Some(usable(left));
+                let missing = (Self::LEVEL - account.level).max(0);
+                (u32::try_from(missing).unwrap_or(0), Message::Refund)
+            }
+        };
+        account.level += i64::from(amount);
+        account.messages.push_back(message);
+        amount
+    }
+
+    /// A message that carried `amount` was taken by the `Channel`.
+    pub(super) fn taken(&self, amount: u32) {
+        let mut account = self.state();
+        if let Some(Message::Truth) = account.messages.pop_front() {
+            account.credit = Some(usable(amount));
+        }
+    }
+
+    /// How much may be sent now; `None` until the far side has adjusted the window once: until
+    /// then the `Channel`'s own count is right.
+    pub(super) fn credit(&self) -> Option<u32> {
+        self.state().credit
+    }
+
+    /// `bytes` were handed to the library.
+    pub(super) fn sent(&self, bytes: u32) {
+        let mut account = self.state();
+        account.level -= i64::from(bytes);
+        account.credit = account.credit.map(|credit| credit.saturating_sub(bytes));
+    }
+}
+
+/// Of a wide window, what may still be on its way to the library's task is left out; of a narrow
+/// one all is used, for it would else never move.
+fn usable(left: u32) -> u32 {
+    if left >= 2 * IN_FLIGHT {
+        left - IN_FLIGHT
+    } else {
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_inbox_holds_the_link_until_something_is_read() {
+        let inbox = Inbox::default();
+        inbox.set_bound(Bound::Hold(10));
+        inbox.deliver(Stream::Stdout, &[1; 10]).await;
+        let mut waiting = Box::pin(inbox.deliver(Stream::Stdout, &[2; 10]));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert!(matches!(inbox.next().await, Event::Output(Stream::Stdout, d) if d[0] == 1));
+        waiting.await;
+        assert!(matches!(inbox.next().await, Event::Output(Stream::Stdout, d) if d[0] == 2));
+    }
+
+    #[tokio::test]
+    async fn abandoning_an_inbox_lets_a_held_link_go_on() {
+        let inbox = Inbox::default();
+        inbox.set_bound(Bound::Hold(1));
+        inbox.deliver(Stream::Stdout, &[1]).await;
+        let mut waiting = Box::pin(inbox.deliver(Stream::Stdout, &[2]));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        inbox.abandon();
+        waiting.await;
+    }
+
+    #[tokio::test]
+    async fn an_inbox_that_may_not_hold_fails_after_what_it_has() {
+        let inbox = Inbox::default();
+        inbox.set_bound(Bound::Fail(2));
+        for byte in 0..4 {
+            inbox.deliver(Stream::Stdout, &[byte]).await;
+        }
+        assert!(matches!(inbox.next().await, Event::Output(_, d) if d == [0]));
+        assert!(matches!(inbox.next().await, Event::Output(_, d) if d == [1]));
+        assert!(matches!(inbox.next().await, Event::Overflow));
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_end_is_read_before_the_end() {
+        let inbox = Inbox::default();
+        inbox.deliver(Stream::Stderr, b"x").await;
+        inbox.exited(Exit::Code(3));
+        inbox.close();
+        inbox.lose();
+        assert!(matches!(
+            inbox.next().await,
+            Event::Output(Stream::Stderr, _)
+        ));
+        assert!(matches!(inbox.next().await, Event::Exit(Exit::Code(3))));
+        assert!(matches!(inbox.next().await, Event::Closed));
+        assert!(matches!(inbox.next().await, Event::Closed));
+    }
+
+    #[test]
+    fn the_channels_count_stays_level_however_much_is_sent() {
+        let window = Window::default();
+        let mut channel: u32 = 0;
+        for _ in 0..200_000 {
+            let amount = window.adjusted(2 << 20, Parked::Nothing);
+            channel = channel.checked_add(amount).expect("no overflow");
+            window.taken(amount);
+            assert!(window.credit().is_some_and(|credit| credit > 0));
+            window.sent(98_304);
+            channel = channel.checked_sub(98_304).expect("no underflow");
+        }
+        assert!(i64::from(channel) <= Window::LEVEL);
+    }
+
+    #[test]
+    fn after_parked_data_the_credit_is_what_the_library_says() {
+        let window = Window::default();
+        window.adjusted(100_000, Parked::Nothing);
+        window.taken(1 << 30);
+        window.sent(100_000);
+        assert_eq!(window.credit(), Some(0));
+        assert_eq!(window.adjusted(90_000, Parked::Some), 90_000);
+        assert_eq!(window.credit(), Some(0));
+        window.taken(40_000);
+        assert_eq!(window.credit(), Some(40_000));
+    }
+}

@@ -1,0 +1,63 @@
+//! A channel of a jump host as a byte stream, for the SSH handshake with the host behind it. Used
+//! by `dial` only.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
+
+use super::channel::Open;
+use super::connection::Connection;
+use super::error::RemoteError;
+use super::inbox::{Bound, Event};
+
+/// Between the bridge and the inner connection.
+const PIPE: usize = 256 * 1024;
+
+/// What may wait for the inner connection: more than the windows of all its channels can let come.
+const WAITING: usize = 64 << 20;
+
+/// How long the jump host may take to close the channel once our side has ended.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A stream to `address:port`, as seen from the jump host. It ends with the jump host's connection,
+/// or when it is dropped.
+pub(super) async fn stream(
+    jump: &Connection,
+    address: &str,
+    port: u16,
+) -> Result<DuplexStream, RemoteError> {
+    let open = jump.forward(address, port).await?;
+    open.inbox().set_bound(Bound::Fail(WAITING));
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    let keepalive = jump.keepalive();
+    tokio::spawn(async move {
+        let (from_inner, to_inner) = tokio::io::split(theirs);
+        let passing_on = pass_on(&open, to_inner);
+        tokio::pin!(passing_on);
+        tokio::select! {
+            _ = open.send_all(from_inner, |_| ()) => {
+                let _ = tokio::time::timeout(FAREWELL, passing_on).await;
+            }
+            () = &mut passing_on => {}
+            never = open.keep_alive(keepalive) => match never {},
+        }
+    });
+    Ok(ours)
+}
+
+/// Until the channel ends. What the inner connection no longer reads is dropped.
+async fn pass_on(open: &Open, mut to_inner: impl AsyncWrite + Unpin) {
+    loop {
+        match open.next().await {
+            Event::Output(_, bytes) => {
+                let _ = to_inner.write_all(&bytes).await;
+            }
+            Event::Eof => {
+                let _ = to_inner.shutdown().await;
+            }
+            Event::Exit(_) => {}
+            Event::Closed | Event::Lost | Event::Overflow => break,
+        }
+    }
+    let _ = to_inner.shutdown().await;
+}

@@ -1,0 +1,460 @@
+//! One TCP connection to an SSH server, authenticated, with its channels. It ends when nobody holds
+//! it any more; once retired it gets no further channel. Made by `dial`, used by `channel`.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use thrussh::client::{Channel, Handle, Handler, Session};
+use thrussh::{ChannelId, ChannelOpenFailure, Sig};
+use thrussh_keys::PublicKeyBase64;
+use thrussh_keys::key::PublicKey;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Exit, Stream};
+use super::inbox::{Inbox, Parked};
+use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+
+/// What is known of a link by all who work on it.
+pub(super) struct Shared {
+    inboxes: Mutex<HashMap<ChannelId, Arc<Inbox>>>,
+    refusal: Mutex<Option<String>>,
+    shown: Mutex<Option<(HostKey, Verdict)>>,
+    reason: Mutex<Option<String>>,
+    ended: AtomicBool,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inboxes: Mutex::default(),
+            refusal: Mutex::default(),
+            shown: Mutex::default(),
+            reason: Mutex::default(),
+            ended: AtomicBool::new(false),
+            pulse: Arc::new(Pulse::new()),
+        })
+    }
+
+    /// The inbox of a channel, made by whoever comes first: data may arrive before the opener has
+    /// heard that the channel is open.
+    pub(super) fn inbox(&self, id: ChannelId) -> Arc<Inbox> {
+        let mut inboxes = lock(&self.inboxes);
+        let inbox = inboxes.entry(id).or_default();
+        if self.ended() {
+            inbox.lose();
+        }
+        Arc::clone(inbox)
+    }
+
+    /// The channel has ended and was read to its end.
+    pub(super) fn forget(&self, id: ChannelId) {
+        lock(&self.inboxes).remove(&id);
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The key that the server has shown, and what `known_hosts` said of it.
+    pub(super) fn shown(&self) -> Option<(HostKey, Verdict)> {
+        lock(&self.shown).clone()
+    }
+
+    /// Every channel is lost from now on; the first reason stays.
+    fn end(&self, reason: Option<String>) {
+        if let Some(reason) = reason {
+            lock(&self.reason).get_or_insert(reason);
+        }
+        self.ended.store(true, Ordering::SeqCst);
+        for inbox in lock(&self.inboxes).values() {
+            inbox.lose();
+        }
+    }
+}
+
+/// When the far side was last heard, and the means to cut the stream.
+pub(super) struct Pulse {
+    began: Instant,
+    heard_ms: AtomicU64,
+    cut: AtomicBool,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        }
+    }
+
+    fn beat(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(now, Ordering::Relaxed);
+    }
+
+    pub(super) fn silent_for(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(heard)
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        self.reader.wake();
+        self.writer.wake();
+    }
+
+    fn check(&self) -> std::io::Result<()> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
+
+/// A stream that notes when something arrived and that can be cut from outside.
+pub(super) struct Metered<S> {
+    pub(super) stream: S,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        self.pulse.reader.register(cx.waker());
+        self.pulse.check()?;
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pulse.beat();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.pulse.writer.register(cx.waker());
+        self.pulse.check()?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What the session's task calls for every message of the server's.
+pub(super) struct Router {
+    shared: Arc<Shared>,
+    host: HostName,
+    pins: KnownHosts,
+}
+
+impl Router {
+    pub(super) fn new(shared: Arc<Shared>, host: HostName, pins: KnownHosts) -> Self {
+        Self { shared, host, pins }
+    }
+}
+
+/// The session's task has ended, whatever the way: nothing more will arrive.
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.shared.end(None);
+    }
+}
+
+/// Has every default of the library: [`Router`] passes on to it what it only listens to.
+struct Defaults;
+
+impl Handler for Defaults {
+    type Error = thrussh::Error;
+}
+
+impl Handler for Router {
+    type Error = thrussh::Error;
+
+    async fn check_server_key(self, key: &PublicKey) -> Result<(Self, bool), thrussh::Error> {
+        let blob = key.public_key_bytes();
+        let key = HostKey {
+            key_type: key_type(&blob),
+            blob,
+        };
+        let verdict = self.pins.check(&self.host, &key);
+        let trusted = verdict == Verdict::Trusted;
+        *lock(&self.shared.shown) = Some((key, verdict));
+        Ok((self, trusted))
+    }
+
+    async fn channel_open_failure(
+        self,
+        channel: ChannelId,
+        reason: ChannelOpenFailure,
+        description: &str,
+        language: &str,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        *lock(&self.shared.refusal) = Some(format!("{description} ({reason:?})"));
+        let (_, session) = Defaults
+            .channel_open_failure(channel, reason, description, language, session)
+            .await?;
+        Ok((self, session))
+    }
+
+    async fn data(
+        self,
+        channel: ChannelId,
+        data: &[u8],
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        let inbox = self.shared.inbox(channel);
+        inbox.deliver(Stream::Stdout, data).await;
+        Ok((self, session))
+    }
+
+    async fn extended_data(
+        self,
+        channel: ChannelId,
+        _code: u32,
+        data: &[u8],
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        let inbox = self.shared.inbox(channel);
+        inbox.deliver(Stream::Stderr, data).await;
+        Ok((self, session))
+    }
+
+    async fn exit_status(
+        self,
+        channel: ChannelId,
+        exit_status: u32,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        self.shared.inbox(channel).exited(Exit::Code(exit_status));
+        Ok((self, session))
+    }
+
+    async fn exit_signal(
+        self,
+        channel: ChannelId,
+        signal: Sig,
+        _core_dumped: bool,
+        _message: &str,
+        _language: &str,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        let name = match signal {
+            Sig::Custom(name) => name,
+            known => format!("{known:?}"),
+        };
+        self.shared.inbox(channel).exited(Exit::Signal(name));
+        Ok((self, session))
+    }
+
+    async fn channel_eof(
+        self,
+        channel: ChannelId,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        self.shared.inbox(channel).output_ended();
+        Ok((self, session))
+    }
+
+    async fn channel_success(
+        self,
+        _channel: ChannelId,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        Ok((self, session))
+    }
+
+    async fn channel_close(
+        self,
+        channel: ChannelId,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        self.shared.inbox(channel).close();
+        let (_, session) = Defaults.channel_close(channel, session).await?;
+        Ok((self, session))
+    }
+
+    async fn window_adjusted(
+        self,
+        channel: ChannelId,
+        left: u32,
+        session: Session,
+    ) -> Result<(Self, Session), thrussh::Error> {
+        let inbox = self.shared.inbox(channel);
+        let parked = if session.has_pending_data(channel) {
+            Parked::Some
+        } else {
+            Parked::Nothing
+        };
+        let amount = inbox.window.adjusted(left, parked);
+        let (_, session) = Defaults.window_adjusted(channel, amount, session).await?;
+        inbox.window.changed.notify_one();
+        Ok((self, session))
+    }
+}
+
+/// The type stands at the beginning of the blob (RFC 4253, 6.6).
+fn key_type(blob: &[u8]) -> String {
+    let length = blob
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize);
+    let name = blob.get(4..4 + length).unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// Why a channel could not be opened. In each case nothing was asked of the host.
+pub(super) enum OpenError {
+    /// The server said no, after it had opened so many others on this link.
+    Refused { reason: String, opened_before: u32 },
+    /// The link is gone.
+    Ended,
+    /// No answer in time.
+    Silent,
+}
+
+/// Where a channel leads.
+#[derive(Clone, Copy)]
+pub(super) enum Destination<'a> {
+    Session,
+    Tcp { address: &'a str, port: u16 },
+}
+
+/// One authenticated SSH connection.
+pub(super) struct Link {
+    handle: tokio::sync::Mutex<Handle<Router>>,
+    pub(super) shared: Arc<Shared>,
+    opened: AtomicU32,
+    retired: AtomicBool,
+    /// Kept open as long as this link leads through it.
+    _jump: Option<Connection>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Whatever is in the library's buffers: a link that nobody holds has no work left.
+        self.shared.pulse.cut();
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        handle: Handle<Router>,
+        shared: Arc<Shared>,
+        jump: Option<Connection>,
+    ) -> Self {
+        Self {
+            handle: tokio::sync::Mutex::new(handle),
+            shared,
+            opened: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+            _jump: jump,
+        }
+    }
+
+    pub(super) fn takes_channels(&self) -> bool {
+        !self.retired.load(Ordering::SeqCst) && !self.shared.ended()
+    }
+
+    /// No further channel; the link ends with the last of those it has.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the link now: all its channels are lost, for this reason.
+    pub(super) fn kill(&self, reason: &str) {
+        self.retire();
+        self.shared.end(Some(reason.to_owned()));
+        self.shared.pulse.cut();
+    }
+
+    /// Why the link has ended, as far as that is known.
+    pub(super) async fn why_ended(&self) -> String {
+        let known = lock(&self.shared.reason).clone();
+        if let Some(reason) = known {
+            return reason;
+        }
+        let mut handle = self.handle.lock().await;
+        // Somebody may have asked meanwhile, and an end can be asked for only once.
+        let known = lock(&self.shared.reason).clone();
+        if let Some(reason) = known {
+            return reason;
+        }
+        let reason = match tokio::time::timeout(Duration::from_secs(1), &mut *handle).await {
+            Ok(Err(error)) => error.to_string().to_lowercase(),
+            Ok(Ok(())) | Err(_) => "closed by the other side".to_owned(),
+        };
+        lock(&self.shared.reason).get_or_insert(reason).clone()
+    }
+
+    /// Opens a channel. One at a time: the library tells of a refusal without saying of which.
+    pub(super) async fn open(
+        &self,
+        destination: Destination<'_>,
+        patience: Duration,
+    ) -> Result<(Channel, Arc<Inbox>), OpenError> {
+        let opened_before = self.opened.load(Ordering::SeqCst);
+        let opening = async {
+            let mut handle = self.handle.lock().await;
+            lock(&self.shared.refusal).take();
+            let opening = async {
+                match destination {
+                    Destination::Session => handle.channel_open_session().await,
+                    Destination::Tcp { address, port } => {
+                        handle
+                            .channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 0)
+                            .await
+                    }
+                }
+            };
+            opening.await
+        };
+        match tokio::time::timeout(patience, opening).await {
+            Err(_) => Err(OpenError::Silent),
+            Ok(Ok(channel)) => {
+                self.opened.fetch_add(1, Ordering::SeqCst);
+                let inbox = self.shared.inbox(channel.id());
+                Ok((channel, inbox))
+            }
+            Ok(Err(_)) => {
+                let refusal = lock(&self.shared.refusal).take();
+                match refusal {
+                    Some(reason) if !self.shared.ended() => Err(OpenError::Refused {
+                        reason,
+                        opened_before,
+                    }),
+                    _ => Err(OpenError::Ended),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Adding a host key to a `known_hosts` file. Whoever calls has shown the fingerprint to a person
+//! and was told yes; nothing else in the agent writes such a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+
+/// Why a host key was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    #[error("{}: {source}; check that the directory exists and that you may write there", path.display())]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}:{line} already holds another key for {host}: {expected}; if the host was truly given a new key, delete that line first", path.display())]
+    Changed {
+        path: PathBuf,
+        line: usize,
+        host: HostName,
+        expected: String,
+    },
+    #[error("{}:{line} revokes this key; ask whoever revoked it", path.display())]
+    Revoked { path: PathBuf, line: usize },
+}
+
+/// Whether a line was needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    Added,
+    WasThere,
+}
+
+/// Pins `key` for `host` in the file at `path`: the new text is written beside it, synced and put
+/// in its place (mode 0600), while no other agent does the same.
+///
+/// # Errors
+/// [`PinError`] when the file holds another key of this type for the host, revokes it, or cannot be
+/// written; the file is then as it was.
+pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, PinError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PinError::Write { path, source }
+    };
+    // The file itself is replaced, so the lock is held on one beside it.
+    let lock_path = beside(path, "lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(at(&lock_path))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)
+        .map_err(std::io::Error::from)
+        .map_err(at(&lock_path))?;
+
+    let mut text = read(path).map_err(at(path))?;
+    match KnownHosts::parse(&String::from_utf8_lossy(&text)).check(host, key) {
+        Verdict::Trusted => return Ok(Pinned::WasThere),
+        Verdict::Changed { line, expected } => {
+            return Err(PinError::Changed {
+                path: path.to_owned(),
+                line,
+                host: host.clone(),
+                expected: expected.fingerprint(),
+            });
+        }
+        Verdict::Revoked { line } => {
+            return Err(PinError::Revoked {
+                path: path.to_owned(),
+                line,
+            });
+        }
+        Verdict::Unknown | Verdict::OtherTypes { .. } => {}
+    }
+    if text.last().is_some_and(|&byte| byte != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(key.line(host).as_bytes());
+    text.push(b'\n');
+
+    let draft = beside(path, "new");
+    replace(path, &draft, &text).map_err(at(&draft))?;
+    Ok(Pinned::Added)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    match File::open(path) {
+        Ok(mut file) => file.read_to_end(&mut text)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(text)
+}
+
+fn replace(path: &Path, draft: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(draft)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    std::fs::rename(draft, path)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(last: u8) -> HostKey {
+        let mut blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20".to_vec();
+        blob.extend([last; 32]);
+        HostKey {
+            key_type: "ssh-ed25519".into(),
+            blob,
+        }
+    }
+
+    #[test]
+    fn a_pin_is_added_once_and_keeps_what_stood_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        std::fs::write(&path, "# by hand, without a last newline").unwrap();
+        let host = HostName::new("10.0.0.5", 2222);
+        assert_eq!(append(&path, &host, &key(1)).unwrap(), Pinned::Added);
+        assert_eq!(append(&path, &host, &key(1)).unwrap(), Pinned::WasThere);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(
+            text.starts_with("# by hand, without a last newline\n[10.0.0.5]:2222 ssh-ed25519 ")
+        );
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn a_pin_never_replaces_another_key_of_the_host() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        let host = HostName::new("web1", 22);
+        append(&path, &host, &key(1)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = append(&path, &host, &key(2)).unwrap_err();
+        assert!(
+            matches!(error, PinError::Changed { line: 1, .. }),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn two_who_pin_at_once_lose_neither_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        std::thread::scope(|scope| {
+            for number in 0..20 {
+                let path = &path;
+                scope.spawn(move || {
+                    append(
+                        path,
+                        &HostName::new(&format!("web{number}"), 22),
+                        &key(number),
+                    )
+                    .unwrap()
+                });
+            }
+        });
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 20);
+    }
+}

@@ -1,0 +1,458 @@
+//! The system's rsync over a channel of an open connection.
+//!
+//! rsync starts its transport itself: here this very program as `tagship transport SOCKET`, which
+//! joins the agent's socket of this one transfer and is bridged to a channel. So host keys are
+//! checked and keys are held in one place. Exit codes are not interpreted here; `sync` does.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use super::channel::Open;
+use super::connection::{Connection, Exit, Stream};
+use super::error::RemoteError;
+use super::inbox::{Bound, Event};
+use super::wire;
+
+/// What may wait for rsync to read it.
+const WAITING: usize = 64 << 20;
+
+/// How much of the end of standard error is kept.
+const STDERR_KEPT: usize = 4096;
+
+/// The longest path of a Unix socket, its final zero included.
+const SOCKET_PATH_MAX: usize = 108;
+
+/// How rsync comes to its remote shell.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    /// The program that has the `transport` subcommand: tagship itself.
+    pub program: PathBuf,
+    /// Where the sockets are; made with mode 0700 if it is missing. A short path.
+    pub runtime_dir: PathBuf,
+    /// The system's rsync.
+    pub rsync: PathBuf,
+}
+
+impl Transport {
+    /// This very program, and `rsync` from the `PATH`.
+    ///
+    /// # Errors
+    /// When the system cannot say where this program is.
+    pub fn of_this_program(runtime_dir: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            program: std::env::current_exe()?,
+            runtime_dir,
+            rsync: PathBuf::from("rsync"),
+        })
+    }
+}
+
+/// One run of rsync.
+#[derive(Clone, Debug)]
+pub struct RsyncCommand {
+    /// All arguments but `-e` and `--secluded-args`, which are added here: remote paths then travel
+    /// inside rsync's own protocol and no shell ever sees them. The remote side is written
+    /// `HOST:PATH`, with any plain word for `HOST`: where it goes is the connection's affair.
+    pub arguments: Vec<OsString>,
+    /// For `--files-from=-`.
+    pub stdin: Vec<u8>,
+    /// The working directory, on the agent.
+    pub directory: PathBuf,
+    /// When for so long no byte moves, neither way, rsync is ended.
+    pub stall_timeout: Duration,
+}
+
+/// How rsync ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RsyncEnd {
+    Code(i32),
+    Signal(i32),
+}
+
+/// A finished run of rsync.
+#[derive(Clone, Debug)]
+pub struct RsyncExit {
+    pub end: RsyncEnd,
+    /// The last lines of both sides' standard error, at most 4 KiB.
+    pub stderr: Vec<String>,
+    /// Bytes that went to the host over the connection, and back.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+}
+
+impl Connection {
+    /// Runs rsync with its transport bridged to a channel of this connection. Standard output and
+    /// both sides' standard error are handed on piece by piece.
+    ///
+    /// Dropping the future ends rsync.
+    ///
+    /// # Errors
+    /// [`RemoteError::Lost`] when the connection ended before rsync did, [`RemoteError::TimedOut`]
+    /// when it stalled; rsync is then gone, and the host has some of the files. An exit code other
+    /// than 0 is no error here.
+    pub async fn rsync(
+        &self,
+        transport: &Transport,
+        command: &RsyncCommand,
+        on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+    ) -> Result<RsyncExit, RemoteError> {
+        let local = |what: &str| {
+            let (host, what) = (self.host(), what.to_owned());
+            move |source| RemoteError::Local { host, what, source }
+        };
+        let open = self.session().await?;
+        open.inbox().set_bound(Bound::Fail(WAITING));
+        let socket =
+            Socket::bind(&transport.runtime_dir).map_err(local("make a socket for rsync"))?;
+        let mut child = start(transport, command, &socket.path).map_err(local("start rsync"))?;
+        let group = Group::of(&child);
+        let tally = Tally::new(on_output);
+
+        let ended = {
+            let local_side = local_side(&mut child, &command.stdin, &tally);
+            let bridge = bridge(&open, socket, &tally);
+            tokio::pin!(local_side, bridge);
+            let mut bridged = false;
+            loop {
+                tokio::select! {
+                    status = &mut local_side => break status.map(Ended::Rsync),
+                    // Once the host's side has ended rsync only has to notice.
+                    end = &mut bridge, if !bridged => match end {
+                        Ok(Bridged::Done) => bridged = true,
+                        Ok(Bridged::Lost) => break Ok(Ended::Lost),
+                        Err(error) => break Err(error),
+                    },
+                    () = tally.stalled(command.stall_timeout) => break Ok(Ended::Stalled),
+                    never = open.keep_alive(self.keepalive()), if !bridged => match never {},
+                }
+            }
+        };
+        let ended = ended.map_err(local("follow rsync"));
+        if !matches!(ended, Ok(Ended::Rsync(_))) {
+            group.kill();
+            let _ = child.wait().await;
+        }
+        group.disarm();
+        match ended? {
+            Ended::Rsync(status) => Ok(tally.exit(status)),
+            Ended::Lost => Err(self.lost(&open).await),
+            Ended::Stalled => Err(RemoteError::TimedOut {
+                host: self.host(),
+                after: command.stall_timeout,
+            }),
+        }
+    }
+}
+
+enum Ended {
+    Rsync(ExitStatus),
+    Lost,
+    Stalled,
+}
+
+enum Bridged {
+    Done,
+    Lost,
+}
+
+/// The socket of one transfer; its file goes when one process has joined, or with this value.
+struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Socket {
+    fn bind(directory: &Path) -> io::Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let metadata = std::fs::metadata(directory)?;
+        if metadata.mode() & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other(format!(
+                "{} must belong to the agent's user with mode 0700",
+                directory.display()
+            )));
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let path = directory.join(format!("rsync-{:016x}", u64::from_be_bytes(random)));
+        if path.as_os_str().len() >= SOCKET_PATH_MAX {
+            return Err(io::Error::other(format!(
+                "{} is too long for a socket: choose a shorter directory",
+                path.display()
+            )));
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path })
+    }
+
+    /// The first process of our own user that joins.
+    async fn join(self) -> io::Result<UnixStream> {
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            if stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw() {
+                return Ok(stream);
+            }
+        }
+    }
+}
+
+fn start(transport: &Transport, command: &RsyncCommand, socket: &Path) -> io::Result<Child> {
+    let mut shell = OsString::from(quoted(transport.program.as_os_str())?);
+    shell.push(" transport ");
+    shell.push(quoted(socket.as_os_str())?);
+    Command::new(&transport.rsync)
+        .arg("-e")
+        .arg(shell)
+        .arg("--secluded-args")
+        .args(&command.arguments)
+        .current_dir(&command.directory)
+        // Nothing of the agent's environment changes what rsync does or reaches its children.
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// A path for the command line that rsync takes apart at spaces, quotes respected.
+fn quoted(path: &OsStr) -> io::Result<String> {
+    match path.to_str() {
+        Some(path) if !path.contains(['\'', '"', '\\']) => Ok(format!("'{path}'")),
+        _ => Err(io::Error::other(format!(
+            "{} holds quotes or is not UTF-8: rsync cannot be given such a path",
+            path.display()
+        ))),
+    }
+}
+
+/// rsync and whatever it starts, ended together.
+struct Group {
+    id: std::cell::Cell<Option<Pid>>,
+}
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Self { id: id.into() }
+    }
+
+    fn kill(&self) {
+        if let Some(id) = self.id.get() {
+            let _ = rustix::process::kill_process_group(id, Signal::KILL);
+        }
+    }
+
+    /// rsync was waited for: its number may belong to another process by now.
+    fn disarm(&self) {
+        self.id.set(None);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Feeds rsync, reads what it writes, and waits for its end.
+async fn local_side(child: &mut Child, stdin: &[u8], tally: &Tally<'_>) -> io::Result<ExitStatus> {
+    let (mut input, output, errors) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let Some(input) = &mut input {
+            // An rsync that ends early says why in its exit code.
+            let _ = input.write_all(stdin).await;
+        }
+        drop(input);
+    };
+    tokio::join!(
+        feed,
+        tally.follow(Stream::Stdout, output),
+        tally.follow(Stream::Stderr, errors)
+    );
+    child.wait().await
+}
+
+/// Waits for the transport process, starts what it asks for on the host, and copies both ways.
+async fn bridge(open: &Open, socket: Socket, tally: &Tally<'_>) -> io::Result<Bridged> {
+    let stream = socket.join().await?;
+    let (mut from_rsync, to_rsync) = stream.into_split();
+    let words = wire::read_words(&mut from_rsync).await?;
+    let line = wire::shell_line(&words).map_err(io::Error::other)?;
+    tracing::debug!(command = %line, "starting rsync on the host");
+    if open.start(&line).await.is_err() {
+        return Ok(Bridged::Lost);
+    }
+    let sending = async {
+        send(open, from_rsync, tally).await;
+        std::future::pending::<std::convert::Infallible>().await
+    };
+    tokio::select! {
+        bridged = receive(open, to_rsync, tally) => bridged,
+        never = sending => match never {},
+    }
+}
+
+async fn send(open: &Open, from_rsync: OwnedReadHalf, tally: &Tally<'_>) {
+    // Where the link has ended the receiving side says so.
+    let _ = open.send_all(from_rsync, |bytes| tally.sent(bytes)).await;
+}
+
+async fn receive(
+    open: &Open,
+    mut to_rsync: OwnedWriteHalf,
+    tally: &Tally<'_>,
+) -> io::Result<Bridged> {
+    let mut code = None;
+    loop {
+        match open.next().await {
+            Event::Output(Stream::Stdout, bytes) => {
+                tally.received(bytes.len());
+                // An rsync that reads no more has ended, or is about to.
+                let _ = to_rsync.write_all(&wire::frame(wire::OUTPUT, &bytes)).await;
+            }
+            Event::Output(Stream::Stderr, bytes) => tally.output(Stream::Stderr, &bytes),
+            Event::Exit(Exit::Code(exit)) => code = Some(u8::try_from(exit).unwrap_or(255)),
+            Event::Exit(Exit::Signal(name)) => {
+                tally.output(
+                    Stream::Stderr,
+                    format!("rsync on the host was ended by signal {name}\n").as_bytes(),
+                );
+                code = Some(255);
+            }
+            Event::Eof => {}
+            Event::Closed => {
+                let Some(code) = code else {
+                    return Ok(Bridged::Lost);
+                };
+                let _ = to_rsync.write_all(&wire::frame(wire::EXIT, &[code])).await;
+                return Ok(Bridged::Done);
+            }
+            Event::Lost => return Ok(Bridged::Lost),
+            Event::Overflow => {
+                return Err(io::Error::other(
+                    "rsync reads nothing of what the host sends",
+                ));
+            }
+        }
+    }
+}
+
+/// What has moved, when last, and the end of what was said.
+struct Tally<'a> {
+    state: Mutex<Counts<'a>>,
+}
+
+struct Counts<'a> {
+    on_output: &'a mut (dyn FnMut(Stream, &[u8]) + Send),
+    sent: u64,
+    received: u64,
+    moved: Instant,
+    stderr: Vec<u8>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(on_output: &'a mut (dyn FnMut(Stream, &[u8]) + Send)) -> Self {
+        Self {
+            state: Mutex::new(Counts {
+                on_output,
+                sent: 0,
+                received: 0,
+                moved: Instant::now(),
+                stderr: Vec::new(),
+            }),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Counts<'a>) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.with(|counts| {
+            counts.sent += bytes;
+            counts.moved = Instant::now();
+        });
+    }
+
+    fn received(&self, bytes: usize) {
+        self.with(|counts| {
+            counts.received += bytes as u64;
+            counts.moved = Instant::now();
+        });
+    }
+
+    fn output(&self, stream: Stream, bytes: &[u8]) {
+        self.with(|counts| {
+            counts.moved = Instant::now();
+            (counts.on_output)(stream, bytes);
+            if stream == Stream::Stderr {
+                counts.stderr.extend_from_slice(bytes);
+                let excess = counts.stderr.len().saturating_sub(STDERR_KEPT);
+                counts.stderr.drain(..excess);
+            }
+        });
+    }
+
+    async fn follow(&self, stream: Stream, from: Option<impl AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut buffer = vec![0; 8192];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            self.output(stream, &buffer[..read]);
+        }
+    }
+
+    /// Returns when nothing has moved for `limit`.
+    async fn stalled(&self, limit: Duration) {
+        loop {
+            let quiet_until = self.with(|counts| counts.moved) + limit;
+            if quiet_until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(quiet_until).await;
+        }
+    }
+
+    fn exit(&self, status: ExitStatus) -> RsyncExit {
+        let end = match (status.code(), status.signal()) {
+            (Some(code), _) => RsyncEnd::Code(code),
+            (None, Some(signal)) => RsyncEnd::Signal(signal),
+            (None, None) => RsyncEnd::Code(255),
+        };
+        self.with(|counts| RsyncExit {
+            end,
+            stderr: String::from_utf8_lossy(&counts.stderr)
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+            bytes_sent: counts.sent,
+            bytes_received: counts.received,
+        })
+    }
+}
