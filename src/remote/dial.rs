@@ -154,12 +154,12 @@ enum Failure {
     /// The server closed the connection before it knew who we are: it may be too busy.
     TurnedAway(String),
     /// Another attempt would end the same way.
-    Final(RemoteError),
+    Final(Box<RemoteError>),
 }
 
 impl From<RemoteError> for Failure {
     fn from(error: RemoteError) -> Self {
-        Self::Final(error)
+        Self::Final(Box::new(error))
     }
 }
 
@@ -200,7 +200,7 @@ async fn patiently(
         attempts += 1;
         match attempt(dialer, target, pins, jump.as_ref(), purpose).await {
             Ok(outcome) => return Ok(outcome),
-            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Final(error)) => return Err(*error),
             Err(Failure::TurnedAway(reason)) => {
                 let pause = back_off(attempts);
                 if Instant::now() + pause > until {
@@ -278,12 +278,12 @@ async fn attempt(
     };
     match tokio::time::timeout(settings.handshake_timeout, work).await {
         Ok(Ok(Some(outcome))) => Ok(outcome),
-        Ok(Ok(None)) => Err(Failure::Final(RemoteError::Handshake {
+        Ok(Ok(None)) => Err(Failure::from(RemoteError::Handshake {
             host: target.to_string(),
             reason: "it showed no host key".into(),
         })),
         Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::Final(RemoteError::Silent {
+        Err(_) => Err(Failure::from(RemoteError::Silent {
             host: target.to_string(),
             phase: Phase::ShakingHands,
             after: settings.handshake_timeout,
@@ -322,7 +322,7 @@ where
     let host = HostName::new(&target.address, target.port);
     let held = pins.key_types(&host);
     let Some(algorithms) = algorithms(&held) else {
-        return Err(Failure::Final(no_usable_key(target, held)));
+        return Err(no_usable_key(target, held).into());
     };
     let config = Config {
         client_id: concat!("SSH-2.0-tagship_", env!("CARGO_PKG_VERSION")).into(),
@@ -349,9 +349,9 @@ where
     };
     let router = Router::new(Arc::clone(shared), host, pins.clone());
     let turned_away = |error: &thrussh::Error| match error {
-        thrussh::Error::NoCommonKeyAlgo => Failure::Final(no_usable_key(target, held.clone())),
+        thrussh::Error::NoCommonKeyAlgo => no_usable_key(target, held.clone()).into(),
         error if is_hang_up(error) => Failure::TurnedAway(error.to_string().to_lowercase()),
-        error => Failure::Final(RemoteError::Handshake {
+        error => Failure::from(RemoteError::Handshake {
             host: target.to_string(),
             reason: error.to_string().to_lowercase(),
         }),
@@ -469,7 +469,7 @@ async fn log_in(
             Ok(()) => return Err(Failure::TurnedAway("it hung up during the login".into())),
         }
     }
-    Err(Failure::Final(RemoteError::Unauthorized {
+    Err(Failure::from(RemoteError::Unauthorized {
         host: target.to_string(),
         identity: target.identity.file.clone(),
         fingerprint,

@@ -127,6 +127,8 @@ fn replace(path: &Path, draft: &Path, text: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn key(last: u8) -> HostKey {

@@ -107,6 +107,8 @@ pub(super) fn shell_line(words: &[Vec<u8>]) -> Result<String, std::string::FromU
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[tokio::test]
