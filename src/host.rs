@@ -76,13 +76,16 @@ pub enum RunCommand {
     Shell(String),
 }
 
+/// Stands in [`Run::directory`] for the home directory of the user.
+pub const HOME: &str = "~";
+
 /// One attempt of a `run` step (or of a `check` by command).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Names the attempt in the host's journal: `TASK-STAGE-STEP-ATTEMPT`, `[0-9a-z-]` only.
     pub key: String,
     pub command: RunCommand,
-    /// Working directory on the host, absolute.
+    /// Working directory on the host: an absolute path, or [`HOME`].
     pub directory: String,
     /// Parameters and `TAGSHIP_OUTPUT`, handed over as environment variables.
     pub environment: BTreeMap<String, String>,

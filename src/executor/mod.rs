@@ -1,1 +1,642 @@
-//! (in the making)
+//! The executor: claim, next action, durable intent, effect, result.
+//!
+//! One future drives every task of the agent. It keeps the fold of each active task, asks
+//! [`next_actions`] what to do, appends the intent of a step **before** it performs the step, and
+//! appends the result after. Nothing here decides what may happen: that is `task`'s. Nothing here
+//! knows a socket or a file: that is behind the traits of [`effects`] and their neighbours. All
+//! appends of one task that come up while one is under way go into the next commit together.
+//!
+//! After a crash the fold says which steps were begun and not ended; they are resumed: the agent's
+//! own operations are done again, a program is asked for its result first.
+
+mod active;
+pub mod effects;
+mod land;
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
+
+use self::active::Active;
+use self::effects::{Catalog, Fleet, Logs, Probes, Shelf};
+use crate::checkout::Checkout;
+use crate::clock::Clock;
+use crate::host::ReleaseId;
+use crate::landing::Git;
+use crate::store::kv::{Watch, WatchEnd, Write};
+use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
+use crate::task::{
+    Action, At, Event, Origin, Recorded, Schedule, State, StepResult, Supersede, Task, next_actions,
+};
+
+/// The world that the executor acts on.
+#[derive(Clone)]
+pub struct World {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub git: Arc<dyn Git>,
+    pub checkout: Arc<dyn Checkout>,
+    pub shelf: Arc<dyn Shelf>,
+    pub fleet: Arc<dyn Fleet>,
+    pub probes: Arc<dyn Probes>,
+    pub catalog: Arc<dyn Catalog>,
+    pub logs: Arc<dyn Logs>,
+}
+
+/// Bounds of the executor.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tasks at work at the same time.
+    pub parallel_tasks: usize,
+    /// Steps of one task under way at the same time.
+    pub parallel_hosts: usize,
+    /// How long a push may take to show up on the git server, in seconds.
+    pub landing_timeout_s: i64,
+}
+
+/// The store could not go on: the agent has to be started again.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    #[error("the executor cannot go on: {0}")]
+    Store(#[from] StoreError),
+    #[error("the store was closed")]
+    Closed,
+}
+
+/// Something that an effect brought back.
+enum Done {
+    Appended {
+        id: u64,
+        events: Vec<Recorded>,
+        result: Result<Task, StoreError>,
+    },
+    Refreshed {
+        id: u64,
+        result: Result<Task, StoreError>,
+    },
+    Fence {
+        id: u64,
+        result: Result<u64, StoreError>,
+    },
+    Step {
+        id: u64,
+        at: At,
+        result: StepResult,
+    },
+    Killed {
+        id: u64,
+        at: At,
+        result: Result<(), String>,
+    },
+    Seen(land::Seen),
+    Landed {
+        id: u64,
+        outcome: land::Outcome,
+    },
+    Time,
+}
+
+/// Drives tasks until the store is closed. See the module.
+pub struct Executor {
+    world: World,
+    limits: Limits,
+    tasks: BTreeMap<u64, Active>,
+    effects: FuturesUnordered<BoxFuture<'static, Done>>,
+    lander: land::Lander,
+    timer: Option<Timestamp>,
+}
+
+impl Executor {
+    #[must_use]
+    pub fn new(world: World, limits: Limits) -> Self {
+        Self {
+            world,
+            limits,
+            tasks: BTreeMap::new(),
+            effects: FuturesUnordered::new(),
+            lander: land::Lander::default(),
+            timer: None,
+        }
+    }
+
+    /// Runs until the store is closed or fails. Dropping the future is a crash: what was durable is
+    /// taken up by the next executor.
+    ///
+    /// # Errors
+    /// [`ExecutorError`]: start the agent again.
+    pub async fn run(mut self) -> Result<(), ExecutorError> {
+        loop {
+            let (ids, revision) = self.world.store.active().await?;
+            for id in ids {
+                let task = self.world.store.task(id).await?;
+                self.adopt(task).await?;
+            }
+            let mut watch = self.world.store.watch_heads(revision);
+            self.decide_all();
+            match self.drive(&mut watch).await? {
+                WatchEnd::Lagged => {}
+                WatchEnd::Closed => return Err(ExecutorError::Closed),
+            }
+        }
+    }
+
+    async fn drive(&mut self, watch: &mut Watch) -> Result<WatchEnd, ExecutorError> {
+        loop {
+            tokio::select! {
+                biased;
+                done = self.effects.next(), if !self.effects.is_empty() => {
+                    if let Some(done) = done {
+                        self.take(done).await?;
+                    }
+                }
+                update = watch.next() => match update {
+                    Err(end) => return Ok(end),
+                    Ok(update) => {
+                        for change in update.changes {
+                            if let Write::Put(value) = change.write {
+                                self.head_changed(&value);
+                            }
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Somebody (perhaps this executor) changed a task.
+    fn head_changed(&mut self, value: &[u8]) {
+        let Ok(head) = serde_json::from_slice::<Head>(value) else {
+            return;
+        };
+        match self.tasks.get_mut(&head.id) {
+            Some(active) => {
+                active.seen = active.seen.max(head.events);
+                self.decide(head.id);
+            }
+            None => self.refresh(head.id),
+        }
+    }
+
+    fn refresh(&mut self, id: u64) {
+        let store = self.world.store.clone();
+        self.effects.push(
+            async move {
+                let result = store.task(id).await;
+                Done::Refreshed { id, result }
+            }
+            .boxed(),
+        );
+    }
+
+    /// Keeps a task that is not at rest, with its plan.
+    async fn adopt(&mut self, task: Task) -> Result<(), ExecutorError> {
+        let id = task.id;
+        if task.state.at_rest() {
+            if let Some(gone) = self.tasks.remove(&id) {
+                gone.abandon();
+            }
+            return Ok(());
+        }
+        let digest = task.landed.as_ref().map(|landed| landed.terms.plan.clone());
+        let active = self.tasks.entry(id).or_insert_with(|| Active::new(task.clone()));
+        active.task = task;
+        if active.plan.is_none()
+            && let Some(digest) = digest
+        {
+            active.plan = Some(self.world.store.plan(&digest).await?);
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, done: Done) -> Result<(), ExecutorError> {
+        match done {
+            Done::Appended { id, events, result } => self.appended(id, events, result).await?,
+            Done::Refreshed { id, result } => {
+                let task = result?;
+                if let Some(active) = self.tasks.get_mut(&id) {
+                    active.busy.refreshing = false;
+                    active.seen = active.seen.max(task.events);
+                }
+                self.changed(task).await?;
+            }
+            Done::Fence { id, result } => {
+                let fence = result?;
+                self.claimed(id, fence);
+            }
+            Done::Step { id, at, result } => {
+                if let Some(active) = self.tasks.get_mut(&id) {
+                    active.inflight.remove(&at);
+                    active.outbox.push(Event::Ended { at, result });
+                }
+                self.decide(id);
+            }
+            Done::Killed { id, at, result } => self.killed(id, at, result),
+            Done::Seen(seen) => self.seen(seen),
+            Done::Landed { id, outcome } => self.landed(id, outcome),
+            Done::Time => {
+                self.timer = None;
+                self.decide_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// A task is now as `task` says; others may be able to go on.
+    async fn changed(&mut self, task: Task) -> Result<(), ExecutorError> {
+        let id = task.id;
+        let held = self
+            .tasks
+            .get(&id)
+            .is_some_and(|active| active.task.state.holds_queue());
+        let frees = held && !task.state.holds_queue();
+        let landed = task.landed.is_some();
+        self.adopt(task).await?;
+        self.decide(id);
+        if frees || landed {
+            // Something may follow in the queue, or be superseded.
+            let others: Vec<u64> = self
+                .tasks
+                .iter()
+                .filter(|(_, other)| other.waits_for_others())
+                .map(|(id, _)| *id)
+                .collect();
+            for other in others {
+                self.decide(other);
+            }
+        }
+        Ok(())
+    }
+
+    async fn appended(
+        &mut self,
+        id: u64,
+        events: Vec<Recorded>,
+        result: Result<Task, StoreError>,
+    ) -> Result<(), ExecutorError> {
+        if let Some(active) = self.tasks.get_mut(&id) {
+            active.busy.appending = false;
+        }
+        match result {
+            Ok(task) => {
+                for recorded in &events {
+                    tracing::info!(task = id, event = recorded.event.name(), "recorded");
+                }
+                let began: Vec<(At, u32)> = events
+                    .iter()
+                    .filter_map(|recorded| match recorded.event {
+                        Event::Began { at, attempt } => Some((at, attempt)),
+                        _ => None,
+                    })
+                    .collect();
+                self.adopt(task.clone()).await?;
+                for (at, attempt) in began {
+                    self.perform(id, at, attempt, step::Begun::Now);
+                }
+                self.changed(task).await
+            }
+            Err(StoreError::Changed(_) | StoreError::Illegal(_)) => {
+                // Somebody else appended first. Results must not be lost: they are offered again.
+                if let Some(active) = self.tasks.get_mut(&id) {
+                    active.keep_results(events);
+                    active.busy.refreshing = true;
+                }
+                self.refresh(id);
+                Ok(())
+            }
+            Err(StoreError::QueueHeld(_)) => {
+                if let Some(active) = self.tasks.get_mut(&id) {
+                    active.claim = None;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn decide_all(&mut self) {
+        let ids: Vec<u64> = self.tasks.keys().copied().collect();
+        for id in ids {
+            self.decide(id);
+        }
+    }
+
+    /// Does whatever may be done for one task now.
+    fn decide(&mut self, id: u64) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if active.busy.appending || active.busy.refreshing {
+            return;
+        }
+        if active.seen > active.task.events {
+            active.busy.refreshing = true;
+            self.refresh(id);
+            return;
+        }
+        if active.outbox.is_empty() {
+            if active.task.state.holds_queue() && active.claim.is_none() {
+                self.claim(id);
+                return;
+            }
+            if let Some(by) = self.superseded_by(id) {
+                self.record(id, Event::Superseded { by });
+            } else {
+                self.act(id);
+            }
+        }
+        self.flush(id);
+    }
+
+    fn act(&mut self, id: u64) {
+        let active = &self.tasks[&id];
+        let actions = next_actions(&active.task, active.plan.as_deref());
+        for action in actions {
+            match action {
+                Action::Land => self.land(id),
+                Action::Recheck => self.recheck(id),
+                Action::At(time, event) => {
+                    if self.world.clock.now() >= time {
+                        self.record(id, event);
+                    } else {
+                        self.wake_at(time);
+                    }
+                }
+                Action::Start => self.start(id),
+                Action::Perform { at, attempt } => {
+                    let active = &self.tasks[&id];
+                    let begun = active.outbox.len() + active.inflight.len();
+                    if begun < self.limits.parallel_hosts {
+                        self.record(id, Event::Began { at, attempt });
+                    }
+                }
+                Action::Resume { at, attempt } => {
+                    self.perform(id, at, attempt, step::Begun::Before);
+                }
+                Action::Kill { at } => self.kill(id, at),
+                Action::Record(event) => self.record(id, event),
+            }
+        }
+    }
+
+    fn record(&mut self, id: u64, event: Event) {
+        if let Some(active) = self.tasks.get_mut(&id) {
+            active.outbox.push(event);
+        }
+    }
+
+    /// Appends what has come up for a task, in one commit.
+    fn flush(&mut self, id: u64) {
+        let time = self.world.clock.now();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let events = active.take_outbox(APPEND_EVENTS_MAX, time);
+        if events.is_empty() {
+            return;
+        }
+        active.busy.appending = true;
+        let store = self.world.store.clone();
+        let task = active.task.clone();
+        self.effects.push(
+            async move {
+                let result = store.append(&task, events.clone()).await;
+                Done::Appended { id, events, result }
+            }
+            .boxed(),
+        );
+    }
+
+    fn wake_at(&mut self, time: Timestamp) {
+        if self.timer.is_some_and(|timer| timer <= time) {
+            return;
+        }
+        self.timer = Some(time);
+        let sleep = self.world.clock.sleep_until(time);
+        self.effects.push(
+            async move {
+                sleep.await;
+                Done::Time
+            }
+            .boxed(),
+        );
+    }
+
+    /// A landed task of the same rule that is newer, if its rule says that it takes this one's place.
+    fn superseded_by(&self, id: u64) -> Option<u64> {
+        let own = &self.tasks[&id].task;
+        let replaceable = matches!(
+            own.state,
+            State::Proposed | State::Waiting | State::Scheduled { .. }
+        ) && own.submission.schedule == Schedule::New
+            && own.submission.supersede == Supersede::ByNewer;
+        if !replaceable {
+            return None;
+        }
+        self.tasks
+            .range(id + 1..)
+            .find(|(_, other)| {
+                other.task.landed.is_some()
+                    && matches!(
+                        other.task.state,
+                        State::Waiting | State::Scheduled { .. } | State::Queued | State::Running
+                    )
+                    && other.task.submission.schedule == Schedule::New
+                    && other.task.submission.project == own.submission.project
+                    && other.task.submission.environment == own.submission.environment
+                    && other.task.submission.origin == own.submission.origin
+            })
+            .map(|(newer, _)| *newer)
+    }
+
+    /// Claims the work of a task if it is first in its queue and nothing holds the queue.
+    fn start(&mut self, id: u64) {
+        let active = &self.tasks[&id];
+        let at_work = self
+            .tasks
+            .values()
+            .filter(|other| other.task.state.holds_queue() || other.busy.claiming)
+            .count();
+        let held = self.tasks.iter().any(|(other, candidate)| {
+            *other != id
+                && candidate.same_queue(active)
+                && (candidate.task.state.holds_queue() || candidate.busy.claiming)
+        });
+        let first = self
+            .tasks
+            .iter()
+            .filter(|(_, candidate)| {
+                candidate.same_queue(active) && candidate.task.state == State::Queued
+            })
+            .min_by_key(|(other, candidate)| {
+                let back = matches!(candidate.task.submission.origin, Origin::Rollback { .. });
+                (!back, **other)
+            })
+            .map(|(first, _)| *first);
+        if !held && first == Some(id) && at_work < self.limits.parallel_tasks {
+            self.claim(id);
+        }
+    }
+
+    fn claim(&mut self, id: u64) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if active.busy.claiming {
+            return;
+        }
+        active.busy.claiming = true;
+        let store = self.world.store.clone();
+        self.effects.push(
+            async move {
+                let result = store.next_fence().await;
+                Done::Fence { id, result }
+            }
+            .boxed(),
+        );
+    }
+
+    fn claimed(&mut self, id: u64, fence: u64) {
+        let now = self.world.clock.now();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        active.busy.claiming = false;
+        let queued = active.task.state == State::Queued;
+        if !queued && !active.task.state.holds_queue() {
+            self.decide(id);
+            return;
+        }
+        active.claim = Some(fence);
+        active.outbox.push(Event::Claimed { fence });
+        if queued {
+            let release = match (&active.task.work, &active.task.submission.origin) {
+                (Some(work), _) => work.release.clone(),
+                (None, Origin::Rollback { release, .. }) => release.clone(),
+                (None, Origin::Tag { .. }) => release_id(now, active.task.commit()),
+            };
+            active.outbox.push(Event::Started { release });
+        }
+        self.decide(id);
+    }
+
+    fn perform(&mut self, id: u64, at: At, attempt: u32, begun: step::Begun) {
+        let world = self.world.clone();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let Some(plan) = active.plan.clone() else {
+            return;
+        };
+        let Some(fence) = active.claim else { return };
+        if active.inflight.contains_key(&at) {
+            return;
+        }
+        let hosts = active
+            .hosts
+            .get_or_insert_with(|| world.fleet.hosts(&plan))
+            .clone();
+        let (handle, registration) = futures::future::AbortHandle::new_pair();
+        active.inflight.insert(at, handle);
+        let work = step::Work {
+            task: active.task.clone(),
+            plan,
+            hosts,
+            fence,
+            at,
+            attempt,
+            begun,
+            tree: active.tree.clone(),
+        };
+        let effect = futures::future::Abortable::new(step::perform(world, work), registration);
+        self.effects.push(
+            async move {
+                let result = effect.await.unwrap_or(StepResult::Stopped);
+                Done::Step { id, at, result }
+            }
+            .boxed(),
+        );
+    }
+
+    /// Ends what runs of a step, in the way that its kind needs.
+    fn kill(&mut self, id: u64, at: At) {
+        let world = self.world.clone();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let Some(plan) = active.plan.clone() else {
+            return;
+        };
+        match step::stopping(&plan, at) {
+            // A switch is one rename: it is let go to its end.
+            step::Stopping::LetEnd => {
+                let attempt = active
+                    .task
+                    .work
+                    .as_ref()
+                    .map_or(1, |work| work.attempts(at));
+                self.perform(id, at, attempt, step::Begun::Before);
+            }
+            step::Stopping::Drop => match active.inflight.get(&at) {
+                Some(handle) => handle.abort(),
+                None => active.outbox.push(Event::Ended {
+                    at,
+                    result: StepResult::Stopped,
+                }),
+            },
+            step::Stopping::KillOnHost => {
+                if !active.killing.insert(at) {
+                    return;
+                }
+                let hosts = active
+                    .hosts
+                    .get_or_insert_with(|| world.fleet.hosts(&plan))
+                    .clone();
+                let task = active.task.clone();
+                self.effects.push(
+                    async move {
+                        let result = step::kill(&world, &task, &plan, hosts.as_ref(), at).await;
+                        Done::Killed { id, at, result }
+                    }
+                    .boxed(),
+                );
+            }
+        }
+    }
+
+    fn killed(&mut self, id: u64, at: At, result: Result<(), String>) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        active.killing.remove(&at);
+        if let Err(message) = result {
+            active.outbox.push(Event::Ended {
+                at,
+                result: StepResult::Unknown {
+                    message: format!("it could not be shown that it ended: {message}"),
+                },
+            });
+        }
+        // The dropped effect reports `Stopped`, which counts where nothing stands yet.
+        match active.inflight.get(&at) {
+            Some(handle) => handle.abort(),
+            None => active.outbox.push(Event::Ended {
+                at,
+                result: StepResult::Stopped,
+            }),
+        }
+        self.decide(id);
+    }
+}
+
+/// `YYYYMMDD-HHMMSS-<seven digits>`, UTC.
+fn release_id(now: Timestamp, commit: Option<&str>) -> ReleaseId {
+    let commit: String = commit.unwrap_or_default().chars().take(7).collect();
+    ReleaseId(format!("{}-{commit}", now.strftime("%Y%m%d-%H%M%S")))
+}
+
+/// Ids of tasks.
+type Ids = BTreeSet<u64>;

@@ -1,0 +1,103 @@
+//! What the executor keeps of one task while it is not at rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future::AbortHandle;
+use jiff::Timestamp;
+
+use crate::host::{Hosts, TreeDigest};
+use crate::plan::Plan;
+use crate::task::{At, Event, Recorded, State, Task};
+
+/// Effects of which a task has at most one under way.
+#[derive(Default)]
+pub(super) struct Busy {
+    pub(super) appending: bool,
+    pub(super) refreshing: bool,
+    pub(super) claiming: bool,
+    pub(super) landing: bool,
+}
+
+pub(super) struct Active {
+    pub(super) task: Task,
+    pub(super) plan: Option<Arc<Plan>>,
+    /// Opened with the first step, dropped with the task.
+    pub(super) hosts: Option<Arc<dyn Hosts>>,
+    /// The fence under which this executor does the work.
+    pub(super) claim: Option<u64>,
+    /// How many events the store holds, as far as it was heard.
+    pub(super) seen: u64,
+    /// Events that come into the next append.
+    pub(super) outbox: Vec<Event>,
+    pub(super) inflight: BTreeMap<At, AbortHandle>,
+    pub(super) killing: BTreeSet<At>,
+    /// Which release the agent's tree was brought to for this task.
+    pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
+    pub(super) busy: Busy,
+}
+
+impl Active {
+    pub(super) fn new(task: Task) -> Self {
+        Self {
+            seen: task.events,
+            task,
+            plan: None,
+            hosts: None,
+            claim: None,
+            outbox: Vec::new(),
+            inflight: BTreeMap::new(),
+            killing: BTreeSet::new(),
+            tree: Arc::default(),
+            busy: Busy::default(),
+        }
+    }
+
+    /// Events for the next append, with their time. Those that the task would refuse by now are
+    /// left out: the state has changed since they came up.
+    pub(super) fn take_outbox(&mut self, limit: usize, time: Timestamp) -> Vec<Recorded> {
+        let mut task = self.task.clone();
+        let mut events = Vec::new();
+        let rest = self.outbox.split_off(self.outbox.len().min(limit));
+        for event in std::mem::replace(&mut self.outbox, rest) {
+            let recorded = Recorded { time, event };
+            match task.clone().apply(&recorded) {
+                Ok(next) => {
+                    task = next;
+                    events.push(recorded);
+                }
+                Err(refused) => tracing::debug!(task = self.task.id, %refused, "left out"),
+            }
+        }
+        events
+    }
+
+    /// After a refused append: results of steps are offered again, everything else is decided anew.
+    pub(super) fn keep_results(&mut self, events: Vec<Recorded>) {
+        let results = events
+            .into_iter()
+            .map(|recorded| recorded.event)
+            .filter(|event| matches!(event, Event::Ended { .. }));
+        self.outbox.splice(0..0, results);
+    }
+
+    /// Whether a change of another task may let this one go on.
+    pub(super) fn waits_for_others(&self) -> bool {
+        matches!(
+            self.task.state,
+            State::Queued | State::Proposed | State::Waiting | State::Scheduled { .. }
+        )
+    }
+
+    pub(super) fn same_queue(&self, other: &Self) -> bool {
+        let (own, theirs) = (&self.task.submission, &other.task.submission);
+        own.project == theirs.project && own.environment == theirs.environment
+    }
+
+    /// Drops what is under way: the task is at rest.
+    pub(super) fn abandon(self) {
+        for handle in self.inflight.values() {
+            handle.abort();
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What the executor does to the world, as traits: each method is one effect with a label, so that a
+//! simulated world can stop, fail or delay exactly that one.
+//!
+//! The other effects stand where their words are: `landing::Git`, `checkout::Checkout`,
+//! `host::Hosts`, `clock::Clock`, `store::kv::Kv`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::checkout::Manifest;
+use crate::host::{Hosts, Output, ReleaseId};
+use crate::landing::Source;
+use crate::plan::{Ground, Plan};
+use crate::template::Template;
+
+/// Connections to the hosts of one task.
+pub trait Fleet: Send + Sync {
+    /// `fleet.hosts`: nothing is opened until the first operation. Connections end when the value
+    /// is dropped.
+    fn hosts(&self, plan: &Plan) -> Arc<dyn Hosts>;
+}
+
+/// What a health check from the agent's machine asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// A GET; the status that it must answer.
+    Http { url: String, status: u16 },
+    /// A connection to `ADDRESS:PORT`.
+    Tcp { address: String },
+}
+
+/// Health checks from the agent's machine.
+pub trait Probes: Send + Sync {
+    /// `probe.ask`: one question, once. Changes nothing; may be asked again at any time.
+    ///
+    /// # Errors
+    /// What was answered instead, in words.
+    fn ask(&self, question: Question, timeout: Duration) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// Everything of the configuration and the template files that a plan is made from, read when the
+/// plan is made.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    pub ground: Ground,
+    pub template: Template,
+}
+
+/// The configuration as the executor needs it.
+pub trait Catalog: Send + Sync {
+    /// `catalog.recipe`: reads template files; changes nothing. `disabled` are the hosts that stay
+    /// out.
+    ///
+    /// # Errors
+    /// What is missing, in words that name the file or the key.
+    fn recipe(
+        &self,
+        project: &str,
+        environment: &str,
+        template: &str,
+        disabled: &[String],
+    ) -> Result<Recipe, String>;
+
+    /// Where a project's repository is, and its mirror.
+    ///
+    /// # Errors
+    /// The configuration does not know the project any more.
+    fn source(&self, project: &str) -> Result<Source, String>;
+}
+
+/// The agent's own trees and manifests, on its disk.
+pub trait Shelf: Send + Sync {
+    /// The directory that is brought to equal a release of this environment.
+    fn tree(&self, project: &str, environment: &str) -> PathBuf;
+
+    /// `shelf.load`: the manifest of a release; `None` if it is lost.
+    fn load(
+        &self,
+        project: &str,
+        environment: &str,
+        release: &ReleaseId,
+    ) -> BoxFuture<'_, Option<Arc<Manifest>>>;
+
+    /// `shelf.keep`: durable on return. Keeping the same one again is harmless.
+    ///
+    /// # Errors
+    /// The disk's, naming the path.
+    fn keep(
+        &self,
+        project: &str,
+        environment: &str,
+        release: &ReleaseId,
+        manifest: Arc<Manifest>,
+    ) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// The output of steps.
+pub trait Logs: Send + Sync {
+    /// Where the output of one attempt of a step goes.
+    fn step(&self, task: u64, host: &str, step: &str, attempt: u32) -> Arc<dyn Output>;
+}

@@ -1,0 +1,371 @@
+//! Landing: does the ref stand on the pushed object? One query per repository, however many tags
+//! wait for it; then fetch, pin, describe, plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Done, Executor, Ids, World};
+use crate::approval::Terms;
+use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
+use crate::plan;
+use crate::task::{Event, Landed, State, Task};
+
+/// The first pause between two queries of a repository, in milliseconds; each further one is twice
+/// as long.
+const PAUSE_FIRST_MS: i64 = 200;
+/// The longest pause, in milliseconds.
+const PAUSE_MAX_MS: i64 = 15_000;
+
+/// Which tasks wait for which repository.
+#[derive(Default)]
+pub(super) struct Lander {
+    repositories: BTreeMap<String, Repository>,
+}
+
+#[derive(Default)]
+struct Repository {
+    waiting: Ids,
+    asking: bool,
+    /// Not before this time.
+    next: Option<Timestamp>,
+    pause_ms: i64,
+}
+
+/// The answer of one query.
+pub(super) struct Seen {
+    project: String,
+    asked: Ids,
+    refs: Result<Vec<RemoteRef>, LandingError>,
+}
+
+/// What became of a task's landing.
+pub(super) enum Outcome {
+    Landed(Box<Landed>),
+    /// It will never land; why.
+    Never(String),
+    /// Ask again later; why.
+    NotYet(String),
+}
+
+impl Executor {
+    /// The task waits for its ref; a query is made if none is under way.
+    pub(super) fn land(&mut self, id: u64) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if active.busy.landing {
+            return;
+        }
+        let project = active.task.submission.project.clone();
+        let repository = self.lander.repositories.entry(project.clone()).or_default();
+        repository.waiting.insert(id);
+        self.ask(&project);
+    }
+
+    /// A landed task whose ref was said to be gone: the same query tells.
+    pub(super) fn recheck(&mut self, id: u64) {
+        self.land(id);
+    }
+
+    fn ask(&mut self, project: &str) {
+        let now = self.world.clock.now();
+        let Some(repository) = self.lander.repositories.get_mut(project) else {
+            return;
+        };
+        if repository.asking || repository.waiting.is_empty() {
+            return;
+        }
+        if let Some(next) = repository.next.filter(|next| *next > now) {
+            self.wake_at(next);
+            return;
+        }
+        repository.asking = true;
+        let asked = std::mem::take(&mut repository.waiting);
+        let refs: BTreeSet<String> = asked
+            .iter()
+            .filter_map(|id| self.tasks.get(id))
+            .map(|active| active.task.submission.reference.clone())
+            .collect();
+        let refs: Vec<String> = refs.into_iter().collect();
+        let world = self.world.clone();
+        let project = project.to_owned();
+        self.effects.push(
+            async move {
+                let refs = match world.catalog.source(&project) {
+                    Ok(source) => world.git.ls_remote(&source, &refs).await,
+                    Err(detail) => Err(LandingError::Url {
+                        project: project.clone(),
+                        url: String::new(),
+                        reason: gone_reason(&detail),
+                    }),
+                };
+                Done::Seen(Seen {
+                    project,
+                    asked,
+                    refs,
+                })
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn seen(&mut self, seen: Seen) {
+        let Seen {
+            project,
+            asked,
+            refs,
+        } = seen;
+        if let Some(repository) = self.lander.repositories.get_mut(&project) {
+            repository.asking = false;
+        }
+        match refs {
+            Ok(refs) => {
+                let refs: BTreeMap<&str, &RemoteRef> =
+                    refs.iter().map(|found| (found.name.as_str(), found)).collect();
+                for id in asked {
+                    self.stands(id, &refs);
+                }
+            }
+            Err(error) => {
+                for id in asked {
+                    let passing = error.is_passing();
+                    self.not_yet(id, &error.to_string(), passing);
+                }
+            }
+        }
+        self.ask(&project);
+    }
+
+    /// Compares what the git server shows with what was pushed.
+    fn stands(&mut self, id: u64, refs: &BTreeMap<&str, &RemoteRef>) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let submission = &active.task.submission;
+        let found = refs.get(submission.reference.as_str());
+        let stands = found.is_some_and(|found| found.object == submission.object);
+        let tag = active.task.tag().to_owned();
+        if active.task.state == State::Proposed {
+            if stands {
+                self.fetch(id);
+                return;
+            }
+            let error = match found {
+                None => format!("tag {tag} is not on the git server"),
+                Some(found) => format!(
+                    "tag {tag} stands on {} there, not on what was pushed",
+                    found.object
+                ),
+            };
+            self.not_yet(id, &error, true);
+            return;
+        }
+        let event = match found {
+            _ if stands => Event::RefStands,
+            None => Event::Withdrawn {
+                by: "tagship".to_owned(),
+                reason: format!("tag {tag} was deleted"),
+            },
+            Some(found) => Event::Withdrawn {
+                by: "tagship".to_owned(),
+                reason: format!("tag {tag} was moved to {}", found.object),
+            },
+        };
+        self.record(id, event);
+        self.decide(id);
+    }
+
+    fn fetch(&mut self, id: u64) {
+        let world = self.world.clone();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        active.busy.landing = true;
+        let task = active.task.clone();
+        self.effects.push(
+            async move {
+                let outcome = fetch_and_plan(&world, &task).await;
+                Done::Landed { id, outcome }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn landed(&mut self, id: u64, outcome: Outcome) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        active.busy.landing = false;
+        let project = active.task.submission.project.clone();
+        match outcome {
+            Outcome::Landed(landed) => {
+                if let Some(repository) = self.lander.repositories.get_mut(&project) {
+                    repository.pause_ms = 0;
+                    repository.next = None;
+                }
+                self.record(id, Event::Landed(landed));
+                self.decide(id);
+            }
+            Outcome::Never(reason) => {
+                self.record(id, Event::Expired { reason });
+                self.decide(id);
+            }
+            Outcome::NotYet(reason) => self.not_yet(id, &reason, true),
+        }
+    }
+
+    /// The ref is not there (yet): ask again with growing pauses until the time is up.
+    fn not_yet(&mut self, id: u64, why: &str, passing: bool) {
+        let now = self.world.clock.now();
+        let Some(active) = self.tasks.get(&id) else {
+            return;
+        };
+        let project = active.task.submission.project.clone();
+        let proposed = active.task.state == State::Proposed;
+        let since = active.task.updated;
+        let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
+        if proposed && (!passing || now.duration_since(since) >= patience) {
+            let reason = format!("never landed: {why}");
+            tracing::warn!(task = id, reason, "landing given up");
+            self.record(id, Event::Expired { reason });
+            self.decide(id);
+            return;
+        }
+        tracing::debug!(task = id, why, "not landed yet");
+        let repository = self.lander.repositories.entry(project).or_default();
+        repository.waiting.insert(id);
+        if repository.next.is_none_or(|next| next <= now) {
+            repository.pause_ms = (repository.pause_ms * 2).clamp(PAUSE_FIRST_MS, PAUSE_MAX_MS);
+            repository.next = now
+                .checked_add(SignedDuration::from_millis(repository.pause_ms))
+                .ok();
+        }
+        if let Some(next) = repository.next {
+            self.wake_at(next);
+        }
+    }
+}
+
+fn gone_reason(_detail: &str) -> &'static str {
+    "is unknown: the configuration has no such project any more"
+}
+
+async fn fetch_and_plan(world: &World, task: &Task) -> Outcome {
+    match try_fetch_and_plan(world, task).await {
+        Ok(landed) => Outcome::Landed(Box::new(landed)),
+        Err(outcome) => outcome,
+    }
+}
+
+impl From<LandingError> for Outcome {
+    fn from(error: LandingError) -> Self {
+        if error.is_passing() {
+            Self::NotYet(error.to_string())
+        } else {
+            Self::Never(error.to_string())
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for Outcome {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::NotYet(error.to_string())
+    }
+}
+
+async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcome> {
+    let submission = &task.submission;
+    let source = world
+        .catalog
+        .source(&submission.project)
+        .map_err(Outcome::Never)?;
+    let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
+    let wanted = Wanted {
+        reference: submission.reference.clone(),
+        object: submission.object.clone(),
+        task: task.id,
+    };
+    world
+        .git
+        .fetch(&source, &wanted, &|line| log.line(line))
+        .await?;
+    let question = Question {
+        reference: submission.reference.clone(),
+        object: submission.object.clone(),
+        live: live(world, task).await?,
+    };
+    let description = world.git.describe(&source, &question).await?;
+    if submission.refuse_older
+        && let Some(refused) = goes_back(&description.comparisons)
+    {
+        return Err(Outcome::Never(refused));
+    }
+    let recipe = world
+        .catalog
+        .recipe(
+            &submission.project,
+            &submission.environment,
+            &submission.template,
+            &world.store.disabled_hosts().await?,
+        )
+        .map_err(Outcome::Never)?;
+    let plan = plan::build(
+        &recipe.ground,
+        &recipe.template,
+        &description.commit,
+        &submission.parameters,
+    )
+    .map_err(|error| Outcome::Never(error.to_string()))?;
+    let digest = world.store.put_plan(&plan).await?;
+    let bytes = serde_json::to_vec(&description)
+        .map_err(|error| Outcome::Never(format!("description: {error}")))?;
+    let description_blob = world.store.put_blob(&bytes).await?;
+    log.line(&format!("landed: commit {}", description.commit));
+    Ok(Landed {
+        commit: description.commit,
+        terms: Terms {
+            plan: digest,
+            approvals: plan.approvals.clone(),
+            self_approval: plan.self_approval,
+            submitter: submission.submitter.account.clone(),
+        },
+        description: description_blob,
+    })
+}
+
+/// The hosts of the environment by what is live on them.
+async fn live(world: &World, task: &Task) -> Result<Vec<LiveOn>, Outcome> {
+    let submission = &task.submission;
+    let mut by_commit: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let live = world
+        .store
+        .live(&submission.project, &submission.environment)
+        .await?;
+    for (host, release) in live {
+        if let Some(commit) = release.commit {
+            by_commit.entry(commit).or_default().push(host);
+        }
+    }
+    Ok(by_commit
+        .into_iter()
+        .map(|(commit, hosts)| LiveOn { commit, hosts })
+        .collect())
+}
+
+/// Why a rule with `refuse_older` refuses, if it does.
+fn goes_back(comparisons: &[Comparison]) -> Option<String> {
+    comparisons
+        .iter()
+        .find_map(|comparison| match &comparison.relation {
+            Relation::Back { commits } => Some(format!(
+                "goes BACK {commits} commits, which the rule forbids (refuse_older); roll back by `tagship rollback`, or push a newer commit"
+            )),
+            Relation::Diverged { .. } => Some(
+                "its history diverged from what is live, which the rule forbids (refuse_older)"
+                    .to_owned(),
+            ),
+            _ => None,
+        })
+}

@@ -1,0 +1,261 @@
+//! One step on one host, from its durable intent to its result.
+//!
+//! A step is a few operations; each may be repeated, but for starting a program. So after a crash a
+//! step is simply done again, and a program is asked for its result before anything else.
+
+mod check;
+mod program;
+mod release;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use tokio::sync::Mutex;
+
+use super::World;
+use crate::host::{HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TreeDigest};
+use crate::plan::{AGENT, Plan};
+use crate::task::{At, StepResult, Task, Way};
+use crate::template::Action;
+
+/// How often an operation is tried when the connection is lost under it.
+const TRIES: u32 = 3;
+
+/// Whether the intent was made durable by this executor or by one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    Now,
+    Before,
+}
+
+/// How a step is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopping {
+    /// It is over at once and leaves a whole state: wait for it.
+    LetEnd,
+    /// What it leaves behind is thrown away by the next attempt.
+    Drop,
+    /// Something runs on the host and has to be ended there.
+    KillOnHost,
+}
+
+/// How the step of this place is stopped.
+pub(super) fn stopping(plan: &Plan, at: At) -> Stopping {
+    match plan.step(at).map(|step| &step.action) {
+        Some(Action::Publish) => Stopping::LetEnd,
+        Some(Action::Run(_)) => Stopping::KillOnHost,
+        _ => Stopping::Drop,
+    }
+}
+
+/// Everything that a step is done with.
+pub(super) struct Work {
+    pub(super) task: Task,
+    pub(super) plan: Arc<Plan>,
+    pub(super) hosts: Arc<dyn Hosts>,
+    pub(super) fence: u64,
+    pub(super) at: At,
+    pub(super) attempt: u32,
+    pub(super) begun: Begun,
+    pub(super) tree: Arc<Mutex<Option<TreeDigest>>>,
+}
+
+/// Why a step did not succeed.
+pub(super) enum Trouble {
+    Failed(String),
+    Unknown(String),
+}
+
+impl From<Trouble> for StepResult {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed(message) => Self::Failed {
+                message,
+                exit_code: None,
+            },
+            Trouble::Unknown(message) => Self::Unknown { message },
+        }
+    }
+}
+
+/// Does a step whose intent is durable.
+pub(super) async fn perform(world: World, work: Work) -> StepResult {
+    let Some(step) = work.plan.step(work.at).cloned() else {
+        return Trouble::Failed("the plan has no such step".to_owned()).into();
+    };
+    let host = work.host().to_owned();
+    tracing::info!(task = work.task.id, host, step = step.name, "step begins");
+    let scene = Scene {
+        output: world
+            .logs
+            .step(work.task.id, &host, &work.label(), work.attempt),
+        world: &world,
+        work: &work,
+    };
+    let result = match &step.action {
+        Action::Checkout => release::checkout(&scene).await,
+        Action::Sync => release::sync(&scene).await,
+        Action::Publish => release::publish(&scene).await,
+        Action::Run(program) => program::run(&scene, program).await,
+        Action::Check(check) => check::check(&scene, check).await,
+    };
+    let result = result.unwrap_or_else(StepResult::from);
+    if let StepResult::Failed { message, .. } | StepResult::Unknown { message } = &result {
+        scene.output.line(message);
+        tracing::warn!(task = work.task.id, host, step = step.name, message, "step failed");
+    }
+    result
+}
+
+/// Ends what a `run` step started on its host, and shows that nothing of it is left.
+pub(super) async fn kill(
+    _world: &World,
+    task: &Task,
+    plan: &Plan,
+    hosts: &dyn Hosts,
+    at: At,
+) -> Result<(), String> {
+    let host = plan.host_name(at);
+    let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
+    let op = Op::Kill {
+        deploy_to: plan.placement.on(host),
+        key: program::key(task.id, at, attempt),
+    };
+    match hosts.perform(host, &op, &Silent).await {
+        Ok(Reply::Killed) => Ok(()),
+        Ok(other) => Err(format!("unexpected answer {other:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// For operations that print nothing.
+struct Silent;
+
+impl Output for Silent {
+    fn write_at(&self, _offset: u64, _bytes: &[u8]) {}
+    fn line(&self, _text: &str) {}
+}
+
+/// A step under way.
+struct Scene<'a> {
+    world: &'a World,
+    work: &'a Work,
+    output: Arc<dyn Output>,
+}
+
+impl Work {
+    fn host(&self) -> &str {
+        self.plan.host_name(self.at)
+    }
+
+    /// The name of the step's log.
+    fn label(&self) -> String {
+        label(&self.plan, self.at)
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            deploy_to: self.plan.placement.on(self.host()),
+            fence: self.fence,
+        }
+    }
+
+    /// The release that this step brings, starts or goes back to.
+    fn release(&self) -> Option<&ReleaseId> {
+        let work = self.task.work.as_ref()?;
+        match self.at.way {
+            Way::Forward => Some(&work.release),
+            Way::Back => work.live_before.get(&self.at.host)?.as_ref(),
+        }
+    }
+}
+
+/// The name under which a step's output is kept: stage and step, with `back.` before it on the way
+/// back.
+#[must_use]
+pub fn label(plan: &Plan, at: At) -> String {
+    let stage = plan
+        .stages
+        .get(usize::from(at.stage))
+        .map_or("", |stage| stage.name.as_str());
+    let step = plan.step(at).map_or("", |step| step.name.as_str());
+    match at.way {
+        Way::Forward => format!("{stage}.{step}"),
+        Way::Back => format!("back.{stage}.{step}"),
+    }
+}
+
+impl Scene<'_> {
+    /// Performs an operation that may be repeated, again where the connection was lost under it.
+    async fn perform(&self, op: &Op) -> Result<Reply, Trouble> {
+        let host = self.work.host();
+        let mut attempt = 1;
+        loop {
+            let error = match self.work.hosts.perform(host, op, self.output.as_ref()).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let again = matches!(error, HostError::Lost(_)) && attempt < TRIES;
+            if !again {
+                return Err(Trouble::Failed(error.to_string()));
+            }
+            self.output.line(&format!("{error}; trying again"));
+            self.wait(i64::from(attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn wait(&self, seconds: i64) {
+        let now = self.world.clock.now();
+        if let Ok(until) = now.checked_add(SignedDuration::from_secs(seconds)) {
+            self.world.clock.sleep_until(until).await;
+        }
+    }
+
+    /// What every command of this step finds in its environment.
+    async fn values(&self) -> BTreeMap<String, String> {
+        let work = self.work;
+        let (plan, task) = (&work.plan, &work.task);
+        let mut values = plan.parameters.clone();
+        for step in task.work.iter().flat_map(|progress| progress.steps.iter()) {
+            if let (at, Some((_, StepResult::Done { values: given }))) = (step.0, &step.1.end)
+                && (at.host == work.at.host || plan.host_name(*at) == AGENT)
+            {
+                values.extend(given.clone());
+            }
+        }
+        let release = work.release().map(ToString::to_string).unwrap_or_default();
+        let commit = match (work.at.way, work.release()) {
+            (Way::Back, Some(release)) => self
+                .world
+                .store
+                .release(&plan.project, &plan.environment, release)
+                .await
+                .ok()
+                .flatten()
+                .map(|record| record.commit)
+                .unwrap_or_default(),
+            _ => plan.commit.clone(),
+        };
+        let id = task.id.to_string();
+        for (name, value) in [
+            ("TAG", task.tag()),
+            ("COMMIT", &commit),
+            ("PROJECT", &plan.project),
+            ("ENVIRONMENT", &plan.environment),
+            ("TASK_ID", &id),
+            ("FLOW_ID", &id),
+            ("GIT_URL", &plan.git_url),
+            ("HOST", work.host()),
+            ("RELEASE", &release),
+        ] {
+            values.insert(name.to_owned(), value.to_owned());
+        }
+        values
+    }
+}
+
+fn unexpected(reply: &Reply) -> Trouble {
+    Trouble::Failed(format!("the host gave an answer to another question: {reply:?}"))
+}

@@ -1,0 +1,80 @@
+//! `check` steps: the service is asked until it is well or the tries are used up.
+
+use super::program;
+use super::{Scene, Trouble, unexpected};
+use crate::executor::effects::Question;
+use crate::host::{Op, Reply, RunEnd};
+use crate::task::StepResult;
+use crate::template::{self, Check, Probe, Program};
+
+/// Asks until it holds.
+pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult, Trouble> {
+    let mut last = String::new();
+    for number in 0..=check.retries {
+        if number > 0 {
+            let pause = i64::try_from(check.interval.as_secs()).unwrap_or(i64::MAX);
+            scene.wait(pause.max(1)).await;
+        }
+        match ask(scene, check, number).await {
+            Ok(()) => {
+                scene.output.line("it is well");
+                return Ok(StepResult::Done {
+                    values: std::collections::BTreeMap::new(),
+                });
+            }
+            Err(message) => {
+                scene.output.line(&message);
+                last = message;
+            }
+        }
+    }
+    Err(Trouble::Failed(format!(
+        "health check failed {} times, at last: {last}",
+        check.retries + 1
+    )))
+}
+
+async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), String> {
+    let values = scene.values().await;
+    let question = match &check.probe {
+        Probe::Http { url, status } => Question::Http {
+            url: template::fill(url, &values),
+            status: *status,
+        },
+        Probe::Tcp { address } => Question::Tcp {
+            address: template::fill(address, &values),
+        },
+        Probe::Command { command, directory } => {
+            let program = Program {
+                command: command.clone(),
+                directory: directory.clone(),
+                timeout: check.timeout,
+                repeat: true,
+            };
+            return ask_on_host(scene, &program, number).await;
+        }
+    };
+    scene.world.probes.ask(question, check.timeout).await
+}
+
+async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Result<(), String> {
+    let work = scene.work;
+    let key = program::key(work.task.id, work.at, work.attempt);
+    // A check changes nothing, so it is simply asked anew, under a name of its own.
+    let nonce = scene.world.clock.now().as_millisecond();
+    let run = program::prepare(scene, program, format!("{key}-{number}-{nonce}")).await;
+    let op = Op::Run {
+        place: work.place(),
+        run,
+    };
+    let output = scene.output.as_ref();
+    match work.hosts.perform(work.host(), &op, output).await {
+        Ok(Reply::Run(RunEnd::Ended { code: 0, .. })) => Ok(()),
+        Ok(Reply::Run(RunEnd::Ended { code, .. })) => Err(format!("ended with {code}")),
+        Ok(Reply::Run(end)) => Err(format!("{end:?}")),
+        Ok(other) => match unexpected(&other) {
+            Trouble::Failed(message) | Trouble::Unknown(message) => Err(message),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}

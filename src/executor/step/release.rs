@@ -1,0 +1,379 @@
+//! The steps that make, bring and switch releases: `checkout`, `sync`, `publish`.
+
+use std::sync::Arc;
+
+use super::{Scene, Trouble, unexpected};
+use crate::checkout::{Manifest, PlanOptions, PlanRequest, Submodules};
+use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
+use crate::plan;
+use crate::store::StoreError;
+use crate::task::{Origin, StepResult, Way};
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The commit becomes a manifest, kept on the shelf, and the agent's tree equals it.
+pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
+    let work = scene.work;
+    let Some(progress) = &work.task.work else {
+        return Err(Trouble::Failed("the task has no release".to_owned()));
+    };
+    let base = live_manifest(scene).await?;
+    let request = PlanRequest {
+        mirror: mirror(scene)?,
+        commit: work.plan.commit.clone(),
+        options: options(scene),
+        base,
+        now_s: progress.started.as_second(),
+    };
+    let manifest = scene
+        .world
+        .checkout
+        .plan(request)
+        .await
+        .map_err(|error| Trouble::Failed(error.to_string()))?;
+    for note in manifest.notes() {
+        scene.output.line(note);
+    }
+    let plan = &work.plan;
+    scene
+        .world
+        .shelf
+        .keep(
+            &plan.project,
+            &plan.environment,
+            &progress.release,
+            manifest.clone(),
+        )
+        .await
+        .map_err(Trouble::Failed)?;
+    write_tree(scene, &manifest).await?;
+    let files = manifest.entries().len() as u64;
+    let digest = manifest.digest();
+    scene
+        .output
+        .line(&format!("{files} files, tree {digest}"));
+    Ok(StepResult::CheckedOut { digest, files })
+}
+
+/// The manifest of what is live in this environment: of the first host that has something live.
+async fn live_manifest(scene: &Scene<'_>) -> Result<Option<Arc<Manifest>>, Trouble> {
+    let plan = &scene.work.plan;
+    let live = scene
+        .world
+        .store
+        .live(&plan.project, &plan.environment)
+        .await?;
+    for release in live.values() {
+        let manifest = load(scene, &release.release).await;
+        if manifest.is_some() {
+            return Ok(manifest);
+        }
+    }
+    Ok(None)
+}
+
+fn options(scene: &Scene<'_>) -> PlanOptions {
+    let placement = &scene.work.plan.placement;
+    PlanOptions {
+        source: placement.source.clone(),
+        submodules: match placement.submodules {
+            plan::Submodules::Refuse => Submodules::Refuse,
+            plan::Submodules::Skip => Submodules::Skip,
+        },
+        exclude: placement.exclude.clone(),
+        shared: placement.shared.clone(),
+    }
+}
+
+fn mirror(scene: &Scene<'_>) -> Result<std::path::PathBuf, Trouble> {
+    scene
+        .world
+        .catalog
+        .source(&scene.work.plan.project)
+        .map(|source| source.mirror)
+        .map_err(Trouble::Failed)
+}
+
+async fn load(scene: &Scene<'_>, release: &ReleaseId) -> Option<Arc<Manifest>> {
+    let plan = &scene.work.plan;
+    scene
+        .world
+        .shelf
+        .load(&plan.project, &plan.environment, release)
+        .await
+}
+
+/// Brings the agent's tree to a manifest, once per task, however many hosts wait for it.
+async fn write_tree(scene: &Scene<'_>, manifest: &Arc<Manifest>) -> Result<(), Trouble> {
+    let digest = manifest.digest();
+    let mut stands = scene.work.tree.lock().await;
+    if stands.as_ref() == Some(&digest) {
+        return Ok(());
+    }
+    *stands = None;
+    let plan = &scene.work.plan;
+    let directory = scene.world.shelf.tree(&plan.project, &plan.environment);
+    scene
+        .world
+        .checkout
+        .write(mirror(scene)?, manifest.clone(), directory)
+        .await
+        .map_err(|error| Trouble::Failed(error.to_string()))?;
+    *stands = Some(digest);
+    Ok(())
+}
+
+/// The release stands complete on the host, beside what is live.
+pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
+    let release = own_release(scene).await?;
+    let manifest = load(scene, &release.id).await;
+    let base = base(scene).await?;
+    let difference = match (&manifest, &base) {
+        (Some(manifest), Some((_, base))) => Some(manifest.diff(base)),
+        _ => None,
+    };
+    let op = Op::Prepare {
+        place: scene.work.place(),
+        release: release.clone(),
+        base: base
+            .as_ref()
+            .filter(|_| difference.is_some())
+            .map(|(release, _)| release.clone()),
+        removed: difference
+            .as_ref()
+            .map(|difference| difference.removed.clone())
+            .unwrap_or_default(),
+        shared: scene.work.plan.placement.shared.clone(),
+    };
+    let (standing, staged, based) = match scene.perform(&op).await? {
+        Reply::Prepared {
+            standing,
+            staged,
+            based,
+        } => (standing, staged, based),
+        other => return Err(unexpected(&other)),
+    };
+    let (files_sent, bytes_sent) = if staged {
+        scene.output.line(&format!("{} stands here", release.id));
+        verify(scene, &release).await?;
+        (0, 0)
+    } else {
+        let Some(manifest) = manifest else {
+            return Err(Trouble::Failed(format!(
+                "release {} is not on the host and its manifest is lost; push its commit under a new tag",
+                release.id
+            )));
+        };
+        let set = match (based, difference) {
+            (true, Some(difference)) => TransferSet::Changed(difference.changed),
+            _ => whole_set(scene, &standing).await,
+        };
+        send(scene, &manifest, set, &release).await?
+    };
+    Ok(StepResult::Staged {
+        live: standing.live,
+        files_sent,
+        bytes_sent,
+    })
+}
+
+/// How to send a whole tree to a host whose live release is not the one that was expected.
+async fn whole_set(scene: &Scene<'_>, standing: &Standing) -> TransferSet {
+    let Some(live) = &standing.live else {
+        return TransferSet::Whole;
+    };
+    let recorded = standing
+        .releases
+        .iter()
+        .find(|release| release.id == *live)
+        .map(|release| &release.digest);
+    match (load(scene, live).await, recorded) {
+        // Only where the host's tree is the one we know does the same mtime mean the same content.
+        (Some(known), Some(digest)) if known.digest() == *digest => {
+            TransferSet::LinkDest(live.clone())
+        }
+        (_, Some(_)) => TransferSet::Compare(live.clone()),
+        (_, None) => TransferSet::Whole,
+    }
+}
+
+async fn send(
+    scene: &Scene<'_>,
+    manifest: &Arc<Manifest>,
+    set: TransferSet,
+    release: &Release,
+) -> Result<(u64, u64), Trouble> {
+    let mut sent = (0, 0);
+    if set != TransferSet::Changed(Vec::new()) {
+        write_tree(scene, manifest).await?;
+        let plan = &scene.work.plan;
+        let op = Op::Transfer {
+            place: scene.work.place(),
+            from: scene.world.shelf.tree(&plan.project, &plan.environment),
+            set,
+        };
+        sent = match scene.perform(&op).await? {
+            Reply::Transferred {
+                bytes_sent,
+                files_sent,
+            } => (files_sent, bytes_sent),
+            other => return Err(unexpected(&other)),
+        };
+    }
+    let op = Op::Seal {
+        place: scene.work.place(),
+        release: release.clone(),
+    };
+    match scene.perform(&op).await? {
+        Reply::Sealed => {}
+        other => return Err(unexpected(&other)),
+    }
+    scene.output.line(&format!(
+        "{} is complete: {} files, {} bytes sent",
+        release.id, sent.0, sent.1
+    ));
+    Ok(sent)
+}
+
+/// The release that this task brings, with its digest.
+async fn own_release(scene: &Scene<'_>) -> Result<Release, Trouble> {
+    let task = &scene.work.task;
+    let Some(progress) = &task.work else {
+        return Err(Trouble::Failed("the task has no release".to_owned()));
+    };
+    if let Some(digest) = &progress.tree {
+        return Ok(Release {
+            id: progress.release.clone(),
+            digest: digest.clone(),
+        });
+    }
+    known(scene, &progress.release).await?.ok_or_else(|| {
+        Trouble::Failed(format!(
+            "nothing is known of release {}; push its commit under a new tag",
+            progress.release
+        ))
+    })
+}
+
+/// A release of an earlier task, with its digest.
+async fn known(scene: &Scene<'_>, release: &ReleaseId) -> Result<Option<Release>, Trouble> {
+    let plan = &scene.work.plan;
+    let record = scene
+        .world
+        .store
+        .release(&plan.project, &plan.environment, release)
+        .await?;
+    Ok(record.map(|record| Release {
+        id: record.release,
+        digest: record.digest,
+    }))
+}
+
+/// What should be live on the host, if its manifest is still there.
+async fn base(scene: &Scene<'_>) -> Result<Option<(Release, Arc<Manifest>)>, Trouble> {
+    let plan = &scene.work.plan;
+    let live = scene
+        .world
+        .store
+        .live_on(&plan.project, &plan.environment, scene.work.host())
+        .await?;
+    let Some(live) = live else { return Ok(None) };
+    let Some(release) = known(scene, &live.release).await? else {
+        return Ok(None);
+    };
+    Ok(load(scene, &release.id)
+        .await
+        .filter(|manifest| manifest.digest() == release.digest)
+        .map(|manifest| (release, manifest)))
+}
+
+async fn verify(scene: &Scene<'_>, release: &Release) -> Result<(), Trouble> {
+    let op = Op::Verify {
+        place: scene.work.place(),
+        release: release.clone(),
+    };
+    match scene.perform(&op).await? {
+        Reply::Verified => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The release becomes the live one, by one rename; what is too old goes.
+pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
+    let work = scene.work;
+    let Some(release) = work.release().cloned() else {
+        return Err(Trouble::Failed("there is nothing to switch to".to_owned()));
+    };
+    if work.at.way == Way::Back
+        && let Some(known) = known(scene, &release).await?
+    {
+        verify(scene, &known).await?;
+    }
+    let way = match work.at.way {
+        Way::Forward => "forward",
+        Way::Back => "back",
+    };
+    let op = Op::Publish {
+        place: work.place(),
+        release: release.clone(),
+        key: format!("{}-{way}", work.task.id),
+    };
+    let was = match scene.perform(&op).await? {
+        Reply::Published { was } => was,
+        other => return Err(unexpected(&other)),
+    };
+    let before = was
+        .as_ref()
+        .map_or("nothing".to_owned(), ToString::to_string);
+    scene.output.line(&format!("live: {release}, was: {before}"));
+    if work.at.way == Way::Forward && matches!(work.task.submission.origin, Origin::Tag { .. }) {
+        prune(scene, &release, was.as_ref()).await;
+    }
+    Ok(StepResult::Published { was })
+}
+
+/// Old releases go. What can't be deleted is told and tried again next time: it is no reason to go
+/// back.
+async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>) {
+    let plan = &scene.work.plan;
+    let releases = scene
+        .world
+        .store
+        .releases(&plan.project, &plan.environment)
+        .await
+        .unwrap_or_default();
+    let failed = releases
+        .iter()
+        .filter(|record| !record.good && record.release != *live && Some(&record.release) != was)
+        .map(|record| record.release.clone())
+        .collect();
+    let last_good = releases.iter().find(|record| record.good);
+    let op = Op::Prune {
+        place: scene.work.place(),
+        keep: plan.placement.keep_releases,
+        protect: was
+            .into_iter()
+            .chain(last_good.map(|record| &record.release))
+            .cloned()
+            .collect(),
+        failed,
+    };
+    match scene.perform(&op).await {
+        Ok(Reply::Pruned { deleted }) => {
+            for release in deleted {
+                scene.output.line(&format!("deleted {release}"));
+            }
+        }
+        Ok(other) => scene.output.line(&format!("unexpected answer {other:?}")),
+        Err(Trouble::Failed(message) | Trouble::Unknown(message)) => {
+            scene
+                .output
+                .line(&format!("old releases were not deleted: {message}"));
+        }
+    }
+}
+

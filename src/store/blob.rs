@@ -1,0 +1,100 @@
+//! Values too large for one key (plans, descriptions), by the digest of their content, in pieces.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::kv::{Commit, Require};
+use super::{Store, StoreError, index, kv};
+use crate::plan::{Plan, PlanDigest};
+use crate::task::Task;
+
+/// The largest blob, in bytes: a plan for some ten thousand hosts.
+pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// One piece, in bytes.
+const PIECE_BYTES: usize = 96 * 1024;
+
+impl Store {
+    /// Keeps bytes under their SHA-256, which is returned. Durable on return; pieces of an
+    /// interrupted write are completed by the next one.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn put_blob(&self, bytes: &[u8]) -> Result<String, StoreError> {
+        assert!(bytes.len() <= BLOB_BYTES_MAX, "blob of {} bytes", bytes.len());
+        let digest: String = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        // The last piece is written last, with the mark that the blob is whole.
+        if self.kv.get(&index::blob_whole_key(&digest)).await?.is_some() {
+            return Ok(digest);
+        }
+        for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+            let commit = Commit::new().put(index::blob_key(&digest, number), piece);
+            self.kv
+                .commit(commit)
+                .await
+                .map_err(|error| index::error(0, error))?;
+        }
+        let whole = Commit::new()
+            .require(index::blob_whole_key(&digest), Require::Absent)
+            .put(index::blob_whole_key(&digest), bytes.len().to_string());
+        match self.kv.commit(whole).await {
+            Ok(_) | Err(kv::CommitError::Conflict { .. }) => Ok(digest),
+            Err(error) => Err(index::error(0, error)),
+        }
+    }
+
+    /// The bytes of a blob.
+    ///
+    /// # Errors
+    /// [`StoreError::NoBlob`] if it is not there or not whole.
+    pub async fn blob(&self, digest: &str) -> Result<Vec<u8>, StoreError> {
+        let missing = || StoreError::NoBlob(format!("blob {digest}"));
+        let whole = self
+            .kv
+            .get(&index::blob_whole_key(digest))
+            .await?
+            .and_then(|entry| index::number(&entry.value))
+            .ok_or_else(missing)?;
+        let rows = kv::all_rows(self.kv.as_ref(), &index::blob_prefix(digest)).await?;
+        let bytes: Vec<u8> = rows.into_iter().flat_map(|row| row.value).collect();
+        if bytes.len() as u64 != whole {
+            return Err(missing());
+        }
+        Ok(bytes)
+    }
+
+    /// Keeps a plan; its digest is the blob's.
+    ///
+    /// # Errors
+    /// As [`Store::put_blob`].
+    pub async fn put_plan(&self, plan: &Plan) -> Result<PlanDigest, StoreError> {
+        let digest = self.put_blob(&plan.canonical()).await?;
+        debug_assert_eq!(digest, plan.digest().0);
+        Ok(PlanDigest(digest))
+    }
+
+    /// The plan of this digest.
+    ///
+    /// # Errors
+    /// [`StoreError::NoBlob`].
+    pub async fn plan(&self, digest: &PlanDigest) -> Result<Arc<Plan>, StoreError> {
+        let bytes = self.blob(&digest.0).await?;
+        serde_json::from_slice(&bytes)
+            .map(Arc::new)
+            .map_err(|error| StoreError::NoBlob(format!("readable plan {digest} ({error})")))
+    }
+
+    /// The plan of a task, once it has landed.
+    ///
+    /// # Errors
+    /// As [`Store::plan`].
+    pub async fn plan_of(&self, task: &Task) -> Result<Option<Arc<Plan>>, StoreError> {
+        match &task.landed {
+            Some(landed) => Ok(Some(self.plan(&landed.terms.plan).await?)),
+            None => Ok(None),
+        }
+    }
+}

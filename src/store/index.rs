@@ -1,0 +1,366 @@
+//! Keys, and what an event changes besides the log: pure.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `task/ID/event/N` | an event; N must be absent when it is appended, which orders writers |
+//! | `head/ID` | the summary that lists show |
+//! | `active/ID` | the task is not at rest |
+//! | `state/STATE/ID`, `project/PROJECT/ENVIRONMENT/ID` | for lists |
+//! | `open/HASH` | the unfinished task of a repository, ref and object |
+//! | `record/ID` | the task that a spool record became |
+//! | `holder/PROJECT/ENVIRONMENT` | the task that holds the queue |
+//! | `latest/PROJECT/ENVIRONMENT` | the highest task whose work has begun |
+//! | `live/PROJECT/ENVIRONMENT/HOST` | what is live there |
+//! | `release/PROJECT/ENVIRONMENT/RELEASE` | commit and digest of a release |
+//! | `blob/SHA256/N`, `whole/SHA256` | plans and descriptions |
+//! | `disabled/HOST` | a host that stays out of releases |
+//! | `fence` | the highest fence given out |
+
+use sha2::{Digest as _, Sha256};
+
+use super::kv::{Commit, CommitError, Key, Require};
+use super::{Filter, Head, Live, ReleaseRecord, StoreError};
+use crate::host::{ReleaseId, TreeDigest};
+use crate::plan::Plan;
+use crate::task::{At, Event, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way};
+
+pub(super) const HEADS: &[u8] = b"head/";
+pub(super) const ACTIVE: &[u8] = b"active/";
+pub(super) const FENCE: &[u8] = b"fence";
+pub(super) const DISABLED: &[u8] = b"disabled/";
+
+pub(super) fn head_key(id: u64) -> Key {
+    format!("head/{id:016x}").into_bytes()
+}
+
+pub(super) fn events_prefix(id: u64) -> Key {
+    format!("task/{id:016x}/event/").into_bytes()
+}
+
+pub(super) fn event_key(id: u64, number: u64) -> Key {
+    format!("task/{id:016x}/event/{number:08x}").into_bytes()
+}
+
+fn active_key(id: u64) -> Key {
+    format!("active/{id:016x}").into_bytes()
+}
+
+fn state_key(state: &str, id: u64) -> Key {
+    format!("state/{state}/{id:016x}").into_bytes()
+}
+
+fn project_key(project: &str, environment: &str, id: u64) -> Key {
+    format!("project/{project}/{environment}/{id:016x}").into_bytes()
+}
+
+fn holder_key(project: &str, environment: &str) -> Key {
+    format!("holder/{project}/{environment}").into_bytes()
+}
+
+pub(super) fn is_holder_key(key: &[u8]) -> bool {
+    key.starts_with(b"holder/")
+}
+
+pub(super) fn latest_key(project: &str, environment: &str) -> Key {
+    format!("latest/{project}/{environment}").into_bytes()
+}
+
+pub(super) fn live_prefix(project: &str, environment: &str) -> Key {
+    format!("live/{project}/{environment}/").into_bytes()
+}
+
+pub(super) fn live_key(project: &str, environment: &str, host: &str) -> Key {
+    format!("live/{project}/{environment}/{host}").into_bytes()
+}
+
+pub(super) fn release_key(project: &str, environment: &str, release: &ReleaseId) -> Key {
+    format!("release/{project}/{environment}/{release}").into_bytes()
+}
+
+pub(super) fn releases_prefix(project: &str, environment: &str) -> Key {
+    format!("release/{project}/{environment}/").into_bytes()
+}
+
+pub(super) fn disabled_key(host: &str) -> Key {
+    format!("disabled/{host}").into_bytes()
+}
+
+pub(super) fn record_key(record: &str) -> Key {
+    format!("record/{record}").into_bytes()
+}
+
+pub(super) fn blob_prefix(digest: &str) -> Key {
+    format!("blob/{digest}/").into_bytes()
+}
+
+pub(super) fn blob_key(digest: &str, number: usize) -> Key {
+    format!("blob/{digest}/{number:06x}").into_bytes()
+}
+
+pub(super) fn blob_whole_key(digest: &str) -> Key {
+    format!("whole/{digest}").into_bytes()
+}
+
+/// Refs may be longer than a key, so the three are hashed. Only tags can be pushed twice.
+pub(super) fn open_key(submission: &Submission) -> Option<Key> {
+    if !matches!(submission.origin, Origin::Tag { .. }) {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    for part in [
+        &submission.repository,
+        &submission.project,
+        &submission.reference,
+        &submission.object,
+    ] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Some(format!("open/{hex}").into_bytes())
+}
+
+/// The task id that ends a key.
+pub(super) fn id_of(key: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(key).ok()?;
+    u64::from_str_radix(text.rsplit('/').next()?, 16).ok()
+}
+
+pub(super) fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+pub(super) fn list_prefix(filter: &Filter) -> Key {
+    match (filter.project.as_deref(), filter.environment.as_deref()) {
+        (Some(project), Some(environment)) => {
+            format!("project/{project}/{environment}/").into_bytes()
+        }
+        _ => match filter.state.as_deref() {
+            Some(state) => format!("state/{state}/").into_bytes(),
+            None => HEADS.to_vec(),
+        },
+    }
+}
+
+pub(super) fn list_key(prefix: &[u8], id: u64) -> Key {
+    [prefix, format!("{id:016x}").as_bytes()].concat()
+}
+
+pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
+    let is = |wanted: &Option<String>, value: &str| {
+        wanted.as_deref().is_none_or(|wanted| wanted == value)
+    };
+    is(&filter.state, &head.state)
+        && is(&filter.project, &head.project)
+        && is(&filter.environment, &head.environment)
+}
+
+/// The summary of a task.
+pub(super) fn head(task: &Task) -> Head {
+    let submission = &task.submission;
+    let detail = match &task.state {
+        State::Scheduled { at } => at.to_string(),
+        State::Paused { why } => pause_text(why),
+        State::Stopping { by } => format!("asked by {by}"),
+        State::RollingBack { reason }
+        | State::RolledBack { reason }
+        | State::RollbackFailed { reason }
+        | State::Failed { reason }
+        | State::Expired { reason } => reason.clone(),
+        State::Rejected { by, reason } | State::Withdrawn { by, reason } => {
+            format!("by {by}: {reason}")
+        }
+        State::Superseded { by } => format!("by task {by}"),
+        _ => String::new(),
+    };
+    Head {
+        id: task.id,
+        state: task.state.name().to_owned(),
+        detail: detail.chars().take(1000).collect(),
+        project: submission.project.clone(),
+        environment: submission.environment.clone(),
+        reference: submission.reference.clone(),
+        commit: task.commit().map(str::to_owned),
+        submitter: submission.submitter.name.clone(),
+        created_at: task.created,
+        updated_at: task.updated,
+        events: task.events,
+    }
+}
+
+fn pause_text(why: &crate::task::Pause) -> String {
+    use crate::task::Pause;
+    match why {
+        Pause::Gate { stage } => format!("waits for a go before stage {}", stage + 1),
+        Pause::HostFailed { message } | Pause::Unknown { message } => message.clone(),
+    }
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    assert!(!bytes.is_empty(), "our own types have string keys");
+    bytes
+}
+
+/// The commit that begins a task.
+pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) -> Commit {
+    let submission = &task.submission;
+    let mut commit = Commit::new()
+        .require(head_key(task.id), Require::Absent)
+        .put(event_key(task.id, 0), json(&first[0]))
+        .put(head_key(task.id), json(&head(task)))
+        .put(active_key(task.id), "")
+        .put(state_key(task.state.name(), task.id), "")
+        .put(
+            project_key(&submission.project, &submission.environment, task.id),
+            "",
+        );
+    if let Some(open) = open_key(submission) {
+        commit = commit
+            .require(open.clone(), Require::Absent)
+            .put(open, task.id.to_string());
+    }
+    if let Some(record) = record {
+        commit = commit
+            .require(record_key(record), Require::Absent)
+            .put(record_key(record), task.id.to_string());
+    }
+    commit
+}
+
+/// What appending these events changes: the log, the head and the indexes of lists.
+pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Commit {
+    let submission = &after.submission;
+    let mut commit = Commit::new().require(event_key(before.id, before.events), Require::Absent);
+    for (event, number) in events.iter().zip(before.events..) {
+        commit = commit.put(event_key(before.id, number), json(event));
+    }
+    commit = commit.put(head_key(after.id), json(&head(after)));
+    if before.state.name() != after.state.name() {
+        commit = commit
+            .delete(state_key(before.state.name(), before.id))
+            .put(state_key(after.state.name(), after.id), "");
+    }
+    if before.state.at_rest() != after.state.at_rest() {
+        commit = if after.state.at_rest() {
+            commit.delete(active_key(after.id))
+        } else {
+            commit.put(active_key(after.id), "")
+        };
+        if let Some(open) = open_key(submission) {
+            commit = if after.state.at_rest() {
+                commit.delete(open)
+            } else {
+                commit.put(open, after.id.to_string())
+            };
+        }
+    }
+    let holder = holder_key(&submission.project, &submission.environment);
+    match (before.state.holds_queue(), after.state.holds_queue()) {
+        (false, true) => commit
+            .require(holder.clone(), Require::Absent)
+            .put(holder, after.id.to_string()),
+        (true, false) => commit.delete(holder),
+        _ => commit,
+    }
+}
+
+/// Whether [`consequences`] needs the plan to name hosts.
+pub(super) fn names_hosts(events: &[Recorded]) -> bool {
+    events.iter().any(|recorded| {
+        matches!(
+            recorded.event,
+            Event::Ended {
+                result: StepResult::Published { .. },
+                ..
+            }
+        )
+    })
+}
+
+/// What one event means for what is live and which releases there are.
+pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan>) -> Commit {
+    let submission = &after.submission;
+    let (project, environment) = (&submission.project, &submission.environment);
+    match &recorded.event {
+        Event::Started { .. } => {
+            Commit::new().put(latest_key(project, environment), after.id.to_string())
+        }
+        Event::Ended {
+            result: StepResult::CheckedOut { digest, .. },
+            ..
+        } => release_made(after, digest, Worth::NotYetShown),
+        Event::Finished(Outcome::Succeeded) => match (&after.work, &submission.origin) {
+            (Some(work), Origin::Tag { .. }) => match &work.tree {
+                Some(digest) => release_made(after, digest, Worth::Good),
+                None => Commit::new(),
+            },
+            _ => Commit::new(),
+        },
+        Event::Ended {
+            at,
+            result: StepResult::Published { .. },
+        } => published(after, *at, plan),
+        _ => Commit::new(),
+    }
+}
+
+/// Whether a release's task has succeeded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    NotYetShown,
+    Good,
+}
+
+fn release_made(after: &Task, digest: &TreeDigest, worth: Worth) -> Commit {
+    let submission = &after.submission;
+    let (Some(work), Some(commit)) = (&after.work, after.commit()) else {
+        return Commit::new();
+    };
+    let record = ReleaseRecord {
+        release: work.release.clone(),
+        commit: commit.to_owned(),
+        digest: digest.clone(),
+        task: after.id,
+        good: worth == Worth::Good,
+    };
+    let key = release_key(&submission.project, &submission.environment, &work.release);
+    Commit::new().put(key, json(&record))
+}
+
+fn published(after: &Task, at: At, plan: Option<&Plan>) -> Commit {
+    let submission = &after.submission;
+    let (Some(plan), Some(work)) = (plan, &after.work) else {
+        return Commit::new();
+    };
+    let host = plan.host_name(at);
+    let release = match at.way {
+        Way::Forward => Some(&work.release),
+        Way::Back => work.live_before.get(&at.host).and_then(Option::as_ref),
+    };
+    let Some(release) = release else {
+        return Commit::new();
+    };
+    let live = Live {
+        release: release.clone(),
+        task: after.id,
+    };
+    Commit::new().put(
+        live_key(&submission.project, &submission.environment, host),
+        json(&live),
+    )
+}
+
+/// A commit's error in the store's words.
+pub(super) fn error(id: u64, error: CommitError) -> StoreError {
+    match error {
+        CommitError::Conflict { .. } => StoreError::Changed(id),
+        CommitError::Unknown(message) => StoreError::Unknown { id, message },
+        CommitError::Failed(error) => StoreError::Kv(error),
+        CommitError::TooLarge(_) => StoreError::Commit(error),
+    }
+}

@@ -1,0 +1,252 @@
+//! What can happen to a task. The list of these, in order, is the truth about it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::approval::{Approval, Terms};
+use crate::host::{ReleaseId, TreeDigest};
+use crate::rule::Schedule;
+
+/// Where a task came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Origin {
+    /// A tag was pushed and this rule (its pattern) matched.
+    Tag { rule: String },
+    /// Somebody asked to go back to what an earlier task released.
+    Rollback { to: u64, release: ReleaseId },
+}
+
+/// Who asked for a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitter {
+    /// As the git server or the login names them.
+    pub name: String,
+    /// The account that stands for them, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+/// Everything that is known when a task is proposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    pub origin: Origin,
+    pub project: String,
+    pub environment: String,
+    pub repository: String,
+    /// The full name of the ref, `refs/tags/release-1.0`.
+    pub reference: String,
+    /// The object that was pushed: a commit or a tag object, 40 or 64 hex digits.
+    pub object: String,
+    pub template: String,
+    pub schedule: Schedule,
+    pub submitter: Submitter,
+    /// How long the task may wait for approval, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_s: Option<u64>,
+    pub supersede: Supersede,
+    /// Whether it is refused when it is older than what is live, or has diverged from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuse_older: bool,
+    /// The template's parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// Whether a newer task of the same rule ends this one's waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Supersede {
+    ByNewer,
+    Never,
+}
+
+/// The work of a task is done forwards, or backwards.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    #[default]
+    Forward,
+    /// The publish stage's steps, with what was live before.
+    Back,
+}
+
+/// One step of one host of one stage, by their places in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct At {
+    #[serde(default, skip_serializing_if = "is_forward")]
+    pub way: Way,
+    pub stage: u16,
+    pub host: u16,
+    pub step: u16,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_forward(way: &Way) -> bool {
+    *way == Way::Forward
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum StepResult {
+    /// The tree stands on the agent.
+    CheckedOut { digest: TreeDigest, files: u64 },
+    /// The release stands complete on the host.
+    Staged {
+        /// What was live there at that time.
+        live: Option<ReleaseId>,
+        files_sent: u64,
+        bytes_sent: u64,
+    },
+    /// The release is live on the host.
+    Published { was: Option<ReleaseId> },
+    /// The program ended with 0, the check held.
+    Done {
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        values: BTreeMap<String, String>,
+    },
+    /// It did not come to pass.
+    Failed {
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+    },
+    /// It was begun, and nobody can say how it ended.
+    Unknown { message: String },
+    /// Somebody asked the task to stop, and nothing of the step is left running.
+    Stopped,
+}
+
+impl StepResult {
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        matches!(
+            self,
+            Self::CheckedOut { .. }
+                | Self::Staged { .. }
+                | Self::Published { .. }
+                | Self::Done { .. }
+        )
+    }
+}
+
+/// Why a running task waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "pause", rename_all = "kebab-case")]
+pub enum Pause {
+    /// A stage with `gate = "hand"` comes next.
+    Gate { stage: u16 },
+    /// A step failed, and the environment says `on_failure = "pause"`.
+    HostFailed { message: String },
+    /// Nobody can say how a step ended.
+    Unknown { message: String },
+}
+
+/// How the work of a task ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    Succeeded,
+    Failed { message: String },
+    Stopped,
+    RolledBack { message: String },
+    RollbackFailed { message: String },
+    /// Worked out and shown; its rule says `observe`.
+    Observed,
+}
+
+/// What landing worked out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landed {
+    pub commit: String,
+    pub terms: Terms,
+    /// The blob that holds what is shown: commits, statistics, comparison with what is live.
+    pub description: String,
+}
+
+/// One thing that happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    Proposed(Box<Submission>),
+    /// Another push of the same object to the same ref arrived while the task was unfinished.
+    Joined { submitter: String },
+    /// A push said that the ref was deleted or moved: look whether it still stands.
+    RefDoubted,
+    /// It was looked for, and it stands.
+    RefStands,
+    /// The ref stands on the pushed object, the commit is pinned, the plan is frozen.
+    Landed(Box<Landed>),
+    Approved(Approval),
+    Rejected { by: String, reason: String },
+    Withdrawn { by: String, reason: String },
+    Superseded { by: u64 },
+    Expired { reason: String },
+    /// Withdrawn, superseded or expired, it is taken up again.
+    Reopened { by: String },
+    /// Its time has come.
+    Due,
+    /// An agent takes the work on, or takes it up after a restart.
+    Claimed { fence: u64 },
+    /// The first claim of the work: from now on it has a release.
+    Started { release: ReleaseId },
+    /// The intent of a step: durable before its effect.
+    Began { at: At, attempt: u32 },
+    Ended { at: At, result: StepResult },
+    Paused(Pause),
+    /// A person says go on.
+    Continued { by: String },
+    StopRequested { by: String },
+    /// Failed, unknown, stopped and unstarted steps are to be done (again).
+    RetryRequested { by: String },
+    /// Hosts that switched go back.
+    RollbackBegan { reason: String },
+    Finished(Outcome),
+}
+
+impl Event {
+    /// The name that page, log and audit show.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proposed(_) => "proposed",
+            Self::Joined { .. } => "joined",
+            Self::RefDoubted => "ref doubted",
+            Self::RefStands => "ref stands",
+            Self::Landed(_) => "landed",
+            Self::Approved(_) => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Superseded { .. } => "superseded",
+            Self::Expired { .. } => "expired",
+            Self::Reopened { .. } => "reopened",
+            Self::Due => "due",
+            Self::Claimed { .. } => "claimed",
+            Self::Started { .. } => "started",
+            Self::Began { .. } => "step began",
+            Self::Ended { .. } => "step ended",
+            Self::Paused(_) => "paused",
+            Self::Continued { .. } => "continued",
+            Self::StopRequested { .. } => "stop requested",
+            Self::RetryRequested { .. } => "retry requested",
+            Self::RollbackBegan { .. } => "rollback began",
+            Self::Finished(_) => "finished",
+        }
+    }
+}
+
+/// An event with its time: time arrives inside events, the fold asks no clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub time: Timestamp,
+    #[serde(flatten)]
+    pub event: Event,
+}

@@ -1,0 +1,590 @@
+//! The life of a task: what it is ([`Task`]), what can happen to it ([`Event`]), which of that may
+//! happen when ([`Task::apply`]) and what is to be done next ([`next::next_actions`]).
+//!
+//! Pure: no clock (time arrives inside events), no path, no socket. The state of a task is the fold
+//! of its events; the store keeps the events, the executor acts on the state, and both refuse an
+//! event that [`Task::apply`] refuses. The table of all states and events stands in
+//! `tests/task/`, as a snapshot.
+
+mod event;
+mod next;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use event::{
+    At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
+    Supersede, Way,
+};
+pub use next::{AGENT_INDEX, Action, next_actions};
+
+use crate::approval::{self, Approval};
+use crate::host::{ReleaseId, TreeDigest};
+pub use crate::rule::Schedule;
+
+/// Where a task stands. Variants carry what proves them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum State {
+    /// A push was seen; whether the ref landed is not known yet.
+    Proposed,
+    /// Landed; somebody must approve it.
+    Waiting,
+    /// Approved, or free to run; its time has not come.
+    Scheduled { at: Timestamp },
+    /// Its time has come; it runs when nothing else of its project and environment does.
+    Queued,
+    Running,
+    /// A person must say what happens.
+    Paused { why: Pause },
+    /// Somebody asked it to stop; what runs is being ended.
+    Stopping { by: String },
+    /// Nothing of it runs any more; hosts stand as they were when it stopped.
+    Stopped,
+    RollingBack { reason: String },
+    RolledBack { reason: String },
+    RollbackFailed { reason: String },
+    Failed { reason: String },
+    Succeeded,
+    Rejected { by: String, reason: String },
+    Expired { reason: String },
+    Withdrawn { by: String, reason: String },
+    Superseded { by: u64 },
+    Observed,
+}
+
+/// The names of all states, as `tagship tasks --state` takes them.
+pub const STATE_NAMES: [&str; 18] = [
+    "proposed",
+    "waiting",
+    "scheduled",
+    "queued",
+    "running",
+    "paused",
+    "stopping",
+    "stopped",
+    "rolling-back",
+    "rolled-back",
+    "rollback-failed",
+    "failed",
+    "succeeded",
+    "rejected",
+    "expired",
+    "withdrawn",
+    "superseded",
+    "observed",
+];
+
+impl State {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Waiting => "waiting",
+            Self::Scheduled { .. } => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused { .. } => "paused",
+            Self::Stopping { .. } => "stopping",
+            Self::Stopped => "stopped",
+            Self::RollingBack { .. } => "rolling-back",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::RollbackFailed { .. } => "rollback-failed",
+            Self::Failed { .. } => "failed",
+            Self::Succeeded => "succeeded",
+            Self::Rejected { .. } => "rejected",
+            Self::Expired { .. } => "expired",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Superseded { .. } => "superseded",
+            Self::Observed => "observed",
+        }
+    }
+
+    /// Whether the task holds its queue: no other task of its project and environment may run.
+    #[must_use]
+    pub fn holds_queue(&self) -> bool {
+        matches!(
+            self,
+            Self::Running | Self::Paused { .. } | Self::Stopping { .. } | Self::RollingBack { .. }
+        )
+    }
+
+    /// Whether nothing more happens unless a person asks for it.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        !matches!(
+            self,
+            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
+        ) && !self.holds_queue()
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name().replace('-', " "))
+    }
+}
+
+/// What is known of one step on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub attempt: u32,
+    pub began: Timestamp,
+    /// `None` while it runs, or when the agent ended before it did.
+    pub end: Option<(Timestamp, StepResult)>,
+}
+
+/// The work of a task, from its first claim on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    pub release: ReleaseId,
+    pub started: Timestamp,
+    pub tree: Option<TreeDigest>,
+    pub steps: BTreeMap<At, Progress>,
+    /// How often steps whose progress was forgotten have been tried.
+    tried: BTreeMap<At, u32>,
+    /// What was live on each host (an index into the plan's hosts) before the switch.
+    pub live_before: BTreeMap<u16, Option<ReleaseId>>,
+    /// Stages whose gate a person has opened.
+    pub gates_opened: Vec<u16>,
+}
+
+/// A task: the fold of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub id: u64,
+    pub submission: Submission,
+    pub state: State,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    /// How many events it has; the next one gets this number.
+    pub events: u64,
+    pub landed: Option<Landed>,
+    pub landed_at: Option<Timestamp>,
+    pub approvals: Vec<Approval>,
+    /// Whether the ref must be looked for again before anything else.
+    pub doubted: bool,
+    pub fence: Option<u64>,
+    pub work: Option<Work>,
+}
+
+/// An event that may not happen to a task in this state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("task {id} is {state}: it cannot be {event}")]
+pub struct IllegalTransition {
+    pub id: u64,
+    pub state: String,
+    pub event: String,
+}
+
+impl Task {
+    /// The task that the first event begins.
+    ///
+    /// # Errors
+    /// Any first event but `Proposed` is refused.
+    pub fn begin(id: u64, first: &Recorded) -> Result<Self, IllegalTransition> {
+        let Event::Proposed(submission) = &first.event else {
+            return Err(IllegalTransition {
+                id,
+                state: "not there".to_owned(),
+                event: first.event.name().to_owned(),
+            });
+        };
+        Ok(Self {
+            id,
+            submission: (**submission).clone(),
+            state: State::Proposed,
+            created: first.time,
+            updated: first.time,
+            events: 1,
+            landed: None,
+            landed_at: None,
+            approvals: Vec::new(),
+            doubted: false,
+            fence: None,
+            work: None,
+        })
+    }
+
+    /// The fold of a whole log.
+    ///
+    /// # Errors
+    /// An event that the state before it does not allow, or an empty log.
+    pub fn fold<'a>(
+        id: u64,
+        events: impl IntoIterator<Item = &'a Recorded>,
+    ) -> Result<Self, IllegalTransition> {
+        let mut events = events.into_iter();
+        let first = events.next().ok_or_else(|| IllegalTransition {
+            id,
+            state: "not there".to_owned(),
+            event: "read without a first event".to_owned(),
+        })?;
+        events.try_fold(Self::begin(id, first)?, Self::apply)
+    }
+
+    /// The task after one more event.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where the state does not allow the event.
+    pub fn apply(mut self, recorded: &Recorded) -> Result<Self, IllegalTransition> {
+        let time = recorded.time;
+        let next = match (&self.state, &recorded.event) {
+            (state, Event::Joined { .. }) if !state.at_rest() => None,
+            (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
+                self.doubted = true;
+                None
+            }
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
+                Event::RefStands,
+            ) => {
+                self.doubted = false;
+                None
+            }
+            (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
+            (State::Waiting, Event::Approved(approval)) => self.take_approval(approval, time),
+            (State::Waiting | State::Scheduled { .. }, Event::Rejected { by, reason }) => {
+                Some(State::Rejected {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
+            (state, Event::Withdrawn { by, reason }) if state.may_be_taken_back() => {
+                Some(State::Withdrawn {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. },
+                Event::Superseded { by },
+            ) => Some(State::Superseded { by: *by }),
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. },
+                Event::Expired { reason },
+            ) => Some(State::Expired {
+                reason: reason.clone(),
+            }),
+            (
+                State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
+                Event::Reopened { .. },
+            ) => Some(self.reopen()),
+            (State::Scheduled { .. }, Event::Due) => Some(State::Queued),
+            (
+                State::Queued
+                | State::Running
+                | State::Paused { .. }
+                | State::Stopping { .. }
+                | State::RollingBack { .. },
+                Event::Claimed { fence },
+            ) if self.fence.is_none_or(|held| held < *fence) => {
+                self.fence = Some(*fence);
+                None
+            }
+            (state, event) => match self.work_event(&state.clone(), event, time) {
+                Ok(next) => next,
+                Err(()) => return Err(self.refuse(event)),
+            },
+        };
+        if let Some(state) = next {
+            self.state = state;
+        }
+        self.updated = time;
+        self.events += 1;
+        Ok(self)
+    }
+
+    fn refuse(&self, event: &Event) -> IllegalTransition {
+        IllegalTransition {
+            id: self.id,
+            state: self.state.to_string(),
+            event: event.name().to_owned(),
+        }
+    }
+
+    fn land(&mut self, landed: &Landed, time: Timestamp) -> State {
+        self.landed = Some(landed.clone());
+        self.landed_at = Some(time);
+        self.doubted = false;
+        match self.submission.schedule {
+            Schedule::Ready => State::Scheduled { at: time },
+            Schedule::New => State::Waiting,
+            Schedule::Observe => State::Observed,
+        }
+    }
+
+    /// An approval counts only if the plan's terms take it, whoever appended it.
+    fn take_approval(&mut self, approval: &Approval, time: Timestamp) -> Option<State> {
+        self.approvals.push(approval.clone());
+        let terms = &self.landed.as_ref()?.terms;
+        approval::missing(terms, &self.approvals)
+            .is_empty()
+            .then(|| State::Scheduled {
+                at: self
+                    .approvals
+                    .iter()
+                    .filter_map(|given| given.not_before)
+                    .max()
+                    .map_or(time, |at| at.max(time)),
+            })
+    }
+
+    fn reopen(&mut self) -> State {
+        self.approvals.clear();
+        self.doubted = false;
+        match (&self.landed, self.submission.schedule) {
+            // What landed once may be gone from the git server by now: look again.
+            (Some(_), Schedule::New) => {
+                self.doubted = true;
+                State::Waiting
+            }
+            _ => {
+                self.landed = None;
+                State::Proposed
+            }
+        }
+    }
+
+    /// The transitions of a task whose work has begun, or begins.
+    fn work_event(
+        &mut self,
+        state: &State,
+        event: &Event,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        match (state, event) {
+            (State::Queued, Event::Started { release })
+                if self.fence.is_some() && self.landed.is_some() && !self.doubted =>
+            {
+                // A task that is tried again keeps its release and what it has done.
+                self.work
+                    .get_or_insert_with(|| Work::new(release.clone(), time));
+                Ok(Some(State::Running))
+            }
+            (
+                State::Running | State::RollingBack { .. } | State::Paused { .. },
+                Event::StopRequested { by },
+            ) => Ok(Some(State::Stopping { by: by.clone() })),
+            (
+                State::Running | State::Paused { .. } | State::Failed { .. },
+                Event::RollbackBegan { reason },
+            ) if self.work.is_some() => Ok(Some(State::RollingBack {
+                reason: reason.clone(),
+            })),
+            (State::Running, Event::Paused(why)) => Ok(Some(State::Paused { why: why.clone() })),
+            (State::Paused { why }, Event::Continued { .. }) => {
+                if let (Pause::Gate { stage }, Some(work)) = (why, &mut self.work) {
+                    work.gates_opened.push(*stage);
+                    return Ok(Some(State::Running));
+                }
+                Err(())
+            }
+            (State::Paused { .. }, Event::RetryRequested { .. }) => {
+                self.work.as_mut().ok_or(())?.forget_failures(Way::Forward);
+                Ok(Some(State::Running))
+            }
+            (
+                State::Failed { .. } | State::Stopped | State::RolledBack { .. },
+                Event::RetryRequested { .. },
+            ) => {
+                if let Some(work) = &mut self.work {
+                    if matches!(state, State::RolledBack { .. }) {
+                        work.forget_switch();
+                    }
+                    work.forget_failures(Way::Forward);
+                }
+                Ok(Some(State::Queued))
+            }
+            (State::RollbackFailed { reason }, Event::RetryRequested { .. }) => {
+                self.work.as_mut().ok_or(())?.forget_failures(Way::Back);
+                Ok(Some(State::RollingBack {
+                    reason: reason.clone(),
+                }))
+            }
+            (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
+            (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
+            (_, Event::Finished(outcome)) => self.finish(state, outcome),
+            _ => Err(()),
+        }
+    }
+
+    fn begin_step(
+        &mut self,
+        state: &State,
+        at: At,
+        attempt: u32,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        let fits = match at.way {
+            Way::Forward => *state == State::Running,
+            Way::Back => matches!(state, State::RollingBack { .. }),
+        };
+        let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
+        if work.steps.get(&at).is_some_and(|step| step.end.is_none()) {
+            return Err(());
+        }
+        work.steps.insert(
+            at,
+            Progress {
+                attempt,
+                began: time,
+                end: None,
+            },
+        );
+        Ok(None)
+    }
+
+    fn end_step(
+        &mut self,
+        state: &State,
+        at: At,
+        result: &StepResult,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        if !state.holds_queue() {
+            return Err(());
+        }
+        let work = self.work.as_mut().ok_or(())?;
+        let step = work.steps.get_mut(&at).ok_or(())?;
+        if step.end.is_some() {
+            return Err(());
+        }
+        step.end = Some((time, result.clone()));
+        match result {
+            StepResult::CheckedOut { digest, .. } => work.tree = Some(digest.clone()),
+            // The first answer counts: after a switch, a repeated one names the new release.
+            StepResult::Staged { live, .. } => {
+                work.live_before.entry(at.host).or_insert_with(|| live.clone());
+            }
+            StepResult::Published { was } if at.way == Way::Forward => {
+                work.live_before.insert(at.host, was.clone());
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self, state: &State, outcome: &Outcome) -> Result<Option<State>, ()> {
+        let running = self
+            .work
+            .as_ref()
+            .is_some_and(|work| work.steps.values().any(|step| step.end.is_none()));
+        if running {
+            return Err(());
+        }
+        let next = match (state, outcome) {
+            (State::Running, Outcome::Succeeded) => State::Succeeded,
+            (State::Running | State::Paused { .. }, Outcome::Failed { message }) => State::Failed {
+                reason: message.clone(),
+            },
+            (State::Queued, Outcome::Failed { message }) => State::Failed {
+                reason: message.clone(),
+            },
+            (State::Stopping { .. }, Outcome::Stopped) => State::Stopped,
+            (State::RollingBack { .. }, Outcome::RolledBack { message }) => State::RolledBack {
+                reason: message.clone(),
+            },
+            (State::RollingBack { .. }, Outcome::RollbackFailed { message }) => {
+                State::RollbackFailed {
+                    reason: message.clone(),
+                }
+            }
+            _ => return Err(()),
+        };
+        Ok(Some(next))
+    }
+
+    /// When a waiting task ends as expired.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let after = i64::try_from(self.submission.expires_s?).ok()?;
+        self.landed_at?.checked_add(SignedDuration::from_secs(after)).ok()
+    }
+
+    /// The commit, once it is known.
+    #[must_use]
+    pub fn commit(&self) -> Option<&str> {
+        self.landed.as_ref().map(|landed| landed.commit.as_str())
+    }
+
+    /// The tag's short name.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.submission
+            .reference
+            .strip_prefix("refs/tags/")
+            .unwrap_or(&self.submission.reference)
+    }
+}
+
+impl State {
+    fn may_be_taken_back(&self) -> bool {
+        matches!(
+            self,
+            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
+        )
+    }
+}
+
+impl Work {
+    fn new(release: ReleaseId, started: Timestamp) -> Self {
+        Self {
+            release,
+            started,
+            tree: None,
+            steps: BTreeMap::new(),
+            tried: BTreeMap::new(),
+            live_before: BTreeMap::new(),
+            gates_opened: Vec::new(),
+        }
+    }
+
+    /// How often a step has been tried.
+    #[must_use]
+    pub fn attempts(&self, at: At) -> u32 {
+        let before = self.tried.get(&at).copied().unwrap_or(0);
+        self.steps.get(&at).map_or(before, |step| step.attempt)
+    }
+
+    /// Steps that did not succeed count as not done. Their attempts stay counted.
+    fn forget_failures(&mut self, way: Way) {
+        self.forget(|at, step| {
+            at.way == way
+                && step
+                    .end
+                    .as_ref()
+                    .is_some_and(|(_, result)| !result.succeeded())
+        });
+    }
+
+    /// After going back, everything from the switch on is to be done again.
+    fn forget_switch(&mut self) {
+        let switch = self
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!(step.end, Some((_, StepResult::Published { .. }))))
+            .map(|(at, _)| at.stage)
+            .min()
+            .unwrap_or(u16::MAX);
+        self.forget(|at, _| at.way == Way::Back || at.stage >= switch);
+        self.live_before.clear();
+    }
+
+    fn forget(&mut self, which: impl Fn(&At, &Progress) -> bool) {
+        let tried = &mut self.tried;
+        self.steps.retain(|at, step| {
+            let goes = which(at, step);
+            if goes {
+                tried.insert(*at, step.attempt);
+            }
+            !goes
+        });
+    }
+}
+
+
+

@@ -1,0 +1,362 @@
+//! What is to be done next with a task: a pure function of its state and its plan.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work};
+use crate::plan::{AGENT, Plan, Stage};
+use crate::template::{self, Gate, OnFailure};
+
+/// The place of the agent's own machine in [`At::host`]; every other number is an index into the
+/// plan's hosts.
+pub const AGENT_INDEX: u16 = u16::MAX;
+
+/// One thing that the executor is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Look whether the ref stands on the pushed object, fetch, pin, plan.
+    Land,
+    /// Look whether the ref of a landed task still stands.
+    Recheck,
+    /// Append this event when the time has come.
+    At(Timestamp, Event),
+    /// Claim the work when the queue of the project and environment is free.
+    Start,
+    /// Append the intent, then do the step.
+    Perform { at: At, attempt: u32 },
+    /// The intent stands, the result does not: find out, or do it again.
+    Resume { at: At, attempt: u32 },
+    /// End what still runs of this step.
+    Kill { at: At },
+    /// Append this event now.
+    Record(Event),
+}
+
+/// Everything that may be done now. Order does not matter; doing a part of it and asking again
+/// gives the rest.
+#[must_use]
+pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
+    match &task.state {
+        State::Proposed => vec![Action::Land],
+        State::Waiting => {
+            let mut actions = Vec::new();
+            if task.doubted {
+                actions.push(Action::Recheck);
+            }
+            if let Some(expiry) = task.expires() {
+                let reason = "nobody approved it in time; push a new tag, or take it up again with `tagship retry`";
+                actions.push(Action::At(
+                    expiry,
+                    Event::Expired {
+                        reason: reason.to_owned(),
+                    },
+                ));
+            }
+            actions
+        }
+        State::Scheduled { .. } if task.doubted => vec![Action::Recheck],
+        State::Scheduled { at } => vec![Action::At(*at, Event::Due)],
+        State::Queued => vec![Action::Start],
+        State::Running => with_work(task, plan, forward),
+        State::RollingBack { .. } => with_work(task, plan, backward),
+        State::Stopping { .. } => with_work(task, plan, |work, _| stopping(work)),
+        _ => Vec::new(),
+    }
+}
+
+fn with_work(
+    task: &Task,
+    plan: Option<&Plan>,
+    actions: impl Fn(&Work, &Plan) -> Vec<Action>,
+) -> Vec<Action> {
+    match (&task.work, plan) {
+        (Some(work), Some(plan)) => actions(work, plan),
+        _ => Vec::new(),
+    }
+}
+
+/// How far one host of a stage has come.
+enum Standing {
+    Done,
+    Next { at: At, attempt: u32 },
+    Running { at: At, attempt: u32 },
+    Failed(String),
+    Unknown(String),
+}
+
+fn standing(work: &Work, plan: &Plan, way: Way, stage: usize, position: usize) -> Standing {
+    let described = &plan.stages[stage];
+    let name = &described.hosts[position];
+    for step in 0..described.steps.len() {
+        if !described.runs(position, step) {
+            continue;
+        }
+        let at = At {
+            way,
+            stage: index(stage),
+            host: host_index(plan, name),
+            step: index(step),
+        };
+        let label = &described.steps[step].name;
+        match work.steps.get(&at) {
+            None => {
+                let attempt = work.attempts(at) + 1;
+                return Standing::Next { at, attempt };
+            }
+            Some(progress) => match &progress.end {
+                None => {
+                    let attempt = progress.attempt;
+                    return Standing::Running { at, attempt };
+                }
+                Some((_, result)) if result.succeeded() => {}
+                Some((_, StepResult::Failed { message, .. })) => {
+                    return Standing::Failed(format!("{name}: {label}: {message}"));
+                }
+                Some((_, StepResult::Unknown { message })) => {
+                    return Standing::Unknown(format!("{name}: {label}: {message}"));
+                }
+                Some(_) => return Standing::Failed(format!("{name}: {label} was stopped")),
+            },
+        }
+    }
+    Standing::Done
+}
+
+fn index(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX - 1)
+}
+
+fn host_index(plan: &Plan, name: &str) -> u16 {
+    if name == AGENT {
+        return AGENT_INDEX;
+    }
+    plan.hosts
+        .iter()
+        .position(|host| host.name == name)
+        .map_or(AGENT_INDEX, index)
+}
+
+fn forward(work: &Work, plan: &Plan) -> Vec<Action> {
+    let mut left_behind: Vec<String> = Vec::new();
+    for (number, stage) in plan.stages.iter().enumerate() {
+        let standings: Vec<Standing> = (0..stage.hosts.len())
+            .map(|position| standing(work, plan, Way::Forward, number, position))
+            .collect();
+        if standings.iter().all(|host| matches!(host, Standing::Done)) {
+            continue;
+        }
+        if stage.gate == Gate::Hand && !work.gates_opened.contains(&index(number)) {
+            let pause = Pause::Gate {
+                stage: index(number),
+            };
+            return vec![Action::Record(Event::Paused(pause))];
+        }
+        match stage_actions(work, plan, stage, &standings) {
+            StageOutcome::Act(actions) => return actions,
+            StageOutcome::Passed { failed } => left_behind.extend(failed),
+        }
+    }
+    let outcome = if left_behind.is_empty() {
+        Outcome::Succeeded
+    } else {
+        Outcome::Failed {
+            message: left_behind.join("; "),
+        }
+    };
+    vec![Action::Record(Event::Finished(outcome))]
+}
+
+enum StageOutcome {
+    Act(Vec<Action>),
+    /// All hosts are through; with `on_failure = "continue"` some of them failed.
+    Passed {
+        failed: Vec<String>,
+    },
+}
+
+fn stage_actions(
+    work: &Work,
+    plan: &Plan,
+    stage: &Stage,
+    standings: &[Standing],
+) -> StageOutcome {
+    let running: Vec<Action> = resumed(standings);
+    let failed: Vec<String> = standings
+        .iter()
+        .filter_map(|host| match host {
+            Standing::Failed(message) => Some(message.clone()),
+            _ => None,
+        })
+        .collect();
+    let unknown = standings.iter().find_map(|host| match host {
+        Standing::Unknown(message) => Some(message.clone()),
+        _ => None,
+    });
+    let settle = match plan.on_failure {
+        OnFailure::Rollback | OnFailure::Stop => !failed.is_empty() || unknown.is_some(),
+        OnFailure::Pause | OnFailure::Continue => false,
+    };
+    if !settle {
+        let next = next_of_batch(stage, standings);
+        if !next.is_empty() || !running.is_empty() {
+            return StageOutcome::Act(next.into_iter().chain(running).collect());
+        }
+    } else if !running.is_empty() {
+        return StageOutcome::Act(running);
+    }
+    if let Some(message) = unknown {
+        return StageOutcome::Act(vec![Action::Record(Event::Paused(Pause::Unknown {
+            message,
+        }))]);
+    }
+    if plan.on_failure == OnFailure::Continue || failed.is_empty() {
+        return StageOutcome::Passed { failed };
+    }
+    let message = failed.join("; ");
+    let event = match plan.on_failure {
+        OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
+        OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
+        _ => Event::Finished(Outcome::Failed { message }),
+    };
+    StageOutcome::Act(vec![Action::Record(event)])
+}
+
+/// The steps that hosts of the current batch may begin. A batch begins when the one before it is
+/// through; the first is the canary.
+fn next_of_batch(stage: &Stage, standings: &[Standing]) -> Vec<Action> {
+    let size = stage
+        .batch
+        .map_or(standings.len(), |batch| batch.max(1) as usize);
+    let through = |host: &Standing| {
+        matches!(
+            host,
+            Standing::Done | Standing::Failed(_) | Standing::Unknown(_)
+        )
+    };
+    standings
+        .chunks(size.max(1))
+        .find(|batch| !batch.iter().all(through))
+        .into_iter()
+        .flatten()
+        .filter_map(|host| match host {
+            Standing::Next { at, attempt } => Some(Action::Perform {
+                at: *at,
+                attempt: *attempt,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+fn resumed(standings: &[Standing]) -> Vec<Action> {
+    standings
+        .iter()
+        .filter_map(|host| match host {
+            Standing::Running { at, attempt } => Some(Action::Resume {
+                at: *at,
+                attempt: *attempt,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Hosts on which the switch was begun and something was live before it: an unanswered switch
+/// counts, since it may have happened.
+fn switched(work: &Work, plan: &Plan) -> BTreeMap<u16, bool> {
+    work.steps
+        .keys()
+        .filter(|at| at.way == Way::Forward && plan.is_publish(**at))
+        .map(|at| {
+            let former = work.live_before.get(&at.host).is_some_and(Option::is_some);
+            (at.host, former)
+        })
+        .collect()
+}
+
+fn can_go_back(work: &Work, plan: &Plan) -> bool {
+    switched(work, plan).values().any(|former| *former)
+}
+
+fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
+    let Some(stage) = plan.publish_stage() else {
+        return vec![Action::Record(Event::Finished(Outcome::RolledBack {
+            message: "nothing was switched".to_owned(),
+        }))];
+    };
+    let switched = switched(work, plan);
+    let hosts = &plan.stages[stage].hosts;
+    let mut actions = Vec::new();
+    let mut failed = Vec::new();
+    let mut stay = Vec::new();
+    for (position, name) in hosts.iter().enumerate() {
+        match switched.get(&host_index(plan, name)) {
+            None => continue,
+            Some(false) => {
+                stay.push(format!("{name}: nothing was live before"));
+                continue;
+            }
+            Some(true) => {}
+        }
+        match standing(work, plan, Way::Back, stage, position) {
+            Standing::Done => {}
+            Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
+            Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
+            Standing::Failed(message) | Standing::Unknown(message) => failed.push(message),
+        }
+    }
+    if !actions.is_empty() {
+        return actions;
+    }
+    let outcome = if failed.is_empty() {
+        Outcome::RolledBack {
+            message: stay.join("; "),
+        }
+    } else {
+        failed.extend(stay);
+        Outcome::RollbackFailed {
+            message: failed.join("; "),
+        }
+    };
+    vec![Action::Record(Event::Finished(outcome))]
+}
+
+fn stopping(work: &Work) -> Vec<Action> {
+    let running: Vec<Action> = work
+        .steps
+        .iter()
+        .filter(|(_, step)| step.end.is_none())
+        .map(|(at, _)| Action::Kill { at: *at })
+        .collect();
+    if running.is_empty() {
+        return vec![Action::Record(Event::Finished(Outcome::Stopped))];
+    }
+    running
+}
+
+impl Plan {
+    /// The step of this place; `None` for a place that the plan does not have.
+    #[must_use]
+    pub fn step(&self, at: At) -> Option<&template::Step> {
+        self.stages
+            .get(usize::from(at.stage))?
+            .steps
+            .get(usize::from(at.step))
+    }
+
+    /// The name of the host of this place, [`AGENT`] for the agent's own machine.
+    #[must_use]
+    pub fn host_name(&self, at: At) -> &str {
+        self.hosts
+            .get(usize::from(at.host))
+            .map_or(AGENT, |host| host.name.as_str())
+    }
+
+    /// Whether the step of this place switches.
+    #[must_use]
+    pub fn is_publish(&self, at: At) -> bool {
+        self.step(at)
+            .is_some_and(|step| step.action == template::Action::Publish)
+    }
+}
