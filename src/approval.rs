@@ -204,13 +204,17 @@ pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
 
 /// The approvals that count: of this plan, each person once, never the submitter's own.
 fn valid<'a>(terms: &'a Terms, given: &'a [Approval]) -> impl Iterator<Item = &'a Approval> {
-    given.iter().enumerate().filter_map(move |(index, approval)| {
-        let own = !terms.self_approval && terms.submitter.as_deref() == Some(approval.by.as_str());
-        let repeated = given[..index]
-            .iter()
-            .any(|earlier| earlier.by == approval.by && earlier.plan == approval.plan);
-        (approval.plan == terms.plan && !own && !repeated).then_some(approval)
-    })
+    given
+        .iter()
+        .enumerate()
+        .filter_map(move |(index, approval)| {
+            let own =
+                !terms.self_approval && terms.submitter.as_deref() == Some(approval.by.as_str());
+            let repeated = given[..index]
+                .iter()
+                .any(|earlier| earlier.by == approval.by && earlier.plan == approval.plan);
+            (approval.plan == terms.plan && !own && !repeated).then_some(approval)
+        })
 }
 
 fn meets(requirement: &Requirement, name: &str, groups: &[String]) -> bool {

@@ -40,6 +40,8 @@ pub mod plan;
 pub mod publish;
 /// Authenticated SSH connections, the channels on them, and the runner on the host.
 pub mod remote;
+/// What people ask of a task, held against their rights.
+pub mod request;
 /// Values that must not be printed.
 pub mod secret;
 /// Who is on the other end of a browser or an API client.

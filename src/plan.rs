@@ -11,9 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::template::{
-    self, Action, Gate, OnFailure, Requirement, StageHosts, Step, Template,
-};
+use crate::template::{self, Action, Gate, OnFailure, Requirement, StageHosts, Step, Template};
 
 /// The name under which steps on the agent's own machine stand beside the hosts.
 pub const AGENT: &str = "agent";

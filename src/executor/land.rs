@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Done, Executor, Ids, World};
 use crate::approval::Terms;
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
-use crate::plan;
+use crate::plan::{self, PlannedHost};
 use crate::task::{Event, Landed, State, Task};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
@@ -122,8 +122,10 @@ impl Executor {
         }
         match refs {
             Ok(refs) => {
-                let refs: BTreeMap<&str, &RemoteRef> =
-                    refs.iter().map(|found| (found.name.as_str(), found)).collect();
+                let refs: BTreeMap<&str, &RemoteRef> = refs
+                    .iter()
+                    .map(|found| (found.name.as_str(), found))
+                    .collect();
                 for id in asked {
                     self.stands(id, &refs);
                 }
@@ -291,17 +293,6 @@ async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcom
         .git
         .fetch(&source, &wanted, &|line| log.line(line))
         .await?;
-    let question = Question {
-        reference: submission.reference.clone(),
-        object: submission.object.clone(),
-        live: live(world, task).await?,
-    };
-    let description = world.git.describe(&source, &question).await?;
-    if submission.refuse_older
-        && let Some(refused) = goes_back(&description.comparisons)
-    {
-        return Err(Outcome::Never(refused));
-    }
     let recipe = world
         .catalog
         .recipe(
@@ -311,6 +302,18 @@ async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcom
             &world.store.disabled_hosts().await?,
         )
         .map_err(Outcome::Never)?;
+    let question = Question {
+        reference: submission.reference.clone(),
+        object: submission.object.clone(),
+        live: live(world, task, &recipe.ground.hosts).await?,
+        source: recipe.ground.placement.source.clone(),
+    };
+    let description = world.git.describe(&source, &question).await?;
+    if submission.refuse_older
+        && let Some(refused) = goes_back(&description.comparisons)
+    {
+        return Err(Outcome::Never(refused));
+    }
     let plan = plan::build(
         &recipe.ground,
         &recipe.template,
@@ -335,22 +338,19 @@ async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcom
     })
 }
 
-/// The hosts of the environment by what is live on them.
-async fn live(world: &World, task: &Task) -> Result<Vec<LiveOn>, Outcome> {
+/// What is live on each host of the environment.
+async fn live(world: &World, task: &Task, hosts: &[PlannedHost]) -> Result<Vec<LiveOn>, Outcome> {
     let submission = &task.submission;
-    let mut by_commit: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let live = world
         .store
         .live(&submission.project, &submission.environment)
         .await?;
-    for (host, release) in live {
-        if let Some(commit) = release.commit {
-            by_commit.entry(commit).or_default().push(host);
-        }
-    }
-    Ok(by_commit
-        .into_iter()
-        .map(|(commit, hosts)| LiveOn { commit, hosts })
+    Ok(hosts
+        .iter()
+        .map(|host| LiveOn {
+            host: host.name.clone(),
+            commit: live.get(&host.name).and_then(|live| live.commit.clone()),
+        })
         .collect())
 }
 

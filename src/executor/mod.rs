@@ -202,7 +202,10 @@ impl Executor {
             return Ok(());
         }
         let digest = task.landed.as_ref().map(|landed| landed.terms.plan.clone());
-        let active = self.tasks.entry(id).or_insert_with(|| Active::new(task.clone()));
+        let active = self
+            .tasks
+            .entry(id)
+            .or_insert_with(|| Active::new(task.clone()));
         active.task = task;
         if active.plan.is_none()
             && let Some(digest) = digest
@@ -476,8 +479,32 @@ impl Executor {
                 (!back, **other)
             })
             .map(|(first, _)| *first);
-        if !held && first == Some(id) && at_work < self.limits.parallel_tasks {
+        if first != Some(id) {
+            return;
+        }
+        if held {
+            self.take_over(id);
+        } else if at_work < self.limits.parallel_tasks {
             self.claim(id);
+        }
+    }
+
+    /// A rollback does not wait for what runs or is paused: that is stopped first.
+    fn take_over(&mut self, id: u64) {
+        let rollback = &self.tasks[&id];
+        if !matches!(rollback.task.submission.origin, Origin::Rollback { .. }) {
+            return;
+        }
+        let holder = self.tasks.iter().find(|(other, candidate)| {
+            **other != id
+                && candidate.same_queue(rollback)
+                && matches!(candidate.task.state, State::Running | State::Paused { .. })
+        });
+        if let Some((holder, _)) = holder {
+            let holder = *holder;
+            let by = format!("rollback {id}");
+            self.record(holder, Event::StopRequested { by });
+            self.decide(holder);
         }
     }
 

@@ -103,7 +103,13 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
     let result = result.unwrap_or_else(StepResult::from);
     if let StepResult::Failed { message, .. } | StepResult::Unknown { message } = &result {
         scene.output.line(message);
-        tracing::warn!(task = work.task.id, host, step = step.name, message, "step failed");
+        tracing::warn!(
+            task = work.task.id,
+            host,
+            step = step.name,
+            message,
+            "step failed"
+        );
     }
     result
 }
@@ -174,7 +180,7 @@ impl Work {
 /// The name under which a step's output is kept: stage and step, with `back.` before it on the way
 /// back.
 #[must_use]
-pub fn label(plan: &Plan, at: At) -> String {
+pub(crate) fn label(plan: &Plan, at: At) -> String {
     let stage = plan
         .stages
         .get(usize::from(at.stage))
@@ -192,7 +198,12 @@ impl Scene<'_> {
         let host = self.work.host();
         let mut attempt = 1;
         loop {
-            let error = match self.work.hosts.perform(host, op, self.output.as_ref()).await {
+            let error = match self
+                .work
+                .hosts
+                .perform(host, op, self.output.as_ref())
+                .await
+            {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
@@ -257,5 +268,7 @@ impl Scene<'_> {
 }
 
 fn unexpected(reply: &Reply) -> Trouble {
-    Trouble::Failed(format!("the host gave an answer to another question: {reply:?}"))
+    Trouble::Failed(format!(
+        "the host gave an answer to another question: {reply:?}"
+    ))
 }

@@ -21,13 +21,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn put_blob(&self, bytes: &[u8]) -> Result<String, StoreError> {
-        assert!(bytes.len() <= BLOB_BYTES_MAX, "blob of {} bytes", bytes.len());
+        assert!(
+            bytes.len() <= BLOB_BYTES_MAX,
+            "blob of {} bytes",
+            bytes.len()
+        );
         let digest: String = Sha256::digest(bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
         // The last piece is written last, with the mark that the blob is whole.
-        if self.kv.get(&index::blob_whole_key(&digest)).await?.is_some() {
+        if self
+            .kv
+            .get(&index::blob_whole_key(&digest))
+            .await?
+            .is_some()
+        {
             return Ok(digest);
         }
         for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {

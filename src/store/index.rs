@@ -206,12 +206,11 @@ pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     bytes
 }
 
-/// The commit that begins a task.
+/// The commit that begins a task with its first events.
 pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) -> Commit {
     let submission = &task.submission;
     let mut commit = Commit::new()
         .require(head_key(task.id), Require::Absent)
-        .put(event_key(task.id, 0), json(&first[0]))
         .put(head_key(task.id), json(&head(task)))
         .put(active_key(task.id), "")
         .put(state_key(task.state.name(), task.id), "")
@@ -219,6 +218,9 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
             project_key(&submission.project, &submission.environment, task.id),
             "",
         );
+    for (event, number) in first.iter().zip(0..) {
+        commit = commit.put(event_key(task.id, number), json(event));
+    }
     if let Some(open) = open_key(submission) {
         commit = commit
             .require(open.clone(), Require::Absent)

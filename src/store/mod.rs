@@ -11,7 +11,6 @@ pub mod kv;
 pub mod memory;
 pub mod sled;
 
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -196,6 +195,22 @@ impl Store {
         }
     }
 
+    /// Begins a task with all of these events, the first of which proposes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Illegal`] if they do not fit together.
+    pub async fn begin(&self, events: Vec<Recorded>) -> Result<Task, StoreError> {
+        loop {
+            let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            let task = Task::fold(id, &events)?;
+            match self.kv.commit(index::proposal(&task, &events, None)).await {
+                Ok(_) => return Ok(task),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(index::error(id, error)),
+            }
+        }
+    }
+
     async fn taken_in(&self, record: Option<&str>) -> Result<Option<u64>, StoreError> {
         let Some(record) = record else {
             return Ok(None);
@@ -363,7 +378,9 @@ impl Store {
         let mut heads = Vec::new();
         let mut after = before.map(|id| index::list_key(&prefix, id));
         loop {
-            let mut range = Range::prefix(prefix.clone()).descending().limit(limit.max(1));
+            let mut range = Range::prefix(prefix.clone())
+                .descending()
+                .limit(limit.max(1));
             range.after = after;
             let page = self.kv.range(range).await?;
             for row in &page.rows {
@@ -452,7 +469,10 @@ impl Store {
             let require = held
                 .as_ref()
                 .map_or(Require::Absent, |entry| Require::Version(entry.version));
-            let next = held.and_then(|entry| index::number(&entry.value)).unwrap_or(0) + 1;
+            let next = held
+                .and_then(|entry| index::number(&entry.value))
+                .unwrap_or(0)
+                + 1;
             let commit = Commit::new()
                 .require(index::FENCE, require)
                 .put(index::FENCE, next.to_string());
@@ -600,7 +620,10 @@ impl Store {
         project: &str,
         environment: &str,
     ) -> Result<Option<u64>, StoreError> {
-        let entry = self.kv.get(&index::latest_key(project, environment)).await?;
+        let entry = self
+            .kv
+            .get(&index::latest_key(project, environment))
+            .await?;
         Ok(entry.and_then(|entry| index::number(&entry.value)))
     }
 }

@@ -155,10 +155,16 @@ pub enum Pause {
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     Succeeded,
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     Stopped,
-    RolledBack { message: String },
-    RollbackFailed { message: String },
+    RolledBack {
+        message: String,
+    },
+    RollbackFailed {
+        message: String,
+    },
     /// Worked out and shown; its rule says `observe`.
     Observed,
 }
@@ -178,7 +184,9 @@ pub struct Landed {
 pub enum Event {
     Proposed(Box<Submission>),
     /// Another push of the same object to the same ref arrived while the task was unfinished.
-    Joined { submitter: String },
+    Joined {
+        submitter: String,
+    },
     /// A push said that the ref was deleted or moved: look whether it still stands.
     RefDoubted,
     /// It was looked for, and it stands.
@@ -186,29 +194,59 @@ pub enum Event {
     /// The ref stands on the pushed object, the commit is pinned, the plan is frozen.
     Landed(Box<Landed>),
     Approved(Approval),
-    Rejected { by: String, reason: String },
-    Withdrawn { by: String, reason: String },
-    Superseded { by: u64 },
-    Expired { reason: String },
+    Rejected {
+        by: String,
+        reason: String,
+    },
+    Withdrawn {
+        by: String,
+        reason: String,
+    },
+    Superseded {
+        by: u64,
+    },
+    Expired {
+        reason: String,
+    },
     /// Withdrawn, superseded or expired, it is taken up again.
-    Reopened { by: String },
+    Reopened {
+        by: String,
+    },
     /// Its time has come.
     Due,
     /// An agent takes the work on, or takes it up after a restart.
-    Claimed { fence: u64 },
+    Claimed {
+        fence: u64,
+    },
     /// The first claim of the work: from now on it has a release.
-    Started { release: ReleaseId },
+    Started {
+        release: ReleaseId,
+    },
     /// The intent of a step: durable before its effect.
-    Began { at: At, attempt: u32 },
-    Ended { at: At, result: StepResult },
+    Began {
+        at: At,
+        attempt: u32,
+    },
+    Ended {
+        at: At,
+        result: StepResult,
+    },
     Paused(Pause),
     /// A person says go on.
-    Continued { by: String },
-    StopRequested { by: String },
+    Continued {
+        by: String,
+    },
+    StopRequested {
+        by: String,
+    },
     /// Failed, unknown, stopped and unstarted steps are to be done (again).
-    RetryRequested { by: String },
+    RetryRequested {
+        by: String,
+    },
     /// Hosts that switched go back.
-    RollbackBegan { reason: String },
+    RollbackBegan {
+        reason: String,
+    },
     Finished(Outcome),
 }
 

@@ -34,25 +34,49 @@ pub enum State {
     /// Landed; somebody must approve it.
     Waiting,
     /// Approved, or free to run; its time has not come.
-    Scheduled { at: Timestamp },
+    Scheduled {
+        at: Timestamp,
+    },
     /// Its time has come; it runs when nothing else of its project and environment does.
     Queued,
     Running,
     /// A person must say what happens.
-    Paused { why: Pause },
+    Paused {
+        why: Pause,
+    },
     /// Somebody asked it to stop; what runs is being ended.
-    Stopping { by: String },
+    Stopping {
+        by: String,
+    },
     /// Nothing of it runs any more; hosts stand as they were when it stopped.
     Stopped,
-    RollingBack { reason: String },
-    RolledBack { reason: String },
-    RollbackFailed { reason: String },
-    Failed { reason: String },
+    RollingBack {
+        reason: String,
+    },
+    RolledBack {
+        reason: String,
+    },
+    RollbackFailed {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
     Succeeded,
-    Rejected { by: String, reason: String },
-    Expired { reason: String },
-    Withdrawn { by: String, reason: String },
-    Superseded { by: u64 },
+    Rejected {
+        by: String,
+        reason: String,
+    },
+    Expired {
+        reason: String,
+    },
+    Withdrawn {
+        by: String,
+        reason: String,
+    },
+    Superseded {
+        by: u64,
+    },
     Observed,
 }
 
@@ -458,7 +482,9 @@ impl Task {
             StepResult::CheckedOut { digest, .. } => work.tree = Some(digest.clone()),
             // The first answer counts: after a switch, a repeated one names the new release.
             StepResult::Staged { live, .. } => {
-                work.live_before.entry(at.host).or_insert_with(|| live.clone());
+                work.live_before
+                    .entry(at.host)
+                    .or_insert_with(|| live.clone());
             }
             StepResult::Published { was } if at.way == Way::Forward => {
                 work.live_before.insert(at.host, was.clone());
@@ -502,7 +528,9 @@ impl Task {
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         let after = i64::try_from(self.submission.expires_s?).ok()?;
-        self.landed_at?.checked_add(SignedDuration::from_secs(after)).ok()
+        self.landed_at?
+            .checked_add(SignedDuration::from_secs(after))
+            .ok()
     }
 
     /// The commit, once it is known.
@@ -585,6 +613,3 @@ impl Work {
         });
     }
 }
-
-
-

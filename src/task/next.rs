@@ -175,12 +175,7 @@ enum StageOutcome {
     },
 }
 
-fn stage_actions(
-    work: &Work,
-    plan: &Plan,
-    stage: &Stage,
-    standings: &[Standing],
-) -> StageOutcome {
+fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]) -> StageOutcome {
     let running: Vec<Action> = resumed(standings);
     let failed: Vec<String> = standings
         .iter()

@@ -97,9 +97,7 @@ async fn result_of(scene: &Scene<'_>, key: &str) -> Result<RunEnd, Trouble> {
         Ok(Reply::Run(end)) => Ok(end),
         Ok(other) => Err(unexpected(&other)),
         // It was begun, and the host can't be asked: that is no failure of the program.
-        Err(Trouble::Failed(message) | Trouble::Unknown(message)) => {
-            Err(Trouble::Unknown(message))
-        }
+        Err(Trouble::Failed(message) | Trouble::Unknown(message)) => Err(Trouble::Unknown(message)),
     }
 }
 

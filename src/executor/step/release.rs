@@ -53,9 +53,7 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     write_tree(scene, &manifest).await?;
     let files = manifest.entries().len() as u64;
     let digest = manifest.digest();
-    scene
-        .output
-        .line(&format!("{files} files, tree {digest}"));
+    scene.output.line(&format!("{files} files, tree {digest}"));
     Ok(StepResult::CheckedOut { digest, files })
 }
 
@@ -329,7 +327,9 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     let before = was
         .as_ref()
         .map_or("nothing".to_owned(), ToString::to_string);
-    scene.output.line(&format!("live: {release}, was: {before}"));
+    scene
+        .output
+        .line(&format!("live: {release}, was: {before}"));
     if work.at.way == Way::Forward && matches!(work.task.submission.origin, Origin::Tag { .. }) {
         prune(scene, &release, was.as_ref()).await;
     }
@@ -376,4 +376,3 @@ async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>) {
         }
     }
 }
-

@@ -1,0 +1,406 @@
+//! What people ask of a task: approve, reject, withdraw, stop, retry, go, roll back.
+//!
+//! [`decide`] is pure: it holds the asker's rights and the task's state against the request and says
+//! which events follow, or which right is missing. [`ask`] appends them; [`roll_back`] makes a task
+//! of its own. Called by the web, for pages, API and command line alike. Nothing is performed here:
+//! the executor sees the events.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::approval::{self, Actor, Approval, Counts, Refusal, Role, Terms};
+use crate::host::ReleaseId;
+use crate::plan::PlanDigest;
+use crate::rule::Schedule;
+use crate::store::{ReleaseRecord, Store, StoreError};
+use crate::task::{Event, Landed, Origin, Recorded, State, Submission, Submitter, Supersede, Task};
+use crate::template::{Approvers, Requirement};
+
+/// How often a request is decided anew when the task changes under it.
+const TRIES: u32 = 8;
+
+/// What somebody asks of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Yes to exactly the plan of this digest, perhaps not before a time.
+    Approve {
+        plan: PlanDigest,
+        #[serde(default)]
+        comment: String,
+        #[serde(default)]
+        not_before: Option<Timestamp>,
+    },
+    /// No, and why.
+    Reject { reason: String },
+    /// Take it back.
+    Withdraw { reason: String },
+    /// End what runs.
+    Stop,
+    /// Do what failed, was stopped or never began; or take up what was withdrawn, superseded or
+    /// expired.
+    Retry,
+    /// Open the gate before which it waits.
+    Go,
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{actor} may not {what}: it takes {needs}")]
+    Right {
+        actor: String,
+        what: &'static str,
+        needs: &'static str,
+    },
+    #[error("task {id} is {state}: it cannot be {what}")]
+    State {
+        id: u64,
+        state: String,
+        what: &'static str,
+    },
+    #[error("say why: a reason is needed to {0}")]
+    NoReason(&'static str),
+    #[error(
+        "task {newer} has run there since task {id}; push a new tag, or roll back to task {id} instead"
+    )]
+    Newer { id: u64, newer: u64 },
+    #[error("{0}")]
+    NoWayBack(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The events that follow from a request, if the actor may ask it and the task allows it.
+///
+/// # Errors
+/// [`RequestError`] says which right is missing, or in which state the task is.
+pub fn decide(
+    task: &Task,
+    actor: &Actor,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Vec<Event>, RequestError> {
+    let state = |what| RequestError::State {
+        id: task.id,
+        state: task.state.to_string(),
+        what,
+    };
+    let event = match request {
+        Request::Approve {
+            plan,
+            comment,
+            not_before,
+        } => {
+            let terms = match (&task.state, &task.landed) {
+                (State::Waiting, Some(landed)) => &landed.terms,
+                (State::Proposed, _) => return Err(state("approved before it has landed")),
+                _ => return Err(state("approved")),
+            };
+            Event::Approved(approval::approve(
+                terms,
+                &task.approvals,
+                &approval::Request {
+                    actor,
+                    plan,
+                    comment,
+                    not_before: *not_before,
+                    at: now,
+                },
+            )?)
+        }
+        Request::Reject { reason } => {
+            needs_approver(actor, "reject a task")?;
+            if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
+                return Err(state("rejected"));
+            }
+            Event::Rejected {
+                by: actor.name.clone(),
+                reason: given(reason, "reject")?,
+            }
+        }
+        Request::Withdraw { reason } => {
+            own_or_approver(task, actor, "withdraw this task")?;
+            Event::Withdrawn {
+                by: actor.name.clone(),
+                reason: reason.trim().to_owned(),
+            }
+        }
+        Request::Stop => {
+            own_or_approver(task, actor, "stop this task")?;
+            Event::StopRequested {
+                by: actor.name.clone(),
+            }
+        }
+        Request::Go => {
+            needs_approver(actor, "let a task go on")?;
+            Event::Continued {
+                by: actor.name.clone(),
+            }
+        }
+        Request::Retry => retry(task, actor)?,
+    };
+    let recorded = Recorded { time: now, event };
+    task.clone()
+        .apply(&recorded)
+        .map_err(|refused| RequestError::Store(StoreError::Illegal(refused)))?;
+    Ok(vec![recorded.event])
+}
+
+fn retry(task: &Task, actor: &Actor) -> Result<Event, RequestError> {
+    own_or_approver(task, actor, "retry this task")?;
+    let by = actor.name.clone();
+    Ok(match task.state {
+        State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. } => {
+            Event::Reopened { by }
+        }
+        _ => Event::RetryRequested { by },
+    })
+}
+
+fn given(reason: &str, what: &'static str) -> Result<String, RequestError> {
+    let reason = reason.trim();
+    if reason.is_empty() {
+        return Err(RequestError::NoReason(what));
+    }
+    Ok(reason.to_owned())
+}
+
+fn needs_approver(actor: &Actor, what: &'static str) -> Result<(), RequestError> {
+    if actor.role >= Role::Approver {
+        return Ok(());
+    }
+    Err(RequestError::Right {
+        actor: actor.name.clone(),
+        what,
+        needs: "the role approver",
+    })
+}
+
+fn own_or_approver(task: &Task, actor: &Actor, what: &'static str) -> Result<(), RequestError> {
+    let own = task.submission.submitter.account.as_deref() == Some(actor.name.as_str());
+    if actor.role >= Role::Approver || (own && actor.role >= Role::Submitter) {
+        return Ok(());
+    }
+    Err(RequestError::Right {
+        actor: actor.name.clone(),
+        what,
+        needs: "the role approver, or submitter for one's own tasks",
+    })
+}
+
+/// Asks something of a task; returns it as it is then, durably.
+///
+/// # Errors
+/// [`RequestError`]; nothing has changed then.
+pub async fn ask(
+    store: &Store,
+    id: u64,
+    actor: &Actor,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Task, RequestError> {
+    for _ in 1..TRIES {
+        let task = store.task(id).await?;
+        if *request == Request::Retry {
+            nothing_newer(store, &task).await?;
+        }
+        let events = decide(&task, actor, request, now)?;
+        let recorded = events
+            .into_iter()
+            .map(|event| Recorded { time: now, event })
+            .collect();
+        match store.append(&task, recorded).await {
+            Err(StoreError::Changed(_)) => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(StoreError::Changed(id).into())
+}
+
+/// An older task must not undo what a newer one has brought.
+async fn nothing_newer(store: &Store, task: &Task) -> Result<(), RequestError> {
+    let submission = &task.submission;
+    let latest = store
+        .latest_started(&submission.project, &submission.environment)
+        .await?;
+    match latest {
+        Some(newer) if newer > task.id => Err(RequestError::Newer { id: task.id, newer }),
+        _ => Ok(()),
+    }
+}
+
+/// Where a rollback is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Back {
+    /// To what this task released.
+    ToTask(u64),
+    /// To the good release before the live one.
+    Before {
+        project: String,
+        environment: String,
+    },
+}
+
+/// Makes a task that goes back to an earlier release. It needs neither a push nor the git server.
+/// The asker's own yes counts, since going back to what was approved once takes one approver; where
+/// it does not count, the task waits.
+///
+/// # Errors
+/// [`RequestError::NoWayBack`] says what is missing.
+pub async fn roll_back(
+    store: &Store,
+    back: &Back,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Task, RequestError> {
+    needs_approver(actor, "roll back")?;
+    let target = match back {
+        Back::ToTask(id) => released_by(store, *id).await?,
+        Back::Before {
+            project,
+            environment,
+        } => before_live(store, project, environment).await?,
+    };
+    let earlier = store.task(target.task).await?;
+    let submission = &earlier.submission;
+    let (project, environment) = (&submission.project, &submission.environment);
+    let live = store.live(project, environment).await?;
+    let Some(latest) = live.values().map(|live| live.task).max() else {
+        return Err(RequestError::NoWayBack(format!(
+            "nothing is live in {project} {environment}"
+        )));
+    };
+    let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
+    // Today's hosts and steps, with the commit and the parameters of then.
+    let by = store.task(latest).await?;
+    let by = store.plan_of(&by).await?.ok_or_else(|| no_plan(latest))?;
+    let then = store
+        .plan_of(&earlier)
+        .await?
+        .ok_or_else(|| no_plan(target.task))?;
+    let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
+    plan.commit.clone_from(&target.commit);
+    plan.parameters.clone_from(&then.parameters);
+    plan.approvals = vec![Requirement {
+        count: 1,
+        of: Approvers::Anyone,
+    }];
+    plan.self_approval = true;
+    let digest = store.put_plan(&plan).await?;
+    let events = going_back(&earlier, &target, &digest, actor, now);
+    Ok(store.begin(events).await?)
+}
+
+fn going_back(
+    earlier: &Task,
+    target: &ReleaseRecord,
+    digest: &PlanDigest,
+    actor: &Actor,
+    now: Timestamp,
+) -> Vec<Recorded> {
+    let submission = Submission {
+        origin: Origin::Rollback {
+            to: target.task,
+            release: target.release.clone(),
+        },
+        submitter: Submitter {
+            name: actor.name.clone(),
+            account: Some(actor.name.clone()),
+        },
+        expires_s: None,
+        supersede: Supersede::Never,
+        refuse_older: false,
+        ..earlier.submission.clone()
+    };
+    let schedule = submission.schedule;
+    let landed = Landed {
+        commit: target.commit.clone(),
+        terms: Terms {
+            plan: digest.clone(),
+            approvals: vec![Requirement {
+                count: 1,
+                of: Approvers::Anyone,
+            }],
+            self_approval: true,
+            submitter: Some(actor.name.clone()),
+        },
+        description: earlier
+            .landed
+            .as_ref()
+            .map(|landed| landed.description.clone())
+            .unwrap_or_default(),
+    };
+    let mut events = vec![
+        Event::Proposed(Box::new(submission)),
+        Event::Landed(Box::new(landed)),
+    ];
+    if schedule == Schedule::New && actor.counts == Counts::Yes {
+        events.push(Event::Approved(Approval {
+            by: actor.name.clone(),
+            groups: actor.groups.clone(),
+            plan: digest.clone(),
+            comment: format!("rolls back to task {}", target.task),
+            not_before: None,
+            at: now,
+        }));
+    }
+    events
+        .into_iter()
+        .map(|event| Recorded { time: now, event })
+        .collect()
+}
+
+/// The release that a task brought and that succeeded.
+async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestError> {
+    let task = store.task(id).await?;
+    let release: Option<ReleaseId> = match &task.submission.origin {
+        Origin::Rollback { release, .. } => Some(release.clone()),
+        Origin::Tag { .. } => task.work.as_ref().map(|work| work.release.clone()),
+    };
+    let record = match release {
+        Some(release) => {
+            store
+                .release(
+                    &task.submission.project,
+                    &task.submission.environment,
+                    &release,
+                )
+                .await?
+        }
+        None => None,
+    };
+    record.filter(|record| record.good).ok_or_else(|| {
+        RequestError::NoWayBack(format!(
+            "task {id} is {} and has no good release to go back to; choose a succeeded task (`tagship tasks --state succeeded`)",
+            task.state
+        ))
+    })
+}
+
+/// The good release before the live one.
+async fn before_live(
+    store: &Store,
+    project: &str,
+    environment: &str,
+) -> Result<ReleaseRecord, RequestError> {
+    let live = store.live(project, environment).await?;
+    let newest = live.values().map(|live| &live.release).max().cloned();
+    let Some(newest) = newest else {
+        return Err(RequestError::NoWayBack(format!(
+            "nothing is live in {project} {environment}"
+        )));
+    };
+    store
+        .releases(project, environment)
+        .await?
+        .into_iter()
+        .find(|record| record.good && record.release < newest)
+        .ok_or_else(|| {
+            RequestError::NoWayBack(format!(
+                "{project} {environment} has no good release before {newest}"
+            ))
+        })
+}
