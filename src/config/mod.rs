@@ -253,4 +253,6 @@ impl Environment {
 }
 
 #[cfg(test)]
+mod library_tests;
+#[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::rule::Schedule;
 use crate::template::OnFailure;
 
 /// A configuration that has one of everything, and is right.
-pub(super) const SHOP: &str = r#"
+const SHOP: &str = r#"
 [hosts.web1]
 address = "192.0.2.1"
 [hosts.web2]
@@ -34,7 +34,7 @@ pattern = "release-[0-9.]+$"
 environment = "production"
 "#;
 
-fn read(text: &str) -> Config {
+pub(super) fn read(text: &str) -> Config {
     match parse("c.toml", text, Path::new("/etc/tagship")) {
         Ok(config) => config,
         Err(problems) => panic!("{problems}"),
@@ -49,7 +49,7 @@ fn complaints(text: &str) -> Vec<String> {
 }
 
 /// [`SHOP`] with one text in place of another, which must be there.
-fn shop_with(old: &str, new: &str) -> String {
+pub(super) fn shop_with(old: &str, new: &str) -> String {
     assert!(SHOP.contains(old), "{old}");
     SHOP.replacen(old, new, 1)
 }
@@ -282,157 +282,160 @@ fn a_host_is_never_reached_through_itself() {
     assert!(complaints("[hosts.a]\njump = \"b\"\n[hosts.b]\njump = \"c\"\n[hosts.c]\n").is_empty());
 }
 
+/// What stands in [`SHOP`], what comes in its place, and a part of the complaint.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "web = [\"web1\", \"web2\"]",
+        "web = [\"web1\", \"web2\"]\nempty = []",
+        "group empty is empty",
+    ),
+    ("\"web2\"]", "\"web1\"]", "stands twice"),
+    (
+        "group = \"web\"",
+        "group = \"wbe\"",
+        "no group is named `wbe`: did you mean `web`?",
+    ),
+    (
+        "[hosts.web1]",
+        "[hosts.\"-x\"]\n[hosts.web1]",
+        "is no name for a host",
+    ),
+    ("\"192.0.2.1\"", "\"-oProxyCommand=x\"", "is no address"),
+    (
+        "name = \"shop\"",
+        "name = \"my shop\"",
+        "is no name for a project",
+    ),
+    (
+        "repository = \"/srv/git/shop.git\"",
+        "repository = \"alice/shop\"",
+        "key `git_url` is missing",
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\ngit_url = \"ext::sh -c x\"",
+        "is no URL to fetch from",
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\ngit_url = \"ext::x\"",
+        "is no URL to fetch from",
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\ngit_url = \"--upload-pack=x\"",
+        "is no URL to fetch from",
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\ngit_url = \"ssh://-oProxyCommand=x/a\"",
+        "is no URL to fetch from",
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nsource = \"../x\"",
+        "is no sub-directory",
+    ),
+    (
+        "name = \"shop\"",
+        "name = \"shop\"\nsource = \"/x\"",
+        "is no sub-directory",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\nlayout = \"in-place\"",
+        "this version does not do layout \"in-place\"",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\nkeep_releases = 1",
+        "at least 2",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\nexclude = [\"\"]",
+        "an excluded path is empty",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\nshared = [\"../log\"]",
+        "is no shared path",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\nshared = [\"log\", \"log/web\"]",
+        "overlap",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\nowner = \"a b\"",
+        "is no owner",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\napprovals = []",
+        "`approvals` is empty",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\napprovals = [\"1 of\"]",
+        "is no approval",
+    ),
+    (
+        "pattern = \"qa-*\"",
+        "pattern = \"a)(b\"",
+        "bad regular expression",
+    ),
+    (
+        "schedule = \"ready\"",
+        "schedule = \"redy\"",
+        "did you mean `ready`?",
+    ),
+    (
+        "schedule = \"ready\"",
+        "expires = \"0s\"",
+        "expires at once",
+    ),
+    (
+        "schedule = \"ready\"",
+        "expires = \"tomorrow\"",
+        "is no duration",
+    ),
+    (
+        "[groups]",
+        "[agent]\ntime_zone = \"Mars/Olympus\"\n[groups]",
+        "no time zone is named",
+    ),
+    (
+        "[groups]",
+        "[agent]\npublic_url = \"ship.example.com\"\n[groups]",
+        "is no URL",
+    ),
+    (
+        "[groups]",
+        "[agent]\nparallel_hosts = 0\n[groups]",
+        "at least 1",
+    ),
+    (
+        "[groups]",
+        "[agent]\nlanding_timeout = \"0s\"\n[groups]",
+        "no ref lands in no time",
+    ),
+    (
+        "[groups]",
+        "[agent]\nlisten = \"everywhere\"\n[groups]",
+        "invalid socket address",
+    ),
+    (
+        "[groups]",
+        "[ssh]\nconnect_timeout = \"0s\"\n[groups]",
+        "no host answers in no time",
+    ),
+];
+
 #[test]
 fn what_could_not_work_is_refused() {
-    for (old, new, part) in [
-        (
-            "web = [\"web1\", \"web2\"]",
-            "web = [\"web1\", \"web2\"]\nempty = []",
-            "group empty is empty",
-        ),
-        ("\"web2\"]", "\"web1\"]", "stands twice"),
-        (
-            "group = \"web\"",
-            "group = \"wbe\"",
-            "no group is named `wbe`: did you mean `web`?",
-        ),
-        (
-            "[hosts.web1]",
-            "[hosts.\"-x\"]\n[hosts.web1]",
-            "is no name for a host",
-        ),
-        ("\"192.0.2.1\"", "\"-oProxyCommand=x\"", "is no address"),
-        (
-            "name = \"shop\"",
-            "name = \"my shop\"",
-            "is no name for a project",
-        ),
-        (
-            "repository = \"/srv/git/shop.git\"",
-            "repository = \"alice/shop\"",
-            "key `git_url` is missing",
-        ),
-        (
-            "name = \"shop\"",
-            "name = \"shop\"\ngit_url = \"ext::sh -c x\"",
-            "is no URL to fetch from",
-        ),
-        (
-            "name = \"shop\"",
-            "name = \"shop\"\ngit_url = \"ext::x\"",
-            "is no URL to fetch from",
-        ),
-        (
-            "name = \"shop\"",
-            "name = \"shop\"\ngit_url = \"--upload-pack=x\"",
-            "is no URL to fetch from",
-        ),
-        (
-            "name = \"shop\"",
-            "name = \"shop\"\ngit_url = \"ssh://-oProxyCommand=x/a\"",
-            "is no URL to fetch from",
-        ),
-        (
-            "name = \"shop\"",
-            "name = \"shop\"\nsource = \"../x\"",
-            "is no sub-directory",
-        ),
-        (
-            "name = \"shop\"",
-            "name = \"shop\"\nsource = \"/x\"",
-            "is no sub-directory",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\nlayout = \"in-place\"",
-            "this version does not do layout \"in-place\"",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\nkeep_releases = 1",
-            "at least 2",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\nexclude = [\"\"]",
-            "an excluded path is empty",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\nshared = [\"../log\"]",
-            "is no shared path",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\nshared = [\"log\", \"log/web\"]",
-            "overlap",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\nowner = \"a b\"",
-            "is no owner",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\napprovals = []",
-            "`approvals` is empty",
-        ),
-        (
-            "[projects.environments.qa]",
-            "[projects.environments.qa]\napprovals = [\"1 of\"]",
-            "is no approval",
-        ),
-        (
-            "pattern = \"qa-*\"",
-            "pattern = \"a)(b\"",
-            "bad regular expression",
-        ),
-        (
-            "schedule = \"ready\"",
-            "schedule = \"redy\"",
-            "did you mean `ready`?",
-        ),
-        (
-            "schedule = \"ready\"",
-            "expires = \"0s\"",
-            "expires at once",
-        ),
-        (
-            "schedule = \"ready\"",
-            "expires = \"tomorrow\"",
-            "is no duration",
-        ),
-        (
-            "[groups]",
-            "[agent]\ntime_zone = \"Mars/Olympus\"\n[groups]",
-            "no time zone is named",
-        ),
-        (
-            "[groups]",
-            "[agent]\npublic_url = \"ship.example.com\"\n[groups]",
-            "is no URL",
-        ),
-        (
-            "[groups]",
-            "[agent]\nparallel_hosts = 0\n[groups]",
-            "at least 1",
-        ),
-        (
-            "[groups]",
-            "[agent]\nlanding_timeout = \"0s\"\n[groups]",
-            "no ref lands in no time",
-        ),
-        (
-            "[groups]",
-            "[agent]\nlisten = \"everywhere\"\n[groups]",
-            "invalid socket address",
-        ),
-        (
-            "[groups]",
-            "[ssh]\nconnect_timeout = \"0s\"\n[groups]",
-            "no host answers in no time",
-        ),
-    ] {
+    for (old, new, part) in WRONG {
         let text = shop_with(old, new);
         let complaints = complaints(&text);
         assert!(
@@ -494,117 +497,5 @@ fn the_usual_ways_to_write_an_address_of_a_repository_are_taken() {
             "{url}: {:?}",
             complaints(&text)
         );
-    }
-}
-
-mod library {
-    use super::*;
-
-    const RUN: &str = "[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\" }]\n";
-
-    fn library(files: &[(&str, &str)]) -> Library {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(dir.path().join(name), text).unwrap();
-        }
-        Library::load(dir.path())
-    }
-
-    #[test]
-    fn a_directory_that_is_not_there_leaves_what_is_built_in() {
-        let library = Library::load(Path::new("/nowhere/templates"));
-        assert!(library.problems().is_empty());
-        let release = library.find("git-release").unwrap();
-        assert_eq!(library.find("1"), Some(release));
-        assert!(
-            library
-                .text(&release.digest)
-                .unwrap()
-                .contains("git-release")
-        );
-        assert_eq!(library.find("other"), None);
-    }
-
-    #[test]
-    fn a_file_goes_before_what_is_built_in() {
-        let text = format!("name = \"git-release\"\nid = 7\n{RUN}");
-        let library = library(&[("mine.toml", &text), ("notes.txt", "no template")]);
-        assert!(library.problems().is_empty());
-        assert_eq!(library.find("git-release").unwrap().id, Some(7));
-        assert_eq!(library.templates().count(), 1);
-    }
-
-    #[test]
-    fn a_wrong_file_never_gives_way_to_a_built_in_template_of_its_name() {
-        let wrong = format!("name = \"git-release\"\nstagee = 1\n{RUN}");
-        for (file, text) in [
-            ("mine.toml", wrong.as_str()),
-            ("git-release.toml", "name = "),
-        ] {
-            let library = library(&[(file, text)]);
-            assert_eq!(library.find("git-release"), None, "{file}");
-            assert_eq!(library.problems().len(), 1, "{file}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_file_does_not_spoil_the_others() {
-        let good = format!("name = \"good\"\n{RUN}");
-        let library = library(&[("bad.toml", "nam = 1"), ("good.toml", &good)]);
-        assert!(library.find("good").is_some() && library.find("git-release").is_some());
-        assert!(!library.problems().is_empty());
-    }
-
-    #[test]
-    fn names_and_numbers_are_given_once() {
-        let a = format!("name = \"a\"\nid = 7\n{RUN}");
-        let b = format!("name = \"b\"\nid = 7\n{RUN}");
-        let library = library(&[("1.toml", &a), ("2.toml", &a), ("3.toml", &b)]);
-        let problems: Vec<String> = library
-            .problems()
-            .iter()
-            .map(|p| p.message.clone())
-            .collect();
-        assert_eq!(
-            problems,
-            [
-                "another file has the template `a` already: rename one",
-                "template `a` has the same `id` already: change one",
-            ]
-        );
-    }
-
-    #[test]
-    fn rules_and_templates_must_fit_each_other() {
-        let release = format!(
-            "name = \"shop-release\"\nparams = [{{ name = \"MODE\", required = true, pattern = \"fast|slow\" }}]\n{RUN}"
-        );
-        let given = "name = \"given\"\n[[stage]]\nname = \"s\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n";
-        let build = "name = \"build\"\n[[stage]]\nname = \"s\"\nhosts = \"builders\"\nsteps = [{ run = \"true\" }]\n";
-        let library = library(&[("r.toml", &release), ("g.toml", given), ("b.toml", build)]);
-        let misfits = |template: &str| -> Vec<String> {
-            let config = read(&shop_with("schedule = \"ready\"", template));
-            library
-                .misfits(&config)
-                .iter()
-                .map(ToString::to_string)
-                .collect()
-        };
-        assert!(misfits("template = \"git-release\"").is_empty());
-        assert!(misfits("template = \"shop-release\"\nparams = { MODE = \"fast\" }").is_empty());
-        assert_eq!(
-            misfits("template = \"shop-relaese\""),
-            ["c.toml:21:12: no template is named `shop-relaese`: did you mean `shop-release`?"]
-        );
-        assert_eq!(
-            misfits("template = \"shop-release\"\nparams = { MODE = \"no\", TAG = \"x\" }"),
-            [
-                "c.toml:22:10: parameter TAG is given by tagship itself: take it out",
-                "c.toml:22:10: parameter MODE must match `fast|slow`, and does not",
-            ]
-        );
-        assert!(misfits("template = \"shop-release\"")[0].contains("MODE is missing"));
-        assert!(misfits("template = \"given\"")[0].contains("a tag gives none"));
-        assert!(misfits("template = \"build\"")[0].contains("which is not in [groups]"));
     }
 }

@@ -29,7 +29,8 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("store", &["task", "plan", "approval", "rule"]),
     ("intake", &["spool", "rule", "store", "task", "plan"]),
     ("landing", &[]),
-    ("checkout", &[]),
+    // git is started by landing alone, also where a checkout needs it.
+    ("checkout", &["landing"]),
     ("remote", &[]),
     ("sync", &["remote", "checkout"]),
     ("publish", &["remote", "sync"]),

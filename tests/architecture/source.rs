@@ -49,7 +49,7 @@ impl Source {
         if path.starts_with("hooks/") && !matches!(module, "rule" | "spool") {
             module = "update";
         }
-        let is_test_file = below.ends_with("/tests.rs") || below.contains("/tests/");
+        let is_test_file = below.ends_with("tests.rs") || below.contains("/tests/");
         let tests_start = if is_test_file {
             0
         } else {

@@ -1,0 +1,114 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::Library;
+use super::tests::{read, shop_with};
+
+const RUN: &str = "[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\" }]\n";
+
+fn library(files: &[(&str, &str)]) -> Library {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    Library::load(dir.path())
+}
+
+#[test]
+fn a_directory_that_is_not_there_leaves_what_is_built_in() {
+    let library = Library::load(Path::new("/nowhere/templates"));
+    assert!(library.problems().is_empty());
+    let release = library.find("git-release").unwrap();
+    assert_eq!(library.find("1"), Some(release));
+    assert!(
+        library
+            .text(&release.digest)
+            .unwrap()
+            .contains("git-release")
+    );
+    assert_eq!(library.find("other"), None);
+}
+
+#[test]
+fn a_file_goes_before_what_is_built_in() {
+    let text = format!("name = \"git-release\"\nid = 7\n{RUN}");
+    let library = library(&[("mine.toml", &text), ("notes.txt", "no template")]);
+    assert!(library.problems().is_empty());
+    assert_eq!(library.find("git-release").unwrap().id, Some(7));
+    assert_eq!(library.templates().count(), 1);
+}
+
+#[test]
+fn a_wrong_file_never_gives_way_to_a_built_in_template_of_its_name() {
+    let wrong = format!("name = \"git-release\"\nstagee = 1\n{RUN}");
+    for (file, text) in [
+        ("mine.toml", wrong.as_str()),
+        ("git-release.toml", "name = "),
+    ] {
+        let library = library(&[(file, text)]);
+        assert_eq!(library.find("git-release"), None, "{file}");
+        assert_eq!(library.problems().len(), 1, "{file}");
+    }
+}
+
+#[test]
+fn a_wrong_file_does_not_spoil_the_others() {
+    let good = format!("name = \"good\"\n{RUN}");
+    let library = library(&[("bad.toml", "nam = 1"), ("good.toml", &good)]);
+    assert!(library.find("good").is_some() && library.find("git-release").is_some());
+    assert!(!library.problems().is_empty());
+}
+
+#[test]
+fn names_and_numbers_are_given_once() {
+    let a = format!("name = \"a\"\nid = 7\n{RUN}");
+    let b = format!("name = \"b\"\nid = 7\n{RUN}");
+    let library = library(&[("1.toml", &a), ("2.toml", &a), ("3.toml", &b)]);
+    let problems: Vec<String> = library
+        .problems()
+        .iter()
+        .map(|p| p.message.clone())
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "another file has the template `a` already: rename one",
+            "template `a` has the same `id` already: change one",
+        ]
+    );
+}
+
+#[test]
+fn rules_and_templates_must_fit_each_other() {
+    let release = format!(
+        "name = \"shop-release\"\nparams = [{{ name = \"MODE\", required = true, pattern = \"fast|slow\" }}]\n{RUN}"
+    );
+    let given = "name = \"given\"\n[[stage]]\nname = \"s\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n";
+    let build = "name = \"build\"\n[[stage]]\nname = \"s\"\nhosts = \"builders\"\nsteps = [{ run = \"true\" }]\n";
+    let library = library(&[("r.toml", &release), ("g.toml", given), ("b.toml", build)]);
+    let misfits = |template: &str| -> Vec<String> {
+        let config = read(&shop_with("schedule = \"ready\"", template));
+        library
+            .misfits(&config)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    assert!(misfits("template = \"git-release\"").is_empty());
+    assert!(misfits("template = \"shop-release\"\nparams = { MODE = \"fast\" }").is_empty());
+    assert_eq!(
+        misfits("template = \"shop-relaese\""),
+        ["c.toml:21:12: no template is named `shop-relaese`: did you mean `shop-release`?"]
+    );
+    assert_eq!(
+        misfits("template = \"shop-release\"\nparams = { MODE = \"no\", TAG = \"x\" }"),
+        [
+            "c.toml:22:10: parameter TAG is given by tagship itself: take it out",
+            "c.toml:22:10: parameter MODE must match `fast|slow`, and does not",
+        ]
+    );
+    assert!(misfits("template = \"shop-release\"")[0].contains("MODE is missing"));
+    assert!(misfits("template = \"given\"")[0].contains("a tag gives none"));
+    assert!(misfits("template = \"build\"")[0].contains("which is not in [groups]"));
+}
