@@ -1,1 +1,481 @@
-//! (in the making)
+//! People, roles and tokens, in the store. It decides who somebody is and what they may do at most;
+//! what an approval needs is `approval`'s. `session`, `web` and `command` call it.
+//!
+//! | key | what |
+//! |---|---|
+//! | `account/NAME` | one [`Account`] and the hash of its password |
+//! | `token/user/NAME/ID` | one [`Token`], to list and to revoke |
+//! | `token/hash/SHA256` | whom the token with this hash speaks for |
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use self::limiter::Limiter;
+pub use self::password::PasswordError;
+use self::password::{Hash, Passwords, Verdict};
+pub use self::token::{NewToken, Token};
+use crate::clock::Clock;
+use crate::secret::{self, NoRandomness, SecretString};
+use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
+
+mod limiter;
+mod password;
+mod token;
+
+const ACCOUNTS: &str = "account/";
+
+const NAME_CHARACTERS_MAX: usize = 64;
+const DISPLAY_CHARACTERS_MAX: usize = 100;
+const GROUPS_MAX: usize = 100;
+
+/// How often a change is tried again after somebody else changed the same account.
+const ATTEMPTS_MAX: usize = 8;
+
+/// What somebody may do: each role may do what the ones before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sees everything, changes nothing.
+    Viewer,
+    /// Proposes tasks, and withdraws what is their own.
+    Submitter,
+    /// Approves, rejects, stops, retries, rolls back.
+    Approver,
+    /// Changes accounts and hosts.
+    Admin,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Viewer, Self::Submitter, Self::Approver, Self::Admin];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Submitter => "submitter",
+            Self::Approver => "approver",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = AccountError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let role = Self::ALL.into_iter().find(|role| role.name() == text);
+        role.ok_or_else(|| AccountError::NoSuchRole(text.to_owned()))
+    }
+}
+
+/// Whether somebody is let in at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Active,
+    /// No login, no session and no token of theirs is good until they are active again.
+    Disabled,
+}
+
+/// One person (or program).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// What they log in with: `[a-z0-9._-]`, at most 64.
+    pub name: String,
+    /// What people call them.
+    pub display: String,
+    pub role: Role,
+    /// What `approvals = ["1 of @pm"]` speaks of, without the `@`.
+    pub groups: BTreeSet<String>,
+    pub status: Status,
+    pub created: Timestamp,
+    /// Another account that later bears the same name has another one. Tokens and sessions are
+    /// bound to it.
+    pub uid: String,
+    /// Grows with each change after which sessions must end: password, status.
+    pub epoch: u32,
+}
+
+/// What an account is made of.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    pub name: String,
+    /// Empty: the name.
+    pub display: String,
+    pub role: Role,
+    pub groups: BTreeSet<String>,
+    /// Without one they use tokens only.
+    pub password: Option<SecretString>,
+}
+
+/// What is to become different about an account; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    pub display: Option<String>,
+    pub role: Option<Role>,
+    pub groups: Option<BTreeSet<String>>,
+    pub status: Option<Status>,
+}
+
+/// Why something about an account cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("no account is called {0}: see `tagship user list`")]
+    NoSuchAccount(String),
+    #[error("an account called {0} exists already: choose another name")]
+    Exists(String),
+    #[error("{0} is no role: choose viewer, submitter, approver or admin")]
+    NoSuchRole(String),
+    #[error(
+        "{0} is no name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '.', '_' and '-', not '.' first"
+    )]
+    BadName(String),
+    #[error(
+        "the displayed name must be one line of at most {DISPLAY_CHARACTERS_MAX} characters: \
+         shorten it"
+    )]
+    BadDisplay,
+    #[error("{0} groups, at most {GROUPS_MAX} are allowed: leave some out")]
+    TooManyGroups(usize),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error("{user} has no token {id}: see `tagship token list {user}`")]
+    NoSuchToken { user: String, id: String },
+    #[error("{0} has as many tokens as are allowed: revoke one first")]
+    TooManyTokens(String),
+    #[error(
+        "the token's label must be one line of at most {DISPLAY_CHARACTERS_MAX} characters: shorten it"
+    )]
+    BadLabel,
+    /// What was to happen in the same commit does not hold any more. Nothing happened.
+    #[error("somebody else was faster: try again")]
+    Overtaken,
+    #[error("the store did not confirm the change of {name} ({why}): look whether it happened")]
+    Unconfirmed { name: String, why: String },
+    #[error("what is stored about {name} cannot be read ({why}): restore a backup")]
+    Damaged { name: String, why: String },
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    #[error(transparent)]
+    Store(#[from] KvError),
+}
+
+/// Why somebody is not let in. Says no more than a stranger may know.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("wrong name or password")]
+    Denied,
+    #[error("too many failed logins: try again after {0}")]
+    TooMany(Timestamp),
+    #[error("nobody can log in now: {0}")]
+    Unavailable(#[from] AccountError),
+}
+
+/// What stands in the store.
+#[derive(Clone, Serialize, Deserialize)]
+struct Record {
+    #[serde(flatten)]
+    account: Account,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<Hash>,
+}
+
+/// The accounts of one agent.
+///
+/// Each change takes an `also`: what is to happen in the same commit, such as its entry in the
+/// audit. If a requirement of it does not hold, nothing happens ([`AccountError::Overtaken`]).
+pub struct Accounts {
+    kv: Arc<dyn Kv>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    limiter: Mutex<Limiter>,
+}
+
+impl Accounts {
+    #[must_use]
+    pub fn new(kv: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            kv,
+            clock,
+            passwords: Passwords::default(),
+            limiter: Mutex::default(),
+        }
+    }
+
+    /// # Errors
+    /// [`AccountError`]: the name is taken or is none, or the password is refused.
+    pub async fn add(&self, new: NewAccount, also: Commit) -> Result<Account, AccountError> {
+        check_name(&new.name)?;
+        check_groups(&new.groups)?;
+        let display = if new.display.is_empty() {
+            new.name.clone()
+        } else {
+            new.display
+        };
+        check_display(&display)?;
+        let password = match &new.password {
+            Some(password) => Some(self.passwords.hash(password).await?),
+            None => None,
+        };
+        let account = Account {
+            name: new.name,
+            display,
+            role: new.role,
+            groups: new.groups,
+            status: Status::Active,
+            created: self.clock.now(),
+            uid: secret::hex(&secret::random_bytes::<16>()?),
+            epoch: 0,
+        };
+        let record = Record {
+            account: account.clone(),
+            password,
+        };
+        let key = key(&account.name);
+        let commit = Commit::new().require(key.clone(), Require::Absent);
+        let commit = commit.put(key, encode(&account.name, &record)?).and(also);
+        match self.commit(&account.name, commit).await? {
+            Committed::Done => Ok(account),
+            Committed::Conflict => Err(AccountError::Exists(account.name)),
+        }
+    }
+
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`], or that the store cannot be read.
+    pub async fn get(&self, name: &str) -> Result<Account, AccountError> {
+        Ok(self.record(name).await?.0.account)
+    }
+
+    /// All accounts by name.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`] or [`AccountError::Damaged`].
+    pub async fn list(&self) -> Result<Vec<Account>, AccountError> {
+        let rows = all_rows(&*self.kv, ACCOUNTS.as_bytes()).await?;
+        rows.iter()
+            .map(|row| {
+                let name = String::from_utf8_lossy(&row.key[ACCOUNTS.len()..]);
+                decode::<Record>(&name, &row.value).map(|record| record.account)
+            })
+            .collect()
+    }
+
+    /// # Errors
+    /// [`AccountError`]: there is no such account, or the new values are refused.
+    pub async fn update(
+        &self,
+        name: &str,
+        change: Change,
+        also: Commit,
+    ) -> Result<Account, AccountError> {
+        if let Some(display) = &change.display {
+            check_display(display)?;
+        }
+        if let Some(groups) = &change.groups {
+            check_groups(groups)?;
+        }
+        let record = self.rewrite(name, also, |record| {
+            let account = &mut record.account;
+            if let Some(display) = &change.display {
+                account.display.clone_from(display);
+            }
+            account.role = change.role.unwrap_or(account.role);
+            if let Some(groups) = &change.groups {
+                account.groups.clone_from(groups);
+            }
+            if change.status.is_some_and(|status| status != account.status) {
+                account.status = change.status.unwrap_or(account.status);
+                account.epoch += 1;
+            }
+        });
+        Ok(record.await?.account)
+    }
+
+    /// Sets the password and ends the account's sessions; its tokens stay.
+    ///
+    /// # Errors
+    /// [`AccountError`]: there is no such account, or the password is refused.
+    pub async fn set_password(
+        &self,
+        name: &str,
+        password: &SecretString,
+        also: Commit,
+    ) -> Result<(), AccountError> {
+        let hash = self.passwords.hash(password).await?;
+        let record = self.rewrite(name, also, |record| {
+            record.password = Some(hash.clone());
+            record.account.epoch += 1;
+        });
+        record.await.map(|_| ())
+    }
+
+    /// Takes the account away with its tokens; its sessions are good for nothing from then on.
+    ///
+    /// # Errors
+    /// [`AccountError`]: there is no such account.
+    pub async fn remove(&self, name: &str, also: Commit) -> Result<(), AccountError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (_, version) = self.record(name).await?;
+            let commit = Commit::new().require(key(name), Require::Version(version));
+            let commit = commit
+                .delete(key(name))
+                .and(self.without_tokens(name).await?);
+            match self.commit(name, commit.and(also.clone())).await? {
+                Committed::Done => return Ok(()),
+                Committed::Conflict => {}
+            }
+        }
+        Err(AccountError::Overtaken)
+    }
+
+    /// Who logs in with this name and password. Slow on purpose; wrong guesses are limited for each
+    /// account and address. Sessions and tokens spare it.
+    ///
+    /// # Errors
+    /// [`LoginError`], the same for an unknown name, a wrong password and a disabled account.
+    pub async fn verify_password(
+        &self,
+        name: &str,
+        password: &SecretString,
+        from: IpAddr,
+    ) -> Result<Account, LoginError> {
+        // What can't be a name is counted under none.
+        let counted = check_name(name).map_or("", |()| name);
+        let limiter = || self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter()
+            .begin(counted, from, self.clock.now())
+            .map_err(LoginError::TooMany)?;
+        let record = match self.record(counted).await {
+            Ok((record, _)) => Some(record),
+            Err(AccountError::NoSuchAccount(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let hash = record.as_ref().and_then(|record| record.password.clone());
+        let verdict = self.passwords.verify(password, hash).await;
+        match (verdict.map_err(AccountError::from)?, record) {
+            (Verdict::Right, Some(Record { account, .. })) if account.status == Status::Active => {
+                limiter().succeeded(counted, from);
+                Ok(account)
+            }
+            (Verdict::Right | Verdict::Wrong, _) => Err(LoginError::Denied),
+        }
+    }
+
+    async fn record(&self, name: &str) -> Result<(Record, Version), AccountError> {
+        let entry = self.kv.get(key(name).as_bytes()).await?;
+        let entry = entry.ok_or_else(|| AccountError::NoSuchAccount(name.to_owned()))?;
+        Ok((decode(name, &entry.value)?, entry.version))
+    }
+
+    async fn rewrite(
+        &self,
+        name: &str,
+        also: Commit,
+        change: impl Fn(&mut Record),
+    ) -> Result<Record, AccountError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (mut record, version) = self.record(name).await?;
+            change(&mut record);
+            let commit = Commit::new().require(key(name), Require::Version(version));
+            let commit = commit.put(key(name), encode(name, &record)?);
+            match self.commit(name, commit.and(also.clone())).await? {
+                Committed::Done => return Ok(record),
+                Committed::Conflict => {}
+            }
+        }
+        Err(AccountError::Overtaken)
+    }
+
+    /// A conflict over keys of this module is for the caller to solve; over others, for theirs.
+    async fn commit(&self, name: &str, commit: Commit) -> Result<Committed, AccountError> {
+        match self.kv.commit(commit).await {
+            Ok(_) => Ok(Committed::Done),
+            Err(CommitError::Conflict { key }) if token::is_of_accounts(&key) => {
+                Ok(Committed::Conflict)
+            }
+            Err(CommitError::Conflict { .. }) => Err(AccountError::Overtaken),
+            Err(CommitError::Failed(error)) => Err(error.into()),
+            Err(error @ (CommitError::Unknown(_) | CommitError::TooLarge(_))) => {
+                Err(AccountError::Unconfirmed {
+                    name: name.to_owned(),
+                    why: error.to_string(),
+                })
+            }
+        }
+    }
+}
+
+enum Committed {
+    Done,
+    Conflict,
+}
+
+fn key(name: &str) -> String {
+    format!("{ACCOUNTS}{name}")
+}
+
+fn encode(name: &str, value: &impl Serialize) -> Result<Vec<u8>, AccountError> {
+    serde_json::to_vec(value).map_err(|error| damaged(name, &error))
+}
+
+fn decode<'de, T: Deserialize<'de>>(name: &str, bytes: &'de [u8]) -> Result<T, AccountError> {
+    serde_json::from_slice(bytes).map_err(|error| damaged(name, &error))
+}
+
+fn damaged(name: &str, error: &serde_json::Error) -> AccountError {
+    AccountError::Damaged {
+        name: name.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+/// Names of accounts and of groups.
+fn check_name(name: &str) -> Result<(), AccountError> {
+    let fits = (1..=NAME_CHARACTERS_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
+    if fits {
+        Ok(())
+    } else {
+        Err(AccountError::BadName(
+            name.escape_debug().take(80).collect(),
+        ))
+    }
+}
+
+fn check_groups(groups: &BTreeSet<String>) -> Result<(), AccountError> {
+    if groups.len() > GROUPS_MAX {
+        return Err(AccountError::TooManyGroups(groups.len()));
+    }
+    groups.iter().try_for_each(|group| check_name(group))
+}
+
+fn check_display(display: &str) -> Result<(), AccountError> {
+    if is_one_line(display) {
+        Ok(())
+    } else {
+        Err(AccountError::BadDisplay)
+    }
+}
+
+fn is_one_line(text: &str) -> bool {
+    let characters = text.chars().count();
+    (1..=DISPLAY_CHARACTERS_MAX).contains(&characters) && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests;

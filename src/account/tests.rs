@@ -1,0 +1,410 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use crate::clock::ManualClock;
+use crate::secret::ExposeSecret;
+use crate::store::memory::{Fault, MemoryKv};
+
+use super::*;
+
+const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+struct World {
+    kv: Arc<MemoryKv>,
+    clock: Arc<ManualClock>,
+    accounts: Accounts,
+}
+
+fn world() -> World {
+    let kv = Arc::new(MemoryKv::new());
+    let clock = Arc::new(ManualClock::at("2026-03-01T12:00:00Z".parse().unwrap()));
+    let accounts = Accounts::new(Arc::clone(&kv) as _, Arc::clone(&clock) as _);
+    World {
+        kv,
+        clock,
+        accounts,
+    }
+}
+
+fn named(name: &str) -> NewAccount {
+    NewAccount {
+        name: name.into(),
+        display: String::new(),
+        role: Role::Approver,
+        groups: BTreeSet::from(["pm".into()]),
+        password: None,
+    }
+}
+
+impl World {
+    async fn with_alice() -> (Self, Account) {
+        let world = world();
+        let new = NewAccount {
+            password: Some("correct horse".into()),
+            ..named("alice")
+        };
+        let alice = world.accounts.add(new, Commit::new()).await.unwrap();
+        (world, alice)
+    }
+
+    async fn log_in(&self, name: &str, password: &str) -> Result<Account, LoginError> {
+        self.accounts
+            .verify_password(name, &password.into(), HOME)
+            .await
+    }
+
+    async fn set(&self, name: &str, change: Change) -> Account {
+        self.accounts
+            .update(name, change, Commit::new())
+            .await
+            .unwrap()
+    }
+
+    async fn token(&self, user: &str) -> NewToken {
+        let made = self
+            .accounts
+            .new_token(user, "ci", None, Commit::new())
+            .await;
+        made.unwrap()
+    }
+}
+
+fn status(status: Status) -> Change {
+    Change {
+        status: Some(status),
+        ..Change::default()
+    }
+}
+
+#[test]
+fn each_role_may_what_the_ones_before_it_may() {
+    assert!(Role::Viewer < Role::Submitter);
+    assert!(Role::Submitter < Role::Approver);
+    assert!(Role::Approver < Role::Admin);
+    for role in Role::ALL {
+        assert_eq!(role.to_string().parse::<Role>().unwrap(), role);
+    }
+    assert!("root".parse::<Role>().is_err());
+}
+
+#[tokio::test]
+async fn an_account_is_added_once_and_found_again() {
+    let (world, alice) = World::with_alice().await;
+    assert_eq!(alice.display, "alice");
+    assert_eq!(world.accounts.get("alice").await.unwrap(), alice);
+    let again = world.accounts.add(named("alice"), Commit::new()).await;
+    assert!(matches!(again, Err(AccountError::Exists(_))));
+    let bob = world
+        .accounts
+        .add(named("bob"), Commit::new())
+        .await
+        .unwrap();
+    assert_eq!(world.accounts.list().await.unwrap(), [alice, bob]);
+}
+
+#[tokio::test]
+async fn names_that_would_confuse_are_refused() {
+    let world = world();
+    let long = "x".repeat(65);
+    for name in [
+        "", "Alice", "al ice", "al/ice", "os:alice", "älice", ".", "..", "a\n", &long,
+    ] {
+        let refused = world.accounts.add(named(name), Commit::new()).await;
+        assert!(matches!(refused, Err(AccountError::BadName(_))), "{name}");
+        let group = NewAccount {
+            groups: BTreeSet::from([name.to_owned()]),
+            ..named("bob")
+        };
+        let refused = world.accounts.add(group, Commit::new()).await;
+        assert!(matches!(refused, Err(AccountError::BadName(_))), "{name}");
+    }
+    let display = NewAccount {
+        display: "Zoë Müller\u{1b}[2J".into(),
+        ..named("zoe")
+    };
+    let refused = world.accounts.add(display, Commit::new()).await;
+    assert!(matches!(refused, Err(AccountError::BadDisplay)));
+    let display = NewAccount {
+        display: "Zoë Müller".into(),
+        ..named("zoe")
+    };
+    world.accounts.add(display, Commit::new()).await.unwrap();
+    assert_eq!(world.accounts.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_touches_only_what_it_names() {
+    let (world, alice) = World::with_alice().await;
+    let role = Change {
+        role: Some(Role::Admin),
+        ..Change::default()
+    };
+    let changed = world.set("alice", role).await;
+    assert_eq!(
+        changed,
+        Account {
+            role: Role::Admin,
+            ..alice
+        }
+    );
+    world.log_in("alice", "correct horse").await.unwrap();
+    let nobody = world
+        .accounts
+        .update("bob", Change::default(), Commit::new())
+        .await;
+    assert!(matches!(nobody, Err(AccountError::NoSuchAccount(_))));
+}
+
+#[tokio::test]
+async fn only_the_right_password_logs_in() {
+    let (world, alice) = World::with_alice().await;
+    assert_eq!(world.log_in("alice", "correct horse").await.unwrap(), alice);
+    for (name, password) in [("alice", "wrong horse"), ("bob", "correct horse"), ("", "")] {
+        let refused = world.log_in(name, password).await;
+        assert!(matches!(refused, Err(LoginError::Denied)), "{name}");
+    }
+    world
+        .accounts
+        .add(named("robot"), Commit::new())
+        .await
+        .unwrap();
+    assert!(matches!(
+        world.log_in("robot", "").await,
+        Err(LoginError::Denied)
+    ));
+}
+
+#[tokio::test]
+async fn a_new_password_replaces_the_old_one_and_ends_sessions() {
+    let (world, alice) = World::with_alice().await;
+    let password = "battery staple".into();
+    let set = world
+        .accounts
+        .set_password("alice", &password, Commit::new());
+    set.await.unwrap();
+    assert!(matches!(
+        world.log_in("alice", "correct horse").await,
+        Err(LoginError::Denied)
+    ));
+    let now = world.log_in("alice", "battery staple").await.unwrap();
+    assert!(now.epoch > alice.epoch);
+}
+
+#[tokio::test]
+async fn a_disabled_account_is_not_let_in() {
+    let (world, alice) = World::with_alice().await;
+    let token = world.token("alice").await;
+    world.set("alice", status(Status::Disabled)).await;
+    assert!(matches!(
+        world.log_in("alice", "correct horse").await,
+        Err(LoginError::Denied)
+    ));
+    let spoken = world.accounts.authenticate(&token.secret).await;
+    assert!(matches!(spoken, Err(LoginError::Denied)));
+    let back = world.set("alice", status(Status::Active)).await;
+    assert_eq!(
+        back.epoch,
+        alice.epoch + 2,
+        "sessions from before stay ended"
+    );
+    world.accounts.authenticate(&token.secret).await.unwrap();
+}
+
+#[tokio::test]
+async fn guessing_is_limited_and_even_the_right_password_waits() {
+    let (world, _) = World::with_alice().await;
+    for _ in 0..5 {
+        assert!(matches!(
+            world.log_in("alice", "a guess").await,
+            Err(LoginError::Denied)
+        ));
+    }
+    let refused = world.log_in("alice", "correct horse").await;
+    assert!(matches!(refused, Err(LoginError::TooMany(_))));
+    let elsewhere = IpAddr::from([192, 0, 2, 9]);
+    let password = "correct horse".into();
+    let owner = world
+        .accounts
+        .verify_password("alice", &password, elsewhere);
+    owner.await.unwrap();
+    world.clock.advance(Duration::from_secs(15 * 60));
+    world.log_in("alice", "correct horse").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_speaks_for_its_account_until_it_is_revoked() {
+    let (world, alice) = World::with_alice().await;
+    let NewToken { secret, token } = world.token("alice").await;
+    let (account, id) = world.accounts.authenticate(&secret).await.unwrap();
+    assert_eq!((account, &id), (alice, &token.id));
+    assert_eq!(
+        world.accounts.tokens("alice").await.unwrap(),
+        std::slice::from_ref(&token)
+    );
+    world
+        .accounts
+        .revoke("alice", &token.id, Commit::new())
+        .await
+        .unwrap();
+    assert!(matches!(
+        world.accounts.authenticate(&secret).await,
+        Err(LoginError::Denied)
+    ));
+    assert_eq!(world.accounts.tokens("alice").await.unwrap(), []);
+    let again = world
+        .accounts
+        .revoke("alice", &token.id, Commit::new())
+        .await;
+    assert!(matches!(again, Err(AccountError::NoSuchToken { .. })));
+}
+
+#[tokio::test]
+async fn a_token_ends_with_its_time() {
+    let (world, _) = World::with_alice().await;
+    let expires = world.clock.now() + Duration::from_secs(60);
+    let made = world
+        .accounts
+        .new_token("alice", "ci", Some(expires), Commit::new());
+    let token = made.await.unwrap();
+    world.clock.advance(Duration::from_secs(59));
+    world.accounts.authenticate(&token.secret).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    let spoken = world.accounts.authenticate(&token.secret).await;
+    assert!(matches!(spoken, Err(LoginError::Denied)));
+}
+
+#[tokio::test]
+async fn no_secret_stands_in_the_store() {
+    let (world, _) = World::with_alice().await;
+    let token = world.token("alice").await;
+    let secret = token.secret.expose_secret().trim_start_matches(token::MARK);
+    for row in all_rows(&*world.kv, b"").await.unwrap() {
+        let text = [row.key, row.value].concat();
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            !text.contains(secret) && !text.contains("correct horse"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn using_a_token_writes_nothing() {
+    let (world, _) = World::with_alice().await;
+    let token = world.token("alice").await;
+    world.kv.on_commit(|_| panic!("a commit"));
+    world.accounts.authenticate(&token.secret).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removed_account_leaves_nothing_that_its_successor_inherits() {
+    let (world, alice) = World::with_alice().await;
+    let mut tokens = Vec::new();
+    for _ in 0..40 {
+        tokens.push(world.token("alice").await);
+    }
+    let more = world
+        .accounts
+        .new_token("alice", "ci", None, Commit::new())
+        .await;
+    assert!(matches!(more, Err(AccountError::TooManyTokens(_))));
+    world.accounts.remove("alice", Commit::new()).await.unwrap();
+    assert_eq!(all_rows(&*world.kv, b"").await.unwrap(), []);
+    let successor = world
+        .accounts
+        .add(named("alice"), Commit::new())
+        .await
+        .unwrap();
+    assert_ne!(successor.uid, alice.uid);
+    for token in tokens {
+        let spoken = world.accounts.authenticate(&token.secret).await;
+        assert!(matches!(spoken, Err(LoginError::Denied)));
+    }
+    let gone = world.accounts.remove("bob", Commit::new()).await;
+    assert!(matches!(gone, Err(AccountError::NoSuchAccount(_))));
+}
+
+#[tokio::test]
+async fn changes_side_by_side_are_all_made() {
+    let (world, alice) = World::with_alice().await;
+    let accounts = Arc::new(world.accounts);
+    let changes = (0..4).map(|number| {
+        let accounts = Arc::clone(&accounts);
+        let next = match number % 2 {
+            0 => Change {
+                role: Some(Role::Admin),
+                ..Change::default()
+            },
+            _ => Change {
+                display: Some("Alice".into()),
+                ..Change::default()
+            },
+        };
+        tokio::spawn(async move { accounts.update("alice", next, Commit::new()).await })
+    });
+    for change in futures::future::join_all(changes).await {
+        change.unwrap().unwrap();
+    }
+    let expected = Account {
+        role: Role::Admin,
+        display: "Alice".into(),
+        ..alice
+    };
+    assert_eq!(accounts.get("alice").await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
+    let (world, alice) = World::with_alice().await;
+    let audit = |at: &str| {
+        Commit::new()
+            .require("audit/1", Require::Absent)
+            .put("audit/1", at)
+    };
+    let role = Change {
+        role: Some(Role::Admin),
+        ..Change::default()
+    };
+    let changed = world
+        .accounts
+        .update("alice", role.clone(), audit("one"))
+        .await;
+    changed.unwrap();
+    assert_eq!(
+        world.kv.get(b"audit/1").await.unwrap().unwrap().value,
+        b"one"
+    );
+    let password = "battery staple".into();
+    let refused = world
+        .accounts
+        .set_password("alice", &password, audit("two"));
+    assert!(matches!(refused.await, Err(AccountError::Overtaken)));
+    let refused = world
+        .accounts
+        .new_token("alice", "ci", None, audit("two"))
+        .await;
+    assert!(matches!(refused, Err(AccountError::Overtaken)));
+    let refused = world.accounts.remove("alice", audit("two")).await;
+    assert!(matches!(refused, Err(AccountError::Overtaken)));
+    let refused = world.accounts.add(named("bob"), audit("two")).await;
+    assert!(matches!(refused, Err(AccountError::Overtaken)));
+    let accounts = world.accounts.list().await.unwrap();
+    assert_eq!(accounts.len(), 1);
+    assert_eq!(accounts[0].epoch, alice.epoch);
+}
+
+#[tokio::test]
+async fn a_change_that_the_store_did_not_confirm_says_so() {
+    let (world, _) = World::with_alice().await;
+    for (fault, there) in [(Fault::UnknownApplied, true), (Fault::UnknownLost, false)] {
+        let name = if there { "bob" } else { "carol" };
+        world.kv.on_commit(move |_| fault.clone());
+        let added = world.accounts.add(named(name), Commit::new()).await;
+        assert!(matches!(added, Err(AccountError::Unconfirmed { .. })));
+        assert_eq!(world.accounts.get(name).await.is_ok(), there);
+    }
+    world.kv.on_commit(|_| Fault::Refuse);
+    let refused = world.accounts.add(named("dave"), Commit::new()).await;
+    assert!(matches!(refused, Err(AccountError::Store(_))));
+}
