@@ -1,1 +1,275 @@
-//! (in the making)
+//! Brings a release to a host, complete, beside the live one: the scripts that prepare, seal and
+//! verify it, and rsync's arguments (`rsync`). Pure: it builds text and reads answers, it opens no
+//! connection and touches no file. `remote::SshHosts` performs what it builds.
+//!
+//! What is being built lies under `.tagship/fence-N`, and comes to stand in `releases` by one
+//! rename, once its digest is what it must be and its bytes are on the host's disk. A release is
+//! complete when its directory and its manifest stand. Files are shared with earlier releases by hard
+//! links; nothing here ever writes into a file that has a second name.
+
+/// rsync's arguments, and what its ends mean (pure).
+pub mod rsync;
+
+use crate::host::{HostError, Place, Release, ReleaseId, Reply, Standing, TreeDigest};
+use crate::remote::script::{
+    Lines, Script, Turn, Unfit, absolute, encode_paths, file_name, nonsense,
+};
+
+/// Fence, turn and renames.
+pub(crate) const FENCE: &str = include_str!("remote/sh/fence.sh");
+/// What is live, which releases are complete, what a tree's digest is.
+const STANDING: &str = include_str!("remote/sh/standing.sh");
+
+/// Prints the digest of the working directory's tree, as `checkout::Manifest::digest` works it out.
+const LISTING: &str = r"ts_listing() {
+    find . ! -type d \( -type l -printf 'l %l\0%P\0' -o -type f -printf 'f %m %s %T@ %P\0' \) | sort -z | sha256sum
+}
+";
+
+pub(crate) const STANDING_PARTS: [&str; 3] = [FENCE, LISTING, STANDING];
+
+/// The text of a script that needs to know what stands.
+pub(crate) fn standing_text(script: &Script, body: &'static str) -> Vec<u8> {
+    let [fence, listing, standing] = STANDING_PARTS;
+    script.text(&[fence, listing, standing, body])
+}
+
+/// A script with its place and turn.
+pub(crate) fn at(place: &Place, turn: Turn) -> Result<Script, Unfit> {
+    Ok(Script::new()
+        .set("ts_at", absolute("deploy_to", &place.deploy_to)?)?
+        .number("ts_fence", place.fence)
+        .number("ts_turn", turn.0))
+}
+
+fn at_release(place: &Place, turn: Turn, release: &Release) -> Result<Script, Unfit> {
+    at(place, turn)?
+        .set("ts_release", file_name("release", &release.id.0)?)?
+        .set("ts_wanted", digest(&release.digest)?)
+}
+
+fn digest(digest: &TreeDigest) -> Result<&str, Unfit> {
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if digest.0.len() == 64 && digest.0.bytes().all(hex) {
+        return Ok(&digest.0);
+    }
+    Err(Unfit::Form {
+        what: "digest".into(),
+        value: digest.0.escape_debug().to_string(),
+        why: "is no SHA-256: release the commit again",
+    })
+}
+
+/// Script for [`Op::Prepare`](crate::host::Op::Prepare).
+///
+/// # Errors
+/// [`Unfit`] where a path or name cannot be one on the host.
+pub fn prepare(
+    place: &Place,
+    turn: Turn,
+    release: &Release,
+    base: Option<&Release>,
+    removed: &[Vec<u8>],
+    shared: &[String],
+) -> Result<Vec<u8>, Unfit> {
+    for path in removed {
+        inside("a path to delete", path)?;
+    }
+    for path in shared {
+        inside("a shared directory", path.as_bytes())?;
+    }
+    let (from, from_digest) = match base {
+        Some(base) => (file_name("release", &base.id.0)?, digest(&base.digest)?),
+        None => ("", ""),
+    };
+    let script = at_release(place, turn, release)?
+        .set("ts_from", from)?
+        .set("ts_from_digest", from_digest)?
+        .set(
+            "ts_removed",
+            &encode_paths(removed.iter().map(Vec::as_slice)),
+        )?
+        .set("ts_emptied", &encode_paths(parents(removed)))?
+        .set(
+            "ts_shared",
+            &encode_paths(shared.iter().map(String::as_bytes)),
+        )?;
+    Ok(standing_text(&script, include_str!("sync/prepare.sh")))
+}
+
+/// The directories above the paths, each once, a directory after all that lie in it.
+fn parents(paths: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    let mut parents = std::collections::BTreeSet::new();
+    for path in paths {
+        let mut rest = path.as_slice();
+        while let Some(slash) = rest.iter().rposition(|&byte| byte == b'/') {
+            rest = &rest[..slash];
+            if !parents.insert(rest) {
+                break;
+            }
+        }
+    }
+    // A directory sorts before what lies in it.
+    parents.into_iter().rev()
+}
+
+/// Checks that a path stays inside the directory that it is relative to.
+fn inside(what: &str, path: &[u8]) -> Result<(), Unfit> {
+    let bad_part = |part: &[u8]| matches!(part, b"" | b"." | b"..");
+    let why = if path.contains(&0) {
+        "holds a NUL byte: take it out"
+    } else if path.split(|&byte| byte == b'/').any(bad_part) {
+        "is not plain and relative: write it without a leading `/`, `.` and `..`"
+    } else {
+        return Ok(());
+    };
+    Err(Unfit::Form {
+        what: what.into(),
+        value: path.escape_ascii().to_string(),
+        why,
+    })
+}
+
+/// Reads the answer to [`prepare`].
+///
+/// # Errors
+/// [`HostError::Refused`] where the answer is none.
+pub fn read_prepared(lines: &Lines) -> Result<Reply, HostError> {
+    let mut staged = false;
+    let mut based = false;
+    let mut standing = Standing::default();
+    for (word, value) in lines.iter() {
+        match (word, value) {
+            ("staged", "") => staged = true,
+            ("based", "") => based = true,
+            _ => read_standing_line(&mut standing, word, value)?,
+        }
+    }
+    Ok(Reply::Prepared {
+        standing,
+        staged,
+        based,
+    })
+}
+
+/// Reads one line of what stands on a host.
+pub(crate) fn read_standing_line(
+    standing: &mut Standing,
+    word: &str,
+    value: &str,
+) -> Result<(), HostError> {
+    let name = |text: &str| {
+        file_name("release", text)
+            .map(|name| ReleaseId(name.to_owned()))
+            .map_err(|_| nonsense(word, value))
+    };
+    match word {
+        "fence" => standing.fence = value.parse().map_err(|_| nonsense(word, value))?,
+        "live" if standing.live.is_none() => standing.live = Some(name(value)?),
+        "release" => {
+            let (id, sum) = value.split_once(' ').ok_or_else(|| nonsense(word, value))?;
+            let sum = TreeDigest(sum.to_owned());
+            digest(&sum).map_err(|_| nonsense(word, value))?;
+            standing.releases.push(Release {
+                id: name(id)?,
+                digest: sum,
+            });
+        }
+        _ => return Err(nonsense(word, value)),
+    }
+    Ok(())
+}
+
+/// Script for [`Op::Seal`](crate::host::Op::Seal).
+///
+/// # Errors
+/// [`Unfit`] where a path or name cannot be one on the host.
+pub fn seal(place: &Place, turn: Turn, release: &Release) -> Result<Vec<u8>, Unfit> {
+    let script = at_release(place, turn, release)?;
+    Ok(standing_text(&script, include_str!("sync/seal.sh")))
+}
+
+/// Reads the answer to [`seal`].
+///
+/// # Errors
+/// [`HostError::Refused`] where the answer is none.
+pub fn read_sealed(lines: &Lines) -> Result<Reply, HostError> {
+    lines.only("sealed").map(|_| Reply::Sealed)
+}
+
+/// Script for [`Op::Verify`](crate::host::Op::Verify).
+///
+/// # Errors
+/// [`Unfit`] where a path or name cannot be one on the host.
+pub fn verify(place: &Place, turn: Turn, release: &Release) -> Result<Vec<u8>, Unfit> {
+    let script = at_release(place, turn, release)?;
+    Ok(standing_text(&script, include_str!("sync/verify.sh")))
+}
+
+/// Reads the answer to [`verify`].
+///
+/// # Errors
+/// [`HostError::Refused`] where the answer is none.
+pub fn read_verified(lines: &Lines) -> Result<Reply, HostError> {
+    lines.only("verified").map(|_| Reply::Verified)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_directory_is_emptied_after_all_that_lie_in_it_and_once() {
+        let paths = [
+            b"a/b/c/d".to_vec(),
+            b"a/b/e".to_vec(),
+            b"a-/f".to_vec(),
+            b"g".to_vec(),
+        ];
+        let got: Vec<&[u8]> = parents(&paths).collect();
+        assert_eq!(got, [&b"a/b/c"[..], b"a/b", b"a-", b"a"]);
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_release_is_refused() {
+        for path in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "a/",
+            ".",
+            "a/./b",
+            "a\0b",
+        ] {
+            assert!(inside("path", path.as_bytes()).is_err(), "{path:?}");
+        }
+        for path in ["a", "a/b", "-r", "..a", "a b\n'", "*"] {
+            assert!(inside("path", path.as_bytes()).is_ok(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_prepare_never_says_is_no_answer() {
+        let lines = |word: &str, value: &str| {
+            let mut lines = Lines::default();
+            lines.hear(word.into(), value.into(), 1).unwrap();
+            lines
+        };
+        for (word, value) in [
+            ("live", "../x"),
+            ("release", "a"),
+            ("release", "a 12"),
+            ("fence", "-1"),
+            ("welcome", "to this host"),
+            ("staged", "perhaps"),
+        ] {
+            assert!(
+                read_prepared(&lines(word, value)).is_err(),
+                "{word} {value}"
+            );
+        }
+    }
+}

@@ -26,6 +26,10 @@ pub mod known_hosts;
 mod link;
 mod pin;
 mod rsync;
+/// What a `run` step needs on a host: start, follow, ask, end.
+pub mod runner;
+/// The form of every script, and of its answer.
+pub mod script;
 mod transport;
 mod wire;
 

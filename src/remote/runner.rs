@@ -1,0 +1,316 @@
+//! What a `run` step needs on the host: a script that starts an attempt or follows one that was
+//! begun, one that asks for its result, one that ends it. Pure: it builds text and reads answers.
+//! Called by `SshHosts`; it never decides whether a program may be run again.
+//!
+//! The runner is a process in a session of its own. It has prepared a directory with its process
+//! number, start time and boot id, and *renames* it to `journal/KEY`: the attempt is begun exactly
+//! when that directory stands, only one rename can succeed, and one from under a lost fence cannot.
+//! Only then does it start the program, in a second session. The program's output goes through a
+//! pipe into a file that is kept up to a limit; its end is written there too.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::script::{Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote};
+use crate::host::{HostError, Place, Run, RunCommand, RunEnd};
+use crate::sync::{FENCE, at};
+
+/// So much of an attempt's output is kept on the host, in bytes.
+pub const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The unit of `ulimit -f`, in bytes.
+const BLOCK_BYTES: u64 = 512;
+
+const PROCESS: &str = include_str!("sh/process.sh");
+const ATTEMPT: &str = include_str!("sh/attempt.sh");
+const START: &str = include_str!("sh/start.sh");
+const RESULT: &str = include_str!("sh/result.sh");
+const KILL: &str = include_str!("sh/kill.sh");
+
+/// The runner's own text: handed to `sh -c`, so it holds all that it uses.
+fn runner_text() -> String {
+    [
+        include_str!("sh/answer.sh"),
+        PROCESS,
+        include_str!("sh/runner.sh"),
+    ]
+    .concat()
+}
+
+/// Script for [`Op::Run`](crate::host::Op::Run): starts the attempt unless it was begun before, then
+/// sends its output from `offset` on, and its end.
+///
+/// # Errors
+/// [`Unfit`] where the key, directory, command or environment cannot be handed over.
+pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>, Unfit> {
+    let words = match &run.command {
+        RunCommand::Argv(words) if words.first().is_none_or(String::is_empty) => {
+            return Err(Unfit::Form {
+                what: "command".into(),
+                value: String::new(),
+                why: "names no program",
+            });
+        }
+        RunCommand::Argv(words) => words.clone(),
+        RunCommand::Shell(text) => vec!["sh".into(), "-c".into(), text.clone()],
+    };
+    let script = at(place, turn)?
+        .set("ts_key", file_name("key", &run.key)?)?
+        .set("ts_directory", absolute("directory", &run.directory)?)?
+        .number("ts_seconds", seconds(run.timeout))
+        .number("ts_blocks", OUTPUT_BYTES_MAX / BLOCK_BYTES)
+        .number("ts_offset", offset)
+        .set("ts_exports", &exports(&run.environment)?)?
+        .set("ts_runner_text", &runner_text())?
+        .arguments(&words)?;
+    Ok(script.text(&[FENCE, PROCESS, ATTEMPT, START]))
+}
+
+/// Script for [`Op::RunResult`](crate::host::Op::RunResult): sends the output from `offset` on, and what is
+/// known of the end.
+///
+/// # Errors
+/// [`Unfit`] where a path or key cannot be one on the host.
+pub fn result(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit> {
+    let script = about(deploy_to, key)?.number("ts_offset", offset);
+    Ok(script.text(&[FENCE, PROCESS, ATTEMPT, RESULT]))
+}
+
+/// Script for [`Op::Kill`](crate::host::Op::Kill).
+///
+/// # Errors
+/// [`Unfit`] where a path or key cannot be one on the host.
+pub fn kill(deploy_to: &str, key: &str) -> Result<Vec<u8>, Unfit> {
+    Ok(about(deploy_to, key)?.text(&[FENCE, PROCESS, ATTEMPT, KILL]))
+}
+
+/// An attempt, without fence: whoever asks may ask.
+fn about(deploy_to: &str, key: &str) -> Result<Script, Unfit> {
+    Script::new()
+        .number("ts_fence", 0)
+        .number("ts_turn", 0)
+        .set("ts_at", absolute("deploy_to", deploy_to)?)?
+        .set("ts_key", file_name("key", key)?)
+}
+
+/// Whole seconds, at least one.
+fn seconds(timeout: Duration) -> u64 {
+    let up = u64::from(timeout.subsec_nanos() > 0);
+    // A century is enough, and stays a number for every shell.
+    timeout.as_secs().saturating_add(up).clamp(1, 3_000_000_000)
+}
+
+/// The step's variables as text for `sh`. `TAGSHIP_OUTPUT` is the runner's to say.
+fn exports(environment: &BTreeMap<String, String>) -> Result<String, Unfit> {
+    let mut text = String::new();
+    for (name, value) in environment {
+        if name == "TAGSHIP_OUTPUT" {
+            continue;
+        }
+        if !is_name(name) || name.starts_with("ts_") || name == "TAGSHIP_RUN" {
+            return Err(Unfit::Form {
+                what: "parameter".into(),
+                value: name.escape_debug().to_string(),
+                why: "cannot be the name of an environment variable: use A-Z, 0-9 and `_`",
+            });
+        }
+        at_most(name, value)?;
+        let quoted = quote(name, value)?;
+        // Writing to a String never fails.
+        let _ = writeln!(text, "{name}={quoted}; export {name}");
+    }
+    at_most("the environment of the step", &text)?;
+    Ok(text)
+}
+
+fn is_name(name: &str) -> bool {
+    name.bytes().enumerate().all(|(at, byte)| {
+        byte.is_ascii_alphabetic() || byte == b'_' || (at > 0 && byte.is_ascii_digit())
+    }) && !name.is_empty()
+}
+
+/// Reads the answers of [`run`], [`result`] and [`kill`] as they arrive.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    end: Option<End>,
+    values: BTreeMap<String, String>,
+    notes: Vec<String>,
+}
+
+/// What the host says of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Run(RunEnd),
+    /// It was stopped before it was begun, and never will be.
+    Barred,
+    Killed,
+}
+
+impl Attempt {
+    /// Takes what an answer says, but for the output.
+    ///
+    /// # Errors
+    /// [`HostError`] where the host refuses, or the line is none of these scripts'.
+    pub fn hear(&mut self, said: Said, ours: u64) -> Result<(), HostError> {
+        match said {
+            Said::Line { word, value } => self.hear_line(&word, &value, ours),
+            Said::Values(bytes) => {
+                self.read_values(&bytes);
+                Ok(())
+            }
+            Said::Data { .. } => Ok(()),
+        }
+    }
+
+    fn hear_line(&mut self, word: &str, value: &str, ours: u64) -> Result<(), HostError> {
+        let end = match (word, value) {
+            ("refused" | "fenced", _) => {
+                return super::script::Lines::default().hear(word.into(), value.into(), ours);
+            }
+            ("alive", "") => return Ok(()),
+            ("clipped", "") => {
+                self.notes.push(format!(
+                    "output goes on; {OUTPUT_BYTES_MAX} bytes of it were kept"
+                ));
+                return Ok(());
+            }
+            ("ended", code) => End::Run(RunEnd::Ended {
+                code: code.parse().map_err(|_| nonsense(word, value))?,
+                values: std::mem::take(&mut self.values),
+            }),
+            ("late", "") => End::Run(RunEnd::TimedOut),
+            ("running", "") => End::Run(RunEnd::Running),
+            ("unknown", "") => End::Run(RunEnd::Unknown),
+            ("not-begun", "absent") => End::Run(RunEnd::NotBegun),
+            ("not-begun", "not-begun") => End::Barred,
+            ("killed", "") => End::Killed,
+            _ => return Err(nonsense(word, value)),
+        };
+        match self.end.replace(end) {
+            None => Ok(()),
+            Some(_) => Err(nonsense(word, value)),
+        }
+    }
+
+    /// What the host said, and lines of the agent's own for the log.
+    #[must_use]
+    pub fn into_end(self) -> (Option<End>, Vec<String>) {
+        (self.end, self.notes)
+    }
+
+    /// `KEY=VALUE` lines; what is none is said in the log and left out.
+    fn read_values(&mut self, bytes: &[u8]) {
+        let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+        if bytes.len() as u64 == super::script::VALUES_BYTES_MAX {
+            // The last line may be half of one.
+            lines.pop();
+            self.notes.push(format!(
+                "$TAGSHIP_OUTPUT is too long: only its first {} bytes count",
+                bytes.len()
+            ));
+        }
+        for (at, line) in lines.iter().enumerate() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                continue;
+            }
+            let pair = std::str::from_utf8(line).ok();
+            match pair.and_then(|line| line.split_once('=')) {
+                Some((name, value)) if is_value_name(name) && !value.contains('\0') => {
+                    self.values.insert(name.to_owned(), value.to_owned());
+                }
+                _ => self.notes.push(format!(
+                    "line {} of $TAGSHIP_OUTPUT is not `NAME=value` (A-Z, 0-9 and `_`): left out",
+                    at + 1
+                )),
+            }
+        }
+        self.notes.truncate(20);
+    }
+}
+
+fn is_value_name(name: &str) -> bool {
+    is_name(name) && !name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn line(word: &str, value: &str) -> Said {
+        Said::Line {
+            word: word.into(),
+            value: value.into(),
+        }
+    }
+
+    #[test]
+    fn values_are_read_and_what_is_none_is_named() {
+        let mut attempt = Attempt::default();
+        let bytes = b"URL=http://x/?a=b\n\nlower=1\nBAD LINE\n\xff=1\nEMPTY=\r\nLAST=no newline";
+        attempt.hear(Said::Values(bytes.to_vec()), 1).unwrap();
+        attempt.hear(line("ended", "3"), 1).unwrap();
+        let (end, notes) = attempt.into_end();
+        let Some(End::Run(RunEnd::Ended { code: 3, values })) = end else {
+            panic!("{end:?}");
+        };
+        let values: Vec<(&str, &str)> = values.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(
+            values,
+            [
+                ("EMPTY", ""),
+                ("LAST", "no newline"),
+                ("URL", "http://x/?a=b")
+            ]
+        );
+        assert_eq!(notes.len(), 3, "{notes:?}");
+    }
+
+    #[test]
+    fn an_attempt_ends_once_and_with_a_known_word() {
+        let mut attempt = Attempt::default();
+        attempt.hear(line("ended", "0"), 1).unwrap();
+        assert!(attempt.hear(line("ended", "0"), 1).is_err());
+        for (word, value) in [("ended", "x"), ("ended", ""), ("late", "2"), ("hello", "")] {
+            assert!(
+                Attempt::default().hear(line(word, value), 1).is_err(),
+                "{word}"
+            );
+        }
+        assert_eq!(
+            Attempt::default().hear(line("fenced", "9"), 4),
+            Err(HostError::Fenced { ours: 4, held: 9 })
+        );
+    }
+
+    #[test]
+    fn a_time_limit_is_whole_seconds_and_never_none() {
+        assert_eq!(seconds(Duration::ZERO), 1);
+        assert_eq!(seconds(Duration::from_millis(1001)), 2);
+        assert_eq!(seconds(Duration::from_secs(60)), 60);
+        assert_eq!(seconds(Duration::MAX), 3_000_000_000);
+    }
+
+    #[test]
+    fn a_name_that_is_no_variable_never_reaches_a_host() {
+        for name in [
+            "",
+            "1A",
+            "A B",
+            "A;reboot",
+            "A=B",
+            "é",
+            "ts_at",
+            "TAGSHIP_RUN",
+        ] {
+            let environment = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+            assert!(exports(&environment).is_err(), "{name:?}");
+        }
+        let too_long = BTreeMap::from([("A".to_owned(), "x".repeat(130_000))]);
+        assert!(matches!(exports(&too_long), Err(Unfit::TooLong { .. })));
+        let nul = BTreeMap::from([("A".to_owned(), "\0".to_owned())]);
+        assert!(matches!(exports(&nul), Err(Unfit::Nul { .. })));
+    }
+}

@@ -1,0 +1,434 @@
+//! The form of every script that a host performs, and of its answer. Scripts are text for `sh -s`:
+//! first assignments of quoted values, then fixed text, and as the last line one call, so that a
+//! connection that is cut while the text travels starts nothing. It never touches a connection;
+//! `sync`, `publish` and the runner build on it, `SshHosts` performs.
+//!
+//! The answer follows a marker, so that whatever a login shell prints before is passed over. It is
+//! lines `word value`; `data OFFSET LENGTH` and `values LENGTH` are followed by so many raw bytes;
+//! `done` is the last line. Anything else is an error: an answer is never guessed.
+
+use std::fmt::Write as _;
+
+use crate::host::HostError;
+
+/// What is executed on the host; the login shell, whichever it is, replaces itself.
+pub const COMMAND: &str = "exec sh -s";
+
+/// Begins an answer, at the beginning of a line.
+const MARKER: &[u8] = b"\n@tagship-answer-1\n";
+
+/// A line of an answer is never longer.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+/// What `values` may announce.
+pub(crate) const VALUES_BYTES_MAX: u64 = 64 * 1024;
+/// Linux takes no longer single argument or variable; the rest is left for the name.
+const ARGUMENT_BYTES_MAX: usize = 120 * 1024;
+
+const ANSWER: &str = include_str!("sh/answer.sh");
+
+/// A value cannot be handed to a script.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// `sh` has no value with this byte in it.
+    #[error("{what} holds a NUL byte: take it out")]
+    Nul { what: String },
+    /// The value would mean something else on the host.
+    #[error("{what} `{value}` {why}")]
+    Form {
+        what: String,
+        value: String,
+        why: &'static str,
+    },
+    /// The kernel of the host would refuse it.
+    #[error(
+        "{what} has {bytes} bytes, more than a program can be given at once ({ARGUMENT_BYTES_MAX}): put it into a file of the release"
+    )]
+    TooLong { what: String, bytes: usize },
+}
+
+impl From<Unfit> for HostError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Refused(unfit.to_string())
+    }
+}
+
+/// Orders the scripts that one agent sends to one place under one fence: a later script has a higher
+/// turn, and an earlier one that was believed lost can no longer rename anything into place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(pub u64);
+
+/// Quotes a value so that `sh` reads back the same bytes, and nothing of it as syntax.
+///
+/// # Errors
+/// [`Unfit::Nul`], named by `what`.
+pub fn quote(what: &str, value: &str) -> Result<String, Unfit> {
+    if value.contains('\0') {
+        return Err(Unfit::Nul { what: what.into() });
+    }
+    Ok(format!("'{}'", value.replace('\'', r"'\''")))
+}
+
+/// Writes paths of any bytes in the form that `printf %b` turns back, each ended by a NUL. A path is
+/// made relative to the working directory (`./`), so that a leading dash is no option.
+#[must_use]
+pub fn encode_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut text = String::new();
+    for path in paths {
+        text.push_str("./");
+        for &byte in path {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => {
+                    text.push(char::from(byte));
+                }
+                _ => push_octal(&mut text, byte),
+            }
+        }
+        push_octal(&mut text, 0);
+    }
+    text
+}
+
+fn push_octal(text: &mut String, byte: u8) {
+    // Writing to a String never fails.
+    let _ = write!(text, "\\0{byte:03o}");
+}
+
+/// Checks that a path on the host is absolute, plain and harmless as a name of files and variables.
+///
+/// # Errors
+/// [`Unfit`] names `what`.
+pub fn absolute<'a>(what: &str, path: &'a str) -> Result<&'a str, Unfit> {
+    let trimmed = path.trim_end_matches('/');
+    let why = if !path.starts_with('/') {
+        "is not absolute: begin it with `/`"
+    } else if trimmed.is_empty() {
+        "is the root of the host: name a directory of its own"
+    } else if path.chars().any(char::is_control) {
+        "holds a control character: name another directory"
+    } else if trimmed
+        .split('/')
+        .skip(1)
+        .any(|part| matches!(part, "" | "." | ".."))
+    {
+        "holds an empty part, `.` or `..`: write the directory's plain path"
+    } else {
+        return Ok(trimmed);
+    };
+    Err(Unfit::Form {
+        what: what.into(),
+        value: path.escape_debug().to_string(),
+        why,
+    })
+}
+
+/// Checks a name that becomes the name of one file on the host: a release, a key.
+///
+/// # Errors
+/// [`Unfit`] names `what`.
+pub fn file_name<'a>(what: &str, name: &'a str) -> Result<&'a str, Unfit> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && name.bytes().all(plain) {
+        return Ok(name);
+    }
+    Err(Unfit::Form {
+        what: what.into(),
+        value: name.escape_debug().to_string(),
+        why: "cannot be the name of a file: use letters, digits, `-`, `_` and `.`",
+    })
+}
+
+/// The text of one script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    values: String,
+}
+
+impl Script {
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self {
+            values: String::new(),
+        }
+    }
+
+    /// Assigns a value. `name` begins with `ts_`.
+    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Result<Self, Unfit> {
+        let quoted = quote(name, value)?;
+        let _ = writeln!(self.values, "{name}={quoted}");
+        Ok(self)
+    }
+
+    /// Assigns a number.
+    pub(crate) fn number(mut self, name: &'static str, value: u64) -> Self {
+        let _ = writeln!(self.values, "{name}={value}");
+        self
+    }
+
+    /// Makes the words the script's own arguments.
+    pub(crate) fn arguments(mut self, words: &[String]) -> Result<Self, Unfit> {
+        self.values.push_str("set --");
+        for word in words {
+            at_most("an argument of the command", word)?;
+            self.values.push(' ');
+            self.values
+                .push_str(&quote("an argument of the command", word)?);
+        }
+        self.values.push('\n');
+        Ok(self)
+    }
+
+    /// The whole text: values, the fixed parts (the last of which defines `ts_main`), the call.
+    pub(crate) fn text(&self, parts: &[&str]) -> Vec<u8> {
+        let mut text = self.values.clone();
+        text.push_str(ANSWER);
+        for part in parts {
+            text.push_str(part);
+        }
+        // A group is performed only once its closing brace was read.
+        text.push_str(
+            "{\nts_locale=${LC_ALL-}\nLC_ALL=C\nexport LC_ALL\nts_begin\nts_main \"$@\"\nexit\n} </dev/null\n",
+        );
+        text.into_bytes()
+    }
+}
+
+/// Checks that a value can be one argument or variable of a program.
+pub(crate) fn at_most(what: &str, value: &str) -> Result<(), Unfit> {
+    if value.len() > ARGUMENT_BYTES_MAX {
+        return Err(Unfit::TooLong {
+            what: what.into(),
+            bytes: value.len(),
+        });
+    }
+    Ok(())
+}
+
+/// One thing that an answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A line; the value is empty where the line is one word.
+    Line { word: String, value: String },
+    /// Bytes of an output, at their place.
+    Data { offset: u64, bytes: Vec<u8> },
+    /// What the program wrote for later steps.
+    Values(Vec<u8>),
+}
+
+/// The answer is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host's answer makes no sense ({0}): does something else answer as `sh` there?")]
+pub struct Nonsense(pub String);
+
+#[derive(Debug)]
+enum Expect {
+    Marker { matched: usize },
+    Line,
+    Data { offset: u64, left: u64 },
+    Values { left: u64 },
+    Nothing,
+}
+
+/// Reads an answer as it arrives, in pieces of any size.
+#[derive(Debug)]
+pub struct Answer {
+    expect: Expect,
+    held: Vec<u8>,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            // As if a line had just ended: the marker may be the very first thing.
+            expect: Expect::Marker { matched: 1 },
+            held: Vec::new(),
+        }
+    }
+}
+
+impl Answer {
+    /// Has the host begun to answer, so that it may have acted?
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.expect, Expect::Marker { .. })
+    }
+
+    /// Has the host said all?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.expect, Expect::Nothing)
+    }
+
+    /// Takes the next bytes and hands on what they say.
+    ///
+    /// # Errors
+    /// [`Nonsense`] where the bytes are no answer; what was handed on before holds.
+    pub fn feed(&mut self, mut bytes: &[u8], hear: &mut dyn FnMut(Said)) -> Result<(), Nonsense> {
+        while let Some(&first) = bytes.first() {
+            match &mut self.expect {
+                Expect::Marker { matched } => {
+                    bytes = &bytes[1..];
+                    // The marker's only line break but its last byte is its first.
+                    *matched = match (*matched, first) {
+                        (at, byte) if MARKER[at] == byte => at + 1,
+                        (_, b'\n') => 1,
+                        _ => 0,
+                    };
+                    if *matched == MARKER.len() {
+                        self.expect = Expect::Line;
+                    }
+                }
+                Expect::Line => bytes = self.take_line(bytes, hear)?,
+                Expect::Data { offset, left } => {
+                    let count = take_count(*left, bytes.len());
+                    hear(Said::Data {
+                        offset: *offset,
+                        bytes: bytes[..count].to_vec(),
+                    });
+                    bytes = &bytes[count..];
+                    *offset += count as u64;
+                    *left -= count as u64;
+                    if *left == 0 {
+                        self.expect = Expect::Line;
+                    }
+                }
+                Expect::Values { left } => {
+                    let count = take_count(*left, bytes.len());
+                    self.held.extend_from_slice(&bytes[..count]);
+                    bytes = &bytes[count..];
+                    *left -= count as u64;
+                    if *left == 0 {
+                        hear(Said::Values(std::mem::take(&mut self.held)));
+                        self.expect = Expect::Line;
+                    }
+                }
+                Expect::Nothing => return Err(Nonsense("it goes on after its end".into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_line<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        hear: &mut dyn FnMut(Said),
+    ) -> Result<&'a [u8], Nonsense> {
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        if self.held.len() + part.len() > LINE_BYTES_MAX {
+            return Err(Nonsense(format!("a line of over {LINE_BYTES_MAX} bytes")));
+        }
+        self.held.extend_from_slice(part);
+        let Some(end) = end else {
+            return Ok(&[]);
+        };
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.held)).into_owned();
+        let (word, value) = line.split_once(' ').unwrap_or((&line, ""));
+        match word {
+            "done" if value.is_empty() => self.expect = Expect::Nothing,
+            "data" => {
+                let (offset, left) = value
+                    .split_once(' ')
+                    .and_then(|(offset, left)| Some((count(offset)?, count(left)?)))
+                    .ok_or_else(|| Nonsense(format!("line `{}`", line.escape_debug())))?;
+                if left > 0 {
+                    self.expect = Expect::Data { offset, left };
+                }
+            }
+            "values" => match count(value) {
+                Some(left @ 1..=VALUES_BYTES_MAX) => self.expect = Expect::Values { left },
+                _ => return Err(Nonsense(format!("line `{}`", line.escape_debug()))),
+            },
+            _ => hear(Said::Line {
+                word: word.to_owned(),
+                value: value.to_owned(),
+            }),
+        }
+        Ok(&bytes[end + 1..])
+    }
+}
+
+fn take_count(left: u64, have: usize) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(have)
+}
+
+/// A count as the scripts print it: digits and nothing else.
+fn count(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// The lines of a complete answer, for the operations that have no output. `refused` and `fenced`
+/// have become errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines(Vec<(String, String)>);
+
+impl Lines {
+    /// Adds a line, or the error that it says. `ours` is the fence under which was asked.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`], [`HostError::Fenced`], as the host said.
+    pub fn hear(&mut self, word: String, value: String, ours: u64) -> Result<(), HostError> {
+        match word.as_str() {
+            "refused" => Err(HostError::Refused(explain(&value))),
+            "fenced" => match count(&value) {
+                Some(held) => Err(HostError::Fenced { ours, held }),
+                None => Err(nonsense(&word, &value)),
+            },
+            _ => {
+                self.0.push((word, value));
+                Ok(())
+            }
+        }
+    }
+
+    /// The lines as pairs of word and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(word, value)| (&**word, &**value))
+    }
+
+    /// Exactly one line, of this word.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] for anything else.
+    pub fn only(&self, word: &str) -> Result<&str, HostError> {
+        match self.0.as_slice() {
+            [(said, value)] if said == word => Ok(value),
+            lines => Err(HostError::Refused(
+                Nonsense(format!("expected `{word}`, heard {lines:?}")).to_string(),
+            )),
+        }
+    }
+}
+
+/// A line that the script at hand never says.
+#[must_use]
+pub fn nonsense(word: &str, value: &str) -> HostError {
+    let line = format!("{word} {value}");
+    HostError::Refused(Nonsense(format!("line `{}`", line.trim_end().escape_debug())).to_string())
+}
+
+/// Adds the remedy where the host's words name a cause that has one.
+#[must_use]
+pub fn explain(text: &str) -> String {
+    let remedies = [
+        ("No space left on device", "free space on the host's disk"),
+        (
+            "Disk quota exceeded",
+            "raise the quota of the user on the host",
+        ),
+        (
+            "Read-only file system",
+            "mount the host's file system writable",
+        ),
+    ];
+    for (cause, remedy) in remedies {
+        if text.contains(cause) {
+            return format!("{text}: {remedy}, then retry");
+        }
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+#[path = "script_tests.rs"]
+mod tests;

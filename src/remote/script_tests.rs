@@ -1,0 +1,204 @@
+#![allow(clippy::unwrap_used)]
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Performs a text in a real shell and returns what it printed.
+fn shell(shell: &str, text: &[u8]) -> Vec<u8> {
+    let mut words = shell.split(' ');
+    let mut child = Command::new(words.next().unwrap())
+        .args(words)
+        .arg("-s")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+const SHELLS: [&str; 2] = ["sh", "bash --posix"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_quoted_value_comes_back_as_it_is(value in "[^\0]{0,80}") {
+        for name in SHELLS {
+            let text = format!("ts_value={}\nprintf %s \"$ts_value\"\n", quote("value", &value).unwrap());
+            prop_assert_eq!(shell(name, text.as_bytes()), value.as_bytes());
+        }
+    }
+
+    #[test]
+    fn hostile_values_come_back_as_they_are(value in "['\"\\\\$`(){};&|<>*?#~! \n\r\t\u{80}-\u{9f}-]{0,60}") {
+        for name in SHELLS {
+            let text = format!("ts_value={}\nprintf %s \"$ts_value\"\n", quote("value", &value).unwrap());
+            prop_assert_eq!(shell(name, text.as_bytes()), value.as_bytes());
+        }
+    }
+
+    #[test]
+    fn paths_of_any_bytes_come_back_as_they_are(paths in prop::collection::vec(prop::collection::vec(1u8.., 1..40), 0..20)) {
+        let mut expected = Vec::new();
+        for path in &paths {
+            expected.extend_from_slice(b"./");
+            expected.extend_from_slice(path);
+            expected.push(0);
+        }
+        let encoded = encode_paths(paths.iter().map(Vec::as_slice));
+        for name in SHELLS {
+            let text = format!("ts_paths={}\nprintf %b \"$ts_paths\"\n", quote("paths", &encoded).unwrap());
+            prop_assert_eq!(shell(name, text.as_bytes()), &expected[..]);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_the_same_in_pieces_of_any_size(sizes in prop::collection::vec(1usize..9, 1..200)) {
+        let answer = b"motd\n@tagship-\n\n@tagship-answer-1\nfence 7\ndata 5 4\nab\ndended 3\nvalues 3\nA=1late\ndone\n";
+        let (whole, end) = read(&[answer]);
+        let mut pieces = Vec::new();
+        let mut rest = &answer[..];
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() { break; }
+            let (piece, after) = rest.split_at((*size).min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        let (pieced, pieced_end) = read(&pieces);
+        prop_assert_eq!(joined(whole), joined(pieced));
+        prop_assert!(end.is_ok() && pieced_end.is_ok());
+    }
+}
+
+#[test]
+fn every_byte_but_nul_comes_back_from_a_list() {
+    let all: Vec<u8> = (1..=255).collect();
+    let encoded = encode_paths([&all[..]]);
+    let text = format!(
+        "ts_paths={}\nprintf %b \"$ts_paths\"\n",
+        quote("paths", &encoded).unwrap()
+    );
+    for name in SHELLS {
+        assert_eq!(shell(name, text.as_bytes())[2..257], all);
+    }
+}
+
+fn read(pieces: &[&[u8]]) -> (Vec<Said>, Result<bool, Nonsense>) {
+    let mut answer = Answer::default();
+    let mut heard = Vec::new();
+    for piece in pieces {
+        if let Err(error) = answer.feed(piece, &mut |said| heard.push(said)) {
+            return (heard, Err(error));
+        }
+    }
+    (heard, Ok(answer.is_done()))
+}
+
+/// Data that came in several pieces, as one.
+fn joined(heard: Vec<Said>) -> Vec<Said> {
+    let mut joined: Vec<Said> = Vec::new();
+    for said in heard {
+        match (joined.last_mut(), said) {
+            (
+                Some(Said::Data { offset, bytes }),
+                Said::Data {
+                    offset: next,
+                    bytes: more,
+                },
+            ) if *offset + bytes.len() as u64 == next => bytes.extend(more),
+            (_, said) => joined.push(said),
+        }
+    }
+    joined
+}
+
+#[test]
+fn what_a_login_shell_prints_before_the_marker_is_passed_over() {
+    let noise: [&[u8]; 5] = [
+        b"",
+        b"\n\n",
+        b"Welcome to shop!\nrefused everything\ndone\n",
+        b"no newline",
+        b"\n@tagship-answer-\n\n@tagship-answer",
+    ];
+    for noise in noise {
+        let answer = [noise, b"\n@tagship-answer-1\nsealed\ndone\n"].concat();
+        let (heard, end) = read(&[&answer]);
+        assert_eq!(end, Ok(true));
+        let sealed = Said::Line {
+            word: "sealed".into(),
+            value: String::new(),
+        };
+        assert_eq!(heard, [sealed], "{noise:?}");
+    }
+}
+
+#[test]
+fn an_answer_without_its_last_line_is_not_done() {
+    for answer in [
+        "",
+        "noise",
+        "\n@tagship-answer-1\n",
+        "\n@tagship-answer-1\nsealed\ndon",
+        "\n@tagship-answer-1\ndata 0 9\nab",
+    ] {
+        assert_eq!(read(&[answer.as_bytes()]).1, Ok(false), "{answer:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_answer_are_refused() {
+    let long = "x".repeat(LINE_BYTES_MAX + 1);
+    for rest in [
+        "done\nmore",
+        "data 1\n",
+        "data -1 2\n",
+        "data 1 +2\n",
+        "values 65537\n",
+        "values 0\n",
+        &long,
+    ] {
+        let answer = format!("\n@tagship-answer-1\n{rest}");
+        assert!(read(&[answer.as_bytes()]).1.is_err(), "{rest:.20}");
+    }
+}
+
+/// Whatever arrives of a script before the connection is cut, its body is performed whole or not at
+/// all.
+#[test]
+fn a_script_that_was_cut_off_on_its_way_starts_nothing() {
+    let script = Script::new()
+        .set("ts_value", "a'b")
+        .unwrap()
+        .arguments(&["one".into(), "two words".into()])
+        .unwrap();
+    let text = script.text(&["ts_main() { printf '%s|' STARTED \"$ts_value\" \"$@\"; }\n"]);
+    let whole = shell("sh", &text);
+    assert!(whole.ends_with(b"STARTED|a'b|one|two words|"));
+    for end in (0..text.len() - 1)
+        .step_by(7)
+        .chain(text.len() - 60..text.len() - 1)
+    {
+        let mut child = Command::new("sh")
+            .arg("-s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _ = child.stdin.take().unwrap().write_all(&text[..end]);
+        let said = child.wait_with_output().unwrap().stdout;
+        let started = said.windows(7).any(|seen| seen == b"STARTED");
+        assert!(
+            !started || said == whole,
+            "{end}: {}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+}

@@ -1,0 +1,79 @@
+# What the journal tells about the attempt $ts_key. Its directory stands as soon as the attempt is
+# begun, and not before.
+
+# ts_see_identity FILE: is the process that the file names alive? Sets ts_id to its number, -1 where
+# the file names none of this boot.
+ts_see_identity() {
+    ts_id=-1
+    { read -r ts_id_pid ts_id_start ts_id_boot <"$ts_dir/$1"; } 2>/dev/null || return 1
+    [ "$ts_id_boot" = "$ts_boot" ] || return 1
+    ts_id=$ts_id_pid
+    ts_process "$ts_id" && [ "$ts_stat_start" = "$ts_id_start" ] && [ "$ts_stat_state" != Z ]
+}
+# Sets ts_state: absent, running, gone (no end was written), or what `end` says.
+ts_see_state() {
+    ts_runner=-1
+    ts_program=-1
+    if [ ! -d "$ts_dir" ]; then
+        ts_state=absent
+        return 0
+    fi
+    ts_state=gone
+    if ts_see_identity runner; then ts_state=running; fi
+    ts_runner=$ts_id
+    if ts_see_identity program; then ts_state=running; fi
+    ts_program=$ts_id
+    if { read -r ts_end ts_code <"$ts_dir/end"; } 2>/dev/null; then ts_state=$ts_end; fi
+}
+# Sends what the output file holds beyond ts_offset. 1: nothing new.
+ts_send_output() {
+    ts_size=$(wc -c <"$ts_dir/out" 2>/dev/null) || return 1
+    ts_more=$((ts_size - ts_offset))
+    if [ "$ts_more" -le 0 ]; then return 1; fi
+    if [ "$ts_more" -gt 1048576 ]; then ts_more=1048576; fi
+    ts_say "data $ts_offset $ts_more"
+    tail -c "+$((ts_offset + 1))" "$ts_dir/out" | head -c "$ts_more"
+    ts_offset=$((ts_offset + ts_more))
+}
+ts_say_end() {
+    if [ -e "$ts_dir/clipped" ]; then ts_say clipped; fi
+    case $ts_state in
+    code)
+        ts_size=0
+        if [ -f "$ts_dir/output" ]; then ts_size=$(wc -c <"$ts_dir/output"); fi
+        if [ "$ts_size" -gt 65536 ]; then
+            ts_say "values 65536"
+            head -c 65536 <"$ts_dir/output"
+        elif [ "$ts_size" -gt 0 ]; then
+            ts_say "values $((ts_size))"
+            head -c "$ts_size" <"$ts_dir/output"
+        fi
+        ts_say "ended $ts_code"
+        ;;
+    late) ts_say late ;;
+    absent | not-begun) ts_say "not-begun $ts_state" ;;
+    running) ts_say running ;;
+    *) ts_say unknown ;;
+    esac
+    ts_done
+}
+# Follows the output to the attempt's end. A sign of life every few seconds ends this script when
+# nobody listens any more; the attempt goes on.
+ts_follow() {
+    ts_wait=1
+    ts_see_uptime
+    ts_life=$ts_uptime
+    while :; do
+        ts_see_state # before the output is read: after its end, nothing more comes
+        while ts_send_output; do ts_wait=1; done
+        if [ "$ts_state" != running ]; then ts_say_end; fi
+        ts_nap "$ts_wait"
+        ts_wait=$((ts_wait * 2))
+        if [ "$ts_wait" -gt 20 ]; then ts_wait=20; fi
+        ts_see_uptime
+        if [ "$((ts_uptime - ts_life))" -ge 500 ]; then
+            ts_say alive
+            ts_life=$ts_uptime
+        fi
+    done
+}

@@ -1,0 +1,86 @@
+# Exactly one fence-N stands in .tagship, and in it exactly one turn-S: each was born with its parent
+# and is only ever renamed upwards. Whatever is to be renamed into place lies in fence-N/turn-S, so
+# the rename of an agent that was overtaken, and that of an earlier script of the same agent, fail in
+# the kernel: their directory is no longer there.
+
+# ts_look DIRECTORY NAME: sets ts_high to the highest N of DIRECTORY/NAME-N, -1 where none is seen.
+ts_look() {
+    ts_high=-1
+    for ts_entry in "$1/$2"-*; do
+        ts_number=${ts_entry##*-}
+        case $ts_number in '' | *[!0-9]*) continue ;; esac
+        if [ "$ts_number" -gt "$ts_high" ]; then ts_high=$ts_number; fi
+    done
+}
+# ts_take DIRECTORY NAME N: renames what stands there to NAME-N. 0: it stands; 1: a higher one does;
+# 2: neither, and ts_error says why. A listing taken while another renames may show nothing: again.
+ts_take() {
+    ts_tries=0
+    ts_error="$1 holds no $2"
+    while [ "$ts_tries" -lt 100 ]; do
+        ts_tries=$((ts_tries + 1))
+        ts_look "$1" "$2"
+        if [ "$ts_high" -gt "$3" ]; then return 1; fi
+        if [ "$ts_high" -eq "$3" ]; then return 0; fi
+        if [ "$ts_high" -ge 0 ]; then
+            ts_error=$(mv -fT -- "$1/$2-$ts_high" "$1/$2-$3" 2>&1) && return 0
+        fi
+    done
+    return 2
+}
+ts_no_fence() {
+    ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error; if somebody emptied that directory, run: mkdir -p $ts_base/fence-0/turn-0 $ts_base/journal $ts_base/manifests"
+}
+# Why is our directory gone? Never returns.
+ts_overtaken() {
+    ts_look "$ts_base" fence
+    if [ "$ts_high" -gt "$ts_fence" ]; then
+        ts_say "fenced $ts_high"
+        ts_done
+    fi
+    ts_refuse "a later operation of the same task works on $ts_at: if two hosts share this path, put {HOST} into deploy_to"
+}
+# ts_rename FROM TO: the only way in which anything comes to stand; FROM or TO lies in $ts_mine.
+ts_rename() {
+    ts_error=$(mv -fT -- "$1" "$2" 2>&1) && return 0
+    if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+    ts_refuse "cannot rename $1 to $2: $ts_error"
+}
+# Removes something that lies in $ts_mine; a process that an earlier script left may still add to it.
+ts_discard() {
+    ts_error=$(rm -rf -- "$1" 2>&1) || ts_error=$(rm -rf -- "$1" 2>&1) && return 0
+    ts_refuse "cannot delete $1: $ts_error"
+}
+ts_paths() {
+    ts_base=$ts_at/.tagship
+    ts_mine=$ts_base/fence-$ts_fence/turn-$ts_turn
+    ts_part=$ts_base/fence-$ts_fence/partial
+    ts_temp=$ts_base/fence-$ts_fence/temporary
+}
+# Takes fence and turn. After it, $ts_mine is ours.
+ts_own() {
+    ts_paths
+    if [ ! -d "$ts_base" ]; then
+        ts_new=$ts_at/.tagship.new.$$
+        ts_error=$(mkdir -p -- "$ts_new/fence-0/turn-0" "$ts_new/journal" "$ts_new/manifests" 2>&1 &&
+            chmod 700 "$ts_new/journal" 2>&1) ||
+            ts_refuse "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)"
+        mv -T -- "$ts_new" "$ts_base" 2>/dev/null || rm -rf -- "$ts_new"
+    fi
+    ts_take "$ts_base" fence "$ts_fence"
+    case $? in
+    1)
+        ts_say "fenced $ts_high"
+        ts_done
+        ;;
+    2) ts_no_fence ;;
+    esac
+    ts_take "$ts_base/fence-$ts_fence" turn "$ts_turn"
+    case $? in
+    1) ts_overtaken ;;
+    2)
+        if [ ! -d "$ts_base/fence-$ts_fence" ]; then ts_overtaken; fi
+        ts_no_fence
+        ;;
+    esac
+}

@@ -1,0 +1,37 @@
+# ts_key: names the attempt. An attempt that was not begun is barred for ever.
+ts_bar() {
+    ts_bar_dir=$ts_base/journal/.bar.$$
+    ts_error=$(mkdir -- "$ts_bar_dir" 2>&1 && printf 'not-begun\n' >"$ts_bar_dir/end" && mv -T -- "$ts_bar_dir" "$ts_dir" 2>&1) && return 0
+    rm -rf -- "$ts_bar_dir"
+    [ -d "$ts_dir" ] || ts_refuse "cannot bar the attempt $ts_key: $ts_error"
+}
+ts_main() {
+    ts_paths
+    ts_dir=$ts_base/journal/$ts_key
+    [ -d "$ts_base/journal" ] || {
+        ts_say killed
+        ts_done
+    }
+    ts_see_boot
+    [ -d "$ts_dir" ] || ts_bar
+    : >"$ts_dir/stop" || ts_refuse "cannot write in $ts_dir: is the disk full?"
+    # The runner is left alone at first, so that it writes down how its program ended. It may be just
+    # about to start it: hence again, until the runner itself is gone.
+    ts_rounds=0
+    while :; do
+        ts_see_state
+        ts_end_program || ts_refuse "still running after being killed:$ts_found (another user's? end them on the host: kill -KILL$ts_found)"
+        ts_see_state
+        if [ -z "$ts_kept$ts_found" ]; then
+            ts_say killed
+            ts_done
+        fi
+        ts_rounds=$((ts_rounds + 1))
+        ts_patience=5
+        if [ "$ts_state" = running ]; then ts_patience=20; fi
+        # shellcheck disable=SC2086
+        if [ "$ts_rounds" -gt "$ts_patience" ]; then kill -KILL $ts_kept 2>/dev/null; fi
+        if [ "$ts_rounds" -gt 100 ]; then ts_refuse "the runner of $ts_key does not end:$ts_kept (end it on the host: kill -KILL$ts_kept)"; fi
+        ts_nap 5
+    done
+}

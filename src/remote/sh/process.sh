@@ -1,0 +1,82 @@
+# Processes, as /proc tells. An attempt's processes are those of the program's session, and whatever
+# carries its cookie; the runner's own session (pump, watch) is told apart.
+
+# ts_process PID: sets ts_stat_state, ts_stat_session and ts_stat_start; 1 where there is none. The
+# name in the second field may hold anything, blanks and newlines included.
+ts_process() {
+    ts_stat_text=
+    { while IFS= read -r ts_stat_line; do ts_stat_text="$ts_stat_text $ts_stat_line"; done <"/proc/$1/stat"; } 2>/dev/null || return 1
+    set -f
+    # shellcheck disable=SC2086
+    set -- ${ts_stat_text##*) }
+    set +f
+    [ "$#" -ge 20 ] || return 1
+    ts_stat_state=$1
+    ts_stat_session=$4
+    shift 19
+    ts_stat_start=$1
+}
+ts_see_boot() {
+    ts_boot=unknown
+    read -r ts_boot </proc/sys/kernel/random/boot_id || ts_boot=unknown
+}
+# Sets ts_uptime, in hundredths of a second.
+ts_see_uptime() {
+    read -r ts_uptime ts_idle </proc/uptime
+    ts_uptime=${ts_uptime%.*}${ts_uptime#*.}
+}
+# ts_nap HUNDREDTHS, below 100
+ts_nap() { if [ "$1" -lt 10 ]; then sleep "0.0$1"; else sleep "0.$1"; fi 2>/dev/null || sleep 1; }
+# Sets ts_found to the attempt's processes, ts_kept to those of the runner's session. $ts_runner is the
+# runner's process number, $ts_program the program's, -1 where unknown.
+ts_see_processes() {
+    ts_found=
+    ts_kept=
+    ts_carriers=" $(cd /proc && grep -lzFxs -e "TAGSHIP_RUN=$ts_dir" [0-9]*/environ | tr '\n' ' ')"
+    for ts_entry in /proc/[0-9]*; do
+        ts_pid=${ts_entry#/proc/}
+        ts_process "$ts_pid" || continue
+        case $ts_stat_state in Z | X) continue ;; esac
+        if [ "$ts_stat_session" = "$ts_runner" ]; then
+            case $ts_carriers in *" $ts_pid/environ "*) ts_kept="$ts_kept $ts_pid" ;; esac
+        elif [ "$ts_stat_session" = "$ts_program" ]; then
+            ts_found="$ts_found $ts_pid"
+        else
+            case $ts_carriers in *" $ts_pid/environ "*) ts_found="$ts_found $ts_pid" ;; esac
+        fi
+    done
+}
+# Ends the program and what it started: TERM once each, KILL after two seconds, until none is left
+# twice in a row (one may start another while we look). 1: some are still there, in ts_found.
+ts_end_program() {
+    ts_told=' '
+    ts_quiet=0
+    ts_see_uptime
+    ts_kill_at=$((ts_uptime + 200))
+    ts_give_up_at=$((ts_uptime + 1000))
+    while :; do
+        ts_see_processes
+        ts_see_uptime
+        if [ -z "$ts_found" ]; then
+            ts_quiet=$((ts_quiet + 1))
+            if [ "$ts_quiet" -ge 2 ]; then return 0; fi
+            continue
+        fi
+        ts_quiet=0
+        if [ "$ts_uptime" -ge "$ts_give_up_at" ]; then return 1; fi
+        for ts_pid in $ts_found; do
+            if [ "$ts_uptime" -ge "$ts_kill_at" ]; then
+                kill -KILL "$ts_pid" 2>/dev/null
+            else
+                case $ts_told in
+                *" $ts_pid "*) ;;
+                *)
+                    kill -TERM "$ts_pid" 2>/dev/null
+                    ts_told="$ts_told$ts_pid "
+                    ;;
+                esac
+            fi
+        done
+        ts_nap 5
+    done
+}

@@ -1,0 +1,89 @@
+# The runner: a process in a session of its own that outlives the connection. Run as
+#   setsid sh -c TEXT tagship-runner PREPARED JOURNAL SECONDS BLOCKS DIRECTORY program arguments…
+# with TAGSHIP_RUN (the cookie) and TAGSHIP_EXPORTS (the step's variables, as sh text) in the
+# environment. It becomes the attempt by renaming PREPARED to JOURNAL: a second one, or one of an
+# agent that was overtaken, fails there and starts nothing. Says so on descriptor 3.
+umask 077
+ts_prepared=$1
+ts_dir=$2
+ts_seconds=$3
+ts_blocks=$4
+ts_directory=$5
+shift 5
+ts_put() { printf '%s\n' "$2" >"$ts_dir/.$1" && mv -fT -- "$ts_dir/.$1" "$ts_dir/$1"; }
+ts_runner=$$
+ts_see_boot
+ts_process "$$" || ts_stat_start=0
+printf '%s\n' "$$ $ts_stat_start $ts_boot" >"$ts_prepared/runner" || exit 1
+ts_error=$(mv -T -- "$ts_prepared" "$ts_dir" 2>&1) || {
+    printf 'not begun: %s' "$ts_error" >&3
+    exit 1
+}
+ts_sync "$ts_dir/runner" "$ts_dir" "${ts_dir%/*}"
+printf begun >&3
+exec 3>&-
+
+ts_setsid=$(command -v setsid)
+if [ -e "$ts_dir/stop" ]; then
+    ts_put end 'not-begun'
+    exit 0
+fi
+# All parts of the runner keep their session, so that they are told apart from the program.
+(
+    # Up to the limit the output is kept; beyond it, it is read all the same, so that the program
+    # never gets SIGPIPE.
+    ulimit -f "$ts_blocks"
+    trap '' XFSZ
+    cat >>"$ts_dir/out" || {
+        : >"$ts_dir/clipped"
+        exec cat >/dev/null
+    }
+) <"$ts_dir/pipe" 2>/dev/null &
+ts_pump=$!
+(
+    ts_exports=$TAGSHIP_EXPORTS
+    unset TAGSHIP_EXPORTS
+    cd -- "$ts_directory" || exit 126
+    TAGSHIP_OUTPUT=$ts_dir/output
+    export TAGSHIP_OUTPUT
+    eval "$ts_exports"
+    exec "$ts_setsid" -- "$@"
+) >"$ts_dir/pipe" 2>&1 </dev/null &
+ts_program=$!
+ts_process "$ts_program" || ts_stat_start=0
+ts_put program "$ts_program $ts_stat_start $ts_boot"
+(
+    # A time limit that needs no output to be noticed.
+    ts_see_uptime
+    ts_end_at=$((ts_uptime + ts_seconds * 100))
+    while [ ! -e "$ts_dir/end" ]; do
+        ts_see_uptime
+        ts_left=$((ts_end_at - ts_uptime))
+        if [ "$ts_left" -le 0 ]; then
+            : >"$ts_dir/late"
+            # What cannot be ended (another user's) is not waited for.
+            ts_end_program || ts_put end late
+            exit 0
+        fi
+        if [ "$ts_left" -ge 100 ]; then sleep 1; else ts_nap "$ts_left"; fi
+    done
+) >/dev/null 2>&1 </dev/null &
+ts_watch=$!
+wait "$ts_program"
+ts_code=$?
+if [ -e "$ts_dir/late" ]; then
+    wait "$ts_watch"
+    ts_end=late
+else
+    kill "$ts_watch" 2>/dev/null
+    ts_end="code $ts_code"
+fi
+# What the program wrote goes to the file before its end does; a child that it left behind may keep
+# the pipe open, and is waited for one second.
+ts_naps=0
+while kill -0 "$ts_pump" 2>/dev/null && [ "$ts_naps" -lt 25 ]; do
+    ts_naps=$((ts_naps + 1))
+    if [ "$ts_naps" -lt 5 ]; then ts_nap 1; else ts_nap 5; fi
+done
+ts_put end "$ts_end"
+ts_sync "$ts_dir/end" "$ts_dir"

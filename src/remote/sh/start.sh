@@ -1,0 +1,41 @@
+# ts_key: names the attempt. ts_directory ts_seconds ts_blocks ts_exports: see the runner. ts_runner_text:
+# the runner. ts_offset: where the output goes on. $@: the program and its arguments.
+ts_start() {
+    for ts_tool in setsid mkfifo; do
+        command -v "$ts_tool" >/dev/null || ts_refuse "the host has no $ts_tool: install util-linux and coreutils there"
+    done
+    [ -d "$ts_directory" ] || ts_refuse "cannot run in $ts_directory: no such directory on the host"
+    ts_error=$(
+        umask 077
+        rm -rf -- "$ts_mine/run" && mkdir -- "$ts_mine/run" && mkfifo -- "$ts_mine/run/pipe" 2>&1 &&
+            : >"$ts_mine/run/out" && : >"$ts_mine/run/output"
+    ) || {
+        if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+        ts_refuse "cannot write in $ts_mine: $ts_error"
+    }
+    TAGSHIP_RUN=$ts_dir
+    TAGSHIP_EXPORTS=$ts_exports
+    export TAGSHIP_RUN TAGSHIP_EXPORTS
+    unset LC_ALL
+    if [ -n "$ts_locale" ]; then
+        LC_ALL=$ts_locale
+        export LC_ALL
+    fi
+    ts_begun=$( (setsid sh -c "$ts_runner_text" tagship-runner "$ts_mine/run" "$ts_dir" "$ts_seconds" "$ts_blocks" "$ts_directory" "$@" 3>&1 >/dev/null 2>&1 </dev/null &))
+    unset TAGSHIP_RUN TAGSHIP_EXPORTS
+    LC_ALL=C
+    export LC_ALL
+    [ "$ts_begun" = begun ] && return 0
+    if [ -d "$ts_dir" ]; then return 0; fi # another script of ours was faster: the attempt is the same
+    if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+    ts_refuse "the runner could not start: ${ts_begun:-it said nothing}"
+}
+ts_main() {
+    [ -d "$ts_at" ] || ts_error=$(mkdir -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
+        ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
+    ts_see_boot
+    ts_own
+    ts_dir=$ts_base/journal/$ts_key
+    if [ ! -d "$ts_dir" ]; then ts_start "$@"; fi
+    ts_follow
+}

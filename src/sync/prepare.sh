@@ -1,0 +1,87 @@
+# ts_release ts_wanted: the release and its digest. ts_from ts_from_digest: the base, or nothing.
+# ts_removed ts_emptied: files to delete from the copy, and their directories, deepest first.
+# ts_shared: directories that must exist.
+ts_deploy_to() {
+    [ -d "$ts_at" ] || ts_error=$(mkdir -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
+        ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
+    [ -w "$ts_at" ] && [ -x "$ts_at" ] ||
+        ts_refuse "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at"
+}
+ts_directories() {
+    for ts_entry in "$ts_at/releases" "$ts_at/shared" "$ts_temp"; do
+        [ -d "$ts_entry" ] || ts_error=$(mkdir -p -- "$ts_entry" 2>&1) || {
+            if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+            ts_refuse "cannot make $ts_entry: $ts_error"
+        }
+    done
+    if [ -n "$ts_shared" ]; then
+        ts_error=$(cd -- "$ts_at/shared" && printf '%b' "$ts_shared" | xargs -0 mkdir -p -- 2>&1) ||
+            ts_refuse "cannot make the shared directories in $ts_at/shared: $ts_error"
+    fi
+}
+# What earlier attempts left is renamed away before it is deleted: nothing half deleted stands.
+ts_clear() {
+    for ts_entry in "$ts_part" "$ts_temp"; do
+        if [ -e "$ts_entry" ]; then ts_rename "$ts_entry" "$ts_mine/old-${ts_entry##*/}"; fi
+    done
+    for ts_entry in "$ts_mine"/*; do
+        if [ -e "$ts_entry" ] || [ -L "$ts_entry" ]; then ts_discard "$ts_entry"; fi
+    done
+}
+# Is the release complete already? One that stands but differs goes, unless it is live.
+ts_see_staged() {
+    ts_staged=
+    [ -d "$ts_at/releases/$ts_release" ] || return 0
+    ts_digest "$ts_at/releases/$ts_release"
+    if [ "$ts_sum" = "$ts_wanted" ]; then
+        ts_recorded "$ts_release"
+        [ "$ts_digest_recorded" = "$ts_wanted" ] || ts_record "$ts_release" "$ts_wanted"
+        ts_staged=yes
+        return 0
+    fi
+    if [ "$ts_release" = "$ts_live" ]; then
+        ts_refuse "$ts_at/releases/$ts_release is live, and differs from what was released: something wrote into it (what a service writes belongs in $ts_at/shared); release under a new tag"
+    fi
+    ts_rename "$ts_at/releases/$ts_release" "$ts_mine/old-release"
+    if [ -e "$ts_base/manifests/$ts_release" ]; then
+        ts_rename "$ts_base/manifests/$ts_release" "$ts_mine/old-manifest"
+    fi
+    ts_discard "$ts_mine/old-release"
+}
+# Hard links to the live release, if that still is what was released; minus what the new one lacks.
+# The copy is checked, not the release: nobody else writes into the copy.
+ts_copy() {
+    cp -al -- "$ts_at/releases/$ts_from" "$ts_mine/copy" 2>/dev/null || return 1
+    ts_digest "$ts_mine/copy"
+    [ "$ts_sum" = "$ts_from_digest" ] || return 1
+    [ -n "$ts_removed" ] || return 0
+    (cd -- "$ts_mine/copy" && printf '%b' "$ts_removed" | xargs -0 rm -f --) 2>/dev/null || return 1
+    (cd -- "$ts_mine/copy" && printf '%b' "$ts_emptied" | xargs -0 rmdir --) 2>/dev/null
+    return 0
+}
+ts_prepare() {
+    ts_deploy_to
+    ts_own
+    ts_see_live
+    ts_clear
+    ts_directories
+    ts_see_staged
+    ts_based=
+    if [ -z "$ts_staged" ]; then
+        if [ -n "$ts_from" ] && [ "$ts_from" = "$ts_live" ] && ts_copy; then
+            ts_based=yes
+        else
+            ts_discard "$ts_mine/copy"
+            ts_error=$(mkdir -- "$ts_mine/copy" 2>&1) || {
+                if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+                ts_refuse "cannot make $ts_mine/copy: $ts_error"
+            }
+        fi
+        ts_rename "$ts_mine/copy" "$ts_part"
+    fi
+    ts_say_standing "$ts_fence"
+    if [ -n "$ts_staged" ]; then ts_say staged; fi
+    if [ -n "$ts_based" ]; then ts_say based; fi
+    ts_done
+}
+ts_main() { ts_prepare; }

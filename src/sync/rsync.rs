@@ -1,0 +1,226 @@
+//! rsync's arguments for one transfer, and what its end means. Pure.
+//!
+//! rsync never decides what is deleted (the partial directory is new) and never writes into a file
+//! that stands: a changed file is written beside, in `temporary`, and renamed over its name, so that
+//! the earlier release behind a hard link keeps its bytes and modes.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use crate::host::{Place, ReleaseId, Reply, TransferSet};
+use crate::remote::script::{Unfit, absolute, explain, file_name};
+
+/// rsync gives up after so long without a byte from the other side.
+const SILENCE_SECONDS_MAX: u32 = 120;
+
+/// The lines of rsync's complaints that are worth repeating.
+const COMPLAINT_LINES_MAX: usize = 8;
+
+/// What rsync is started with, but for its transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Options, then `--`, source and `host:` with the path on the host.
+    pub arguments: Vec<OsString>,
+    /// The paths for `--files-from=-`, each ended by a NUL; else empty.
+    pub stdin: Vec<u8>,
+}
+
+/// Works out the arguments that send the files of `from` into the partial directory.
+///
+/// # Errors
+/// [`Unfit`] where a path or name cannot be one on the host.
+pub fn transfer(place: &Place, from: &Path, set: &TransferSet) -> Result<Transfer, Unfit> {
+    let deploy_to = absolute("deploy_to", &place.deploy_to)?;
+    let fence = format!("{deploy_to}/.tagship/fence-{}", place.fence);
+    let release = |id: &ReleaseId| -> Result<String, Unfit> {
+        let id = file_name("release", &id.0)?;
+        Ok(format!("{deploy_to}/releases/{id}"))
+    };
+    // Symbolic links as they are; owner and group are those of the user on the host; the times of
+    // directories and links are nobody's business.
+    let mut arguments: Vec<OsString> = [
+        "--links",
+        "--perms",
+        "--times",
+        "--omit-dir-times",
+        "--omit-link-times",
+        "--chmod=D755",
+        "--stats",
+        "--no-human-readable",
+        // Paths go to the host in rsync's own protocol, past every shell.
+        "--protect-args",
+    ]
+    .map(OsString::from)
+    .into();
+    arguments.push(format!("--timeout={SILENCE_SECONDS_MAX}").into());
+    arguments.push(format!("--temp-dir={fence}/temporary").into());
+    let mut stdin = Vec::new();
+    match set {
+        TransferSet::Changed(paths) => {
+            // `--ignore-times`: a file whose mode alone changed would else get its new mode through
+            // the hard link. `--force`: a directory may have to make way for a file.
+            for argument in ["--ignore-times", "--force", "--from0", "--files-from=-"] {
+                arguments.push(argument.into());
+            }
+            for path in paths {
+                super::inside("a path to send", path)?;
+                // Without `./`, a name with a leading `#` or `;` were a comment.
+                stdin.extend_from_slice(b"./");
+                stdin.extend_from_slice(path);
+                stdin.push(0);
+            }
+        }
+        TransferSet::LinkDest(id) => {
+            arguments.push("--recursive".into());
+            arguments.push(format!("--link-dest={}", release(id)?).into());
+        }
+        TransferSet::Compare(id) => {
+            arguments.push("--recursive".into());
+            arguments.push("--checksum".into());
+            arguments.push(format!("--link-dest={}", release(id)?).into());
+        }
+        TransferSet::Whole => arguments.push("--recursive".into()),
+    }
+    arguments.push("--".into());
+    let mut source = from.as_os_str().to_owned().into_vec();
+    source.push(b'/');
+    arguments.push(OsString::from_vec(source));
+    arguments.push(format!("host:{fence}/partial/").into());
+    Ok(Transfer { arguments, stdin })
+}
+
+/// Reads what `--stats` printed. Counts that it does not print are 0: they are for people.
+#[must_use]
+pub fn read_stats(stdout: &[u8]) -> Reply {
+    let text = String::from_utf8_lossy(stdout);
+    let count = |names: &[&str]| {
+        text.lines()
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(name, _)| names.contains(name))
+            .find_map(|(_, value)| {
+                let digits: String = value
+                    .trim_start()
+                    .chars()
+                    .take_while(|&c| c.is_ascii_digit() || c == ',' || c == '.')
+                    .filter(char::is_ascii_digit)
+                    .collect();
+                digits.parse().ok()
+            })
+            .unwrap_or(0)
+    };
+    Reply::Transferred {
+        bytes_sent: count(&["Total bytes sent"]),
+        // The second is what rsync before 3.1 says.
+        files_sent: count(&[
+            "Number of regular files transferred",
+            "Number of files transferred",
+        ]),
+    }
+}
+
+/// What rsync's end means for the transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    Complete,
+    /// The connection or the other side went away: the same transfer may be tried again.
+    Again(String),
+    /// It would fail again; the text says why and what to do.
+    Failed(String),
+}
+
+/// Judges an exit code (`None`: ended by a signal) by rsync's own words.
+#[must_use]
+pub fn judge(code: Option<i32>, stderr: &[u8]) -> End {
+    let text = String::from_utf8_lossy(stderr);
+    let Some(code) = code else {
+        return End::Again(format!("rsync was ended by a signal{}", complaint(&text)));
+    };
+    let said = format!("rsync ended with {code}{}", complaint(&text));
+    let explained = explain(&said);
+    if code == 0 {
+        End::Complete
+    } else if explained != said {
+        End::Failed(explained)
+    } else if code == 127 || (code == 12 && text.contains("not found")) {
+        End::Failed(format!("{said}: install rsync on the host"))
+    } else if matches!(code, 10 | 12 | 30 | 35 | 255) {
+        End::Again(said)
+    } else if matches!(code, 23 | 24) {
+        End::Failed(format!(
+            "{said}: not everything arrived, nothing was switched; mend what rsync names and retry"
+        ))
+    } else {
+        End::Failed(format!("{said}: mend what rsync names and retry"))
+    }
+}
+
+fn complaint(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = &lines[lines.len().saturating_sub(COMPLAINT_LINES_MAX)..];
+    if last.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", last.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_whatever_the_code() {
+        for code in [11, 12, 23] {
+            let stderr = b"rsync: write failed on \"/srv\": No space left on device (28)\n";
+            let End::Failed(text) = judge(Some(code), stderr) else {
+                panic!("{code} must not be repeated");
+            };
+            assert!(text.contains("free space"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_partial_transfer_is_never_complete_and_a_lost_one_may_be_repeated() {
+        for code in [1, 3, 5, 11, 23, 24, 25] {
+            assert!(matches!(judge(Some(code), b""), End::Failed(_)), "{code}");
+        }
+        for code in [12, 30, 255] {
+            assert!(matches!(judge(Some(code), b""), End::Again(_)), "{code}");
+        }
+        assert!(matches!(judge(None, b""), End::Again(_)));
+        assert_eq!(judge(Some(0), b"warning"), End::Complete);
+    }
+
+    #[test]
+    fn a_host_without_rsync_says_so() {
+        let End::Failed(text) = judge(Some(12), b"bash: line 1: rsync: command not found\n") else {
+            panic!("repeating does not install it");
+        };
+        assert!(text.contains("install rsync"), "{text}");
+    }
+
+    #[test]
+    fn counts_are_read_with_and_without_separators() {
+        let stats = b"\nNumber of files: 7 (reg: 5)\nNumber of regular files transferred: 1,234\nTotal bytes sent: 5678\n";
+        assert_eq!(
+            read_stats(stats),
+            Reply::Transferred {
+                bytes_sent: 5678,
+                files_sent: 1234
+            }
+        );
+        assert_eq!(
+            read_stats(b"rubbish"),
+            Reply::Transferred {
+                bytes_sent: 0,
+                files_sent: 0
+            }
+        );
+    }
+}
