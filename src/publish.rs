@@ -8,7 +8,7 @@
 
 use crate::host::{HostError, Place, ReleaseId, Reply, Standing};
 use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, nonsense};
-use crate::sync::{at, read_standing_line, standing_text};
+use crate::sync::{read_standing_line, standing_text};
 
 /// Script for [`Op::Inspect`](crate::host::Op::Inspect).
 ///
@@ -41,7 +41,7 @@ pub fn publish(
     release: &ReleaseId,
     key: &str,
 ) -> Result<Vec<u8>, Unfit> {
-    let script = at(place, turn)?
+    let script = Script::at(place, turn)?
         .set("ts_release", file_name("release", &release.0)?)?
         .set("ts_key", file_name("key", key)?)?;
     Ok(standing_text(&script, include_str!("publish/publish.sh")))
@@ -74,7 +74,7 @@ pub fn prune(
     protect: &[ReleaseId],
     failed: &[ReleaseId],
 ) -> Result<Vec<u8>, Unfit> {
-    let script = at(place, turn)?
+    let script = Script::at(place, turn)?
         .number("ts_keep", u64::from(keep))
         .set("ts_protect", &names(protect)?)?
         .set("ts_failed", &names(failed)?)?;

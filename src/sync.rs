@@ -10,40 +10,21 @@
 /// rsync's arguments, and what its ends mean (pure).
 pub mod rsync;
 
+use crate::checkout::HOST_LISTING;
 use crate::host::{HostError, Place, Release, ReleaseId, Reply, Standing, TreeDigest};
-use crate::remote::script::{
-    Lines, Script, Turn, Unfit, absolute, encode_paths, file_name, nonsense,
-};
+use crate::remote::script::{FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, nonsense};
 
-/// Fence, turn and renames.
-pub(crate) const FENCE: &str = include_str!("remote/sh/fence.sh");
 /// What is live, which releases are complete, what a tree's digest is.
 const STANDING: &str = include_str!("remote/sh/standing.sh");
 
-/// Prints the digest of the working directory's tree, as `checkout::Manifest::digest` works it out.
-const LISTING: &str = r"ts_listing() {
-    find . ! -type d \( -type l -printf 'l %l\0%P\0' -o -type f -printf 'f %m %s %T@ %P\0' \) | sort -z | sha256sum
-}
-";
-
-pub(crate) const STANDING_PARTS: [&str; 3] = [FENCE, LISTING, STANDING];
-
 /// The text of a script that needs to know what stands.
-pub(crate) fn standing_text(script: &Script, body: &'static str) -> Vec<u8> {
-    let [fence, listing, standing] = STANDING_PARTS;
-    script.text(&[fence, listing, standing, body])
-}
-
-/// A script with its place and turn.
-pub(crate) fn at(place: &Place, turn: Turn) -> Result<Script, Unfit> {
-    Ok(Script::new()
-        .set("ts_at", absolute("deploy_to", &place.deploy_to)?)?
-        .number("ts_fence", place.fence)
-        .number("ts_turn", turn.0))
+pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
+    let listing = format!("ts_listing() {{ {HOST_LISTING} | sha256sum; }}\n");
+    script.text(&[FENCE, &listing, STANDING, body])
 }
 
 fn at_release(place: &Place, turn: Turn, release: &Release) -> Result<Script, Unfit> {
-    at(place, turn)?
+    Script::at(place, turn)?
         .set("ts_release", file_name("release", &release.id.0)?)?
         .set("ts_wanted", digest(&release.digest)?)
 }

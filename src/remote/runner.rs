@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::script::{Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote};
+use super::script::{
+    FENCE, Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote,
+};
 use crate::host::{HostError, Place, Run, RunCommand, RunEnd};
-use crate::sync::{FENCE, at};
 
 /// So much of an attempt's output is kept on the host, in bytes.
 pub const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -55,7 +56,7 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         RunCommand::Argv(words) => words.clone(),
         RunCommand::Shell(text) => vec!["sh".into(), "-c".into(), text.clone()],
     };
-    let script = at(place, turn)?
+    let script = Script::at(place, turn)?
         .set("ts_key", file_name("key", &run.key)?)?
         .set("ts_directory", absolute("directory", &run.directory)?)?
         .number("ts_seconds", seconds(run.timeout))

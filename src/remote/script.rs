@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 
-use crate::host::HostError;
+use crate::host::{HostError, Place};
 
 /// What is executed on the host; the login shell, whichever it is, replaces itself.
 pub const COMMAND: &str = "exec sh -s";
@@ -25,6 +25,9 @@ pub(crate) const VALUES_BYTES_MAX: u64 = 64 * 1024;
 const ARGUMENT_BYTES_MAX: usize = 120 * 1024;
 
 const ANSWER: &str = include_str!("sh/answer.sh");
+
+/// Fence, turn, and the renames from under them; needs the values of [`Script::at`].
+pub(crate) const FENCE: &str = include_str!("sh/fence.sh");
 
 /// A value cannot be handed to a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +152,14 @@ impl Script {
         Self {
             values: String::new(),
         }
+    }
+
+    /// A script that knows where it is, and under which fence and turn.
+    pub(crate) fn at(place: &Place, turn: Turn) -> Result<Self, Unfit> {
+        Ok(Self::new()
+            .set("ts_at", absolute("deploy_to", &place.deploy_to)?)?
+            .number("ts_fence", place.fence)
+            .number("ts_turn", turn.0))
     }
 
     /// Assigns a value. `name` begins with `ts_`.

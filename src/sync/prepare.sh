@@ -1,5 +1,5 @@
 # ts_release ts_wanted: the release and its digest. ts_from ts_from_digest: the base, or nothing.
-# ts_removed ts_emptied: files to delete from the copy, and their directories, deepest first.
+# ts_removed: what goes from the copy, with all below it. ts_emptied: the directories above, deepest first.
 # ts_shared: directories that must exist.
 ts_deploy_to() {
     [ -d "$ts_at" ] || ts_error=$(mkdir -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
@@ -55,7 +55,7 @@ ts_copy() {
     ts_digest "$ts_mine/copy"
     [ "$ts_sum" = "$ts_from_digest" ] || return 1
     [ -n "$ts_removed" ] || return 0
-    (cd -- "$ts_mine/copy" && printf '%b' "$ts_removed" | xargs -0 rm -f --) 2>/dev/null || return 1
+    (cd -- "$ts_mine/copy" && printf '%b' "$ts_removed" | xargs -0 rm -rf --) 2>/dev/null || return 1
     (cd -- "$ts_mine/copy" && printf '%b' "$ts_emptied" | xargs -0 rmdir --) 2>/dev/null
     return 0
 }

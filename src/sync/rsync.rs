@@ -20,7 +20,8 @@ const COMPLAINT_LINES_MAX: usize = 8;
 /// What rsync is started with, but for its transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// Options, then `--`, source and `host:` with the path on the host.
+    /// Options, then `--`, source and `host:` with the path on the host. Without `-e` and
+    /// `--secluded-args`, which the connection adds.
     pub arguments: Vec<OsString>,
     /// The paths for `--files-from=-`, each ended by a NUL; else empty.
     pub stdin: Vec<u8>,
@@ -48,8 +49,6 @@ pub fn transfer(place: &Place, from: &Path, set: &TransferSet) -> Result<Transfe
         "--chmod=D755",
         "--stats",
         "--no-human-readable",
-        // Paths go to the host in rsync's own protocol, past every shell.
-        "--protect-args",
     ]
     .map(OsString::from)
     .into();

@@ -1,0 +1,299 @@
+//! A host that is a directory: scripts are performed by the local shell, rsync by the local rsync.
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+use tagship::host::{
+    HostError, Place, Release, ReleaseId, Reply, Standing, TransferSet, TreeDigest,
+};
+use tagship::publish;
+use tagship::remote::script::{Answer, Lines, Said, Turn};
+use tagship::sync::{self, rsync};
+
+/// The shells that hosts have as `sh`.
+pub(crate) const SHELLS: [&[&str]; 2] = [&["sh"], &["bash", "--posix"]];
+
+pub(crate) struct Host {
+    directory: tempfile::TempDir,
+    pub(crate) shell: &'static [&'static str],
+    turn: Cell<u64>,
+}
+
+impl Host {
+    pub(crate) fn new(shell: &'static [&'static str]) -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            shell,
+            turn: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        // A name that every quoting mistake stumbles over.
+        self.directory.path().join("it's a \"shop\" $(reboot)")
+    }
+
+    pub(crate) fn deploy_to(&self) -> String {
+        self.path().to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn place(&self, fence: u64) -> Place {
+        Place {
+            deploy_to: self.deploy_to(),
+            fence,
+        }
+    }
+
+    pub(crate) fn turn(&self) -> Turn {
+        self.turn.set(self.turn.get() + 1);
+        Turn(self.turn.get())
+    }
+
+    pub(crate) fn ask(&self, fence: u64, script: &[u8]) -> Result<Lines, HostError> {
+        answered(fence, &feed(self.shell, script))
+    }
+
+    pub(crate) fn prepare(
+        &self,
+        fence: u64,
+        release: &Release,
+        base: Option<&Release>,
+        removed: &[&[u8]],
+    ) -> Result<Reply, HostError> {
+        let removed: Vec<Vec<u8>> = removed.iter().map(|path| path.to_vec()).collect();
+        let shared = ["log".to_owned(), "public/up loads".to_owned()];
+        let place = self.place(fence);
+        let script = sync::prepare(&place, self.turn(), release, base, &removed, &shared).unwrap();
+        sync::read_prepared(&self.ask(fence, &script)?)
+    }
+
+    /// Sends by the local rsync, with the very arguments that go to a host.
+    pub(crate) fn transfer(&self, fence: u64, from: &Path, set: &TransferSet) -> rsync::End {
+        let transfer = rsync::transfer(&self.place(fence), from, set).unwrap();
+        let mut arguments = transfer.arguments;
+        let target = arguments.pop().unwrap().into_string().unwrap();
+        arguments.push(target.strip_prefix("host:").unwrap().into());
+        let mut child = Command::new("rsync")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _ = child.stdin.take().unwrap().write_all(&transfer.stdin);
+        let output = child.wait_with_output().unwrap();
+        rsync::judge(output.status.code(), &output.stderr)
+    }
+
+    pub(crate) fn seal(&self, fence: u64, release: &Release) -> Result<Reply, HostError> {
+        let script = sync::seal(&self.place(fence), self.turn(), release).unwrap();
+        sync::read_sealed(&self.ask(fence, &script)?)
+    }
+
+    pub(crate) fn verify(&self, fence: u64, release: &Release) -> Result<Reply, HostError> {
+        let script = sync::verify(&self.place(fence), self.turn(), release).unwrap();
+        sync::read_verified(&self.ask(fence, &script)?)
+    }
+
+    pub(crate) fn publish(
+        &self,
+        fence: u64,
+        release: &Release,
+        key: &str,
+    ) -> Result<Option<String>, HostError> {
+        let script = publish::publish(&self.place(fence), self.turn(), &release.id, key).unwrap();
+        match publish::read_published(&self.ask(fence, &script)?)? {
+            Reply::Published { was } => Ok(was.map(|id| id.0)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn prune(
+        &self,
+        fence: u64,
+        keep: u32,
+        protect: &[&Release],
+        failed: &[&Release],
+    ) -> Result<Vec<String>, HostError> {
+        let ids = |releases: &[&Release]| -> Vec<ReleaseId> {
+            releases.iter().map(|release| release.id.clone()).collect()
+        };
+        let (protect, failed) = (ids(protect), ids(failed));
+        let place = self.place(fence);
+        let script = publish::prune(&place, self.turn(), keep, &protect, &failed).unwrap();
+        match publish::read_pruned(&self.ask(fence, &script)?)? {
+            Reply::Pruned { deleted } => Ok(deleted.into_iter().map(|id| id.0).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn inspect(&self) -> Result<Standing, HostError> {
+        let script = publish::inspect(&self.deploy_to()).unwrap();
+        publish::read_standing(&self.ask(0, &script)?)
+    }
+
+    /// Prepare, transfer, seal: from whatever stands now.
+    pub(crate) fn stage(&self, fence: u64, tree: &Tree, release: &Release) {
+        self.prepare(fence, release, None, &[]).unwrap();
+        let end = self.transfer(fence, tree.path(), &TransferSet::Whole);
+        assert_eq!(end, rsync::End::Complete);
+        self.seal(fence, release).unwrap();
+    }
+
+    pub(crate) fn live(&self) -> Option<String> {
+        let target = std::fs::read_link(self.path().join("current")).ok()?;
+        let name = target.strip_prefix("releases").unwrap();
+        Some(name.to_str().unwrap().to_owned())
+    }
+
+    pub(crate) fn release(&self, release: &Release) -> PathBuf {
+        self.path().join("releases").join(&release.id.0)
+    }
+}
+
+/// Performs a script and returns all that the shell said.
+pub(crate) fn feed(shell: &[&str], script: &[u8]) -> Output {
+    let mut child = Command::new(shell[0])
+        .args(&shell[1..])
+        .arg("-s")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A script that is killed on purpose reads no more.
+    let _ = child.stdin.take().unwrap().write_all(script);
+    child.wait_with_output().unwrap()
+}
+
+/// The lines of an answer; [`HostError::Lost`] where it is not complete.
+pub(crate) fn answered(fence: u64, output: &Output) -> Result<Lines, HostError> {
+    let mut answer = Answer::default();
+    let mut lines = Lines::default();
+    let mut error = None;
+    let mut hear = |said| match said {
+        Said::Line { word, value } => {
+            if let Err(refusal) = lines.hear(word, value, fence) {
+                error = Some(refusal);
+            }
+        }
+        other => panic!("{other:?}"),
+    };
+    answer.feed(&output.stdout, &mut hear).unwrap();
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !answer.is_done() {
+        return Err(HostError::Lost(stderr));
+    }
+    assert_eq!(stderr, "", "a script says nothing but its answer");
+    Ok(lines)
+}
+
+/// A tree on the agent.
+pub(crate) struct Tree(tempfile::TempDir);
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A copy to change.
+    pub(crate) fn twin(&self) -> Self {
+        let twin = Self::new();
+        let status = Command::new("cp")
+            .args(["-a", "--"])
+            .arg(self.path().join("."))
+            .arg(twin.path())
+            .status();
+        assert!(status.unwrap().success());
+        twin
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn file(&self, path: &str, content: &str, mode: u32, mtime_s: u64) -> &Self {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mtime = SystemTime::UNIX_EPOCH + Duration::from_secs(mtime_s);
+        let file = std::fs::File::open(&path).unwrap();
+        file.set_modified(mtime).unwrap();
+        self
+    }
+
+    pub(crate) fn link(&self, path: &str, target: &str) -> &Self {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+        self
+    }
+
+    pub(crate) fn without(&self, path: &str) -> &Self {
+        let path = self.path().join(path);
+        if path.symlink_metadata().unwrap().is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+        self
+    }
+
+    pub(crate) fn release(&self, name: &str) -> Release {
+        Release {
+            id: ReleaseId(name.to_owned()),
+            digest: digest_of(self.path()),
+        }
+    }
+}
+
+fn listing_of(path: &Path, then: &str) -> Output {
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!("{} {then}", tagship::checkout::HOST_LISTING))
+        .current_dir(path)
+        .output()
+        .unwrap()
+}
+
+pub(crate) fn digest_of(path: &Path) -> TreeDigest {
+    let sum = String::from_utf8(listing_of(path, "| sha256sum").stdout).unwrap();
+    TreeDigest(sum.split(' ').next().unwrap().to_owned())
+}
+
+/// Everything about a tree that a release must keep: bytes, modes, mtimes, links, directories.
+pub(crate) fn picture_of(path: &Path) -> String {
+    let mut picture = String::new();
+    let mut directories = vec![path.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let mut entries: Vec<_> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        entries.sort();
+        for entry in entries {
+            let metadata = entry.symlink_metadata().unwrap();
+            let name = entry.strip_prefix(path).unwrap();
+            let what = if metadata.is_dir() {
+                directories.push(entry.clone());
+                "directory".to_owned()
+            } else if metadata.is_symlink() {
+                format!("-> {}", std::fs::read_link(&entry).unwrap().display())
+            } else {
+                let content = std::fs::read(&entry).unwrap();
+                let (mode, mtime) = (metadata.mode(), metadata.mtime());
+                format!("{mode:o} {mtime} {}", content.escape_ascii())
+            };
+            picture.push_str(&format!("{} {what}\n", name.display()));
+        }
+    }
+    picture
+}

@@ -1,0 +1,479 @@
+//! A release comes to a host, becomes live, is left, and goes.
+
+use std::os::unix::fs::MetadataExt;
+
+use tagship::host::{HostError, Release, Reply, Standing, TransferSet};
+use tagship::sync::rsync::End;
+
+use crate::place::{Host, SHELLS, Tree, digest_of, picture_of};
+
+const HOUR_1: u64 = 1_700_000_000;
+const HOUR_2: u64 = 1_700_003_600;
+
+/// Names that every quoting mistake stumbles over.
+fn first_tree() -> Tree {
+    let tree = Tree::new();
+    tree.file("index.php", "one", 0o644, HOUR_1)
+        .file("bin/run", "#!/bin/sh\n", 0o755, HOUR_1)
+        .file("bin/mode", "same bytes", 0o644, HOUR_1)
+        .file("with space/new\nline", "n", 0o644, HOUR_1)
+        .file("-rf", "dash", 0o644, HOUR_1)
+        .file("#hash", "hash", 0o644, HOUR_1)
+        .file(";semi", "semi", 0o644, HOUR_1)
+        .file("it's \"quoted\" $(x)", "q", 0o644, HOUR_1)
+        .file("größe/été", "ü", 0o644, HOUR_1)
+        .file("deep/er/and/deeper", "d", 0o644, HOUR_1)
+        .file("was-file", "f", 0o644, HOUR_1)
+        .file("was-dir/inside", "i", 0o644, HOUR_1)
+        .file("was-link-target", "t", 0o644, HOUR_1)
+        .link("link", "index.php")
+        .link("was-link", "was-link-target")
+        .link("log", "../../shared/log");
+    tree
+}
+
+/// Every kind of change at once, and the paths in the words of a manifest's difference.
+fn second_tree(first: &Tree) -> (Tree, TransferSet, Vec<&'static [u8]>) {
+    let tree = first.twin();
+    tree.file("index.php", "two", 0o644, HOUR_2)
+        .file("bin/mode", "same bytes", 0o755, HOUR_1)
+        .file("with space/new\nline", "m", 0o644, HOUR_2)
+        .file("-rf", "DASH", 0o644, HOUR_2)
+        .file("#hash", "HASH", 0o644, HOUR_2)
+        .file(";semi", "SEMI", 0o644, HOUR_2)
+        .file("brand/new", "new", 0o644, HOUR_2)
+        .without("deep")
+        .without("was-file")
+        .file("was-file/now/dir", "x", 0o644, HOUR_2)
+        .without("was-dir")
+        .file("was-dir", "x", 0o644, HOUR_2)
+        .without("was-link")
+        .file("was-link", "x", 0o644, HOUR_2)
+        .without("link")
+        .link("link", "bin/run");
+    let changed = [
+        "index.php",
+        "bin/mode",
+        "with space/new\nline",
+        "-rf",
+        "#hash",
+        ";semi",
+        "brand/new",
+        "was-file/now/dir",
+        "was-dir",
+        "was-link",
+        "link",
+    ];
+    let changed = changed
+        .iter()
+        .map(|path| path.as_bytes().to_vec())
+        .collect();
+    let removed = vec![&b"deep"[..], b"was-file", b"was-dir", b"was-link"];
+    (tree, TransferSet::Changed(changed), removed)
+}
+
+#[test]
+fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let first = tree.release("20261121-160314-3f2a9c1");
+        let reply = host.prepare(7, &first, None, &[]).unwrap();
+        let standing = Standing {
+            fence: 7,
+            ..Standing::default()
+        };
+        assert_eq!(
+            reply,
+            Reply::Prepared {
+                standing,
+                staged: false,
+                based: false
+            }
+        );
+        assert!(host.path().join("shared/public/up loads").is_dir());
+        assert_eq!(
+            host.transfer(7, tree.path(), &TransferSet::Whole),
+            End::Complete
+        );
+        assert_eq!(
+            host.inspect().unwrap().releases,
+            [],
+            "nothing is complete before the seal"
+        );
+        assert_eq!(host.seal(7, &first), Ok(Reply::Sealed));
+        assert_eq!(picture_of(&host.release(&first)), picture_of(tree.path()));
+        assert_eq!(host.live(), None, "staging switches nothing");
+        assert_eq!(host.publish(7, &first, "1-switch"), Ok(None));
+        assert_eq!(host.live(), Some(first.id.0.clone()));
+        let standing = Standing {
+            live: Some(first.id.clone()),
+            releases: vec![first],
+            fence: 7,
+        };
+        assert_eq!(host.inspect(), Ok(standing));
+    }
+}
+
+#[test]
+fn the_next_release_shares_what_is_the_same_and_leaves_the_last_as_it_was() {
+    for shell in SHELLS {
+        for by_link_dest in [false, true] {
+            let host = Host::new(shell);
+            let tree = first_tree();
+            let first = tree.release("r1");
+            host.stage(1, &tree, &first);
+            host.publish(1, &first, "1").unwrap();
+            let before = picture_of(&host.release(&first));
+            let (next_tree, changed, removed) = second_tree(&tree);
+            let second = next_tree.release("r2");
+
+            let base = (!by_link_dest).then_some(&first);
+            let reply = host.prepare(2, &second, base, &removed).unwrap();
+            let Reply::Prepared {
+                staged: false,
+                based,
+                ..
+            } = reply
+            else {
+                panic!("{reply:?}");
+            };
+            assert_eq!(based, !by_link_dest);
+            let set = if by_link_dest {
+                TransferSet::LinkDest(first.id.clone())
+            } else {
+                changed
+            };
+            assert_eq!(host.transfer(2, next_tree.path(), &set), End::Complete);
+            assert_eq!(host.seal(2, &second), Ok(Reply::Sealed));
+
+            assert_eq!(
+                picture_of(&host.release(&second)),
+                picture_of(next_tree.path())
+            );
+            assert_eq!(
+                picture_of(&host.release(&first)),
+                before,
+                "through a hard link"
+            );
+            let inode = |release: &Release, path: &str| {
+                host.release(release)
+                    .join(path)
+                    .symlink_metadata()
+                    .unwrap()
+                    .ino()
+            };
+            for same in ["bin/run", "größe/été"] {
+                assert_eq!(inode(&first, same), inode(&second, same), "{same}");
+            }
+            for other in ["index.php", "bin/mode"] {
+                assert_ne!(inode(&first, other), inode(&second, other), "{other}");
+            }
+            assert_eq!(host.publish(2, &second, "2"), Ok(Some("r1".into())));
+            assert_eq!(host.verify(3, &first), Ok(Reply::Verified));
+            assert_eq!(
+                host.publish(3, &first, "3"),
+                Ok(Some("r2".into())),
+                "the way back"
+            );
+            assert_eq!(host.live().as_deref(), Some("r1"));
+        }
+    }
+}
+
+#[test]
+fn a_release_whose_manifest_is_lost_is_compared_and_not_touched() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    host.stage(1, &tree, &first);
+    host.publish(1, &first, "1").unwrap();
+    std::fs::remove_file(host.path().join(".tagship/manifests/r1")).unwrap();
+    assert_eq!(host.inspect().unwrap().releases, []);
+    let before = picture_of(&host.release(&first));
+
+    let next_tree = tree.twin();
+    // The same bytes with other times: the agent no longer knows those of the host.
+    next_tree.file("index.php", "one", 0o644, HOUR_2);
+    let second = next_tree.release("r2");
+    host.prepare(2, &second, None, &[]).unwrap();
+    let set = TransferSet::Compare(first.id.clone());
+    assert_eq!(host.transfer(2, next_tree.path(), &set), End::Complete);
+    assert_eq!(host.seal(2, &second), Ok(Reply::Sealed));
+    assert_eq!(picture_of(&host.release(&first)), before);
+    assert_eq!(
+        host.verify(2, &first),
+        Ok(Reply::Verified),
+        "and its manifest is back"
+    );
+    assert_eq!(host.inspect().unwrap().releases.len(), 2);
+}
+
+#[test]
+fn a_base_that_somebody_wrote_into_is_not_copied() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    host.stage(1, &tree, &first);
+    host.publish(1, &first, "1").unwrap();
+    std::fs::write(host.release(&first).join("upload.jpg"), "from a visitor").unwrap();
+    let (next_tree, _, removed) = second_tree(&tree);
+    let second = next_tree.release("r2");
+    let reply = host.prepare(2, &second, Some(&first), &removed).unwrap();
+    assert!(
+        matches!(
+            reply,
+            Reply::Prepared {
+                based: false,
+                staged: false,
+                ..
+            }
+        ),
+        "{reply:?}"
+    );
+    let set = TransferSet::LinkDest(first.id.clone());
+    assert_eq!(host.transfer(2, next_tree.path(), &set), End::Complete);
+    assert_eq!(host.seal(2, &second), Ok(Reply::Sealed));
+    let Err(HostError::Refused(why)) = host.verify(2, &first) else {
+        panic!("a release that was written into is no way back");
+    };
+    assert!(why.contains("shared"), "{why}");
+}
+
+#[test]
+fn every_step_may_be_asked_twice() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    for _ in 0..2 {
+        host.prepare(1, &first, None, &[]).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(
+            host.transfer(1, tree.path(), &TransferSet::Whole),
+            End::Complete
+        );
+    }
+    for _ in 0..2 {
+        assert_eq!(host.seal(1, &first), Ok(Reply::Sealed));
+    }
+    let reply = host.prepare(1, &first, None, &[]).unwrap();
+    assert!(
+        matches!(reply, Reply::Prepared { staged: true, .. }),
+        "{reply:?}"
+    );
+    for _ in 0..2 {
+        assert_eq!(host.publish(1, &first, "1"), Ok(None));
+    }
+    let (next_tree, _, _) = second_tree(&tree);
+    let second = next_tree.release("r2");
+    host.stage(2, &next_tree, &second);
+    for _ in 0..2 {
+        assert_eq!(host.publish(2, &second, "2"), Ok(Some("r1".into())));
+    }
+}
+
+#[test]
+fn what_arrived_otherwise_than_it_was_sent_is_never_sealed() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    let partial = || host.path().join(".tagship/fence-1/partial");
+    let spoils: [(&str, &dyn Fn()); 4] = [
+        ("a file too much", &|| {
+            std::fs::write(partial().join("extra"), "x").unwrap()
+        }),
+        ("a file too few", &|| {
+            std::fs::remove_file(partial().join("-rf")).unwrap()
+        }),
+        ("another mode", &|| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(partial().join("index.php"), mode).unwrap();
+        }),
+        ("another link", &|| {
+            std::fs::remove_file(partial().join("link")).unwrap();
+            std::os::unix::fs::symlink("elsewhere", partial().join("link")).unwrap();
+        }),
+    ];
+    for (what, spoil) in spoils {
+        host.prepare(1, &first, None, &[]).unwrap();
+        assert_eq!(
+            host.transfer(1, tree.path(), &TransferSet::Whole),
+            End::Complete
+        );
+        spoil();
+        assert!(
+            matches!(host.seal(1, &first), Err(HostError::Refused(_))),
+            "{what}"
+        );
+        assert!(!host.release(&first).exists(), "{what}");
+        assert!(
+            matches!(host.publish(1, &first, "1"), Err(HostError::Refused(_))),
+            "{what}"
+        );
+    }
+    host.stage(1, &tree, &first);
+}
+
+#[test]
+fn what_cannot_be_a_place_is_refused_with_a_remedy() {
+    let refusal = |result: Result<_, HostError>| match result {
+        Err(HostError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let tree = first_tree();
+    let first = tree.release("r1");
+
+    let host = Host::new(SHELLS[0]);
+    std::fs::create_dir_all(host.path().join("current")).unwrap();
+    let why = refusal(host.prepare(1, &first, None, &[]));
+    assert!(
+        why.contains("no symbolic link") && why.contains("mv "),
+        "{why}"
+    );
+
+    for target in [
+        "/etc",
+        "../elsewhere",
+        "releases/../../x",
+        "releases/",
+        "releases/.hidden",
+    ] {
+        let host = Host::new(SHELLS[0]);
+        std::fs::create_dir_all(host.path()).unwrap();
+        std::os::unix::fs::symlink(target, host.path().join("current")).unwrap();
+        let why = refusal(host.prepare(1, &first, None, &[]));
+        assert!(why.contains("no release"), "{target}: {why}");
+    }
+
+    let mut place = Host::new(SHELLS[0]).place(1);
+    place.deploy_to = "/nowhere/at all".into();
+    let turn = tagship::remote::script::Turn(1);
+    let script = tagship::sync::prepare(&place, turn, &first, None, &[], &[]).unwrap();
+    let why = refusal(Host::new(SHELLS[0]).ask(1, &script).map(|_| Reply::Sealed));
+    assert!(
+        why.contains("/nowhere/at all") && why.contains("mkdir -p"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_link_that_names_the_release_by_its_full_path_is_understood() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    host.stage(1, &tree, &first);
+    std::os::unix::fs::symlink(host.release(&first), host.path().join("current")).unwrap();
+    assert_eq!(host.inspect().unwrap().live, Some(first.id));
+}
+
+#[test]
+fn a_release_that_stands_but_differs_is_sent_again_unless_it_is_live() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    host.stage(1, &tree, &first);
+    std::fs::write(host.release(&first).join("index.php"), "changed").unwrap();
+    let reply = host.prepare(1, &first, None, &[]).unwrap();
+    assert!(
+        matches!(reply, Reply::Prepared { staged: false, .. }),
+        "{reply:?}"
+    );
+    assert!(!host.release(&first).exists());
+    host.stage(1, &tree, &first);
+    host.publish(1, &first, "1").unwrap();
+    std::fs::write(host.release(&first).join("index.php"), "changed").unwrap();
+    assert!(matches!(
+        host.prepare(1, &first, None, &[]),
+        Err(HostError::Refused(_))
+    ));
+    assert_eq!(host.live().as_deref(), Some("r1"));
+}
+
+#[test]
+fn old_releases_go_and_the_live_one_the_protected_and_the_newest_stay() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = Tree::new();
+        tree.file("a", "a", 0o644, HOUR_1);
+        let releases: Vec<Release> = (1..=8).map(|n| tree.release(&format!("r{n}"))).collect();
+        for release in &releases {
+            host.stage(1, &tree, release);
+        }
+        let of = |n: usize| &releases[n - 1];
+        host.publish(1, of(2), "1").unwrap();
+        let foreign = host.path().join("releases/by-hand");
+        std::fs::create_dir(&foreign).unwrap();
+
+        // Live r2, protected r3, failed r8: of r1 and r4 to r7, two may stay beside r2 and r3.
+        let deleted = host.prune(1, 4, &[of(3)], &[of(8)]).unwrap();
+        assert_eq!(deleted, ["r8", "r5", "r4", "r1"]);
+        let standing = host.inspect().unwrap();
+        let names: Vec<&str> = standing.releases.iter().map(|r| r.id.0.as_str()).collect();
+        assert_eq!(names, ["r2", "r3", "r6", "r7"]);
+        for n in [1, 4, 5, 8] {
+            assert!(!host.release(of(n)).exists());
+        }
+        assert!(
+            foreign.exists(),
+            "what tagship did not bring is not its to delete"
+        );
+        assert_eq!(host.prune(1, 4, &[of(3)], &[of(8)]).unwrap(), [""; 0]);
+        assert_eq!(host.prune(1, 0, &[], &[of(2)]).unwrap(), ["r7", "r6", "r3"]);
+        assert_eq!(host.live().as_deref(), Some("r2"));
+        assert_eq!(host.verify(1, of(2)), Ok(Reply::Verified));
+    }
+}
+
+#[test]
+fn a_host_that_never_saw_tagship_can_be_asked() {
+    let host = Host::new(SHELLS[0]);
+    assert_eq!(host.inspect(), Ok(Standing::default()));
+    assert_eq!(host.prune(1, 3, &[], &[]), Ok(vec![]));
+    assert!(!host.path().exists(), "asking makes nothing");
+}
+
+/// On a file system of 2 MiB.
+#[test]
+fn a_full_disk_is_said_and_nothing_half_written_stands() {
+    let host = Host::new(SHELLS[0]);
+    std::fs::create_dir(host.path()).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs"])
+        .arg(host.path())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: a small file system can only be mounted by root");
+        return;
+    }
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount")
+                .arg("-l")
+                .arg(&self.0)
+                .status();
+        }
+    }
+    let _mounted = Mounted(host.path());
+    let tree = Tree::new();
+    tree.file("small", "s", 0o644, HOUR_1);
+    let small = tree.release("r1");
+    host.stage(1, &tree, &small);
+    host.publish(1, &small, "1").unwrap();
+    let big_tree = tree.twin();
+    big_tree.file("big", &"x".repeat(4 << 20), 0o644, HOUR_2);
+    let big = big_tree.release("r2");
+    host.prepare(2, &big, Some(&small), &[]).unwrap();
+    let End::Failed(why) =
+        host.transfer(2, big_tree.path(), &TransferSet::LinkDest(small.id.clone()))
+    else {
+        panic!("4 MiB do not fit into 2");
+    };
+    assert!(why.contains("free space"), "{why}");
+    assert!(matches!(host.seal(2, &big), Err(HostError::Refused(_))));
+    assert_eq!(host.live().as_deref(), Some("r1"));
+    assert_eq!(digest_of(&host.release(&small)), small.digest);
+    // The next attempt takes its remains away.
+    host.stage(3, &tree, &tree.release("r3"));
+}
