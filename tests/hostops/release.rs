@@ -281,10 +281,10 @@ fn what_arrived_otherwise_than_it_was_sent_is_never_sealed() {
     let partial = || host.path().join(".tagship/fence-1/partial");
     let spoils: [(&str, &dyn Fn()); 4] = [
         ("a file too much", &|| {
-            std::fs::write(partial().join("extra"), "x").unwrap()
+            std::fs::write(partial().join("extra"), "x").unwrap();
         }),
         ("a file too few", &|| {
-            std::fs::remove_file(partial().join("-rf")).unwrap()
+            std::fs::remove_file(partial().join("-rf")).unwrap();
         }),
         ("another mode", &|| {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
