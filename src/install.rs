@@ -217,13 +217,17 @@ pub fn uninstall(repo: &Path, kind: Kind) -> Result<Removed, InstallError> {
     Ok(removed)
 }
 
-/// Where a packaged hook program is looked for: beside the running program, then below `/usr/lib`.
+/// Where the hook program is looked for: where `make install` puts it beside the running program,
+/// in the directory of the running program (a build's), then below `/usr/lib`.
 #[must_use]
 pub fn default_hook_program() -> PathBuf {
-    let packaged = PathBuf::from("/usr/lib/tagship/update");
-    std::env::current_exe()
-        .ok()
-        .and_then(|own| Some(own.parent()?.join("tagship-update")))
-        .filter(|beside| beside.is_file())
-        .unwrap_or(packaged)
+    let own = std::env::current_exe().unwrap_or_default();
+    let directory = own.parent().unwrap_or(Path::new(""));
+    [
+        directory.join("../libexec/tagship/update"),
+        directory.join("update"),
+    ]
+    .into_iter()
+    .find(|path| path.is_file())
+    .unwrap_or_else(|| "/usr/lib/tagship/update".into())
 }

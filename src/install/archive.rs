@@ -96,7 +96,8 @@ fn copy(tar: &mut Builder<&mut dyn Write>, from: &Path, name: &Path) -> io::Resu
 fn directory(tar: &mut Builder<&mut dyn Write>, name: &Path, mode: u32) -> io::Result<()> {
     tar.append_data(
         &mut header(EntryType::Directory, mode, 0),
-        name,
+        // With a slash at the end, as GNU tar names directories and Gitaly's callers expect.
+        name.join(""),
         io::empty(),
     )
 }

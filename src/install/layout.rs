@@ -50,7 +50,8 @@ impl Kind {
             return Ok(Self::GitLab);
         }
         let delegates = fs::read(repo.join("hooks/update"))
-            .is_ok_and(|text| String::from_utf8_lossy(&text).contains("update.d"));
+            // `${hookname}.d/*` in Gitea's own, `update.d/*` in others'.
+            .is_ok_and(|text| String::from_utf8_lossy(&text).contains(".d/"));
         if delegates && repo.join("hooks/update.d").is_dir() {
             return Ok(Self::Gitea);
         }
