@@ -291,7 +291,9 @@ impl RuleSet {
 /// The pattern without Unicode classes, or `None` where it does not compile so (`\p{Greek}`, text
 /// beyond ASCII). On ASCII names it decides as the full one does.
 fn ascii(pattern: &str) -> Option<regex::bytes::Regex> {
-    if !pattern.is_ascii() {
+    // An escape may name a character beyond ASCII that folds to one within: (?i)\x{212A} fits k.
+    let escapes = [r"\x", r"\u", r"\U"];
+    if !pattern.is_ascii() || escapes.iter().any(|escape| pattern.contains(escape)) {
         return None;
     }
     regex::bytes::RegexBuilder::new(&format!(r"\A(?:{pattern})"))

@@ -9,6 +9,7 @@ mod installation;
 mod names;
 mod program;
 mod push;
+mod rules;
 mod servers;
 mod shop;
 mod users;

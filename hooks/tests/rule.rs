@@ -1,0 +1,278 @@
+//! Which ref becomes which task, and why not.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use tagship_hook::rule::{
+    Decision, FORMAT, Malformed, OnSpoolError, ProjectRules, Rule, RuleSet, RulesFile,
+    RulesFileError, Schedule, Verdict, is_object_id, is_zero,
+};
+
+const ZERO: &str = "0000000000000000000000000000000000000000";
+const OLD: &str = "1111111111111111111111111111111111111111";
+const NEW: &str = "abcdef0123456789abcdef0123456789abcdef01";
+
+fn rule(pattern: &str, schedule: Schedule) -> Rule {
+    Rule {
+        pattern: pattern.to_owned(),
+        environment: "production".to_owned(),
+        template: String::new(),
+        schedule,
+        approval: String::new(),
+    }
+}
+
+fn set(patterns: &[&str]) -> RuleSet {
+    let rules = patterns.iter().map(|p| rule(p, Schedule::New)).collect();
+    RuleSet::checked("shop", rules).unwrap()
+}
+
+/// The number of the rule that matches, counted from 1.
+fn winner(patterns: &[&str], tag: &str) -> Option<usize> {
+    set(patterns)
+        .first_match(tag)
+        .unwrap()
+        .map(|(index, _)| index + 1)
+}
+
+#[test]
+fn the_first_rule_that_matches_wins() {
+    let patterns = ["release-2", "release-", "rel"];
+    assert_eq!(winner(&patterns, "release-2.1"), Some(1));
+    assert_eq!(winner(&patterns, "release-1"), Some(2));
+    assert_eq!(winner(&patterns, "relax"), Some(3));
+    assert_eq!(winner(&patterns, "v1"), None);
+}
+
+#[test]
+fn a_pattern_is_matched_from_the_start_and_open_at_the_end() {
+    assert_eq!(winner(&["qa-*"], "qa-7"), Some(1));
+    assert_eq!(winner(&["qa-*"], "qa"), Some(1), "the dash may be missing");
+    assert_eq!(winner(&["qa-"], "my-qa-7"), None);
+    assert_eq!(winner(&["qa-\\d+$"], "qa-7"), Some(1));
+    assert_eq!(winner(&["qa-\\d+$"], "qa-7-rc"), None);
+    assert_eq!(
+        winner(&["qa|release"], "my-release"),
+        None,
+        "each branch from the start"
+    );
+    assert_eq!(
+        winner(&["(?m)^b"], "a\nb"),
+        None,
+        "the start of the name, not of a line"
+    );
+    assert_eq!(winner(&[""], "anything"), Some(1));
+}
+
+#[test]
+fn only_tags_are_looked_at() {
+    let rules = set(&[".*"]);
+    for reference in [
+        "refs/heads/release-1",
+        "refs/notes/x",
+        "HEAD",
+        "refs/tagsx/y",
+        "",
+    ] {
+        assert_eq!(
+            rules.decide(reference.as_bytes(), ZERO, NEW).unwrap(),
+            Decision::NotATag
+        );
+    }
+}
+
+#[test]
+fn new_moved_and_deleted_tags_are_told_apart() {
+    let rules = set(&["release-"]);
+    let decide = |old, new| rules.decide(b"refs/tags/release-1", old, new).unwrap();
+    for (old, new) in [(ZERO, NEW), (OLD, NEW)] {
+        assert!(matches!(
+            decide(old, new),
+            Decision::Matched {
+                tag: "release-1",
+                index: 0,
+                ..
+            }
+        ));
+    }
+    // Git runs the hook for a tag that is not there, too.
+    for (old, new) in [(OLD, ZERO), (ZERO, ZERO)] {
+        assert!(matches!(
+            decide(old, new),
+            Decision::Deleted { index: 0, .. }
+        ));
+    }
+    assert_eq!(
+        rules.decide(b"refs/tags/v1", OLD, ZERO).unwrap(),
+        Decision::NoRule { tag: "v1" }
+    );
+}
+
+#[test]
+fn object_ids_have_40_or_64_digits() {
+    for length in [40, 64] {
+        assert!(is_object_id(&"a".repeat(length)));
+        assert!(is_zero(&"0".repeat(length)));
+    }
+    for length in [0, 39, 41, 63, 65] {
+        assert!(!is_object_id(&"a".repeat(length)));
+        assert!(!is_zero(&"0".repeat(length)));
+    }
+    assert!(!is_object_id(&"A".repeat(40)));
+    assert!(!is_object_id(&"g".repeat(40)));
+    assert!(!is_zero(NEW));
+}
+
+#[test]
+fn a_call_that_git_never_makes_is_malformed() {
+    let rules = set(&[".*"]);
+    let decide = |reference: &'static [u8], old, new| rules.decide(reference, old, new).unwrap();
+    assert_eq!(
+        decide(b"refs/tags/a", ZERO, "xyz"),
+        Decision::Malformed(Malformed::ObjectId("xyz".to_owned()))
+    );
+    let long = "a".repeat(64);
+    assert_eq!(
+        rules.decide(b"refs/tags/a", ZERO, &long).unwrap(),
+        Decision::Malformed(Malformed::DifferentLengths)
+    );
+    assert_eq!(
+        decide(b"refs/tags/", ZERO, NEW),
+        Decision::Malformed(Malformed::EmptyTag)
+    );
+    assert_eq!(decide(b"refs/tags/\xff", ZERO, NEW), Decision::NotUtf8);
+}
+
+#[test]
+fn a_pattern_that_cannot_be_used_is_named_with_project_and_number() {
+    for (pattern, reason) in [
+        ("release-(", "unclosed group"),
+        ("release-)(", "unopened group"),
+        (
+            "release-(?=x)",
+            "look-around, including look-ahead and look-behind, is not supported",
+        ),
+        (r"(a)\1", "backreferences are not supported"),
+        ("(a{1000}){1000}", "size limit"),
+    ] {
+        let rules = vec![rule("qa-", Schedule::Ready), rule(pattern, Schedule::New)];
+        let error = RuleSet::checked("shop", rules).unwrap_err();
+        assert_eq!((error.number, error.pattern.as_str()), (2, pattern));
+        let text = error.to_string();
+        assert!(text.starts_with("project shop, rule 2: pattern "), "{text}");
+        assert!(text.contains(reason), "{text}");
+    }
+}
+
+#[test]
+fn a_pattern_is_not_even_compiled_where_its_first_letters_do_not_fit() {
+    // Unchecked, as the hook takes them: the broken pattern is only found out when it is needed.
+    let rules = RuleSet::new("shop", vec![rule("release-(", Schedule::New)]);
+    assert_eq!(rules.first_match("qa-1").unwrap(), None);
+    assert_eq!(rules.first_match("release-1").unwrap_err().number, 1);
+}
+
+#[test]
+fn names_and_patterns_beyond_ascii_mean_what_they_say() {
+    assert_eq!(
+        winner(&[r"v\d+$"], "v٣"),
+        Some(1),
+        "a digit is a digit in any script"
+    );
+    assert_eq!(winner(&[r"\w+$"], "größe"), Some(1));
+    assert_eq!(winner(&["größe-"], "größe-1"), Some(1));
+    assert_eq!(winner(&["(?i)größe-"], "GRÖSSE-1"), None);
+    assert_eq!(
+        winner(&["(?i)\u{212a}-"], "k-1"),
+        Some(1),
+        "the Kelvin sign folds to k"
+    );
+    assert_eq!(winner(&[r"(?i)\x{212a}-"], "k-1"), Some(1));
+    assert_eq!(winner(&[r"\p{Lu}-"], "Q-1"), Some(1));
+    assert_eq!(winner(&["."], "🚀"), Some(1));
+}
+
+#[test]
+fn an_explanation_names_what_every_rule_says() {
+    let rules = set(&["qa-", "release-[a-z]+$", "1", "release-", ".*"]);
+    let verdicts: Vec<_> = rules
+        .explain("refs/tags/release-1")
+        .unwrap()
+        .into_iter()
+        .map(|explained| (explained.number, explained.verdict))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            (
+                1,
+                Verdict::StartsOtherwise {
+                    prefix: "qa-".to_owned()
+                }
+            ),
+            (2, Verdict::DoesNotMatch),
+            (3, Verdict::MatchesLater { at: 9 }),
+            (4, Verdict::Wins),
+            (5, Verdict::Shadowed { winner: 4 }),
+        ]
+    );
+    assert_eq!(
+        Verdict::MatchesLater { at: 9 }.to_string(),
+        "does not match: it fits only from character 9 on, and a pattern counts from the start (write .* before it)"
+    );
+}
+
+fn file() -> RulesFile {
+    RulesFile {
+        format: FORMAT,
+        repository: "alice/shop".to_owned(),
+        on_spool_error: OnSpoolError::Accept,
+        page: "http://127.0.0.1:8080/tasks".to_owned(),
+        projects: vec![ProjectRules {
+            name: "shop".to_owned(),
+            rules: vec![
+                rule(r"qa-\d+'''\u{1F680}", Schedule::Ready),
+                rule("x\"\"\"\ty", Schedule::Observe),
+            ],
+        }],
+    }
+}
+
+#[test]
+fn a_rules_file_comes_back_as_it_was_written() {
+    let text = file().to_text().unwrap();
+    assert_eq!(RulesFile::parse(&text).unwrap(), file());
+}
+
+#[test]
+fn a_rules_file_of_a_neighbouring_version_is_understood() {
+    let text = file()
+        .to_text()
+        .unwrap()
+        .replace("repository =", "colour = \"blue\"\nrepository =")
+        .replace("pattern =", "weight = 3\npattern =");
+    assert_eq!(RulesFile::parse(&text).unwrap(), file());
+    let least = "format = 1\nrepository = \"shop\"\n";
+    let least = RulesFile::parse(least).unwrap();
+    assert_eq!(least.on_spool_error, OnSpoolError::Reject);
+    assert_eq!(least.projects, []);
+}
+
+#[test]
+fn a_rules_file_of_a_later_format_is_refused_whatever_it_holds() {
+    for text in [
+        "format = 2\nrepository = \"shop\"\n",
+        "format = 9\nrules = 3\n",
+    ] {
+        let error = RulesFile::parse(text).unwrap_err();
+        assert!(matches!(error, RulesFileError::Newer { .. }), "{error}");
+    }
+    for text in [
+        "",
+        "format = 0\nrepository = \"shop\"\n",
+        "format = 1\n",
+        "format",
+    ] {
+        let error = RulesFile::parse(text).unwrap_err();
+        assert!(matches!(error, RulesFileError::Malformed(_)), "{error}");
+    }
+}
