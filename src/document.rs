@@ -14,6 +14,9 @@ use toml::de::{DeTable, DeValue};
 /// How long something takes or lasts, as people write it: `"90s"`, `"5m"`, `"1h30m"`, `"7d"`.
 pub mod duration;
 
+#[cfg(test)]
+pub(crate) mod doc_tests;
+
 /// How many unknown keys of one text are named before reading gives up.
 const UNKNOWN_KEYS_MAX: usize = 50;
 

@@ -253,6 +253,8 @@ impl Environment {
 }
 
 #[cfg(test)]
+mod doc_tests;
+#[cfg(test)]
 mod library_tests;
 #[cfg(test)]
 mod tests;

@@ -204,4 +204,6 @@ impl Template {
 }
 
 #[cfg(test)]
+mod doc_tests;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,99 @@
+//! `docs/config.md` says what the code does.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::keys::{Agent, Config, Environment, Git, Host, Log, Project, Rule, Ssh, Store, User};
+use super::{Library, Origin, parse};
+use crate::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
+
+const PAGE: &str = include_str!("../../docs/config.md");
+
+#[test]
+fn the_page_describes_every_key_and_no_other() {
+    assert_keys::<Agent>(PAGE, "[agent]");
+    assert_keys::<Store>(PAGE, "[store]");
+    assert_keys::<Git>(PAGE, "[git]");
+    assert_keys::<Ssh>(PAGE, "[ssh]");
+    assert_keys::<Log>(PAGE, "[log]");
+    assert_keys::<Host>(PAGE, "[hosts.NAME]");
+    assert_keys::<Project>(PAGE, "[[projects]]");
+    assert_keys::<Environment>(PAGE, "[projects.environments.NAME]");
+    assert_keys::<Rule>(PAGE, "[[projects.rules]]");
+    assert_keys::<User>(PAGE, "[users.NAME]");
+    for table in fields_of::<Config>() {
+        assert!(PAGE.contains(&format!("[{table}")), "{table}");
+    }
+}
+
+/// A file in which `@HEADING@` stands where keys of that table can be added.
+const TEMPLATE: &str = "[agent]\n@[agent]@\n[store]\n@[store]@\n[ssh]\n@[ssh]@\n[log]\n@[log]@\n\
+    [hosts.a]\n@[hosts.NAME]@\n[groups]\nweb = [\"a\"]\n\
+    [[projects]]\nname = \"shop\"\nrepository = \"/srv/git/shop.git\"\n@[[projects]]@\n\
+    [projects.environments.qa]\ngroup = \"web\"\ndeploy_to = \"/srv/shop\"\n@[projects.environments.NAME]@\n\
+    [[projects.rules]]\npattern = \"qa-*\"\nenvironment = \"qa\"\n@[[projects.rules]]@\n";
+
+/// What is read when `lines` stand in the table of this heading.
+fn read_with(heading: &str, lines: &str) -> String {
+    let text: String = TEMPLATE
+        .lines()
+        .map(|line| match line.strip_prefix('@') {
+            Some(name) if name.strip_suffix('@') == Some(heading) => format!("{lines}\n"),
+            Some(_) => "\n".to_owned(),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let mut config = parse("c.toml", &text, Path::new("/")).unwrap();
+    config.origin = Origin::default();
+    format!("{config:?}")
+}
+
+#[test]
+fn the_defaults_on_the_page_are_those_of_the_code() {
+    let mut compared = 0;
+    for heading in [
+        "[agent]",
+        "[store]",
+        "[ssh]",
+        "[log]",
+        "[[projects]]",
+        "[projects.environments.NAME]",
+        "[[projects.rules]]",
+    ] {
+        for row in rows(PAGE, heading) {
+            if row.is_value == IsValue::Yes {
+                let line = format!("{} = {}", row.key, row.default);
+                assert_eq!(
+                    read_with(heading, &line),
+                    read_with(heading, ""),
+                    "{heading} {line}"
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(
+        compared > 20,
+        "only {compared} defaults were found on the page"
+    );
+}
+
+#[test]
+fn a_default_that_is_not_the_codes_would_be_seen() {
+    assert_ne!(read_with("[ssh]", "port = 23"), read_with("[ssh]", ""));
+}
+
+#[test]
+fn the_examples_on_the_page_load() {
+    let examples = examples(PAGE);
+    assert!(!examples.is_empty());
+    let library = Library::load(Path::new("/nowhere/templates"));
+    for example in examples {
+        let config = match parse("example.toml", example, Path::new("/etc/tagship")) {
+            Ok(config) => config,
+            Err(problems) => panic!("{problems}"),
+        };
+        assert_eq!(library.misfits(&config), []);
+    }
+}
