@@ -157,7 +157,7 @@ impl Work {
 
     /// The name of the step's log.
     fn label(&self) -> String {
-        label(&self.plan, self.at)
+        self.plan.log_name(self.at)
     }
 
     fn place(&self) -> Place {
@@ -174,21 +174,6 @@ impl Work {
             Way::Forward => Some(&work.release),
             Way::Back => work.live_before.get(&self.at.host)?.as_ref(),
         }
-    }
-}
-
-/// The name under which a step's output is kept: stage and step, with `back.` before it on the way
-/// back.
-#[must_use]
-pub(crate) fn label(plan: &Plan, at: At) -> String {
-    let stage = plan
-        .stages
-        .get(usize::from(at.stage))
-        .map_or("", |stage| stage.name.as_str());
-    let step = plan.step(at).map_or("", |step| step.name.as_str());
-    match at.way {
-        Way::Forward => format!("{stage}.{step}"),
-        Way::Back => format!("back.{stage}.{step}"),
     }
 }
 

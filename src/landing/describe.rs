@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::LandingError;
+use crate::task::{ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo};
 
 const COMMITS_MAX: usize = 50;
 const PATHS_MAX: usize = 200;
@@ -37,98 +38,6 @@ pub struct LiveOn {
     pub host: String,
     /// `None` where nothing was ever released.
     pub commit: Option<String>,
-}
-
-/// A landed object and its relation to what is live.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Description {
-    /// The commit that the object leads to, hex digits.
-    pub commit: String,
-    /// `None` for a lightweight tag.
-    pub tag: Option<TagInfo>,
-    pub subject: String,
-    pub author: Person,
-    pub committed_at: Timestamp,
-    /// One for each distinct live commit, in the order of the question.
-    pub comparisons: Vec<Comparison>,
-}
-
-/// An annotated tag.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagInfo {
-    /// The name inside the tag object.
-    pub name: String,
-    /// Whether the ref's short name is that name. A signed tag that was pushed under another name
-    /// still verifies.
-    pub named_as_ref: bool,
-    pub tagger: Option<Person>,
-    pub message: String,
-}
-
-/// Who, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person {
-    pub name: String,
-    pub email: String,
-    pub at: Timestamp,
-}
-
-/// How the landed commit relates to one live commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Comparison {
-    pub live: Option<String>,
-    pub hosts: Vec<String>,
-    pub relation: Relation,
-    /// Commits that come, newest first, at most 50.
-    pub coming: Vec<CommitLine>,
-    /// Commits that are taken back, newest first, at most 50.
-    pub going: Vec<CommitLine>,
-    pub files_changed: u64,
-    /// `None` where too many files differ to count their lines.
-    pub insertions: Option<u64>,
-    pub deletions: Option<u64>,
-    /// At most 200; `files_changed` is the total.
-    pub paths: Vec<ChangedPath>,
-}
-
-/// Where a commit stands, seen from the live one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Relation {
-    /// Nothing is live.
-    First,
-    Same,
-    /// The live commit is an ancestor.
-    Ahead {
-        commits: u64,
-    },
-    /// It is an ancestor of the live commit.
-    Back {
-        commits: u64,
-    },
-    /// Each has commits that the other lacks.
-    Diverged {
-        ahead: u64,
-        back: u64,
-    },
-    /// The mirror does not know the live commit.
-    Unknown,
-}
-
-/// One commit of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommitLine {
-    pub commit: String,
-    pub subject: String,
-    pub author: String,
-    pub at: Timestamp,
-}
-
-/// One path that differs: `A`dded, `M`odified, `D`eleted or `T`ype changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangedPath {
-    pub status: char,
-    pub path: String,
 }
 
 /// Describes a landed object.

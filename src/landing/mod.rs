@@ -22,10 +22,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-pub use describe::{
-    ChangedPath, CommitLine, Comparison, Description, LiveOn, Person, Question, Relation, TagInfo,
-    describe,
+pub use crate::task::{
+    ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
+pub use describe::{LiveOn, Question, describe};
 pub use system::{SystemGit, fetch, ls_remote, unpin};
 
 /// Where a project's objects come from, and where they are kept.

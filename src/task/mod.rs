@@ -6,6 +6,7 @@
 //! event that [`Task::apply`] refuses. The table of all states and events stands in
 //! `tests/task/`, as a snapshot.
 
+mod description;
 mod event;
 mod next;
 
@@ -15,6 +16,9 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use description::{
+    ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
+};
 pub use event::{
     At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
     Supersede, Way,

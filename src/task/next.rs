@@ -348,6 +348,21 @@ impl Plan {
             .map_or(AGENT, |host| host.name.as_str())
     }
 
+    /// The name under which the output of this place's step is kept: stage and step, with `back.`
+    /// before it on the way back.
+    #[must_use]
+    pub fn log_name(&self, at: At) -> String {
+        let stage = self
+            .stages
+            .get(usize::from(at.stage))
+            .map_or("", |stage| stage.name.as_str());
+        let step = self.step(at).map_or("", |step| step.name.as_str());
+        match at.way {
+            Way::Forward => format!("{stage}.{step}"),
+            Way::Back => format!("back.{stage}.{step}"),
+        }
+    }
+
     /// Whether the step of this place switches.
     #[must_use]
     pub fn is_publish(&self, at: At) -> bool {

@@ -1,1 +1,3 @@
-//! (in the making)
+//! Pages for people, the JSON API, the event stream.
+
+pub mod view;

@@ -1,0 +1,372 @@
+//! What the JSON API takes and gives, as types. The pages are drawn from the same ones, and the
+//! command line reads and writes them.
+//!
+//! Only words: [`task`] works a [`TaskView`] out. Texts that come from a repository or from hosts are
+//! handed on as they are; whoever shows them escapes them.
+
+mod task;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use task::{ReleaseWorth, Shown, task_view};
+
+use crate::approval::{Approval, Role};
+use crate::host::ReleaseId;
+use crate::plan::PlanDigest;
+use crate::rule::Schedule;
+use crate::store::{Disabled, Head};
+use crate::task::{Description, Origin, Way};
+use crate::template::{Gate, OnFailure};
+
+/// What every answer that is no success holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What is wrong, and what to do about it.
+    pub error: String,
+}
+
+/// `GET /api/v1/tasks`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskList {
+    pub tasks: Vec<TaskLine>,
+}
+
+/// One task of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLine {
+    #[serde(flatten)]
+    pub head: Head,
+    /// The tag's short name.
+    pub tag: String,
+}
+
+/// `GET /api/v1/tasks?…`: which tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Only tasks with a smaller id: the last one of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Default 50, at most 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// `GET /api/v1/tasks/ID`, and the answer to every request about a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    pub id: u64,
+    pub project: String,
+    pub environment: String,
+    /// The full name of the ref.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Its short name.
+    pub tag: String,
+    /// `null` until it has landed.
+    pub commit: Option<String>,
+    /// One of `task::STATE_NAMES`.
+    pub state: String,
+    /// What the state says besides its name: a reason, a time, a message; may be empty.
+    pub detail: String,
+    /// Nothing more happens unless a person asks for it.
+    pub at_rest: bool,
+    pub schedule: Schedule,
+    pub template: String,
+    pub origin: Origin,
+    pub submitter: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// When it ends unless it is approved; `null` where it does not wait for that.
+    pub expires_at: Option<Timestamp>,
+    pub approvals: Vec<Approval>,
+    /// What approvals are still missing, in words.
+    pub missing: Vec<String>,
+    /// The digest that an approval names; `null` until it has landed.
+    pub plan: Option<PlanDigest>,
+    /// `null` until its work began.
+    pub release: Option<ReleaseId>,
+    pub on_failure: Option<OnFailure>,
+    pub stages: Vec<StageView>,
+    /// The way back, if it was taken.
+    pub rollback_stages: Vec<StageView>,
+    /// What was live on each host before this task switched it; hosts that it has not reached are
+    /// not in it.
+    pub live_before: BTreeMap<String, Option<ReleaseId>>,
+    pub description: Option<Description>,
+    pub events: Vec<EventLine>,
+    /// What the asker may ask of it now.
+    pub may: Vec<May>,
+}
+
+/// A stage of the plan, with what its hosts have done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageView {
+    pub name: String,
+    pub gate: Gate,
+    /// Hosts at a time; `null`: all at once.
+    pub batch: Option<u32>,
+    pub hosts: Vec<HostView>,
+}
+
+/// A host of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// `agent` for the agent's own machine.
+    pub name: String,
+    /// All steps of the stage, in order.
+    pub steps: Vec<StepView>,
+}
+
+/// A step on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    pub name: String,
+    /// The name of its log: `STAGE.STEP`, `back.STAGE.STEP` on the way back.
+    pub log: String,
+    pub way: Way,
+    pub state: StepState,
+    /// How often it was begun.
+    pub attempt: u32,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// Of a program that has ended.
+    pub exit_code: Option<i32>,
+    /// Why it failed, or what it did.
+    pub message: String,
+}
+
+/// How far a step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// Not begun.
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    /// Nobody can say how it ended.
+    Unknown,
+    Stopped,
+    /// It runs on the first host of the stage only.
+    Elsewhere,
+}
+
+impl StepState {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Stopped => "stopped",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+/// Something that happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    pub at: Timestamp,
+    pub name: String,
+    /// Who, or why; may be empty.
+    pub detail: String,
+}
+
+/// What may be asked of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum May {
+    Approve,
+    Reject,
+    Withdraw,
+    Stop,
+    Retry,
+    Go,
+    /// Go back to what this task released.
+    Rollback,
+}
+
+/// `POST /api/v1/tasks/ID/approve`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// The plan that was seen: [`TaskView::plan`].
+    pub plan: PlanDigest,
+    #[serde(default)]
+    pub comment: String,
+    /// It shall not run before this time.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+}
+
+/// `POST /api/v1/tasks/ID/{reject,withdraw}`; rejecting needs a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Because {
+    pub reason: String,
+}
+
+/// `POST /api/v1/tasks/ID/{stop,retry,go}`, `POST /api/v1/hosts/NAME/enable`: an empty body or `{}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// `POST /api/v1/rollback`: to what a task released, or to the good release before the live one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollback {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+}
+
+/// `GET /api/v1/tasks/ID/log?…`: which of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `STAGE.STEP`, or the step's name alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Go on until the task is at rest.
+    pub follow: bool,
+}
+
+/// `GET /api/v1/users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserList {
+    pub users: Vec<UserView>,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    pub name: String,
+    pub display: String,
+    pub role: Role,
+    pub groups: Vec<String>,
+    pub disabled: bool,
+    pub created_at: Timestamp,
+}
+
+/// `POST /api/v1/users`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    pub name: String,
+    #[serde(default)]
+    pub display: String,
+    pub role: Role,
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Without one they use tokens only.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// `POST /api/v1/users/NAME/password`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    pub password: String,
+}
+
+/// `POST /api/v1/users/NAME/tokens`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// From then on it is good for nothing; `null`: until it is revoked.
+    pub expires: Option<Timestamp>,
+}
+
+/// A token that was just made: shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct MadeToken {
+    pub id: String,
+    pub token: String,
+}
+
+/// `GET /api/v1/users/NAME/tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenList {
+    pub tokens: Vec<TokenView>,
+}
+
+/// What is known of a token once it was shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    pub id: String,
+    pub name: String,
+    pub created_at: Timestamp,
+    pub expires: Option<Timestamp>,
+}
+
+/// `GET /api/v1/hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostList {
+    pub hosts: Vec<HostLine>,
+}
+
+/// A host of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLine {
+    pub name: String,
+    pub address: String,
+    pub port: u16,
+    pub groups: Vec<String>,
+    pub disabled: Option<Disabled>,
+}
+
+/// `GET /api/v1/live?project=&environment=`: everything, or what these name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LiveQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+}
+
+/// What is live, by project and environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveList {
+    pub live: Vec<LiveView>,
+}
+
+/// What is live in one environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveView {
+    pub project: String,
+    pub environment: String,
+    /// By host; `null` where nothing is live.
+    pub hosts: BTreeMap<String, Option<LiveHost>>,
+}
+
+/// What is live on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveHost {
+    pub release: ReleaseId,
+    /// The task that switched it.
+    pub task: u64,
+    /// `null` where the release is none of ours.
+    pub commit: Option<String>,
+}

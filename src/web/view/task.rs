@@ -1,0 +1,345 @@
+//! A task, its plan and its events become what is shown of it: pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{EventLine, HostView, May, StageView, StepState, StepView, TaskView};
+use crate::approval::{self, Actor};
+use crate::plan::{AGENT, Plan, PlanDigest};
+use crate::request::{self, Request};
+use crate::store::Head;
+use crate::task::{
+    AGENT_INDEX, At, Description, Event, Outcome, Pause, Progress, Recorded, State, StepResult,
+    Task, Way,
+};
+use crate::template::Action;
+
+/// Everything that is shown of a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    pub task: &'a Task,
+    /// The summary that the store keeps, for what the state says besides its name.
+    pub head: &'a Head,
+    pub plan: Option<&'a Plan>,
+    pub description: Option<&'a Description>,
+    pub events: &'a [Recorded],
+    /// Whether its release is good to go back to.
+    pub release: ReleaseWorth,
+    /// The newest task that began in the same environment: what came before it is not retried.
+    pub latest: Option<u64>,
+}
+
+/// Whether a task brought a release to which one can go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseWorth {
+    Good,
+    /// It has none, or it did not succeed.
+    None,
+}
+
+/// Works out what `actor` sees of a task.
+#[must_use]
+pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
+    let Shown {
+        task,
+        head,
+        plan,
+        description,
+        events,
+        release,
+        latest,
+    } = shown;
+    let submission = &task.submission;
+    let landed = task.landed.as_ref();
+    let waiting = task.state == State::Waiting;
+    TaskView {
+        id: task.id,
+        project: submission.project.clone(),
+        environment: submission.environment.clone(),
+        reference: submission.reference.clone(),
+        tag: task.tag().to_owned(),
+        commit: task.commit().map(str::to_owned),
+        state: task.state.name().to_owned(),
+        detail: head.detail.clone(),
+        at_rest: task.state.at_rest(),
+        schedule: submission.schedule,
+        template: submission.template.clone(),
+        origin: submission.origin.clone(),
+        submitter: submission.submitter.name.clone(),
+        created_at: task.created,
+        updated_at: task.updated,
+        expires_at: task.expires().filter(|_| waiting),
+        approvals: task.approvals.clone(),
+        missing: landed
+            .filter(|_| waiting)
+            .map(|landed| approval::missing(&landed.terms, &task.approvals))
+            .unwrap_or_default(),
+        plan: landed.map(|landed| landed.terms.plan.clone()),
+        release: task.work.as_ref().map(|work| work.release.clone()),
+        on_failure: plan.map(|plan| plan.on_failure),
+        stages: plan.map(|plan| stages(task, plan)).unwrap_or_default(),
+        rollback_stages: plan
+            .and_then(|plan| rollback_stage(task, plan))
+            .into_iter()
+            .collect(),
+        live_before: plan.map(|plan| live_before(task, plan)).unwrap_or_default(),
+        description: description.cloned(),
+        events: events
+            .iter()
+            .filter_map(|event| line(event, plan))
+            .collect(),
+        may: may(task, actor, now, release, latest),
+    }
+}
+
+fn live_before(task: &Task, plan: &Plan) -> BTreeMap<String, Option<crate::host::ReleaseId>> {
+    let Some(work) = &task.work else {
+        return BTreeMap::new();
+    };
+    work.live_before
+        .iter()
+        .filter_map(|(host, live)| {
+            let host = plan.hosts.get(usize::from(*host))?;
+            Some((host.name.clone(), live.clone()))
+        })
+        .collect()
+}
+
+fn stages(task: &Task, plan: &Plan) -> Vec<StageView> {
+    (0..plan.stages.len())
+        .map(|stage| stage_view(task, plan, Way::Forward, stage))
+        .collect()
+}
+
+/// The stage that switches, as it was done backwards; `None` where nothing went back.
+fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
+    let went_back = task
+        .work
+        .as_ref()?
+        .steps
+        .keys()
+        .any(|at| at.way == Way::Back);
+    if !went_back && !matches!(task.state, State::RollingBack { .. }) {
+        return None;
+    }
+    let mut stage = stage_view(task, plan, Way::Back, plan.publish_stage()?);
+    if went_back && task.state.at_rest() {
+        // Hosts that had not switched have nothing to go back from.
+        stage.hosts.retain(|host| {
+            let begun = |step: &StepView| step.state != StepState::Pending;
+            host.steps.iter().any(begun)
+        });
+    }
+    Some(stage)
+}
+
+fn stage_view(task: &Task, plan: &Plan, way: Way, number: usize) -> StageView {
+    let stage = &plan.stages[number];
+    let host = |(position, name): (usize, &String)| HostView {
+        name: name.clone(),
+        steps: (0..stage.steps.len())
+            .map(|step| {
+                let at = At {
+                    way,
+                    stage: index(number),
+                    host: host_index(plan, name),
+                    step: index(step),
+                };
+                if stage.runs(position, step) {
+                    step_view(task, plan, at)
+                } else {
+                    not_here(plan, at)
+                }
+            })
+            .collect(),
+    };
+    StageView {
+        name: stage.name.clone(),
+        gate: stage.gate,
+        batch: stage.batch,
+        hosts: stage.hosts.iter().enumerate().map(host).collect(),
+    }
+}
+
+fn index(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX - 1)
+}
+
+fn host_index(plan: &Plan, name: &str) -> u16 {
+    if name == AGENT {
+        return AGENT_INDEX;
+    }
+    let position = plan.hosts.iter().position(|host| host.name == name);
+    position.map_or(AGENT_INDEX, index)
+}
+
+fn not_here(plan: &Plan, at: At) -> StepView {
+    StepView {
+        name: plan
+            .step(at)
+            .map(|step| step.name.clone())
+            .unwrap_or_default(),
+        log: plan.log_name(at),
+        way: at.way,
+        state: StepState::Elsewhere,
+        attempt: 0,
+        started_at: None,
+        ended_at: None,
+        exit_code: None,
+        message: String::new(),
+    }
+}
+
+fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
+    let work = task.work.as_ref();
+    let mut view = StepView {
+        state: StepState::Pending,
+        attempt: work.map_or(0, |work| work.attempts(at)),
+        ..not_here(plan, at)
+    };
+    let Some(progress) = work.and_then(|work| work.steps.get(&at)) else {
+        return view;
+    };
+    let Progress { began, end, .. } = progress;
+    view.started_at = Some(*began);
+    view.state = StepState::Running;
+    if let Some((ended, result)) = end {
+        view.ended_at = Some(*ended);
+        let runs = plan
+            .step(at)
+            .is_some_and(|step| matches!(step.action, Action::Run(_)));
+        (view.state, view.message, view.exit_code) = result_view(result, runs);
+    }
+    view
+}
+
+fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i32>) {
+    let done = StepState::Succeeded;
+    match result {
+        StepResult::CheckedOut { files, .. } => (done, format!("{files} files"), None),
+        StepResult::Staged {
+            files_sent,
+            bytes_sent,
+            ..
+        } => (
+            done,
+            format!("{files_sent} files sent, {bytes_sent} bytes"),
+            None,
+        ),
+        StepResult::Published { was: Some(was) } => (done, format!("was {was}"), None),
+        StepResult::Published { was: None } => (done, "nothing was live".to_owned(), None),
+        StepResult::Done { .. } => (done, String::new(), runs.then_some(0)),
+        StepResult::Failed { message, exit_code } => {
+            (StepState::Failed, message.clone(), *exit_code)
+        }
+        StepResult::Unknown { message } => (StepState::Unknown, message.clone(), None),
+        StepResult::Stopped => (StepState::Stopped, String::new(), None),
+    }
+}
+
+/// An event in words; claims, and looks whether a ref stands, are the agent's own business.
+fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
+    let step = |at: &At| match plan {
+        Some(plan) => format!("{} {}", plan.host_name(*at), plan.log_name(*at)),
+        None => String::new(),
+    };
+    let detail = match &recorded.event {
+        Event::Claimed { .. } | Event::RefStands => return None,
+        Event::Proposed(submission) => format!("by {}", submission.submitter.name),
+        Event::Joined { submitter } => format!("by {submitter}"),
+        Event::RefDoubted | Event::Due => String::new(),
+        Event::Landed(landed) => landed.commit.clone(),
+        Event::Approved(approval) => format!("by {}", approval.by),
+        Event::Rejected { by, reason } | Event::Withdrawn { by, reason } => {
+            because(format!("by {by}"), reason)
+        }
+        Event::Superseded { by } => format!("by task {by}"),
+        Event::Expired { reason } | Event::RollbackBegan { reason } => reason.clone(),
+        Event::Reopened { by }
+        | Event::Continued { by }
+        | Event::StopRequested { by }
+        | Event::RetryRequested { by } => format!("by {by}"),
+        Event::Started { release } => release.to_string(),
+        Event::Began { at, attempt: 1 } => step(at),
+        Event::Began { at, attempt } => format!("{}, attempt {attempt}", step(at)),
+        Event::Ended { at, result } => {
+            let (state, message, _) = result_view(result, false);
+            because(format!("{} {}", step(at), state.name()), &message)
+        }
+        Event::Paused(Pause::Gate { stage }) => format!("before stage {}", stage + 1),
+        Event::Paused(Pause::HostFailed { message } | Pause::Unknown { message }) => {
+            message.clone()
+        }
+        Event::Finished(outcome) => outcome_text(outcome),
+    };
+    Some(EventLine {
+        at: recorded.time,
+        name: recorded.event.name().to_owned(),
+        detail,
+    })
+}
+
+fn because(what: String, why: &str) -> String {
+    if why.is_empty() {
+        what
+    } else {
+        format!("{what}: {why}")
+    }
+}
+
+fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded => "succeeded".to_owned(),
+        Outcome::Stopped => "stopped".to_owned(),
+        Outcome::Observed => "observed".to_owned(),
+        Outcome::Failed { message } => because("failed".to_owned(), message),
+        Outcome::RolledBack { message } => because("rolled back".to_owned(), message),
+        Outcome::RollbackFailed { message } => because("rollback failed".to_owned(), message),
+    }
+}
+
+/// What the actor may ask of the task now: what [`request::decide`] would grant.
+fn may(
+    task: &Task,
+    actor: &Actor,
+    now: Timestamp,
+    release: ReleaseWorth,
+    latest: Option<u64>,
+) -> Vec<May> {
+    let reason = "because".to_owned();
+    let plan = task.landed.as_ref().map_or_else(
+        || PlanDigest(String::new()),
+        |landed| landed.terms.plan.clone(),
+    );
+    let asked = [
+        (
+            May::Approve,
+            Request::Approve {
+                plan,
+                comment: String::new(),
+                not_before: None,
+            },
+        ),
+        (
+            May::Reject,
+            Request::Reject {
+                reason: reason.clone(),
+            },
+        ),
+        (May::Withdraw, Request::Withdraw { reason }),
+        (May::Stop, Request::Stop),
+        (May::Retry, Request::Retry),
+        (May::Go, Request::Go),
+    ];
+    let mut may: Vec<May> = asked
+        .into_iter()
+        .filter(|(_, request)| request::decide(task, actor, request, now).is_ok())
+        .map(|(may, _)| may)
+        .filter(|may| *may != May::Retry || latest.is_none_or(|latest| latest <= task.id))
+        .collect();
+    if release == ReleaseWorth::Good && actor.role >= crate::approval::Role::Approver {
+        may.push(May::Rollback);
+    }
+    may
+}
