@@ -314,6 +314,9 @@ fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingE
             project: source.project.clone(),
         };
     }
+    if has(&["not a git repository: "]) {
+        return mirror_failed(&source.mirror, "is not a git repository");
+    }
     let failure = if has(&["Host key verification failed"]) {
         RemoteFailure::HostKey
     } else if has(&[

@@ -1,1 +1,336 @@
-//! (soon)
+//! How git is run: over ssh, HTTP and paths, within limits, and without anybody else's settings.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tagship::landing::{self, LandingError, RemoteFailure, Source};
+
+use crate::support::git::output_of;
+use crate::world::{World, wanted};
+
+/// Waits for something that gives no sign of its own, for at most ten seconds.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Processes whose arguments hold `text`.
+fn processes_with(text: &str) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for item in fs::read_dir("/proc").unwrap().flatten() {
+        let bytes = fs::read(item.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
+        if line.contains(text) {
+            found.insert(line);
+        }
+    }
+    found
+}
+
+fn refs() -> Vec<String> {
+    vec!["refs/tags/v1".to_owned()]
+}
+
+/// A server that takes connections and says nothing.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, format!("ssh://alice@127.0.0.1:{port}/shop.git"))
+}
+
+#[tokio::test]
+async fn a_git_server_that_never_answers_is_given_up_and_nothing_is_left_running() {
+    let mut world = World::new();
+    let (_listener, url) = silent();
+    let marker = world.path("known_hosts").display().to_string();
+    world.source.git_url = url;
+    world.source.timeouts.ls_remote = Duration::from_millis(300);
+    let error = landing::ls_remote(&world.source, &refs())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LandingError::TimedOut { .. }), "{error}");
+    assert!(error.is_passing());
+    let gone = || processes_with(&marker).is_empty();
+    eventually("ssh is gone", gone).await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_ends_git_and_ssh() {
+    let mut world = World::new();
+    let (listener, url) = silent();
+    let marker = world.path("known_hosts").display().to_string();
+    world.source.git_url = url;
+    let source = world.source.clone();
+    let call = tokio::spawn(async move { landing::ls_remote(&source, &refs()).await });
+    let connected = tokio::task::spawn_blocking(move || listener.accept().unwrap());
+    let _connection = connected.await.unwrap();
+    assert!(!processes_with(&marker).is_empty());
+    call.abort();
+    eventually("ssh is gone", || processes_with(&marker).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_repository_of_another_user_can_be_fetched() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut world = World::new();
+    let commit = world.work.commit_files("first", &[("a", "1")]);
+    world.release("v1", &commit);
+    let mut chown = Command::new("chown");
+    output_of(chown.args(["-R", "65534:65534"]).arg(&world.server.path));
+    for url in [world.server.url(), world.server.path.display().to_string()] {
+        world.source.git_url = url;
+        let found = landing::ls_remote(&world.source, &refs()).await.unwrap();
+        assert_eq!(found[0].object, commit);
+        world.land("v1", &commit, 1).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_fetch_left_behind_is_swept() {
+    let world = World::new();
+    let commit = world.work.commit_files("first", &[("a", "1")]);
+    world.release("v1", &commit);
+    world.land("v1", &commit, 1).await.unwrap();
+    let mirror = &world.source.mirror;
+    let left = [
+        "packed-refs.lock",
+        "refs/tagship/last.lock",
+        "refs/tagship/tasks/2.lock",
+        "refs/tagship/incoming/2.lock",
+        "objects/pack/tmp_pack_abc",
+    ];
+    // Killed between the fetch and the comparison.
+    world.in_mirror(&["update-ref", "refs/tagship/incoming/2", &commit]);
+    for name in left {
+        fs::create_dir_all(mirror.join(name).parent().unwrap()).unwrap();
+        fs::write(mirror.join(name), "half").unwrap();
+    }
+    let second = world.work.commit_files("second", &[("a", "2")]);
+    world.release("v2", &second);
+    world.land("v2", &second, 2).await.unwrap();
+    for name in left {
+        assert!(!mirror.join(name).exists(), "{name}");
+    }
+    let refs = world.in_mirror(&[
+        "for-each-ref",
+        "--format=%(refname)",
+        "refs/tagship/incoming",
+    ]);
+    assert_eq!(refs, "");
+}
+
+#[tokio::test]
+async fn fetches_into_one_mirror_take_turns() {
+    let world = World::new();
+    let commit = world.work.commit_files("first", &[("a", "1")]);
+    world.release("v1", &commit);
+    let fetches = (0..6).map(|task| world.land("v1", &commit, task));
+    for landed in futures::future::join_all(fetches).await {
+        landed.unwrap();
+    }
+    let lock = fs::File::open(world.source.mirror.join("tagship.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = world.land("v1", &commit, 7).await.unwrap_err();
+    assert!(matches!(error, LandingError::Busy(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_mirror_is_named_and_a_deleted_one_made_anew() {
+    let world = World::new();
+    let commit = world.work.commit_files("first", &[("a", "1")]);
+    world.release("v1", &commit);
+    world.land("v1", &commit, 1).await.unwrap();
+    fs::remove_file(world.source.mirror.join("HEAD")).unwrap();
+    let error = world.land("v1", &commit, 1).await.unwrap_err();
+    assert!(matches!(error, LandingError::Mirror { .. }), "{error}");
+    fs::remove_dir_all(&world.source.mirror).unwrap();
+    world.land("v1", &commit, 1).await.unwrap();
+    assert_eq!(world.describe("v1", &commit, &[]).commit, commit);
+}
+
+/// Answers one HTTP request with 401 and hands its head over, with what `ps` shows meanwhile.
+fn http_once(secret: &'static str) -> (u16, mpsc::Receiver<(String, usize)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let head = head_of(&stream);
+        let shown = processes_with(secret).len();
+        let mut stream = stream;
+        let answer = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        send.send((head, shown)).unwrap();
+    });
+    (port, receive)
+}
+
+fn head_of(stream: &TcpStream) -> String {
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    lines
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[tokio::test]
+async fn a_token_travels_in_a_header_and_is_shown_nowhere() {
+    const BASIC: &str = "b2F1dGgyOnMzY3JldC10b2tlbg==";
+    let mut world = World::new();
+    let (port, heads) = http_once(BASIC);
+    let token = world.path("token");
+    fs::write(&token, "s3cret-token\n").unwrap();
+    world.source.git_url = format!("http://127.0.0.1:{port}/shop.git");
+    world.source.token_file = Some(token.clone());
+    let error = landing::ls_remote(&world.source, &refs())
+        .await
+        .unwrap_err();
+    let (head, shown) = heads.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(
+        head.contains(&format!("Authorization: Basic {BASIC}")),
+        "{head}"
+    );
+    assert_eq!(shown, 0, "in the arguments of a process");
+    let LandingError::Remote { failure, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(*failure, RemoteFailure::Credentials, "{error}");
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains("s3cret") && !text.contains(BASIC), "{text}");
+    fs::remove_file(token).unwrap();
+    let error = landing::ls_remote(&world.source, &refs())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LandingError::File { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn other_transports_are_refused_before_git_starts() {
+    let mut world = World::new();
+    let mark = world.path("mark");
+    for url in [
+        format!("ext::touch {}", mark.display()),
+        format!("ext::sh -c touch% {}", mark.display()),
+        format!("--upload-pack=touch {}", mark.display()),
+        "relative.git".to_owned(),
+    ] {
+        world.source.git_url = url;
+        let error = landing::ls_remote(&world.source, &refs())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, LandingError::Url { .. }), "{error}");
+    }
+    assert!(!mark.exists());
+}
+
+/// An OpenSSH server of our own on a free port of the loopback interface.
+struct Sshd {
+    child: Child,
+    port: u16,
+    dir: PathBuf,
+}
+
+impl Sshd {
+    fn start(dir: &Path) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        for name in ["host key", "alice's 100% key", "other"] {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]);
+            output_of(keygen.arg(dir.join(name)));
+        }
+        fs::copy(dir.join("alice's 100% key.pub"), dir.join("authorized")).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let shown = dir.display();
+        let config = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey \"{shown}/host key\"\nPidFile none\n\
+             AuthorizedKeysFile \"{shown}/authorized\"\nStrictModes no\nUsePAM no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        );
+        fs::write(dir.join("config"), config).unwrap();
+        if rustix::process::geteuid().is_root() {
+            fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let mut sshd = Command::new("/usr/sbin/sshd");
+        sshd.args(["-D", "-e", "-f"]).arg(dir.join("config"));
+        sshd.stdin(Stdio::null()).stderr(Stdio::null());
+        let child = sshd.spawn().unwrap();
+        Self {
+            child,
+            port,
+            dir: dir.to_owned(),
+        }
+    }
+
+    async fn ready(&self) {
+        let port = self.port;
+        eventually("sshd listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        })
+        .await;
+    }
+
+    fn known_host(&self) -> String {
+        let key = fs::read_to_string(self.dir.join("host key.pub")).unwrap();
+        format!("[127.0.0.1]:{} {key}", self.port)
+    }
+
+    fn source(&self, world: &World) -> Source {
+        let user = output_of(Command::new("id").arg("-un"));
+        let user = String::from_utf8(user).unwrap();
+        let path = world.server.path.display();
+        let mut source = world.source.clone();
+        source.git_url = format!("ssh://{user}@127.0.0.1:{}{path}", self.port);
+        source.identity = Some(self.dir.join("alice's 100% key"));
+        source.known_hosts = self.dir.join("known hosts");
+        source
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn over_ssh_our_key_and_our_host_keys_decide() {
+    let world = World::new();
+    let commit = world.work.commit_files("first", &[("a", "1")]);
+    world.release("v1", &commit);
+    let sshd = Sshd::start(&world.path("ssh d"));
+    sshd.ready().await;
+    let mut source = sshd.source(&world);
+    let failure = |error: LandingError| match error {
+        LandingError::Remote { failure, .. } => failure,
+        other => panic!("{other}"),
+    };
+    let error = landing::ls_remote(&source, &refs()).await.unwrap_err();
+    assert_eq!(failure(error), RemoteFailure::HostKey);
+
+    fs::write(&source.known_hosts, sshd.known_host()).unwrap();
+    let found = landing::ls_remote(&source, &refs()).await.unwrap();
+    assert_eq!(found[0].object, commit);
+    let wanted = wanted("v1", &commit, 1);
+    landing::fetch(&source, &wanted, &|_| {}).await.unwrap();
+
+    source.identity = Some(sshd.dir.join("other"));
+    let error = landing::ls_remote(&source, &refs()).await.unwrap_err();
+    assert!(error.to_string().contains("[git] identity"), "{error}");
+    assert_eq!(failure(error), RemoteFailure::Credentials);
+}
