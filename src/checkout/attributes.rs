@@ -7,7 +7,9 @@
 //! that everything after this knows only blobs.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use git2::{ObjectType, Oid, Repository};
 
 use super::CheckoutError;
-use crate::landing::program;
 
 /// Words one of which stands in any `.gitattributes` (or macro in it) that matters here.
 const TRIGGERS: [&[u8]; 4] = [b"export-", b"eol", b"ident", b"working-tree-encoding"];
@@ -48,13 +49,13 @@ pub(super) struct Answer {
 /// end), as they stand in `commit`.
 pub(super) fn ask(mirror: &Path, commit: &str, paths: &[Vec<u8>]) -> Result<Answer, CheckoutError> {
     let index = Index::new(mirror);
-    let mut read_tree = program::local(mirror);
+    let mut read_tree = local(mirror);
     read_tree
         .env("GIT_INDEX_FILE", &index.0)
         .args(["read-tree", commit]);
     run(mirror, read_tree, &[])?;
 
-    let mut check = program::local(mirror);
+    let mut check = local(mirror);
     check
         .env("GIT_INDEX_FILE", &index.0)
         .args(["check-attr", "--cached", "--stdin", "-z"])
@@ -88,13 +89,13 @@ pub(super) fn convert(
     commit: &str,
     blobs: &HashMap<Vec<u8>, Oid>,
 ) -> Result<HashMap<Vec<u8>, (Oid, u64)>, CheckoutError> {
-    let mut archive = program::local(mirror);
+    let mut archive = local(mirror);
     archive
         .arg("--literal-pathspecs")
         .args(["archive", "--format=tar", commit]);
     if blobs.len() <= NAMED_PATHS_MAX {
         archive.arg("--");
-        archive.args(blobs.keys().map(|path| program::os(path)));
+        archive.args(blobs.keys().map(|path| OsStr::from_bytes(path)));
     }
     archive.stdin(Stdio::null()).stdout(Stdio::piped());
     archive.stderr(Stdio::piped());
@@ -155,6 +156,25 @@ impl Drop for Index {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// git on the mirror alone: no transport, and no settings but the mirror's own. Nothing that the
+/// agent's caller left in `GIT_*` reaches it.
+fn local(mirror: &Path) -> Command {
+    let mut directory = OsString::from("--git-dir=");
+    directory.push(mirror);
+    let mut git = Command::new("git");
+    git.env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .env("LC_ALL", "C")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_ATTR_NOSYSTEM", "1")
+        .env("GIT_ALLOW_PROTOCOL", "")
+        .current_dir("/")
+        .args(["-c", "core.attributesFile=/dev/null"])
+        .arg(directory);
+    git
 }
 
 /// Runs git with `input` and gives its output.

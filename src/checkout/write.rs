@@ -8,7 +8,7 @@
 //! same effect: no file has to be synced to disk one by one.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,6 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utim
 
 use super::manifest::ancestors;
 use super::{CheckoutError, Entry, Kind, Manifest, shown};
-use crate::landing::program::os;
 
 const DIRECTORY_BITS: u32 = 0o755;
 
@@ -167,7 +166,7 @@ impl<'a> Tree<'a> {
     }
 
     fn place(&self, path: &[u8]) -> PathBuf {
-        self.dir.join(os(path))
+        self.dir.join(OsStr::from_bytes(path))
     }
 
     /// One pass over the disk; changes nothing.
@@ -230,7 +229,8 @@ impl<'a> Tree<'a> {
         let mode = match &entry.kind {
             Kind::Symlink { target } => {
                 let same = stat.is_symlink()
-                    && fs::read_link(place).map_err(io(place))?.as_os_str() == os(target);
+                    && fs::read_link(place).map_err(io(place))?.as_os_str()
+                        == OsStr::from_bytes(target);
                 return Ok(match same {
                     false => Verdict::Wrong,
                     true if stat.mtime() == entry.mtime_s => Verdict::Right,
@@ -311,7 +311,9 @@ impl<'a> Tree<'a> {
     fn write(&self, entry: &Entry, odb: &Odb<'_>, part: &Path) -> Result<(), CheckoutError> {
         remove_if_there(part)?;
         match &entry.kind {
-            Kind::Symlink { target } => symlink(os(target), part).map_err(io(part))?,
+            Kind::Symlink { target } => {
+                symlink(OsStr::from_bytes(target), part).map_err(io(part))?;
+            }
             Kind::File(_) => {
                 let missing = || CheckoutError::MissingBlob {
                     path: shown(&entry.path),

@@ -11,7 +11,7 @@
 //! mirror, and the next fetch makes it anew.
 
 mod describe;
-pub(crate) mod program;
+mod program;
 mod progress;
 mod system;
 mod url;

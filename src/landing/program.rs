@@ -4,9 +4,8 @@
 //! questions, runs no hooks, and its ssh knows only our key and our host keys. It runs in a process
 //! group of its own, which dies with the call that started it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -45,11 +44,6 @@ const STDERR_LINES_MAX: usize = 20;
 /// How long a helper of git's may hold the pipes open after git itself has ended.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A path that comes from git, for the operating system.
-pub(crate) fn os(path: &[u8]) -> &OsStr {
-    OsStr::from_bytes(path)
-}
-
 fn environment() -> Vec<(OsString, OsString)> {
     let kept = KEPT.iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
@@ -66,19 +60,15 @@ fn environment() -> Vec<(OsString, OsString)> {
     kept.chain(set).collect()
 }
 
-/// git on the mirror alone: no network, no configuration but the mirror's and ours.
-pub(crate) fn local(mirror: &Path) -> std::process::Command {
-    let mut git = std::process::Command::new("git");
+/// git on this machine, to make the mirror: no transport, nobody's configuration.
+pub(super) fn local() -> Command {
+    let mut git = Command::new("git");
     git.env_clear()
         .envs(environment())
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_ATTR_NOSYSTEM", "1")
         .env("GIT_ALLOW_PROTOCOL", "")
-        .current_dir("/")
-        .args(["-c", "core.attributesFile=/dev/null"])
-        .args(["-c", "core.hooksPath=/dev/null"])
-        .arg(flag("--git-dir=", mirror));
+        .current_dir("/");
     git
 }
 

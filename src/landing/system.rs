@@ -209,7 +209,7 @@ async fn make_mirror(source: &Source) -> Result<(), LandingError> {
     }
     let failed = |error: io::Error| mirror_failed(mirror, &error.to_string());
     fs::create_dir_all(mirror).map_err(failed)?;
-    let mut git = program::local(mirror);
+    let mut git = program::local();
     git.args([
         "init",
         "--quiet",
@@ -218,7 +218,7 @@ async fn make_mirror(source: &Source) -> Result<(), LandingError> {
         "--object-format=sha1",
     ]);
     git.arg("--").arg(mirror);
-    let ended = program::run(git.into(), LOCAL_TIMEOUT, &|_| {}).await;
+    let ended = program::run(git, LOCAL_TIMEOUT, &|_| {}).await;
     succeeded(source, "init", LOCAL_TIMEOUT, ended)?;
     let part = mirror.join("tagship.gitconfig.part");
     fs::write(&part, program::CONFIG).map_err(failed)?;

@@ -1,6 +1,5 @@
 //! How git is run: over ssh, HTTP and paths, within limits, and without anybody else's settings.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,75 +8,68 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tagship::landing::{self, LandingError, RemoteFailure, Source};
+use tagship::landing::{self, LandingError, RemoteFailure, RemoteRef, Source};
+use tokio::io::AsyncReadExt;
 
 use crate::support::git::output_of;
 use crate::world::{World, wanted};
 
-/// Waits for something that gives no sign of its own, for at most ten seconds.
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..500 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("never: {what}");
-}
-
-/// Processes whose arguments hold `text`.
-fn processes_with(text: &str) -> HashSet<String> {
-    let mut found = HashSet::new();
-    for item in fs::read_dir("/proc").unwrap().flatten() {
+/// How many processes show `text` in their arguments.
+fn processes_with(text: &str) -> usize {
+    let shows = |item: &fs::DirEntry| {
         let bytes = fs::read(item.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&bytes).replace('\0', " ");
-        if line.contains(text) {
-            found.insert(line);
-        }
-    }
-    found
+        String::from_utf8_lossy(&bytes)
+            .replace('\0', " ")
+            .contains(text)
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(shows)
+        .count()
 }
 
 fn refs() -> Vec<String> {
     vec!["refs/tags/v1".to_owned()]
 }
 
-/// A server that takes connections and says nothing.
-fn silent() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+type Call = tokio::task::JoinHandle<Result<Vec<RemoteRef>, LandingError>>;
+
+/// Asks a server that takes connections and says nothing: the running call, and ssh's connection.
+async fn ask_silence(timeout: Duration) -> (Call, tokio::net::TcpStream) {
+    let world = World::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    (listener, format!("ssh://alice@127.0.0.1:{port}/shop.git"))
+    let mut source = world.source.clone();
+    source.git_url = format!("ssh://alice@127.0.0.1:{port}/shop.git");
+    source.timeouts.ls_remote = timeout;
+    let call = tokio::spawn(async move { landing::ls_remote(&source, &refs()).await });
+    let (connection, _) = listener.accept().await.unwrap();
+    (call, connection)
+}
+
+/// The kernel closes the connection of a process that ends.
+async fn ssh_ends(mut connection: tokio::net::TcpStream) {
+    let mut said = Vec::new();
+    let read = connection.read_to_end(&mut said);
+    let ended = tokio::time::timeout(Duration::from_secs(10), read).await;
+    let _ = ended.expect("ssh is still running");
 }
 
 #[tokio::test]
 async fn a_git_server_that_never_answers_is_given_up_and_nothing_is_left_running() {
-    let mut world = World::new();
-    let (_listener, url) = silent();
-    let marker = world.path("known_hosts").display().to_string();
-    world.source.git_url = url;
-    world.source.timeouts.ls_remote = Duration::from_millis(300);
-    let error = landing::ls_remote(&world.source, &refs())
-        .await
-        .unwrap_err();
+    let (call, connection) = ask_silence(Duration::from_secs(3)).await;
+    let error = call.await.unwrap().unwrap_err();
     assert!(matches!(error, LandingError::TimedOut { .. }), "{error}");
     assert!(error.is_passing());
-    let gone = || processes_with(&marker).is_empty();
-    eventually("ssh is gone", gone).await;
+    ssh_ends(connection).await;
 }
 
 #[tokio::test]
 async fn a_call_that_is_dropped_ends_git_and_ssh() {
-    let mut world = World::new();
-    let (listener, url) = silent();
-    let marker = world.path("known_hosts").display().to_string();
-    world.source.git_url = url;
-    let source = world.source.clone();
-    let call = tokio::spawn(async move { landing::ls_remote(&source, &refs()).await });
-    let connected = tokio::task::spawn_blocking(move || listener.accept().unwrap());
-    let _connection = connected.await.unwrap();
-    assert!(!processes_with(&marker).is_empty());
+    let (call, connection) = ask_silence(Duration::from_secs(600)).await;
     call.abort();
-    eventually("ssh is gone", || processes_with(&marker).is_empty()).await;
+    ssh_ends(connection).await;
 }
 
 #[tokio::test]
@@ -169,7 +161,7 @@ fn http_once(secret: &'static str) -> (u16, mpsc::Receiver<(String, usize)>) {
     std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let head = head_of(&stream);
-        let shown = processes_with(secret).len();
+        let shown = processes_with(secret);
         let mut stream = stream;
         let answer = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         stream.write_all(answer.as_bytes()).unwrap();
@@ -267,21 +259,18 @@ impl Sshd {
         }
         let mut sshd = Command::new("/usr/sbin/sshd");
         sshd.args(["-D", "-e", "-f"]).arg(dir.join("config"));
-        sshd.stdin(Stdio::null()).stderr(Stdio::null());
-        let child = sshd.spawn().unwrap();
+        sshd.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = sshd.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listens = |line: &Result<String, _>| line.as_ref().unwrap().contains("listening on");
+        assert!(lines.any(|line| listens(&line)), "sshd listens");
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.count());
         Self {
             child,
             port,
             dir: dir.to_owned(),
         }
-    }
-
-    async fn ready(&self) {
-        let port = self.port;
-        eventually("sshd listens", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
     }
 
     fn known_host(&self) -> String {
@@ -314,7 +303,6 @@ async fn over_ssh_our_key_and_our_host_keys_decide() {
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     let sshd = Sshd::start(&world.path("ssh d"));
-    sshd.ready().await;
     let mut source = sshd.source(&world);
     let failure = |error: LandingError| match error {
         LandingError::Remote { failure, .. } => failure,
