@@ -1,1 +1,360 @@
-//! (in the making)
+//! Who is on the other end of a browser: cookie sessions in the store, and the token that proves
+//! that a form came from our own page. It never checks a password; `web` calls it once `account`
+//! has let somebody in.
+//!
+//! A session is 256 random bits in a cookie. The store knows only their hash, under
+//! `session/SHA256`. It ends after 12 hours without a request, after 7 days, at logout, and when
+//! its account is disabled, removed, or gets another password. What it may do is the account's role
+//! at each request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Account, AccountError, Accounts, Status};
+use crate::clock::Clock;
+use crate::secret::{self, ExposeSecret, NoRandomness, SecretString};
+use crate::store::kv::{Commit, CommitError, Entry, Kv, KvError, Range, Require, Row};
+
+const SESSIONS: &str = "session/";
+
+/// Without a request for so long it ends.
+const IDLE: Duration = Duration::from_secs(12 * 3600);
+/// It ends after so long in any case.
+const WHOLE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A session's last use is written down at most so often: a commit for each request would cost
+/// more than the request.
+const NOTE_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Sessions that one round of [`Sessions::purge`] looks at, and so deletes at most.
+const PURGE_ROWS: usize = 50;
+
+/// How browsers reach the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Http,
+    Https,
+}
+
+impl Transport {
+    /// That of `public_url`.
+    #[must_use]
+    pub fn of_url(url: &str) -> Self {
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        if scheme.eq_ignore_ascii_case("https") {
+            Self::Https
+        } else {
+            Self::Http
+        }
+    }
+
+    /// With `__Host-` a browser takes the cookie only from us, over TLS, for the whole host: no
+    /// neighbouring host can plant one.
+    fn cookie_name(self) -> &'static str {
+        match self {
+            Self::Http => "tagship_session",
+            Self::Https => "__Host-tagship_session",
+        }
+    }
+
+    /// The text of `Set-Cookie`.
+    ///
+    /// `SameSite=Lax`, not `Strict`: whoever follows a link from a mail to a task must arrive logged
+    /// in. What changes something is a POST with a CSRF token.
+    fn set_cookie(self, value: &str, max_age: Duration) -> String {
+        let secure = match self {
+            Self::Http => "",
+            Self::Https => "; Secure",
+        };
+        format!(
+            "{}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}",
+            self.cookie_name(),
+            max_age.as_secs()
+        )
+    }
+}
+
+/// Why a session cannot be begun, found or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error(transparent)]
+    Store(#[from] KvError),
+    #[error("the store did not take the session: {0}; try again")]
+    Unconfirmed(CommitError),
+    #[error("a stored session cannot be read ({0}): log in again")]
+    Damaged(String),
+}
+
+/// The form did not come from a page of this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this form is not from your session: load the page again, then send it")]
+pub struct NotFromOurPage;
+
+/// A session that was just begun.
+pub struct NewSession {
+    /// The value of the `Set-Cookie` header. A secret.
+    pub set_cookie: SecretString,
+    pub session: Session,
+}
+
+/// Who made a request, as their cookie proves.
+pub struct Session {
+    pub account: Account,
+    /// No request is needed to know when it ends at the latest.
+    pub ends: Timestamp,
+    secret: SecretString,
+}
+
+impl Session {
+    /// What each form of a page of this session carries. Follows from the cookie, so that nothing
+    /// is stored, and tells nothing about it.
+    #[must_use]
+    pub fn csrf_token(&self) -> String {
+        digest("csrf", &self.secret)
+    }
+
+    /// # Errors
+    /// [`NotFromOurPage`] unless `given` is [`csrf_token`](Self::csrf_token).
+    pub fn check_csrf(&self, given: &str) -> Result<(), NotFromOurPage> {
+        if secret::equal(given.as_bytes(), self.csrf_token().as_bytes()) {
+            Ok(())
+        } else {
+            Err(NotFromOurPage)
+        }
+    }
+}
+
+/// What stands in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    user: String,
+    /// As the account had them when the session began: see [`Account`].
+    uid: String,
+    epoch: u32,
+    created: Timestamp,
+    /// The last use that was written down.
+    seen: Timestamp,
+}
+
+impl Record {
+    fn ends(&self) -> Timestamp {
+        (self.seen + IDLE).min(self.created + WHOLE)
+    }
+
+    fn speaks_for(&self, account: &Account) -> bool {
+        account.uid == self.uid && account.epoch == self.epoch && account.status == Status::Active
+    }
+}
+
+/// The sessions of one agent.
+pub struct Sessions {
+    kv: Arc<dyn Kv>,
+    clock: Arc<dyn Clock>,
+    accounts: Arc<Accounts>,
+    transport: Transport,
+}
+
+impl Sessions {
+    #[must_use]
+    pub fn new(
+        kv: Arc<dyn Kv>,
+        clock: Arc<dyn Clock>,
+        accounts: Arc<Accounts>,
+        transport: Transport,
+    ) -> Self {
+        Self {
+            kv,
+            clock,
+            accounts,
+            transport,
+        }
+    }
+
+    /// Begins a session for somebody whose password (or more) was just verified. Always under a
+    /// fresh id: a cookie that somebody planted before the login is worth nothing.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the caller shows the login page again.
+    pub async fn begin(&self, account: &Account) -> Result<NewSession, SessionError> {
+        let secret = secret::token()?;
+        let now = self.clock.now();
+        let record = Record {
+            user: account.name.clone(),
+            uid: account.uid.clone(),
+            epoch: account.epoch,
+            created: now,
+            seen: now,
+        };
+        let key = key(&secret);
+        let commit = Commit::new().require(key.clone(), Require::Absent);
+        let commit = commit.put(key, encode(&record)?);
+        self.kv
+            .commit(commit)
+            .await
+            .map_err(SessionError::Unconfirmed)?;
+        let cookie = self.transport.set_cookie(secret.expose_secret(), WHOLE);
+        Ok(NewSession {
+            set_cookie: cookie.into(),
+            session: Session {
+                account: account.clone(),
+                ends: record.ends(),
+                secret,
+            },
+        })
+    }
+
+    /// The session that a `Cookie` header names, if it is good, and notes that it was used.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the store cannot be read.
+    pub async fn find(&self, cookie_header: &str) -> Result<Option<Session>, SessionError> {
+        let Some((secret, entry)) = self.stored(cookie_header).await? else {
+            return Ok(None);
+        };
+        let mut record: Record = decode(&entry.value)?;
+        let now = self.clock.now();
+        if record.ends() <= now {
+            return Ok(None);
+        }
+        let account = match self.accounts.get(&record.user).await {
+            Ok(account) if record.speaks_for(&account) => account,
+            Ok(_) | Err(AccountError::NoSuchAccount(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if record.seen + NOTE_EVERY <= now {
+            record.seen = now;
+            self.note(&secret, &entry, &record).await?;
+        }
+        Ok(Some(Session {
+            account,
+            ends: record.ends(),
+            secret,
+        }))
+    }
+
+    /// Ends the session that a `Cookie` header names, and gives the `Set-Cookie` that makes the
+    /// browser forget it. Ending what has ended is no error.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the store did not confirm it; the cookie may still be good.
+    pub async fn end(&self, cookie_header: &str) -> Result<String, SessionError> {
+        if let Some((secret, _)) = self.stored(cookie_header).await? {
+            let commit = Commit::new().delete(key(&secret));
+            self.kv
+                .commit(commit)
+                .await
+                .map_err(SessionError::Unconfirmed)?;
+        }
+        Ok(self.transport.set_cookie("", Duration::ZERO))
+    }
+
+    /// Deletes what has ended; to be called now and then. Gives how many sessions that were.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the rest is deleted another time.
+    pub async fn purge(&self) -> Result<usize, SessionError> {
+        let now = self.clock.now();
+        let mut range = Range::prefix(SESSIONS).limit(PURGE_ROWS);
+        let mut purged = 0;
+        loop {
+            let page = self.kv.range(range.clone()).await?;
+            let mut ended = Vec::new();
+            for row in &page.rows {
+                if self.has_ended(row, now).await? {
+                    ended.push(row);
+                }
+            }
+            let commit = ended.iter().fold(Commit::new(), |commit, row| {
+                // Used meanwhile? Then it has not ended.
+                let stands = Require::Version(row.version);
+                commit
+                    .require(row.key.clone(), stands)
+                    .delete(row.key.clone())
+            });
+            match self.kv.commit(commit).await {
+                Ok(_) => purged += ended.len(),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(SessionError::Unconfirmed(error)),
+            }
+            match page.rows.last() {
+                Some(last) if page.more => range = range.after(last.key.clone()),
+                Some(_) | None => return Ok(purged),
+            }
+        }
+    }
+
+    async fn has_ended(&self, row: &Row, now: Timestamp) -> Result<bool, SessionError> {
+        let Ok(record) = decode::<Record>(&row.value) else {
+            return Ok(true);
+        };
+        if record.ends() <= now {
+            return Ok(true);
+        }
+        match self.accounts.get(&record.user).await {
+            Ok(account) => Ok(!record.speaks_for(&account)),
+            Err(AccountError::NoSuchAccount(_)) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn stored(&self, header: &str) -> Result<Option<(SecretString, Entry)>, SessionError> {
+        let Some(secret) = cookie(header, self.transport.cookie_name()) else {
+            return Ok(None);
+        };
+        let entry = self.kv.get(key(&secret).as_bytes()).await?;
+        Ok(entry.map(|entry| (secret, entry)))
+    }
+
+    /// A request is not refused because its use could not be written down: another request of the
+    /// same session may have done it, or the session was ended at this moment.
+    async fn note(
+        &self,
+        secret: &SecretString,
+        entry: &Entry,
+        record: &Record,
+    ) -> Result<(), SessionError> {
+        let key = key(secret);
+        let commit = Commit::new().require(key.clone(), Require::Version(entry.version));
+        match self.kv.commit(commit.put(key, encode(record)?)).await {
+            Ok(_) | Err(CommitError::Conflict { .. } | CommitError::Unknown(_)) => Ok(()),
+            Err(error) => Err(SessionError::Unconfirmed(error)),
+        }
+    }
+}
+
+fn key(secret: &SecretString) -> String {
+    format!("{SESSIONS}{}", digest("session", secret))
+}
+
+/// Another value for each purpose, from which neither the secret nor the other value follows.
+fn digest(purpose: &str, secret: &SecretString) -> String {
+    secret::sha256_hex(format!("tagship {purpose} {}", secret.expose_secret()).as_bytes())
+}
+
+/// The value of a cookie in a `Cookie` header; the first one where a name comes twice.
+fn cookie(header: &str, name: &str) -> Option<SecretString> {
+    let value = header.split(';').find_map(|pair| {
+        let (found, value) = pair.trim().split_once('=')?;
+        (found == name).then_some(value)
+    });
+    value
+        .filter(|value| !value.is_empty())
+        .map(SecretString::from)
+}
+
+fn encode(record: &Record) -> Result<Vec<u8>, SessionError> {
+    serde_json::to_vec(record).map_err(|error| SessionError::Damaged(error.to_string()))
+}
+
+fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, SessionError> {
+    serde_json::from_slice(bytes).map_err(|error| SessionError::Damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
