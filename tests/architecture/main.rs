@@ -17,7 +17,7 @@ const COMMON: [&str; 7] = [
 
 /// Each module of `src/lib.rs` with the modules that it may use, in the path's order. [`COMMON`] is
 /// added for all that are not in [`PURE`].
-const EDGES: [(&str, &[&str]); 27] = [
+const EDGES: [(&str, &[&str]); 28] = [
     ("rule", &[]),
     ("spool", &["rule"]),
     ("document", &[]),
@@ -43,13 +43,15 @@ const EDGES: [(&str, &[&str]); 27] = [
     ),
     ("account", &["store", "approval"]),
     ("session", &["store", "account"]),
+    ("request", &["rule", "plan", "approval", "task", "store"]),
     ("install", &["rule", "spool"]),
     ("web", WEB_AND_COMMAND),
     ("command", WEB_AND_COMMAND),
     ("config", &["rule"]),
     ("clock", &[]),
     ("secret", &[]),
-    ("log", &[]),
+    // It keeps the output of steps: a trait of the executor's.
+    ("log", &["executor"]),
     ("update", &["rule", "spool"]),
     (
         "main",
@@ -61,7 +63,7 @@ const EDGES: [(&str, &[&str]); 27] = [
 
 /// Pages and command line append events and read what is stored; they perform nothing.
 const WEB_AND_COMMAND: &[&str] = &[
-    "rule", "store", "task", "plan", "approval", "account", "session", "install", "web",
+    "rule", "store", "task", "plan", "approval", "account", "session", "request", "install", "web",
 ];
 
 /// The modules that know no runtime, no clock, no file and no socket.
