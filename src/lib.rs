@@ -34,6 +34,8 @@ pub mod intake;
 pub mod landing;
 /// What is logged, and the output of steps as files.
 pub mod log;
+/// What is asked of a host is performed over its connection.
+pub mod perform;
 /// A template, parameters, hosts and a commit, worked out and frozen (pure).
 pub mod plan;
 /// A complete release becomes the live one, by one rename; also the way back.

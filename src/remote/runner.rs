@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::script::{
     FENCE, Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote,
 };
-use crate::host::{HostError, Place, Run, RunCommand, RunEnd};
+use crate::host::{HOME, HostError, Place, Run, RunCommand, RunEnd};
 
 /// So much of an attempt's output is kept on the host, in bytes.
 pub const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -56,9 +56,13 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         RunCommand::Argv(words) => words.clone(),
         RunCommand::Shell(text) => vec!["sh".into(), "-c".into(), text.clone()],
     };
+    let directory = match run.directory.as_str() {
+        HOME => HOME,
+        path => absolute("directory", path)?,
+    };
     let script = Script::at(place, turn)?
         .set("ts_key", file_name("key", &run.key)?)?
-        .set("ts_directory", absolute("directory", &run.directory)?)?
+        .set("ts_directory", directory)?
         .number("ts_seconds", seconds(run.timeout))
         .number("ts_blocks", OUTPUT_BYTES_MAX / BLOCK_BYTES)
         .number("ts_offset", offset)

@@ -392,6 +392,18 @@ impl Lines {
         }
     }
 
+    /// [`hear`](Self::hear) for whatever an answer says.
+    ///
+    /// # Errors
+    /// Also [`HostError::Refused`] for output, which these operations have none of.
+    pub fn hear_said(&mut self, said: Said, ours: u64) -> Result<(), HostError> {
+        match said {
+            Said::Line { word, value } => self.hear(word, value, ours),
+            Said::Data { .. } => Err(nonsense("data", "")),
+            Said::Values(_) => Err(nonsense("values", "")),
+        }
+    }
+
     /// The lines as pairs of word and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(word, value)| (&**word, &**value))
@@ -408,6 +420,15 @@ impl Lines {
                 Nonsense(format!("expected `{word}`, heard {lines:?}")).to_string(),
             )),
         }
+    }
+}
+
+/// The turn that overtook a script's, where the line says so: see [`Turn`].
+#[must_use]
+pub fn overtaken(said: &Said) -> Option<u64> {
+    match said {
+        Said::Line { word, value } if word == "overtaken" => count(value),
+        _ => None,
     }
 }
 

@@ -34,6 +34,7 @@ const EDGES: [(&str, &[&str]); 28] = [
     ("remote", &[]),
     ("sync", &["remote", "checkout"]),
     ("publish", &["remote", "sync"]),
+    ("perform", &["remote", "sync", "publish"]),
     (
         "executor",
         &[
@@ -56,7 +57,8 @@ const EDGES: [(&str, &[&str]); 28] = [
     (
         "main",
         &[
-            "command", "executor", "intake", "landing", "checkout", "remote", "web", "store",
+            "command", "executor", "intake", "landing", "checkout", "remote", "perform", "web",
+            "store",
         ],
     ),
 ];

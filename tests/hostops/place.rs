@@ -11,7 +11,7 @@ use tagship::host::{
     HostError, Place, Release, ReleaseId, Reply, Standing, TransferSet, TreeDigest,
 };
 use tagship::publish;
-use tagship::remote::script::{Answer, Lines, Said, Turn};
+use tagship::remote::script::{Answer, Lines, Said, Turn, overtaken};
 use tagship::sync::{self, rsync};
 
 /// The shells that hosts have as `sh`.
@@ -175,13 +175,12 @@ pub(crate) fn answered(fence: u64, output: &Output) -> Result<Lines, HostError> 
     let mut answer = Answer::default();
     let mut lines = Lines::default();
     let mut error = None;
-    let mut hear = |said| match said {
-        Said::Line { word, value } => {
-            if let Err(refusal) = lines.hear(word, value, fence) {
-                error = Some(refusal);
-            }
+    let mut hear = |said: Said| {
+        if let Some(turn) = overtaken(&said) {
+            error = Some(HostError::Refused(format!("overtaken by turn {turn}")));
+        } else if let Err(refusal) = lines.hear_said(said, fence) {
+            error = Some(refusal);
         }
-        other => panic!("{other:?}"),
     };
     answer.feed(&output.stdout, &mut hear).unwrap();
     if let Some(error) = error {

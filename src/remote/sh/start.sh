@@ -4,6 +4,7 @@ ts_start() {
     for ts_tool in setsid mkfifo; do
         command -v "$ts_tool" >/dev/null || ts_refuse "the host has no $ts_tool: install util-linux and coreutils there"
     done
+    if [ "$ts_directory" = '~' ]; then ts_directory=${HOME:-/}; fi
     [ -d "$ts_directory" ] || ts_refuse "cannot run in $ts_directory: no such directory on the host"
     ts_error=$(
         umask 077

@@ -1,0 +1,304 @@
+//! Performs what is asked of a host over its connection: [`SshHosts`] is the [`Hosts`] of one task.
+//! It sends the scripts of `sync`, `publish` and the runner, starts rsync, and tells apart what
+//! surely was not done, what may have been, and what was refused. It decides nothing: it never
+//! starts an attempt of a program under another key, and repeats only what may be repeated.
+//! `main` hands it to the executor.
+
+/// One script on one connection, and its answer.
+mod ask;
+/// A `run` step is followed to its end, over as many connections as it takes.
+mod follow;
+/// One transfer by rsync.
+mod transfer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+use tracing::Instrument as _;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::host::{HostError, Hosts, Op, Output, Place, Reply};
+use crate::publish;
+use crate::remote::runner::{self, Attempt, End};
+use crate::remote::script::{Lines, Turn, Unfit};
+use crate::remote::{Connection, Dialer, Target, Transport};
+use crate::sync;
+use ask::Unanswered;
+
+/// A script that works on whole trees may take so long; a dead connection is noticed far earlier.
+const TREE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// A script that looks and renames.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often an operation is asked in all, where its answer was lost.
+const ASKED_TIMES_MAX: u32 = 3;
+
+/// The last turn that was given to a script of this process.
+static TURN: AtomicU64 = AtomicU64::new(0);
+
+/// A turn above every one before it, those of an earlier process included while the machine's clock
+/// goes forward; where it went back, a host says so and `at_least` is above what it said.
+fn next_turn(at_least: u64) -> Turn {
+    let now = u64::try_from(SystemClock.now().as_microsecond()).unwrap_or(0);
+    let next = |last: u64| (last + 1).max(now).max(at_least);
+    let last = TURN
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)))
+        .unwrap_or_else(|last| last);
+    Turn(next(last))
+}
+
+/// The hosts of one task over SSH. A host is logged in to at its first operation, and left when this
+/// value is dropped.
+pub struct SshHosts {
+    hosts: HashMap<String, SshHost>,
+    dialer: Arc<Dialer>,
+    transport: Transport,
+}
+
+struct SshHost {
+    target: Target,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl SshHosts {
+    /// The hosts of these targets, by their names. Opens nothing.
+    #[must_use]
+    pub fn new(targets: Vec<Target>, dialer: Arc<Dialer>, transport: Transport) -> Self {
+        let hosts = targets.into_iter().map(|target| {
+            let connection = Mutex::new(None);
+            (target.name.clone(), SshHost { target, connection })
+        });
+        Self {
+            hosts: hosts.collect(),
+            dialer,
+            transport,
+        }
+    }
+
+    /// The host's connection, opened if this is the first use. One that has ended since opens
+    /// another link by itself.
+    async fn connection(&self, host: &str) -> Result<Connection, HostError> {
+        let host = self.hosts.get(host).ok_or_else(|| {
+            HostError::NotReached(format!("host {host} is none of this task's: plan it anew"))
+        })?;
+        let mut connection = host.connection.lock().await;
+        if let Some(open) = &*connection {
+            return Ok(open.clone());
+        }
+        let opened = Connection::open(&host.target, &self.dialer).await?;
+        *connection = Some(opened.clone());
+        Ok(opened)
+    }
+
+    async fn dispatch(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
+        match op {
+            Op::Prepare {
+                place,
+                release,
+                base,
+                removed,
+                shared,
+            } => {
+                let script =
+                    |turn| sync::prepare(place, turn, release, base.as_ref(), removed, shared);
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                sync::read_prepared(&lines)
+            }
+            Op::Transfer { place, from, set } => {
+                transfer::transfer(self, host, place, from, set).await
+            }
+            Op::Seal { place, release } => {
+                let script = |turn| sync::seal(place, turn, release);
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                sync::read_sealed(&lines)
+            }
+            Op::Verify { place, release } => {
+                let script = |turn| sync::verify(place, turn, release);
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                sync::read_verified(&lines)
+            }
+            Op::Inspect { deploy_to } => self.inspect(host, deploy_to).await.map(Reply::Inspected),
+            Op::Publish {
+                place,
+                release,
+                key,
+            } => {
+                let script = |turn| publish::publish(place, turn, release, key);
+                let lines = self.claimed(host, place, SCRIPT_TIMEOUT, &script).await?;
+                publish::read_published(&lines)
+            }
+            Op::Run { place, run } => follow::run(self, host, place, run, output).await,
+            Op::RunResult { deploy_to, key } => {
+                let script = runner::result(deploy_to, key, 0)?;
+                match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
+                    End::Run(end) => Ok(Reply::Run(end)),
+                    // Whoever asks learns that it does not run; whoever runs it, that it will not.
+                    End::Barred => Ok(Reply::Run(crate::host::RunEnd::NotBegun)),
+                    End::Killed => Err(unexpected("killed")),
+                }
+            }
+            Op::Kill { deploy_to, key } => {
+                let script = runner::kill(deploy_to, key)?;
+                match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
+                    End::Killed => Ok(Reply::Killed),
+                    End::Run(_) | End::Barred => Err(unexpected("the end of an attempt")),
+                }
+            }
+            Op::Prune {
+                place,
+                keep,
+                protect,
+                failed,
+            } => {
+                let script = |turn| publish::prune(place, turn, *keep, protect, failed);
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                publish::read_pruned(&lines)
+            }
+        }
+    }
+
+    async fn inspect(
+        &self,
+        host: &str,
+        deploy_to: &str,
+    ) -> Result<crate::host::Standing, HostError> {
+        let script = publish::inspect(deploy_to)?;
+        let lines = again(|| self.lines(host, &script, SCRIPT_TIMEOUT, 0)).await?;
+        publish::read_standing(&lines)
+    }
+
+    /// Asks under a fence. A host that has seen a later turn of this fence is asked once more: the
+    /// fence is ours, so the turn was our own, given when this machine's clock was ahead.
+    async fn claimed(
+        &self,
+        host: &str,
+        place: &Place,
+        timeout: Duration,
+        script: &(dyn Fn(Turn) -> Result<Vec<u8>, Unfit> + Send + Sync),
+    ) -> Result<Lines, HostError> {
+        let ask = |at_least: u64| async move {
+            let script = script(next_turn(at_least))?;
+            self.lines(host, &script, timeout, place.fence).await
+        };
+        again(|| async {
+            match ask(0).await {
+                Err(Unanswered::Overtaken(turn)) => ask(turn.saturating_add(1)).await,
+                answer => answer,
+            }
+        })
+        .await
+    }
+
+    /// Asks once, for lines.
+    async fn lines(
+        &self,
+        host: &str,
+        script: &[u8],
+        timeout: Duration,
+        ours: u64,
+    ) -> Result<Lines, Unanswered> {
+        let connection = self.connection(host).await?;
+        let mut lines = Lines::default();
+        let mut hear = |said| lines.hear_said(said, ours);
+        ask::ask(&connection, script, timeout, &mut hear).await?;
+        Ok(lines)
+    }
+
+    /// Asks about an attempt, and hands on its output.
+    async fn attempt(
+        &self,
+        host: &str,
+        script: &[u8],
+        timeout: Duration,
+        output: &dyn Output,
+    ) -> Result<End, HostError> {
+        again(|| async {
+            let connection = self.connection(host).await?;
+            let mut attempt = Attempt::default();
+            let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
+            ask::ask(&connection, script, timeout, &mut hear).await?;
+            Ok(follow::end(attempt, output)?)
+        })
+        .await
+    }
+}
+
+impl Hosts for SshHosts {
+    fn perform<'a>(
+        &'a self,
+        host: &'a str,
+        op: &'a Op,
+        output: &'a dyn Output,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        let span = tracing::info_span!("host", host, op = op.label());
+        self.dispatch(host, op, output).instrument(span).boxed()
+    }
+}
+
+fn unexpected(what: &str) -> HostError {
+    crate::remote::script::nonsense("expected another answer than", what)
+}
+
+/// Asks again where the answer was lost: every operation but `Run` may be performed twice. What was
+/// once lost stays lost, even if the host can't be reached any more: it may have acted.
+async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HostError>
+where
+    F: Future<Output = Result<T, Unanswered>>,
+{
+    let mut lost = None;
+    for _ in 0..ASKED_TIMES_MAX {
+        match ask().await.map_err(HostError::from) {
+            Err(HostError::Lost(message)) => {
+                tracing::info!(message, "the answer was lost, asking again");
+                lost = Some(message);
+            }
+            Err(HostError::NotReached(message)) if lost.is_some() => {
+                lost = Some(message);
+            }
+            answer => return answer,
+        }
+    }
+    Err(HostError::Lost(lost.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_above_every_one_before_it() {
+        let first = next_turn(0);
+        assert!(next_turn(0) > first);
+        let far = first.0 + (1 << 40);
+        assert!(next_turn(far).0 >= far);
+        assert!(next_turn(0).0 > far);
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_once_is_never_said_to_be_not_reached() {
+        let mut answers = vec![
+            Err(Unanswered::Host(HostError::NotReached("down".into()))),
+            Err(Unanswered::Host(HostError::NotReached("down".into()))),
+            Err(Unanswered::Host(HostError::Lost("cut".into()))),
+        ];
+        let answer: Result<(), _> =
+            again(|| std::future::ready(answers.pop().unwrap_or(Ok(())))).await;
+        assert_eq!(answer, Err(HostError::Lost("down".into())));
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_not_asked_again() {
+        let mut asked = 0;
+        let answer: Result<(), _> = again(|| {
+            asked += 1;
+            std::future::ready(Err(Unanswered::Host(HostError::Refused("no".into()))))
+        })
+        .await;
+        assert_eq!((answer, asked), (Err(HostError::Refused("no".into())), 1));
+    }
+}

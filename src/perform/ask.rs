@@ -1,0 +1,114 @@
+//! One script on one connection: what the host said of itself, and what its silence means.
+
+use std::time::Duration;
+
+use crate::host::HostError;
+use crate::remote::script::{Answer, COMMAND, Said, overtaken};
+use crate::remote::{Connection, Stream};
+
+/// So much of what a script complains about is kept, in bytes.
+const STDERR_BYTES_MAX: usize = 4096;
+
+/// There is no answer, or another than was asked for.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    Host(HostError),
+    /// A later turn of the same fence works there.
+    Overtaken(u64),
+}
+
+impl From<HostError> for Unanswered {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl From<crate::remote::script::Unfit> for Unanswered {
+    fn from(unfit: crate::remote::script::Unfit) -> Self {
+        Self::Host(unfit.into())
+    }
+}
+
+impl From<Unanswered> for HostError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Host(error) => error,
+            Unanswered::Overtaken(turn) => Self::Refused(format!(
+                "a later operation of the same task works there (turn {turn}): if two hosts share \
+                 this path, put {{HOST}} into deploy_to"
+            )),
+        }
+    }
+}
+
+/// Performs a script and hands on what it says, as it comes.
+pub(super) async fn ask(
+    connection: &Connection,
+    script: &[u8],
+    timeout: Duration,
+    hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
+) -> Result<(), Unanswered> {
+    let mut answer = Answer::default();
+    let mut stderr = Vec::new();
+    let mut failure = None;
+    let mut on_output = |stream, bytes: &[u8]| match stream {
+        Stream::Stdout if failure.is_none() => {
+            let mut listen = |said: Said| {
+                if failure.is_some() {
+                    return;
+                }
+                if let Some(turn) = overtaken(&said) {
+                    failure = Some(Unanswered::Overtaken(turn));
+                } else if let Err(error) = hear(said) {
+                    failure = Some(error.into());
+                }
+            };
+            if let Err(nonsense) = answer.feed(bytes, &mut listen) {
+                failure.get_or_insert(HostError::Refused(nonsense.to_string()).into());
+            }
+        }
+        Stream::Stdout => {}
+        Stream::Stderr => {
+            let room = STDERR_BYTES_MAX
+                .saturating_sub(stderr.len())
+                .min(bytes.len());
+            stderr.extend_from_slice(&bytes[..room]);
+        }
+    };
+    let exit = connection
+        .exec(COMMAND, script, &mut on_output, timeout)
+        .await;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    // An answer that came whole is one, whatever became of the connection then.
+    if answer.is_done() {
+        return Ok(());
+    }
+    let exit = exit.map_err(HostError::from)?;
+    let said = complaint(&stderr);
+    Err(Unanswered::Host(if answer.has_begun() {
+        HostError::Lost(format!(
+            "the script on the host ended with {exit} in the middle{said}"
+        ))
+    } else {
+        HostError::Refused(format!(
+            "the shell of {} ended with {exit} before it did anything{said}: check that user's login \
+             shell and that the host has `sh`",
+            connection.target()
+        ))
+    }))
+}
+
+fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    match lines.as_slice() {
+        [] => String::new(),
+        lines => format!(" ({})", lines.join("; ")),
+    }
+}

@@ -1,0 +1,111 @@
+//! A `run` step is followed to its end. The program runs under its runner on the host, whatever
+//! becomes of the connection: after a loss the same attempt is asked for again, by its key, from the
+//! output's offset on. Asking can start it only if it was never begun.
+
+use std::time::Duration;
+
+use super::ask::{self, Unanswered};
+use super::{SshHosts, next_turn, unexpected};
+use crate::host::{HostError, Output, Place, Reply, Run};
+use crate::remote::runner::{self, Attempt, End};
+use crate::remote::script::Said;
+
+/// How much later than the program's own time limit the host is given up.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The pauses before a host is asked again whose connection was lost. With the patience of the
+/// connection itself, a host may be away for some minutes.
+const PAUSES_S: [u64; 8] = [0, 1, 2, 4, 8, 15, 30, 60];
+
+/// Performs [`Op::Run`](crate::host::Op::Run).
+pub(super) async fn run(
+    hosts: &SshHosts,
+    host: &str,
+    place: &Place,
+    run: &Run,
+    output: &dyn Output,
+) -> Result<Reply, HostError> {
+    let mut offset = 0;
+    let mut at_least = 0;
+    let mut lost: Option<String> = None;
+    let mut pauses = PAUSES_S.iter();
+    loop {
+        let before = offset;
+        let error = match once(hosts, host, place, run, at_least, &mut offset, output).await {
+            Ok(End::Run(end)) => return Ok(Reply::Run(end)),
+            Ok(End::Barred) => {
+                return Err(HostError::Refused(format!(
+                    "attempt {} was stopped before it began: retry the step",
+                    run.key
+                )));
+            }
+            Ok(End::Killed) => return Err(unexpected("killed")),
+            Err(Unanswered::Overtaken(turn)) if at_least == 0 => {
+                at_least = turn.saturating_add(1);
+                continue;
+            }
+            Err(error) => HostError::from(error),
+        };
+        match error {
+            HostError::Lost(message) => lost = Some(message),
+            HostError::NotReached(message) if lost.is_some() => lost = Some(message),
+            error => return Err(error),
+        }
+        if offset > before {
+            // It was alive since the last loss.
+            pauses = PAUSES_S.iter();
+        }
+        let Some(pause) = pauses.next() else {
+            return Err(HostError::Lost(lost.unwrap_or_default()));
+        };
+        tracing::info!(key = run.key, lost, "connection lost while a program runs");
+        output.line("connection lost; the program goes on, asking for it again");
+        tokio::time::sleep(Duration::from_secs(*pause)).await;
+    }
+}
+
+async fn once(
+    hosts: &SshHosts,
+    host: &str,
+    place: &Place,
+    run: &Run,
+    at_least: u64,
+    offset: &mut u64,
+    output: &dyn Output,
+) -> Result<End, Unanswered> {
+    let script = runner::run(place, next_turn(at_least), run, *offset)?;
+    let connection = hosts.connection(host).await?;
+    let mut attempt = Attempt::default();
+    let mut hear_one = |said| {
+        if let Some(end) = hear(&mut attempt, said, place.fence, output)? {
+            *offset = end;
+        }
+        Ok(())
+    };
+    let timeout = run.timeout.saturating_add(GRACE);
+    ask::ask(&connection, &script, timeout, &mut hear_one).await?;
+    Ok(end(attempt, output)?)
+}
+
+/// Takes what an answer about an attempt says; returns how far its output now goes, where it grew.
+pub(super) fn hear(
+    attempt: &mut Attempt,
+    said: Said,
+    ours: u64,
+    output: &dyn Output,
+) -> Result<Option<u64>, HostError> {
+    if let Said::Data { offset, bytes } = &said {
+        output.write_at(*offset, bytes);
+        return Ok(Some(offset + bytes.len() as u64));
+    }
+    attempt.hear(said, ours).map(|()| None)
+}
+
+/// The end that a complete answer named; its notes go to the log.
+pub(super) fn end(attempt: Attempt, output: &dyn Output) -> Result<End, HostError> {
+    let (end, notes) = attempt.into_end();
+    for note in notes {
+        output.line(&note);
+    }
+    end.ok_or_else(|| unexpected("nothing"))
+}

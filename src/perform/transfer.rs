@@ -1,0 +1,90 @@
+//! One transfer by rsync. Repeating it is safe: what arrived stays, what was being written lies in a
+//! directory of its own, and nothing of it is a release before the seal.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{ASKED_TIMES_MAX, SshHosts};
+use crate::host::{HostError, Place, Reply, TransferSet};
+use crate::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
+use crate::sync::rsync::{self, End};
+
+/// Longer than rsync's own limit, so that it can say itself what is wrong.
+const STALL_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What `--stats` prints is far less.
+const STDOUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Performs [`Op::Transfer`](crate::host::Op::Transfer).
+pub(super) async fn transfer(
+    hosts: &SshHosts,
+    host: &str,
+    place: &Place,
+    from: &Path,
+    set: &TransferSet,
+) -> Result<Reply, HostError> {
+    let transfer = rsync::transfer(place, from, set)?;
+    let command = RsyncCommand {
+        arguments: transfer.arguments,
+        stdin: transfer.stdin,
+        directory: from.to_owned(),
+        stall_timeout: STALL_TIMEOUT,
+    };
+    let mut lost = None;
+    for _ in 0..ASKED_TIMES_MAX {
+        match once(hosts, host, &command).await {
+            Ok((End::Complete, reply)) => return Ok(reply),
+            Ok((End::Failed(message), _)) => {
+                return Err(fenced(hosts, host, place)
+                    .await
+                    .unwrap_or(HostError::Refused(message)));
+            }
+            Ok((End::Again(message), _)) | Err(HostError::Lost(message)) => {
+                tracing::info!(message, "the transfer broke off, repeating it");
+                lost = Some(message);
+            }
+            Err(HostError::NotReached(message)) if lost.is_some() => lost = Some(message),
+            Err(error) => return Err(error),
+        }
+    }
+    // A fence that was taken away breaks a transfer off, too.
+    let held = fenced(hosts, host, place).await;
+    Err(held.unwrap_or(HostError::Lost(lost.unwrap_or_default())))
+}
+
+async fn once(
+    hosts: &SshHosts,
+    host: &str,
+    command: &RsyncCommand,
+) -> Result<(End, Reply), HostError> {
+    let connection = hosts.connection(host).await?;
+    let mut stdout = Vec::new();
+    let mut on_output = |stream, bytes: &[u8]| {
+        if stream == Stream::Stdout {
+            let room = STDOUT_BYTES_MAX
+                .saturating_sub(stdout.len())
+                .min(bytes.len());
+            stdout.extend_from_slice(&bytes[..room]);
+        }
+    };
+    let exit = connection
+        .rsync(&hosts.transport, command, &mut on_output)
+        .await
+        .map_err(HostError::from)?;
+    let RsyncExit { end, stderr, .. } = exit;
+    let code = match end {
+        RsyncEnd::Code(code) => Some(code),
+        RsyncEnd::Signal(_) => None,
+    };
+    let end = rsync::judge(code, stderr.join("\n").as_bytes());
+    Ok((end, rsync::read_stats(&stdout)))
+}
+
+/// Did it fail because another agent has taken the directory away?
+async fn fenced(hosts: &SshHosts, host: &str, place: &Place) -> Option<HostError> {
+    let held = hosts.inspect(host, &place.deploy_to).await.ok()?.fence;
+    (held > place.fence).then_some(HostError::Fenced {
+        ours: place.fence,
+        held,
+    })
+}
