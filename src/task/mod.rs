@@ -397,10 +397,7 @@ impl Task {
                 State::Running | State::RollingBack { .. } | State::Paused { .. },
                 Event::StopRequested { by },
             ) => Ok(Some(State::Stopping { by: by.clone() })),
-            (
-                State::Running | State::Paused { .. } | State::Failed { .. },
-                Event::RollbackBegan { reason },
-            ) if self.work.is_some() => Ok(Some(State::RollingBack {
+            (State::Running, Event::RollbackBegan { reason }) => Ok(Some(State::RollingBack {
                 reason: reason.clone(),
             })),
             (State::Running, Event::Paused(why)) => Ok(Some(State::Paused { why: why.clone() })),
@@ -508,10 +505,7 @@ impl Task {
         }
         let next = match (state, outcome) {
             (State::Running, Outcome::Succeeded) => State::Succeeded,
-            (State::Running | State::Paused { .. }, Outcome::Failed { message }) => State::Failed {
-                reason: message.clone(),
-            },
-            (State::Queued, Outcome::Failed { message }) => State::Failed {
+            (State::Running, Outcome::Failed { message }) => State::Failed {
                 reason: message.clone(),
             },
             (State::Stopping { .. }, Outcome::Stopped) => State::Stopped,
@@ -617,3 +611,6 @@ impl Work {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

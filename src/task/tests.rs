@@ -1,0 +1,382 @@
+//! Ring 1: the table of all states and events, and what must hold of any log.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::approval::Terms;
+use crate::plan::PlanDigest;
+use crate::template::Requirement;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn submission(schedule: Schedule) -> Submission {
+    Submission {
+        origin: Origin::Tag {
+            rule: "release-".to_owned(),
+        },
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        repository: "alice/shop".to_owned(),
+        reference: "refs/tags/release-1".to_owned(),
+        object: "1".repeat(40),
+        template: "git-release".to_owned(),
+        schedule,
+        submitter: Submitter {
+            name: "alice".to_owned(),
+            account: Some("alice".to_owned()),
+        },
+        expires_s: Some(3600),
+        supersede: Supersede::ByNewer,
+        refuse_older: false,
+        parameters: BTreeMap::new(),
+    }
+}
+
+fn landed() -> Landed {
+    Landed {
+        commit: "2".repeat(40),
+        terms: Terms {
+            plan: PlanDigest("p".to_owned()),
+            approvals: vec!["1".parse::<Requirement>().unwrap()],
+            self_approval: false,
+            submitter: Some("alice".to_owned()),
+        },
+        description: "d".to_owned(),
+    }
+}
+
+fn approval(by: &str, plan: &str) -> Approval {
+    Approval {
+        by: by.to_owned(),
+        groups: Vec::new(),
+        plan: PlanDigest(plan.to_owned()),
+        comment: String::new(),
+        not_before: None,
+        at: at(9),
+    }
+}
+
+const STEP: At = At {
+    way: Way::Forward,
+    stage: 0,
+    host: 0,
+    step: 0,
+};
+const STEP_BACK: At = At {
+    way: Way::Back,
+    ..STEP
+};
+
+fn release() -> ReleaseId {
+    ReleaseId("20270115-080000-2222222".to_owned())
+}
+
+/// A task in a state, with a log that is plausible for it.
+fn task_in(state: State, running: Option<At>) -> Task {
+    let mut work = Work::new(release(), at(5));
+    if let Some(step) = running {
+        work.steps.insert(
+            step,
+            Progress {
+                attempt: 1,
+                began: at(6),
+                end: None,
+            },
+        );
+    }
+    let begun = state.holds_queue()
+        || matches!(
+            state,
+            State::Stopped
+                | State::Failed { .. }
+                | State::RolledBack { .. }
+                | State::RollbackFailed { .. }
+                | State::Succeeded
+        );
+    Task {
+        id: 7,
+        submission: submission(Schedule::New),
+        landed: (state != State::Proposed).then(landed),
+        landed_at: Some(at(1)),
+        state,
+        created: at(0),
+        updated: at(7),
+        events: 9,
+        approvals: Vec::new(),
+        doubted: false,
+        fence: Some(3),
+        work: begun.then_some(work),
+    }
+}
+
+fn states() -> Vec<State> {
+    let text = || "why".to_owned();
+    vec![
+        State::Proposed,
+        State::Waiting,
+        State::Scheduled { at: at(8) },
+        State::Queued,
+        State::Running,
+        State::Paused {
+            why: Pause::Gate { stage: 1 },
+        },
+        State::Paused {
+            why: Pause::Unknown { message: text() },
+        },
+        State::Stopping { by: text() },
+        State::Stopped,
+        State::RollingBack { reason: text() },
+        State::RolledBack { reason: text() },
+        State::RollbackFailed { reason: text() },
+        State::Failed { reason: text() },
+        State::Succeeded,
+        State::Rejected {
+            by: text(),
+            reason: text(),
+        },
+        State::Expired { reason: text() },
+        State::Withdrawn {
+            by: text(),
+            reason: text(),
+        },
+        State::Superseded { by: 8 },
+        State::Observed,
+    ]
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let text = || "why".to_owned();
+    let outcome = |outcome| Event::Finished(outcome);
+    vec![
+        (
+            "proposed",
+            Event::Proposed(Box::new(submission(Schedule::New))),
+        ),
+        ("joined", Event::Joined { submitter: text() }),
+        ("ref doubted", Event::RefDoubted),
+        ("ref stands", Event::RefStands),
+        ("landed", Event::Landed(Box::new(landed()))),
+        ("approved by bob", Event::Approved(approval("bob", "p"))),
+        (
+            "approved by the submitter",
+            Event::Approved(approval("alice", "p")),
+        ),
+        (
+            "approved, another plan",
+            Event::Approved(approval("bob", "q")),
+        ),
+        (
+            "rejected",
+            Event::Rejected {
+                by: text(),
+                reason: text(),
+            },
+        ),
+        (
+            "withdrawn",
+            Event::Withdrawn {
+                by: text(),
+                reason: text(),
+            },
+        ),
+        ("superseded", Event::Superseded { by: 8 }),
+        ("expired", Event::Expired { reason: text() }),
+        ("reopened", Event::Reopened { by: text() }),
+        ("due", Event::Due),
+        ("claimed, fence 4", Event::Claimed { fence: 4 }),
+        ("claimed, fence 3", Event::Claimed { fence: 3 }),
+        ("started", Event::Started { release: release() }),
+        (
+            "began",
+            Event::Began {
+                at: STEP,
+                attempt: 1,
+            },
+        ),
+        (
+            "began, way back",
+            Event::Began {
+                at: STEP_BACK,
+                attempt: 1,
+            },
+        ),
+        (
+            "ended",
+            Event::Ended {
+                at: STEP,
+                result: StepResult::Stopped,
+            },
+        ),
+        ("paused", Event::Paused(Pause::Gate { stage: 1 })),
+        ("continued", Event::Continued { by: text() }),
+        ("stop requested", Event::StopRequested { by: text() }),
+        ("retry requested", Event::RetryRequested { by: text() }),
+        ("rollback began", Event::RollbackBegan { reason: text() }),
+        ("finished: succeeded", outcome(Outcome::Succeeded)),
+        (
+            "finished: failed",
+            outcome(Outcome::Failed { message: text() }),
+        ),
+        ("finished: stopped", outcome(Outcome::Stopped)),
+        (
+            "finished: rolled back",
+            outcome(Outcome::RolledBack { message: text() }),
+        ),
+        (
+            "finished: rollback failed",
+            outcome(Outcome::RollbackFailed { message: text() }),
+        ),
+    ]
+}
+
+fn shown(state: &State) -> String {
+    match state {
+        State::Paused {
+            why: Pause::Gate { .. },
+        } => "paused (gate)".to_owned(),
+        State::Paused { .. } => "paused (unknown)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn every_state_and_event() {
+    let mut table = String::new();
+    for state in states() {
+        for running in [None, Some(STEP)] {
+            if running.is_some() && !state.holds_queue() {
+                continue;
+            }
+            let with = if running.is_some() {
+                ", a step runs"
+            } else {
+                ""
+            };
+            table += &format!("{}{with}\n", shown(&state));
+            for (name, event) in events() {
+                let task = task_in(state.clone(), running);
+                let recorded = Recorded {
+                    time: at(10),
+                    event,
+                };
+                if let Ok(after) = task.apply(&recorded) {
+                    table += &format!("    {name} -> {}\n", shown(&after.state));
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_task_at_rest_takes_no_step() {
+    for state in states().into_iter().filter(State::at_rest) {
+        for (name, event) in events() {
+            if matches!(event, Event::Began { .. } | Event::Ended { .. }) {
+                let recorded = Recorded {
+                    time: at(10),
+                    event,
+                };
+                let result = task_in(state.clone(), Some(STEP)).apply(&recorded);
+                assert!(result.is_err(), "{name} in {state}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_starts_unapproved() {
+    let log = |approvals: Vec<Approval>| {
+        let mut events = vec![
+            Event::Proposed(Box::new(submission(Schedule::New))),
+            Event::Landed(Box::new(landed())),
+        ];
+        events.extend(approvals.into_iter().map(Event::Approved));
+        events.extend([
+            Event::Due,
+            Event::Claimed { fence: 1 },
+            Event::Started { release: release() },
+        ]);
+        let events: Vec<Recorded> = events
+            .into_iter()
+            .map(|event| Recorded { time: at(1), event })
+            .collect();
+        Task::fold(1, &events)
+    };
+    assert!(log(vec![]).is_err());
+    assert!(log(vec![approval("alice", "p")]).is_err(), "the submitter");
+    assert!(log(vec![approval("bob", "q")]).is_err(), "another plan");
+    assert_eq!(
+        log(vec![approval("bob", "p")]).unwrap().state,
+        State::Running
+    );
+}
+
+#[test]
+fn a_doubted_ref_keeps_a_task_from_starting() {
+    let mut task = task_in(State::Queued, None);
+    task.doubted = true;
+    let started = Recorded {
+        time: at(10),
+        event: Event::Started { release: release() },
+    };
+    assert!(task.apply(&started).is_err());
+}
+
+#[test]
+fn an_approval_with_a_time_schedules_for_the_latest_of_them() {
+    let mut approval = approval("bob", "p");
+    approval.not_before = Some(at(500));
+    let task = task_in(State::Waiting, None)
+        .apply(&Recorded {
+            time: at(10),
+            event: Event::Approved(approval),
+        })
+        .unwrap();
+    assert_eq!(task.state, State::Scheduled { at: at(500) });
+}
+
+#[test]
+fn attempts_stay_counted_when_failures_are_forgotten() {
+    let mut task = task_in(State::Running, Some(STEP));
+    let failed = StepResult::Failed {
+        message: "no".to_owned(),
+        exit_code: None,
+    };
+    for event in [
+        Event::Ended {
+            at: STEP,
+            result: failed,
+        },
+        Event::Finished(Outcome::Failed {
+            message: "no".to_owned(),
+        }),
+        Event::RetryRequested {
+            by: "bob".to_owned(),
+        },
+    ] {
+        task = task
+            .apply(&Recorded {
+                time: at(10),
+                event,
+            })
+            .unwrap();
+    }
+    assert_eq!(task.state, State::Queued);
+    let work = task.work.unwrap();
+    assert!(work.steps.is_empty());
+    assert_eq!(work.attempts(STEP), 1);
+}
+
+#[test]
+fn every_state_has_a_name_that_is_listed() {
+    for state in states() {
+        assert!(STATE_NAMES.contains(&state.name()), "{}", state.name());
+    }
+}
