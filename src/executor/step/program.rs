@@ -1,6 +1,6 @@
 //! `run` steps: a program of the template's author, started once.
 
-use super::{Begun, Scene, Trouble, unexpected};
+use super::{Begun, Scene, TRIES, Trouble, unexpected};
 use crate::host::{HostError, Op, Reply, Run, RunCommand, RunEnd};
 use crate::task::{At, StepResult, Way};
 use crate::template::{self, Directory, Program};
@@ -71,21 +71,25 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
     };
     let host = scene.work.host();
     let output = scene.output.as_ref();
-    let end = match scene.work.hosts.perform(host, &op, output).await {
-        Ok(Reply::Run(end)) => end,
-        Ok(other) => return Err(unexpected(&other)),
-        // Nobody may guess: the host is asked.
-        Err(HostError::Lost(message)) => match result_of(scene, &key).await {
-            Ok(RunEnd::Running) | Err(_) => {
-                return Err(Trouble::Unknown(format!(
-                    "connection lost: {message}; look on the host, then retry or stop the task"
-                )));
-            }
-            Ok(end) => end,
-        },
-        Err(error) => return Err(Trouble::Failed(error.to_string())),
-    };
-    judge(scene, program, end)
+    for number in 1..=TRIES {
+        let lost = match scene.work.hosts.perform(host, &op, output).await {
+            Ok(Reply::Run(end)) => return judge(scene, program, end),
+            Ok(other) => return Err(unexpected(&other)),
+            Err(HostError::Lost(message)) => message,
+            Err(error) => return Err(Trouble::Failed(error.to_string())),
+        };
+        output.line(&format!("connection lost: {lost}"));
+        // Nobody may guess: the host is asked. What it never began may be begun, and what still
+        // runs is followed, by asking for the same attempt again.
+        match result_of(scene, &key).await? {
+            RunEnd::NotBegun | RunEnd::Running => scene.wait(i64::from(number)).await,
+            end => return judge(scene, program, end),
+        }
+    }
+    Err(Trouble::Unknown(
+        "the connection is lost again and again; look on the host, then retry or stop the task"
+            .to_owned(),
+    ))
 }
 
 async fn result_of(scene: &Scene<'_>, key: &str) -> Result<RunEnd, Trouble> {
