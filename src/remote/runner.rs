@@ -57,7 +57,7 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         RunCommand::Shell(text) => vec!["sh".into(), "-c".into(), text.clone()],
     };
     let directory = match run.directory.as_str() {
-        HOME => HOME,
+        plain @ (HOME | "/") => plain,
         path => absolute("directory", path)?,
     };
     let script = Script::at(place, turn)?

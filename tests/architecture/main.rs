@@ -28,7 +28,7 @@ const EDGES: [(&str, &[&str]); 28] = [
     ("task", &["plan", "approval", "template", "host", "rule"]),
     ("store", &["task", "plan", "approval", "rule"]),
     ("intake", &["spool", "rule", "store", "task", "plan"]),
-("landing", &["task"]),
+    ("landing", &["task"]),
     // git is started by landing alone, also where a checkout needs it.
     ("checkout", &["landing"]),
     ("remote", &[]),

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod attempt;
 mod place;
 mod release;
+#[path = "../support/mod.rs"]
+mod support;

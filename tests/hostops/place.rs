@@ -53,6 +53,10 @@ impl Host {
         Turn(self.turn.get())
     }
 
+    pub(crate) fn last_turn(&self) -> u64 {
+        self.turn.get()
+    }
+
     pub(crate) fn ask(&self, fence: u64, script: &[u8]) -> Result<Lines, HostError> {
         answered(fence, &feed(self.shell, script))
     }

@@ -7,5 +7,6 @@
 )]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+pub mod eventually;
 pub mod git;
 pub mod hook;

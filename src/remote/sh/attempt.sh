@@ -27,7 +27,8 @@ ts_see_state() {
 }
 # Sends what the output file holds beyond ts_offset. 1: nothing new.
 ts_send_output() {
-    ts_size=$(wc -c <"$ts_dir/out" 2>/dev/null) || return 1
+    [ -f "$ts_dir/out" ] || return 1
+    ts_size=$(wc -c <"$ts_dir/out")
     ts_more=$((ts_size - ts_offset))
     if [ "$ts_more" -le 0 ]; then return 1; fi
     if [ "$ts_more" -gt 1048576 ]; then ts_more=1048576; fi

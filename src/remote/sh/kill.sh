@@ -27,7 +27,7 @@ ts_main() {
             ts_done
         fi
         ts_rounds=$((ts_rounds + 1))
-        ts_patience=5
+        ts_patience=1
         if [ "$ts_state" = running ]; then ts_patience=20; fi
         # shellcheck disable=SC2086
         if [ "$ts_rounds" -gt "$ts_patience" ]; then kill -KILL $ts_kept 2>/dev/null; fi

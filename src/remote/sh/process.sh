@@ -33,16 +33,19 @@ ts_see_processes() {
     ts_found=
     ts_kept=
     ts_carriers=" $(cd /proc && grep -lzFxs -e "TAGSHIP_RUN=$ts_dir" [0-9]*/environ | tr '\n' ' ')"
-    for ts_entry in /proc/[0-9]*; do
-        ts_pid=${ts_entry#/proc/}
+    ts_members=$(cd /proc && grep -lEs -e "\\) [A-Za-z] [0-9]+ [0-9]+ $ts_program " [0-9]*/stat)
+    for ts_entry in $ts_carriers $ts_members; do
+        ts_pid=${ts_entry%/*}
+        # The searches may be deceived by a process's name; this is not.
         ts_process "$ts_pid" || continue
         case $ts_stat_state in Z | X) continue ;; esac
+        case $ts_entry in
+        */stat) if [ "$ts_stat_session" != "$ts_program" ]; then continue; fi ;;
+        esac
         if [ "$ts_stat_session" = "$ts_runner" ]; then
-            case $ts_carriers in *" $ts_pid/environ "*) ts_kept="$ts_kept $ts_pid" ;; esac
-        elif [ "$ts_stat_session" = "$ts_program" ]; then
-            ts_found="$ts_found $ts_pid"
+            ts_kept="$ts_kept $ts_pid"
         else
-            case $ts_carriers in *" $ts_pid/environ "*) ts_found="$ts_found $ts_pid" ;; esac
+            case " $ts_found " in *" $ts_pid "*) ;; *) ts_found="$ts_found $ts_pid" ;; esac
         fi
     done
 }

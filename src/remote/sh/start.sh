@@ -8,8 +8,10 @@ ts_start() {
     [ -d "$ts_directory" ] || ts_refuse "cannot run in $ts_directory: no such directory on the host"
     ts_error=$(
         umask 077
-        rm -rf -- "$ts_mine/run" && mkdir -- "$ts_mine/run" && mkfifo -- "$ts_mine/run/pipe" 2>&1 &&
-            : >"$ts_mine/run/out" && : >"$ts_mine/run/output"
+        {
+            rm -rf -- "$ts_mine/run" && mkdir -- "$ts_mine/run" && mkfifo -- "$ts_mine/run/pipe" &&
+                : >"$ts_mine/run/out" && : >"$ts_mine/run/output"
+        } 2>&1
     ) || {
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
         ts_refuse "cannot write in $ts_mine: $ts_error"
