@@ -262,3 +262,97 @@ fn to_row((key, entry): (&Key, &Entry)) -> Row {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::store::kv::{Require, WatchEnd};
+
+    fn put(key: &str, value: &str) -> Commit {
+        Commit::new().put(key, value)
+    }
+
+    async fn value(kv: &MemoryKv, key: &str) -> Option<String> {
+        let entry = kv.get(key.as_bytes()).await.unwrap();
+        entry.map(|entry| String::from_utf8(entry.value).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_pending_is_seen_by_no_reader_but_by_the_next_commit() {
+        let kv = MemoryKv::new();
+        kv.on_commit(|_| Fault::Hold);
+        let mut watch = kv.watch(b"", Revision(0));
+        let mut first = kv.commit(put("a", "1"));
+        let mut second = kv.commit(put("b", "1").require("a", Require::Absent));
+        let mut third = kv.commit(put("c", "1").require("a", Require::Version(Version(1))));
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        assert_eq!(kv.held(), 3);
+        assert_eq!(value(&kv, "a").await, None);
+        assert!(watch.next().now_or_never().is_none());
+        kv.flush();
+        assert_eq!(first.await, Ok(Revision(1)));
+        assert_eq!(second.await, Err(CommitError::Conflict { key: "a".into() }));
+        assert_eq!(third.await, Ok(Revision(2)));
+        assert_eq!(value(&kv, "c").await.as_deref(), Some("1"));
+        assert_eq!(watch.next().await.unwrap().revision, Revision(1));
+    }
+
+    #[tokio::test]
+    async fn a_crash_drops_what_was_pending_and_keeps_what_was_durable() {
+        let kv = MemoryKv::new();
+        kv.commit(put("a", "1")).await.unwrap();
+        kv.on_commit(|_| Fault::Hold);
+        let mut watch = kv.watch(b"", Revision(1));
+        let mut lost = kv.commit(put("a", "2"));
+        assert!((&mut lost).now_or_never().is_none());
+        kv.crash();
+        assert!(matches!(lost.await, Err(CommitError::Unknown(_))));
+        assert_eq!(watch.next().await, Err(WatchEnd::Closed));
+        assert_eq!(value(&kv, "a").await.as_deref(), Some("1"));
+        kv.on_commit(|_| Fault::None);
+        assert_eq!(kv.commit(put("b", "1")).await, Ok(Revision(2)));
+        assert_eq!(value(&kv, "a").await.as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_becomes_durable_takes_the_pending_ones_along() {
+        let kv = Arc::new(MemoryKv::new());
+        kv.on_commit(|_| Fault::Hold);
+        let mut held = kv.commit(put("a", "1"));
+        assert!((&mut held).now_or_never().is_none());
+        kv.on_commit(|_| Fault::None);
+        assert_eq!(kv.commit(put("b", "1")).await, Ok(Revision(2)));
+        assert_eq!(held.await, Ok(Revision(1)));
+    }
+
+    #[tokio::test]
+    async fn each_fault_does_what_it_says() {
+        let kv = MemoryKv::new();
+        kv.on_commit(|label| {
+            assert_eq!(label, "store.commit");
+            Fault::UnknownApplied
+        });
+        let unknown = kv.commit(put("applied", "1")).await;
+        assert!(matches!(unknown, Err(CommitError::Unknown(_))));
+        assert!(value(&kv, "applied").await.is_some());
+        let conflict = kv
+            .commit(put("applied", "2").require("applied", Require::Absent))
+            .await;
+        assert!(matches!(conflict, Err(CommitError::Conflict { .. })));
+        for fault in [Fault::UnknownLost, Fault::Refuse] {
+            let refused = fault == Fault::Refuse;
+            kv.on_commit(move |_| fault.clone());
+            let error = kv.commit(put("lost", "1")).await.unwrap_err();
+            assert_eq!(matches!(error, CommitError::Failed(_)), refused);
+            assert!(value(&kv, "lost").await.is_none());
+        }
+    }
+}

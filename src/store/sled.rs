@@ -26,7 +26,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,12 +33,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use sled::{Batch, Db, IVec};
 use tokio::sync::{RwLock, mpsc, oneshot};
 
 use self::layout::{
-    INLINE_BYTES_MAX, REVISION_KEY, Standing, decode_row, encode_row, key_of_row, piece_key,
+    INLINE_BYTES_MAX, Standing, TIP_KEY, Tip, decode_row, encode_row, key_of_row, piece_key,
     row_bounds, row_key,
 };
 pub use self::opening::OpenError;
@@ -60,11 +58,6 @@ const GROUP_COMMITS_MAX: usize = 256;
 const GROUP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Commits that wait for the writer; further callers wait for a place.
 const QUEUE_COMMITS_MAX: usize = 1024;
-
-/// Rows that a snapshot reads between two groups of commits.
-const SNAPSHOT_CHUNK_ROWS: usize = 256;
-/// And bytes of their keys and values; one row may go beyond.
-const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// What the writer has done since the store was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +96,8 @@ struct Shared {
 
 /// What readers and the writer take turns over.
 struct Gate {
-    /// The revision that is durable.
-    revision: Revision,
+    /// What is durable.
+    tip: Tip,
     /// Set for good by an error of the disk, and while a group is being written.
     stopped: Option<String>,
 }
@@ -131,17 +124,14 @@ impl SledKv {
             db,
             log,
             confirmed,
-            revision,
+            tip,
         } = opening::open(dir, cache_bytes)?;
         let shared = Arc::new(Shared {
             db,
             log,
             confirmed,
-            gate: Arc::new(RwLock::new(Gate {
-                revision,
-                stopped: None,
-            })),
-            changes: Mutex::new(Some(ChangeLog::starting_at(revision))),
+            gate: Arc::new(RwLock::new(Gate { tip, stopped: None })),
+            changes: Mutex::new(Some(ChangeLog::starting_at(tip.revision))),
             snapshots: Mutex::default(),
             commits: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
@@ -149,7 +139,7 @@ impl SledKv {
         let (queue, requests) = mpsc::channel(QUEUE_COMMITS_MAX);
         let writer = Writer {
             shared: Arc::clone(&shared),
-            revision,
+            tip,
         };
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
@@ -193,8 +183,8 @@ impl Drop for SledKv {
 /// The thread that writes.
 struct Writer {
     shared: Arc<Shared>,
-    /// The revision that is durable; the gate shows the same.
-    revision: Revision,
+    /// What is durable; the gate shows the same.
+    tip: Tip,
 }
 
 impl Writer {
@@ -216,7 +206,7 @@ impl Writer {
     /// Decides, writes and answers one group. The error is why the engine must stop.
     fn write(&mut self, requests: Vec<Request>) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
-        let mut group = Group::after(&shared.db, self.revision);
+        let mut group = Group::after(&shared.db, self.tip);
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             answers.push((request.answer, group.add(request.commit)));
@@ -239,12 +229,13 @@ impl Writer {
 
     fn make_durable(&mut self, group: Group<'_>) -> Result<(), String> {
         let Group {
-            revision,
-            batch,
+            tip,
+            mut batch,
             touched,
             updates,
             ..
         } = group;
+        batch.insert(TIP_KEY, tip.encode());
         let shared = &self.shared;
         let mut gate = shared.gate.blocking_write();
         shared.keep_for_snapshots(touched.keys());
@@ -255,14 +246,14 @@ impl Writer {
             return Err(why);
         }
         gate.stopped = None;
-        gate.revision = revision;
-        self.revision = revision;
+        gate.tip = tip;
+        self.tip = tip;
         shared.commits.fetch_add(updates.len() as u64, Relaxed);
         if let Some(changes) = lock(&shared.changes).as_ref() {
             changes.publish(updates);
         }
         // Best effort: it only makes damage show that sled would pass over.
-        let confirmed = revision.0.to_be_bytes();
+        let confirmed = tip.revision.0.to_be_bytes();
         if let Err(error) = shared.confirmed.write_all_at(&confirmed, 0) {
             tracing::warn!("cannot record the confirmed revision: {error}");
         }
@@ -294,7 +285,7 @@ fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Vec<Request
 /// Commits that become durable together, as one batch.
 struct Group<'db> {
     db: &'db Db,
-    revision: Revision,
+    tip: Tip,
     batch: Batch,
     /// What stands under each key that the group writes; `None` where it is deleted.
     touched: HashMap<Key, Option<Standing>>,
@@ -302,10 +293,10 @@ struct Group<'db> {
 }
 
 impl<'db> Group<'db> {
-    fn after(db: &'db Db, revision: Revision) -> Self {
+    fn after(db: &'db Db, tip: Tip) -> Self {
         Self {
             db,
-            revision,
+            tip,
             batch: Batch::default(),
             touched: HashMap::new(),
             updates: Vec::new(),
@@ -320,14 +311,14 @@ impl<'db> Group<'db> {
         })?;
         met.map_err(|key| CommitError::Conflict { key })?;
         if commit.writes().is_empty() {
-            return Ok(self.revision);
+            return Ok(self.tip.revision);
         }
         // All that can fail comes first: a commit that fails leaves nothing in the batch.
         let mut before = Vec::with_capacity(commit.writes().len());
         for key in commit.writes().keys() {
             before.push(self.standing(key)?);
         }
-        self.revision = Revision(self.revision.0 + 1);
+        self.tip.revision.0 += 1;
         let mut changes = Vec::with_capacity(before.len());
         for ((key, write), before) in commit.into_writes().into_iter().zip(before) {
             let standing = match &write {
@@ -342,21 +333,25 @@ impl<'db> Group<'db> {
             for piece in pieces..before.map_or(0, |before| before.pieces) {
                 self.batch.remove(piece_key(&key, piece));
             }
+            if let Some(before) = before {
+                self.tip.census.remove(&key, before.version);
+            }
+            if let Some(standing) = standing {
+                self.tip.census.add(&key, standing.version);
+            }
             self.touched.insert(key.clone(), standing);
             changes.push(Change { key, write });
         }
         self.updates.push(Update {
-            revision: self.revision,
+            revision: self.tip.revision,
             changes,
         });
-        let revision = self.revision.0.to_be_bytes();
-        self.batch.insert(REVISION_KEY, &revision);
-        Ok(self.revision)
+        Ok(self.tip.revision)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Standing {
         let mut standing = Standing {
-            version: self.revision.into(),
+            version: self.tip.revision.into(),
             pieces: 0,
         };
         let mut inline = value;
@@ -434,45 +429,6 @@ impl Shared {
         }
     }
 
-    /// Lets snapshots that are being read keep what is about to change. The gate is held.
-    fn keep_for_snapshots<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone) {
-        lock(&self.snapshots).retain(|progress| {
-            let Some(progress) = progress.upgrade() else {
-                return false;
-            };
-            let mut progress = lock(&progress);
-            for key in keys.clone() {
-                progress.keep(key, || {
-                    let entry = self.get(key)?;
-                    Ok(entry.map(|Entry { value, version }| Row {
-                        key: key.clone(),
-                        value,
-                        version,
-                    }))
-                });
-            }
-            true
-        });
-    }
-
-    /// The next rows of a snapshot, and whether there are more. The gate is held.
-    fn chunk(&self, progress: &Mutex<Progress>) -> Result<(Vec<Row>, Chunk), KvError> {
-        let mut progress = lock(progress);
-        let bounds = row_bounds((progress.next()?, Bound::Unbounded));
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        for found in self.db.range(bounds) {
-            let row = self.row(found)?;
-            bytes += row.key.len() + row.value.len();
-            rows.push(row);
-            if rows.len() >= SNAPSHOT_CHUNK_ROWS || bytes >= SNAPSHOT_CHUNK_BYTES {
-                let end = rows.last().map(|row| row.key.clone());
-                return Ok((progress.pass(rows, end.as_ref()), Chunk::More));
-            }
-        }
-        Ok((progress.pass(rows, None), Chunk::Last))
-    }
-
     /// Reads under the gate, on a thread that may wait for the disk.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
@@ -482,7 +438,7 @@ impl Shared {
         gate.check()?;
         let shared = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
-            let result = read(&shared, gate.revision);
+            let result = read(&shared, gate.tip.revision);
             // The gate stays held to here, even if nobody waits for the result any more.
             drop(gate);
             result
@@ -490,11 +446,6 @@ impl Shared {
         let ended = |_| KvError::Stopped("a reader ended early".into());
         read.await.map_err(ended)?
     }
-}
-
-enum Chunk {
-    More,
-    Last,
 }
 
 impl Kv for SledKv {
@@ -539,31 +490,7 @@ impl Kv for SledKv {
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, KvError>> {
-        Box::pin(async move {
-            let gate = self.shared.gate.read().await;
-            gate.check()?;
-            let progress = Arc::new(Mutex::new(Progress::default()));
-            lock(&self.shared.snapshots).push(Arc::downgrade(&progress));
-            let revision = gate.revision;
-            drop(gate);
-            let first = Some((Arc::clone(&self.shared), progress));
-            let chunks = stream::try_unfold(first, |more| async move {
-                let Some((shared, progress)) = more else {
-                    return Ok(None);
-                };
-                let reading = Arc::clone(&progress);
-                let (rows, chunk) = shared.read(move |shared, _| shared.chunk(&reading)).await?;
-                let more = match chunk {
-                    Chunk::More => Some((shared, progress)),
-                    Chunk::Last => None,
-                };
-                Ok(Some((stream::iter(rows.into_iter().map(Ok)), more)))
-            });
-            Ok(Snapshot {
-                revision,
-                rows: chunks.try_flatten().boxed(),
-            })
-        })
+        Box::pin(self.shared.snapshot())
     }
 }
 

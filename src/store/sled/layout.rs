@@ -3,7 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `0 "format"` | the layout's number, 4 bytes |
-//! | `0 "revision"` | the last revision, 8 bytes |
+//! | `0 "tip"` | the last revision, the number of rows, the sum of their digests, 8 bytes each |
 //! | `1 KEY` | pieces (2 bytes), version (8 bytes), then the value if it has no pieces |
 //! | `2 LENGTH-OF-KEY KEY NUMBER` | one piece of a long value (length and number 2 bytes each) |
 //!
@@ -11,13 +11,15 @@
 
 use std::ops::Bound;
 
-use crate::store::kv::{Key, Version};
+use sha2::{Digest, Sha256};
+
+use crate::store::kv::{Key, Revision, Version};
 
 /// The layout that this code writes. A store of a greater number is refused.
 pub(super) const FORMAT: u32 = 1;
 
 pub(super) const FORMAT_KEY: &[u8] = b"\0format";
-pub(super) const REVISION_KEY: &[u8] = b"\0revision";
+pub(super) const TIP_KEY: &[u8] = b"\0tip";
 const ROW: u8 = 1;
 const PIECE: u8 = 2;
 
@@ -76,4 +78,62 @@ pub(super) fn decode_row(row: &[u8]) -> Option<(Standing, &[u8])> {
         version: Version(u64::from_be_bytes(*version)),
     };
     Some((standing, inline))
+}
+
+/// Where the store stands; written with each group of commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tip {
+    pub(super) revision: Revision,
+    pub(super) census: Census,
+}
+
+impl Tip {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let numbers = [self.revision.0, self.census.rows, self.census.sum];
+        numbers.map(u64::to_be_bytes).concat()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks();
+        let [revision, rows, sum] = *numbers else {
+            return None;
+        };
+        rest.is_empty().then(|| Self {
+            revision: Revision(u64::from_be_bytes(revision)),
+            census: Census {
+                rows: u64::from_be_bytes(rows),
+                sum: u64::from_be_bytes(sum),
+            },
+        })
+    }
+}
+
+/// Which versions of which keys there are, in two numbers that do not depend on an order. Tells a
+/// store from which a damaged page was dropped; against malice it is no guard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    pub(super) rows: u64,
+    sum: u64,
+}
+
+impl Census {
+    pub(super) fn add(&mut self, key: &[u8], version: Version) {
+        self.rows = self.rows.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(digest(key, version));
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8], version: Version) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(digest(key, version));
+    }
+}
+
+fn digest(key: &[u8], version: Version) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(key)
+        .chain_update(version.0.to_be_bytes())
+        .finalize();
+    digest
+        .first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
 }

@@ -1,10 +1,21 @@
 //! A snapshot is read in chunks while commits go on: before the writer changes a row that the
-//! snapshot has not reached, it keeps the row as it was here. Knows nothing of the engine's map.
+//! snapshot has not reached, it keeps the row as it was here. At its end a snapshot is held against
+//! the census: sled passes over some damage to its log in silence, and a backup must not.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::{Arc, Mutex};
 
-use crate::store::kv::{Key, KvError, Row};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::layout::{Census, row_bounds};
+use super::{Shared, lock};
+use crate::store::kv::{Entry, Key, KvError, Row, Snapshot};
+
+/// Rows that are read between two groups of commits.
+const CHUNK_ROWS: usize = 256;
+/// And bytes of their keys and values; one row may go beyond.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Rows as they were, kept for one snapshot, in bytes: a snapshot that needs more is given up.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -78,5 +89,104 @@ impl Progress {
             };
         }
         rows.into_values().collect()
+    }
+}
+
+enum Chunk {
+    More,
+    Last,
+}
+
+/// A snapshot that is being read.
+struct Reader {
+    shared: Arc<Shared>,
+    progress: Arc<Mutex<Progress>>,
+    /// Of the rows read so far.
+    counted: Census,
+    /// Of the store when the snapshot began.
+    expected: Census,
+}
+
+impl Reader {
+    async fn next(mut self) -> Result<(Vec<Row>, Option<Self>), KvError> {
+        let progress = Arc::clone(&self.progress);
+        let chunk = self.shared.read(move |shared, _| shared.chunk(&progress));
+        let (rows, chunk) = chunk.await?;
+        for row in &rows {
+            self.counted.add(&row.key, row.version);
+        }
+        match chunk {
+            Chunk::More => Ok((rows, Some(self))),
+            Chunk::Last if self.counted == self.expected => Ok((rows, None)),
+            Chunk::Last => Err(KvError::Damaged(format!(
+                "{} rows were written and {} are found, not all as they were written",
+                self.expected.rows, self.counted.rows
+            ))),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, KvError> {
+        let gate = self.gate.read().await;
+        gate.check()?;
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        lock(&self.snapshots).push(Arc::downgrade(&progress));
+        let reader = Reader {
+            shared: Arc::clone(self),
+            progress,
+            counted: Census::default(),
+            expected: gate.tip.census,
+        };
+        let chunks = stream::try_unfold(Some(reader), |reader| async move {
+            let Some(reader) = reader else {
+                return Ok(None);
+            };
+            let (rows, reader) = reader.next().await?;
+            Ok(Some((stream::iter(rows.into_iter().map(Ok)), reader)))
+        });
+        Ok(Snapshot {
+            revision: gate.tip.revision,
+            rows: chunks.try_flatten().boxed(),
+        })
+    }
+
+    /// Lets snapshots that are being read keep what is about to change. The gate is held.
+    pub(super) fn keep_for_snapshots<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone) {
+        lock(&self.snapshots).retain(|progress| {
+            let Some(progress) = progress.upgrade() else {
+                return false;
+            };
+            let mut progress = lock(&progress);
+            for key in keys.clone() {
+                progress.keep(key, || {
+                    let entry = self.get(key)?;
+                    Ok(entry.map(|Entry { value, version }| Row {
+                        key: key.clone(),
+                        value,
+                        version,
+                    }))
+                });
+            }
+            true
+        });
+    }
+
+    /// The next rows of a snapshot, and whether there are more. The gate is held.
+    fn chunk(&self, progress: &Mutex<Progress>) -> Result<(Vec<Row>, Chunk), KvError> {
+        let mut progress = lock(progress);
+        let bounds = row_bounds((progress.next()?, Bound::Unbounded));
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        for found in self.db.range(bounds) {
+            let row = self.row(found)?;
+            bytes += row.key.len() + row.value.len();
+            rows.push(row);
+            if rows.len() >= CHUNK_ROWS || bytes >= CHUNK_BYTES {
+                let end = rows.last().map(|row| row.key.clone());
+                return Ok((progress.pass(rows, end.as_ref()), Chunk::More));
+            }
+        }
+        Ok((progress.pass(rows, None), Chunk::Last))
     }
 }
