@@ -196,8 +196,8 @@ pub enum RunEnd {
 pub enum Reply {
     Prepared {
         standing: Standing,
-        /// The release is already complete on the host: nothing is to be sent, and no partial
-        /// directory stands.
+        /// The release is complete on the host, and its tree has this digest now: nothing is to be
+        /// sent, and no partial directory stands.
         staged: bool,
         /// The partial directory was made from `base` by hard links.
         based: bool,

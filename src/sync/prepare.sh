@@ -2,7 +2,7 @@
 # ts_removed: what goes from the copy, with all below it. ts_emptied: the directories above, deepest first.
 # ts_shared: directories that must exist.
 ts_deploy_to() {
-    [ -d "$ts_at" ] || ts_error=$(mkdir -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
+    [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
     [ -w "$ts_at" ] && [ -x "$ts_at" ] ||
         ts_refuse "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at"
