@@ -239,7 +239,7 @@ fn expand_groups(code: &str) -> String {
     let mut expanded = String::with_capacity(code.len());
     let mut rest = code;
     while let Some(at) = rest.find("use ") {
-        let starts_line = rest[..at].lines().next_back().unwrap_or("");
+        let starts_line = rest[..at].rsplit('\n').next().unwrap_or("");
         let statement_end = rest[at..].find(';').map(|end| at + end);
         let (Some(end), true) = (
             statement_end,
@@ -384,17 +384,17 @@ fn a_use_is_seen_however_it_is_written() {
 
 #[test]
 fn a_path_is_seen_inside_groups_and_not_inside_words() {
-    let text = "use std::{collections::BTreeMap, fs};\nuse tokio::{\n    net::TcpStream,\n};\n\
+    let text = "struct A;\nuse std::{collections::BTreeMap, fs};\nuse tokio::{\n    net::TcpStream,\n};\n\
                 let clock = 1; let o_clock = clock;\nfn f() { crate::clock::now(); std::fs::read(); }\n";
     let source = Source::new("src/plan.rs", text.to_owned());
     let complaints = source.names(&["std::fs", "tokio", "clock"]);
     assert_eq!(
         complaints,
         [
-            "src/plan.rs:1: names `std::fs`",
-            "src/plan.rs:6: names `std::fs`",
-            "src/plan.rs:2: names `tokio`",
-            "src/plan.rs:6: names `clock`",
+            "src/plan.rs:2: names `std::fs`",
+            "src/plan.rs:7: names `std::fs`",
+            "src/plan.rs:3: names `tokio`",
+            "src/plan.rs:7: names `clock`",
         ]
     );
     let crates = Source::new(
