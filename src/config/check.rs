@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Config, Environment, Layout, Project};
 use crate::document::{Document, Path, Problem, nearest, one_line};
+use crate::plan::AGENT;
 use crate::rule::RuleSet;
 use crate::template::is_name;
 
@@ -107,6 +108,12 @@ impl Check<'_> {
         for (name, host) in &self.config.hosts {
             let path = all.to(name);
             self.name(&path, "host", name);
+            if name == AGENT {
+                self.refuse(
+                    &path,
+                    format!("`{AGENT}` is the name of the agent's own machine: choose another"),
+                );
+            }
             if let Some(address) = &host.address
                 && (address.is_empty()
                     || address.starts_with('-')

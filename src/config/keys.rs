@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::source::Origin;
 use crate::document::duration;
+use crate::plan::Submodules;
 use crate::rule::{OnSpoolError, Schedule};
 use crate::template::{OnFailure, Requirement};
 
@@ -220,17 +221,6 @@ pub struct Project {
     pub environments: BTreeMap<String, Environment>,
     #[serde(default)]
     pub rules: Vec<Rule>,
-}
-
-/// What a checkout does about submodules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Submodules {
-    /// The task ends with an error: their files would be missing.
-    #[default]
-    Refuse,
-    /// They become empty directories.
-    Skip,
 }
 
 /// `[projects.environments.NAME]`: where a project runs.

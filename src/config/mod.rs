@@ -7,6 +7,7 @@
 //! `template` itself opens no file.
 
 mod check;
+mod ground;
 mod keys;
 mod library;
 mod rules;
@@ -18,9 +19,11 @@ use jiff::tz::TimeZone;
 
 use crate::document::{Document, Problems};
 
+pub use crate::plan::Submodules;
+pub use ground::GroundError;
 pub use keys::{
     Agent, Config, Engine, Environment, Git, Host, Layout, Log, LogFormat, Project, Rule, Ssh,
-    Store, Submodules, User,
+    Store, User,
 };
 pub use library::Library;
 pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};

@@ -297,6 +297,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[hosts.web1]",
+        "[hosts.agent]\n[hosts.web1]",
+        "the name of the agent's own machine",
+    ),
+    (
+        "[hosts.web1]",
         "[hosts.\"-x\"]\n[hosts.web1]",
         "is no name for a host",
     ),

@@ -165,9 +165,9 @@ impl Source {
         complaints
     }
 
-    /// Line, name and length of every function, as rustfmt lays them out.
+    /// Line, name and length of every function outside tests, as rustfmt lays them out.
     pub(crate) fn functions(&self) -> Vec<(usize, String, usize)> {
-        let lines: Vec<&str> = self.text.lines().collect();
+        let lines: Vec<&str> = self.code.lines().collect();
         let mut functions = Vec::new();
         for (index, line) in lines.iter().enumerate() {
             let code = line.trim_start();

@@ -1,0 +1,156 @@
+//! What a plan is made from: an environment with every name resolved.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use crate::document::nearest;
+use crate::plan::{Ground, Placement, PlannedHost};
+
+/// The configuration does not know what a plan is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroundError {
+    #[error("no project is named `{project}` in the configuration{hint}")]
+    Project { project: String, hint: String },
+    #[error("project {project} has no environment `{environment}` in the configuration{hint}")]
+    Environment {
+        project: String,
+        environment: String,
+        hint: String,
+    },
+}
+
+impl Config {
+    /// Resolves an environment of a project; `disabled` are hosts that stay out.
+    ///
+    /// # Errors
+    /// There is no such project or environment.
+    pub fn ground(
+        &self,
+        project: &str,
+        environment: &str,
+        disabled: &[String],
+    ) -> Result<Ground, GroundError> {
+        let found = self.project(project).ok_or_else(|| GroundError::Project {
+            project: project.to_owned(),
+            hint: hint(project, self.projects.iter().map(|project| &project.name)),
+        })?;
+        let place = found.environments.get(environment);
+        let place = place.ok_or_else(|| GroundError::Environment {
+            project: project.to_owned(),
+            environment: environment.to_owned(),
+            hint: hint(environment, found.environments.keys()),
+        })?;
+        let groups: BTreeMap<String, Vec<PlannedHost>> = self
+            .groups
+            .keys()
+            .map(|group| (group.clone(), self.enabled(group, disabled)))
+            .collect();
+        Ok(Ground {
+            project: project.to_owned(),
+            environment: environment.to_owned(),
+            git_url: found.git_url().to_owned(),
+            placement: Placement {
+                deploy_to: place.deploy_to.clone(),
+                keep_releases: place.keep_releases,
+                shared: place.shared.clone(),
+                exclude: place.exclude.clone(),
+                source: found.source.clone(),
+                submodules: found.submodules,
+            },
+            on_failure: place.on_failure,
+            approvals: place.approvals.clone(),
+            self_approval: place.self_approval,
+            hosts: groups.get(&place.group).cloned().unwrap_or_default(),
+            groups,
+        })
+    }
+
+    /// The hosts of a group in its order, without the disabled ones.
+    fn enabled(&self, group: &str, disabled: &[String]) -> Vec<PlannedHost> {
+        let hosts = self.groups.get(group).into_iter().flatten();
+        hosts
+            .filter(|host| !disabled.contains(host))
+            .filter_map(|host| self.planned_host(host))
+            .collect()
+    }
+
+    /// A host with everything that is needed to reach it; `None` where there is no such host.
+    #[must_use]
+    pub fn planned_host(&self, name: &str) -> Option<PlannedHost> {
+        let endpoint = self.endpoint(name)?;
+        // Circles of jumps were refused when the configuration was checked.
+        let jump = endpoint.jump.and_then(|jump| self.planned_host(&jump));
+        Some(PlannedHost {
+            name: endpoint.name,
+            address: endpoint.address,
+            port: endpoint.port,
+            user: endpoint.user,
+            identity: endpoint.identity.display().to_string(),
+            jump: jump.map(Box::new),
+        })
+    }
+}
+
+fn hint<'k>(name: &str, known: impl Iterator<Item = &'k String>) -> String {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    match nearest(name, &known) {
+        Some(nearest) => format!(": did you mean `{nearest}`?"),
+        None => ": add it".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::config::tests::{read, shop_with};
+
+    #[test]
+    fn an_environment_is_resolved_down_to_addresses() {
+        let jumping = "address = \"192.0.2.2\"\njump = \"web1\"\nuser = \"ship\"";
+        let config = read(&shop_with("address = \"192.0.2.2\"", jumping));
+        let ground = config.ground("shop", "qa", &[]).unwrap();
+        assert_eq!(ground.git_url, "/srv/git/shop.git");
+        assert_eq!(ground.placement.deploy_to, "/srv/qa");
+        let names: Vec<&str> = ground.hosts.iter().map(|host| host.name.as_str()).collect();
+        assert_eq!(names, ["web1", "web2"]);
+        let web2 = &ground.hosts[1];
+        assert_eq!(
+            (web2.address.as_str(), web2.user.as_str()),
+            ("192.0.2.2", "ship")
+        );
+        assert_eq!(web2.jump.as_ref().unwrap().address, "192.0.2.1");
+        assert_eq!(ground.groups["web"], ground.hosts);
+    }
+
+    #[test]
+    fn a_disabled_host_stays_out_of_every_group() {
+        let config = read(&shop_with(
+            "[groups]",
+            "[groups]\nall = [\"web1\", \"web2\"]",
+        ));
+        let ground = config.ground("shop", "qa", &["web1".to_owned()]).unwrap();
+        for hosts in [&ground.hosts, &ground.groups["all"], &ground.groups["web"]] {
+            assert_eq!(hosts.len(), 1);
+            assert_eq!(hosts[0].name, "web2");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_the_nearest() {
+        let config = read(&shop_with("[groups]", "[groups]"));
+        let error = |project, environment| {
+            config
+                .ground(project, environment, &[])
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error("shpo", "qa"),
+            "no project is named `shpo` in the configuration: did you mean `shop`?"
+        );
+        assert_eq!(
+            error("shop", "staging"),
+            "project shop has no environment `staging` in the configuration: add it"
+        );
+    }
+}
