@@ -19,6 +19,13 @@ pub(super) struct Busy {
     pub(super) landing: bool,
 }
 
+/// What of a task other tasks wait for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stage {
+    pub(super) holds_queue: bool,
+    pub(super) landed: bool,
+}
+
 pub(super) struct Active {
     pub(super) task: Task,
     pub(super) plan: Option<Arc<Plan>>,
@@ -61,11 +68,8 @@ impl Active {
         let rest = self.outbox.split_off(self.outbox.len().min(limit));
         for event in std::mem::replace(&mut self.outbox, rest) {
             let recorded = Recorded { time, event };
-            match task.clone().apply(&recorded) {
-                Ok(next) => {
-                    task = next;
-                    events.push(recorded);
-                }
+            match task.advance(&recorded) {
+                Ok(()) => events.push(recorded),
                 Err(refused) => tracing::debug!(task = self.task.id, %refused, "left out"),
             }
         }
@@ -92,6 +96,14 @@ impl Active {
     pub(super) fn same_queue(&self, other: &Self) -> bool {
         let (own, theirs) = (&self.task.submission, &other.task.submission);
         own.project == theirs.project && own.environment == theirs.environment
+    }
+
+    /// What of the task other tasks wait for.
+    pub(super) fn stage(&self) -> Stage {
+        Stage {
+            holds_queue: self.task.state.holds_queue(),
+            landed: self.task.landed.is_some(),
+        }
     }
 
     /// Drops what is under way: the task is at rest.

@@ -27,7 +27,8 @@ pub(super) struct Lander {
 #[derive(Default)]
 struct Repository {
     waiting: Ids,
-    asking: bool,
+    /// The tasks for which a query is under way.
+    asked: Ids,
     /// Not before this time.
     next: Option<Timestamp>,
     pause_ms: i64,
@@ -60,6 +61,9 @@ impl Executor {
         }
         let project = active.task.submission.project.clone();
         let repository = self.lander.repositories.entry(project.clone()).or_default();
+        if repository.asked.contains(&id) {
+            return;
+        }
         repository.waiting.insert(id);
         self.ask(&project);
     }
@@ -74,15 +78,16 @@ impl Executor {
         let Some(repository) = self.lander.repositories.get_mut(project) else {
             return;
         };
-        if repository.asking || repository.waiting.is_empty() {
+        repository.waiting.retain(|id| self.tasks.contains_key(id));
+        if !repository.asked.is_empty() || repository.waiting.is_empty() {
             return;
         }
         if let Some(next) = repository.next.filter(|next| *next > now) {
             self.wake_at(next);
             return;
         }
-        repository.asking = true;
         let asked = std::mem::take(&mut repository.waiting);
+        repository.asked.clone_from(&asked);
         let refs: BTreeSet<String> = asked
             .iter()
             .filter_map(|id| self.tasks.get(id))
@@ -118,7 +123,7 @@ impl Executor {
             refs,
         } = seen;
         if let Some(repository) = self.lander.repositories.get_mut(&project) {
-            repository.asking = false;
+            repository.asked.clear();
         }
         match refs {
             Ok(refs) => {
@@ -145,6 +150,9 @@ impl Executor {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
+        if active.busy.landing {
+            return;
+        }
         let submission = &active.task.submission;
         let found = refs.get(submission.reference.as_str());
         let stands = found.is_some_and(|found| found.object == submission.object);

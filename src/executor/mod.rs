@@ -224,7 +224,7 @@ impl Executor {
                     active.busy.refreshing = false;
                     active.seen = active.seen.max(task.events);
                 }
-                self.changed(task).await?;
+                self.changed(task, Vec::new()).await?;
             }
             Done::Fence { id, result } => {
                 let fence = result?;
@@ -248,18 +248,18 @@ impl Executor {
         Ok(())
     }
 
-    /// A task is now as `task` says; others may be able to go on.
-    async fn changed(&mut self, task: Task) -> Result<(), ExecutorError> {
+    /// A task is now as `task` says: its steps in `began` are durable, others may be able to go on.
+    async fn changed(&mut self, task: Task, began: Vec<(At, u32)>) -> Result<(), ExecutorError> {
         let id = task.id;
-        let held = self
-            .tasks
-            .get(&id)
-            .is_some_and(|active| active.task.state.holds_queue());
-        let frees = held && !task.state.holds_queue();
-        let landed = task.landed.is_some();
+        let before = self.tasks.get(&id).map(Active::stage).unwrap_or_default();
+        let frees = before.holds_queue && !task.state.holds_queue();
+        let lands = !before.landed && task.landed.is_some();
         self.adopt(task).await?;
+        for (at, attempt) in began {
+            self.perform(id, at, attempt, step::Begun::Now);
+        }
         self.decide(id);
-        if frees || landed {
+        if frees || lands {
             // Something may follow in the queue, or be superseded.
             let others: Vec<u64> = self
                 .tasks
@@ -295,17 +295,17 @@ impl Executor {
                         _ => None,
                     })
                     .collect();
-                self.adopt(task.clone()).await?;
-                for (at, attempt) in began {
-                    self.perform(id, at, attempt, step::Begun::Now);
-                }
-                self.changed(task).await
+                self.changed(task, began).await
             }
             Err(StoreError::Changed(_) | StoreError::Illegal(_)) => {
                 // Somebody else appended first. Results must not be lost: they are offered again.
                 if let Some(active) = self.tasks.get_mut(&id) {
                     active.keep_results(events);
                     active.busy.refreshing = true;
+                    // A claim counts once it is recorded.
+                    active.claim = active
+                        .claim
+                        .filter(|claim| active.task.fence == Some(*claim));
                 }
                 self.refresh(id);
                 Ok(())

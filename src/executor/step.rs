@@ -100,7 +100,7 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
         Action::Run(program) => program::run(&scene, program).await,
         Action::Check(check) => check::check(&scene, check).await,
     };
-    let result = result.unwrap_or_else(StepResult::from);
+    let result = bounded(result.unwrap_or_else(StepResult::from));
     if let StepResult::Failed { message, .. } | StepResult::Unknown { message } = &result {
         scene.output.line(message);
         tracing::warn!(
@@ -112,6 +112,38 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
         );
     }
     result
+}
+
+/// What a host says is kept in the store, so it may not be of any length: values in bytes, messages
+/// in characters.
+const MESSAGE_MAX: usize = 2_000;
+const VALUES_MAX: usize = 8_000;
+
+fn bounded(result: StepResult) -> StepResult {
+    let cut = |message: String| match message.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{} …", &message[..end]),
+        None => message,
+    };
+    match result {
+        StepResult::Failed { message, exit_code } => StepResult::Failed {
+            message: cut(message),
+            exit_code,
+        },
+        StepResult::Unknown { message } => StepResult::Unknown {
+            message: cut(message),
+        },
+        StepResult::Done { values }
+            if values.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > VALUES_MAX =>
+        {
+            StepResult::Failed {
+                message: format!(
+                    "it wrote more than {VALUES_MAX} bytes to $TAGSHIP_OUTPUT; write a file into the release instead"
+                ),
+                exit_code: Some(0),
+            }
+        }
+        other => other,
+    }
 }
 
 /// Ends what a `run` step started on its host, and shows that nothing of it is left.

@@ -28,7 +28,7 @@ use crate::task::{Event, IllegalTransition, Recorded, Submission, Task};
 pub const RELEASES_MAX: usize = 200;
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
-pub const APPEND_EVENTS_MAX: usize = 24;
+pub const APPEND_EVENTS_MAX: usize = 40;
 
 /// The summary of a task that lists show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -288,7 +288,7 @@ impl Store {
             None
         };
         for event in &events {
-            changed = changed.apply(event)?;
+            changed.advance(event)?;
             commit = commit.and(index::consequences(&changed, event, plan.as_deref()));
         }
         let commit = commit.and(index::appended(task, &changed, &events));

@@ -259,6 +259,15 @@ impl Task {
     /// # Errors
     /// [`IllegalTransition`] where the state does not allow the event.
     pub fn apply(mut self, recorded: &Recorded) -> Result<Self, IllegalTransition> {
+        self.advance(recorded)?;
+        Ok(self)
+    }
+
+    /// As [`Task::apply`], in place; an event that is refused changes nothing.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where the state does not allow the event.
+    pub fn advance(&mut self, recorded: &Recorded) -> Result<(), IllegalTransition> {
         let time = recorded.time;
         let next = match (&self.state, &recorded.event) {
             (state, Event::Joined { .. }) if !state.at_rest() => None,
@@ -323,7 +332,7 @@ impl Task {
         }
         self.updated = time;
         self.events += 1;
-        Ok(self)
+        Ok(())
     }
 
     fn refuse(&self, event: &Event) -> IllegalTransition {
