@@ -48,6 +48,28 @@ pub struct PlanOptions {
     pub shared: Vec<String>,
 }
 
+/// The directories that must exist in a host's `shared/` before a release with these `shared` paths
+/// is of use: a path that is a directory itself, else its parent.
+///
+/// A path is taken for a file when its last name holds a dot (`config/secrets.toml`, `.env`), unless
+/// it ends in `/`. Files in `shared/` are the operator's to put there.
+#[must_use]
+pub fn shared_directories(shared: &[String]) -> Vec<String> {
+    let mut directories: Vec<String> = Vec::new();
+    for path in shared {
+        let directory = match (path.strip_suffix('/'), path.rsplit_once('/')) {
+            (Some(directory), _) => directory,
+            (None, Some((parent, name))) if name.contains('.') => parent,
+            (None, None) if path.contains('.') => continue,
+            (None, _) => path,
+        };
+        if !directories.iter().any(|known| known == directory) {
+            directories.push(directory.to_owned());
+        }
+    }
+    directories
+}
+
 /// Everything that a plan of a tree depends on.
 #[derive(Clone, Debug)]
 pub struct PlanRequest {
@@ -165,4 +187,27 @@ async fn blocking<T: Send + 'static>(
 /// A path for an error message.
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_file_asks_for_its_directory_and_a_shared_directory_for_itself() {
+        let shared = [
+            "log",
+            "conf.d/",
+            "public/uploads",
+            ".env",
+            "config/a.toml",
+            "config/b.toml",
+            "a.b/c",
+        ];
+        let directories = shared_directories(&shared.map(str::to_owned));
+        assert_eq!(
+            directories,
+            ["log", "conf.d", "public/uploads", "config", "a.b/c"]
+        );
+    }
 }

@@ -84,10 +84,10 @@ impl Files {
     }
 
     /// Held until dropped; the kernel lets go of it when the process dies.
-    fn lock(&self) -> Result<File, CheckoutError> {
+    fn lock(&self) -> Result<HeldLock, CheckoutError> {
         let file = File::create(&self.lock).map_err(io(&self.lock))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(HeldLock(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(CheckoutError::Busy(self.lock.clone())),
             Err(error) => Err(io(&self.lock)(error.into())),
         }
@@ -110,6 +110,16 @@ impl Files {
         bytes.extend_from_slice(&manifest.to_bytes());
         fs::write(&self.part, bytes).map_err(io(&self.part))?;
         fs::rename(&self.part, &self.record).map_err(io(&self.record))
+    }
+}
+
+struct HeldLock(File);
+
+impl Drop for HeldLock {
+    /// Closing is not enough: a child that another thread has just forked holds a copy of the
+    /// descriptor, and with it the lock, until it executes its program.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

@@ -234,11 +234,21 @@ fn mirror_lock(mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
 }
 
 /// The same between processes; the kernel lets go of it when the process dies.
-fn lock_file(mirror: &Path) -> Result<File, LandingError> {
+struct HeldLock(File);
+
+impl Drop for HeldLock {
+    /// Closing is not enough: a child that another thread has just forked holds a copy of the
+    /// descriptor, and with it the lock, until it executes its program.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock_file(mirror: &Path) -> Result<HeldLock, LandingError> {
     let path = mirror.join("tagship.lock");
     let file = File::create(&path).map_err(|e| mirror_failed(mirror, &e.to_string()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(HeldLock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(LandingError::Busy(mirror.to_owned())),
         Err(error) => Err(mirror_failed(mirror, &error.to_string())),
     }
