@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Scene, Trouble, unexpected};
-use crate::checkout::{Manifest, PlanOptions, PlanRequest, Submodules};
+use crate::checkout::{Manifest, PlanOptions, PlanRequest, Submodules, shared_directories};
 use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
 use crate::plan;
 use crate::store::StoreError;
@@ -145,7 +145,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
             .as_ref()
             .map(|difference| difference.removed.clone())
             .unwrap_or_default(),
-        shared: scene.work.plan.placement.shared.clone(),
+        shared: shared_directories(&scene.work.plan.placement.shared),
     };
     let (standing, staged, based) = match scene.perform(&op).await? {
         Reply::Prepared {
