@@ -12,7 +12,9 @@
 mod active;
 pub mod effects;
 mod land;
+mod queue;
 mod step;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,13 +27,10 @@ use self::active::Active;
 use self::effects::{Catalog, Fleet, Logs, Probes, Shelf};
 use crate::checkout::Checkout;
 use crate::clock::Clock;
-use crate::host::ReleaseId;
 use crate::landing::Git;
 use crate::store::kv::{Watch, WatchEnd, Write};
 use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
-use crate::task::{
-    Action, At, Event, Origin, Recorded, Schedule, State, StepResult, Supersede, Task, next_actions,
-};
+use crate::task::{Action, At, Event, Recorded, StepResult, Task, next_actions};
 
 /// The world that the executor acts on.
 #[derive(Clone)]
@@ -427,242 +426,6 @@ impl Executor {
             .boxed(),
         );
     }
-
-    /// A landed task of the same rule that is newer, if its rule says that it takes this one's place.
-    fn superseded_by(&self, id: u64) -> Option<u64> {
-        let own = &self.tasks[&id].task;
-        let replaceable = matches!(
-            own.state,
-            State::Proposed | State::Waiting | State::Scheduled { .. }
-        ) && own.submission.schedule == Schedule::New
-            && own.submission.supersede == Supersede::ByNewer;
-        if !replaceable {
-            return None;
-        }
-        self.tasks
-            .range(id + 1..)
-            .find(|(_, other)| {
-                other.task.landed.is_some()
-                    && matches!(
-                        other.task.state,
-                        State::Waiting | State::Scheduled { .. } | State::Queued | State::Running
-                    )
-                    && other.task.submission.schedule == Schedule::New
-                    && other.task.submission.project == own.submission.project
-                    && other.task.submission.environment == own.submission.environment
-                    && other.task.submission.origin == own.submission.origin
-            })
-            .map(|(newer, _)| *newer)
-    }
-
-    /// Claims the work of a task if it is first in its queue and nothing holds the queue.
-    fn start(&mut self, id: u64) {
-        let active = &self.tasks[&id];
-        let at_work = self
-            .tasks
-            .values()
-            .filter(|other| other.task.state.holds_queue() || other.busy.claiming)
-            .count();
-        let held = self.tasks.iter().any(|(other, candidate)| {
-            *other != id
-                && candidate.same_queue(active)
-                && (candidate.task.state.holds_queue() || candidate.busy.claiming)
-        });
-        let first = self
-            .tasks
-            .iter()
-            .filter(|(_, candidate)| {
-                candidate.same_queue(active) && candidate.task.state == State::Queued
-            })
-            .min_by_key(|(other, candidate)| {
-                let back = matches!(candidate.task.submission.origin, Origin::Rollback { .. });
-                (!back, **other)
-            })
-            .map(|(first, _)| *first);
-        if first != Some(id) {
-            return;
-        }
-        if held {
-            self.take_over(id);
-        } else if at_work < self.limits.parallel_tasks {
-            self.claim(id);
-        }
-    }
-
-    /// A rollback does not wait for what runs or is paused: that is stopped first.
-    fn take_over(&mut self, id: u64) {
-        let rollback = &self.tasks[&id];
-        if !matches!(rollback.task.submission.origin, Origin::Rollback { .. }) {
-            return;
-        }
-        let holder = self.tasks.iter().find(|(other, candidate)| {
-            **other != id
-                && candidate.same_queue(rollback)
-                && matches!(candidate.task.state, State::Running | State::Paused { .. })
-        });
-        if let Some((holder, _)) = holder {
-            let holder = *holder;
-            let by = format!("rollback {id}");
-            self.record(holder, Event::StopRequested { by });
-            self.decide(holder);
-        }
-    }
-
-    fn claim(&mut self, id: u64) {
-        let Some(active) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        if active.busy.claiming {
-            return;
-        }
-        active.busy.claiming = true;
-        let store = self.world.store.clone();
-        self.effects.push(
-            async move {
-                let result = store.next_fence().await;
-                Done::Fence { id, result }
-            }
-            .boxed(),
-        );
-    }
-
-    fn claimed(&mut self, id: u64, fence: u64) {
-        let now = self.world.clock.now();
-        let Some(active) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        active.busy.claiming = false;
-        let queued = active.task.state == State::Queued;
-        if !queued && !active.task.state.holds_queue() {
-            self.decide(id);
-            return;
-        }
-        active.claim = Some(fence);
-        active.outbox.push(Event::Claimed { fence });
-        if queued {
-            let release = match (&active.task.work, &active.task.submission.origin) {
-                (Some(work), _) => work.release.clone(),
-                (None, Origin::Rollback { release, .. }) => release.clone(),
-                (None, Origin::Tag { .. }) => release_id(now, active.task.commit()),
-            };
-            active.outbox.push(Event::Started { release });
-        }
-        self.decide(id);
-    }
-
-    fn perform(&mut self, id: u64, at: At, attempt: u32, begun: step::Begun) {
-        let world = self.world.clone();
-        let Some(active) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        let Some(plan) = active.plan.clone() else {
-            return;
-        };
-        let Some(fence) = active.claim else { return };
-        if active.inflight.contains_key(&at) {
-            return;
-        }
-        let hosts = active
-            .hosts
-            .get_or_insert_with(|| world.fleet.hosts(&plan))
-            .clone();
-        let (handle, registration) = futures::future::AbortHandle::new_pair();
-        active.inflight.insert(at, handle);
-        let work = step::Work {
-            task: active.task.clone(),
-            plan,
-            hosts,
-            fence,
-            at,
-            attempt,
-            begun,
-            tree: active.tree.clone(),
-        };
-        let effect = futures::future::Abortable::new(step::perform(world, work), registration);
-        self.effects.push(
-            async move {
-                let result = effect.await.unwrap_or(StepResult::Stopped);
-                Done::Step { id, at, result }
-            }
-            .boxed(),
-        );
-    }
-
-    /// Ends what runs of a step, in the way that its kind needs.
-    fn kill(&mut self, id: u64, at: At) {
-        let world = self.world.clone();
-        let Some(active) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        let Some(plan) = active.plan.clone() else {
-            return;
-        };
-        match step::stopping(&plan, at) {
-            // A switch is one rename: it is let go to its end.
-            step::Stopping::LetEnd => {
-                let attempt = active
-                    .task
-                    .work
-                    .as_ref()
-                    .map_or(1, |work| work.attempts(at));
-                self.perform(id, at, attempt, step::Begun::Before);
-            }
-            step::Stopping::Drop => match active.inflight.get(&at) {
-                Some(handle) => handle.abort(),
-                None => active.outbox.push(Event::Ended {
-                    at,
-                    result: StepResult::Stopped,
-                }),
-            },
-            step::Stopping::KillOnHost => {
-                if !active.killing.insert(at) {
-                    return;
-                }
-                let hosts = active
-                    .hosts
-                    .get_or_insert_with(|| world.fleet.hosts(&plan))
-                    .clone();
-                let task = active.task.clone();
-                self.effects.push(
-                    async move {
-                        let result = step::kill(&world, &task, &plan, hosts.as_ref(), at).await;
-                        Done::Killed { id, at, result }
-                    }
-                    .boxed(),
-                );
-            }
-        }
-    }
-
-    fn killed(&mut self, id: u64, at: At, result: Result<(), String>) {
-        let Some(active) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        active.killing.remove(&at);
-        if let Err(message) = result {
-            active.outbox.push(Event::Ended {
-                at,
-                result: StepResult::Unknown {
-                    message: format!("it could not be shown that it ended: {message}"),
-                },
-            });
-        }
-        // The dropped effect reports `Stopped`, which counts where nothing stands yet.
-        match active.inflight.get(&at) {
-            Some(handle) => handle.abort(),
-            None => active.outbox.push(Event::Ended {
-                at,
-                result: StepResult::Stopped,
-            }),
-        }
-        self.decide(id);
-    }
-}
-
-/// `YYYYMMDD-HHMMSS-<seven digits>`, UTC.
-fn release_id(now: Timestamp, commit: Option<&str>) -> ReleaseId {
-    let commit: String = commit.unwrap_or_default().chars().take(7).collect();
-    ReleaseId(format!("{}-{commit}", now.strftime("%Y%m%d-%H%M%S")))
 }
 
 /// Ids of tasks.

@@ -9,23 +9,22 @@ mod blob;
 mod index;
 pub mod kv;
 pub mod memory;
+mod places;
+mod propose;
 pub mod sled;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use blob::BLOB_BYTES_MAX;
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
+pub use places::{Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
+pub use propose::Proposal;
 
-use crate::host::{ReleaseId, TreeDigest};
-use crate::task::{Event, IllegalTransition, Recorded, Submission, Task};
-
-/// How many releases of an environment are looked at when old ones are deleted.
-pub const RELEASES_MAX: usize = 200;
+use crate::task::{IllegalTransition, Recorded, Task};
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
 pub const APPEND_EVENTS_MAX: usize = 40;
@@ -48,42 +47,6 @@ pub struct Head {
     pub updated_at: Timestamp,
     /// How many events the task has.
     pub events: u64,
-}
-
-/// What is live on one host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Live {
-    pub release: ReleaseId,
-    /// The task that switched it.
-    pub task: u64,
-}
-
-/// What is live on one host, with its commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveRelease {
-    pub release: ReleaseId,
-    pub task: u64,
-    /// `None` where the release is none of ours.
-    pub commit: Option<String>,
-}
-
-/// A release that a task has made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseRecord {
-    pub release: ReleaseId,
-    pub commit: String,
-    pub digest: TreeDigest,
-    pub task: u64,
-    /// Whether its task succeeded.
-    pub good: bool,
-}
-
-/// A host that stays out of releases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Disabled {
-    pub by: String,
-    pub reason: String,
-    pub at: Timestamp,
 }
 
 /// Why the store could not do it.
@@ -153,111 +116,6 @@ impl Store {
     #[must_use]
     pub fn kv(&self) -> Arc<dyn Kv> {
         self.kv.clone()
-    }
-
-    /// Takes a submission in: a new task, unless one for the same push is unfinished.
-    ///
-    /// `record` is the id of the spool record it came from; the same record gives the same task
-    /// however often it is taken in.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn propose(
-        &self,
-        submission: Submission,
-        record: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Proposal, StoreError> {
-        loop {
-            if let Some(id) = self.taken_in(record).await? {
-                return Ok(Proposal::TakenInBefore(id));
-            }
-            if let Some(id) = self.open_for(&submission).await? {
-                match self.join(id, &submission, record, now).await {
-                    Ok(()) => return Ok(Proposal::Joined(id)),
-                    // It ended or went on meanwhile: look again.
-                    Err(StoreError::Changed(_) | StoreError::Illegal(_)) => continue,
-                    Err(error) => return Err(error),
-                }
-            }
-            let id = self.next_id.fetch_add(1, Ordering::SeqCst);
-            let first = vec![Recorded {
-                time: now,
-                event: Event::Proposed(Box::new(submission.clone())),
-            }];
-            let task = Task::begin(id, &first[0])?;
-            let commit = index::proposal(&task, &first, record);
-            match self.kv.commit(commit).await {
-                Ok(_) => return Ok(Proposal::New(id)),
-                Err(CommitError::Conflict { .. }) => {}
-                Err(error) => return Err(index::error(id, error)),
-            }
-        }
-    }
-
-    /// Begins a task with all of these events, the first of which proposes it.
-    ///
-    /// # Errors
-    /// [`StoreError::Illegal`] if they do not fit together.
-    pub async fn begin(&self, events: Vec<Recorded>) -> Result<Task, StoreError> {
-        loop {
-            let id = self.next_id.fetch_add(1, Ordering::SeqCst);
-            let task = Task::fold(id, &events)?;
-            match self.kv.commit(index::proposal(&task, &events, None)).await {
-                Ok(_) => return Ok(task),
-                Err(CommitError::Conflict { .. }) => {}
-                Err(error) => return Err(index::error(id, error)),
-            }
-        }
-    }
-
-    async fn taken_in(&self, record: Option<&str>) -> Result<Option<u64>, StoreError> {
-        let Some(record) = record else {
-            return Ok(None);
-        };
-        let entry = self.kv.get(&index::record_key(record)).await?;
-        Ok(entry.and_then(|entry| index::number(&entry.value)))
-    }
-
-    /// The unfinished task of the same repository, ref and object.
-    async fn open_for(&self, submission: &Submission) -> Result<Option<u64>, StoreError> {
-        let Some(key) = index::open_key(submission) else {
-            return Ok(None);
-        };
-        let entry = self.kv.get(&key).await?;
-        Ok(entry.and_then(|entry| index::number(&entry.value)))
-    }
-
-    async fn join(
-        &self,
-        id: u64,
-        submission: &Submission,
-        record: Option<&str>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let task = self.task(id).await?;
-        let joined = vec![Recorded {
-            time: now,
-            event: Event::Joined {
-                submitter: submission.submitter.name.clone(),
-            },
-        }];
-        let mut commit = Commit::new();
-        if let Some(record) = record {
-            commit = commit
-                .require(index::record_key(record), Require::Absent)
-                .put(index::record_key(record), id.to_string());
-        }
-        self.append_with(&task, joined, commit).await?;
-        Ok(())
-    }
-
-    /// Remembers that a spool record has been dealt with without a task of its own.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn task_of_record(&self, record: &str) -> Result<Option<u64>, StoreError> {
-        self.taken_in(Some(record)).await
     }
 
     /// Appends events to a task and returns it as it is then, durably.
@@ -481,168 +339,6 @@ impl Store {
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(index::error(0, error)),
             }
-        }
-    }
-
-    /// What is live on the hosts of an environment, by host name.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn live(
-        &self,
-        project: &str,
-        environment: &str,
-    ) -> Result<BTreeMap<String, LiveRelease>, StoreError> {
-        let prefix = index::live_prefix(project, environment);
-        let mut commits: BTreeMap<ReleaseId, Option<String>> = BTreeMap::new();
-        let mut hosts = BTreeMap::new();
-        for row in kv::all_rows(self.kv.as_ref(), &prefix).await? {
-            let host = String::from_utf8_lossy(&row.key[prefix.len()..]).into_owned();
-            let Ok(live) = serde_json::from_slice::<Live>(&row.value) else {
-                continue;
-            };
-            if !commits.contains_key(&live.release) {
-                let record = self.release(project, environment, &live.release).await?;
-                commits.insert(live.release.clone(), record.map(|record| record.commit));
-            }
-            let commit = commits.get(&live.release).cloned().flatten();
-            hosts.insert(
-                host,
-                LiveRelease {
-                    release: live.release,
-                    task: live.task,
-                    commit,
-                },
-            );
-        }
-        Ok(hosts)
-    }
-
-    /// What is live on one host of an environment.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn live_on(
-        &self,
-        project: &str,
-        environment: &str,
-        host: &str,
-    ) -> Result<Option<Live>, StoreError> {
-        let key = index::live_key(project, environment, host);
-        let entry = self.kv.get(&key).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
-    }
-
-    /// The latest releases of an environment, newest first, at most [`RELEASES_MAX`].
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn releases(
-        &self,
-        project: &str,
-        environment: &str,
-    ) -> Result<Vec<ReleaseRecord>, StoreError> {
-        let prefix = index::releases_prefix(project, environment);
-        let range = Range::prefix(prefix).descending().limit(RELEASES_MAX);
-        let page = self.kv.range(range).await?;
-        Ok(page
-            .rows
-            .iter()
-            .filter_map(|row| serde_json::from_slice(&row.value).ok())
-            .collect())
-    }
-
-    /// Takes a host out of every release, or back in.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn set_host_disabled(
-        &self,
-        host: &str,
-        disabled: Option<&Disabled>,
-    ) -> Result<(), StoreError> {
-        let key = index::disabled_key(host);
-        let commit = match disabled {
-            Some(disabled) => Commit::new().put(key, index::json(disabled)),
-            None => Commit::new().delete(key),
-        };
-        self.kv
-            .commit(commit)
-            .await
-            .map_err(|error| index::error(0, error))?;
-        Ok(())
-    }
-
-    /// The hosts that are taken out, with the reason.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn disabled(&self) -> Result<BTreeMap<String, Disabled>, StoreError> {
-        let rows = kv::all_rows(self.kv.as_ref(), index::DISABLED).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                let host = String::from_utf8(row.key[index::DISABLED.len()..].to_vec()).ok()?;
-                Some((host, serde_json::from_slice(&row.value).ok()?))
-            })
-            .collect())
-    }
-
-    /// The names of the hosts that are taken out.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn disabled_hosts(&self) -> Result<Vec<String>, StoreError> {
-        Ok(self.disabled().await?.into_keys().collect())
-    }
-
-    /// The record of a release.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn release(
-        &self,
-        project: &str,
-        environment: &str,
-        release: &ReleaseId,
-    ) -> Result<Option<ReleaseRecord>, StoreError> {
-        let key = index::release_key(project, environment, release);
-        let entry = self.kv.get(&key).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
-    }
-
-    /// The highest id whose work has begun in an environment: what older tasks must not undo.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`].
-    pub async fn latest_started(
-        &self,
-        project: &str,
-        environment: &str,
-    ) -> Result<Option<u64>, StoreError> {
-        let entry = self
-            .kv
-            .get(&index::latest_key(project, environment))
-            .await?;
-        Ok(entry.and_then(|entry| index::number(&entry.value)))
-    }
-}
-
-/// What became of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proposal {
-    New(u64),
-    /// An unfinished task of the same push took it up.
-    Joined(u64),
-    /// This very record was taken in before.
-    TakenInBefore(u64),
-}
-
-impl Proposal {
-    #[must_use]
-    pub fn id(self) -> u64 {
-        match self {
-            Self::New(id) | Self::Joined(id) | Self::TakenInBefore(id) => id,
         }
     }
 }

@@ -9,9 +9,8 @@
 mod description;
 mod event;
 mod next;
-
-use std::collections::BTreeMap;
-use std::fmt;
+mod state;
+mod work;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -24,161 +23,11 @@ pub use event::{
     Supersede, Way,
 };
 pub use next::{AGENT_INDEX, Action, next_actions};
+pub use state::{STATE_NAMES, State};
+pub use work::{Progress, Work};
 
 use crate::approval::{self, Approval};
-use crate::host::{ReleaseId, TreeDigest};
 pub use crate::rule::Schedule;
-
-/// Where a task stands. Variants carry what proves them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
-pub enum State {
-    /// A push was seen; whether the ref landed is not known yet.
-    Proposed,
-    /// Landed; somebody must approve it.
-    Waiting,
-    /// Approved, or free to run; its time has not come.
-    Scheduled {
-        at: Timestamp,
-    },
-    /// Its time has come; it runs when nothing else of its project and environment does.
-    Queued,
-    Running,
-    /// A person must say what happens.
-    Paused {
-        why: Pause,
-    },
-    /// Somebody asked it to stop; what runs is being ended.
-    Stopping {
-        by: String,
-    },
-    /// Nothing of it runs any more; hosts stand as they were when it stopped.
-    Stopped,
-    RollingBack {
-        reason: String,
-    },
-    RolledBack {
-        reason: String,
-    },
-    RollbackFailed {
-        reason: String,
-    },
-    Failed {
-        reason: String,
-    },
-    Succeeded,
-    Rejected {
-        by: String,
-        reason: String,
-    },
-    Expired {
-        reason: String,
-    },
-    Withdrawn {
-        by: String,
-        reason: String,
-    },
-    Superseded {
-        by: u64,
-    },
-    Observed,
-}
-
-/// The names of all states, as `tagship tasks --state` takes them.
-pub const STATE_NAMES: [&str; 18] = [
-    "proposed",
-    "waiting",
-    "scheduled",
-    "queued",
-    "running",
-    "paused",
-    "stopping",
-    "stopped",
-    "rolling-back",
-    "rolled-back",
-    "rollback-failed",
-    "failed",
-    "succeeded",
-    "rejected",
-    "expired",
-    "withdrawn",
-    "superseded",
-    "observed",
-];
-
-impl State {
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::Waiting => "waiting",
-            Self::Scheduled { .. } => "scheduled",
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Paused { .. } => "paused",
-            Self::Stopping { .. } => "stopping",
-            Self::Stopped => "stopped",
-            Self::RollingBack { .. } => "rolling-back",
-            Self::RolledBack { .. } => "rolled-back",
-            Self::RollbackFailed { .. } => "rollback-failed",
-            Self::Failed { .. } => "failed",
-            Self::Succeeded => "succeeded",
-            Self::Rejected { .. } => "rejected",
-            Self::Expired { .. } => "expired",
-            Self::Withdrawn { .. } => "withdrawn",
-            Self::Superseded { .. } => "superseded",
-            Self::Observed => "observed",
-        }
-    }
-
-    /// Whether the task holds its queue: no other task of its project and environment may run.
-    #[must_use]
-    pub fn holds_queue(&self) -> bool {
-        matches!(
-            self,
-            Self::Running | Self::Paused { .. } | Self::Stopping { .. } | Self::RollingBack { .. }
-        )
-    }
-
-    /// Whether nothing more happens unless a person asks for it.
-    #[must_use]
-    pub fn at_rest(&self) -> bool {
-        !matches!(
-            self,
-            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
-        ) && !self.holds_queue()
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name().replace('-', " "))
-    }
-}
-
-/// What is known of one step on one host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    pub attempt: u32,
-    pub began: Timestamp,
-    /// `None` while it runs, or when the agent ended before it did.
-    pub end: Option<(Timestamp, StepResult)>,
-}
-
-/// The work of a task, from its first claim on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Work {
-    pub release: ReleaseId,
-    pub started: Timestamp,
-    pub tree: Option<TreeDigest>,
-    pub steps: BTreeMap<At, Progress>,
-    /// How often steps whose progress was forgotten have been tried.
-    tried: BTreeMap<At, u32>,
-    /// What was live on each host (an index into the plan's hosts) before the switch.
-    pub live_before: BTreeMap<u16, Option<ReleaseId>>,
-    /// Stages whose gate a person has opened.
-    pub gates_opened: Vec<u16>,
-}
 
 /// A task: the fold of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -553,71 +402,6 @@ impl Task {
             .reference
             .strip_prefix("refs/tags/")
             .unwrap_or(&self.submission.reference)
-    }
-}
-
-impl State {
-    fn may_be_taken_back(&self) -> bool {
-        matches!(
-            self,
-            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
-        )
-    }
-}
-
-impl Work {
-    fn new(release: ReleaseId, started: Timestamp) -> Self {
-        Self {
-            release,
-            started,
-            tree: None,
-            steps: BTreeMap::new(),
-            tried: BTreeMap::new(),
-            live_before: BTreeMap::new(),
-            gates_opened: Vec::new(),
-        }
-    }
-
-    /// How often a step has been tried.
-    #[must_use]
-    pub fn attempts(&self, at: At) -> u32 {
-        let before = self.tried.get(&at).copied().unwrap_or(0);
-        self.steps.get(&at).map_or(before, |step| step.attempt)
-    }
-
-    /// Steps that did not succeed count as not done. Their attempts stay counted.
-    fn forget_failures(&mut self, way: Way) {
-        self.forget(|at, step| {
-            at.way == way
-                && step
-                    .end
-                    .as_ref()
-                    .is_some_and(|(_, result)| !result.succeeded())
-        });
-    }
-
-    /// After going back, everything from the switch on is to be done again.
-    fn forget_switch(&mut self) {
-        let switch = self
-            .steps
-            .iter()
-            .filter(|(_, step)| matches!(step.end, Some((_, StepResult::Published { .. }))))
-            .map(|(at, _)| at.stage)
-            .min()
-            .unwrap_or(u16::MAX);
-        self.forget(|at, _| at.way == Way::Back || at.stage >= switch);
-        self.live_before.clear();
-    }
-
-    fn forget(&mut self, which: impl Fn(&At, &Progress) -> bool) {
-        let tried = &mut self.tried;
-        self.steps.retain(|at, step| {
-            let goes = which(at, step);
-            if goes {
-                tried.insert(*at, step.attempt);
-            }
-            !goes
-        });
     }
 }
 

@@ -1,0 +1,116 @@
+//! Steps are begun, and ended before their time.
+
+use futures::future::{AbortHandle, Abortable, FutureExt as _};
+
+use super::{Done, Executor, step};
+use crate::task::{At, Event, StepResult};
+
+impl Executor {
+    pub(super) fn perform(&mut self, id: u64, at: At, attempt: u32, begun: step::Begun) {
+        let world = self.world.clone();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let Some(plan) = active.plan.clone() else {
+            return;
+        };
+        let Some(fence) = active.claim else { return };
+        if active.inflight.contains_key(&at) {
+            return;
+        }
+        let hosts = active
+            .hosts
+            .get_or_insert_with(|| world.fleet.hosts(&plan))
+            .clone();
+        let (handle, registration) = AbortHandle::new_pair();
+        active.inflight.insert(at, handle);
+        let work = step::Work {
+            task: active.task.clone(),
+            plan,
+            hosts,
+            fence,
+            at,
+            attempt,
+            begun,
+            tree: active.tree.clone(),
+        };
+        let effect = Abortable::new(step::perform(world, work), registration);
+        self.effects.push(
+            async move {
+                let result = effect.await.unwrap_or(StepResult::Stopped);
+                Done::Step { id, at, result }
+            }
+            .boxed(),
+        );
+    }
+
+    /// Ends what runs of a step, in the way that its kind needs.
+    pub(super) fn kill(&mut self, id: u64, at: At) {
+        let world = self.world.clone();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let Some(plan) = active.plan.clone() else {
+            return;
+        };
+        match step::stopping(&plan, at) {
+            // A switch is one rename: it is let go to its end.
+            step::Stopping::LetEnd => {
+                let attempt = active
+                    .task
+                    .work
+                    .as_ref()
+                    .map_or(1, |work| work.attempts(at));
+                self.perform(id, at, attempt, step::Begun::Before);
+            }
+            step::Stopping::Drop => match active.inflight.get(&at) {
+                Some(handle) => handle.abort(),
+                None => active.outbox.push(Event::Ended {
+                    at,
+                    result: StepResult::Stopped,
+                }),
+            },
+            step::Stopping::KillOnHost => {
+                if !active.killing.insert(at) {
+                    return;
+                }
+                let hosts = active
+                    .hosts
+                    .get_or_insert_with(|| world.fleet.hosts(&plan))
+                    .clone();
+                let task = active.task.clone();
+                self.effects.push(
+                    async move {
+                        let result = step::kill(&world, &task, &plan, hosts.as_ref(), at).await;
+                        Done::Killed { id, at, result }
+                    }
+                    .boxed(),
+                );
+            }
+        }
+    }
+
+    pub(super) fn killed(&mut self, id: u64, at: At, result: Result<(), String>) {
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        active.killing.remove(&at);
+        if let Err(message) = result {
+            active.outbox.push(Event::Ended {
+                at,
+                result: StepResult::Unknown {
+                    message: format!("it could not be shown that it ended: {message}"),
+                },
+            });
+        }
+        // The dropped effect reports `Stopped`, which counts where nothing stands yet.
+        match active.inflight.get(&at) {
+            Some(handle) => handle.abort(),
+            None => active.outbox.push(Event::Ended {
+                at,
+                result: StepResult::Stopped,
+            }),
+        }
+        self.decide(id);
+    }
+}

@@ -1,0 +1,194 @@
+//! What is live where, which releases there are, which hosts stay out, which fence comes next.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::kv::{self, Commit, Range};
+use super::{Store, StoreError, index};
+use crate::host::{ReleaseId, TreeDigest};
+
+/// How many releases of an environment are looked at when old ones are deleted.
+pub const RELEASES_MAX: usize = 200;
+
+/// What is live on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    pub release: ReleaseId,
+    /// The task that switched it.
+    pub task: u64,
+}
+
+/// What is live on one host, with its commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveRelease {
+    pub release: ReleaseId,
+    pub task: u64,
+    /// `None` where the release is none of ours.
+    pub commit: Option<String>,
+}
+
+/// A release that a task has made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRecord {
+    pub release: ReleaseId,
+    pub commit: String,
+    pub digest: TreeDigest,
+    pub task: u64,
+    /// Whether its task succeeded.
+    pub good: bool,
+}
+
+/// A host that stays out of releases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disabled {
+    pub by: String,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// What is live on the hosts of an environment, by host name.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn live(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<BTreeMap<String, LiveRelease>, StoreError> {
+        let prefix = index::live_prefix(project, environment);
+        let mut commits: BTreeMap<ReleaseId, Option<String>> = BTreeMap::new();
+        let mut hosts = BTreeMap::new();
+        for row in kv::all_rows(self.kv.as_ref(), &prefix).await? {
+            let host = String::from_utf8_lossy(&row.key[prefix.len()..]).into_owned();
+            let Ok(live) = serde_json::from_slice::<Live>(&row.value) else {
+                continue;
+            };
+            if !commits.contains_key(&live.release) {
+                let record = self.release(project, environment, &live.release).await?;
+                commits.insert(live.release.clone(), record.map(|record| record.commit));
+            }
+            let commit = commits.get(&live.release).cloned().flatten();
+            hosts.insert(
+                host,
+                LiveRelease {
+                    release: live.release,
+                    task: live.task,
+                    commit,
+                },
+            );
+        }
+        Ok(hosts)
+    }
+
+    /// What is live on one host of an environment.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn live_on(
+        &self,
+        project: &str,
+        environment: &str,
+        host: &str,
+    ) -> Result<Option<Live>, StoreError> {
+        let key = index::live_key(project, environment, host);
+        let entry = self.kv.get(&key).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// The latest releases of an environment, newest first, at most [`RELEASES_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn releases(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<Vec<ReleaseRecord>, StoreError> {
+        let prefix = index::releases_prefix(project, environment);
+        let range = Range::prefix(prefix).descending().limit(RELEASES_MAX);
+        let page = self.kv.range(range).await?;
+        Ok(page
+            .rows
+            .iter()
+            .filter_map(|row| serde_json::from_slice(&row.value).ok())
+            .collect())
+    }
+
+    /// Takes a host out of every release, or back in.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn set_host_disabled(
+        &self,
+        host: &str,
+        disabled: Option<&Disabled>,
+    ) -> Result<(), StoreError> {
+        let key = index::disabled_key(host);
+        let commit = match disabled {
+            Some(disabled) => Commit::new().put(key, index::json(disabled)),
+            None => Commit::new().delete(key),
+        };
+        self.kv
+            .commit(commit)
+            .await
+            .map_err(|error| index::error(0, error))?;
+        Ok(())
+    }
+
+    /// The hosts that are taken out, with the reason.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn disabled(&self) -> Result<BTreeMap<String, Disabled>, StoreError> {
+        let rows = kv::all_rows(self.kv.as_ref(), index::DISABLED).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let host = String::from_utf8(row.key[index::DISABLED.len()..].to_vec()).ok()?;
+                Some((host, serde_json::from_slice(&row.value).ok()?))
+            })
+            .collect())
+    }
+
+    /// The names of the hosts that are taken out.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn disabled_hosts(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.disabled().await?.into_keys().collect())
+    }
+
+    /// The record of a release.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn release(
+        &self,
+        project: &str,
+        environment: &str,
+        release: &ReleaseId,
+    ) -> Result<Option<ReleaseRecord>, StoreError> {
+        let key = index::release_key(project, environment, release);
+        let entry = self.kv.get(&key).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// The highest id whose work has begun in an environment: what older tasks must not undo.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn latest_started(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let entry = self
+            .kv
+            .get(&index::latest_key(project, environment))
+            .await?;
+        Ok(entry.and_then(|entry| index::number(&entry.value)))
+    }
+}

@@ -1,0 +1,135 @@
+//! How a task comes into the store: exactly one for a push.
+
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+
+use super::kv::{Commit, CommitError, Require};
+use super::{Store, StoreError, index};
+use crate::task::{Event, Recorded, Submission, Task};
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposal {
+    New(u64),
+    /// An unfinished task of the same push took it up.
+    Joined(u64),
+    /// This very record was taken in before.
+    TakenInBefore(u64),
+}
+
+impl Proposal {
+    #[must_use]
+    pub fn id(self) -> u64 {
+        match self {
+            Self::New(id) | Self::Joined(id) | Self::TakenInBefore(id) => id,
+        }
+    }
+}
+
+impl Store {
+    /// Takes a submission in: a new task, unless one for the same push is unfinished.
+    ///
+    /// `record` is the id of the spool record it came from; the same record gives the same task
+    /// however often it is taken in.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn propose(
+        &self,
+        submission: Submission,
+        record: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Proposal, StoreError> {
+        loop {
+            if let Some(id) = self.taken_in(record).await? {
+                return Ok(Proposal::TakenInBefore(id));
+            }
+            if let Some(id) = self.open_for(&submission).await? {
+                match self.join(id, &submission, record, now).await {
+                    Ok(()) => return Ok(Proposal::Joined(id)),
+                    // It ended or went on meanwhile: look again.
+                    Err(StoreError::Changed(_) | StoreError::Illegal(_)) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            let first = vec![Recorded {
+                time: now,
+                event: Event::Proposed(Box::new(submission.clone())),
+            }];
+            let task = Task::begin(id, &first[0])?;
+            let commit = index::proposal(&task, &first, record);
+            match self.kv.commit(commit).await {
+                Ok(_) => return Ok(Proposal::New(id)),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(index::error(id, error)),
+            }
+        }
+    }
+
+    /// Begins a task with all of these events, the first of which proposes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Illegal`] if they do not fit together.
+    pub async fn begin(&self, events: Vec<Recorded>) -> Result<Task, StoreError> {
+        loop {
+            let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            let task = Task::fold(id, &events)?;
+            match self.kv.commit(index::proposal(&task, &events, None)).await {
+                Ok(_) => return Ok(task),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(index::error(id, error)),
+            }
+        }
+    }
+
+    async fn taken_in(&self, record: Option<&str>) -> Result<Option<u64>, StoreError> {
+        let Some(record) = record else {
+            return Ok(None);
+        };
+        let entry = self.kv.get(&index::record_key(record)).await?;
+        Ok(entry.and_then(|entry| index::number(&entry.value)))
+    }
+
+    /// The unfinished task of the same repository, ref and object.
+    async fn open_for(&self, submission: &Submission) -> Result<Option<u64>, StoreError> {
+        let Some(key) = index::open_key(submission) else {
+            return Ok(None);
+        };
+        let entry = self.kv.get(&key).await?;
+        Ok(entry.and_then(|entry| index::number(&entry.value)))
+    }
+
+    async fn join(
+        &self,
+        id: u64,
+        submission: &Submission,
+        record: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let task = self.task(id).await?;
+        let joined = vec![Recorded {
+            time: now,
+            event: Event::Joined {
+                submitter: submission.submitter.name.clone(),
+            },
+        }];
+        let mut commit = Commit::new();
+        if let Some(record) = record {
+            commit = commit
+                .require(index::record_key(record), Require::Absent)
+                .put(index::record_key(record), id.to_string());
+        }
+        self.append_with(&task, joined, commit).await?;
+        Ok(())
+    }
+
+    /// Remembers that a spool record has been dealt with without a task of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn task_of_record(&self, record: &str) -> Result<Option<u64>, StoreError> {
+        self.taken_in(Some(record)).await
+    }
+}

@@ -1,0 +1,144 @@
+//! Where a task stands.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Pause;
+
+/// Where a task stands. Variants carry what proves them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum State {
+    /// A push was seen; whether the ref landed is not known yet.
+    Proposed,
+    /// Landed; somebody must approve it.
+    Waiting,
+    /// Approved, or free to run; its time has not come.
+    Scheduled {
+        at: Timestamp,
+    },
+    /// Its time has come; it runs when nothing else of its project and environment does.
+    Queued,
+    Running,
+    /// A person must say what happens.
+    Paused {
+        why: Pause,
+    },
+    /// Somebody asked it to stop; what runs is being ended.
+    Stopping {
+        by: String,
+    },
+    /// Nothing of it runs any more; hosts stand as they were when it stopped.
+    Stopped,
+    RollingBack {
+        reason: String,
+    },
+    RolledBack {
+        reason: String,
+    },
+    RollbackFailed {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+    Succeeded,
+    Rejected {
+        by: String,
+        reason: String,
+    },
+    Expired {
+        reason: String,
+    },
+    Withdrawn {
+        by: String,
+        reason: String,
+    },
+    Superseded {
+        by: u64,
+    },
+    Observed,
+}
+
+/// The names of all states, as `tagship tasks --state` takes them.
+pub const STATE_NAMES: [&str; 18] = [
+    "proposed",
+    "waiting",
+    "scheduled",
+    "queued",
+    "running",
+    "paused",
+    "stopping",
+    "stopped",
+    "rolling-back",
+    "rolled-back",
+    "rollback-failed",
+    "failed",
+    "succeeded",
+    "rejected",
+    "expired",
+    "withdrawn",
+    "superseded",
+    "observed",
+];
+
+impl State {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Waiting => "waiting",
+            Self::Scheduled { .. } => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused { .. } => "paused",
+            Self::Stopping { .. } => "stopping",
+            Self::Stopped => "stopped",
+            Self::RollingBack { .. } => "rolling-back",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::RollbackFailed { .. } => "rollback-failed",
+            Self::Failed { .. } => "failed",
+            Self::Succeeded => "succeeded",
+            Self::Rejected { .. } => "rejected",
+            Self::Expired { .. } => "expired",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Superseded { .. } => "superseded",
+            Self::Observed => "observed",
+        }
+    }
+
+    /// Whether the task holds its queue: no other task of its project and environment may run.
+    #[must_use]
+    pub fn holds_queue(&self) -> bool {
+        matches!(
+            self,
+            Self::Running | Self::Paused { .. } | Self::Stopping { .. } | Self::RollingBack { .. }
+        )
+    }
+
+    /// Whether nothing more happens unless a person asks for it.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        !matches!(
+            self,
+            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
+        ) && !self.holds_queue()
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name().replace('-', " "))
+    }
+}
+
+impl State {
+    pub(super) fn may_be_taken_back(&self) -> bool {
+        matches!(
+            self,
+            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
+        )
+    }
+}
