@@ -13,7 +13,6 @@ mod state;
 mod work;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 pub use description::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,

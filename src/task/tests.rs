@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::approval::Terms;
+use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
 use crate::template::Requirement;
 
