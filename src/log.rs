@@ -88,6 +88,18 @@ impl LogBook {
         Ok(entries)
     }
 
+    /// How many bytes a part has; 0 where it is not there.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn length(&self, task: u64, entry: &Entry, part: Part) -> io::Result<u64> {
+        match fs::metadata(self.file(task, entry, part)) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// At most `limit` bytes of a part from an offset on; nothing where it does not reach so far.
     ///
     /// # Errors

@@ -1,3 +1,95 @@
 //! Pages for people, the JSON API, the event stream.
+//!
+//! [`Web::serve`] answers HTTP on a TCP socket, where people are who their cookie or token says, and
+//! on a Unix socket, where they are who the kernel says; the same addresses serve both. It reads what
+//! is stored and appends what people ask ([`request`](crate::request)): it never performs anything,
+//! never starts a program and never touches git. The agent calls it, once.
+//!
+//! A request goes through `serve` (connections, limits), [`route`] (which address means what),
+//! `who` (whose it is), and one of `api`, `pages`, `stream`, `output`.
 
+mod answer;
+mod api;
+mod assets;
+mod call;
+mod fault;
+mod output;
+mod pages;
+mod route;
+mod serve;
+mod stream;
 pub mod view;
+mod who;
+mod words;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, watch};
+
+use crate::account::Accounts;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::log::LogBook;
+use crate::session::Sessions;
+use crate::store::Store;
+
+/// What the pages and the API are made from.
+pub struct Web {
+    pub store: Store,
+    pub accounts: Arc<Accounts>,
+    pub sessions: Arc<Sessions>,
+    pub config: Arc<Config>,
+    pub logs: LogBook,
+    pub clock: Arc<dyn Clock>,
+    pub limits: Limits,
+}
+
+/// What a client may take up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, both sockets together; more wait to be accepted.
+    pub connections: usize,
+    /// Event streams and followed logs at a time.
+    pub streams: usize,
+    /// From the start of a connection, or the end of an answer, to the end of the next request's
+    /// head.
+    pub head: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+    /// A quiet event stream says that it lives this often.
+    pub heartbeat: Duration,
+    /// An event stream ends after so long; browsers come back, and prove again who they are.
+    pub stream: Duration,
+    /// How long requests may take to end once the agent is to end.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            streams: 256,
+            head: Duration::from_secs(15),
+            body: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(15),
+            stream: Duration::from_secs(30 * 60),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What every request needs.
+struct Site {
+    web: Web,
+    started: Timestamp,
+    /// Turns true when the agent is to end.
+    stop: watch::Receiver<bool>,
+    streams: Arc<Semaphore>,
+    /// Requests by the hundreds of their status.
+    answered: [AtomicU64; 6],
+    /// Whose requests over the Unix socket are believed, besides root's.
+    uid: u32,
+}

@@ -1,0 +1,112 @@
+//! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
+
+mod people;
+mod places;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub(super) use people::{label, token_view, user_view};
+pub(super) use places::{hosts, live, set_disabled};
+pub(super) use tasks::{Sight, ask, go_back, lines, parse_id, sight};
+
+use super::answer::{self, Answer};
+use super::call::Call;
+use super::{Site, output, route, who};
+
+/// What describes the API for programs.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Everything under `/api/`.
+pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let segments = call.segments();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let method = call.method.clone();
+    match (method.as_str(), segments.as_slice()) {
+        ("GET", ["api", "v1", "openapi.json"]) => Ok(answer::of_kind("application/json", OPENAPI)),
+        ("GET", ["api", "v1", rest @ ..]) => get(site, call, rest).await,
+        ("POST", ["api", "v1", rest @ ..]) => {
+            who::from_our_site(site, call)?;
+            post(site, call, rest).await
+        }
+        ("DELETE", ["api", "v1", rest @ ..]) => {
+            who::from_our_site(site, call)?;
+            match rest {
+                ["users", name] => people::remove(site, call, name).await,
+                ["users", name, "tokens", id] => people::revoke(site, call, name, id).await,
+                _ => Err(route::unknown(call)),
+            }
+        }
+        _ => Err(route::unknown(call)),
+    }
+}
+
+async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
+    match rest {
+        ["tasks"] => tasks::list(site, call).await,
+        ["tasks", id] => tasks::show(site, call, id).await,
+        ["tasks", id, "log"] => output::show(site, call, id).await,
+        ["users"] => people::list(site, call).await,
+        ["users", name, "tokens"] => people::tokens(site, call, name).await,
+        ["hosts"] => places::list_hosts(site, call).await,
+        ["live"] => places::list_live(site, call).await,
+        _ => Err(route::unknown(call)),
+    }
+}
+
+async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
+    match rest {
+        ["tasks", id, what] => tasks::request(site, call, id, what).await,
+        ["rollback"] => tasks::rollback(site, call).await,
+        ["users"] => people::add(site, call).await,
+        ["users", name, "password"] => people::set_password(site, call, name).await,
+        ["users", name, "tokens"] => people::new_token(site, call, name).await,
+        ["hosts", name, "disable"] => places::disable(site, call, name).await,
+        ["hosts", name, "enable"] => places::enable(site, call, name).await,
+        _ => Err(route::unknown(call)),
+    }
+}
+
+/// `/metrics`: Prometheus' text. Only tasks that are not at rest are counted: they are few, however
+/// many tasks there ever were.
+pub(super) async fn metrics(site: &Arc<Site>) -> Answer {
+    let store = &site.web.store;
+    let (active, _) = store.active().await?;
+    let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    for id in active {
+        *states.entry(store.head(id).await?.state).or_default() += 1;
+    }
+    let mut text = String::from(
+        "# HELP tagship_tasks Tasks that are not at rest.\n# TYPE tagship_tasks gauge\n",
+    );
+    for name in crate::task::STATE_NAMES.iter().take(9) {
+        let count = states.get(*name).copied().unwrap_or(0);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "tagship_tasks{{state=\"{name}\"}} {count}");
+    }
+    let uptime = site.web.clock.now().duration_since(site.started).as_secs();
+    let _ = write!(
+        text,
+        "# HELP tagship_uptime_seconds Since the agent began to answer.\n\
+         # TYPE tagship_uptime_seconds gauge\ntagship_uptime_seconds {uptime}\n\
+         # HELP tagship_streams Open event streams and followed logs.\n\
+         # TYPE tagship_streams gauge\ntagship_streams {}\n\
+         # HELP tagship_web_requests_total Requests by the first digit of their status.\n\
+         # TYPE tagship_web_requests_total counter\n",
+        site.web.limits.streams - site.streams.available_permits()
+    );
+    for (hundreds, count) in site.answered.iter().enumerate().skip(2) {
+        let count = count.load(Ordering::Relaxed);
+        let _ = writeln!(
+            text,
+            "tagship_web_requests_total{{status=\"{hundreds}xx\"}} {count}"
+        );
+    }
+    Ok(answer::of_kind(
+        "text/plain; version=0.0.4; charset=utf-8",
+        text,
+    ))
+}

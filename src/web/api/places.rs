@@ -1,0 +1,147 @@
+//! Hosts, and what is live on them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::{
+    Because, HostLine, HostList, LiveHost, LiveList, LiveQuery, LiveView, Nothing,
+};
+use super::super::who::{Who, who};
+use crate::approval::Role;
+use crate::store::Disabled;
+
+pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?;
+    let hosts = hosts(site).await?;
+    answer::json(StatusCode::OK, &HostList { hosts })
+}
+
+/// The hosts of the configuration, by name.
+pub(in crate::web) async fn hosts(site: &Site) -> Result<Vec<HostLine>, Fault> {
+    let config = &site.web.config;
+    let mut disabled = site.web.store.disabled().await?;
+    let endpoints = config.hosts.keys().filter_map(|name| config.endpoint(name));
+    Ok(endpoints
+        .map(|endpoint| HostLine {
+            groups: config
+                .groups
+                .iter()
+                .filter(|(_, hosts)| hosts.contains(&endpoint.name))
+                .map(|(group, _)| group.clone())
+                .collect(),
+            disabled: disabled.remove(&endpoint.name),
+            name: endpoint.name,
+            address: endpoint.address,
+            port: endpoint.port,
+        })
+        .collect())
+}
+
+pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let Because { reason } = call.json(site.web.limits.body).await?;
+    set_disabled(site, &who, name, Some(reason)).await?;
+    host(site, name).await
+}
+
+pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let Nothing {} = call.json(site.web.limits.body).await?;
+    set_disabled(site, &who, name, None).await?;
+    host(site, name).await
+}
+
+async fn host(site: &Site, name: &str) -> Answer {
+    let hosts = hosts(site).await?;
+    let host = hosts.into_iter().find(|host| host.name == name);
+    let host = host.ok_or_else(|| no_host(name))?;
+    answer::json(StatusCode::OK, &host)
+}
+
+fn no_host(name: &str) -> Fault {
+    Fault::NotFound(format!(
+        "the configuration has no host {}; see the list of hosts",
+        name.escape_debug().take(80).collect::<String>()
+    ))
+}
+
+/// Takes a host out of every release (for this reason), or back in.
+pub(in crate::web) async fn set_disabled(
+    site: &Site,
+    who: &Who,
+    name: &str,
+    reason: Option<String>,
+) -> Result<(), Fault> {
+    who.needs(Role::Admin, "disable and enable hosts")?;
+    if !site.web.config.hosts.contains_key(name) {
+        return Err(no_host(name));
+    }
+    let disabled = match reason {
+        Some(reason) if reason.trim().is_empty() => {
+            return Err(Fault::Invalid(
+                "say why: a reason is needed to disable a host".to_owned(),
+            ));
+        }
+        Some(reason) => Some(Disabled {
+            by: who.actor.name.clone(),
+            reason: reason.trim().chars().take(500).collect(),
+            at: site.web.clock.now(),
+        }),
+        None => None,
+    };
+    let store = &site.web.store;
+    store.set_host_disabled(name, disabled.as_ref()).await?;
+    tracing::info!(host = name, actor = %who.actor.name, disabled = disabled.is_some(), "a host was switched");
+    Ok(())
+}
+
+pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?;
+    let query: LiveQuery = call.query()?;
+    let live = live(site, &query).await?;
+    answer::json(StatusCode::OK, &LiveList { live })
+}
+
+/// What is live in the environments that the query names.
+pub(in crate::web) async fn live(site: &Site, query: &LiveQuery) -> Result<Vec<LiveView>, Fault> {
+    let config = &site.web.config;
+    let wanted =
+        |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
+    let mut views = Vec::new();
+    for project in &config.projects {
+        for (name, environment) in &project.environments {
+            if !wanted(&query.project, &project.name) || !wanted(&query.environment, name) {
+                continue;
+            }
+            let stored = site.web.store.live(&project.name, name).await?;
+            let configured = config.groups.get(&environment.group);
+            let mut hosts: BTreeMap<String, Option<LiveHost>> = configured
+                .into_iter()
+                .flatten()
+                .map(|host| (host.clone(), None))
+                .collect();
+            hosts.extend(stored.into_iter().map(|(host, live)| {
+                let live = LiveHost {
+                    release: live.release,
+                    task: live.task,
+                    commit: live.commit,
+                };
+                (host, Some(live))
+            }));
+            views.push(LiveView {
+                project: project.name.clone(),
+                environment: name.clone(),
+                hosts,
+            });
+        }
+    }
+    Ok(views)
+}

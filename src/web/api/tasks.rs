@@ -1,0 +1,284 @@
+//! Tasks: seen, listed, and what is asked of them.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use super::super::answer::{self, Answer};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::{
+    Approve, Because, Nothing, ReleaseWorth, Rollback, Shown, TaskLine, TaskList, TaskQuery,
+    TaskView, task_view,
+};
+use super::super::who::who;
+use super::super::{Site, route};
+use crate::approval::Actor;
+use crate::plan::Plan;
+use crate::request::{self, Back, Request};
+use crate::store::{Filter, Head, StoreError};
+use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
+
+const LIST_DEFAULT: usize = 50;
+const LIST_MAX: usize = 200;
+
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?;
+    let query: TaskQuery = call.query()?;
+    let tasks = lines(site, &query).await?;
+    answer::json(StatusCode::OK, &TaskList { tasks })
+}
+
+/// The tasks of a list, newest first.
+pub(in crate::web) async fn lines(site: &Site, query: &TaskQuery) -> Result<Vec<TaskLine>, Fault> {
+    if let Some(state) = &query.state
+        && !STATE_NAMES.contains(&state.as_str())
+    {
+        return Err(Fault::Invalid(format!(
+            "{state:?} is no state; take one of {}",
+            STATE_NAMES.join(", ")
+        )));
+    }
+    let filter = Filter {
+        state: query.state.clone(),
+        project: query.project.clone(),
+        environment: query.environment.clone(),
+    };
+    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let heads = site.web.store.list(&filter, query.before, limit).await?;
+    Ok(heads.into_iter().map(TaskLine::from).collect())
+}
+
+impl From<Head> for TaskLine {
+    fn from(head: Head) -> Self {
+        let tag = head.reference.strip_prefix("refs/tags/");
+        Self {
+            tag: tag.unwrap_or(&head.reference).to_owned(),
+            head,
+        }
+    }
+}
+
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let who = who(site, call).await?;
+    let view = sight(site, parse_id(id)?).await?.view(site, &who.actor);
+    answer::json(StatusCode::OK, &view)
+}
+
+/// The id of a task, as it stands in an address.
+pub(in crate::web) fn parse_id(id: &str) -> Result<u64, Fault> {
+    let digits = id.bytes().all(|byte| byte.is_ascii_digit());
+    id.parse()
+        .ok()
+        .filter(|_| digits)
+        .ok_or_else(|| Fault::no_task(&id.escape_debug().take(40).collect::<String>()))
+}
+
+/// Everything that the store knows about a task.
+pub(in crate::web) struct Sight {
+    pub(in crate::web) task: Task,
+    pub(in crate::web) plan: Option<Arc<Plan>>,
+    pub(in crate::web) description: Option<Description>,
+    head: Head,
+    events: Vec<Recorded>,
+    release: ReleaseWorth,
+    latest: Option<u64>,
+}
+
+impl Sight {
+    /// Takes in what has happened since; says whether anything has.
+    pub(in crate::web) async fn refresh(&mut self, site: &Site) -> Result<bool, Fault> {
+        let store = &site.web.store;
+        let known = self.events.len() as u64;
+        let fresh = store.events_since(self.task.id, known).await?;
+        if fresh.is_empty() {
+            return Ok(false);
+        }
+        let mut task = self.task.clone();
+        for event in &fresh {
+            task = task.apply(event).map_err(StoreError::from)?;
+        }
+        if task.landed != self.task.landed {
+            *self = sight(site, task.id).await?;
+            return Ok(true);
+        }
+        let submission = &task.submission;
+        let (project, environment) = (&submission.project, &submission.environment);
+        self.latest = store.latest_started(project, environment).await?;
+        self.release = worth(site, &task).await?;
+        self.head = store.head(task.id).await?;
+        self.events.extend(fresh);
+        self.task = task;
+        Ok(true)
+    }
+
+    pub(in crate::web) fn view(&self, site: &Site, actor: &Actor) -> TaskView {
+        let shown = Shown {
+            task: &self.task,
+            head: &self.head,
+            plan: self.plan.as_deref(),
+            description: self.description.as_ref(),
+            events: &self.events,
+            release: self.release,
+            latest: self.latest,
+        };
+        task_view(shown, actor, site.web.clock.now())
+    }
+}
+
+/// Reads what is to be shown of a task.
+pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> {
+    let store = &site.web.store;
+    let events = store.events(id).await?;
+    let task = Task::fold(id, &events).map_err(StoreError::from)?;
+    let submission = &task.submission;
+    let (project, environment) = (&submission.project, &submission.environment);
+    let description = match &task.landed {
+        Some(landed) if !landed.description.is_empty() => {
+            let bytes = store.blob(&landed.description).await?;
+            let read = serde_json::from_slice(&bytes);
+            Some(read.map_err(|error| {
+                Fault::Broken(format!(
+                    "the description of task {} cannot be read: {error}; restore the store from a backup",
+                    task.id
+                ))
+            })?)
+        }
+        _ => None,
+    };
+    Ok(Sight {
+        plan: store.plan_of(&task).await?,
+        head: store.head(task.id).await?,
+        latest: store.latest_started(project, environment).await?,
+        release: worth(site, &task).await?,
+        description,
+        events,
+        task,
+    })
+}
+
+async fn worth(site: &Site, task: &Task) -> Result<ReleaseWorth, Fault> {
+    let release = match (&task.submission.origin, &task.work) {
+        (Origin::Rollback { release, .. }, _) => release,
+        (Origin::Tag { .. }, Some(work)) => &work.release,
+        (Origin::Tag { .. }, None) => return Ok(ReleaseWorth::None),
+    };
+    let submission = &task.submission;
+    let store = &site.web.store;
+    let record = store.release(&submission.project, &submission.environment, release);
+    Ok(match record.await? {
+        Some(record) if record.good => ReleaseWorth::Good,
+        _ => ReleaseWorth::None,
+    })
+}
+
+pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let id = parse_id(id)?;
+    let within = site.web.limits.body;
+    let request = match what {
+        "approve" => {
+            let Approve {
+                plan,
+                comment,
+                not_before,
+            } = call.json(within).await?;
+            Request::Approve {
+                plan,
+                comment,
+                not_before,
+            }
+        }
+        "reject" => {
+            let Because { reason } = call.json(within).await?;
+            Request::Reject { reason }
+        }
+        "withdraw" => {
+            let Because { reason } = call.json(within).await?;
+            Request::Withdraw { reason }
+        }
+        "stop" | "retry" | "go" => {
+            let Nothing {} = call.json(within).await?;
+            match what {
+                "stop" => Request::Stop,
+                "retry" => Request::Retry,
+                _ => Request::Go,
+            }
+        }
+        _ => return Err(route::unknown(call)),
+    };
+    let task = ask(site, id, &who.actor, &request).await?;
+    let view = sight(site, task.id).await?.view(site, &who.actor);
+    answer::json(StatusCode::OK, &view)
+}
+
+/// The longest comment or reason, in characters.
+const WORDS_MAX: usize = 2_000;
+
+/// Asks something of a task.
+pub(in crate::web) async fn ask(
+    site: &Site,
+    id: u64,
+    actor: &Actor,
+    request: &Request,
+) -> Result<Task, Fault> {
+    let words = match request {
+        Request::Approve { comment, .. } => comment,
+        Request::Reject { reason } | Request::Withdraw { reason } => reason,
+        Request::Stop | Request::Retry | Request::Go => "",
+    };
+    if words.chars().count() > WORDS_MAX {
+        return Err(Fault::Invalid(format!(
+            "a comment or reason has at most {WORDS_MAX} characters; shorten it"
+        )));
+    }
+    let now = site.web.clock.now();
+    let task = request::ask(&site.web.store, id, actor, request, now).await?;
+    tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was taken");
+    Ok(task)
+}
+
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Approve { .. } => "approve",
+        Request::Reject { .. } => "reject",
+        Request::Withdraw { .. } => "withdraw",
+        Request::Stop => "stop",
+        Request::Retry => "retry",
+        Request::Go => "go",
+    }
+}
+
+pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let asked: Rollback = call.json(site.web.limits.body).await?;
+    let task = go_back(site, &who.actor, asked).await?;
+    let view = sight(site, task.id).await?.view(site, &who.actor);
+    answer::json(StatusCode::CREATED, &view)
+}
+
+/// Makes the task that goes back.
+pub(in crate::web) async fn go_back(
+    site: &Site,
+    actor: &Actor,
+    asked: Rollback,
+) -> Result<Task, Fault> {
+    let back = match (asked.task, asked.project, asked.environment) {
+        (Some(id), None, None) => Back::ToTask(id),
+        (None, Some(project), Some(environment)) => Back::Before {
+            project,
+            environment,
+        },
+        _ => {
+            return Err(Fault::Invalid(
+                "say where to go back to: either `task`, or `project` and `environment`".to_owned(),
+            ));
+        }
+    };
+    let now = site.web.clock.now();
+    let task = request::roll_back(&site.web.store, &back, actor, now).await?;
+    tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
+    Ok(task)
+}

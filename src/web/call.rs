@@ -1,0 +1,108 @@
+//! One request, as far as the rest of `web` needs it: read here, and bounded here.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName};
+use hyper::{HeaderMap, Method};
+use serde::de::DeserializeOwned;
+
+use super::fault::Fault;
+
+/// The body of a request, in bytes.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Who is on the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    Network(IpAddr),
+    /// A user of this machine, as the kernel says.
+    Local {
+        uid: u32,
+    },
+}
+
+/// A body that has not been read yet.
+pub(super) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// A request.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: Peer,
+    /// Behind a lock only because a body may not be looked at from two sides.
+    pub(super) body: Mutex<Option<Body>>,
+}
+
+impl Call {
+    /// The value of a header, if it is text.
+    pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
+        self.headers.get(name.into())?.to_str().ok()
+    }
+
+    /// The parts of the path between its slashes. Names of ours need no percent signs.
+    pub(super) fn segments(&self) -> Vec<String> {
+        let path = self.path.trim_matches('/');
+        path.split('/').map(str::to_owned).collect()
+    }
+
+    /// What the address says after the question mark.
+    pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        serde_urlencoded::from_str(&self.query).map_err(|error| {
+            Fault::Invalid(format!(
+                "the address says after `?` what is not understood: {error}; correct it"
+            ))
+        })
+    }
+
+    /// The fields of a form.
+    pub(super) async fn form<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, Fault> {
+        let bytes = self.bytes(within).await?;
+        serde_urlencoded::from_bytes(&bytes).map_err(|error| {
+            Fault::Invalid(format!(
+                "the form is not understood: {error}; load its page again"
+            ))
+        })
+    }
+
+    /// The JSON of the body; an empty one counts as `{}`.
+    pub(super) async fn json<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, Fault> {
+        let bytes = self.bytes(within).await?;
+        let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !bytes.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
+            return Err(Fault::Kind);
+        }
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        serde_json::from_slice(text)
+            .map_err(|error| Fault::Invalid(format!("the body is not understood: {error}")))
+    }
+
+    /// The body, read whole: at most [`BODY_BYTES_MAX`].
+    async fn bytes(&mut self, within: Duration) -> Result<Vec<u8>, Fault> {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut body) = body.take() else {
+            return Ok(Vec::new());
+        };
+        let read = async move {
+            let mut bytes = Vec::new();
+            while let Some(piece) = body.next().await {
+                let piece = piece.map_err(|_| Fault::Cut)?;
+                if bytes.len() + piece.len() > BODY_BYTES_MAX {
+                    return Err(Fault::TooLarge);
+                }
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(bytes)
+        };
+        tokio::time::timeout(within, read)
+            .await
+            .map_err(|_| Fault::Slow)?
+    }
+}

@@ -1,0 +1,145 @@
+//! Why a request is not answered with what it asked for, as status and words: the same for pages
+//! and API. The words say what to do.
+
+use hyper::StatusCode;
+use jiff::Timestamp;
+
+use super::call::BODY_BYTES_MAX;
+use crate::account::{AccountError, LoginError};
+use crate::approval::Refusal;
+use crate::request::RequestError;
+use crate::session::SessionError;
+use crate::store::StoreError;
+
+/// Why a request is refused, or failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(
+        "nobody is logged in: send a token as `Authorization: Bearer TOKEN` (`tagship token new USER` makes one), or log in with a browser"
+    )]
+    NotLoggedIn,
+    #[error(
+        "the token is not good: it was revoked or has expired, or its user is disabled; make another one"
+    )]
+    BadToken,
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0} may not be asked for in this way: {1}")]
+    Method(String, &'static str),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the body is longer than {BODY_BYTES_MAX} bytes; send less")]
+    TooLarge,
+    #[error("the body must be JSON, with `Content-Type: application/json`")]
+    Kind,
+    #[error("the request ended before its body did; send it again")]
+    Cut,
+    #[error("the body took too long; send it again")]
+    Slow,
+    #[error("too many failed logins: try again after {0}")]
+    TooMany(Timestamp),
+    #[error("{0}")]
+    Busy(String),
+    /// Ours; the details are in the agent's log.
+    #[error("the agent could not do it: {0}")]
+    Broken(String),
+}
+
+impl Fault {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NotLoggedIn | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Kind => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Cut => StatusCode::BAD_REQUEST,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A task of this id is not there.
+    pub(super) fn no_task(id: &str) -> Self {
+        Self::NotFound(format!(
+            "there is no task {id}; see `tagship tasks`, or the list of tasks"
+        ))
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoTask(id) => Self::no_task(&id.to_string()),
+            StoreError::Changed(_) | StoreError::QueueHeld(_) | StoreError::Illegal(_) => {
+                Self::Conflict(error.to_string())
+            }
+            StoreError::Unknown { .. } => Self::Busy(error.to_string()),
+            StoreError::Damaged { .. }
+            | StoreError::NoBlob(_)
+            | StoreError::Kv(_)
+            | StoreError::Commit(_) => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<RequestError> for Fault {
+    fn from(error: RequestError) -> Self {
+        let text = error.to_string();
+        match error {
+            RequestError::Refused(Refusal::OtherPlan { .. } | Refusal::Twice { .. }) => {
+                Self::Conflict(text)
+            }
+            RequestError::Refused(_) | RequestError::Right { .. } => Self::Forbidden(text),
+            RequestError::State { .. }
+            | RequestError::Newer { .. }
+            | RequestError::NoWayBack(_) => Self::Conflict(text),
+            RequestError::NoReason(_) => Self::Invalid(text),
+            RequestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for Fault {
+    fn from(error: AccountError) -> Self {
+        let text = error.to_string();
+        match error {
+            AccountError::NoSuchAccount(_) | AccountError::NoSuchToken { .. } => {
+                Self::NotFound(text)
+            }
+            AccountError::Exists(_) | AccountError::Overtaken | AccountError::TooManyTokens(_) => {
+                Self::Conflict(text)
+            }
+            AccountError::Unconfirmed { .. } => Self::Busy(text),
+            AccountError::Damaged { .. } | AccountError::Randomness(_) | AccountError::Store(_) => {
+                Self::Broken(text)
+            }
+            _ => Self::Invalid(text),
+        }
+    }
+}
+
+impl From<LoginError> for Fault {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Denied => Self::BadToken,
+            LoginError::TooMany(until) => Self::TooMany(until),
+            LoginError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<SessionError> for Fault {
+    fn from(error: SessionError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}

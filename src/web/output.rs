@@ -1,0 +1,298 @@
+//! The output of a task's steps as text: whole, followed while it grows, or its end for a page.
+//!
+//! Lines are harmless for terminals and readers: [`harmless`]. Nobody polls: a follower is woken by
+//! the log book and by the store.
+
+mod harmless;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use warp::reply::{Reply as _, Response};
+
+use super::Site;
+use super::answer::Answer;
+use super::api::parse_id;
+use super::call::Call;
+use super::fault::Fault;
+use super::stream::Changes;
+use super::view::LogQuery;
+use super::who::who;
+use crate::log::{Entry, LogBook, Part};
+use harmless::Harmless;
+
+/// Bytes of one entry's part that are read at a time.
+const PIECE_BYTES: u64 = 64 * 1024;
+/// Pieces that wait for a slow reader.
+const PIECES_WAITING: usize = 4;
+/// Changes within this time are read together.
+const TOGETHER: Duration = Duration::from_millis(100);
+/// A line without end is cut here, in bytes.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// `GET …/tasks/ID/log`.
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    who(site, call).await?;
+    let id = parse_id(id)?;
+    let query: LogQuery = call.query()?;
+    site.web.store.head(id).await?;
+    let place = match query.follow {
+        false => None,
+        true => Some(site.place()?),
+    };
+    let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
+    let reader = Reader::new(site.web.logs.clone(), id, &query);
+    let site = Arc::clone(site);
+    let write = async move {
+        let result = if query.follow {
+            follow(&site, reader, id, &pieces).await
+        } else {
+            whole(reader, &pieces).await.map_err(Into::into)
+        };
+        if let Err(error) = result {
+            tracing::warn!(task = id, %error, "the log could not be read to its end");
+            let note = format!("\n(the rest of the log could not be read: {error})\n");
+            let _ = pieces.send(Ok(note.into())).await;
+        }
+        drop(place);
+    };
+    tokio::spawn(write);
+    let mut response = warp::reply::stream(ReceiverStream::new(receiver)).into_response();
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(unbuffered(response))
+}
+
+/// A proxy shall hand on what comes when it comes.
+pub(super) fn unbuffered(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+type Pieces = mpsc::Sender<Result<Bytes, Infallible>>;
+
+async fn whole(mut reader: Reader, pieces: &Pieces) -> std::io::Result<()> {
+    while let Some(text) = reader.next().await? {
+        if pieces.send(Ok(text.into())).await.is_err() {
+            return Ok(());
+        }
+    }
+    let rest = reader.rest();
+    let _ = pieces.send(Ok(rest.into())).await;
+    Ok(())
+}
+
+/// Hands on what is logged until the task is at rest, the reader is gone, or the agent ends.
+async fn follow(
+    site: &Site,
+    mut reader: Reader,
+    id: u64,
+    pieces: &Pieces,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut logged = site.web.logs.changes();
+    let mut changes = Changes::of(site).await?;
+    loop {
+        // Asked before the log is read: what is logged afterwards is read in the next round.
+        let at_rest = site.web.store.task(id).await?.state.at_rest();
+        logged.borrow_and_update();
+        while let Some(text) = reader.next().await? {
+            if pieces.send(Ok(text.into())).await.is_err() {
+                return Ok(());
+            }
+        }
+        if at_rest {
+            let _ = pieces.send(Ok(reader.rest().into())).await;
+            return Ok(());
+        }
+        tokio::select! {
+            () = site.stopped() => return Ok(()),
+            () = pieces.closed() => return Ok(()),
+            changed = changes.next(site, id) => changed?,
+            changed = logged.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                tokio::time::sleep(TOGETHER).await;
+            }
+        }
+    }
+}
+
+/// Reads the entries of a task from where it stopped the last time.
+pub(super) struct Reader {
+    logs: LogBook,
+    task: u64,
+    wanted: LogQuery,
+    /// Whether lines name their entry: known once the entries are, or from the start for those who
+    /// follow.
+    named: Option<bool>,
+    places: BTreeMap<(Entry, Part), Place>,
+}
+
+/// How far one part of an entry was read.
+#[derive(Default)]
+struct Place {
+    offset: u64,
+    text: Harmless,
+    /// A line whose end has not come.
+    open: String,
+    /// Reading begins within a line.
+    partial: bool,
+}
+
+impl Reader {
+    pub(super) fn new(logs: LogBook, task: u64, wanted: &LogQuery) -> Self {
+        let alone = wanted.host.is_some() && wanted.step.is_some();
+        Self {
+            logs,
+            task,
+            named: wanted.follow.then_some(!alone),
+            wanted: wanted.clone(),
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// What has come since; `None` where nothing has.
+    pub(super) async fn next(&mut self) -> std::io::Result<Option<String>> {
+        for entry in self.entries().await? {
+            for part in [Part::Notes, Part::Output] {
+                let text = self.read(&entry, part).await?;
+                if !text.is_empty() {
+                    return Ok(Some(text));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins near the end, so that at most about `bytes` are read.
+    pub(super) async fn only_the_end(&mut self, bytes: u64) -> std::io::Result<()> {
+        let entries = self.entries().await?;
+        let each = (bytes / (entries.len().max(1) as u64 * 2)).max(512);
+        let (logs, task) = (self.logs.clone(), self.task);
+        let lengths = blocking(move || {
+            let mut lengths = Vec::new();
+            for entry in entries {
+                for part in [Part::Notes, Part::Output] {
+                    let length = logs.length(task, &entry, part)?;
+                    lengths.push(((entry.clone(), part), length));
+                }
+            }
+            Ok(lengths)
+        });
+        for (key, length) in lengths.await? {
+            let place = self.places.entry(key).or_default();
+            place.offset = length.saturating_sub(each);
+            place.partial = place.offset > 0;
+        }
+        Ok(())
+    }
+
+    /// Lines whose end never came.
+    pub(super) fn rest(&mut self) -> String {
+        let named = self.named == Some(true);
+        let mut text = String::new();
+        for ((entry, _), place) in &mut self.places {
+            place.open.push_str(&place.text.end());
+            let line = std::mem::take(&mut place.open);
+            if !line.is_empty() && !place.partial {
+                push_line(&mut text, named.then_some(entry), &line);
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    async fn entries(&mut self) -> std::io::Result<Vec<Entry>> {
+        let (logs, task) = (self.logs.clone(), self.task);
+        let mut entries = blocking(move || logs.entries(task)).await?;
+        entries.retain(|entry| self.wants(entry));
+        let several = entries.len() > 1;
+        self.named.get_or_insert(several);
+        Ok(entries)
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        let host = self.wanted.host.as_ref();
+        let step = self.wanted.step.as_deref();
+        host.is_none_or(|host| *host == entry.host)
+            && step.is_none_or(|step| {
+                let last = entry.step.rsplit('.').next();
+                entry.step == step || last == Some(step)
+            })
+    }
+
+    async fn read(&mut self, entry: &Entry, part: Part) -> std::io::Result<String> {
+        let named = self.named == Some(true);
+        let key = (entry.clone(), part);
+        let place = self.places.entry(key).or_default();
+        let (logs, task, offset) = (self.logs.clone(), self.task, place.offset);
+        let wanted = entry.clone();
+        let bytes = blocking(move || logs.read(task, &wanted, part, offset, PIECE_BYTES)).await?;
+        place.offset += bytes.len() as u64;
+        place.open.push_str(&place.text.push(&bytes));
+        let complete = if place.open.len() > LINE_BYTES_MAX {
+            place.open.len()
+        } else {
+            place.open.rfind('\n').map_or(0, |end| end + 1)
+        };
+        let rest = place.open.split_off(complete);
+        let lines = std::mem::replace(&mut place.open, rest);
+        let mut text = String::with_capacity(lines.len());
+        for line in lines.lines() {
+            if std::mem::take(&mut place.partial) {
+                // Its beginning was left out.
+                continue;
+            }
+            push_line(&mut text, named.then_some(entry), line);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+fn push_line(text: &mut String, entry: Option<&Entry>, line: &str) {
+    if let Some(entry) = entry {
+        text.push_str(&entry.host);
+        text.push(' ');
+        text.push_str(&entry.step);
+        if entry.attempt > 1 {
+            text.push_str(&format!(" #{}", entry.attempt));
+        }
+        text.push_str("| ");
+    }
+    text.push_str(line);
+}
+
+/// Reads files where that may block.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(std::io::Error::other)?
+}
+
+impl Site {
+    /// Waits until the agent is to end.
+    pub(super) async fn stopped(&self) {
+        // Without a sender the site is gone, too.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+
+    /// A place for something that stays open.
+    pub(super) fn place(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            Fault::Busy(
+                "too many are watching at this moment; load the page again later".to_owned(),
+            )
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Output of programs becomes text that can't drive a terminal or deceive a reader: pure.
+
+/// Turns bytes into text, piece by piece: what is not UTF-8 becomes U+FFFD, control characters and
+/// those that turn the direction of writing are spelt out (`\x1b`), `\r\n` becomes `\n`.
+#[derive(Default)]
+pub(super) struct Harmless {
+    /// The beginning of a character whose end has not come.
+    cut: Vec<u8>,
+    /// A `\r` came last.
+    returned: bool,
+}
+
+impl Harmless {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> String {
+        let mut joined = std::mem::take(&mut self.cut);
+        joined.extend_from_slice(bytes);
+        let mut text = String::with_capacity(joined.len());
+        let mut chunks = joined.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            for character in chunk.valid().chars() {
+                self.put(&mut text, character);
+            }
+            let invalid = chunk.invalid();
+            if invalid.is_empty() {
+                continue;
+            }
+            if chunks.peek().is_none() && may_go_on(invalid) {
+                self.cut = invalid.to_vec();
+            } else {
+                self.put(&mut text, char::REPLACEMENT_CHARACTER);
+            }
+        }
+        text
+    }
+
+    /// What is left when nothing more comes.
+    pub(super) fn end(&mut self) -> String {
+        let mut text = String::new();
+        if !std::mem::take(&mut self.cut).is_empty() {
+            self.put(&mut text, char::REPLACEMENT_CHARACTER);
+        }
+        if std::mem::take(&mut self.returned) {
+            text.push_str("\\x0d");
+        }
+        text
+    }
+
+    fn put(&mut self, text: &mut String, character: char) {
+        if std::mem::take(&mut self.returned) && character != '\n' {
+            text.push_str("\\x0d");
+        }
+        match character {
+            '\n' | '\t' => text.push(character),
+            '\r' => self.returned = true,
+            '\0'..='\x1f' | '\x7f' => text.push_str(&format!("\\x{:02x}", character as u32)),
+            '\u{80}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
+                text.push_str(&format!("\\u{{{:x}}}", character as u32));
+            }
+            _ => text.push(character),
+        }
+    }
+}
+
+/// Whether bytes that are no character yet can become one.
+fn may_go_on(bytes: &[u8]) -> bool {
+    let expected = match bytes[0] {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return false,
+    };
+    bytes.len() < expected
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn harmless(pieces: &[&[u8]]) -> String {
+        let mut harmless = Harmless::default();
+        let mut text: String = pieces.iter().map(|piece| harmless.push(piece)).collect();
+        text.push_str(&harmless.end());
+        text
+    }
+
+    #[test]
+    fn a_terminals_commands_are_spelt_out() {
+        assert_eq!(
+            harmless(&[b"\x1b]0;title\x07 \x1b[31mred"]),
+            "\\x1b]0;title\\x07 \\x1b[31mred"
+        );
+        assert_eq!(
+            harmless(&["\u{9b}2J \u{202e}gnp.exe".as_bytes()]),
+            "\\u{9b}2J \\u{202e}gnp.exe"
+        );
+        assert_eq!(harmless(&[b"a\tb\nc\x7f"]), "a\tb\nc\\x7f");
+    }
+
+    #[test]
+    fn ends_of_lines_are_ends_of_lines() {
+        assert_eq!(harmless(&[b"one\r\ntwo\r", b"\nthree"]), "one\ntwo\nthree");
+        assert_eq!(harmless(&[b"10%\r20%\r"]), "10%\\x0d20%\\x0d");
+    }
+
+    #[test]
+    fn a_character_that_is_cut_in_two_stays_whole() {
+        assert_eq!(harmless(&[b"caf\xc3", b"\xa9"]), "caf\u{e9}");
+        assert_eq!(harmless(&[b"\xf0\x9f", b"\x9a", b"\x80"]), "\u{1f680}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_replaced() {
+        assert_eq!(harmless(&[b"a\xffb"]), "a\u{fffd}b");
+        assert_eq!(harmless(&[b"a\xc3"]), "a\u{fffd}");
+        assert_eq!(harmless(&[b"\xc3", b"("]), "\u{fffd}(");
+    }
+
+    proptest! {
+        #[test]
+        fn how_it_is_cut_does_not_matter(bytes: Vec<u8>, at in 0..64usize) {
+            let at = at.min(bytes.len());
+            prop_assert_eq!(harmless(&[&bytes]), harmless(&[&bytes[..at], &bytes[at..]]));
+        }
+
+        #[test]
+        fn nothing_that_controls_is_left(bytes: Vec<u8>) {
+            let text = harmless(&[&bytes]);
+            prop_assert!(text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+        }
+    }
+}

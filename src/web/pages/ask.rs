@@ -1,0 +1,216 @@
+//! What people ask of tasks by forms: approve, reject, withdraw, stop, retry, go, roll back.
+
+use std::sync::Arc;
+
+use askama::Template;
+use serde::Deserialize;
+
+use super::super::answer::{self, Answer};
+use super::super::api::{ask, go_back, parse_id};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::Rollback;
+use super::super::who::who;
+use super::super::words::{self, Times};
+use super::super::{Site, route};
+use super::{Frame, sender, shown, times};
+use crate::approval::Role;
+use crate::plan::PlanDigest;
+use crate::request::Request;
+use crate::store::{LiveRelease, ReleaseRecord};
+
+/// The fields of every form about a task.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default)]
+    csrf: String,
+    /// The plan that the page showed.
+    #[serde(default)]
+    plan: String,
+    #[serde(default)]
+    comment: String,
+    #[serde(default)]
+    not_before: String,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(in crate::web) async fn of_task(
+    site: &Arc<Site>,
+    call: &mut Call,
+    id: &str,
+    what: &str,
+) -> Answer {
+    let fields: Fields = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &fields.csrf).await?;
+    let id = parse_id(id)?;
+    let request = match what {
+        "approve" => Request::Approve {
+            plan: PlanDigest(fields.plan),
+            comment: fields.comment.trim().to_owned(),
+            not_before: not_before(site, &fields.not_before)?,
+        },
+        "reject" => Request::Reject {
+            reason: fields.reason,
+        },
+        "withdraw" => Request::Withdraw {
+            reason: fields.reason,
+        },
+        "stop" => Request::Stop,
+        "retry" => Request::Retry,
+        "go" => Request::Go,
+        _ => return Err(route::unknown(call)),
+    };
+    ask(site, id, &who.actor, &request).await?;
+    answer::see(&format!("/tasks/{id}"))
+}
+
+/// A time that has passed is a slip of the hand.
+fn not_before(site: &Site, text: &str) -> Result<Option<jiff::Timestamp>, Fault> {
+    let times = times(site);
+    let at = times.parse(text)?;
+    match at {
+        Some(at) if at < site.web.clock.now() => Err(Fault::Invalid(format!(
+            "{} has passed; choose a later time, or leave it empty",
+            times.minute(&at)
+        ))),
+        at => Ok(at),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "web/rollback.html")]
+struct RollbackPage {
+    frame: Frame,
+    times: Times,
+    project: String,
+    environment: String,
+    /// By release: the hosts on which it is live.
+    live: Vec<(LiveRelease, String)>,
+    target: ReleaseRecord,
+    /// The tag that brought the target.
+    tag: String,
+    by: String,
+    at: jiff::Timestamp,
+}
+
+impl RollbackPage {
+    /// Whether there is nothing to go back from.
+    fn is_live(&self) -> bool {
+        self.live
+            .iter()
+            .all(|(live, _)| live.release == self.target.release)
+    }
+}
+
+/// `GET /tasks/ID/rollback`: what going back to a task's release would mean.
+pub(in crate::web) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.needs(Role::Approver, "roll back")?;
+    let id = parse_id(id)?;
+    let task = site.web.store.task(id).await?;
+    let submission = &task.submission;
+    let (project, environment) = (&submission.project, &submission.environment);
+    let releases = site.web.store.releases(project, environment).await?;
+    let wanted = match (&submission.origin, &task.work) {
+        (crate::task::Origin::Rollback { release, .. }, _) => Some(release.clone()),
+        (_, Some(work)) => Some(work.release.clone()),
+        (_, None) => None,
+    };
+    let target = releases
+        .into_iter()
+        .find(|record| record.good && wanted.as_ref() == Some(&record.release));
+    let target = target.ok_or_else(|| {
+        Fault::Conflict(format!(
+            "task {id} has no good release to go back to; choose a succeeded task"
+        ))
+    })?;
+    confirm(site, &who, project, environment, target).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    project: String,
+    environment: String,
+}
+
+/// `GET /rollback?project=&environment=`: what going back to the release before would mean.
+pub(in crate::web) async fn back_before(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    who.needs(Role::Approver, "roll back")?;
+    let Place {
+        project,
+        environment,
+    } = call.query()?;
+    let store = &site.web.store;
+    let live = store.live(&project, &environment).await?;
+    let newest = live.values().map(|live| &live.release).max();
+    let releases = store.releases(&project, &environment).await?;
+    let target = releases
+        .into_iter()
+        .find(|record| record.good && newest.is_some_and(|newest| record.release < *newest));
+    let target = target.ok_or_else(|| {
+        Fault::Conflict(format!(
+            "{project} {environment} has no good release before the one that is live"
+        ))
+    })?;
+    confirm(site, &who, &project, &environment, target).await
+}
+
+async fn confirm(
+    site: &Arc<Site>,
+    who: &super::Who,
+    project: &str,
+    environment: &str,
+    target: ReleaseRecord,
+) -> Answer {
+    let store = &site.web.store;
+    let mut live: Vec<(LiveRelease, Vec<String>)> = Vec::new();
+    for (host, release) in store.live(project, environment).await? {
+        match live
+            .iter_mut()
+            .find(|(known, _)| known.release == release.release)
+        {
+            Some((_, hosts)) => hosts.push(host),
+            None => live.push((release, vec![host])),
+        }
+    }
+    let earlier = store.task(target.task).await?;
+    let page = RollbackPage {
+        frame: Frame::of(site, who).await?,
+        times: times(site),
+        project: project.to_owned(),
+        environment: environment.to_owned(),
+        live: live
+            .into_iter()
+            .map(|(live, hosts)| (live, words::list(&hosts)))
+            .collect(),
+        tag: earlier.tag().to_owned(),
+        by: earlier.submission.submitter.name.clone(),
+        at: earlier.created,
+        target,
+    };
+    shown(&page)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Back {
+    #[serde(default)]
+    csrf: String,
+    task: u64,
+}
+
+/// The confirmed rollback: always to the release that the page named.
+pub(in crate::web) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let Back { csrf, task } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    let asked = Rollback {
+        task: Some(task),
+        ..Rollback::default()
+    };
+    let task = go_back(site, &who.actor, asked).await?;
+    answer::see(&format!("/tasks/{}", task.id))
+}

@@ -1,0 +1,209 @@
+//! Users: the list for admins, and one user with password and tokens for admins and for themselves.
+
+use std::sync::Arc;
+
+use askama::Template;
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::api::{label, token_view, user_view};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::{TokenView, UserView};
+use super::super::who::{self, Who, account_role, who};
+use super::super::words::Times;
+use super::{Frame, Plain, sender, shown, times};
+use crate::account::{LoginError, NewAccount};
+use crate::approval::Role;
+use crate::secret::ExposeSecret as _;
+use crate::store::kv::Commit;
+
+#[derive(Template)]
+#[template(path = "web/users.html")]
+struct UsersPage {
+    frame: Frame,
+    times: Times,
+    users: Vec<UserView>,
+}
+
+pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    who.needs(Role::Admin, "see users")?;
+    let accounts = site.web.accounts.list().await?;
+    let page = UsersPage {
+        frame: Frame::of(site, &who).await?,
+        times: times(site),
+        users: accounts.iter().map(user_view).collect(),
+    };
+    shown(&page)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    #[serde(default)]
+    csrf: String,
+    name: String,
+    role: Role,
+    /// Names with blanks or commas between them.
+    #[serde(default)]
+    groups: String,
+    #[serde(default)]
+    password: String,
+}
+
+pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let new: NewUser = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &new.csrf).await?;
+    who.needs(Role::Admin, "add users")?;
+    let groups = new
+        .groups
+        .split([',', ' '])
+        .map(|group| group.trim_start_matches('@'));
+    let account = NewAccount {
+        name: new.name.trim().to_owned(),
+        display: String::new(),
+        role: account_role(new.role),
+        groups: groups
+            .filter(|group| !group.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        password: (!new.password.is_empty()).then(|| new.password.into()),
+    };
+    let account = site.web.accounts.add(account, Commit::new()).await?;
+    tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
+    answer::see(&format!("/users/{}", account.name))
+}
+
+pub(in crate::web) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let Plain { csrf } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    who.needs(Role::Admin, "remove users")?;
+    if who.actor.name == name {
+        return Err(Fault::Conflict(
+            "that is you: let another admin remove you".to_owned(),
+        ));
+    }
+    site.web.accounts.remove(name, Commit::new()).await?;
+    tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
+    answer::see("/users")
+}
+
+#[derive(Template)]
+#[template(path = "web/user.html")]
+struct UserPage {
+    frame: Frame,
+    times: Times,
+    user: UserView,
+    tokens: Vec<TokenView>,
+    /// A token that was just made: shown this once.
+    made: Option<String>,
+    /// Whether it is their own page.
+    own: bool,
+    admin: bool,
+}
+
+pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let who = who(site, call).await?;
+    show(site, &who, name, None).await
+}
+
+async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Option<String>) -> Answer {
+    who.needs_to_be(name, "see another user")?;
+    let accounts = &site.web.accounts;
+    let user = user_view(&accounts.get(name).await?);
+    let tokens = accounts.tokens(name).await?;
+    let page = UserPage {
+        frame: Frame::of(site, who).await?,
+        times: times(site),
+        tokens: tokens.iter().map(token_view).collect(),
+        own: who.actor.name == user.name,
+        admin: who.actor.role >= Role::Admin,
+        made,
+        user,
+    };
+    answer::page(StatusCode::OK, &page)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Password {
+    #[serde(default)]
+    csrf: String,
+    /// One's present password; admins need not know that of others.
+    #[serde(default)]
+    present: String,
+    password: String,
+}
+
+pub(in crate::web) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let fields: Password = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &fields.csrf).await?;
+    who.needs_to_be(name, "set another user's password")?;
+    let accounts = &site.web.accounts;
+    let own = who.actor.name == name;
+    if own {
+        let address = who::address(site, call);
+        let present = fields.present.into();
+        match accounts.verify_password(name, &present, address).await {
+            Ok(_) => {}
+            Err(LoginError::Denied) => {
+                return Err(Fault::Forbidden(
+                    "the present password is wrong; go back and write it again".to_owned(),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    accounts
+        .set_password(name, &fields.password.into(), Commit::new())
+        .await?;
+    tracing::info!(user = name, actor = %who.actor.name, "a password was set");
+    // One's own session has ended with the old password.
+    answer::see(&if own {
+        "/login".to_owned()
+    } else {
+        format!("/users/{name}")
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    #[serde(default)]
+    csrf: String,
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    expires: String,
+}
+
+pub(in crate::web) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let fields: NewToken = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &fields.csrf).await?;
+    who.needs_to_be(name, "make a token for another user")?;
+    let expires = times(site).parse(&fields.expires)?;
+    let accounts = &site.web.accounts;
+    let made = accounts
+        .new_token(name, label(&fields.label), expires, Commit::new())
+        .await?;
+    tracing::info!(user = name, token = %made.token.id, actor = %who.actor.name, "a token was made");
+    let secret = made.secret.expose_secret().to_owned();
+    show(site, &who, name, Some(secret)).await
+}
+
+pub(in crate::web) async fn revoke(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+    id: &str,
+) -> Answer {
+    let Plain { csrf } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    who.needs_to_be(name, "revoke another user's token")?;
+    site.web.accounts.revoke(name, id, Commit::new()).await?;
+    tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
+    answer::see(&format!("/users/{name}"))
+}

@@ -1,0 +1,143 @@
+//! Which address means what. The table of all addresses is [`page`] and [`api`](super::api::route).
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use futures::Stream;
+use hyper::Method;
+use warp::Filter;
+use warp::reply::Response;
+
+use super::answer::{self, Answer};
+use super::call::{Body, Call, Peer};
+use super::fault::Fault;
+use super::{Site, api, assets, output, pages, stream, who};
+
+/// The methods that something here is done by.
+const METHODS: &str = "GET, HEAD, POST, DELETE";
+
+/// Everything as one filter of warp's: it takes requests apart and hands them on.
+pub(super) fn routes(
+    site: Arc<Site>,
+) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .and(warp::body::stream().map(boxed))
+        .then(
+            move |method, path: warp::path::FullPath, query, headers, peer, body| {
+                let site = Arc::clone(&site);
+                let call = Call {
+                    method,
+                    path: path.as_str().to_owned(),
+                    query,
+                    headers,
+                    peer,
+                    body: Mutex::new(Some(body)),
+                };
+                async move { respond(&site, call).await }
+            },
+        )
+}
+
+fn boxed<B: warp::Buf>(body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Body {
+    let take = |mut piece: B| piece.copy_to_bytes(piece.remaining());
+    Box::pin(futures::TryStreamExt::map_ok(body, take))
+}
+
+async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
+    if call.method == Method::HEAD {
+        // hyper leaves the body out.
+        call.method = Method::GET;
+    }
+    let of_api = call.path.starts_with("/api/");
+    let place = format!("{} {}", call.method, call.path);
+    let asker = pages::Asker::of(&call);
+    let answer = if of_api {
+        api::route(site, &mut call).await
+    } else {
+        page(site, &mut call).await
+    };
+    let response = match answer {
+        Ok(response) => response,
+        Err(fault) => {
+            if let Fault::Broken(error) = &fault {
+                tracing::error!(request = %place, %error, "a request failed");
+            }
+            if of_api || !asker.reads_pages {
+                answer::failure(&fault)
+            } else {
+                pages::fault(site, &call, &asker, &fault).await
+            }
+        }
+    };
+    let hundreds = usize::from(response.status().as_u16() / 100);
+    if let Some(count) = site.answered.get(hundreds) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    answer::guarded(response)
+}
+
+/// Everything that is not `/api/…`.
+async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let segments = call.segments();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match (call.method.as_str(), segments.as_slice()) {
+        ("GET", ["healthz"]) => Ok(answer::text("ok\n")),
+        ("GET", ["metrics"]) => api::metrics(site).await,
+        ("GET", ["assets", name]) => assets::asset(call, name),
+        ("GET", ["login"]) => pages::login::show(site, call).await,
+        ("GET", [""]) => pages::list::show(site, call).await,
+        ("GET", ["events"]) => stream::all(site, call).await,
+        ("GET", ["tasks", id]) => pages::task::show(site, call, id).await,
+        ("GET", ["tasks", id, "events"]) => stream::task(site, call, id).await,
+        ("GET", ["tasks", id, "log"]) => output::show(site, call, id).await,
+        ("GET", ["tasks", id, "rollback"]) => pages::ask::back_to(site, call, id).await,
+        ("GET", ["rollback"]) => pages::ask::back_before(site, call).await,
+        ("GET", ["hosts"]) => pages::hosts::show(site, call).await,
+        ("GET", ["users"]) => pages::people::list(site, call).await,
+        ("GET", ["users", name]) => pages::people::one(site, call, name).await,
+        ("POST", rest) => {
+            who::from_our_site(site, call)?;
+            post(site, call, rest).await
+        }
+        _ => Err(unknown(call)),
+    }
+}
+
+/// Forms.
+async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
+    match segments {
+        ["login"] => pages::login::enter(site, call).await,
+        ["logout"] => pages::login::leave(site, call).await,
+        ["tasks", id, what] => pages::ask::of_task(site, call, id, what).await,
+        ["rollback"] => pages::ask::roll_back(site, call).await,
+        ["hosts", name, what @ ("disable" | "enable")] => {
+            pages::hosts::switch(site, call, name, what).await
+        }
+        ["users"] => pages::people::add(site, call).await,
+        ["users", name, "remove"] => pages::people::remove(site, call, name).await,
+        ["users", name, "password"] => pages::people::set_password(site, call, name).await,
+        ["users", name, "tokens"] => pages::people::new_token(site, call, name).await,
+        ["users", name, "tokens", id, "revoke"] => {
+            pages::people::revoke(site, call, name, id).await
+        }
+        _ => Err(unknown(call)),
+    }
+}
+
+/// What is answered to an address that is none.
+pub(super) fn unknown(call: &Call) -> Fault {
+    if ["GET", "POST", "DELETE"].contains(&call.method.as_str()) {
+        Fault::NotFound(format!(
+            "there is nothing at {} {}; see the list of tasks, or /api/v1/openapi.json",
+            call.method,
+            call.path.escape_debug().take(200).collect::<String>()
+        ))
+    } else {
+        Fault::Method(call.method.to_string(), METHODS)
+    }
+}

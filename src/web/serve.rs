@@ -1,0 +1,170 @@
+//! Connections: accepted, bounded, and ended. What is asked on them is `route`'s.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::call::Peer;
+use super::{Site, Web, route};
+
+/// The head of a request, in bytes. Cookies and addresses of ours are far shorter.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
+/// Bytes that nobody acknowledges for so long end a connection, so that a reader who has gone away
+/// frees its place.
+const UNREAD_MAX: Duration = Duration::from_secs(60);
+/// After an error of `accept` (no descriptor is free): time for connections to end.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+
+impl Web {
+    /// Answers requests until `shutdown`; then accepts no more, ends event streams, lets requests
+    /// come to their end, and returns.
+    pub async fn serve(
+        self,
+        tcp: TcpListener,
+        unix: Option<UnixListener>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let limits = self.limits;
+        let (stopping, stop) = watch::channel(false);
+        let site = Arc::new(Site {
+            started: self.clock.now(),
+            web: self,
+            stop,
+            streams: Arc::new(Semaphore::new(limits.streams)),
+            answered: [const { AtomicU64::new(0) }; 6],
+            uid: rustix::process::getuid().as_raw(),
+        });
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accept(&tcp, unix.as_ref(), &places) => accepted,
+                // Only to forget those that have ended.
+                Some(_) = connections.join_next() => continue,
+            };
+            match accepted {
+                Ok(Accepted { place, socket }) => {
+                    let watcher = graceful.watcher();
+                    let site = Arc::clone(&site);
+                    connections.spawn(async move {
+                        match socket {
+                            Socket::Network(socket, peer) => {
+                                serve_one(&site, socket, peer, watcher).await;
+                            }
+                            Socket::Local(socket, peer) => {
+                                serve_one(&site, socket, peer, watcher).await;
+                            }
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+        drop((tcp, unix));
+        stopping.send_replace(true);
+        if tokio::time::timeout(limits.grace, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(after = ?limits.grace, "connections were cut: their requests took too long");
+        }
+    }
+}
+
+struct Accepted {
+    place: OwnedSemaphorePermit,
+    socket: Socket,
+}
+
+enum Socket {
+    Network(TcpStream, Peer),
+    Local(tokio::net::UnixStream, Peer),
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    tcp: &TcpListener,
+    unix: Option<&UnixListener>,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<Accepted> {
+    // The semaphore is never closed.
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let local = async {
+        match unix {
+            Some(unix) => unix.accept().await,
+            None => std::future::pending().await,
+        }
+    };
+    let socket = tokio::select! {
+        accepted = tcp.accept() => {
+            let (socket, address) = accepted?;
+            prepare(&socket);
+            Socket::Network(socket, Peer::Network(address.ip()))
+        }
+        accepted = local => {
+            let (socket, _) = accepted?;
+            let uid = socket.peer_cred()?.uid();
+            Socket::Local(socket, Peer::Local { uid })
+        }
+    };
+    Ok(Accepted { place, socket })
+}
+
+fn prepare(socket: &TcpStream) {
+    let unread = u32::try_from(UNREAD_MAX.as_millis()).unwrap_or(u32::MAX);
+    let set = socket
+        .set_nodelay(true)
+        .and_then(|()| Ok(rustix::net::sockopt::set_tcp_user_timeout(socket, unread)?));
+    if let Err(error) = set {
+        // The connection is good without it.
+        tracing::debug!(%error, "an option of a connection could not be set");
+    }
+}
+
+async fn serve_one(
+    site: &Arc<Site>,
+    socket: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: Peer,
+    watcher: Watcher,
+) {
+    let routes = TowerToHyperService::new(warp::service(route::routes(Arc::clone(site))));
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let answer = hyper::service::Service::call(&routes, request);
+        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(site.web.limits.head)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(socket), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, ?peer, "a connection ended");
+    }
+}

@@ -1,0 +1,295 @@
+//! Server-sent events: a page learns what has changed, and shows it without being loaded again.
+//!
+//! Each stream is woken by the store and the log book; nothing polls. What it sends after a break is
+//! whole, never a difference: a browser that comes back needs nothing of what it missed.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use hyper::header::HeaderName;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use warp::reply::{Reply as _, Response};
+use warp::sse::Event;
+
+use super::Site;
+use super::answer::Answer;
+use super::api::{Sight, parse_id, sight};
+use super::call::Call;
+use super::fault::Fault;
+use super::output::{self, Reader};
+use super::pages::task::TaskPage;
+use super::view::LogQuery;
+use super::who::{Who, who};
+use crate::store::kv::{Watch, WatchEnd};
+use crate::store::{Store, StoreError};
+
+/// Events that wait for a slow reader.
+const EVENTS_WAITING: usize = 8;
+/// Changes within this time are told together.
+const TOGETHER: Duration = Duration::from_millis(200);
+/// How long a browser waits before it comes back.
+const COME_BACK: Duration = Duration::from_secs(2);
+/// What of the log a page shows, in bytes.
+pub(super) const LOG_END_BYTES: u64 = 48 * 1024;
+
+/// What has changed in the store, for those who wait for it.
+pub(super) struct Changes {
+    watch: Watch,
+}
+
+impl Changes {
+    /// From now on.
+    pub(super) async fn of(site: &Site) -> Result<Self, StoreError> {
+        let store = &site.web.store;
+        let revision = store.revision().await?;
+        Ok(Self {
+            watch: store.watch_heads(revision),
+        })
+    }
+
+    /// Waits until this task has changed. Safe to cancel.
+    pub(super) async fn next(&mut self, site: &Site, id: u64) -> Result<(), StoreError> {
+        while !self.any(site).await?.contains(&id) {}
+        Ok(())
+    }
+
+    /// Waits until tasks have changed, and says which. Safe to cancel.
+    async fn any(&mut self, site: &Site) -> Result<Changed, StoreError> {
+        match self.watch.next().await {
+            Ok(update) => {
+                let ids = update.changes.iter();
+                Ok(Changed::These(
+                    ids.filter_map(|change| Store::head_id(&change.key))
+                        .collect(),
+                ))
+            }
+            Err(WatchEnd::Lagged) => {
+                *self = Self::of(site).await?;
+                Ok(Changed::Perhaps)
+            }
+            Err(WatchEnd::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+enum Changed {
+    These(Vec<u64>),
+    /// Too much happened at once to say.
+    Perhaps,
+}
+
+impl Changed {
+    fn contains(&self, id: &u64) -> bool {
+        match self {
+            Self::These(ids) => ids.contains(id),
+            Self::Perhaps => true,
+        }
+    }
+}
+
+/// The data of `task`: parts of the page, as HTML, by the ids of the elements that they replace.
+#[derive(Serialize)]
+struct TaskData {
+    state: &'static str,
+    title: String,
+    parts: Vec<(&'static str, String)>,
+}
+
+/// The data of `log`.
+#[derive(Serialize)]
+struct LogData<'a> {
+    /// Whether this replaces what was shown before, or goes on from it.
+    replace: bool,
+    text: &'a str,
+}
+
+/// Why a stream is over.
+enum Over {
+    Gone,
+    Broken(Fault),
+}
+
+impl From<Fault> for Over {
+    fn from(fault: Fault) -> Self {
+        Self::Broken(fault)
+    }
+}
+
+impl From<StoreError> for Over {
+    fn from(error: StoreError) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+impl From<std::io::Error> for Over {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(Fault::Broken(error.to_string()))
+    }
+}
+
+/// One open stream.
+struct Line {
+    events: mpsc::Sender<Result<Event, Infallible>>,
+    heartbeat: Instant,
+    every: Duration,
+    end: Instant,
+}
+
+impl Line {
+    async fn send(&mut self, event: Event) -> Result<(), Over> {
+        self.heartbeat = Instant::now() + self.every;
+        self.events.send(Ok(event)).await.map_err(|_| Over::Gone)
+    }
+
+    /// Goes on when `wake` does; sends signs of life meanwhile, and ends when there is nobody to
+    /// tell any more.
+    async fn until<T>(
+        &mut self,
+        site: &Site,
+        mut wake: std::pin::Pin<&mut (impl Future<Output = T> + Send)>,
+    ) -> Result<T, Over> {
+        loop {
+            tokio::select! {
+                biased;
+                () = site.stopped() => return Err(Over::Gone),
+                () = self.events.closed() => return Err(Over::Gone),
+                () = tokio::time::sleep_until(self.end) => return Err(Over::Gone),
+                woken = &mut wake => return Ok(woken),
+                () = tokio::time::sleep_until(self.heartbeat) => {
+                    self.send(Event::default().comment("")).await?;
+                }
+            }
+        }
+    }
+}
+
+/// Opens a stream that `tell` fills.
+fn open<F>(site: &Arc<Site>, tell: impl FnOnce(Arc<Site>, Line) -> F) -> Answer
+where
+    F: Future<Output = Result<Infallible, Over>> + Send + 'static,
+{
+    let place = site.place()?;
+    let (events, receiver) = mpsc::channel(EVENTS_WAITING);
+    let limits = site.web.limits;
+    let now = Instant::now();
+    let line = Line {
+        events,
+        heartbeat: now,
+        every: limits.heartbeat,
+        end: now + limits.stream,
+    };
+    let telling = tell(Arc::clone(site), line);
+    tokio::spawn(async move {
+        if let Err(Over::Broken(fault)) = telling.await {
+            tracing::warn!(error = %fault, "an event stream ended");
+        }
+        drop(place);
+    });
+    Ok(response(ReceiverStream::new(receiver)))
+}
+
+fn response(
+    events: impl Stream<Item = Result<Event, Infallible>> + Send + Sync + 'static,
+) -> Response {
+    output::unbuffered(warp::sse::reply(events).into_response())
+}
+
+/// `/tasks/ID/events`: `task` for each change of the task, `log` for what its steps print.
+pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let who = who(site, call).await?;
+    let seen = call
+        .header(HeaderName::from_static("last-event-id"))
+        .and_then(|id| id.parse().ok());
+    let sight = sight(site, parse_id(id)?).await?;
+    open(site, |site, line| tell_task(site, line, who, sight, seen))
+}
+
+async fn tell_task(
+    site: Arc<Site>,
+    mut line: Line,
+    who: Who,
+    mut sight: Sight,
+    mut seen: Option<u64>,
+) -> Result<Infallible, Over> {
+    let id = sight.task.id;
+    line.send(Event::default().comment("").retry(COME_BACK))
+        .await?;
+    let mut changes = Changes::of(&site).await?;
+    let mut logged = site.web.logs.changes();
+    let follow = LogQuery {
+        follow: true,
+        ..LogQuery::default()
+    };
+    let mut reader = Reader::new(site.web.logs.clone(), id, &follow);
+    reader.only_the_end(LOG_END_BYTES).await?;
+    let mut replace = true;
+    loop {
+        sight.refresh(&site).await?;
+        if seen != Some(sight.task.events) {
+            let event = task_event(&site, &who, &sight).await?;
+            line.send(event).await?;
+            seen = Some(sight.task.events);
+        }
+        logged.borrow_and_update();
+        while let Some(text) = reader.next().await? {
+            let data = LogData {
+                replace,
+                text: &text,
+            };
+            line.send(data_event("log", &data)?).await?;
+            replace = false;
+        }
+        let wake = async {
+            tokio::select! {
+                changed = changes.next(&site, id) => changed,
+                // The book outlives the site.
+                _ = logged.changed() => Ok(()),
+            }
+        };
+        line.until(&site, std::pin::pin!(wake)).await??;
+        tokio::time::sleep(TOGETHER).await;
+    }
+}
+
+async fn task_event(site: &Site, who: &Who, sight: &Sight) -> Result<Event, Over> {
+    let page = TaskPage::of(site, who, sight).await?;
+    let data = TaskData {
+        state: sight.task.state.name(),
+        title: page.title(),
+        parts: page.parts()?,
+    };
+    let event = data_event("task", &data)?;
+    Ok(event.id(sight.task.events.to_string()))
+}
+
+fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
+    let event = Event::default().event(name).json_data(data);
+    event.map_err(|error| Over::Broken(Fault::Broken(error.to_string())))
+}
+
+/// `/events`: `tasks` whenever the list of tasks may have changed.
+pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?;
+    open(site, tell_all)
+}
+
+async fn tell_all(site: Arc<Site>, mut line: Line) -> Result<Infallible, Over> {
+    line.send(Event::default().comment("").retry(COME_BACK))
+        .await?;
+    let mut changes = Changes::of(&site).await?;
+    loop {
+        let wake = changes.any(&site);
+        let changed = line.until(&site, std::pin::pin!(wake)).await??;
+        let ids = match changed {
+            Changed::These(ids) => ids,
+            Changed::Perhaps => Vec::new(),
+        };
+        line.send(data_event("tasks", &ids)?).await?;
+        tokio::time::sleep(TOGETHER).await;
+    }
+}

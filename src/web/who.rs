@@ -1,0 +1,229 @@
+//! Whose a request is, and whether it came from one of our own pages.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::header;
+
+use super::Site;
+use super::call::{Call, Peer};
+use super::fault::Fault;
+use crate::account::{self, Account};
+use crate::approval::{Actor, Counts, Role};
+use crate::secret::SecretString;
+use crate::session::Session;
+
+/// The header in which a script of our own pages sends the CSRF token.
+const CSRF_HEADER: &str = "x-csrf-token";
+
+/// Somebody, and what proves it.
+pub(super) struct Who {
+    pub(super) actor: Actor,
+    /// What people call them.
+    pub(super) display: String,
+    proof: Proof,
+}
+
+enum Proof {
+    /// The kernel, or a token: nothing that a browser sends by itself.
+    Own,
+    Session(Session),
+}
+
+impl Who {
+    /// What each form of a page carries; empty where none is needed.
+    pub(super) fn csrf_token(&self) -> String {
+        match &self.proof {
+            Proof::Own => String::new(),
+            Proof::Session(session) => session.csrf_token(),
+        }
+    }
+
+    /// Whether a form with this token came from a page that we gave to this person.
+    pub(super) fn sent(&self, csrf: &str) -> Result<(), Fault> {
+        match &self.proof {
+            Proof::Own => Ok(()),
+            Proof::Session(session) => session
+                .check_csrf(csrf)
+                .map_err(|error| Fault::Forbidden(error.to_string())),
+        }
+    }
+
+    /// As [`sent`](Self::sent), for a call of the API: a session must add a header, which no foreign
+    /// page can.
+    pub(super) fn called(&self, call: &Call) -> Result<(), Fault> {
+        let given = call.headers.get(CSRF_HEADER);
+        self.sent(given.and_then(|value| value.to_str().ok()).unwrap_or(""))
+    }
+
+    pub(super) fn needs(&self, role: Role, what: &str) -> Result<(), Fault> {
+        if self.actor.role >= role {
+            return Ok(());
+        }
+        Err(Fault::Forbidden(format!(
+            "{} has the role {}; to {what} takes the role {role}: ask an admin for it",
+            self.actor.name, self.actor.role
+        )))
+    }
+
+    /// May do it to themselves, or as an admin to everybody.
+    pub(super) fn needs_to_be(&self, name: &str, what: &str) -> Result<(), Fault> {
+        if self.actor.name == name {
+            return Ok(());
+        }
+        self.needs(Role::Admin, what)
+    }
+}
+
+/// Whose request this is.
+///
+/// # Errors
+/// [`Fault::NotLoggedIn`] where nothing proves anybody.
+pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
+    if let Peer::Local { uid } = call.peer
+        && uid != 0
+        && uid != site.uid
+    {
+        return Err(Fault::Forbidden(
+            "only the agent's own user and root are let in by this socket; use TAGSHIP_URL and TAGSHIP_TOKEN"
+                .to_owned(),
+        ));
+    }
+    if let Some(token) = bearer(call) {
+        let (account, _) = site.web.accounts.authenticate(&token).await?;
+        return Ok(of_account(&account, Proof::Own));
+    }
+    match call.peer {
+        Peer::Local { uid } => Ok(local(site, uid)),
+        Peer::Network(_) => {
+            let cookies = call.header(header::COOKIE).unwrap_or_default();
+            match site.web.sessions.find(cookies).await? {
+                Some(session) => {
+                    let account = session.account.clone();
+                    Ok(of_account(&account, Proof::Session(session)))
+                }
+                None => Err(Fault::NotLoggedIn),
+            }
+        }
+    }
+}
+
+fn bearer(call: &Call) -> Option<SecretString> {
+    let value = call.header(header::AUTHORIZATION)?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| SecretString::from(token.trim()))
+}
+
+fn of_account(account: &Account, proof: Proof) -> Who {
+    Who {
+        actor: Actor {
+            name: account.name.clone(),
+            role: role(account.role),
+            groups: account.groups.iter().cloned().collect(),
+            counts: Counts::Yes,
+        },
+        display: account.display.clone(),
+        proof,
+    }
+}
+
+/// What an account may do, in the words of an approval.
+pub(super) fn role(role: account::Role) -> Role {
+    match role {
+        account::Role::Viewer => Role::Viewer,
+        account::Role::Submitter => Role::Submitter,
+        account::Role::Approver => Role::Approver,
+        account::Role::Admin => Role::Admin,
+    }
+}
+
+/// The other way round.
+pub(super) fn account_role(role: Role) -> account::Role {
+    match role {
+        Role::Viewer => account::Role::Viewer,
+        Role::Submitter => account::Role::Submitter,
+        Role::Approver => account::Role::Approver,
+        Role::Admin => account::Role::Admin,
+    }
+}
+
+fn local(site: &Site, uid: u32) -> Who {
+    let name = format!("os:{}", system_user(uid));
+    Who {
+        display: name.clone(),
+        actor: Actor {
+            name,
+            role: Role::Admin,
+            groups: Vec::new(),
+            counts: if site.web.config.agent.local_approval {
+                Counts::Yes
+            } else {
+                Counts::NotLocally
+            },
+        },
+        proof: Proof::Own,
+    }
+}
+
+/// The name of a user of this machine; their number where `/etc/passwd` does not name them.
+fn system_user(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let wanted = uid.to_string();
+    users
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == wanted).then(|| name.to_owned())
+        })
+        .unwrap_or(wanted)
+}
+
+/// A browser says from which site's page a POST comes. What is not ours is refused, before anything
+/// else is looked at.
+pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
+    let foreign = || {
+        Err(Fault::Forbidden(
+            "this was sent by a page of another site, which may not do that; open the page here and send it again"
+                .to_owned(),
+        ))
+    };
+    if let Some(fetched) = call.headers.get("sec-fetch-site")
+        && fetched != "same-origin"
+        && fetched != "none"
+    {
+        return foreign();
+    }
+    let Some(origin) = call.headers.get(header::ORIGIN) else {
+        // No browser: those send it with every POST.
+        return Ok(());
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = call.header(header::HOST).unwrap_or_default();
+    let of_host = origin
+        .split_once("://")
+        .is_some_and(|(_, rest)| !host.is_empty() && rest.eq_ignore_ascii_case(host));
+    if of_host || origin.eq_ignore_ascii_case(&site.web.config.public_url()) {
+        Ok(())
+    } else {
+        foreign()
+    }
+}
+
+/// From where somebody tries to log in. A proxy on this machine (there is one where `public_url` is
+/// set) adds the address that it sees at the end of `X-Forwarded-For`.
+pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
+    let Peer::Network(peer) = call.peer else {
+        return IpAddr::from([127, 0, 0, 1]);
+    };
+    if !peer.to_canonical().is_loopback() || site.web.config.agent.public_url.is_none() {
+        return peer;
+    }
+    let forwarded = call.headers.get_all("x-forwarded-for").iter().next_back();
+    forwarded
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.rsplit(',').next()?.trim().parse().ok())
+        .unwrap_or(peer)
+}

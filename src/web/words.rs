@@ -1,0 +1,311 @@
+//! What is said to people: states, times, comparisons and sizes in words. Pure, but for the time
+//! zone, which it is given.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::fault::Fault;
+use super::view::{StageView, StepState, TaskView};
+use crate::store::LiveRelease;
+use crate::task::{Comparison, Relation, STATE_NAMES};
+use crate::template::{Approvers, Requirement};
+
+/// Times as people read and write them.
+#[derive(Clone, Debug)]
+pub(super) struct Times {
+    zone: TimeZone,
+}
+
+impl Times {
+    pub(super) fn new(zone: TimeZone) -> Self {
+        Self { zone }
+    }
+
+    /// `2026-11-21 18:04 CET`.
+    pub(super) fn minute(&self, at: &Timestamp) -> String {
+        self.format(at, "%Y-%m-%d %H:%M %Z")
+    }
+
+    /// `2026-11-21 18:04:09 CET`.
+    pub(super) fn second(&self, at: &Timestamp) -> String {
+        self.format(at, "%Y-%m-%d %H:%M:%S %Z")
+    }
+
+    /// The zone's name: `Europe/Berlin`.
+    pub(super) fn zone(&self) -> String {
+        self.zone.iana_name().unwrap_or("UTC").to_owned()
+    }
+
+    /// What a form's `datetime-local` says, in the zone.
+    pub(super) fn parse(&self, text: &str) -> Result<Option<Timestamp>, Fault> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let wrong = || {
+            Fault::Invalid(format!(
+                "{text:?} is no time; write it as 2026-11-21T18:04, in the time zone {}",
+                self.zone()
+            ))
+        };
+        let time: DateTime = text.parse().map_err(|_| wrong())?;
+        let zoned = time.to_zoned(self.zone.clone()).map_err(|_| wrong())?;
+        Ok(Some(zoned.timestamp()))
+    }
+
+    fn format(&self, at: &Timestamp, format: &str) -> String {
+        at.to_zoned(self.zone.clone()).strftime(format).to_string()
+    }
+}
+
+/// How a state looks. Its name is always written too.
+pub(super) fn tone(state: &str) -> &'static str {
+    match state {
+        "waiting" | "paused" => "asks",
+        "succeeded" => "good",
+        "failed" | "rollback-failed" => "bad",
+        "rolled-back" | "stopped" => "warn",
+        "running" | "stopping" | "rolling-back" | "queued" | "scheduled" | "proposed" => "work",
+        _ => "over",
+    }
+}
+
+/// `rolled back`, for `rolled-back`.
+pub(super) fn state(name: &str) -> String {
+    name.replace('-', " ")
+}
+
+/// Every state, for a choice.
+pub(super) fn states() -> Vec<(&'static str, String)> {
+    STATE_NAMES
+        .iter()
+        .map(|name| (*name, state(name)))
+        .collect()
+}
+
+/// `1 approval by @pm (0 so far)`, from what `approval::missing` says.
+pub(super) fn missing(text: &str) -> String {
+    let (requirement, have) = text.split_once(" (has ").unwrap_or((text, "0)"));
+    let Ok(requirement) = requirement.parse::<Requirement>() else {
+        return text.to_owned();
+    };
+    let have: u32 = have.trim_end_matches(')').parse().unwrap_or(0);
+    let lack = requirement.count.saturating_sub(have);
+    let more = if have > 0 { " more" } else { "" };
+    let approvals = plural(u64::from(lack), "approval");
+    let approvals = approvals.replacen(' ', &format!("{more} "), 1);
+    match &requirement.of {
+        Approvers::Anyone => approvals,
+        Approvers::Group(group) => format!("{approvals} by @{group}"),
+        Approvers::User(user) => format!("{approvals} by {user}"),
+    }
+}
+
+/// `1 commit`, `2 commits`.
+pub(super) fn plural(count: u64, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`; many are cut.
+pub(super) fn list(names: &[String]) -> String {
+    const NAMED_MAX: usize = 5;
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        _ if names.len() > NAMED_MAX => format!(
+            "{} and {} more",
+            names[..NAMED_MAX - 1].join(", "),
+            names.len() - (NAMED_MAX - 1)
+        ),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// Where a task stands, in one sentence that begins with a verb: it follows "TAG → PLACE".
+pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
+    let place = format!("{} {}", view.project, view.environment);
+    let detail = view.detail.as_str();
+    match view.state.as_str() {
+        "proposed" => "is being looked for on the git server".to_owned(),
+        "waiting" => {
+            let missing: Vec<String> = view.missing.iter().map(|text| missing(text)).collect();
+            format!("waits for {}", list(&missing))
+        }
+        "scheduled" => match detail.parse() {
+            Ok(at) => format!("starts at {}", times.minute(&at)),
+            Err(_) => "is scheduled".to_owned(),
+        },
+        "queued" => format!("is next in the queue of {place}"),
+        "running" => match current(&view.stages) {
+            Some(at) => format!("is at work: {at}"),
+            None => "is at work".to_owned(),
+        },
+        "paused" => format!("is paused: {detail}"),
+        "stopping" => format!("is being stopped, {detail}"),
+        "stopped" => "was stopped; hosts stand as they were at that moment".to_owned(),
+        "rolling-back" => because("is going back", detail),
+        "rolled-back" => because("failed, and the hosts went back", detail),
+        "rollback-failed" => because("FAILED, and so did going back: look at the hosts", detail),
+        "failed" => because("failed", detail),
+        "succeeded" => succeeded(view, live),
+        "rejected" => format!("was rejected {detail}"),
+        "expired" => because("has expired", detail),
+        "withdrawn" => format!("was withdrawn {detail}"),
+        "superseded" => format!("gave way to a newer one: it was superseded {detail}"),
+        "observed" => "was worked out and shown only: its rule says observe".to_owned(),
+        other => format!("is {}", state(other)),
+    }
+}
+
+fn because(what: &str, why: &str) -> String {
+    if why.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}: {why}")
+    }
+}
+
+fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
+    let ours: Vec<String> = live
+        .iter()
+        .filter(|(_, live)| live.task == view.id)
+        .map(|(host, _)| host.clone())
+        .collect();
+    if ours.is_empty() {
+        let newest = live.iter().map(|(_, live)| live.task).max();
+        return match newest {
+            Some(newest) => format!("was released; task {newest} has replaced it since"),
+            None => "was released".to_owned(),
+        };
+    }
+    if ours.len() == live.len() {
+        return format!("is live on {}", list(&ours));
+    }
+    format!(
+        "is live on {} of {} hosts: {}",
+        ours.len(),
+        live.len(),
+        list(&ours)
+    )
+}
+
+/// `stage 2 of 3, switch: 3 of 10 hosts are through`.
+fn current(stages: &[StageView]) -> Option<String> {
+    let through = |stage: &StageView| {
+        let hosts = stage.hosts.iter();
+        hosts
+            .filter(|host| {
+                host.steps
+                    .iter()
+                    .all(|step| !matches!(step.state, StepState::Pending | StepState::Running))
+            })
+            .count()
+    };
+    let (number, stage) = stages
+        .iter()
+        .enumerate()
+        .find(|(_, stage)| through(stage) < stage.hosts.len())?;
+    Some(format!(
+        "stage {} of {}, {}: {} of {} through",
+        number + 1,
+        stages.len(),
+        stage.name,
+        through(stage),
+        plural(stage.hosts.len() as u64, "host"),
+    ))
+}
+
+/// How a commit relates to one that is live, and whether that asks for a second look.
+pub(super) fn relation(comparison: &Comparison) -> (String, &'static str) {
+    match comparison.relation {
+        Relation::First => (
+            "nothing is live yet: this is the first release".to_owned(),
+            "plain",
+        ),
+        Relation::Same => ("the same commit is live already".to_owned(), "warn"),
+        Relation::Ahead { commits } => (format!("brings {}", plural(commits, "commit")), "plain"),
+        Relation::Back { commits } => (format!("goes BACK {}", plural(commits, "commit")), "warn"),
+        Relation::Diverged { ahead, back } => (
+            format!(
+                "DIVERGED: brings {}, takes {} back",
+                plural(ahead, "commit"),
+                plural(back, "commit")
+            ),
+            "warn",
+        ),
+        Relation::Unknown => (
+            "what is live is not known to the repository: nothing can be compared".to_owned(),
+            "warn",
+        ),
+    }
+}
+
+/// `14 files, 120 lines added, 8 removed`.
+pub(super) fn shortstat(comparison: &Comparison) -> String {
+    let mut text = plural(comparison.files_changed, "changed file");
+    if let (Some(added), Some(removed)) = (comparison.insertions, comparison.deletions) {
+        text.push_str(&format!(", +{added} \u{2212}{removed} lines"));
+    }
+    text
+}
+
+/// The first digits of a commit.
+pub(super) fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+/// `850 ms`, `12 s`, `3 min 4 s`.
+pub(super) fn lasted(from: Timestamp, to: Timestamp) -> String {
+    let millis = to.duration_since(from).as_millis().max(0);
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..60_000 => format!("{} s", millis / 1000),
+        _ => format!("{} min {} s", millis / 60_000, millis / 1000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_in_words() {
+        assert_eq!(missing("1 (has 0)"), "1 approval");
+        assert_eq!(missing("2 (has 0)"), "2 approvals");
+        assert_eq!(missing("2 of @pm (has 1)"), "1 more approval by @pm");
+        assert_eq!(missing("1 of alice (has 0)"), "1 approval by alice");
+    }
+
+    #[test]
+    fn many_names_are_cut() {
+        let names: Vec<String> = (1..=7).map(|n| format!("web-{n}")).collect();
+        assert_eq!(list(&names[..1]), "web-1");
+        assert_eq!(list(&names[..2]), "web-1 and web-2");
+        assert_eq!(list(&names[..5]), "web-1, web-2, web-3, web-4 and web-5");
+        assert_eq!(list(&names), "web-1, web-2, web-3, web-4 and 3 more");
+    }
+
+    #[test]
+    fn a_time_is_read_in_the_agents_zone() {
+        let times = Times::new(TimeZone::get("Europe/Berlin").unwrap());
+        let at = times.parse("2026-07-01T18:04").unwrap().unwrap();
+        assert_eq!(at.to_string(), "2026-07-01T16:04:00Z");
+        assert_eq!(times.minute(&at), "2026-07-01 18:04 CEST");
+        assert_eq!(times.parse(" ").unwrap(), None);
+        assert!(times.parse("tomorrow").is_err());
+    }
+
+    #[test]
+    fn every_state_has_a_tone_of_its_own_kind() {
+        for name in STATE_NAMES {
+            assert!(["asks", "good", "bad", "warn", "work", "over"].contains(&tone(name)));
+        }
+    }
+}
