@@ -113,7 +113,12 @@ pub enum Op {
         set: TransferSet,
     },
     /// Compare the partial directory with the digest, sync it to disk, rename it into `releases/`.
-    Seal { place: Place, release: Release },
+    Seal {
+        place: Place,
+        release: Release,
+        /// `USER` or `USER:GROUP` to whom the files are to belong; `None`: the user who logs in.
+        owner: Option<String>,
+    },
     /// Compare a release that stands in `releases/` with its digest.
     Verify { place: Place, release: Release },
     /// What is live, which releases stand, which fence holds. Changes nothing.

@@ -112,8 +112,12 @@ impl SshHosts {
             Op::Transfer { place, from, set } => {
                 transfer::transfer(self, host, place, from, set).await
             }
-            Op::Seal { place, release } => {
-                let script = |turn| sync::seal(place, turn, release);
+            Op::Seal {
+                place,
+                release,
+                owner,
+            } => {
+                let script = |turn| sync::seal(place, turn, release, owner.as_deref());
                 let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
                 sync::read_sealed(&lines)
             }

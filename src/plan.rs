@@ -51,6 +51,9 @@ pub struct Placement {
     pub shared: Vec<String>,
     /// Patterns of paths that do not become part of a release.
     pub exclude: Vec<String>,
+    /// `USER` or `USER:GROUP` to whom a release's files belong; `None`: the user who logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The sub-directory of the repository that is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

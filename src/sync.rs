@@ -165,8 +165,13 @@ pub(crate) fn read_standing_line(
 ///
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
-pub fn seal(place: &Place, turn: Turn, release: &Release) -> Result<Vec<u8>, Unfit> {
-    let script = at_release(place, turn, release)?;
+pub fn seal(
+    place: &Place,
+    turn: Turn,
+    release: &Release,
+    owner: Option<&str>,
+) -> Result<Vec<u8>, Unfit> {
+    let script = at_release(place, turn, release)?.set("ts_owner", owner.unwrap_or_default())?;
     Ok(standing_text(&script, include_str!("sync/seal.sh")))
 }
 

@@ -54,6 +54,7 @@ impl Config {
                 keep_releases: place.keep_releases,
                 shared: place.shared.clone(),
                 exclude: place.exclude.clone(),
+                owner: place.owner.clone(),
                 source: found.source.clone(),
                 submodules: found.submodules,
             },

@@ -1,4 +1,4 @@
-# ts_release ts_wanted: the release and its digest.
+# ts_release ts_wanted: the release and its digest. ts_owner: to whom the files belong, or nothing.
 # Complete is what has directory and manifest. The manifest comes to stand first: a script that is
 # cut off between the two leaves a manifest of nothing, which means nothing and is written again.
 ts_main() {
@@ -20,6 +20,10 @@ ts_main() {
         ts_rename "$ts_part" "$ts_mine/sealing"
     fi
     [ -d "$ts_mine/sealing" ] || ts_refuse "$ts_part is gone: retry the sync step"
+    if [ -n "$ts_owner" ]; then
+        ts_error=$(chown -Rh -- "$ts_owner" "$ts_mine/sealing" 2>&1) ||
+            ts_refuse "cannot give the release to $ts_owner: $(printf '%s' "$ts_error" | head -n 1); log in as root, or take owner out of the environment"
+    fi
     ts_digest "$ts_mine/sealing"
     if [ "$ts_sum" != "$ts_wanted" ]; then
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi

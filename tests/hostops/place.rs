@@ -94,7 +94,16 @@ impl Host {
     }
 
     pub(crate) fn seal(&self, fence: u64, release: &Release) -> Result<Reply, HostError> {
-        let script = sync::seal(&self.place(fence), self.turn(), release).unwrap();
+        self.seal_for(fence, release, None)
+    }
+
+    pub(crate) fn seal_for(
+        &self,
+        fence: u64,
+        release: &Release,
+        owner: Option<&str>,
+    ) -> Result<Reply, HostError> {
+        let script = sync::seal(&self.place(fence), self.turn(), release, owner).unwrap();
         sync::read_sealed(&self.ask(fence, &script)?)
     }
 

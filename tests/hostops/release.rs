@@ -368,6 +368,28 @@ fn a_link_that_names_the_release_by_its_full_path_is_understood() {
 }
 
 #[test]
+fn an_owner_that_cannot_be_given_is_refused_and_one_that_can_is_had() {
+    use std::os::unix::fs::MetadataExt as _;
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    host.prepare(1, &first, None, &[]).unwrap();
+    host.transfer(1, tree.path(), &TransferSet::Whole);
+    let Err(HostError::Refused(why)) = host.seal_for(1, &first, Some("no-such-user")) else {
+        panic!("an unknown owner was taken");
+    };
+    assert!(why.contains("no-such-user") && why.contains("owner"), "{why}");
+    assert!(!host.release(&first).exists(), "nothing half made");
+    host.prepare(1, &first, None, &[]).unwrap();
+    host.transfer(1, tree.path(), &TransferSet::Whole);
+    let own = std::fs::metadata(tree.path()).unwrap().uid();
+    assert_eq!(
+        host.seal_for(1, &first, Some(&own.to_string())),
+        Ok(Reply::Sealed)
+    );
+}
+
+#[test]
 fn a_release_that_stands_but_differs_is_sent_again_unless_it_is_live() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();

@@ -112,7 +112,7 @@ impl SimHosts {
                     files_sent: 1,
                 })
             }
-            Op::Seal { place, release } => {
+            Op::Seal { place, release, .. } => {
                 take_fence(disk, place)?;
                 if disk.releases.get(&release.id) != Some(&release.digest) {
                     if disk.partial == Partial::None {

@@ -355,6 +355,7 @@ pub(crate) fn ground() -> Ground {
             keep_releases: 5,
             shared: Vec::new(),
             exclude: Vec::new(),
+            owner: None,
             source: None,
             submodules: Submodules::Refuse,
         },

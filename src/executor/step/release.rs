@@ -225,6 +225,7 @@ async fn send(
     let op = Op::Seal {
         place: scene.work.place(),
         release: release.clone(),
+        owner: scene.work.plan.placement.owner.clone(),
     };
     match scene.perform(&op).await? {
         Reply::Sealed => {}
