@@ -26,6 +26,8 @@ pub mod document;
 pub mod executor;
 /// What the agent asks of a host, and what the host answers (pure).
 pub mod host;
+/// Everything put together and run.
+pub mod agent;
 /// Puts the hook in place beside a git server, and takes it out again.
 pub mod install;
 /// Spool records become proposed tasks.

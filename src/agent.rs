@@ -1,0 +1,226 @@
+//! The agent: everything put together and run until it is told to end.
+//!
+//! Opens the store, publishes the hook's rules, then runs intake, executor and web side by side. If
+//! one of them can't go on, the agent ends with its error and whoever started it starts it again:
+//! what was durable is taken up. Called by `tagship serve` and `tagship demo`.
+
+pub mod reach;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::account::Accounts;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::executor::{Executor, Limits, World};
+use crate::intake::Intake;
+use crate::log::LogBook;
+use crate::session::{Sessions, Transport};
+use crate::spool;
+use crate::store::Store;
+use crate::store::sled::SledKv;
+use crate::web::{self, Web};
+
+/// What sled may keep in memory, in bytes.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// An agent that is ready to run: it holds its store and listens.
+pub struct Agent {
+    config: Arc<Config>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    logs: LogBook,
+    tcp: TcpListener,
+    unix: UnixListener,
+}
+
+/// Where the store of a configuration is.
+#[must_use]
+pub fn store_directory(config: &Config) -> PathBuf {
+    config.agent.data_dir.join("store")
+}
+
+/// Opens the store of a configuration; fails while an agent holds it.
+///
+/// # Errors
+/// Another process holds it, or it is damaged.
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let directory = store_directory(config);
+    make_private(&config.agent.data_dir)?;
+    let kv = SledKv::open(&directory, CACHE_BYTES)?;
+    Ok(Store::open(Arc::new(kv)).await?)
+}
+
+fn make_private(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))
+}
+
+impl Agent {
+    /// Opens the store, makes the spool, publishes the rules and listens.
+    ///
+    /// # Errors
+    /// What is in the way, naming the file, the address or the process.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let store = open_store(&config).await?;
+        let group = user(&config.agent.git_user).map(|(_, group)| group);
+        let own_group = rustix::process::getegid().as_raw();
+        spool::setup(
+            &config.agent.spool_dir,
+            group.filter(|group| *group != own_group),
+        )?;
+        spool::publish_rules(&config.agent.spool_dir, &config.rules_files())?;
+        let tcp = TcpListener::bind(config.agent.listen)
+            .await
+            .with_context(|| {
+                format!(
+                    "cannot listen on {}; is another agent running, or change [agent] listen",
+                    config.agent.listen
+                )
+            })?;
+        let unix = listen_locally(&config.socket())?;
+        Ok(Self {
+            logs: LogBook::new(config.agent.data_dir.join("logs")),
+            config: Arc::new(config),
+            store,
+            clock: Arc::new(SystemClock),
+            tcp,
+            unix,
+        })
+    }
+
+    /// The address on which the agent listens (the port is chosen by the system where it is 0).
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Runs until `shutdown` turns true, or a part can't go on.
+    ///
+    /// # Errors
+    /// The part's. What was durable is taken up at the next start.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let config = self.config.clone();
+        let world = self.world()?;
+        let executor = Executor::new(
+            world,
+            Limits {
+                parallel_tasks: config.agent.parallel_tasks as usize,
+                parallel_hosts: config.agent.parallel_hosts as usize,
+                landing_timeout_s: i64::try_from(config.agent.landing_timeout.as_secs())?,
+            },
+        );
+        let intake = Intake {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            config: config.clone(),
+            spool: config.agent.spool_dir.clone(),
+            git_user: user(&config.agent.git_user).map(|(user, _)| user),
+        };
+        let mut ended = shutdown.clone();
+        let web = self.web().serve(self.tcp, Some(self.unix), async move {
+            drop(ended.wait_for(|end| *end).await);
+        });
+        tracing::info!(url = config.public_url(), "agent is ready");
+        tokio::pin!(web);
+        let result = tokio::select! {
+            result = tokio::spawn(executor.run()) => flatten(result, "executor"),
+            result = tokio::spawn(intake.run()) => flatten(result, "intake"),
+            () = &mut web => Ok(()),
+            _ = shutdown.wait_for(|end| *end) => {
+                web.await;
+                Ok(())
+            }
+        };
+        drop(std::fs::remove_file(config.socket()));
+        result
+    }
+
+    fn web(&self) -> Web {
+        let accounts = Arc::new(Accounts::new(self.store.kv(), self.clock.clone()));
+        let transport = if self.config.public_url().starts_with("https:") {
+            Transport::Https
+        } else {
+            Transport::Http
+        };
+        let sessions = Sessions::new(
+            self.store.kv(),
+            self.clock.clone(),
+            accounts.clone(),
+            transport,
+        );
+        Web {
+            store: self.store.clone(),
+            accounts,
+            sessions: Arc::new(sessions),
+            config: self.config.clone(),
+            logs: self.logs.clone(),
+            clock: self.clock.clone(),
+            limits: web::Limits::default(),
+        }
+    }
+
+    fn world(&self) -> anyhow::Result<World> {
+        let catalog = Arc::new(world::ConfigCatalog::new(self.config.clone()));
+        Ok(World {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            git: Arc::new(crate::landing::SystemGit),
+            checkout: Arc::new(crate::checkout::MirrorCheckout),
+            shelf: Arc::new(world::DiskShelf::new(self.config.agent.data_dir.clone())),
+            fleet: Arc::new(world::SshFleet::new(&self.config)?),
+            probes: Arc::new(world::NetworkProbes::new()?),
+            catalog,
+            logs: Arc::new(self.logs.clone()),
+        })
+    }
+}
+
+fn flatten<E: std::error::Error + Send + Sync + 'static>(
+    result: Result<Result<(), E>, tokio::task::JoinError>,
+    part: &'static str,
+) -> anyhow::Result<()> {
+    result
+        .with_context(|| format!("{part} ended unexpectedly"))?
+        .context(part)
+}
+
+/// The socket of the command line: only the agent's user and root may open it.
+fn listen_locally(path: &Path) -> anyhow::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The store is ours alone, so whoever left this socket is gone.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            bail!("cannot replace {}: {error}", path.display());
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("cannot listen on {}; set [agent] socket", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// User and group number of a system user, by `/etc/passwd`.
+#[must_use]
+pub fn user(name: &str) -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then_some(())?;
+        let user = fields.nth(1)?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some((user, group))
+    })
+}

@@ -1,0 +1,65 @@
+//! How the names of the configuration become something to reach: a host, a connection, a repository.
+//! Nothing is opened here. Used by the agent, `tagship check` and `tagship hosts enroll`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, Config};
+use crate::landing::{Source, Timeouts};
+use crate::plan::PlannedHost;
+use crate::remote::{DialSettings, Dialer, Identity, Keepalive, Target};
+
+/// Where a project's repository is, and its mirror.
+#[must_use]
+pub fn source(config: &Config, project: &config::Project) -> Source {
+    Source {
+        project: project.name.clone(),
+        git_url: project.git_url().to_owned(),
+        mirror: config
+            .agent
+            .data_dir
+            .join("mirrors")
+            .join(format!("{}.git", project.name)),
+        identity: config.git.identity.clone(),
+        known_hosts: config
+            .git
+            .known_hosts
+            .clone()
+            .unwrap_or_else(|| config.known_hosts()),
+        token_file: config.git.token_file.clone(),
+        timeouts: Timeouts::default(),
+    }
+}
+
+/// Opens connections as the configuration says.
+#[must_use]
+pub fn dialer(config: &Config) -> Arc<Dialer> {
+    Dialer::new(DialSettings {
+        connect_timeout: config.ssh.connect_timeout,
+        keepalive: Keepalive {
+            interval: config.ssh.keepalive,
+            ..Keepalive::default()
+        },
+        ..DialSettings::default()
+    })
+}
+
+/// A planned host as the connection wants it.
+#[must_use]
+pub fn target(host: &PlannedHost, known_hosts: &Path, passphrase_file: Option<&Path>) -> Target {
+    Target {
+        name: host.name.clone(),
+        address: host.address.clone(),
+        port: host.port,
+        user: host.user.clone(),
+        identity: Identity {
+            file: PathBuf::from(&host.identity),
+            passphrase_file: passphrase_file.map(Path::to_owned),
+        },
+        known_hosts: known_hosts.to_owned(),
+        jump: host
+            .jump
+            .as_deref()
+            .map(|jump| Box::new(target(jump, known_hosts, passphrase_file))),
+    }
+}

@@ -1,0 +1,222 @@
+//! The executor's world as it is: configuration, disk, network.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::reach::{dialer, source, target};
+use crate::checkout::Manifest;
+use crate::config::{Config, Library};
+use crate::executor::effects::{Catalog, Fleet, Probes, Question, Recipe, Shelf};
+use crate::host::{Hosts, ReleaseId};
+use crate::landing::Source;
+use crate::perform::SshHosts;
+use crate::plan::Plan;
+use crate::remote::{Dialer, Transport};
+
+/// [`Catalog`] from the configuration and the template files, which are read anew for each plan.
+pub(super) struct ConfigCatalog {
+    config: Arc<Config>,
+}
+
+impl ConfigCatalog {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self { config }
+    }
+}
+
+impl Catalog for ConfigCatalog {
+    fn recipe(
+        &self,
+        project: &str,
+        environment: &str,
+        template: &str,
+        disabled: &[String],
+    ) -> Result<Recipe, String> {
+        let config = &self.config;
+        let ground = config
+            .ground(project, environment, disabled)
+            .map_err(|error| error.to_string())?;
+        let library = Library::load(&config.agent.templates_dir);
+        let template = library.find(template).cloned().ok_or_else(|| {
+            let problems: Vec<String> =
+                library.problems().iter().map(ToString::to_string).collect();
+            format!(
+                "there is no usable template {template} in {} or built in; {}",
+                config.agent.templates_dir.display(),
+                problems.join("; ")
+            )
+        })?;
+        Ok(Recipe { ground, template })
+    }
+
+    fn source(&self, project: &str) -> Result<Source, String> {
+        let described = self
+            .config
+            .project(project)
+            .ok_or_else(|| format!("the configuration has no project {project} any more"))?;
+        Ok(source(&self.config, described))
+    }
+}
+
+/// [`Shelf`] below the agent's data directory: `trees/PROJECT/ENVIRONMENT`,
+/// `manifests/PROJECT/ENVIRONMENT/RELEASE`.
+pub(super) struct DiskShelf {
+    data: PathBuf,
+}
+
+impl DiskShelf {
+    pub(super) fn new(data: PathBuf) -> Self {
+        Self { data }
+    }
+
+    fn manifest(&self, project: &str, environment: &str, release: &ReleaseId) -> PathBuf {
+        self.data
+            .join("manifests")
+            .join(project)
+            .join(environment)
+            .join(&release.0)
+    }
+}
+
+impl Shelf for DiskShelf {
+    fn tree(&self, project: &str, environment: &str) -> PathBuf {
+        self.data.join("trees").join(project).join(environment)
+    }
+
+    fn load(
+        &self,
+        project: &str,
+        environment: &str,
+        release: &ReleaseId,
+    ) -> BoxFuture<'_, Option<Arc<Manifest>>> {
+        let path = self.manifest(project, environment, release);
+        Box::pin(async move {
+            let bytes = tokio::fs::read(&path).await.ok()?;
+            match Manifest::from_bytes(&bytes) {
+                Ok(manifest) => Some(Arc::new(manifest)),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "manifest is not usable");
+                    None
+                }
+            }
+        })
+    }
+
+    fn keep(
+        &self,
+        project: &str,
+        environment: &str,
+        release: &ReleaseId,
+        manifest: Arc<Manifest>,
+    ) -> BoxFuture<'_, Result<(), String>> {
+        let path = self.manifest(project, environment, release);
+        Box::pin(async move {
+            let named = path.display().to_string();
+            tokio::task::spawn_blocking(move || write_durably(&path, &manifest.to_bytes()))
+                .await
+                .map_err(|error| error.to_string())
+                .and_then(|result| result.map_err(|error| error.to_string()))
+                .map_err(|error| format!("cannot write {named}: {error}"))
+        })
+    }
+}
+
+/// Temporary file, sync, rename, sync of the directory.
+fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(directory)?.sync_all()
+}
+
+/// [`Fleet`] over SSH.
+pub(super) struct SshFleet {
+    dialer: Arc<Dialer>,
+    transport: Transport,
+    known_hosts: PathBuf,
+    passphrase_file: Option<PathBuf>,
+}
+
+impl SshFleet {
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            dialer: dialer(config),
+            transport: Transport::of_this_program(config.agent.data_dir.join("run"))?,
+            known_hosts: config.known_hosts(),
+            passphrase_file: config.ssh.passphrase_file.clone(),
+        })
+    }
+}
+
+impl Fleet for SshFleet {
+    fn hosts(&self, plan: &Plan) -> Arc<dyn Hosts> {
+        let targets = plan
+            .hosts
+            .iter()
+            .map(|host| target(host, &self.known_hosts, self.passphrase_file.as_deref()))
+            .collect();
+        Arc::new(SshHosts::new(
+            targets,
+            self.dialer.clone(),
+            self.transport.clone(),
+        ))
+    }
+}
+
+/// [`Probes`] from the agent's machine.
+pub(super) struct NetworkProbes {
+    client: reqwest::Client,
+}
+
+impl NetworkProbes {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { client })
+    }
+}
+
+impl Probes for NetworkProbes {
+    fn ask(&self, question: Question, timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            match question {
+                Question::Http { url, status } => {
+                    let answer = self
+                        .client
+                        .get(&url)
+                        .timeout(timeout)
+                        .send()
+                        .await
+                        .map_err(|error| format!("{url}: {error}"))?;
+                    let found = answer.status().as_u16();
+                    if found == status {
+                        return Ok(());
+                    }
+                    Err(format!("{url} answered {found}, not {status}"))
+                }
+                Question::Tcp { address } => {
+                    let connect = tokio::net::TcpStream::connect(&address);
+                    match tokio::time::timeout(timeout, connect).await {
+                        Ok(Ok(_)) => Ok(()),
+                        Ok(Err(error)) => Err(format!("{address}: {error}")),
+                        Err(_) => Err(format!(
+                            "{address}: no answer within {} s",
+                            timeout.as_secs()
+                        )),
+                    }
+                }
+            }
+        })
+    }
+}
