@@ -5,6 +5,7 @@
 //! what was durable is taken up. Called by `tagship serve` and `tagship demo`.
 
 pub mod reach;
+mod upkeep;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -16,13 +17,16 @@ use tokio::sync::watch;
 
 use crate::account::Accounts;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Engine, Library};
+use crate::document::Problems;
 use crate::executor::{Executor, Limits, World};
 use crate::intake::Intake;
 use crate::log::LogBook;
 use crate::session::{Sessions, Transport};
 use crate::spool;
 use crate::store::Store;
+use crate::store::kv::Kv;
+use crate::store::memory::MemoryKv;
 use crate::store::sled::SledKv;
 use crate::web::{self, Web};
 
@@ -50,10 +54,12 @@ pub fn store_directory(config: &Config) -> PathBuf {
 /// # Errors
 /// Another process holds it, or it is damaged.
 pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let directory = store_directory(config);
     make_private(&config.agent.data_dir)?;
-    let kv = SledKv::open(&directory, CACHE_BYTES)?;
-    Ok(Store::open(Arc::new(kv)).await?)
+    let kv: Arc<dyn Kv> = match config.store.engine {
+        Engine::Sled => Arc::new(SledKv::open(&store_directory(config), CACHE_BYTES)?),
+        Engine::Memory => Arc::new(MemoryKv::new()),
+    };
+    Ok(Store::open(kv).await?)
 }
 
 fn make_private(directory: &Path) -> anyhow::Result<()> {
@@ -71,6 +77,10 @@ impl Agent {
     /// # Errors
     /// What is in the way, naming the file, the address or the process.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let misfits = Library::load(&config.agent.templates_dir).misfits(&config);
+        if !misfits.is_empty() {
+            return Err(Problems(misfits).into());
+        }
         let store = open_store(&config).await?;
         let group = user(&config.agent.git_user).map(|(_, group)| group);
         let own_group = rustix::process::getegid().as_raw();
@@ -129,6 +139,7 @@ impl Agent {
             git_user: user(&config.agent.git_user).map(|(user, _)| user),
         };
         let mut ended = shutdown.clone();
+        let upkeep = upkeep::run(self.clock.clone(), self.sessions(), self.logs.clone());
         let web = self.web().serve(self.tcp, Some(self.unix), async move {
             drop(ended.wait_for(|end| *end).await);
         });
@@ -138,6 +149,7 @@ impl Agent {
             result = tokio::spawn(executor.run()) => flatten(result, "executor"),
             result = tokio::spawn(intake.run()) => flatten(result, "intake"),
             () = &mut web => Ok(()),
+            () = upkeep => Ok(()),
             _ = shutdown.wait_for(|end| *end) => {
                 web.await;
                 Ok(())
@@ -147,23 +159,24 @@ impl Agent {
         result
     }
 
-    fn web(&self) -> Web {
-        let accounts = Arc::new(Accounts::new(self.store.kv(), self.clock.clone()));
-        let transport = if self.config.public_url().starts_with("https:") {
-            Transport::Https
-        } else {
-            Transport::Http
-        };
-        let sessions = Sessions::new(
+    fn accounts(&self) -> Arc<Accounts> {
+        Arc::new(Accounts::new(self.store.kv(), self.clock.clone()))
+    }
+
+    fn sessions(&self) -> Arc<Sessions> {
+        Arc::new(Sessions::new(
             self.store.kv(),
             self.clock.clone(),
-            accounts.clone(),
-            transport,
-        );
+            self.accounts(),
+            Transport::of_url(&self.config.public_url()),
+        ))
+    }
+
+    fn web(&self) -> Web {
         Web {
             store: self.store.clone(),
-            accounts,
-            sessions: Arc::new(sessions),
+            accounts: self.accounts(),
+            sessions: self.sessions(),
             config: self.config.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),

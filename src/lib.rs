@@ -10,6 +10,8 @@ pub use tagship_hook::spool;
 
 /// People, roles and tokens.
 pub mod account;
+/// Everything put together and run.
+pub mod agent;
 /// Who may approve what, how many must, and until when (pure).
 pub mod approval;
 /// An exact commit becomes a tree and a manifest.
@@ -26,8 +28,6 @@ pub mod document;
 pub mod executor;
 /// What the agent asks of a host, and what the host answers (pure).
 pub mod host;
-/// Everything put together and run.
-pub mod agent;
 /// Puts the hook in place beside a git server, and takes it out again.
 pub mod install;
 /// Spool records become proposed tasks.

@@ -11,6 +11,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -124,6 +125,58 @@ impl LogBook {
     }
 }
 
+/// What one task's logs take.
+struct Kept {
+    directory: PathBuf,
+    newest: Duration,
+    bytes: u64,
+}
+
+impl LogBook {
+    /// Deletes the logs of tasks in which nothing was written since `oldest` (since 1970), and the
+    /// oldest ones until all together take no more than `bytes_max`. Returns how many tasks lost
+    /// theirs.
+    ///
+    /// # Errors
+    /// A directory cannot be read or deleted.
+    pub fn sweep(&self, oldest: Duration, bytes_max: u64) -> io::Result<usize> {
+        let mut kept = Vec::new();
+        for directory in read_directory(&self.directory)? {
+            kept.push(measure(directory)?);
+        }
+        kept.sort_by_key(|task| task.newest);
+        let mut total: u64 = kept.iter().map(|task| task.bytes).sum();
+        let mut deleted = 0;
+        for task in kept {
+            if task.newest >= oldest && total <= bytes_max {
+                break;
+            }
+            fs::remove_dir_all(&task.directory)?;
+            total = total.saturating_sub(task.bytes);
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+}
+
+fn measure(directory: PathBuf) -> io::Result<Kept> {
+    let mut newest = Duration::ZERO;
+    let mut bytes = 0;
+    for host in read_directory(&directory)? {
+        for file in read_directory(&host)? {
+            let data = fs::metadata(&file)?;
+            bytes += data.len();
+            let modified = data.modified()?.duration_since(std::time::UNIX_EPOCH);
+            newest = newest.max(modified.unwrap_or_default());
+        }
+    }
+    Ok(Kept {
+        directory,
+        newest,
+        bytes,
+    })
+}
+
 fn read_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(path) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -226,5 +279,83 @@ impl Output for StepOutput {
             file.write_all(format!("{text}\n").as_bytes())
         });
         self.changes.send_modify(|change| *change += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn entry(step: &str) -> Entry {
+        Entry {
+            host: "web1".to_owned(),
+            step: step.to_owned(),
+            attempt: 1,
+        }
+    }
+
+    #[test]
+    fn the_same_output_twice_stands_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let book = LogBook::new(directory.path().to_owned());
+        let output = book.step(7, "web1", "switch.publish", 1);
+        output.write_at(0, b"one\n");
+        output.write_at(4, b"two\n");
+        output.write_at(0, b"one\n");
+        output.line("a note");
+        let read = |part| {
+            book.read(7, &entry("switch.publish"), part, 0, 100)
+                .unwrap()
+        };
+        assert_eq!(read(Part::Output), b"one\ntwo\n");
+        assert_eq!(read(Part::Notes), b"a note\n");
+        assert_eq!(book.entries(7).unwrap(), [entry("switch.publish")]);
+        assert!(book.entries(8).unwrap().is_empty());
+    }
+
+    #[test]
+    fn output_is_bounded_and_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let book = LogBook::new(directory.path().to_owned());
+        let output = book.step(7, "web1", "run", 1);
+        output.write_at(OUTPUT_BYTES_MAX - 1, b"ab");
+        output.write_at(OUTPUT_BYTES_MAX + 1, b"c");
+        let end = book
+            .read(7, &entry("run"), Part::Output, OUTPUT_BYTES_MAX - 1, 9)
+            .unwrap();
+        assert_eq!(end, b"a");
+        let notes = book.read(7, &entry("run"), Part::Notes, 0, 999).unwrap();
+        assert_eq!(notes.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn the_oldest_logs_go_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let book = LogBook::new(directory.path().to_owned());
+        for (task, seconds) in [(1, 100), (2, 200), (3, 300)] {
+            book.step(task, "web1", "run", 1).write_at(0, b"12345678");
+            let file = File::options()
+                .write(true)
+                .open(book.file(task, &entry("run"), Part::Output))
+                .unwrap();
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+            file.set_modified(time).unwrap();
+        }
+        let left = |book: &LogBook| [1, 2, 3].map(|task| book.entries(task).unwrap().len());
+        assert_eq!(book.sweep(Duration::from_secs(150), 100).unwrap(), 1);
+        assert_eq!(left(&book), [0, 1, 1]);
+        assert_eq!(book.sweep(Duration::ZERO, 8).unwrap(), 1);
+        assert_eq!(left(&book), [0, 0, 1]);
+    }
+
+    #[test]
+    fn whoever_follows_is_woken() {
+        let directory = tempfile::tempdir().unwrap();
+        let book = LogBook::new(directory.path().to_owned());
+        let mut changes = book.changes();
+        changes.mark_unchanged();
+        book.step(7, "web1", "run", 1).line("x");
+        assert!(changes.has_changed().unwrap());
     }
 }

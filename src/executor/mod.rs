@@ -97,6 +97,7 @@ enum Done {
         outcome: land::Outcome,
     },
     Time,
+    LetGo,
 }
 
 /// Drives tasks until the store is closed. See the module.
@@ -197,6 +198,7 @@ impl Executor {
         if task.state.at_rest() {
             if let Some(gone) = self.tasks.remove(&id) {
                 gone.abandon();
+                self.let_go(&task);
             }
             return Ok(());
         }
@@ -212,6 +214,29 @@ impl Executor {
             active.plan = Some(self.world.store.plan(&digest).await?);
         }
         Ok(())
+    }
+
+    /// A task that will not run does not need its commit pinned. (A later push, or taking it up
+    /// again, finds the objects: the mirror never throws any away.)
+    fn let_go(&mut self, task: &Task) {
+        let never_ran = task.work.is_none() && task.landed.is_some();
+        let Ok(source) = self.world.catalog.source(&task.submission.project) else {
+            return;
+        };
+        if !never_ran {
+            return;
+        }
+        let git = self.world.git.clone();
+        let id = task.id;
+        self.effects.push(
+            async move {
+                if let Err(error) = git.unpin(&source, id).await {
+                    tracing::warn!(task = id, %error, "its commit stays pinned");
+                }
+                Done::LetGo
+            }
+            .boxed(),
+        );
     }
 
     async fn take(&mut self, done: Done) -> Result<(), ExecutorError> {
@@ -239,6 +264,7 @@ impl Executor {
             Done::Killed { id, at, result } => self.killed(id, at, result),
             Done::Seen(seen) => self.seen(seen),
             Done::Landed { id, outcome } => self.landed(id, outcome),
+            Done::LetGo => {}
             Done::Time => {
                 self.timer = None;
                 self.decide_all();

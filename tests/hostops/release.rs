@@ -378,7 +378,10 @@ fn an_owner_that_cannot_be_given_is_refused_and_one_that_can_is_had() {
     let Err(HostError::Refused(why)) = host.seal_for(1, &first, Some("no-such-user")) else {
         panic!("an unknown owner was taken");
     };
-    assert!(why.contains("no-such-user") && why.contains("owner"), "{why}");
+    assert!(
+        why.contains("no-such-user") && why.contains("owner"),
+        "{why}"
+    );
     assert!(!host.release(&first).exists(), "nothing half made");
     host.prepare(1, &first, None, &[]).unwrap();
     host.transfer(1, tree.path(), &TransferSet::Whole);
