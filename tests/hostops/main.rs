@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod attempt;
+mod cut;
 mod place;
 mod release;
 #[path = "../support/mod.rs"]

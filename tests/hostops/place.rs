@@ -23,10 +23,15 @@ pub(crate) struct Host {
     turn: Cell<u64>,
 }
 
+/// In memory where the system has such a place: scripts sync to disk often.
+fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 impl Host {
     pub(crate) fn new(shell: &'static [&'static str]) -> Self {
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            directory: quick_directory(),
             shell,
             turn: Cell::new(0),
         }
@@ -212,7 +217,7 @@ pub(crate) struct Tree(tempfile::TempDir);
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(quick_directory())
     }
 
     /// A copy to change.

@@ -11,4 +11,4 @@ ts_refuse() {
     ts_done
 }
 # Brings files and directories to disk; an old `sync` without operands brings everything.
-ts_sync() { sync "$@" 2>/dev/null || sync; }
+ts_sync() { sync "$@" 2>/dev/null || if [ -e "$1" ]; then sync; fi; }
