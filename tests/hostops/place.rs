@@ -80,20 +80,33 @@ impl Host {
         sync::read_prepared(&self.ask(fence, &script)?)
     }
 
-    /// Sends by the local rsync, with the very arguments that go to a host.
-    pub(crate) fn transfer(&self, fence: u64, from: &Path, set: &TransferSet) -> rsync::End {
+    /// The local rsync, with the very arguments that go to a host.
+    pub(crate) fn transfer_command(&self, fence: u64, from: &Path, set: &TransferSet) -> Command {
         let transfer = rsync::transfer(&self.place(fence), from, set).unwrap();
         let mut arguments = transfer.arguments;
         let target = arguments.pop().unwrap().into_string().unwrap();
+        let dashes = arguments.iter().position(|word| word == "--").unwrap();
+        arguments.remove(dashes);
         arguments.push(target.strip_prefix("host:").unwrap().into());
-        let mut child = Command::new("rsync")
+        let mut command = Command::new("rsync");
+        command
             .args(arguments)
-            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Sends by the local rsync.
+    pub(crate) fn transfer(&self, fence: u64, from: &Path, set: &TransferSet) -> rsync::End {
+        let stdin = rsync::transfer(&self.place(fence), from, set)
+            .unwrap()
+            .stdin;
+        let mut child = self
+            .transfer_command(fence, from, set)
+            .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(&transfer.stdin);
+        let _ = child.stdin.take().unwrap().write_all(&stdin);
         let output = child.wait_with_output().unwrap();
         rsync::judge(output.status.code(), &output.stderr)
     }

@@ -1,11 +1,14 @@
 //! A release comes to a host, becomes live, is left, and goes.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use tagship::host::{HostError, Release, Reply, Standing, TransferSet};
 use tagship::sync::rsync::End;
 
 use crate::place::{Host, SHELLS, Tree, digest_of, picture_of};
+use crate::support::eventually::eventually;
 
 const HOUR_1: u64 = 1_700_000_000;
 const HOUR_2: u64 = 1_700_003_600;
@@ -347,14 +350,67 @@ fn what_cannot_be_a_place_is_refused_with_a_remedy() {
     }
 
     let mut place = Host::new(SHELLS[0]).place(1);
-    place.deploy_to = "/nowhere/at all".into();
+    place.deploy_to = "/dev/null/at all".into();
     let turn = tagship::remote::script::Turn(1);
     let script = tagship::sync::prepare(&place, turn, &first, None, &[], &[]).unwrap();
     let why = refusal(Host::new(SHELLS[0]).ask(1, &script).map(|_| Reply::Sealed));
     assert!(
-        why.contains("/nowhere/at all") && why.contains("mkdir -p"),
+        why.contains("/dev/null/at all") && why.contains("mkdir -p"),
         "{why}"
     );
+}
+
+#[test]
+fn a_missing_place_is_made_with_its_parents() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let mut place = host.place(1);
+    place.deploy_to.push_str("/with/parents");
+    let first = tree.release("r1");
+    let turn = tagship::remote::script::Turn(1);
+    let script = tagship::sync::prepare(&place, turn, &first, None, &[], &[]).unwrap();
+    host.ask(1, &script).unwrap();
+    assert!(host.path().join("with/parents/releases").is_dir());
+}
+
+#[test]
+fn a_transfer_that_was_killed_leaves_nothing_that_hinders_the_next() {
+    let host = Host::new(SHELLS[0]);
+    let tree = Tree::new();
+    tree.file("big", &"x".repeat(4 << 20), 0o644, HOUR_1)
+        .file("small", "s", 0o644, HOUR_1);
+    let first = tree.release("r1");
+    host.prepare(1, &first, None, &[]).unwrap();
+    let fence = host.path().join(".tagship/fence-1");
+    let mut slow = host.transfer_command(1, tree.path(), &TransferSet::Whole);
+    let mut slow = slow.arg("--bwlimit=200").process_group(0).spawn().unwrap();
+    eventually("something is being written", || {
+        let written = |directory: &str| {
+            std::fs::read_dir(fence.join(directory))
+                .unwrap()
+                .any(|entry| {
+                    entry
+                        .unwrap()
+                        .file_name()
+                        .to_str()
+                        .unwrap()
+                        .contains("big.")
+                })
+        };
+        (written("temporary") || written("partial")).then_some(())
+    });
+    let group = format!("-{}", slow.id());
+    let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+    assert!(killed.unwrap().success());
+    slow.wait().unwrap();
+    assert_eq!(
+        host.transfer(1, tree.path(), &TransferSet::Whole),
+        End::Complete
+    );
+    assert_eq!(host.seal(1, &first), Ok(Reply::Sealed));
+    host.prepare(2, &tree.release("r2"), None, &[]).unwrap();
+    let left = std::fs::read_dir(host.path().join(".tagship/fence-2/temporary"));
+    assert_eq!(left.unwrap().count(), 0, "and it goes");
 }
 
 #[test]
@@ -463,7 +519,7 @@ fn a_host_that_never_saw_tagship_can_be_asked() {
 fn a_full_disk_is_said_and_nothing_half_written_stands() {
     let host = Host::new(SHELLS[0]);
     std::fs::create_dir(host.path()).unwrap();
-    let mounted = std::process::Command::new("mount")
+    let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs"])
         .arg(host.path())
         .status();
@@ -474,10 +530,7 @@ fn a_full_disk_is_said_and_nothing_half_written_stands() {
     struct Mounted(std::path::PathBuf);
     impl Drop for Mounted {
         fn drop(&mut self) {
-            let _ = std::process::Command::new("umount")
-                .arg("-l")
-                .arg(&self.0)
-                .status();
+            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
         }
     }
     let _mounted = Mounted(host.path());
