@@ -143,7 +143,7 @@ fn a_seal_that_is_killed_anywhere_can_be_made_again() {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
-        let script = sync::seal(&host.place(1), host.turn(), &r2).unwrap();
+        let script = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
         let whole = killed(&script, n).is_none();
         holds(&host, &format!("killed at {n}"));
         host.seal(1, &r2).unwrap();
@@ -162,7 +162,7 @@ fn a_release_that_was_left_half_way_can_be_brought_anew() {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
-        let script = sync::seal(&host.place(1), host.turn(), &r2).unwrap();
+        let script = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
         let whole = killed(&script, n).is_none();
         let reply = host.prepare(2, &r2, Some(&r1), &[b"gone"]).unwrap();
         if !format!("{reply:?}").contains("staged: true") {
@@ -271,7 +271,7 @@ fn a_stale_seal_loses_wherever_it_is_overtaken() {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
-        let stale = sync::seal(&host.place(1), host.turn(), &r2).unwrap();
+        let stale = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
         let removed = [b"gone".to_vec()];
         let place = host.place(9);
         let newer = sync::prepare(&place, host.turn(), &r2, Some(&r1), &removed, &[]).unwrap();
