@@ -11,7 +11,7 @@ use super::channel::Open;
 use super::dial::Dialer;
 use super::error::{Phase, RemoteError};
 use super::inbox::Event;
-use super::link::{Destination, Link, OpenError};
+use super::link::{Destination, End, Link, OpenError};
 use super::{Target, dial};
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
@@ -218,7 +218,7 @@ impl Connection {
     /// The error for a channel whose link has ended, or that closed without a result.
     pub(super) async fn lost(&self, open: &Open) -> RemoteError {
         let reason = if open.link().shared.ended() {
-            open.link().why_ended().await
+            self.why_ended(open.link()).await.to_string()
         } else {
             "the server closed the channel without a result".to_owned()
         };
@@ -226,6 +226,14 @@ impl Connection {
             host: self.host(),
             reason,
         }
+    }
+
+    async fn why_ended(&self, link: &Link) -> End {
+        let end = link.why_ended().await;
+        if let End::Rekeyed = end {
+            self.inner.dialer.note_rekeying(&self.inner.target);
+        }
+        end
     }
 
     /// A channel for one command.
@@ -241,8 +249,10 @@ impl Connection {
     /// Opens a channel; on another link where this one has no room for it or has ended.
     async fn channel(&self, destination: Destination<'_>) -> Result<Open, RemoteError> {
         let patience = self.inner.dialer.settings.handshake_timeout;
-        // A link may end just when it is to be used; that it happens twice running is no accident.
-        for _ in 0..3 {
+        let (mut ended, mut refused) = (0, 0);
+        // A link may end just when it is to be used; that it happens again and again is no
+        // accident. And others may take the room of a new link before we do.
+        while ended < 3 && refused < 100 {
             let link = self.link().await?;
             match link.open(destination, patience).await {
                 Ok((channel, inbox)) => return Ok(Open::new(link, channel, inbox)),
@@ -251,6 +261,7 @@ impl Connection {
                     if opened_before > 0 && matches!(destination, Destination::Session) =>
                 {
                     link.retire();
+                    refused += 1;
                 }
                 Err(OpenError::Refused { reason, .. }) => {
                     return Err(RemoteError::ChannelRefused {
@@ -258,7 +269,10 @@ impl Connection {
                         reason,
                     });
                 }
-                Err(OpenError::Ended) => {}
+                Err(OpenError::Ended) => {
+                    self.why_ended(&link).await;
+                    ended += 1;
+                }
                 Err(OpenError::Silent) => {
                     link.kill("it does not answer");
                     return Err(RemoteError::Silent {
@@ -271,7 +285,7 @@ impl Connection {
         }
         Err(RemoteError::Unreachable {
             host: self.host(),
-            reason: "the connection ended again and again before a command could be sent".into(),
+            reason: "connections to it end before a command can be sent".into(),
         })
     }
 

@@ -4,8 +4,8 @@
 //! tries again after anything that another attempt would not change: an unknown host key, a refused
 //! login, a closed port.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -36,8 +36,6 @@ pub struct DialSettings {
     /// For how long a server that turns connections away is asked again.
     pub refusal_patience: Duration,
     pub keepalive: Keepalive,
-    /// New session keys after so many bytes sent; at most 1 GiB.
-    pub rekey_bytes: usize,
 }
 
 impl Default for DialSettings {
@@ -48,7 +46,6 @@ impl Default for DialSettings {
             handshake_timeout: Duration::from_secs(30),
             refusal_patience: Duration::from_secs(60),
             keepalive: Keepalive::default(),
-            rekey_bytes: 1 << 30,
         }
     }
 }
@@ -78,6 +75,30 @@ pub struct Dialer {
     opening: Semaphore,
     keys: Keyring,
     jumps: Mutex<HashMap<Target, Arc<Mutex<Weak<Inner>>>>>,
+    rekeying: std::sync::Mutex<HashSet<HostName>>,
+}
+
+/// Ciphers in the order of preference. The library cannot renew its keys under AES-GCM: it leaves
+/// the padding in the messages that it hashes, and the server's signature is then wrong. OpenSSH
+/// renews them after 64 GiB under that cipher unless its `RekeyLimit` says otherwise. So the faster
+/// cipher comes first, until a host is seen to renew.
+#[derive(Clone, Copy)]
+enum Ciphers {
+    Fast,
+    Renewable,
+}
+
+impl Ciphers {
+    fn names(self) -> &'static [cipher::Name] {
+        match self {
+            Self::Fast => &[
+                cipher::aes256_gcm::NAME,
+                cipher::chacha20poly1305::NAME,
+                cipher::aes256_ctr::NAME,
+            ],
+            Self::Renewable => &[cipher::chacha20poly1305::NAME, cipher::aes256_ctr::NAME],
+        }
+    }
 }
 
 impl Dialer {
@@ -87,8 +108,28 @@ impl Dialer {
             opening: Semaphore::new(settings.parallel.max(1)),
             keys: Keyring::default(),
             jumps: Mutex::default(),
+            rekeying: std::sync::Mutex::default(),
             settings,
         })
+    }
+
+    /// This host renews session keys sooner than the preferred cipher can bear: the next link uses
+    /// another one.
+    pub(super) fn note_rekeying(&self, target: &Target) {
+        let host = HostName::new(&target.address, target.port);
+        self.rekeying
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(host);
+    }
+
+    fn ciphers(&self, host: &HostName) -> Ciphers {
+        let rekeying = self.rekeying.lock().unwrap_or_else(PoisonError::into_inner);
+        if rekeying.contains(host) {
+            Ciphers::Renewable
+        } else {
+            Ciphers::Fast
+        }
     }
 
     /// The connection to a jump host, shared by all hosts behind it.
@@ -262,10 +303,10 @@ async fn attempt(
     let work = async {
         let shared = Shared::new();
         let mut handle = match bridge {
-            Some(stream) => shake_hands(settings, target, pins, &shared, stream).await?,
+            Some(stream) => shake_hands(dialer, target, pins, &shared, stream).await?,
             None => {
                 let stream = tcp(settings, target).await?;
-                shake_hands(settings, target, pins, &shared, stream).await?
+                shake_hands(dialer, target, pins, &shared, stream).await?
             }
         };
         judge(target, &shared, purpose)?;
@@ -310,7 +351,7 @@ async fn tcp(settings: &DialSettings, target: &Target) -> Result<TcpStream, Remo
 }
 
 async fn shake_hands<S>(
-    settings: &DialSettings,
+    dialer: &Dialer,
     target: &Target,
     pins: &KnownHosts,
     shared: &Arc<Shared>,
@@ -320,24 +361,23 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let host = HostName::new(&target.address, target.port);
+    let ciphers = dialer.ciphers(&host);
     let held = pins.key_types(&host);
     let Some(algorithms) = algorithms(&held) else {
         return Err(no_usable_key(target, held).into());
     };
     let config = Config {
         client_id: concat!("SSH-2.0-tagship_", env!("CARGO_PKG_VERSION")).into(),
-        limits: Limits::new(
-            settings.rekey_bytes,
-            settings.rekey_bytes,
-            Duration::from_secs(3600),
-        ),
+        // The server renews the keys. We never ask for it: the library bears little data on its way
+        // to us while it waits for the answer.
+        limits: Limits {
+            rekey_write_limit: usize::MAX,
+            rekey_read_limit: usize::MAX,
+            rekey_time_limit: Duration::MAX,
+        },
         preferred: Preferred {
             key: algorithms,
-            cipher: &[
-                cipher::aes256_gcm::NAME,
-                cipher::chacha20poly1305::NAME,
-                cipher::aes256_ctr::NAME,
-            ],
+            cipher: ciphers.names(),
             compression: &["none"],
             ..Preferred::DEFAULT_CLIENT
         },

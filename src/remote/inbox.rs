@@ -172,6 +172,8 @@ impl Inbox {
     /// The next event, in the order of arrival; the last one is repeated for ever. Dropping the
     /// future loses nothing.
     pub(super) async fn next(&self) -> Event {
+        // A host that sends faster than the reader takes must not keep its timeout from the turn.
+        tokio::task::coop::consume_budget().await;
         loop {
             {
                 let mut state = self.state();

@@ -25,7 +25,7 @@ pub(super) struct Shared {
     inboxes: Mutex<HashMap<ChannelId, Arc<Inbox>>>,
     refusal: Mutex<Option<String>>,
     shown: Mutex<Option<(HostKey, Verdict)>>,
-    reason: Mutex<Option<String>>,
+    reason: Mutex<Option<End>>,
     ended: AtomicBool,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -72,13 +72,34 @@ impl Shared {
     }
 
     /// Every channel is lost from now on; the first reason stays.
-    fn end(&self, reason: Option<String>) {
+    fn end(&self, reason: Option<End>) {
         if let Some(reason) = reason {
             lock(&self.reason).get_or_insert(reason);
         }
         self.ended.store(true, Ordering::SeqCst);
         for inbox in lock(&self.inboxes).values() {
             inbox.lose();
+        }
+    }
+}
+
+/// Why a link has ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// In words.
+    Because(String),
+    /// The server asked for new session keys under a cipher that bears none, see `dial`.
+    Rekeyed,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Because(reason) => f.write_str(reason),
+            Self::Rekeyed => f.write_str(
+                "it asked for new session keys (RekeyLimit in its sshd_config), which this \
+                 connection's cipher does not bear; the next connection uses another cipher",
+            ),
         }
     }
 }
@@ -393,12 +414,12 @@ impl Link {
     /// Ends the link now: all its channels are lost, for this reason.
     pub(super) fn kill(&self, reason: &str) {
         self.retire();
-        self.shared.end(Some(reason.to_owned()));
+        self.shared.end(Some(End::Because(reason.to_owned())));
         self.shared.pulse.cut();
     }
 
     /// Why the link has ended, as far as that is known.
-    pub(super) async fn why_ended(&self) -> String {
+    pub(super) async fn why_ended(&self) -> End {
         let known = lock(&self.shared.reason).clone();
         if let Some(reason) = known {
             return reason;
@@ -410,8 +431,10 @@ impl Link {
             return reason;
         }
         let reason = match tokio::time::timeout(Duration::from_secs(1), &mut *handle).await {
-            Ok(Err(error)) => error.to_string().to_lowercase(),
-            Ok(Ok(())) | Err(_) => "closed by the other side".to_owned(),
+            // The first signature was right, or the link would not be.
+            Ok(Err(thrussh::Error::WrongServerSig)) => End::Rekeyed,
+            Ok(Err(error)) => End::Because(error.to_string().to_lowercase()),
+            Ok(Ok(())) | Err(_) => End::Because("closed by the other side".to_owned()),
         };
         lock(&self.shared.reason).get_or_insert(reason).clone()
     }
@@ -422,39 +445,33 @@ impl Link {
         destination: Destination<'_>,
         patience: Duration,
     ) -> Result<(Channel, Arc<Inbox>), OpenError> {
-        let opened_before = self.opened.load(Ordering::SeqCst);
         let opening = async {
             let mut handle = self.handle.lock().await;
             lock(&self.shared.refusal).take();
-            let opening = async {
-                match destination {
-                    Destination::Session => handle.channel_open_session().await,
-                    Destination::Tcp { address, port } => {
-                        handle
-                            .channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 0)
-                            .await
-                    }
+            let opened = match destination {
+                Destination::Session => handle.channel_open_session().await,
+                Destination::Tcp { address, port } => {
+                    handle
+                        .channel_open_direct_tcpip(address, port.into(), "127.0.0.1", 0)
+                        .await
                 }
             };
-            opening.await
-        };
-        match tokio::time::timeout(patience, opening).await {
-            Err(_) => Err(OpenError::Silent),
-            Ok(Ok(channel)) => {
-                self.opened.fetch_add(1, Ordering::SeqCst);
-                let inbox = self.shared.inbox(channel.id());
-                Ok((channel, inbox))
-            }
-            Ok(Err(_)) => {
+            let Ok(channel) = opened else {
                 let refusal = lock(&self.shared.refusal).take();
-                match refusal {
-                    Some(reason) if !self.shared.ended() => Err(OpenError::Refused {
+                return Err(match refusal {
+                    Some(reason) if !self.shared.ended() => OpenError::Refused {
                         reason,
-                        opened_before,
-                    }),
-                    _ => Err(OpenError::Ended),
-                }
-            }
-        }
+                        opened_before: self.opened.load(Ordering::SeqCst),
+                    },
+                    _ => OpenError::Ended,
+                });
+            };
+            self.opened.fetch_add(1, Ordering::SeqCst);
+            let inbox = self.shared.inbox(channel.id());
+            Ok((channel, inbox))
+        };
+        tokio::time::timeout(patience, opening)
+            .await
+            .unwrap_or(Err(OpenError::Silent))
     }
 }

@@ -1,0 +1,235 @@
+//! Commands on one connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tagship::remote::{Exit, Reach, RemoteError, Stream};
+
+use crate::support::sshd::Sshd;
+use crate::world::{LONG, open, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_errors_and_exit_code_come_back() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let done = run(&connection, "echo out; echo err >&2; exit 7").await;
+    assert_eq!(done.exit, Exit::Code(7));
+    assert_eq!(done.stdout, b"out\n");
+    assert!(String::from_utf8_lossy(&done.stderr).ends_with("err\n"));
+    assert_eq!(run(&connection, "true").await.exit, Exit::Code(0));
+    assert_eq!(
+        run(&connection, "kill -TERM $$").await.exit,
+        Exit::Signal("TERM".into())
+    );
+    assert_eq!(
+        run(&connection, "no-such-program").await.exit,
+        Exit::Code(127)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_arrives_whole_and_ends() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let input: Vec<u8> = (0..5_000_000u32).map(|n| (n % 251) as u8).collect();
+    let done = connection
+        .capture("cat", &input, input.len(), LONG)
+        .await
+        .unwrap();
+    assert!(done.stdout == input);
+    // A command that reads nothing of it ends all the same.
+    let done = connection
+        .capture("exit 3", &input, 10, LONG)
+        .await
+        .unwrap();
+    assert_eq!(done.exit, Exit::Code(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_commands_run_at_once() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    // Each waits for all the others: in a row they would wait for ever.
+    let commands = (0..10).map(|number| {
+        let connection = connection.clone();
+        let directory = sshd.directory().display().to_string();
+        let command = format!(
+            "cd {directory}; touch here-{number}; \
+             until test $(ls here-* | wc -l) = 10; do sleep 0.05; done; echo {number}"
+        );
+        async move { run(&connection, &command).await.stdout }
+    });
+    let outputs = futures::future::join_all(commands).await;
+    for (number, output) in outputs.iter().enumerate() {
+        assert_eq!(*output, format!("{number}\n").as_bytes());
+    }
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1);
+}
+
+/// OpenSSH counts every channel that was not closed by us against `MaxSessions`, and the library
+/// closes none.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_commands_than_the_server_has_sessions_run_one_after_the_other() {
+    let sshd = Sshd::settings().line("MaxSessions 3").start();
+    let connection = open(&sshd).await;
+    for number in 0..10 {
+        let done = run(&connection, &format!("echo {number}")).await;
+        assert_eq!(done.stdout, format!("{number}\n").as_bytes());
+    }
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_commands_at_once_than_the_server_has_sessions_all_run() {
+    let sshd = Sshd::settings().line("MaxSessions 2").start();
+    let connection = open(&sshd).await;
+    let commands = (0..12).map(|number| {
+        let connection = connection.clone();
+        async move { run(&connection, &format!("echo {number}")).await.stdout }
+    });
+    for (number, output) in futures::future::join_all(commands).await.iter().enumerate() {
+        assert_eq!(*output, format!("{number}\n").as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_allows_no_session_says_so_and_nothing_was_done() {
+    let sshd = Sshd::settings().line("MaxSessions 0").start();
+    let connection = open(&sshd).await;
+    let error = connection.capture("true", b"", 0, LONG).await.unwrap_err();
+    assert!(
+        matches!(error, RemoteError::ChannelRefused { .. }),
+        "{error}"
+    );
+    assert_eq!(error.reach(), Reach::NotReached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_prints_for_ever_fills_no_memory_and_times_out() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let before = resident_kib();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let (_never, nothing) = std::sync::mpsc::channel::<()>();
+    let mut slow_reader = move |_: Stream, bytes: &[u8]| {
+        counted.fetch_add(bytes.len(), Ordering::SeqCst);
+        // Slower than the host, which is what makes a queue grow.
+        let _ = nothing.recv_timeout(Duration::from_millis(1));
+    };
+    let error = connection
+        .exec("yes", b"", &mut slow_reader, Duration::from_secs(3))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RemoteError::TimedOut { .. }), "{error}");
+    assert_eq!(error.reach(), Reach::Lost);
+    assert!(seen.load(Ordering::SeqCst) > 1 << 20);
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 100 * 1024, "{grown} KiB");
+    // The connection goes on, and what was abandoned is not in the way.
+    assert_eq!(run(&connection, "echo on").await.stdout, b"on\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_dropped_is_not_in_the_way_of_the_next() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    for _ in 0..3 {
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let mut on_output = move |_: Stream, _: &[u8]| {
+            let _ = begun.send(());
+        };
+        let endless = connection.exec("yes", b"", &mut on_output, LONG);
+        tokio::select! {
+            _ = endless => panic!("yes ended"),
+            _ = begins.recv() => {}
+        }
+        assert_eq!(run(&connection, "echo on").await.stdout, b"on\n");
+    }
+    // The abandoned commands have lost their pipes, and the server their connections.
+    assert!(
+        crate::support::until(|| sshd.sessions().len() <= 2),
+        "{:?}",
+        sshd.sessions()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_background_process_that_keeps_the_output_open_costs_the_timeout_but_not_the_result() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let done = connection
+        .capture(
+            "sleep 20 & echo started; exit 4",
+            b"",
+            100,
+            Duration::from_secs(2),
+        )
+        .await
+        .unwrap();
+    assert_eq!(done.exit, Exit::Code(4));
+    assert_eq!(done.stdout, b"started\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_captured_is_capped_and_the_rest_is_counted() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let command = "head -c 3000000 /dev/zero";
+    let done = connection.capture(command, b"", 1000, LONG).await.unwrap();
+    assert_eq!(done.stdout.len(), 1000);
+    assert!(done.dropped >= 2_999_000);
+    assert!(done.exit.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_too_long_for_the_host_is_refused_before_it_is_sent() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let long = format!(": {}", "x".repeat(119_000));
+    assert!(run(&connection, &long).await.exit.success());
+    let error = connection
+        .capture(&"x".repeat(130_000), b"", 0, LONG)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, RemoteError::CommandTooLong { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_connection_runs_nothing_more() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    assert!(!connection.is_closed());
+    connection.close().await;
+    assert!(connection.is_closed());
+    let error = connection.capture("true", b"", 0, LONG).await.unwrap_err();
+    assert_eq!(error.reach(), Reach::NotReached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_clone_takes_the_connection_with_it() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    run(&connection, "true").await;
+    let other = connection.clone();
+    drop(connection);
+    run(&other, "true").await;
+    assert!(!sshd.sessions().is_empty());
+    drop(other);
+    assert!(crate::support::until(|| sshd.sessions().is_empty()));
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}

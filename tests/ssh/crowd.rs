@@ -1,0 +1,113 @@
+//! Many hosts, busy servers, and hosts behind another one.
+
+use futures::future::join_all;
+use tagship::remote::{Connection, RemoteError, Target};
+
+use crate::support::sshd::{Sshd, free_port};
+use crate::world::{dialer, refused, run, target};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lets_few_in_at_once_lets_thirty_in_by_and_by() {
+    let sshd = Sshd::settings()
+        .hosts(15)
+        .line("MaxStartups 2:100:4")
+        .start();
+    let dialer = dialer();
+    let targets: Vec<Target> = (0..30)
+        .map(|number| target(&sshd, number % 15 + 1))
+        .collect();
+    let opened = join_all(
+        targets
+            .iter()
+            .map(|target| Connection::open(target, &dialer)),
+    )
+    .await;
+    for connection in opened {
+        let connection = connection.unwrap();
+        assert!(run(&connection, "true").await.exit.success());
+    }
+    // Without this the server was not too busy, and the test has shown nothing.
+    assert!(sshd.log().contains("MaxStartups"), "{}", sshd.log());
+}
+
+/// The host at `inner`, reached through the server `outer`.
+fn behind(outer: &Sshd, inner: &Sshd, host: u8) -> Target {
+    Target {
+        jump: Some(Box::new(Target {
+            name: "bastion".into(),
+            ..target(outer, 0)
+        })),
+        ..target(inner, host)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_behind_a_jump_host_share_one_connection_to_it() {
+    let outer = Sshd::settings().start();
+    let inner = Sshd::settings().hosts(15).start();
+    let dialer = dialer();
+    let targets: Vec<Target> = (1..=15).map(|host| behind(&outer, &inner, host)).collect();
+    let opened = join_all(
+        targets
+            .iter()
+            .map(|target| Connection::open(target, &dialer)),
+    )
+    .await;
+    let opened: Vec<Connection> = opened.into_iter().map(Result::unwrap).collect();
+    for connection in &opened {
+        assert_eq!(run(connection, "echo through").await.stdout, b"through\n");
+    }
+    assert_eq!(outer.log().matches("Accepted publickey").count(), 1);
+    drop(opened);
+    assert!(crate::support::until(|| inner.sessions().is_empty()));
+    assert!(crate::support::until(|| outer.sessions().is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn much_data_goes_through_a_jump_host_both_ways_at_once() {
+    let (outer, inner) = (Sshd::settings().start(), Sshd::settings().start());
+    let connection = Connection::open(&behind(&outer, &inner, 0), &dialer())
+        .await
+        .unwrap();
+    let input: Vec<u8> = (0..60_000_000u32).map(|n| (n % 253) as u8).collect();
+    let echoed = connection
+        .capture("cat", &input, input.len(), crate::world::LONG)
+        .await
+        .unwrap();
+    assert!(echoed.stdout == input);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_host_that_goes_away_takes_the_hosts_behind_it_and_is_joined_anew() {
+    let (outer, inner) = (Sshd::settings().start(), Sshd::settings().start());
+    let connection = Connection::open(&behind(&outer, &inner, 0), &dialer())
+        .await
+        .unwrap();
+    outer.kill_sessions();
+    assert!(crate::support::until(|| connection.is_closed()));
+    assert_eq!(run(&connection, "echo back").await.stdout, b"back\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_behind_the_jump_host_names_both() {
+    let outer = Sshd::settings().start();
+    let inner = Sshd::settings().start();
+    let mut target = behind(&outer, &inner, 0);
+    target.port = free_port();
+    let error = refused(&target).await;
+    assert!(matches!(error, RemoteError::Jump { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("bastion") && text.contains("web0"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_host_behind_a_jump_host_is_checked_too() {
+    let (outer, inner) = (Sshd::settings().start(), Sshd::settings().start());
+    let mut target = behind(&outer, &inner, 0);
+    target.known_hosts = inner.directory().join("nobody-yet");
+    let error = refused(&target).await;
+    assert!(
+        matches!(error, RemoteError::UnknownHostKey { .. }),
+        "{error}"
+    );
+}

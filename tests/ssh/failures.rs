@@ -1,0 +1,158 @@
+//! Hosts that are not there, fall silent, or go away in the middle.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use tagship::remote::{Connection, Phase, Reach, RemoteError, Stream};
+
+use crate::support::proxy::{Direction, Fault, Proxy};
+use crate::support::sshd::{Sshd, free_port};
+use crate::world::{LONG, hasty_dialer, open, refused, run, target, target_through};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_port_is_unreachable_at_once() {
+    let sshd = Sshd::settings().start();
+    let target = target_through(&sshd, free_port());
+    let error = refused(&target).await;
+    assert!(matches!(error, RemoteError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert_eq!(error.reach(), Reach::NotReached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_means_nothing_is_unreachable() {
+    let sshd = Sshd::settings().start();
+    let mut target = target(&sshd, 0);
+    target.address = "web1.invalid".into();
+    let error = refused(&target).await;
+    assert_eq!(error.reach(), Reach::NotReached, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_never_answers_costs_a_timeout() {
+    let sshd = Sshd::settings().start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = target_through(&sshd, listener.local_addr().unwrap().port());
+    let error = refused(&target).await;
+    let silent = |phase| phase == Phase::ShakingHands;
+    assert!(
+        matches!(error, RemoteError::Silent { phase, .. } if silent(phase)),
+        "{error}"
+    );
+    assert_eq!(error.reach(), Reach::NotReached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_always_hangs_up_is_asked_again_and_then_given_up() {
+    let sshd = Sshd::settings().start();
+    let proxy = Proxy::start(sshd.socket(), Fault::CutAfter(Direction::ToServer, 1));
+    let error = refused(&target_through(&sshd, proxy.port())).await;
+    let RemoteError::Dropped { attempts, .. } = error else {
+        panic!("{error}");
+    };
+    assert!((2..20).contains(&attempts), "{attempts}");
+}
+
+/// Runs a command that says when it has begun and then waits; then `act`s; the error.
+async fn lost_while_running(connection: &Connection, act: impl FnOnce()) -> RemoteError {
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let mut on_output = |_: Stream, _: &[u8]| {
+        let _ = begun.send(());
+    };
+    let running = connection.exec("echo begun; exec sleep 30", b"", &mut on_output, LONG);
+    tokio::pin!(running);
+    tokio::select! {
+        end = &mut running => panic!("{end:?}"),
+        _ = begins.recv() => {}
+    }
+    act();
+    running.await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_process_that_is_killed_leaves_the_result_unknown() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    let error = lost_while_running(&connection, || sshd.kill_sessions()).await;
+    assert!(matches!(error, RemoteError::Lost { .. }), "{error}");
+    assert_eq!(error.reach(), Reach::Lost);
+    // The next command comes by another link.
+    assert_eq!(run(&connection, "echo back").await.stdout, b"back\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_wire_leaves_the_result_unknown() {
+    let sshd = Sshd::settings().start();
+    let proxy = Proxy::start(sshd.socket(), Fault::None);
+    let target = target_through(&sshd, proxy.port());
+    let connection = Connection::open(&target, &hasty_dialer()).await.unwrap();
+    let error = lost_while_running(&connection, || proxy.cut()).await;
+    assert_eq!(error.reach(), Reach::Lost, "{error}");
+    assert_eq!(run(&connection, "echo back").await.stdout, b"back\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wire_on_which_nothing_moves_any_more_is_noticed() {
+    let sshd = Sshd::settings().start();
+    let proxy = Proxy::start(sshd.socket(), Fault::None);
+    let target = target_through(&sshd, proxy.port());
+    let connection = Connection::open(&target, &hasty_dialer()).await.unwrap();
+    let noticed = lost_while_running(&connection, || proxy.stall());
+    let error = tokio::time::timeout(Duration::from_secs(10), noticed)
+        .await
+        .unwrap();
+    assert_eq!(error.reach(), Reach::Lost, "{error}");
+    assert!(error.to_string().contains("nothing was heard"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_process_that_stands_still_is_noticed() {
+    let sshd = Sshd::settings().start();
+    let connection = Connection::open(&target(&sshd, 0), &hasty_dialer())
+        .await
+        .unwrap();
+    let noticed = lost_while_running(&connection, || sshd.freeze_sessions());
+    let error = tokio::time::timeout(Duration::from_secs(10), noticed)
+        .await
+        .unwrap();
+    assert_eq!(error.reach(), Reach::Lost, "{error}");
+}
+
+/// Five times the time after which a dead peer would count as lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_only_quiet_is_not_lost() {
+    let sshd = Sshd::settings().start();
+    let connection = Connection::open(&target(&sshd, 0), &hasty_dialer())
+        .await
+        .unwrap();
+    assert_eq!(
+        run(&connection, "sleep 4.5; echo done").await.stdout,
+        b"done\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stall_while_much_is_being_sent_is_noticed() {
+    let sshd = Sshd::settings().start();
+    let fault = Fault::StallAfter(Direction::ToServer, 3_000_000);
+    let proxy = Proxy::start(sshd.socket(), fault);
+    let target = target_through(&sshd, proxy.port());
+    let connection = Connection::open(&target, &hasty_dialer()).await.unwrap();
+    let input = vec![7; 50_000_000];
+    let sending = connection.capture("cat >/dev/null", &input, 0, LONG);
+    let error = tokio::time::timeout(Duration::from_secs(15), sending)
+        .await
+        .unwrap();
+    assert_eq!(error.unwrap_err().reach(), Reach::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_at_rest_is_replaced_before_anything_is_sent() {
+    let sshd = Sshd::settings().start();
+    let connection = open(&sshd).await;
+    run(&connection, "true").await;
+    sshd.kill_sessions();
+    assert!(crate::support::until(|| connection.is_closed()));
+    assert_eq!(run(&connection, "echo back").await.stdout, b"back\n");
+    assert!(!connection.is_closed());
+}

@@ -1,0 +1,145 @@
+//! The keys with which one logs in.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tagship::remote::{Connection, IdentityError, Reach, RemoteError, Target};
+
+use crate::support::sshd::{Kind, Sshd, chmod, make_key};
+use crate::world::{dialer, file, refused, run, target};
+
+/// A target with a fresh key that the server knows.
+fn with_key(sshd: &Sshd, kind: Kind, passphrase: &str) -> Target {
+    let key = file(sshd, "own_key");
+    make_key(&key, kind, passphrase);
+    sshd.authorize(&file(sshd, "own_key.pub"));
+    let mut target = target(sshd, 0);
+    target.identity.file = key;
+    target
+}
+
+fn passphrase_file(sshd: &Sshd, passphrase: &str) -> PathBuf {
+    let path = file(sshd, "passphrase");
+    fs::write(&path, passphrase).unwrap();
+    chmod(&path, 0o600);
+    path
+}
+
+async fn lets_in(target: &Target) {
+    let connection = Connection::open(target, &dialer()).await.unwrap();
+    assert!(run(&connection, "true").await.exit.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rsa_keys_in_both_formats_log_in() {
+    for kind in [Kind::Rsa, Kind::RsaPem] {
+        let sshd = Sshd::settings().start();
+        lets_in(&with_key(&sshd, kind, "")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encrypted_keys_are_opened_by_the_passphrase_in_a_file() {
+    for kind in [Kind::Ed25519, Kind::Rsa, Kind::RsaPem] {
+        let sshd = Sshd::settings().start();
+        let mut target = with_key(&sshd, kind, "open sesame");
+        target.identity.passphrase_file = Some(passphrase_file(&sshd, "open sesame\n"));
+        lets_in(&target).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_passphrase_names_both_files() {
+    for kind in [Kind::Ed25519, Kind::Rsa, Kind::RsaPem] {
+        let sshd = Sshd::settings().start();
+        let mut target = with_key(&sshd, kind, "open sesame");
+        target.identity.passphrase_file = Some(passphrase_file(&sshd, "open barley"));
+        let error = refused(&target).await;
+        let text = error.to_string();
+        let RemoteError::Identity { source, .. } = error else {
+            panic!("{text}");
+        };
+        assert!(
+            matches!(source, IdentityError::WrongPassphrase { .. }),
+            "{text}"
+        );
+        assert!(
+            text.contains("own_key") && text.contains("passphrase"),
+            "{text}"
+        );
+        assert!(!text.contains("barley"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_key_without_a_passphrase_says_what_is_missing() {
+    for kind in [Kind::Ed25519, Kind::RsaPem] {
+        let sshd = Sshd::settings().start();
+        let error = refused(&with_key(&sshd, kind, "open sesame")).await;
+        assert!(error.to_string().contains("passphrase_file"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passphrase_for_a_key_that_needs_none_does_no_harm() {
+    let sshd = Sshd::settings().start();
+    let mut target = with_key(&sshd, Kind::Ed25519, "");
+    target.identity.passphrase_file = Some(passphrase_file(&sshd, "whatever"));
+    lets_in(&target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_others_can_read_is_not_used() {
+    let sshd = Sshd::settings().start();
+    for mode in [0o644, 0o640, 0o604] {
+        chmod(&sshd.identity(), mode);
+        let error = refused(&target(&sshd, 0)).await;
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        assert_eq!(error.reach(), Reach::NotReached);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_key_or_is_not_there_is_named() {
+    let sshd = Sshd::settings().start();
+    let mut target = target(&sshd, 0);
+    target.identity.file = file(&sshd, "missing");
+    assert!(refused(&target).await.to_string().contains("missing"));
+    target.identity.file = file(&sshd, "prose");
+    fs::write(
+        &target.identity.file,
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
+    )
+    .unwrap();
+    chmod(&target.identity.file, 0o600);
+    let error = refused(&target).await;
+    assert!(error.to_string().contains("not a private key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_host_does_not_know_is_refused_with_its_fingerprint() {
+    let sshd = Sshd::settings().start();
+    let mut target = target(&sshd, 0);
+    target.identity.file = file(&sshd, "stranger");
+    make_key(&target.identity.file, Kind::Ed25519, "");
+    let error = refused(&target).await;
+    let text = error.to_string();
+    assert!(matches!(error, RemoteError::Unauthorized { .. }), "{text}");
+    assert!(
+        text.contains("SHA256:") && text.contains("authorized_keys"),
+        "{text}"
+    );
+    assert_eq!(error.reach(), Reach::NotReached);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_was_replaced_is_read_anew() {
+    let sshd = Sshd::settings().start();
+    let mut target = target(&sshd, 0);
+    target.identity.file = file(&sshd, "own_key");
+    make_key(&target.identity.file, Kind::Ed25519, "");
+    let dialer = dialer();
+    assert!(Connection::open(&target, &dialer).await.is_err());
+    fs::copy(sshd.identity(), &target.identity.file).unwrap();
+    assert!(Connection::open(&target, &dialer).await.is_ok());
+}

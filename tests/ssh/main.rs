@@ -1,0 +1,15 @@
+//! Connections, commands and rsync against a real sshd and the system's rsync.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bulk;
+mod commands;
+mod crowd;
+mod failures;
+mod logins;
+mod transfers;
+mod trust;
+mod world;

@@ -1,0 +1,176 @@
+//! A TCP proxy on loopback that cuts connections or lets them stand still: at once, or after so
+//! many bytes in one direction.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// What happens to a connection, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// Both sides see the end.
+    CutAfter(Direction, u64),
+    /// Nothing moves any more, and nobody is told.
+    StallAfter(Direction, u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Pass,
+    Stall,
+    Closed,
+}
+
+struct Shared {
+    mood: Mutex<Mood>,
+    changed: Condvar,
+    streams: Mutex<Vec<TcpStream>>,
+    fault: Fault,
+    passed: Mutex<[u64; 2]>,
+}
+
+/// A listening proxy; ends with everything it carries when it is dropped.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    pub fn start(server: SocketAddr, fault: Fault) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            mood: Mutex::new(Mood::Pass),
+            changed: Condvar::new(),
+            streams: Mutex::default(),
+            fault,
+            passed: Mutex::default(),
+        });
+        let ours = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || accept(&listener, server, &ours));
+        Self {
+            shared,
+            address,
+            accepting: Some(accepting),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Cuts what stands now; later connections pass.
+    pub fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// From now on nothing moves.
+    pub fn stall(&self) {
+        self.shared.set(Mood::Stall);
+    }
+
+    /// How many bytes have passed one way.
+    pub fn passed(&self, direction: Direction) -> u64 {
+        self.shared.passed.lock().unwrap()[direction as usize]
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.set(Mood::Closed);
+        self.shared.cut();
+        // Wakes the listener, which then sees that it is over.
+        let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+impl Shared {
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+        self.changed.notify_all();
+    }
+
+    fn cut(&self) {
+        for stream in self.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Waits while nothing may move; whether there is anything to move later.
+    fn may_pass(&self) -> bool {
+        let mood = self.mood.lock().unwrap();
+        let waits = |mood: &mut Mood| *mood == Mood::Stall;
+        *self.changed.wait_while(mood, waits).unwrap() == Mood::Pass
+    }
+
+    fn count(&self, direction: Direction, bytes: usize) {
+        let passed = {
+            let mut passed = self.passed.lock().unwrap();
+            passed[direction as usize] += bytes as u64;
+            passed[direction as usize]
+        };
+        match self.fault {
+            Fault::CutAfter(at, limit) if at == direction && passed >= limit => self.cut(),
+            Fault::StallAfter(at, limit) if at == direction && passed >= limit => {
+                self.set(Mood::Stall);
+            }
+            Fault::None | Fault::CutAfter(..) | Fault::StallAfter(..) => {}
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept() {
+        if *shared.mood.lock().unwrap() == Mood::Closed {
+            return;
+        }
+        let Ok(upstream) = TcpStream::connect(server) else {
+            continue;
+        };
+        for stream in [&client, &upstream] {
+            stream.set_nodelay(true).unwrap();
+            shared
+                .streams
+                .lock()
+                .unwrap()
+                .push(stream.try_clone().unwrap());
+        }
+        let ways = [
+            (&client, &upstream, Direction::ToServer),
+            (&upstream, &client, Direction::ToClient),
+        ];
+        for (from, to, direction) in ways {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let shared = Arc::clone(shared);
+            std::thread::spawn(move || pass(from, to, direction, &shared));
+        }
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, direction: Direction, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if !shared.may_pass() || to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+        shared.count(direction, read);
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
