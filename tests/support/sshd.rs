@@ -35,7 +35,7 @@ impl Settings {
         self
     }
 
-    /// A line of `sshd_config`; the first of a kind wins over the defaults here.
+    /// A line of `sshd_config`, instead of the default here.
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
@@ -243,16 +243,25 @@ fn configuration(path: &Path, port: u16, settings: &Settings) -> String {
     let path = path.display();
     lines.push(format!("HostKey {path}/host_key"));
     lines.push(format!("AuthorizedKeysFile {path}/authorized_keys"));
+    let defaults = [
+        "StrictModes no",
+        "UsePAM no",
+        "PermitRootLogin yes",
+        "PidFile none",
+        "MaxStartups 200",
+        "LogLevel VERBOSE",
+    ];
+    // Of some keywords the first line counts, of others the last one.
+    let given = |line: &str| {
+        let keyword = line.split(' ').next();
+        let same = |given: &String| given.split(' ').next() == keyword;
+        settings.lines.iter().any(same)
+    };
     lines.extend(
-        [
-            "StrictModes no",
-            "UsePAM no",
-            "PermitRootLogin yes",
-            "PidFile none",
-            "MaxStartups 200",
-            "LogLevel VERBOSE",
-        ]
-        .map(str::to_owned),
+        defaults
+            .into_iter()
+            .filter(|line| !given(line))
+            .map(str::to_owned),
     );
     lines.join("\n") + "\n"
 }
