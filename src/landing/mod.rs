@@ -7,7 +7,8 @@
 //! The mirror of a project is a bare repository that holds only refs of our own:
 //! `refs/tagship/tasks/ID` pins what task ID releases, `refs/tagship/last` keeps the newest history
 //! for the next fetch to build on, `refs/tagship/incoming/ID` is a fetch that nobody has looked at
-//! yet. Nothing fetched is ever pruned (`gc.pruneExpire = never`): to give space back, delete the
+//! yet. git's own maintenance runs at the end of a fetch, in the foreground, so that nothing works in
+//! the mirror when no call does. Nothing fetched is ever pruned (`gc.pruneExpire = never`): to give space back, delete the
 //! mirror, and the next fetch makes it anew.
 
 mod describe;
