@@ -1,1 +1,94 @@
-//! (in the making)
+//! The command line: what people type, and what they are told.
+//!
+//! Everything about tasks, people and hosts goes to the agent, over its Unix socket or over HTTP
+//! ([`client`]); the agent decides. `rules test`, `install` and `check` work from the configuration
+//! alone. Nothing here appends an event, touches git or contacts a host: what must look at hosts and
+//! repositories is in `check`. `main` parses and calls [`run`].
+
+mod arguments;
+mod check;
+mod client;
+mod error;
+mod follow;
+mod hosts;
+mod install;
+mod people;
+mod progress;
+mod requests;
+mod rules;
+mod screen;
+mod serve;
+mod summary;
+mod surroundings;
+mod table;
+mod times;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+pub use arguments::{Cli, Command};
+pub use error::{ClientError, CommandError};
+
+use arguments::Rules;
+use surroundings::Surroundings;
+
+/// A reader that went away is no failure of ours; shells show a program that it ended with this.
+const BROKEN_PIPE: u8 = 128 + 13;
+
+/// Does what was asked. Says on standard error why it failed, if it did.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::from(BROKEN_PIPE)
+        }
+        Err(error) => {
+            screen::note(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), CommandError> {
+    let around = Surroundings::new(cli.config);
+    let mut threads = match cli.command {
+        Command::Serve => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = threads.enable_all().build();
+    let runtime = runtime.map_err(CommandError::Runtime)?;
+    runtime.block_on(perform(&around, &cli.command))
+}
+
+async fn perform(around: &Surroundings, command: &Command) -> Result<(), CommandError> {
+    match command {
+        Command::Serve => serve::serve(around).await,
+        Command::Install(asked) => install::install(around, asked),
+        Command::Uninstall(asked) => install::uninstall(around, asked),
+        Command::Check(asked) => check::check(around, asked).await,
+        Command::Tasks(asked) => requests::tasks(around, asked).await,
+        Command::Show(asked) => requests::show(around, asked).await,
+        Command::Approve(asked) => requests::approve(around, asked).await,
+        Command::Reject(asked) => requests::reject(around, asked).await,
+        Command::Withdraw(asked) => requests::withdraw(around, asked).await,
+        Command::Stop(asked) => requests::stop(around, asked).await,
+        Command::Retry(asked) => requests::retry(around, asked).await,
+        Command::Go(asked) => requests::go(around, asked).await,
+        Command::Rollback(asked) => requests::rollback(around, asked).await,
+        Command::Log(asked) => follow::log(around, asked).await,
+        Command::Rules(Rules::Test(asked)) => rules::test(around, asked),
+        Command::Hosts(asked) => hosts::hosts(around, asked).await,
+        Command::User(asked) => people::user(around, asked).await,
+        Command::Token(asked) => people::token(around, asked).await,
+        Command::Completions { shell } => completions(*shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tagship", &mut script);
+    screen::print_bytes(&script)
+}

@@ -46,8 +46,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("session", &["store", "account"]),
     ("request", &["rule", "plan", "approval", "task", "store"]),
     ("install", &["rule", "spool"]),
-    ("web", WEB_AND_COMMAND),
-    ("command", WEB_AND_COMMAND),
+    ("web", WEB),
+    ("command", COMMAND),
+    // Puts everything together; nobody but the command line uses it.
+    (
+        "agent",
+        &[
+            "rule", "spool", "plan", "approval", "task", "store", "intake", "landing", "checkout",
+            "remote", "sync", "publish", "perform", "executor", "account", "session", "web",
+        ],
+    ),
+    // Looks at hosts and repositories as the agent would; changes nothing there.
+    (
+        "check",
+        &["rule", "spool", "landing", "remote", "install", "agent"],
+    ),
     ("config", &["rule", "plan"]),
     ("clock", &[]),
     ("secret", &[]),
@@ -63,9 +76,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Pages and command line append events and read what is stored; they perform nothing.
-const WEB_AND_COMMAND: &[&str] = &[
+/// Pages append events and read what is stored; they perform nothing.
+const WEB: &[&str] = &[
     "rule", "store", "task", "plan", "approval", "account", "session", "request", "install", "web",
+];
+
+/// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.
+const COMMAND: &[&str] = &[
+    "rule", "spool", "store", "task", "plan", "approval", "account", "install", "web", "agent",
+    "check",
 ];
 
 /// The modules that know no runtime, no clock, no file and no socket.

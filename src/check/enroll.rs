@@ -1,0 +1,144 @@
+//! The key of a host that is new: looked at, and remembered once a person has said that it is right.
+//! It never decides whether a key is to be believed.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+
+pub use crate::remote::Pinned;
+
+use crate::agent::reach;
+use crate::config::Config;
+use crate::remote::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+use crate::remote::{self, PinError, RemoteError, Target};
+
+/// Why a host is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    #[error("no host is named {0}; add it to [hosts] of the configuration")]
+    NoHost(String),
+    #[error(transparent)]
+    Remote(Box<RemoteError>),
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    #[error("{}: {error}; check that the directory exists and that you may write there", path.display())]
+    File {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+}
+
+impl From<RemoteError> for EnrollError {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(Box::new(error))
+    }
+}
+
+/// A host key that was shown by whatever answers at the host's address.
+#[derive(Debug)]
+pub struct Offer {
+    target: Target,
+    key: HostKey,
+}
+
+/// Asks a host for its key, without logging in.
+///
+/// # Errors
+/// The host cannot be reached.
+pub async fn offer(config: &Config, host: &str) -> Result<Offer, EnrollError> {
+    let planned = config.planned_host(host);
+    let planned = planned.ok_or_else(|| EnrollError::NoHost(host.to_owned()))?;
+    let passphrase_file = config.ssh.passphrase_file.as_deref();
+    let target = reach::target(&planned, &config.known_hosts(), passphrase_file);
+    let key = remote::offered_key(&reach::dialer(config), &target).await?;
+    Ok(Offer { target, key })
+}
+
+impl Offer {
+    /// `SHA256:…`, as `ssh-keygen -l` prints it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.key.fingerprint()
+    }
+
+    /// `ssh-ed25519`.
+    #[must_use]
+    pub fn key_type(&self) -> &str {
+        &self.key.key_type
+    }
+
+    /// `web1 (deploy@10.0.0.5:22)`.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.target.to_string()
+    }
+
+    /// Where keys are remembered.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.target.known_hosts
+    }
+
+    fn host_name(&self) -> HostName {
+        HostName::new(&self.target.address, self.target.port)
+    }
+
+    /// Whether this very key is remembered already.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_pinned(&self) -> Result<bool, EnrollError> {
+        let text = match std::fs::read(self.file()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.failed(error)),
+        };
+        let known = KnownHosts::parse(&String::from_utf8_lossy(&text));
+        Ok(known.check(&self.host_name(), &self.key) == Verdict::Trusted)
+    }
+
+    /// Remembers the key. Run by root, the file belongs to whoever owns its directory.
+    ///
+    /// # Errors
+    /// Another key of this host is remembered, or the file cannot be written.
+    pub fn pin(&self) -> Result<Pinned, EnrollError> {
+        let file = self.file();
+        let directory = file.parent().unwrap_or(Path::new("/"));
+        self.make(directory)?;
+        let pinned = remote::append(file, &self.host_name(), &self.key)?;
+        self.give(directory, file)?;
+        Ok(pinned)
+    }
+
+    /// Makes a directory where it is missing, owned like the one above it.
+    fn make(&self, directory: &Path) -> Result<(), EnrollError> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        if let Some(above) = directory.parent() {
+            self.make(above)?;
+            DirBuilder::new()
+                .mode(0o700)
+                .create(directory)
+                .map_err(|error| self.failed(error))?;
+            self.give(above, directory)?;
+        }
+        Ok(())
+    }
+
+    fn give(&self, like: &Path, path: &Path) -> Result<(), EnrollError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        std::fs::metadata(like)
+            .and_then(|data| chown(path, Some(data.uid()), Some(data.gid())))
+            .map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> EnrollError {
+        EnrollError::File {
+            path: self.file().to_owned(),
+            error,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Each host, reached and asked as a release would.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+
+use super::{Finding, Scope, Subject, probe};
+use crate::agent::reach;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::remote::script::COMMAND;
+use crate::remote::{Connection, Dialer};
+
+/// Hosts that are looked at at the same time.
+const PARALLEL: usize = 50;
+/// For the look itself, once the host is reached.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// What is found on the hosts in scope, in order of their names.
+pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+    let dialer = reach::dialer(config);
+    let looks = scope
+        .places(config)
+        .into_iter()
+        .map(|(host, places)| host_findings(config, scope, Arc::clone(&dialer), host, places));
+    let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
+    found.into_iter().flatten().collect()
+}
+
+async fn host_findings(
+    config: &Config,
+    scope: &Scope,
+    dialer: Arc<Dialer>,
+    host: String,
+    places: BTreeSet<String>,
+) -> Vec<Finding> {
+    let subject = Subject::Host(host.clone());
+    if let Some(reason) = scope.disabled.get(&host) {
+        let why = format!("it is taken out of releases: {reason}");
+        return vec![Finding::not_looked_at(&subject, why)];
+    }
+    let Some(planned) = config.planned_host(&host) else {
+        let what = "it is in a group, but not in [hosts]";
+        return vec![Finding::fail(&subject, what, "add it to the configuration")];
+    };
+    let target = reach::target(
+        &planned,
+        &config.known_hosts(),
+        config.ssh.passphrase_file.as_deref(),
+    );
+    let script = match probe::script(places.iter().map(String::as_str)) {
+        Ok(script) => script,
+        Err(unfit) => return vec![Finding::fail(&subject, unfit.to_string(), "")],
+    };
+    let connection = match Connection::open(&target, &dialer).await {
+        Ok(connection) => connection,
+        // The error names its remedy.
+        Err(error) => return vec![Finding::fail(&subject, error.to_string(), "")],
+    };
+    let answer = connection
+        .capture(COMMAND, script.as_bytes(), ANSWER_BYTES_MAX, TIMEOUT)
+        .await;
+    connection.close().await;
+    match answer {
+        Err(error) => vec![Finding::fail(&subject, error.to_string(), "")],
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.stdout);
+            probe::findings(&subject, &text, SystemClock.now().as_second())
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Would a release work? Looks, as the agent would, at hosts, repositories, hook, spool and
+//! templates, and says of each what is well and what is not, with the remedy; also shows and pins
+//! the key of a new host ([`enroll`]). It needs no agent, changes nothing on a host or in a
+//! repository, and touches nothing of the store. The command line calls it.
+
+pub mod enroll;
+mod hosts;
+mod local;
+mod probe;
+mod projects;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::install::Install;
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "name", rename_all = "lowercase")]
+pub enum Subject {
+    /// This machine: configuration, templates, spool.
+    Agent,
+    Project(String),
+    Host(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent => f.write_str("agent"),
+            Self::Project(name) => write!(f, "project {name}"),
+            Self::Host(name) => write!(f, "host {name}"),
+        }
+    }
+}
+
+/// Whether all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Ok,
+    /// A release would fail, or a tag would be lost.
+    Fail,
+    /// It can't be told from here, or is left out on purpose.
+    NotLookedAt,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub subject: Subject,
+    pub verdict: Verdict,
+    /// What was found.
+    pub what: String,
+    /// What to do about it; empty where `what` says it, or nothing is to be done.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn ok(subject: &Subject, what: impl Into<String>) -> Self {
+        Self {
+            subject: subject.clone(),
+            verdict: Verdict::Ok,
+            what: what.into(),
+            remedy: String::new(),
+        }
+    }
+
+    fn fail(subject: &Subject, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            subject: subject.clone(),
+            verdict: Verdict::Fail,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    fn not_looked_at(subject: &Subject, why: impl Into<String>) -> Self {
+        Self {
+            subject: subject.clone(),
+            verdict: Verdict::NotLookedAt,
+            what: why.into(),
+            remedy: String::new(),
+        }
+    }
+}
+
+/// What is to be looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// One project and its hosts; `None`: everything.
+    pub project: Option<String>,
+    /// Hosts that are taken out, with the reason.
+    pub disabled: BTreeMap<String, String>,
+    /// The installations of the hook on this machine, by project.
+    pub hooks: BTreeMap<String, Install>,
+}
+
+impl Scope {
+    fn covers(&self, project: &str) -> bool {
+        self.project.as_deref().is_none_or(|only| only == project)
+    }
+
+    /// The places on each host to which something is released: `(what, deploy_to)`.
+    fn places(&self, config: &Config) -> BTreeMap<String, BTreeSet<String>> {
+        let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        if self.project.is_none() {
+            places.extend(
+                config
+                    .hosts
+                    .keys()
+                    .map(|host| (host.clone(), BTreeSet::new())),
+            );
+        }
+        for project in config.projects.iter().filter(|p| self.covers(&p.name)) {
+            for environment in project.environments.values() {
+                for host in config.groups.get(&environment.group).into_iter().flatten() {
+                    let paths = places.entry(host.clone()).or_default();
+                    paths.insert(environment.deploy_to(host));
+                }
+            }
+        }
+        places
+    }
+}
+
+/// Looks at everything in scope: this machine first, then projects, then hosts side by side.
+pub async fn check(config: &Config, scope: &Scope) -> Vec<Finding> {
+    let mut findings = local::findings(config, scope);
+    findings.extend(projects::findings(config, scope).await);
+    findings.extend(hosts::findings(config, scope).await);
+    findings
+}
+
+/// A directory that goes with this value.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing in it is of use to anybody; the system clears its directory in time.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,238 @@
+//! What a host is asked, as text for `sh`, and how its answer reads (pure).
+
+use super::{Finding, Subject};
+use crate::remote::script::{Unfit, absolute, quote};
+
+/// Begins the answer; what a login shell prints comes before it.
+const MARKER: &str = "@tagship-check";
+/// How far a host's clock may be off.
+const CLOCK_OFF_MAX_S: i64 = 300;
+/// With less room than this a release is likely to fail.
+const FREE_KIB_MIN: u64 = 64 * 1024;
+/// The oldest rsync that knows the options that are used.
+const RSYNC_MIN: (u32, u32) = (3, 1);
+
+/// The script that looks at a host and at these places on it.
+///
+/// # Errors
+/// A path that is none.
+pub(super) fn script<'p>(places: impl IntoIterator<Item = &'p str>) -> Result<String, Unfit> {
+    let mut text = include_str!("probe.sh").to_owned();
+    // A group is performed only once its closing brace was read.
+    text.push_str("{\nmain");
+    for place in places {
+        text.push(' ');
+        text.push_str(&quote("deploy_to", absolute("deploy_to", place)?)?);
+    }
+    text.push_str("\nexit\n} </dev/null\n");
+    Ok(text)
+}
+
+/// What the answer says of a host. `now_s` is the time here, in seconds since 1970.
+pub(super) fn findings(subject: &Subject, answer: &str, now_s: i64) -> Vec<Finding> {
+    let mut lines = answer.lines().skip_while(|line| *line != MARKER).skip(1);
+    let said: Vec<(&str, &str)> = lines
+        .by_ref()
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    if said.last() != Some(&("done", "-")) {
+        let begin: String = answer.trim().chars().take(200).collect();
+        return vec![Finding::fail(
+            subject,
+            format!("the host ran no shell script to its end; it said {begin:?}"),
+            "give the login user a plain shell, without ForceCommand",
+        )];
+    }
+    let mut findings = Vec::new();
+    let user = said.iter().find(|(word, _)| *word == "user");
+    findings.push(Finding::ok(
+        subject,
+        format!("logged in as {}", user.map_or("?", |(_, user)| user)),
+    ));
+    let before = findings.len();
+    findings.extend(
+        said.iter()
+            .filter_map(|(word, value)| tool(subject, word, value)),
+    );
+    if findings.len() == before {
+        findings.push(Finding::ok(subject, "all programs are there"));
+    }
+    findings.extend(
+        said.iter()
+            .filter_map(|(word, value)| place(subject, word, value)),
+    );
+    findings.extend(
+        said.iter()
+            .filter(|(word, _)| *word == "clock")
+            .filter_map(|(_, clock)| off(subject, clock, now_s)),
+    );
+    findings
+}
+
+/// A program that is missing, or not the one that is needed.
+fn tool(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
+    let package = match value {
+        "rsync" => "rsync",
+        "find" => "findutils",
+        "xargs" => "findutils",
+        "setsid" => "util-linux",
+        _ => "coreutils",
+    };
+    let remedy = format!("install {package} there");
+    match word {
+        "missing" => Some(Finding::fail(
+            subject,
+            format!("no {value} on the host"),
+            remedy,
+        )),
+        "notgnu" => Some(Finding::fail(
+            subject,
+            format!("{value} on the host is not GNU's"),
+            remedy,
+        )),
+        "rsync" if !is_new_enough(value) => Some(Finding::fail(
+            subject,
+            format!(
+                "rsync {value} on the host is older than {}.{}",
+                RSYNC_MIN.0, RSYNC_MIN.1
+            ),
+            "install a newer one there",
+        )),
+        _ => None,
+    }
+}
+
+/// A version that can't be read is not held against the host.
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= RSYNC_MIN,
+        _ => true,
+    }
+}
+
+fn place(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
+    let fail = |what: String, remedy: &str| Some(Finding::fail(subject, what, remedy));
+    match word {
+        "notdir" => fail(
+            format!("{value} is no directory"),
+            "move it away, or correct deploy_to",
+        ),
+        "unwritable" => fail(
+            format!("{value} cannot be written by the login user"),
+            "give it to that user (chown), or make deploy_to beforehand",
+        ),
+        "real" => fail(
+            format!("{value} is a real directory or file, not tagship's link"),
+            "move it away (its content too, where it is still served)",
+        ),
+        "dangling" => fail(
+            format!("{value} points at a release that is gone"),
+            "remove the link, or point it at what should be live",
+        ),
+        "free" => {
+            let (free, path) = value.split_once(' ')?;
+            match free.parse::<u64>() {
+                Ok(free) if free < FREE_KIB_MIN => fail(
+                    format!("only {} MiB are free for {path}", free / 1024),
+                    "make room on that file system, or lower keep_releases",
+                ),
+                Ok(free) => Some(Finding::ok(
+                    subject,
+                    format!("{path} can be written, {} MiB are free", free / 1024),
+                )),
+                Err(_) => Some(Finding::ok(subject, format!("{path} can be written"))),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn off(subject: &Subject, clock: &str, now_s: i64) -> Option<Finding> {
+    let there: i64 = clock.trim().parse().ok()?;
+    let off = there.saturating_sub(now_s);
+    if off.abs() <= CLOCK_OFF_MAX_S {
+        return None;
+    }
+    let direction = if off > 0 { "ahead" } else { "behind" };
+    Some(Finding::fail(
+        subject,
+        format!("its clock is {} s {direction}", off.abs()),
+        "let NTP set it",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::Verdict;
+    use super::*;
+
+    fn web1() -> Subject {
+        Subject::Host("web1".into())
+    }
+
+    fn failures(said: &str) -> Vec<String> {
+        let answer = format!("Welcome!\n{MARKER}\nuser deploy\nclock 1000\n{said}done -\n");
+        findings(&web1(), &answer, 1000)
+            .into_iter()
+            .filter(|finding| finding.verdict == Verdict::Fail)
+            .map(|finding| finding.what)
+            .collect()
+    }
+
+    #[test]
+    fn a_host_that_has_everything_has_no_failure() {
+        assert_eq!(
+            failures("rsync 3.2.7\nfree 1048576 /srv/shop\n"),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_is_named() {
+        for (said, what) in [
+            ("missing rsync\n", "no rsync on the host"),
+            ("notgnu find\n", "find on the host is not GNU's"),
+            ("rsync 3.0.9\n", "rsync 3.0.9 on the host is older than 3.1"),
+            ("notdir /srv\n", "/srv is no directory"),
+            (
+                "unwritable /srv\n",
+                "/srv cannot be written by the login user",
+            ),
+            (
+                "real /srv/shop/current\n",
+                "/srv/shop/current is a real directory or file, not tagship's link",
+            ),
+            (
+                "dangling /srv/shop/current\n",
+                "/srv/shop/current points at a release that is gone",
+            ),
+            ("free 1024 /srv/shop\n", "only 1 MiB are free for /srv/shop"),
+            ("clock 2000\n", "its clock is 1000 s ahead"),
+        ] {
+            assert_eq!(failures(said), [what]);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_a_failure_and_never_a_success() {
+        for answer in [
+            "",
+            "This account is not available.\n",
+            "\n@tagship-check\nuser deploy\n",
+        ] {
+            let found = findings(&web1(), answer, 1000);
+            assert_eq!(found.len(), 1, "{answer:?}");
+            assert_eq!(found[0].verdict, Verdict::Fail, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_handed_over_whole() {
+        let text = script(["/srv/it's $(touch x)"]).unwrap();
+        assert!(text.ends_with("main '/srv/it'\\''s $(touch x)'\nexit\n} </dev/null\n"));
+        assert!(script(["srv"]).is_err());
+    }
+}

@@ -1,0 +1,50 @@
+# Called with the places of releases as arguments. Prints lines `word value`, changes nothing.
+say() { printf '%s %s\n' "$1" "$2"; }
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# What the scripts of a release use, and what of it only GNU's versions do.
+tools() {
+    for tool in rsync find sort xargs sha256sum cut wc cp ln mv rm mkdir sync setsid; do
+        has "$tool" || say missing "$tool"
+    done
+    if has rsync; then say rsync "$(rsync --version 2>/dev/null | sed -n '1s/.*version *\([0-9.]*\).*/\1/p')"; fi
+    if has find && ! find / -maxdepth 0 -printf '' >/dev/null 2>&1; then say notgnu find; fi
+    if has sort && ! printf '' | sort -z >/dev/null 2>&1; then say notgnu sort; fi
+    if has mv && ! mv --help 2>&1 | grep -q -e --no-target-directory -e '-T'; then say notgnu mv; fi
+}
+
+# The nearest directory that is there, on the way up.
+above() {
+    up=$1
+    while [ ! -e "$up" ] && [ ! -L "$up" ]; do
+        up=${up%/*}
+        [ -n "$up" ] || up=/
+    done
+}
+
+place() {
+    above "$1"
+    if [ ! -d "$up" ]; then say notdir "$up"; return; fi
+    if [ ! -w "$up" ] || [ ! -x "$up" ]; then say unwritable "$up"; return; fi
+    for below in "$1/releases" "$1/.tagship" "$1/shared"; do
+        if [ -e "$below" ] && { [ ! -d "$below" ] || [ ! -w "$below" ] || [ ! -x "$below" ]; }; then
+            say unwritable "$below"
+            return
+        fi
+    done
+    if [ -e "$1/current" ] && [ ! -L "$1/current" ]; then say real "$1/current"; return; fi
+    if [ -L "$1/current" ] && [ ! -e "$1/current" ]; then say dangling "$1/current"; return; fi
+    say free "$(df -Pk "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\) *[0-9-]*% .*$/\1/p') $1"
+}
+
+main() {
+    LC_ALL=C
+    export LC_ALL
+    printf '\n@tagship-check\n'
+    say user "$(id -un 2>/dev/null || id -u)"
+    say clock "$(date +%s)"
+    tools
+    for at in "$@"; do place "$at"; done
+    say done -
+}

@@ -1,0 +1,94 @@
+//! Each project: whether its repository can be asked, and whether its hook stands.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use futures::stream::{self, StreamExt};
+
+use super::{Finding, Scope, Scratch, Subject};
+use crate::agent::reach;
+use crate::config::{Config, Project};
+use crate::install;
+use crate::landing;
+use crate::secret;
+
+/// Repositories that are asked at the same time.
+const PARALLEL: usize = 8;
+/// A ref that need not be there: whether the server answers is what counts.
+const REFERENCE: &str = "refs/tags/tagship-check";
+
+/// What is found of the projects in scope, in their order.
+pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+    let projects = config.projects.iter().filter(|p| scope.covers(&p.name));
+    let looks = projects.map(|project| async move {
+        let mut findings = vec![repository(config, project).await];
+        findings.extend(hook(project, scope));
+        findings
+    });
+    let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
+    found.into_iter().flatten().collect()
+}
+
+async fn repository(config: &Config, project: &Project) -> Finding {
+    let subject = Subject::Project(project.name.clone());
+    let scratch = match scratch() {
+        Ok(scratch) => scratch,
+        Err(error) => {
+            let what = format!("no temporary directory can be made: {error}");
+            return Finding::fail(
+                &subject,
+                what,
+                "set TMPDIR to a directory that can be written",
+            );
+        }
+    };
+    let mut source = reach::source(config, project);
+    // The agent's own mirror belongs to the agent's user, who need not be us.
+    source.mirror = scratch.0.join("mirror.git");
+    let url = &source.git_url;
+    match landing::ls_remote(&source, &[REFERENCE.to_owned()]).await {
+        Ok(_) => Finding::ok(&subject, format!("{url} answers")),
+        Err(error) => {
+            let own = format!("project {}: ", project.name);
+            let what = error.to_string();
+            let what = what.strip_prefix(&own).unwrap_or(&what);
+            Finding::fail(&subject, format!("{url}: {what}"), "")
+        }
+    }
+}
+
+fn scratch() -> std::io::Result<Scratch> {
+    let random = secret::random_bytes::<8>().map_err(std::io::Error::other)?;
+    let name = format!("tagship-check-{}", secret::hex(&random));
+    let path: PathBuf = std::env::temp_dir().join(name);
+    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+    Ok(Scratch(path))
+}
+
+fn hook(project: &Project, scope: &Scope) -> Vec<Finding> {
+    let subject = Subject::Project(project.name.clone());
+    let Some(hook) = scope.hooks.get(&project.name) else {
+        let elsewhere = !project.repository.starts_with('/');
+        let what = match elsewhere {
+            true => "its hook is where the git server is, not on this machine".to_owned(),
+            false => format!(
+                "{} is not on this machine, nor its hook",
+                project.repository
+            ),
+        };
+        return vec![Finding::not_looked_at(&subject, what)];
+    };
+    let wrong = install::verify(hook);
+    if wrong.is_empty() {
+        let repo = shown(&hook.repo);
+        return vec![Finding::ok(&subject, format!("its hook stands in {repo}"))];
+    }
+    wrong
+        .into_iter()
+        .map(|finding| Finding::fail(&subject, finding.what, finding.remedy))
+        .collect()
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,365 @@
+//! The words of the command line: subcommands, options and their help. Nothing here does anything.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::times::{Lifetime, Moment};
+use crate::approval::Role;
+
+/// Push a tag, ship it: a release agent that lives beside a git server.
+#[derive(Debug, Parser)]
+#[command(name = "tagship", version, propagate_version = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The configuration [default: /etc/tagship/config.toml; `serve` also takes ./config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent until it is told to end (SIGTERM or SIGINT)
+    Serve,
+    /// Put the hook in place beside a git server
+    Install(Install),
+    /// Take the hook out again and put back what stood there
+    Uninstall(Uninstall),
+    /// Look for everything that would keep a release from working
+    Check(Check),
+    /// List tasks, newest first
+    Tasks(Tasks),
+    /// Show one task: what it releases, where it stands, what to do next
+    Show(Show),
+    /// Say yes to the plan of a task
+    Approve(Approve),
+    /// Say no to a task
+    Reject(Reject),
+    /// Take a task back that has not begun
+    Withdraw(Withdraw),
+    /// End what a task runs
+    Stop(Ask),
+    /// Do again what failed, was stopped or never began
+    Retry(Ask),
+    /// Let a paused task go on
+    Go(Ask),
+    /// Go back to an earlier release
+    Rollback(Rollback),
+    /// Print the output of a task's steps
+    Log(Log),
+    /// Try rules
+    #[command(subcommand)]
+    Rules(Rules),
+    /// Look after hosts
+    #[command(subcommand)]
+    Hosts(Hosts),
+    /// Look after the people who may log in
+    #[command(subcommand)]
+    User(User),
+    /// Look after tokens, with which programs log in
+    #[command(subcommand)]
+    Token(Token),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell that is to complete
+        shell: Shell,
+    },
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Form {
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The project of the configuration whose repository it is
+    #[arg(long, value_name = "NAME")]
+    pub project: String,
+    /// The repository's directory [default: the project's `repository`, if that is a path]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Print a tar for `gitaly hooks set` and change nothing
+    #[arg(long)]
+    pub tar: bool,
+    /// The hook program [default: `update` beside tagship, then ../lib/tagship/update]
+    #[arg(long, value_name = "FILE")]
+    pub hook: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// The project of the configuration whose repository it is
+    #[arg(long, value_name = "NAME", required_unless_present = "repo")]
+    pub project: Option<String>,
+    /// The repository's directory [default: the project's `repository`, if that is a path]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Only this project and its hosts
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct Tasks {
+    /// Only tasks in this state
+    #[arg(long, value_name = "STATE", value_parser = super::requests::state_name)]
+    pub state: Option<String>,
+    /// Only tasks of this project
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Only tasks of this environment
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// Only tasks with a lower number: the page after this one
+    #[arg(long, value_name = "ID")]
+    pub before: Option<u64>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The task's number
+    pub id: u64,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+/// How an action goes on once the agent has taken it.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Then {
+    /// Follow the task to its end, and succeed only if it does
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// The task's number
+    pub id: u64,
+    #[command(flatten)]
+    pub then: Then,
+}
+
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The task's number
+    pub id: u64,
+    /// What to remember beside the approval
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub comment: String,
+    /// Not before this time: `22:30`, `2026-11-21 22:30`, `2026-11-21T22:30+01:00` or `+2h`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub at: Option<Moment>,
+    /// Approve only the plan with this digest (or its beginning, 8 digits or more)
+    #[arg(long, value_name = "DIGEST")]
+    pub plan: Option<String>,
+    #[command(flatten)]
+    pub then: Then,
+}
+
+#[derive(Debug, Args)]
+pub struct Reject {
+    /// The task's number
+    pub id: u64,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct Withdraw {
+    /// The task's number
+    pub id: u64,
+    /// Why
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub reason: String,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The task whose release is to be live again
+    #[arg(required_unless_present_all = ["project", "environment"], conflicts_with_all = ["project", "environment"])]
+    pub id: Option<u64>,
+    /// With --environment: back to the good release before the live one
+    #[arg(long, value_name = "NAME", requires = "environment")]
+    pub project: Option<String>,
+    /// The environment of --project
+    #[arg(long, value_name = "NAME", requires = "project")]
+    pub environment: Option<String>,
+    #[command(flatten)]
+    pub then: Then,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The task's number
+    pub id: u64,
+    /// Only what was done on this host
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Only this step
+    #[arg(long, value_name = "NAME")]
+    pub step: Option<String>,
+    /// Go on until the task is at rest
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Rules {
+    /// Say which rule decides on a tag, and why the others do not
+    Test(RulesTest),
+}
+
+#[derive(Debug, Args)]
+pub struct RulesTest {
+    /// The tag: `qa-7` or `refs/tags/qa-7`
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// The project whose rules are tried
+    #[arg(long, value_name = "NAME")]
+    pub project: String,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Hosts {
+    /// List hosts and whether they take part
+    List {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Look at a host's key and remember it
+    Enroll(Enroll),
+    /// Take a host out of releases
+    Disable {
+        /// The host's name in the configuration
+        name: String,
+        /// Why; shown wherever the host is
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Let a host take part again
+    Enable {
+        /// The host's name in the configuration
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// The host's name in the configuration
+    pub name: String,
+    /// Remember the key only if this is its fingerprint
+    #[arg(long, value_name = "SHA256:…", conflicts_with = "yes")]
+    pub fingerprint: Option<String>,
+    /// Remember whatever key is shown, without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add somebody
+    Add(AddUser),
+    /// List everybody
+    List {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Take somebody away, with all their tokens
+    Remove {
+        /// Who
+        name: String,
+    },
+    /// Set a new password, which ends all sessions
+    Password {
+        /// Whose
+        name: String,
+        /// Read the password from standard input, one line
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AddUser {
+    /// What they log in with
+    pub name: String,
+    /// What they may do: viewer, submitter, approver or admin
+    #[arg(long, value_name = "ROLE")]
+    pub role: Role,
+    /// What people call them [default: the name]
+    #[arg(long, value_name = "TEXT")]
+    pub display: Option<String>,
+    /// A group that approvals can ask for, without `@`; may be given several times
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+    /// Read the password from standard input, one line; without it they use tokens only
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token and print it, once, on the last line
+    New {
+        /// For whom it speaks
+        user: String,
+        /// For how long it is good: `90d`, `12h` [default: until it is revoked]
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<Lifetime>,
+        /// What it is for
+        #[arg(long, value_name = "TEXT", default_value = "command line")]
+        label: String,
+    },
+    /// List somebody's tokens
+    List {
+        /// Whose
+        user: String,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// End a token
+    Revoke {
+        /// Whose
+        user: String,
+        /// Its id, as `token list` shows it
+        id: String,
+    },
+}

@@ -1,0 +1,144 @@
+//! Why a command failed: data here, the words in one place. Printed on stderr behind `error: `.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::check::enroll::EnrollError;
+use crate::config::ConfigError;
+use crate::install::InstallError;
+use crate::rule::RuleError;
+use crate::spool::SpoolError;
+
+/// Everything that ends a command without success.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
+    #[error("{0}")]
+    Rule(#[from] RuleError),
+    #[error("no project is named {name}; the configuration has {known}")]
+    NoProject { name: String, known: String },
+    #[error("no host is named {name}; the configuration has {known}")]
+    NoHost { name: String, known: String },
+    #[error(
+        "project {project} is known to its server as {repository:?}; name its directory on this machine with --repo DIR"
+    )]
+    NoDirectory { project: String, repository: String },
+    #[error("no hook program at {}; build it with `make`, or name it with --hook FILE", list(.0))]
+    NoHookProgram(Vec<PathBuf>),
+    #[error(
+        "a tar on a terminal helps nobody; write `tagship install … --tar | gitaly hooks set …`"
+    )]
+    TarOnTerminal,
+    #[error("task {id} has no plan that could be approved; it is {state}")]
+    NoPlan { id: u64, state: String },
+    #[error(
+        "the plan of task {id} is {now}, not {wanted}; look at it again with `tagship show {id}`"
+    )]
+    OtherPlan {
+        id: u64,
+        now: String,
+        wanted: String,
+    },
+    #[error(
+        "--plan {0:?} is no digest; give at least its first 8 hex digits, as `tagship show` prints them"
+    )]
+    NotADigest(String),
+    #[error("{option}: {reason}")]
+    Option {
+        option: &'static str,
+        reason: String,
+    },
+    /// What `--wait` waited for did not come.
+    #[error("task {id} is {state}; {next}")]
+    NotReached {
+        id: u64,
+        state: String,
+        next: String,
+    },
+    #[error(
+        "the password on standard input is empty; write it on one line: `echo … | tagship user …`"
+    )]
+    NoPassword,
+    #[error("standard input cannot be read: {0}")]
+    Input(io::Error),
+    #[error("{0}")]
+    Enroll(String),
+    #[error(transparent)]
+    Offer(#[from] EnrollError),
+    #[error("the hook stands, but no tag reaches the agent yet: {}", .0.join("; "))]
+    HookFindings(Vec<String>),
+    #[error("cannot {doing} {}: {error}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    },
+    /// The findings are printed already.
+    #[error("{failed} of {looked_at} findings are failures; each line above says what to do")]
+    Check { failed: usize, looked_at: usize },
+    #[error("{0}")]
+    Accounts(String),
+    #[error("{0}")]
+    Serve(String),
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+    /// A broken pipe among these ends the program quietly.
+    #[error("standard output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    paths.join(", ")
+}
+
+/// Why the agent gave no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "no agent answers at {address}: start it with `tagship serve`, or name another one with TAGSHIP_URL"
+    )]
+    NoAgent { address: String },
+    #[error(
+        "{address} may be used by the agent's user and root alone: run this as one of them, or set TAGSHIP_URL and TAGSHIP_TOKEN"
+    )]
+    Forbidden { address: String },
+    #[error("{address} cannot be reached: {reason}; check TAGSHIP_URL and the network")]
+    Unreachable { address: String, reason: String },
+    #[error("{address} did not answer in time; look at the agent's log")]
+    Silent { address: String },
+    #[error("the connection to {address} ended: {reason}; ask again to see what came of it")]
+    Broken { address: String, reason: String },
+    #[error(
+        "{address} does not know who you are: set TAGSHIP_TOKEN to a token made by `tagship token new`"
+    )]
+    NoToken { address: String },
+    #[error("{0}")]
+    Refused(String),
+    #[error("{address} answered {status}{server}; is it the address of a tagship agent?")]
+    Foreign {
+        address: String,
+        status: u16,
+        server: String,
+    },
+    #[error(
+        "the answer of {address} cannot be understood: {reason}; are agent and command line of the same version?"
+    )]
+    Unreadable { address: String, reason: String },
+    #[error("TAGSHIP_URL {url:?} is no address: {reason}; write https://ship.example.com")]
+    Url { url: String, reason: String },
+    #[error("TAGSHIP_TOKEN holds characters that no token has: copy it again")]
+    Token,
+    #[error("no HTTP client can be made: {0}")]
+    Setup(String),
+}

@@ -1,0 +1,269 @@
+//! Following a task: its log as it is written, and its way to rest. The agent tells when something
+//! has happened; nobody asks again and again. Only after a connection is lost (the agent is started
+//! anew) is it tried again for a while.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::arguments::{Form, Log};
+use super::client::Ask;
+use super::error::{ClientError, CommandError};
+use super::progress::{self, Lines};
+use super::requests::fetch;
+use super::screen::{self, Canvas};
+use super::surroundings::{Agent, Surroundings};
+use super::table::printable;
+use crate::web::view::TaskView;
+
+/// How often a lost connection is tried again, once a second, before it counts as lost for good.
+const RECONNECTS_MAX: u32 = 60;
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// The line that names an event is shorter; of others no more is kept.
+const EVENT_LINE_BYTES: usize = 32;
+
+/// In which state a task has done what was asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    Success,
+    Stopped,
+}
+
+impl Goal {
+    pub(crate) fn is_reached_by(self, state: &str) -> bool {
+        match self {
+            Self::Success => matches!(state, "succeeded" | "observed"),
+            Self::Stopped => state == "stopped",
+        }
+    }
+}
+
+/// What is told while a task is followed.
+enum Teller {
+    /// The hosts, drawn in place.
+    Drawing(Canvas),
+    /// A line for each event that was not told yet.
+    Events {
+        told: usize,
+    },
+    Silent,
+}
+
+impl Teller {
+    fn new(form: Form, seen: &TaskView) -> Self {
+        match screen::canvas() {
+            _ if form.json => Self::Silent,
+            Some(canvas) => Self::Drawing(canvas),
+            None => Self::Events {
+                told: seen.events.len(),
+            },
+        }
+    }
+
+    fn tell(&mut self, task: &TaskView, agent: &Agent) -> Result<(), CommandError> {
+        match self {
+            Self::Silent => Ok(()),
+            Self::Drawing(canvas) => {
+                canvas.draw(&progress::lines(task, &agent.zone, canvas.size()))
+            }
+            Self::Events { told } => {
+                let news = task.events.get(*told..).unwrap_or_default();
+                *told = task.events.len();
+                let lines: String = news
+                    .iter()
+                    .map(|event| {
+                        let text = format!("{} {}", event.name, event.detail);
+                        format!("{} {}\n", agent.zone.show(event.at), printable(text.trim()))
+                    })
+                    .collect();
+                screen::print(&lines)
+            }
+        }
+    }
+}
+
+/// Follows a task until it is at rest, telling what happens; the task as it is then.
+pub(crate) async fn to_rest(
+    agent: &Agent,
+    seen: TaskView,
+    form: Form,
+) -> Result<TaskView, CommandError> {
+    let id = seen.id;
+    let mut teller = Teller::new(form, &seen);
+    let mut failed = 0;
+    loop {
+        match follow(agent, id, &mut teller).await {
+            Ok(Followed::ToRest(task)) => return Ok(*task),
+            // Streams have an end, and agents are started anew.
+            Ok(Followed::StreamEnded) => failed = 0,
+            Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
+                failed += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Whether the agent may be back in a moment.
+fn is_passing(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::NoAgent { .. } | ClientError::Broken { .. } | ClientError::Unreachable { .. }
+    )
+}
+
+enum Followed {
+    ToRest(Box<TaskView>),
+    StreamEnded,
+}
+
+/// Follows over one connection. The stream is opened before the task is looked at, so that nothing
+/// is missed in between.
+async fn follow(agent: &Agent, id: u64, teller: &mut Teller) -> Result<Followed, CommandError> {
+    let events = agent.client.stream(&events_of(id)).await?;
+    tokio::pin!(events);
+    let mut wakes = Wakes::default();
+    loop {
+        let task = fetch(&agent.client, id).await?;
+        teller.tell(&task, agent)?;
+        if task.at_rest {
+            return Ok(Followed::ToRest(Box::new(task)));
+        }
+        loop {
+            match events.next().await {
+                Some(Ok(bytes)) if wakes.in_piece(&bytes) => break,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Ok(Followed::StreamEnded),
+            }
+        }
+    }
+}
+
+fn events_of(id: u64) -> Ask {
+    Ask::page(["tasks", &id.to_string(), "events"])
+}
+
+/// Sees in a stream of server-sent events, whose lines come in pieces, that the task has changed.
+/// What the event says is not read: the task itself is asked for.
+#[derive(Default)]
+struct Wakes {
+    /// The beginning of a line whose end has not come.
+    begun: Vec<u8>,
+}
+
+impl Wakes {
+    fn in_piece(&mut self, bytes: &[u8]) -> bool {
+        let mut woken = false;
+        for byte in bytes {
+            if *byte == b'\n' {
+                let line = self.begun.strip_suffix(b"\r").unwrap_or(&self.begun);
+                woken |= line == b"event:task" || line == b"event: task";
+                self.begun.clear();
+            } else if self.begun.len() < EVENT_LINE_BYTES {
+                self.begun.push(*byte);
+            }
+        }
+        woken
+    }
+}
+
+/// `tagship log`.
+pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), CommandError> {
+    let agent = around.agent()?;
+    let ask = Ask::get(["tasks", &asked.id.to_string(), "log"])
+        .with("host", asked.host.as_ref())
+        .with("step", asked.step.as_ref())
+        .with("follow", asked.follow.then_some(true));
+    let text = agent.client.stream(&ask).await?;
+    tokio::pin!(text);
+    let Some(mut canvas) = screen::canvas() else {
+        while let Some(bytes) = text.next().await {
+            screen::print_bytes(&bytes?)?;
+        }
+        return match asked.follow {
+            true => ended(&agent, &fetch(&agent.client, asked.id).await?),
+            false => Ok(()),
+        };
+    };
+    let mut lines = Lines::default();
+    if !asked.follow {
+        while let Some(bytes) = text.next().await {
+            screen::print(&lines.take(&bytes?))?;
+        }
+        return screen::print(&lines.rest());
+    }
+    let events = agent.client.stream(&events_of(asked.id)).await?;
+    tokio::pin!(events);
+    let mut wakes = Wakes::default();
+    let mut events_end = false;
+    let mut drawn = drawing(&agent, asked.id, &canvas).await?.0;
+    canvas.draw(&drawn)?;
+    loop {
+        tokio::select! {
+            bytes = text.next() => match bytes {
+                Some(bytes) => canvas.print_above(&lines.take(&bytes?), &drawn)?,
+                None => break,
+            },
+            bytes = events.next(), if !events_end => match bytes {
+                Some(Ok(bytes)) if wakes.in_piece(&bytes) => {
+                    drawn = drawing(&agent, asked.id, &canvas).await?.0;
+                    canvas.draw(&drawn)?;
+                }
+                Some(Ok(_)) => {}
+                // The log goes on without its table.
+                Some(Err(_)) | None => events_end = true,
+            },
+        }
+    }
+    let (drawn, task) = drawing(&agent, asked.id, &canvas).await?;
+    canvas.print_above(&lines.rest(), &drawn)?;
+    ended(&agent, &task)
+}
+
+/// The lines to draw of a task, and the task.
+async fn drawing(
+    agent: &Agent,
+    id: u64,
+    canvas: &Canvas,
+) -> Result<(Vec<String>, TaskView), CommandError> {
+    let task = fetch(&agent.client, id).await?;
+    let lines = progress::lines(&task, &agent.zone, canvas.size());
+    Ok((lines, task))
+}
+
+/// A log that was followed has its end where the task comes to rest, and nowhere else.
+fn ended(agent: &Agent, task: &TaskView) -> Result<(), CommandError> {
+    if task.at_rest {
+        return Ok(());
+    }
+    Err(ClientError::Broken {
+        address: agent.client.shown().to_owned(),
+        reason: format!("task {} is still {}", task.id, task.state),
+    }
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_change_of_the_task_wakes_however_its_line_is_cut() {
+        let mut wakes = Wakes::default();
+        assert!(!wakes.in_piece(b":\n\nevent:log\ndata:{}\n\nevent:ta"));
+        assert!(wakes.in_piece(b"sk\ndata:{\"text\":\"event:task\"}\n\n"));
+        assert!(!wakes.in_piece(b"data:event:task\n"));
+        assert!(wakes.in_piece(b"event: task\r\n"));
+    }
+
+    #[test]
+    fn only_success_ends_waiting_well_and_only_a_stop_a_stop() {
+        assert!(Goal::Success.is_reached_by("succeeded"));
+        for state in ["failed", "rolled-back", "stopped", "rejected", "expired"] {
+            assert!(!Goal::Success.is_reached_by(state), "{state}");
+        }
+        assert!(Goal::Stopped.is_reached_by("stopped"));
+        assert!(!Goal::Stopped.is_reached_by("succeeded"));
+    }
+}

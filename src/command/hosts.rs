@@ -1,0 +1,121 @@
+//! `tagship hosts`: list, take out and let in through the agent; enroll from here, since the key is
+//! to be looked at by whoever runs the command.
+
+use super::arguments::{Enroll, Form, Hosts};
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Agent, Surroundings, listed};
+use super::table::{Table, printable};
+use crate::check::enroll::{self, Pinned};
+use crate::web::view::{Because, HostList, Nothing};
+
+/// `tagship hosts …`.
+pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), CommandError> {
+    match asked {
+        Hosts::List { form } => list(around, *form).await,
+        Hosts::Enroll(asked) => enroll(around, asked).await,
+        Hosts::Disable { name, reason } => {
+            let Agent { client, .. } = around.agent()?;
+            let body = Because {
+                reason: reason.clone(),
+            };
+            client
+                .tell(&Ask::post(["hosts", name, "disable"], &body))
+                .await?;
+            let reason = printable(reason);
+            screen::print(&format!(
+                "{name} takes no part in releases from now on: {reason}\n"
+            ))
+        }
+        Hosts::Enable { name } => {
+            let Agent { client, .. } = around.agent()?;
+            client
+                .tell(&Ask::post(["hosts", name, "enable"], &Nothing {}))
+                .await?;
+            screen::print(&format!("{name} takes part in releases again\n"))
+        }
+    }
+}
+
+async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&Ask::get(["hosts"])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let HostList { hosts } = client.read(value)?;
+    let mut table = Table::new(["NAME", "ADDRESS", "GROUPS", "TAKES PART"]);
+    for host in hosts {
+        let part = match host.disabled {
+            None => "yes".to_owned(),
+            Some(disabled) => format!(
+                "no, since {} by {}: {}",
+                zone.show(disabled.at),
+                disabled.by,
+                disabled.reason
+            ),
+        };
+        table.row([
+            host.name,
+            format!("{}:{}", host.address, host.port),
+            host.groups.join(", "),
+            part,
+        ]);
+    }
+    screen::print(&table.render(screen::width()))
+}
+
+/// Shows the key that the host offers and remembers it, once somebody has said that it is right.
+async fn enroll(around: &Surroundings, asked: &Enroll) -> Result<(), CommandError> {
+    let config = around.config()?;
+    if !config.hosts.contains_key(&asked.name) {
+        return Err(CommandError::NoHost {
+            name: asked.name.clone(),
+            known: listed(config.hosts.keys().map(String::as_str)),
+        });
+    }
+    let offer = enroll::offer(&config, &asked.name).await?;
+    let fingerprint = offer.fingerprint();
+    if offer.is_pinned()? {
+        return screen::print(&format!(
+            "{} is enrolled already: {fingerprint}\n",
+            asked.name
+        ));
+    }
+    screen::note(&format!(
+        "{} shows the host key {} {fingerprint}",
+        offer.target(),
+        offer.key_type()
+    ));
+    match &asked.fingerprint {
+        Some(wanted) if *wanted != fingerprint => {
+            return Err(CommandError::Enroll(format!(
+                "{} shows {fingerprint}, not {wanted}; nothing was remembered. Look at the host's console before you trust it",
+                asked.name
+            )));
+        }
+        Some(_) => {}
+        None if asked.yes => {}
+        None if screen::can_ask() => {
+            let question = "Is that the fingerprint that the host itself names (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)?";
+            if !screen::ask(question)? {
+                return Err(CommandError::Enroll("nothing was remembered".to_owned()));
+            }
+        }
+        None => {
+            return Err(CommandError::Enroll(format!(
+                "nobody is there to compare the fingerprint; give --fingerprint {fingerprint} once you have compared it with the host's own"
+            )));
+        }
+    }
+    let done = match offer.pin()? {
+        Pinned::Added => "is enrolled",
+        Pinned::WasThere => "is enrolled already",
+    };
+    screen::print(&format!(
+        "{} {done}: {fingerprint} stands in {}\n",
+        asked.name,
+        offer.file().display()
+    ))
+}

@@ -1,0 +1,242 @@
+//! `tagship install` and `tagship uninstall`: the hook goes where `install` puts it; the spool and
+//! its rules are made as well, so that a push works before the agent has ever run.
+
+use std::io::{IsTerminal as _, stdout};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use super::arguments::{Install as Asked, Uninstall};
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Surroundings, project};
+use crate::agent;
+use crate::config::{Agent, Config, Project};
+use crate::install::{self, Install, InstallError, Kind, Report};
+use crate::rule::OnSpoolError;
+use crate::spool;
+
+/// `tagship install`.
+pub(crate) fn install(around: &Surroundings, asked: &Asked) -> Result<(), CommandError> {
+    let config = around.config()?;
+    let project = project(&config, &asked.project)?;
+    let hook = hook_program(asked.hook.as_deref())?;
+    if asked.tar {
+        return tar(&config, asked.repo.as_deref(), &hook);
+    }
+    let repo = repository(project, asked.repo.as_deref())?;
+    let installation = installation(&config, project, &repo, hook)?;
+    let spool = prepare_spool(&config)?;
+    let report = installation.run()?;
+    screen::print(&told(project, &report))?;
+    match spool {
+        Spool::Ready => screen::print(&format!(
+            "rules are published in {}\n",
+            config.agent.spool_dir.display()
+        ))?,
+        Spool::LeftToAgent => screen::note(&format!(
+            "start the agent now: it makes {}, and no tag is taken before",
+            config.agent.spool_dir.display()
+        )),
+    }
+    match report.findings.as_slice() {
+        [] => Ok(()),
+        findings => Err(CommandError::HookFindings(
+            findings.iter().map(ToString::to_string).collect(),
+        )),
+    }
+}
+
+fn told(project: &Project, report: &Report) -> String {
+    let mut text = format!(
+        "the hook of {} ({}) is {}, version {}, tried as user number {}\n",
+        project.name,
+        report.kind,
+        report.program.display(),
+        report.version,
+        report.tried_as
+    );
+    if let Some(kept) = &report.kept {
+        text.push_str(&format!(
+            "the hook that stood there is now {} and still runs first\n",
+            kept.display()
+        ));
+    }
+    text
+}
+
+fn tar(config: &Config, repo: Option<&Path>, hook: &Path) -> Result<(), CommandError> {
+    let mut stdout = stdout().lock();
+    if stdout.is_terminal() {
+        return Err(CommandError::TarOnTerminal);
+    }
+    let settings = tagship_hook::settings::Settings {
+        spool_dir: config.agent.spool_dir.clone(),
+        repository: None,
+        on_spool_error: on_spool_error(&config.agent),
+    };
+    Ok(install::archive(repo, hook, &settings, &mut stdout)?)
+}
+
+/// What is installed for a project; `check` looks whether it still stands.
+pub(crate) fn installation(
+    config: &Config,
+    project: &Project,
+    repo: &Path,
+    hook_program: PathBuf,
+) -> Result<Install, CommandError> {
+    // The default is a name that a plain server need not have: then git runs as the repository's
+    // owner.
+    let git_user = &config.agent.git_user;
+    let is_default = *git_user == Agent::default().git_user;
+    let git_user = (!is_default || agent::user(git_user).is_some()).then(|| git_user.clone());
+    Ok(Install {
+        repo: repo.to_owned(),
+        kind: Kind::detect(repo)?,
+        spool_dir: config.agent.spool_dir.clone(),
+        repository: project.repository.clone(),
+        on_spool_error: on_spool_error(&config.agent),
+        hook_program,
+        git_user,
+    })
+}
+
+/// The hook refuses by itself while it cannot read the rules; only the other choice must be told.
+fn on_spool_error(agent: &Agent) -> Option<OnSpoolError> {
+    (agent.on_spool_error != OnSpoolError::Reject).then_some(agent.on_spool_error)
+}
+
+/// The directory of a project's repository on this machine.
+pub(crate) fn repository(project: &Project, repo: Option<&Path>) -> Result<PathBuf, CommandError> {
+    match repo {
+        Some(repo) => Ok(repo.to_owned()),
+        None if project.repository.starts_with('/') => Ok(PathBuf::from(&project.repository)),
+        None => Err(CommandError::NoDirectory {
+            project: project.name.clone(),
+            repository: project.repository.clone(),
+        }),
+    }
+}
+
+/// The program to install: the one that was named, else the one that came with this program.
+fn hook_program(named: Option<&Path>) -> Result<PathBuf, CommandError> {
+    if let Some(named) = named {
+        return match named.is_file() {
+            true => Ok(named.to_owned()),
+            false => Err(InstallError::ProgramMissing(named.to_owned()).into()),
+        };
+    }
+    let places = hook_places();
+    let found = places.iter().find(|place| place.is_file()).cloned();
+    found.ok_or(CommandError::NoHookProgram(places))
+}
+
+/// Where a hook program may have come with this one, by `make` or by a package.
+fn hook_places() -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent);
+    let near = [
+        "update",
+        "../lib/tagship/update",
+        "../libexec/tagship/update",
+    ];
+    let near = near.iter().filter_map(|place| Some(beside?.join(place)));
+    near.chain([install::default_hook_program()]).collect()
+}
+
+/// The program to compare an installed hook with, if one came with this program.
+pub(crate) fn packaged_hook() -> PathBuf {
+    let places = hook_places();
+    let found = places.iter().find(|place| place.is_file()).cloned();
+    found.unwrap_or_else(install::default_hook_program)
+}
+
+/// Whether a push can be taken already.
+enum Spool {
+    Ready,
+    /// Only the agent's user may make it.
+    LeftToAgent,
+}
+
+/// Makes the spool and publishes the rules, as whoever runs the agent: what somebody else makes
+/// there, the agent could not write.
+fn prepare_spool(config: &Config) -> Result<Spool, CommandError> {
+    let spool_dir = &config.agent.spool_dir;
+    let owner = |path: &Path| path.metadata().ok().map(|data| data.uid());
+    let agent = owner(&config.agent.data_dir).or_else(|| owner(spool_dir));
+    let ours = rustix::process::geteuid();
+    match agent {
+        Some(user) if user == ours.as_raw() => publish(config)?,
+        Some(user) if ours.is_root() => {
+            publish(config)?;
+            give_to(user, spool_dir)?;
+        }
+        None => {
+            publish(config)?;
+            if ours.is_root() {
+                screen::note(&format!(
+                    "note: {} belongs to root; if the agent is to run as another user, give it to that one (chown -R)",
+                    spool_dir.display()
+                ));
+            }
+        }
+        // The agent's user made it, and the agent publishes.
+        Some(_) if spool_dir.join(spool::NEW).is_dir() => {}
+        Some(_) => return Ok(Spool::LeftToAgent),
+    }
+    Ok(Spool::Ready)
+}
+
+fn publish(config: &Config) -> Result<(), CommandError> {
+    let spool_dir = &config.agent.spool_dir;
+    let own_group = rustix::process::getegid().as_raw();
+    let group = agent::user(&config.agent.git_user).map(|(_, group)| group);
+    spool::setup(spool_dir, group.filter(|group| *group != own_group))?;
+    Ok(spool::publish_rules(spool_dir, &config.rules_files())?)
+}
+
+/// Gives the spool, made by root, to the agent's user; groups stay.
+fn give_to(user: u32, spool_dir: &Path) -> Result<(), CommandError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| CommandError::File {
+            doing: "give to the agent's user",
+            path,
+            error,
+        }
+    };
+    let rules = spool_dir.join(spool::RULES);
+    let files = std::fs::read_dir(&rules).map_err(failed(&rules))?;
+    let files = files.flatten().map(|entry| entry.path());
+    let directories = [spool::NEW, spool::TMP, spool::BAD].map(|name| spool_dir.join(name));
+    let all = [spool_dir.to_owned(), rules.clone()].into_iter();
+    for path in all.chain(directories).chain(files) {
+        chown(&path, Some(user), None).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// `tagship uninstall`.
+pub(crate) fn uninstall(around: &Surroundings, asked: &Uninstall) -> Result<(), CommandError> {
+    let repo = match (&asked.repo, &asked.project) {
+        (Some(repo), _) => repo.clone(),
+        (None, Some(name)) => repository(project(&around.config()?, name)?, None)?,
+        // clap asks for one of them.
+        (None, None) => PathBuf::from("."),
+    };
+    let removed = install::uninstall(&repo, Kind::detect(&repo)?)?;
+    let mut text: String = removed
+        .files
+        .iter()
+        .map(|path| format!("{} is removed\n", path.display()))
+        .collect();
+    if let Some(restored) = &removed.restored {
+        text.push_str(&format!(
+            "{} is again what it was before\n",
+            restored.display()
+        ));
+    }
+    if text.is_empty() {
+        text = format!("no hook of tagship was in {}\n", repo.display());
+    }
+    screen::print(&text)
+}

@@ -1,0 +1,229 @@
+//! `tagship user` and `tagship token`. They go through the agent. Where none runs, the first account
+//! and its token can be made in the store itself, which nobody holds then.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::arguments::{AddUser, Form, Token, User};
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Agent, Surroundings, nobody_answers};
+use super::table::Table;
+use crate::account::{Accounts, NewAccount};
+use crate::agent;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::secret::{ExposeSecret, SecretString};
+use crate::store::kv::Commit;
+use crate::web::view::{MadeToken, NewPassword, NewToken, NewUser, TokenList, UserList};
+
+/// `tagship user …`.
+pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), CommandError> {
+    match asked {
+        User::Add(user) => add(around, user).await,
+        User::List { form } => list(around, *form).await,
+        User::Remove { name } => {
+            let Agent { client, .. } = around.agent()?;
+            client.tell(&Ask::delete(["users", name])).await?;
+            screen::print(&format!("{name} is removed, with all tokens\n"))
+        }
+        User::Password { name, .. } => {
+            let Agent { client, .. } = around.agent()?;
+            let body = NewPassword {
+                password: screen::read_password()?.expose_secret().to_owned(),
+            };
+            client
+                .tell(&Ask::post(["users", name, "password"], &body))
+                .await?;
+            screen::print(&format!(
+                "the password of {name} is set; sessions have ended\n"
+            ))
+        }
+    }
+}
+
+async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&Ask::get(["users"])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let UserList { users } = client.read(value)?;
+    let mut table = Table::new(["NAME", "ROLE", "GROUPS", "CREATED", "DISPLAY"]);
+    for user in users {
+        let disabled = if user.disabled { " (disabled)" } else { "" };
+        table.row([
+            user.name,
+            format!("{}{disabled}", user.role),
+            user.groups.join(", "),
+            zone.show(user.created_at),
+            user.display,
+        ]);
+    }
+    screen::print(&table.render(screen::width()))
+}
+
+async fn add(around: &Surroundings, asked: &AddUser) -> Result<(), CommandError> {
+    let password = match asked.password_stdin {
+        true => Some(screen::read_password()?),
+        false => None,
+    };
+    let body = NewUser {
+        name: asked.name.clone(),
+        display: asked.display.clone().unwrap_or_default(),
+        role: asked.role,
+        groups: asked.groups.iter().map(|group| group_name(group)).collect(),
+        password: password.as_ref().map(|p| p.expose_secret().to_owned()),
+    };
+    let Agent { client, .. } = around.agent()?;
+    let told = client.tell(&Ask::post(["users"], &body)).await;
+    match told.map_err(CommandError::from) {
+        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
+            add_to_store(&around.config()?, body, password).await?;
+        }
+        told => told?,
+    }
+    screen::print(&format!("{} is added as {}\n", asked.name, asked.role))
+}
+
+/// People write groups with the `@` that approvals have.
+fn group_name(group: &str) -> String {
+    group.strip_prefix('@').unwrap_or(group).to_owned()
+}
+
+async fn add_to_store(
+    config: &Config,
+    user: NewUser,
+    password: Option<SecretString>,
+) -> Result<(), CommandError> {
+    let role = user.role.to_string().parse().map_err(refused)?;
+    let new = NewAccount {
+        name: user.name,
+        display: user.display,
+        role,
+        groups: user.groups.into_iter().collect(),
+        password,
+    };
+    let accounts = accounts(config).await?;
+    accounts.add(new, Commit::new()).await.map_err(refused)?;
+    Ok(())
+}
+
+/// The accounts in the store that no agent holds.
+async fn accounts(config: &Config) -> Result<Accounts, CommandError> {
+    let data_dir = &config.agent.data_dir;
+    // What somebody else makes in there, the agent could not open.
+    if let Ok(data) = std::fs::metadata(data_dir) {
+        let ours = rustix::process::geteuid().as_raw();
+        if data.uid() != ours {
+            return Err(CommandError::Accounts(format!(
+                "no agent answers, and {} belongs to the user with number {}: run this as that user, or start the agent first",
+                data_dir.display(),
+                data.uid()
+            )));
+        }
+    }
+    let store = agent::open_store(config).await.map_err(|error| {
+        CommandError::Accounts(format!(
+            "no agent answers at {}, and its store cannot be opened: {error:#}",
+            config.socket().display()
+        ))
+    })?;
+    Ok(Accounts::new(store.kv(), Arc::new(SystemClock)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn refused(error: crate::account::AccountError) -> CommandError {
+    CommandError::Accounts(error.to_string())
+}
+
+/// `tagship token …`.
+pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), CommandError> {
+    match asked {
+        Token::New {
+            user,
+            expires,
+            label,
+        } => {
+            let expires = match expires {
+                Some(lifetime) => Some(lifetime.from(SystemClock.now()).map_err(|error| {
+                    CommandError::Option {
+                        option: "--expires",
+                        reason: error.to_string(),
+                    }
+                })?),
+                None => None,
+            };
+            new_token(around, user, label, expires).await
+        }
+        Token::List { user, form } => tokens(around, user, *form).await,
+        Token::Revoke { user, id } => {
+            let Agent { client, .. } = around.agent()?;
+            client
+                .tell(&Ask::delete(["users", user, "tokens", id]))
+                .await?;
+            screen::print(&format!("token {id} of {user} is revoked\n"))
+        }
+    }
+}
+
+async fn new_token(
+    around: &Surroundings,
+    user: &str,
+    label: &str,
+    expires: Option<Timestamp>,
+) -> Result<(), CommandError> {
+    let body = NewToken {
+        name: label.to_owned(),
+        expires,
+    };
+    let Agent { client, zone } = around.agent()?;
+    let asked = client
+        .ask(&Ask::post(["users", user, "tokens"], &body))
+        .await;
+    let made: MadeToken = match asked.map_err(CommandError::from) {
+        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
+            let accounts = accounts(&around.config()?).await?;
+            let made = accounts.new_token(user, label, expires, Commit::new());
+            let made = made.await.map_err(refused)?;
+            MadeToken {
+                id: made.token.id,
+                token: made.secret.expose_secret().to_owned(),
+            }
+        }
+        asked => asked?,
+    };
+    let until = match expires {
+        Some(expires) => format!("good until {}", zone.show(expires)),
+        None => "good until it is revoked".to_owned(),
+    };
+    // The token alone is the answer: whoever calls this in a script reads standard output.
+    screen::note(&format!(
+        "token {} for {user}, {until}; it is shown only now",
+        made.id
+    ));
+    screen::print(&format!("{}\n", made.token))
+}
+
+async fn tokens(around: &Surroundings, user: &str, form: Form) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&Ask::get(["users", user, "tokens"])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let TokenList { tokens } = client.read(value)?;
+    let mut table = Table::new(["ID", "FOR", "CREATED", "EXPIRES"]);
+    for token in tokens {
+        let expires = token.expires.map(|expires| zone.show(expires));
+        table.row([
+            token.id,
+            token.name,
+            zone.show(token.created_at),
+            expires.unwrap_or_else(|| "never".to_owned()),
+        ]);
+    }
+    screen::print(&table.render(screen::width()))
+}

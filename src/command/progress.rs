@@ -1,0 +1,216 @@
+//! A task at work, as a few lines of text: one for each host (pure). [`Lines`] lets a log stand on the
+//! same screen.
+
+use super::screen::Size;
+use super::summary::state_line;
+use super::table::{Table, fit, printable};
+use super::times::{Zone, span};
+use crate::web::view::{HostView, StageView, StepState, StepView, TaskView};
+
+/// A line without an end is cut here.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+/// Lines around those of the hosts.
+const FRAME_LINES: usize = 3;
+
+/// How far one host has come.
+struct Standing<'t> {
+    host: &'t str,
+    stage: &'t str,
+    step: &'t StepView,
+    /// How many of its steps are done, of how many.
+    done: usize,
+    of: usize,
+}
+
+/// The lines to draw: none is wider than the screen, and all fit on it.
+pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
+    let stages = match task.rollback_stages.as_slice() {
+        [] => task.stages.as_slice(),
+        way_back => way_back,
+    };
+    let standings = standings(stages);
+    let width = usize::from(size.width);
+    let state = printable(&state_line(&task.state, &task.detail, zone));
+    let title = format!(
+        "task {} {} to {}: {state}",
+        task.id, task.project, task.environment
+    );
+    let mut lines = vec![fit(&title, width)];
+    let room = usize::from(size.height).saturating_sub(FRAME_LINES).max(1);
+    let (shown, left_out) = chosen(&standings, room);
+    if !shown.is_empty() {
+        let mut table = Table::new(["  HOST", "DONE", "STEP", "STATE", "TOOK"]);
+        for standing in shown {
+            table.row(cells(standing));
+        }
+        lines.extend(table.render(Some(size.width)).lines().map(str::to_owned));
+    }
+    if !left_out.is_empty() {
+        let done = left_out.iter().filter(|host| host.done == host.of).count();
+        let more = left_out.len();
+        lines.push(fit(
+            &format!("  … and {more} more hosts, {done} of them done"),
+            width,
+        ));
+    }
+    lines
+}
+
+fn cells(standing: &Standing<'_>) -> [String; 5] {
+    let Standing {
+        host,
+        stage,
+        step,
+        done,
+        of,
+    } = standing;
+    let took = match (step.started_at, step.ended_at) {
+        (Some(began), Some(ended)) => span(began, ended),
+        _ => String::new(),
+    };
+    [
+        format!("  {host}"),
+        format!("{done}/{of}"),
+        format!("{stage}.{}", step.name),
+        step.state.name().to_owned(),
+        took,
+    ]
+}
+
+/// Every host once, in the order of the stages.
+fn standings(stages: &[StageView]) -> Vec<Standing<'_>> {
+    let mut hosts: Vec<&str> = Vec::new();
+    for host in stages.iter().flat_map(|stage| &stage.hosts) {
+        if !hosts.contains(&host.name.as_str()) {
+            hosts.push(&host.name);
+        }
+    }
+    hosts
+        .into_iter()
+        .filter_map(|host| standing(stages, host))
+        .collect()
+}
+
+/// Where a host stands: at what runs or failed, else at what it did last, else at what comes first.
+fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<Standing<'t>> {
+    let steps: Vec<(&str, &StepView)> = stages
+        .iter()
+        .flat_map(|stage| {
+            let of_host = stage.hosts.iter().filter(|view| view.name == host);
+            of_host.flat_map(|view| own_steps(view).map(|step| (stage.name.as_str(), step)))
+        })
+        .collect();
+    let done = |step: &StepView| step.state == StepState::Succeeded;
+    let begun = |step: &StepView| step.state != StepState::Pending;
+    let (stage, step) = steps
+        .iter()
+        .find(|(_, step)| begun(step) && !done(step))
+        .or_else(|| steps.iter().rev().find(|(_, step)| begun(step)))
+        .or_else(|| steps.first())?;
+    Some(Standing {
+        host,
+        stage,
+        step,
+        done: steps.iter().filter(|(_, step)| done(step)).count(),
+        of: steps.len(),
+    })
+}
+
+fn own_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
+    host.steps
+        .iter()
+        .filter(|step| step.state != StepState::Elsewhere)
+}
+
+/// What fits: hosts in trouble first, then those at work, then the others; in their own order.
+fn chosen<'s, 't>(
+    standings: &'s [Standing<'t>],
+    room: usize,
+) -> (Vec<&'s Standing<'t>>, Vec<&'s Standing<'t>>) {
+    let urgency = |standing: &Standing<'_>| match standing.step.state {
+        StepState::Failed | StepState::Unknown | StepState::Stopped => 0,
+        StepState::Running => 1,
+        _ if standing.done < standing.of => 2,
+        _ => 3,
+    };
+    let mut order: Vec<usize> = (0..standings.len()).collect();
+    order.sort_by_key(|index| (urgency(&standings[*index]), *index));
+    let mut shown: Vec<usize> = order.iter().copied().take(room).collect();
+    shown.sort_unstable();
+    (0..standings.len())
+        .map(|index| &standings[index])
+        .enumerate()
+        .fold(
+            (Vec::new(), Vec::new()),
+            |(mut shown_ones, mut rest), (index, standing)| {
+                match shown.binary_search(&index) {
+                    Ok(_) => shown_ones.push(standing),
+                    Err(_) => rest.push(standing),
+                }
+                (shown_ones, rest)
+            },
+        )
+}
+
+/// Turns a log that comes in pieces into whole lines, so that something can be drawn below them. The
+/// agent has made the text harmless for terminals.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    /// The lines that are whole by now.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        for byte in bytes {
+            if *byte == b'\n' {
+                text.push_str(&self.end());
+                continue;
+            }
+            if self.begun.len() >= LINE_BYTES_MAX {
+                text.push_str(&self.end());
+            }
+            self.begun.push(*byte);
+        }
+        text
+    }
+
+    /// What has no end yet, as a line.
+    pub(crate) fn rest(&mut self) -> String {
+        if self.begun.is_empty() {
+            String::new()
+        } else {
+            self.end()
+        }
+    }
+
+    fn end(&mut self) -> String {
+        let line = std::mem::take(&mut self.begun);
+        let mut line = String::from_utf8_lossy(&line).into_owned();
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_in_pieces_becomes_whole_lines() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.take(b"one\ntw"), "one\n");
+        assert_eq!(lines.take(b"o\n\nthree"), "two\n\n");
+        assert_eq!(lines.rest(), "three\n");
+        assert_eq!(lines.rest(), "");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        let mut lines = Lines::default();
+        let text = lines.take(&vec![b'x'; LINE_BYTES_MAX + 1]);
+        assert_eq!(text.len(), LINE_BYTES_MAX + 1);
+        assert_eq!(lines.rest(), "x\n");
+    }
+}

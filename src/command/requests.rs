@@ -1,0 +1,316 @@
+//! Tasks: list, show, and what people ask of them. The agent decides; here it is only said and shown.
+
+use super::arguments::{
+    Approve, Ask as AskTask, Form, Reject, Rollback, Show, Tasks, Then, Withdraw,
+};
+use super::client::{Ask, Client};
+use super::error::CommandError;
+use super::follow::{self, Goal};
+use super::screen;
+use super::summary::{self, state_line};
+use super::surroundings::{Agent, Surroundings};
+use super::table::{Table, printable};
+use crate::clock::{Clock, SystemClock};
+use crate::document;
+use crate::plan::PlanDigest;
+use crate::task::STATE_NAMES;
+use crate::web::view::{self, Because, Nothing, TaskList, TaskView};
+
+/// Fewer digits of a digest could fit another plan by chance.
+const DIGEST_DIGITS_MIN: usize = 8;
+/// Digits of a commit in a list.
+const COMMIT_DIGITS: usize = 9;
+
+/// Checks the name of a state; `rolling back` is `rolling-back`.
+///
+/// # Errors
+/// Names the nearest one and all others.
+pub(crate) fn state_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_lowercase().replace([' ', '_'], "-");
+    if STATE_NAMES.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    let all = STATE_NAMES.join(", ");
+    Err(match document::nearest(&name, &STATE_NAMES) {
+        Some(nearest) => format!("did you mean {nearest}? The states are {all}"),
+        None => format!("the states are {all}"),
+    })
+}
+
+/// `tagship tasks`.
+pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let ask = Ask::get(["tasks"])
+        .with("state", asked.state.as_ref())
+        .with("project", asked.project.as_ref())
+        .with("environment", asked.environment.as_ref())
+        .with("before", asked.before)
+        .with("limit", Some(asked.limit));
+    let value = client.json(&ask).await?;
+    if asked.form.json {
+        return screen::print_json(&value);
+    }
+    let TaskList { tasks } = client.read(value)?;
+    if tasks.is_empty() {
+        screen::note("no task fits");
+        return Ok(());
+    }
+    let mut table = Table::new([
+        "ID",
+        "STATE",
+        "PROJECT",
+        "ENVIRONMENT",
+        "TAG",
+        "COMMIT",
+        "BY",
+        "CREATED",
+    ]);
+    for line in &tasks {
+        let head = &line.head;
+        let commit = head.commit.as_deref().unwrap_or("-");
+        table.row([
+            head.id.to_string(),
+            head.state.replace('-', " "),
+            head.project.clone(),
+            head.environment.clone(),
+            line.tag.clone(),
+            commit.chars().take(COMMIT_DIGITS).collect(),
+            head.submitter.clone(),
+            zone.show(head.created_at),
+        ]);
+    }
+    screen::print(&table.render(screen::width()))
+}
+
+/// `tagship show`.
+pub(crate) async fn show(around: &Surroundings, asked: &Show) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&of_task(asked.id)).await?;
+    if asked.form.json {
+        return screen::print_json(&value);
+    }
+    let task: TaskView = client.read(value)?;
+    screen::print(&summary::summary(&task, &zone, screen::width()))
+}
+
+fn of_task(id: u64) -> Ask {
+    Ask::get(["tasks", &id.to_string()])
+}
+
+fn to_task(id: u64, verb: &str, body: &impl serde::Serialize) -> Ask {
+    Ask::post(["tasks", &id.to_string(), verb], body)
+}
+
+/// `tagship approve`: yes to the plan that the agent shows now, and to no other.
+pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<(), CommandError> {
+    let agent = around.agent()?;
+    let id = asked.id;
+    let not_before = match &asked.at {
+        Some(at) => Some(
+            at.resolve(&agent.zone, SystemClock.now())
+                .map_err(|error| CommandError::Option {
+                    option: "--at",
+                    reason: error.to_string(),
+                })?,
+        ),
+        None => None,
+    };
+    let task: TaskView = agent.client.ask(&of_task(id)).await?;
+    let body = view::Approve {
+        plan: seen_plan(&task, asked.plan.as_deref(), &agent)?,
+        comment: asked.comment.clone(),
+        not_before,
+    };
+    said(
+        &agent,
+        &to_task(id, "approve", &body),
+        "approved",
+        asked.then,
+        Goal::Success,
+    )
+    .await
+}
+
+/// The digest to approve: what the task has now, if that is the one that was asked for.
+fn seen_plan(
+    task: &TaskView,
+    wanted: Option<&str>,
+    agent: &Agent,
+) -> Result<PlanDigest, CommandError> {
+    let Some(plan) = &task.plan else {
+        let words = state_line(&task.state, &task.detail, &agent.zone);
+        return Err(CommandError::NoPlan {
+            id: task.id,
+            state: printable(&words),
+        });
+    };
+    let Some(wanted) = wanted else {
+        return Ok(plan.clone());
+    };
+    let wanted = wanted.to_lowercase();
+    let is_digest =
+        wanted.len() >= DIGEST_DIGITS_MIN && wanted.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_digest {
+        return Err(CommandError::NotADigest(wanted));
+    }
+    if plan.0.starts_with(&wanted) {
+        return Ok(plan.clone());
+    }
+    Err(CommandError::OtherPlan {
+        id: task.id,
+        now: summary::short(&plan.0),
+        wanted: summary::short(&wanted),
+    })
+}
+
+/// `tagship reject`.
+pub(crate) async fn reject(around: &Surroundings, asked: &Reject) -> Result<(), CommandError> {
+    let body = Because {
+        reason: asked.reason.clone(),
+    };
+    let ask = to_task(asked.id, "reject", &body);
+    said(
+        &around.agent()?,
+        &ask,
+        "rejected",
+        at_once(asked.form),
+        Goal::Success,
+    )
+    .await
+}
+
+/// `tagship withdraw`.
+pub(crate) async fn withdraw(around: &Surroundings, asked: &Withdraw) -> Result<(), CommandError> {
+    let body = Because {
+        reason: asked.reason.clone(),
+    };
+    let ask = to_task(asked.id, "withdraw", &body);
+    said(
+        &around.agent()?,
+        &ask,
+        "withdrawn",
+        at_once(asked.form),
+        Goal::Success,
+    )
+    .await
+}
+
+fn at_once(form: Form) -> Then {
+    Then { wait: false, form }
+}
+
+/// `tagship stop`.
+pub(crate) async fn stop(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
+    let ask = to_task(asked.id, "stop", &Nothing {});
+    said(
+        &around.agent()?,
+        &ask,
+        "asked to stop",
+        asked.then,
+        Goal::Stopped,
+    )
+    .await
+}
+
+/// `tagship retry`.
+pub(crate) async fn retry(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
+    let ask = to_task(asked.id, "retry", &Nothing {});
+    said(
+        &around.agent()?,
+        &ask,
+        "asked to try again",
+        asked.then,
+        Goal::Success,
+    )
+    .await
+}
+
+/// `tagship go`.
+pub(crate) async fn go(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
+    let ask = to_task(asked.id, "go", &Nothing {});
+    said(
+        &around.agent()?,
+        &ask,
+        "told to go on",
+        asked.then,
+        Goal::Success,
+    )
+    .await
+}
+
+/// `tagship rollback`.
+pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<(), CommandError> {
+    let body = view::Rollback {
+        task: asked.id,
+        project: asked.project.clone(),
+        environment: asked.environment.clone(),
+    };
+    let ask = Ask::post(["rollback"], &body);
+    said(
+        &around.agent()?,
+        &ask,
+        "made to go back",
+        asked.then,
+        Goal::Success,
+    )
+    .await
+}
+
+/// Asks it, says what became of it, and follows the task where that is wanted.
+async fn said(
+    agent: &Agent,
+    ask: &Ask,
+    done: &str,
+    then: Then,
+    goal: Goal,
+) -> Result<(), CommandError> {
+    let value = agent.client.json(ask).await?;
+    let task: TaskView = agent.client.read(value.clone())?;
+    if !then.wait {
+        return if then.form.json {
+            screen::print_json(&value)
+        } else {
+            screen::print(&answer(&task, done, agent))
+        };
+    }
+    if !then.form.json {
+        screen::print(&answer(&task, done, agent))?;
+    }
+    let end = follow::to_rest(agent, task, then.form).await?;
+    if then.form.json {
+        screen::print_json(&agent.client.json(&of_task(end.id)).await?)?;
+    }
+    reached(&end, goal, agent)
+}
+
+/// `task 7 is approved; it is scheduled: for …`, with what is still missing.
+fn answer(task: &TaskView, done: &str, agent: &Agent) -> String {
+    let id = task.id;
+    let state = printable(&state_line(&task.state, &task.detail, &agent.zone));
+    if task.state == "waiting" && !task.missing.is_empty() {
+        let missing = printable(&task.missing.join(" and "));
+        return format!("task {id} is {done}; still missing: {missing}\n");
+    }
+    let words = done.split(' ').next().unwrap_or(done);
+    if state.starts_with(words) {
+        return format!("task {id} is {state}\n");
+    }
+    format!("task {id} is {done}; it is {state}\n")
+}
+
+fn reached(task: &TaskView, goal: Goal, agent: &Agent) -> Result<(), CommandError> {
+    if goal.is_reached_by(&task.state) {
+        return Ok(());
+    }
+    let words = state_line(&task.state, &task.detail, &agent.zone);
+    Err(CommandError::NotReached {
+        id: task.id,
+        state: printable(&words),
+        next: summary::next(task),
+    })
+}
+
+/// The task as it is now.
+pub(super) async fn fetch(client: &Client, id: u64) -> Result<TaskView, CommandError> {
+    Ok(client.ask(&of_task(id)).await?)
+}

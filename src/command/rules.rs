@@ -1,0 +1,103 @@
+//! `tagship rules test`: which rule decides on a tag, and why the others do not.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::arguments::RulesTest;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Surroundings, project};
+use super::table::printable;
+use crate::rule::{Explained, Schedule, TAGS, Verdict};
+
+/// The answer for programs.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    project: &'a str,
+    tag: &'a str,
+    /// The number of the rule that decides, counted from 1.
+    decides: Option<usize>,
+    rules: Vec<Line<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    number: usize,
+    pattern: &'a str,
+    environment: &'a str,
+    template: &'a str,
+    schedule: Schedule,
+    matches: bool,
+    verdict: String,
+}
+
+/// Runs it. A tag that no rule matches is an answer, no failure.
+pub(crate) fn test(around: &Surroundings, asked: &RulesTest) -> Result<(), CommandError> {
+    let config = around.config()?;
+    let project = project(&config, &asked.project)?;
+    let reference = asked.reference.as_str();
+    if reference.starts_with("refs/") && !reference.starts_with(TAGS) {
+        return Err(CommandError::Option {
+            option: "REF",
+            reason: format!("{reference} is no tag, and only tags are released; give a tag"),
+        });
+    }
+    let tag = reference.strip_prefix(TAGS).unwrap_or(reference);
+    let rules = project.rule_set();
+    let explained = rules.explain(tag)?;
+    let decides = explained.iter().find(|line| line.verdict == Verdict::Wins);
+    let answer = Answer {
+        project: &project.name,
+        tag,
+        decides: decides.map(|line| line.number),
+        rules: explained.iter().map(line).collect(),
+    };
+    if asked.form.json {
+        return screen::print_json(&answer);
+    }
+    screen::print(&words(&answer, decides))
+}
+
+fn line<'a>(explained: &Explained<'a>) -> Line<'a> {
+    let rule = explained.rule;
+    Line {
+        number: explained.number,
+        pattern: &rule.pattern,
+        environment: &rule.environment,
+        template: &rule.template,
+        schedule: rule.schedule,
+        matches: matches!(explained.verdict, Verdict::Wins | Verdict::Shadowed { .. }),
+        verdict: explained.verdict.to_string(),
+    }
+}
+
+fn words(answer: &Answer<'_>, decides: Option<&Explained<'_>>) -> String {
+    let tag = printable(answer.tag);
+    let project = answer.project;
+    let mut text = match decides {
+        Some(Explained { number, rule, .. }) => {
+            let then = match rule.schedule {
+                Schedule::Ready => "runs as soon as it has landed".to_owned(),
+                Schedule::New if rule.approval.is_empty() => {
+                    "waits until somebody lets it run".to_owned()
+                }
+                Schedule::New => format!("waits for approval: {}", rule.approval),
+                Schedule::Observe => "is only looked at; nothing is changed".to_owned(),
+            };
+            format!(
+                "{tag} goes to {} of {project} by rule {number} (template {}): {then}\n",
+                rule.environment, rule.template
+            )
+        }
+        None => format!("no rule of {project} matches {tag}; nothing will be released\n"),
+    };
+    for line in &answer.rules {
+        let _ = writeln!(
+            text,
+            "  rule {} {:?} {}",
+            line.number, line.pattern, line.verdict
+        );
+    }
+    text
+}

@@ -1,0 +1,133 @@
+//! Where text goes: a terminal of some width, or a file. Nothing here decides what is written.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+use secrecy::{SecretString, zeroize::Zeroize};
+
+use super::error::CommandError;
+
+/// A password is one line, and shorter by far.
+const PASSWORD_BYTES_MAX: u64 = 4096;
+/// The answer to a question.
+const ANSWER_BYTES_MAX: u64 = 100;
+/// Where a terminal does not say how wide it is.
+const WIDTH_DEFAULT: u16 = 80;
+/// And how high.
+const HEIGHT_DEFAULT: u16 = 24;
+
+/// The width of the terminal on standard output; `None` where that is none.
+pub(crate) fn width() -> Option<u16> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stdout).ok();
+    let width = size.map(|size| size.ws_col).filter(|width| *width > 0);
+    Some(width.unwrap_or(WIDTH_DEFAULT))
+}
+
+/// How much fits on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) width: u16,
+    pub(crate) height: u16,
+}
+
+/// Lines at the end of a terminal's text that are drawn again and again in the same place.
+#[derive(Debug)]
+pub(crate) struct Canvas {
+    drawn: usize,
+}
+
+/// A canvas on standard output; `None` where that is no terminal, or one that knows no commands.
+pub(crate) fn canvas() -> Option<Canvas> {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+    (io::stdout().is_terminal() && !dumb).then_some(Canvas { drawn: 0 })
+}
+
+impl Canvas {
+    /// The terminal's size now: people change it.
+    pub(crate) fn size(&self) -> Size {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let or = |found: Option<u16>, default| found.filter(|found| *found > 0).unwrap_or(default);
+        Size {
+            width: or(size.map(|size| size.ws_col), WIDTH_DEFAULT),
+            height: or(size.map(|size| size.ws_row), HEIGHT_DEFAULT),
+        }
+    }
+
+    /// Draws lines in place of those drawn before.
+    pub(crate) fn draw(&mut self, lines: &[String]) -> Result<(), CommandError> {
+        self.print_above("", lines)
+    }
+
+    /// Writes text that stays, then draws lines below it.
+    pub(crate) fn print_above(&mut self, text: &str, lines: &[String]) -> Result<(), CommandError> {
+        let mut drawing = String::new();
+        if self.drawn > 0 {
+            // Up to the first line drawn, and clear from there on: one write, so nothing flickers.
+            drawing.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
+        }
+        drawing.push_str(text);
+        for line in lines {
+            drawing.push_str(line);
+            drawing.push('\n');
+        }
+        self.drawn = lines.len();
+        print(&drawing)
+    }
+}
+
+/// Writes text to standard output, whole.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
+    print_bytes(text.as_bytes())
+}
+
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    Ok(stdout.flush()?)
+}
+
+/// Writes a value to standard output as JSON.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+    print(&format!("{text}\n"))
+}
+
+/// A line for people that is no answer, to standard error. Nobody there to read it is no failure.
+pub(crate) fn note(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Whether a person can be asked: standard input and standard error are a terminal.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks a person; anything but `yes` is a no.
+pub(crate) fn ask(question: &str) -> Result<bool, CommandError> {
+    let mut stderr = io::stderr().lock();
+    drop(write!(stderr, "{question} [yes/no] ").and_then(|()| stderr.flush()));
+    let mut answer = String::new();
+    io::stdin()
+        .lock()
+        .take(ANSWER_BYTES_MAX)
+        .read_line(&mut answer)
+        .map_err(CommandError::Input)?;
+    Ok(answer.trim() == "yes")
+}
+
+/// The first line of standard input.
+pub(crate) fn read_password() -> Result<SecretString, CommandError> {
+    let mut line = String::new();
+    io::stdin()
+        .lock()
+        .take(PASSWORD_BYTES_MAX)
+        .read_line(&mut line)
+        .map_err(CommandError::Input)?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    let secret = (!password.is_empty()).then(|| SecretString::from(password));
+    line.zeroize();
+    secret.ok_or(CommandError::NoPassword)
+}

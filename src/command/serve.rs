@@ -1,0 +1,53 @@
+//! `tagship serve`: the agent, in this process, until a signal ends it.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::error::CommandError;
+use super::surroundings::Surroundings;
+use crate::agent::Agent;
+use crate::config::{LocalConfig, LogFormat};
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub(crate) async fn serve(around: &Surroundings) -> Result<(), CommandError> {
+    let config = around.config_of(LocalConfig::Also)?;
+    start_log(&config.log.filter, config.log.format)?;
+    // Before anything is started: a signal that comes early ends it well, too.
+    let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Runtime)?;
+    let failed = |error: anyhow::Error| CommandError::Serve(format!("{error:#}"));
+    let agent = Agent::start(config).await.map_err(failed)?;
+    let (end, ended) = watch::channel(false);
+    let signals = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to end");
+        end.send_replace(true);
+        // The channel stays open as long as the agent runs.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = agent.run(ended) => result.map_err(failed),
+        () = signals => Ok(()),
+    }
+}
+
+fn start_log(filter: &str, format: LogFormat) -> Result<(), CommandError> {
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| CommandError::Option {
+            option: "[log] filter",
+            reason: error.to_string(),
+        })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let started = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    started.map_err(|error| CommandError::Serve(format!("the log cannot be started: {error}")))
+}

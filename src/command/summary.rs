@@ -1,0 +1,297 @@
+//! What `tagship show` prints: a task for people (pure).
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::table::{Table, printable};
+use super::times::{Zone, span};
+use crate::rule::Schedule;
+use crate::task::{Comparison, Description, Origin, Relation};
+use crate::web::view::{HostView, May, StageView, StepState, StepView, TaskView};
+
+/// Digits of commits and digests that are shown.
+const SHORT: usize = 12;
+/// Commits that are listed.
+const COMMITS_MAX: usize = 10;
+
+/// The whole summary, with a line break at its end.
+pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> String {
+    let mut text = String::new();
+    heading(&mut text, task, zone);
+    if let Some(description) = &task.description {
+        compared(&mut text, description);
+    }
+    approvals(&mut text, task, zone);
+    for (title, stages) in [
+        ("stages", &task.stages),
+        ("way back", &task.rollback_stages),
+    ] {
+        if !stages.is_empty() {
+            let _ = writeln!(text, "\n{title}");
+            text.push_str(&steps(stages, zone, width));
+        }
+    }
+    before(&mut text, task);
+    let _ = writeln!(text, "\nnext: {}", next(task));
+    text
+}
+
+fn field(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<11}{}", printable(value));
+}
+
+fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
+    let TaskView {
+        id,
+        project,
+        environment,
+        tag,
+        ..
+    } = task;
+    let _ = writeln!(
+        text,
+        "task {id}: {} of {project} to {environment}",
+        printable(tag)
+    );
+    field(text, "state", &state_line(&task.state, &task.detail, zone));
+    if let Origin::Rollback { to, release } = &task.origin {
+        field(
+            text,
+            "goes back",
+            &format!("to release {release} of task {to}"),
+        );
+    }
+    let submitted = format!("by {}, {}", task.submitter, zone.show(task.created_at));
+    field(text, "submitted", &submitted);
+    if task.updated_at != task.created_at {
+        field(text, "changed", &zone.show(task.updated_at));
+    }
+    if let Some(commit) = &task.commit {
+        field(text, "commit", commit);
+    }
+    if let Some(description) = &task.description {
+        let author = &description.author.name;
+        let at = zone.show(description.committed_at);
+        field(
+            text,
+            "",
+            &format!("\"{}\" by {author}, {at}", description.subject),
+        );
+        if let Some(tag) = description.tag.as_ref().filter(|tag| !tag.named_as_ref) {
+            field(
+                text,
+                "beware",
+                &format!("the tag object is named {}, the ref is not", tag.name),
+            );
+        }
+    }
+    let schedule = match task.schedule {
+        Schedule::Ready => "runs without approval",
+        Schedule::New => "runs when approved",
+        Schedule::Observe => "only looks, changes nothing",
+    };
+    field(text, "template", &format!("{}; {schedule}", task.template));
+    if let Some(plan) = &task.plan {
+        field(text, "plan", &short(&plan.0));
+    }
+    if let Some(release) = &task.release {
+        field(text, "release", &release.0);
+    }
+}
+
+/// `rolled back: web1: check: …`, `scheduled: for 2026-11-21 22:30:00 CET`.
+pub(crate) fn state_line(state: &str, detail: &str, zone: &Zone) -> String {
+    let words = state.replace('-', " ");
+    match detail.parse::<Timestamp>() {
+        _ if detail.is_empty() => words,
+        Ok(at) if state == "scheduled" => format!("{words}: for {}", zone.show(at)),
+        _ => format!("{words}: {detail}"),
+    }
+}
+
+pub(crate) fn short(digest: &str) -> String {
+    digest.chars().take(SHORT).collect()
+}
+
+fn compared(text: &mut String, description: &Description) {
+    for comparison in &description.comparisons {
+        field(text, "compared", &comparison_line(comparison));
+        let lists = [("+", &comparison.coming), ("-", &comparison.going)];
+        for (sign, commits) in lists {
+            for commit in commits.iter().take(COMMITS_MAX) {
+                let subject = printable(&commit.subject);
+                let author = printable(&commit.author);
+                let id = short(&commit.commit);
+                let _ = writeln!(text, "             {sign} {id} {subject} ({author})");
+            }
+            if commits.len() > COMMITS_MAX {
+                let more = commits.len() - COMMITS_MAX;
+                let _ = writeln!(text, "             {sign} … and {more} more");
+            }
+        }
+    }
+}
+
+fn comparison_line(comparison: &Comparison) -> String {
+    let hosts = comparison.hosts.join(", ");
+    let live = comparison.live.as_deref().map(short).unwrap_or_default();
+    let live = format!("{live}, live on {hosts}");
+    let counted = |commits: u64| match commits {
+        1 => "1 commit".to_owned(),
+        _ => format!("{commits} commits"),
+    };
+    let relation = match comparison.relation {
+        Relation::First => return format!("first release on {hosts}"),
+        Relation::Same => return format!("the same commit as {live}"),
+        Relation::Unknown => return format!("{live}, is unknown to the repository"),
+        Relation::Ahead { commits } => format!("goes ahead {} from {live}", counted(commits)),
+        Relation::Back { commits } => format!("goes BACK {} from {live}", counted(commits)),
+        Relation::Diverged { ahead, back } => format!(
+            "has DIVERGED from {live}: brings {}, takes back {}",
+            counted(ahead),
+            counted(back)
+        ),
+    };
+    let files = comparison.files_changed;
+    let lines = match (comparison.insertions, comparison.deletions) {
+        (Some(insertions), Some(deletions)) => format!(", +{insertions} -{deletions} lines"),
+        _ => String::new(),
+    };
+    format!("{relation}; {files} files{lines}")
+}
+
+fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
+    for approval in &task.approvals {
+        let mut line = format!("by {}", approval.by);
+        if !approval.groups.is_empty() {
+            let _ = write!(line, " (@{})", approval.groups.join(", @"));
+        }
+        let _ = write!(line, ", {}", zone.show(approval.at));
+        if let Some(not_before) = approval.not_before {
+            let _ = write!(line, ", not before {}", zone.show(not_before));
+        }
+        if !approval.comment.is_empty() {
+            let _ = write!(line, ": {}", approval.comment);
+        }
+        if task
+            .plan
+            .as_ref()
+            .is_some_and(|plan| *plan != approval.plan)
+        {
+            line.push_str(" (of an earlier plan: does not count)");
+        }
+        field(text, "approved", &line);
+    }
+    for missing in &task.missing {
+        field(text, "missing", &format!("approval: {missing}"));
+    }
+    if let Some(expires) = task.expires_at {
+        field(text, "expires", &zone.show(expires));
+    }
+}
+
+fn steps(stages: &[StageView], zone: &Zone, width: Option<u16>) -> String {
+    let mut table = Table::new([
+        "  STAGE", "HOST", "STEP", "STATE", "BEGAN", "TOOK", "RESULT",
+    ]);
+    for stage in stages {
+        for host in &stage.hosts {
+            for step in shown_steps(host) {
+                table.row(step_cells(stage, host, step, zone));
+            }
+        }
+    }
+    table.render(width)
+}
+
+/// Steps that another host does for all are left out here.
+fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
+    host.steps
+        .iter()
+        .filter(|step| step.state != StepState::Elsewhere)
+}
+
+fn step_cells(stage: &StageView, host: &HostView, step: &StepView, zone: &Zone) -> [String; 7] {
+    let took = match (step.started_at, step.ended_at) {
+        (Some(began), Some(ended)) => span(began, ended),
+        _ => String::new(),
+    };
+    let mut result = step.message.clone();
+    if let Some(code) = step.exit_code {
+        let exit = format!("exit {code}");
+        result = match result.is_empty() {
+            true => exit,
+            false => format!("{exit}, {result}"),
+        };
+    }
+    let mut state = step.state.name().to_owned();
+    if step.attempt > 1 {
+        let _ = write!(state, " ({}x)", step.attempt);
+    }
+    [
+        format!("  {}", stage.name),
+        host.name.clone(),
+        step.name.clone(),
+        state,
+        step.started_at
+            .map(|began| zone.time_of_day(began))
+            .unwrap_or_default(),
+        took,
+        result,
+    ]
+}
+
+fn before(text: &mut String, task: &TaskView) {
+    if task.live_before.is_empty() {
+        return;
+    }
+    let lives: Vec<String> = task
+        .live_before
+        .iter()
+        .map(|(host, release)| match release {
+            Some(release) => format!("{host} {release}"),
+            None => format!("{host} nothing"),
+        })
+        .collect();
+    let _ = writeln!(text, "\nlive before: {}", printable(&lives.join(", ")));
+}
+
+/// What can be done about a task, in a line.
+pub(crate) fn next(task: &TaskView) -> String {
+    let id = task.id;
+    let may = |what| task.may.contains(&what);
+    let retry = format!("`tagship retry {id}`");
+    match task.state.as_str() {
+        "proposed" => "the agent looks whether the ref has landed; nothing to do".to_owned(),
+        "waiting" if may(May::Approve) => format!(
+            "approve with `tagship approve {id}`, or refuse with `tagship reject {id} --reason …`"
+        ),
+        "waiting" => format!("wait for approval: {}", task.missing.join(" and ")),
+        "scheduled" => format!("it runs by itself; take it back with `tagship withdraw {id}`"),
+        "queued" => format!(
+            "it runs when {} {} is free; take it back with `tagship withdraw {id}`",
+            task.project, task.environment
+        ),
+        "running" | "rolling-back" => {
+            format!("follow it with `tagship log {id} -f`, end it with `tagship stop {id}`")
+        }
+        "paused" => format!(
+            "look at `tagship log {id}`, then `tagship go {id}`, {retry} or `tagship stop {id}`"
+        ),
+        "stopping" => format!("what runs is being ended; follow with `tagship log {id} -f`"),
+        "stopped" => format!("finish it with {retry}, or go back with `tagship rollback`"),
+        "failed" | "rolled-back" | "rollback-failed" => {
+            format!("look at `tagship log {id}`, mend what failed, then {retry} or push a new tag")
+        }
+        "succeeded" if may(May::Rollback) => {
+            format!("nothing to do; come back to it later with `tagship rollback {id}`")
+        }
+        "succeeded" => "nothing to do".to_owned(),
+        "withdrawn" | "superseded" | "expired" => {
+            format!("take it up again with {retry}, or push a new tag")
+        }
+        "observed" => "nothing was done: its rule only observes".to_owned(),
+        _ => "push a new tag".to_owned(),
+    }
+}

@@ -1,0 +1,109 @@
+//! What a command finds around it: which configuration, which agent, which time zone. It looks only
+//! when it is asked: `rules test` needs no agent, and a machine far from the agent no configuration.
+
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+
+use super::client::{Address, Client};
+use super::error::{ClientError, CommandError};
+use super::times::Zone;
+use crate::config::{self, Config, LocalConfig, Project};
+
+/// Names the agent by URL, in place of the Unix socket of the configuration.
+const URL_VARIABLE: &str = "TAGSHIP_URL";
+/// With which token to log in there.
+const TOKEN_VARIABLE: &str = "TAGSHIP_TOKEN";
+
+/// What was given on the command line and in the environment.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    config: Option<PathBuf>,
+    url: Option<String>,
+    token: Option<String>,
+}
+
+/// An agent to talk to, and the zone in which its people read times.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) client: Client,
+    pub(crate) zone: Zone,
+}
+
+impl Surroundings {
+    pub(crate) fn new(config: Option<PathBuf>) -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            config,
+            url: variable(URL_VARIABLE),
+            token: variable(TOKEN_VARIABLE),
+        }
+    }
+
+    /// The configuration, for everything but `serve`.
+    pub(crate) fn config(&self) -> Result<Config, CommandError> {
+        self.config_of(LocalConfig::Never)
+    }
+
+    /// The configuration; `local` says whether `./config.toml` will do.
+    pub(crate) fn config_of(&self, local: LocalConfig) -> Result<Config, CommandError> {
+        let source = config::find(self.config.as_deref(), local)?;
+        Ok(config::load(&source)?)
+    }
+
+    /// Whether the agent is named by `TAGSHIP_URL`.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// The way to the agent.
+    pub(crate) fn agent(&self) -> Result<Agent, CommandError> {
+        let Some(url) = &self.url else {
+            return Self::local_agent(&self.config()?);
+        };
+        // Without a configuration at hand, times are shown in this machine's zone.
+        let zone = match &self.config {
+            Some(_) => self.config()?.time_zone(),
+            None => TimeZone::system(),
+        };
+        Ok(Agent {
+            client: Client::new(&Address::Http {
+                url: url.clone(),
+                token: self.token.clone(),
+            })?,
+            zone: Zone::new(zone),
+        })
+    }
+
+    /// The agent of this configuration, over its socket.
+    pub(crate) fn local_agent(config: &Config) -> Result<Agent, CommandError> {
+        let address = Address::Socket(config.socket());
+        Ok(Agent {
+            client: Client::new(&address)?,
+            zone: Zone::new(config.time_zone()),
+        })
+    }
+}
+
+/// The project of this name.
+pub(crate) fn project<'c>(config: &'c Config, name: &str) -> Result<&'c Project, CommandError> {
+    config.project(name).ok_or_else(|| CommandError::NoProject {
+        name: name.to_owned(),
+        known: listed(config.projects.iter().map(|project| project.name.as_str())),
+    })
+}
+
+/// `shop, docs`, or `none`.
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// Whether no agent is there at all, as opposed to one that refuses.
+pub(crate) fn nobody_answers(error: &CommandError) -> bool {
+    matches!(error, CommandError::Client(ClientError::NoAgent { .. }))
+}

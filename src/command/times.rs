@@ -1,0 +1,221 @@
+//! Times as people read and write them: in the agent's zone, which is named (pure; "now" is given).
+
+use std::str::FromStr;
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::document::duration;
+
+/// How times are shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Zone {
+    zone: TimeZone,
+}
+
+impl Zone {
+    pub(crate) fn new(zone: TimeZone) -> Self {
+        Self { zone }
+    }
+
+    /// `2026-11-21 18:03:14 CET`.
+    pub(crate) fn show(&self, at: Timestamp) -> String {
+        let zoned = at.to_zoned(self.zone.clone());
+        format!("{}", zoned.strftime("%Y-%m-%d %H:%M:%S %Z"))
+    }
+
+    /// `18:03:14`, for lines under a heading that names day and zone.
+    pub(crate) fn time_of_day(&self, at: Timestamp) -> String {
+        let zoned = at.to_zoned(self.zone.clone());
+        format!("{}", zoned.strftime("%H:%M:%S"))
+    }
+}
+
+/// A point in time as it was written, before zone and present are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// With an offset or `Z`.
+    Exact(Timestamp),
+    /// In the agent's zone.
+    Local(DateTime),
+    /// The next time that the clock shows this, in the agent's zone.
+    Clock(Time),
+    /// From now on.
+    In(SignedDuration),
+}
+
+/// What was written is no time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoMoment {
+    #[error("write 22:30, \"2026-11-21 22:30\", 2026-11-21T22:30+01:00 or +2h")]
+    Unreadable,
+    #[error("that time is out of range")]
+    OutOfRange,
+}
+
+impl FromStr for Moment {
+    type Err = NoMoment;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        if let Some(span) = text.strip_prefix('+') {
+            let span = duration::parse(span).map_err(|_| NoMoment::Unreadable)?;
+            let span = SignedDuration::try_from(span).map_err(|_| NoMoment::OutOfRange)?;
+            return Ok(Self::In(span));
+        }
+        if let Ok(exact) = text.parse::<Timestamp>() {
+            return Ok(Self::Exact(exact));
+        }
+        // `2026-11-21T22:30+01:00`, without seconds, is no timestamp to the parser above.
+        if let Ok(exact) = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M%:z", text)
+            .and_then(|parts| parts.to_timestamp())
+        {
+            return Ok(Self::Exact(exact));
+        }
+        if let Some((date, time)) = text.split_once([' ', 'T']) {
+            let date: Date = date.parse().map_err(|_| NoMoment::Unreadable)?;
+            return Ok(Self::Local(date.to_datetime(time_of(time)?)));
+        }
+        time_of(text).map(Self::Clock)
+    }
+}
+
+fn time_of(text: &str) -> Result<Time, NoMoment> {
+    ["%H:%M", "%H:%M:%S"]
+        .into_iter()
+        .find_map(|format| Time::strptime(format, text).ok())
+        .ok_or(NoMoment::Unreadable)
+}
+
+impl Moment {
+    /// The point in time that is meant, seen from `now`.
+    ///
+    /// # Errors
+    /// A time beyond the year 9999.
+    pub(crate) fn resolve(&self, zone: &Zone, now: Timestamp) -> Result<Timestamp, NoMoment> {
+        let local = |at: DateTime| {
+            at.to_zoned(zone.zone.clone())
+                .map(|zoned| zoned.timestamp())
+                .map_err(|_| NoMoment::OutOfRange)
+        };
+        match self {
+            Self::Exact(at) => Ok(*at),
+            Self::Local(at) => local(*at),
+            Self::In(span) => now.checked_add(*span).map_err(|_| NoMoment::OutOfRange),
+            Self::Clock(time) => {
+                let today = now.to_zoned(zone.zone.clone()).date();
+                let at = local(today.to_datetime(*time))?;
+                if at >= now {
+                    return Ok(at);
+                }
+                let tomorrow = today.tomorrow().map_err(|_| NoMoment::OutOfRange)?;
+                local(tomorrow.to_datetime(*time))
+            }
+        }
+    }
+}
+
+/// How long something is good for: `90d`, `12h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime(SignedDuration);
+
+impl FromStr for Lifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let span = duration::parse(text).map_err(|error| error.to_string())?;
+        SignedDuration::try_from(span)
+            .map(Self)
+            .map_err(|_| "that is too long".to_owned())
+    }
+}
+
+impl Lifetime {
+    /// When it ends, if it begins now.
+    ///
+    /// # Errors
+    /// Beyond the year 9999.
+    pub(crate) fn from(self, now: Timestamp) -> Result<Timestamp, NoMoment> {
+        now.checked_add(self.0).map_err(|_| NoMoment::OutOfRange)
+    }
+}
+
+/// `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
+    let span = to.duration_since(from);
+    let seconds = span.as_secs().max(0);
+    match seconds {
+        0..10 => format!("{:.1} s", span.as_secs_f64().max(0.0)),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn berlin() -> Zone {
+        Zone::new(TimeZone::get("Europe/Berlin").unwrap())
+    }
+
+    /// 22:00 in Berlin.
+    fn now() -> Timestamp {
+        "2026-11-21T21:00:00Z".parse().unwrap()
+    }
+
+    fn resolved(text: &str) -> String {
+        let moment: Moment = text.parse().unwrap();
+        moment.resolve(&berlin(), now()).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_time_is_shown_with_its_zone() {
+        assert_eq!(berlin().show(now()), "2026-11-21 22:00:00 CET");
+        assert_eq!(
+            Zone::new(TimeZone::UTC).show(now()),
+            "2026-11-21 21:00:00 UTC"
+        );
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_the_agents() {
+        assert_eq!(resolved("2026-11-22 06:30"), "2026-11-22T05:30:00Z");
+        assert_eq!(resolved("2026-11-22T06:30:10"), "2026-11-22T05:30:10Z");
+        assert_eq!(resolved("2026-11-22T06:30+00:00"), "2026-11-22T06:30:00Z");
+        assert_eq!(resolved("2026-11-22T06:30:00Z"), "2026-11-22T06:30:00Z");
+    }
+
+    #[test]
+    fn a_time_of_day_is_the_next_one() {
+        assert_eq!(resolved("22:30"), "2026-11-21T21:30:00Z");
+        assert_eq!(resolved("06:30"), "2026-11-22T05:30:00Z");
+    }
+
+    #[test]
+    fn a_span_counts_from_now() {
+        assert_eq!(resolved("+2h"), "2026-11-21T23:00:00Z");
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in ["", "soon", "25:00", "2026-13-01 10:00", "+soon", "+", "12"] {
+            assert!(text.parse::<Moment>().is_err(), "{text}");
+        }
+        assert!("soon".parse::<Lifetime>().is_err());
+    }
+
+    #[test]
+    fn spans_are_as_exact_as_is_useful() {
+        let at = |seconds: i64| now() + SignedDuration::from_millis(seconds * 1000 + 400);
+        assert_eq!(span(now(), at(0)), "0.4 s");
+        assert_eq!(span(now(), at(12)), "12 s");
+        assert_eq!(span(now(), at(200)), "3 min 20 s");
+        assert_eq!(span(now(), at(7500)), "2 h 5 min");
+        assert_eq!(span(at(5), now()), "0.0 s");
+    }
+}

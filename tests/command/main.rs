@@ -1,0 +1,13 @@
+//! The command line, as people and scripts use it: the real program, its words and its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod docs;
+mod errors;
+mod help;
+mod install;
+mod rules;
+mod test;

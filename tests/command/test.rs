@@ -1,0 +1,178 @@
+//! Runs the real program once and holds what it says against what it must say.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// One run. Standard output, standard error and exit code are compared whole; `{dir}` in what is
+/// expected stands for the test's directory.
+pub(crate) struct Test {
+    directory: tempfile::TempDir,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    stdin: String,
+    stdout: String,
+    stderr: String,
+    status: i32,
+}
+
+impl Test {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            stdin: String::new(),
+            stdout: String::new(),
+            stderr: String::new(),
+            status: 0,
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    /// Writes a file into the test's directory.
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(
+            path,
+            text.replace("{dir}", &self.directory().display().to_string()),
+        )
+        .unwrap();
+        self
+    }
+
+    /// Writes `config.toml` and names it with `--config`.
+    pub(crate) fn config(self, text: &str) -> Self {
+        self.file("config.toml", text).with_config()
+    }
+
+    /// Names the `config.toml` that is there.
+    pub(crate) fn with_config(self) -> Self {
+        let path = self.path("config.toml").display().to_string();
+        self.arguments(["--config", &path])
+    }
+
+    pub(crate) fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.arguments
+            .extend(arguments.into_iter().map(str::to_owned));
+        self
+    }
+
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn stdin(mut self, text: &str) -> Self {
+        self.stdin = text.to_owned();
+        self
+    }
+
+    pub(crate) fn stdout(mut self, text: &str) -> Self {
+        self.stdout = text.to_owned();
+        self
+    }
+
+    pub(crate) fn stderr(mut self, text: &str) -> Self {
+        self.stderr = text.to_owned();
+        self
+    }
+
+    pub(crate) fn status(mut self, status: i32) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Runs it and compares all three.
+    pub(crate) fn run(self) {
+        let output = self.output();
+        let told = |text: &str| text.replace("{dir}", &self.directory().display().to_string());
+        let said = Said::of(&output);
+        let expected = Said {
+            stdout: told(&self.stdout),
+            stderr: told(&self.stderr),
+            status: Some(self.status),
+        };
+        assert!(
+            said == expected,
+            "tagship {:?}\n--- said\n{said}\n--- must say\n{expected}",
+            self.arguments
+        );
+    }
+
+    /// Runs it and gives what it said, to be looked at.
+    pub(crate) fn said(self) -> Said {
+        Said::of(&self.output())
+    }
+
+    fn output(&self) -> Output {
+        let mut child = self
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that reads nothing may be gone already.
+        drop(child.stdin.take().unwrap().write_all(self.stdin.as_bytes()));
+        child.wait_with_output().unwrap()
+    }
+
+    /// The program with its arguments, not yet started.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tagship"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory())
+            .env("TZ", "UTC")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.directory())
+            .args(&self.arguments);
+        command
+    }
+}
+
+/// What a program said, and how it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) status: Option<i32>,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        Self {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            status: output.status.code(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            stdout,
+            stderr,
+            status,
+        } = self;
+        write!(
+            f,
+            "stdout:\n{stdout}\nstderr:\n{stderr}\nstatus: {status:?}"
+        )
+    }
+}
