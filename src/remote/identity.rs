@@ -120,8 +120,7 @@ fn read(identity: &Identity) -> Result<KeyPair, IdentityError> {
         return Err(IdentityError::NeedsPassphrase { path: path.clone() });
     };
     let passphrase = read_private(passphrase_file)?;
-    let passphrase = passphrase.expose_secret();
-    let passphrase = passphrase.strip_suffix('\n').unwrap_or(passphrase);
+    let passphrase = passphrase.expose_secret().lines().next().unwrap_or("");
     let wrong = || IdentityError::WrongPassphrase {
         path: path.clone(),
         passphrase_file: passphrase_file.clone(),

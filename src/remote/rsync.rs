@@ -63,7 +63,7 @@ impl Transport {
 /// One run of rsync.
 #[derive(Clone, Debug)]
 pub struct RsyncCommand {
-    /// All arguments but `-e` and `--secluded-args`, which are added here: remote paths then travel
+    /// All arguments but `-e` and `-s` (secluded arguments), which are added here: remote paths then travel
     /// inside rsync's own protocol and no shell ever sees them. The remote side is written
     /// `HOST:PATH`, with any plain word for `HOST`: where it goes is the connection's affair.
     pub arguments: Vec<OsString>,
@@ -225,7 +225,7 @@ fn start(transport: &Transport, command: &RsyncCommand, socket: &Path) -> io::Re
     Command::new(&transport.rsync)
         .arg("-e")
         .arg(shell)
-        .arg("--secluded-args")
+        .arg("-s")
         .args(&command.arguments)
         .current_dir(&command.directory)
         // Nothing of the agent's environment changes what rsync does or reaches its children.

@@ -43,7 +43,7 @@ async fn encrypted_keys_are_opened_by_the_passphrase_in_a_file() {
     for kind in [Kind::Ed25519, Kind::Rsa, Kind::RsaPem] {
         let sshd = Sshd::settings().start();
         let mut target = with_key(&sshd, kind, "open sesame");
-        target.identity.passphrase_file = Some(passphrase_file(&sshd, "open sesame\n"));
+        target.identity.passphrase_file = Some(passphrase_file(&sshd, "open sesame\n# of 2026\n"));
         lets_in(&target).await;
     }
 }
