@@ -70,6 +70,18 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
     }
 }
 
+/// The states of tasks that are not at rest.
+const UNFINISHED: [&str; 8] = [
+    "proposed",
+    "waiting",
+    "scheduled",
+    "queued",
+    "running",
+    "paused",
+    "stopping",
+    "rolling-back",
+];
+
 /// `/metrics`: Prometheus' text. Only tasks that are not at rest are counted: they are few, however
 /// many tasks there ever were.
 pub(super) async fn metrics(site: &Arc<Site>) -> Answer {
@@ -82,8 +94,8 @@ pub(super) async fn metrics(site: &Arc<Site>) -> Answer {
     let mut text = String::from(
         "# HELP tagship_tasks Tasks that are not at rest.\n# TYPE tagship_tasks gauge\n",
     );
-    for name in crate::task::STATE_NAMES.iter().take(9) {
-        let count = states.get(*name).copied().unwrap_or(0);
+    for name in UNFINISHED {
+        let count = states.get(name).copied().unwrap_or(0);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "tagship_tasks{{state=\"{name}\"}} {count}");
     }

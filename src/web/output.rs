@@ -238,10 +238,11 @@ impl Reader {
         let bytes = blocking(move || logs.read(task, &wanted, part, offset, PIECE_BYTES)).await?;
         place.offset += bytes.len() as u64;
         place.open.push_str(&place.text.push(&bytes));
-        let complete = if place.open.len() > LINE_BYTES_MAX {
+        let ended = place.open.rfind('\n').map_or(0, |end| end + 1);
+        let complete = if place.open.len() - ended > LINE_BYTES_MAX {
             place.open.len()
         } else {
-            place.open.rfind('\n').map_or(0, |end| end + 1)
+            ended
         };
         let rest = place.open.split_off(complete);
         let lines = std::mem::replace(&mut place.open, rest);

@@ -39,6 +39,7 @@
 
   function showLog(data) {
     if (!log) return;
+    document.getElementById("logs").hidden = false;
     const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
     let lines = ((data.replace ? "" : log.textContent) + data.text).split("\n");
     if (lines.length > LINES_MAX) lines = lines.slice(lines.length - LINES_MAX);

@@ -82,7 +82,8 @@ pub(in crate::web) struct Sight {
     head: Head,
     events: Vec<Recorded>,
     release: ReleaseWorth,
-    latest: Option<u64>,
+    /// The newest task that began in the same environment.
+    pub(in crate::web) latest: Option<u64>,
 }
 
 impl Sight {

@@ -57,7 +57,7 @@ pub(in crate::web) struct TaskPage {
     times: Times,
     csrf: String,
     statement: String,
-    /// Why the one who looks may not approve.
+    /// Why the one who looks may not do what one would expect.
     refusal: String,
     comparisons: Vec<Compared>,
     planned: Vec<Planned>,
@@ -315,8 +315,16 @@ struct Cell {
     log: String,
 }
 
-/// Why the one who looks may not approve a task that waits; nothing where they may.
+/// Why the one who looks may not do what one would expect: approve a task that waits, retry one that
+/// failed. Nothing where they may.
 fn refusal(site: &Site, who: &Who, sight: &Sight, view: &TaskView) -> String {
+    let ended = matches!(
+        view.state.as_str(),
+        "failed" | "stopped" | "rolled-back" | "rollback-failed"
+    );
+    if let Some(newer) = sight.latest.filter(|latest| ended && *latest > view.id) {
+        return format!("task {newer} has run there since: this one is not retried any more");
+    }
     let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {
         return String::new();
     };

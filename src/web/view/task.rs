@@ -224,7 +224,7 @@ fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i3
             ..
         } => (
             done,
-            format!("{files_sent} files sent, {bytes_sent} bytes"),
+            format!("{files_sent} files sent, {}", size(*bytes_sent)),
             None,
         ),
         StepResult::Published { was: Some(was) } => (done, format!("was {was}"), None),
@@ -236,6 +236,21 @@ fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i3
         StepResult::Unknown { message } => (StepState::Unknown, message.clone(), None),
         StepResult::Stopped => (StepState::Stopped, String::new(), None),
     }
+}
+
+/// `17 bytes`, `80.0 KiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
 }
 
 /// An event in words; claims, and looks whether a ref stands, are the agent's own business.

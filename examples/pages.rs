@@ -1,0 +1,155 @@
+//! The pages over a store in memory with made-up tasks, to look at: `cargo run --example pages`, then
+//! log in at <http://127.0.0.1:8425> as `alice` with the password `correct horse battery staple`.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "it is shared with tests, which fail by panicking"
+)]
+
+use tagship::account::{NewAccount, Role};
+use tagship::executor::effects::Logs as _;
+use tagship::store::Disabled;
+use tagship::store::kv::Commit;
+use tagship::task::{
+    ChangedPath, CommitLine, Comparison, Event, Outcome, Relation, StepResult, TagInfo,
+};
+
+#[path = "../tests/web/world.rs"]
+mod world;
+
+use world::{OLDER, Options, World, at, began, description, ended, person, staged};
+
+const LISTEN: &str = "127.0.0.1:8425";
+
+#[tokio::main]
+async fn main() {
+    let world = World::start_with(Options {
+        listen: LISTEN,
+        ..Options::default()
+    })
+    .await;
+    let new = NewAccount {
+        name: "alice".to_owned(),
+        display: "Alice Example".to_owned(),
+        role: Role::Admin,
+        groups: ["pm".to_owned()].into(),
+        password: Some("correct horse battery staple".into()),
+    };
+    let alice = world.accounts.add(new, Commit::new()).await.unwrap();
+    world.account("bob", Role::Submitter, &[]).await;
+    world.account("carol", Role::Approver, &["ops"]).await;
+    tasks(&world).await;
+    let disabled = Disabled {
+        by: "carol".to_owned(),
+        reason: "its disk is broken, a new one comes on Monday".to_owned(),
+        at: world.now(),
+    };
+    world
+        .store
+        .set_host_disabled("web-3", Some(&disabled))
+        .await
+        .unwrap();
+    let (cookie, _) = world.session(&alice).await;
+    println!("http://{LISTEN}/  {cookie}");
+    tokio::signal::ctrl_c().await.unwrap();
+    world.end().await;
+}
+
+async fn tasks(world: &World) {
+    world.succeeded("release-1.2").await;
+    world.succeeded("release-1.3").await;
+    let rejected = world.waiting("release-1.3.1").await;
+    let event = Event::Rejected {
+        by: "alice".to_owned(),
+        reason: "the changelog is missing".to_owned(),
+    };
+    world.append(&rejected, vec![event]).await;
+    failed(world).await;
+    let running = world.running("release-1.4").await;
+    let log = world.logs.step(running.id, "web-1", "stage.sync", 1);
+    log.line("17 files, 81920 bytes");
+    let log = world.logs.step(running.id, "web-2", "stage.sync", 1);
+    let mut offset = 0;
+    for number in 1..60 {
+        let line = format!("sending app/views/page-{number:03}.html\n");
+        log.write_at(offset, line.as_bytes());
+        offset += line.len() as u64;
+    }
+    waiting(world).await;
+    world.proposed("release-1.6-rc1").await;
+}
+
+async fn failed(world: &World) {
+    let task = world.running("release-1.3.2").await;
+    let message =
+        "rsync ended with 12: connection to 127.0.0.2:22 was lost; look at the host, then retry";
+    let failed = StepResult::Failed {
+        message: message.to_owned(),
+        exit_code: Some(12),
+    };
+    let events = vec![
+        ended(at(1, 1, 0), failed),
+        began(at(1, 2, 0)),
+        ended(at(1, 2, 0), staged()),
+        Event::Finished(Outcome::Failed {
+            message: format!("web-2: sync: {message}"),
+        }),
+    ];
+    world.append(&task, events).await;
+}
+
+async fn waiting(world: &World) {
+    let commit = |number: u32, subject: &str| CommitLine {
+        commit: format!("{number:x}").repeat(40),
+        subject: subject.to_owned(),
+        author: "carol".to_owned(),
+        at: "2026-11-20T09:30:00Z".parse().unwrap(),
+    };
+    let path = |status, path: &str| ChangedPath {
+        status,
+        path: path.to_owned(),
+    };
+    let mut described = description();
+    described.tag = Some(TagInfo {
+        name: "release-1.5".to_owned(),
+        named_as_ref: true,
+        tagger: Some(person("bob")),
+        message: "Prices are rounded at the till.\n\nTested on qa since Tuesday. <script>alert(1)</script>"
+            .to_owned(),
+    });
+    described.comparisons = vec![
+        Comparison {
+            live: Some(OLDER.to_owned()),
+            hosts: vec!["web-1".to_owned(), "web-2".to_owned()],
+            relation: Relation::Ahead { commits: 3 },
+            coming: vec![
+                commit(3, "Round prices at the till, not in the basket"),
+                commit(4, "Say why a coupon is refused"),
+                commit(5, "Keep the basket of people who are not logged in"),
+            ],
+            going: Vec::new(),
+            files_changed: 3,
+            insertions: Some(120),
+            deletions: Some(14),
+            paths: vec![
+                path('M', "app/till.py"),
+                path('A', "app/rounding.py"),
+                path('D', "app/old/basket_rounding_that_nobody_understood.py"),
+            ],
+        },
+        Comparison {
+            live: Some("7".repeat(40)),
+            hosts: vec!["web-3".to_owned()],
+            relation: Relation::Back { commits: 2 },
+            coming: Vec::new(),
+            going: vec![commit(6, "Try another till"), commit(7, "Try a till")],
+            files_changed: 1,
+            insertions: Some(2),
+            deletions: Some(40),
+            paths: vec![path('M', "app/till.py")],
+        },
+    ];
+    world.waiting_with("release-1.5", &described).await;
+}

@@ -1,0 +1,132 @@
+//! A browser and an API client, as little of them as the tests need.
+
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
+use serde_json::Value;
+use tagship::account::Role;
+
+use crate::world::World;
+
+/// Somebody with a session, as a browser has.
+pub(crate) struct Browser {
+    client: Client,
+    url: String,
+    pub(crate) cookie: String,
+    pub(crate) csrf: String,
+}
+
+pub(crate) fn client() -> Client {
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+impl Browser {
+    /// A new account with a session.
+    pub(crate) async fn of(world: &World, name: &str, role: Role) -> Self {
+        let account = world.account(name, role, &[]).await;
+        let (cookie, csrf) = world.session(&account).await;
+        Self {
+            client: client(),
+            url: world.url.clone(),
+            cookie,
+            csrf,
+        }
+    }
+
+    pub(crate) fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .header("cookie", &self.cookie)
+            .header("accept", "text/html")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
+        both(self.ask(Method::GET, path).send().await.unwrap()).await
+    }
+
+    /// Sends a form, with the CSRF token of the session.
+    pub(crate) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> (StatusCode, String) {
+        let mut fields = fields.to_vec();
+        fields.push(("csrf", &self.csrf));
+        self.post_bare(path, &fields).await
+    }
+
+    pub(crate) async fn post_bare(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> (StatusCode, String) {
+        let request = self.ask(Method::POST, path);
+        both(form(request, fields).send().await.unwrap()).await
+    }
+}
+
+pub(crate) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
+    request
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(serde_urlencoded::to_string(fields).unwrap())
+}
+
+/// Somebody with a token, as a program has.
+pub(crate) struct Program {
+    client: Client,
+    url: String,
+    token: String,
+}
+
+impl Program {
+    pub(crate) async fn of(world: &World, name: &str, role: Role) -> Self {
+        let account = world.account(name, role, &[]).await;
+        Self::with(world, &world.token(&account).await)
+    }
+
+    pub(crate) fn with(world: &World, token: &str) -> Self {
+        Self {
+            client: client(),
+            url: world.url.clone(),
+            token: token.to_owned(),
+        }
+    }
+
+    pub(crate) fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}/api/v1/{path}", self.url))
+            .bearer_auth(&self.token)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        json(self.ask(Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        json(
+            self.ask(Method::POST, path)
+                .json(&body)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> (StatusCode, Value) {
+        json(self.ask(Method::DELETE, path).send().await.unwrap()).await
+    }
+}
+
+pub(crate) async fn both(response: Response) -> (StatusCode, String) {
+    let status = response.status();
+    (status, response.text().await.unwrap())
+}
+
+async fn json(response: Response) -> (StatusCode, Value) {
+    let (status, text) = both(response).await;
+    let value = if text.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+    };
+    (status, value)
+}

@@ -1,0 +1,153 @@
+//! The output of steps as text.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode};
+use tagship::account::Role;
+use tagship::executor::effects::Logs as _;
+use tagship::task::{Event, Outcome};
+
+use crate::client::{Browser, Program, both};
+use crate::world::{World, at, ended, staged};
+
+async fn text(program: &Program, path: &str) -> String {
+    let response = program.ask(Method::GET, path).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/plain; charset=utf-8"
+    );
+    response.text().await.unwrap()
+}
+
+/// Reads on until `wanted` has come; panics when nothing comes any more.
+pub(crate) async fn until(response: &mut Response, wanted: &str) -> String {
+    let mut all = String::new();
+    while !all.contains(wanted) {
+        let chunk = tokio::time::timeout(Duration::from_secs(20), response.chunk()).await;
+        let chunk = chunk
+            .unwrap_or_else(|_| panic!("no {wanted:?} in {all:?}"))
+            .unwrap();
+        let chunk = chunk.unwrap_or_else(|| panic!("ended without {wanted:?}: {all:?}"));
+        all.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    all
+}
+
+#[tokio::test]
+async fn lines_name_host_and_step_where_there_are_several() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let path = format!("tasks/{}/log", task.id);
+    assert_eq!(text(&vera, &path).await, "");
+    let log = |host, step, attempt| world.logs.step(task.id, host, step, attempt);
+    log("web-1", "stage.sync", 1).line("begun");
+    log("web-1", "stage.sync", 1).write_at(0, b"one\ntwo\nthree");
+    assert_eq!(text(&vera, &path).await, "begun\none\ntwo\nthree\n");
+    log("web-2", "stage.sync", 2).write_at(0, b"again\n");
+    let all = "web-1 stage.sync| begun\nweb-1 stage.sync| one\nweb-1 stage.sync| two\n\
+               web-2 stage.sync #2| again\nweb-1 stage.sync| three\n";
+    assert_eq!(text(&vera, &path).await, all);
+    assert_eq!(text(&vera, &format!("{path}?host=web-2")).await, "again\n");
+    assert_eq!(
+        text(&vera, &format!("{path}?host=web-2&step=sync")).await,
+        "again\n"
+    );
+    assert_eq!(text(&vera, &format!("{path}?step=stage.sync")).await, all);
+    assert_eq!(text(&vera, &format!("{path}?step=publish")).await, "");
+    assert_eq!(vera.get("tasks/99/log").await.0, StatusCode::NOT_FOUND);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_long_log_comes_whole_and_in_order() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let lines: String = (0..40_000)
+        .map(|number| format!("line {number}\n"))
+        .collect();
+    let log = world.logs.step(task.id, "web-1", "stage.run", 1);
+    log.write_at(0, lines.as_bytes());
+    let path = format!("tasks/{}/log", task.id);
+    assert!(text(&vera, &path).await == lines);
+    // The page holds only the end of it.
+    let browser = Browser::of(&world, "willy", Role::Viewer).await;
+    let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("line 39999") && !page.contains("line 30000\n"));
+    assert!(page.len() < 200_000);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_controls_a_terminal_is_spelt_out() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let log = world.logs.step(task.id, "web-1", "stage.run", 1);
+    log.write_at(0, b"\x1b]0;owned\x07\xff\n<script>\n");
+    let shown = text(&vera, &format!("tasks/{}/log", task.id)).await;
+    assert_eq!(shown, "\\x1b]0;owned\\x07\u{fffd}\n<script>\n");
+    let browser = Browser::of(&world, "willy", Role::Viewer).await;
+    let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("&#60;script&#62;"));
+    let response = browser
+        .ask(Method::GET, &format!("/tasks/{}/log", task.id))
+        .send();
+    let (_, shown) = both(response.await.unwrap()).await;
+    assert!(shown.contains("<script>"), "plain text stays as it is");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_follows_gets_each_line_and_the_end() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let log = world.logs.step(task.id, "web-2", "stage.sync", 1);
+    log.write_at(0, b"first\nsec");
+    let request = vera.ask(Method::GET, &format!("tasks/{}/log?follow=true", task.id));
+    let mut response = request.send().await.unwrap();
+    assert_eq!(
+        until(&mut response, "first\n").await,
+        "web-2 stage.sync| first\n"
+    );
+    log.write_at(9, b"ond\n");
+    assert_eq!(
+        until(&mut response, "second").await,
+        "web-2 stage.sync| second\n"
+    );
+    let late = world.logs.step(task.id, "web-3", "stage.sync", 1);
+    late.line("it begins");
+    assert_eq!(
+        until(&mut response, "begins\n").await,
+        "web-3 stage.sync| it begins\n"
+    );
+    late.line("the last line");
+    let events = vec![
+        ended(at(1, 1, 0), staged()),
+        Event::Finished(Outcome::Failed {
+            message: "no".to_owned(),
+        }),
+    ];
+    world.append(&task, events).await;
+    assert_eq!(
+        response.text().await.unwrap(),
+        "web-3 stage.sync| the last line\n"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_cut_and_not_kept() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let log = world.logs.step(task.id, "web-1", "stage.run", 1);
+    log.write_at(0, "x".repeat(300_000).as_bytes());
+    let shown = text(&vera, &format!("tasks/{}/log", task.id)).await;
+    assert_eq!(shown.matches('x').count(), 300_000);
+    assert!(shown.lines().all(|line| line.len() <= 100_000));
+    world.end().await;
+}

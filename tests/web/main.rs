@@ -1,0 +1,16 @@
+//! The web, asked over real connections: pages, API, streams, and what it refuses.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "tests fail by panicking; `world` is shared with an example"
+)]
+
+mod api;
+mod client;
+mod logs;
+mod pages;
+mod rights;
+mod serving;
+mod streams;
+mod world;

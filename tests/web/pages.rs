@@ -1,0 +1,501 @@
+//! Pages: what they say, what they offer, and that nothing in them comes alive.
+
+use reqwest::{Method, StatusCode};
+use tagship::account::{NewAccount, Role};
+use tagship::store::kv::Commit;
+use tagship::task::{ChangedPath, CommitLine, Event, Relation, State, TagInfo};
+
+use crate::client::{Browser, both, client, form};
+use crate::world::{OLDER, Options, World, description, person};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+async fn with_password(world: &World, name: &str) {
+    let new = NewAccount {
+        name: name.to_owned(),
+        display: String::new(),
+        role: Role::Approver,
+        groups: Default::default(),
+        password: Some(PASSWORD.into()),
+    };
+    world.accounts.add(new, Commit::new()).await.unwrap();
+}
+
+async fn log_in(world: &World, name: &str, password: &str, next: &str) -> reqwest::Response {
+    let fields = [("name", name), ("password", password), ("next", next)];
+    let request = client().post(format!("{}/login", world.url));
+    let request = form(request, &fields).header("accept", "text/html");
+    request.header("origin", &world.url).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn one_logs_in_and_out() {
+    let world = World::start().await;
+    with_password(&world, "alice").await;
+    let response = log_in(&world, "alice", PASSWORD, "/tasks/7").await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert_eq!(response.headers()["location"], "/tasks/7");
+    let cookie = response.headers()["set-cookie"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"));
+    let cookie = cookie.split(';').next().unwrap();
+    let get = |path: &str| {
+        client()
+            .get(format!("{}{path}", world.url))
+            .header("cookie", cookie)
+    };
+    let (status, page) = both(get("/").send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap();
+    let csrf = csrf.split('"').next().unwrap();
+    let leave = client()
+        .post(format!("{}/logout", world.url))
+        .header("cookie", cookie);
+    let response = form(leave, &[("csrf", csrf)]).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    assert!(
+        response.headers()["set-cookie"]
+            .to_str()
+            .unwrap()
+            .contains("Max-Age=0")
+    );
+    assert_eq!(
+        get("/").send().await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_wrong_name_and_a_wrong_password_are_told_alike_and_counted() {
+    let world = World::start().await;
+    with_password(&world, "alice").await;
+    let mut pages = Vec::new();
+    for name in ["alice", "nobody", "../x"] {
+        let (status, page) = both(log_in(&world, name, "wrong", "/").await).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        pages.push(page.replace(&format!("value=\"{name}\""), ""));
+    }
+    assert_eq!(pages[0], pages[1]);
+    assert_eq!(pages[0], pages[2]);
+    for _ in 0..4 {
+        log_in(&world, "alice", "wrong", "/").await;
+    }
+    let (status, page) = both(log_in(&world, "alice", PASSWORD, "/").await).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(page.contains("Try again after"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn behind_https_the_cookie_is_secure() {
+    let world = World::start_with(Options {
+        agent: "public_url = \"https://ship.example.com\"",
+        ..Options::default()
+    })
+    .await;
+    with_password(&world, "alice").await;
+    let fields = [("name", "alice"), ("password", PASSWORD)];
+    let request = form(client().post(format!("{}/login", world.url)), &fields);
+    let request = request.header("origin", "https://ship.example.com");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    let cookie = response.headers()["set-cookie"].to_str().unwrap();
+    assert!(
+        cookie.starts_with("__Host-") && cookie.contains("Secure"),
+        "{cookie}"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_list_begins_with_what_waits() {
+    let world = World::start().await;
+    world.succeeded("release-1.1").await;
+    world.waiting("release-1.2").await;
+    world.running("release-1.3").await;
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let (status, page) = vera.get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
+    assert!(place("Waiting for somebody") < place("release-1.2"));
+    assert!(place("release-1.2") < place("At work"));
+    assert!(place("At work") < place("release-1.3"));
+    assert!(place("release-1.3") < place("release-1.1"));
+    assert!(page.contains("CE"), "times name their zone");
+    let (_, page) = vera.get("/?state=succeeded&project=").await;
+    assert!(page.contains("release-1.1") && !page.contains("release-1.2"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn old_tasks_are_reached_page_by_page() {
+    let world = World::start().await;
+    for number in 1..=52 {
+        let task = world.waiting(&format!("release-{number}-")).await;
+        let withdrawn = Event::Withdrawn {
+            by: "bob".to_owned(),
+            reason: String::new(),
+        };
+        world.append(&task, vec![withdrawn]).await;
+    }
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let (_, page) = vera.get("/?project=shop").await;
+    assert!(page.contains("release-3-") && !page.contains("release-2-<"));
+    let older = page
+        .split("href=\"/?")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let older = older.replace("&#38;", "&").replace("&amp;", "&");
+    assert_eq!(older, "project=shop&before=3");
+    let (_, page) = vera.get(&format!("/?{older}")).await;
+    assert!(page.contains("release-2-") && page.contains("release-1-"));
+    assert!(!page.contains("release-3-"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_waiting_task_says_in_words_what_it_would_do() {
+    let world = World::start().await;
+    let mut described = description();
+    described.comparisons[0].live = Some(OLDER.to_owned());
+    described.comparisons[0].relation = Relation::Back { commits: 3 };
+    let mut other = described.comparisons[0].clone();
+    other.hosts = vec!["web-9".to_owned()];
+    other.relation = Relation::Diverged { ahead: 1, back: 2 };
+    described.comparisons.push(other);
+    let task = world.waiting_with("release-1.4", &described).await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let (status, page) = alice.get(&format!("/tasks/{}", task.id)).await;
+    assert_eq!(status, StatusCode::OK);
+    for said in [
+        "waits for 1 approval",
+        "goes BACK 3 commits",
+        "DIVERGED: brings 1 commit, takes 2 commits back",
+        "The hosts do not all run the same release now.",
+        "bin/migrate --check",
+        "sudo systemctl reload shop",
+        "1 host at a time",
+        "every host that switched goes back",
+        "Approve release-1.4 for production",
+        "Not before (time zone Europe/Berlin)",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    let plan = &task.landed.as_ref().unwrap().terms.plan.0;
+    assert!(page.contains(&format!("name=\"plan\" value=\"{plan}\"")));
+    let bob = Browser::of(&world, "bob", Role::Approver).await;
+    let (_, page) = bob.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("somebody else has to") && !page.contains("/approve\""));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_page_offers_only_what_its_reader_may() {
+    let world = World::start().await;
+    let waiting = world.waiting("release-1.3").await;
+    let running = world.running("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let offered = async |browser: &Browser, id: u64| -> Vec<String> {
+        let (_, page) = browser.get(&format!("/tasks/{id}")).await;
+        let action = format!("action=\"/tasks/{id}/");
+        let actions = page.split(&action).skip(1);
+        actions
+            .map(|rest| rest.split('"').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        offered(&alice, waiting.id).await,
+        ["approve", "reject", "withdraw"]
+    );
+    assert_eq!(offered(&alice, running.id).await, ["stop"]);
+    assert_eq!(offered(&vera, waiting.id).await, [""; 0]);
+    assert_eq!(offered(&vera, running.id).await, [""; 0]);
+    let (_, page) = vera.get(&format!("/tasks/{}", waiting.id)).await;
+    assert!(page.contains("approving takes the role approver"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn forms_approve_reject_and_roll_back() {
+    let world = World::start().await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let task = world.waiting("release-1.3").await;
+    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let approve = format!("/tasks/{}/approve", task.id);
+    let (status, page) = alice
+        .post(&approve, &[("plan", "0000"), ("comment", "")])
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(page.contains("the plan has changed"));
+    let late = [("plan", plan.as_str()), ("not_before", "2001-01-01T00:00")];
+    let (status, page) = alice.post(&approve, &late).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("has passed"));
+    let fields = [
+        ("plan", plan.as_str()),
+        ("comment", "go"),
+        ("not_before", "2099-07-01T18:00"),
+    ];
+    let (status, _) = alice.post(&approve, &fields).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let at = "2099-07-01T16:00:00Z".parse().unwrap();
+    assert_eq!(
+        world.store.task(task.id).await.unwrap().state,
+        State::Scheduled { at }
+    );
+    let reject = format!("/tasks/{}/reject", task.id);
+    let (status, _) = alice.post(&reject, &[("reason", "")]).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, _) = alice.post(&reject, &[("reason", "too late")]).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+
+    let first = world.succeeded("release-1.4").await;
+    world.succeeded("release-1.5").await;
+    let (status, page) = alice
+        .get("/rollback?project=shop&environment=production")
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("Roll back to release-1.4"), "{page}");
+    let (status, page) = alice.get(&format!("/tasks/{}/rollback", first.id)).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("Roll back to release-1.4"));
+    let (status, _) = alice
+        .post("/rollback", &[("task", &first.id.to_string())])
+        .await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_admin_finds_hosts_and_users() {
+    let world = World::start().await;
+    let root = Browser::of(&world, "root", Role::Admin).await;
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let (status, _) = root
+        .post("/hosts/web-2/disable", &[("reason", "<b>disk</b>")])
+        .await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    for path in ["/", "/hosts"] {
+        let (_, page) = vera.get(path).await;
+        assert!(
+            page.contains("web-2") && page.contains("root: &#60;b&#62;disk"),
+            "{path}"
+        );
+    }
+    let (status, _) = root.post("/hosts/web-2/enable", &[]).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let new = [
+        ("name", "dora"),
+        ("role", "approver"),
+        ("groups", "@pm, ops"),
+        ("password", ""),
+    ];
+    let (status, _) = root.post("/users", &new).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, page) = root.get("/users").await;
+    assert!(page.contains("dora") && page.contains("@pm") && page.contains("@ops"));
+    let (status, page) = root
+        .post("/users/dora/tokens", &[("label", "laptop")])
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("tagship_") && page.contains("laptop"));
+    let (status, page) = vera.get("/users").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(page.contains("takes the role admin"));
+    assert_eq!(vera.get("/users/vera").await.0, StatusCode::OK);
+    assert_eq!(vera.get("/users/dora").await.0, StatusCode::FORBIDDEN);
+    let (status, _) = root.post("/users/dora/remove", &[]).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn ones_own_password_is_changed_only_with_the_present_one() {
+    let world = World::start().await;
+    with_password(&world, "alice").await;
+    let account = world.accounts.get("alice").await.unwrap();
+    let (cookie, csrf) = world.session(&account).await;
+    let change = async |present: &str| {
+        let request = client().post(format!("{}/users/alice/password", world.url));
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("present", present),
+            ("password", "another long password"),
+        ];
+        let request = form(request, &fields).header("cookie", &cookie);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(change("wrong").await, StatusCode::FORBIDDEN);
+    assert_eq!(change(PASSWORD).await, StatusCode::SEE_OTHER);
+    // Its sessions have ended with it.
+    assert_eq!(change(PASSWORD).await, StatusCode::UNAUTHORIZED);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nothing_from_a_repository_comes_alive_in_a_page() {
+    const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>";
+    let world = World::start().await;
+    let mut described = description();
+    described.subject = EVIL.to_owned();
+    described.author = person(EVIL);
+    described.tag = Some(TagInfo {
+        name: EVIL.to_owned(),
+        named_as_ref: false,
+        tagger: Some(person(EVIL)),
+        message: EVIL.to_owned(),
+    });
+    described.comparisons[0].relation = Relation::Ahead { commits: 1 };
+    described.comparisons[0].hosts = vec![EVIL.to_owned()];
+    described.comparisons[0].coming = vec![CommitLine {
+        commit: OLDER.to_owned(),
+        subject: EVIL.to_owned(),
+        author: EVIL.to_owned(),
+        at: world.now(),
+    }];
+    described.comparisons[0].paths = vec![ChangedPath {
+        status: 'M',
+        path: EVIL.to_owned(),
+    }];
+    let task = world
+        .waiting_with(&format!("release-{EVIL}"), &described)
+        .await;
+    let rejected = Event::Rejected {
+        by: "alice".to_owned(),
+        reason: EVIL.to_owned(),
+    };
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let path = format!("/tasks/{}", task.id);
+    let mut pages = vec![alice.get(&path).await.1];
+    world.append(&task, vec![rejected]).await;
+    let addresses = [
+        "/".to_owned(),
+        path,
+        "/?project=%22%3E%3Cscript%3E".to_owned(),
+        "/login?next=%22%3E%3Cscript%3E".to_owned(),
+        "/tasks/%22%3E%3Cscript%3E".to_owned(),
+        "/<script>alert(1)</script>".to_owned(),
+    ];
+    for address in &addresses {
+        pages.push(alice.get(address).await.1);
+    }
+    let (_, page) = both(log_in(&world, EVIL, EVIL, "/").await).await;
+    pages.push(page);
+    for page in &pages {
+        assert!(page.contains("<!doctype html>") || page.is_empty());
+        let alive = page.to_lowercase();
+        assert_eq!(
+            alive.matches("<script").count(),
+            alive.matches("<script src=\"/assets/").count(),
+            "{page}"
+        );
+        assert!(!alive.contains("<img"), "{page}");
+        assert!(!page.contains(&EVIL[..3]), "{page}");
+        assert!(!alive.contains("style=\"") && !alive.contains("javascript:"));
+    }
+    assert!(pages[0].contains("&#60;script&#62;"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn every_answer_is_guarded_by_its_headers() {
+    let world = World::start().await;
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    for path in [
+        "/",
+        "/login",
+        "/tasks/9",
+        "/nowhere",
+        "/healthz",
+        "/api/v1/tasks",
+        "/hosts",
+    ] {
+        let response = alice.ask(Method::GET, path).send().await.unwrap();
+        let headers = response.headers();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self';"),
+            "{path}"
+        );
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(headers["referrer-policy"], "same-origin");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn pages_ask_no_other_site_and_hold_no_script_of_their_own() {
+    let world = World::start().await;
+    let task = world.running("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let handler = regex::Regex::new(r"\son[a-z]+=").unwrap();
+    for path in [
+        "/",
+        &format!("/tasks/{}", task.id),
+        "/hosts",
+        "/users",
+        "/users/alice",
+    ] {
+        let (status, page) = alice.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        for attribute in ["src=\"", "href=\"", "action=\"", "data-live=\""] {
+            for rest in page.split(attribute).skip(1) {
+                assert!(
+                    rest.starts_with('/') || rest.starts_with('#'),
+                    "{path}: {attribute}{}",
+                    &rest[..40]
+                );
+                assert!(!rest.starts_with("//"));
+            }
+        }
+        assert!(!page.contains("<style"), "{path}");
+        assert!(!handler.is_match(&page), "{path}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn style_and_script_are_kept_by_their_content() {
+    let world = World::start().await;
+    let (_, page) = both(
+        client()
+            .get(format!("{}/login", world.url))
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    for asset in page.split("/assets/").skip(1) {
+        let asset = asset.split('"').next().unwrap();
+        let url = format!("{}/assets/{asset}", world.url);
+        let response = client().get(&url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(
+            response.headers()["cache-control"]
+                .to_str()
+                .unwrap()
+                .contains("immutable")
+        );
+        let tag = response.headers()["etag"].clone();
+        let again = client()
+            .get(&url)
+            .header("if-none-match", tag)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    }
+    let old = format!("{}/assets/style.css?v=0000", world.url);
+    let response = client().get(old).send().await.unwrap();
+    assert_eq!(response.headers()["cache-control"], "no-cache");
+    world.end().await;
+}

@@ -1,0 +1,283 @@
+//! Who is let in, who may do what, and what does not come from our own pages.
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tagship::account::Role;
+use tagship::task::State;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use crate::client::{Browser, Program, both, client, form};
+use crate::world::{Options, World};
+
+#[tokio::test]
+async fn nobody_is_let_in_without_a_proof() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    for path in ["tasks", "tasks/1", "tasks/1/log", "users", "hosts", "live"] {
+        let stranger = Program::with(&world, "tagship_0000");
+        let (status, answer) = stranger.get(path).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(answer["error"].as_str().unwrap().contains("token"));
+        let url = format!("{}/api/v1/{path}", world.url);
+        let response = client().get(url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+    let page = format!("{}/tasks/{}?x=1", world.url, task.id);
+    let response = client()
+        .get(page)
+        .header("accept", "text/html")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    let location = response.headers()["location"].to_str().unwrap();
+    assert_eq!(
+        location,
+        format!("/login?next=%2Ftasks%2F{}%3Fx%3D1", task.id)
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_viewer_may_look_and_learns_which_right_is_missing() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let plan = task.landed.as_ref().unwrap().terms.plan.clone();
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let path = format!("tasks/{}", task.id);
+    let (_, shown) = vera.get(&path).await;
+    assert_eq!(shown["may"], json!([]));
+    let (status, answer) = vera
+        .post(&format!("{path}/approve"), json!({ "plan": plan }))
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .contains("takes the role approver")
+    );
+    for what in ["stop", "retry", "go", "withdraw"] {
+        let (status, _) = vera.post(&format!("{path}/{what}"), json!({})).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{what}");
+    }
+    for (path, body) in [
+        ("rollback", json!({ "task": 1 })),
+        ("users", json!({ "name": "x", "role": "admin" })),
+        (
+            "users/bob/password",
+            json!({ "password": "long enough it is" }),
+        ),
+        ("users/bob/tokens", json!({})),
+        ("hosts/web-1/disable", json!({ "reason": "x" })),
+    ] {
+        let (status, answer) = vera.post(path, body).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+        assert!(
+            answer["error"].as_str().unwrap().contains("role"),
+            "{answer}"
+        );
+    }
+    for path in ["users", "users/bob/tokens"] {
+        assert_eq!(vera.get(path).await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    let (status, _) = vera
+        .post("users/vera/tokens", json!({ "name": "mine" }))
+        .await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(
+        world.store.task(task.id).await.unwrap().state,
+        State::Waiting
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_submitter_may_withdraw_and_not_approve() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let plan = task.landed.as_ref().unwrap().terms.plan.clone();
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let path = format!("tasks/{}", task.id);
+    let (status, answer) = bob
+        .post(&format!("{path}/approve"), json!({ "plan": plan }))
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(
+        answer["error"].as_str().unwrap().contains("somebody else"),
+        "{answer}"
+    );
+    let (status, _) = bob.post(&format!("{path}/withdraw"), json!({})).await;
+    assert_eq!(status, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_form_without_the_sessions_token_changes_nothing() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let eve = Browser::of(&world, "eve", Role::Admin).await;
+    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let approve = format!("/tasks/{}/approve", task.id);
+    for csrf in [None, Some(""), Some("0"), Some(eve.csrf.as_str())] {
+        let mut fields = vec![("plan", plan.as_str())];
+        fields.extend(csrf.map(|csrf| ("csrf", csrf)));
+        let (status, page) = alice.post_bare(&approve, &fields).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{csrf:?}");
+        assert!(page.contains("load the page again"));
+    }
+    for path in [
+        "/rollback",
+        "/hosts/web-1/disable",
+        "/users",
+        "/users/eve/remove",
+        "/logout",
+    ] {
+        let fields = [
+            ("task", "1"),
+            ("reason", "x"),
+            ("name", "x"),
+            ("role", "admin"),
+        ];
+        let taken: &[&str] = match path {
+            "/rollback" => &["task"],
+            "/users" => &["name", "role"],
+            "/hosts/web-1/disable" => &["reason"],
+            _ => &[],
+        };
+        let fields: Vec<_> = fields
+            .iter()
+            .copied()
+            .filter(|(name, _)| taken.contains(name))
+            .collect();
+        let (status, _) = alice.post_bare(path, &fields).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+    }
+    // A session's call of the API needs the header.
+    let api = format!("/api/v1/tasks/{}/withdraw", task.id);
+    let request = alice.ask(Method::POST, &api).json(&json!({}));
+    assert_eq!(
+        request.send().await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        world.store.task(task.id).await.unwrap().state,
+        State::Waiting
+    );
+    let request = alice.ask(Method::POST, &api).json(&json!({}));
+    let request = request.header("x-csrf-token", &alice.csrf);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_can_send_nothing() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let approve = format!("/tasks/{}/approve", task.id);
+    let fields = [("plan", plan.as_str()), ("csrf", alice.csrf.as_str())];
+    let foreign = [
+        ("origin", "https://evil.example.com".to_owned()),
+        ("origin", "null".to_owned()),
+        ("origin", format!("http://{}.example.com", world.host)),
+        ("sec-fetch-site", "cross-site".to_owned()),
+        ("sec-fetch-site", "same-site".to_owned()),
+    ];
+    for (name, value) in foreign {
+        let request = form(alice.ask(Method::POST, &approve), &fields).header(name, &value);
+        let (status, page) = both(request.send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{name}: {value}");
+        assert!(page.contains("another site"));
+        let login = form(
+            client().post(format!("{}/login", world.url)),
+            &[("name", "x"), ("password", "y")],
+        );
+        let response = login.header(name, &value).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}: {value}");
+    }
+    let request = form(alice.ask(Method::POST, &approve), &fields).header("origin", &world.url);
+    assert_eq!(
+        request.send().await.unwrap().status(),
+        StatusCode::SEE_OTHER
+    );
+    world.end().await;
+}
+
+/// A request over the Unix socket, as text.
+async fn over_the_socket(world: &World, request: &str) -> String {
+    let mut socket = UnixStream::connect(&world.socket).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn request(method: &str, path: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test]
+async fn a_user_of_the_machine_is_an_admin_whose_approval_does_not_count() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let answer = over_the_socket(&world, &request("GET", "/api/v1/users", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let approve = format!("/api/v1/tasks/{}/approve", task.id);
+    let body = json!({ "plan": plan }).to_string();
+    let answer = over_the_socket(&world, &request("POST", &approve, &body)).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(answer.contains("local_approval"), "{answer}");
+    let withdraw = format!("/api/v1/tasks/{}/withdraw", task.id);
+    let answer = over_the_socket(&world, &request("POST", &withdraw, "{}")).await;
+    assert!(answer.contains("by os:"), "{answer}");
+    world.end().await;
+
+    let world = World::start_with(Options {
+        agent: "local_approval = true",
+        ..Options::default()
+    })
+    .await;
+    let task = world.waiting("release-1.4").await;
+    let approve = format!("/api/v1/tasks/{}/approve", task.id);
+    let answer = over_the_socket(&world, &request("POST", &approve, &body)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn over_the_socket_a_token_says_who_somebody_is() {
+    let world = World::start().await;
+    let vera = world.account("vera", Role::Viewer, &[]).await;
+    let token = world.token(&vera).await;
+    let asked = request("GET", "/api/v1/users", "").replace(
+        "Connection",
+        &format!("Authorization: Bearer {token}\r\nConnection"),
+    );
+    let answer = over_the_socket(&world, &asked).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_out_at_once() {
+    let world = World::start().await;
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    assert_eq!(alice.get("/").await.0, StatusCode::OK);
+    let change = tagship::account::Change {
+        status: Some(tagship::account::Status::Disabled),
+        ..Default::default()
+    };
+    let also = tagship::store::kv::Commit::new();
+    world.accounts.update("alice", change, also).await.unwrap();
+    assert_eq!(alice.get("/").await.0, StatusCode::SEE_OTHER);
+    world.end().await;
+}

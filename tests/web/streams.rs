@@ -1,0 +1,191 @@
+//! Server-sent events.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use tagship::account::Role;
+use tagship::executor::effects::Logs as _;
+use tagship::task::Event;
+use tagship::web::Limits;
+
+use crate::client::Browser;
+use crate::logs::until;
+use crate::world::{Options, World};
+
+async fn open(browser: &Browser, path: &str) -> Response {
+    let response = browser.ask(Method::GET, path).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    response
+}
+
+/// The data of the last event in what came.
+fn data(text: &str) -> Value {
+    let line = text
+        .lines()
+        .rfind(|line| line.starts_with("data:"))
+        .unwrap();
+    serde_json::from_str(&line["data:".len()..]).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_has_changed() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let mut stream = open(&alice, &format!("/tasks/{}/events", task.id)).await;
+    let first = until(&mut stream, "\n\n").await;
+    let first = if first.contains("event:task") {
+        first
+    } else {
+        until(&mut stream, "id:").await
+    };
+    let now = data(&first);
+    assert_eq!(now["state"], "waiting");
+    assert!(first.contains(&format!("id:{}", task.events)));
+    let event = Event::Rejected {
+        by: "alice".to_owned(),
+        reason: "<script>alert(1)</script>".to_owned(),
+    };
+    world.append(&task, vec![event]).await;
+    let now = data(&until(&mut stream, "\"rejected\"").await);
+    assert_eq!(now["state"], "rejected");
+    assert!(
+        now["title"]
+            .as_str()
+            .unwrap()
+            .starts_with("rejected: release-1.4")
+    );
+    let parts = now["parts"].as_array().unwrap();
+    let statement = parts[0][1].as_str().unwrap();
+    assert_eq!(parts[0][0], "statement");
+    assert!(
+        statement.contains("was rejected by alice: &#60;script&#62;"),
+        "{statement}"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_stream_carries_on_where_the_browser_was() {
+    let world = World::start().await;
+    let task = world.running("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let log = world.logs.step(task.id, "web-2", "stage.sync", 1);
+    log.write_at(0, b"one\n");
+    let path = format!("/tasks/{}/events", task.id);
+    let request = alice
+        .ask(Method::GET, &path)
+        .header("last-event-id", task.events.to_string());
+    let mut stream = request.send().await.unwrap();
+    let text = until(&mut stream, "event:log").await;
+    assert!(!text.contains("event:task"), "nothing has changed: {text}");
+    let text = if text.contains("data:{") {
+        text
+    } else {
+        until(&mut stream, "data:{").await
+    };
+    let shown = data(&text);
+    assert_eq!(shown["replace"], true);
+    assert_eq!(shown["text"], "web-2 stage.sync| one\n");
+    log.write_at(4, b"two\n");
+    let shown = data(&until(&mut stream, "two").await);
+    assert_eq!(shown["replace"], false);
+    assert_eq!(shown["text"], "web-2 stage.sync| two\n");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_list_learns_of_new_tasks() {
+    let world = World::start().await;
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let mut stream = open(&vera, "/events").await;
+    until(&mut stream, "retry:").await;
+    let mut ids = Vec::new();
+    // The stream may not watch yet when its head has come.
+    while ids.is_empty() {
+        world.proposed(&format!("release-{}", ids.len())).await;
+        let next = tokio::time::timeout(Duration::from_secs(1), until(&mut stream, "data:[")).await;
+        ids = next.map(|text| vec![text]).unwrap_or_default();
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_quiet_stream_shows_that_it_lives_and_ends_after_its_time() {
+    let world = World::start_with(Options {
+        limits: Limits {
+            heartbeat: Duration::from_millis(20),
+            stream: Duration::from_millis(600),
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let task = world.waiting("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let stream = open(&alice, &format!("/tasks/{}/events", task.id)).await;
+    let text = stream.text().await.unwrap();
+    let heartbeats = text.lines().filter(|line| *line == ":").count();
+    assert!(heartbeats > 2, "{text}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn streams_are_counted_and_bounded() {
+    let world = World::start_with(Options {
+        limits: Limits {
+            streams: 1,
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let task = world.waiting("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let path = format!("/tasks/{}/events", task.id);
+    let first = open(&alice, &path).await;
+    let second = alice.ask(Method::GET, &path).send().await.unwrap();
+    assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(second.headers().contains_key("retry-after"));
+    drop(first);
+    // Its place is free once the server has seen that the reader is gone.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let again = alice.ask(Method::GET, &path).send().await.unwrap();
+        if again.status() == StatusCode::OK {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_end_of_the_agent_ends_streams() {
+    let mut world = World::start_with(Options {
+        limits: Limits {
+            grace: Duration::from_secs(3600),
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let task = world.running("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let events = open(&alice, &format!("/tasks/{}/events", task.id)).await;
+    let list = open(&alice, "/events").await;
+    let path = format!("/tasks/{}/log?follow=true", task.id);
+    let log = alice.ask(Method::GET, &path).send().await.unwrap();
+    world.ask_to_end();
+    tokio::time::timeout(Duration::from_secs(20), world.ended())
+        .await
+        .unwrap();
+    for stream in [events, list, log] {
+        stream.text().await.unwrap();
+    }
+    let refused = alice.ask(Method::GET, "/").send().await;
+    assert!(refused.is_err_and(|error| error.is_connect()));
+}

@@ -1,0 +1,413 @@
+//! A web over a store in memory, on a loopback port and a Unix socket; tasks are made by appending
+//! their events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tagship::account::{self, Account, Accounts, NewAccount};
+use tagship::approval::{Approval, Terms};
+use tagship::clock::{Clock, SystemClock};
+use tagship::config::{self, Config};
+use tagship::host::{ReleaseId, TreeDigest};
+use tagship::log::LogBook;
+use tagship::plan::{self, Plan};
+use tagship::secret::ExposeSecret as _;
+use tagship::session::{Sessions, Transport};
+use tagship::store::Store;
+use tagship::store::kv::{Commit, Kv};
+use tagship::store::memory::MemoryKv;
+use tagship::task::{
+    AGENT_INDEX, At, Comparison, Description, Event, Landed, Origin, Outcome, Person, Recorded,
+    Relation, Schedule, StepResult, Submission, Submitter, Supersede, Task, Way,
+};
+use tagship::template::Template;
+use tagship::web::{Limits, Web};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub const COMMIT: &str = "3f2a9c1b2d5e4f60718293a4b5c6d7e8f9012345";
+pub const OLDER: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567";
+
+const CONFIG: &str = r#"
+[agent]
+time_zone = "Europe/Berlin"
+@agent@
+[hosts.web-1]
+address = "127.0.0.1"
+[hosts.web-2]
+address = "127.0.0.2"
+[hosts.web-3]
+address = "127.0.0.3"
+[groups]
+web = ["web-1", "web-2", "web-3"]
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+[projects.environments.production]
+group = "web"
+deploy_to = "/srv/shop"
+approvals = ["1"]
+[projects.environments.qa]
+group = "web"
+deploy_to = "/srv/shop-qa"
+[[projects.rules]]
+pattern = "release-*"
+environment = "production"
+"#;
+
+const TEMPLATE: &str = r#"
+name = "shop-release"
+[[stage]]
+name = "checkout"
+steps = [{ use = "checkout" }]
+[[stage]]
+name = "stage"
+hosts = "{group}"
+steps = [{ use = "sync" }, { run = "bin/migrate --check", in = "release", once = true }]
+[[stage]]
+name = "switch"
+hosts = "{group}"
+batch = 1
+steps = [{ use = "publish" }, { run = "sudo systemctl reload shop" }]
+"#;
+
+/// What differs from test to test.
+pub struct Options {
+    pub limits: Limits,
+    /// Further lines of `[agent]`.
+    pub agent: &'static str,
+    pub clock: Arc<dyn Clock>,
+    pub listen: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            agent: "",
+            clock: Arc::new(SystemClock),
+            listen: "127.0.0.1:0",
+        }
+    }
+}
+
+pub struct World {
+    pub url: String,
+    pub host: String,
+    pub socket: PathBuf,
+    pub store: Store,
+    pub accounts: Arc<Accounts>,
+    pub sessions: Arc<Sessions>,
+    pub logs: LogBook,
+    pub config: Arc<Config>,
+    pub clock: Arc<dyn Clock>,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<()>>,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let text = CONFIG.replace("@agent@", options.agent);
+        let config = config::parse("config.toml", &text, directory.path()).unwrap();
+        let config = Arc::new(config);
+        let clock = options.clock;
+        let kv: Arc<dyn Kv> = Arc::new(MemoryKv::new());
+        let store = Store::open(kv.clone()).await.unwrap();
+        let accounts = Arc::new(Accounts::new(kv.clone(), clock.clone()));
+        let transport = Transport::of_url(&config.public_url());
+        let sessions = Sessions::new(kv, clock.clone(), accounts.clone(), transport);
+        let sessions = Arc::new(sessions);
+        let logs = LogBook::new(directory.path().join("logs"));
+        let tcp = TcpListener::bind(options.listen).await.unwrap();
+        let host = tcp.local_addr().unwrap().to_string();
+        let socket = directory.path().join("agent.sock");
+        let unix = UnixListener::bind(&socket).unwrap();
+        let web = Web {
+            store: store.clone(),
+            accounts: accounts.clone(),
+            sessions: sessions.clone(),
+            config: config.clone(),
+            logs: logs.clone(),
+            clock: clock.clone(),
+            limits: options.limits,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(web.serve(tcp, Some(unix), async move {
+            let _ = stopped.await;
+        }));
+        Self {
+            url: format!("http://{host}"),
+            host,
+            socket,
+            store,
+            accounts,
+            sessions,
+            logs,
+            config,
+            clock,
+            stop: Some(stop),
+            server: Some(server),
+            _directory: directory,
+        }
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub async fn end(mut self) {
+        self.ask_to_end();
+        self.ended().await;
+    }
+
+    pub fn ask_to_end(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    pub async fn ended(&mut self) {
+        self.server.take().unwrap().await.unwrap();
+    }
+
+    pub async fn account(&self, name: &str, role: account::Role, groups: &[&str]) -> Account {
+        let new = NewAccount {
+            name: name.to_owned(),
+            display: String::new(),
+            role,
+            groups: groups
+                .iter()
+                .map(|group| (*group).to_owned())
+                .collect::<BTreeSet<_>>(),
+            password: None,
+        };
+        self.accounts.add(new, Commit::new()).await.unwrap()
+    }
+
+    /// The value of the `Cookie` header of a session, and its CSRF token.
+    pub async fn session(&self, account: &Account) -> (String, String) {
+        let session = self.sessions.begin(account).await.unwrap();
+        let cookie = session.set_cookie.expose_secret();
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        (cookie, session.session.csrf_token())
+    }
+
+    pub async fn token(&self, account: &Account) -> String {
+        let made = self
+            .accounts
+            .new_token(&account.name, "test", None, Commit::new())
+            .await;
+        made.unwrap().secret.expose_secret().to_owned()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn plan(&self, environment: &str, commit: &str) -> Plan {
+        let ground = self.config.ground("shop", environment, &[]).unwrap();
+        let template = Template::parse("shop-release.toml", TEMPLATE).unwrap();
+        plan::build(&ground, &template, commit, &BTreeMap::new()).unwrap()
+    }
+
+    /// A task that was pushed and is looked for.
+    pub async fn proposed(&self, tag: &str) -> Task {
+        let submission = submission(tag);
+        let proposal = self
+            .store
+            .propose(submission, None, self.now())
+            .await
+            .unwrap();
+        self.store.task(proposal.id()).await.unwrap()
+    }
+
+    /// A task that has landed.
+    pub async fn waiting(&self, tag: &str) -> Task {
+        self.waiting_with(tag, &description()).await
+    }
+
+    pub async fn waiting_with(&self, tag: &str, description: &Description) -> Task {
+        let task = self.proposed(tag).await;
+        let plan = self.plan("production", &description.commit);
+        let digest = self.store.put_plan(&plan).await.unwrap();
+        let description = serde_json::to_vec(description).unwrap();
+        let landed = Landed {
+            commit: plan.commit.clone(),
+            terms: Terms {
+                plan: digest,
+                approvals: plan.approvals.clone(),
+                self_approval: false,
+                submitter: Some("bob".to_owned()),
+            },
+            description: self.store.put_blob(&description).await.unwrap(),
+        };
+        self.append(&task, vec![Event::Landed(Box::new(landed))])
+            .await
+    }
+
+    pub async fn approved(&self, tag: &str) -> Task {
+        let task = self.waiting(tag).await;
+        let approval = Approval {
+            by: "alice".to_owned(),
+            groups: vec!["pm".to_owned()],
+            plan: task.landed.as_ref().unwrap().terms.plan.clone(),
+            comment: "ready when you are".to_owned(),
+            not_before: None,
+            at: self.now(),
+        };
+        self.append(&task, vec![Event::Approved(approval), Event::Due])
+            .await
+    }
+
+    /// A task at work: the tree is checked out, the first host is staged.
+    pub async fn running(&self, tag: &str) -> Task {
+        let task = self.approved(tag).await;
+        let release = ReleaseId(format!("20261121-16{:02}14-3f2a9c1", task.id));
+        let fence = self.store.next_fence().await.unwrap();
+        let (checkout, sync) = (at(0, AGENT_INDEX, 0), at(1, 0, 0));
+        let events = vec![
+            Event::Claimed { fence },
+            Event::Started { release },
+            began(checkout),
+            ended(
+                checkout,
+                StepResult::CheckedOut {
+                    digest: TreeDigest("0".repeat(64)),
+                    files: 4312,
+                },
+            ),
+            began(sync),
+            ended(sync, staged()),
+            began(at(1, 1, 0)),
+        ];
+        self.append(&task, events).await
+    }
+
+    /// A task that has released to every host.
+    pub async fn succeeded(&self, tag: &str) -> Task {
+        let mut task = self.running(tag).await;
+        let mut events = vec![
+            ended(at(1, 1, 0), staged()),
+            began(at(1, 2, 0)),
+            ended(at(1, 2, 0), staged()),
+        ];
+        events.extend([began(at(1, 0, 1)), ended(at(1, 0, 1), done())]);
+        for host in 0..3 {
+            let (publish, reload) = (at(2, host, 0), at(2, host, 1));
+            events.extend([
+                began(publish),
+                ended(publish, StepResult::Published { was: None }),
+            ]);
+            events.extend([began(reload), ended(reload, done())]);
+        }
+        events.push(Event::Finished(Outcome::Succeeded));
+        for some in events.chunks(16) {
+            task = self.append(&task, some.to_vec()).await;
+        }
+        task
+    }
+
+    pub async fn append(&self, task: &Task, events: Vec<Event>) -> Task {
+        let now = self.now();
+        let recorded = events
+            .into_iter()
+            .map(|event| Recorded { time: now, event })
+            .collect();
+        self.store.append(task, recorded).await.unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+pub fn at(stage: u16, host: u16, step: u16) -> At {
+    At {
+        way: Way::Forward,
+        stage,
+        host,
+        step,
+    }
+}
+
+pub fn began(at: At) -> Event {
+    Event::Began { at, attempt: 1 }
+}
+
+pub fn ended(at: At, result: StepResult) -> Event {
+    Event::Ended { at, result }
+}
+
+pub fn staged() -> StepResult {
+    StepResult::Staged {
+        live: None,
+        files_sent: 17,
+        bytes_sent: 81_920,
+    }
+}
+
+pub fn done() -> StepResult {
+    StepResult::Done {
+        values: BTreeMap::new(),
+    }
+}
+
+fn submission(tag: &str) -> Submission {
+    Submission {
+        origin: Origin::Tag {
+            rule: "release-*".to_owned(),
+        },
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        repository: "/srv/git/shop.git".to_owned(),
+        reference: format!("refs/tags/{tag}"),
+        object: COMMIT.to_owned(),
+        template: "shop-release".to_owned(),
+        schedule: Schedule::New,
+        submitter: Submitter {
+            name: "bob".to_owned(),
+            account: Some("bob".to_owned()),
+        },
+        expires_s: Some(7 * 24 * 3600),
+        supersede: Supersede::Never,
+        refuse_older: false,
+        parameters: BTreeMap::new(),
+    }
+}
+
+pub fn person(name: &str) -> Person {
+    Person {
+        name: name.to_owned(),
+        email: format!("{name}@example.com"),
+        at: "2026-11-20T16:00:00Z".parse().unwrap(),
+    }
+}
+
+pub fn description() -> Description {
+    Description {
+        commit: COMMIT.to_owned(),
+        tag: None,
+        subject: "Round prices at the till, not in the basket".to_owned(),
+        author: person("carol"),
+        committed_at: "2026-11-20T16:00:00Z".parse().unwrap(),
+        comparisons: vec![Comparison {
+            live: None,
+            hosts: vec!["web-1".to_owned(), "web-2".to_owned(), "web-3".to_owned()],
+            relation: Relation::First,
+            coming: Vec::new(),
+            going: Vec::new(),
+            files_changed: 0,
+            insertions: None,
+            deletions: None,
+            paths: Vec::new(),
+        }],
+    }
+}
