@@ -4,6 +4,7 @@
 
 mod attempt;
 mod cut;
+mod over_ssh;
 mod place;
 mod release;
 #[path = "../support/mod.rs"]

@@ -24,7 +24,7 @@ pub(crate) struct Host {
 }
 
 /// In memory where the system has such a place: scripts sync to disk often.
-fn quick_directory() -> tempfile::TempDir {
+pub(crate) fn quick_directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
