@@ -7,8 +7,8 @@
 //!
 //! A pattern is matched from the start of the tag's short name, as Python's `re.match` does: `qa-*`
 //! fits `qa-7`, and `$` pins the end. The first rule that matches wins. Since the hook runs for
-//! every ref of every push, a pattern is compiled only when the literal text it starts with fits
-//! the tag, and without Unicode tables where tag and pattern are ASCII (for such names both mean
+//! every ref of every push, a pattern is compiled only when the literal text it starts with, or its
+//! first letter, fits the tag, and without Unicode tables where tag and pattern are ASCII (for such names both mean
 //! the same).
 
 mod explain;
@@ -261,10 +261,16 @@ impl RuleSet {
     }
 
     fn matches(&self, index: usize, prepared: &Prepared, tag: &str) -> Result<bool, RuleError> {
+        let pattern = &prepared.rule.pattern;
         if !tag.starts_with(&prepared.prefix) {
             return Ok(false);
         }
-        let pattern = &prepared.rule.pattern;
+        let first = tag.as_bytes().first();
+        if prepared.prefix.is_empty()
+            && first.is_some_and(|first| !prefix::may_start_with(pattern, *first))
+        {
+            return Ok(false);
+        }
         if tag.is_ascii()
             && let Some(regex) = prepared.ascii.get_or_init(|| ascii(pattern))
         {

@@ -28,7 +28,11 @@ pub(super) fn literal_prefix(pattern: &str) -> String {
             // It may be missing altogether: `{` may be `{0,3}`.
             Some('*' | '?' | '{') => break,
             Some('+') => {
-                prefix.push(literal);
+                rest.next();
+                // `a+*` is allowed, and may be empty again.
+                if !matches!(rest.peek(), Some('*' | '?' | '{')) {
+                    prefix.push(literal);
+                }
                 break;
             }
             _ => prefix.push(literal),
@@ -69,9 +73,168 @@ fn class_is_plain(characters: &mut std::str::Chars<'_>) -> bool {
     false
 }
 
+/// Whether a match may start with `first`, as far as a quick look can tell. Asked where there is no
+/// literal prefix: `(qa|rel)-`, `v?\d+`.
+pub(super) fn may_start_with(pattern: &str, first: u8) -> bool {
+    let mut rest = pattern.chars().peekable();
+    match alternatives(&mut rest, first) {
+        Some(start) if rest.next().is_none() => start != Start::Other,
+        _ => true,
+    }
+}
+
+/// How a part of a pattern can begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// With some other byte only.
+    Other,
+    /// With the byte in question, among others.
+    Fits,
+    /// It can be empty: what follows decides.
+    Empty,
+}
+
+type Rest<'a> = std::iter::Peekable<std::str::Chars<'a>>;
+
+/// Reads branches up to the end or a closing parenthesis; `None` for what is not worth following.
+fn alternatives(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
+    let mut whole = Start::Other;
+    loop {
+        let mut branch = Start::Empty;
+        while !matches!(rest.peek(), None | Some('|' | ')')) {
+            let start = atom(rest, first)?;
+            // Several may follow each other: `a+*` may be empty, and so may `a+?` for all we care.
+            let mut often = 0;
+            let mut maybe_none = false;
+            while let Some(sign) = rest.next_if(|next| matches!(next, '*' | '+' | '?' | '{')) {
+                often += 1;
+                maybe_none |= sign != '+' || often > 1;
+                if sign == '{' {
+                    rest.find(|next| *next == '}')?;
+                }
+            }
+            let start = match start {
+                Start::Other if maybe_none => Start::Empty,
+                start => start,
+            };
+            if branch == Start::Empty {
+                branch = start;
+            }
+        }
+        whole = match (whole, branch) {
+            (Start::Fits, _) | (_, Start::Fits) => Start::Fits,
+            (Start::Empty, _) | (_, Start::Empty) => Start::Empty,
+            _ => Start::Other,
+        };
+        if rest.next_if_eq(&'|').is_none() {
+            return Some(whole);
+        }
+    }
+}
+
+fn atom(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
+    let fits = |yes: bool| Some(if yes { Start::Fits } else { Start::Other });
+    match rest.next()? {
+        '(' => {
+            if rest.next_if_eq(&'?').is_some() && rest.next() != Some(':') {
+                return None;
+            }
+            let start = alternatives(rest, first)?;
+            (rest.next() == Some(')')).then_some(start)
+        }
+        '[' => class(rest, first),
+        '.' => Some(Start::Fits),
+        '^' | '$' => Some(Start::Empty),
+        '\\' => match rest.next()? {
+            // Digits and letters of other scripts start with a byte beyond ASCII.
+            'd' => fits(first.is_ascii_digit() || !first.is_ascii()),
+            'w' => fits(first.is_ascii_alphanumeric() || first == b'_' || !first.is_ascii()),
+            punctuation @ ('.' | '-' | '/' | '+') => fits(punctuation == char::from(first)),
+            _ => None,
+        },
+        ']' | '{' | '}' | '*' | '+' | '?' => None,
+        literal => fits(literal.encode_utf8(&mut [0; 4]).as_bytes()[0] == first),
+    }
+}
+/// A class of plain members: `[a-z0-9_]`, `[-._]`.
+fn class(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
+    let first = char::from(first);
+    let mut fits = false;
+    let mut last = None;
+    loop {
+        let member = rest.next()?;
+        match (member, last) {
+            (']', Some(_)) => return Some(if fits { Start::Fits } else { Start::Other }),
+            ('-', Some(from)) if rest.peek() != Some(&']') => {
+                let to = rest.next()?;
+                // `a--b` takes away.
+                if !to.is_ascii_alphanumeric() {
+                    return None;
+                }
+                fits |= (from..=to).contains(&first);
+            }
+            ('a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' | '.' | '/' | '+', _) => {
+                fits |= member == first;
+            }
+            _ => return None,
+        }
+        last = Some(member);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::literal_prefix;
+    use super::{literal_prefix, may_start_with};
+
+    #[test]
+    fn the_first_letter_rules_patterns_out() {
+        for (pattern, fits, other) in [
+            ("(qa|rel)-", "qr", "av("),
+            ("(?:qa|rel)-", "qr", "av:"),
+            ("qa|rel", "qr", "av|"),
+            (r"v?\d+", "v1", "aq?"),
+            ("(v|)(x|y)", "vxy", "aq"),
+            ("[a-c_]x", "abc_", "dx["),
+            ("[-_]x", "-_", "a]"),
+            ("[a-]x", "a-", "b]"),
+            ("(qa|hot)[-_]v", "qh", "v-"),
+            (r"[a-z]+\.", "az", "A.1"),
+            ("(a*|b)c", "abc", "d"),
+            (r"\w-", "a1_", "-."),
+            ("^(qa)", "q", "a^"),
+            (r"(qa|rel)-\d{4}(\.\d{1,2})?$", "qr", "a-1{"),
+            ("[ab]{0,1}c", "abc", "d0{"),
+        ] {
+            for letter in fits.bytes() {
+                assert!(may_start_with(pattern, letter), "{pattern} {letter}");
+            }
+            for letter in other.bytes() {
+                assert!(!may_start_with(pattern, letter), "{pattern} {letter}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_hard_to_tell_is_left_to_the_pattern() {
+        for pattern in [
+            "",
+            "a*",
+            "(?i)q",
+            "(?x) q",
+            "[^q]",
+            "[[:alpha:]]",
+            "q{0,1}",
+            r"\x41",
+            r"\s",
+            "(q|)",
+            ".",
+            "q)(a",
+            r"\b|q",
+        ] {
+            assert!(may_start_with(pattern, b'Z'), "{pattern}");
+        }
+        assert!(may_start_with(r"\d", 0xd9), "an Arabic digit");
+    }
 
     #[test]
     fn text_before_the_first_operator_is_the_prefix() {
@@ -84,6 +247,7 @@ mod tests {
             ("qa-?x", "qa"),
             ("qa{2}", "q"),
             ("qa+", "qa"),
+            ("qa+*", "q"),
             ("rel(a|b)", "rel"),
             ("rel-[0-9]+(-rc|)", "rel-"),
             ("ünï-", "ünï-"),
