@@ -8,7 +8,7 @@ tools() {
     for tool in rsync find sort xargs sha256sum cut wc cp ln mv rm mkdir sync setsid; do
         has "$tool" || say missing "$tool"
     done
-    if has rsync; then say rsync "$(rsync --version 2>/dev/null | sed -n '1s/.*version *\([0-9.]*\).*/\1/p')"; fi
+    if has rsync; then say rsync "$(rsync --version 2>/dev/null | sed -n '1s/^rsync *version *v\{0,1\}\([0-9.]*\).*/\1/p')"; fi
     if has find && ! find / -maxdepth 0 -printf '' >/dev/null 2>&1; then say notgnu find; fi
     if has sort && ! printf '' | sort -z >/dev/null 2>&1; then say notgnu sort; fi
     if has mv && ! mv --help 2>&1 | grep -q -e --no-target-directory -e '-T'; then say notgnu mv; fi
@@ -35,12 +35,14 @@ place() {
     done
     if [ -e "$1/current" ] && [ ! -L "$1/current" ]; then say real "$1/current"; return; fi
     if [ -L "$1/current" ] && [ ! -e "$1/current" ]; then say dangling "$1/current"; return; fi
-    say free "$(df -Pk "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\) *[0-9-]*% .*$/\1/p') $1"
+    say free "$(df -Pk "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9-]*% .*$/\1/p') $1"
 }
 
 main() {
     LC_ALL=C
     export LC_ALL
+    # The home directory may be out of reach, and find does not go on from there.
+    cd /
     printf '\n@tagship-check\n'
     say user "$(id -un 2>/dev/null || id -u)"
     say clock "$(date +%s)"

@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod check;
 mod docs;
+mod enroll;
 mod errors;
 mod help;
 mod install;
