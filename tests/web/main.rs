@@ -7,6 +7,7 @@
 )]
 
 mod api;
+mod browser;
 mod client;
 mod logs;
 mod pages;

@@ -13,7 +13,7 @@ use tagship::config::{self, Config};
 use tagship::host::{ReleaseId, TreeDigest};
 use tagship::log::LogBook;
 use tagship::plan::{self, Plan};
-use tagship::secret::ExposeSecret as _;
+use tagship::secret::{ExposeSecret as _, SecretString};
 use tagship::session::{Sessions, Transport};
 use tagship::store::Store;
 use tagship::store::kv::{Commit, Kv};
@@ -263,9 +263,22 @@ impl World {
             .await
     }
 
+    pub async fn password(&self, account: &Account, password: &str) {
+        let password = SecretString::from(password);
+        let set = self
+            .accounts
+            .set_password(&account.name, &password, Commit::new());
+        set.await.unwrap();
+    }
+
     /// A task at work: the tree is checked out, the first host is staged.
     pub async fn running(&self, tag: &str) -> Task {
         let task = self.approved(tag).await;
+        self.start_work(&task).await
+    }
+
+    /// An approved task begins its work.
+    pub async fn start_work(&self, task: &Task) -> Task {
         let release = ReleaseId(format!("20261121-16{:02}14-3f2a9c1", task.id));
         let fence = self.store.next_fence().await.unwrap();
         let (checkout, sync) = (at(0, AGENT_INDEX, 0), at(1, 0, 0));
@@ -284,7 +297,7 @@ impl World {
             ended(sync, staged()),
             began(at(1, 1, 0)),
         ];
-        self.append(&task, events).await
+        self.append(task, events).await
     }
 
     /// A task that has released to every host.

@@ -1,0 +1,237 @@
+//! A real browser: a product manager logs in, reads, approves, and sees the task go on.
+//!
+//! Chromium is driven over the WebDriver protocol (W3C) by its chromedriver. With `PICTURES=1` the
+//! test also renews the pictures of the documentation.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tagship::account::Role;
+use tagship::task::Event;
+use tempfile::TempDir;
+
+use crate::world::World;
+
+const PASSWORD: &str = "a long enough password";
+
+/// The key under which WebDriver names an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A headless browser with one page.
+struct Browser {
+    driver: Child,
+    base: String,
+    session: String,
+    client: reqwest::Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    async fn open(width: u32, height: u32) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .args(["--port=0", "--log-level=SEVERE"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("chromedriver is missing: `make test` installs chromium and chromium-driver");
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let rest = line.split("successfully on port ").nth(1)?;
+                rest.trim_end_matches('.').parse::<u16>().ok()
+            })
+            .expect("chromedriver says its port");
+        let profile = tempfile::tempdir().unwrap();
+        let mut browser = Self {
+            driver,
+            base: format!("http://127.0.0.1:{port}"),
+            session: String::new(),
+            client: crate::client::client(),
+            _profile: profile,
+        };
+        let arguments = [
+            "--headless=new".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-quic".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--no-first-run".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            format!("--window-size={width},{height}"),
+            format!("--user-data-dir={}", browser._profile.path().display()),
+        ];
+        let made = browser
+            .ask(
+                Method::POST,
+                "/session",
+                json!({"capabilities": {"alwaysMatch": {
+                    "browserName": "chrome",
+                    "goog:chromeOptions": {"args": arguments},
+                }}}),
+            )
+            .await;
+        browser.session = format!("/session/{}", made["sessionId"].as_str().unwrap());
+        browser
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let mut request = self
+            .client
+            .request(method.clone(), format!("{}{path}", self.base));
+        if method == Method::POST {
+            request = request.json(&body);
+        }
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        let value = answer["value"].clone();
+        assert!(value["error"].is_null(), "{path}: {value}");
+        value
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let path = format!("{}{path}", self.session);
+        self.ask(Method::POST, &path, body).await
+    }
+
+    async fn go(&self, url: &str) {
+        self.post("/url", json!({ "url": url })).await;
+    }
+
+    async fn find(&self, css: &str) -> String {
+        let found = self
+            .post("/element", json!({"using": "css selector", "value": css}))
+            .await;
+        found[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    async fn click(&self, css: &str) {
+        let element = self.find(css).await;
+        self.post(&format!("/element/{element}/click"), json!({}))
+            .await;
+    }
+
+    async fn fill(&self, css: &str, text: &str) {
+        let element = self.find(css).await;
+        let body = json!({ "text": text });
+        self.post(&format!("/element/{element}/value"), body).await;
+    }
+
+    async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []}))
+            .await
+    }
+
+    /// Waits until the page's text holds these words, woken by the page's own changes.
+    async fn sees(&self, words: &str) {
+        let script = "
+            const [words, done] = arguments;
+            const look = () => document.body.innerText.includes(words) && (done(true), true);
+            if (!look()) new MutationObserver((_, self) => look() && self.disconnect())
+                .observe(document.body, {childList: true, subtree: true, characterData: true});
+        ";
+        let body = json!({"script": script, "args": [words]});
+        self.post("/execute/async", body).await;
+    }
+
+    async fn picture(&self, name: &str) {
+        let path = format!("{}/screenshot", self.session);
+        let picture = self.ask(Method::GET, &path, Value::Null).await;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(picture.as_str().unwrap())
+            .unwrap();
+        assert!(bytes.starts_with(b"\x89PNG"));
+        if std::env::var_os("PICTURES").is_some() {
+            let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+            std::fs::write(images.join(format!("{name}.png")), bytes).unwrap();
+        }
+    }
+
+    async fn close(mut self) {
+        let path = self.session.clone();
+        self.ask(Method::DELETE, &path, Value::Null).await;
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+async fn log_in(browser: &Browser, world: &World) {
+    let account = world.account("alice", Role::Approver, &["pm"]).await;
+    world.password(&account, PASSWORD).await;
+    browser.go(&format!("{}/login", world.url)).await;
+    browser.fill("input[name=name]", "alice").await;
+    browser.fill("input[name=password]", PASSWORD).await;
+    browser.click("form button").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_approves_in_a_browser_and_sees_it_go_on() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let browser = Browser::open(1200, 1000).await;
+    log_in(&browser, &world).await;
+    browser.sees("release-1.4").await;
+    browser.picture("list").await;
+    browser
+        .go(&format!("{}/tasks/{}", world.url, task.id))
+        .await;
+    browser.sees("release-1.4").await;
+    browser.picture("task").await;
+    browser.fill("input[name=comment]", "looks good").await;
+    browser
+        .click("form[action$='/approve'] button.primary")
+        .await;
+    browser.sees("scheduled").await;
+    let approved = world.store.task(task.id).await.unwrap();
+    assert_eq!(approved.approvals.len(), 1);
+    assert_eq!(approved.approvals[0].by, "alice");
+    assert_eq!(approved.approvals[0].comment, "looks good");
+    // Nobody reloads the page from here on: what happens arrives by itself.
+    let due = world.append(&approved, vec![Event::Due]).await;
+    let running = world.start_work(&due).await;
+    browser.sees("running").await;
+    let stopped_by = Event::StopRequested {
+        by: "bob".to_owned(),
+    };
+    world.append(&running, vec![stopped_by]).await;
+    browser.sees("stopping").await;
+    browser.close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_fits_a_phone_and_asks_nobody_else() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let browser = Browser::open(500, 900).await;
+    log_in(&browser, &world).await;
+    for path in ["/".to_owned(), format!("/tasks/{}", task.id)] {
+        browser.go(&format!("{}{path}", world.url)).await;
+        browser.sees("release-1.4").await;
+        let wide = browser
+            .run("return document.documentElement.scrollWidth > window.innerWidth")
+            .await;
+        assert_eq!(wide, json!(false), "{path} must be scrolled sideways");
+        let foreign = browser
+            .run(
+                "return performance.getEntriesByType('resource').map(e => e.name)
+                    .filter(name => !name.startsWith(location.origin))",
+            )
+            .await;
+        assert_eq!(foreign, json!([]), "{path}");
+    }
+    browser.picture("phone").await;
+    browser.close().await;
+    world.end().await;
+}
