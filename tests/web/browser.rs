@@ -182,7 +182,6 @@ async fn a_manager_approves_in_a_browser_and_sees_it_go_on() {
     let browser = Browser::open(1200, 1000).await;
     log_in(&browser, &world).await;
     browser.sees("release-1.4").await;
-    browser.picture("list").await;
     browser
         .go(&format!("{}/tasks/{}", world.url, task.id))
         .await;
