@@ -236,6 +236,20 @@ fn words_variables_and_text_arrive_as_they_were_given() {
 }
 
 #[test]
+fn a_program_keeps_the_mask_of_the_user() {
+    let host = Host::new(SHELLS[0]);
+    for mask in ["0027", "0002"] {
+        let run = shell(&format!("k-{mask}"), "umask");
+        let script = [
+            format!("umask {mask}\n").as_bytes(),
+            &host.script(1, &run, 0),
+        ]
+        .concat();
+        assert_eq!(heard(1, host.follow(&script)).text(), format!("{mask}\n"));
+    }
+}
+
+#[test]
 fn a_program_hands_values_on() {
     let host = Host::new(SHELLS[0]);
     let text = "printf 'URL=http://x/?a=b\\nnonsense\\n' >>\"$TAGSHIP_OUTPUT\"; printf 'LAST=1' >>\"$TAGSHIP_OUTPUT\"";
@@ -456,6 +470,45 @@ fn an_attempt_that_was_stopped_before_it_began_never_begins() {
         assert_eq!(host.run(&run).end, Ok(End::Barred));
         assert!(!host.marks().exists());
     }
+}
+
+/// The runner has begun and is held just before it starts the program.
+#[test]
+fn a_stop_between_begin_and_start_waits_for_the_runner_and_bars_the_program() {
+    let host = Host::new(SHELLS[0]);
+    assert_eq!(host.run(&shell("first", "true")).end, ended(0));
+    let _ending = Ending(&host, "k");
+    let own = host.path().with_file_name("own");
+    let gate = host.path().with_file_name("gate");
+    std::fs::create_dir(&own).unwrap();
+    let waiting = format!(
+        "#!/bin/sh\nuntil [ -e '{}' ]; do sleep 0.02; done\n",
+        gate.display()
+    );
+    std::fs::write(own.join("sync"), waiting).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(own.join("sync"), mode).unwrap();
+    let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
+    let path = format!("PATH={}:$PATH\n", own.display());
+    let script = [path.as_bytes(), &host.script(1, &run, 0)].concat();
+    let follower = host.follow(&script);
+    eventually("it is begun", || host.journal("k").exists().then_some(()));
+    let mut killing = host.follow(&runner::kill(&host.deploy_to(), "k").unwrap());
+    eventually("it is to stop", || {
+        host.journal("k").join("stop").exists().then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::Running)));
+    }
+    assert!(
+        killing.try_wait().unwrap().is_none(),
+        "the runner may still start it"
+    );
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(heard(0, killing).end, Ok(End::Killed));
+    assert!(host.carriers("k").is_empty());
+    heard(1, follower);
+    assert!(!host.marks().exists());
 }
 
 /// Waits without a pause, so that what follows comes at that very moment.

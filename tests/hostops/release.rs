@@ -361,6 +361,26 @@ fn what_cannot_be_a_place_is_refused_with_a_remedy() {
 }
 
 #[test]
+fn a_narrow_mask_of_the_user_narrows_no_release() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    let place = host.place(1);
+    let script = tagship::sync::prepare(&place, host.turn(), &first, None, &[], &[]).unwrap();
+    host.ask(1, &[b"umask 077\n", &script[..]].concat())
+        .unwrap();
+    assert_eq!(
+        host.transfer(1, tree.path(), &TransferSet::Whole),
+        End::Complete
+    );
+    host.seal(1, &first).unwrap();
+    for path in ["", "releases", "releases/r1", "releases/r1/bin"] {
+        let mode = host.path().join(path).metadata().unwrap().mode();
+        assert_eq!(mode & 0o777, 0o755, "{path:?}");
+    }
+}
+
+#[test]
 fn a_missing_place_is_made_with_its_parents() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();

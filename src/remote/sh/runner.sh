@@ -3,6 +3,7 @@
 # with TAGSHIP_RUN (the cookie) and TAGSHIP_EXPORTS (the step's variables, as sh text) in the
 # environment. It becomes the attempt by renaming PREPARED to JOURNAL: a second one, or one of an
 # agent that was overtaken, fails there and starts nothing. Says so on descriptor 3.
+ts_mask=$(umask)
 umask 077
 ts_prepared=$1
 ts_dir=$2
@@ -46,6 +47,7 @@ ts_pump=$!
     cd -- "$ts_directory" || exit 126
     TAGSHIP_OUTPUT=$ts_dir/output
     export TAGSHIP_OUTPUT
+    umask "$ts_mask"
     eval "$ts_exports"
     exec "$ts_setsid" -- "$@"
 ) >"$ts_dir/pipe" 2>&1 </dev/null &

@@ -1,3 +1,5 @@
+# A release is for everybody to read, whatever the mask of the user who logs in.
+umask 022
 # Sets ts_live to the release that `current` names, to nothing where there is no `current`.
 ts_see_live() {
     ts_live=

@@ -34,7 +34,7 @@ ts_start() {
     ts_refuse "the runner could not start: ${ts_begun:-it said nothing}"
 }
 ts_main() {
-    [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
+    [ -d "$ts_at" ] || ts_error=$(umask 022 && mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
     ts_see_boot
     ts_own
