@@ -45,8 +45,10 @@ pub enum RemoteError {
         reason: String,
     },
     #[error(
-        "the SSH handshake with {host} failed: {reason}; look at the host's sshd log for what it \
-         offers (needed: aes256-gcm or chacha20-poly1305, curve25519, an ed25519 or RSA host key)"
+        "the SSH handshake with {host} failed: {reason}; its sshd_config must allow one \
+         of each: Ciphers aes256-gcm@openssh.com or chacha20-poly1305@openssh.com; KexAlgorithms \
+         curve25519-sha256@libssh.org or mlkem768x25519-sha256; MACs hmac-sha2-256 (even if unused); \
+         an ed25519 or RSA host key"
     )]
     Handshake { host: String, reason: String },
     #[error(

@@ -10,6 +10,7 @@ mod commands;
 mod crowd;
 mod failures;
 mod logins;
+mod servers;
 mod transfers;
 mod trust;
 mod world;
