@@ -133,10 +133,10 @@ const BANNED: [&str; 6] = [
 
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     EDGES
-        .into_iter()
+        .iter()
         .map(|(module, uses)| {
             let mut uses: BTreeSet<&str> = uses.iter().copied().collect();
-            if !PURE.contains(&module) {
+            if !PURE.contains(module) {
                 uses.extend(COMMON);
             }
             uses.insert(module);

@@ -1,5 +1,10 @@
 //! A program runs under the runner, whatever becomes of the connection.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test bounds how long it waits by the machine's clock"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,10 @@
 //! The last resort where nothing tells of an event: to look again and again, with a deadline.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test bounds how long it waits by the machine's clock"
+)]
+
 use std::time::{Duration, Instant};
 
 /// Looks until `found` finds something; panics after ten seconds.
