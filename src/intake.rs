@@ -137,11 +137,13 @@ impl Intake {
 
     /// Only the git user is believed about somebody else.
     fn pusher(&self, record: &Record, owner: u32) -> String {
-        if self.git_user == Some(owner) && !record.pusher.is_empty() {
+        let named = if self.git_user == Some(owner) && !record.pusher.is_empty() {
             record.pusher.clone()
         } else {
             format!("uid:{owner}")
-        }
+        };
+        let number = named.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
+        number.and_then(system_user).unwrap_or(named)
     }
 
     async fn decide(
@@ -265,4 +267,15 @@ impl Intake {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The name of a system user, by `/etc/passwd`.
+fn system_user(number: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid: u32 = fields.nth(1)?.parse().ok()?;
+        (uid == number).then(|| name.to_owned())
+    })
 }
