@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use hyper::header::HeaderName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -199,12 +199,19 @@ fn response(
     output::unbuffered(warp::sse::reply(events).into_response())
 }
 
+/// How many events of a task its page shows already.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Seen {
+    seen: Option<u64>,
+}
+
 /// `/tasks/ID/events`: `task` for each change of the task, `log` for what its steps print.
 pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
-    let seen = call
-        .header(HeaderName::from_static("last-event-id"))
-        .and_then(|id| id.parse().ok());
+    let Seen { seen } = call.query()?;
+    let again = call.header(HeaderName::from_static("last-event-id"));
+    let seen = again.and_then(|id| id.parse().ok()).or(seen);
     let sight = sight(site, parse_id(id)?).await?;
     open(site, |site, line| tell_task(site, line, who, sight, seen))
 }

@@ -86,6 +86,8 @@ pub struct TaskView {
     pub submitter: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// When it landed: the description shows what was live then.
+    pub landed_at: Option<Timestamp>,
     /// When it ends unless it is approved; `null` where it does not wait for that.
     pub expires_at: Option<Timestamp>,
     pub approvals: Vec<Approval>,

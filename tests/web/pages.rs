@@ -177,7 +177,7 @@ async fn a_waiting_task_says_in_words_what_it_would_do() {
         "waits for 1 approval",
         "goes BACK 3 commits",
         "DIVERGED: brings 1 commit, takes 2 commits back",
-        "The hosts do not all run the same release now.",
+        "The hosts did not all run the same release.",
         "bin/migrate --check",
         "sudo systemctl reload shop",
         "1 host at a time",
@@ -497,5 +497,18 @@ async fn style_and_script_are_kept_by_their_content() {
     let old = format!("{}/assets/style.css?v=0000", world.url);
     let response = client().get(old).send().await.unwrap();
     assert_eq!(response.headers()["cache-control"], "no-cache");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_approver_learns_that_something_else_went_live_meanwhile() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.5").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let path = format!("/tasks/{}", task.id);
+    assert!(!alice.get(&path).await.1.contains("has gone live there"));
+    let other = world.succeeded("release-1.4").await;
+    let said = format!("task {} has gone live there", other.id);
+    assert!(alice.get(&path).await.1.contains(&said));
     world.end().await;
 }

@@ -34,6 +34,13 @@ struct Environment {
     releases: Vec<Release>,
 }
 
+impl Environment {
+    /// Whether something is live there.
+    fn anything(&self) -> bool {
+        self.releases.iter().any(|release| release.live.is_some())
+    }
+}
+
 struct Release {
     /// `None`: nothing is live there.
     live: Option<(String, u64, String)>,

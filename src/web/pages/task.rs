@@ -59,7 +59,11 @@ pub(in crate::web) struct TaskPage {
     statement: String,
     /// Why the one who looks may not do what one would expect.
     refusal: String,
+    /// What has changed since the comparisons were made; nothing where they hold.
+    stale: String,
     comparisons: Vec<Compared>,
+    /// How many events it shows.
+    events: u64,
     planned: Vec<Planned>,
     parameters: Vec<(String, String)>,
     /// Something is live there that one could go back from.
@@ -101,7 +105,9 @@ impl TaskPage {
         Ok(Self {
             statement: words::statement(&view, &live, &times),
             refusal: refusal(site, who, sight, &view),
+            stale: stale(&view, &live),
             comparisons: compared(&view),
+            events: sight.task.events,
             planned: sight.plan.as_deref().map(planned).unwrap_or_default(),
             parameters: sight
                 .plan
@@ -336,6 +342,32 @@ fn refusal(site: &Site, who: &Who, sight: &Sight, view: &TaskView) -> String {
     match request::decide(&sight.task, &who.actor, &approve, site.web.clock.now()) {
         Err(RequestError::Refused(refusal)) => refusal.to_string(),
         _ => String::new(),
+    }
+}
+
+/// Somebody who approves must know that something else went live after this task was compared.
+fn stale(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
+    if !matches!(view.state.as_str(), "waiting" | "scheduled") {
+        return String::new();
+    }
+    let compared = view
+        .description
+        .iter()
+        .flat_map(|description| &description.comparisons);
+    let was = |host: &String| {
+        let mut compared = compared.clone();
+        compared
+            .find(|comparison| comparison.hosts.contains(host))
+            .and_then(|comparison| comparison.live.clone())
+    };
+    let other = live
+        .iter()
+        .filter(|(host, live)| live.commit.is_some() && was(host) != live.commit);
+    match other.map(|(_, live)| live.task).max() {
+        Some(task) => format!(
+            "since this landed, task {task} has gone live there: what is said below compares with what was live before"
+        ),
+        None => String::new(),
     }
 }
 

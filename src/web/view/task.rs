@@ -69,6 +69,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         submitter: submission.submitter.name.clone(),
         created_at: task.created,
         updated_at: task.updated,
+        landed_at: task.landed_at,
         expires_at: task.expires().filter(|_| waiting),
         approvals: task.approvals.clone(),
         missing: landed
