@@ -81,8 +81,7 @@ impl Who {
 /// [`Fault::NotLoggedIn`] where nothing proves anybody.
 pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     if let Peer::Local { uid } = call.peer
-        && uid != 0
-        && uid != site.uid
+        && !is_let_in(uid, site.uid)
     {
         return Err(Fault::Forbidden(
             "only the agent's own user and root are let in by this socket; use TAGSHIP_URL and TAGSHIP_TOKEN"
@@ -106,6 +105,11 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
             }
         }
     }
+}
+
+/// Whether a user of this machine is let in by the Unix socket.
+fn is_let_in(uid: u32, agent: u32) -> bool {
+    uid == 0 || uid == agent
 }
 
 fn bearer(call: &Call) -> Option<SecretString> {
@@ -226,4 +230,23 @@ pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.rsplit(',').next()?.trim().parse().ok())
         .unwrap_or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_lets_in_root_and_the_agents_own_user_alone() {
+        assert!(is_let_in(0, 990));
+        assert!(is_let_in(990, 990));
+        assert!(!is_let_in(1000, 990));
+        assert!(!is_let_in(1000, 0));
+    }
+
+    #[test]
+    fn a_user_of_the_machine_has_a_name_or_a_number() {
+        assert_eq!(system_user(0), "root");
+        assert_eq!(system_user(4_000_000_000), "4000000000");
+    }
 }
