@@ -1,6 +1,10 @@
 //! What the scripts do on a host, performed by real shells and a real rsync.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests measure how long things take"
+)]
 
 mod attempt;
 mod cut;
