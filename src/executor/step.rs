@@ -148,7 +148,6 @@ fn bounded(result: StepResult) -> StepResult {
 
 /// Ends what a `run` step started on its host, and shows that nothing of it is left.
 pub(super) async fn kill(
-    _world: &World,
     task: &Task,
     plan: &Plan,
     hosts: &dyn Hosts,
@@ -156,15 +155,19 @@ pub(super) async fn kill(
 ) -> Result<(), String> {
     let host = plan.host_name(at);
     let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
-    let op = Op::Kill {
-        deploy_to: plan.placement.on(host),
-        key: program::key(task.id, at, attempt),
-    };
-    match hosts.perform(host, &op, &Silent).await {
-        Ok(Reply::Killed) => Ok(()),
-        Ok(other) => Err(format!("unexpected answer {other:?}")),
-        Err(error) => Err(error.to_string()),
+    let first = program::key(task.id, at, attempt);
+    for key in [program::again(&first), first] {
+        let op = Op::Kill {
+            deploy_to: plan.placement.on(host),
+            key,
+        };
+        match hosts.perform(host, &op, &Silent).await {
+            Ok(Reply::Killed) => {}
+            Ok(other) => return Err(format!("unexpected answer {other:?}")),
+            Err(error) => return Err(error.to_string()),
+        }
     }
+    Ok(())
 }
 
 /// For operations that print nothing.

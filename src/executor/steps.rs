@@ -81,7 +81,7 @@ impl Executor {
                 let task = active.task.clone();
                 self.effects.push(
                     async move {
-                        let result = step::kill(&world, &task, &plan, hosts.as_ref(), at).await;
+                        let result = step::kill(&task, &plan, hosts.as_ref(), at).await;
                         Done::Killed { id, at, result }
                     }
                     .boxed(),

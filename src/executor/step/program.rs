@@ -14,6 +14,11 @@ pub(super) fn key(task: u64, at: At, attempt: u32) -> String {
     format!("{task}-{way}{}-{}-{attempt}", at.stage, at.step)
 }
 
+/// The attempt of a program that may be repeated, after its first result stayed unknown.
+pub(super) fn again(key: &str) -> String {
+    format!("{key}-again")
+}
+
 /// Runs a program to its end, or finds out how it ended.
 pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResult, Trouble> {
     let work = scene.work;
@@ -26,7 +31,7 @@ pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResu
                 scene
                     .output
                     .line("nobody can say how it ended; it may be repeated, so it is");
-                let key = format!("{}-again", run.key);
+                let key = again(&run.key);
                 return follow(scene, program, Run { key, ..run }).await;
             }
             end => return judge(scene, program, end),
