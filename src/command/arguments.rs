@@ -45,7 +45,7 @@ pub enum Command {
     Stop(Ask),
     /// Do again what failed, was stopped or never began
     Retry(Ask),
-    /// Let a paused task go on
+    /// Let a task go on that waits at a gate
     Go(Ask),
     /// Go back to an earlier release
     Rollback(Rollback),

@@ -276,8 +276,11 @@ pub(crate) fn next(task: &TaskView) -> String {
         "running" | "rolling-back" => {
             format!("follow it with `tagship log {id} -f`, end it with `tagship stop {id}`")
         }
+        "paused" if may(May::Go) => {
+            format!("let it go on with `tagship go {id}`, or end it with `tagship stop {id}`")
+        }
         "paused" => format!(
-            "look at `tagship log {id}`, then `tagship go {id}`, {retry} or `tagship stop {id}`"
+            "look at `tagship log {id}`, mend what failed, then {retry}; or end it with `tagship stop {id}`"
         ),
         "stopping" => format!("what runs is being ended; follow with `tagship log {id} -f`"),
         "stopped" => format!("finish it with {retry}, or go back with `tagship rollback`"),

@@ -9,10 +9,10 @@ use crate::support::sshd::{Kind, Sshd, make_key};
 use crate::test::{Said, Test};
 
 /// A git server, a host, and a configuration that fits them.
-struct World {
+pub(crate) struct World {
     test: Test,
     sshd: Sshd,
-    repository: Repository,
+    pub(crate) repository: Repository,
     /// More lines of `[ssh]`.
     ssh: String,
     template: &'static str,
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// The same, with the hook in place.
-    fn installed() -> Self {
+    pub(crate) fn installed() -> Self {
         let world = Self::new();
         let hook = hook_program().display().to_string();
         let said = world.run(&["install", "--project", "shop", "--hook", &hook]);
@@ -42,11 +42,11 @@ impl World {
         world
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.test.path(name)
     }
 
-    fn deploy_to(&self) -> PathBuf {
+    pub(crate) fn deploy_to(&self) -> PathBuf {
         self.path("srv/shop")
     }
 
@@ -64,6 +64,7 @@ impl World {
         format!(
             r#"
 [agent]
+listen = "127.0.0.1:0"
 data_dir = "{dir}/data"
 spool_dir = "{dir}/spool"
 templates_dir = "{dir}/templates"
@@ -87,7 +88,7 @@ rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template =
         )
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         std::fs::write(self.path("config.toml"), self.configuration()).unwrap();
         let config = self.path("config.toml").display().to_string();
         Test::new()

@@ -5,11 +5,22 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../web/world.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the tests of the web"
+)]
+mod world;
+
+mod agent;
 mod check;
 mod docs;
 mod enroll;
 mod errors;
 mod help;
 mod install;
+mod lab;
 mod rules;
+mod serve;
 mod test;

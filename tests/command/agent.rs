@@ -1,0 +1,621 @@
+//! Tasks, people and hosts, asked of a real agent's web.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use tagship::account::Role;
+use tagship::clock::Clock as _;
+use tagship::executor::effects::Logs as _;
+use tagship::task::{Event, Outcome, Pause};
+
+use crate::lab::{Lab, holds, said, started};
+use crate::world::{COMMIT, at, ended, staged};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_listed_newest_first() {
+    let lab = Lab::new().await;
+    lab.world.waiting("release-1").await;
+    lab.clock.advance(std::time::Duration::from_secs(60));
+    lab.world.running("release-2").await;
+    lab.world.proposed("release-\u{1b}[2J").await;
+    holds(lab.local(&["tasks"]).stdout(
+        "ID  STATE     PROJECT  ENVIRONMENT  TAG                COMMIT     BY   CREATED\n\
+         3   proposed  shop     production   release-\\u{1b}[2J  -          bob  2026-11-21 16:01:00 CET\n\
+         2   running   shop     production   release-2          3f2a9c1b2  bob  2026-11-21 16:01:00 CET\n\
+         1   waiting   shop     production   release-1          3f2a9c1b2  bob  2026-11-21 16:00:00 CET\n",
+    ));
+    let ids = |arguments: &[&str]| {
+        let said = said(lab.local(arguments));
+        let tasks = said.json()["tasks"].as_array().unwrap().clone();
+        let ids: Vec<u64> = tasks
+            .iter()
+            .map(|task| task["id"].as_u64().unwrap())
+            .collect();
+        ids
+    };
+    assert_eq!(ids(&["tasks", "--json"]), [3, 2, 1]);
+    assert_eq!(ids(&["tasks", "--json", "--state", "waiting"]), [1]);
+    assert_eq!(
+        ids(&["tasks", "--json", "--project", "shop", "--limit", "2"]),
+        [3, 2]
+    );
+    assert_eq!(ids(&["tasks", "--json", "--before", "2"]), [1]);
+    holds(
+        lab.local(&["tasks", "--environment", "qa"])
+            .stderr("no task fits\n"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_task_says_what_it_is_and_what_it_lacks() {
+    let lab = Lab::new().await;
+    let task = lab.world.waiting("release-1").await;
+    let plan = &task.landed.unwrap().terms.plan.0[..12];
+    let shown = lab.remote("carol", Role::Approver, &["show", "1"]).await;
+    holds(shown.stdout(&format!(
+        "task 1: release-1 of shop to production\n\
+         \x20 state      waiting\n\
+         \x20 submitted  by bob, 2026-11-21 15:00:00 UTC\n\
+         \x20 commit     {COMMIT}\n\
+         \x20            \"Round prices at the till, not in the basket\" by carol, 2026-11-20 16:00:00 UTC\n\
+         \x20 template   shop-release; runs when approved\n\
+         \x20 plan       {plan}\n\
+         \x20 compared   first release on web-1, web-2, web-3\n\
+         \x20 missing    approval: 1 (has 0)\n\
+         \x20 expires    2026-11-28 15:00:00 UTC\n\
+         \n\
+         stages\n\
+         \x20 STAGE     HOST   STEP      STATE    BEGAN  TOOK  RESULT\n\
+         \x20 checkout  agent  checkout  pending\n\
+         \x20 stage     web-1  sync      pending\n\
+         \x20 stage     web-1  run       pending\n\
+         \x20 stage     web-2  sync      pending\n\
+         \x20 stage     web-3  sync      pending\n\
+         \x20 switch    web-1  publish   pending\n\
+         \x20 switch    web-1  run       pending\n\
+         \x20 switch    web-2  publish   pending\n\
+         \x20 switch    web-2  run       pending\n\
+         \x20 switch    web-3  publish   pending\n\
+         \x20 switch    web-3  run       pending\n\
+         \n\
+         next: approve with `tagship approve 1`, or refuse with `tagship reject 1 --reason …`\n",
+    )));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_succeeded_task_says_what_each_host_has_done() {
+    let lab = Lab::new().await;
+    lab.world.succeeded("release-1").await;
+    let said = said(lab.local(&["show", "1"]));
+    for part in [
+        "  state      succeeded\n",
+        "  approved   by alice (@pm), 2026-11-21 16:00:00 CET: ready when you are\n",
+        "  release    20261121-160114-3f2a9c1\n",
+        "  checkout  agent  checkout  succeeded  16:00:00  0.0 s  4312 files\n",
+        "  switch    web-3  run       succeeded  16:00:00  0.0 s  exit 0\n",
+    ] {
+        assert!(said.stdout.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_get_what_the_design_promises() {
+    let lab = Lab::new().await;
+    lab.world.running("release-1").await;
+    let task = said(lab.local(&["show", "1", "--json"])).json();
+    for key in [
+        "id",
+        "project",
+        "environment",
+        "ref",
+        "commit",
+        "state",
+        "schedule",
+        "submitter",
+        "created_at",
+        "approvals",
+        "stages",
+        "live_before",
+    ] {
+        assert!(!task[key].is_null(), "no {key} in {task}");
+    }
+    let step = &task["stages"][0]["hosts"][0]["steps"][0];
+    for key in ["name", "state", "started_at", "ended_at", "exit_code"] {
+        assert!(step.get(key).is_some(), "no {key} in {step}");
+    }
+    // Untouched: as the API gives it.
+    let url = format!("{}/api/v1/tasks/1", lab.world.url);
+    let account = lab.world.account("dave", Role::Admin, &[]).await;
+    let token = lab.world.token(&account).await;
+    let api = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap();
+    let mut api: serde_json::Value = api.json().await.unwrap();
+    api["may"] = task["may"].clone();
+    assert_eq!(api, task);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_not_there_is_named() {
+    let lab = Lab::new().await;
+    holds(
+        lab.local(&["show", "7"])
+            .stderr("error: there is no task 7; see `tagship tasks`, or the list of tasks\n")
+            .status(1),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approver_approves_exactly_the_plan_they_saw() {
+    let lab = Lab::new().await;
+    let task = lab.world.waiting("release-1").await;
+    let digest = task.landed.unwrap().terms.plan.0;
+    let other = "f".repeat(12);
+    let approve = |plan: &str| {
+        vec![
+            "approve".to_owned(),
+            "1".to_owned(),
+            "--plan".to_owned(),
+            plan.to_owned(),
+        ]
+    };
+    let run = async |plan: &str| {
+        let arguments = approve(plan);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        said(lab.remote("carol", Role::Approver, &arguments).await)
+    };
+    let refused = run(&other).await;
+    assert_eq!(refused.status, Some(1));
+    assert_eq!(
+        refused.stderr,
+        format!(
+            "error: the plan of task 1 is {}, not {other}; look at it again with `tagship show 1`\n",
+            &digest[..12]
+        )
+    );
+    let short = run(&digest[..4]).await;
+    assert!(short.stderr.contains("is no digest"), "{short}");
+    assert!(lab.world.store.task(1).await.unwrap().approvals.is_empty());
+
+    let taken = run(&digest[..12]).await;
+    assert_eq!(
+        taken.stdout, "task 1 is approved; it is scheduled: for 2026-11-21 15:00:00 UTC\n",
+        "{taken}"
+    );
+    assert_eq!(taken.status, Some(0));
+    let approvals = lab.world.store.task(1).await.unwrap().approvals;
+    assert_eq!(
+        (approvals[0].by.as_str(), approvals[0].plan.0.as_str()),
+        ("carol", digest.as_str())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_may_wait_for_its_time() {
+    let lab = Lab::new().await;
+    lab.world.waiting("release-1").await;
+    let arguments = [
+        "approve",
+        "1",
+        "--at",
+        "2030-01-01T06:30+01:00",
+        "--comment",
+        "at night",
+    ];
+    let test = lab.remote("carol", Role::Approver, &arguments).await;
+    holds(test.stdout("task 1 is approved; it is scheduled: for 2030-01-01 05:30:00 UTC\n"));
+    let task = lab.world.store.task(1).await.unwrap();
+    assert_eq!(task.approvals[0].comment, "at night");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_approve_learns_why() {
+    let lab = Lab::new().await;
+    lab.world.waiting("release-1").await;
+    let local = said(lab.local(&["approve", "1"]));
+    assert_eq!(local.status, Some(1));
+    assert!(
+        local.stderr.contains("whose approval does not count"),
+        "{local}"
+    );
+    let viewer = said(lab.remote("victor", Role::Viewer, &["approve", "1"]).await);
+    assert_eq!(
+        viewer.stderr,
+        "error: victor has the role viewer; approving takes the role approver\n"
+    );
+    lab.world.proposed("release-2").await;
+    let early = said(lab.remote("carol", Role::Approver, &["approve", "2"]).await);
+    assert_eq!(
+        early.stderr,
+        "error: task 2 has no plan that could be approved; it is proposed\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_says_what_became_of_it() {
+    let lab = Lab::new().await;
+    lab.world.waiting("release-1").await;
+    holds(
+        lab.local(&["reject", "1", "--reason", "not today"]).stdout(
+            "task 1 is rejected: by os:root: not today\n"
+                .replace("os:root", &me())
+                .as_str(),
+        ),
+    );
+    lab.world.waiting("release-2").await;
+    let withdrawn = said(lab.local(&["withdraw", "2"]));
+    assert!(
+        withdrawn.stdout.starts_with("task 2 is withdrawn"),
+        "{withdrawn}"
+    );
+    holds(
+        lab.local(&["retry", "2"])
+            .stdout("task 2 is asked to try again; still missing: 1 (has 0)\n"),
+    );
+    lab.world.running("release-3").await;
+    holds(lab.local(&["stop", "3"]).stdout(&format!(
+        "task 3 is asked to stop; it is stopping: asked by {}\n",
+        me()
+    )));
+    holds(
+        lab.local(&["stop", "1"])
+            .stderr("error: task 1 is rejected: it cannot be stop requested\n")
+            .status(1),
+    );
+}
+
+/// As whom the agent knows whoever runs these tests.
+fn me() -> String {
+    let output = std::process::Command::new("id")
+        .arg("-un")
+        .output()
+        .unwrap();
+    format!("os:{}", String::from_utf8(output.stdout).unwrap().trim())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_task_is_told_to_go_on() {
+    let lab = Lab::new().await;
+    let task = lab.world.running("release-1").await;
+    let pause = Pause::Gate { stage: 2 };
+    lab.world
+        .append(
+            &task,
+            vec![ended(at(1, 1, 0), staged()), Event::Paused(pause)],
+        )
+        .await;
+    holds(
+        lab.local(&["go", "1"])
+            .stdout("task 1 is told to go on; it is running\n"),
+    );
+}
+
+/// Everything from where `running` leaves a task to the end that is given.
+fn to_the_end(outcome: Outcome) -> Vec<Event> {
+    vec![ended(at(1, 1, 0), staged()), Event::Finished(outcome)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
+    let failed = Outcome::Failed {
+        message: "web-2: sync: the disk is full".to_owned(),
+    };
+    for (stop, outcome, status, last) in [
+        (true, Outcome::Stopped, 0, ""),
+        (
+            false,
+            failed,
+            1,
+            "error: task 1 is failed: web-2: sync: the disk is full; look at `tagship log 1`, mend what failed, then `tagship retry 1` or push a new tag\n",
+        ),
+    ] {
+        let lab = Lab::new().await;
+        let task = lab.world.running("release-1").await;
+        let (verb, task) = if stop {
+            ("stop", task)
+        } else {
+            let pause = Event::Paused(Pause::Gate { stage: 2 });
+            ("go", lab.world.append(&task, vec![pause]).await)
+        };
+        drop(task);
+        let test = lab.local(&[verb, "1", "--wait"]);
+        let mut child = started(&test);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // It says that it was taken, then follows.
+        let first = tokio::task::block_in_place(|| lines.next().unwrap().unwrap());
+        assert!(first.starts_with("task 1 is "), "{first}");
+        let task = lab.world.store.task(1).await.unwrap();
+        lab.world.append(&task, to_the_end(outcome)).await;
+        let rest: Vec<String> = tokio::task::block_in_place(|| lines.map(Result::unwrap).collect());
+        assert!(
+            rest.iter()
+                .any(|line| line.contains(" CET step ended web-2 stage.sync")),
+            "{rest:?}"
+        );
+        assert!(rest.last().unwrap().contains(" CET finished "), "{rest:?}");
+        let output = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), last);
+        assert_eq!(output.status.code(), Some(status));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_goes_to_a_task_or_before_the_live_one() {
+    let lab = Lab::new().await;
+    lab.world.succeeded("release-1").await;
+    lab.world.succeeded("release-2").await;
+    let to = said(
+        lab.remote("carol", Role::Approver, &["rollback", "1"])
+            .await,
+    );
+    assert_eq!(to.status, Some(0), "{to}");
+    assert!(
+        to.stdout.starts_with("task 3 is made to go back; it is "),
+        "{to}"
+    );
+    let before = [
+        "rollback",
+        "--project",
+        "shop",
+        "--environment",
+        "production",
+        "--json",
+    ];
+    let before = said(lab.remote("carol", Role::Approver, &before).await);
+    assert_eq!(before.json()["origin"]["to"], 1, "{before}");
+    holds(
+        lab.local(&["rollback", "--project", "shop", "--environment", "qa"])
+            .stderr("error: nothing is live in shop qa\n")
+            .status(1),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
+    let lab = Lab::new().await;
+    let task = lab.world.running("release-1").await;
+    let write = |host: &str, text: &str| {
+        lab.world
+            .logs
+            .step(1, host, "stage.sync", 1)
+            .write_at(0, text.as_bytes());
+    };
+    write("web-1", "17 files\n");
+    write("web-2", "begun\n");
+    let alone = said(lab.local(&["log", "1", "--host", "web-1", "--step", "sync"]));
+    assert_eq!(alone.stdout, "17 files\n", "{alone}");
+    let both = said(lab.local(&["log", "1"]));
+    assert!(both.stdout.contains("web-2 stage.sync| begun\n"), "{both}");
+
+    let test = lab.local(&["log", "1", "-f"]);
+    let mut child = started(&test);
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    tokio::task::block_in_place(|| lines.read_line(&mut first).unwrap());
+    lab.world
+        .append(
+            &task,
+            to_the_end(Outcome::Failed {
+                message: "x".to_owned(),
+            }),
+        )
+        .await;
+    let mut rest = String::new();
+    tokio::task::block_in_place(|| lines.read_to_string(&mut rest).unwrap());
+    assert!(
+        format!("{first}{rest}").contains("web-2 stage.sync| begun\n"),
+        "{first}{rest}"
+    );
+    let status = tokio::task::block_in_place(|| child.wait().unwrap());
+    assert_eq!(
+        status.code(),
+        Some(0),
+        "a log was followed to its end, however the task ended"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
+    let lab = Lab::new().await;
+    let task = lab.world.running("release-1").await;
+    let config = lab.local(&["log", "1", "-f"]);
+    let program = env!("CARGO_BIN_EXE_tagship");
+    let path = config.path("config.toml");
+    let call = format!(
+        "stty cols 60 rows 20; exec {program} --config {} log 1 -f",
+        path.display()
+    );
+    let mut child = std::process::Command::new("script")
+        .args(["-qefc", &call, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("web-3") {
+        let read = tokio::task::block_in_place(|| screen.read_line(&mut text).unwrap());
+        assert!(read > 0, "{text:?}");
+    }
+    lab.world
+        .append(
+            &task,
+            to_the_end(Outcome::Failed {
+                message: "x".to_owned(),
+            }),
+        )
+        .await;
+    tokio::task::block_in_place(|| screen.read_to_string(&mut text).unwrap());
+    assert!(
+        text.contains("task 1 shop to production: running\r\n"),
+        "{text:?}"
+    );
+    assert!(
+        text.contains("  web-2  0/3   stage.sync         running\r\n"),
+        "{text:?}"
+    );
+    assert!(
+        text.contains("A\r\u{1b}[J"),
+        "drawn anew in its place: {text:?}"
+    );
+    assert!(
+        text.contains("task 1 shop to production: failed: x\r\n"),
+        "{text:?}"
+    );
+    assert!(tokio::task::block_in_place(|| child.wait().unwrap()).success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_taken_out_and_let_in_again() {
+    let lab = Lab::new().await;
+    holds(
+        lab.local(&["hosts", "disable", "web-2", "--reason", "new disk"])
+            .stdout("web-2 takes no part in releases from now on: new disk\n"),
+    );
+    holds(lab.local(&["hosts", "list"]).stdout(&format!(
+        "NAME   ADDRESS       GROUPS  TAKES PART\n\
+         web-1  127.0.0.1:22  web     yes\n\
+         web-2  127.0.0.2:22  web     no, since 2026-11-21 16:00:00 CET by {}: new disk\n\
+         web-3  127.0.0.3:22  web     yes\n",
+        me()
+    )));
+    holds(
+        lab.local(&["hosts", "enable", "web-2"])
+            .stdout("web-2 takes part in releases again\n"),
+    );
+    assert!(lab.world.store.disabled_hosts().await.unwrap().is_empty());
+    let list = said(lab.local(&["hosts", "list", "--json"])).json();
+    assert_eq!(list["hosts"][1]["disabled"], serde_json::Value::Null);
+    let unknown = said(lab.local(&["hosts", "enable", "web-9"]));
+    assert!(
+        unknown
+            .stderr
+            .starts_with("error: the configuration has no host web-9"),
+        "{unknown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_and_tokens_come_and_go() {
+    let lab = Lab::new().await;
+    holds(
+        lab.local(&[
+            "user",
+            "add",
+            "alice",
+            "--role",
+            "approver",
+            "--group",
+            "pm",
+            "--group",
+            "@ops",
+            "--password-stdin",
+        ])
+        .stdin("correct horse battery staple\n")
+        .stdout("alice is added as approver\n"),
+    );
+    holds(lab.local(&["user", "list"]).stdout(
+        "NAME   ROLE      GROUPS   CREATED                  DISPLAY\n\
+         alice  approver  ops, pm  2026-11-21 16:00:00 CET  alice\n",
+    ));
+    holds(
+        lab.local(&["user", "password", "alice", "--password-stdin"])
+            .stdin("another horse battery staple\n")
+            .stdout("the password of alice is set; sessions have ended\n"),
+    );
+    let made = said(lab.local(&["token", "new", "alice", "--label", "ci"]));
+    assert_eq!(made.status, Some(0), "{made}");
+    let token = made.stdout.trim_end();
+    assert_eq!(made.stdout.lines().count(), 1, "the token alone: {made}");
+
+    let listed = said(
+        crate::test::Test::new()
+            .variable("TAGSHIP_URL", &lab.world.url)
+            .variable("TAGSHIP_TOKEN", token)
+            .arguments(["token", "list", "alice", "--json"]),
+    );
+    let id = listed.json()["tokens"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(listed.json()["tokens"][0]["name"], "ci");
+    holds(
+        lab.local(&["token", "revoke", "alice", &id])
+            .stdout(&format!("token {id} of alice is revoked\n")),
+    );
+    let after = said(
+        crate::test::Test::new()
+            .variable("TAGSHIP_URL", &lab.world.url)
+            .variable("TAGSHIP_TOKEN", token)
+            .arguments(["tasks"]),
+    );
+    assert_eq!(after.status, Some(1));
+    assert!(
+        after.stderr.starts_with("error: the token is not good"),
+        "{after}"
+    );
+    holds(
+        lab.local(&["user", "remove", "alice"])
+            .stdout("alice is removed, with all tokens\n"),
+    );
+    let again = said(lab.local(&["user", "remove", "alice"]));
+    assert!(
+        again
+            .stderr
+            .starts_with("error: no account is called alice"),
+        "{again}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nobody_is_let_in_from_afar() {
+    let lab = Lab::new().await;
+    let nobody = said(
+        crate::test::Test::new()
+            .variable("TAGSHIP_URL", &lab.world.url)
+            .arguments(["tasks"]),
+    );
+    assert_eq!(nobody.status, Some(1));
+    assert!(
+        nobody.stderr.starts_with("error: nobody is logged in"),
+        "{nobody}"
+    );
+    assert!(nobody.stderr.contains("tagship token new"), "{nobody}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_agent_is_not_taken_for_one() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1024];
+        assert!(stream.read(&mut head).unwrap() > 0);
+        let answer = "HTTP/1.1 502 Bad Gateway\r\nserver: nginx\r\ncontent-length: 6\r\n\r\n<html>";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    holds(
+        crate::test::Test::new()
+            .variable("TAGSHIP_URL", &url)
+            .arguments(["tasks"])
+            .stderr(&format!(
+                "error: {url} answered 502 (from nginx); is it the address of a tagship agent?\n"
+            ))
+            .status(1),
+    );
+    answering.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_made_by_the_agent_while_it_holds_the_store() {
+    let lab = Lab::new().await;
+    let added = said(lab.local(&["user", "add", "alice", "--role", "admin"]));
+    assert_eq!(added.stdout, "alice is added as admin\n", "{added}");
+    let account = lab.world.accounts.get("alice").await.unwrap();
+    assert_eq!(account.role, Role::Admin);
+    assert_eq!(account.created, lab.clock.now());
+}

@@ -1,0 +1,73 @@
+//! An agent's web over a store in memory, and the program that asks it: over the Unix socket, or over
+//! HTTP with somebody's token.
+
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+
+use tagship::account::Role;
+use tagship::clock::ManualClock;
+
+use crate::test::{Said, Test};
+use crate::world::{Options, World};
+
+pub(crate) struct Lab {
+    pub(crate) world: World,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+impl Lab {
+    /// It is 16:00 in Berlin.
+    pub(crate) async fn new() -> Self {
+        let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
+        let options = Options {
+            clock: clock.clone(),
+            ..Options::default()
+        };
+        Self {
+            world: World::start_with(options).await,
+            clock,
+        }
+    }
+
+    /// The program as a user of the agent's machine.
+    pub(crate) fn local(&self, arguments: &[&str]) -> Test {
+        let socket = self.world.socket.display();
+        let config = format!("[agent]\nsocket = \"{socket}\"\ntime_zone = \"Europe/Berlin\"\n");
+        Test::new()
+            .config(&config)
+            .arguments(arguments.iter().copied())
+    }
+
+    /// The program as somebody with a token, far from the agent.
+    pub(crate) async fn remote(&self, name: &str, role: Role, arguments: &[&str]) -> Test {
+        let account = match self.world.accounts.get(name).await {
+            Ok(account) => account,
+            Err(_) => self.world.account(name, role, &["pm"]).await,
+        };
+        let token = self.world.token(&account).await;
+        Test::new()
+            .variable("TAGSHIP_URL", &self.world.url)
+            .variable("TAGSHIP_TOKEN", &token)
+            .arguments(arguments.iter().copied())
+    }
+}
+
+/// Runs it, and lets the server work meanwhile.
+pub(crate) fn said(test: Test) -> Said {
+    tokio::task::block_in_place(|| test.said())
+}
+
+/// Compares it, and lets the server work meanwhile.
+pub(crate) fn holds(test: Test) {
+    tokio::task::block_in_place(|| test.run());
+}
+
+/// Starts it; what it prints is to be read.
+pub(crate) fn started(test: &Test) -> Child {
+    test.command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}

@@ -1,0 +1,140 @@
+//! `tagship serve`: the agent as a process, and the command line beside it.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::check::World;
+use crate::support::git::WorkTree;
+use crate::test::Test;
+
+/// A running agent; ended when it is dropped.
+struct Agent {
+    child: Child,
+}
+
+impl Agent {
+    /// Starts it and waits until it says that it is ready.
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let agent = Self { child };
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        // What it says later must be read as well, or it would stand still.
+        std::thread::spawn(move || {
+            let mut said = Vec::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                if line.contains("agent is ready") {
+                    drop(ready.send(Ok(())));
+                }
+                said.push(line);
+            }
+            drop(ready.send(Err(said.join("\n"))));
+        });
+        let said = is_ready.recv_timeout(std::time::Duration::from_secs(60));
+        said.unwrap().unwrap_or_else(|said| panic!("{said}"));
+        agent
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+const ALONE: &str = r#"
+[agent]
+listen = "127.0.0.1:0"
+data_dir = "{dir}/data"
+spool_dir = "{dir}/spool"
+templates_dir = "{dir}/templates"
+"#;
+
+#[test]
+fn an_agent_serves_until_a_signal_ends_it_well() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let test = Test::new().config(ALONE);
+        let config = test.path("config.toml").display().to_string();
+        let beside = |arguments: &[&str]| {
+            Test::new()
+                .arguments(["--config", &config])
+                .arguments(arguments.iter().copied())
+        };
+        let mut agent = Agent::start(test.command());
+        beside(&["tasks"]).stderr("no task fits\n").run();
+        beside(&["user", "add", "alice", "--role", "admin"])
+            .stdout("alice is added as admin\n")
+            .run();
+        let second = beside(&["serve"]).said();
+        assert_eq!(second.status, Some(1), "{second}");
+        assert!(second.stderr.contains("error: "), "{second}");
+
+        agent.signal(signal);
+        assert_eq!(agent.child.wait().unwrap().code(), Some(0));
+        // The store is free again, and the account stands in it.
+        let again = beside(&["user", "add", "alice", "--role", "admin"]).said();
+        assert!(again.stderr.contains("exists already"), "{again}");
+    }
+}
+
+#[test]
+fn the_configuration_that_lies_here_will_do_for_serving_alone() {
+    let test = Test::new().file("config.toml", ALONE);
+    let agent = Agent::start(test.command());
+    drop(agent);
+    let said = Test::new().arguments(["tasks"]).said();
+    if !std::path::Path::new("/etc/tagship/config.toml").exists() {
+        assert!(
+            said.stderr
+                .starts_with("error: no configuration at /etc/tagship/config.toml"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_pushed_tag_is_released_and_the_command_line_tells_of_it() {
+    let world = World::installed();
+    let work = WorkTree::clone(&world.repository, world.path("work"));
+    let commit = work.commit_files("first", &[("index.html", "shop")]);
+    let config = world.path("config.toml").display().to_string();
+    let serving = Test::new().arguments(["--config", &config]);
+    let _agent = Agent::start(serving.command());
+
+    work.tag("qa-1", &commit);
+    let pushed = work.push_tag("qa-1");
+    assert!(pushed.success, "{pushed:?}");
+    crate::support::eventually::eventually("the task is there", || {
+        let said = world.run(&["tasks", "--json"]);
+        let tasks = said.json()["tasks"].as_array().unwrap().len();
+        (tasks == 1).then_some(())
+    });
+    let followed = world.run(&["log", "1", "-f"]);
+    assert_eq!(followed.status, Some(0), "{followed}");
+    let shown = world.run(&["show", "1"]);
+    assert!(shown.stdout.contains("  state      succeeded\n"), "{shown}");
+    assert!(shown.stdout.contains(&commit), "{shown}");
+    let live = std::fs::read_to_string(world.deploy_to().join("current/index.html"));
+    assert_eq!(live.unwrap(), "shop", "{shown}");
+
+    let retried = world.run(&["retry", "1"]);
+    assert_eq!(retried.status, Some(1), "{retried}");
+    assert!(
+        retried.stderr.starts_with("error: task 1 is succeeded"),
+        "{retried}"
+    );
+}
