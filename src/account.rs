@@ -8,9 +8,7 @@
 //! | `token/hash/SHA256` | whom the token with this hash speaks for |
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -20,6 +18,7 @@ use self::limiter::Limiter;
 pub use self::password::PasswordError;
 use self::password::{Hash, Passwords, Verdict};
 pub use self::token::{NewToken, Token};
+pub use crate::approval::Role;
 use crate::clock::Clock;
 use crate::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
@@ -36,49 +35,6 @@ const GROUPS_MAX: usize = 100;
 
 /// How often a change is tried again after somebody else changed the same account.
 const ATTEMPTS_MAX: usize = 8;
-
-/// What somebody may do: each role may do what the ones before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Sees everything, changes nothing.
-    Viewer,
-    /// Proposes tasks, and withdraws what is their own.
-    Submitter,
-    /// Approves, rejects, stops, retries, rolls back.
-    Approver,
-    /// Changes accounts and hosts.
-    Admin,
-}
-
-impl Role {
-    const ALL: [Self; 4] = [Self::Viewer, Self::Submitter, Self::Approver, Self::Admin];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Submitter => "submitter",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Role {
-    type Err = AccountError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let role = Self::ALL.into_iter().find(|role| role.name() == text);
-        role.ok_or_else(|| AccountError::NoSuchRole(text.to_owned()))
-    }
-}
 
 /// Whether somebody is let in at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,8 +92,6 @@ pub enum AccountError {
     NoSuchAccount(String),
     #[error("an account called {0} exists already: choose another name")]
     Exists(String),
-    #[error("{0} is no role: choose viewer, submitter, approver or admin")]
-    NoSuchRole(String),
     #[error(
         "{0} is no name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '.', '_' and '-', not '.' first"
     )]

@@ -27,6 +27,10 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Submitter, Self::Approver, Self::Admin];
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -40,20 +44,15 @@ impl fmt::Display for Role {
 
 /// No role has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a role; take viewer, submitter, approver or admin")]
+#[error("{0} is no role: choose viewer, submitter, approver or admin")]
 pub struct UnknownRole(pub String);
 
 impl FromStr for Role {
     type Err = UnknownRole;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "viewer" => Ok(Self::Viewer),
-            "submitter" => Ok(Self::Submitter),
-            "approver" => Ok(Self::Approver),
-            "admin" => Ok(Self::Admin),
-            _ => Err(UnknownRole(text.to_owned())),
-        }
+        let role = Self::ALL.into_iter().find(|role| role.to_string() == text);
+        role.ok_or_else(|| UnknownRole(text.to_owned()))
     }
 }
 

@@ -21,20 +21,10 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+pub use crate::plan::Submodules;
 pub use manifest::{Entry, HOST_LISTING, Kind, Manifest, ManifestDiff, ManifestError, Mode};
 pub use plan::plan;
 pub use write::{Written, write_tree};
-
-/// What to do with a submodule: its content is not in the repository.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Submodules {
-    /// The plan fails and names it.
-    #[default]
-    Refuse,
-    /// It is left out, and a note says so.
-    Skip,
-}
 
 /// Which part of a commit becomes the release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -99,11 +99,10 @@ async fn add_to_store(
     user: NewUser,
     password: Option<SecretString>,
 ) -> Result<(), CommandError> {
-    let role = user.role.to_string().parse().map_err(refused)?;
     let new = NewAccount {
         name: user.name,
         display: user.display,
-        role,
+        role: user.role,
         groups: user.groups.into_iter().collect(),
         password,
     };

@@ -8,7 +8,7 @@ use hyper::header;
 use super::Site;
 use super::call::{Call, Peer};
 use super::fault::Fault;
-use crate::account::{self, Account};
+use crate::account::Account;
 use crate::approval::{Actor, Counts, Role};
 use crate::secret::SecretString;
 use crate::session::Session;
@@ -124,32 +124,12 @@ fn of_account(account: &Account, proof: Proof) -> Who {
     Who {
         actor: Actor {
             name: account.name.clone(),
-            role: role(account.role),
+            role: account.role,
             groups: account.groups.iter().cloned().collect(),
             counts: Counts::Yes,
         },
         display: account.display.clone(),
         proof,
-    }
-}
-
-/// What an account may do, in the words of an approval.
-pub(super) fn role(role: account::Role) -> Role {
-    match role {
-        account::Role::Viewer => Role::Viewer,
-        account::Role::Submitter => Role::Submitter,
-        account::Role::Approver => Role::Approver,
-        account::Role::Admin => Role::Admin,
-    }
-}
-
-/// The other way round.
-pub(super) fn account_role(role: Role) -> account::Role {
-    match role {
-        Role::Viewer => account::Role::Viewer,
-        Role::Submitter => account::Role::Submitter,
-        Role::Approver => account::Role::Approver,
-        Role::Admin => account::Role::Admin,
     }
 }
 

@@ -30,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("intake", &["spool", "rule", "store", "task", "plan"]),
     ("landing", &["task"]),
     // git is started by landing alone, also where a checkout needs it.
-    ("checkout", &["landing"]),
+    ("checkout", &["landing", "plan"]),
     ("remote", &[]),
     ("sync", &["remote", "checkout"]),
     ("publish", &["remote", "sync"]),

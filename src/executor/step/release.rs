@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::{Scene, Trouble, unexpected};
-use crate::checkout::{Manifest, PlanOptions, PlanRequest, Submodules, shared_directories};
+use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
 use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
-use crate::plan;
 use crate::store::StoreError;
 use crate::task::{Origin, StepResult, Way};
 
@@ -78,10 +77,7 @@ fn options(scene: &Scene<'_>) -> PlanOptions {
     let placement = &scene.work.plan.placement;
     PlanOptions {
         source: placement.source.clone(),
-        submodules: match placement.submodules {
-            plan::Submodules::Refuse => Submodules::Refuse,
-            plan::Submodules::Skip => Submodules::Skip,
-        },
+        submodules: placement.submodules,
         exclude: placement.exclude.clone(),
         shared: placement.shared.clone(),
     }

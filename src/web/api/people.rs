@@ -10,7 +10,7 @@ use super::super::call::Call;
 use super::super::view::{
     MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
 };
-use super::super::who::{account_role, role, who};
+use super::super::who::who;
 use crate::account::{Account, NewAccount, Status, Token};
 use crate::approval::Role;
 use crate::secret::ExposeSecret as _;
@@ -20,7 +20,7 @@ pub(in crate::web) fn user_view(account: &Account) -> UserView {
     UserView {
         name: account.name.clone(),
         display: account.display.clone(),
-        role: role(account.role),
+        role: account.role,
         groups: account.groups.iter().cloned().collect(),
         disabled: account.status == Status::Disabled,
         created_at: account.created,
@@ -51,7 +51,7 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let account = NewAccount {
         name: new.name,
         display: new.display,
-        role: account_role(new.role),
+        role: new.role,
         groups: new.groups.into_iter().collect(),
         password: new.password.map(Into::into),
     };

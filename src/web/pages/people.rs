@@ -12,7 +12,7 @@ use super::super::api::{label, token_view, user_view};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TokenView, UserView};
-use super::super::who::{self, Who, account_role, who};
+use super::super::who::{self, Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
 use crate::account::{LoginError, NewAccount};
@@ -65,7 +65,7 @@ pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let account = NewAccount {
         name: new.name.trim().to_owned(),
         display: String::new(),
-        role: account_role(new.role),
+        role: new.role,
         groups: groups
             .filter(|group| !group.is_empty())
             .map(str::to_owned)
