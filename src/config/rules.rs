@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::keys::{Config, Project, Rule};
 use crate::rule::{self, FORMAT, ProjectRules, RuleSet, RulesFile, Schedule};
+use crate::template::{Approvers, Requirement};
 
 impl Config {
     /// What the hook is to know, a file for each repository. Publishing them is `intake`'s.
@@ -48,7 +49,7 @@ impl Project {
             (Schedule::New, Some(environment)) => environment.approvals.as_slice(),
             _ => &[],
         };
-        let approvals: Vec<String> = approvals.iter().map(ToString::to_string).collect();
+        let approvals: Vec<String> = approvals.iter().map(in_words).collect();
         rule::Rule {
             pattern: rule.pattern.clone(),
             environment: rule.environment.clone(),
@@ -56,6 +57,21 @@ impl Project {
             schedule: rule.schedule,
             approval: approvals.join(" and "),
         }
+    }
+}
+
+/// Who must approve, for whoever pushes: "waits for approval by …".
+fn in_words(requirement: &Requirement) -> String {
+    match requirement {
+        Requirement {
+            count: 1,
+            of: Approvers::Anyone,
+        } => "any approver".to_owned(),
+        Requirement {
+            count,
+            of: Approvers::Anyone,
+        } => format!("{count} approvers"),
+        other => other.to_string(),
     }
 }
 
@@ -108,6 +124,14 @@ mod tests {
             "1 of @pm and 1 of @ops"
         );
         assert_eq!(config.projects_of("alice/mono").count(), 2);
+    }
+
+    #[test]
+    fn a_number_of_approvers_is_said_in_words() {
+        let words = |text: &str| in_words(&text.parse().unwrap());
+        assert_eq!(words("1"), "any approver");
+        assert_eq!(words("2"), "2 approvers");
+        assert_eq!(words("1 of alice"), "1 of alice");
     }
 
     #[test]

@@ -90,7 +90,8 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
         ("GET", ["metrics"]) => api::metrics(site).await,
         ("GET", ["assets", name]) => assets::asset(call, name),
         ("GET", ["login"]) => pages::login::show(site, call).await,
-        ("GET", [""]) => pages::list::show(site, call).await,
+        // The hook names it in the second form.
+        ("GET", [""] | ["tasks"]) => pages::list::show(site, call).await,
         ("GET", ["events"]) => stream::all(site, call).await,
         ("GET", ["tasks", id]) => pages::task::show(site, call, id).await,
         ("GET", ["tasks", id, "events"]) => stream::task(site, call, id).await,
