@@ -11,7 +11,7 @@ AUTO   ?=
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/release
 
-.PHONY: build deps deps-test test demo install clean
+.PHONY: build deps deps-demo deps-test test demo install clean
 
 build: deps
 	$(CARGO) build --release --locked --bin tagship
@@ -23,6 +23,9 @@ build: deps
 deps:
 	@./.ci/deps build
 
+deps-demo:
+	@./.ci/deps build demo
+
 deps-test:
 	@./.ci/deps build test
 
@@ -31,7 +34,7 @@ test: deps-test
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
 
-demo: build
+demo: deps-demo build
 	$(RELEASE)/tagship demo $(if $(AUTO),--auto)
 
 install: build

@@ -31,6 +31,8 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Look for everything that would keep a release from working
     Check(Check),
+    /// Show all of it on this machine: a git server, an agent and three hosts, below ./var/demo
+    Demo(Demo),
     /// List tasks, newest first
     Tasks(Tasks),
     /// Show one task: what it releases, where it stands, what to do next
@@ -111,6 +113,17 @@ pub struct Check {
     pub project: Option<String>,
     #[command(flatten)]
     pub form: Form,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Approve, release and go back without a person, then end [default: only where standard input
+    /// is no terminal]
+    #[arg(long)]
+    pub auto: bool,
+    /// The hook program [default: as for `install`]
+    #[arg(long, value_name = "FILE")]
+    pub hook: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

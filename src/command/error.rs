@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::demo::DemoError;
 use crate::check::enroll::EnrollError;
 use crate::config::ConfigError;
 use crate::install::InstallError;
@@ -18,6 +19,8 @@ pub enum CommandError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Install(#[from] InstallError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     #[error("{0}")]
     Spool(#[from] SpoolError),
     #[error("{0}")]

@@ -8,6 +8,7 @@
 mod arguments;
 mod check;
 mod client;
+mod demo;
 mod error;
 mod follow;
 mod hosts;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 pub use arguments::{Cli, Command};
+pub use demo::DemoError;
 pub use error::{ClientError, CommandError};
 
 use arguments::Rules;
@@ -69,6 +71,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Install(asked) => install::install(around, asked),
         Command::Uninstall(asked) => install::uninstall(around, asked),
         Command::Check(asked) => check::check(around, asked).await,
+        Command::Demo(asked) => demo::demo(around, asked).await,
         Command::Tasks(asked) => requests::tasks(around, asked).await,
         Command::Show(asked) => requests::show(around, asked).await,
         Command::Approve(asked) => requests::approve(around, asked).await,

@@ -51,6 +51,11 @@ impl Surroundings {
         Ok(config::load(&source)?)
     }
 
+    /// Whether a configuration was named on the command line.
+    pub(crate) fn names_config(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// Whether the agent is named by `TAGSHIP_URL`.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.url.is_some()

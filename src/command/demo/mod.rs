@@ -1,0 +1,95 @@
+//! `tagship demo`: the whole of tagship on one machine, to be looked at. A bare repository with the
+//! hook, an agent, and an sshd that serves as three hosts; then releases of a small shop.
+//!
+//! It does nothing by itself: it starts git, sshd and tagship's own commands, and shows each as a
+//! person would type it. It writes below `var/demo` alone, and everything that it started ends with
+//! it, however it ends.
+
+mod error;
+mod ground;
+mod processes;
+mod sshd;
+mod walk;
+
+use std::future::Future;
+use std::io::{IsTerminal as _, stdin};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::arguments::Demo;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::Surroundings;
+use crate::config::{Config, LocalConfig};
+
+pub use error::DemoError;
+
+use ground::Ground;
+use processes::Processes;
+use walk::Walk;
+
+/// `tagship demo`.
+pub(crate) async fn demo(around: &Surroundings, asked: &Demo) -> Result<(), CommandError> {
+    let mut signals = Signals::new().map_err(CommandError::Runtime)?;
+    processes::check_programs()?;
+    let ground = Ground::claim(preferred_port(around)?)?;
+    let auto = asked.auto || !stdin().is_terminal();
+    // Dropping it ends whatever was started: also after an error, or a panic.
+    let mut walk = Walk::new(ground, Processes::new()?, asked.hook.clone())?;
+    let result = play(&mut walk, auto, &mut signals).await;
+    walk.end().await;
+    result?;
+    screen::print("\nAgent and hosts have ended. What they wrote stays in var/demo.\n")
+}
+
+async fn play(walk: &mut Walk, auto: bool, signals: &mut Signals) -> Result<(), CommandError> {
+    signals.or_interrupted(walk.set_up()).await?;
+    if auto {
+        return signals.or_interrupted(walk.approve_and_go_back()).await;
+    }
+    walk.invite()?;
+    // To be interrupted is how a person ends it.
+    signals.or_told_to_end(walk.watch()).await.unwrap_or(Ok(()))
+}
+
+/// The port of the page: the configuration's, if that is free.
+fn preferred_port(around: &Surroundings) -> Result<u16, CommandError> {
+    let config = match around.config_of(LocalConfig::Also) {
+        // A file that nobody named need not be meant for a demo.
+        Err(_) if !around.names_config() => Config::default(),
+        found => found?,
+    };
+    Ok(config.agent.listen.port())
+}
+
+/// What tells a program to end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// What the future gives; `None` if a signal came first.
+    async fn or_told_to_end<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            result = future => Some(result),
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+            _ = hangup.recv() => None,
+        }
+    }
+
+    async fn or_interrupted(
+        &mut self,
+        future: impl Future<Output = Result<(), CommandError>>,
+    ) -> Result<(), CommandError> {
+        let result = self.or_told_to_end(future).await;
+        result.unwrap_or(Err(DemoError::Interrupted.into()))
+    }
+}

@@ -1,0 +1,133 @@
+//! The hosts: one private sshd on three loopback addresses and a high port, with keys of its own.
+//! Only the user who runs the demo can log in, and only with the agent's key.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use tokio::net::TcpStream;
+
+use super::error::DemoError;
+use super::ground::{Ground, HOSTS, PLACE, cannot};
+use super::processes::{Processes, Program, find};
+
+/// What sshd says, as root, where the package was installed and its service never started.
+const NO_PRIVILEGE_DIRECTORY: &str = "Missing privilege separation directory: /run/sshd";
+const PRIVILEGE_DIRECTORY: &str = "/run/sshd";
+/// Gives a program a `/run` of its own, with the directory; outside of it nothing changes.
+const WITH_OWN_RUN: &str =
+    "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd && exec \"$@\"";
+
+/// What had to be done outside `var/demo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outside {
+    Nothing,
+    /// `/run/sshd` was made.
+    PrivilegeDirectory,
+}
+
+/// The commands that make the key pair of the server and that of the agent.
+pub(super) fn key_makers() -> [Program; 2] {
+    ["host_key", "agent_key"].map(|name| {
+        let file = format!("{PLACE}/ssh/{name}");
+        Program::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &file])
+    })
+}
+
+/// Writes what server and agent need to know; the keys are there.
+pub(super) fn write(ground: &Ground, user: &str) -> Result<(), DemoError> {
+    ground.write("ssh/authorized_keys", &ground.read("ssh/agent_key.pub")?)?;
+    let public = ground.read("ssh/host_key.pub")?;
+    let key: Vec<&str> = public.split(' ').take(2).collect();
+    let port = ground.ssh_port;
+    let mut pinned = String::new();
+    for (_, address) in HOSTS {
+        let _ = writeln!(pinned, "[{address}]:{port} {}", key.join(" "));
+    }
+    ground.write("ssh/known_hosts", &pinned)?;
+    ground.write("ssh/sshd_config", &config(ground, user))
+}
+
+fn config(ground: &Ground, user: &str) -> String {
+    let mut text = format!("Port {}\n", ground.ssh_port);
+    for (_, address) in HOSTS {
+        let _ = writeln!(text, "ListenAddress {address}");
+    }
+    let ssh = ground.path("ssh");
+    let ssh = ssh.display();
+    let _ = write!(
+        text,
+        "\
+HostKey {ssh}/host_key
+AuthorizedKeysFile {ssh}/authorized_keys
+PidFile {ssh}/sshd.pid
+AllowUsers {user}
+PermitRootLogin prohibit-password
+AuthenticationMethods publickey
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+# The directories above may belong to others; the port is reachable from this machine alone.
+StrictModes no
+UseDNS no
+PermitUserRC no
+PermitUserEnvironment no
+AllowTcpForwarding no
+AllowAgentForwarding no
+X11Forwarding no
+PrintMotd no
+PrintLastLog no
+LogLevel VERBOSE
+"
+    );
+    text
+}
+
+/// Starts the server and waits until it listens on all addresses.
+pub(super) async fn start(
+    ground: &Ground,
+    processes: &mut Processes,
+    server: Program,
+) -> Result<Outside, DemoError> {
+    let (server, outside) = with_privilege_directory(server).await?;
+    processes.start("sshd", &server, &ground.path("sshd.log"))?;
+    let port = ground.ssh_port;
+    let listens = async move || {
+        for (_, address) in HOSTS {
+            if TcpStream::connect((address, port)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    processes.ready(listens).await?;
+    Ok(outside)
+}
+
+/// The command that runs the server in the foreground.
+pub(super) fn server() -> Program {
+    // By its full path, which it needs in order to start itself again.
+    let path = find("sshd").unwrap_or_else(|| PathBuf::from("/usr/sbin/sshd"));
+    let shown = path.display().to_string();
+    let config = format!("{PLACE}/ssh/sshd_config");
+    Program::new(path)
+        .shown_as(shown)
+        .args(["-D", "-e", "-f", &config])
+}
+
+/// An sshd of root's wants `/run/sshd`, which the system's service makes when it starts. Where that
+/// never did, the server gets a `/run` of its own; where the system does not allow that (most
+/// containers), the directory is made.
+async fn with_privilege_directory(server: Program) -> Result<(Program, Outside), DemoError> {
+    match server.clone().args(["-t"]).run().await {
+        Ok(_) => return Ok((server, Outside::Nothing)),
+        Err(DemoError::Failed { output, .. }) if output.contains(NO_PRIVILEGE_DIRECTORY) => {}
+        Err(error) => return Err(error),
+    }
+    let own_run = Program::new("unshare").args(["--mount", "sh", "-c", WITH_OWN_RUN, "sh"]);
+    if own_run.clone().args(["true"]).run().await.is_ok() {
+        return Ok((own_run.args(server.words()), Outside::Nothing));
+    }
+    let directory = std::path::Path::new(PRIVILEGE_DIRECTORY);
+    std::fs::create_dir_all(directory).map_err(cannot("make", directory))?;
+    Ok((server, Outside::PrivilegeDirectory))
+}
