@@ -6,6 +6,7 @@ use tagship::account::Role;
 use tagship::clock::Clock as _;
 use tagship::executor::effects::Logs as _;
 use tagship::task::{Event, Outcome, Pause};
+use tagship::web::{Limits, Web};
 
 use crate::lab::{Lab, holds, said, started};
 use crate::world::{COMMIT, at, ended, staged};
@@ -618,4 +619,77 @@ async fn an_account_is_made_by_the_agent_while_it_holds_the_store() {
     let account = lab.world.accounts.get("alice").await.unwrap();
     assert_eq!(account.role, Role::Admin);
     assert_eq!(account.created, lab.clock.now());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_outlives_a_restart_of_the_agent() {
+    let mut lab = Lab::new().await;
+    let task = lab.world.running("release-1").await;
+    let test = lab.local(&["stop", "1", "--wait"]);
+    let mut child = started(&test);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    tokio::task::block_in_place(|| lines.next().unwrap().unwrap());
+    drop(task);
+    lab.world.ask_to_end();
+    lab.world.ended().await;
+
+    // What happens while nobody answers is told afterwards.
+    let task = lab.world.store.task(1).await.unwrap();
+    lab.world.append(&task, to_the_end(Outcome::Stopped)).await;
+    std::fs::remove_file(&lab.world.socket).unwrap();
+    let unix = tokio::net::UnixListener::bind(&lab.world.socket).unwrap();
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let web = Web {
+        store: lab.world.store.clone(),
+        accounts: lab.world.accounts.clone(),
+        sessions: lab.world.sessions.clone(),
+        config: lab.world.config.clone(),
+        logs: lab.world.logs.clone(),
+        clock: lab.clock.clone(),
+        limits: Limits::default(),
+    };
+    let serving = tokio::spawn(web.serve(tcp, Some(unix), std::future::pending()));
+    let rest: Vec<String> = tokio::task::block_in_place(|| lines.map(Result::unwrap).collect());
+    assert!(
+        rest.last().unwrap().contains(" CET finished stopped"),
+        "{rest:?}"
+    );
+    let output = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_goes_nowhere_but_where_it_was_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let elsewhere = other.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        let read = stream.read(&mut head).unwrap();
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/\r\ncontent-length: 0\r\n\r\n"
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&head[..read]).into_owned()
+    });
+    let said = said(
+        crate::test::Test::new()
+            .variable("TAGSHIP_URL", &url)
+            .variable("TAGSHIP_TOKEN", "tagship_secret")
+            .arguments(["tasks"]),
+    );
+    assert_eq!(said.status, Some(1), "{said}");
+    assert!(said.stderr.contains("answered 302"), "{said}");
+    assert!(!said.stderr.contains("tagship_secret"), "{said}");
+    let head = answering.join().unwrap().to_lowercase();
+    assert!(
+        head.contains("authorization: bearer tagship_secret"),
+        "{head}"
+    );
+    other.set_nonblocking(true).unwrap();
+    assert!(other.accept().is_err(), "nobody came");
 }

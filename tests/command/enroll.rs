@@ -1,6 +1,8 @@
 //! `tagship hosts enroll`: a key is remembered only when somebody has said that it is right.
 
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::support::sshd::Sshd;
 use crate::test::{Said, Test};
@@ -23,6 +25,13 @@ impl Lab {
     }
 
     fn enroll(&self, arguments: &[&str]) -> Said {
+        Test::new()
+            .arguments(["--config", &self.config(), "hosts", "enroll"])
+            .arguments(arguments.iter().copied())
+            .said()
+    }
+
+    fn config(&self) -> String {
         let dir = self.test.directory().display();
         let port = self.sshd.port;
         let config = format!(
@@ -30,10 +39,31 @@ impl Lab {
         );
         let path = self.test.path("config.toml");
         std::fs::write(&path, config).unwrap();
-        Test::new()
-            .arguments(["--config", path.to_str().unwrap(), "hosts", "enroll"])
-            .arguments(arguments.iter().copied())
-            .said()
+        path.display().to_string()
+    }
+
+    /// On a terminal, at which somebody types this.
+    fn enroll_asked(&self, answer: &str) -> String {
+        let program = env!("CARGO_BIN_EXE_tagship");
+        let call = format!("{program} --config {} hosts enroll web1", self.config());
+        let mut child = Command::new("script")
+            .args(["-qefc", &call, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut typing = child.stdin.take().unwrap();
+        let mut screen = child.stdout.take().unwrap();
+        let mut text = Vec::new();
+        let mut byte = [0];
+        // Answered once it has been asked, as people do.
+        while !text.ends_with(b"[yes/no] ") && screen.read(&mut byte).unwrap() > 0 {
+            text.push(byte[0]);
+        }
+        typing.write_all(answer.as_bytes()).unwrap();
+        drop(screen.read_to_end(&mut text));
+        child.wait().unwrap();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn remembers(&self) -> String {
@@ -128,4 +158,18 @@ fn a_host_that_is_not_configured_is_refused() {
         "error: no host is named web2; the configuration has web1\n"
     );
     assert_eq!(said.status, Some(1));
+}
+
+#[test]
+fn somebody_at_a_terminal_is_asked_and_only_yes_is_a_yes() {
+    let lab = Lab::new();
+    for no in ["no\n", "y\n", "\n"] {
+        let text = lab.enroll_asked(no);
+        assert!(text.contains(&lab.sshd.fingerprint()), "{text}");
+        assert!(text.contains("error: nothing was remembered"), "{text}");
+        assert_eq!(lab.remembers(), "");
+    }
+    let text = lab.enroll_asked("yes\n");
+    assert!(text.contains("web1 is enrolled: SHA256:"), "{text}");
+    assert!(lab.remembers().contains(&lab.sshd.host_key()));
 }
