@@ -249,7 +249,6 @@ impl Intake {
         let concerned = task.submission.project == project.name
             && task.submission.reference == record.reference
             && task.submission.object != record.new
-            && !task.doubted
             && matches!(
                 task.state,
                 State::Proposed | State::Waiting | State::Scheduled { .. }

@@ -64,7 +64,11 @@ impl Executor {
         if repository.asked.contains(&id) {
             return;
         }
-        repository.waiting.insert(id);
+        if repository.waiting.insert(id) {
+            // A fresh push does not wait for the pauses that others have earned.
+            repository.next = None;
+            repository.pause_ms = 0;
+        }
         self.ask(&project);
     }
 
@@ -170,6 +174,15 @@ impl Executor {
                 ),
             };
             self.not_yet(id, &error, true);
+            return;
+        }
+        let now = self.world.clock.now();
+        let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
+        let in_flight = |since: Timestamp| now.duration_since(since) < patience;
+        if stands && active.task.doubted.is_some_and(in_flight) {
+            // Whoever deletes or moves it was heard before the git server did so.
+            let why = format!("tag {tag} still stands where it stood");
+            self.not_yet(id, &why, true);
             return;
         }
         let event = match found {

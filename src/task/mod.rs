@@ -41,8 +41,9 @@ pub struct Task {
     pub landed: Option<Landed>,
     pub landed_at: Option<Timestamp>,
     pub approvals: Vec<Approval>,
-    /// Whether the ref must be looked for again before anything else.
-    pub doubted: bool,
+    /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
+    /// push that deletes or moves it is told of before the git server has done so.
+    pub doubted: Option<Timestamp>,
     pub fence: Option<u64>,
     pub work: Option<Work>,
 }
@@ -79,7 +80,7 @@ impl Task {
             landed: None,
             landed_at: None,
             approvals: Vec::new(),
-            doubted: false,
+            doubted: None,
             fence: None,
             work: None,
         })
@@ -120,14 +121,14 @@ impl Task {
         let next = match (&self.state, &recorded.event) {
             (state, Event::Joined { .. }) if !state.at_rest() => None,
             (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
-                self.doubted = true;
+                self.doubted = Some(time);
                 None
             }
             (
                 State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
                 Event::RefStands,
             ) => {
-                self.doubted = false;
+                self.doubted = None;
                 None
             }
             (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
@@ -194,7 +195,6 @@ impl Task {
     fn land(&mut self, landed: &Landed, time: Timestamp) -> State {
         self.landed = Some(landed.clone());
         self.landed_at = Some(time);
-        self.doubted = false;
         match self.submission.schedule {
             Schedule::Ready => State::Scheduled { at: time },
             Schedule::New => State::Waiting,
@@ -220,11 +220,11 @@ impl Task {
 
     fn reopen(&mut self) -> State {
         self.approvals.clear();
-        self.doubted = false;
+        self.doubted = None;
         match (&self.landed, self.submission.schedule) {
             // What landed once may be gone from the git server by now: look again.
             (Some(_), Schedule::New) => {
-                self.doubted = true;
+                self.doubted = Some(self.created);
                 State::Waiting
             }
             _ => {
@@ -243,7 +243,7 @@ impl Task {
     ) -> Result<Option<State>, ()> {
         match (state, event) {
             (State::Queued, Event::Started { release })
-                if self.fence.is_some() && self.landed.is_some() && !self.doubted =>
+                if self.fence.is_some() && self.landed.is_some() && self.doubted.is_none() =>
             {
                 // A task that is tried again keeps its release and what it has done.
                 self.work

@@ -41,7 +41,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
         State::Proposed => vec![Action::Land],
         State::Waiting => {
             let mut actions = Vec::new();
-            if task.doubted {
+            if task.doubted.is_some() {
                 actions.push(Action::Recheck);
             }
             if let Some(expiry) = task.expires() {
@@ -55,7 +55,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
             }
             actions
         }
-        State::Scheduled { .. } if task.doubted => vec![Action::Recheck],
+        State::Scheduled { .. } if task.doubted.is_some() => vec![Action::Recheck],
         State::Scheduled { at } => vec![Action::At(*at, Event::Due)],
         State::Queued => vec![Action::Start],
         State::Running => with_work(task, plan, forward),

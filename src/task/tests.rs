@@ -110,7 +110,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         updated: at(7),
         events: 9,
         approvals: Vec::new(),
-        doubted: false,
+        doubted: None,
         fence: Some(3),
         work: begun.then_some(work),
     }
@@ -322,7 +322,7 @@ fn nothing_starts_unapproved() {
 #[test]
 fn a_doubted_ref_keeps_a_task_from_starting() {
     let mut task = task_in(State::Queued, None);
-    task.doubted = true;
+    task.doubted = Some(at(9));
     let started = Recorded {
         time: at(10),
         event: Event::Started { release: release() },

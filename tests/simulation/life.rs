@@ -225,6 +225,33 @@ async fn a_deleted_tag_withdraws_its_waiting_task() {
 }
 
 #[tokio::test]
+async fn a_tag_whose_deletion_is_told_of_is_looked_for_as_long_as_a_push_may_take() {
+    use tagship::clock::Clock as _;
+    use tagship::task::{Event, Recorded};
+    let mut sim = Sim::new(TEMPLATE).await;
+    let id = sim.push("release-1", &object('1'), Schedule::New).await;
+    sim.rest().await;
+    let store = sim.store().await;
+    let told = sim.clock.now();
+    let doubted = Recorded {
+        time: told,
+        event: Event::RefDoubted,
+    };
+    let task = store.task(id).await.unwrap();
+    store.append(&task, vec![doubted]).await.unwrap();
+    sim.rest().await;
+    let task = sim.task(id).await;
+    assert_eq!((task.state, task.doubted), (State::Waiting, None));
+    assert!(
+        task.updated.duration_since(told).as_secs() >= 300,
+        "it was believed too early"
+    );
+    sim.approve(id).await.unwrap();
+    sim.rest().await;
+    assert_eq!(sim.task(id).await.state, State::Succeeded);
+}
+
+#[tokio::test]
 async fn a_rollback_takes_over_a_paused_task() {
     let mut sim = Sim::new(TEMPLATE).await;
     let first = sim.push("qa-1", &object('1'), Schedule::Ready).await;
