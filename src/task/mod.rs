@@ -366,8 +366,8 @@ impl Task {
                 reason: message.clone(),
             },
             (State::Stopping { .. }, Outcome::Stopped) => State::Stopped,
-            (State::RollingBack { .. }, Outcome::RolledBack { message }) => State::RolledBack {
-                reason: message.clone(),
+            (State::RollingBack { reason }, Outcome::RolledBack { message }) => State::RolledBack {
+                reason: joined(reason, message),
             },
             (State::RollingBack { .. }, Outcome::RollbackFailed { message }) => {
                 State::RollbackFailed {
@@ -401,6 +401,15 @@ impl Task {
             .reference
             .strip_prefix("refs/tags/")
             .unwrap_or(&self.submission.reference)
+    }
+}
+
+/// Why it went back, and what did not.
+fn joined(reason: &str, message: &str) -> String {
+    if message.is_empty() {
+        reason.to_owned()
+    } else {
+        format!("{reason}; going back: {message}")
     }
 }
 
