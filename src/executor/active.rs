@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::host::{Hosts, TreeDigest};
 use crate::plan::Plan;
-use crate::task::{At, Event, Recorded, State, Task};
+use crate::task::{At, Event, Recorded, State, StepResult, Task};
 
 /// Effects of which a task has at most one under way.
 #[derive(Default)]
@@ -39,6 +39,8 @@ pub(super) struct Active {
     pub(super) outbox: Vec<Event>,
     pub(super) inflight: BTreeMap<At, AbortHandle>,
     pub(super) killing: BTreeSet<At>,
+    /// How steps ended that are being killed: it counts once nothing of them is left.
+    pub(super) ended: BTreeMap<At, StepResult>,
     /// Which release the agent's tree was brought to for this task.
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
     pub(super) busy: Busy,
@@ -55,6 +57,7 @@ impl Active {
             outbox: Vec::new(),
             inflight: BTreeMap::new(),
             killing: BTreeSet::new(),
+            ended: BTreeMap::new(),
             tree: Arc::default(),
             busy: Busy::default(),
         }

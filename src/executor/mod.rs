@@ -257,7 +257,12 @@ impl Executor {
             Done::Step { id, at, result } => {
                 if let Some(active) = self.tasks.get_mut(&id) {
                     active.inflight.remove(&at);
-                    active.outbox.push(Event::Ended { at, result });
+                    if active.killing.contains(&at) {
+                        // The program ended, its children may not have.
+                        active.ended.insert(at, result);
+                    } else {
+                        active.outbox.push(Event::Ended { at, result });
+                    }
                 }
                 self.decide(id);
             }

@@ -95,14 +95,17 @@ impl Executor {
             return;
         };
         active.killing.remove(&at);
-        if let Err(message) = result {
-            active.outbox.push(Event::Ended {
-                at,
-                result: StepResult::Unknown {
-                    message: format!("it could not be shown that it ended: {message}"),
-                },
-            });
-        }
+        let ended = active.ended.remove(&at);
+        let told = match result {
+            // Another end than a good one is our own doing: it was stopped.
+            Ok(()) => ended.filter(StepResult::succeeded),
+            Err(message) => Some(StepResult::Unknown {
+                message: format!("it could not be shown that it ended: {message}"),
+            }),
+        };
+        active
+            .outbox
+            .extend(told.map(|result| Event::Ended { at, result }));
         // The dropped effect reports `Stopped`, which counts where nothing stands yet.
         match active.inflight.get(&at) {
             Some(handle) => handle.abort(),
