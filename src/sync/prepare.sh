@@ -4,8 +4,13 @@
 ts_deploy_to() {
     [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
-    [ -w "$ts_at" ] && [ -x "$ts_at" ] ||
+    [ -w "$ts_at" ] && [ -x "$ts_at" ] || {
+        # The reason is the kernel's to say: rights, or a file system that is mounted read-only.
+        case $(touch -- "$ts_at" 2>&1) in
+        *'Read-only file system'*) ts_refuse "cannot write in $ts_at: Read-only file system" ;;
+        esac
         ts_refuse "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at"
+    }
 }
 # Without `-p`: it would bring back the directory of a fence that was taken away.
 ts_directories() {
