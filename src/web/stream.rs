@@ -286,9 +286,10 @@ pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 async fn tell_all(site: Arc<Site>, mut line: Line) -> Result<Infallible, Over> {
+    // Watched before the first sign of life: whoever looks then, and waits, misses nothing.
+    let mut changes = Changes::of(&site).await?;
     line.send(Event::default().comment("").retry(COME_BACK))
         .await?;
-    let mut changes = Changes::of(&site).await?;
     loop {
         let wake = changes.any(&site);
         let changed = line.until(&site, std::pin::pin!(wake)).await??;
