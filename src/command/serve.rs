@@ -1,6 +1,6 @@
 //! `tagship serve`: the agent, in this process, until a signal ends it.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ fn start_log(filter: &str, format: LogFormat) -> Result<(), CommandError> {
         })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for people who watch; a journal or a file keeps plain text.
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),
