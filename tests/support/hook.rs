@@ -34,7 +34,8 @@ fn build() -> PathBuf {
         .expect("cargo names the program that it built")
 }
 
-fn host_triple() -> String {
+/// The platform that programs are built for here: `x86_64-unknown-linux-gnu`.
+pub fn host_triple() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
         .arg("-vV")

@@ -47,7 +47,12 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(server: SocketAddr, fault: Fault) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), server, fault)
+    }
+
+    /// Listens where it is told to.
+    pub fn start_at(address: SocketAddr, server: SocketAddr, fault: Fault) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Pass),

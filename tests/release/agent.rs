@@ -1,0 +1,116 @@
+//! The agent as a process: `tagship serve`, watched by what it logs, ended when it is dropped.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long an agent may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// `tagship` with nothing of the caller's environment but `PATH`.
+pub(crate) fn tagship(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tagship"));
+    command.env_clear().env("HOME", home).env("TZ", "UTC");
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What agents of one stage have logged, one after another.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Log {
+    fn add(&self, line: String) {
+        self.0.0.lock().unwrap().push(line);
+        self.0.1.notify_all();
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.0.lock().unwrap().join("\n")
+    }
+
+    fn length(&self) -> usize {
+        self.0.0.lock().unwrap().len()
+    }
+
+    /// Waits for a line after the first `seen` ones that holds `text`; whether it came.
+    fn says(&self, text: &str, seen: usize, within: Duration) -> bool {
+        let lines = self.0.0.lock().unwrap();
+        let silent =
+            |lines: &mut Vec<String>| !lines[seen..].iter().any(|line| line.contains(text));
+        let waited = self.0.1.wait_timeout_while(lines, within, silent);
+        !waited.unwrap().1.timed_out()
+    }
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    child: Child,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(config: &Path, home: &Path, log: &Log) -> Self {
+        let seen = log.length();
+        let mut child = tagship(home)
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let ours = log.clone();
+        let reader = std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                ours.add(line);
+            }
+            ours.add("(the agent has ended)".to_owned());
+        });
+        let agent = Self {
+            child,
+            reader: Some(reader),
+        };
+        let ready = log.says("agent is ready", seen, READY_WITHIN);
+        assert!(ready, "the agent does not start:\n{}", log.text());
+        agent
+    }
+
+    /// As a crash of the machine's memory would: nothing is tidied up.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.ended();
+    }
+
+    /// As an operator does; it must end by itself, and well.
+    pub(crate) fn terminate(mut self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "the agent ended with {status}");
+    }
+
+    fn ended(&mut self) {
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        self.ended();
+    }
+}

@@ -1,0 +1,213 @@
+//! From a push to a task, and from a task to three hosts.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::stage::{HOSTS, Settings, Stage, usual};
+use crate::support::git::script;
+
+fn untouched(stage: &Stage, environment: &str) {
+    for host in HOSTS {
+        let place = stage.place(host, environment);
+        assert!(!place.exists(), "{} was made", place.display());
+    }
+}
+
+#[test]
+fn a_qa_tag_goes_live_on_three_hosts_at_once() {
+    let stage = usual().start();
+    let task = stage.release(
+        "qa-1",
+        &[("index.html", "one\n"), ("bin/run", "#!/bin/sh\n")],
+    );
+    stage.assert_live(&HOSTS, "qa", "qa-1");
+    untouched(&stage, "production");
+    for field in [
+        "id",
+        "project",
+        "environment",
+        "ref",
+        "commit",
+        "state",
+        "schedule",
+        "submitter",
+        "created_at",
+        "approvals",
+        "stages",
+        "live_before",
+    ] {
+        assert!(!task[field].is_null(), "{field} is missing: {task:#}");
+    }
+    assert_eq!(task["ref"], "refs/tags/qa-1");
+    assert_eq!(task["commit"], stage.tree().resolve("qa-1"));
+    let hosts: Vec<&Value> = task["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|stage| stage["hosts"].as_array().unwrap())
+        .collect();
+    assert_eq!(hosts.len(), 1 + 3 + 3);
+    for step in hosts
+        .iter()
+        .flat_map(|host| host["steps"].as_array().unwrap())
+    {
+        assert_eq!(step["state"], "succeeded");
+        assert!(step["name"].is_string() && step.get("exit_code").is_some());
+        assert!(step["started_at"].is_string() && step["ended_at"].is_string());
+    }
+    let again = stage.release("qa-2", &[("index.html", "two\n")]);
+    stage.assert_live(&HOSTS, "qa", "qa-2");
+    for host in HOSTS {
+        assert_eq!(again["live_before"][host], task["release"]);
+    }
+}
+
+#[test]
+fn a_release_tag_waits_for_somebody_else_to_approve_its_very_plan() {
+    let stage = usual().more("[users.alice]\ngitlab = '{USER}'").start();
+    let (alice, bob) = (
+        stage.person("alice", "admin"),
+        stage.person("bob", "approver"),
+    );
+    let id = stage.propose("release-1", &[("index.html", "one\n")]);
+    let waiting = stage.api.until_state(id, "waiting");
+    untouched(&stage, "production");
+    let (status, refused) = stage.api.approve(id);
+    assert_eq!(status, 403, "by the socket: {refused}");
+    let (status, refused) = alice.approve(id);
+    assert_eq!(status, 403, "by the submitter: {refused}");
+    let reason = refused["error"].as_str().unwrap();
+    assert!(reason.contains("submitted"), "{reason}");
+    let other = waiting["plan"]
+        .as_str()
+        .unwrap()
+        .chars()
+        .rev()
+        .collect::<String>();
+    let (status, refused) =
+        bob.try_post(&format!("/tasks/{id}/approve"), &json!({ "plan": other }));
+    assert_eq!(status, 409, "of another plan: {refused}");
+    assert_eq!(stage.api.task(id)["state"], "waiting");
+    untouched(&stage, "production");
+    let (status, approved) = bob.approve(id);
+    assert_eq!(status, 200, "{approved}");
+    let done = stage.api.until_state(id, "succeeded");
+    assert_eq!(done["approvals"][0]["by"], "bob");
+    stage.assert_live(&HOSTS, "production", "release-1");
+}
+
+#[test]
+fn an_atomic_push_that_fails_after_the_hook_releases_nothing() {
+    let stage = usual().agent("landing_timeout = '3s'").start();
+    script(
+        &stage.repo().path.join("hooks/reference-transaction"),
+        "#!/bin/sh\nif grep -q refs/heads/locked && [ \"$1\" = prepared ]; then exit 1; fi\n",
+    );
+    stage.commit("qa-1", &[("index.html", "one\n")]);
+    let pushed = stage.tree().push([
+        "--atomic",
+        "origin",
+        "refs/tags/qa-1",
+        "HEAD:refs/heads/locked",
+    ]);
+    assert!(!pushed.success, "{}", pushed.text);
+    assert!(pushed.text.contains("qa-1 → shop qa"), "{}", pushed.text);
+    let id = stage.api.task_of("qa-1");
+    let task = stage.api.until_state(id, "expired");
+    let detail = task["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("qa-1") && detail.contains("git server"),
+        "{detail}"
+    );
+    untouched(&stage, "qa");
+    // Pushed again, it is a task of its own.
+    fs::remove_file(stage.repo().path.join("hooks/reference-transaction")).unwrap();
+    stage.push("qa-1");
+    let ids = stage.api.tasks_of("qa-1", 2);
+    stage.api.until_state(ids[1], "succeeded");
+    stage.assert_live(&HOSTS, "qa", "qa-1");
+}
+
+#[test]
+fn a_tag_that_is_deleted_or_moved_while_it_waits_is_never_deployed() {
+    let stage = usual().start();
+    let bob = stage.person("bob", "approver");
+    let deleted = stage.propose("release-1", &[("index.html", "deleted\n")]);
+    stage.api.until_state(deleted, "waiting");
+    assert!(stage.tree().push_deletion("release-1").success);
+    let task = stage.api.until_state(deleted, "withdrawn");
+    assert!(
+        task["detail"].as_str().unwrap().contains("deleted"),
+        "{task:#}"
+    );
+
+    let old = stage.propose("release-2", &[("index.html", "old\n")]);
+    stage.api.until_state(old, "waiting");
+    let plan = stage.api.task(old)["plan"].clone();
+    stage.commit("release-2", &[("index.html", "new\n")]);
+    stage.push("release-2");
+    let ids = stage.api.tasks_of("release-2", 2);
+    assert_eq!(ids.len(), 2);
+    let ended = stage.api.at_rest(old);
+    assert!(
+        ["withdrawn", "superseded"].contains(&ended["state"].as_str().unwrap()),
+        "{ended:#}"
+    );
+    let (status, refused) =
+        bob.try_post(&format!("/tasks/{old}/approve"), &json!({ "plan": plan }));
+    assert_eq!(status, 409, "{refused}");
+    stage.api.until_state(ids[1], "waiting");
+    untouched(&stage, "production");
+    assert_eq!(bob.approve(ids[1]).0, 200);
+    stage.api.until_state(ids[1], "succeeded");
+    stage.assert_live(&HOSTS, "production", "release-2");
+    let index = stage.place("web1", "production").join("current/index.html");
+    assert_eq!(fs::read_to_string(index).unwrap(), "new\n");
+    assert_eq!(stage.api.tasks().len(), 3);
+}
+
+#[test]
+fn a_push_while_the_agent_is_down_is_one_task_when_it_is_up_again() {
+    let mut stage = usual().start();
+    stage.stop_agent();
+    stage.commit("qa-1", &[("index.html", "one\n")]);
+    stage.push("qa-1");
+    stage.commit("qa-2", &[("index.html", "two\n")]);
+    stage.push("qa-2");
+    stage.start_agent();
+    for tag in ["qa-1", "qa-2"] {
+        let id = stage.api.task_of(tag);
+        stage.api.until_state(id, "succeeded");
+    }
+    stage.assert_live(&HOSTS, "qa", "qa-2");
+    stage.kill_agent();
+    stage.start_agent();
+    assert_eq!(
+        stage.api.tasks().len(),
+        2,
+        "exactly two tasks, whatever happens"
+    );
+}
+
+#[test]
+fn of_200_tags_in_one_push_exactly_the_matching_ones_are_tasks() {
+    let stage = Settings::default()
+        .environment("watch", "watch-", "--\nschedule = \"observe\"")
+        .start();
+    let commit = stage
+        .tree()
+        .commit_files("first", &[("index.html", "one\n")]);
+    for number in 0..200 {
+        let kind = if number % 10 == 3 { "watch" } else { "v" };
+        stage.tree().tag(format!("{kind}-{number}"), &commit);
+    }
+    let pushed = stage.tree().push(["origin", "--tags"]);
+    assert!(pushed.success, "{}", pushed.text);
+    for number in (3..200).step_by(10) {
+        let id = stage.api.task_of(&format!("watch-{number}"));
+        stage.api.until_state(id, "observed");
+    }
+    assert_eq!(stage.api.tasks().len(), 20);
+    untouched(&stage, "watch");
+}
