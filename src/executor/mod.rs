@@ -27,6 +27,7 @@ use self::active::Active;
 use self::effects::{Catalog, Fleet, Logs, Probes, Shelf};
 use crate::checkout::Checkout;
 use crate::clock::Clock;
+use crate::host::ReleaseId;
 use crate::landing::Git;
 use crate::store::kv::{Watch, WatchEnd, Write};
 use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
@@ -79,7 +80,8 @@ enum Done {
     },
     Fence {
         id: u64,
-        result: Result<u64, StoreError>,
+        /// The fence, and the newest release of the environment.
+        result: Result<(u64, Option<ReleaseId>), StoreError>,
     },
     Step {
         id: u64,
@@ -251,8 +253,8 @@ impl Executor {
                 self.changed(task, Vec::new()).await?;
             }
             Done::Fence { id, result } => {
-                let fence = result?;
-                self.claimed(id, fence);
+                let (fence, newest) = result?;
+                self.claimed(id, fence, newest.as_ref());
             }
             Done::Step { id, at, result } => {
                 if let Some(active) = self.tasks.get_mut(&id) {

@@ -1,7 +1,7 @@
 //! Who may run: one task of a project and environment at a time, in order; a rollback first.
 
 use futures::future::FutureExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Done, Executor};
 use crate::host::ReleaseId;
@@ -97,16 +97,25 @@ impl Executor {
         }
         active.busy.claiming = true;
         let store = self.world.store.clone();
+        let submission = active.task.submission.clone();
         self.effects.push(
             async move {
-                let result = store.next_fence().await;
+                let claim = async {
+                    let fence = store.next_fence().await?;
+                    let releases = store
+                        .releases(&submission.project, &submission.environment)
+                        .await?;
+                    let newest = releases.into_iter().next();
+                    Ok((fence, newest.map(|record| record.release)))
+                };
+                let result = claim.await;
                 Done::Fence { id, result }
             }
             .boxed(),
         );
     }
 
-    pub(super) fn claimed(&mut self, id: u64, fence: u64) {
+    pub(super) fn claimed(&mut self, id: u64, fence: u64, newest: Option<&ReleaseId>) {
         let now = self.world.clock.now();
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -123,7 +132,7 @@ impl Executor {
             let release = match (&active.task.work, &active.task.submission.origin) {
                 (Some(work), _) => work.release.clone(),
                 (None, Origin::Rollback { release, .. }) => release.clone(),
-                (None, Origin::Tag { .. }) => release_id(now, active.task.commit()),
+                (None, Origin::Tag { .. }) => release_id(now, newest, active.task.commit()),
             };
             active.outbox.push(Event::Started { release });
         }
@@ -131,8 +140,19 @@ impl Executor {
     }
 }
 
-/// `YYYYMMDD-HHMMSS-<seven digits>`, UTC.
-fn release_id(now: Timestamp, commit: Option<&str>) -> ReleaseId {
+/// The time in the name of a release.
+const RELEASE_TIME: &str = "%Y%m%d-%H%M%S";
+
+/// `YYYYMMDD-HHMMSS-<seven digits>`, UTC, and at least a second later than the newest one there is:
+/// two releases never share a name, and their names sort in the order in which they were made.
+fn release_id(now: Timestamp, newest: Option<&ReleaseId>, commit: Option<&str>) -> ReleaseId {
     let commit: String = commit.unwrap_or_default().chars().take(7).collect();
-    ReleaseId(format!("{}-{commit}", now.strftime("%Y%m%d-%H%M%S")))
+    let after = newest.and_then(|newest| {
+        let (time, _) = newest.0.rsplit_once('-')?;
+        let time = jiff::civil::DateTime::strptime(RELEASE_TIME, time).ok()?;
+        let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        time.checked_add(SignedDuration::from_secs(1)).ok()
+    });
+    let time = after.map_or(now, |after| after.max(now));
+    ReleaseId(format!("{}-{commit}", time.strftime(RELEASE_TIME)))
 }

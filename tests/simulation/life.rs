@@ -98,6 +98,23 @@ async fn tasks_of_one_environment_run_in_order() {
 }
 
 #[tokio::test]
+async fn releases_of_the_same_second_have_names_that_sort_as_they_were_made() {
+    let mut sim = Sim::new(TEMPLATE).await;
+    let mut ids = Vec::new();
+    for (tag, digit) in [("qa-1", '9'), ("qa-2", '1'), ("qa-3", '1')] {
+        ids.push(sim.push(tag, &object(digit), Schedule::Ready).await);
+    }
+    sim.rest().await;
+    let mut names = Vec::new();
+    for id in ids {
+        let task = sim.task(id).await;
+        assert_eq!(task.state, State::Succeeded);
+        names.push(task.work.unwrap().release);
+    }
+    assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+}
+
+#[tokio::test]
 async fn no_host_switches_when_one_cannot_be_staged() {
     let mut sim = Sim::new(TEMPLATE).await;
     sim.push("qa-1", &object('1'), Schedule::Ready).await;
