@@ -44,6 +44,7 @@ pub struct Task {
     /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
     /// push that deletes or moves it is told of before the git server has done so.
     pub doubted: Option<Timestamp>,
+    /// The claim under which its work is done; `None` while nobody has claimed it.
     pub fence: Option<u64>,
     pub work: Option<Work>,
 }
@@ -158,8 +159,8 @@ impl Task {
             (
                 State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
                 Event::Reopened { .. },
-            ) => Some(self.reopen()),
-            (State::Scheduled { .. }, Event::Due) => Some(State::Queued),
+            ) => Some(self.reopen(time)),
+            (State::Scheduled { .. }, Event::Due) if self.doubted.is_none() => Some(State::Queued),
             (
                 State::Queued
                 | State::Running
@@ -177,6 +178,10 @@ impl Task {
             },
         };
         if let Some(state) = next {
+            if state.at_rest() {
+                // Whoever takes it up again claims it anew.
+                self.fence = None;
+            }
             self.state = state;
         }
         self.updated = time;
@@ -195,6 +200,7 @@ impl Task {
     fn land(&mut self, landed: &Landed, time: Timestamp) -> State {
         self.landed = Some(landed.clone());
         self.landed_at = Some(time);
+        // A doubt stays: the ref may have been looked at before it was moved.
         match self.submission.schedule {
             Schedule::Ready => State::Scheduled { at: time },
             Schedule::New => State::Waiting,
@@ -218,16 +224,23 @@ impl Task {
             })
     }
 
-    fn reopen(&mut self) -> State {
+    /// What landed once may be gone from the git server by now: look again.
+    fn reopen(&mut self, time: Timestamp) -> State {
         self.approvals.clear();
-        self.doubted = None;
-        match (&self.landed, self.submission.schedule) {
-            // What landed once may be gone from the git server by now: look again.
-            (Some(_), Schedule::New) => {
+        match (&self.landed, &self.work, self.submission.schedule) {
+            (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);
+                // It has as long for its approval as one that lands now.
+                self.landed_at = Some(time);
                 State::Waiting
             }
+            // What it has done was done by this plan.
+            (Some(_), Some(_), _) => {
+                self.doubted = Some(self.created);
+                State::Scheduled { at: time }
+            }
             _ => {
+                self.doubted = None;
                 self.landed = None;
                 State::Proposed
             }

@@ -79,10 +79,30 @@ fn with_work(
 /// How far one host of a stage has come.
 enum Standing {
     Done,
-    Next { at: At, attempt: u32 },
-    Running { at: At, attempt: u32 },
+    Next {
+        at: At,
+        attempt: u32,
+    },
+    Running {
+        at: At,
+        attempt: u32,
+    },
     Failed(String),
     Unknown(String),
+    /// It failed in an earlier stage and takes no part in this one.
+    LeftBehind,
+}
+
+impl Standing {
+    /// There is nothing to do and nothing to say.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::LeftBehind)
+    }
+
+    /// Nothing more is done, well or not.
+    fn is_through(&self) -> bool {
+        self.is_over() || matches!(self, Self::Failed(_) | Self::Unknown(_))
+    }
 }
 
 fn standing(work: &Work, plan: &Plan, way: Way, stage: usize, position: usize) -> Standing {
@@ -138,12 +158,17 @@ fn host_index(plan: &Plan, name: &str) -> u16 {
 }
 
 fn forward(work: &Work, plan: &Plan) -> Vec<Action> {
-    let mut left_behind: Vec<String> = Vec::new();
+    let mut left_behind = LeftBehind::default();
     for (number, stage) in plan.stages.iter().enumerate() {
         let standings: Vec<Standing> = (0..stage.hosts.len())
-            .map(|position| standing(work, plan, Way::Forward, number, position))
+            .map(|position| {
+                if left_behind.has(&stage.hosts[position]) {
+                    return Standing::LeftBehind;
+                }
+                standing(work, plan, Way::Forward, number, position)
+            })
             .collect();
-        if standings.iter().all(|host| matches!(host, Standing::Done)) {
+        if standings.iter().all(Standing::is_over) {
             continue;
         }
         if stage.gate == Gate::Hand && !work.gates_opened.contains(&index(number)) {
@@ -154,33 +179,59 @@ fn forward(work: &Work, plan: &Plan) -> Vec<Action> {
         }
         match stage_actions(work, plan, stage, &standings) {
             StageOutcome::Act(actions) => return actions,
-            StageOutcome::Passed { failed } => left_behind.extend(failed),
+            StageOutcome::Passed { failed } => {
+                left_behind.add(failed);
+                if left_behind.has(AGENT) {
+                    break;
+                }
+            }
         }
     }
-    let outcome = if left_behind.is_empty() {
-        Outcome::Succeeded
-    } else {
-        Outcome::Failed {
-            message: left_behind.join("; "),
-        }
+    let outcome = match left_behind.message() {
+        None => Outcome::Succeeded,
+        Some(message) => Outcome::Failed { message },
     };
     vec![Action::Record(Event::Finished(outcome))]
 }
 
+/// With `on_failure = "continue"`: hosts on which a step failed take no part in later stages, and
+/// without what the agent's own stage makes nobody does.
+#[derive(Default)]
+struct LeftBehind {
+    failed: Vec<(String, String)>,
+}
+
+impl LeftBehind {
+    fn add(&mut self, failed: Vec<(String, String)>) {
+        self.failed.extend(failed);
+    }
+
+    fn has(&self, host: &str) -> bool {
+        self.failed.iter().any(|(failed, _)| failed == host)
+    }
+
+    fn message(&self) -> Option<String> {
+        let messages: Vec<&str> = self.failed.iter().map(|(_, why)| why.as_str()).collect();
+        (!messages.is_empty()).then(|| messages.join("; "))
+    }
+}
+
 enum StageOutcome {
     Act(Vec<Action>),
-    /// All hosts are through; with `on_failure = "continue"` some of them failed.
+    /// All hosts are through; with `on_failure = "continue"` some of them failed: which, and why.
     Passed {
-        failed: Vec<String>,
+        failed: Vec<(String, String)>,
     },
 }
 
 fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]) -> StageOutcome {
     let running: Vec<Action> = resumed(standings);
-    let failed: Vec<String> = standings
+    let failed: Vec<(String, String)> = stage
+        .hosts
         .iter()
-        .filter_map(|host| match host {
-            Standing::Failed(message) => Some(message.clone()),
+        .zip(standings)
+        .filter_map(|(host, standing)| match standing {
+            Standing::Failed(message) => Some((host.clone(), message.clone())),
             _ => None,
         })
         .collect();
@@ -188,17 +239,15 @@ fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]
         Standing::Unknown(message) => Some(message.clone()),
         _ => None,
     });
-    let settle = match plan.on_failure {
-        OnFailure::Rollback | OnFailure::Stop => !failed.is_empty() || unknown.is_some(),
-        OnFailure::Pause | OnFailure::Continue => false,
+    let trouble = !failed.is_empty() || unknown.is_some();
+    let next = match plan.on_failure {
+        OnFailure::Rollback | OnFailure::Stop if trouble => Vec::new(),
+        // The hosts beside the one that failed go on; those after it (it may be the canary) don't.
+        OnFailure::Pause if trouble => next_of_batch(stage, standings, Standing::is_over),
+        _ => next_of_batch(stage, standings, Standing::is_through),
     };
-    if !settle {
-        let next = next_of_batch(stage, standings);
-        if !next.is_empty() || !running.is_empty() {
-            return StageOutcome::Act(next.into_iter().chain(running).collect());
-        }
-    } else if !running.is_empty() {
-        return StageOutcome::Act(running);
+    if !next.is_empty() || !running.is_empty() {
+        return StageOutcome::Act(next.into_iter().chain(running).collect());
     }
     if let Some(message) = unknown {
         return StageOutcome::Act(vec![Action::Record(Event::Paused(Pause::Unknown {
@@ -208,7 +257,8 @@ fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]
     if plan.on_failure == OnFailure::Continue || failed.is_empty() {
         return StageOutcome::Passed { failed };
     }
-    let message = failed.join("; ");
+    let messages: Vec<&str> = failed.iter().map(|(_, why)| why.as_str()).collect();
+    let message = messages.join("; ");
     let event = match plan.on_failure {
         OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
         OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
@@ -217,21 +267,19 @@ fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]
     StageOutcome::Act(vec![Action::Record(event)])
 }
 
-/// The steps that hosts of the current batch may begin. A batch begins when the one before it is
-/// through; the first is the canary.
-fn next_of_batch(stage: &Stage, standings: &[Standing]) -> Vec<Action> {
+/// The steps that hosts of the current batch may begin: the first batch (the canary) that does not
+/// have `passed` on every host.
+fn next_of_batch(
+    stage: &Stage,
+    standings: &[Standing],
+    passed: impl Fn(&Standing) -> bool,
+) -> Vec<Action> {
     let size = stage
         .batch
         .map_or(standings.len(), |batch| batch.max(1) as usize);
-    let through = |host: &Standing| {
-        matches!(
-            host,
-            Standing::Done | Standing::Failed(_) | Standing::Unknown(_)
-        )
-    };
     standings
         .chunks(size.max(1))
-        .find(|batch| !batch.iter().all(through))
+        .find(|batch| !batch.iter().all(&passed))
         .into_iter()
         .flatten()
         .filter_map(|host| match host {
@@ -295,7 +343,7 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
             Some(true) => {}
         }
         match standing(work, plan, Way::Back, stage, position) {
-            Standing::Done => {}
+            Standing::Done | Standing::LeftBehind => {}
             Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
             Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
             Standing::Failed(message) | Standing::Unknown(message) => failed.push(message),
