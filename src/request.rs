@@ -220,15 +220,11 @@ pub async fn ask(
     Err(StoreError::Changed(id).into())
 }
 
-/// An older task must not undo what a newer one has brought.
+/// An older task must not undo what a later one has brought.
 async fn nothing_newer(store: &Store, task: &Task) -> Result<(), RequestError> {
-    let submission = &task.submission;
-    let latest = store
-        .latest_started(&submission.project, &submission.environment)
-        .await?;
-    match latest {
-        Some(newer) if newer > task.id => Err(RequestError::Newer { id: task.id, newer }),
-        _ => Ok(()),
+    match store.ran_since(task).await? {
+        Some(newer) => Err(RequestError::Newer { id: task.id, newer }),
+        None => Ok(()),
     }
 }
 

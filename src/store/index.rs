@@ -9,7 +9,7 @@
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
 //! | `holder/PROJECT/ENVIRONMENT` | the task that holds the queue |
-//! | `latest/PROJECT/ENVIRONMENT` | the highest task whose work has begun |
+//! | `begun/PROJECT/ENVIRONMENT` | the task whose work began last, and the highest of them |
 //! | `live/PROJECT/ENVIRONMENT/HOST` | what is live there |
 //! | `release/PROJECT/ENVIRONMENT/RELEASE` | commit and digest of a release |
 //! | `blob/SHA256/N`, `whole/SHA256` | plans and descriptions |
@@ -57,12 +57,16 @@ fn holder_key(project: &str, environment: &str) -> Key {
     format!("holder/{project}/{environment}").into_bytes()
 }
 
+pub(super) fn is_open_key(key: &[u8]) -> bool {
+    key.starts_with(b"open/")
+}
+
 pub(super) fn is_holder_key(key: &[u8]) -> bool {
     key.starts_with(b"holder/")
 }
 
-pub(super) fn latest_key(project: &str, environment: &str) -> Key {
-    format!("latest/{project}/{environment}").into_bytes()
+pub(super) fn begun_key(project: &str, environment: &str) -> Key {
+    format!("begun/{project}/{environment}").into_bytes()
 }
 
 pub(super) fn live_prefix(project: &str, environment: &str) -> Key {
@@ -257,7 +261,10 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
             commit = if after.state.at_rest() {
                 commit.delete(open)
             } else {
-                commit.put(open, after.id.to_string())
+                // The same push may have become another task meanwhile.
+                commit
+                    .require(open.clone(), Require::Absent)
+                    .put(open, after.id.to_string())
             };
         }
     }
@@ -284,19 +291,21 @@ pub(super) fn names_hosts(events: &[Recorded]) -> bool {
     })
 }
 
+/// Whether the work of the task begins with these events.
+pub(super) fn starts(events: &[Recorded]) -> bool {
+    events
+        .iter()
+        .any(|recorded| matches!(recorded.event, Event::Started { .. }))
+}
+
 /// What one event means for what is live and which releases there are.
 pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan>) -> Commit {
-    let submission = &after.submission;
-    let (project, environment) = (&submission.project, &submission.environment);
     match &recorded.event {
-        Event::Started { .. } => {
-            Commit::new().put(latest_key(project, environment), after.id.to_string())
-        }
         Event::Ended {
             result: StepResult::CheckedOut { digest, .. },
             ..
         } => release_made(after, digest, Worth::NotYetShown),
-        Event::Finished(Outcome::Succeeded) => match (&after.work, &submission.origin) {
+        Event::Finished(Outcome::Succeeded) => match (&after.work, &after.submission.origin) {
             (Some(work), Origin::Tag { .. }) => match &work.tree {
                 Some(digest) => release_made(after, digest, Worth::Good),
                 None => Commit::new(),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blob::BLOB_BYTES_MAX;
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
-pub use places::{Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
+pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
 pub use propose::Proposal;
 
 use crate::task::{IllegalTransition, Recorded, Task};
@@ -59,6 +59,8 @@ pub enum StoreError {
     Changed(u64),
     #[error("another task of {0} is at work; wait for its end, or stop it")]
     QueueHeld(String),
+    #[error("the push of task {0} is at work as another task; finish or withdraw that one")]
+    SamePush(u64),
     /// It may have happened: read the task again.
     #[error("the store did not confirm the change of task {id}: {message}")]
     Unknown { id: u64, message: String },
@@ -149,14 +151,18 @@ impl Store {
             changed.advance(event)?;
             commit = commit.and(index::consequences(&changed, event, plan.as_deref()));
         }
-        let commit = commit.and(index::appended(task, &changed, &events));
+        let mut commit = commit.and(index::appended(task, &changed, &events));
+        let (project, environment) = (&task.submission.project, &task.submission.environment);
+        if index::starts(&events) {
+            commit = commit.and(self.beginning(project, environment, task.id).await?);
+        }
         match self.kv.commit(commit).await {
             Ok(_) => Ok(changed),
             Err(CommitError::Conflict { key }) if index::is_holder_key(&key) => {
-                Err(StoreError::QueueHeld(format!(
-                    "{} {}",
-                    task.submission.project, task.submission.environment
-                )))
+                Err(StoreError::QueueHeld(format!("{project} {environment}")))
+            }
+            Err(CommitError::Conflict { key }) if index::is_open_key(&key) => {
+                Err(StoreError::SamePush(task.id))
             }
             Err(error) => Err(index::error(task.id, error)),
         }
@@ -317,20 +323,37 @@ impl Store {
         Ok(page.revision)
     }
 
-    /// The next fence: higher than every one before.
+    /// The next fence: higher than every one before, and no less than the time in milliseconds. So
+    /// an agent that was restored from a backup gives out no number that its former life has used.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn next_fence(&self) -> Result<u64, StoreError> {
+    pub async fn next_fence(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let at_least = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        self.fence(|held| (held + 1).max(at_least)).await
+    }
+
+    /// Every fence from now on is higher than one that a host has shown.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn raise_fence(&self, shown: u64) -> Result<u64, StoreError> {
+        self.fence(|held| held.max(shown)).await
+    }
+
+    async fn fence(&self, next: impl Fn(u64) -> u64) -> Result<u64, StoreError> {
         loop {
-            let held = self.kv.get(index::FENCE).await?;
-            let require = held
+            let entry = self.kv.get(index::FENCE).await?;
+            let require = entry
                 .as_ref()
                 .map_or(Require::Absent, |entry| Require::Version(entry.version));
-            let next = held
+            let held = entry
                 .and_then(|entry| index::number(&entry.value))
-                .unwrap_or(0)
-                + 1;
+                .unwrap_or(0);
+            let next = next(held);
+            if next == held {
+                return Ok(held);
+            }
             let commit = Commit::new()
                 .require(index::FENCE, require)
                 .put(index::FENCE, next.to_string());

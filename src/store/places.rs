@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::kv::{self, Commit, Range};
+use super::kv::{self, Commit, Range, Require};
 use super::{Store, StoreError, index};
 use crate::host::{ReleaseId, TreeDigest};
+use crate::task::Task;
 
 /// How many releases of an environment are looked at when old ones are deleted.
 pub const RELEASES_MAX: usize = 200;
@@ -46,6 +47,27 @@ pub struct Disabled {
     pub by: String,
     pub reason: String,
     pub at: Timestamp,
+}
+
+/// Which tasks' work has begun in an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The task that began last; with a queue that is not always the highest.
+    pub last: u64,
+    pub highest: u64,
+}
+
+impl Begun {
+    /// The task whose work an attempt of this one would undo: whatever began after it, or, where it
+    /// has not begun itself, what is newer.
+    #[must_use]
+    pub fn since(&self, task: &Task) -> Option<u64> {
+        if task.work.is_some() {
+            (self.last != task.id).then_some(self.last)
+        } else {
+            (self.highest > task.id).then_some(self.highest)
+        }
+    }
 }
 
 impl Store {
@@ -117,6 +139,25 @@ impl Store {
             .collect())
     }
 
+    /// The newest release of an environment.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn newest_release(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<Option<ReleaseId>, StoreError> {
+        let prefix = index::releases_prefix(project, environment);
+        let range = Range::prefix(prefix.clone()).descending().limit(1);
+        let page = self.kv.range(range).await?;
+        Ok(page
+            .rows
+            .first()
+            .and_then(|row| String::from_utf8(row.key[prefix.len()..].to_vec()).ok())
+            .map(ReleaseId))
+    }
+
     /// Takes a host out of every release, or back in.
     ///
     /// # Errors
@@ -176,19 +217,52 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// The highest id whose work has begun in an environment: what older tasks must not undo.
+    /// Which tasks' work has begun in an environment.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn latest_started(
+    pub async fn begun(
         &self,
         project: &str,
         environment: &str,
-    ) -> Result<Option<u64>, StoreError> {
-        let entry = self
-            .kv
-            .get(&index::latest_key(project, environment))
+    ) -> Result<Option<Begun>, StoreError> {
+        let key = index::begun_key(project, environment);
+        let entry = self.kv.get(&key).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// The task whose work an attempt of this one would undo, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn ran_since(&self, task: &Task) -> Result<Option<u64>, StoreError> {
+        let submission = &task.submission;
+        let begun = self
+            .begun(&submission.project, &submission.environment)
             .await?;
-        Ok(entry.and_then(|entry| index::number(&entry.value)))
+        Ok(begun.and_then(|begun| begun.since(task)))
+    }
+
+    /// What a start of `id` makes of [`Store::begun`].
+    pub(super) async fn beginning(
+        &self,
+        project: &str,
+        environment: &str,
+        id: u64,
+    ) -> Result<Commit, StoreError> {
+        let key = index::begun_key(project, environment);
+        let entry = self.kv.get(&key).await?;
+        let require = entry
+            .as_ref()
+            .map_or(Require::Absent, |entry| Require::Version(entry.version));
+        let before: Option<Begun> =
+            entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        let begun = Begun {
+            last: id,
+            highest: before.map_or(id, |before| before.highest.max(id)),
+        };
+        Ok(Commit::new()
+            .require(key.clone(), require)
+            .put(key, index::json(&begun)))
     }
 }

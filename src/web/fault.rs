@@ -80,9 +80,10 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoTask(id) => Self::no_task(&id.to_string()),
-            StoreError::Changed(_) | StoreError::QueueHeld(_) | StoreError::Illegal(_) => {
-                Self::Conflict(error.to_string())
-            }
+            StoreError::Changed(_)
+            | StoreError::QueueHeld(_)
+            | StoreError::SamePush(_)
+            | StoreError::Illegal(_) => Self::Conflict(error.to_string()),
             StoreError::Unknown { .. } => Self::Busy(error.to_string()),
             StoreError::Damaged { .. }
             | StoreError::NoBlob(_)

@@ -280,7 +280,7 @@ impl World {
     /// An approved task begins its work.
     pub async fn start_work(&self, task: &Task) -> Task {
         let release = ReleaseId(format!("20261121-16{:02}14-3f2a9c1", task.id));
-        let fence = self.store.next_fence().await.unwrap();
+        let fence = self.store.next_fence(self.clock.now()).await.unwrap();
         let (checkout, sync) = (at(0, AGENT_INDEX, 0), at(1, 0, 0));
         let events = vec![
             Event::Claimed { fence },

@@ -82,8 +82,8 @@ pub(in crate::web) struct Sight {
     head: Head,
     events: Vec<Recorded>,
     release: ReleaseWorth,
-    /// The newest task that began in the same environment.
-    pub(in crate::web) latest: Option<u64>,
+    /// The task in the same environment whose work a retry would undo.
+    pub(in crate::web) newer: Option<u64>,
 }
 
 impl Sight {
@@ -103,9 +103,7 @@ impl Sight {
             *self = sight(site, task.id).await?;
             return Ok(true);
         }
-        let submission = &task.submission;
-        let (project, environment) = (&submission.project, &submission.environment);
-        self.latest = store.latest_started(project, environment).await?;
+        self.newer = store.ran_since(&task).await?;
         self.release = worth(site, &task).await?;
         self.head = store.head(task.id).await?;
         self.events.extend(fresh);
@@ -121,7 +119,7 @@ impl Sight {
             description: self.description.as_ref(),
             events: &self.events,
             release: self.release,
-            latest: self.latest,
+            newer: self.newer,
         };
         task_view(shown, actor, site.web.clock.now())
     }
@@ -132,8 +130,6 @@ pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> 
     let store = &site.web.store;
     let events = store.events(id).await?;
     let task = Task::fold(id, &events).map_err(StoreError::from)?;
-    let submission = &task.submission;
-    let (project, environment) = (&submission.project, &submission.environment);
     let description = match &task.landed {
         Some(landed) if !landed.description.is_empty() => {
             let bytes = store.blob(&landed.description).await?;
@@ -150,7 +146,7 @@ pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> 
     Ok(Sight {
         plan: store.plan_of(&task).await?,
         head: store.head(task.id).await?,
-        latest: store.latest_started(project, environment).await?,
+        newer: store.ran_since(&task).await?,
         release: worth(site, &task).await?,
         description,
         events,

@@ -328,7 +328,7 @@ fn refusal(site: &Site, who: &Who, sight: &Sight, view: &TaskView) -> String {
         view.state.as_str(),
         "failed" | "stopped" | "rolled-back" | "rollback-failed"
     );
-    if let Some(newer) = sight.latest.filter(|latest| ended && *latest > view.id) {
+    if let Some(newer) = sight.newer.filter(|_| ended) {
         return format!("task {newer} has run there since: this one is not retried any more");
     }
     let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {

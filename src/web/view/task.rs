@@ -26,8 +26,8 @@ pub struct Shown<'a> {
     pub events: &'a [Recorded],
     /// Whether its release is good to go back to.
     pub release: ReleaseWorth,
-    /// The newest task that began in the same environment: what came before it is not retried.
-    pub latest: Option<u64>,
+    /// The task in the same environment whose work a retry would undo.
+    pub newer: Option<u64>,
 }
 
 /// Whether a task brought a release to which one can go back.
@@ -48,7 +48,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         description,
         events,
         release,
-        latest,
+        newer,
     } = shown;
     let submission = &task.submission;
     let landed = task.landed.as_ref();
@@ -90,7 +90,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .iter()
             .filter_map(|event| line(event, plan))
             .collect(),
-        may: may(task, actor, now, release, latest),
+        may: may(task, actor, now, release, newer),
     }
 }
 
@@ -321,7 +321,7 @@ fn may(
     actor: &Actor,
     now: Timestamp,
     release: ReleaseWorth,
-    latest: Option<u64>,
+    newer: Option<u64>,
 ) -> Vec<May> {
     let reason = "because".to_owned();
     let plan = task.landed.as_ref().map_or_else(
@@ -352,7 +352,7 @@ fn may(
         .into_iter()
         .filter(|(_, request)| request::decide(task, actor, request, now).is_ok())
         .map(|(may, _)| may)
-        .filter(|may| *may != May::Retry || latest.is_none_or(|latest| latest <= task.id))
+        .filter(|may| *may != May::Retry || newer.is_none())
         .collect();
     if release == ReleaseWorth::Good && actor.role >= crate::approval::Role::Approver {
         may.push(May::Rollback);
