@@ -12,12 +12,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 /// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReleaseId(pub String);
+
+impl ReleaseId {
+    /// The name of a release of this commit, made at this time.
+    #[must_use]
+    pub fn new(made: Timestamp, commit: &str) -> Self {
+        let commit: String = commit.chars().take(7).collect();
+        Self(format!("{}-{commit}", made.strftime("%Y%m%d-%H%M%S")))
+    }
+
+    /// The time in the name; `None` where the name is none of ours.
+    #[must_use]
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let made = DateTime::strptime("%Y%m%d-%H%M%S", self.0.get(..15)?).ok()?;
+        Some(made.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    }
+}
 
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +101,9 @@ pub const HOME: &str = "~";
 /// One attempt of a `run` step (or of a `check` by command).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Names the attempt in the host's journal: `TASK-STAGE-STEP-ATTEMPT`, `[0-9a-z-]` only.
+    /// Names the attempt in the host's journal: `TASK-STARTED-STAGE-STEP-ATTEMPT`, `[0-9a-z-]` only.
+    /// The time at which the work began is in it because a store that was restored from a backup
+    /// gives out the numbers of tasks again.
     pub key: String,
     pub command: RunCommand,
     /// Working directory on the host: an absolute path, or [`HOME`].

@@ -33,6 +33,8 @@ pub(super) struct Active {
     pub(super) hosts: Option<Arc<dyn Hosts>>,
     /// The fence under which this executor does the work.
     pub(super) claim: Option<u64>,
+    /// The claim of an executor before this one, whose work this one takes up.
+    pub(super) former: Option<u64>,
     /// How many events the store holds, as far as it was heard.
     pub(super) seen: u64,
     /// Events that come into the next append.
@@ -54,6 +56,7 @@ impl Active {
             plan: None,
             hosts: None,
             claim: None,
+            former: None,
             outbox: Vec::new(),
             inflight: BTreeMap::new(),
             killing: BTreeSet::new(),
@@ -99,6 +102,29 @@ impl Active {
     pub(super) fn same_queue(&self, other: &Self) -> bool {
         let (own, theirs) = (&self.task.submission, &other.task.submission);
         own.project == theirs.project && own.environment == theirs.environment
+    }
+
+    /// Whether this executor is to claim the work: nobody has, or only one that has ended.
+    pub(super) fn may_claim(&self) -> bool {
+        self.task.fence.is_none() || self.task.fence == self.former
+    }
+
+    /// Whether somebody else has claimed the work since this executor did.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.claim
+            .is_some_and(|claim| self.task.fence.is_some_and(|fence| fence > claim))
+    }
+
+    /// Drops what is under way, unsaid: another executor does the work.
+    pub(super) fn let_go(&mut self) {
+        for handle in std::mem::take(&mut self.inflight).into_values() {
+            handle.abort();
+        }
+        self.killing.clear();
+        self.ended.clear();
+        self.outbox.clear();
+        self.hosts = None;
+        self.claim = None;
     }
 
     /// What of the task other tasks wait for.

@@ -34,6 +34,15 @@ struct Repository {
     pause_ms: i64,
 }
 
+impl Repository {
+    /// Until when nobody asks. A pause that is longer than any is a clock that was set back.
+    fn pauses_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let longest = SignedDuration::from_millis(PAUSE_MAX_MS);
+        self.next
+            .filter(|next| *next > now && next.duration_since(now) <= longest)
+    }
+}
+
 /// The answer of one query.
 pub(super) struct Seen {
     project: String,
@@ -86,7 +95,7 @@ impl Executor {
         if !repository.asked.is_empty() || repository.waiting.is_empty() {
             return;
         }
-        if let Some(next) = repository.next.filter(|next| *next > now) {
+        if let Some(next) = repository.pauses_until(now) {
             self.wake_at(next);
             return;
         }
@@ -178,7 +187,10 @@ impl Executor {
         }
         let now = self.world.clock.now();
         let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
-        let in_flight = |since: Timestamp| now.duration_since(since) < patience;
+        // A doubt from the future is a clock that was set back.
+        let in_flight = |since: Timestamp| {
+            (SignedDuration::ZERO..patience).contains(&now.duration_since(since))
+        };
         if stands && active.task.doubted.is_some_and(in_flight) {
             // Whoever deletes or moves it was heard before the git server did so.
             let why = format!("tag {tag} still stands where it stood");
@@ -259,7 +271,7 @@ impl Executor {
         tracing::debug!(task = id, why, "not landed yet");
         let repository = self.lander.repositories.entry(project).or_default();
         repository.waiting.insert(id);
-        if repository.next.is_none_or(|next| next <= now) {
+        if repository.pauses_until(now).is_none() {
             repository.pause_ms = (repository.pause_ms * 2).clamp(PAUSE_FIRST_MS, PAUSE_MAX_MS);
             repository.next = now
                 .checked_add(SignedDuration::from_millis(repository.pause_ms))

@@ -27,9 +27,8 @@ use self::active::Active;
 use self::effects::{Catalog, Fleet, Logs, Probes, Shelf};
 use crate::checkout::Checkout;
 use crate::clock::Clock;
-use crate::host::ReleaseId;
 use crate::landing::Git;
-use crate::store::kv::{Watch, WatchEnd, Write};
+use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
 use crate::task::{Action, At, Event, Recorded, StepResult, Task, next_actions};
 
@@ -80,8 +79,7 @@ enum Done {
     },
     Fence {
         id: u64,
-        /// The fence, and the newest release of the environment.
-        result: Result<(u64, Option<ReleaseId>), StoreError>,
+        result: Result<queue::Turn, StoreError>,
     },
     Step {
         id: u64,
@@ -131,19 +129,35 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`]: start the agent again.
     pub async fn run(mut self) -> Result<(), ExecutorError> {
-        loop {
-            let (ids, revision) = self.world.store.active().await?;
-            for id in ids {
-                let task = self.world.store.task(id).await?;
-                self.adopt(task).await?;
+        let (ids, mut revision) = self.world.store.active().await?;
+        for id in ids {
+            let task = self.world.store.task(id).await?;
+            let fence = task.fence;
+            self.adopt(task).await?;
+            if let Some(active) = self.tasks.get_mut(&id) {
+                active.former = fence;
             }
+        }
+        loop {
             let mut watch = self.world.store.watch_heads(revision);
             self.decide_all();
             match self.drive(&mut watch).await? {
-                WatchEnd::Lagged => {}
+                WatchEnd::Lagged => revision = self.read_again().await?,
                 WatchEnd::Closed => return Err(ExecutorError::Closed),
             }
         }
+    }
+
+    /// More was written than the watch keeps: every task is read again.
+    async fn read_again(&mut self) -> Result<Revision, ExecutorError> {
+        let (mut ids, revision) = self.world.store.active().await?;
+        // Those that came to rest meanwhile are let go.
+        ids.extend(self.tasks.keys());
+        for id in ids.into_iter().collect::<Ids>() {
+            let task = self.world.store.task(id).await?;
+            self.adopt(task).await?;
+        }
+        Ok(revision)
     }
 
     async fn drive(&mut self, watch: &mut Watch) -> Result<WatchEnd, ExecutorError> {
@@ -210,6 +224,13 @@ impl Executor {
             .entry(id)
             .or_insert_with(|| Active::new(task.clone()));
         active.task = task;
+        if active.is_taken_over() {
+            tracing::warn!(
+                task = id,
+                "another executor has taken the work over; it is left to that one"
+            );
+            active.let_go();
+        }
         if active.plan.is_none()
             && let Some(digest) = digest
         {
@@ -253,12 +274,13 @@ impl Executor {
                 self.changed(task, Vec::new()).await?;
             }
             Done::Fence { id, result } => {
-                let (fence, newest) = result?;
-                self.claimed(id, fence, newest.as_ref());
+                let turn = result?;
+                self.claimed(id, turn);
             }
             Done::Step { id, at, result } => {
-                if let Some(active) = self.tasks.get_mut(&id) {
-                    active.inflight.remove(&at);
+                if let Some(active) = self.tasks.get_mut(&id)
+                    && active.inflight.remove(&at).is_some()
+                {
                     if active.killing.contains(&at) {
                         // The program ended, its children may not have.
                         active.ended.insert(at, result);
@@ -374,7 +396,9 @@ impl Executor {
         }
         if active.outbox.is_empty() {
             if active.task.state.holds_queue() && active.claim.is_none() {
-                self.claim(id);
+                if active.may_claim() {
+                    self.claim(id);
+                }
                 return;
             }
             if let Some(by) = self.superseded_by(id) {

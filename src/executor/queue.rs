@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Done, Executor};
 use crate::host::ReleaseId;
-use crate::task::{Event, Origin, Schedule, State, Supersede};
+use crate::store::{Store, StoreError};
+use crate::task::{Event, Origin, Schedule, State, Supersede, Task};
 
 impl Executor {
     /// A landed task of the same rule that is newer, if its rule says that it takes this one's place.
@@ -89,6 +90,7 @@ impl Executor {
     }
 
     pub(super) fn claim(&mut self, id: u64) {
+        let now = self.world.clock.now();
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -97,42 +99,44 @@ impl Executor {
         }
         active.busy.claiming = true;
         let store = self.world.store.clone();
-        let submission = active.task.submission.clone();
+        let task = active.task.clone();
         self.effects.push(
             async move {
-                let claim = async {
-                    let fence = store.next_fence().await?;
-                    let releases = store
-                        .releases(&submission.project, &submission.environment)
-                        .await?;
-                    let newest = releases.into_iter().next();
-                    Ok((fence, newest.map(|record| record.release)))
-                };
-                let result = claim.await;
+                let result = turn(&store, &task, now).await;
                 Done::Fence { id, result }
             }
             .boxed(),
         );
     }
 
-    pub(super) fn claimed(&mut self, id: u64, fence: u64, newest: Option<&ReleaseId>) {
-        let now = self.world.clock.now();
+    pub(super) fn claimed(&mut self, id: u64, turn: Turn) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
         active.busy.claiming = false;
         let queued = active.task.state == State::Queued;
-        if !queued && !active.task.state.holds_queue() {
+        let taken_up = active.task.state.holds_queue() && active.may_claim();
+        if !queued && !taken_up {
             self.decide(id);
             return;
         }
+        if queued && let Some(later) = turn.later {
+            let reason = format!("task {later} has run there since; push a new tag");
+            let by = "tagship".to_owned();
+            active.outbox.push(Event::Withdrawn { by, reason });
+            self.decide(id);
+            return;
+        }
+        let fence = turn.fence;
         active.claim = Some(fence);
         active.outbox.push(Event::Claimed { fence });
         if queued {
             let release = match (&active.task.work, &active.task.submission.origin) {
                 (Some(work), _) => work.release.clone(),
                 (None, Origin::Rollback { release, .. }) => release.clone(),
-                (None, Origin::Tag { .. }) => release_id(now, newest, active.task.commit()),
+                (None, Origin::Tag { .. }) => {
+                    ReleaseId::new(turn.release_at, active.task.commit().unwrap_or_default())
+                }
             };
             active.outbox.push(Event::Started { release });
         }
@@ -140,19 +144,33 @@ impl Executor {
     }
 }
 
-/// The time in the name of a release.
-const RELEASE_TIME: &str = "%Y%m%d-%H%M%S";
+/// What a claim takes from the store.
+pub(super) struct Turn {
+    fence: u64,
+    /// The time in the name of a new release.
+    release_at: Timestamp,
+    /// Another task has done work there since this one did: it must not be undone.
+    later: Option<u64>,
+}
 
-/// `YYYYMMDD-HHMMSS-<seven digits>`, UTC, and at least a second later than the newest one there is:
-/// two releases never share a name, and their names sort in the order in which they were made.
-fn release_id(now: Timestamp, newest: Option<&ReleaseId>, commit: Option<&str>) -> ReleaseId {
-    let commit: String = commit.unwrap_or_default().chars().take(7).collect();
-    let after = newest.and_then(|newest| {
-        let (time, _) = newest.0.rsplit_once('-')?;
-        let time = jiff::civil::DateTime::strptime(RELEASE_TIME, time).ok()?;
-        let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-        time.checked_add(SignedDuration::from_secs(1)).ok()
-    });
-    let time = after.map_or(now, |after| after.max(now));
-    ReleaseId(format!("{}-{commit}", time.strftime(RELEASE_TIME)))
+async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreError> {
+    let submission = &task.submission;
+    let later = match &task.work {
+        Some(_) => store.ran_since(task).await?,
+        None => None,
+    };
+    // Releases sort by name, so a name is later than all before it, whatever the clock says, and two
+    // releases of one second have two names.
+    let newest = store
+        .newest_release(&submission.project, &submission.environment)
+        .await?;
+    let release_at = newest
+        .and_then(|release| release.made_at())
+        .and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok())
+        .map_or(now, |after| after.max(now));
+    Ok(Turn {
+        fence: store.next_fence(now).await?,
+        release_at,
+        later,
+    })
 }

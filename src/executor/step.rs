@@ -155,7 +155,7 @@ pub(super) async fn kill(
 ) -> Result<(), String> {
     let host = plan.host_name(at);
     let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
-    let first = program::key(task.id, at, attempt);
+    let first = program::key(task, at, attempt);
     for key in [program::again(&first), first] {
         let op = Op::Kill {
             deploy_to: plan.placement.on(host),
@@ -229,12 +229,27 @@ impl Scene<'_> {
             };
             let again = matches!(error, HostError::Lost(_)) && attempt < TRIES;
             if !again {
-                return Err(Trouble::Failed(error.to_string()));
+                return Err(self.refused(&error).await);
             }
             self.output.line(&format!("{error}; trying again"));
             self.wait(i64::from(attempt)).await;
             attempt += 1;
         }
+    }
+
+    /// What an answer comes to that is no reply and will be none when it is asked for again.
+    async fn refused(&self, error: &HostError) -> Trouble {
+        if let HostError::Fenced { held, .. } = error {
+            // Whoever retries has seen the message and means it: later claims stand above that one.
+            // (If it was made in this store, they do already.)
+            if let Err(error) = self.world.store.raise_fence(*held).await {
+                self.output.line(&error.to_string());
+            }
+            return Trouble::Failed(format!(
+                "{error}; if this agent was restored from a backup and no other one serves the host, retry the task"
+            ));
+        }
+        Trouble::Failed(error.to_string())
     }
 
     async fn wait(&self, seconds: i64) {

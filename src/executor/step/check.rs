@@ -59,7 +59,7 @@ async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), String
 
 async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Result<(), String> {
     let work = scene.work;
-    let key = program::key(work.task.id, work.at, work.attempt);
+    let key = program::key(&work.task, work.at, work.attempt);
     // A check changes nothing, so it is simply asked anew, under a name of its own.
     let nonce = scene.world.clock.now().as_millisecond();
     let run = program::prepare(scene, program, format!("{key}-{number}-{nonce}")).await;

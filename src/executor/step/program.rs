@@ -2,16 +2,23 @@
 
 use super::{Begun, Scene, TRIES, Trouble, unexpected};
 use crate::host::{HostError, Op, Reply, Run, RunCommand, RunEnd};
-use crate::task::{At, StepResult, Way};
+use crate::task::{At, StepResult, Task, Way};
 use crate::template::{self, Directory, Program};
 
-/// Names an attempt of a step in the host's journal.
-pub(super) fn key(task: u64, at: At, attempt: u32) -> String {
+/// Names an attempt of a step in the host's journal; see [`Run::key`].
+pub(super) fn key(task: &Task, at: At, attempt: u32) -> String {
     let way = match at.way {
         Way::Forward => "",
         Way::Back => "back-",
     };
-    format!("{task}-{way}{}-{}-{attempt}", at.stage, at.step)
+    let begun = begun(task);
+    format!("{begun}-{way}{}-{}-{attempt}", at.stage, at.step)
+}
+
+/// Names the work of a task on hosts, which outlive the store that numbers tasks.
+pub(super) fn begun(task: &Task) -> String {
+    let started = task.work.as_ref().map(|work| work.started.as_second());
+    format!("{}-{:x}", task.id, started.unwrap_or_default().max(0))
 }
 
 /// The attempt of a program that may be repeated, after its first result stayed unknown.
@@ -22,7 +29,7 @@ pub(super) fn again(key: &str) -> String {
 /// Runs a program to its end, or finds out how it ended.
 pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResult, Trouble> {
     let work = scene.work;
-    let key = key(work.task.id, work.at, work.attempt);
+    let key = key(&work.task, work.at, work.attempt);
     let run = prepare(scene, program, key).await;
     if work.begun == Begun::Before {
         match result_of(scene, &run.key).await? {
@@ -81,7 +88,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
             Ok(Reply::Run(end)) => return judge(scene, program, end),
             Ok(other) => return Err(unexpected(&other)),
             Err(HostError::Lost(message)) => message,
-            Err(error) => return Err(Trouble::Failed(error.to_string())),
+            Err(error) => return Err(scene.refused(&error).await),
         };
         output.line(&format!("connection lost: {lost}"));
         // Nobody may guess: the host is asked. What it never began may be begun, and what still

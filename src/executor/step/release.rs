@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Scene, Trouble, unexpected};
+use super::{Scene, Trouble, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
 use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
 use crate::store::StoreError;
@@ -151,6 +151,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         } => (standing, staged, based),
         other => return Err(unexpected(&other)),
     };
+    nothing_unknown_is_newer(scene, &standing, &release.id).await?;
     let (files_sent, bytes_sent) = if staged {
         // `Prepare` has held what stands there against the digest.
         scene.output.line(&format!("{} stands here", release.id));
@@ -173,6 +174,25 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         files_sent,
         bytes_sent,
     })
+}
+
+/// A release that is newer than the one this task brings, and of which the store knows nothing, was
+/// brought by another agent, or by this one before its store was restored: it is not undone.
+async fn nothing_unknown_is_newer(
+    scene: &Scene<'_>,
+    standing: &Standing,
+    own: &ReleaseId,
+) -> Result<(), Trouble> {
+    let tag = matches!(scene.work.task.submission.origin, Origin::Tag { .. });
+    let Some(live) = standing.live.as_ref().filter(|live| tag && *live != own) else {
+        return Ok(());
+    };
+    if live.made_at() <= own.made_at() || known(scene, live).await?.is_some() {
+        return Ok(());
+    }
+    Err(Trouble::Failed(format!(
+        "{live} is live there: newer than this task's {own}, and unknown to this agent (was it restored from a backup? does another agent serve this host?); push a new tag to replace it"
+    )))
 }
 
 /// How to send a whole tree to a host whose live release is not the one that was expected.
@@ -315,7 +335,7 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     let op = Op::Publish {
         place: work.place(),
         release: release.clone(),
-        key: format!("{}-{way}", work.task.id),
+        key: format!("{}-{way}", program::begun(&work.task)),
     };
     let was = match scene.perform(&op).await? {
         Reply::Published { was } => was,
