@@ -20,7 +20,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library};
 use crate::document::Problems;
 use crate::executor::{Executor, Limits, World};
-use crate::intake::Intake;
+use crate::intake::{Intake, SpoolDirectory};
 use crate::log::LogBook;
 use crate::session::{Sessions, Transport};
 use crate::spool;
@@ -135,7 +135,7 @@ impl Agent {
             store: self.store.clone(),
             clock: self.clock.clone(),
             config: config.clone(),
-            spool: config.agent.spool_dir.clone(),
+            spool: Arc::new(SpoolDirectory(config.agent.spool_dir.clone())),
             git_user: user(&config.agent.git_user).map(|(user, _)| user),
         };
         let mut ended = shutdown.clone();
@@ -147,7 +147,7 @@ impl Agent {
         tokio::pin!(web);
         let result = tokio::select! {
             result = tokio::spawn(executor.run()) => flatten(result, "executor"),
-            result = tokio::spawn(intake.run()) => flatten(result, "intake"),
+            result = tokio::spawn(intake.run(config.agent.spool_dir.clone())) => flatten(result, "intake"),
             () = &mut web => Ok(()),
             () = upkeep => Ok(()),
             _ = shutdown.wait_for(|end| *end) => {

@@ -6,18 +6,19 @@
 //! here, with the agent's own configuration, and whether the ref stands is looked up at landing.
 //! It never runs git and never contacts a host. Started by the agent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
 use jiff::SignedDuration;
 
 use crate::clock::Clock;
 use crate::config::{Config, Project};
 use crate::rule::{Decision, is_zero};
-use crate::spool::{self, Record, SpoolError, Waiting};
+use crate::spool::{self, Received, Record, SpoolError, Waiting};
 use crate::store::{Proposal, Store, StoreError};
 use crate::task::{Event, Origin, Recorded, State, Submission, Submitter, Supersede};
 
@@ -26,12 +27,63 @@ const SCAN_S: i64 = 60;
 /// What killed hooks leave in `tmp/` is swept after this long.
 const SWEEP_AGE: Duration = Duration::from_secs(3600);
 
+/// The records of one spool, as the intake needs them: each method is one effect with a label, so
+/// that a simulated world can stop exactly there.
+pub trait Spool: Send + Sync {
+    /// `spool.waiting`: the records that wait, oldest first. Changes nothing.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    fn waiting(&self) -> BoxFuture<'_, Result<Vec<Waiting>, SpoolError>>;
+
+    /// `spool.read`: one record, and whose file it is. Changes nothing.
+    ///
+    /// # Errors
+    /// [`SpoolError::is_bad_file`] tells whether it will ever be readable.
+    fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>>;
+
+    /// `spool.set_aside`: keeps a bad file for people; says where.
+    ///
+    /// # Errors
+    /// The file can't be moved.
+    fn set_aside<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<PathBuf, SpoolError>>;
+
+    /// `spool.remove`: the record is dealt with. Removing it again is harmless.
+    ///
+    /// Crash: the record may come back; taken in again, it becomes the same task.
+    ///
+    /// # Errors
+    /// The file can't be removed.
+    fn remove<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<(), SpoolError>>;
+}
+
+/// A spool on this machine's disk.
+pub struct SpoolDirectory(pub PathBuf);
+
+impl Spool for SpoolDirectory {
+    fn waiting(&self) -> BoxFuture<'_, Result<Vec<Waiting>, SpoolError>> {
+        async { spool::waiting(&self.0) }.boxed()
+    }
+
+    fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>> {
+        async { spool::read(&self.0, waiting) }.boxed()
+    }
+
+    fn set_aside<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<PathBuf, SpoolError>> {
+        async { spool::set_aside(&self.0, waiting) }.boxed()
+    }
+
+    fn remove<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<(), SpoolError>> {
+        async { spool::remove(&self.0, waiting) }.boxed()
+    }
+}
+
 /// Takes records out of one spool.
 pub struct Intake {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub config: Arc<Config>,
-    pub spool: PathBuf,
+    pub spool: Arc<dyn Spool>,
     /// The user whose word about the pusher is believed; `None` where there is no such user.
     pub git_user: Option<u32>,
 }
@@ -51,12 +103,12 @@ pub enum IntakeError {
 }
 
 impl Intake {
-    /// Takes records in for ever.
+    /// Takes records in for ever, woken by changes of the spool's `directory`.
     ///
     /// # Errors
     /// [`IntakeError`] if the spool or the store can't go on; start the agent again.
-    pub async fn run(self) -> Result<(), IntakeError> {
-        let mut events = self.watch()?;
+    pub async fn run(self, directory: PathBuf) -> Result<(), IntakeError> {
+        let mut events = watch(&directory)?;
         loop {
             self.take_all().await?;
             let now = self.clock.now();
@@ -67,7 +119,7 @@ impl Intake {
                 _ = events.next() => {}
                 () = self.clock.sleep_until(next) => {
                     let since_1970 = Duration::try_from(next.as_duration()).unwrap_or_default();
-                    if let Err(error) = spool::sweep(&self.spool, since_1970, SWEEP_AGE) {
+                    if let Err(error) = spool::sweep(&directory, since_1970, SWEEP_AGE) {
                         tracing::warn!(%error, "spool not swept");
                     }
                 }
@@ -75,36 +127,22 @@ impl Intake {
         }
     }
 
-    fn watch(&self) -> Result<EventStream<[u8; 4096]>, IntakeError> {
-        let path = self.spool.join(spool::NEW);
-        let failed = |error| IntakeError::Watch {
-            path: path.clone(),
-            error,
-        };
-        let inotify = Inotify::init().map_err(failed)?;
-        inotify
-            .watches()
-            .add(&path, WatchMask::MOVED_TO)
-            .map_err(failed)?;
-        inotify.into_event_stream([0; 4096]).map_err(failed)
-    }
-
     /// Takes in every record that waits, oldest first.
     ///
     /// # Errors
     /// As [`Intake::run`].
     pub async fn take_all(&self) -> Result<(), IntakeError> {
-        for waiting in spool::waiting(&self.spool)? {
+        for waiting in self.spool.waiting().await? {
             self.take(&waiting).await?;
         }
         Ok(())
     }
 
     async fn take(&self, waiting: &Waiting) -> Result<(), IntakeError> {
-        let received = match spool::read(&self.spool, waiting) {
+        let received = match self.spool.read(waiting).await {
             Ok(received) => received,
             Err(error) if error.is_bad_file() => {
-                let kept = spool::set_aside(&self.spool, waiting)?;
+                let kept = self.spool.set_aside(waiting).await?;
                 tracing::warn!(%error, kept = %kept.display(), "spool record set aside");
                 return Ok(());
             }
@@ -131,7 +169,7 @@ impl Intake {
         for project in projects {
             self.decide(project, &received.record, &pusher).await?;
         }
-        spool::remove(&self.spool, waiting)?;
+        self.spool.remove(waiting).await?;
         Ok(())
     }
 
@@ -238,7 +276,9 @@ impl Intake {
         }
         Ok(())
     }
-    /// Whether the task doubts its ref now, or need not; otherwise it changed meanwhile.
+
+    /// Whether the task doubts its ref now, or need not; otherwise it changed meanwhile. A ref that is
+    /// doubted already is doubted anew: the first look may come before this change.
     async fn doubted(
         &self,
         id: u64,
@@ -277,4 +317,18 @@ fn system_user(number: u32) -> Option<String> {
         let uid: u32 = fields.nth(1)?.parse().ok()?;
         (uid == number).then(|| name.to_owned())
     })
+}
+
+fn watch(directory: &Path) -> Result<EventStream<[u8; 4096]>, IntakeError> {
+    let path = directory.join(spool::NEW);
+    let failed = |error| IntakeError::Watch {
+        path: path.clone(),
+        error,
+    };
+    let inotify = Inotify::init().map_err(failed)?;
+    inotify
+        .watches()
+        .add(&path, WatchMask::MOVED_TO)
+        .map_err(failed)?;
+    inotify.into_event_stream([0; 4096]).map_err(failed)
 }
