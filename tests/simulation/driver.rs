@@ -1,4 +1,5 @@
-//! Runs the executor in the simulated world until nothing moves any more.
+//! Everything that outlives an agent, and the agents: polled by hand until nothing moves any more.
+//! No runtime, no thread, no clock but ours: the same run is the same every time.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -6,20 +7,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
-use jiff::Timestamp;
+use futures::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
 use tagship::approval::{Actor, Counts, Role};
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::{Executor, Limits, World};
-use tagship::host::RunEnd;
-use tagship::plan::Ground;
+use tagship::intake::Intake;
+use tagship::plan::{Ground, PlanDigest};
 use tagship::request::{self, Back, Request, RequestError};
 use tagship::rule::Schedule;
 use tagship::store::Store;
-use tagship::store::memory::{Fault, MemoryKv};
+use tagship::store::kv::{Commit, Kv as _, Row};
+use tagship::store::memory::MemoryKv;
 use tagship::task::{Origin, Submission, Submitter, Supersede, Task};
+use tagship::template::Template;
+use tokio::sync::watch;
 
-use crate::host::{Disk, Program, SimFleet};
-use crate::world::{Fate, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground};
+use crate::at_once::at_once;
+use crate::fate::{Ending, Fate};
+use crate::host::{Disk, SimFleet, well};
+use crate::spool::{GIT_USER, Records, SimSpool, configuration};
+use crate::witness::Witness;
+use crate::world::{
+    Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
+};
 
 /// The template of most tests: checkout; sync and a program; publish and a check.
 pub(crate) const TEMPLATE: &str = r#"
@@ -35,89 +46,333 @@ name = "switch"
 steps = [{ use = "publish" }, { use = "check", tcp = "{HOST}:80", retries = 1 }]
 "#;
 
-/// Everything that outlives a crash of the agent.
+/// How often agents may be polled in one go: more than any scenario needs.
+const POLLS_MAX: u32 = 200_000;
+
+/// An agent's process.
+struct Agent {
+    number: usize,
+    process: Pin<Box<dyn Future<Output = ()>>>,
+    woken: Arc<Woken>,
+    /// Suspended: it goes on later, knowing nothing of what happened meanwhile.
+    stalled: bool,
+}
+
+/// Everything that outlives an agent, and the agents that run.
 pub(crate) struct Sim {
     pub(crate) kv: Arc<MemoryKv>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) fate: Fate,
+    pub(crate) witness: Arc<Witness>,
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
-    pub(crate) disks: Arc<Mutex<BTreeMap<String, Disk>>>,
+    pub(crate) records: Records,
+    pub(crate) fleet: SimFleet,
     pub(crate) well: Arc<Mutex<bool>>,
     pub(crate) ground: Arc<Mutex<Ground>>,
-    pub(crate) program: Arc<Mutex<Program>>,
     pub(crate) crashes: usize,
-    world: World,
+    template: Template,
+    manifests: Arc<Mutex<Manifests>>,
+    bell: watch::Sender<u64>,
+    agents: Vec<Agent>,
+    started: usize,
+}
+
+/// Why the agents are not polled any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// Nothing moves within a day.
+    AtRest,
+    /// An effect waits until people have acted; see [`Sim::resume`].
+    Interrupted,
 }
 
 impl Sim {
-    pub(crate) async fn new(template: &str) -> Self {
-        let kv = Arc::new(MemoryKv::new());
+    pub(crate) fn new(template: &str) -> Self {
+        Self::with(Template::parse("test.toml", template).unwrap())
+    }
+
+    pub(crate) fn with(template: Template) -> Self {
         let fate = Fate::default();
-        let clock = Arc::new(ManualClock::at(
-            Timestamp::from_second(1_800_000_000).unwrap(),
-        ));
-        let refs = Arc::default();
-        let disks = Arc::default();
-        let well = Arc::new(Mutex::new(true));
-        let ground = Arc::new(Mutex::new(ground()));
-        let program: Arc<Mutex<Program>> = Arc::new(Mutex::new(Arc::new(|_, _| RunEnd::Ended {
-            code: 0,
-            values: BTreeMap::new(),
-        })));
-        let world = World {
-            store: Store::open(kv.clone()).await.unwrap(),
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let clock = Arc::new(ManualClock::at(start));
+        let witness = Arc::new(Witness::default());
+        let mut sim = Self {
+            kv: Arc::default(),
             clock: clock.clone(),
-            git: Arc::new(SimGit {
-                refs: Arc::clone(&refs),
-                fate: fate.clone(),
-            }),
-            checkout: Arc::new(SimCheckout { fate: fate.clone() }),
-            shelf: Arc::new(SimShelf {
-                manifests: Arc::default(),
-                fate: fate.clone(),
-            }),
-            fleet: Arc::new(SimFleet {
-                disks: Arc::clone(&disks),
-                fate: fate.clone(),
-                program: program.clone(),
-            }),
-            probes: Arc::new(SimProbes { well: well.clone() }),
-            catalog: Arc::new(SimCatalog {
-                ground: ground.clone(),
-                template: template.to_owned(),
-            }),
-            logs: Arc::new(NoLogs),
-        };
-        Self {
-            kv,
-            clock,
-            fate,
-            refs,
-            disks,
-            well,
-            ground,
-            program,
+            fate: fate.clone(),
+            witness: witness.clone(),
+            refs: Arc::default(),
+            records: Records::default(),
+            fleet: SimFleet {
+                disks: Arc::default(),
+                program: Arc::new(Mutex::new(well())),
+                clock,
+                witness,
+                fate,
+                trees: Arc::default(),
+            },
+            well: Arc::new(Mutex::new(true)),
+            ground: Arc::new(Mutex::new(ground())),
             crashes: 0,
-            world,
-        }
+            template,
+            manifests: Arc::default(),
+            bell: watch::Sender::new(0),
+            agents: Vec::new(),
+            started: 0,
+        };
+        sim.take_store(MemoryKv::new());
+        sim
+    }
+
+    fn take_store(&mut self, kv: MemoryKv) {
+        let fate = self.fate.clone();
+        kv.on_commit(move |label| fate.commit(label));
+        self.kv = Arc::new(kv);
+        self.witness.reads(self.store());
     }
 
     /// The store as whoever comes next sees it.
-    pub(crate) async fn store(&self) -> Store {
-        Store::open(self.kv.clone()).await.unwrap()
+    pub(crate) fn store(&self) -> Store {
+        at_once(Store::open(self.kv.clone())).unwrap()
     }
 
-    /// A tag is pushed: it stands on the git server, and its record was taken in.
-    pub(crate) async fn push(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
+    /// Another agent starts. The first one starts by itself.
+    pub(crate) fn start(&mut self) {
+        self.started += 1;
+        let number = self.started;
+        let world = self.world();
+        let intake = Intake {
+            store: world.store.clone(),
+            clock: self.clock.clone(),
+            config: configuration(),
+            spool: Arc::new(SimSpool {
+                records: self.records.clone(),
+                fate: self.fate.clone(),
+            }),
+            git_user: Some(GIT_USER),
+        };
+        let mut bell = self.bell.subscribe();
+        let limits = Limits {
+            parallel_tasks: 4,
+            parallel_hosts: 8,
+            landing_timeout_s: 300,
+        };
+        let process = async move {
+            let intake =
+                async { while intake.take_all().await.is_ok() && bell.changed().await.is_ok() {} };
+            tokio::select! {
+                biased;
+                _ = Executor::new(world, limits).run() => {}
+                () = intake => {}
+            }
+        };
+        self.agents.push(Agent {
+            number,
+            process: Box::pin(tokio::task::unconstrained(process)),
+            woken: Arc::new(Woken(AtomicBool::new(true))),
+            stalled: false,
+        });
+    }
+
+    fn world(&self) -> World {
+        let fate = &self.fate;
+        World {
+            store: self.store(),
+            clock: self.clock.clone(),
+            git: Arc::new(SimGit {
+                refs: self.refs.clone(),
+                fate: fate.clone(),
+            }),
+            checkout: Arc::new(SimCheckout {
+                fate: fate.clone(),
+                trees: self.fleet.trees.clone(),
+                witness: self.witness.clone(),
+            }),
+            shelf: Arc::new(SimShelf {
+                manifests: self.manifests.clone(),
+                fate: fate.clone(),
+            }),
+            fleet: Arc::new(self.fleet.clone()),
+            probes: Arc::new(SimProbes {
+                well: self.well.clone(),
+                fate: fate.clone(),
+            }),
+            catalog: Arc::new(SimCatalog {
+                ground: self.ground.clone(),
+                template: self.template.clone(),
+            }),
+            logs: Arc::new(NoLogs),
+        }
+    }
+
+    /// Every agent that runs is suspended.
+    pub(crate) fn stall(&mut self) {
+        for agent in &mut self.agents {
+            agent.stalled = true;
+        }
+    }
+
+    /// Suspended agents go on.
+    pub(crate) fn go_on(&mut self) {
+        for agent in &mut self.agents {
+            agent.stalled = false;
+            agent.woken.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Every agent ends, as by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.agents.clear();
+        self.kv.crash();
+    }
+
+    /// What a backup of the store holds now.
+    pub(crate) fn backup(&self) -> Vec<Row> {
+        let snapshot = at_once(self.kv.snapshot()).unwrap();
+        at_once(snapshot.rows.map(Result::unwrap).collect())
+    }
+
+    /// The agents end, and a backup takes the store's place.
+    pub(crate) fn restore(&mut self, backup: &[Row]) {
+        self.kill();
+        let kv = MemoryKv::new();
+        for rows in backup.chunks(50) {
+            let commit = rows.iter().fold(Commit::new(), |commit, row| {
+                commit.put(row.key.clone(), row.value.clone())
+            });
+            at_once(kv.commit(commit)).unwrap();
+        }
+        self.take_store(kv);
+    }
+
+    /// Another agent with a copy of this one's store, for the same hosts: what becomes of a machine
+    /// that is cloned.
+    pub(crate) fn twin(&self) -> Self {
+        let mut twin = Self::with(self.template.clone());
+        twin.clock = self.clock.clone();
+        twin.refs = self.refs.clone();
+        twin.fleet.clock = self.clock.clone();
+        twin.fleet.disks = self.fleet.disks.clone();
+        twin.manifests = Arc::new(Mutex::new(self.manifests.lock().unwrap().clone()));
+        twin.witness.knows_trees_of(&self.witness);
+        twin.restore(&self.backup());
+        twin
+    }
+
+    /// Runs the agents, started anew after every crash, until they would wait for a person for ever.
+    pub(crate) fn rest(&mut self) {
+        while self.run() == Halt::Interrupted {
+            self.resume();
+        }
+    }
+
+    /// People have acted: interrupted effects go on.
+    pub(crate) fn resume(&self) {
+        self.fate.resume();
+    }
+
+    /// Runs the agents until they rest, or an effect waits for people.
+    pub(crate) fn run(&mut self) -> Halt {
+        for _ in 0..POLLS_MAX {
+            if self.agents.is_empty() {
+                self.start();
+            }
+            let next = self
+                .agents
+                .iter()
+                .position(|agent| !agent.stalled && agent.woken.0.swap(false, Ordering::SeqCst));
+            if let Some(next) = next {
+                self.poll(next);
+                if self.fate.take_interrupt() {
+                    return Halt::Interrupted;
+                }
+                continue;
+            }
+            match self.clock.next_sleeper() {
+                Some(at)
+                    if at.duration_since(self.clock.now()) < SignedDuration::from_hours(24) =>
+                {
+                    self.clock.set(at);
+                }
+                _ => return Halt::AtRest,
+            }
+        }
+        panic!("it does not come to rest:\n{}", self.fate.trace(0));
+    }
+
+    fn poll(&mut self, place: usize) {
+        let agent = &mut self.agents[place];
+        let waker = Waker::from(agent.woken.clone());
+        let number = agent.number;
+        self.fate.poll(Some(number));
+        let ended = agent
+            .process
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready();
+        self.fate.poll(None);
+        let crash = self.fate.take_crash(number);
+        if !ended && crash.is_none() {
+            return;
+        }
+        self.crashes += 1;
+        drop(self.agents.remove(place));
+        if crash == Some(Ending::Kept) {
+            self.kv.flush();
+        }
+        if self.agents.is_empty() {
+            self.kv.crash();
+        }
+        // Whoever looks after the processes of a machine starts the agent again.
+        self.start();
+    }
+
+    pub(crate) fn agents(&self) -> usize {
+        self.agents.len()
+    }
+}
+
+/// What people do.
+impl Sim {
+    /// The hook hands a record over, and the ref changes.
+    pub(crate) fn push_tag(&self, tag: &str, object: &str) {
+        self.hook(tag, object);
+        self.move_ref(tag, object);
+    }
+
+    /// The hook hands a record over; `object` is all zeros where the tag is deleted.
+    pub(crate) fn hook(&self, tag: &str, object: &str) {
         let reference = format!("refs/tags/{tag}");
-        self.refs
-            .lock()
-            .unwrap()
-            .insert(reference.clone(), object.to_owned());
-        self.propose(&reference, object, schedule).await
+        let old = self.refs.lock().unwrap().get(&reference).cloned();
+        let old = old.unwrap_or_else(|| object_of('0'));
+        let time = self.clock.now().as_millisecond();
+        self.records.write(&reference, &old, object, time);
+        self.ring();
     }
 
-    pub(crate) async fn propose(&self, reference: &str, object: &str, schedule: Schedule) -> u64 {
+    /// The agents look into the spool.
+    pub(crate) fn ring(&self) {
+        self.bell.send_modify(|rung| *rung += 1);
+    }
+
+    /// The ref changes on the git server.
+    pub(crate) fn move_ref(&self, tag: &str, object: &str) {
+        let reference = format!("refs/tags/{tag}");
+        let mut refs = self.refs.lock().unwrap();
+        if object.bytes().all(|byte| byte == b'0') {
+            refs.remove(&reference);
+        } else {
+            refs.insert(reference, object.to_owned());
+        }
+    }
+
+    /// A tag stands on the git server, and is proposed for production without the spool.
+    pub(crate) fn push(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
+        self.move_ref(tag, object);
+        self.propose(&format!("refs/tags/{tag}"), object, schedule)
+    }
+
+    pub(crate) fn propose(&self, reference: &str, object: &str, schedule: Schedule) -> u64 {
         let submission = Submission {
             origin: Origin::Tag {
                 rule: "release-".to_owned(),
@@ -138,119 +393,78 @@ impl Sim {
             refuse_older: false,
             parameters: BTreeMap::new(),
         };
-        let store = self.store().await;
-        let proposal = store.propose(submission, None, self.clock.now()).await;
+        let store = self.store();
+        let proposal = at_once(store.propose(submission, None, self.clock.now()));
         proposal.unwrap().id()
     }
 
-    /// Runs the agent, started anew after every crash, until it would wait for a person for ever.
-    pub(crate) async fn rest(&mut self) {
-        loop {
-            let store = self.store().await;
-            self.world.store = store;
-            let executor = Executor::new(
-                self.world.clone(),
-                Limits {
-                    parallel_tasks: 4,
-                    parallel_hosts: 8,
-                    landing_timeout_s: 300,
-                },
-            );
-            let fate = self.fate.clone();
-            let agent = async {
-                tokio::select! {
-                    biased;
-                    () = fate.crash() => {}
-                    result = executor.run() => drop(result),
-                }
-            };
-            let agent = tokio::task::unconstrained(agent);
-            let ended = quiet(Box::pin(agent), &self.clock);
-            match ended {
-                Ended::AtRest => return,
-                Ended::Crashed => {
-                    self.crashes += 1;
-                    self.kv.crash();
-                    self.kv.on_commit(|_| Fault::None);
-                }
-            }
+    pub(crate) fn ask(&self, id: u64, who: &str, request: &Request) -> Result<Task, RequestError> {
+        let now = self.clock.now();
+        let asked = at_once(request::ask(&self.store(), id, &actor(who), request, now));
+        if let (Request::Approve { plan, .. }, Ok(_)) = (request, &asked) {
+            self.approval(id, who, plan.clone());
+        }
+        asked
+    }
+
+    /// Keeps who said yes to what: apart from the store, which is to be held against it.
+    fn approval(&self, id: u64, who: &str, plan: PlanDigest) {
+        if who != "alice" {
+            self.witness.approval(id, plan);
         }
     }
 
-    pub(crate) async fn task(&self, id: u64) -> Task {
-        self.store().await.task(id).await.unwrap()
+    pub(crate) fn approve(&self, id: u64) -> Result<Task, RequestError> {
+        self.approve_from(id, "bob", None)
     }
 
-    pub(crate) async fn ask(
+    pub(crate) fn approve_from(
         &self,
         id: u64,
         who: &str,
-        request: Request,
-    ) -> Result<(), RequestError> {
-        let store = self.store().await;
-        request::ask(&store, id, &actor(who), &request, self.clock.now())
-            .await
-            .map(drop)
-    }
-
-    pub(crate) async fn approve(&self, id: u64) -> Result<(), RequestError> {
-        let task = self.task(id).await;
-        let plan = task.landed.expect("landed").terms.plan;
+        not_before: Option<Timestamp>,
+    ) -> Result<Task, RequestError> {
+        let landed = self.task(id).landed;
+        let plan = landed.map_or(PlanDigest(String::new()), |landed| landed.terms.plan);
         let request = Request::Approve {
             plan,
             comment: String::new(),
-            not_before: None,
+            not_before,
         };
-        self.ask(id, "bob", request).await
+        self.ask(id, who, &request)
     }
 
-    pub(crate) async fn roll_back(&self, back: Back) -> u64 {
-        let store = self.store().await;
-        let task = request::roll_back(&store, &back, &actor("bob"), self.clock.now()).await;
-        task.unwrap().id
+    pub(crate) fn roll_back(&self, back: &Back) -> Result<u64, RequestError> {
+        let now = self.clock.now();
+        let task = at_once(request::roll_back(&self.store(), back, &actor("bob"), now))?;
+        self.witness.asked_back(task.id);
+        Ok(task.id)
     }
 
-    /// What each host serves: the commit that its `current` leads to.
-    pub(crate) async fn served(&self) -> BTreeMap<String, Option<String>> {
-        let store = self.store().await;
-        let disks = self.disks.lock().unwrap().clone();
-        let mut served = BTreeMap::new();
-        for (host, disk) in disks {
-            let commit = match &disk.live {
-                Some(release) => store
-                    .release("shop", "production", release)
-                    .await
-                    .unwrap()
-                    .map(|record| record.commit),
-                None => None,
-            };
-            served.insert(host, commit);
-        }
-        served
+    pub(crate) fn task(&self, id: u64) -> Task {
+        at_once(self.store().task(id)).unwrap()
     }
-}
 
-enum Ended {
-    AtRest,
-    Crashed,
-}
+    /// What each host of an environment serves: the commit that its `current` leads to.
+    pub(crate) fn served_in(&self, environment: &str) -> BTreeMap<String, Option<String>> {
+        let disks = self.fleet.disks.lock().unwrap();
+        let there = disks.iter().filter(|((place, _), _)| place == environment);
+        there
+            .map(|((_, host), disk)| (host.clone(), self.witness.commit_on(disk)))
+            .collect()
+    }
 
-/// Polls the agent, and moves the clock on when nothing else moves, until no time that would move
-/// something lies within a day. No runtime, no thread: the same run is the same every time.
-fn quiet(mut agent: Pin<Box<impl Future<Output = ()>>>, clock: &ManualClock) -> Ended {
-    let woken = Arc::new(Woken(AtomicBool::new(true)));
-    let waker = Waker::from(woken.clone());
-    let mut context = Context::from_waker(&waker);
-    loop {
-        while woken.0.swap(false, Ordering::SeqCst) {
-            if agent.as_mut().poll(&mut context).is_ready() {
-                return Ended::Crashed;
-            }
-        }
-        match clock.next_sleeper() {
-            Some(at) if at.duration_since(clock.now()).as_hours() < 24 => clock.set(at),
-            _ => return Ended::AtRest,
-        }
+    pub(crate) fn served(&self) -> BTreeMap<String, Option<String>> {
+        self.served_in("production")
+    }
+
+    /// The disks of an environment.
+    pub(crate) fn disks(&self, environment: &str) -> BTreeMap<String, Disk> {
+        let disks = self.fleet.disks.lock().unwrap();
+        let there = disks.iter().filter(|((place, _), _)| place == environment);
+        there
+            .map(|((_, host), disk)| (host.clone(), disk.clone()))
+            .collect()
     }
 }
 
@@ -272,6 +486,6 @@ pub(crate) fn actor(name: &str) -> Actor {
 }
 
 /// Forty equal digits.
-pub(crate) fn object(digit: char) -> String {
+pub(crate) fn object_of(digit: char) -> String {
     digit.to_string().repeat(40)
 }

@@ -2,66 +2,86 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
-    HostError, Hosts, Op, Output, Place, Release, ReleaseId, Reply, RunEnd, Standing, TreeDigest,
+    HostError, Hosts, Op, Output, Place, Release, ReleaseId, Reply, RunEnd, Standing, TransferSet,
+    TreeDigest,
 };
 use tagship::plan::Plan;
 
-use crate::world::Fate;
+use crate::fate::{Blow, Fate};
+use crate::witness::Witness;
 
-/// One place on one host.
+/// One environment on one host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) fence: u64,
     pub(crate) live: Option<ReleaseId>,
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
-    pub(crate) partial: Partial,
+    /// The partial directory: the digest of what stands in it.
+    pub(crate) partial: Option<TreeDigest>,
     /// Publish journal: key → what was live.
     journal: BTreeMap<String, Option<ReleaseId>>,
     /// Runner journal.
-    runs: BTreeMap<String, RunEnd>,
+    runs: BTreeMap<String, Attempt>,
     /// How often each program was started, by key.
     pub(crate) started: BTreeMap<String, u32>,
     /// Every release that `current` ever named, in order.
     pub(crate) history: Vec<ReleaseId>,
 }
 
-/// What stands in the partial directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Partial {
-    #[default]
-    None,
-    Empty,
-    Filled,
+/// A program that was started.
+#[derive(Clone, Debug)]
+struct Attempt {
+    until: Timestamp,
+    end: RunEnd,
 }
 
-/// What a program of a test does when it is started.
-pub(crate) type Program = Arc<dyn Fn(&str, &str) -> RunEnd + Send + Sync>;
+/// Disks by environment and host.
+pub(crate) type Disks = BTreeMap<(String, String), Disk>;
 
+/// What a program of a test does when it is started: how it ends, and after how long.
+pub(crate) type Program = Arc<dyn Fn(&str, &str) -> (RunEnd, Duration) + Send + Sync>;
+
+/// A program that ends well at once.
+pub(crate) fn well() -> Program {
+    let end = RunEnd::Ended {
+        code: 0,
+        values: BTreeMap::new(),
+    };
+    Arc::new(move |_, _| (end.clone(), Duration::ZERO))
+}
+
+/// Everything that outlives an agent.
+#[derive(Clone)]
 pub(crate) struct SimFleet {
-    pub(crate) disks: Arc<Mutex<BTreeMap<String, Disk>>>,
-    pub(crate) fate: Fate,
+    pub(crate) disks: Arc<Mutex<Disks>>,
     pub(crate) program: Arc<Mutex<Program>>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) witness: Arc<Witness>,
+    pub(crate) fate: Fate,
+    /// The agent's trees, by directory.
+    pub(crate) trees: Arc<Mutex<BTreeMap<String, TreeDigest>>>,
 }
 
 impl Fleet for SimFleet {
-    fn hosts(&self, _plan: &Plan) -> Arc<dyn Hosts> {
+    fn hosts(&self, plan: &Plan) -> Arc<dyn Hosts> {
         Arc::new(SimHosts {
-            disks: self.disks.clone(),
-            fate: self.fate.clone(),
-            program: self.program.clone(),
+            fleet: self.clone(),
+            environment: plan.environment.clone(),
         })
     }
 }
 
 struct SimHosts {
-    disks: Arc<Mutex<BTreeMap<String, Disk>>>,
-    fate: Fate,
-    program: Arc<Mutex<Program>>,
+    fleet: SimFleet,
+    environment: String,
 }
 
 impl Hosts for SimHosts {
@@ -72,30 +92,55 @@ impl Hosts for SimHosts {
         _output: &'a dyn Output,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
         async move {
-            let lost = || HostError::Lost("cut by the test".to_owned());
-            self.fate
-                .host(op.label(), host)
-                .await
-                .map_err(|()| lost())?;
+            let lost = || Err(HostError::Lost("cut by the test".to_owned()));
+            let fate = &self.fleet.fate;
+            let blow = fate.before(op.label(), host).await;
+            if blow == Some(Blow::CutBefore) {
+                return lost();
+            }
+            if blow == Some(Blow::Twice) {
+                let _ = self.act(host, op);
+            }
             let reply = self.act(host, op);
-            self.fate
-                .host_after(op.label(), host)
-                .await
-                .map_err(|()| lost())?;
-            reply
+            fate.after(blow).await;
+            if blow == Some(Blow::CutAfter) {
+                self.half(host, op);
+                return lost();
+            }
+            let reply = reply?;
+            if let (Op::Run { run, .. }, Reply::Run(RunEnd::Running)) = (op, &reply) {
+                return Ok(Reply::Run(self.follow(host, &run.key).await));
+            }
+            Ok(reply)
         }
         .boxed()
     }
 }
 
 impl SimHosts {
+    fn on<T>(&self, host: &str, with: impl FnOnce(&mut Disk) -> T) -> T {
+        let mut disks = self.fleet.disks.lock().unwrap();
+        let place = (self.environment.clone(), host.to_owned());
+        with(disks.entry(place).or_default())
+    }
+
     fn act(&self, host: &str, op: &Op) -> Result<Reply, HostError> {
-        if let Some(message) = self.fate.refusal(op.label(), host) {
+        if let Some(message) = self.fleet.fate.refusal(op.label(), host) {
             return Err(HostError::Refused(message));
         }
-        let program = self.program.lock().unwrap().clone();
-        let mut disks = self.disks.lock().unwrap();
-        let disk = disks.entry(host.to_owned()).or_default();
+        let disks = self.fleet.disks.lock().unwrap();
+        let witness = &self.fleet.witness;
+        witness.before(&self.environment, host, op, &disks);
+        drop(disks);
+        self.on(host, |disk| {
+            let reply = self.on_disk(host, disk, op);
+            witness.after(host, disk);
+            reply
+        })
+    }
+
+    fn on_disk(&self, host: &str, disk: &mut Disk, op: &Op) -> Result<Reply, HostError> {
+        let now = self.fleet.clock.now();
         match op {
             Op::Prepare {
                 place,
@@ -103,28 +148,26 @@ impl SimHosts {
                 base,
                 ..
             } => prepare(disk, place, release, base.as_ref()),
-            Op::Transfer { place, .. } => {
+            Op::Transfer { place, from, set } => {
                 take_fence(disk, place)?;
-                assert_ne!(disk.partial, Partial::None, "transfer without prepare");
-                disk.partial = Partial::Filled;
+                if disk.partial.is_none() {
+                    return Err(HostError::Refused("nothing is prepared".to_owned()));
+                }
+                if let TransferSet::LinkDest(base) | TransferSet::Compare(base) = set
+                    && !disk.releases.contains_key(base)
+                {
+                    return Err(HostError::Refused(format!("{base} does not stand here")));
+                }
+                let trees = self.fleet.trees.lock().unwrap();
+                disk.partial = trees.get(from.to_str().unwrap()).cloned();
                 Ok(Reply::Transferred {
                     bytes_sent: 1,
                     files_sent: 1,
                 })
             }
-            Op::Seal { place, release, .. } => {
+            Op::Seal { place, release, .. } => seal(disk, place, release),
+            Op::Verify { place, release } => {
                 take_fence(disk, place)?;
-                if disk.releases.get(&release.id) != Some(&release.digest) {
-                    if disk.partial == Partial::None {
-                        return Err(HostError::Refused("nothing to seal".to_owned()));
-                    }
-                    disk.partial = Partial::None;
-                    disk.releases
-                        .insert(release.id.clone(), release.digest.clone());
-                }
-                Ok(Reply::Sealed)
-            }
-            Op::Verify { release, .. } => {
                 if disk.releases.get(&release.id) == Some(&release.digest) {
                     Ok(Reply::Verified)
                 } else {
@@ -139,26 +182,65 @@ impl SimHosts {
             } => publish(disk, place, release, key),
             Op::Run { place, run } => {
                 take_fence(disk, place)?;
-                if let Some(end) = disk.runs.get(&run.key) {
-                    return Ok(Reply::Run(end.clone()));
+                if !disk.runs.contains_key(&run.key) {
+                    *disk.started.entry(run.key.clone()).or_default() += 1;
+                    let program = self.fleet.program.lock().unwrap().clone();
+                    let (end, takes) = program(host, &run.key);
+                    let until = now + takes;
+                    disk.runs.insert(run.key.clone(), Attempt { until, end });
                 }
-                *disk.started.entry(run.key.clone()).or_default() += 1;
-                let end = program(host, &run.key);
-                disk.runs.insert(run.key.clone(), end.clone());
-                Ok(Reply::Run(end))
+                Ok(Reply::Run(end_of(disk, &run.key, now)))
             }
-            Op::RunResult { key, .. } => {
-                let end = disk.runs.get(key).cloned().unwrap_or(RunEnd::NotBegun);
-                Ok(Reply::Run(end))
+            Op::RunResult { key, .. } => Ok(Reply::Run(end_of(disk, key, now))),
+            Op::Kill { key, .. } => {
+                if let Some(attempt) = disk.runs.get_mut(key)
+                    && attempt.until > now
+                {
+                    attempt.until = now;
+                    attempt.end = RunEnd::Ended {
+                        code: 137,
+                        values: BTreeMap::new(),
+                    };
+                }
+                Ok(Reply::Killed)
             }
-            Op::Kill { .. } => Ok(Reply::Killed),
-            Op::Prune { place, .. } => {
-                take_fence(disk, place)?;
-                Ok(Reply::Pruned {
-                    deleted: Vec::new(),
-                })
-            }
+            Op::Prune {
+                place,
+                keep,
+                protect,
+                failed,
+            } => prune(disk, place, *keep, protect, failed),
         }
+    }
+
+    /// What a transfer leaves whose connection was cut.
+    fn half(&self, host: &str, op: &Op) {
+        if let Op::Transfer { .. } = op {
+            self.on(host, |disk| {
+                disk.partial = disk.partial.as_ref().map(|_| TreeDigest("half".to_owned()));
+            });
+        }
+    }
+
+    /// Waits for the end of a program.
+    async fn follow(&self, host: &str, key: &str) -> RunEnd {
+        let clock = &self.fleet.clock;
+        loop {
+            let now = clock.now();
+            let (end, until) = self.on(host, |disk| (end_of(disk, key, now), disk.runs[key].until));
+            if end != RunEnd::Running {
+                return end;
+            }
+            clock.sleep_until(until).await;
+        }
+    }
+}
+
+fn end_of(disk: &Disk, key: &str, now: Timestamp) -> RunEnd {
+    match disk.runs.get(key) {
+        None => RunEnd::NotBegun,
+        Some(attempt) if attempt.until > now => RunEnd::Running,
+        Some(attempt) => attempt.end.clone(),
     }
 }
 
@@ -169,7 +251,10 @@ fn take_fence(disk: &mut Disk, place: &Place) -> Result<(), HostError> {
             held: disk.fence,
         });
     }
-    disk.fence = place.fence;
+    if disk.fence < place.fence {
+        // What is being built lies under the fence's directory and is renamed with it.
+        disk.fence = place.fence;
+    }
     Ok(())
 }
 
@@ -195,20 +280,47 @@ fn prepare(
     base: Option<&Release>,
 ) -> Result<Reply, HostError> {
     take_fence(disk, place)?;
-    let staged = disk.releases.get(&release.id) == Some(&release.digest);
+    disk.partial = None;
+    let stands = disk.releases.get(&release.id).cloned();
+    let staged = stands.as_ref() == Some(&release.digest);
+    if stands.is_some() && !staged {
+        if disk.live.as_ref() == Some(&release.id) {
+            return Err(HostError::Refused("it is live, and differs".to_owned()));
+        }
+        disk.releases.remove(&release.id);
+    }
     let based = base.is_some_and(|base| {
         disk.live.as_ref() == Some(&base.id) && disk.releases.get(&base.id) == Some(&base.digest)
     });
-    disk.partial = if staged {
-        Partial::None
-    } else {
-        Partial::Empty
-    };
+    if !staged {
+        let empty = TreeDigest("empty".to_owned());
+        let copy = base.filter(|_| based).map(|base| base.digest.clone());
+        disk.partial = Some(copy.unwrap_or(empty));
+    }
     Ok(Reply::Prepared {
         standing: standing(disk),
         staged,
-        based,
+        based: based && !staged,
     })
+}
+
+fn seal(disk: &mut Disk, place: &Place, release: &Release) -> Result<Reply, HostError> {
+    take_fence(disk, place)?;
+    match disk.releases.get(&release.id) {
+        Some(digest) if *digest == release.digest => return Ok(Reply::Sealed),
+        Some(_) => return Err(HostError::Refused("another one stands there".to_owned())),
+        None => {}
+    }
+    if disk.partial.as_ref() != Some(&release.digest) {
+        return Err(HostError::Refused(format!(
+            "what arrived is not what was sent: {:?}",
+            disk.partial
+        )));
+    }
+    disk.partial = None;
+    disk.releases
+        .insert(release.id.clone(), release.digest.clone());
+    Ok(Reply::Sealed)
 }
 
 fn publish(
@@ -231,4 +343,37 @@ fn publish(
         disk.history.push(release.clone());
     }
     Ok(Reply::Published { was })
+}
+
+fn prune(
+    disk: &mut Disk,
+    place: &Place,
+    keep: u32,
+    protect: &[ReleaseId],
+    failed: &[ReleaseId],
+) -> Result<Reply, HostError> {
+    take_fence(disk, place)?;
+    let stays =
+        |id: &ReleaseId, disk: &Disk| disk.live.as_ref() == Some(id) || protect.contains(id);
+    let mut deleted: Vec<ReleaseId> = failed
+        .iter()
+        .filter(|id| disk.releases.contains_key(id) && !stays(id, disk))
+        .cloned()
+        .collect();
+    let mut room = usize::try_from(keep).unwrap();
+    room = room.saturating_sub(disk.releases.keys().filter(|id| stays(id, disk)).count());
+    for id in disk.releases.keys().rev() {
+        if stays(id, disk) || failed.contains(id) {
+            continue;
+        }
+        if room > 0 {
+            room -= 1;
+        } else {
+            deleted.push(id.clone());
+        }
+    }
+    for id in &deleted {
+        disk.releases.remove(id);
+    }
+    Ok(Reply::Pruned { deleted })
 }

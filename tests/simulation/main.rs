@@ -1,9 +1,17 @@
-//! The executor in a simulated world: every effect can be stopped before or after it acts.
+//! The agent in a simulated world: every effect can be struck, from a list or from a seed.
 #![allow(clippy::unwrap_used)]
 
+mod at_once;
 mod driver;
+mod fate;
 mod host;
+mod random;
+mod rest;
+mod spool;
+mod witness;
 mod world;
 
+mod agents;
 mod crash;
 mod life;
+mod soak;

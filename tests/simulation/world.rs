@@ -1,7 +1,7 @@
-//! A world in memory for the executor, with a fate that stops, cuts and refuses effects.
+//! What the agent acts on besides hosts: the git server, its own trees, health checks, the
+//! configuration.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,144 +12,15 @@ use tagship::checkout::{
     Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
 };
 use tagship::executor::effects::{Catalog, Logs, Probes, Question, Recipe, Shelf};
-use tagship::host::{Output, ReleaseId};
+use tagship::host::{Output, ReleaseId, TreeDigest};
 use tagship::landing::{
     self, Description, Git, LandingError, Person, Progress, RemoteRef, Source, Timeouts, Wanted,
 };
 use tagship::plan::{Ground, Placement, PlannedHost, Submodules};
 use tagship::template::Template;
 
-/// What happens to one effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blow {
-    /// The agent ends before the effect acts.
-    CrashBefore,
-    /// The agent ends after the effect acted, before it hears of it.
-    CrashAfter,
-    /// The connection is lost before the host acts.
-    CutBefore,
-    /// The connection is lost after the host acted.
-    CutAfter,
-}
-
-#[derive(Default)]
-struct FateState {
-    /// Every effect so far, in order.
-    seen: Vec<String>,
-    blows: BTreeMap<usize, Blow>,
-    refusals: Vec<(String, String, String)>,
-    crashed: bool,
-}
-
-/// Decides what becomes of each effect; shared by all parts of the world.
-#[derive(Clone, Default)]
-pub(crate) struct Fate {
-    state: Arc<Mutex<FateState>>,
-    crash: Arc<tokio::sync::Notify>,
-}
-
-impl Fate {
-    /// The effect with this number (in the order of a run without blows) is struck.
-    pub(crate) fn strike(&self, effect: usize, blow: Blow) {
-        self.state.lock().unwrap().blows.insert(effect, blow);
-    }
-
-    /// Operations of this label on this host are refused until [`Fate::forgive`].
-    pub(crate) fn refuse(&self, label: &str, host: &str, message: &str) {
-        self.state.lock().unwrap().refusals.push((
-            label.to_owned(),
-            host.to_owned(),
-            message.to_owned(),
-        ));
-    }
-
-    pub(crate) fn forgive(&self) {
-        self.state.lock().unwrap().refusals.clear();
-    }
-
-    pub(crate) fn refusal(&self, label: &str, host: &str) -> Option<String> {
-        self.state
-            .lock()
-            .unwrap()
-            .refusals
-            .iter()
-            .find(|(refused, on, _)| refused == label && on == host)
-            .map(|(_, _, message)| message.clone())
-    }
-
-    /// The effects so far.
-    pub(crate) fn seen(&self) -> Vec<String> {
-        self.state.lock().unwrap().seen.clone()
-    }
-
-    /// Completes when a blow ends the agent.
-    pub(crate) async fn crash(&self) {
-        loop {
-            let notified = self.crash.notified();
-            if std::mem::take(&mut self.state.lock().unwrap().crashed) {
-                return;
-            }
-            notified.await;
-        }
-    }
-
-    /// Numbers an effect and gives its blow. The number is drawn once: the later half of the same
-    /// effect asks with it.
-    fn number(&self, label: &str, on: &str) -> Option<Blow> {
-        let mut state = self.state.lock().unwrap();
-        let number = state.seen.len();
-        state.seen.push(format!("{label} {on}"));
-        state.blows.get(&number).copied()
-    }
-
-    fn last_blow(&self, label: &str, on: &str) -> Option<Blow> {
-        let state = self.state.lock().unwrap();
-        let name = format!("{label} {on}");
-        let number = state.seen.iter().rposition(|seen| *seen == name)?;
-        state.blows.get(&number).copied()
-    }
-
-    async fn end(&self) {
-        self.state.lock().unwrap().crashed = true;
-        self.crash.notify_one();
-        pending::<()>().await;
-    }
-
-    /// Before an effect that no connection carries.
-    pub(crate) async fn before(&self, label: &str, on: &str) {
-        if self.number(label, on) == Some(Blow::CrashBefore) {
-            self.end().await;
-        }
-    }
-
-    pub(crate) async fn after(&self, label: &str, on: &str) {
-        if self.last_blow(label, on) == Some(Blow::CrashAfter) {
-            self.end().await;
-        }
-    }
-
-    pub(crate) async fn host(&self, label: &str, host: &str) -> Result<(), ()> {
-        match self.number(label, host) {
-            Some(Blow::CrashBefore) => {
-                self.end().await;
-                Ok(())
-            }
-            Some(Blow::CutBefore) => Err(()),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) async fn host_after(&self, label: &str, host: &str) -> Result<(), ()> {
-        match self.last_blow(label, host) {
-            Some(Blow::CrashAfter) => {
-                self.end().await;
-                Ok(())
-            }
-            Some(Blow::CutAfter) => Err(()),
-            _ => Ok(()),
-        }
-    }
-}
+use crate::fate::{Blow, Fate};
+use crate::witness::Witness;
 
 /// The git server: which ref stands on which object, and the objects that were ever pushed.
 pub(crate) struct SimGit {
@@ -164,7 +35,10 @@ impl Git for SimGit {
         refs: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         async move {
-            self.fate.before("git.ls_remote", "").await;
+            let blow = self.fate.before("git.ls_remote", "").await;
+            if matches!(blow, Some(Blow::CutBefore | Blow::CutAfter)) {
+                return Err(unreachable());
+            }
             let stand = self.refs.lock().unwrap().clone();
             let found = refs
                 .iter()
@@ -176,7 +50,7 @@ impl Git for SimGit {
                     })
                 })
                 .collect();
-            self.fate.after("git.ls_remote", "").await;
+            self.fate.after(blow).await;
             Ok(found)
         }
         .boxed()
@@ -189,9 +63,12 @@ impl Git for SimGit {
         _progress: Progress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
-            self.fate.before("git.fetch", &wanted.reference).await;
+            let blow = self.fate.before("git.fetch", &wanted.reference).await;
             let stands = self.refs.lock().unwrap().get(&wanted.reference).cloned();
-            self.fate.after("git.fetch", &wanted.reference).await;
+            self.fate.after(blow).await;
+            if matches!(blow, Some(Blow::CutBefore | Blow::CutAfter)) {
+                return Err(unreachable());
+            }
             if stands.as_ref() == Some(&wanted.object) {
                 return Ok(());
             }
@@ -206,9 +83,14 @@ impl Git for SimGit {
     fn unpin<'a>(
         &'a self,
         _source: &'a Source,
-        _task: u64,
+        task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
-        async { Ok(()) }.boxed()
+        async move {
+            let blow = self.fate.before("git.unpin", &task.to_string()).await;
+            self.fate.after(blow).await;
+            Ok(())
+        }
+        .boxed()
     }
 
     fn describe<'a>(
@@ -235,24 +117,38 @@ impl Git for SimGit {
     }
 }
 
+fn unreachable() -> LandingError {
+    LandingError::Busy(PathBuf::from("/mirror"))
+}
+
 /// Each commit is a tree of one file whose blob is the commit.
 pub(crate) struct SimCheckout {
     pub(crate) fate: Fate,
+    pub(crate) trees: Arc<Mutex<BTreeMap<String, TreeDigest>>>,
+    pub(crate) witness: Arc<Witness>,
 }
 
 impl Checkout for SimCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
         async move {
-            let entry = Entry {
+            let mut entry = Entry {
                 path: b"file".to_vec(),
                 blob: request.commit.clone(),
                 kind: Kind::File(Mode::Plain),
-                size: 1,
+                size: u64::from_str_radix(&request.commit[30..], 16).unwrap(),
                 mtime_s: request.now_s,
             };
-            Manifest::new(&request.commit, vec![entry], Vec::new())
-                .map(Arc::new)
-                .map_err(CheckoutError::from)
+            if let Some(base) = &request.base {
+                let before = &base.entries()[0];
+                entry.mtime_s = if before.blob == entry.blob {
+                    before.mtime_s
+                } else {
+                    entry.mtime_s.max(before.mtime_s + 1)
+                };
+            }
+            let manifest = Manifest::new(&request.commit, vec![entry], Vec::new())?;
+            self.witness.tree(manifest.digest(), &request.commit);
+            Ok(Arc::new(manifest))
         }
         .boxed()
     }
@@ -260,51 +156,59 @@ impl Checkout for SimCheckout {
     fn write(
         &self,
         _mirror: PathBuf,
-        _manifest: Arc<Manifest>,
-        _dir: PathBuf,
+        manifest: Arc<Manifest>,
+        dir: PathBuf,
     ) -> BoxFuture<'_, Result<Written, CheckoutError>> {
         async move {
-            self.fate.before("checkout.write", "").await;
-            self.fate.after("checkout.write", "").await;
+            let dir = dir.to_str().unwrap().to_owned();
+            let half = TreeDigest("half".to_owned());
+            self.trees.lock().unwrap().insert(dir.clone(), half);
+            let blow = self.fate.before("checkout.write", "").await;
+            self.trees.lock().unwrap().insert(dir, manifest.digest());
+            self.fate.after(blow).await;
             Ok(Written::default())
         }
         .boxed()
     }
 }
 
+/// Manifests by environment and release.
+pub(crate) type Manifests = BTreeMap<(String, ReleaseId), Arc<Manifest>>;
+
 /// Manifests survive a crash: keeping them is durable.
 pub(crate) struct SimShelf {
-    pub(crate) manifests: Arc<Mutex<BTreeMap<ReleaseId, Arc<Manifest>>>>,
+    pub(crate) manifests: Arc<Mutex<Manifests>>,
     pub(crate) fate: Fate,
 }
 
 impl Shelf for SimShelf {
-    fn tree(&self, _project: &str, _environment: &str) -> PathBuf {
-        PathBuf::from("/tree")
+    fn tree(&self, _project: &str, environment: &str) -> PathBuf {
+        PathBuf::from("/tree").join(environment)
     }
 
     fn load(
         &self,
         _project: &str,
-        _environment: &str,
+        environment: &str,
         release: &ReleaseId,
     ) -> BoxFuture<'_, Option<Arc<Manifest>>> {
-        let manifest = self.manifests.lock().unwrap().get(release).cloned();
+        let key = (environment.to_owned(), release.clone());
+        let manifest = self.manifests.lock().unwrap().get(&key).cloned();
         async move { manifest }.boxed()
     }
 
     fn keep(
         &self,
         _project: &str,
-        _environment: &str,
+        environment: &str,
         release: &ReleaseId,
         manifest: Arc<Manifest>,
     ) -> BoxFuture<'_, Result<(), String>> {
-        let release = release.clone();
+        let key = (environment.to_owned(), release.clone());
         async move {
-            self.fate.before("shelf.keep", "").await;
-            self.manifests.lock().unwrap().insert(release, manifest);
-            self.fate.after("shelf.keep", "").await;
+            let blow = self.fate.before("shelf.keep", "").await;
+            self.manifests.lock().unwrap().insert(key, manifest);
+            self.fate.after(blow).await;
             Ok(())
         }
         .boxed()
@@ -313,12 +217,15 @@ impl Shelf for SimShelf {
 
 pub(crate) struct SimProbes {
     pub(crate) well: Arc<Mutex<bool>>,
+    pub(crate) fate: Fate,
 }
 
 impl Probes for SimProbes {
     fn ask(&self, _question: Question, _timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
-        let well = *self.well.lock().unwrap();
         async move {
+            let blow = self.fate.before("probe.ask", "").await;
+            let well = *self.well.lock().unwrap();
+            self.fate.after(blow).await;
             if well {
                 Ok(())
             } else {
@@ -331,7 +238,7 @@ impl Probes for SimProbes {
 
 pub(crate) struct SimCatalog {
     pub(crate) ground: Arc<Mutex<Ground>>,
-    pub(crate) template: String,
+    pub(crate) template: Template,
 }
 
 /// `shop` in `production` on hosts `a`, `b`, `c`.
@@ -371,14 +278,14 @@ impl Catalog for SimCatalog {
     fn recipe(
         &self,
         _project: &str,
-        _environment: &str,
+        environment: &str,
         _template: &str,
         disabled: &[String],
     ) -> Result<Recipe, String> {
         let mut ground = self.ground.lock().unwrap().clone();
+        environment.clone_into(&mut ground.environment);
         ground.hosts.retain(|host| !disabled.contains(&host.name));
-        let template =
-            Template::parse("test.toml", &self.template).map_err(|error| error.to_string())?;
+        let template = self.template.clone();
         Ok(Recipe { ground, template })
     }
 

@@ -1,0 +1,220 @@
+//! More than one agent: one that was suspended and goes on too late, one whose store was restored
+//! from a backup, one whose machine was cloned.
+
+use jiff::SignedDuration;
+use tagship::clock::Clock as _;
+use tagship::host::ReleaseId;
+use tagship::request::Request;
+use tagship::rule::Schedule;
+use tagship::task::State;
+
+use crate::at_once::at_once;
+use crate::driver::{Halt, Sim, TEMPLATE, object_of};
+use crate::rest::promises_hold;
+
+fn released(sim: &mut Sim, tag: &str, digit: char) -> u64 {
+    let id = sim.push(tag, &object_of(digit), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+    id
+}
+
+fn serve(sim: &Sim, digit: char) -> bool {
+    let served = sim.served();
+    served.len() == 3
+        && served
+            .values()
+            .all(|commit| *commit == Some(object_of(digit)))
+}
+
+#[test]
+fn an_agent_that_was_suspended_at_any_effect_does_nothing_once_another_has_taken_over() {
+    let mut effect = 0;
+    loop {
+        let mut sim = Sim::new(TEMPLATE);
+        released(&mut sim, "prod-1", '1');
+        sim.fate.share_store(true);
+        sim.fate.pause_at(sim.fate.count() + effect);
+        let id = sim.push("prod-2", &object_of('2'), Schedule::Ready);
+        if sim.run() == Halt::AtRest {
+            break;
+        }
+        sim.stall();
+        sim.start();
+        sim.rest();
+        assert_eq!(sim.task(id).state, State::Succeeded, "effect {effect}");
+        let (events, disks) = (sim.task(id).events, sim.disks("production"));
+        sim.go_on();
+        sim.resume();
+        sim.rest();
+        let trace = || sim.fate.trace(0);
+        assert_eq!(sim.task(id).events, events, "effect {effect}\n{}", trace());
+        assert!(serve(&sim, '2'), "effect {effect}");
+        for (host, disk) in sim.disks("production") {
+            assert_eq!(
+                disk.history,
+                disks[&host].history,
+                "effect {effect}\n{}",
+                trace()
+            );
+            assert_eq!(
+                disk.fence,
+                disks[&host].fence,
+                "effect {effect}\n{}",
+                trace()
+            );
+        }
+        promises_hold(&sim);
+        effect += 1;
+    }
+    assert!(effect > 15, "{effect} effects");
+}
+
+#[test]
+fn two_agents_over_one_store_do_each_thing_once() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.fate.share_store(true);
+    sim.start();
+    sim.start();
+    for (tag, digit) in [("prod-1", '1'), ("prod-2", '2'), ("prod-3", '3')] {
+        sim.push_tag(tag, &object_of(digit));
+        sim.rest();
+    }
+    assert_eq!(sim.crashes, 0);
+    assert!(serve(&sim, '3'));
+    for disk in sim.disks("production").values() {
+        assert_eq!(disk.history.len(), 3);
+    }
+    promises_hold(&sim);
+}
+
+#[test]
+fn a_restored_agent_claims_above_every_fence_that_hosts_show() {
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, "prod-1", '1');
+    let backup = sim.backup();
+    released(&mut sim, "prod-2", '2');
+    released(&mut sim, "prod-3", '3');
+    sim.clock.advance(std::time::Duration::from_secs(60));
+    sim.restore(&backup);
+    // The numbers of tasks begin again; what hosts know under them must not count.
+    let id = released(&mut sim, "prod-4", '4');
+    assert_eq!(id, 2);
+    assert!(serve(&sim, '4'));
+    let started: usize = sim
+        .disks("production")
+        .values()
+        .map(|disk| disk.started.len())
+        .sum();
+    assert_eq!(started, 4, "each release has migrated");
+}
+
+#[test]
+fn a_restored_agent_whose_clock_is_behind_says_so_and_goes_on_when_it_is_told_to() {
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, "prod-1", '1');
+    let backup = sim.backup();
+    sim.clock.advance(std::time::Duration::from_secs(3600));
+    let second = released(&mut sim, "prod-2", '2');
+    sim.restore(&backup);
+    sim.clock
+        .set(sim.clock.now() - SignedDuration::from_secs(1800));
+    let id = sim.push("prod-3", &object_of('3'), Schedule::Ready);
+    assert_eq!(id, second);
+    sim.rest();
+    let State::Failed { reason } = sim.task(id).state else {
+        panic!("{:?}", sim.task(id).state);
+    };
+    assert!(reason.contains("restored from a backup"), "{reason}");
+    assert!(serve(&sim, '2'), "no host was touched");
+    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.rest();
+    let State::Failed { reason } = sim.task(id).state else {
+        panic!("{:?}", sim.task(id).state);
+    };
+    assert!(reason.contains("newer than this task's"), "{reason}");
+    assert!(serve(&sim, '2'), "no host was touched");
+    sim.clock.advance(std::time::Duration::from_secs(7200));
+    released(&mut sim, "prod-4", '4');
+    assert!(serve(&sim, '4'));
+}
+
+#[test]
+fn a_restored_agent_does_not_take_up_work_that_newer_releases_have_overtaken() {
+    let mut effect = 0;
+    loop {
+        let mut sim = Sim::new(TEMPLATE);
+        released(&mut sim, "prod-1", '1');
+        sim.fate.pause_at(sim.fate.count() + effect);
+        sim.push("prod-2", &object_of('2'), Schedule::Ready);
+        if sim.run() == Halt::AtRest {
+            break;
+        }
+        let begun = at_once(sim.store().active()).unwrap().0;
+        let running = begun.iter().any(|id| sim.task(*id).state.holds_queue());
+        let backup = sim.backup();
+        sim.resume();
+        sim.rest();
+        sim.clock.advance(std::time::Duration::from_secs(5));
+        released(&mut sim, "prod-3", '3');
+        sim.restore(&backup);
+        sim.rest();
+        if running {
+            let served = sim.served();
+            let staged = served
+                .values()
+                .all(|commit| *commit == Some(object_of('3')));
+            let task = sim.task(2);
+            assert!(
+                staged || task.work.unwrap().steps.len() > 4,
+                "effect {effect}: {served:?}"
+            );
+        }
+        effect += 1;
+    }
+}
+
+#[test]
+fn of_two_clones_the_one_that_claimed_last_goes_on() {
+    for effect in 0..20 {
+        let mut sim = Sim::new(TEMPLATE);
+        released(&mut sim, "prod-1", '1');
+        let mut twin = sim.twin();
+        sim.fate.pause_at(sim.fate.count() + effect);
+        sim.clock.advance(std::time::Duration::from_secs(1));
+        let ours = sim.push("prod-2", &object_of('2'), Schedule::Ready);
+        if sim.run() == Halt::AtRest {
+            break;
+        }
+        sim.clock.advance(std::time::Duration::from_secs(1));
+        let theirs = twin.push("prod-3", &object_of('3'), Schedule::Ready);
+        twin.rest();
+        sim.witness.knows_trees_of(&twin.witness);
+        assert_eq!(twin.task(theirs).state, State::Succeeded);
+        sim.resume();
+        sim.rest();
+        let live: Vec<Option<ReleaseId>> = sim
+            .disks("production")
+            .values()
+            .map(|disk| disk.live.clone())
+            .collect();
+        let state = sim.task(ours).state;
+        let agree = live.iter().all(|release| *release == live[0]);
+        let told = matches!(
+            &state,
+            State::Failed { reason } | State::RollbackFailed { reason }
+                if reason.contains("another agent has taken over") || reason.contains("newer than")
+        );
+        assert!(agree || told, "effect {effect}: {live:?} {state:?}");
+        if sim
+            .disks("production")
+            .values()
+            .any(|disk| disk.history.len() > 1)
+        {
+            assert!(
+                state == State::Succeeded || told,
+                "effect {effect}: {state:?}"
+            );
+        }
+    }
+}

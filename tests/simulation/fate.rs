@@ -1,0 +1,296 @@
+//! What becomes of each effect: it goes well, its agent ends before or after it, its connection is
+//! cut, its commit is not confirmed. Blows are given by number (exhaustive tests) or drawn from a
+//! seed; both see the same effects in the same order in every run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::future::{pending, poll_fn};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use tagship::store::memory::Fault;
+
+use crate::random::Random;
+
+/// What happens to one effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blow {
+    /// The agent ends before the effect acts.
+    CrashBefore,
+    /// The agent ends after the effect acted, before it hears of it.
+    CrashAfter,
+    /// The connection is lost before the host acts; a commit is refused.
+    CutBefore,
+    /// The connection is lost after the host acted; a commit happens and is not confirmed.
+    CutAfter,
+    /// The host acts twice, as when a question that was believed lost is asked again. A commit does
+    /// not happen and is not confirmed.
+    Twice,
+}
+
+const BLOWS: [Blow; 5] = [
+    Blow::CrashBefore,
+    Blow::CrashAfter,
+    Blow::CutBefore,
+    Blow::CutAfter,
+    Blow::Twice,
+];
+
+/// More effects than any scenario has.
+const EFFECTS_MAX: usize = 20_000;
+
+/// How a crash treats the commit during which it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// What is pending in the store is lost.
+    Lost,
+    /// What is pending in the store was just made durable.
+    Kept,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every effect so far, in order; the label, and where.
+    seen: Vec<(&'static str, String)>,
+    blows: BTreeMap<usize, Blow>,
+    /// Draws blows: the generator, and how many effects in a thousand are struck.
+    drawn: Option<(Random, u64)>,
+    /// How many effects in a thousand let people act before they go on.
+    interrupts: u64,
+    refusals: Vec<(String, String, String)>,
+    /// The agent that is being polled; `None` while people act.
+    polled: Option<usize>,
+    crashed: BTreeMap<usize, Ending>,
+    /// How many agents share the store: one store then survives their crashes.
+    shared_store: bool,
+    /// People act before the effect with this number.
+    pause_at: Option<usize>,
+    interrupted: bool,
+    resumed: u64,
+    wait: Vec<Waker>,
+}
+
+impl State {
+    /// The agent ends here; nothing that it was about to do happens any more.
+    fn end(&mut self, ending: Ending) {
+        if let Some(agent) = self.polled {
+            self.crashed.entry(agent).or_insert(ending);
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.polled
+            .is_some_and(|agent| self.crashed.contains_key(&agent))
+    }
+}
+
+/// Decides what becomes of each effect; shared by all parts of the world.
+#[derive(Clone, Default)]
+pub(crate) struct Fate {
+    state: Arc<Mutex<State>>,
+}
+
+impl Fate {
+    fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
+        with(&mut self.state.lock().unwrap())
+    }
+
+    /// The effect with this number (in the order of a run without blows) is struck.
+    pub(crate) fn strike(&self, effect: usize, blow: Blow) {
+        self.state(|state| state.blows.insert(effect, blow));
+    }
+
+    /// So many effects in a thousand are struck from now on, drawn from this seed; at so many,
+    /// people act.
+    pub(crate) fn draw(&self, seed: u64, per_mille: u64, interrupts: u64) {
+        self.state(|state| {
+            state.drawn = Some((Random::new(seed), per_mille));
+            state.interrupts = interrupts;
+        });
+    }
+
+    /// People act once, before the effect with this number (or the next one that can wait).
+    pub(crate) fn pause_at(&self, effect: usize) {
+        self.state(|state| state.pause_at = Some(effect));
+    }
+
+    /// Nothing is drawn any more.
+    pub(crate) fn calm(&self) {
+        self.state(|state| state.drawn = None);
+    }
+
+    /// Whether the store survives the crash of an agent.
+    pub(crate) fn share_store(&self, shared: bool) {
+        self.state(|state| state.shared_store = shared);
+    }
+
+    /// Operations of this label on this host are refused until [`Fate::forgive`].
+    pub(crate) fn refuse(&self, label: &str, host: &str, message: &str) {
+        let refusal = (label.to_owned(), host.to_owned(), message.to_owned());
+        self.state(|state| state.refusals.push(refusal));
+    }
+
+    pub(crate) fn forgive(&self) {
+        self.state(|state| state.refusals.clear());
+    }
+
+    pub(crate) fn refusal(&self, label: &str, host: &str) -> Option<String> {
+        self.state(|state| {
+            let mut refusals = state.refusals.iter();
+            let found = refusals.find(|(refused, on, _)| refused == label && on == host);
+            found.map(|(_, _, message)| message.clone())
+        })
+    }
+
+    /// How many effects there were.
+    pub(crate) fn count(&self) -> usize {
+        self.state(|state| state.seen.len())
+    }
+
+    /// The effects from number `from` on, one a line.
+    pub(crate) fn trace(&self, from: usize) -> String {
+        self.state(|state| {
+            let mut text = String::new();
+            for (number, (label, on)) in state.seen.iter().enumerate().skip(from) {
+                let blow = state.blows.get(&number);
+                let blow = blow.map_or(String::new(), |blow| format!("  <- {blow:?}"));
+                writeln!(text, "  {number} {label} {on}{blow}").unwrap();
+            }
+            text
+        })
+    }
+
+    /// What people do stands in the trace beside the effects.
+    pub(crate) fn note(&self, what: String) {
+        self.state(|state| state.seen.push(("--", what)));
+    }
+
+    /// From now on effects are those of this agent.
+    pub(crate) fn poll(&self, agent: Option<usize>) {
+        self.state(|state| state.polled = agent);
+    }
+
+    /// Whether a blow has ended this agent.
+    pub(crate) fn take_crash(&self, agent: usize) -> Option<Ending> {
+        self.state(|state| state.crashed.remove(&agent))
+    }
+
+    /// Whether an effect waits until people have acted.
+    pub(crate) fn take_interrupt(&self) -> bool {
+        self.state(|state| std::mem::take(&mut state.interrupted))
+    }
+
+    /// Effects that waited for people go on.
+    pub(crate) fn resume(&self) {
+        let wait = self.state(|state| {
+            state.resumed += 1;
+            std::mem::take(&mut state.wait)
+        });
+        for waker in wait {
+            waker.wake();
+        }
+    }
+
+    /// Numbers an effect and says what becomes of it.
+    fn number(&self, label: &'static str, on: &str) -> Option<Blow> {
+        self.state(|state| {
+            if state.is_dead() {
+                return Some(Blow::CrashBefore);
+            }
+            let number = state.seen.len();
+            assert!(number < EFFECTS_MAX, "it does not come to rest");
+            state.seen.push((label, on.to_owned()));
+            if let Some((random, per_mille)) = &mut state.drawn
+                && random.per_mille(*per_mille)
+            {
+                let blow = *random.pick(&BLOWS).unwrap();
+                state.blows.insert(number, blow);
+            }
+            state.blows.get(&number).copied()
+        })
+    }
+
+    /// People may act before this effect.
+    async fn interrupt(&self) {
+        let turn = self.state(|state| {
+            let interrupts = state.interrupts;
+            let drawn = match &mut state.drawn {
+                Some((random, _)) => random.per_mille(interrupts),
+                None => false,
+            };
+            let told = state.pause_at.is_some_and(|at| state.seen.len() >= at);
+            if told {
+                state.pause_at = None;
+            }
+            if !drawn && !told {
+                return None;
+            }
+            state.interrupted = true;
+            Some(state.resumed)
+        });
+        let Some(turn) = turn else { return };
+        poll_fn(|context| {
+            self.state(|state| {
+                if state.resumed > turn {
+                    return Poll::Ready(());
+                }
+                state.wait.push(context.waker().clone());
+                Poll::Pending
+            })
+        })
+        .await;
+    }
+
+    /// An effect that no connection carries; hand the answer to [`Fate::after`].
+    pub(crate) async fn before(&self, label: &'static str, on: &str) -> Option<Blow> {
+        self.interrupt().await;
+        let blow = self.number(label, on);
+        if blow == Some(Blow::CrashBefore) {
+            self.state(|state| state.end(Ending::Lost));
+            pending::<()>().await;
+        }
+        blow
+    }
+
+    pub(crate) async fn after(&self, blow: Option<Blow>) {
+        if blow == Some(Blow::CrashAfter) {
+            self.state(|state| state.end(Ending::Lost));
+            pending::<()>().await;
+        }
+    }
+
+    /// A commit of the store. People's commits are struck by no blow.
+    pub(crate) fn commit(&self, label: &'static str) -> Fault {
+        if self.state(|state| state.polled.is_none()) {
+            return Fault::None;
+        }
+        if self.state(|state| state.is_dead()) {
+            return Fault::Refuse;
+        }
+        let Some(blow) = self.number(label, "") else {
+            return Fault::None;
+        };
+        self.state(|state| match (blow, state.shared_store) {
+            (Blow::CutBefore, _) => Fault::Refuse,
+            (Blow::CutAfter, _) => Fault::UnknownApplied,
+            (Blow::Twice, _) => Fault::UnknownLost,
+            // The commit never answers, and the store ends with the agent.
+            (Blow::CrashBefore, false) => {
+                state.end(Ending::Lost);
+                Fault::Hold
+            }
+            (Blow::CrashAfter, false) => {
+                state.end(Ending::Kept);
+                Fault::Hold
+            }
+            (Blow::CrashBefore, true) => {
+                state.end(Ending::Lost);
+                Fault::UnknownLost
+            }
+            (Blow::CrashAfter, true) => {
+                state.end(Ending::Lost);
+                Fault::UnknownApplied
+            }
+        })
+    }
+}

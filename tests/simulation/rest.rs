@@ -1,0 +1,228 @@
+//! What must hold once nothing moves any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tagship::host::ReleaseId;
+use tagship::rule::is_zero;
+use tagship::store::{Filter, Store};
+use tagship::task::{Event, Recorded, State, StepResult, Task, Way};
+
+use crate::at_once::at_once;
+use crate::driver::Sim;
+use crate::host::Disk;
+use crate::witness::is_settled;
+
+/// All promises that can be read off a world at rest.
+pub(crate) fn promises_hold(sim: &Sim) {
+    let store = sim.store();
+    let heads = at_once(store.list(&Filter::default(), None, usize::MAX)).unwrap();
+    let ids: Vec<u64> = heads.iter().map(|head| head.id).collect();
+    sim.witness.history(ids.iter().copied());
+    let tasks: Vec<Task> = ids.iter().map(|id| sim.witness.task(*id)).collect();
+    let trace = || sim.fate.trace(0);
+    for (head, task) in heads.iter().zip(&tasks) {
+        assert_eq!(head.state, task.state.name(), "head of task {}", task.id);
+        assert_eq!(head.events, task.events, "head of task {}", task.id);
+        indexed(&store, task);
+        settled(task, &tasks, &trace);
+        refs_stand(sim, task, &trace);
+        started_once(sim, task, &trace);
+    }
+    nothing_lost(sim, &store, &trace);
+    for environment in ["qa", "production"] {
+        let tasks: Vec<&Task> = tasks
+            .iter()
+            .filter(|task| task.submission.environment == environment)
+            .collect();
+        let held = tasks.iter().filter(|task| task.state.holds_queue()).count();
+        assert!(held <= 1, "{held} tasks hold the queue of {environment}");
+        hosts_agree(sim, &store, environment, &tasks, &trace);
+    }
+}
+
+/// The indexes say of a task what its log says.
+fn indexed(store: &Store, task: &Task) {
+    let name = task.state.name().to_owned();
+    let submission = &task.submission;
+    for filter in [
+        Filter {
+            state: Some(name.clone()),
+            ..Filter::default()
+        },
+        Filter {
+            project: Some(submission.project.clone()),
+            environment: Some(submission.environment.clone()),
+            ..Filter::default()
+        },
+    ] {
+        let found = at_once(store.list(&filter, Some(task.id + 1), 1)).unwrap();
+        assert_eq!(
+            found.first().map(|head| head.id),
+            Some(task.id),
+            "{filter:?}"
+        );
+    }
+    let (active, _) = at_once(store.active()).unwrap();
+    assert_eq!(
+        active.contains(&task.id),
+        !task.state.at_rest(),
+        "{}",
+        task.id
+    );
+}
+
+/// A task rests, waits for a person, or waits behind one that does.
+fn settled(task: &Task, tasks: &[Task], trace: &impl Fn() -> String) {
+    let behind_another = task.state == State::Queued
+        && tasks.iter().any(|other| {
+            other.submission.environment == task.submission.environment && other.state.holds_queue()
+        });
+    assert!(
+        is_settled(task) || behind_another,
+        "task {} is still {:?}\n{}",
+        task.id,
+        task.state,
+        trace()
+    );
+}
+
+/// A task that waits has a ref that stands.
+fn refs_stand(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
+    if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
+        return;
+    }
+    let tag = matches!(task.submission.origin, tagship::task::Origin::Tag { .. });
+    let stands = sim
+        .refs
+        .lock()
+        .unwrap()
+        .get(&task.submission.reference)
+        .cloned();
+    assert!(
+        !tag || stands.as_ref() == Some(&task.submission.object),
+        "task {} is {} and its ref is gone: {stands:?}\n{}",
+        task.id,
+        task.state,
+        trace()
+    );
+}
+
+/// A program is started again only where a person asked for it.
+fn started_once(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
+    let Some(work) = &task.work else { return };
+    let events = at_once(sim.store().events(task.id)).unwrap();
+    let asked = count(&events, |event| {
+        matches!(event, Event::RetryRequested { .. })
+    });
+    let prefix = format!("{}-{:x}-", task.id, work.started.as_second());
+    for (host, disk) in sim.disks(&task.submission.environment) {
+        let mut starts: BTreeMap<String, u32> = BTreeMap::new();
+        for (key, times) in &disk.started {
+            assert_eq!(*times, 1, "{key} was started again on {host}\n{}", trace());
+            let Some(step) = key.strip_prefix(&prefix) else {
+                continue;
+            };
+            // Without the number of the attempt.
+            let (step, _) = step.rsplit_once('-').unwrap();
+            *starts.entry(step.to_owned()).or_default() += 1;
+        }
+        for (step, times) in starts {
+            assert!(
+                times <= 1 + asked,
+                "task {}: step {step} was started {times} times on {host}, {asked} were asked for\n{}",
+                task.id,
+                trace()
+            );
+        }
+    }
+}
+
+fn count(events: &[Recorded], which: impl Fn(&Event) -> bool) -> u32 {
+    let found = events.iter().filter(|recorded| which(&recorded.event));
+    u32::try_from(found.count()).unwrap()
+}
+
+/// Every push that was accepted and that a rule matches became a task.
+fn nothing_lost(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
+    assert!(
+        sim.records.waiting().is_empty(),
+        "records wait\n{}",
+        trace()
+    );
+    for record in sim.records.accepted() {
+        let tag = record.reference.strip_prefix("refs/tags/").unwrap();
+        let matched = ["qa-", "prod-", "release-"];
+        if is_zero(&record.new) || !matched.iter().any(|prefix| tag.starts_with(prefix)) {
+            continue;
+        }
+        let id = format!("{}/shop", record.id);
+        let task = at_once(store.task_of_record(&id)).unwrap();
+        let task = task.unwrap_or_else(|| panic!("push of {tag} is lost\n{}", trace()));
+        let task = sim.witness.task(task);
+        assert_eq!(task.submission.reference, record.reference);
+        assert_eq!(task.submission.object, record.new);
+    }
+}
+
+/// Hosts serve what the last task says they do, or the failure names them.
+fn hosts_agree(
+    sim: &Sim,
+    store: &Store,
+    environment: &str,
+    tasks: &[&Task],
+    trace: &impl Fn() -> String,
+) {
+    let Some(begun) = at_once(store.begun("shop", environment)).unwrap() else {
+        return;
+    };
+    let last = tasks.iter().find(|task| task.id == begun.last).unwrap();
+    let (plan, work) = (sim.witness.plan(last), last.work.as_ref().unwrap());
+    let disks = sim.disks(environment);
+    let nothing = Disk::default();
+    let recorded = at_once(store.live("shop", environment)).unwrap();
+    let mut live: BTreeSet<Option<ReleaseId>> = BTreeSet::new();
+    for (index, host) in plan.hosts.iter().enumerate() {
+        let disk = disks.get(&host.name).unwrap_or(&nothing);
+        live.insert(disk.live.clone());
+        let what = format!(
+            "{}: {:?} in {environment}, task {:?}",
+            host.name, disk.live, last.id
+        );
+        match &last.state {
+            State::Succeeded => {
+                assert_eq!(
+                    disk.live.as_ref(),
+                    Some(&work.release),
+                    "{what}\n{}",
+                    trace()
+                );
+                let record = recorded.get(&host.name).map(|live| &live.release);
+                assert_eq!(record, Some(&work.release), "{what}\n{}", trace());
+            }
+            State::RolledBack { .. } => {
+                let index = u16::try_from(index).unwrap();
+                let back = work.steps.iter().any(|(at, step)| {
+                    let done = matches!(step.end, Some((_, StepResult::Published { .. })));
+                    at.way == Way::Back && at.host == index && done
+                });
+                if back {
+                    assert_eq!(disk.live, work.live_before[&index], "{what}\n{}", trace());
+                }
+            }
+            _ => {}
+        }
+    }
+    if let State::Failed { reason } | State::RollbackFailed { reason } = &last.state
+        && live.len() > 1
+    {
+        let named = plan
+            .hosts
+            .iter()
+            .any(|host| reason.contains(&format!("{}: ", host.name)));
+        assert!(
+            named,
+            "hosts differ and nobody is named: {reason}\n{}",
+            trace()
+        );
+    }
+}

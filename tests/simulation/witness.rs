@@ -1,0 +1,286 @@
+//! Watches every effect on hosts, and says at once when one breaks a promise: an intent that is not
+//! durable, a plan that nobody approved, a host that switches before all are staged, a task that
+//! works while another holds its queue, a `current` that names no complete release.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use tagship::host::{Op, Place, ReleaseId, TreeDigest};
+use tagship::plan::{Plan, PlanDigest};
+use tagship::rule::Schedule;
+use tagship::store::Store;
+use tagship::task::{At, Origin, Recorded, State, Task, Way};
+use tagship::template::OnFailure;
+
+use crate::at_once::at_once;
+use crate::host::{Disk, Disks};
+
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    store: Option<Store>,
+    /// The log of every task, as far as it was read, and its fold.
+    tasks: BTreeMap<u64, (Vec<Recorded>, Task)>,
+    plans: BTreeMap<PlanDigest, Arc<Plan>>,
+    /// Which commit a tree was made of.
+    trees: BTreeMap<TreeDigest, String>,
+    /// The plans to which somebody with the right said yes.
+    approved: BTreeSet<(u64, PlanDigest)>,
+    /// The rollbacks that somebody with the right asked for.
+    asked_back: BTreeSet<u64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Witness {
+    seen: Mutex<Seen>,
+}
+
+impl Witness {
+    /// From now on this is the store. Its history is another one where it was restored.
+    pub(crate) fn reads(&self, store: Store) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.store = Some(store);
+        seen.tasks.clear();
+    }
+
+    pub(crate) fn tree(&self, digest: TreeDigest, commit: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        let known = seen
+            .trees
+            .entry(digest)
+            .or_insert_with(|| commit.to_owned());
+        assert_eq!(known, commit, "two commits, one digest");
+    }
+
+    pub(crate) fn knows_trees_of(&self, other: &Self) {
+        let trees = other.seen.lock().unwrap().trees.clone();
+        self.seen.lock().unwrap().trees.extend(trees);
+    }
+
+    pub(crate) fn approval(&self, task: u64, plan: PlanDigest) {
+        self.seen.lock().unwrap().approved.insert((task, plan));
+    }
+
+    pub(crate) fn asked_back(&self, task: u64) {
+        self.seen.lock().unwrap().asked_back.insert(task);
+    }
+
+    /// The commit of a release that stands on a disk.
+    pub(crate) fn commit_on(&self, disk: &Disk) -> Option<String> {
+        let digest = disk.releases.get(disk.live.as_ref()?)?;
+        self.seen.lock().unwrap().trees.get(digest).cloned()
+    }
+
+    /// A task, read again as far as it has grown. What was read before must stand as it did.
+    pub(crate) fn task(&self, id: u64) -> Task {
+        self.seen.lock().unwrap().task(id)
+    }
+
+    pub(crate) fn plan(&self, task: &Task) -> Arc<Plan> {
+        self.seen.lock().unwrap().plan(task)
+    }
+
+    /// Every log still begins with what was read of it before.
+    pub(crate) fn history(&self, ids: impl Iterator<Item = u64>) {
+        let mut seen = self.seen.lock().unwrap();
+        for id in ids {
+            let events = at_once(seen.store().events(id)).unwrap();
+            let fold = Task::fold(id, &events).unwrap();
+            if let Some((known, task)) = seen.tasks.get(&id) {
+                assert!(
+                    events.len() >= known.len() && events[..known.len()] == known[..],
+                    "the history of task {id} was rewritten"
+                );
+                if known.len() == events.len() {
+                    assert_eq!(fold, *task, "task {id} folds to two states");
+                }
+            }
+            seen.tasks.insert(id, (events, fold));
+        }
+    }
+
+    /// An operation is about to act on a host.
+    pub(crate) fn before(&self, environment: &str, host: &str, op: &Op, disks: &Disks) {
+        let place = (environment.to_owned(), host.to_owned());
+        let held = disks.get(&place).map_or(0, |disk| disk.fence);
+        match op {
+            Op::Publish {
+                place,
+                release,
+                key,
+            } if place.fence >= held => {
+                let mut seen = self.seen.lock().unwrap();
+                seen.switch(environment, host, place, release, key, disks);
+            }
+            Op::Run { place, run } if place.fence >= held => {
+                self.seen.lock().unwrap().program(host, place, &run.key);
+            }
+            _ => {}
+        }
+    }
+
+    /// After any operation: `current` names a complete release everywhere.
+    pub(crate) fn after(&self, host: &str, disk: &Disk) {
+        if let Some(live) = &disk.live {
+            let digest = disk.releases.get(live);
+            let digest = digest.unwrap_or_else(|| panic!("{host}: {live} is live and not there"));
+            assert!(
+                self.seen.lock().unwrap().trees.contains_key(digest),
+                "{host}: {live} is live, and no commit"
+            );
+        }
+    }
+}
+
+impl Seen {
+    fn store(&self) -> Store {
+        self.store.clone().unwrap()
+    }
+
+    fn task(&mut self, id: u64) -> Task {
+        let store = self.store();
+        let Some((known, task)) = self.tasks.get_mut(&id) else {
+            let events = at_once(store.events(id)).unwrap();
+            let task = Task::fold(id, &events).unwrap();
+            self.tasks.insert(id, (events, task.clone()));
+            return task;
+        };
+        for event in at_once(store.events_since(id, task.events)).unwrap() {
+            task.advance(&event).unwrap();
+            known.push(event);
+        }
+        task.clone()
+    }
+
+    fn plan(&mut self, task: &Task) -> Arc<Plan> {
+        let digest = task.landed.as_ref().unwrap().terms.plan.clone();
+        if let Some(plan) = self.plans.get(&digest) {
+            return plan.clone();
+        }
+        let plan = at_once(self.store().plan(&digest)).unwrap();
+        assert_eq!(
+            plan.digest(),
+            digest,
+            "a plan that is not what was approved"
+        );
+        self.plans.insert(digest, plan.clone());
+        plan
+    }
+
+    /// The task of a key, at work.
+    fn at_work(&mut self, place: &Place, key: &str) -> (Task, Arc<Plan>) {
+        let id = key.split('-').next().unwrap().parse().unwrap();
+        let task = self.task(id);
+        if task.fence == Some(place.fence) {
+            assert!(task.state.holds_queue(), "{key}: it is {}", task.state);
+        }
+        let plan = self.plan(&task);
+        self.approved(&task);
+        (task, plan)
+    }
+
+    /// Somebody with the right said yes to this very plan, or none is needed.
+    fn approved(&self, task: &Task) {
+        let id = task.id;
+        let plan = &task.landed.as_ref().unwrap().terms.plan;
+        match (&task.submission.origin, task.submission.schedule) {
+            (Origin::Rollback { .. }, _) => {
+                assert!(
+                    self.asked_back.contains(&id),
+                    "nobody asked for rollback {id}"
+                );
+            }
+            (Origin::Tag { .. }, Schedule::New) => {
+                let said = self.approved.contains(&(id, plan.clone()));
+                assert!(said, "task {id} works, and nobody approved its plan");
+            }
+            (Origin::Tag { .. }, Schedule::Ready) => {}
+            (Origin::Tag { .. }, Schedule::Observe) => panic!("task {id} only observes"),
+        }
+    }
+
+    fn switch(
+        &mut self,
+        environment: &str,
+        host: &str,
+        place: &Place,
+        release: &ReleaseId,
+        key: &str,
+        disks: &Disks,
+    ) {
+        let (task, plan) = self.at_work(place, key);
+        let work = task.work.as_ref().unwrap();
+        let way = if key.ends_with("-back") {
+            Way::Back
+        } else {
+            Way::Forward
+        };
+        let begun = work
+            .steps
+            .keys()
+            .find(|at| at.way == way && plan.is_publish(**at) && plan.host_name(**at) == host);
+        let at = begun.unwrap_or_else(|| panic!("{key} on {host}: the intent is not durable"));
+        let expected = match way {
+            Way::Forward => Some(&work.release),
+            Way::Back => work.live_before[&at.host].as_ref(),
+        };
+        assert_eq!(expected, Some(release), "{key} on {host}");
+        if way == Way::Back {
+            return;
+        }
+        if let Some(digest) = disks
+            .get(&(environment.to_owned(), host.to_owned()))
+            .and_then(|disk| disk.releases.get(release))
+        {
+            assert_eq!(self.trees[digest], plan.commit, "{key} on {host}");
+        }
+        if plan.on_failure != OnFailure::Continue {
+            for other in &plan.hosts {
+                let disk = disks.get(&(environment.to_owned(), other.name.clone()));
+                assert!(
+                    disk.is_some_and(|disk| disk.releases.contains_key(release)),
+                    "{host} switches, and {} is not staged",
+                    other.name
+                );
+            }
+        }
+    }
+
+    /// `TASK-STARTED-[back-]STAGE-STEP-ATTEMPT[-again]`
+    fn program(&mut self, host: &str, place: &Place, key: &str) {
+        let (task, plan) = self.at_work(place, key);
+        let work = task.work.as_ref().unwrap();
+        let mut parts: Vec<&str> = key.split('-').skip(2).collect();
+        let way = if parts[0] == "back" {
+            parts.remove(0);
+            Way::Back
+        } else {
+            Way::Forward
+        };
+        let attempt: u32 = parts[2].parse().unwrap();
+        let at = At {
+            way,
+            stage: parts[0].parse().unwrap(),
+            host: u16::try_from(plan.hosts.iter().position(|h| h.name == host).unwrap()).unwrap(),
+            step: parts[1].parse().unwrap(),
+        };
+        let begun = work
+            .steps
+            .get(&at)
+            .is_some_and(|step| step.attempt >= attempt);
+        let before = work.attempts(at) >= attempt && task.fence != Some(place.fence);
+        assert!(
+            begun || before,
+            "{key} on {host}: the intent is not durable"
+        );
+    }
+}
+
+/// What a task says about itself once nothing moves.
+pub(crate) fn is_settled(task: &Task) -> bool {
+    task.state.at_rest()
+        || matches!(
+            task.state,
+            State::Waiting | State::Scheduled { .. } | State::Paused { .. }
+        )
+}
