@@ -66,6 +66,11 @@ pub enum DemoError {
     Port(io::Error),
     #[error("orphaned processes cannot be taken in: {0}; the demo needs Linux 3.4 or later")]
     Subreaper(io::Error),
+    #[error(
+        "the account of {0} is locked (`!` in /etc/shadow), so sshd lets nobody in; run the demo as \
+         another user"
+    )]
+    Locked(String),
     #[error("no password can be made: {0}")]
     Randomness(#[from] crate::secret::NoRandomness),
     #[error("interrupted; everything that was started has ended")]

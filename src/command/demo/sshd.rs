@@ -34,7 +34,13 @@ pub(super) fn key_makers() -> [Program; 2] {
 }
 
 /// Writes what server and agent need to know; the keys are there.
+///
+/// # Errors
+/// A file, or a user whom no sshd lets in.
 pub(super) fn write(ground: &Ground, user: &str) -> Result<(), DemoError> {
+    if is_locked(user) {
+        return Err(DemoError::Locked(user.to_owned()));
+    }
     ground.write("ssh/authorized_keys", &ground.read("ssh/agent_key.pub")?)?;
     let public = ground.read("ssh/host_key.pub")?;
     let key: Vec<&str> = public.split(' ').take(2).collect();
@@ -45,6 +51,16 @@ pub(super) fn write(ground: &Ground, user: &str) -> Result<(), DemoError> {
     }
     ground.write("ssh/known_hosts", &pinned)?;
     ground.write("ssh/sshd_config", &config(ground, user))
+}
+
+/// Whether root's sshd lets the user in by no key, because the password is locked. Another user's
+/// sshd can't read that, and goes by the key.
+fn is_locked(user: &str) -> bool {
+    let shadow = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
+    shadow.lines().any(|line| {
+        let mut fields = line.split(':');
+        fields.next() == Some(user) && fields.next().is_some_and(|hash| hash.starts_with('!'))
+    })
 }
 
 fn config(ground: &Ground, user: &str) -> String {

@@ -80,7 +80,10 @@ impl Walk {
         self.agent().await?;
         self.people().await?;
         self.qa().await?;
-        self.release("1.0", "main").await.map(drop)
+        self.step(
+            "Version 1.0 goes to production: tags that begin with release- wait for approval",
+        )?;
+        self.propose("1.0").await.map(drop)
     }
 
     /// Approves what waits, releases a second version and goes back to the first.
@@ -93,8 +96,10 @@ impl Walk {
         self.step("Pat, the product manager, approves 1.0: every host switches")?;
         self.approve(first.id, &token).await?;
 
+        self.step("Version 2.0")?;
+        self.files("2.0")?;
         self.commit("2.0").await?;
-        let second = self.release("2.0", "main").await?;
+        let second = self.propose("2.0").await?;
         self.step("Pat approves 2.0")?;
         self.approve(second, &token).await?;
 
@@ -131,17 +136,20 @@ impl Walk {
         ))
     }
 
-    /// Shows what the hosts serve whenever that changes, until something breaks.
+    /// Shows what the hosts serve whenever that has changed, until something breaks.
     pub(super) async fn watch(&mut self) -> Result<(), CommandError> {
         let mut shown = self.serving();
+        let mut before = shown.clone();
         loop {
+            sleep(PAUSE * 10).await;
             self.processes.check()?;
             let now = self.serving();
-            if now != shown {
+            // Hosts switch one right after the other: a table of the moment between helps nobody.
+            if now == before && now != shown {
                 self.show_hosts()?;
-                shown = now;
+                shown.clone_from(&now);
             }
-            sleep(PAUSE * 10).await;
+            before = now;
         }
     }
 
@@ -232,8 +240,7 @@ impl Walk {
         symlink("index.html", self.ground.path("work/home.html"))
             .map_err(cannot("make", &self.ground.path("work/home.html")))?;
         self.git(["-C", WORK, "add", "--all"]).run().await?;
-        self.run(&self.git(["-C", WORK, "commit", "--quiet", "--message", "Shop 1.0"]))
-            .await?;
+        self.commit("1.0").await?;
         self.push_tag("qa-1.0", "main", &["main"]).await?;
         let task = self.task_of("qa-1.0").await?;
         let task = follow::to_rest(&self.reach()?, task, Form { json: true }).await?;
@@ -241,12 +248,9 @@ impl Walk {
     }
 
     /// Tags and pushes a version for production, and shows that it waits; its task.
-    async fn release(&mut self, version: &str, commit: &str) -> Result<u64, CommandError> {
-        self.step(&format!(
-            "Version {version} for production: tags that begin with release- wait for approval"
-        ))?;
+    async fn propose(&self, version: &str) -> Result<u64, CommandError> {
         let tag = format!("release-{version}");
-        self.push_tag(&tag, commit, &[]).await?;
+        self.push_tag(&tag, "main", &[]).await?;
         self.waiting(&tag).await
     }
 
@@ -261,20 +265,10 @@ impl Walk {
         self.show_output(&said)
     }
 
-    async fn commit(&mut self, version: &str) -> Result<(), CommandError> {
-        self.files(version)?;
+    async fn commit(&self, version: &str) -> Result<(), CommandError> {
         let message = format!("Shop {version}");
-        let commit = [
-            "-C",
-            WORK,
-            "commit",
-            "--quiet",
-            "--all",
-            "--message",
-            &message,
-        ];
-        self.git(commit).run().await?;
-        Ok(())
+        let git = self.git(["-C", WORK, "commit", "--quiet", "--all", "--message"]);
+        self.run(&git.args([message])).await
     }
 
     fn files(&self, version: &str) -> Result<(), DemoError> {
