@@ -166,7 +166,7 @@ impl Default for Ssh {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// A filter of the `tracing` crate. Default `info`.
+    /// A filter of the `tracing` crate. Default `info,thrussh=warn`.
     pub filter: String,
     pub format: LogFormat,
 }
@@ -174,7 +174,7 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: "info,thrussh=warn".to_owned(),
             format: LogFormat::Text,
         }
     }
