@@ -272,6 +272,10 @@ impl Intake {
     async fn doubt(&self, project: &Project, record: &Record) -> Result<(), IntakeError> {
         let (ids, _) = self.store.active().await?;
         for id in ids {
+            let head = self.store.head(id).await?;
+            if head.project != project.name || head.reference != record.reference {
+                continue;
+            }
             while !self.doubted(id, project, record).await? {}
         }
         Ok(())

@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
-use crate::task::{Action, At, Event, Recorded, StepResult, Task, next_actions};
+use crate::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
 
 /// The world that the executor acts on.
 #[derive(Clone)]
@@ -193,15 +193,21 @@ impl Executor {
                 active.seen = active.seen.max(head.events);
                 self.decide(head.id);
             }
+            None if State::name_rests(&head.state) => {}
             None => self.refresh(head.id),
         }
     }
 
+    /// Reads what has been appended to a task since it was last read.
     fn refresh(&mut self, id: u64) {
         let store = self.world.store.clone();
+        let known = self.tasks.get(&id).map(|active| active.task.clone());
         self.effects.push(
             async move {
-                let result = store.task(id).await;
+                let result = match known {
+                    Some(task) => store.task_since(task).await,
+                    None => store.task(id).await,
+                };
                 Done::Refreshed { id, result }
             }
             .boxed(),

@@ -177,6 +177,17 @@ impl Store {
         Ok(Task::fold(id, &events)?)
     }
 
+    /// A task as it is now, from what it was.
+    ///
+    /// # Errors
+    /// As [`Store::task`].
+    pub async fn task_since(&self, mut task: Task) -> Result<Task, StoreError> {
+        for event in self.events_since(task.id, task.events).await? {
+            task.advance(&event)?;
+        }
+        Ok(task)
+    }
+
     /// The events of a task in order.
     ///
     /// # Errors

@@ -135,6 +135,22 @@ impl fmt::Display for State {
 }
 
 impl State {
+    /// Whether the state of this name is [at rest](State::at_rest).
+    #[must_use]
+    pub fn name_rests(name: &str) -> bool {
+        !matches!(
+            name,
+            "proposed"
+                | "waiting"
+                | "scheduled"
+                | "queued"
+                | "running"
+                | "paused"
+                | "stopping"
+                | "rolling-back"
+        )
+    }
+
     pub(super) fn may_be_taken_back(&self) -> bool {
         matches!(
             self,

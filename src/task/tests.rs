@@ -379,5 +379,6 @@ fn attempts_stay_counted_when_failures_are_forgotten() {
 fn every_state_has_a_name_that_is_listed() {
     for state in states() {
         assert!(STATE_NAMES.contains(&state.name()), "{}", state.name());
+        assert_eq!(State::name_rests(state.name()), state.at_rest());
     }
 }

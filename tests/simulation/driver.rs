@@ -273,6 +273,12 @@ impl Sim {
 
     /// Runs the agents until they rest, or an effect waits for people.
     pub(crate) fn run(&mut self) -> Halt {
+        self.run_for(SignedDuration::from_hours(24 * 365))
+    }
+
+    /// As [`Sim::run`], and no further than this time from now.
+    pub(crate) fn run_for(&mut self, time: SignedDuration) -> Halt {
+        let end = self.clock.now() + time;
         for _ in 0..POLLS_MAX {
             if self.agents.is_empty() {
                 self.start();
@@ -289,6 +295,7 @@ impl Sim {
                 continue;
             }
             match self.clock.next_sleeper() {
+                Some(at) if at > end => return Halt::AtRest,
                 Some(at)
                     if at.duration_since(self.clock.now()) < SignedDuration::from_hours(24) =>
                 {
@@ -442,7 +449,7 @@ impl Sim {
     }
 
     pub(crate) fn task(&self, id: u64) -> Task {
-        at_once(self.store().task(id)).unwrap()
+        self.witness.task(id)
     }
 
     /// What each host of an environment serves: the commit that its `current` leads to.

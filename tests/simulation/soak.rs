@@ -88,7 +88,7 @@ impl Play {
         sim.fate.draw(random.next(), blows, 60);
         Self {
             sim,
-            deeds: 4 + random.below(14),
+            deeds: 3 + random.below(9),
             random,
             commits: 0,
             backup: None,
@@ -168,7 +168,9 @@ impl Play {
             // The hook's word comes first; the ref follows, or never does.
             0 => {}
             1..4 => {
-                self.sim.run();
+                let in_time =
+                    SignedDuration::from_secs(i64::try_from(self.random.below(200)).unwrap());
+                self.sim.run_for(in_time);
                 self.sim.move_ref(tag, &object);
                 self.sim.resume();
             }
