@@ -22,6 +22,9 @@ pub trait Clock: Send + Sync {
 
     /// Waits until `now()` is at or past `at`; at once if it is already. Safe to cancel.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// Waits for this long, whatever is done to the time of day meanwhile. Safe to cancel.
+    fn pause(&self, time: Duration) -> BoxFuture<'static, ()>;
 }
 
 /// The machine's wall clock.
@@ -45,6 +48,10 @@ impl Clock for SystemClock {
             }
         })
     }
+
+    fn pause(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
+    }
 }
 
 /// How long to sleep before the wall clock is asked again; `None` once `at` is reached.
@@ -65,8 +72,12 @@ pub struct ManualClock {
 #[derive(Debug)]
 struct State {
     now: Timestamp,
+    /// How far the clock was moved on, without what it was set back.
+    elapsed: Duration,
     /// By the time they wait for, then by the order in which they came.
     waiting: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
+    /// Those who pause, by what has elapsed when they go on.
+    pausing: BTreeMap<(Duration, u64), oneshot::Sender<()>>,
     came: u64,
 }
 
@@ -75,7 +86,9 @@ impl ManualClock {
     pub fn at(now: Timestamp) -> Self {
         let state = State {
             now,
+            elapsed: Duration::ZERO,
             waiting: BTreeMap::new(),
+            pausing: BTreeMap::new(),
             came: 0,
         };
         Self {
@@ -94,7 +107,16 @@ impl ManualClock {
     /// Sets the clock, also back, and wakes whoever waited for a time up to the new one.
     pub fn set(&self, now: Timestamp) {
         let mut state = lock(&self.state);
+        let on = Duration::try_from(now.duration_since(state.now)).unwrap_or_default();
+        let elapsed = state.elapsed + on;
+        state.elapsed = elapsed;
         state.now = now;
+        while let Some(first) = state.pausing.first_entry() {
+            if first.key().0 > elapsed {
+                break;
+            }
+            let _ = first.remove().send(());
+        }
         while let Some(first) = state.waiting.first_entry() {
             if first.key().0 > now {
                 break;
@@ -111,7 +133,18 @@ impl ManualClock {
     pub fn next_sleeper(&self) -> Option<Timestamp> {
         let mut state = lock(&self.state);
         self.count(&mut state);
-        state.waiting.keys().next().map(|(at, _)| *at)
+        let waiting = state.waiting.keys().next().map(|(at, _)| *at);
+        let pausing = state.pausing.keys().next().map(|(until, _)| {
+            let left = until.saturating_sub(state.elapsed);
+            state.now.saturating_add(left).unwrap_or(Timestamp::MAX)
+        });
+        waiting.into_iter().chain(pausing).min()
+    }
+
+    /// How far the clock was moved on in all, without what it was set back.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        lock(&self.state).elapsed
     }
 
     /// Waits until at least `count` sleepers wait.
@@ -124,7 +157,9 @@ impl ManualClock {
     /// Forgets cancelled sleepers and tells how many are left.
     fn count(&self, state: &mut State) {
         state.waiting.retain(|_, wake| !wake.is_closed());
-        self.sleepers.send_replace(state.waiting.len());
+        state.pausing.retain(|_, wake| !wake.is_closed());
+        let sleepers = state.waiting.len() + state.pausing.len();
+        self.sleepers.send_replace(sleepers);
     }
 }
 
@@ -145,12 +180,28 @@ impl Clock for ManualClock {
         state.waiting.insert(place, wake);
         self.count(&mut state);
         drop(state);
-        Box::pin(async move {
-            if woken.await.is_err() {
-                // The clock itself is gone: its time never comes.
-                std::future::pending::<()>().await;
-            }
-        })
+        Box::pin(wait(woken))
+    }
+
+    fn pause(&self, time: Duration) -> BoxFuture<'static, ()> {
+        let mut state = lock(&self.state);
+        if time.is_zero() {
+            return Box::pin(std::future::ready(()));
+        }
+        let (wake, woken) = oneshot::channel();
+        state.came += 1;
+        let place = (state.elapsed + time, state.came);
+        state.pausing.insert(place, wake);
+        self.count(&mut state);
+        drop(state);
+        Box::pin(wait(woken))
+    }
+}
+
+async fn wait(woken: oneshot::Receiver<()>) {
+    if woken.await.is_err() {
+        // The clock itself is gone: its time never comes.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -211,6 +262,19 @@ mod tests {
     fn a_time_that_has_passed_is_not_waited_for() {
         let clock = ManualClock::at(noon());
         assert_eq!(clock.sleep_until(noon()).now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn a_pause_is_as_long_when_the_clock_is_set_back() {
+        let clock = ManualClock::at(noon());
+        let mut pause = clock.pause(Duration::from_secs(10));
+        clock.advance(Duration::from_secs(9));
+        clock.set(noon() - Duration::from_secs(86_400));
+        assert_eq!((&mut pause).now_or_never(), None);
+        let next = noon() - Duration::from_secs(86_400) + Duration::from_secs(1);
+        assert_eq!(clock.next_sleeper(), Some(next));
+        clock.set(next);
+        assert_eq!(pause.now_or_never(), Some(()));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -31,6 +32,9 @@ use crate::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
 use crate::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
+
+/// Waits up to this are pauses, longer ones are for a time of day.
+const SOON: Duration = Duration::from_secs(60);
 
 /// The world that the executor acts on.
 #[derive(Clone)]
@@ -480,7 +484,15 @@ impl Executor {
             return;
         }
         self.timer = Some(time);
-        let sleep = self.world.clock.sleep_until(time);
+        // What is due soon is due soon also when the clock is set back; what was given a time of day
+        // waits for that.
+        let clock = &self.world.clock;
+        let left = Duration::try_from(time.duration_since(clock.now())).unwrap_or_default();
+        let sleep = if left <= SOON {
+            clock.pause(left)
+        } else {
+            clock.sleep_until(time)
+        };
         self.effects.push(
             async move {
                 sleep.await;

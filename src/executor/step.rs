@@ -9,8 +9,8 @@ mod release;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::SignedDuration;
 use tokio::sync::Mutex;
 
 use super::World;
@@ -232,7 +232,7 @@ impl Scene<'_> {
                 return Err(self.refused(&error).await);
             }
             self.output.line(&format!("{error}; trying again"));
-            self.wait(i64::from(attempt)).await;
+            self.wait(Duration::from_secs(attempt.into())).await;
             attempt += 1;
         }
     }
@@ -252,11 +252,8 @@ impl Scene<'_> {
         Trouble::Failed(error.to_string())
     }
 
-    async fn wait(&self, seconds: i64) {
-        let now = self.world.clock.now();
-        if let Ok(until) = now.checked_add(SignedDuration::from_secs(seconds)) {
-            self.world.clock.sleep_until(until).await;
-        }
+    async fn wait(&self, time: Duration) {
+        self.world.clock.pause(time).await;
     }
 
     /// What every command of this step finds in its environment.

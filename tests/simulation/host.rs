@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
@@ -39,7 +38,8 @@ pub(crate) struct Disk {
 /// A program that was started.
 #[derive(Clone, Debug)]
 struct Attempt {
-    until: Timestamp,
+    /// What has elapsed when it ends.
+    until: Duration,
     end: RunEnd,
 }
 
@@ -140,7 +140,7 @@ impl SimHosts {
     }
 
     fn on_disk(&self, host: &str, disk: &mut Disk, op: &Op) -> Result<Reply, HostError> {
-        let now = self.fleet.clock.now();
+        let now = self.fleet.clock.elapsed();
         match op {
             Op::Prepare {
                 place,
@@ -226,17 +226,17 @@ impl SimHosts {
     async fn follow(&self, host: &str, key: &str) -> RunEnd {
         let clock = &self.fleet.clock;
         loop {
-            let now = clock.now();
+            let now = clock.elapsed();
             let (end, until) = self.on(host, |disk| (end_of(disk, key, now), disk.runs[key].until));
             if end != RunEnd::Running {
                 return end;
             }
-            clock.sleep_until(until).await;
+            clock.pause(until.saturating_sub(now)).await;
         }
     }
 }
 
-fn end_of(disk: &Disk, key: &str, now: Timestamp) -> RunEnd {
+fn end_of(disk: &Disk, key: &str, now: Duration) -> RunEnd {
     match disk.runs.get(key) {
         None => RunEnd::NotBegun,
         Some(attempt) if attempt.until > now => RunEnd::Running,

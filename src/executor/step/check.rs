@@ -1,5 +1,7 @@
 //! `check` steps: the service is asked until it is well or the tries are used up.
 
+use std::time::Duration;
+
 use super::program;
 use super::{Scene, Trouble, unexpected};
 use crate::executor::effects::Question;
@@ -7,13 +9,15 @@ use crate::host::{Op, Reply, RunEnd};
 use crate::task::StepResult;
 use crate::template::{self, Check, Probe, Program};
 
+/// The shortest pause between two questions.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
 /// Asks until it holds.
 pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult, Trouble> {
     let mut last = String::new();
     for number in 0..=check.retries {
         if number > 0 {
-            let pause = i64::try_from(check.interval.as_secs()).unwrap_or(i64::MAX);
-            scene.wait(pause.max(1)).await;
+            scene.wait(check.interval.max(INTERVAL_MIN)).await;
         }
         match ask(scene, check, number).await {
             Ok(()) => {

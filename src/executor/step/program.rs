@@ -1,5 +1,7 @@
 //! `run` steps: a program of the template's author, started once.
 
+use std::time::Duration;
+
 use super::{Begun, Scene, TRIES, Trouble, unexpected};
 use crate::host::{HostError, Op, Reply, Run, RunCommand, RunEnd};
 use crate::task::{At, StepResult, Task, Way};
@@ -94,7 +96,9 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
         // Nobody may guess: the host is asked. What it never began may be begun, and what still
         // runs is followed, by asking for the same attempt again.
         match result_of(scene, &key).await? {
-            RunEnd::NotBegun | RunEnd::Running => scene.wait(i64::from(number)).await,
+            RunEnd::NotBegun | RunEnd::Running => {
+                scene.wait(Duration::from_secs(number.into())).await
+            }
             end => return judge(scene, program, end),
         }
     }
