@@ -190,6 +190,9 @@ pub fn approve(
 #[must_use]
 pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
     let mut missing = Vec::new();
+    if terms.approvals.is_empty() && valid(terms, given).next().is_none() {
+        missing.push("1 (has 0)".to_owned());
+    }
     for requirement in &terms.approvals {
         let have = valid(terms, given)
             .filter(|approval| meets(requirement, &approval.by, &approval.groups))
@@ -227,3 +230,6 @@ fn meets(requirement: &Requirement, name: &str, groups: &[String]) -> bool {
 fn short(digest: &str) -> String {
     digest.chars().take(12).collect()
 }
+
+#[cfg(test)]
+mod tests;

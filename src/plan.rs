@@ -320,3 +320,6 @@ fn stage_hosts<'a>(
     }
     Ok(Some(hosts))
 }
+
+#[cfg(test)]
+mod tests;

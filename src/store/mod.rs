@@ -376,3 +376,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -427,4 +427,8 @@ fn joined(reason: &str, message: &str) -> String {
 }
 
 #[cfg(test)]
+mod law_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk_tests;

@@ -12,11 +12,11 @@ use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
 use crate::template::Requirement;
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn submission(schedule: Schedule) -> Submission {
+pub(super) fn submission(schedule: Schedule) -> Submission {
     Submission {
         origin: Origin::Tag {
             rule: "release-".to_owned(),
@@ -39,7 +39,7 @@ fn submission(schedule: Schedule) -> Submission {
     }
 }
 
-fn landed() -> Landed {
+pub(super) fn landed() -> Landed {
     Landed {
         commit: "2".repeat(40),
         terms: Terms {
@@ -52,7 +52,7 @@ fn landed() -> Landed {
     }
 }
 
-fn approval(by: &str, plan: &str) -> Approval {
+pub(super) fn approval(by: &str, plan: &str) -> Approval {
     Approval {
         by: by.to_owned(),
         groups: Vec::new(),
@@ -74,7 +74,7 @@ const STEP_BACK: At = At {
     ..STEP
 };
 
-fn release() -> ReleaseId {
+pub(super) fn release() -> ReleaseId {
     ReleaseId("20270115-080000-2222222".to_owned())
 }
 
@@ -151,7 +151,7 @@ fn states() -> Vec<State> {
     ]
 }
 
-fn events() -> Vec<(&'static str, Event)> {
+pub(super) fn events() -> Vec<(&'static str, Event)> {
     let text = || "why".to_owned();
     let outcome = |outcome| Event::Finished(outcome);
     vec![

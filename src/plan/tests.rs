@@ -1,0 +1,212 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::template::{Check, Directory, Probe, Program, RunCommand};
+
+fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
+    PlannedHost {
+        name: name.to_owned(),
+        address: "127.0.0.1".to_owned(),
+        port: 22,
+        user: "deploy".to_owned(),
+        identity: "/key".to_owned(),
+        jump: jump.map(Box::new),
+    }
+}
+
+fn step(name: &str, action: Action) -> Step {
+    Step {
+        name: name.to_owned(),
+        once: false,
+        action,
+    }
+}
+
+/// A plan with one of everything.
+fn plan() -> Plan {
+    let stage = |name: &str, steps| Stage {
+        name: name.to_owned(),
+        gate: Gate::Hand,
+        batch: Some(2),
+        hosts: vec!["web1".to_owned(), "web2".to_owned()],
+        steps,
+    };
+    let program = |command| {
+        Action::Run(Program {
+            command,
+            directory: Directory::Absolute("/opt".to_owned()),
+            timeout: Duration::new(5, 7),
+            repeat: false,
+        })
+    };
+    let check = |probe| {
+        Action::Check(Check {
+            probe,
+            retries: 3,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+        })
+    };
+    Plan {
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        git_url: "/git".to_owned(),
+        template: "release".to_owned(),
+        template_digest: "d".to_owned(),
+        commit: "2".repeat(40),
+        parameters: [("MODE".to_owned(), "full".to_owned())].into(),
+        hosts: vec![host("web1", Some(host("gate", None))), host("web2", None)],
+        placement: Placement {
+            deploy_to: "/srv/{HOST}".to_owned(),
+            keep_releases: 3,
+            shared: vec!["log/".to_owned()],
+            exclude: vec!["*.md".to_owned()],
+            owner: Some("www".to_owned()),
+            source: Some("app".to_owned()),
+            submodules: Submodules::Refuse,
+        },
+        on_failure: OnFailure::Rollback,
+        approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
+        self_approval: false,
+        stages: vec![
+            stage("stage", vec![step("sync", Action::Sync)]),
+            stage(
+                "switch",
+                vec![
+                    step("publish", Action::Publish),
+                    step("reload", program(RunCommand::Shell("reload".to_owned()))),
+                    step("warm", program(RunCommand::Argv(vec!["warm".to_owned()]))),
+                    step(
+                        "http",
+                        check(Probe::Http {
+                            url: "http://{HOST}/".to_owned(),
+                            status: 200,
+                        }),
+                    ),
+                    step(
+                        "tcp",
+                        check(Probe::Tcp {
+                            address: "{HOST}:80".to_owned(),
+                        }),
+                    ),
+                ],
+            ),
+        ],
+    }
+}
+
+/// Every value below this one that has no values below itself, as a JSON pointer.
+fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                leaves(value, &format!("{at}/{}", name.replace('/', "~1")), found);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                leaves(value, &format!("{at}/{index}"), found);
+            }
+        }
+        _ => found.push(at.to_owned()),
+    }
+}
+
+/// Other values that a field of this one could have.
+fn others(value: &Value) -> Vec<Value> {
+    let words = [
+        "none",
+        "hand",
+        "timed",
+        "stop",
+        "pause",
+        "skip",
+        "refuse",
+        "Sync",
+        "Publish",
+        "Checkout",
+        "Home",
+        "Release",
+        "3 of @ops",
+    ];
+    match value {
+        Value::String(text) => std::iter::once(format!("{text}x"))
+            .chain(words.map(str::to_owned))
+            .filter(|other| other != text)
+            .map(Value::String)
+            .collect(),
+        Value::Number(number) => vec![(number.as_u64().unwrap() + 1).into()],
+        Value::Bool(flag) => vec![(!flag).into()],
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn every_field_is_in_the_digest() {
+    let plan = plan();
+    let value = serde_json::to_value(&plan).unwrap();
+    let mut paths = Vec::new();
+    leaves(&value, "", &mut paths);
+    assert!(paths.len() > 50, "{paths:?}");
+    for path in paths {
+        let before = value.pointer(&path).unwrap();
+        let changed = others(before).into_iter().find_map(|other| {
+            let mut value = value.clone();
+            *value.pointer_mut(&path).unwrap() = other;
+            let read: Plan = serde_json::from_value(value).ok()?;
+            (read != plan).then_some(read)
+        });
+        let changed = changed.unwrap_or_else(|| panic!("nothing else fits {path}"));
+        assert_ne!(changed.digest(), plan.digest(), "{path}");
+    }
+}
+
+#[test]
+fn an_entry_more_or_less_is_in_the_digest() {
+    let digest = plan().digest();
+    let changes: [fn(&mut Plan); 8] = [
+        |plan| drop(plan.hosts.pop()),
+        |plan| plan.hosts.swap(0, 1),
+        |plan| plan.stages.swap(0, 1),
+        |plan| drop(plan.stages[1].steps.pop()),
+        |plan| drop(plan.approvals.pop()),
+        |plan| plan.parameters.clear(),
+        |plan| plan.placement.owner = None,
+        |plan| plan.stages[0].batch = None,
+    ];
+    for change in changes {
+        let mut plan = plan();
+        change(&mut plan);
+        assert_ne!(plan.digest(), digest);
+    }
+}
+
+#[test]
+fn a_plan_that_was_kept_and_read_is_the_same_plan() {
+    let plan = plan();
+    let read: Plan = serde_json::from_slice(&plan.canonical()).unwrap();
+    assert_eq!(read, plan);
+    assert_eq!(read.digest(), plan.digest());
+    // The order in which fields were written does not matter, nor does the space between them.
+    let value: Value = serde_json::from_slice(&plan.canonical()).unwrap();
+    let text = serde_json::to_string_pretty(&value).unwrap();
+    let read: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.digest(), plan.digest());
+}
+
+#[test]
+fn going_back_stages_and_switches_and_waits_for_nobody() {
+    let back = plan().going_back().unwrap();
+    let names: Vec<&str> = back
+        .stages
+        .iter()
+        .map(|stage| stage.name.as_str())
+        .collect();
+    assert_eq!(names, ["stage", "switch"]);
+    assert!(back.stages.iter().all(|stage| stage.gate == Gate::None));
+    assert_ne!(back.digest(), plan().digest());
+}

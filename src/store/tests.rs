@@ -1,0 +1,468 @@
+//! Ring 1: what the indexes say is what the logs say.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use futures::FutureExt as _;
+use proptest::prelude::*;
+
+use super::memory::{Fault, MemoryKv};
+use super::*;
+use crate::approval::Terms;
+use crate::host::{ReleaseId, TreeDigest};
+use crate::plan::{Placement, Plan, PlannedHost, Stage, Submodules};
+use crate::rule::Schedule;
+use crate::task::{
+    AGENT_INDEX, At, Event, Landed, Origin, Outcome, StepResult, Submission, Submitter, Supersede,
+    Way,
+};
+use crate::template::{self, Gate, OnFailure, Step};
+
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().unwrap()
+}
+
+fn store() -> (Arc<MemoryKv>, Store) {
+    let kv = Arc::new(MemoryKv::new());
+    let store = at_once(Store::open(kv.clone())).unwrap();
+    (kv, store)
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn submission(environment: &str, tag: &str, object: char) -> Submission {
+    Submission {
+        origin: Origin::Tag {
+            rule: "release-".to_owned(),
+        },
+        project: "shop".to_owned(),
+        environment: environment.to_owned(),
+        repository: "alice/shop".to_owned(),
+        reference: format!("refs/tags/{tag}"),
+        object: object.to_string().repeat(40),
+        template: "t".to_owned(),
+        schedule: Schedule::Ready,
+        submitter: Submitter {
+            name: "alice".to_owned(),
+            account: None,
+        },
+        expires_s: None,
+        supersede: Supersede::Never,
+        refuse_older: false,
+        parameters: BTreeMap::new(),
+    }
+}
+
+/// Takes a push in.
+fn push(store: &Store, tag: &str, object: char, record: Option<&str>) -> Proposal {
+    at_once(store.propose(submission("production", tag, object), record, at(0))).unwrap()
+}
+
+fn append(store: &Store, id: u64, events: Vec<Event>) -> Result<Task, StoreError> {
+    let task = at_once(store.task(id)).unwrap();
+    let recorded = events
+        .into_iter()
+        .map(|event| Recorded { time: at(1), event });
+    at_once(store.append(&task, recorded.collect()))
+}
+
+fn plan() -> Plan {
+    let stage = |name: &str, hosts: &[&str], action| Stage {
+        name: name.to_owned(),
+        gate: Gate::None,
+        batch: None,
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        steps: vec![Step {
+            name: name.to_owned(),
+            once: false,
+            action,
+        }],
+    };
+    let host = |name: &str| PlannedHost {
+        name: name.to_owned(),
+        address: "127.0.0.1".to_owned(),
+        port: 22,
+        user: "deploy".to_owned(),
+        identity: "/key".to_owned(),
+        jump: None,
+    };
+    Plan {
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        git_url: "/git".to_owned(),
+        template: "t".to_owned(),
+        template_digest: "d".to_owned(),
+        commit: "c".repeat(40),
+        parameters: BTreeMap::new(),
+        hosts: vec![host("web1"), host("web2")],
+        placement: Placement {
+            deploy_to: "/srv/shop".to_owned(),
+            keep_releases: 3,
+            shared: Vec::new(),
+            exclude: Vec::new(),
+            owner: None,
+            source: None,
+            submodules: Submodules::Refuse,
+        },
+        on_failure: OnFailure::Rollback,
+        approvals: Vec::new(),
+        self_approval: false,
+        stages: vec![
+            stage("checkout", &["agent"], template::Action::Checkout),
+            stage("switch", &["web1", "web2"], template::Action::Publish),
+        ],
+    }
+}
+
+fn release(id: u64) -> ReleaseId {
+    ReleaseId(format!("20270115-0800{id:02}-ccccccc"))
+}
+
+/// The task runs.
+fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
+    let digest = at_once(store.put_plan(&plan())).unwrap();
+    let landed = Landed {
+        commit: "c".repeat(40),
+        terms: Terms {
+            plan: digest,
+            approvals: Vec::new(),
+            self_approval: false,
+            submitter: None,
+        },
+        description: String::new(),
+    };
+    let fence = at_once(store.next_fence(at(1))).unwrap();
+    append(
+        store,
+        id,
+        vec![
+            Event::Landed(Box::new(landed)),
+            Event::Due,
+            Event::Claimed { fence },
+            Event::Started {
+                release: release(id),
+            },
+        ],
+    )
+}
+
+fn finish(store: &Store, id: u64, outcome: Outcome) -> Task {
+    append(store, id, vec![Event::Finished(outcome)]).unwrap()
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed {
+        message: "no".to_owned(),
+    }
+}
+
+fn done(stage: u16, host: u16, result: StepResult) -> Vec<Event> {
+    let at = At {
+        way: Way::Forward,
+        stage,
+        host,
+        step: 0,
+    };
+    vec![Event::Began { at, attempt: 1 }, Event::Ended { at, result }]
+}
+
+#[test]
+fn the_same_record_is_the_same_task_however_often_it_comes() {
+    let (_, store) = store();
+    assert_eq!(push(&store, "v1", 'a', Some("r1")), Proposal::New(1));
+    assert_eq!(
+        push(&store, "v1", 'a', Some("r1")),
+        Proposal::TakenInBefore(1)
+    );
+    // Also once the task is over, and for an agent that has just started.
+    let reason = String::new();
+    let by = "alice".to_owned();
+    append(&store, 1, vec![Event::Withdrawn { by, reason }]).unwrap();
+    let again = at_once(Store::open(store.kv())).unwrap();
+    assert_eq!(
+        push(&again, "v1", 'a', Some("r1")),
+        Proposal::TakenInBefore(1)
+    );
+    assert_eq!(at_once(again.task_of_record("r1")).unwrap(), Some(1));
+}
+
+#[test]
+fn the_same_push_joins_a_task_that_is_not_over_and_only_that() {
+    let (_, store) = store();
+    assert_eq!(push(&store, "v1", 'a', Some("r1")), Proposal::New(1));
+    assert_eq!(push(&store, "v1", 'a', Some("r2")), Proposal::Joined(1));
+    assert_eq!(
+        push(&store, "v1", 'a', Some("r2")),
+        Proposal::TakenInBefore(1)
+    );
+    assert_eq!(push(&store, "v1", 'b', Some("r3")), Proposal::New(2));
+    assert_eq!(push(&store, "v2", 'a', Some("r4")), Proposal::New(3));
+    let reason = "late".to_owned();
+    append(&store, 1, vec![Event::Expired { reason }]).unwrap();
+    assert_eq!(push(&store, "v1", 'a', Some("r5")), Proposal::New(4));
+}
+
+#[test]
+fn a_task_is_not_taken_up_again_while_its_push_is_another_one() {
+    let (_, store) = store();
+    push(&store, "v1", 'a', None);
+    let over = |id| {
+        let reason = "late".to_owned();
+        append(&store, id, vec![Event::Expired { reason }]).unwrap();
+    };
+    let reopen = |id| {
+        let by = "bob".to_owned();
+        append(&store, id, vec![Event::Reopened { by }])
+    };
+    over(1);
+    assert_eq!(push(&store, "v1", 'a', None), Proposal::New(2));
+    assert!(matches!(reopen(1), Err(StoreError::SamePush(1))));
+    over(2);
+    reopen(1).unwrap();
+    assert_eq!(push(&store, "v1", 'a', None), Proposal::Joined(1));
+}
+
+#[test]
+fn one_task_holds_the_queue_of_an_environment() {
+    let (_, store) = store();
+    push(&store, "v1", 'a', None);
+    push(&store, "v2", 'b', None);
+    start(&store, 1).unwrap();
+    let refused = start(&store, 2);
+    assert!(
+        matches!(refused, Err(StoreError::QueueHeld(_))),
+        "{refused:?}"
+    );
+    assert_eq!(
+        at_once(store.task(2)).unwrap().events,
+        1,
+        "nothing was appended"
+    );
+    finish(&store, 1, failed());
+    start(&store, 2).unwrap();
+}
+
+#[test]
+fn who_has_not_seen_the_last_event_may_not_append() {
+    let (_, store) = store();
+    push(&store, "v1", 'a', None);
+    let stale = at_once(store.task(1)).unwrap();
+    append(&store, 1, vec![Event::RefDoubted]).unwrap();
+    let event = Recorded {
+        time: at(2),
+        event: Event::RefStands,
+    };
+    let refused = at_once(store.append(&stale, vec![event]));
+    assert!(
+        matches!(refused, Err(StoreError::Changed(1))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_ran_since_is_the_last_that_began_and_for_the_untried_the_highest() {
+    let (_, store) = store();
+    for (tag, object) in [("v1", 'a'), ("v2", 'b'), ("v3", 'c')] {
+        push(&store, tag, object, None);
+    }
+    let since = |id| {
+        let task = at_once(store.task(id)).unwrap();
+        at_once(store.ran_since(&task)).unwrap()
+    };
+    assert_eq!(since(1), None);
+    for id in [3, 2] {
+        start(&store, id).unwrap();
+        finish(&store, id, failed());
+    }
+    let begun = at_once(store.begun("shop", "production")).unwrap();
+    assert_eq!(
+        begun,
+        Some(Begun {
+            last: 2,
+            highest: 3
+        })
+    );
+    assert_eq!(since(3), Some(2), "2 has run after it, though it is older");
+    assert_eq!(since(2), None);
+    assert_eq!(since(1), Some(3));
+}
+
+#[test]
+fn what_is_live_and_which_releases_there_are_follows_from_events() {
+    let (_, store) = store();
+    push(&store, "v1", 'a', None);
+    start(&store, 1).unwrap();
+    let digest = TreeDigest("d".to_owned());
+    let tree = StepResult::CheckedOut {
+        digest: digest.clone(),
+        files: 1,
+    };
+    append(&store, 1, done(0, AGENT_INDEX, tree)).unwrap();
+    let record = |good| ReleaseRecord {
+        release: release(1),
+        commit: "c".repeat(40),
+        digest: digest.clone(),
+        task: 1,
+        good,
+    };
+    let releases = || at_once(store.releases("shop", "production")).unwrap();
+    assert_eq!(releases(), [record(false)]);
+    assert_eq!(
+        at_once(store.newest_release("shop", "production")).unwrap(),
+        Some(release(1))
+    );
+    append(&store, 1, done(1, 1, StepResult::Published { was: None })).unwrap();
+    let live = at_once(store.live("shop", "production")).unwrap();
+    assert_eq!(live.keys().collect::<Vec<_>>(), ["web2"]);
+    assert_eq!(live["web2"].commit, Some("c".repeat(40)));
+    assert_eq!(
+        at_once(store.live_on("shop", "production", "web1")).unwrap(),
+        None
+    );
+    append(&store, 1, done(1, 0, StepResult::Published { was: None })).unwrap();
+    finish(&store, 1, Outcome::Succeeded);
+    assert_eq!(releases(), [record(true)]);
+}
+
+#[test]
+fn fences_grow_with_the_clock_and_without_it() {
+    let (_, store) = store();
+    let next = |second| at_once(store.next_fence(at(second))).unwrap();
+    let first = next(10);
+    assert_eq!(first, u64::try_from(at(10).as_millisecond()).unwrap());
+    assert_eq!(next(10), first + 1);
+    assert_eq!(next(0), first + 2, "the clock was set back");
+    at_once(store.raise_fence(first + 90_000)).unwrap();
+    at_once(store.raise_fence(5)).unwrap();
+    assert_eq!(next(11), first + 90_001);
+}
+
+#[test]
+fn a_blob_is_there_once_it_is_whole() {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    for stops_at in 0..5 {
+        let (kv, store) = store();
+        let seen = Mutex::new(0);
+        kv.on_commit(move |_| {
+            let mut seen = seen.lock().unwrap();
+            *seen += 1;
+            if *seen > stops_at {
+                Fault::Refuse
+            } else {
+                Fault::None
+            }
+        });
+        let kept = at_once(store.put_blob(&bytes));
+        let digest = at_once(self::store().1.put_blob(&bytes)).unwrap();
+        assert!(kept.is_err());
+        let read = at_once(store.blob(&digest));
+        assert!(
+            matches!(read, Err(StoreError::NoBlob(_))),
+            "after {stops_at} commits"
+        );
+        kv.on_commit(|_| Fault::None);
+        assert_eq!(at_once(store.put_blob(&bytes)).unwrap(), digest);
+        assert_eq!(at_once(store.blob(&digest)).unwrap(), bytes);
+        assert_eq!(at_once(store.put_blob(&bytes)).unwrap(), digest, "again");
+    }
+}
+
+#[test]
+fn a_commit_that_was_not_confirmed_is_told_as_such() {
+    let (kv, store) = store();
+    push(&store, "v1", 'a', None);
+    for (fault, applied) in [(Fault::UnknownLost, 0), (Fault::UnknownApplied, 1)] {
+        let before = at_once(store.task(1)).unwrap().events;
+        kv.on_commit(move |_| fault.clone());
+        let answer = append(&store, 1, vec![Event::RefDoubted]);
+        assert!(
+            matches!(answer, Err(StoreError::Unknown { id: 1, .. })),
+            "{answer:?}"
+        );
+        kv.on_commit(|_| Fault::None);
+        assert_eq!(at_once(store.task(1)).unwrap().events, before + applied);
+    }
+}
+
+#[test]
+fn a_task_is_read_on_from_where_it_was_read_before() {
+    let (_, store) = store();
+    push(&store, "v1", 'a', None);
+    let before = at_once(store.task(1)).unwrap();
+    append(&store, 1, vec![Event::RefDoubted, Event::RefStands]).unwrap();
+    let task = at_once(store.task_since(before)).unwrap();
+    assert_eq!(task, at_once(store.task(1)).unwrap());
+    assert_eq!(task.events, 3);
+}
+
+/// What happens to a task in the model test: where it is proposed, and how it goes on.
+fn any_lives() -> impl Strategy<Value = Vec<(bool, u8)>> {
+    prop::collection::vec((prop::bool::ANY, 0..4_u8), 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Lists by every filter, in pages of every size, are what a look at each task says.
+    #[test]
+    fn lists_show_what_the_logs_say(lives in any_lives(), size in 1..7_usize) {
+        let (_, store) = store();
+        for (number, (qa, life)) in lives.iter().enumerate() {
+            let environment = if *qa { "qa" } else { "production" };
+            let tag = format!("v{number}");
+            let proposed = at_once(store.propose(submission(environment, &tag, 'a'), None, at(0)));
+            let id = proposed.unwrap().id();
+            let by = "bob".to_owned();
+            let reason = "why".to_owned();
+            match life {
+                0 => {}
+                1 => drop(append(&store, id, vec![Event::Withdrawn { by, reason }]).unwrap()),
+                2 => drop(append(&store, id, vec![Event::Expired { reason }]).unwrap()),
+                _ => {
+                    append(&store, id, vec![Event::Expired { reason }]).unwrap();
+                    append(&store, id, vec![Event::Reopened { by }]).unwrap();
+                }
+            }
+        }
+        let tasks: Vec<Task> = (1..=lives.len() as u64)
+            .rev()
+            .map(|id| at_once(store.task(id)).unwrap())
+            .collect();
+        let active: BTreeSet<u64> = at_once(store.active()).unwrap().0.into_iter().collect();
+        let states = [None, Some("proposed"), Some("withdrawn"), Some("expired"), Some("running")];
+        let places = [(None, None), (Some("shop"), Some("qa")), (Some("shop"), None), (Some("cart"), Some("qa"))];
+        for task in &tasks {
+            prop_assert_eq!(active.contains(&task.id), !task.state.at_rest());
+        }
+        for state in states {
+            for (project, environment) in places {
+                let filter = Filter {
+                    state: state.map(str::to_owned),
+                    project: project.map(str::to_owned),
+                    environment: environment.map(str::to_owned),
+                };
+                let wanted: Vec<u64> = tasks
+                    .iter()
+                    .filter(|task| state.is_none_or(|state| state == task.state.name()))
+                    .filter(|task| project.is_none_or(|name| name == task.submission.project))
+                    .filter(|task| environment.is_none_or(|name| name == task.submission.environment))
+                    .map(|task| task.id)
+                    .collect();
+                let mut found = Vec::new();
+                loop {
+                    let page = at_once(store.list(&filter, found.last().copied(), size)).unwrap();
+                    prop_assert!(page.len() <= size);
+                    found.extend(page.iter().map(|head| head.id));
+                    if page.len() < size {
+                        break;
+                    }
+                }
+                prop_assert_eq!(&found, &wanted, "{:?}", filter);
+            }
+        }
+    }
+}
