@@ -235,7 +235,7 @@ impl Walk {
         let failures = (0..hosts).any(|host| self.failed(host));
         match self.plan.on_failure {
             OnFailure::Rollback | OnFailure::Stop => {
-                assert!(!failures, "it goes on after a failure")
+                assert!(!failures, "it goes on after a failure");
             }
             OnFailure::Pause | OnFailure::Continue => {}
         }

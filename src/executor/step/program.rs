@@ -97,7 +97,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
         // runs is followed, by asking for the same attempt again.
         match result_of(scene, &key).await? {
             RunEnd::NotBegun | RunEnd::Running => {
-                scene.wait(Duration::from_secs(number.into())).await
+                scene.wait(Duration::from_secs(number.into())).await;
             }
             end => return judge(scene, program, end),
         }
