@@ -120,6 +120,7 @@ proptest! {
     #[test]
     fn nothing_works_that_was_not_approved_claimed_and_looked_for(log in any_log()) {
         let (events, tasks) = accepted(&log);
+        let mut claimed = false;
         for (event, task) in events.iter().zip(&tasks) {
             if let Event::Started { .. } = event.event {
                 prop_assert!(task.landed.is_some() && task.fence.is_some());
@@ -133,6 +134,10 @@ proptest! {
             if let Event::Began { .. } = event.event {
                 prop_assert!(task.state.holds_queue() && task.fence.is_some());
             }
+            if let Event::Finished(_) = event.event {
+                prop_assert!(claimed, "it ended and nobody had claimed it");
+            }
+            claimed = task.fence.is_some();
             if task.state.holds_queue() {
                 prop_assert!(task.work.is_some());
             }

@@ -314,10 +314,11 @@ impl Task {
         attempt: u32,
         time: Timestamp,
     ) -> Result<Option<State>, ()> {
-        let fits = match at.way {
-            Way::Forward => *state == State::Running,
-            Way::Back => matches!(state, State::RollingBack { .. }),
-        };
+        let fits = self.fence.is_some()
+            && match at.way {
+                Way::Forward => *state == State::Running,
+                Way::Back => matches!(state, State::RollingBack { .. }),
+            };
         let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
         if work.steps.get(&at).is_some_and(|step| step.end.is_none()) {
             return Err(());
@@ -370,7 +371,7 @@ impl Task {
             .work
             .as_ref()
             .is_some_and(|work| work.steps.values().any(|step| step.end.is_none()));
-        if running {
+        if running || self.fence.is_none() {
             return Err(());
         }
         let next = match (state, outcome) {
