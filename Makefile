@@ -1,17 +1,20 @@
 # make            the programs: target/release/tagship and the static hook target/release/update
 # make test       format, lints and all tests
+# make soak       random worlds, SEEDS=n of them (tests/simulation)
+# make mutants    breaks the code on purpose, and the tests must see it (tests/mutations)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
 # make install    into PREFIX (default /usr/local), below DESTDIR where that is set
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 AUTO   ?=
+SEEDS  ?= 100000
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/release
 
-.PHONY: build deps deps-demo deps-test test demo install clean
+.PHONY: build deps deps-demo deps-test test soak mutants demo install clean
 
 build: deps
 	$(CARGO) build --release --locked --bin tagship
@@ -33,6 +36,12 @@ test: deps-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
+
+soak:
+	SEEDS=$(SEEDS) $(CARGO) test --locked --config profile.test.opt-level=1 --test simulation promises
+
+mutants:
+	tests/mutations/run
 
 demo: deps-demo build
 	$(RELEASE)/tagship demo $(if $(AUTO),--auto)

@@ -316,7 +316,9 @@ impl Executor {
     async fn changed(&mut self, task: Task, began: Vec<(At, u32)>) -> Result<(), ExecutorError> {
         let id = task.id;
         let before = self.tasks.get(&id).map(Active::stage).unwrap_or_default();
-        let frees = before.holds_queue && !task.state.holds_queue();
+        // With another agent, a task may have held the queue between two looks.
+        let ends = self.tasks.contains_key(&id) && task.state.at_rest();
+        let frees = ends || (before.holds_queue && !task.state.holds_queue());
         let lands = !before.landed && task.landed.is_some();
         self.adopt(task).await?;
         for (at, attempt) in began {

@@ -91,7 +91,7 @@ fn any_blow_at_any_effect_loses_nothing() {
 fn pairs_of_crashes_lose_nothing() {
     let effects = effects_of_a_release();
     for first in 0..effects {
-        for second in (first + 1..effects + 4).step_by(5) {
+        for second in (first + 1..effects + 4).step_by(7) {
             let blows = [(first, Blow::CrashAfter), (second, Blow::CrashBefore)];
             holds(&second_release(&blows), &blows);
         }
@@ -100,7 +100,7 @@ fn pairs_of_crashes_lose_nothing() {
 
 #[test]
 fn the_same_blows_give_the_same_effects() {
-    for effect in 0..effects_of_a_release() {
+    for effect in (0..effects_of_a_release()).step_by(5) {
         let blows = [(effect, Blow::CrashAfter)];
         assert_eq!(
             second_release(&blows).fate.trace(0),

@@ -110,7 +110,7 @@ fn refs_stand(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
 /// A program is started again only where a person asked for it.
 fn started_once(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     let Some(work) = &task.work else { return };
-    let events = at_once(sim.store().events(task.id)).unwrap();
+    let events = sim.witness.events(task.id);
     let asked = count(&events, |event| {
         matches!(event, Event::RetryRequested { .. })
     });

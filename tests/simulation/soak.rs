@@ -22,7 +22,7 @@ use crate::random::Random;
 use crate::rest::promises_hold;
 
 /// How many seeds a test run plays.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 20_000;
 
 const TAGS: [&str; 5] = ["qa-1", "prod-1", "release-1", "release-2", "other"];
 const LABELS: [&str; 6] = [

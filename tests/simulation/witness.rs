@@ -76,6 +76,11 @@ impl Witness {
         self.seen.lock().unwrap().task(id)
     }
 
+    /// The log of a task, as far as it was read.
+    pub(crate) fn events(&self, id: u64) -> Vec<Recorded> {
+        self.seen.lock().unwrap().tasks[&id].0.clone()
+    }
+
     pub(crate) fn plan(&self, task: &Task) -> Arc<Plan> {
         self.seen.lock().unwrap().plan(task)
     }
