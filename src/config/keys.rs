@@ -140,7 +140,8 @@ pub struct Ssh {
     /// The host keys that are believed. Default `ssh/known_hosts` in `data_dir`; see
     /// [`Config::known_hosts`].
     pub known_hosts: Option<PathBuf>,
-    /// How long connecting and authenticating may take. Default 10 seconds.
+    /// How long a TCP connection may take to open. Default 10 seconds. Handshake and login have 30
+    /// seconds in all.
     #[serde(deserialize_with = "duration::deserialize")]
     pub connect_timeout: Duration,
     /// How often a quiet connection is proved alive. Default 15 seconds.

@@ -22,7 +22,9 @@ use super::kv::{Commit, CommitError, Key, Require};
 use super::{Filter, Head, Live, ReleaseRecord, StoreError};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::plan::Plan;
-use crate::task::{At, Event, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way};
+use crate::task::{
+    At, Event, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way, joined,
+};
 
 pub(super) const HEADS: &[u8] = b"head/";
 pub(super) const ACTIVE: &[u8] = b"active/";
@@ -172,9 +174,9 @@ pub(super) fn head(task: &Task) -> Head {
         State::Stopping { by } => format!("asked by {by}"),
         State::RollingBack { reason }
         | State::RolledBack { reason }
-        | State::RollbackFailed { reason }
         | State::Failed { reason }
         | State::Expired { reason } => reason.clone(),
+        State::RollbackFailed { reason, back } => joined(reason, back),
         State::Rejected { by, reason } | State::Withdrawn { by, reason } => {
             format!("by {by}: {reason}")
         }

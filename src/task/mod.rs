@@ -294,7 +294,7 @@ impl Task {
                 }
                 Ok(Some(State::Queued))
             }
-            (State::RollbackFailed { reason }, Event::RetryRequested { .. }) => {
+            (State::RollbackFailed { reason, .. }, Event::RetryRequested { .. }) => {
                 self.work.as_mut().ok_or(())?.forget_failures(Way::Back);
                 Ok(Some(State::RollingBack {
                     reason: reason.clone(),
@@ -383,9 +383,10 @@ impl Task {
             (State::RollingBack { reason }, Outcome::RolledBack { message }) => State::RolledBack {
                 reason: joined(reason, message),
             },
-            (State::RollingBack { .. }, Outcome::RollbackFailed { message }) => {
+            (State::RollingBack { reason }, Outcome::RollbackFailed { message }) => {
                 State::RollbackFailed {
-                    reason: message.clone(),
+                    reason: reason.clone(),
+                    back: message.clone(),
                 }
             }
             _ => return Err(()),
@@ -419,7 +420,8 @@ impl Task {
 }
 
 /// Why it went back, and what did not.
-fn joined(reason: &str, message: &str) -> String {
+/// Why something went back, and what there is to say about the way.
+pub(crate) fn joined(reason: &str, message: &str) -> String {
     if message.is_empty() {
         reason.to_owned()
     } else {

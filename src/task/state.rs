@@ -39,7 +39,10 @@ pub enum State {
         reason: String,
     },
     RollbackFailed {
+        /// Why it went back.
         reason: String,
+        /// Why it did not come there.
+        back: String,
     },
     Failed {
         reason: String,

@@ -134,7 +134,10 @@ fn states() -> Vec<State> {
         State::Stopped,
         State::RollingBack { reason: text() },
         State::RolledBack { reason: text() },
-        State::RollbackFailed { reason: text() },
+        State::RollbackFailed {
+            reason: text(),
+            back: text(),
+        },
         State::Failed { reason: text() },
         State::Succeeded,
         State::Rejected {

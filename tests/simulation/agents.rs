@@ -202,7 +202,7 @@ fn of_two_clones_the_one_that_claimed_last_goes_on() {
         let agree = live.iter().all(|release| *release == live[0]);
         let told = matches!(
             &state,
-            State::Failed { reason } | State::RollbackFailed { reason }
+            State::Failed { reason } | State::RollbackFailed { back: reason, .. }
                 if reason.contains("another agent has taken over") || reason.contains("newer than")
         );
         assert!(agree || told, "effect {effect}: {live:?} {state:?}");

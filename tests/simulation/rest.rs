@@ -212,7 +212,7 @@ fn hosts_agree(
             _ => {}
         }
     }
-    if let State::Failed { reason } | State::RollbackFailed { reason } = &last.state
+    if let State::Failed { reason } | State::RollbackFailed { back: reason, .. } = &last.state
         && live.len() > 1
     {
         let named = plan
