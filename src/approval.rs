@@ -4,6 +4,8 @@
 //! asks [`missing`] whether it may go on. Nothing here reads an account; an [`Actor`] arrives with
 //! the role and the groups that it had at that moment, and its [`Approval`] keeps them.
 
+pub mod freeze;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,0 +1,423 @@
+//! Freeze windows: when nothing is to be released, however much it was approved.
+//!
+//! Pure: `config` reads the windows, the executor asks [`frozen`] at the moment of running, page and
+//! command line ask it to warn before. A window is spoken of in local time: it is held against the
+//! zone's own calendar, so that it begins at the same time of day before and after the clocks change.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::{Date, DateTime, Time, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde::Deserialize;
+
+/// How many windows that follow on one another are looked through for the end of the last one.
+const CHAIN_MAX: usize = 64;
+
+/// A window in which nothing is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    pub name: String,
+    /// What people are told.
+    pub reason: String,
+    /// Empty: all of them.
+    pub projects: BTreeSet<String>,
+    /// Empty: all of them.
+    pub environments: BTreeSet<String>,
+    pub window: Window,
+}
+
+/// The time of a [`Freeze`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// From one local time to another, once.
+    Once { from: DateTime, until: DateTime },
+    /// On these days of the week. Where `until` is not after `from`, it is on the following day.
+    Daily {
+        days: BTreeSet<Day>,
+        from: Time,
+        until: Time,
+    },
+    /// From a time of the week to the next time of the week that is `until`.
+    Weekly {
+        from: (Day, Time),
+        until: (Day, Time),
+    },
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+impl Day {
+    pub const ALL: [Self; 7] = [
+        Self::Mon,
+        Self::Tue,
+        Self::Wed,
+        Self::Thu,
+        Self::Fri,
+        Self::Sat,
+        Self::Sun,
+    ];
+
+    fn of(weekday: Weekday) -> Self {
+        match weekday {
+            Weekday::Monday => Self::Mon,
+            Weekday::Tuesday => Self::Tue,
+            Weekday::Wednesday => Self::Wed,
+            Weekday::Thursday => Self::Thu,
+            Weekday::Friday => Self::Fri,
+            Weekday::Saturday => Self::Sat,
+            Weekday::Sunday => Self::Sun,
+        }
+    }
+
+    /// Days from this one to the next `other`; 0 for the same day.
+    fn days_to(self, other: Self) -> i64 {
+        (other as i64 - self as i64).rem_euclid(7)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mon => "mon",
+            Self::Tue => "tue",
+            Self::Wed => "wed",
+            Self::Thu => "thu",
+            Self::Fri => "fri",
+            Self::Sat => "sat",
+            Self::Sun => "sun",
+        })
+    }
+}
+
+/// `from` and `until` of a freeze are no window.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoWindow {
+    #[error("{0:?} is no time of a freeze: write \"16:00\", \"fri 16:00\" or \"2026-12-24 18:00\"")]
+    Time(String),
+    #[error("`from` and `until` are written in two ways: write both as {0}")]
+    Mixed(&'static str),
+    #[error("`days` goes with times of day alone: take it out, or write `from = \"16:00\"`")]
+    Days,
+    #[error("`days` names no day: name some, or take it out")]
+    NoDays,
+    #[error("`until` is not after `from`: the freeze would never be")]
+    Backwards,
+}
+
+/// One end of a window, as it is written.
+#[derive(Clone, Copy)]
+enum End {
+    Of(DateTime),
+    OfDay(Time),
+    OfWeek(Day, Time),
+}
+
+impl FromStr for End {
+    type Err = NoWindow;
+
+    fn from_str(text: &str) -> Result<Self, NoWindow> {
+        let wrong = || NoWindow::Time(text.to_owned());
+        let time = |text: &str| Time::strptime("%H:%M", text).map_err(|_| wrong());
+        let Some((first, rest)) = text.split_once(' ') else {
+            if let Ok(date) = text.parse::<Date>() {
+                return Ok(Self::Of(date.to_datetime(Time::midnight())));
+            }
+            return Ok(Self::OfDay(time(text)?));
+        };
+        if let Some(day) = Day::ALL.into_iter().find(|day| day.to_string() == first) {
+            return Ok(Self::OfWeek(day, time(rest)?));
+        }
+        let date: Date = first.parse().map_err(|_| wrong())?;
+        Ok(Self::Of(date.to_datetime(time(rest)?)))
+    }
+}
+
+impl Window {
+    /// Reads `from` and `until` as they are written: both as times of day (with `days`, or on every
+    /// day), of the week, or of the calendar.
+    ///
+    /// # Errors
+    /// [`NoWindow`] says what is wrong.
+    pub fn parse(from: &str, until: &str, days: Option<&BTreeSet<Day>>) -> Result<Self, NoWindow> {
+        let window = match (from.parse()?, until.parse()?) {
+            (End::OfDay(from), End::OfDay(until)) => Self::Daily {
+                days: match days {
+                    Some(days) if days.is_empty() => return Err(NoWindow::NoDays),
+                    Some(days) => days.clone(),
+                    None => Day::ALL.into(),
+                },
+                from,
+                until,
+            },
+            _ if days.is_some() => return Err(NoWindow::Days),
+            (End::OfWeek(day, time), End::OfWeek(until, end)) => Self::Weekly {
+                from: (day, time),
+                until: (until, end),
+            },
+            (End::Of(from), End::Of(until)) if from < until => Self::Once { from, until },
+            (End::Of(_), End::Of(_)) => return Err(NoWindow::Backwards),
+            (End::Of(_), _) => return Err(NoWindow::Mixed("\"2026-12-24 18:00\"")),
+            (End::OfWeek(..), _) => return Err(NoWindow::Mixed("\"fri 16:00\"")),
+            (End::OfDay(_), _) => return Err(NoWindow::Mixed("\"16:00\"")),
+        };
+        Ok(window)
+    }
+
+    /// When the window ends in which `now` lies; `None` outside of it.
+    fn ends(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let today = now.to_zoned(zone.clone()).date();
+        let begun_before = |days: i64| today.checked_sub(days.days()).ok();
+        let within = |from: DateTime, until: DateTime| {
+            let at = |time: DateTime| time.to_zoned(zone.clone()).ok().map(|at| at.timestamp());
+            let (from, until) = (at(from)?, at(until)?);
+            (from <= now && now < until).then_some(until)
+        };
+        match self {
+            Self::Once { from, until } => within(*from, *until),
+            Self::Daily { days, from, until } => (0..=1).find_map(|before| {
+                let day =
+                    begun_before(before).filter(|day| days.contains(&Day::of(day.weekday())))?;
+                let last = if until > from {
+                    day
+                } else {
+                    day.tomorrow().ok()?
+                };
+                within(day.to_datetime(*from), last.to_datetime(*until))
+            }),
+            Self::Weekly { from, until } => (0..=7).find_map(|before| {
+                let day = begun_before(before).filter(|day| Day::of(day.weekday()) == from.0)?;
+                let whole_week = from.0 == until.0 && until.1 <= from.1;
+                let length = if whole_week {
+                    7
+                } else {
+                    from.0.days_to(until.0)
+                };
+                let last = day.checked_add(length.days()).ok()?;
+                within(day.to_datetime(from.1), last.to_datetime(until.1))
+            }),
+        }
+    }
+}
+
+/// A freeze that lies over a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen<'f> {
+    pub freeze: &'f Freeze,
+    /// When nothing is frozen any more, other windows that follow included.
+    pub until: Timestamp,
+}
+
+/// Whether releases of a project to an environment are frozen at a time, and until when.
+#[must_use]
+pub fn frozen<'f>(
+    freezes: &'f [Freeze],
+    project: &str,
+    environment: &str,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Option<Frozen<'f>> {
+    let names = |names: &BTreeSet<String>, name: &str| names.is_empty() || names.contains(name);
+    let latest = |time: Timestamp| {
+        freezes
+            .iter()
+            .filter(|freeze| {
+                names(&freeze.projects, project) && names(&freeze.environments, environment)
+            })
+            .filter_map(|freeze| Some((freeze, freeze.window.ends(time, zone)?)))
+            .max_by_key(|(_, until)| *until)
+    };
+    let (freeze, mut until) = latest(now)?;
+    for _ in 0..CHAIN_MAX {
+        match latest(until) {
+            Some((_, later)) => until = later,
+            None => break,
+        }
+    }
+    Some(Frozen { freeze, until })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn freeze(from: &str, until: &str, days: Option<&[Day]>) -> Freeze {
+        let days = days.map(|days| days.iter().copied().collect());
+        Freeze {
+            name: "f".to_owned(),
+            reason: String::new(),
+            projects: BTreeSet::new(),
+            environments: BTreeSet::new(),
+            window: Window::parse(from, until, days.as_ref()).unwrap(),
+        }
+    }
+
+    fn berlin() -> TimeZone {
+        TimeZone::get("Europe/Berlin").unwrap()
+    }
+
+    /// The local time at which the freeze ends that lies over this local time.
+    fn end(freezes: &[Freeze], now: &str) -> Option<String> {
+        let now = now.parse::<DateTime>().unwrap();
+        let now = now.to_zoned(berlin()).unwrap().timestamp();
+        let frozen = frozen(freezes, "shop", "production", now, &berlin())?;
+        let until = frozen.until.to_zoned(berlin()).datetime();
+        Some(until.strftime("%a %F %R").to_string())
+    }
+
+    fn check(freeze: &Freeze, times: &[(&str, Option<&str>)]) {
+        for (now, until) in times {
+            let end = end(std::slice::from_ref(freeze), now);
+            assert_eq!(end.as_deref(), *until, "{:?} at {now}", freeze.window);
+        }
+    }
+
+    // 2026-11-20 is a Friday.
+
+    #[test]
+    fn a_window_of_the_calendar_is_there_once() {
+        let freeze = freeze("2026-12-24 18:00", "2026-12-27", None);
+        check(
+            &freeze,
+            &[
+                ("2026-12-24T17:59:59", None),
+                ("2026-12-24T18:00", Some("Sun 2026-12-27 00:00")),
+                ("2026-12-26T23:59:59", Some("Sun 2026-12-27 00:00")),
+                ("2026-12-27T00:00", None),
+                ("2027-12-25T12:00", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_window_of_the_day_is_there_on_its_days() {
+        let noon = freeze("12:00", "13:00", None);
+        check(
+            &noon,
+            &[
+                ("2026-11-20T11:59", None),
+                ("2026-11-20T12:00", Some("Fri 2026-11-20 13:00")),
+                ("2026-11-20T13:00", None),
+            ],
+        );
+        let night = freeze("22:00", "06:00", Some(&[Day::Fri]));
+        check(
+            &night,
+            &[
+                ("2026-11-19T23:00", None),
+                ("2026-11-20T05:00", None),
+                ("2026-11-20T22:00", Some("Sat 2026-11-21 06:00")),
+                ("2026-11-21T05:59", Some("Sat 2026-11-21 06:00")),
+                ("2026-11-21T23:00", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_window_of_the_week_reaches_over_its_end() {
+        let weekend = freeze("fri 16:00", "mon 09:00", None);
+        check(
+            &weekend,
+            &[
+                ("2026-11-20T15:59", None),
+                ("2026-11-20T16:00", Some("Mon 2026-11-23 09:00")),
+                ("2026-11-22T12:00", Some("Mon 2026-11-23 09:00")),
+                ("2026-11-23T08:59", Some("Mon 2026-11-23 09:00")),
+                ("2026-11-23T09:00", None),
+                ("2026-11-25T12:00", None),
+            ],
+        );
+        let nearly_always = freeze("tue 10:00", "tue 09:00", None);
+        check(
+            &nearly_always,
+            &[
+                ("2026-11-17T09:30", None),
+                ("2026-11-17T10:00", Some("Tue 2026-11-24 09:00")),
+                ("2026-11-24T08:00", Some("Tue 2026-11-24 09:00")),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_window_keeps_its_local_time_when_clocks_change() {
+        // Clocks went back on 2026-10-25 at 03:00, and forward on 2026-03-29 at 02:00.
+        let night = freeze("01:00", "06:00", None);
+        check(
+            &night,
+            &[
+                ("2026-10-25T05:59", Some("Sun 2026-10-25 06:00")),
+                ("2026-10-25T06:00", None),
+                ("2026-03-29T05:59", Some("Sun 2026-03-29 06:00")),
+                ("2026-03-29T00:59", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn windows_that_follow_one_another_are_one() {
+        let both = [
+            freeze("fri 16:00", "mon 09:00", None),
+            freeze("08:00", "12:00", Some(&[Day::Mon])),
+        ];
+        let until = end(&both, "2026-11-21T12:00");
+        assert_eq!(until.as_deref(), Some("Mon 2026-11-23 12:00"));
+        let always = [freeze("00:00", "00:00", None)];
+        assert!(end(&always, "2026-11-21T12:00").is_some());
+    }
+
+    #[test]
+    fn a_freeze_holds_where_it_says_and_nowhere_else() {
+        let mut freeze = freeze("00:00", "12:00", None);
+        freeze.projects = BTreeSet::from(["shop".to_owned()]);
+        freeze.environments = BTreeSet::from(["production".to_owned()]);
+        let freezes = [freeze];
+        let now = "2026-11-20T05:00:00Z".parse().unwrap();
+        let at = |project, environment| {
+            frozen(&freezes, project, environment, now, &TimeZone::UTC).is_some()
+        };
+        assert!(at("shop", "production"));
+        assert!(!at("shop", "qa"));
+        assert!(!at("blog", "production"));
+    }
+
+    #[test]
+    fn what_is_no_window_is_refused() {
+        let friday = BTreeSet::from([Day::Fri]);
+        for (from, until, days, wrong) in [
+            ("noon", "13:00", None, NoWindow::Time("noon".to_owned())),
+            ("25:00", "13:00", None, NoWindow::Time("25:00".to_owned())),
+            ("fri", "mon 09:00", None, NoWindow::Time("fri".to_owned())),
+            ("12:00", "mon 09:00", None, NoWindow::Mixed("\"16:00\"")),
+            ("fri 12:00", "13:00", None, NoWindow::Mixed("\"fri 16:00\"")),
+            (
+                "2026-12-24",
+                "13:00",
+                None,
+                NoWindow::Mixed("\"2026-12-24 18:00\""),
+            ),
+            ("2026-12-24", "2026-12-24", None, NoWindow::Backwards),
+            ("fri 12:00", "mon 09:00", Some(&friday), NoWindow::Days),
+            ("12:00", "13:00", Some(&BTreeSet::new()), NoWindow::NoDays),
+        ] {
+            assert_eq!(
+                Window::parse(from, until, days),
+                Err(wrong),
+                "{from} {until}"
+            );
+        }
+    }
+}
