@@ -66,7 +66,8 @@ pub struct Release {
 /// Where an environment of a project lives on one host, and under which fence it is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Absolute path on the host, `{HOST}` already replaced: `/srv/shop`.
+    /// Absolute path on the host, `{HOST}` already replaced: `/srv/shop`. What begins with `~/` is
+    /// below the home directory of the user.
     pub deploy_to: String,
     /// The number of the claim under which the operation is made. A host that has seen a higher
     /// one answers [`HostError::Fenced`].

@@ -6,6 +6,7 @@
 //! here, with the agent's own configuration, and whether the ref stands is looked up at landing.
 //! It never runs git and never contacts a host. Started by the agent.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -246,6 +247,15 @@ impl Intake {
             },
             refuse_older: rule.refuse_older,
             parameters: rule.params.clone(),
+            secrets: BTreeMap::new(),
+            title: String::new(),
+            details: String::new(),
+            run_at: None,
+            hosts: BTreeMap::new(),
+            approvers: Vec::new(),
+            executor: String::new(),
+            claimed_submitter: String::new(),
+            idempotency_key: None,
         };
         let id = format!("{}/{}", record.id, project.name);
         let proposal = self
@@ -292,7 +302,7 @@ impl Intake {
         let task = self.store.task(id).await?;
         let concerned = task.submission.project == project.name
             && task.submission.reference == record.reference
-            && task.submission.object != record.new
+            && task.object() != record.new
             && matches!(
                 task.state,
                 State::Proposed | State::Waiting | State::Scheduled { .. }

@@ -11,7 +11,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::template::{self, Action, Gate, OnFailure, Requirement, StageHosts, Step, Template};
+use crate::template::{
+    self, Action, GIVEN_BY_PLACE, Gate, Hidden, OnFailure, ParamError, Requirement, StageHosts,
+    Step, Template,
+};
 
 /// The name under which steps on the agent's own machine stand beside the hosts.
 pub const AGENT: &str = "agent";
@@ -108,10 +111,16 @@ pub struct Plan {
     pub git_url: String,
     pub template: String,
     pub template_digest: String,
+    /// Empty where nothing of a repository is released.
     pub commit: String,
     pub parameters: BTreeMap<String, String>,
+    /// Names of the parameters whose values the task's submission alone holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     pub hosts: Vec<PlannedHost>,
-    pub placement: Placement,
+    /// `None` for a task that belongs to no project: it keeps no releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     pub on_failure: OnFailure,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
@@ -182,10 +191,11 @@ impl Plan {
 /// What of the configuration a plan is made from; the caller resolves names into this.
 #[derive(Clone, Debug)]
 pub struct Ground {
+    /// Empty, with the environment and the URL, for a task that belongs to no project.
     pub project: String,
     pub environment: String,
     pub git_url: String,
-    pub placement: Placement,
+    pub placement: Option<Placement>,
     pub on_failure: OnFailure,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
@@ -194,6 +204,18 @@ pub struct Ground {
     /// Other groups that a template may name.
     pub groups: BTreeMap<String, Vec<PlannedHost>>,
 }
+
+/// What the task itself brings to its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub parameters: &'a BTreeMap<String, String>,
+    pub secrets: &'a BTreeMap<String, Hidden>,
+    /// The hosts that it gives, by the number of their group, without those that are disabled.
+    pub hosts: &'a BTreeMap<u8, Vec<PlannedHost>>,
+}
+
+/// How many hosts a task may give in one group.
+pub const GIVEN_HOSTS_MAX: usize = 100;
 
 /// Why no plan can be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,7 +236,27 @@ pub enum PlanError {
         environment: String,
     },
     #[error(
-        "template {template}: stage {stage} takes hosts that the task gives ({{{number}}}); a tag gives none"
+        "no host of group {number} is left for stage {stage} (all are disabled); enable one with `tagship hosts enable NAME`, or submit the task with others"
+    )]
+    NoGivenHosts { stage: String, number: u8 },
+    #[error(
+        "template {template}: group {number} of the task has {count} hosts, more than {GIVEN_HOSTS_MAX}; submit several tasks"
+    )]
+    TooManyHosts {
+        template: String,
+        number: u8,
+        count: usize,
+    },
+    #[error(
+        "template {template}: stage {stage} takes the hosts of an environment, or what is released there, and the task belongs to no project; submit it with a project and an environment"
+    )]
+    NoPlace { template: String, stage: String },
+    #[error(
+        "template {template}: stage {stage} releases a commit, and the task names no tag; submit it with one"
+    )]
+    NoCommit { template: String, stage: String },
+    #[error(
+        "template {template}: stage {stage} takes hosts that the task gives ({{{number}}}), and it gives none; submit it with hosts"
     )]
     HostsNotGiven {
         template: String,
@@ -225,7 +267,8 @@ pub enum PlanError {
     Parameters { template: String, errors: String },
 }
 
-/// Works a plan out: template + parameters + hosts + commit.
+/// Works a plan out: template + parameters + hosts + commit. The commit is empty where nothing of a
+/// repository is released.
 ///
 /// # Errors
 /// [`PlanError`] names the template and what it lacks.
@@ -233,22 +276,14 @@ pub fn build(
     ground: &Ground,
     template: &Template,
     commit: &str,
-    given: &BTreeMap<String, String>,
+    asked: &Asked<'_>,
 ) -> Result<Plan, PlanError> {
-    let parameters = template
-        .parameters(given)
-        .map_err(|errors| PlanError::Parameters {
-            template: template.name.clone(),
-            errors: errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; "),
-        })?;
+    let (parameters, secrets) = parameters(ground, template, asked)?;
     let mut hosts: Vec<PlannedHost> = Vec::new();
     let mut stages = Vec::with_capacity(template.stages.len());
     for stage in &template.stages {
-        let on = stage_hosts(ground, template, stage)?;
+        fits(ground, template, stage, commit)?;
+        let on = stage_hosts(ground, template, stage, asked)?;
         let names = match on {
             None => vec![AGENT.to_owned()],
             Some(on) => {
@@ -276,6 +311,7 @@ pub fn build(
         template_digest: template.digest.clone(),
         commit: commit.to_owned(),
         parameters,
+        secrets,
         hosts,
         placement: ground.placement.clone(),
         on_failure: ground.on_failure,
@@ -285,14 +321,79 @@ pub fn build(
     })
 }
 
+/// The parameters with their values, and the names of those whose values are not for the plan.
+fn parameters(
+    ground: &Ground,
+    template: &Template,
+    asked: &Asked<'_>,
+) -> Result<(BTreeMap<String, String>, Vec<String>), PlanError> {
+    let refused = |errors: &[ParamError]| PlanError::Parameters {
+        template: template.name.clone(),
+        errors: errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
+    };
+    let mut given = asked.parameters.clone();
+    let hidden = asked.secrets.iter();
+    given.extend(hidden.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+    let mut own = BTreeMap::new();
+    if ground.project.is_empty() {
+        for name in GIVEN_BY_PLACE {
+            own.extend(given.remove_entry(name));
+        }
+    }
+    let mut values = template
+        .parameters(&given)
+        .map_err(|errors| refused(&errors))?;
+    values.extend(own);
+    if let Some((name, _)) = values.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(refused(&[ParamError::Nul { name: name.clone() }]));
+    }
+    values.retain(|name, _| !asked.secrets.contains_key(name));
+    Ok((values, asked.secrets.keys().cloned().collect()))
+}
+
+/// Whether the task has what the steps of a stage need.
+fn fits(
+    ground: &Ground,
+    template: &Template,
+    stage: &template::Stage,
+    commit: &str,
+) -> Result<(), PlanError> {
+    let releases = stage.steps.iter().any(|step| {
+        matches!(
+            step.action,
+            Action::Checkout | Action::Sync | Action::Publish
+        )
+    });
+    let template = template.name.clone();
+    let stage = stage.name.clone();
+    if releases && ground.placement.is_none() {
+        return Err(PlanError::NoPlace { template, stage });
+    }
+    if releases && commit.is_empty() {
+        return Err(PlanError::NoCommit { template, stage });
+    }
+    Ok(())
+}
+
 /// The hosts of a stage; `None` for the agent's own machine.
 fn stage_hosts<'a>(
     ground: &'a Ground,
     template: &Template,
     stage: &template::Stage,
+    asked: &Asked<'a>,
 ) -> Result<Option<&'a [PlannedHost]>, PlanError> {
     let hosts = match &stage.hosts {
         StageHosts::Agent => return Ok(None),
+        StageHosts::Environment if ground.placement.is_none() => {
+            return Err(PlanError::NoPlace {
+                template: template.name.clone(),
+                stage: stage.name.clone(),
+            });
+        }
         StageHosts::Environment => &ground.hosts,
         StageHosts::Group(group) => {
             ground
@@ -304,13 +405,7 @@ fn stage_hosts<'a>(
                     group: group.clone(),
                 })?
         }
-        StageHosts::Given(number) => {
-            return Err(PlanError::HostsNotGiven {
-                template: template.name.clone(),
-                stage: stage.name.clone(),
-                number: *number,
-            });
-        }
+        StageHosts::Given(number) => return given_hosts(template, stage, *number, asked).map(Some),
     };
     if hosts.is_empty() {
         return Err(PlanError::NoHosts {
@@ -319,6 +414,35 @@ fn stage_hosts<'a>(
         });
     }
     Ok(Some(hosts))
+}
+
+/// The hosts that the task gives for a stage.
+fn given_hosts<'a>(
+    template: &Template,
+    stage: &template::Stage,
+    number: u8,
+    asked: &Asked<'a>,
+) -> Result<&'a [PlannedHost], PlanError> {
+    let hosts = asked
+        .hosts
+        .get(&number)
+        .ok_or_else(|| PlanError::HostsNotGiven {
+            template: template.name.clone(),
+            stage: stage.name.clone(),
+            number,
+        })?;
+    match hosts.len() {
+        0 => Err(PlanError::NoGivenHosts {
+            stage: stage.name.clone(),
+            number,
+        }),
+        count if count > GIVEN_HOSTS_MAX => Err(PlanError::TooManyHosts {
+            template: template.name.clone(),
+            number,
+            count,
+        }),
+        _ => Ok(hosts),
+    }
 }
 
 #[cfg(test)]

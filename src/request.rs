@@ -280,6 +280,7 @@ pub async fn roll_back(
     let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
     plan.commit.clone_from(&target.commit);
     plan.parameters.clone_from(&then.parameters);
+    plan.secrets.clone_from(&then.secrets);
     plan.approvals = vec![Requirement {
         count: 1,
         of: Approvers::Anyone,
@@ -309,11 +310,19 @@ fn going_back(
         expires_s: None,
         supersede: Supersede::Never,
         refuse_older: false,
+        title: String::new(),
+        details: String::new(),
+        run_at: None,
+        approvers: Vec::new(),
+        executor: String::new(),
+        claimed_submitter: String::new(),
+        idempotency_key: None,
         ..earlier.submission.clone()
     };
     let schedule = submission.schedule;
     let landed = Landed {
         commit: target.commit.clone(),
+        object: String::new(),
         terms: Terms {
             plan: digest.clone(),
             approvals: vec![Requirement {
@@ -354,7 +363,9 @@ async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestErr
     let task = store.task(id).await?;
     let release: Option<ReleaseId> = match &task.submission.origin {
         Origin::Rollback { release, .. } => Some(release.clone()),
-        Origin::Tag { .. } => task.work.as_ref().map(|work| work.release.clone()),
+        Origin::Tag { .. } | Origin::Submitted { .. } => {
+            task.work.as_ref().map(|work| work.release.clone())
+        }
     };
     let record = match release {
         Some(release) => {

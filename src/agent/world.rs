@@ -17,6 +17,7 @@ use crate::landing::Source;
 use crate::perform::SshHosts;
 use crate::plan::Plan;
 use crate::remote::{Dialer, Transport};
+use crate::task::Submission;
 
 /// [`Catalog`] from the configuration and the template files, which are read anew for each plan.
 pub(super) struct ConfigCatalog {
@@ -30,17 +31,17 @@ impl ConfigCatalog {
 }
 
 impl Catalog for ConfigCatalog {
-    fn recipe(
-        &self,
-        project: &str,
-        environment: &str,
-        template: &str,
-        disabled: &[String],
-    ) -> Result<Recipe, String> {
+    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String> {
         let config = &self.config;
-        let ground = config
-            .ground(project, environment, disabled)
-            .map_err(|error| error.to_string())?;
+        let (project, environment) = (&submission.project, &submission.environment);
+        let template = submission.template.as_str();
+        let ground = if submission.has_place() {
+            config
+                .ground(project, environment, disabled)
+                .map_err(|error| error.to_string())?
+        } else {
+            config.ground_of_none(disabled)
+        };
         let library = Library::load(&config.agent.templates_dir);
         let template = library.find(template).cloned().ok_or_else(|| {
             let problems: Vec<String> =
@@ -51,7 +52,11 @@ impl Catalog for ConfigCatalog {
                 problems.join("; ")
             )
         })?;
-        Ok(Recipe { ground, template })
+        Ok(Recipe {
+            ground,
+            template,
+            given: config.given_hosts(&submission.hosts, disabled),
+        })
     }
 
     fn source(&self, project: &str) -> Result<Source, String> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Config;
 use crate::document::nearest;
 use crate::plan::{Ground, Placement, PlannedHost};
+use crate::template::{Approvers, OnFailure, Requirement};
 
 /// The configuration does not know what a plan is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,16 +41,12 @@ impl Config {
             environment: environment.to_owned(),
             hint: hint(environment, found.environments.keys()),
         })?;
-        let groups: BTreeMap<String, Vec<PlannedHost>> = self
-            .groups
-            .keys()
-            .map(|group| (group.clone(), self.enabled(group, disabled)))
-            .collect();
+        let groups = self.enabled_groups(disabled);
         Ok(Ground {
             project: project.to_owned(),
             environment: environment.to_owned(),
             git_url: found.git_url().to_owned(),
-            placement: Placement {
+            placement: Some(Placement {
                 deploy_to: place.deploy_to.clone(),
                 keep_releases: place.keep_releases,
                 shared: place.shared.clone(),
@@ -57,13 +54,73 @@ impl Config {
                 owner: place.owner.clone(),
                 source: found.source.clone(),
                 submodules: found.submodules,
-            },
+            }),
             on_failure: place.on_failure,
             approvals: place.approvals.clone(),
             self_approval: place.self_approval,
             hosts: groups.get(&place.group).cloned().unwrap_or_default(),
             groups,
         })
+    }
+
+    /// What the plan of a task is made from that belongs to no project: one approver, and a host that
+    /// fails waits for a person.
+    #[must_use]
+    pub fn ground_of_none(&self, disabled: &[String]) -> Ground {
+        Ground {
+            project: String::new(),
+            environment: String::new(),
+            git_url: String::new(),
+            placement: None,
+            on_failure: OnFailure::Pause,
+            approvals: vec![Requirement {
+                count: 1,
+                of: Approvers::Anyone,
+            }],
+            self_approval: false,
+            hosts: Vec::new(),
+            groups: self.enabled_groups(disabled),
+        }
+    }
+
+    /// The hosts that a task gives, resolved, without the disabled ones: names of the configuration;
+    /// what is no such name is an address, reached as `[ssh]` says.
+    #[must_use]
+    pub fn given_hosts(
+        &self,
+        given: &BTreeMap<u8, Vec<String>>,
+        disabled: &[String],
+    ) -> BTreeMap<u8, Vec<PlannedHost>> {
+        let resolved = |host: &String| {
+            self.planned_host(host)
+                .unwrap_or_else(|| self.free_host(host))
+        };
+        given
+            .iter()
+            .map(|(number, hosts)| {
+                let enabled = hosts.iter().filter(|host| !disabled.contains(host));
+                (*number, enabled.map(resolved).collect())
+            })
+            .collect()
+    }
+
+    /// A host that the configuration does not have.
+    fn free_host(&self, address: &str) -> PlannedHost {
+        PlannedHost {
+            name: address.to_owned(),
+            address: address.to_owned(),
+            port: self.ssh.port,
+            user: self.ssh.user.clone(),
+            identity: self.ssh_identity().display().to_string(),
+            jump: None,
+        }
+    }
+
+    fn enabled_groups(&self, disabled: &[String]) -> BTreeMap<String, Vec<PlannedHost>> {
+        let groups = self.groups.keys();
+        groups
+            .map(|group| (group.clone(), self.enabled(group, disabled)))
+            .collect()
     }
 
     /// The hosts of a group in its order, without the disabled ones.
@@ -111,7 +168,7 @@ mod tests {
         let config = read(&shop_with("address = \"192.0.2.2\"", jumping));
         let ground = config.ground("shop", "qa", &[]).unwrap();
         assert_eq!(ground.git_url, "/srv/git/shop.git");
-        assert_eq!(ground.placement.deploy_to, "/srv/qa");
+        assert_eq!(ground.placement.unwrap().deploy_to, "/srv/qa");
         let names: Vec<&str> = ground.hosts.iter().map(|host| host.name.as_str()).collect();
         assert_eq!(names, ["web1", "web2"]);
         let web2 = &ground.hosts[1];

@@ -99,9 +99,10 @@ impl Active {
         )
     }
 
+    /// A task that belongs to no project is in no queue.
     pub(super) fn same_queue(&self, other: &Self) -> bool {
         let (own, theirs) = (&self.task.submission, &other.task.submission);
-        own.project == theirs.project && own.environment == theirs.environment
+        own.has_place() && own.project == theirs.project && own.environment == theirs.environment
     }
 
     /// Whether this executor is to claim the work: nobody has, or only one that has ended.

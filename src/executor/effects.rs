@@ -4,6 +4,7 @@
 //! The other effects stand where their words are: `landing::Git`, `checkout::Checkout`,
 //! `host::Hosts`, `clock::Clock`, `store::kv::Kv`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use futures::future::BoxFuture;
 use crate::checkout::Manifest;
 use crate::host::{Hosts, Output, ReleaseId};
 use crate::landing::Source;
-use crate::plan::{Ground, Plan};
+use crate::plan::{Ground, Plan, PlannedHost};
+use crate::task::Submission;
 use crate::template::Template;
 
 /// Connections to the hosts of one task.
@@ -47,6 +49,8 @@ pub trait Probes: Send + Sync {
 pub struct Recipe {
     pub ground: Ground,
     pub template: Template,
+    /// The hosts that the task gives, by the number of their group.
+    pub given: BTreeMap<u8, Vec<PlannedHost>>,
 }
 
 /// The configuration as the executor needs it.
@@ -56,13 +60,7 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// What is missing, in words that name the file or the key.
-    fn recipe(
-        &self,
-        project: &str,
-        environment: &str,
-        template: &str,
-        disabled: &[String],
-    ) -> Result<Recipe, String>;
+    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String>;
 
     /// Where a project's repository is, and its mirror.
     ///

@@ -1,11 +1,13 @@
 //! Landing: does the ref stand on the pushed object? One query per repository, however many tags
-//! wait for it; then fetch, pin, describe, plan.
+//! wait for it; then fetch, pin, describe, plan. A task that names a tag without an object lands on
+//! what the tag stands on; one that releases nothing of a repository is planned at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
+use super::effects::Recipe;
 use super::{Done, Executor, Ids, World};
 use crate::approval::Terms;
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
@@ -66,6 +68,15 @@ impl Executor {
             return;
         };
         if active.busy.landing {
+            return;
+        }
+        if !active.task.submission.has_reference() {
+            if active.task.state == State::Proposed {
+                self.fetch(id, String::new());
+            } else {
+                // Taken up again; there is no ref to look for.
+                active.outbox.push(Event::RefStands);
+            }
             return;
         }
         let project = active.task.submission.project.clone();
@@ -166,13 +177,14 @@ impl Executor {
         if active.busy.landing {
             return;
         }
-        let submission = &active.task.submission;
-        let found = refs.get(submission.reference.as_str());
-        let stands = found.is_some_and(|found| found.object == submission.object);
+        let found = refs.get(active.task.submission.reference.as_str());
+        // Where only the tag's name was given, it lands on whatever the tag stands on now.
+        let by_name = active.task.object().is_empty();
+        let stands = found.is_some_and(|found| by_name || found.object == active.task.object());
         let tag = active.task.tag().to_owned();
         if active.task.state == State::Proposed {
-            if stands {
-                self.fetch(id);
+            if let Some(found) = found.filter(|_| stands) {
+                self.fetch(id, found.object.clone());
                 return;
             }
             let error = match found {
@@ -212,7 +224,8 @@ impl Executor {
         self.decide(id);
     }
 
-    fn fetch(&mut self, id: u64) {
+    /// The object is empty where nothing of a repository is released: only the plan is made then.
+    fn fetch(&mut self, id: u64, object: String) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -221,7 +234,7 @@ impl Executor {
         let task = active.task.clone();
         self.effects.push(
             async move {
-                let outcome = fetch_and_plan(&world, &task).await;
+                let outcome = fetch_and_plan(&world, &task, object).await;
                 Done::Landed { id, outcome }
             }
             .boxed(),
@@ -287,8 +300,13 @@ fn gone_reason(_detail: &str) -> &'static str {
     "is unknown: the configuration has no such project any more"
 }
 
-async fn fetch_and_plan(world: &World, task: &Task) -> Outcome {
-    match try_fetch_and_plan(world, task).await {
+async fn fetch_and_plan(world: &World, task: &Task, object: String) -> Outcome {
+    let landed = if task.submission.has_reference() {
+        try_fetch_and_plan(world, task, object).await
+    } else {
+        plan_alone(world, task).await
+    };
+    match landed {
         Ok(landed) => Outcome::Landed(Box::new(landed)),
         Err(outcome) => outcome,
     }
@@ -310,7 +328,7 @@ impl From<crate::store::StoreError> for Outcome {
     }
 }
 
-async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcome> {
+async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Result<Landed, Outcome> {
     let submission = &task.submission;
     let source = world
         .catalog
@@ -319,27 +337,20 @@ async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcom
     let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
     let wanted = Wanted {
         reference: submission.reference.clone(),
-        object: submission.object.clone(),
+        object: object.clone(),
         task: task.id,
     };
     world
         .git
         .fetch(&source, &wanted, &|line| log.line(line))
         .await?;
-    let recipe = world
-        .catalog
-        .recipe(
-            &submission.project,
-            &submission.environment,
-            &submission.template,
-            &world.store.disabled_hosts().await?,
-        )
-        .map_err(Outcome::Never)?;
+    let recipe = recipe(world, task).await?;
+    let placement = recipe.ground.placement.as_ref();
     let question = Question {
         reference: submission.reference.clone(),
-        object: submission.object.clone(),
+        object: object.clone(),
         live: live(world, task, &recipe.ground.hosts).await?,
-        source: recipe.ground.placement.source.clone(),
+        source: placement.and_then(|placement| placement.source.clone()),
     };
     let description = world.git.describe(&source, &question).await?;
     if submission.refuse_older
@@ -347,27 +358,62 @@ async fn try_fetch_and_plan(world: &World, task: &Task) -> Result<Landed, Outcom
     {
         return Err(Outcome::Never(refused));
     }
-    let plan = plan::build(
-        &recipe.ground,
-        &recipe.template,
-        &description.commit,
-        &submission.parameters,
-    )
-    .map_err(|error| Outcome::Never(error.to_string()))?;
-    let digest = world.store.put_plan(&plan).await?;
+    let terms = freeze(world, task, &recipe, &description.commit).await?;
     let bytes = serde_json::to_vec(&description)
         .map_err(|error| Outcome::Never(format!("description: {error}")))?;
     let description_blob = world.store.put_blob(&bytes).await?;
     log.line(&format!("landed: commit {}", description.commit));
     Ok(Landed {
         commit: description.commit,
-        terms: Terms {
-            plan: digest,
-            approvals: plan.approvals.clone(),
-            self_approval: plan.self_approval,
-            submitter: submission.submitter.account.clone(),
+        object: if submission.object.is_empty() {
+            object
+        } else {
+            String::new()
         },
+        terms,
         description: description_blob,
+    })
+}
+
+/// Nothing of a repository is released: neither git nor what is live is asked.
+async fn plan_alone(world: &World, task: &Task) -> Result<Landed, Outcome> {
+    let recipe = recipe(world, task).await?;
+    Ok(Landed {
+        commit: String::new(),
+        object: String::new(),
+        terms: freeze(world, task, &recipe, "").await?,
+        description: String::new(),
+    })
+}
+
+async fn recipe(world: &World, task: &Task) -> Result<Recipe, Outcome> {
+    let disabled = world.store.disabled_hosts().await?;
+    world
+        .catalog
+        .recipe(&task.submission, &disabled)
+        .map_err(Outcome::Never)
+}
+
+/// Works the plan out and keeps it.
+async fn freeze(
+    world: &World,
+    task: &Task,
+    recipe: &Recipe,
+    commit: &str,
+) -> Result<Terms, Outcome> {
+    let submission = &task.submission;
+    let asked = plan::Asked {
+        parameters: &submission.parameters,
+        secrets: &submission.secrets,
+        hosts: &recipe.given,
+    };
+    let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)
+        .map_err(|error| Outcome::Never(error.to_string()))?;
+    Ok(Terms {
+        plan: world.store.put_plan(&plan).await?,
+        approvals: plan.approvals.clone(),
+        self_approval: plan.self_approval,
+        submitter: submission.submitter.account.clone(),
     })
 }
 

@@ -39,6 +39,7 @@ impl Executor {
     /// Claims the work of a task if it is first in its queue and nothing holds the queue.
     pub(super) fn start(&mut self, id: u64) {
         let active = &self.tasks[&id];
+        let queues = active.task.submission.has_place();
         let at_work = self
             .tasks
             .values()
@@ -60,7 +61,7 @@ impl Executor {
                 (!back, **other)
             })
             .map(|(first, _)| *first);
-        if first != Some(id) {
+        if queues && first != Some(id) {
             return;
         }
         if held {
@@ -134,7 +135,7 @@ impl Executor {
             let release = match (&active.task.work, &active.task.submission.origin) {
                 (Some(work), _) => work.release.clone(),
                 (None, Origin::Rollback { release, .. }) => release.clone(),
-                (None, Origin::Tag { .. }) => {
+                (None, Origin::Tag { .. } | Origin::Submitted { .. }) => {
                     ReleaseId::new(turn.release_at, active.task.commit().unwrap_or_default())
                 }
             };
@@ -159,6 +160,13 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreE
         Some(_) => store.ran_since(task).await?,
         None => None,
     };
+    if !submission.has_place() {
+        return Ok(Turn {
+            fence: store.next_fence(now).await?,
+            release_at: now,
+            later,
+        });
+    }
     // Releases sort by name, so a name is later than all before it, whatever the clock says, and two
     // releases of one second have two names.
     let newest = store

@@ -158,7 +158,7 @@ pub(super) async fn kill(
     let first = program::key(task, at, attempt);
     for key in [program::again(&first), first] {
         let op = Op::Kill {
-            deploy_to: plan.placement.on(host),
+            deploy_to: deploy_to(task, plan, host),
             key,
         };
         match hosts.perform(host, &op, &Silent).await {
@@ -168,6 +168,15 @@ pub(super) async fn kill(
         }
     }
     Ok(())
+}
+
+/// Where the work of a task stands on a host. One that belongs to no project has a place of its own,
+/// so that it shares no fence with others.
+fn deploy_to(task: &Task, plan: &Plan, host: &str) -> String {
+    match &plan.placement {
+        Some(placement) => placement.on(host),
+        None => format!("~/.tagship-tasks/{}", program::begun(task)),
+    }
 }
 
 /// For operations that print nothing.
@@ -197,13 +206,16 @@ impl Work {
 
     fn place(&self) -> Place {
         Place {
-            deploy_to: self.plan.placement.on(self.host()),
+            deploy_to: deploy_to(&self.task, &self.plan, self.host()),
             fence: self.fence,
         }
     }
 
     /// The release that this step brings, starts or goes back to.
     fn release(&self) -> Option<&ReleaseId> {
+        if self.plan.commit.is_empty() {
+            return None;
+        }
         let work = self.task.work.as_ref()?;
         match self.at.way {
             Way::Forward => Some(&work.release),
@@ -261,6 +273,12 @@ impl Scene<'_> {
         let work = self.work;
         let (plan, task) = (&work.plan, &work.task);
         let mut values = plan.parameters.clone();
+        let submission = &task.submission;
+        for name in &plan.secrets {
+            if let Some(value) = submission.secrets.get(name) {
+                values.insert(name.clone(), value.expose().to_owned());
+            }
+        }
         for step in task.work.iter().flat_map(|progress| progress.steps.iter()) {
             if let (at, Some((_, StepResult::Done { values: given }))) = (step.0, &step.1.end)
                 && (at.host == work.at.host || plan.host_name(*at) == AGENT)
@@ -293,7 +311,10 @@ impl Scene<'_> {
             ("HOST", work.host()),
             ("RELEASE", &release),
         ] {
-            values.insert(name.to_owned(), value.to_owned());
+            // Where a task belongs to no project, its own parameters may have these names.
+            if !(value.is_empty() && values.contains_key(name)) {
+                values.insert(name.to_owned(), value.to_owned());
+            }
         }
         values
     }

@@ -59,8 +59,9 @@ fn plan() -> Plan {
         template_digest: "d".to_owned(),
         commit: "2".repeat(40),
         parameters: [("MODE".to_owned(), "full".to_owned())].into(),
+        secrets: vec!["TOKEN".to_owned()],
         hosts: vec![host("web1", Some(host("gate", None))), host("web2", None)],
-        placement: Placement {
+        placement: Some(Placement {
             deploy_to: "/srv/{HOST}".to_owned(),
             keep_releases: 3,
             shared: vec!["log/".to_owned()],
@@ -68,7 +69,7 @@ fn plan() -> Plan {
             owner: Some("www".to_owned()),
             source: Some("app".to_owned()),
             submodules: Submodules::Refuse,
-        },
+        }),
         on_failure: OnFailure::Rollback,
         approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
         self_approval: false,
@@ -168,14 +169,16 @@ fn every_field_is_in_the_digest() {
 #[test]
 fn an_entry_more_or_less_is_in_the_digest() {
     let digest = plan().digest();
-    let changes: [fn(&mut Plan); 8] = [
+    let changes: [fn(&mut Plan); 10] = [
+        |plan| plan.placement = None,
+        |plan| plan.secrets.clear(),
         |plan| drop(plan.hosts.pop()),
         |plan| plan.hosts.swap(0, 1),
         |plan| plan.stages.swap(0, 1),
         |plan| drop(plan.stages[1].steps.pop()),
         |plan| drop(plan.approvals.pop()),
         |plan| plan.parameters.clear(),
-        |plan| plan.placement.owner = None,
+        |plan| plan.placement.as_mut().unwrap().owner = None,
         |plan| plan.stages[0].batch = None,
     ];
     for change in changes {

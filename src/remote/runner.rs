@@ -95,7 +95,7 @@ fn about(deploy_to: &str, key: &str) -> Result<Script, Unfit> {
     Script::new()
         .number("ts_fence", 0)
         .number("ts_turn", 0)
-        .set("ts_at", absolute("deploy_to", deploy_to)?)?
+        .place(deploy_to)?
         .set("ts_key", file_name("key", key)?)
 }
 

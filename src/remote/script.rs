@@ -157,9 +157,19 @@ impl Script {
     /// A script that knows where it is, and under which fence and turn.
     pub(crate) fn at(place: &Place, turn: Turn) -> Result<Self, Unfit> {
         Ok(Self::new()
-            .set("ts_at", absolute("deploy_to", &place.deploy_to)?)?
+            .place(&place.deploy_to)?
             .number("ts_fence", place.fence)
             .number("ts_turn", turn.0))
+    }
+
+    /// Says where on the host: an absolute path, or one below the home directory (`~/…`).
+    pub(crate) fn place(mut self, deploy_to: &str) -> Result<Self, Unfit> {
+        let Some(below) = deploy_to.strip_prefix('~') else {
+            return self.set("ts_at", absolute("deploy_to", deploy_to)?);
+        };
+        let below = quote("deploy_to", absolute("deploy_to", below)?)?;
+        let _ = writeln!(self.values, "ts_at=${{HOME:-}}{below}");
+        Ok(self)
     }
 
     /// Assigns a value. `name` begins with `ts_`.

@@ -187,6 +187,8 @@ pub(super) fn head(task: &Task) -> Head {
         id: task.id,
         state: task.state.name().to_owned(),
         detail: detail.chars().take(1000).collect(),
+        title: submission.title.clone(),
+        template: submission.template.clone(),
         project: submission.project.clone(),
         environment: submission.environment.clone(),
         reference: submission.reference.clone(),
@@ -219,11 +221,13 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
         .require(head_key(task.id), Require::Absent)
         .put(head_key(task.id), json(&head(task)))
         .put(active_key(task.id), "")
-        .put(state_key(task.state.name(), task.id), "")
-        .put(
+        .put(state_key(task.state.name(), task.id), "");
+    if submission.has_place() {
+        commit = commit.put(
             project_key(&submission.project, &submission.environment, task.id),
             "",
         );
+    }
     for (event, number) in first.iter().zip(0..) {
         commit = commit.put(event_key(task.id, number), json(event));
     }
@@ -270,6 +274,9 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
             };
         }
     }
+    if !submission.has_place() {
+        return commit;
+    }
     let holder = holder_key(&submission.project, &submission.environment);
     match (before.state.holds_queue(), after.state.holds_queue()) {
         (false, true) => commit
@@ -308,11 +315,11 @@ pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan
             ..
         } => release_made(after, digest, Worth::NotYetShown),
         Event::Finished(Outcome::Succeeded) => match (&after.work, &after.submission.origin) {
-            (Some(work), Origin::Tag { .. }) => match &work.tree {
+            (None, _) | (_, Origin::Rollback { .. }) => Commit::new(),
+            (Some(work), _) => match &work.tree {
                 Some(digest) => release_made(after, digest, Worth::Good),
                 None => Commit::new(),
             },
-            _ => Commit::new(),
         },
         Event::Ended {
             at,

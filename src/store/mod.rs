@@ -37,6 +37,11 @@ pub struct Head {
     /// What the state says besides its name: a reason, a time, a message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// What people call it; nothing for most.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    #[serde(default)]
+    pub template: String,
     pub project: String,
     pub environment: String,
     #[serde(rename = "ref")]
@@ -153,7 +158,7 @@ impl Store {
         }
         let mut commit = commit.and(index::appended(task, &changed, &events));
         let (project, environment) = (&task.submission.project, &task.submission.environment);
-        if index::starts(&events) {
+        if index::starts(&events) && task.submission.has_place() {
             commit = commit.and(self.beginning(project, environment, task.id).await?);
         }
         match self.kv.commit(commit).await {

@@ -237,6 +237,9 @@ impl Store {
     /// [`StoreError::Kv`].
     pub async fn ran_since(&self, task: &Task) -> Result<Option<u64>, StoreError> {
         let submission = &task.submission;
+        if !submission.has_place() {
+            return Ok(None);
+        }
         let begun = self
             .begun(&submission.project, &submission.environment)
             .await?;

@@ -54,6 +54,15 @@ fn submission(environment: &str, tag: &str, object: char) -> Submission {
         supersede: Supersede::Never,
         refuse_older: false,
         parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        title: String::new(),
+        details: String::new(),
+        run_at: None,
+        hosts: BTreeMap::new(),
+        approvers: Vec::new(),
+        executor: String::new(),
+        claimed_submitter: String::new(),
+        idempotency_key: None,
     }
 }
 
@@ -98,8 +107,9 @@ fn plan() -> Plan {
         template_digest: "d".to_owned(),
         commit: "c".repeat(40),
         parameters: BTreeMap::new(),
+        secrets: Vec::new(),
         hosts: vec![host("web1"), host("web2")],
-        placement: Placement {
+        placement: Some(Placement {
             deploy_to: "/srv/shop".to_owned(),
             keep_releases: 3,
             shared: Vec::new(),
@@ -107,7 +117,7 @@ fn plan() -> Plan {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
-        },
+        }),
         on_failure: OnFailure::Rollback,
         approvals: Vec::new(),
         self_approval: false,
@@ -127,6 +137,7 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
     let digest = at_once(store.put_plan(&plan())).unwrap();
     let landed = Landed {
         commit: "c".repeat(40),
+        object: String::new(),
         terms: Terms {
             plan: digest,
             approvals: Vec::new(),

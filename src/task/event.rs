@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::approval::{Approval, Terms};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::rule::Schedule;
+use crate::template::Hidden;
 
 /// Where a task came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,31 @@ pub enum Origin {
     Tag { rule: String },
     /// Somebody asked to go back to what an earlier task released.
     Rollback { to: u64, release: ReleaseId },
+    /// Somebody submitted it by hand.
+    Submitted { via: Via },
+}
+
+/// By what a task was submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    Page,
+    Api,
+    /// CODO's own API.
+    Codo,
+    Command,
+}
+
+impl Via {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Api => "api",
+            Self::Codo => "codo",
+            Self::Command => "command",
+        }
+    }
 }
 
 /// Who asked for a task.
@@ -33,12 +59,15 @@ pub struct Submitter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
     pub origin: Origin,
+    /// Empty, with the environment, for a task that belongs to no project: it has no queue.
     pub project: String,
     pub environment: String,
     pub repository: String,
-    /// The full name of the ref, `refs/tags/release-1.0`.
+    /// The full name of the ref, `refs/tags/release-1.0`; empty where nothing of a repository is
+    /// released.
     pub reference: String,
-    /// The object that was pushed: a commit or a tag object, 40 or 64 hex digits.
+    /// The object that was pushed: a commit or a tag object, 40 or 64 hex digits. Empty where only
+    /// the tag's name was given: landing waits for it and pins what it stands on then.
     pub object: String,
     pub template: String,
     pub schedule: Schedule,
@@ -53,6 +82,47 @@ pub struct Submission {
     /// The template's parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
+    /// Those that are shown to nobody. They are kept here alone: no plan holds them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Hidden>,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Remarks for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub details: String,
+    /// It shall not run before this time; an approval may name a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// The hosts that the task itself gives, for stages with `hosts = "{1}"` to `"{9}"`: names of
+    /// configured hosts, or addresses where the template allows free hosts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<u8, Vec<String>>,
+    /// Accounts that are asked to approve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+    /// Who shall look after it; shown, nothing follows from it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub executor: String,
+    /// Who a client says has submitted it; shown, never believed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub claimed_submitter: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+impl Submission {
+    /// A task of no project and environment has no queue and no history of releases.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        !self.project.is_empty()
+    }
+
+    /// Whether something of a repository is released, so that it has to land.
+    #[must_use]
+    pub fn has_reference(&self) -> bool {
+        !self.reference.is_empty()
+    }
 }
 
 /// Whether a newer task of the same rule ends this one's waiting.
@@ -172,7 +242,11 @@ pub enum Outcome {
 /// What landing worked out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landed {
+    /// Empty where nothing of a repository is released.
     pub commit: String,
+    /// The object on which the ref stood, where the submission names none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub object: String,
     pub terms: Terms,
     /// The blob that holds what is shown: commits, statistics, comparison with what is live.
     pub description: String,

@@ -19,7 +19,7 @@ pub use description::{
 };
 pub use event::{
     At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
-    Supersede, Way,
+    Supersede, Via, Way,
 };
 pub use next::{AGENT_INDEX, Action, next_actions};
 pub use state::{STATE_NAMES, State};
@@ -202,7 +202,9 @@ impl Task {
         self.landed_at = Some(time);
         // A doubt stays: the ref may have been looked at before it was moved.
         match self.submission.schedule {
-            Schedule::Ready => State::Scheduled { at: time },
+            Schedule::Ready => State::Scheduled {
+                at: self.not_before(time),
+            },
             Schedule::New => State::Waiting,
             Schedule::Observe => State::Observed,
         }
@@ -219,9 +221,15 @@ impl Task {
                     .approvals
                     .iter()
                     .filter_map(|given| given.not_before)
+                    .chain([self.not_before(time)])
                     .max()
-                    .map_or(time, |at| at.max(time)),
+                    .unwrap_or(time),
             })
+    }
+
+    /// When it may run at the earliest, as far as its submission says.
+    fn not_before(&self, now: Timestamp) -> Timestamp {
+        self.submission.run_at.map_or(now, |at| at.max(now))
     }
 
     /// What landed once may be gone from the git server by now: look again.
@@ -403,10 +411,23 @@ impl Task {
             .ok()
     }
 
-    /// The commit, once it is known.
+    /// The commit, once it is known and if there is one.
     #[must_use]
     pub fn commit(&self) -> Option<&str> {
-        self.landed.as_ref().map(|landed| landed.commit.as_str())
+        self.landed
+            .as_ref()
+            .map(|landed| landed.commit.as_str())
+            .filter(|commit| !commit.is_empty())
+    }
+
+    /// The object on which the ref must stand; empty while only the ref's name is known.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        match (&self.submission.object, &self.landed) {
+            (pushed, _) if !pushed.is_empty() => pushed,
+            (_, Some(landed)) => &landed.object,
+            (none, None) => none,
+        }
     }
 
     /// The tag's short name.

@@ -36,12 +36,22 @@ pub(super) fn submission(schedule: Schedule) -> Submission {
         supersede: Supersede::ByNewer,
         refuse_older: false,
         parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        title: String::new(),
+        details: String::new(),
+        run_at: None,
+        hosts: BTreeMap::new(),
+        approvers: Vec::new(),
+        executor: String::new(),
+        claimed_submitter: String::new(),
+        idempotency_key: None,
     }
 }
 
 pub(super) fn landed() -> Landed {
     Landed {
         commit: "2".repeat(40),
+        object: String::new(),
         terms: Terms {
             plan: PlanDigest("p".to_owned()),
             approvals: vec!["1".parse::<Requirement>().unwrap()],

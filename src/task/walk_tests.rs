@@ -59,6 +59,7 @@ fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> 
         template_digest: "d".to_owned(),
         commit: "2".repeat(40),
         parameters: BTreeMap::new(),
+        secrets: Vec::new(),
         hosts: names
             .iter()
             .map(|name| PlannedHost {
@@ -70,7 +71,7 @@ fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> 
                 jump: None,
             })
             .collect(),
-        placement: Placement {
+        placement: Some(Placement {
             deploy_to: "/srv/shop".to_owned(),
             keep_releases: 3,
             shared: Vec::new(),
@@ -78,7 +79,7 @@ fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> 
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
-        },
+        }),
         on_failure,
         approvals: Vec::new(),
         self_approval: false,

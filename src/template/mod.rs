@@ -5,6 +5,7 @@
 //! parameters, hosts and a commit, into a plan.
 
 mod file;
+mod hidden;
 mod params;
 mod placeholder;
 mod requirement;
@@ -17,8 +18,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::host::RunCommand;
+pub use hidden::Hidden;
 pub use params::{Param, ParamError};
-pub use placeholder::{GIVEN, fill, is_parameter_name, names as placeholder_names};
+pub use placeholder::{GIVEN, GIVEN_BY_PLACE, fill, is_parameter_name, names as placeholder_names};
 pub use requirement::{Approvers, NoRequirement, Requirement};
 
 /// How long a `run` step may take where it does not say.

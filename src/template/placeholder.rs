@@ -15,6 +15,10 @@ pub const GIVEN: [&str; 9] = [
     "RELEASE",
 ];
 
+/// Those of [`GIVEN`] that come from a project and its repository: a task that belongs to none may
+/// bring its own.
+pub const GIVEN_BY_PLACE: [&str; 5] = ["TAG", "COMMIT", "PROJECT", "ENVIRONMENT", "GIT_URL"];
+
 /// Is this the name of a parameter: `[A-Z_][A-Z0-9_]*`, at most 64 characters?
 #[must_use]
 pub fn is_parameter_name(name: &str) -> bool {

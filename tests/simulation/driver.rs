@@ -399,6 +399,15 @@ impl Sim {
             supersede: Supersede::ByNewer,
             refuse_older: false,
             parameters: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            title: String::new(),
+            details: String::new(),
+            run_at: None,
+            hosts: BTreeMap::new(),
+            approvers: Vec::new(),
+            executor: String::new(),
+            claimed_submitter: String::new(),
+            idempotency_key: None,
         };
         let store = self.store();
         let proposal = at_once(store.propose(submission, None, self.clock.now()));

@@ -73,7 +73,9 @@ impl Play {
             ground
                 .hosts
                 .truncate(if random.per_mille(700) { 2 } else { 3 });
-            ground.placement.keep_releases = 2;
+            if let Some(placement) = &mut ground.placement {
+                placement.keep_releases = 2;
+            }
             ground.on_failure = *random
                 .pick(&[
                     OnFailure::Rollback,

@@ -195,12 +195,14 @@ impl Seen {
                     "nobody asked for rollback {id}"
                 );
             }
-            (Origin::Tag { .. }, Schedule::New) => {
+            (Origin::Tag { .. } | Origin::Submitted { .. }, Schedule::New) => {
                 let said = self.approved.contains(&(id, plan.clone()));
                 assert!(said, "task {id} works, and nobody approved its plan");
             }
-            (Origin::Tag { .. }, Schedule::Ready) => {}
-            (Origin::Tag { .. }, Schedule::Observe) => panic!("task {id} only observes"),
+            (Origin::Tag { .. } | Origin::Submitted { .. }, Schedule::Ready) => {}
+            (Origin::Tag { .. } | Origin::Submitted { .. }, Schedule::Observe) => {
+                panic!("task {id} only observes")
+            }
         }
     }
 

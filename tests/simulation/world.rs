@@ -17,6 +17,7 @@ use tagship::landing::{
     self, Description, Git, LandingError, Person, Progress, RemoteRef, Source, Timeouts, Wanted,
 };
 use tagship::plan::{Ground, Placement, PlannedHost, Submodules};
+use tagship::task::Submission;
 use tagship::template::Template;
 
 use crate::fate::{Blow, Fate};
@@ -257,7 +258,7 @@ pub(crate) fn ground() -> Ground {
         project: "shop".to_owned(),
         environment: "production".to_owned(),
         git_url: "/git/shop.git".to_owned(),
-        placement: Placement {
+        placement: Some(Placement {
             deploy_to: "/srv/{HOST}/shop".to_owned(),
             keep_releases: 5,
             shared: Vec::new(),
@@ -265,7 +266,7 @@ pub(crate) fn ground() -> Ground {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
-        },
+        }),
         on_failure: tagship::template::OnFailure::Rollback,
         approvals: vec!["1".parse().unwrap()],
         self_approval: false,
@@ -275,18 +276,16 @@ pub(crate) fn ground() -> Ground {
 }
 
 impl Catalog for SimCatalog {
-    fn recipe(
-        &self,
-        _project: &str,
-        environment: &str,
-        _template: &str,
-        disabled: &[String],
-    ) -> Result<Recipe, String> {
+    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String> {
         let mut ground = self.ground.lock().unwrap().clone();
-        environment.clone_into(&mut ground.environment);
+        submission.environment.clone_into(&mut ground.environment);
         ground.hosts.retain(|host| !disabled.contains(&host.name));
         let template = self.template.clone();
-        Ok(Recipe { ground, template })
+        Ok(Recipe {
+            ground,
+            template,
+            given: BTreeMap::new(),
+        })
     }
 
     fn source(&self, project: &str) -> Result<Source, String> {

@@ -211,7 +211,12 @@ impl World {
     pub fn plan(&self, environment: &str, commit: &str) -> Plan {
         let ground = self.config.ground("shop", environment, &[]).unwrap();
         let template = Template::parse("shop-release.toml", TEMPLATE).unwrap();
-        plan::build(&ground, &template, commit, &BTreeMap::new()).unwrap()
+        let none = plan::Asked {
+            parameters: &BTreeMap::new(),
+            secrets: &BTreeMap::new(),
+            hosts: &BTreeMap::new(),
+        };
+        plan::build(&ground, &template, commit, &none).unwrap()
     }
 
     /// A task that was pushed and is looked for.
@@ -237,6 +242,7 @@ impl World {
         let description = serde_json::to_vec(description).unwrap();
         let landed = Landed {
             commit: plan.commit.clone(),
+            object: String::new(),
             terms: Terms {
                 plan: digest,
                 approvals: plan.approvals.clone(),
@@ -393,6 +399,15 @@ fn submission(tag: &str) -> Submission {
         supersede: Supersede::Never,
         refuse_older: false,
         parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        title: String::new(),
+        details: String::new(),
+        run_at: None,
+        hosts: BTreeMap::new(),
+        approvers: Vec::new(),
+        executor: String::new(),
+        claimed_submitter: String::new(),
+        idempotency_key: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Scene, Trouble, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
 use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
+use crate::plan::Placement;
 use crate::store::StoreError;
 use crate::task::{Origin, StepResult, Way};
 
@@ -24,7 +25,7 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     let request = PlanRequest {
         mirror: mirror(scene)?,
         commit: work.plan.commit.clone(),
-        options: options(scene),
+        options: options(placement(scene)?),
         base,
         now_s: progress.started.as_second(),
     };
@@ -73,14 +74,21 @@ async fn live_manifest(scene: &Scene<'_>) -> Result<Option<Arc<Manifest>>, Troub
     Ok(None)
 }
 
-fn options(scene: &Scene<'_>) -> PlanOptions {
-    let placement = &scene.work.plan.placement;
+fn options(placement: &Placement) -> PlanOptions {
     PlanOptions {
         source: placement.source.clone(),
         submodules: placement.submodules,
         exclude: placement.exclude.clone(),
         shared: placement.shared.clone(),
     }
+}
+
+/// How releases are kept there; a plan that releases something says it.
+fn placement<'s>(scene: &'s Scene<'_>) -> Result<&'s Placement, Trouble> {
+    let placement = scene.work.plan.placement.as_ref();
+    placement.ok_or_else(|| {
+        Trouble::Failed("the task belongs to no project, so it releases nothing".to_owned())
+    })
 }
 
 fn mirror(scene: &Scene<'_>) -> Result<std::path::PathBuf, Trouble> {
@@ -141,7 +149,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
             .as_ref()
             .map(|difference| difference.removed.clone())
             .unwrap_or_default(),
-        shared: shared_directories(&scene.work.plan.placement.shared),
+        shared: shared_directories(&placement(scene)?.shared),
     };
     let (standing, staged, based) = match scene.perform(&op).await? {
         Reply::Prepared {
@@ -183,8 +191,12 @@ async fn nothing_unknown_is_newer(
     standing: &Standing,
     own: &ReleaseId,
 ) -> Result<(), Trouble> {
-    let tag = matches!(scene.work.task.submission.origin, Origin::Tag { .. });
-    let Some(live) = standing.live.as_ref().filter(|live| tag && *live != own) else {
+    let forward = !matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
+    let Some(live) = standing
+        .live
+        .as_ref()
+        .filter(|live| forward && *live != own)
+    else {
         return Ok(());
     };
     if live.made_at() <= own.made_at() || known(scene, live).await?.is_some() {
@@ -241,7 +253,7 @@ async fn send(
     let op = Op::Seal {
         place: scene.work.place(),
         release: release.clone(),
-        owner: scene.work.plan.placement.owner.clone(),
+        owner: placement(scene)?.owner.clone(),
     };
     match scene.perform(&op).await? {
         Reply::Sealed => {}
@@ -347,15 +359,18 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     scene
         .output
         .line(&format!("live: {release}, was: {before}"));
-    if work.at.way == Way::Forward && matches!(work.task.submission.origin, Origin::Tag { .. }) {
-        prune(scene, &release, was.as_ref()).await;
+    if work.at.way == Way::Forward
+        && !matches!(work.task.submission.origin, Origin::Rollback { .. })
+    {
+        let keep = placement(scene)?.keep_releases;
+        prune(scene, &release, was.as_ref(), keep).await;
     }
     Ok(StepResult::Published { was })
 }
 
 /// Old releases go. What can't be deleted is told and tried again next time: it is no reason to go
 /// back.
-async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>) {
+async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>, keep: u32) {
     let plan = &scene.work.plan;
     let releases = scene
         .world
@@ -371,7 +386,7 @@ async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>) {
     let last_good = releases.iter().find(|record| record.good);
     let op = Op::Prune {
         place: scene.work.place(),
-        keep: plan.placement.keep_releases,
+        keep,
         protect: was
             .into_iter()
             .chain(last_good.map(|record| &record.release))

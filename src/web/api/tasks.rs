@@ -157,8 +157,8 @@ pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> 
 async fn worth(site: &Site, task: &Task) -> Result<ReleaseWorth, Fault> {
     let release = match (&task.submission.origin, &task.work) {
         (Origin::Rollback { release, .. }, _) => release,
-        (Origin::Tag { .. }, Some(work)) => &work.release,
-        (Origin::Tag { .. }, None) => return Ok(ReleaseWorth::None),
+        (_, Some(work)) => &work.release,
+        (_, None) => return Ok(ReleaseWorth::None),
     };
     let submission = &task.submission;
     let store = &site.web.store;

@@ -183,7 +183,7 @@ impl TaskPage {
     fn rollback_of(&self) -> Option<u64> {
         match self.view.origin {
             Origin::Rollback { to, .. } => Some(to),
-            Origin::Tag { .. } => None,
+            Origin::Tag { .. } | Origin::Submitted { .. } => None,
         }
     }
 
@@ -436,10 +436,14 @@ fn planned(plan: &Plan) -> Vec<Planned> {
 }
 
 fn action(plan: &Plan, action: &Action) -> String {
+    let deploy_to = || {
+        let placement = plan.placement.as_ref();
+        placement.map_or("", |placement| placement.deploy_to.as_str())
+    };
     match action {
         Action::Checkout => format!("take the files of {}", words::short(&plan.commit)),
-        Action::Sync => format!("bring them to {}", plan.placement.deploy_to),
-        Action::Publish => format!("switch {}/current to them", plan.placement.deploy_to),
+        Action::Sync => format!("bring them to {}", deploy_to()),
+        Action::Publish => format!("switch {}/current to them", deploy_to()),
         Action::Run(program) => program_words(program),
         Action::Check(check) => match &check.probe {
             Probe::Http { url, status } => format!("check that {url} answers {status}"),

@@ -1,0 +1,31 @@
+//! Values of parameters that are shown to nobody.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of a secret parameter. It is written into the store, since a task needs it to run, and
+/// nowhere else: it does not print itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// The value itself, for the program that gets it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Hidden {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
