@@ -273,7 +273,9 @@ impl Intake {
                 );
             }
             Proposal::Joined(task) => tracing::info!(task, pusher, "joined an unfinished task"),
-            Proposal::TakenInBefore(task) => tracing::debug!(task, "taken in before"),
+            Proposal::TakenInBefore(task) | Proposal::OtherContent(task) => {
+                tracing::debug!(task, "taken in before");
+            }
         }
         Ok(())
     }

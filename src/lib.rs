@@ -54,6 +54,8 @@ pub mod secret;
 pub mod session;
 /// The events of every task and the indexes to find them.
 pub mod store;
+/// What people ask to be run by hand, held against configuration, templates and rights.
+pub mod submit;
 /// A release is brought to a host, complete, beside the live one.
 pub mod sync;
 /// The life of a task: state, event, transition, next actions (pure).

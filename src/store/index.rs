@@ -8,6 +8,7 @@
 //! | `state/STATE/ID`, `project/PROJECT/ENVIRONMENT/ID` | for lists |
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
+//! | `keyed/HASH` | the task that was submitted under an idempotency key |
 //! | `holder/PROJECT/ENVIRONMENT` | the task that holds the queue |
 //! | `begun/PROJECT/ENVIRONMENT` | the task whose work began last, and the highest of them |
 //! | `live/PROJECT/ENVIRONMENT/HOST` | what is live there |
@@ -19,7 +20,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::kv::{Commit, CommitError, Key, Require};
-use super::{Filter, Head, Live, ReleaseRecord, StoreError};
+use super::{Filter, Head, Keyed, Live, ReleaseRecord, StoreError};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::plan::Plan;
 use crate::task::{
@@ -105,6 +106,12 @@ pub(super) fn blob_key(digest: &str, number: usize) -> Key {
 
 pub(super) fn blob_whole_key(digest: &str) -> Key {
     format!("whole/{digest}").into_bytes()
+}
+
+/// Names and keys of any form, so they are hashed.
+pub(super) fn keyed_key(keyed: &Keyed) -> Key {
+    let text = format!("{}\0{}", keyed.submitter, keyed.key);
+    format!("keyed/{:x}", Sha256::digest(text)).into_bytes()
 }
 
 /// Refs may be longer than a key, so the three are hashed. Only tags can be pushed twice.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use blob::BLOB_BYTES_MAX;
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
-pub use propose::Proposal;
+pub use propose::{Keyed, Proposal};
 
 use crate::task::{IllegalTransition, Recorded, Task};
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index};
@@ -16,13 +17,38 @@ pub enum Proposal {
     Joined(u64),
     /// This very record was taken in before.
     TakenInBefore(u64),
+    /// Its idempotency key was used for this task, with other content.
+    OtherContent(u64),
+}
+
+/// How long an idempotency key is kept; then it may be used again.
+const KEYED_S: i64 = 7 * 24 * 3600;
+
+/// The idempotency key of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// Keys of different submitters have nothing to do with each other.
+    pub submitter: String,
+    pub key: String,
+    /// Names what was asked for: another digest under the same key is a mistake.
+    pub digest: String,
+}
+
+/// What is kept under an idempotency key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) task: u64,
+    pub(super) digest: String,
+    pub(super) at: Timestamp,
 }
 
 impl Proposal {
     #[must_use]
     pub fn id(self) -> u64 {
         match self {
-            Self::New(id) | Self::Joined(id) | Self::TakenInBefore(id) => id,
+            Self::New(id) | Self::Joined(id) | Self::TakenInBefore(id) | Self::OtherContent(id) => {
+                id
+            }
         }
     }
 }
@@ -82,6 +108,80 @@ impl Store {
                 Err(error) => return Err(index::error(id, error)),
             }
         }
+    }
+
+    /// Takes a submission in that somebody made by hand: a new task, unless one was made under the
+    /// same idempotency key. Key and task are made in one commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        keyed: Option<&Keyed>,
+        now: Timestamp,
+    ) -> Result<Proposal, StoreError> {
+        loop {
+            let mut more = Commit::new();
+            let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            if let Some(keyed) = keyed {
+                let (kept, require) = self.kept(keyed, now).await?;
+                if let Some(kept) = kept {
+                    return Ok(if kept.digest == keyed.digest {
+                        Proposal::TakenInBefore(kept.task)
+                    } else {
+                        Proposal::OtherContent(kept.task)
+                    });
+                }
+                let kept = Kept {
+                    task: id,
+                    digest: keyed.digest.clone(),
+                    at: now,
+                };
+                let key = index::keyed_key(keyed);
+                more = more
+                    .require(key.clone(), require)
+                    .put(key, index::json(&kept));
+            }
+            let first = vec![Recorded {
+                time: now,
+                event: Event::Proposed(Box::new(submission.clone())),
+            }];
+            let task = Task::begin(id, &first[0])?;
+            let commit = more.and(index::proposal(&task, &first, None));
+            match self.kv.commit(commit).await {
+                Ok(_) => return Ok(Proposal::New(id)),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(error) => return Err(index::error(id, error)),
+            }
+        }
+    }
+
+    /// The task of an idempotency key, with the digest of what was asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn keyed(
+        &self,
+        keyed: &Keyed,
+        now: Timestamp,
+    ) -> Result<Option<(u64, String)>, StoreError> {
+        let (kept, _) = self.kept(keyed, now).await?;
+        Ok(kept.map(|kept| (kept.task, kept.digest)))
+    }
+
+    /// What is kept under the key and still counts, and what must hold for it to be replaced.
+    async fn kept(
+        &self,
+        keyed: &Keyed,
+        now: Timestamp,
+    ) -> Result<(Option<Kept>, Require), StoreError> {
+        let Some(entry) = self.kv.get(&index::keyed_key(keyed)).await? else {
+            return Ok((None, Require::Absent));
+        };
+        let kept = serde_json::from_slice(&entry.value).ok();
+        let counts = |kept: &Kept| now.duration_since(kept.at).as_secs() < KEYED_S;
+        Ok((kept.filter(counts), Require::Version(entry.version)))
     }
 
     async fn taken_in(&self, record: Option<&str>) -> Result<Option<u64>, StoreError> {

@@ -24,6 +24,8 @@ pub(super) struct TemplateFile {
     id: Option<u64>,
     name: String,
     #[serde(default)]
+    free_hosts: bool,
+    #[serde(default)]
     params: Vec<ParamFile>,
     #[serde(default)]
     stage: Vec<StageFile>,
@@ -191,6 +193,7 @@ impl Reader<'_> {
         Template {
             id: raw.id,
             name: raw.name,
+            free_hosts: raw.free_hosts,
             params,
             stages,
             digest: format!("{:x}", Sha256::digest(text)),

@@ -49,6 +49,9 @@ pub struct Template {
     /// The number by which the CODO API asks for it.
     pub id: Option<u64>,
     pub name: String,
+    /// Hosts that the task gives need not be in the configuration.
+    #[serde(default)]
+    pub free_hosts: bool,
     /// The parameters that a task must or may give, besides [`GIVEN`].
     pub params: Vec<Param>,
     /// At least one.

@@ -45,6 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("account", &["store", "approval"]),
     ("session", &["store", "account"]),
     ("request", &["rule", "plan", "approval", "task", "store"]),
+    ("submit", &["rule", "plan", "approval", "task", "store"]),
     ("install", &["rule", "spool"]),
     ("web", WEB),
     ("command", COMMAND),
@@ -78,7 +79,8 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Pages append events and read what is stored; they perform nothing.
 const WEB: &[&str] = &[
-    "rule", "store", "task", "plan", "approval", "account", "session", "request", "install", "web",
+    "rule", "store", "task", "plan", "approval", "account", "session", "request", "submit",
+    "install", "web",
 ];
 
 /// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.

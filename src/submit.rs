@@ -1,0 +1,235 @@
+//! A task that somebody submits by hand: what they ask for ([`Order`]), held against configuration,
+//! templates and rights, becomes durably a proposed task, or a list of everything that is wrong with
+//! it.
+//!
+//! [`Order::read`], [`resolve`] and [`admit`] are pure decisions over what they are handed;
+//! [`submit`] adds the store. It performs nothing: the executor lands the task and runs it. Called by
+//! the web, for page, API, CODO's API and command line alike.
+
+mod order;
+mod place;
+mod resolve;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use order::{
+    APPROVERS_MAX, DETAILS_CHARS_MAX, KEY_CHARS_MAX, Order, PARAMS_MAX, TITLE_CHARS_MAX,
+    VALUE_BYTES_MAX, VALUES_BYTES_MAX,
+};
+pub use resolve::{Resolved, Sources, resolve};
+
+use crate::approval::{self, Actor, Approval, Counts, Role, Terms};
+use crate::rule::Schedule;
+use crate::store::{Keyed, Proposal, Store, StoreError};
+use crate::task::{Submission, Submitter, Via};
+
+/// One thing that is wrong with what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The field, as the API names it: `params.VERSION`, `hosts.1`.
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Where a task is to run, for the question who may have it run there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Empty, with the environment, for a task that belongs to no project.
+    pub project: String,
+    pub environment: String,
+    pub template: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.project.is_empty() {
+            write!(f, "with template {}", self.template)
+        } else {
+            let (project, environment) = (&self.project, &self.environment);
+            write!(f, "in {project} {environment}")
+        }
+    }
+}
+
+/// Why nothing was submitted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("nothing was submitted: {}", listed(.0))]
+    Problems(Vec<Problem>),
+    #[error("{actor} may not {what} {place}: it takes {needs}")]
+    Right {
+        actor: String,
+        what: &'static str,
+        place: Box<Place>,
+        needs: String,
+    },
+    #[error(
+        "idempotency key `{key}` was used for task {id}, which was asked for with other content; take another key"
+    )]
+    OtherContent { key: String, id: u64 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}
+
+/// Who submits.
+pub struct Asker<'a> {
+    /// The account's name, or `os:NAME`.
+    pub name: &'a str,
+    /// What they are in a place.
+    pub in_place: &'a (dyn Fn(&Place) -> Actor + Sync),
+    pub via: Via,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    New(u64),
+    /// It was submitted before, under the same idempotency key.
+    Before(u64),
+}
+
+impl Submitted {
+    #[must_use]
+    pub fn id(self) -> u64 {
+        match self {
+            Self::New(id) | Self::Before(id) => id,
+        }
+    }
+}
+
+/// The submission that follows from an order, if this actor may have it run there.
+///
+/// # Errors
+/// [`SubmitError::Right`] says which right is missing, and where.
+pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission, SubmitError> {
+    let right = |what, needs: String| SubmitError::Right {
+        actor: actor.name.clone(),
+        what,
+        place: Box::new(resolved.place()),
+        needs,
+    };
+    if actor.role < Role::Submitter {
+        return Err(right("submit a task", "the role submitter".to_owned()));
+    }
+    if resolved.submission.schedule == Schedule::Ready {
+        let what = "have a task run without approval";
+        if actor.role < Role::Approver {
+            return Err(right(
+                what,
+                "the role approver; submit it as `new`".to_owned(),
+            ));
+        }
+        if actor.counts == Counts::NotLocally {
+            return Err(right(
+                what,
+                "an account (or [agent] local_approval = true); submit it as `new`".to_owned(),
+            ));
+        }
+        let missing = missing(resolved, actor);
+        if !missing.is_empty() {
+            let needs = format!("more than one's own yes there: {}", missing.join(", "));
+            return Err(right(what, format!("{needs}; submit it as `new`")));
+        }
+    }
+    Ok(Submission {
+        origin: crate::task::Origin::Submitted { via },
+        submitter: Submitter {
+            name: actor.name.clone(),
+            account: Some(actor.name.clone()),
+        },
+        ..resolved.submission.clone()
+    })
+}
+
+/// What the place asks for beyond the yes of the one who submits: `ready` is that yes.
+fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
+    let plan = crate::plan::PlanDigest(String::new());
+    let own = Approval {
+        by: actor.name.clone(),
+        groups: actor.groups.clone(),
+        plan: plan.clone(),
+        comment: String::new(),
+        not_before: None,
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let terms = Terms {
+        plan,
+        approvals: resolved.approvals.clone(),
+        self_approval: true,
+        submitter: None,
+    };
+    approval::missing(&terms, &[own])
+}
+
+/// Makes a proposed task of an order. The same idempotency key from the same submitter gives the
+/// same task.
+///
+/// # Errors
+/// [`SubmitError`]; nothing was made then.
+pub async fn submit(
+    store: &Store,
+    sources: &Sources<'_>,
+    order: &Order,
+    asker: &Asker<'_>,
+    now: Timestamp,
+) -> Result<Submitted, SubmitError> {
+    let keyed = order.idempotency_key.as_ref().map(|key| Keyed {
+        submitter: asker.name.to_owned(),
+        key: key.clone(),
+        digest: order.digest(),
+    });
+    // Asked again, it is answered as before, whatever the configuration says by now.
+    if let Some(keyed) = &keyed
+        && let Some(earlier) = store.keyed(keyed, now).await?
+    {
+        return said_before(keyed, earlier);
+    }
+    let resolved = resolve(order, sources)?;
+    let actor = (asker.in_place)(&resolved.place());
+    let submission = admit(&resolved, &actor, asker.via)?;
+    match store.submit(submission, keyed.as_ref(), now).await? {
+        Proposal::New(id) => Ok(Submitted::New(id)),
+        Proposal::Joined(id) | Proposal::TakenInBefore(id) => Ok(Submitted::Before(id)),
+        Proposal::OtherContent(id) => Err(SubmitError::OtherContent {
+            key: order.idempotency_key.clone().unwrap_or_default(),
+            id,
+        }),
+    }
+}
+
+fn said_before(keyed: &Keyed, earlier: (u64, String)) -> Result<Submitted, SubmitError> {
+    let (id, digest) = earlier;
+    if digest == keyed.digest {
+        return Ok(Submitted::Before(id));
+    }
+    Err(SubmitError::OtherContent {
+        key: keyed.key.clone(),
+        id,
+    })
+}
+
+#[cfg(test)]
+mod tests;

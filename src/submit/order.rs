@@ -1,0 +1,494 @@
+//! What somebody asks for, read from JSON field by field, so that everything that is wrong with it
+//! is named at once.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Problem, SubmitError};
+use crate::document::nearest;
+use crate::plan::GIVEN_HOSTS_MAX;
+use crate::secret::sha256_hex;
+use crate::task::{Submission, Task};
+use crate::template::{Hidden, is_name, is_parameter_name};
+
+/// The longest title, in characters.
+pub const TITLE_CHARS_MAX: usize = 200;
+/// The longest remarks, in characters.
+pub const DETAILS_CHARS_MAX: usize = 10_000;
+/// How many parameters, secrets included, a task may give.
+pub const PARAMS_MAX: usize = 100;
+/// The longest value of a parameter, in bytes.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024;
+/// All values together, in bytes.
+pub const VALUES_BYTES_MAX: usize = 40 * 1024;
+/// How many accounts may be asked to approve.
+pub const APPROVERS_MAX: usize = 50;
+/// The longest idempotency key, in characters.
+pub const KEY_CHARS_MAX: usize = 200;
+/// The longest name of anything else, in characters.
+const NAME_CHARS_MAX: usize = 64;
+/// The longest tag, in bytes.
+const TAG_BYTES_MAX: usize = 200;
+/// The longest name or address of a host, in characters: DNS knows no longer one.
+const HOST_CHARS_MAX: usize = 253;
+
+/// What somebody asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Order {
+    /// Name or number of the template.
+    pub template: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+    /// Parameters whose values are shown to nobody.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Hidden>,
+    /// Names or addresses of hosts, by the number of their group.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<u8, Vec<String>>,
+    /// `new` (the default) waits for approval, `ready` does not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub schedule: String,
+    /// Not before this time: RFC 3339, or `2026-11-21 22:30` in the agent's time zone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_at: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub details: String,
+    /// Accounts that are asked to approve.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+    /// Who shall look after it; shown.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub executor: String,
+    /// Who the client says has submitted it; shown, never believed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub submitter: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub project: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub environment: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    /// The same key from the same submitter gives the same task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// The fields of an order, for whoever misspells one.
+const FIELDS: [&str; 15] = [
+    "template",
+    "params",
+    "secrets",
+    "hosts",
+    "schedule",
+    "run_at",
+    "title",
+    "details",
+    "approvers",
+    "executor",
+    "submitter",
+    "project",
+    "environment",
+    "tag",
+    "idempotency_key",
+];
+
+impl Order {
+    /// Reads an order from JSON.
+    ///
+    /// # Errors
+    /// [`SubmitError::Problems`]: every field that is wrong, with what it should be.
+    pub fn read(value: &Value) -> Result<Self, SubmitError> {
+        let Value::Object(fields) = value else {
+            let message = format!("must be an object, not {}", kind(value));
+            return Err(SubmitError::Problems(vec![Problem::new("body", message)]));
+        };
+        let mut reader = Reader {
+            fields,
+            problems: Vec::new(),
+        };
+        for name in fields.keys() {
+            if !FIELDS.contains(&name.as_str()) {
+                reader.unknown(name);
+            }
+        }
+        let order = Self {
+            template: reader.template(),
+            params: reader.values("params"),
+            secrets: reader
+                .values("secrets")
+                .into_iter()
+                .map(|(name, value)| (name, Hidden::from(value)))
+                .collect(),
+            hosts: reader.hosts(),
+            schedule: reader.line("schedule"),
+            run_at: reader.line("run_at"),
+            title: reader.line("title"),
+            details: reader.text("details"),
+            approvers: reader.approvers(),
+            executor: reader.line("executor"),
+            submitter: reader.line("submitter"),
+            project: reader.line("project"),
+            environment: reader.line("environment"),
+            tag: reader.line("tag"),
+            idempotency_key: Some(reader.line("idempotency_key")).filter(|key| !key.is_empty()),
+        };
+        let mut problems = reader.problems;
+        problems.extend(order.problems());
+        if problems.is_empty() {
+            Ok(order)
+        } else {
+            Err(SubmitError::Problems(problems))
+        }
+    }
+
+    /// What is too long, or has characters that it may not have; whoever makes an order without
+    /// [`Order::read`] asks here.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut line = |field: &str, value: &str, most: usize| {
+            if value.chars().count() > most {
+                problems.push(Problem::new(field, too_long(most)));
+            }
+            if value.chars().any(char::is_control) {
+                problems.push(Problem::new(
+                    field,
+                    "holds a control character: take it out",
+                ));
+            }
+        };
+        line("template", &self.template, NAME_CHARS_MAX);
+        line("title", &self.title, TITLE_CHARS_MAX);
+        line("executor", &self.executor, NAME_CHARS_MAX);
+        line("submitter", &self.submitter, NAME_CHARS_MAX);
+        line("project", &self.project, NAME_CHARS_MAX);
+        line("environment", &self.environment, NAME_CHARS_MAX);
+        line("run_at", &self.run_at, NAME_CHARS_MAX);
+        let key = self.idempotency_key.as_deref().unwrap_or_default();
+        line("idempotency_key", key, KEY_CHARS_MAX);
+        for approver in &self.approvers {
+            line("approvers", approver, NAME_CHARS_MAX);
+        }
+        for (number, hosts) in &self.hosts {
+            for host in hosts {
+                line(&format!("hosts.{number}"), host, HOST_CHARS_MAX);
+            }
+        }
+        problems.extend(self.longer_problems());
+        problems
+    }
+
+    fn longer_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.details.chars().count() > DETAILS_CHARS_MAX {
+            problems.push(Problem::new("details", too_long(DETAILS_CHARS_MAX)));
+        }
+        if has_control(&self.details) {
+            problems.push(Problem::new("details", CONTROL));
+        }
+        if self.approvers.len() > APPROVERS_MAX {
+            let message = format!("names more than {APPROVERS_MAX} accounts: name fewer");
+            problems.push(Problem::new("approvers", message));
+        }
+        if !self.tag.is_empty() && !is_tag(&self.tag) {
+            problems.push(Problem::new(
+                "tag",
+                "is no tag's name: write it as git shows it, `release-1.4`",
+            ));
+        }
+        for (number, hosts) in &self.hosts {
+            let field = format!("hosts.{number}");
+            if hosts.len() > GIVEN_HOSTS_MAX {
+                let message = format!(
+                    "has {} hosts, more than {GIVEN_HOSTS_MAX}: submit several tasks",
+                    hosts.len()
+                );
+                problems.push(Problem::new(field, message));
+            } else if hosts.is_empty() {
+                problems.push(Problem::new(
+                    field,
+                    "names no host: name one, or take it out",
+                ));
+            }
+        }
+        problems.extend(self.value_problems());
+        problems
+    }
+
+    fn value_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let open = self
+            .params
+            .iter()
+            .map(|(name, value)| (name, value.as_str()));
+        let hidden = self.secrets.iter();
+        let values: Vec<(&String, &str)> = open
+            .chain(hidden.map(|(name, value)| (name, value.expose())))
+            .collect();
+        if values.len() > PARAMS_MAX {
+            let message = format!("has more than {PARAMS_MAX} parameters: give fewer");
+            problems.push(Problem::new("params", message));
+        }
+        if values.iter().map(|(_, value)| value.len()).sum::<usize>() > VALUES_BYTES_MAX {
+            let message = format!(
+                "all values together are longer than {VALUES_BYTES_MAX} bytes: put them into a file"
+            );
+            problems.push(Problem::new("params", message));
+        }
+        for (name, value) in values {
+            let field = format!("params.{}", shown(name));
+            if !is_parameter_name(name) {
+                problems.push(Problem::new(
+                    field,
+                    "is no parameter's name: use A-Z, 0-9 and _, up to 64 characters",
+                ));
+                continue;
+            }
+            if value.len() > VALUE_BYTES_MAX {
+                let message = format!("is longer than {VALUE_BYTES_MAX} bytes: shorten it");
+                problems.push(Problem::new(field.as_str(), message));
+            }
+            if has_control(value) {
+                problems.push(Problem::new(field, CONTROL));
+            }
+        }
+        let twice = self
+            .params
+            .keys()
+            .filter(|name| self.secrets.contains_key(*name));
+        problems.extend(twice.map(|name| {
+            let message = "is given twice, openly and as a secret: take one out";
+            Problem::new(format!("params.{}", shown(name)), message)
+        }));
+        problems
+    }
+
+    /// Names this content: two orders are the same if their digests are.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let content = Self {
+            idempotency_key: None,
+            ..self.clone()
+        };
+        sha256_hex(&serde_json::to_vec(&content).unwrap_or_default())
+    }
+
+    /// What would ask for a task like this one again, but for its time and its secrets.
+    #[must_use]
+    pub fn again(task: &Task) -> Self {
+        let Submission {
+            project,
+            environment,
+            template,
+            parameters,
+            hosts,
+            title,
+            details,
+            approvers,
+            executor,
+            ..
+        } = task.submission.clone();
+        Self {
+            template,
+            params: parameters,
+            hosts,
+            title,
+            details,
+            approvers,
+            executor,
+            project,
+            environment,
+            tag: task.tag().to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+const CONTROL: &str =
+    "holds a control character other than the end of a line or a tab: take it out";
+
+fn has_control(text: &str) -> bool {
+    text.chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+fn too_long(most: usize) -> String {
+    format!("is longer than {most} characters: shorten it")
+}
+
+/// A name of somebody else's, in a message.
+fn shown(name: &str) -> String {
+    name.escape_debug().take(NAME_CHARS_MAX).collect()
+}
+
+/// Would git take this as the name of a tag? (`git check-ref-format`.)
+fn is_tag(name: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && std::path::Path::new(part)
+                .extension()
+                .is_none_or(|end| end != "lock")
+    };
+    name.len() <= TAG_BYTES_MAX
+        && !name.starts_with('-')
+        && !name.ends_with('.')
+        && !name.contains("..")
+        && !name.contains("@{")
+        && name != "@"
+        && !name
+            .chars()
+            .any(|c| c.is_control() || " ~^:?*[\\".contains(c))
+        && name.split('/').all(part)
+}
+
+struct Reader<'v> {
+    fields: &'v Map<String, Value>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn refuse(&mut self, field: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(field, message));
+    }
+
+    fn unknown(&mut self, name: &str) {
+        let hint = match nearest(name, &FIELDS) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("take one of {}", FIELDS.join(", ")),
+        };
+        self.refuse(&shown(name), format!("is no field: {hint}"));
+    }
+
+    /// Text of several lines. What is absent or `null` is empty.
+    fn text(&mut self, field: &str) -> String {
+        match self.fields.get(field) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => {
+                self.refuse(field, format!("must be text, not {}", kind(other)));
+                String::new()
+            }
+        }
+    }
+
+    fn line(&mut self, field: &str) -> String {
+        self.text(field).trim_matches(' ').to_owned()
+    }
+
+    fn template(&mut self) -> String {
+        match self.fields.get("template") {
+            Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+            _ => self.line("template"),
+        }
+    }
+
+    fn object(&mut self, field: &str) -> Vec<(String, Value)> {
+        match self.fields.get(field) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Object(entries)) => entries
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            Some(other) => {
+                self.refuse(field, format!("must be an object, not {}", kind(other)));
+                Vec::new()
+            }
+        }
+    }
+
+    fn values(&mut self, field: &str) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        for (name, value) in self.object(field) {
+            let value = match value {
+                Value::String(text) => text,
+                Value::Number(number) => number.to_string(),
+                Value::Bool(flag) => flag.to_string(),
+                other => {
+                    let message = format!("must be text, not {}", kind(&other));
+                    self.refuse(&format!("{field}.{}", shown(&name)), message);
+                    continue;
+                }
+            };
+            values.insert(name, value);
+        }
+        values
+    }
+
+    /// `{"1": ["web1", "web2"]}` or `{"1": "web1,web2"}`.
+    fn hosts(&mut self) -> BTreeMap<u8, Vec<String>> {
+        let mut groups = BTreeMap::new();
+        for (number, hosts) in self.object("hosts") {
+            let field = format!("hosts.{}", shown(&number));
+            let Some(number) = number.parse().ok().filter(|n| (1..=9).contains(n)) else {
+                self.refuse(&field, "is no group: groups are numbered 1 to 9");
+                continue;
+            };
+            if let Some(hosts) = self.names(&field, &hosts) {
+                groups.insert(number, hosts);
+            }
+        }
+        groups
+    }
+
+    fn approvers(&mut self) -> Vec<String> {
+        let Some(value) = self.fields.get("approvers") else {
+            return Vec::new();
+        };
+        if value.is_null() {
+            return Vec::new();
+        }
+        let names = self.names("approvers", value).unwrap_or_default();
+        for name in &names {
+            if !is_name(name.strip_prefix("os:").unwrap_or(name)) {
+                let message = format!("`{}` is no account's name", shown(name));
+                self.refuse("approvers", message);
+            }
+        }
+        names
+    }
+
+    /// A list of names, or text with commas between them; `None`: it is neither.
+    fn names(&mut self, field: &str, value: &Value) -> Option<Vec<String>> {
+        let wrong = match value {
+            Value::String(text) => return Some(split(text)),
+            Value::Array(values) => {
+                let names: Option<Vec<String>> = values
+                    .iter()
+                    .map(|value| value.as_str().map(|name| name.trim_matches(' ').to_owned()))
+                    .collect();
+                if let Some(names) = names {
+                    return Some(names);
+                }
+                "a list with something else than text in it"
+            }
+            other => kind(other),
+        };
+        self.refuse(field, format!("must be a list of names, not {wrong}"));
+        None
+    }
+}
+
+/// `web1, web2` or one on each line.
+fn split(text: &str) -> Vec<String> {
+    text.split([',', '\n'])
+        .map(|name| name.trim_matches([' ', '\r', '\t']).to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

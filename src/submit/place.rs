@@ -1,0 +1,259 @@
+//! To which project and environment an order belongs, if to any.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Order, Problem};
+use crate::config::{Config, Project};
+use crate::document::nearest;
+use crate::template::{Action, StageHosts, Template};
+
+/// What an order is about.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    /// Empty, with the environment, where it belongs to no project.
+    pub(super) project: String,
+    pub(super) environment: String,
+    repository: String,
+    tag: String,
+    pub(super) refuse_older: bool,
+    /// As the rule says that matches the tag.
+    pub(super) expires_s: Option<u64>,
+}
+
+impl Target {
+    pub(super) fn of(
+        order: &Order,
+        config: &Config,
+        template: &Template,
+        hosts: &BTreeMap<u8, Vec<String>>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut search = Search {
+            order,
+            config,
+            problems,
+        };
+        let tag = search.either("tag", &order.tag, "TAG");
+        let tag = tag.strip_prefix("refs/tags/").unwrap_or(&tag).to_owned();
+        let Some(project) = search.project(template) else {
+            return Self::default();
+        };
+        let mut target = Self {
+            project: project.name.clone(),
+            repository: project.repository.clone(),
+            tag,
+            ..Self::default()
+        };
+        if target.tag.is_empty() && takes_commit(template) {
+            let message = format!(
+                "is missing: template {} releases what a tag stands on",
+                template.name
+            );
+            search.refuse("tag", message);
+        }
+        target.environment = search.environment(project, &target.tag, hosts);
+        // The rules of an environment hold however a tag gets there.
+        let rules = project.rule_set();
+        if let Ok(Some((index, rule))) = rules.first_match(&target.tag)
+            && rule.environment == target.environment
+        {
+            target.refuse_older = project.rules[index].refuse_older;
+            target.expires_s = Some(project.rules[index].expires.as_secs());
+        }
+        target
+    }
+
+    pub(super) fn placed(&self) -> bool {
+        !self.project.is_empty()
+    }
+
+    pub(super) fn repository(&self) -> String {
+        self.repository.clone()
+    }
+
+    /// The full name of the ref; empty where nothing of a repository is released.
+    pub(super) fn reference(&self) -> String {
+        if self.tag.is_empty() {
+            String::new()
+        } else {
+            format!("refs/tags/{}", self.tag)
+        }
+    }
+
+    /// The hosts of the environment.
+    pub(super) fn hosts<'c>(&self, config: &'c Config) -> BTreeSet<&'c str> {
+        config
+            .project(&self.project)
+            .and_then(|project| project.environments.get(&self.environment))
+            .map(|environment| group(config, &environment.group))
+            .unwrap_or_default()
+    }
+}
+
+fn group<'c>(config: &'c Config, name: &str) -> BTreeSet<&'c str> {
+    let hosts = config.groups.get(name).into_iter().flatten();
+    hosts.map(String::as_str).collect()
+}
+
+/// All hosts of all groups.
+pub(super) fn all(given: &BTreeMap<u8, Vec<String>>) -> BTreeSet<&str> {
+    given.values().flatten().map(String::as_str).collect()
+}
+
+fn takes_commit(template: &Template) -> bool {
+    template.steps().any(|(_, step)| {
+        matches!(
+            step.action,
+            Action::Checkout | Action::Sync | Action::Publish
+        )
+    })
+}
+
+fn takes_environment(template: &Template) -> bool {
+    takes_commit(template)
+        || template
+            .stages
+            .iter()
+            .any(|stage| stage.hosts == StageHosts::Environment)
+}
+
+struct Search<'a> {
+    order: &'a Order,
+    config: &'a Config,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Search<'a> {
+    fn refuse(&mut self, field: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(field, message));
+    }
+
+    /// What a field says, or the parameter that CODO's clients write it into.
+    fn either(&mut self, field: &str, own: &str, parameter: &str) -> String {
+        let given = self.order.params.get(parameter).map(|text| text.trim());
+        match given {
+            Some(given) if !own.is_empty() && given != own => {
+                let message = format!("says `{own}`, and params.{parameter} something else");
+                self.refuse(field, message);
+                own.to_owned()
+            }
+            Some(given) if own.is_empty() => given.to_owned(),
+            _ => own.to_owned(),
+        }
+    }
+
+    /// The project; `None` where the task belongs to none, or what is said of it is wrong.
+    fn project(&mut self, template: &Template) -> Option<&'a Project> {
+        let takes = takes_environment(template);
+        let named = if takes {
+            self.either("project", &self.order.project, "PROJECT")
+        } else {
+            self.order.project.clone()
+        };
+        if !named.is_empty() {
+            return self.named(&named);
+        }
+        if !takes {
+            if !self.order.environment.is_empty() {
+                self.refuse("project", "is missing: an environment belongs to one");
+            }
+            return None;
+        }
+        let Some(url) = self.order.params.get("GIT_URL") else {
+            let message = format!(
+                "is missing: template {} runs in an environment; give `project`, or params.GIT_URL",
+                template.name
+            );
+            self.refuse("project", message);
+            return None;
+        };
+        let bare = |url: &str| {
+            let url = url.trim().trim_end_matches('/');
+            url.strip_suffix(".git").unwrap_or(url).to_owned()
+        };
+        let url = bare(url);
+        let fits =
+            |project: &&Project| bare(project.git_url()) == url || bare(&project.repository) == url;
+        let found: Vec<&Project> = self.config.projects.iter().filter(fits).collect();
+        match found.as_slice() {
+            [project] => Some(project),
+            [] => {
+                self.refuse(
+                    "params.GIT_URL",
+                    "is the repository of no configured project: correct it, or add [[projects]]",
+                );
+                None
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|p| p.name.as_str()).collect();
+                let names = names.join(", ");
+                self.refuse(
+                    "project",
+                    format!("is missing: several projects live in this repository: {names}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn named(&mut self, name: &str) -> Option<&'a Project> {
+        let found = self.config.project(name);
+        if found.is_none() {
+            let projects = self.config.projects.iter();
+            let known: Vec<&str> = projects.map(|project| project.name.as_str()).collect();
+            self.refuse("project", unknown("project", name, &known));
+        }
+        found
+    }
+
+    /// Given, or the rule's that matches the tag, or the only one with exactly these hosts.
+    fn environment(
+        &mut self,
+        project: &Project,
+        tag: &str,
+        hosts: &BTreeMap<u8, Vec<String>>,
+    ) -> String {
+        let given = self.either("environment", &self.order.environment, "ENVIRONMENT");
+        let known: Vec<&str> = project.environments.keys().map(String::as_str).collect();
+        if !given.is_empty() {
+            if !project.environments.contains_key(&given) {
+                self.refuse("environment", unknown("environment", &given, &known));
+            }
+            return given;
+        }
+        if !tag.is_empty()
+            && let Ok(Some((_, rule))) = project.rule_set().first_match(tag)
+        {
+            return rule.environment.clone();
+        }
+        let wanted = all(hosts);
+        let environments = project.environments.iter();
+        let fitting: Vec<&String> = environments
+            .filter(|(_, environment)| {
+                !wanted.is_empty() && group(self.config, &environment.group) == wanted
+            })
+            .map(|(name, _)| name)
+            .collect();
+        if let [one] = fitting.as_slice() {
+            return (*one).clone();
+        }
+        let message = format!(
+            "is missing, and neither the tag nor the hosts tell it: {} has {}",
+            project.name,
+            known.join(", ")
+        );
+        self.refuse("environment", message);
+        String::new()
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let name: String = name.escape_debug().take(64).collect();
+    match nearest(&name, known) {
+        Some(nearest) => format!("no {what} is named `{name}`: did you mean `{nearest}`?"),
+        None => format!(
+            "no {what} is named `{name}`: there are {}",
+            known.join(", ")
+        ),
+    }
+}

@@ -1,0 +1,397 @@
+//! An order held against configuration and templates: every name becomes what it stands for, and the
+//! plan is tried, so that what is accepted here can be planned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use super::place::Target;
+use super::{Order, Place, Problem, SubmitError};
+use crate::config::{Config, Library};
+use crate::document::nearest;
+use crate::plan::{self, Ground, PlanError};
+use crate::rule::Schedule;
+use crate::task::{Origin, Submission, Submitter, Supersede, Via};
+use crate::template::{GIVEN_BY_PLACE, ParamError, Requirement, StageHosts, Template, is_name};
+
+/// How long a submitted task may wait for approval, beyond the time for which it is meant.
+const EXPIRES_S: u64 = 7 * 24 * 3600;
+
+/// What an order is held against.
+pub struct Sources<'a> {
+    pub config: &'a Config,
+    pub library: &'a Library,
+    /// Hosts that stay out.
+    pub disabled: &'a [String],
+    pub now: Timestamp,
+}
+
+/// An order with every name resolved; nobody has been asked for a right yet.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Without a submitter.
+    pub(super) submission: Submission,
+    /// What the place asks of approvers.
+    pub(super) approvals: Vec<Requirement>,
+}
+
+impl Resolved {
+    /// Where it is to run.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            project: self.submission.project.clone(),
+            environment: self.submission.environment.clone(),
+            template: self.submission.template.clone(),
+        }
+    }
+}
+
+/// Resolves an order.
+///
+/// # Errors
+/// [`SubmitError::Problems`]: everything that is wrong with it, by field.
+pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitError> {
+    let mut resolver = Resolver {
+        order,
+        sources,
+        problems: order.problems(),
+    };
+    let schedule = resolver.schedule();
+    let run_at = resolver.run_at();
+    let Some(template) = resolver.template() else {
+        return Err(SubmitError::Problems(resolver.problems));
+    };
+    let hosts = resolver.hosts(template);
+    let target = Target::of(
+        order,
+        sources.config,
+        template,
+        &hosts,
+        &mut resolver.problems,
+    );
+    let mut parameters = order.params.clone();
+    if target.placed() {
+        // The agent gives these itself.
+        for name in GIVEN_BY_PLACE {
+            if name != "COMMIT" {
+                parameters.remove(name);
+            }
+        }
+    } else if !order.tag.is_empty() {
+        // Nothing is released; the template's commands may want to know it.
+        parameters.insert("TAG".to_owned(), order.tag.clone());
+    }
+    resolver.parameters(template, &target, &parameters);
+    resolver.groups(template, &target, &hosts);
+    let waits_s = run_at
+        .and_then(|at| u64::try_from(at.duration_since(sources.now).as_secs()).ok())
+        .unwrap_or(0);
+    let submission = Submission {
+        origin: Origin::Submitted { via: Via::Api },
+        repository: target.repository(),
+        reference: target.reference(),
+        object: String::new(),
+        template: template.name.clone(),
+        schedule,
+        submitter: Submitter {
+            name: String::new(),
+            account: None,
+        },
+        expires_s: Some(
+            target
+                .expires_s
+                .unwrap_or(EXPIRES_S)
+                .saturating_add(waits_s),
+        ),
+        supersede: Supersede::Never,
+        refuse_older: target.refuse_older,
+        parameters,
+        secrets: order.secrets.clone(),
+        title: order.title.clone(),
+        details: order.details.clone(),
+        run_at,
+        hosts,
+        approvers: order.approvers.clone(),
+        executor: order.executor.clone(),
+        claimed_submitter: order.submitter.clone(),
+        idempotency_key: order.idempotency_key.clone(),
+        project: target.project,
+        environment: target.environment,
+    };
+    let approvals = resolver.planned(template, &submission);
+    if resolver.problems.is_empty() {
+        Ok(Resolved {
+            submission,
+            approvals,
+        })
+    } else {
+        Err(SubmitError::Problems(resolver.problems))
+    }
+}
+
+struct Resolver<'a> {
+    order: &'a Order,
+    sources: &'a Sources<'a>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Resolver<'a> {
+    fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem::new(field, message));
+    }
+
+    fn schedule(&mut self) -> Schedule {
+        match self.order.schedule.as_str() {
+            "" | "new" => Schedule::New,
+            "ready" => Schedule::Ready,
+            _ => {
+                self.refuse("schedule", "must be `new` (waits for approval) or `ready`");
+                Schedule::New
+            }
+        }
+    }
+
+    /// RFC 3339, or a time of the agent's zone.
+    fn run_at(&mut self) -> Option<Timestamp> {
+        let text = self.order.run_at.as_str();
+        if text.is_empty() {
+            return None;
+        }
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Some(at);
+        }
+        let zone = self.sources.config.time_zone();
+        let local = text.parse::<DateTime>().ok();
+        let at = local.and_then(|local| local.to_zoned(zone.clone()).ok());
+        if at.is_none() {
+            let name = zone.iana_name().unwrap_or("UTC").to_owned();
+            self.refuse(
+                "run_at",
+                format!(
+                    "is no time: write 2026-11-21T22:30:00Z, or 2026-11-21 22:30 for the time zone {name}"
+                ),
+            );
+        }
+        at.map(|at| at.timestamp())
+    }
+
+    fn template(&mut self) -> Option<&'a Template> {
+        let wanted = self.order.template.as_str();
+        if wanted.is_empty() {
+            self.refuse(
+                "template",
+                "is missing: give the name or number of a template",
+            );
+            return None;
+        }
+        let library = self.sources.library;
+        let found = library.find(wanted);
+        if found.is_none() {
+            let known: Vec<&str> = library
+                .templates()
+                .map(|template| template.name.as_str())
+                .collect();
+            let hint = match nearest(wanted, &known) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("there are {}", known.join(", ")),
+            };
+            self.refuse(
+                "template",
+                format!("no template has this name or number: {hint}"),
+            );
+        }
+        found
+    }
+
+    /// The given hosts by their names in the configuration.
+    fn hosts(&mut self, template: &Template) -> BTreeMap<u8, Vec<String>> {
+        let mut groups = BTreeMap::new();
+        for (number, hosts) in &self.order.hosts {
+            let mut names: Vec<String> = Vec::new();
+            for host in hosts {
+                match host_name(self.sources.config, template, host) {
+                    Ok(name) if names.contains(&name) => {}
+                    Ok(name) => names.push(name),
+                    Err(message) => self.refuse(format!("hosts.{number}"), message),
+                }
+            }
+            groups.insert(*number, names);
+        }
+        groups
+    }
+
+    fn parameters(
+        &mut self,
+        template: &Template,
+        target: &Target,
+        open: &BTreeMap<String, String>,
+    ) {
+        let mut given = open.clone();
+        let secrets = self.order.secrets.iter();
+        given.extend(secrets.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        if !target.placed() {
+            for name in GIVEN_BY_PLACE {
+                given.remove(name);
+            }
+        }
+        let errors = template.parameters(&given).err().unwrap_or_default();
+        for error in errors {
+            let field = format!("params.{}", name_in(&error));
+            self.refuse(field, error.to_string());
+        }
+    }
+
+    /// Whether the groups that are given are those that the template takes.
+    fn groups(&mut self, template: &Template, target: &Target, given: &BTreeMap<u8, Vec<String>>) {
+        let wanted: BTreeSet<u8> = template
+            .stages
+            .iter()
+            .filter_map(|stage| match stage.hosts {
+                StageHosts::Given(number) => Some(number),
+                _ => None,
+            })
+            .collect();
+        for number in wanted.iter().filter(|number| !given.contains_key(number)) {
+            let message = format!("is missing: template {} takes it", template.name);
+            self.refuse(format!("hosts.{number}"), message);
+        }
+        if wanted.is_empty() && target.placed() && !given.is_empty() {
+            self.hosts_of_environment(target, given);
+            return;
+        }
+        for number in given.keys().filter(|number| !wanted.contains(number)) {
+            let takes = if wanted.is_empty() {
+                "no hosts".to_owned()
+            } else {
+                let wanted: Vec<String> = wanted.iter().map(u8::to_string).collect();
+                format!("the groups {}", wanted.join(", "))
+            };
+            let message = format!("template {} takes {takes}: take it out", template.name);
+            self.refuse(format!("hosts.{number}"), message);
+        }
+    }
+
+    /// A template that releases to its environment takes no others: those that are named all the
+    /// same must be the environment's.
+    fn hosts_of_environment(&mut self, target: &Target, given: &BTreeMap<u8, Vec<String>>) {
+        let config = self.sources.config;
+        let own = target.hosts(config);
+        if target.environment.is_empty() || super::place::all(given) == own {
+            return;
+        }
+        let own: Vec<&str> = own.into_iter().collect();
+        let message = format!(
+            "are not the hosts of {} {}, on which the template runs: those are {}",
+            target.project,
+            target.environment,
+            own.join(", ")
+        );
+        self.refuse("hosts", message);
+    }
+
+    /// Tries the plan; says what approvals it asks for.
+    fn planned(&mut self, template: &Template, submission: &Submission) -> Vec<Requirement> {
+        if !self.problems.is_empty() {
+            return Vec::new();
+        }
+        let Sources {
+            config, disabled, ..
+        } = self.sources;
+        let ground: Ground = if submission.has_place() {
+            match config.ground(&submission.project, &submission.environment, disabled) {
+                Ok(ground) => ground,
+                Err(error) => {
+                    self.refuse("project", error.to_string());
+                    return Vec::new();
+                }
+            }
+        } else {
+            config.ground_of_none(disabled)
+        };
+        let commit = if submission.has_reference() {
+            "0".repeat(40)
+        } else {
+            String::new()
+        };
+        let asked = plan::Asked {
+            parameters: &submission.parameters,
+            secrets: &submission.secrets,
+            hosts: &config.given_hosts(&submission.hosts, disabled),
+        };
+        match plan::build(&ground, template, &commit, &asked) {
+            Ok(plan) => plan.approvals,
+            Err(error) => {
+                self.refuse(field_of(&error), error.to_string());
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Which field a plan's error is about.
+fn field_of(error: &PlanError) -> &'static str {
+    match error {
+        PlanError::NoPlace { .. } => "project",
+        PlanError::NoCommit { .. } => "tag",
+        PlanError::Parameters { .. } => "params",
+        PlanError::NoHosts { .. }
+        | PlanError::NoGivenHosts { .. }
+        | PlanError::TooManyHosts { .. }
+        | PlanError::HostsNotGiven { .. } => "hosts",
+        PlanError::UnknownGroup { .. } => "template",
+    }
+}
+
+fn name_in(error: &ParamError) -> &str {
+    match error {
+        ParamError::Missing { name, .. }
+        | ParamError::Unknown { name, .. }
+        | ParamError::Given { name }
+        | ParamError::Mismatch { name, .. }
+        | ParamError::Nul { name } => name,
+    }
+}
+
+/// The configuration's name of a host that is named, or given by its address.
+fn host_name(config: &Config, template: &Template, given: &str) -> Result<String, String> {
+    if config.hosts.contains_key(given) {
+        return Ok(given.to_owned());
+    }
+    let endpoints = config.hosts.keys().filter_map(|name| config.endpoint(name));
+    let at_address: Vec<String> = endpoints
+        .filter(|host| host.address == given || format!("{}:{}", host.address, host.port) == given)
+        .map(|host| host.name)
+        .collect();
+    match at_address.as_slice() {
+        [one] => return Ok(one.clone()),
+        [] => {}
+        several => {
+            return Err(format!(
+                "several hosts have the address {given}: name one of {}",
+                several.join(", ")
+            ));
+        }
+    }
+    let shown: String = given.escape_debug().take(64).collect();
+    if template.free_hosts {
+        // It becomes the name of files, too.
+        return if is_name(given) {
+            Ok(given.to_owned())
+        } else {
+            Err(format!(
+                "`{shown}` is no host name or IPv4 address; what has another one needs a [hosts.NAME] in the configuration"
+            ))
+        };
+    }
+    let known: Vec<&str> = config.hosts.keys().map(String::as_str).collect();
+    Err(match nearest(given, &known) {
+        Some(nearest) => {
+            format!("`{shown}` is no host of the configuration: did you mean `{nearest}`?")
+        }
+        None => format!(
+            "`{shown}` is no host of the configuration, neither by name nor by address: add [hosts.NAME], or take a template with `free_hosts = true`"
+        ),
+    })
+}

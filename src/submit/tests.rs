@@ -1,0 +1,557 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{self, Config, Library};
+use crate::store::memory::MemoryKv;
+use crate::task::Task;
+
+const CONFIG: &str = r#"
+[agent]
+time_zone = "Europe/Berlin"
+[hosts.web1]
+address = "192.0.2.1"
+[hosts.web2]
+address = "192.0.2.2"
+[hosts.db1]
+address = "192.0.2.9"
+[hosts.db2]
+address = "192.0.2.9"
+[groups]
+web = ["web1", "web2"]
+one = ["web1"]
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+environments.qa = { group = "one", deploy_to = "/srv/qa" }
+environments.production = { group = "web", deploy_to = "/srv/shop", approvals = ["1 of @pm"] }
+environments.careful = { group = "web", deploy_to = "/srv/careful", approvals = ["2"] }
+rules = [{ pattern = "release-", environment = "production", refuse_older = true }]
+"#;
+
+const RESTART: &str = r#"
+id = 7
+name = "restart"
+params = [{ name = "SERVICE", required = true, pattern = "[a-z]+" }, { name = "PASSWORD" }]
+[[stage]]
+name = "restart"
+hosts = "{1}"
+steps = [{ run = "true" }]
+"#;
+
+const FREE: &str = r#"
+name = "free"
+free_hosts = true
+[[stage]]
+name = "ping"
+hosts = "{2}"
+steps = [{ run = "true" }]
+"#;
+
+struct World {
+    config: Config,
+    library: Library,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [("restart.toml", RESTART), ("free.toml", FREE)] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        Self {
+            config: config::parse("config.toml", CONFIG, Path::new("/")).unwrap(),
+            library: Library::load(directory.path()),
+            _directory: directory,
+        }
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            config: &self.config,
+            library: &self.library,
+            disabled: &[],
+            now: at(0),
+        }
+    }
+
+    fn resolved(&self, order: &Value) -> Result<Resolved, SubmitError> {
+        resolve(&Order::read(order)?, &self.sources())
+    }
+
+    /// The problems of an order, `field: message`.
+    fn problems(&self, order: &Value) -> Vec<String> {
+        match self.resolved(order) {
+            Err(SubmitError::Problems(problems)) => {
+                problems.iter().map(ToString::to_string).collect()
+            }
+            other => panic!("{order}: {other:?}"),
+        }
+    }
+
+    fn submission(&self, order: &Value) -> Submission {
+        self.resolved(order).unwrap().submission
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn actor(role: Role, groups: &[&str]) -> Actor {
+    Actor {
+        name: "alice".to_owned(),
+        role,
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        counts: Counts::Yes,
+    }
+}
+
+fn restart() -> Value {
+    json!({ "template": "restart", "params": { "SERVICE": "shop" }, "hosts": { "1": ["web1"] } })
+}
+
+/// The order with these fields set.
+fn with(order: Value, fields: &Value) -> Value {
+    let mut order = order;
+    for (name, value) in fields.as_object().unwrap() {
+        order[name] = value.clone();
+    }
+    order
+}
+
+fn release(fields: &Value) -> Value {
+    with(
+        json!({ "template": "git-release", "project": "shop", "tag": "release-1" }),
+        fields,
+    )
+}
+
+#[test]
+fn hosts_are_given_by_name_or_by_address() {
+    let world = World::new();
+    let order = with(
+        restart(),
+        &json!({ "hosts": { "1": "192.0.2.2, web1,web2" } }),
+    );
+    assert_eq!(world.submission(&order).hosts[&1], ["web2", "web1"]);
+    let wrong = |host: &str| {
+        let order = with(restart(), &json!({ "hosts": { "1": [host] } }));
+        world.problems(&order).join("\n")
+    };
+    assert!(
+        wrong("web3").contains("did you mean `web"),
+        "{}",
+        wrong("web3")
+    );
+    assert!(wrong("203.0.113.5").contains("free_hosts"));
+    assert!(wrong("192.0.2.9").contains("db1, db2"));
+    assert!(wrong("a\u{7}b").contains("control character"));
+    assert!(wrong("$(reboot)").starts_with("hosts.1: "));
+}
+
+#[test]
+fn a_host_that_is_not_configured_needs_a_template_that_allows_it() {
+    let world = World::new();
+    let order = |host: &str| json!({ "template": "free", "hosts": { "2": [host] } });
+    assert_eq!(
+        world.submission(&order("203.0.113.5")).hosts[&2],
+        ["203.0.113.5"]
+    );
+    assert_eq!(world.submission(&order("192.0.2.1")).hosts[&2], ["web1"]);
+    for host in ["-oProxyCommand=x", "a b", "::1", "a/b"] {
+        assert!(
+            world.problems(&order(host))[0].starts_with("hosts.2: "),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn the_groups_must_be_those_that_the_template_takes() {
+    let world = World::new();
+    let wrong = world.problems(&with(restart(), &json!({ "hosts": { "2": ["web1"] } })));
+    assert_eq!(
+        wrong,
+        [
+            "hosts.1: is missing: template restart takes it",
+            "hosts.2: template restart takes the groups 1: take it out",
+        ]
+    );
+    let many: Vec<String> = (0..101).map(|number| format!("h{number}")).collect();
+    let wrong = world.problems(&json!({ "template": "free", "hosts": { "2": many } }));
+    assert!(wrong[0].contains("101 hosts, more than 100"), "{wrong:?}");
+    let wrong = world.problems(&json!({ "template": "free", "hosts": { "2": [] } }));
+    assert!(wrong[0].contains("names no host"), "{wrong:?}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_at_once() {
+    let world = World::new();
+    let wrong = world.problems(&json!({
+        "template": ["restart"], "params": { "SERVICE": null, "a": "b", "X": "\u{1}" }, "hosts": { "x": "web1" },
+        "titel": "a", "title": 5, "approvers": "no one/", "tag": "a..b", "secrets": "x",
+    }));
+    let fields: Vec<&str> = wrong
+        .iter()
+        .map(|line| line.split_once(": ").unwrap().0)
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "titel",
+            "template",
+            "params.SERVICE",
+            "secrets",
+            "hosts.x",
+            "title",
+            "approvers",
+            "tag",
+            "params.X",
+            "params.a"
+        ]
+    );
+    assert!(wrong[0].contains("`title`"));
+    for value in [json!([]), json!("text"), Value::Null] {
+        assert!(world.problems(&value)[0].starts_with("body: must be an object"));
+    }
+}
+
+#[test]
+fn each_field_has_its_bounds() {
+    let world = World::new();
+    let long = |length: usize| "a".repeat(length);
+    for (field, most) in [
+        ("title", 200),
+        ("details", 10_000),
+        ("executor", 64),
+        ("submitter", 64),
+        ("idempotency_key", 200),
+    ] {
+        let fits = with(restart(), &json!({ field: long(most) }));
+        assert!(world.resolved(&fits).is_ok(), "{field}");
+        let wrong = world.problems(&with(restart(), &json!({ field: long(most + 1) })));
+        assert_eq!(
+            wrong,
+            [format!(
+                "{field}: is longer than {most} characters: shorten it"
+            )]
+        );
+        let wrong = world.problems(&with(restart(), &json!({ field: "a\u{1b}[2J" })));
+        assert!(wrong[0].contains("control character"), "{field}");
+    }
+    let values = json!({ "params": { "SERVICE": long(8 * 1024 + 1) } });
+    assert!(world.problems(&with(restart(), &values))[0].contains("longer than 8192 bytes"));
+    let many: Vec<String> = (0..51).map(|number| format!("u{number}")).collect();
+    let wrong = world.problems(&with(restart(), &json!({ "approvers": many })));
+    assert_eq!(wrong.len(), 1);
+    let wrong = world.problems(&with(restart(), &json!({ "schedule": "observe" })));
+    assert!(wrong[0].starts_with("schedule: must be `new`"));
+}
+
+#[test]
+fn a_template_is_found_by_name_or_number_and_its_parameters_are_checked() {
+    let world = World::new();
+    for id in [json!(7), json!("7"), json!("restart")] {
+        let order = with(restart(), &json!({ "template": id }));
+        assert_eq!(world.submission(&order).template, "restart");
+    }
+    let wrong = world.problems(&json!({ "template": "restrat" }));
+    assert_eq!(
+        wrong,
+        ["template: no template has this name or number: did you mean `restart`?"]
+    );
+    assert!(world.problems(&json!({}))[0].starts_with("template: is missing"));
+    let wrong = world.problems(&with(
+        restart(),
+        &json!({ "params": { "SERVICE": "a; reboot", "OTHER": "1", "TASK_ID": "1" } }),
+    ));
+    let fields: Vec<&str> = wrong
+        .iter()
+        .map(|line| line.split_once(": ").unwrap().0)
+        .collect();
+    assert_eq!(fields, ["params.OTHER", "params.TASK_ID", "params.SERVICE"]);
+    // A secret is held against the same rules, and is not told.
+    let wrong = world.problems(&with(
+        restart(),
+        &json!({ "params": {}, "secrets": { "SERVICE": "HUNTER2" } }),
+    ));
+    assert!(wrong[0].starts_with("params.SERVICE: ") && !wrong[0].contains("HUNTER2"));
+}
+
+#[test]
+fn a_task_of_no_project_keeps_what_it_is_given_as_its_own() {
+    let world = World::new();
+    let order = with(
+        restart(),
+        &json!({ "params": { "SERVICE": "shop", "TAG": "v1", "GIT_URL": "/srv/git/shop.git" } }),
+    );
+    let submission = world.submission(&order);
+    assert!(!submission.has_place() && !submission.has_reference());
+    assert_eq!(submission.parameters["TAG"], "v1");
+    assert_eq!(submission.parameters["GIT_URL"], "/srv/git/shop.git");
+}
+
+#[test]
+fn a_release_lands_by_the_name_of_its_tag() {
+    let world = World::new();
+    let by_url = json!({
+        "template": "git-release",
+        "params": { "TAG": "v9", "GIT_URL": "/srv/git/shop", "ENVIRONMENT": "qa" },
+    });
+    let submission = world.submission(&by_url);
+    assert_eq!(submission.reference, "refs/tags/v9");
+    assert_eq!(
+        (submission.project.as_str(), submission.environment.as_str()),
+        ("shop", "qa")
+    );
+    assert!(submission.object.is_empty() && submission.parameters.is_empty());
+    let wrong = world.problems(&json!({ "template": "git-release" }));
+    assert!(wrong[0].starts_with("project: is missing"), "{wrong:?}");
+    let wrong = world.problems(&release(&json!({ "tag": "" })));
+    assert!(wrong[0].starts_with("tag: is missing"), "{wrong:?}");
+    let wrong = world.problems(
+        &json!({ "template": "git-release", "params": { "TAG": "v1", "GIT_URL": "/x.git" } }),
+    );
+    assert!(wrong[0].starts_with("params.GIT_URL: "), "{wrong:?}");
+    let wrong = world.problems(&release(&json!({ "params": { "TAG": "release-2" } })));
+    assert!(wrong[0].starts_with("tag: says"), "{wrong:?}");
+}
+
+#[test]
+fn the_environment_is_given_or_the_rules_or_the_only_one_with_these_hosts() {
+    let world = World::new();
+    let environment = |fields: &Value| world.submission(&release(fields)).environment;
+    assert_eq!(environment(&json!({})), "production");
+    assert_eq!(environment(&json!({ "environment": "qa" })), "qa");
+    assert_eq!(
+        environment(&json!({ "tag": "v1", "hosts": { "1": "192.0.2.1" } })),
+        "qa"
+    );
+    let wrong = world.problems(&release(&json!({ "tag": "v1" })));
+    assert!(wrong[0].contains("careful, production, qa"), "{wrong:?}");
+    // Two environments have these hosts.
+    let wrong = world.problems(&release(
+        &json!({ "tag": "v1", "hosts": { "1": "web1,web2" } }),
+    ));
+    assert!(wrong[0].starts_with("environment: is missing"), "{wrong:?}");
+    let wrong = world.problems(&release(&json!({ "environment": "prodution" })));
+    assert!(wrong[0].contains("did you mean `production`?"), "{wrong:?}");
+}
+
+#[test]
+fn hosts_beside_an_environment_must_be_its_own() {
+    let world = World::new();
+    let wrong = world.problems(&release(&json!({ "hosts": { "1": "web1" } })));
+    assert!(
+        wrong[0].starts_with("hosts: are not the hosts of shop production"),
+        "{wrong:?}"
+    );
+}
+
+#[test]
+fn the_rule_of_the_tag_holds_also_for_what_is_submitted() {
+    let world = World::new();
+    assert!(world.submission(&release(&json!({}))).refuse_older);
+    assert!(
+        !world
+            .submission(&release(&json!({ "environment": "qa" })))
+            .refuse_older
+    );
+}
+
+#[test]
+fn a_time_is_the_agents_or_says_its_zone() {
+    let world = World::new();
+    let run_at = |text: &str| {
+        let submission = world.submission(&with(restart(), &json!({ "run_at": text })));
+        submission.run_at.unwrap().to_string()
+    };
+    assert_eq!(run_at("2027-02-01 22:30"), "2027-02-01T21:30:00Z");
+    assert_eq!(run_at("2027-02-01T22:30:00Z"), "2027-02-01T22:30:00Z");
+    let wrong = world.problems(&with(restart(), &json!({ "run_at": "soon" })));
+    assert!(wrong[0].contains("Europe/Berlin"));
+}
+
+#[test]
+fn ready_needs_an_approver_whose_yes_is_enough_there() {
+    let world = World::new();
+    let ready = |environment: &str| {
+        let fields = json!({ "schedule": "ready", "environment": environment });
+        world.resolved(&release(&fields)).unwrap()
+    };
+    let may = |resolved: &Resolved, actor: &Actor| match admit(resolved, actor, Via::Api) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(may(&ready("qa"), &actor(Role::Approver, &[])), "");
+    assert_eq!(
+        may(&ready("qa"), &actor(Role::Submitter, &[])),
+        "alice may not have a task run without approval in shop qa: it takes the role approver; submit it as `new`"
+    );
+    assert!(may(&ready("production"), &actor(Role::Admin, &[])).contains("1 of @pm"));
+    assert_eq!(
+        may(&ready("production"), &actor(Role::Approver, &["pm"])),
+        ""
+    );
+    assert!(may(&ready("careful"), &actor(Role::Admin, &["pm"])).contains("2 (has 1)"));
+    let mut local = actor(Role::Admin, &[]);
+    local.counts = Counts::NotLocally;
+    assert!(may(&ready("qa"), &local).contains("local_approval"));
+}
+
+#[test]
+fn submitting_needs_the_role_submitter() {
+    let world = World::new();
+    let resolved = world.resolved(&restart()).unwrap();
+    let error = admit(&resolved, &actor(Role::Viewer, &[]), Via::Page).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "alice may not submit a task with template restart: it takes the role submitter"
+    );
+    let submission = admit(&resolved, &actor(Role::Submitter, &[]), Via::Page).unwrap();
+    assert_eq!(submission.submitter.account.as_deref(), Some("alice"));
+    assert_eq!(submission.schedule, Schedule::New);
+}
+
+/// Submits, and gives the error's text where it is refused.
+fn submitted(
+    world: &World,
+    store: &Store,
+    name: &str,
+    order: &Value,
+    second: i64,
+) -> Result<Submitted, String> {
+    let order = Order::read(order).map_err(|error| error.to_string())?;
+    let in_place = |_: &Place| Actor {
+        name: name.to_owned(),
+        ..actor(Role::Submitter, &[])
+    };
+    let asker = Asker {
+        name,
+        in_place: &in_place,
+        via: Via::Api,
+    };
+    submit(store, &world.sources(), &order, &asker, at(second))
+        .now_or_never()
+        .unwrap()
+        .map_err(|error| error.to_string())
+}
+
+fn store() -> Store {
+    let opened = Store::open(Arc::new(MemoryKv::new())).now_or_never();
+    opened.unwrap().unwrap()
+}
+
+#[test]
+fn the_same_key_gives_the_same_task_for_a_day_and_more() {
+    let world = World::new();
+    let store = store();
+    let order = with(restart(), &json!({ "idempotency_key": "k1" }));
+    let first = submitted(&world, &store, "alice", &order, 0).unwrap();
+    assert!(matches!(first, Submitted::New(_)));
+    let again = submitted(&world, &store, "alice", &order, 24 * 3600).unwrap();
+    assert_eq!(again, Submitted::Before(first.id()));
+    let other = with(order.clone(), &json!({ "title": "another" }));
+    let error = submitted(&world, &store, "alice", &other, 10).unwrap_err();
+    assert!(error.contains("`k1` was used for task 1"), "{error}");
+    // Somebody else's key is another one, and so is none.
+    assert_eq!(
+        submitted(&world, &store, "bob", &order, 10).unwrap(),
+        Submitted::New(2)
+    );
+    assert!(matches!(
+        submitted(&world, &store, "alice", &restart(), 10),
+        Ok(Submitted::New(_))
+    ));
+    assert!(matches!(
+        submitted(&world, &store, "alice", &restart(), 10),
+        Ok(Submitted::New(_))
+    ));
+    // Much later it may be used again.
+    let later = submitted(&world, &store, "alice", &order, 8 * 24 * 3600).unwrap();
+    assert!(matches!(later, Submitted::New(_)));
+}
+
+#[test]
+fn a_repeated_order_is_answered_whatever_the_configuration_says_by_now() {
+    let mut world = World::new();
+    let store = store();
+    let order = with(restart(), &json!({ "idempotency_key": "k1" }));
+    let first = submitted(&world, &store, "alice", &order, 0).unwrap();
+    world.config.hosts.clear();
+    assert_eq!(
+        submitted(&world, &store, "alice", &order, 1),
+        Ok(Submitted::Before(first.id()))
+    );
+}
+
+#[test]
+fn what_is_wrong_leaves_nothing_behind() {
+    let world = World::new();
+    let store = store();
+    let wrong = with(
+        restart(),
+        &json!({ "idempotency_key": "k1", "hosts": { "1": "web9" } }),
+    );
+    assert!(submitted(&world, &store, "alice", &wrong, 0).is_err());
+    let (active, _) = store.active().now_or_never().unwrap().unwrap();
+    assert!(active.is_empty());
+    let right = with(restart(), &json!({ "idempotency_key": "k1" }));
+    assert!(matches!(
+        submitted(&world, &store, "alice", &right, 0),
+        Ok(Submitted::New(_))
+    ));
+}
+
+#[test]
+fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
+    let world = World::new();
+    let order = with(restart(), &json!({ "secrets": { "PASSWORD": "hunter2!" } }));
+    let submission = world.submission(&order);
+    assert_eq!(submission.secrets["PASSWORD"].expose(), "hunter2!");
+    assert!(!format!("{submission:?}").contains("hunter2!"));
+    assert!(!format!("{:?}", Order::read(&order)).contains("hunter2!"));
+    let asked = crate::plan::Asked {
+        parameters: &submission.parameters,
+        secrets: &submission.secrets,
+        hosts: &world.config.given_hosts(&submission.hosts, &[]),
+    };
+    let template = world.library.find("restart").unwrap();
+    let ground = world.config.ground_of_none(&[]);
+    let plan = crate::plan::build(&ground, template, "", &asked).unwrap();
+    assert_eq!(plan.secrets, ["PASSWORD"]);
+    assert!(
+        !String::from_utf8(plan.canonical())
+            .unwrap()
+            .contains("hunter2!")
+    );
+    // Nor does another secret make another plan.
+    let kept = serde_json::to_string(&submission).unwrap();
+    assert!(kept.contains("hunter2!"), "it must survive to be run");
+}
+
+#[test]
+fn an_earlier_task_can_be_asked_for_again_without_its_secrets_and_time() {
+    let world = World::new();
+    let order = with(
+        restart(),
+        &json!({ "secrets": { "PASSWORD": "hunter2!" }, "run_at": "2027-02-01 22:30", "title": "restart the shop" }),
+    );
+    let submission = world.submission(&order);
+    let first = crate::task::Recorded {
+        time: at(0),
+        event: crate::task::Event::Proposed(Box::new(submission)),
+    };
+    let again = Order::again(&Task::begin(1, &first).unwrap());
+    assert!(again.secrets.is_empty() && again.run_at.is_empty());
+    assert_eq!(again.title, "restart the shop");
+    assert_eq!(again.hosts[&1], ["web1"]);
+    assert!(resolve(&again, &world.sources()).is_ok());
+}
