@@ -96,7 +96,11 @@ pub struct Submission {
     pub run_at: Option<Timestamp>,
     /// The hosts that the task itself gives, for stages with `hosts = "{1}"` to `"{9}"`: names of
     /// configured hosts, or addresses where the template allows free hosts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "numbered"
+    )]
     pub hosts: BTreeMap<u8, Vec<String>>,
     /// Accounts that are asked to approve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -109,6 +113,20 @@ pub struct Submission {
     pub claimed_submitter: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+}
+
+/// JSON's keys are text, and inside an event serde does not make numbers of them by itself.
+fn numbered<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<u8, Vec<String>>, D::Error> {
+    let groups = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+    groups
+        .into_iter()
+        .map(|(number, hosts)| {
+            let number = number.parse().map_err(serde::de::Error::custom)?;
+            Ok((number, hosts))
+        })
+        .collect()
 }
 
 impl Submission {
