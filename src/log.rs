@@ -56,6 +56,12 @@ impl LogBook {
         }
     }
 
+    /// Where the logs are.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Wakes whenever something is logged.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

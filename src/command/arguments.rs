@@ -65,6 +65,10 @@ pub enum Command {
     /// Look after tokens, with which programs log in
     #[command(subcommand)]
     Token(Token),
+    /// Write everything durable into one file, while the agent runs or not
+    Backup(Backup),
+    /// Make the store of an agent that does not run from a backup
+    Restore(Restore),
     /// Print a completion script for a shell
     Completions {
         /// The shell that is to complete
@@ -346,6 +350,29 @@ pub struct AddUser {
     /// Read the password from standard input, one line; without it they use tokens only
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file, which is written anew and then put in place; `-` is standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Leave out the output of steps, for whoever copies `data_dir/logs` by other means
+    #[arg(long)]
+    pub without_logs: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Put it in the place of the store that stands there, which is kept beside
+    #[arg(long)]
+    pub replace: bool,
+    /// The number of the next task [default: above all that can have been given out since]
+    #[arg(long, value_name = "ID")]
+    pub next_id: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::demo::DemoError;
+use crate::backup::restore::RestoreError;
 use crate::check::enroll::EnrollError;
 use crate::config::ConfigError;
 use crate::install::InstallError;
@@ -88,6 +89,14 @@ pub enum CommandError {
     Check { failed: usize, looked_at: usize },
     #[error("{0}")]
     Accounts(String),
+    #[error("the backup is not complete: {0}; nothing was kept of it")]
+    Backup(String),
+    #[error("a backup on a terminal helps nobody; name a file, or write `tagship backup - | …`")]
+    BackupOnTerminal,
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error("{0}")]
+    Directory(String),
     #[error("{0}")]
     Serve(String),
     #[error("cannot start: {0}")]

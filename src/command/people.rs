@@ -1,7 +1,6 @@
 //! `tagship user` and `tagship token`. They go through the agent. Where none runs, the first account
 //! and its token can be made in the store itself, which nobody holds then.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,7 +9,7 @@ use super::arguments::{AddUser, Form, Token, User};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings, nobody_answers};
+use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::account::{Accounts, NewAccount};
 use crate::agent;
@@ -113,18 +112,7 @@ async fn add_to_store(
 
 /// The accounts in the store that no agent holds.
 async fn accounts(config: &Config) -> Result<Accounts, CommandError> {
-    let data_dir = &config.agent.data_dir;
-    // What somebody else makes in there, the agent could not open.
-    if let Ok(data) = std::fs::metadata(data_dir) {
-        let ours = rustix::process::geteuid().as_raw();
-        if data.uid() != ours {
-            return Err(CommandError::Accounts(format!(
-                "no agent answers, and {} belongs to the user with number {}: run this as that user, or start the agent first",
-                data_dir.display(),
-                data.uid()
-            )));
-        }
-    }
+    owned_directory(config)?;
     let store = agent::open_store(config).await.map_err(|error| {
         CommandError::Accounts(format!(
             "no agent answers at {}, and its store cannot be opened: {error:#}",

@@ -1,6 +1,7 @@
 //! What a command finds around it: which configuration, which agent, which time zone. It looks only
 //! when it is asked: `rules test` needs no agent, and a machine far from the agent no configuration.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
@@ -96,6 +97,20 @@ pub(crate) fn project<'c>(config: &'c Config, name: &str) -> Result<&'c Project,
         name: name.to_owned(),
         known: listed(config.projects.iter().map(|project| project.name.as_str())),
     })
+}
+
+/// Sees that `data_dir` is ours: what somebody else makes in there, the agent could not open.
+pub(crate) fn owned_directory(config: &Config) -> Result<(), CommandError> {
+    let data_dir = &config.agent.data_dir;
+    let owner = std::fs::metadata(data_dir).map(|data| data.uid());
+    let ours = rustix::process::geteuid().as_raw();
+    match owner {
+        Ok(owner) if owner != ours => Err(CommandError::Directory(format!(
+            "no agent answers, and {} belongs to the user with number {owner}: run this as that user, or start the agent first",
+            data_dir.display(),
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// `shop, docs`, or `none`.

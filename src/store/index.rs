@@ -16,6 +16,7 @@
 //! | `blob/SHA256/N`, `whole/SHA256` | plans and descriptions |
 //! | `disabled/HOST` | a host that stays out of releases |
 //! | `fence` | the highest fence given out |
+//! | `restored` | of which backup this store was made, if it was |
 
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +31,7 @@ use crate::task::{
 pub(super) const HEADS: &[u8] = b"head/";
 pub(super) const ACTIVE: &[u8] = b"active/";
 pub(super) const FENCE: &[u8] = b"fence";
+pub(super) const RESTORED: &[u8] = b"restored";
 pub(super) const DISABLED: &[u8] = b"disabled/";
 
 pub(super) fn head_key(id: u64) -> Key {

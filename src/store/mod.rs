@@ -11,10 +11,11 @@ pub mod kv;
 pub mod memory;
 mod places;
 mod propose;
+mod restored;
 pub mod sled;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use blob::BLOB_BYTES_MAX;
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
 pub use propose::{Keyed, Proposal};
+pub use restored::Restored;
 
 use crate::task::{IllegalTransition, Recorded, Task};
 
@@ -113,10 +115,14 @@ impl Store {
             Some(row) => index::id_of(&row.key).unwrap_or(0) + 1,
             None => 1,
         };
-        Ok(Self {
+        let store = Self {
             kv,
             next_id: Arc::new(AtomicU64::new(next)),
-        })
+        };
+        if let Some(restored) = store.restored().await? {
+            store.next_id.fetch_max(restored.next_id, Ordering::SeqCst);
+        }
+        Ok(store)
     }
 
     /// The key-value store beneath, for accounts and sessions.

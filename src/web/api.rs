@@ -1,5 +1,6 @@
 //! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
 
+mod keep;
 mod people;
 mod places;
 mod tasks;
@@ -61,6 +62,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
     match rest {
         ["tasks", id, what] => tasks::request(site, call, id, what).await,
         ["rollback"] => tasks::rollback(site, call).await,
+        ["backup"] => keep::backup(site, call).await,
         ["users"] => people::add(site, call).await,
         ["users", name, "password"] => people::set_password(site, call, name).await,
         ["users", name, "tokens"] => people::new_token(site, call, name).await,

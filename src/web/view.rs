@@ -226,6 +226,14 @@ pub struct Because {
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
+/// `POST /api/v1/backup`: an empty body, or what is to be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TakeBackup {
+    /// The output of steps.
+    pub without_logs: bool,
+}
+
 /// `POST /api/v1/rollback`: to what a task released, or to the good release before the live one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

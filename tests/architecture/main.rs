@@ -42,6 +42,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "remote", "sync", "publish",
         ],
     ),
+    // A restored store begins no task by itself: it knows what holds one.
+    ("backup", &["store", "task"]),
     ("account", &["store", "approval"]),
     ("session", &["store", "account"]),
     ("request", &["rule", "plan", "approval", "task", "store"]),
@@ -80,13 +82,13 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Pages append events and read what is stored; they perform nothing.
 const WEB: &[&str] = &[
     "rule", "store", "task", "plan", "approval", "account", "session", "request", "submit",
-    "install", "web",
+    "install", "backup", "web",
 ];
 
 /// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.
 const COMMAND: &[&str] = &[
-    "rule", "spool", "store", "task", "plan", "approval", "account", "install", "web", "agent",
-    "check",
+    "rule", "spool", "store", "task", "plan", "approval", "account", "install", "backup", "web",
+    "agent", "check",
 ];
 
 /// The modules that know no runtime, no clock, no file and no socket.

@@ -16,4 +16,5 @@ mod crashes;
 mod faults;
 mod projects;
 mod pushes;
+mod restore;
 mod steps;

@@ -1,0 +1,56 @@
+//! What was unfinished when the backup was taken may have gone on since, and something newer may be
+//! live by now. So a restored agent begins none of it by itself: a person looks, and takes it up
+//! again.
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+
+use crate::store::{Store, StoreError};
+use crate::task::{Event, Pause, Recorded, State};
+
+/// Who speaks in the history of the tasks.
+const BY: &str = "tagship restore";
+
+/// Tasks that are held by one flush of the store.
+const TOGETHER: usize = 64;
+
+/// Holds every task that is not at rest; returns their ids.
+pub(super) async fn hold(
+    store: &Store,
+    backup: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<u64>, StoreError> {
+    let (ids, _) = store.active().await?;
+    let held = ids.iter().map(|id| async move {
+        let task = store.task(*id).await?;
+        if let Some(event) = held_by(&task.state, *id, backup) {
+            let held = Recorded { time: now, event };
+            store.append(&task, vec![held]).await?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    let held = futures::stream::iter(held).buffer_unordered(TOGETHER);
+    held.try_collect::<()>().await?;
+    Ok(ids)
+}
+
+/// What holds a task in this state; `None` where it waits for a person already, or only ends.
+fn held_by(state: &State, id: u64, backup: Timestamp) -> Option<Event> {
+    let reason = format!(
+        "restored from a backup of {backup:.0}: it may have run since; look at what is live, then take it up again with `tagship retry {id}`"
+    );
+    Some(match state {
+        State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued => {
+            Event::Withdrawn {
+                by: BY.to_owned(),
+                reason,
+            }
+        }
+        State::Running => Event::Paused(Pause::Unknown {
+            message: format!("{reason}, or end it with `tagship stop {id}`"),
+        }),
+        // It ends as stopped, and may be tried again as such.
+        State::RollingBack { .. } => Event::StopRequested { by: BY.to_owned() },
+        _ => return None,
+    })
+}

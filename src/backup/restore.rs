@@ -1,0 +1,346 @@
+//! A backup becomes the store of an agent that does not run.
+//!
+//! The whole file is read and held against its digest before anything is touched. Then the new store
+//! is filled in a directory of its own, and one rename puts it in place; what stood there before is
+//! kept. A crash at any point leaves the former store, or the new one, whole.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+
+use super::file::{Counts, FileError, Header, Item, Reader};
+use super::{evidence, hold};
+use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
+use crate::store::sled::{OpenError, SledKv};
+use crate::store::{Restored, Store, StoreError};
+
+/// Rows of one commit.
+const COMMIT_ROWS: usize = 90;
+/// Bytes of one commit, but for its last row.
+const COMMIT_BYTES: usize = 256 * 1024;
+/// Commits that become durable together.
+const COMMITS_TOGETHER: usize = 32;
+/// What sled may keep in memory, in bytes.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Whoever was logged in then logs in again: sessions that ended since must not come back.
+const SESSIONS: &[u8] = b"session/";
+
+/// What happens to a store that stands there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// Nothing is done, unless it is empty.
+    Refuse,
+    /// It is kept beside the new one.
+    KeepBeside,
+}
+
+/// What is to be restored, and where.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub file: &'a Path,
+    pub data_dir: &'a Path,
+    /// Where the store is, within `data_dir`.
+    pub store: &'a Path,
+    pub former: Former,
+    /// The id of the next task, where it is known better than this program can.
+    pub next_id: Option<u64>,
+    pub now: Timestamp,
+}
+
+/// What was restored.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub header: Header,
+    pub counts: Counts,
+    /// The first id that the agent gives out.
+    pub next_id: u64,
+    /// The tasks that wait for somebody to look.
+    pub held: Vec<u64>,
+    /// Where the former store lies.
+    pub former: Option<PathBuf>,
+}
+
+/// Why nothing was restored. The former store stands as it stood.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("{} cannot be restored: {source}", .file.display())]
+    File { file: PathBuf, source: FileError },
+    #[error("an agent runs on {0}: stop it first", .dir.display())]
+    Held { dir: PathBuf },
+    #[error(
+        "there is a store in {} already: `--replace` puts the backup in its place and keeps it beside",
+        .dir.display()
+    )]
+    NotEmpty { dir: PathBuf },
+    #[error("--next-id {asked} has been given out before: the next free one is {least}")]
+    NextId { asked: u64, least: u64 },
+    #[error("cannot {doing} {}: {source}; look at the disk", .path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the new store cannot be filled: {0}")]
+    Commit(#[from] CommitError),
+    #[error("the new store cannot be read: {0}")]
+    Read(#[from] KvError),
+}
+
+fn io_error<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> RestoreError + use<'a> {
+    move |source| RestoreError::Io {
+        doing,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Makes the store of an agent from a backup.
+///
+/// # Errors
+/// [`RestoreError`]; nothing has changed then.
+pub async fn restore(wanted: Wanted<'_>) -> Result<Done, RestoreError> {
+    let of_file = |source| RestoreError::File {
+        file: wanted.file.to_owned(),
+        source,
+    };
+    let counts = open(wanted.file)
+        .and_then(Reader::verify)
+        .map_err(of_file)?;
+    make_private(wanted.data_dir)?;
+    let _lock = take_store(&wanted).await?;
+    let place = Place::make(&wanted)?;
+    let reader = open(wanted.file).map_err(of_file)?;
+    let header = reader.header().clone();
+    let (next_id, held) = match build(reader, &place, &wanted, &of_file).await {
+        Ok(settled) => settled,
+        Err(error) => {
+            // Half of a store is good for nothing.
+            let _ = fs::remove_dir_all(&place.filling);
+            return Err(error);
+        }
+    };
+    let former = place.swap(&wanted, header.logs)?;
+    Ok(Done {
+        header,
+        counts,
+        next_id,
+        held,
+        former,
+    })
+}
+
+/// Fills the new store and closes it.
+async fn build(
+    mut reader: Reader<BufReader<File>>,
+    place: &Place,
+    wanted: &Wanted<'_>,
+    of_file: &impl Fn(FileError) -> RestoreError,
+) -> Result<(u64, Vec<u64>), RestoreError> {
+    let kv = Arc::new(SledKv::open(&place.store(), CACHE_BYTES)?);
+    fill(&mut reader, &kv, &place.logs(), of_file).await?;
+    settle(&kv, wanted, reader.header()).await
+}
+
+fn open(file: &Path) -> Result<Reader<BufReader<File>>, FileError> {
+    Reader::new(BufReader::with_capacity(1024 * 1024, File::open(file)?))
+}
+
+fn make_private(directory: &Path) -> Result<(), RestoreError> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(io_error("make", directory))
+}
+
+/// Sees that nobody uses the store, and that nobody will until the file that is returned is closed:
+/// it is the one that an agent locks, also in a store that is damaged.
+async fn take_store(wanted: &Wanted<'_>) -> Result<Option<File>, RestoreError> {
+    let log = wanted.store.join("db");
+    let held = || RestoreError::Held {
+        dir: wanted.data_dir.to_owned(),
+    };
+    if !log.exists() {
+        return Ok(None);
+    }
+    if wanted.former == Former::Refuse {
+        let empty = match SledKv::open(wanted.store, CACHE_BYTES) {
+            Ok(kv) => is_empty(&kv).await?,
+            Err(OpenError::Held { .. }) => return Err(held()),
+            Err(_) => false,
+        };
+        if !empty {
+            return Err(RestoreError::NotEmpty {
+                dir: wanted.store.to_owned(),
+            });
+        }
+    }
+    let file = File::open(&log).map_err(io_error("open", &log))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(held()),
+        Err(error) => Err(io_error("lock", &log)(error.into())),
+    }
+}
+
+async fn is_empty(kv: &SledKv) -> Result<bool, KvError> {
+    Ok(kv.range(Range::prefix("").limit(1)).await?.rows.is_empty())
+}
+
+/// Where the new store is filled, and the former one lies afterwards.
+struct Place {
+    filling: PathBuf,
+    replaced: PathBuf,
+}
+
+impl Place {
+    fn make(wanted: &Wanted<'_>) -> Result<Self, RestoreError> {
+        let date = wanted.now.strftime("%Y%m%d-%H%M%S");
+        let place = Self {
+            filling: wanted.data_dir.join(format!("restoring-{date}")),
+            replaced: wanted.data_dir.join(format!("replaced-{date}")),
+        };
+        // Not recursive: what stands there is somebody's.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&place.filling)
+            .map_err(io_error("make", &place.filling))?;
+        Ok(place)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.filling.join("store")
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.filling.join("logs")
+    }
+
+    /// Puts what was filled in the place of what stands there.
+    fn swap(&self, wanted: &Wanted<'_>, logs: bool) -> Result<Option<PathBuf>, RestoreError> {
+        let directory = File::open(&self.filling).map_err(io_error("open", &self.filling))?;
+        // Names, logs and store, all of it, before the first rename.
+        rustix::fs::syncfs(&directory)
+            .map_err(|error| io_error("sync", &self.filling)(error.into()))?;
+        exchange(&self.store(), wanted.store)?;
+        if logs {
+            make_private(&self.logs())?;
+            exchange(&self.logs(), &wanted.data_dir.join("logs"))?;
+        }
+        let sync = |path: &Path| {
+            let synced = File::open(path).and_then(|directory| directory.sync_all());
+            synced.map_err(io_error("sync", path))
+        };
+        sync(wanted.data_dir)?;
+        // Nothing to keep: there was nothing before.
+        if fs::remove_dir(&self.filling).is_ok() {
+            return Ok(None);
+        }
+        fs::rename(&self.filling, &self.replaced).map_err(io_error("rename", &self.filling))?;
+        sync(wanted.data_dir)?;
+        Ok(Some(self.replaced.clone()))
+    }
+}
+
+/// Renames a directory to the place of another one, which comes to stand where it stood.
+fn exchange(new: &Path, place: &Path) -> Result<(), RestoreError> {
+    let failed = |error: rustix::io::Errno| io_error("rename", new)(error.into());
+    match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::NOENT) => {
+            renameat_with(CWD, new, CWD, place, RenameFlags::NOREPLACE).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+async fn fill(
+    reader: &mut Reader<BufReader<File>>,
+    kv: &SledKv,
+    logs: &Path,
+    of_file: &impl Fn(FileError) -> RestoreError,
+) -> Result<(), RestoreError> {
+    let mut commits = Vec::new();
+    let mut commit = Commit::new();
+    let mut bytes = 0;
+    let mut log: Option<(PathBuf, File)> = None;
+    while let Some(item) = reader.next_item().map_err(of_file)? {
+        match item {
+            Item::Row { key, .. } if key.starts_with(SESSIONS) => {}
+            Item::Row { key, value } => {
+                bytes += key.len() + value.len();
+                commit = commit.put(key, value);
+                if commit.operations() >= COMMIT_ROWS || bytes >= COMMIT_BYTES {
+                    bytes = 0;
+                    commits.push(std::mem::take(&mut commit));
+                }
+                if commits.len() >= COMMITS_TOGETHER {
+                    write(kv, std::mem::take(&mut commits)).await?;
+                }
+            }
+            Item::Log(name) => {
+                let path = logs.join(name);
+                let parent = path.parent().unwrap_or(logs);
+                make_private(parent)?;
+                let file = File::create_new(&path).map_err(io_error("make", &path))?;
+                log = Some((path, file));
+            }
+            Item::Piece(piece) => {
+                if let Some((path, file)) = &mut log {
+                    file.write_all(&piece).map_err(io_error("write", path))?;
+                }
+            }
+        }
+    }
+    commits.push(commit);
+    write(kv, commits).await
+}
+
+async fn write(kv: &SledKv, commits: Vec<Commit>) -> Result<(), RestoreError> {
+    try_join_all(commits.into_iter().map(|commit| kv.commit(commit))).await?;
+    Ok(())
+}
+
+/// What makes it the store of another life: ids and fences above those of the former one, and nothing
+/// that begins by itself.
+async fn settle(
+    kv: &Arc<SledKv>,
+    wanted: &Wanted<'_>,
+    header: &Header,
+) -> Result<(u64, Vec<u64>), RestoreError> {
+    let store = Store::open(kv.clone()).await?;
+    let last = store.last_id();
+    let bound = evidence::next_id(wanted.data_dir, last, header.created_at, wanted.now);
+    let next_id = match wanted.next_id {
+        None => bound,
+        Some(asked) => {
+            let least = evidence::seen(wanted.data_dir).max(last) + 1;
+            if asked < least {
+                return Err(RestoreError::NextId { asked, least });
+            }
+            asked
+        }
+    };
+    let restored = Restored {
+        at: wanted.now,
+        backup: header.created_at,
+        revision: header.revision,
+        next_id,
+    };
+    store.begin_again(&restored).await?;
+    let held = hold::hold(&store, header.created_at, wanted.now).await?;
+    Ok((next_id, held))
+}

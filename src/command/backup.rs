@@ -1,0 +1,219 @@
+//! `tagship backup` and `tagship restore`. A backup comes from the agent, or, where none runs, from
+//! the store that nobody holds then; a restore is for where none runs.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use futures::{Stream, TryStreamExt as _};
+
+use super::arguments::{Backup, Restore};
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
+use super::times::Zone;
+use crate::agent;
+use crate::backup::file::{Counts, Reader, Seal};
+use crate::backup::restore::{self, Former, Wanted};
+use crate::backup::{self, Logs};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Engine;
+use crate::log::LogBook;
+use crate::web::view::TakeBackup;
+
+/// Standard output, in place of a file.
+const OUTPUT: &str = "-";
+
+/// `tagship backup`.
+pub(crate) async fn backup(around: &Surroundings, asked: &Backup) -> Result<(), CommandError> {
+    let to_output = asked.file.as_os_str() == OUTPUT;
+    if to_output && io::stdout().is_terminal() {
+        return Err(CommandError::BackupOnTerminal);
+    }
+    let Agent { client, .. } = around.agent()?;
+    let body = TakeBackup {
+        without_logs: asked.without_logs,
+    };
+    let ask = Ask::post(["backup"], &body);
+    let chunks = client.stream(&ask).await;
+    match chunks.map_err(CommandError::from) {
+        Ok(chunks) => {
+            let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
+            take(chunks, asked).await
+        }
+        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
+            from_store(around, asked).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// From the store, which no agent holds.
+async fn from_store(around: &Surroundings, asked: &Backup) -> Result<(), CommandError> {
+    let config = around.config()?;
+    owned_directory(&config)?;
+    if !agent::store_directory(&config).exists() {
+        return Err(CommandError::Backup(format!(
+            "no agent answers, and there is no store in {}",
+            config.agent.data_dir.display()
+        )));
+    }
+    let store = agent::open_store(&config).await;
+    let store = store.map_err(|error| CommandError::Backup(format!("{error:#}")))?;
+    let logs = LogBook::new(config.agent.data_dir.join("logs"));
+    let which = match asked.without_logs {
+        true => Logs::LeftOut,
+        false => Logs::Included,
+    };
+    let chunks = backup::stream(store.kv(), logs, which, SystemClock.now());
+    let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
+    take(chunks, asked).await
+}
+
+async fn take(
+    chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
+    asked: &Backup,
+) -> Result<(), CommandError> {
+    if asked.file.as_os_str() == OUTPUT {
+        return print(chunks).await;
+    }
+    let counts = save(chunks, &asked.file).await?;
+    screen::print(&format!(
+        "{} holds {} rows of the store and {} logs\n",
+        asked.file.display(),
+        counts.rows,
+        counts.logs
+    ))
+}
+
+async fn print(
+    chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
+) -> Result<(), CommandError> {
+    let mut chunks = pin!(chunks);
+    let mut seal = Seal::default();
+    let mut output = io::stdout();
+    while let Some(chunk) = chunks.try_next().await? {
+        seal.pass(&chunk);
+        output.write_all(&chunk)?;
+    }
+    output.flush()?;
+    seal.close()
+        .map_err(|error| CommandError::Backup(error.to_string()))
+}
+
+/// A file that goes away unless it is put in place.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+    in_place: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.in_place {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes beside the file, reads what was written, and only then puts it in place, durably.
+async fn save(
+    chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
+    path: &Path,
+) -> Result<Counts, CommandError> {
+    let mut unfinished = beside(path)?;
+    let failed = |error: io::Error| CommandError::File {
+        doing: "write",
+        path: path.to_owned(),
+        error,
+    };
+    let mut chunks = pin!(chunks);
+    while let Some(chunk) = chunks.try_next().await? {
+        unfinished.file.write_all(&chunk).map_err(failed)?;
+    }
+    unfinished.file.sync_all().map_err(failed)?;
+    let written = File::open(&unfinished.path).map_err(failed)?;
+    let counts = Reader::new(io::BufReader::new(written)).and_then(Reader::verify);
+    let counts = counts.map_err(|error| CommandError::Backup(error.to_string()))?;
+    std::fs::rename(&unfinished.path, path).map_err(failed)?;
+    unfinished.in_place = true;
+    let synced = File::open(directory(path)).and_then(|directory| directory.sync_all());
+    synced.map_err(failed)?;
+    Ok(counts)
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// It holds hashes of passwords: nobody else may read it, at any time.
+fn beside(path: &Path) -> Result<Unfinished, CommandError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = format!(".{name}.{}.unfinished", std::process::id());
+    let unfinished = directory(path).join(unfinished);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    match options.open(&unfinished) {
+        Ok(file) => Ok(Unfinished {
+            path: unfinished,
+            file,
+            in_place: false,
+        }),
+        Err(error) => Err(CommandError::File {
+            doing: "make",
+            path: unfinished,
+            error,
+        }),
+    }
+}
+
+/// `tagship restore`.
+pub(crate) async fn restore(around: &Surroundings, asked: &Restore) -> Result<(), CommandError> {
+    let config = around.config()?;
+    owned_directory(&config)?;
+    if config.store.engine == Engine::Memory {
+        return Err(CommandError::Option {
+            option: "[store] engine",
+            reason: "a store in memory cannot be restored; set it to \"sled\"".to_owned(),
+        });
+    }
+    let store = agent::store_directory(&config);
+    let done = restore::restore(Wanted {
+        file: &asked.file,
+        data_dir: &config.agent.data_dir,
+        store: &store,
+        former: match asked.replace {
+            true => Former::KeepBeside,
+            false => Former::Refuse,
+        },
+        next_id: asked.next_id,
+        now: SystemClock.now(),
+    })
+    .await?;
+    let zone = Zone::new(config.time_zone());
+    let mut text = format!(
+        "the store is that of {}: {} rows, {} logs\nthe next task is number {}\n",
+        zone.show(done.header.created_at),
+        done.counts.rows,
+        done.counts.logs,
+        done.next_id
+    );
+    if let Some(former) = &done.former {
+        text += &format!("what stood there before lies in {}\n", former.display());
+    }
+    if !done.held.is_empty() {
+        let ids: Vec<String> = done.held.iter().map(u64::to_string).collect();
+        text += &format!(
+            "these tasks were unfinished then and do not begin by themselves: {}\n",
+            ids.join(", ")
+        );
+    }
+    text += "tokens that were revoked and people who were removed since are there again: see `tagship user list`\n";
+    screen::print(&text)
+}

@@ -1,0 +1,155 @@
+//! A backup of a running agent, days that are lost after it, and the agent that is restored.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::agent::tagship;
+use crate::stage::{HOSTS, Stage, usual};
+
+/// `tagship COMMAND …`, which must succeed; what it prints.
+fn run(stage: &Stage, arguments: &[&str]) -> String {
+    let (good, told) = try_run(stage, arguments);
+    assert!(good, "tagship {arguments:?}: {told}");
+    told
+}
+
+fn try_run(stage: &Stage, arguments: &[&str]) -> (bool, String) {
+    let output = tagship(stage.path())
+        .args(arguments)
+        .arg("--config")
+        .arg(stage.path().join("config.toml"))
+        .output()
+        .unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    (output.status.success(), told)
+}
+
+/// The highest fence that a host shows.
+fn fence(stage: &Stage, host: &str) -> u64 {
+    let base = stage.place(host, "qa").join(".tagship");
+    numbers(&base, "fence-").into_iter().max().unwrap()
+}
+
+fn numbers(directory: &Path, prefix: &str) -> BTreeSet<u64> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix(prefix)?.parse().ok()
+        })
+        .collect()
+}
+
+/// What the burned machine leaves of an agent: nothing.
+fn burn(stage: &Stage) {
+    fs::remove_dir_all(stage.path().join("data")).unwrap();
+}
+
+fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
+    let mut stage = usual().start();
+    stage.release("qa-1", &[("index.html", "one")]);
+    let waiting = stage.propose("release-1", &[("index.html", "first")]);
+    stage.api.until_state(waiting, "waiting");
+    let backup = stage.path().join("backup").display().to_string();
+    let told = run(&stage, &["backup", &backup]);
+    assert!(told.contains(" logs\n"), "{told}");
+    let mode = fs::metadata(&backup).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // The days that are lost: what waited was approved, and something newer went live after it.
+    let plan = stage.api.get(&format!("/tasks/{waiting}"))["plan"].clone();
+    let alice = stage.person("alice", "approver");
+    alice.post(
+        &format!("/tasks/{waiting}/approve"),
+        &json!({ "plan": plan }),
+    );
+    stage.api.until_state(waiting, "succeeded");
+    let newer = stage.propose("release-2", &[("index.html", "second")]);
+    stage.api.until_state(newer, "waiting");
+    let plan = stage.api.get(&format!("/tasks/{newer}"))["plan"].clone();
+    alice.post(&format!("/tasks/{newer}/approve"), &json!({ "plan": plan }));
+    stage.api.until_state(newer, "succeeded");
+    let lost = stage.release("qa-2", &[("index.html", "two")]);
+    let lost = lost["id"].as_u64().unwrap();
+    let fences: Vec<u64> = HOSTS.iter().map(|host| fence(&stage, host)).collect();
+
+    let (good, told) = try_run(&stage, &["restore", &backup, "--replace"]);
+    assert!(!good && told.contains("stop it first"), "{told}");
+    stage.stop_agent();
+    loss(&stage);
+    let told = run(&stage, &[&["restore", &backup], arguments].concat());
+    assert!(
+        told.contains(&format!("by themselves: {waiting}\n")),
+        "{told}"
+    );
+    stage.start_agent();
+
+    // What waited then does not wait any more, and says what to do.
+    let held = stage.api.get(&format!("/tasks/{waiting}"));
+    assert_eq!(held["state"], "withdrawn", "{held}");
+    let shown = run(&stage, &["show", &waiting.to_string()]);
+    assert!(shown.contains("restored from a backup of "), "{shown}");
+    assert!(
+        shown.contains(&format!("tagship retry {waiting}")),
+        "{shown}"
+    );
+    stage.assert_live(&HOSTS, "production", "release-2");
+    stage.assert_live(&HOSTS, "qa", "qa-2");
+    // The output of what was done before the backup is there.
+    assert!(stage.path().join("data/logs/1").is_dir());
+
+    let id = stage.propose("qa-3", &[("index.html", "three"), ("new", "3")]);
+    assert!(id > lost + 1, "{id} may have been given out before");
+    stage.api.until_state(id, "succeeded");
+    stage.assert_live(&HOSTS, "qa", "qa-3");
+    for (host, before) in HOSTS.iter().zip(fences) {
+        assert!(fence(&stage, host) > before, "{host}");
+    }
+    // Whoever has looked may take it up again: it is looked for and approved anew.
+    stage
+        .api
+        .post(&format!("/tasks/{waiting}/retry"), &json!({}));
+    stage.api.until_state(waiting, "waiting");
+    let task = stage.api.get(&format!("/tasks/{waiting}"));
+    assert_eq!(task["approvals"], json!([]), "{task}");
+    stage.assert_live(&HOSTS, "production", "release-2");
+}
+
+#[test]
+fn an_agent_restored_on_an_empty_machine_takes_nothing_back_and_reuses_no_id() {
+    restored_days_later(burn, &[]);
+}
+
+#[test]
+fn an_agent_restored_over_its_former_store_takes_nothing_back_and_reuses_no_id() {
+    restored_days_later(|_| {}, &["--replace"]);
+}
+
+#[test]
+fn a_backup_needs_no_agent_and_fits_into_a_pipe() {
+    let mut stage = usual().start();
+    stage.release("qa-1", &[("index.html", "one")]);
+    stage.stop_agent();
+    let there = stage.path().join("there").display().to_string();
+    run(&stage, &["backup", &there, "--without-logs"]);
+    let piped = tagship(stage.path())
+        .args(["backup", "-", "--without-logs", "--config"])
+        .arg(stage.path().join("config.toml"))
+        .output()
+        .unwrap();
+    assert!(piped.status.success());
+    let piped_to = stage.path().join("piped");
+    fs::write(&piped_to, piped.stdout).unwrap();
+    let to = piped_to.display().to_string();
+    let told = run(&stage, &["restore", &to, "--replace"]);
+    assert!(told.contains("what stood there before lies in"), "{told}");
+    // A backup without logs leaves those that stand there.
+    assert!(stage.path().join("data/logs/1").is_dir());
+    stage.start_agent();
+    stage.assert_live(&HOSTS, "qa", "qa-1");
+}
