@@ -261,3 +261,57 @@ fn a_second_agent_is_told_that_the_store_is_held() {
     assert!(matches!(error, OpenError::Held { .. }), "{error}");
     assert!(error.to_string().contains("another agent holds"));
 }
+
+#[test]
+#[ignore = "the child of the test below"]
+fn child_commits_thrice() {
+    let Some(dir) = std::env::var_os(CHILD_STORE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let kv = open(Path::new(&dir)).unwrap();
+        for number in 0..3 {
+            kv.commit(pair(0, number)).await.unwrap();
+            say(&format!("done 0 {number}"));
+        }
+    });
+}
+
+/// A killed process does not show whether the disk was asked to keep anything; system calls do.
+#[test]
+fn the_log_is_synced_before_a_commit_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-y", "-s", "64", "-e", "trace=fdatasync,write", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "child_commits_thrice",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(CHILD_STORE, dir.path().join("store"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let Ok(status) = traced else {
+        eprintln!("strace is not installed here: the order of system calls was not looked at");
+        return;
+    };
+    assert!(status.success());
+    let mut synced = 0;
+    let mut syncs = Vec::new();
+    for line in std::fs::read_to_string(&trace).unwrap().lines() {
+        if line.contains("fdatasync(") && line.contains("/store/db>") {
+            synced += 1;
+        } else if line.contains("write(1<") && line.contains("\"done 0 ") {
+            syncs.push(std::mem::take(&mut synced));
+        }
+    }
+    assert_eq!(syncs.len(), 3, "every commit is answered");
+    assert!(syncs.iter().all(|syncs| *syncs > 0), "{syncs:?}");
+}
