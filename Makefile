@@ -1,6 +1,7 @@
 # make            the programs: target/release/tagship and the static hook target/release/update
 # make test       format, lints and all tests
-# make soak       random worlds, SEEDS=n of them (tests/simulation)
+# make soak       what takes long: SEEDS=n new random worlds (from FROM=n), random tests with another
+#                 PROPTEST_RNG_SEED, then `make mutants`
 # make mutants    breaks the code on purpose, and the tests must see it (tests/mutations)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
 # make install    into PREFIX (default /usr/local), below DESTDIR where that is set
@@ -9,6 +10,10 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 AUTO   ?=
 SEEDS  ?= 100000
+# Drawn anew for each soak; a failure names what plays it again.
+DRAWN  := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+FROM   ?= $(DRAWN)
+PROPTEST_RNG_SEED ?= $(DRAWN)
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -37,8 +42,10 @@ test: deps-test
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
 
-soak:
-	SEEDS=$(SEEDS) $(CARGO) test --locked --config profile.test.opt-level=1 --test simulation promises
+soak: deps-test
+	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises
+	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --lib --test store_engines --test hostops
+	$(MAKE) mutants
 
 mutants:
 	tests/mutations/run

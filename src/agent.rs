@@ -134,6 +134,7 @@ impl Agent {
         let intake = Intake {
             store: self.store.clone(),
             clock: self.clock.clone(),
+            rules: Arc::new(config.rule_sets()),
             config: config.clone(),
             spool: Arc::new(SpoolDirectory(config.agent.spool_dir.clone())),
             git_user: user(&config.agent.git_user).map(|(user, _)| user),

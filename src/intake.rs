@@ -6,6 +6,7 @@
 //! here, with the agent's own configuration, and whether the ref stands is looked up at landing.
 //! It never runs git and never contacts a host. Started by the agent.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::SignedDuration;
 
 use crate::clock::Clock;
-use crate::config::{Config, Project};
+use crate::config::{Config, Project, RuleSets};
 use crate::rule::{Decision, is_zero};
 use crate::spool::{self, Received, Record, SpoolError, Waiting};
 use crate::store::{Proposal, Store, StoreError};
@@ -84,6 +85,8 @@ pub struct Intake {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub config: Arc<Config>,
+    /// The configuration's rules, see [`Config::rule_sets`].
+    pub rules: Arc<RuleSets>,
     pub spool: Arc<dyn Spool>,
     /// The user whose word about the pusher is believed; `None` where there is no such user.
     pub git_user: Option<u32>,
@@ -191,7 +194,8 @@ impl Intake {
         record: &Record,
         pusher: &str,
     ) -> Result<(), IntakeError> {
-        let rules = project.rule_set();
+        let compiled = self.rules.get(&project.name);
+        let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
         let decision = match rules.decide(record.reference.as_bytes(), &record.old, &record.new) {
             Ok(decision) => decision,
             Err(error) => {

@@ -26,6 +26,7 @@ pub use keys::{
     Store, User,
 };
 pub use library::Library;
+pub use rules::RuleSets;
 pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
 
 /// The configuration that is built in.

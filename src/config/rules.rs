@@ -7,6 +7,9 @@ use super::keys::{Config, Project, Rule};
 use crate::rule::{self, FORMAT, ProjectRules, RuleSet, RulesFile, Schedule};
 use crate::template::{Approvers, Requirement};
 
+/// The rules of projects by their names, ready to decide.
+pub type RuleSets = BTreeMap<String, RuleSet>;
+
 impl Config {
     /// What the hook is to know, a file for each repository. Publishing them is `intake`'s.
     #[must_use]
@@ -29,6 +32,15 @@ impl Config {
                 page: page.clone(),
                 projects,
             })
+            .collect()
+    }
+
+    /// The rules of every project, by its name. Patterns are compiled when a tag first needs them,
+    /// so whoever decides often keeps this.
+    #[must_use]
+    pub fn rule_sets(&self) -> RuleSets {
+        let sets = self.projects.iter();
+        sets.map(|project| (project.name.clone(), project.rule_set()))
             .collect()
     }
 }

@@ -168,11 +168,8 @@ impl Executor {
         loop {
             tokio::select! {
                 biased;
-                done = self.effects.next(), if !self.effects.is_empty() => {
-                    if let Some(done) = done {
-                        self.take(done).await?;
-                    }
-                }
+                // Changes first: those of a task that has come to rest and was let go would make it
+                // be read once more, each of them.
                 update = watch.next() => match update {
                     Err(end) => return Ok(end),
                     Ok(update) => {
@@ -183,6 +180,11 @@ impl Executor {
                         }
                     }
                 },
+                done = self.effects.next(), if !self.effects.is_empty() => {
+                    if let Some(done) = done {
+                        self.take(done).await?;
+                    }
+                }
             }
         }
     }

@@ -378,6 +378,25 @@ mod tests {
         assert!(ssh(&odd).is_err());
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+        /// git hands the line to a shell, the shell to ssh, and ssh says what it understood.
+        #[test]
+        fn hostile_paths_reach_ssh_byte_for_byte(name in "[-'`(){};&|<>*?#~!%=,@\\[\\] a-c\u{e9}]{1,24}x") {
+            let mut source = source("git@git.example.com:shop.git");
+            let identity = format!("/etc/tagship/{name}");
+            source.identity = Some(identity.clone().into());
+            let line = format!("{} -F none -G git.example.com", ssh(&source).unwrap());
+            let output = std::process::Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
+            proptest::prop_assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let said = String::from_utf8(output.stdout).unwrap();
+            let understood = said.lines().find_map(|line| line.strip_prefix("identityfile "));
+            let expected = identity.replace('%', "%%");
+            proptest::prop_assert_eq!(understood, Some(expected.as_str()));
+        }
+    }
+
     #[test]
     fn a_header_belongs_to_one_server() {
         for (url, key) in [

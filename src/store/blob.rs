@@ -1,6 +1,7 @@
 //! Values too large for one key (plans, descriptions), by the digest of their content, in pieces.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +14,9 @@ use crate::task::Task;
 pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One piece, in bytes.
 const PIECE_BYTES: usize = 96 * 1024;
+
+/// The plans that somebody has in memory. A digest names one plan for ever.
+pub(super) type KnownPlans = BTreeMap<PlanDigest, Weak<Plan>>;
 
 impl Store {
     /// Keeps bytes under their SHA-256, which is returned. Durable on return; pieces of an
@@ -85,15 +89,28 @@ impl Store {
         Ok(PlanDigest(digest))
     }
 
-    /// The plan of this digest.
+    /// The plan of this digest. It is read once for all who have it at the same time: every switch of
+    /// a host asks for it, and the plan of a thousand hosts is long.
     ///
     /// # Errors
     /// [`StoreError::NoBlob`].
     pub async fn plan(&self, digest: &PlanDigest) -> Result<Arc<Plan>, StoreError> {
+        if let Some(plan) = self.known_plans().get(digest).and_then(Weak::upgrade) {
+            return Ok(plan);
+        }
         let bytes = self.blob(&digest.0).await?;
-        serde_json::from_slice(&bytes)
+        let plan: Arc<Plan> = serde_json::from_slice(&bytes)
             .map(Arc::new)
-            .map_err(|error| StoreError::NoBlob(format!("readable plan {digest} ({error})")))
+            .map_err(|error| StoreError::NoBlob(format!("readable plan {digest} ({error})")))?;
+        let mut known = self.known_plans();
+        known.retain(|_, plan| plan.strong_count() > 0);
+        known.insert(digest.clone(), Arc::downgrade(&plan));
+        Ok(plan)
+    }
+
+    /// Nothing panics while the lock is held.
+    fn known_plans(&self) -> MutexGuard<'_, KnownPlans> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The plan of a task, once it has landed.

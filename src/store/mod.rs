@@ -14,8 +14,8 @@ mod propose;
 mod restored;
 pub mod sled;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,7 @@ pub struct Filter {
 pub struct Store {
     kv: Arc<dyn Kv>,
     next_id: Arc<AtomicU64>,
+    plans: Arc<Mutex<blob::KnownPlans>>,
 }
 
 impl Store {
@@ -118,6 +119,7 @@ impl Store {
         let store = Self {
             kv,
             next_id: Arc::new(AtomicU64::new(next)),
+            plans: Arc::default(),
         };
         if let Some(restored) = store.restored().await? {
             store.next_id.fetch_max(restored.next_id, Ordering::SeqCst);

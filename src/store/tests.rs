@@ -477,3 +477,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_plan_is_read_once_for_all_who_have_it() {
+    let kv = Arc::new(MemoryKv::new());
+    let store = at_once(Store::open(kv)).unwrap();
+    let digest = at_once(store.put_plan(&plan())).unwrap();
+    let first = at_once(store.plan(&digest)).unwrap();
+    assert!(Arc::ptr_eq(&first, &at_once(store.plan(&digest)).unwrap()));
+    drop(first);
+    assert_eq!(*at_once(store.plan(&digest)).unwrap(), plan());
+}

@@ -291,3 +291,36 @@ fn no_test_sleeps() {
     }
     report(&complaints);
 }
+
+/// A break that no longer fits the code tries nothing, and one that no page names is not found.
+#[test]
+fn breaks_on_purpose_fit_the_code_and_stand_on_the_page() {
+    let page = std::fs::read_to_string("docs/testing.md").unwrap();
+    let mut complaints = BTreeSet::new();
+    for entry in std::fs::read_dir("tests/mutations").unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "patch")
+        {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let patch = std::fs::read_to_string(&path).unwrap();
+        let (what, rest) = patch.split_once("\nCaught by: ").unwrap();
+        let tests = rest.lines().next().unwrap();
+        let row = format!("| `{name}` | {what} | `{tests}` |");
+        if !page.lines().any(|line| line == row) {
+            complaints.insert(format!("docs/testing.md lacks: {row}"));
+        }
+        let target = patch.lines().find_map(|line| line.strip_prefix("--- "));
+        let code = std::fs::read_to_string(target.unwrap()).unwrap();
+        let removed = patch.lines().filter(|line| !line.starts_with("---"));
+        for line in removed.filter_map(|line| line.strip_prefix('-')) {
+            if !code.lines().any(|stands| stands == line) {
+                complaints.insert(format!("{name} takes away what is not there: {line}"));
+            }
+        }
+    }
+    report(&complaints);
+}

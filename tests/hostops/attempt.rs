@@ -19,9 +19,9 @@ use crate::support::eventually::eventually;
 
 /// What a script about an attempt said.
 #[derive(Debug)]
-struct Heard {
-    end: Result<End, HostError>,
-    output: Vec<u8>,
+pub(crate) struct Heard {
+    pub(crate) end: Result<End, HostError>,
+    pub(crate) output: Vec<u8>,
     notes: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl Host {
         runner::run(&self.place(fence), self.turn(), run, offset).unwrap()
     }
 
-    fn run(&self, run: &Run) -> Heard {
+    pub(crate) fn run(&self, run: &Run) -> Heard {
         Heard::of(
             1,
             &self
@@ -149,7 +149,7 @@ fn shell(key: &str, text: &str) -> Run {
     }
 }
 
-fn ended(code: i32) -> Result<End, HostError> {
+pub(crate) fn ended(code: i32) -> Result<End, HostError> {
     Ok(End::Run(RunEnd::Ended {
         code,
         values: BTreeMap::new(),

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod cut;
+mod hostile;
 mod over_ssh;
 mod place;
 mod release;

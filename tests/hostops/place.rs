@@ -19,6 +19,7 @@ pub(crate) const SHELLS: [&[&str]; 2] = [&["sh"], &["bash", "--posix"]];
 
 pub(crate) struct Host {
     directory: tempfile::TempDir,
+    name: String,
     pub(crate) shell: &'static [&'static str],
     turn: Cell<u64>,
 }
@@ -30,16 +31,22 @@ pub(crate) fn quick_directory() -> tempfile::TempDir {
 
 impl Host {
     pub(crate) fn new(shell: &'static [&'static str]) -> Self {
+        // A name that every quoting mistake stumbles over.
+        Self::named(shell, "it's a \"shop\" $(reboot)")
+    }
+
+    /// The directory on the host has this name.
+    pub(crate) fn named(shell: &'static [&'static str], name: &str) -> Self {
         Self {
             directory: quick_directory(),
+            name: name.to_owned(),
             shell,
             turn: Cell::new(0),
         }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        // A name that every quoting mistake stumbles over.
-        self.directory.path().join("it's a \"shop\" $(reboot)")
+        self.directory.path().join(&self.name)
     }
 
     pub(crate) fn deploy_to(&self) -> String {

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::at_once::at_once;
 use crate::fate::{Ending, Fate};
 use crate::host::{Disk, SimFleet, well};
-use crate::spool::{GIT_USER, Records, SimSpool, configuration};
+use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
 use crate::witness::Witness;
 use crate::world::{
     Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
@@ -145,6 +145,7 @@ impl Sim {
             store: world.store.clone(),
             clock: self.clock.clone(),
             config: configuration(),
+            rules: rules(),
             spool: Arc::new(SimSpool {
                 records: self.records.clone(),
                 fate: self.fate.clone(),

@@ -1,6 +1,7 @@
 //! Random worlds: a seed draws a template, hosts, what people do and when, and what strikes the
 //! agents. `SEED=n cargo test --test simulation replay -- --nocapture` plays one seed again and
-//! tells what happened; `SEEDS=n` in the environment plays so many instead of the usual number.
+//! tells what happened; `SEEDS=n` in the environment plays so many instead of the usual number, and
+//! `FROM=n` begins with that one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -348,7 +349,8 @@ fn play(seed: u64) -> String {
 /// Plays a part of the seeds; a failing one is named with the command that plays it again.
 fn soak(part: u64, parts: u64) {
     let seeds = std::env::var("SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
-    for seed in (part..seeds).step_by(usize::try_from(parts).unwrap()) {
+    let from = std::env::var("FROM").map_or(0, |from| from.parse().unwrap());
+    for seed in (from + part..from + seeds).step_by(usize::try_from(parts).unwrap()) {
         if catch_unwind(AssertUnwindSafe(|| play(seed))).is_err() {
             panic!(
                 "seed {seed} breaks a promise; see it with\n    \

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tagship::config::{self, Config};
+use tagship::config::{self, Config, RuleSets};
 use tagship::intake::Spool;
 use tagship::rule::FORMAT;
 use tagship::spool::{Received, Record, RecordId, SpoolError, Waiting};
@@ -142,5 +142,13 @@ pub(crate) fn configuration() -> Arc<Config> {
             let base = std::path::Path::new("/etc/tagship");
             Arc::new(config::parse("sim.toml", CONFIG, base).unwrap())
         })
+        .clone()
+}
+
+/// Compiled once for all worlds.
+pub(crate) fn rules() -> Arc<RuleSets> {
+    static RULES: OnceLock<Arc<RuleSets>> = OnceLock::new();
+    RULES
+        .get_or_init(|| Arc::new(configuration().rule_sets()))
         .clone()
 }
