@@ -338,7 +338,8 @@ fn digest(purpose: &str, secret: &SecretString) -> String {
 }
 
 /// The value of a cookie in a `Cookie` header; the first one where a name comes twice.
-fn cookie(header: &str, name: &str) -> Option<SecretString> {
+#[must_use]
+pub fn cookie(header: &str, name: &str) -> Option<SecretString> {
     let value = header.split(';').find_map(|pair| {
         let (found, value) = pair.trim().split_once('=')?;
         (found == name).then_some(value)

@@ -16,7 +16,7 @@ pub(super) use tasks::{Sight, ask, go_back, lines, parse_id, sight};
 
 use super::answer::{self, Answer};
 use super::call::Call;
-use super::{Site, output, route, who};
+use super::{Site, codo, output, route, who};
 
 /// What describes the API for programs.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -27,6 +27,7 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = call.method.clone();
     match (method.as_str(), segments.as_slice()) {
+        (_, ["api", "task", "v2", "task", "accept"]) => codo::accept(site, call).await,
         ("GET", ["api", "v1", "openapi.json"]) => Ok(answer::of_kind("application/json", OPENAPI)),
         ("GET", ["api", "v1", rest @ ..]) => get(site, call, rest).await,
         ("POST", ["api", "v1", rest @ ..]) => {

@@ -12,9 +12,13 @@ use hyper::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
+use crate::secret::SecretString;
 
 /// The body of a request, in bytes.
-pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How much is read of a body that is too long, before its connection is given up.
+const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Who is on the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,21 @@ impl Call {
     /// The value of a header, if it is text.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
         self.headers.get(name.into())?.to_str().ok()
+    }
+
+    /// The value of a cookie; the first one where a name comes twice.
+    pub(super) fn cookie(&self, name: &str) -> Option<SecretString> {
+        crate::session::cookie(self.header(header::COOKIE)?, name)
+    }
+
+    /// The value of one parameter of the address, if it says anything.
+    pub(super) fn parameter(&self, name: &str) -> Option<SecretString> {
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(&self.query).ok()?;
+        let found = pairs.into_iter().find(|(found, _)| found == name);
+        found
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_empty())
+            .map(SecretString::from)
     }
 
     /// The parts of the path between its slashes. Names of ours need no percent signs.
@@ -86,18 +105,36 @@ impl Call {
 
     /// The body, read whole: at most [`BODY_BYTES_MAX`].
     async fn bytes(&mut self, within: Duration) -> Result<Vec<u8>, Fault> {
+        self.bytes_up_to(BODY_BYTES_MAX, within).await
+    }
+
+    /// The body, read whole: at most so many bytes. What is beyond them is read and thrown away, up to
+    /// a limit, since a client that still sends does not see an answer.
+    pub(super) async fn bytes_up_to(
+        &mut self,
+        most: usize,
+        within: Duration,
+    ) -> Result<Vec<u8>, Fault> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Some(mut body) = body.take() else {
             return Ok(Vec::new());
         };
         let read = async move {
-            let mut bytes = Vec::new();
+            let (mut bytes, mut read) = (Vec::new(), 0);
             while let Some(piece) = body.next().await {
                 let piece = piece.map_err(|_| Fault::Cut)?;
-                if bytes.len() + piece.len() > BODY_BYTES_MAX {
-                    return Err(Fault::TooLarge);
+                read += piece.len();
+                if read > most {
+                    bytes = Vec::new();
+                } else {
+                    bytes.extend_from_slice(&piece);
                 }
-                bytes.extend_from_slice(&piece);
+                if read > most.max(UNREAD_BYTES_MAX) {
+                    break;
+                }
+            }
+            if read > most {
+                return Err(Fault::TooLarge(most));
             }
             Ok(bytes)
         };

@@ -4,7 +4,6 @@
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use super::call::BODY_BYTES_MAX;
 use crate::account::{AccountError, LoginError};
 use crate::approval::Refusal;
 use crate::request::RequestError;
@@ -32,8 +31,8 @@ pub(super) enum Fault {
     Conflict(String),
     #[error("{0}")]
     Invalid(String),
-    #[error("the body is longer than {BODY_BYTES_MAX} bytes; send less")]
-    TooLarge,
+    #[error("the body is longer than {0} bytes; send less")]
+    TooLarge(usize),
     #[error("the body must be JSON, with `Content-Type: application/json`")]
     Kind,
     #[error("the request ended before its body did; send it again")]
@@ -58,7 +57,7 @@ impl Fault {
             Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Kind => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Cut => StatusCode::BAD_REQUEST,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,

@@ -12,6 +12,7 @@ mod answer;
 mod api;
 mod assets;
 mod call;
+mod codo;
 mod fault;
 mod output;
 mod pages;

@@ -107,6 +107,15 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     }
 }
 
+pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
+    let given = call
+        .cookie("auth_key")
+        .or_else(|| call.parameter("auth_key"));
+    let given = given.or_else(|| bearer(call)).ok_or(Fault::NotLoggedIn)?;
+    let (account, _) = site.web.accounts.authenticate(&given).await?;
+    Ok(of_account(&account, Proof::Own))
+}
+
 /// Whether a user of this machine is let in by the Unix socket.
 fn is_let_in(uid: u32, agent: u32) -> bool {
     uid == 0 || uid == agent

@@ -9,6 +9,8 @@
 mod api;
 mod browser;
 mod client;
+mod codo;
+mod codo_refused;
 mod logs;
 mod pages;
 mod rights;

@@ -34,6 +34,7 @@ pub const OLDER: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567";
 const CONFIG: &str = r#"
 [agent]
 time_zone = "Europe/Berlin"
+templates_dir = "templates"
 @agent@
 [hosts.web-1]
 address = "127.0.0.1"
@@ -81,6 +82,10 @@ pub struct Options {
     pub agent: &'static str,
     pub clock: Arc<dyn Clock>,
     pub listen: &'static str,
+    /// Texts of templates.
+    pub templates: &'static [&'static str],
+    /// What another world has stored; nothing.
+    pub kv: Option<Arc<dyn Kv>>,
 }
 
 impl Default for Options {
@@ -90,6 +95,8 @@ impl Default for Options {
             agent: "",
             clock: Arc::new(SystemClock),
             listen: "127.0.0.1:0",
+            templates: &[],
+            kv: None,
         }
     }
 }
@@ -120,7 +127,12 @@ impl World {
         let config = config::parse("config.toml", &text, directory.path()).unwrap();
         let config = Arc::new(config);
         let clock = options.clock;
-        let kv: Arc<dyn Kv> = Arc::new(MemoryKv::new());
+        let templates = directory.path().join("templates");
+        std::fs::create_dir(&templates).unwrap();
+        for (number, text) in options.templates.iter().enumerate() {
+            std::fs::write(templates.join(format!("{number}.toml")), text).unwrap();
+        }
+        let kv: Arc<dyn Kv> = options.kv.unwrap_or_else(|| Arc::new(MemoryKv::new()));
         let store = Store::open(kv.clone()).await.unwrap();
         let accounts = Arc::new(Accounts::new(kv.clone(), clock.clone()));
         let transport = Transport::of_url(&config.public_url());

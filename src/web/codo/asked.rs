@@ -1,0 +1,328 @@
+//! What a client of CODO's API asks for, field by field, before anything is looked up (pure).
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use super::literal::Literal;
+use super::refusal::Refusal;
+
+/// What counts as `exec_time` where a client gives none: so late that nothing happens by mistake.
+const FAR_FUTURE: &str = "2038-10-25 14:00:00";
+
+/// A task as a client describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) name: String,
+    pub(super) template: String,
+    pub(super) submitter: String,
+    pub(super) executor: String,
+    pub(super) schedule: String,
+    /// As it was written; see [`Asked::run_at`].
+    exec_time: String,
+    pub(super) args: Vec<(String, Literal)>,
+    /// Addresses by the number of their group.
+    pub(super) hosts: Vec<(u8, Vec<String>)>,
+    /// Names of people, by groups of names of their own.
+    pub(super) associated: Vec<(String, Vec<String>)>,
+    pub(super) details: String,
+}
+
+impl Asked {
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            Refusal::malformed(format!("the body is not JSON: {error}; send an object"))
+        })?;
+        let Value::Object(fields) = &value else {
+            return Err(Refusal::malformed(
+                "the body is JSON, but no object: send one with the task's fields",
+            ));
+        };
+        let fields = Fields(fields);
+        let missing: Vec<&str> = ["task_name", "temp_id", "submitter"]
+            .into_iter()
+            .filter(|field| fields.is_missing(field))
+            .collect();
+        if !missing.is_empty() {
+            return Err(Refusal::missing(missing.join(", ")));
+        }
+        Ok(Self {
+            name: fields.text("task_name")?,
+            template: fields.number_or_text("temp_id")?,
+            submitter: fields.text("submitter")?,
+            executor: fields.text("executor")?,
+            schedule: schedule(fields.text("schedule")?)?,
+            exec_time: fields.text("exec_time")?,
+            args: fields.dict("args")?,
+            hosts: fields.hosts()?,
+            associated: fields.associated()?,
+            details: fields.text("details")?,
+        })
+    }
+
+    /// When it is to run; `None`: at once, or when it has been approved. A time that has passed is at
+    /// once. Without a time a task that waits for approval has none, and one that does not waits until
+    /// somebody looks after it.
+    ///
+    /// # Errors
+    /// What is written there is no time.
+    pub(super) fn run_at(
+        &self,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
+        let text = match self.exec_time.trim() {
+            "" if self.schedule == "ready" => FAR_FUTURE,
+            "" => return Ok(None),
+            text => text,
+        };
+        let wrong = || {
+            let shown: String = text.escape_debug().take(40).collect();
+            Refusal::malformed(format!(
+                "exec_time: `{shown}` is no time: write YYYY-MM-DD HH:MM:SS"
+            ))
+        };
+        let at = DateTime::strptime("%Y-%m-%d %H:%M:%S", text).map_err(|_| wrong())?;
+        let at = at.to_zoned(zone.clone()).map_err(|_| wrong())?.timestamp();
+        Ok(Some(at).filter(|at| *at > now))
+    }
+}
+
+fn schedule(text: String) -> Result<String, Refusal> {
+    match text.as_str() {
+        "" | "new" => Ok("new".to_owned()),
+        "ready" => Ok(text),
+        other => {
+            let shown: String = other.escape_debug().take(40).collect();
+            Err(Refusal::malformed(format!(
+                "schedule: `{shown}` is neither new nor ready"
+            )))
+        }
+    }
+}
+
+struct Fields<'b>(&'b Map<String, Value>);
+
+impl Fields<'_> {
+    fn is_missing(&self, field: &str) -> bool {
+        match self.0.get(field) {
+            None | Some(Value::Null) => true,
+            Some(Value::String(text)) => text.trim().is_empty(),
+            Some(_) => false,
+        }
+    }
+
+    /// Empty where it is not there.
+    fn text(&self, field: &str) -> Result<String, Refusal> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.trim().to_owned()),
+            Some(_) => Err(Refusal::malformed(format!("{field}: must be text"))),
+        }
+    }
+
+    fn number_or_text(&self, field: &str) -> Result<String, Refusal> {
+        match self.0.get(field) {
+            Some(Value::Number(number)) if number.is_u64() => Ok(number.to_string()),
+            Some(Value::Number(_)) => Err(Refusal::malformed(format!(
+                "{field}: must be a whole number, or text"
+            ))),
+            _ => self.text(field),
+        }
+    }
+
+    /// The dict that stands in a text.
+    fn dict(&self, field: &str) -> Result<Vec<(String, Literal)>, Refusal> {
+        let text = self.text(field).map_err(|_| {
+            Refusal::malformed(format!(
+                "{field}: must be text that holds a dict, as Python's str or a JSON encoder writes it"
+            ))
+        })?;
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        match Literal::parse(&text) {
+            Ok(Literal::Dict(items)) => Ok(items),
+            Ok(Literal::Nothing) => Ok(Vec::new()),
+            Ok(other) => Err(Refusal::malformed(format!(
+                "{field}: must hold a dict, not {}",
+                other.kind()
+            ))),
+            Err(error) => Err(Refusal::malformed(format!("{field}: {error}"))),
+        }
+    }
+
+    fn hosts(&self) -> Result<Vec<(u8, Vec<String>)>, Refusal> {
+        let groups = self.dict("hosts")?;
+        groups
+            .into_iter()
+            .map(|(number, addresses)| {
+                let shown: String = number.escape_debug().take(40).collect();
+                let group = number.trim().parse::<u8>().ok();
+                let group = group.filter(|group| (1..=9).contains(group));
+                let group = group.ok_or_else(|| {
+                    Refusal::malformed(format!("hosts: `{shown}` is no group: use 1 to 9"))
+                })?;
+                let addresses = match addresses {
+                    Literal::Text(text) => text,
+                    Literal::Nothing => String::new(),
+                    other => {
+                        return Err(Refusal::malformed(format!(
+                            "hosts: group {group} must be text with commas between addresses, not {}",
+                            other.kind()
+                        )));
+                    }
+                };
+                let addresses = addresses.split(',').map(|one| one.trim().to_owned());
+                let addresses: Vec<String> = addresses.collect();
+                let nobody = addresses.iter().all(String::is_empty);
+                Ok((group, if nobody { Vec::new() } else { addresses }))
+            })
+            .collect()
+    }
+
+    fn associated(&self) -> Result<Vec<(String, Vec<String>)>, Refusal> {
+        let groups = self.dict("associated_user")?;
+        groups
+            .into_iter()
+            .map(|(group, names)| {
+                let names: Option<Vec<String>> = match names {
+                    Literal::Text(name) => Some(vec![name]),
+                    Literal::List(names) => names
+                        .into_iter()
+                        .map(|name| match name {
+                            Literal::Text(name) => Some(name),
+                            _ => None,
+                        })
+                        .collect(),
+                    _ => None,
+                };
+                let names = names.ok_or_else(|| {
+                    let shown: String = group.escape_debug().take(40).collect();
+                    Refusal::malformed(format!(
+                        "associated_user: `{shown}` must be a list of names"
+                    ))
+                })?;
+                Ok((group, names))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(fields: &Value) -> Result<Asked, Refusal> {
+        let mut body = json!({ "task_name": "n", "temp_id": "1", "submitter": "bob" });
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        Asked::read(body.to_string().as_bytes())
+    }
+
+    fn berlin() -> TimeZone {
+        TimeZone::get("Europe/Berlin").unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let asked = read(&json!({ "temp_id": 32, "executor": null })).unwrap();
+        assert_eq!(asked.template, "32");
+        assert_eq!(asked.schedule, "new");
+        assert_eq!((asked.executor.as_str(), asked.details.as_str()), ("", ""));
+        assert!(asked.args.is_empty() && asked.hosts.is_empty() && asked.associated.is_empty());
+        assert_eq!(asked.run_at(&berlin(), now()), Ok(None));
+    }
+
+    #[test]
+    fn dicts_in_text_are_read() {
+        let asked = read(&json!({
+            "args": "{'TAG': 'v1', \"N\": 1}",
+            "hosts": "{1: '192.0.2.1, 192.0.2.2', '2': ''}",
+            "associated_user": "{'group-1': ['alice', 'bob'], 'pm': 'carol'}",
+        }))
+        .unwrap();
+        assert_eq!(asked.args.len(), 2);
+        let both = vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()];
+        assert_eq!(asked.hosts, [(1, both), (2, Vec::new())]);
+        let names: Vec<&String> = asked.associated.iter().flat_map(|(_, n)| n).collect();
+        assert_eq!(names, ["alice", "bob", "carol"]);
+    }
+
+    #[test]
+    fn a_time_is_in_the_agents_zone_and_one_that_has_passed_is_at_once() {
+        let at = |exec_time: &str| {
+            let asked = read(&json!({ "exec_time": exec_time, "schedule": "ready" })).unwrap();
+            asked.run_at(&berlin(), now()).map_err(|_| "refused")
+        };
+        let time = |text: &str| Ok(Some(text.parse::<Timestamp>().unwrap()));
+        assert_eq!(at("2026-11-21 13:00:01"), time("2026-11-21T12:00:01Z"));
+        assert_eq!(at("2027-5-4 09:09:50"), time("2027-05-04T07:09:50Z"));
+        assert_eq!(at(""), time("2038-10-25T12:00:00Z"));
+        assert_eq!(at("2026-11-21 13:00:00"), Ok(None));
+        assert_eq!(at("2019-5-24 09:09:50"), Ok(None));
+        for wrong in ["tomorrow", "2026-13-01 00:00:00", "2026-11-21", "0"] {
+            assert_eq!(at(wrong), Err("refused"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_field() {
+        for (fields, words) in [
+            (json!({ "task_name": 7 }), "task_name: must be text"),
+            (json!({ "temp_id": 1.5 }), "temp_id: must be a whole number"),
+            (json!({ "temp_id": ["1"] }), "temp_id: must be text"),
+            (
+                json!({ "args": { "A": 1 } }),
+                "args: must be text that holds",
+            ),
+            (
+                json!({ "args": "[1]" }),
+                "args: must hold a dict, not a list",
+            ),
+            (json!({ "args": "{'A': x}" }), "args: character 7: expected"),
+            (json!({ "hosts": "{0: 'a'}" }), "hosts: `0` is no group"),
+            (
+                json!({ "hosts": "{1: ['a']}" }),
+                "hosts: group 1 must be text",
+            ),
+            (
+                json!({ "associated_user": "{'g': [1]}" }),
+                "associated_user: `g`",
+            ),
+            (json!({ "schedule": "now" }), "schedule: `now`"),
+            (json!({ "details": [] }), "details: must be text"),
+        ] {
+            let refusal = read(&fields).unwrap_err();
+            assert!(
+                refusal.detail.contains(words),
+                "{fields}: {}",
+                refusal.detail
+            );
+            assert_eq!(refusal.code, -1);
+        }
+        for body in ["", "[]", "{", "task_name=n", "\u{0}"] {
+            assert_eq!(Asked::read(body.as_bytes()).unwrap_err().code, -1, "{body}");
+        }
+    }
+
+    #[test]
+    fn required_fields_that_are_missing_are_all_named() {
+        let refusal = Asked::read(br#"{"temp_id": "1", "task_name": " "}"#).unwrap_err();
+        assert_eq!(
+            (refusal.code, refusal.detail.as_str()),
+            (6, "task_name, submitter")
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! `/api/task/v2/task/accept/`: a task is submitted as CODO's clients do it.
+//!
+//! Hooks and scripts that were written for CODO (OpenDevOps) go on working with another address and
+//! another token; `docs/codo.md` says what is the same and what is not. A GET gives a `csrf_key`
+//! ([`csrf`]), a POST spends it. What is posted is read ([`asked`], [`literal`]), held against the
+//! template ([`order`]) and handed to [`submit`], which knows nothing of CODO. Answers are in CODO's
+//! numbers ([`refusal`]). It performs nothing; [`api`](super::api) calls it.
+
+mod asked;
+mod csrf;
+mod literal;
+mod order;
+mod refusal;
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::json;
+use warp::reply::Response;
+
+use self::asked::Asked;
+use self::csrf::{Keys, LIFETIME_S, Unspent};
+use self::refusal::Refusal;
+use super::answer::{self, Answer};
+use super::call::Call;
+use super::fault::Fault;
+use super::who::{self, Who};
+use super::{Site, route};
+use crate::config::Library;
+use crate::secret::ExposeSecret as _;
+use crate::session::Transport;
+use crate::store::Keyed;
+use crate::submit::{self, Asker, SubmitError, Submitted};
+use crate::task::Via;
+
+/// The longest body, in bytes: three texts of literals, each escaped by JSON, and room for the rest.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// GET and POST of the accept API.
+pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let answered = match call.method.as_str() {
+        "GET" => give_key(site, call).await,
+        "POST" => take_task(site, call).await,
+        _ => return Err(route::unknown(call)),
+    };
+    answered.or_else(|refusal| refusal.response())
+}
+
+async fn give_key(site: &Arc<Site>, call: &Call) -> Result<Response, Refusal> {
+    let who = who::of_auth_key(site, call).await?;
+    let key = keys(site).await?;
+    let key = key
+        .give(&who.actor.name, site.web.clock.now())
+        .map_err(broken)?;
+    let said = json!({ "code": 0, "msg": "获取csrf_key成功", "csrf_key": key.expose_secret() });
+    let mut response = answer::json(StatusCode::OK, &said)?;
+    answer::set_cookie(
+        &mut response,
+        &cookie(site, key.expose_secret(), LIFETIME_S),
+    )?;
+    Ok(response)
+}
+
+async fn keys(site: &Site) -> Result<Keys, Refusal> {
+    Keys::of(&site.web.store.kv()).await.map_err(broken)
+}
+
+fn broken(error: impl std::fmt::Display) -> Refusal {
+    Fault::Broken(error.to_string()).into()
+}
+
+fn cookie(site: &Site, value: &str, max_age_s: i64) -> String {
+    let secure = match Transport::of_url(&site.web.config.public_url()) {
+        Transport::Http => "",
+        Transport::Https => "; Secure",
+    };
+    format!("csrf_key={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}")
+}
+
+async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, Refusal> {
+    let who = who::of_auth_key(site, call).await?;
+    who::from_our_site(site, call)?;
+    let spent = unspent(site, call, &who).await?;
+    let body = call
+        .bytes_up_to(BODY_BYTES_MAX, site.web.limits.body)
+        .await?;
+    let id = submit(site, &who, &Asked::read(&body)?, &spent).await?;
+    tracing::info!(task = id, user = %who.actor.name, "submitted by CODO's API");
+    let said = json!({
+        "code": 0,
+        "msg": format!("Task creation success, ID：{id}"),
+        "list_id": id,
+    });
+    let mut response = answer::json(StatusCode::OK, &said)?;
+    answer::set_cookie(&mut response, &cookie(site, "", 0))?;
+    Ok(response)
+}
+
+/// The key of this request, if it is good and nothing was submitted with it.
+async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, Refusal> {
+    let Some(key) = call
+        .cookie("csrf_key")
+        .or_else(|| call.parameter("csrf_key"))
+    else {
+        return Err(Refusal::csrf(
+            "the cookie csrf_key is missing: GET this address first",
+        ));
+    };
+    let now = site.web.clock.now();
+    let name = &who.actor.name;
+    let unspent = keys(site).await?.check(name, key.expose_secret(), now);
+    let unspent = unspent.ok_or_else(|| {
+        Refusal::csrf("csrf_key is too old, somebody else's, or none: GET another one")
+    })?;
+    let keyed = Keyed {
+        submitter: name.clone(),
+        key: unspent.idempotency_key(),
+        digest: String::new(),
+    };
+    let kept = site.web.store.keyed(&keyed, now).await;
+    match kept.map_err(Fault::from)? {
+        None => Ok(unspent),
+        Some((id, _)) => Err(spent_for(id)),
+    }
+}
+
+fn spent_for(id: u64) -> Refusal {
+    Refusal::csrf(format!(
+        "csrf_key was used for task {id}: GET another one to submit another task"
+    ))
+}
+
+async fn submit(
+    site: &Arc<Site>,
+    who: &Who,
+    asked: &Asked,
+    unspent: &Unspent,
+) -> Result<u64, Refusal> {
+    let web = &site.web;
+    let library = Library::load(&web.config.agent.templates_dir);
+    let template = library.find(&asked.template).ok_or_else(|| {
+        let shown: String = asked.template.escape_debug().take(64).collect();
+        Refusal::no_template(format!(
+            "temp_id: no template has the number or name `{shown}`"
+        ))
+    })?;
+    let now = web.clock.now();
+    let accounts = web.accounts.list().await.map_err(Fault::from)?;
+    let sources = order::Sources {
+        config: &web.config,
+        template,
+        accounts: &accounts,
+        now,
+    };
+    let mut order = sources.order(asked)?;
+    order.idempotency_key = Some(unspent.idempotency_key());
+    let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
+    let sources = submit::Sources {
+        config: &web.config,
+        library: &library,
+        disabled: &disabled,
+        now,
+    };
+    let asker = Asker {
+        name: &who.actor.name,
+        in_place: &|_| who.actor.clone(),
+        via: Via::Codo,
+    };
+    match submit::submit(&web.store, &sources, &order, &asker, now).await {
+        Ok(Submitted::New(id)) => Ok(id),
+        // Of two that raced with one key, this is the one that lost.
+        Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(spent_for(id)),
+        Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
+        Err(error @ SubmitError::Right { .. }) => Err(Refusal::forbidden(error.to_string())),
+        Err(SubmitError::Store(error)) => Err(Fault::from(error).into()),
+    }
+}

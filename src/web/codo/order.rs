@@ -1,0 +1,245 @@
+//! What a client of CODO's API asks for becomes an order of ours (pure).
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+
+use super::asked::Asked;
+use super::literal::Literal;
+use super::refusal::Refusal;
+use crate::account::Account;
+use crate::config::Config;
+use crate::plan::GIVEN_HOSTS_MAX;
+use crate::submit::{Order, Problem};
+use crate::template::{Action, GIVEN_BY_PLACE, Param, StageHosts, Template};
+
+/// What an order is made with.
+pub(super) struct Sources<'a> {
+    pub(super) config: &'a Config,
+    pub(super) template: &'a Template,
+    pub(super) accounts: &'a [Account],
+    pub(super) now: Timestamp,
+}
+
+impl Sources<'_> {
+    /// # Errors
+    /// The first thing that is wrong with what was asked for.
+    pub(super) fn order(&self, asked: &Asked) -> Result<Order, Refusal> {
+        self.check_groups(asked)?;
+        self.check_addresses(asked)?;
+        self.check_required(asked)?;
+        let run_at = asked.run_at(&self.config.time_zone(), self.now)?;
+        let mut order = Order {
+            template: asked.template.clone(),
+            hosts: asked.hosts.iter().cloned().collect(),
+            schedule: asked.schedule.clone(),
+            run_at: run_at.map(|at| at.to_string()).unwrap_or_default(),
+            title: asked.name.clone(),
+            details: asked.details.clone(),
+            executor: asked.executor.clone(),
+            submitter: asked.submitter.clone(),
+            ..Order::default()
+        };
+        self.give_args(asked, &mut order);
+        self.ask_people(asked, &mut order);
+        Ok(order)
+    }
+
+    /// The groups that the template takes from the task.
+    fn wanted(&self) -> BTreeSet<u8> {
+        let hosts = self.template.stages.iter().map(|stage| &stage.hosts);
+        hosts
+            .filter_map(|hosts| match hosts {
+                StageHosts::Given(number) => Some(*number),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn check_groups(&self, asked: &Asked) -> Result<(), Refusal> {
+        let wanted = self.wanted();
+        let name = &self.template.name;
+        for (group, addresses) in &asked.hosts {
+            if addresses.is_empty() {
+                return Err(Refusal::no_host(format!("hosts: group {group} is empty")));
+            }
+            if addresses.len() > GIVEN_HOSTS_MAX {
+                return Err(Refusal::too_many_hosts(format!(
+                    "hosts: group {group} has {}, at most {GIVEN_HOSTS_MAX} are allowed: submit several tasks",
+                    addresses.len()
+                )));
+            }
+        }
+        if wanted.is_empty() {
+            // They may name the environment; that is looked at where it is known.
+            return Ok(());
+        }
+        if asked.hosts.is_empty() {
+            return Err(Refusal::no_host(format!(
+                "hosts: template {name} takes {}",
+                in_words(&wanted)
+            )));
+        }
+        let given: BTreeSet<u8> = asked.hosts.iter().map(|(group, _)| *group).collect();
+        if given != wanted {
+            return Err(Refusal::other_groups(format!(
+                "hosts: template {name} takes {}, the task gives {}",
+                in_words(&wanted),
+                in_words(&given)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Every one is an address, and a configured host's unless the template allows others.
+    fn check_addresses(&self, asked: &Asked) -> Result<(), Refusal> {
+        let hosts = &self.config.hosts;
+        let known: BTreeSet<String> = hosts
+            .keys()
+            .filter_map(|name| self.config.endpoint(name))
+            .flat_map(|host| {
+                let with_port = format!("{}:{}", host.address, host.port);
+                [host.address, with_port]
+            })
+            .collect();
+        for (group, addresses) in &asked.hosts {
+            for address in addresses.iter().filter(|one| !known.contains(*one)) {
+                let shown: String = address.escape_debug().take(64).collect();
+                let is_address =
+                    address.parse::<IpAddr>().is_ok() || address.parse::<SocketAddr>().is_ok();
+                if !is_address {
+                    return Err(Refusal::bad_address(format!(
+                        "hosts: group {group}: `{shown}` is no address"
+                    )));
+                }
+                if !self.template.free_hosts {
+                    return Err(Refusal::bad_address(format!(
+                        "hosts: group {group}: no configured host has the address {shown}: add [hosts.NAME], or take a template with `free_hosts = true`"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_required(&self, asked: &Asked) -> Result<(), Refusal> {
+        let given = |param: &Param| asked.args.iter().any(|(name, _)| *name == param.name);
+        let params = self.template.params.iter();
+        let missing: Vec<&str> = params
+            .filter(|param| param.required && param.default.is_none() && !given(param))
+            .map(|param| param.name.as_str())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::missing(format!("args: {}", missing.join(", "))))
+    }
+
+    /// What the template does not take reaches no program; people see it.
+    fn give_args(&self, asked: &Asked, order: &mut Order) {
+        let releases = self.template.steps().any(|(_, step)| {
+            matches!(
+                step.action,
+                Action::Checkout | Action::Sync | Action::Publish
+            )
+        });
+        let mut others = Vec::new();
+        for (name, value) in &asked.args {
+            let param = self.template.params.iter().find(|p| p.name == *name);
+            let text = value.to_string();
+            if releases && name == "TAG" {
+                text.trim().clone_into(&mut order.tag);
+            }
+            match param {
+                None if name == "COMMIT" || !GIVEN_BY_PLACE.contains(&name.as_str()) => {
+                    others.push(format!("{name}={text}"));
+                }
+                // Left empty, these are as good as not there.
+                None if text.is_empty() || *value == Literal::Nothing => {}
+                Some(_) | None => {
+                    order.params.insert(name.clone(), text);
+                }
+            }
+        }
+        if !others.is_empty() {
+            remark(
+                order,
+                "args that the template does not take",
+                &others.join(", "),
+            );
+        }
+    }
+
+    /// Accounts by their names, or by what people call them.
+    fn ask_people(&self, asked: &Asked, order: &mut Order) {
+        let mut unknown = Vec::new();
+        for name in asked.associated.iter().flat_map(|(_, names)| names) {
+            let is = |account: &&Account| account.name == *name || account.display == *name;
+            match self.accounts.iter().find(is) {
+                Some(account) if order.approvers.contains(&account.name) => {}
+                Some(account) => order.approvers.push(account.name.clone()),
+                None => unknown.push(name.as_str()),
+            }
+        }
+        if !unknown.is_empty() {
+            remark(
+                order,
+                "associated_user without an account here",
+                &unknown.join(", "),
+            );
+        }
+    }
+}
+
+fn remark(order: &mut Order, what: &str, text: &str) {
+    if !order.details.is_empty() {
+        order.details.push('\n');
+    }
+    order.details.push_str(&format!("({what}: {text})"));
+}
+
+fn in_words(groups: &BTreeSet<u8>) -> String {
+    let groups: Vec<String> = groups.iter().map(u8::to_string).collect();
+    match groups.as_slice() {
+        [one] => format!("group {one}"),
+        several => format!("groups {}", several.join(", ")),
+    }
+}
+
+/// What was found wrong with an order, in this API's words.
+pub(super) fn refused(problems: &[Problem]) -> Refusal {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", field(&problem.field), problem.message))
+        .collect();
+    let detail = lines.join("; ");
+    let first = problems
+        .first()
+        .map_or("", |problem| problem.field.as_str());
+    match first {
+        "hosts" => Refusal::other_groups(detail),
+        "template" => Refusal::no_template(detail),
+        "tag" | "project" | "environment" | "params.GIT_URL" => Refusal::no_place(detail),
+        other if other.starts_with("hosts.") => Refusal::bad_address(detail),
+        other if other.starts_with("params") => Refusal::unfit(detail),
+        _ => Refusal::malformed(detail),
+    }
+}
+
+/// A field of an order, as this API names it.
+fn field(ours: &str) -> String {
+    match ours {
+        "template" => "temp_id".to_owned(),
+        "title" => "task_name".to_owned(),
+        "run_at" => "exec_time".to_owned(),
+        "approvers" => "associated_user".to_owned(),
+        "tag" => "args.TAG".to_owned(),
+        "project" => "args.GIT_URL".to_owned(),
+        "environment" => "args.ENVIRONMENT".to_owned(),
+        other => match other.strip_prefix("params") {
+            Some(rest) => format!("args{rest}"),
+            None => other.to_owned(),
+        },
+    }
+}

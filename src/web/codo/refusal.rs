@@ -1,0 +1,123 @@
+//! Why a request to CODO's API is refused, in that API's numbers and words.
+
+use hyper::StatusCode;
+use serde_json::json;
+use warp::reply::Response;
+
+use super::super::answer;
+use super::super::fault::Fault;
+
+/// A refusal: what CODO's clients look at is `code`, what people read is `msg` and `detail`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) code: i32,
+    /// Where CODO has words for it, exactly those.
+    pub(super) msg: String,
+    /// What exactly is wrong, and what to do.
+    pub(super) detail: String,
+}
+
+impl Refusal {
+    /// CODO answers with 200 whatever the code.
+    fn coded(code: i32, msg: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            code,
+            msg: msg.into(),
+            detail: detail.into(),
+        }
+    }
+
+    /// In words of our own, which hold the detail: CODO has none for this.
+    fn in_own_words(code: i32, words: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::coded(code, format!("{words}: {detail}"), detail)
+    }
+
+    /// The body, or the text of a field, is not what it should be.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::in_own_words(-1, "请求内容有误", detail)
+    }
+
+    pub(super) fn no_template(detail: impl Into<String>) -> Self {
+        Self::in_own_words(-2, "模板不存在", detail)
+    }
+
+    pub(super) fn other_groups(detail: impl Into<String>) -> Self {
+        Self::coded(-3, "Host groupings and template groupings mismatch", detail)
+    }
+
+    pub(super) fn no_host(detail: impl Into<String>) -> Self {
+        Self::coded(-4, "The exec host cannot be empty", detail)
+    }
+
+    pub(super) fn too_many_hosts(detail: impl Into<String>) -> Self {
+        Self::coded(-4, "Too many hosts, please execute in groups", detail)
+    }
+
+    /// A value that the template does not take.
+    pub(super) fn unfit(detail: impl Into<String>) -> Self {
+        Self::in_own_words(-5, "参数与模板不符", detail)
+    }
+
+    /// No project, environment or tag fits.
+    pub(super) fn no_place(detail: impl Into<String>) -> Self {
+        Self::in_own_words(-6, "项目或环境无法确定", detail)
+    }
+
+    pub(super) fn bad_address(detail: impl Into<String>) -> Self {
+        Self::coded(5, "ip格式有误", detail)
+    }
+
+    pub(super) fn missing(detail: impl Into<String>) -> Self {
+        Self::coded(6, "必要参数缺失", detail)
+    }
+
+    pub(super) fn csrf(detail: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::PAYMENT_REQUIRED,
+            ..Self::coded(402, "csrf error.", detail)
+        }
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            ..Self::in_own_words(403, "没有权限", detail)
+        }
+    }
+
+    pub(super) fn response(&self) -> Result<Response, Fault> {
+        let Self {
+            status,
+            code,
+            msg,
+            detail,
+        } = self;
+        answer::json(
+            *status,
+            &json!({ "code": code, "msg": msg, "detail": detail }),
+        )
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        let status = fault.status();
+        let words = match &fault {
+            Fault::NotLoggedIn | Fault::BadToken => "没有登录",
+            Fault::Forbidden(_) => "没有权限",
+            Fault::TooLarge(_) => "请求内容过大",
+            Fault::Broken(_) => "服务器内部错误",
+            _ => "请求失败",
+        };
+        if let Fault::Broken(error) = &fault {
+            tracing::error!(%error, "a request to CODO's API failed");
+        }
+        Self {
+            status,
+            ..Self::in_own_words(i32::from(status.as_u16()), words, fault.to_string())
+        }
+    }
+}
