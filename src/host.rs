@@ -94,7 +94,18 @@ pub enum RunCommand {
     Argv(Vec<String>),
     /// Text for `sh`, taken as it stands.
     Shell(String),
+    /// A file of this name and text, sent with the operation: it is run with these arguments, by what
+    /// its first line names (`#!…`) or else by `sh`, and removed.
+    Script {
+        name: String,
+        text: String,
+        arguments: Vec<String>,
+    },
 }
+
+/// Where on a host a task is kept that runs there as somebody else, or where nothing of a project
+/// stands: a directory for each task in the home of the user who runs it.
+pub const TASKS: &str = "~/.tagship-tasks";
 
 /// Stands in [`Run::directory`] for the home directory of the user.
 pub const HOME: &str = "~";
@@ -277,7 +288,7 @@ pub trait Output: Send + Sync {
 /// The hosts of one task: one authenticated connection for each, opened at first use and kept until
 /// this value is dropped.
 pub trait Hosts: Send + Sync {
-    /// Performs `op` on the host of this name.
+    /// Performs `op` on the host of this name, or as an execution user there: `USER@NAME`.
     ///
     /// # Errors
     /// [`HostError`] says whether the host may have acted.

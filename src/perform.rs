@@ -8,6 +8,8 @@
 mod ask;
 /// A `run` step is followed to its end, over as many connections as it takes.
 mod follow;
+/// The agent's own machine, as another user.
+mod local;
 /// One transfer by rsync.
 mod transfer;
 
@@ -28,7 +30,8 @@ use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::{Lines, Turn, Unfit};
 use crate::remote::{Connection, Dialer, Target, Transport};
 use crate::sync;
-use ask::Unanswered;
+use ask::{Shell, Unanswered};
+pub use local::LocalShell;
 
 /// A script that works on whole trees may take so long; a dead connection is noticed far earlier.
 const TREE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -56,6 +59,8 @@ fn next_turn(at_least: u64) -> Turn {
 /// value is dropped.
 pub struct SshHosts {
     hosts: HashMap<String, SshHost>,
+    /// The agent's own machine by the name that steps use, where it may be used.
+    local: Option<(String, Result<LocalShell, String>)>,
     dialer: Arc<Dialer>,
     transport: Transport,
 }
@@ -69,14 +74,45 @@ impl SshHosts {
     /// The hosts of these targets, by their names. Opens nothing.
     #[must_use]
     pub fn new(targets: Vec<Target>, dialer: Arc<Dialer>, transport: Transport) -> Self {
-        let hosts = targets.into_iter().map(|target| {
+        let named = targets.into_iter();
+        let named = named.map(|target| (target.name.clone(), target));
+        Self::named(named, dialer, transport)
+    }
+
+    /// The hosts of these targets, each by what it is asked for: a name, or `USER@NAME`.
+    #[must_use]
+    pub fn named(
+        targets: impl IntoIterator<Item = (String, Target)>,
+        dialer: Arc<Dialer>,
+        transport: Transport,
+    ) -> Self {
+        let hosts = targets.into_iter().map(|(name, target)| {
             let connection = Mutex::new(None);
-            (target.name.clone(), SshHost { target, connection })
+            (name, SshHost { target, connection })
         });
         Self {
             hosts: hosts.collect(),
+            local: None,
             dialer,
             transport,
+        }
+    }
+
+    /// The agent's own machine besides, by this name: as another user, or why not.
+    #[must_use]
+    pub fn with_local(mut self, name: &str, shell: Result<LocalShell, String>) -> Self {
+        self.local = Some((name.to_owned(), shell));
+        self
+    }
+
+    /// Who performs scripts there.
+    async fn shell(&self, host: &str) -> Result<Shell, HostError> {
+        match &self.local {
+            Some((name, shell)) if name == host => match shell {
+                Ok(shell) => Ok(Shell::Local(shell.clone())),
+                Err(why) => Err(HostError::NotReached(why.clone())),
+            },
+            _ => self.connection(host).await.map(Shell::Remote),
         }
     }
 
@@ -206,10 +242,10 @@ impl SshHosts {
         timeout: Duration,
         ours: u64,
     ) -> Result<Lines, Unanswered> {
-        let connection = self.connection(host).await?;
+        let shell = self.shell(host).await?;
         let mut lines = Lines::default();
         let mut hear = |said| lines.hear_said(said, ours);
-        ask::ask(&connection, script, timeout, &mut hear).await?;
+        ask::ask(&shell, script, timeout, &mut hear).await?;
         Ok(lines)
     }
 
@@ -222,10 +258,10 @@ impl SshHosts {
         output: &dyn Output,
     ) -> Result<End, HostError> {
         again(|| async {
-            let connection = self.connection(host).await?;
+            let shell = self.shell(host).await?;
             let mut attempt = Attempt::default();
             let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
-            ask::ask(&connection, script, timeout, &mut hear).await?;
+            ask::ask(&shell, script, timeout, &mut hear).await?;
             Ok(follow::end(attempt, output)?)
         })
         .await

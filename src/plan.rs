@@ -5,19 +5,19 @@
 //! template says later. The module is pure: the executor calls [`build`] at landing, the page and
 //! the command line show the result. It never reads a file or asks for the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::template::{
-    self, Action, GIVEN_BY_PLACE, Gate, Hidden, OnFailure, ParamError, Requirement, StageHosts,
-    Step, Template,
+    self, Action, GIVEN_BY_PLACE, Gate, Hidden, OnFailure, ParamError, ParamKind, Requirement,
+    StageHosts, Step, Template,
 };
 
 /// The name under which steps on the agent's own machine stand beside the hosts.
-pub const AGENT: &str = "agent";
+pub use crate::template::AGENT;
 
 /// SHA-256 over the canonical JSON of a plan, 64 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +42,39 @@ pub struct PlannedHost {
     /// The host through which this one is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Box<PlannedHost>>,
+}
+
+/// Who runs a step in place of the user who logs in, as configured at landing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedUser {
+    /// The system user on the host.
+    pub user: String,
+    /// `None`: the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Path of the private key file on the agent's machine.
+    pub identity: String,
+}
+
+impl PlannedUser {
+    /// A host as this user reaches it.
+    #[must_use]
+    pub fn on(&self, host: &PlannedHost) -> PlannedHost {
+        PlannedHost {
+            user: self.user.clone(),
+            port: self.port.unwrap_or(host.port),
+            identity: self.identity.clone(),
+            ..host.clone()
+        }
+    }
+}
+
+/// As whom steps run on the agent's own machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalUser {
+    pub user: String,
+    /// Where its tasks are kept: an absolute path that is the user's own.
+    pub directory: String,
 }
 
 /// How the releases of an environment are kept on its hosts.
@@ -90,16 +123,61 @@ pub struct Stage {
     pub gate: Gate,
     /// Hosts at a time; `None`: all at once.
     pub batch: Option<u32>,
-    /// Names of hosts of the plan, or [`AGENT`] alone.
+    /// Names of hosts of the plan, or [`AGENT`] alone. Empty where every step names its own host.
     pub hosts: Vec<String>,
     pub steps: Vec<Step>,
 }
 
 impl Stage {
-    /// Whether a host of this stage runs a step: `once` steps run on the first host only.
+    /// Everybody who does something here: the stage's hosts in order, then those that only single
+    /// steps name.
     #[must_use]
-    pub fn runs(&self, host: usize, step: usize) -> bool {
-        host == 0 || !self.steps[step].once
+    pub fn places(&self) -> Vec<&str> {
+        let mut places: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
+        for host in self.steps.iter().filter_map(|step| step.host.as_deref()) {
+            if !places.contains(&host) {
+                places.push(host);
+            }
+        }
+        places
+    }
+
+    /// Whether the one at this index of [`Stage::places`] runs a step: `once` steps run on the first
+    /// host only, steps that name a host on that one.
+    #[must_use]
+    pub fn runs(&self, place: usize, step: usize) -> bool {
+        let step = &self.steps[step];
+        match &step.host {
+            Some(host) => self.places().get(place) == Some(&host.as_str()),
+            None => place < self.hosts.len() && (place == 0 || !step.once),
+        }
+    }
+}
+
+/// What single steps and parameters name, resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// The execution users that steps name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<String, PlannedUser>,
+    /// Who runs what happens on the agent's own machine; `None` where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalUser>,
+    /// The blobs with the scripts that steps send, by their names in the template. A blob's name is
+    /// its digest, so an approval covers what is run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scripts: BTreeMap<String, String>,
+    /// What people see in place of a parameter's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
+    /// The parameters whose values nobody is shown, wherever they come from.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hidden: BTreeSet<String>,
+}
+
+impl Named {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -125,6 +203,9 @@ pub struct Plan {
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
     pub stages: Vec<Stage>,
+    /// What single steps and parameters name, resolved.
+    #[serde(default, skip_serializing_if = "Named::is_empty")]
+    pub named: Named,
 }
 
 impl Plan {
@@ -157,6 +238,14 @@ impl Plan {
         })
     }
 
+    /// Does a stage or a step wait for the task's time? Then the task itself does not.
+    #[must_use]
+    pub fn keeps_time(&self) -> bool {
+        self.stages.iter().any(|stage| {
+            stage.gate == Gate::Timed || stage.steps.iter().any(|step| step.gate == Gate::Timed)
+        })
+    }
+
     /// The host of this name.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<&PlannedHost> {
@@ -173,14 +262,13 @@ impl Plan {
             gate: Gate::None,
             batch: None,
             hosts,
-            steps: vec![Step {
-                name: name.to_owned(),
-                once: false,
-                action,
-            }],
+            steps: vec![Step::plain(name, action)],
         };
         let mut publish = publish;
         publish.gate = Gate::None;
+        for step in &mut publish.steps {
+            step.gate = Gate::None;
+        }
         Some(Self {
             stages: vec![stage("stage", publish.hosts.clone(), Action::Sync), publish],
             ..self.clone()
@@ -203,6 +291,12 @@ pub struct Ground {
     pub hosts: Vec<PlannedHost>,
     /// Other groups that a template may name.
     pub groups: BTreeMap<String, Vec<PlannedHost>>,
+    /// Every configured host that a step may name, without those that are disabled.
+    pub machines: BTreeMap<String, PlannedHost>,
+    /// The execution users that a step may name.
+    pub users: BTreeMap<String, PlannedUser>,
+    /// Who runs steps on the agent's own machine, where that is allowed.
+    pub local: Option<LocalUser>,
 }
 
 /// What the task itself brings to its plan.
@@ -263,6 +357,30 @@ pub enum PlanError {
         stage: String,
         number: u8,
     },
+    #[error(
+        "template {template}: step {step} runs on host {host}, which the configuration does not have, or which is disabled; add [hosts.{host}], or enable it with `tagship hosts enable {host}`"
+    )]
+    UnknownHost {
+        template: String,
+        step: String,
+        host: String,
+    },
+    #[error(
+        "template {template}: step {step} runs as {user}, which the configuration does not have; add [execution_users.{user}]"
+    )]
+    UnknownUser {
+        template: String,
+        step: String,
+        user: String,
+    },
+    #[error(
+        "template {template}: step {step} runs on the agent's own machine, which nothing may by default; add [local_run] with a system user for it"
+    )]
+    NoLocalRun { template: String, step: String },
+    #[error(
+        "template {template}: the file {script} is not beside it; put it into the template's directory"
+    )]
+    NoScript { template: String, script: String },
     #[error("template {template}: {errors}")]
     Parameters { template: String, errors: String },
 }
@@ -279,19 +397,14 @@ pub fn build(
     asked: &Asked<'_>,
 ) -> Result<Plan, PlanError> {
     let (parameters, secrets) = parameters(ground, template, asked)?;
-    let mut hosts: Vec<PlannedHost> = Vec::new();
+    let mut hosts = Vec::new();
     let mut stages = Vec::with_capacity(template.stages.len());
     for stage in &template.stages {
         fits(ground, template, stage, commit)?;
-        let on = stage_hosts(ground, template, stage, asked)?;
-        let names = match on {
+        let names = match stage_hosts(ground, template, stage, asked)? {
             None => vec![AGENT.to_owned()],
             Some(on) => {
-                for host in on {
-                    if hosts.iter().all(|known| known.name != host.name) {
-                        hosts.push(host.clone());
-                    }
-                }
+                on.iter().for_each(|host| add(&mut hosts, host));
                 on.iter().map(|host| host.name.clone()).collect()
             }
         };
@@ -303,6 +416,7 @@ pub fn build(
             steps: stage.steps.clone(),
         });
     }
+    let named = Named::by(ground, template, &mut hosts)?;
     Ok(Plan {
         project: ground.project.clone(),
         environment: ground.environment.clone(),
@@ -318,6 +432,7 @@ pub fn build(
         approvals: ground.approvals.clone(),
         self_approval: ground.self_approval,
         stages,
+        named,
     })
 }
 
@@ -380,12 +495,87 @@ fn fits(
 }
 
 /// The hosts of a stage; `None` for the agent's own machine.
+fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
+    if hosts.iter().all(|known| known.name != host.name) {
+        hosts.push(host.clone());
+    }
+}
+
+impl Named {
+    /// Resolves what the steps of a template name; hosts of single steps join `hosts`.
+    fn by(
+        ground: &Ground,
+        template: &Template,
+        hosts: &mut Vec<PlannedHost>,
+    ) -> Result<Self, PlanError> {
+        let params = template.params.iter();
+        let mut named = Self {
+            aliases: params
+                .clone()
+                .filter_map(|param| Some((param.name.clone(), param.alias.clone()?)))
+                .collect(),
+            hidden: params
+                .filter(|param| param.kind == ParamKind::Secret)
+                .map(|param| param.name.clone())
+                .collect(),
+            ..Self::default()
+        };
+        for (_, step) in template.steps() {
+            let of = || (template.name.clone(), step.name.clone());
+            if let Some(name) = &step.user {
+                let Some(user) = ground.users.get(name) else {
+                    let ((template, step), user) = (of(), name.clone());
+                    return Err(PlanError::UnknownUser {
+                        template,
+                        step,
+                        user,
+                    });
+                };
+                named.users.insert(name.clone(), user.clone());
+            }
+            match step.host.as_deref() {
+                None => {}
+                Some(AGENT) => {
+                    let (template, step) = of();
+                    let local = ground.local.clone();
+                    named.local = Some(local.ok_or(PlanError::NoLocalRun { template, step })?);
+                }
+                Some(name) => {
+                    let Some(host) = ground.machines.get(name) else {
+                        let ((template, step), host) = (of(), name.to_owned());
+                        return Err(PlanError::UnknownHost {
+                            template,
+                            step,
+                            host,
+                        });
+                    };
+                    add(hosts, host);
+                }
+            }
+            if let Some(script) = step.action.script() {
+                let Some(digest) = template.scripts.get(script) else {
+                    return Err(PlanError::NoScript {
+                        template: template.name.clone(),
+                        script: script.to_owned(),
+                    });
+                };
+                named.scripts.insert(script.to_owned(), digest.clone());
+            }
+        }
+        Ok(named)
+    }
+}
+
+/// The hosts of a stage, none where every step names its own; `None` for the agent's own machine.
 fn stage_hosts<'a>(
     ground: &'a Ground,
     template: &Template,
     stage: &template::Stage,
     asked: &Asked<'a>,
 ) -> Result<Option<&'a [PlannedHost]>, PlanError> {
+    if stage.steps.iter().all(|step| step.host.is_some()) {
+        return Ok(Some(&[]));
+    }
     let hosts = match &stage.hosts {
         StageHosts::Agent => return Ok(None),
         StageHosts::Environment if ground.placement.is_none() => {

@@ -13,7 +13,9 @@ use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
 use crate::rule::Schedule;
 use crate::store::{ReleaseRecord, Store, StoreError};
-use crate::task::{Event, Landed, Origin, Recorded, State, Submission, Submitter, Supersede, Task};
+use crate::task::{
+    Event, Landed, Origin, Recorded, State, Submission, Submitter, Supersede, Task, Waits,
+};
 use crate::template::{Approvers, Requirement};
 
 /// How often a request is decided anew when the task changes under it.
@@ -40,8 +42,11 @@ pub enum Request {
     /// Do what failed, was stopped or never began; or take up what was withdrawn, superseded or
     /// expired.
     Retry,
-    /// Open the gate before which it waits.
-    Go,
+    /// Open the gate before which it waits: for all hosts, or for the one of this name.
+    Go {
+        #[serde(default)]
+        host: Option<String>,
+    },
 }
 
 /// Why a request is refused.
@@ -134,10 +139,11 @@ pub fn decide(
                 by: actor.name.clone(),
             }
         }
-        Request::Go => {
+        Request::Go { host } => {
             needs_approver(actor, "let a task go on")?;
             Event::Continued {
                 by: actor.name.clone(),
+                host: host.clone(),
             }
         }
         Request::Retry => retry(task, actor)?,
@@ -337,6 +343,7 @@ fn going_back(
             .as_ref()
             .map(|landed| landed.description.clone())
             .unwrap_or_default(),
+        waits: Waits::Task,
     };
     let mut events = vec![
         Event::Proposed(Box::new(submission)),

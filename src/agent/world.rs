@@ -14,8 +14,8 @@ use crate::config::{Config, Library};
 use crate::executor::effects::{Catalog, Fleet, Probes, Question, Recipe, Shelf};
 use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;
-use crate::perform::SshHosts;
-use crate::plan::Plan;
+use crate::perform::{LocalShell, SshHosts};
+use crate::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::remote::{Dialer, Transport};
 use crate::task::Submission;
 
@@ -43,7 +43,9 @@ impl Catalog for ConfigCatalog {
             config.ground_of_none(disabled)
         };
         let library = Library::load(&config.agent.templates_dir);
-        let template = library.find(template).cloned().ok_or_else(|| {
+        let found = library.find(template).cloned();
+        let found = found.zip(library.version(template));
+        let (template, version) = found.ok_or_else(|| {
             let problems: Vec<String> =
                 library.problems().iter().map(ToString::to_string).collect();
             format!(
@@ -56,6 +58,7 @@ impl Catalog for ConfigCatalog {
             ground,
             template,
             given: config.given_hosts(&submission.hosts, disabled),
+            version,
         })
     }
 
@@ -149,6 +152,8 @@ pub(super) struct SshFleet {
     transport: Transport,
     known_hosts: PathBuf,
     passphrase_file: Option<PathBuf>,
+    /// Who may run steps on this machine, as the configuration says now.
+    local: Option<LocalUser>,
 }
 
 impl SshFleet {
@@ -158,22 +163,47 @@ impl SshFleet {
             transport: Transport::of_this_program(config.agent.data_dir.join("run"))?,
             known_hosts: config.known_hosts(),
             passphrase_file: config.ssh.passphrase_file.clone(),
+            local: config.local_user(),
         })
     }
 }
 
 impl Fleet for SshFleet {
     fn hosts(&self, plan: &Plan) -> Arc<dyn Hosts> {
-        let targets = plan
+        let passphrase = self.passphrase_file.as_deref();
+        let reached = |host: &PlannedHost| target(host, &self.known_hosts, passphrase);
+        let plain = plan
             .hosts
             .iter()
-            .map(|host| target(host, &self.known_hosts, self.passphrase_file.as_deref()))
-            .collect();
-        Arc::new(SshHosts::new(
-            targets,
+            .map(|host| (host.name.clone(), reached(host)));
+        let users = plan.named.users.iter();
+        let as_users = users.flat_map(|(name, user)| {
+            let hosts = plan.hosts.iter();
+            hosts.map(move |host| (format!("{name}@{}", host.name), reached(&user.on(host))))
+        });
+        let hosts = SshHosts::named(
+            plain.chain(as_users),
             self.dialer.clone(),
             self.transport.clone(),
-        ))
+        );
+        match &plan.named.local {
+            None => Arc::new(hosts),
+            Some(planned) => Arc::new(hosts.with_local(AGENT, self.local_shell(planned))),
+        }
+    }
+}
+
+impl SshFleet {
+    /// What was planned must still be allowed: whoever takes `[local_run]` out means it.
+    fn local_shell(&self, planned: &LocalUser) -> Result<LocalShell, String> {
+        if self.local.as_ref() != Some(planned) {
+            return Err(format!(
+                "the plan runs a step on the agent's own machine as {}, and [local_run] says so no \
+                 more; push a new tag for a new plan",
+                planned.user
+            ));
+        }
+        LocalShell::new(&planned.user, Path::new(&planned.directory))
     }
 }
 

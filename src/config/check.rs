@@ -20,6 +20,8 @@ pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Problem>
     };
     check.agent();
     check.hosts();
+    check.execution_users();
+    check.local_run();
     check.groups();
     check.users();
     check.projects();
@@ -152,6 +154,30 @@ impl Check<'_> {
                 .and_then(|host| host.jump.as_deref());
         }
         false
+    }
+
+    fn execution_users(&mut self) {
+        let all = Path::root().to("execution_users");
+        for (name, user) in &self.config.execution_users {
+            let path = all.to(name);
+            self.name(&path, "execution user", name);
+            if !is_system_user(&user.user) {
+                self.refuse(
+                    &path.to("user"),
+                    format!("`{}` is no name of a system user: write one", user.user),
+                );
+            }
+        }
+    }
+
+    fn local_run(&mut self) {
+        let Some(local) = &self.config.local_run else {
+            return;
+        };
+        if let Err(error) = super::local::may_run(&local.user) {
+            let path = Path::root().to("local_run").to("user");
+            self.refuse(&path, error.to_string());
+        }
     }
 
     fn groups(&mut self) {
@@ -506,14 +532,16 @@ fn is_inner_path(path: &str) -> bool {
 
 /// `USER` or `USER:GROUP`, names or numbers as `chown` takes them.
 fn is_owner(owner: &str) -> bool {
-    let good = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    };
     match owner.split_once(':') {
-        Some((user, group)) => good(user) && good(group),
-        None => good(owner),
+        Some((user, group)) => is_system_user(user) && is_system_user(group),
+        None => is_system_user(owner),
     }
+}
+
+/// Can a system user or group be named so?
+fn is_system_user(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

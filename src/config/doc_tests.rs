@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
-use super::keys::{Agent, Config, Environment, Git, Host, Log, Project, Rule, Ssh, Store, User};
+use super::keys::{
+    Agent, Config, Environment, ExecutionUser, Git, Host, LocalRun, Log, Project, Rule, Ssh, Store,
+    User,
+};
 use super::{Library, Origin, parse};
 use crate::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
 
@@ -18,6 +21,8 @@ fn the_page_describes_every_key_and_no_other() {
     assert_keys::<Ssh>(PAGE, "[ssh]");
     assert_keys::<Log>(PAGE, "[log]");
     assert_keys::<Host>(PAGE, "[hosts.NAME]");
+    assert_keys::<ExecutionUser>(PAGE, "[execution_users.NAME]");
+    assert_keys::<LocalRun>(PAGE, "[local_run]");
     assert_keys::<Project>(PAGE, "[[projects]]");
     assert_keys::<Environment>(PAGE, "[projects.environments.NAME]");
     assert_keys::<Rule>(PAGE, "[[projects.rules]]");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use crate::document::nearest;
-use crate::plan::{Ground, Placement, PlannedHost};
+use crate::plan::{Ground, Placement, PlannedHost, PlannedUser};
 use crate::template::{Approvers, OnFailure, Requirement};
 
 /// The configuration does not know what a plan is asked for.
@@ -60,6 +60,9 @@ impl Config {
             self_approval: place.self_approval,
             hosts: groups.get(&place.group).cloned().unwrap_or_default(),
             groups,
+            machines: self.machines(disabled),
+            users: self.planned_users(),
+            local: self.local_user(),
         })
     }
 
@@ -80,6 +83,9 @@ impl Config {
             self_approval: false,
             hosts: Vec::new(),
             groups: self.enabled_groups(disabled),
+            machines: self.machines(disabled),
+            users: self.planned_users(),
+            local: self.local_user(),
         }
     }
 
@@ -100,6 +106,34 @@ impl Config {
             .map(|(number, hosts)| {
                 let enabled = hosts.iter().filter(|host| !disabled.contains(host));
                 (*number, enabled.map(resolved).collect())
+            })
+            .collect()
+    }
+
+    /// Every host by its name, without the disabled ones.
+    #[must_use]
+    pub fn machines(&self, disabled: &[String]) -> BTreeMap<String, PlannedHost> {
+        let names = self.hosts.keys();
+        names
+            .filter(|name| !disabled.contains(name))
+            .filter_map(|name| Some((name.clone(), self.planned_host(name)?)))
+            .collect()
+    }
+
+    /// The execution users with everything that is needed to log in as them.
+    #[must_use]
+    pub fn planned_users(&self) -> BTreeMap<String, PlannedUser> {
+        let users = self.execution_users.iter();
+        users
+            .map(|(name, user)| {
+                let identity = user.identity.clone();
+                let identity = identity.unwrap_or_else(|| self.ssh_identity());
+                let planned = PlannedUser {
+                    user: user.user.clone(),
+                    port: user.port,
+                    identity: identity.display().to_string(),
+                };
+                (name.clone(), planned)
             })
             .collect()
     }

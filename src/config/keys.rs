@@ -29,6 +29,10 @@ pub struct Config {
     pub log: Log,
     /// Machines by name.
     pub hosts: BTreeMap<String, Host>,
+    /// Who steps may run as in place of the user who logs in, by the name that templates use.
+    pub execution_users: BTreeMap<String, ExecutionUser>,
+    /// Steps on the agent's own machine: `None`, and nothing of a template runs there.
+    pub local_run: Option<LocalRun>,
     /// Names of hosts by the name of their group.
     pub groups: BTreeMap<String, Vec<String>>,
     pub projects: Vec<Project>,
@@ -201,6 +205,28 @@ pub struct Host {
     pub identity: Option<PathBuf>,
     /// The host through which this one is reached.
     pub jump: Option<String>,
+}
+
+/// `[execution_users.NAME]`: who runs a step that names them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionUser {
+    /// The system user on the host.
+    pub user: String,
+    /// Default: the host's.
+    pub port: Option<u16>,
+    /// The private key. Default: that of `[ssh]`.
+    pub identity: Option<PathBuf>,
+}
+
+/// `[local_run]`: steps on the agent's own machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalRun {
+    /// The system user as whom they run: never the agent's own, never root.
+    pub user: String,
+    /// The user's own directory, where tasks are kept. Default `.local/state/tagship` in the home.
+    pub directory: Option<PathBuf>,
 }
 
 /// `[[projects]]`: a repository, or a sub-directory of one.

@@ -1,11 +1,11 @@
 //! The templates that tasks can ask for: files of one's own, then those built in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Config;
 use crate::document::{self, Document, Path as Way, Problem, Problems};
-use crate::template::{StageHosts, Template};
+use crate::template::{AGENT, StageHosts, Template, Version};
 
 /// The templates that are built in: what to show as the file's name, and the text.
 const BUILT_IN: [(&str, &str); 1] = [(
@@ -20,12 +20,18 @@ pub struct Library {
     problems: Vec<Problem>,
 }
 
-/// A template with the text that it was read from.
+/// A template with the texts that it was read from.
 #[derive(Clone, Debug)]
 struct Kept {
+    /// The file's name, as it is shown.
+    file: String,
     template: Template,
     text: String,
+    scripts: BTreeMap<String, String>,
 }
+
+/// A script is never longer, in bytes.
+const SCRIPT_BYTES_MAX: u64 = 256 * 1024;
 
 impl Library {
     /// Reads every `*.toml` of `dir` (which need not be there), then those built in. A file that
@@ -40,7 +46,7 @@ impl Library {
             match Template::parse(&file, &text) {
                 Ok(template) => {
                     replaced.insert(template.name.clone());
-                    library.shelve(&file, template, text);
+                    library.take(dir, file, template, text);
                 }
                 Err(Problems(problems)) => {
                     replaced.extend(name_of(&file, &text));
@@ -52,8 +58,10 @@ impl Library {
             match Template::parse(file, text) {
                 Ok(template) if replaced.contains(&template.name) => {}
                 Ok(template) => library.shelf.push(Kept {
+                    file: file.to_owned(),
                     template,
                     text: text.to_owned(),
+                    scripts: BTreeMap::new(),
                 }),
                 Err(Problems(problems)) => library.problems.extend(problems),
             }
@@ -99,8 +107,25 @@ impl Library {
         texts
     }
 
+    /// Takes a template of a file in with its scripts, if all of them are there.
+    fn take(&mut self, dir: &Path, file: String, template: Template, text: String) {
+        match scripts(dir, &file, &text, &template) {
+            Ok(scripts) => {
+                let template = template.with_scripts(&scripts);
+                self.shelve(Kept {
+                    file,
+                    template,
+                    text,
+                    scripts,
+                });
+            }
+            Err(problems) => self.problems.extend(problems),
+        }
+    }
+
     /// Takes a template of a file in, unless another one has its name or number.
-    fn shelve(&mut self, file: &str, template: Template, text: String) {
+    fn shelve(&mut self, new: Kept) {
+        let template = &new.template;
         let same_name = |kept: &&Kept| kept.template.name == template.name;
         let same_id = |kept: &&Kept| template.id.is_some() && kept.template.id == template.id;
         let message = if self.shelf.iter().any(|kept| same_name(&kept)) {
@@ -114,11 +139,11 @@ impl Library {
                 other.template.name
             )
         } else {
-            self.shelf.push(Kept { template, text });
+            self.shelf.push(new);
             return;
         };
         self.problems.push(Problem {
-            file: file.to_owned(),
+            file: new.file,
             position: None,
             message,
         });
@@ -143,6 +168,27 @@ impl Library {
             .iter()
             .find(|kept| kept.template.digest == digest)
             .map(|kept| kept.text.as_str())
+    }
+
+    /// The template of this name or number as it is kept with the tasks that use it.
+    #[must_use]
+    pub fn version(&self, name_or_id: &str) -> Option<Version> {
+        let mut shelf = self.shelf.iter();
+        let kept = shelf.find(|kept| kept.template.answers_to(name_or_id))?;
+        Some(Version {
+            name: kept.template.name.clone(),
+            digest: kept.template.digest.clone(),
+            text: kept.text.clone(),
+            scripts: kept.scripts.clone(),
+        })
+    }
+
+    /// The name of the file of this template, as it is shown.
+    #[must_use]
+    pub fn file(&self, template: &Template) -> Option<&str> {
+        let mut shelf = self.shelf.iter();
+        let kept = shelf.find(|kept| kept.template.name == template.name)?;
+        Some(&kept.file)
     }
 
     /// What is wrong with files; their templates are missing here.
@@ -191,6 +237,66 @@ impl Library {
     }
 }
 
+/// The scripts of a template, which stand beside it.
+fn scripts(
+    dir: &Path,
+    file: &str,
+    text: &str,
+    template: &Template,
+) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+    let mut scripts = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (stage_index, stage) in template.stages.iter().enumerate() {
+        for (index, step) in stage.steps.iter().enumerate() {
+            let Some(name) = step.action.script() else {
+                continue;
+            };
+            match script(&dir.join(name)) {
+                Ok(content) => {
+                    scripts.insert(name.to_owned(), content);
+                }
+                Err(message) => {
+                    let way = Way::root().to("stage").to(stage_index);
+                    let way = way.to("steps").to(index).to("script");
+                    let message = format!("script {name} {message}");
+                    problems.push(match Document::parse(file, text) {
+                        Ok(document) => document.problem(&way, message),
+                        Err(Problems(mut problems)) => problems.remove(0),
+                    });
+                }
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(scripts)
+    } else {
+        Err(problems)
+    }
+}
+
+fn script(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map(|found| found.len());
+    if size.is_ok_and(|size| size > SCRIPT_BYTES_MAX) {
+        return Err(format!(
+            "is longer than {SCRIPT_BYTES_MAX} bytes: let it fetch what it needs"
+        ));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!(
+            "is not there: put it beside the template ({})",
+            path.display()
+        ),
+        std::io::ErrorKind::InvalidData => {
+            "is no text in UTF-8: write one that starts the program".to_owned()
+        }
+        _ => format!("can't be read: {error}; give the agent's user the right to"),
+    })?;
+    if text.contains('\0') {
+        return Err("holds a NUL character: take it out".to_owned());
+    }
+    Ok(text)
+}
+
 /// Which of the template's stages would have no hosts in a task of a tag.
 fn stage_misfits(template: &Template, config: &Config) -> Vec<String> {
     let name = &template.name;
@@ -208,9 +314,39 @@ fn stage_misfits(template: &Template, config: &Config) -> Vec<String> {
     let mut messages: Vec<String> = template
         .stages
         .iter()
+        .filter(|stage| stage.steps.iter().any(|step| step.host.is_none()))
         .filter_map(|stage| message(&stage.hosts))
+        .chain(step_misfits(template, config))
         .collect();
     messages.dedup();
+    messages
+}
+
+/// What single steps of the template name, and the configuration does not have.
+fn step_misfits(template: &Template, config: &Config) -> Vec<String> {
+    let name = &template.name;
+    let mut messages = Vec::new();
+    for (_, step) in template.steps() {
+        let step_name = &step.name;
+        match step.host.as_deref() {
+            Some(AGENT) if config.local_run.is_none() => messages.push(format!(
+                "template `{name}` runs step `{step_name}` on the agent's own machine, which nothing \
+                 may by default: add [local_run] with a system user for it"
+            )),
+            Some(host) if host != AGENT && !config.hosts.contains_key(host) => messages.push(
+                format!("template `{name}` runs step `{step_name}` on host `{host}`, which is not in [hosts]: add it"),
+            ),
+            _ => {}
+        }
+        if let Some(user) = &step.user
+            && !config.execution_users.contains_key(user)
+        {
+            messages.push(format!(
+                "template `{name}` runs step `{step_name}` as `{user}`, who is not in \
+                 [execution_users]: add them"
+            ));
+        }
+    }
     messages
 }
 

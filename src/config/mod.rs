@@ -10,6 +10,7 @@ mod check;
 mod ground;
 mod keys;
 mod library;
+mod local;
 mod rules;
 mod source;
 
@@ -22,11 +23,12 @@ use crate::document::{Document, Problems};
 pub use crate::plan::Submodules;
 pub use ground::GroundError;
 pub use keys::{
-    Agent, Config, Engine, Environment, Git, Host, Layout, Log, LogFormat, Project, Rule, Ssh,
-    Store, User,
+    Agent, Config, Engine, Environment, ExecutionUser, Git, Host, Layout, LocalRun, Log, LogFormat,
+    Project, Rule, Ssh, Store, User,
 };
 pub use library::Library;
 pub use rules::RuleSets;
+pub use local::{LocalRunError, SystemUser, may_run, system_user};
 pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
 
 /// The configuration that is built in.
@@ -134,7 +136,16 @@ impl Config {
             &mut self.ssh.passphrase_file,
             &mut self.ssh.known_hosts,
         ];
-        for path in others.into_iter().chain(hosts).flatten() {
+        let users = self.execution_users.values_mut();
+        let users = users.map(|user| &mut user.identity);
+        let local = self.local_run.iter_mut().map(|local| &mut local.directory);
+        for path in others
+            .into_iter()
+            .chain(hosts)
+            .chain(users)
+            .chain(local)
+            .flatten()
+        {
             *path = base.join(&path);
         }
         if let Some(url) = &mut agent.public_url {

@@ -16,7 +16,7 @@ use crate::host::{Hosts, Output, ReleaseId};
 use crate::landing::Source;
 use crate::plan::{Ground, Plan, PlannedHost};
 use crate::task::Submission;
-use crate::template::Template;
+use crate::template::{Template, Version};
 
 /// Connections to the hosts of one task.
 pub trait Fleet: Send + Sync {
@@ -51,6 +51,8 @@ pub struct Recipe {
     pub template: Template,
     /// The hosts that the task gives, by the number of their group.
     pub given: BTreeMap<u8, Vec<PlannedHost>>,
+    /// The template as the store is to keep it.
+    pub version: Version,
 }
 
 /// The configuration as the executor needs it.

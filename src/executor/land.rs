@@ -12,7 +12,7 @@ use super::{Done, Executor, Ids, World};
 use crate::approval::Terms;
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
 use crate::plan::{self, PlannedHost};
-use crate::task::{Event, Landed, State, Task};
+use crate::task::{Event, Landed, State, Task, Waits};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
 /// as long.
@@ -358,7 +358,7 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
     {
         return Err(Outcome::Never(refused));
     }
-    let terms = freeze(world, task, &recipe, &description.commit).await?;
+    let (terms, waits) = freeze(world, task, &recipe, &description.commit).await?;
     let bytes = serde_json::to_vec(&description)
         .map_err(|error| Outcome::Never(format!("description: {error}")))?;
     let description_blob = world.store.put_blob(&bytes).await?;
@@ -372,17 +372,20 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
         },
         terms,
         description: description_blob,
+        waits,
     })
 }
 
 /// Nothing of a repository is released: neither git nor what is live is asked.
 async fn plan_alone(world: &World, task: &Task) -> Result<Landed, Outcome> {
     let recipe = recipe(world, task).await?;
+    let (terms, waits) = freeze(world, task, &recipe, "").await?;
     Ok(Landed {
         commit: String::new(),
         object: String::new(),
-        terms: freeze(world, task, &recipe, "").await?,
+        terms,
         description: String::new(),
+        waits,
     })
 }
 
@@ -400,7 +403,7 @@ async fn freeze(
     task: &Task,
     recipe: &Recipe,
     commit: &str,
-) -> Result<Terms, Outcome> {
+) -> Result<(Terms, Waits), Outcome> {
     let submission = &task.submission;
     let asked = plan::Asked {
         parameters: &submission.parameters,
@@ -409,12 +412,15 @@ async fn freeze(
     };
     let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)
         .map_err(|error| Outcome::Never(error.to_string()))?;
-    Ok(Terms {
+    let now = world.clock.now();
+    world.store.put_template(&recipe.version, now).await?;
+    let terms = Terms {
         plan: world.store.put_plan(&plan).await?,
         approvals: plan.approvals.clone(),
         self_approval: plan.self_approval,
         submitter: submission.submitter.account.clone(),
-    })
+    };
+    Ok((terms, Waits::of(&plan)))
 }
 
 /// What is live on each host of the environment.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::World;
-use crate::host::{HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TreeDigest};
+use crate::host::{HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest};
 use crate::plan::{AGENT, Plan};
 use crate::task::{At, StepResult, Task, Way};
 use crate::template::Action;
@@ -153,15 +153,15 @@ pub(super) async fn kill(
     hosts: &dyn Hosts,
     at: At,
 ) -> Result<(), String> {
-    let host = plan.host_name(at);
+    let lane = plan.lane(at);
     let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
     let first = program::key(task, at, attempt);
     for key in [program::again(&first), first] {
         let op = Op::Kill {
-            deploy_to: deploy_to(task, plan, host),
+            deploy_to: kept_in(task, plan, at),
             key,
         };
-        match hosts.perform(host, &op, &Silent).await {
+        match hosts.perform(&lane, &op, &Silent).await {
             Ok(Reply::Killed) => {}
             Ok(other) => return Err(format!("unexpected answer {other:?}")),
             Err(error) => return Err(error.to_string()),
@@ -170,13 +170,22 @@ pub(super) async fn kill(
     Ok(())
 }
 
-/// Where the work of a task stands on a host. One that belongs to no project has a place of its own,
-/// so that it shares no fence with others.
-fn deploy_to(task: &Task, plan: &Plan, host: &str) -> String {
-    match &plan.placement {
-        Some(placement) => placement.on(host),
-        None => format!("~/.tagship-tasks/{}", program::begun(task)),
+/// Where the attempts of a step are kept on its host: beside the releases, or in a directory of the
+/// task's own (so that it shares no fence with others) where somebody else runs it, or where it
+/// belongs to no project.
+fn kept_in(task: &Task, plan: &Plan, at: At) -> String {
+    let host = plan.host_name(at);
+    let own = plan
+        .step(at)
+        .is_some_and(|step| step.user.is_some() || step.host.is_some());
+    if let Some(placement) = plan.placement.as_ref().filter(|_| !own) {
+        return placement.on(host);
     }
+    let base = match &plan.named.local {
+        Some(local) if host == AGENT => format!("{}/.tagship-tasks", local.directory),
+        _ => TASKS.to_owned(),
+    };
+    format!("{base}/{}", program::begun(task))
 }
 
 /// For operations that print nothing.
@@ -206,7 +215,7 @@ impl Work {
 
     fn place(&self) -> Place {
         Place {
-            deploy_to: deploy_to(&self.task, &self.plan, self.host()),
+            deploy_to: kept_in(&self.task, &self.plan, self.at),
             fence: self.fence,
         }
     }
@@ -227,7 +236,7 @@ impl Work {
 impl Scene<'_> {
     /// Performs an operation that may be repeated, again where the connection was lost under it.
     async fn perform(&self, op: &Op) -> Result<Reply, Trouble> {
-        let host = self.work.host();
+        let host = &self.work.plan.lane(self.work.at);
         let mut attempt = 1;
         loop {
             let error = match self

@@ -4,10 +4,43 @@ use std::time::Duration;
 
 use crate::host::HostError;
 use crate::remote::script::{Answer, COMMAND, Said, overtaken};
-use crate::remote::{Connection, Stream};
+use crate::remote::{Connection, Exit, Stream};
+
+use super::LocalShell;
 
 /// So much of what a script complains about is kept, in bytes.
 const STDERR_BYTES_MAX: usize = 4096;
+
+/// Who performs scripts: a host over its connection, or another user of this machine.
+#[derive(Clone)]
+pub(super) enum Shell {
+    Remote(Connection),
+    Local(LocalShell),
+}
+
+impl Shell {
+    async fn exec(
+        &self,
+        script: &[u8],
+        on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+        timeout: Duration,
+    ) -> Result<Exit, HostError> {
+        match self {
+            Self::Remote(connection) => connection
+                .exec(COMMAND, script, on_output, timeout)
+                .await
+                .map_err(HostError::from),
+            Self::Local(shell) => shell.exec(script, on_output, timeout).await,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Remote(connection) => connection.target().to_string(),
+            Self::Local(shell) => shell.name(),
+        }
+    }
+}
 
 /// There is no answer, or another than was asked for.
 #[derive(Debug)]
@@ -43,7 +76,7 @@ impl From<Unanswered> for HostError {
 
 /// Performs a script and hands on what it says, as it comes.
 pub(super) async fn ask(
-    connection: &Connection,
+    shell: &Shell,
     script: &[u8],
     timeout: Duration,
     hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
@@ -75,9 +108,7 @@ pub(super) async fn ask(
             stderr.extend_from_slice(&bytes[..room]);
         }
     };
-    let exit = connection
-        .exec(COMMAND, script, &mut on_output, timeout)
-        .await;
+    let exit = shell.exec(script, &mut on_output, timeout).await;
     if let Some(failure) = failure {
         return Err(failure);
     }
@@ -85,7 +116,7 @@ pub(super) async fn ask(
     if answer.is_done() {
         return Ok(());
     }
-    let exit = exit.map_err(HostError::from)?;
+    let exit = exit?;
     let said = complaint(&stderr);
     Err(Unanswered::Host(if answer.has_begun() {
         HostError::Lost(format!(
@@ -95,7 +126,7 @@ pub(super) async fn ask(
         HostError::Refused(format!(
             "the shell of {} ended with {exit} before it did anything{said}: check that user's login \
              shell and that the host has `sh`",
-            connection.target()
+            shell.name()
         ))
     }))
 }

@@ -74,7 +74,7 @@ async fn once(
     output: &dyn Output,
 ) -> Result<End, Unanswered> {
     let script = runner::run(place, next_turn(at_least), run, *offset)?;
-    let connection = hosts.connection(host).await?;
+    let shell = hosts.shell(host).await?;
     let mut attempt = Attempt::default();
     let mut hear_one = |said| {
         if let Some(end) = hear(&mut attempt, said, place.fence, output)? {
@@ -83,7 +83,7 @@ async fn once(
         Ok(())
     };
     let timeout = run.timeout.saturating_add(GRACE);
-    ask::ask(&connection, &script, timeout, &mut hear_one).await?;
+    ask::ask(&shell, &script, timeout, &mut hear_one).await?;
     Ok(end(attempt, output)?)
 }
 

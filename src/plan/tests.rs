@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::template::{Check, Directory, Probe, Program, RunCommand};
+use crate::template::{Check, Command, Directory, Probe, Program};
 
 fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
     PlannedHost {
@@ -19,11 +19,7 @@ fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
 }
 
 fn step(name: &str, action: Action) -> Step {
-    Step {
-        name: name.to_owned(),
-        once: false,
-        action,
-    }
+    Step::plain(name, action)
 }
 
 /// A plan with one of everything.
@@ -38,6 +34,7 @@ fn plan() -> Plan {
     let program = |command| {
         Action::Run(Program {
             command,
+            args: vec!["TAG".to_owned()],
             directory: Directory::Absolute("/opt".to_owned()),
             timeout: Duration::new(5, 7),
             repeat: false,
@@ -73,14 +70,15 @@ fn plan() -> Plan {
         on_failure: OnFailure::Rollback,
         approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
         self_approval: false,
+        named: Named::default(),
         stages: vec![
             stage("stage", vec![step("sync", Action::Sync)]),
             stage(
                 "switch",
                 vec![
                     step("publish", Action::Publish),
-                    step("reload", program(RunCommand::Shell("reload".to_owned()))),
-                    step("warm", program(RunCommand::Argv(vec!["warm".to_owned()]))),
+                    step("reload", program(Command::Shell("reload".to_owned()))),
+                    step("warm", program(Command::Argv(vec!["warm".to_owned()]))),
                     step(
                         "http",
                         check(Probe::Http {

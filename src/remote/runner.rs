@@ -55,6 +55,11 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         }
         RunCommand::Argv(words) => words.clone(),
         RunCommand::Shell(text) => vec!["sh".into(), "-c".into(), text.clone()],
+        RunCommand::Script { arguments, .. } => arguments.clone(),
+    };
+    let (name, text) = match &run.command {
+        RunCommand::Script { name, text, .. } => (file_name("script", name)?, text.as_str()),
+        _ => ("", ""),
     };
     let directory = match run.directory.as_str() {
         plain @ (HOME | "/") => plain,
@@ -68,6 +73,8 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         .number("ts_offset", offset)
         .set("ts_exports", &exports(&run.environment)?)?
         .set("ts_runner_text", &runner_text())?
+        .set("ts_script_name", name)?
+        .set("ts_script_text", text)?
         .arguments(&words)?;
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, START]))
 }

@@ -14,6 +14,7 @@
 //! | `live/PROJECT/ENVIRONMENT/HOST` | what is live there |
 //! | `release/PROJECT/ENVIRONMENT/RELEASE` | commit and digest of a release |
 //! | `blob/SHA256/N`, `whole/SHA256` | plans and descriptions |
+//! | `template/NAME/DIGEST` | when this version of a template was first used, and its blob |
 //! | `disabled/HOST` | a host that stays out of releases |
 //! | `fence` | the highest fence given out |
 //! | `restored` | of which backup this store was made, if it was |
@@ -92,6 +93,14 @@ pub(super) fn releases_prefix(project: &str, environment: &str) -> Key {
 
 pub(super) fn disabled_key(host: &str) -> Key {
     format!("disabled/{host}").into_bytes()
+}
+
+pub(super) fn templates_prefix(name: &str) -> Key {
+    format!("template/{name}/").into_bytes()
+}
+
+pub(super) fn template_key(name: &str, digest: &str) -> Key {
+    format!("template/{name}/{digest}").into_bytes()
 }
 
 pub(super) fn record_key(record: &str) -> Key {
@@ -213,6 +222,8 @@ fn pause_text(why: &crate::task::Pause) -> String {
     use crate::task::Pause;
     match why {
         Pause::Gate { stage } => format!("waits for a go before stage {}", stage + 1),
+        Pause::StepGate => "waits for a go before a step".to_owned(),
+        Pause::Time { until } => format!("waits for its time, {until}"),
         Pause::HostFailed { message } | Pause::Unknown { message } => message.clone(),
     }
 }

@@ -13,6 +13,7 @@ mod places;
 mod propose;
 mod restored;
 pub mod sled;
+mod templates;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
 pub use propose::{Keyed, Proposal};
 pub use restored::Restored;
+pub use templates::UsedVersion;
 
 use crate::task::{IllegalTransition, Recorded, Task};
 

@@ -12,7 +12,7 @@ use super::memory::{Fault, MemoryKv};
 use super::*;
 use crate::approval::Terms;
 use crate::host::{ReleaseId, TreeDigest};
-use crate::plan::{Placement, Plan, PlannedHost, Stage, Submodules};
+use crate::plan::{Named, Placement, Plan, PlannedHost, Stage, Submodules};
 use crate::rule::Schedule;
 use crate::task::{
     AGENT_INDEX, At, Event, Landed, Origin, Outcome, StepResult, Submission, Submitter, Supersede,
@@ -85,11 +85,7 @@ fn plan() -> Plan {
         gate: Gate::None,
         batch: None,
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        steps: vec![Step {
-            name: name.to_owned(),
-            once: false,
-            action,
-        }],
+        steps: vec![Step::plain(name, action)],
     };
     let host = |name: &str| PlannedHost {
         name: name.to_owned(),
@@ -121,6 +117,7 @@ fn plan() -> Plan {
         on_failure: OnFailure::Rollback,
         approvals: Vec::new(),
         self_approval: false,
+        named: Named::default(),
         stages: vec![
             stage("checkout", &["agent"], template::Action::Checkout),
             stage("switch", &["web1", "web2"], template::Action::Publish),
@@ -145,6 +142,7 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
             submitter: None,
         },
         description: String::new(),
+        waits: crate::task::Waits::Task,
     };
     let fence = at_once(store.next_fence(at(1))).unwrap();
     append(

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::{Approval, Terms};
 use crate::host::{ReleaseId, TreeDigest};
+use crate::plan::Plan;
 use crate::rule::Schedule;
-use crate::template::Hidden;
+use crate::template::{Gate, Hidden};
 
 /// Where a task came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +233,10 @@ impl StepResult {
 pub enum Pause {
     /// A stage with `gate = "hand"` comes next.
     Gate { stage: u16 },
+    /// Nothing can go on but behind a step with `gate = "hand"`.
+    StepGate,
+    /// Nothing can go on before the task's time.
+    Time { until: Timestamp },
     /// A step failed, and the environment says `on_failure = "pause"`.
     HostFailed { message: String },
     /// Nobody can say how a step ended.
@@ -268,6 +273,40 @@ pub struct Landed {
     pub terms: Terms,
     /// The blob that holds what is shown: commits, statistics, comparison with what is live.
     pub description: String,
+    /// What waits for the time that the task was given.
+    #[serde(default, skip_serializing_if = "Waits::is_usual")]
+    pub waits: Waits,
+}
+
+/// What waits for the time that a task was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Waits {
+    /// The whole task.
+    #[default]
+    Task,
+    /// The stages and steps with `gate = "timed"`: the rest begins as soon as it may.
+    Gates,
+}
+
+impl Waits {
+    /// What a plan's stages and steps say.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        if plan.keeps_time() {
+            Self::Gates
+        } else {
+            Self::Task
+        }
+    }
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature is serde's"
+    )]
+    fn is_usual(&self) -> bool {
+        *self == Self::Task
+    }
 }
 
 /// One thing that happened to a task.
@@ -304,7 +343,7 @@ pub enum Event {
     Reopened {
         by: String,
     },
-    /// Its time has come.
+    /// Its time has come: to begin, or for what waits for it while it runs.
     Due,
     /// An agent takes the work on, or takes it up after a restart.
     Claimed {
@@ -324,9 +363,17 @@ pub enum Event {
         result: StepResult,
     },
     Paused(Pause),
-    /// A person says go on.
+    /// A host waits at the gate of a step; the others go on.
+    Held {
+        at: At,
+        host: String,
+        gate: Gate,
+    },
+    /// A person says go on: the gate is open, for all hosts or for the one of this name.
     Continued {
         by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
     StopRequested {
         by: String,
@@ -364,6 +411,7 @@ impl Event {
             Self::Began { .. } => "step began",
             Self::Ended { .. } => "step ended",
             Self::Paused(_) => "paused",
+            Self::Held { .. } => "held at a gate",
             Self::Continued { .. } => "continued",
             Self::StopRequested { .. } => "stop requested",
             Self::RetryRequested { .. } => "retry requested",

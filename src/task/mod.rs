@@ -19,14 +19,15 @@ pub use description::{
 };
 pub use event::{
     At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
-    Supersede, Via, Way,
+    Supersede, Via, Waits, Way,
 };
 pub use next::{AGENT_INDEX, Action, next_actions};
 pub use state::{STATE_NAMES, State};
-pub use work::{Progress, Work};
+pub use work::{Held, Progress, Work};
 
 use crate::approval::{self, Approval};
 pub use crate::rule::Schedule;
+use crate::template::Gate;
 
 /// A task: the fold of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,7 +204,7 @@ impl Task {
         // A doubt stays: the ref may have been looked at before it was moved.
         match self.submission.schedule {
             Schedule::Ready => State::Scheduled {
-                at: self.not_before(time),
+                at: self.begins(time),
             },
             Schedule::New => State::Waiting,
             Schedule::Observe => State::Observed,
@@ -217,19 +218,24 @@ impl Task {
         approval::missing(terms, &self.approvals)
             .is_empty()
             .then(|| State::Scheduled {
-                at: self
-                    .approvals
-                    .iter()
-                    .filter_map(|given| given.not_before)
-                    .chain([self.not_before(time)])
-                    .max()
-                    .unwrap_or(time),
+                at: self.begins(time),
             })
     }
 
-    /// When it may run at the earliest, as far as its submission says.
-    fn not_before(&self, now: Timestamp) -> Timestamp {
-        self.submission.run_at.map_or(now, |at| at.max(now))
+    /// When a task that may begin does: at its time, or at once where only gates wait for that.
+    fn begins(&self, now: Timestamp) -> Timestamp {
+        let waits = self.landed.as_ref().map(|landed| landed.waits);
+        match waits.unwrap_or_default() {
+            Waits::Task => self.time().map_or(now, |time| time.max(now)),
+            Waits::Gates => now,
+        }
+    }
+
+    /// The time that the task was given, if it was: by its submission or by approvals, the latest.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        let approvals = self.approvals.iter().map(|given| given.not_before);
+        approvals.chain([self.submission.run_at]).flatten().max()
     }
 
     /// What landed once may be gone from the git server by now: look again.
@@ -278,13 +284,46 @@ impl Task {
             (State::Running, Event::RollbackBegan { reason }) => Ok(Some(State::RollingBack {
                 reason: reason.clone(),
             })),
-            (State::Running, Event::Paused(why)) => Ok(Some(State::Paused { why: why.clone() })),
-            (State::Paused { why }, Event::Continued { .. }) => {
-                if let (Pause::Gate { stage }, Some(work)) = (why, &mut self.work) {
-                    work.gates_opened.push(*stage);
-                    return Ok(Some(State::Running));
+            (State::Running, Event::Paused(why)) => {
+                self.pause(why)?;
+                Ok(Some(State::Paused { why: why.clone() }))
+            }
+            (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
+            (State::Paused { .. } | State::Running, Event::Continued { host, .. }) => {
+                let work = self.work.as_mut().ok_or(())?;
+                let opened = match (state, host) {
+                    (
+                        State::Paused {
+                            why: Pause::Gate { stage },
+                        },
+                        None,
+                    ) => {
+                        work.gates_opened.push(*stage);
+                        true
+                    }
+                    _ => work.open(host.as_deref()),
+                };
+                if opened {
+                    Ok(Some(State::Running))
+                } else {
+                    Err(())
                 }
-                Err(())
+            }
+            (
+                State::Running
+                | State::Paused {
+                    why: Pause::StepGate | Pause::Time { .. },
+                },
+                Event::Due,
+            ) => {
+                let work = self
+                    .work
+                    .as_mut()
+                    .filter(|work| work.due.is_none())
+                    .ok_or(())?;
+                work.due = Some(time);
+                work.held.retain(|_, held| held.gate != Gate::Timed);
+                Ok(Some(State::Running))
             }
             (State::Paused { .. }, Event::RetryRequested { .. }) => {
                 self.work.as_mut().ok_or(())?.forget_failures(Way::Forward);
@@ -315,6 +354,38 @@ impl Task {
         }
     }
 
+    /// Whether a pause at gates is one: they may have been opened meanwhile.
+    fn pause(&self, why: &Pause) -> Result<(), ()> {
+        let work = self.work.as_ref().ok_or(())?;
+        let waits = match why {
+            Pause::StepGate => work.holds(Gate::Hand),
+            Pause::Time { .. } => work.due.is_none(),
+            Pause::Gate { .. } | Pause::HostFailed { .. } | Pause::Unknown { .. } => true,
+        };
+        if waits { Ok(()) } else { Err(()) }
+    }
+
+    fn hold(
+        &mut self,
+        at: At,
+        host: &str,
+        gate: Gate,
+        since: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        let fits = self.fence.is_some() && at.way == Way::Forward && gate != Gate::None;
+        let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
+        let open = match gate {
+            Gate::Timed => work.due.is_some(),
+            _ => work.is_open(at),
+        };
+        if open || work.steps.contains_key(&at) || work.held.contains_key(&at) {
+            return Err(());
+        }
+        let host = host.to_owned();
+        work.held.insert(at, Held { host, gate, since });
+        Ok(None)
+    }
+
     fn begin_step(
         &mut self,
         state: &State,
@@ -328,7 +399,8 @@ impl Task {
                 Way::Back => matches!(state, State::RollingBack { .. }),
             };
         let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
-        if work.steps.get(&at).is_some_and(|step| step.end.is_none()) {
+        let waits = work.held.contains_key(&at);
+        if waits || work.steps.get(&at).is_some_and(|step| step.end.is_none()) {
             return Err(());
         }
         work.steps.insert(
@@ -450,6 +522,8 @@ pub(crate) fn joined(reason: &str, message: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod gate_tests;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]

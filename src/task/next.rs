@@ -58,7 +58,14 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
         State::Scheduled { .. } if task.doubted.is_some() => vec![Action::Recheck],
         State::Scheduled { at } => vec![Action::At(*at, Event::Due)],
         State::Queued => vec![Action::Start],
-        State::Running => with_work(task, plan, forward),
+        State::Running => with_work(task, plan, |work, plan| forward(task, work, plan)),
+        // What waits for the task's time goes on by itself.
+        State::Paused {
+            why: Pause::StepGate | Pause::Time { .. },
+        } => with_work(task, plan, |work, _| {
+            let due = time_left(task, work).map(|time| Action::At(time, Event::Due));
+            due.into_iter().collect()
+        }),
         State::RollingBack { .. } => with_work(task, plan, backward),
         State::Stopping { .. } => with_work(task, plan, |work, _| stopping(work)),
         _ => Vec::new(),
@@ -87,6 +94,13 @@ enum Standing {
         at: At,
         attempt: u32,
     },
+    /// It waits at the gate of its next step.
+    Gated {
+        at: At,
+        gate: Gate,
+    },
+    /// Its next step follows what another host of the stage has yet to do.
+    Follows,
     Failed(String),
     Unknown(String),
     /// It failed in an earlier stage and takes no part in this one.
@@ -105,42 +119,133 @@ impl Standing {
     }
 }
 
-fn standing(work: &Work, plan: &Plan, way: Way, stage: usize, position: usize) -> Standing {
-    let described = &plan.stages[stage];
-    let name = &described.hosts[position];
-    for step in 0..described.steps.len() {
-        if !described.runs(position, step) {
-            continue;
-        }
-        let at = At {
-            way,
-            stage: index(stage),
-            host: host_index(plan, name),
+/// One stage, done in one direction.
+struct Course<'a> {
+    work: &'a Work,
+    plan: &'a Plan,
+    way: Way,
+    stage: usize,
+    places: Vec<&'a str>,
+    /// The task's time, while timed gates wait for it.
+    time: Option<Timestamp>,
+    /// Who takes no part, but for steps that name them on the way back.
+    absent: &'a dyn Fn(&str) -> bool,
+}
+
+impl Course<'_> {
+    fn at(&self, host: &str, step: usize) -> At {
+        At {
+            way: self.way,
+            stage: index(self.stage),
+            host: host_index(self.plan, host),
             step: index(step),
-        };
-        let label = &described.steps[step].name;
-        match work.steps.get(&at) {
-            None => {
-                let attempt = work.attempts(at) + 1;
-                return Standing::Next { at, attempt };
-            }
-            Some(progress) => match &progress.end {
-                None => {
-                    let attempt = progress.attempt;
-                    return Standing::Running { at, attempt };
-                }
-                Some((_, result)) if result.succeeded() => {}
-                Some((_, StepResult::Failed { message, .. })) => {
-                    return Standing::Failed(format!("{name}: {label}: {message}"));
-                }
-                Some((_, StepResult::Unknown { message })) => {
-                    return Standing::Unknown(format!("{name}: {label}: {message}"));
-                }
-                Some(_) => return Standing::Failed(format!("{name}: {label} was stopped")),
-            },
         }
     }
-    Standing::Done
+
+    /// How far the one at this place of the stage has come.
+    fn standing(&self, place: usize) -> Standing {
+        let stage = &self.plan.stages[self.stage];
+        let name = self.places[place];
+        let absent = (self.absent)(name);
+        if absent && self.way == Way::Forward {
+            return Standing::LeftBehind;
+        }
+        for (step, described) in stage.steps.iter().enumerate() {
+            let label = &described.name;
+            if !stage.runs(place, step) {
+                if let Some(host) = &described.host
+                    && place < stage.hosts.len()
+                    && !absent
+                    && let Some(standing) = self.follows(host, step)
+                {
+                    return standing;
+                }
+                continue;
+            }
+            if absent && described.host.is_none() {
+                continue;
+            }
+            let at = self.at(name, step);
+            match self.work.steps.get(&at) {
+                None => return self.before(at, described),
+                Some(progress) => match &progress.end {
+                    None => {
+                        let attempt = progress.attempt;
+                        return Standing::Running { at, attempt };
+                    }
+                    Some((_, result)) if result.succeeded() => {}
+                    Some((_, StepResult::Failed { message, .. })) => {
+                        return Standing::Failed(format!("{name}: {label}: {message}"));
+                    }
+                    Some((_, StepResult::Unknown { message })) => {
+                        return Standing::Unknown(format!("{name}: {label}: {message}"));
+                    }
+                    Some(_) => return Standing::Failed(format!("{name}: {label} was stopped")),
+                },
+            }
+        }
+        Standing::Done
+    }
+
+    /// What stands between a host and a step that it has not begun.
+    fn before(&self, at: At, step: &template::Step) -> Standing {
+        if step.host.is_some() && !self.all_before(usize::from(at.step)) {
+            return Standing::Follows;
+        }
+        let closed = match step.gate {
+            Gate::None => false,
+            Gate::Hand => !self.work.is_open(at),
+            Gate::Timed => self.time.is_some(),
+        };
+        if closed && self.way == Way::Forward {
+            return Standing::Gated {
+                at,
+                gate: step.gate,
+            };
+        }
+        Standing::Next {
+            at,
+            attempt: self.work.attempts(at) + 1,
+        }
+    }
+
+    /// Where a host stands that comes to a step which another one does; `None` once that is done.
+    fn follows(&self, host: &str, step: usize) -> Option<Standing> {
+        let progress = self.work.steps.get(&self.at(host, step));
+        let end = progress.and_then(|progress| progress.end.as_ref());
+        match end {
+            Some((_, result)) if result.succeeded() => None,
+            // Nobody will do it any more.
+            _ if self.way == Way::Forward
+                && self.plan.on_failure == OnFailure::Continue
+                && (end.is_some() || (self.absent)(host)) =>
+            {
+                let label = &self.plan.stages[self.stage].steps[step].name;
+                Some(Standing::Failed(format!(
+                    "{label} did not succeed on {host}"
+                )))
+            }
+            _ => Some(Standing::Follows),
+        }
+    }
+
+    /// Whether every host of the stage that takes part has done what stands before this step.
+    fn all_before(&self, step: usize) -> bool {
+        let stage = &self.plan.stages[self.stage];
+        let present = (0..stage.hosts.len()).filter(|place| !(self.absent)(self.places[*place]));
+        present.into_iter().all(|place| {
+            for earlier in (0..step).filter(|earlier| stage.runs(place, *earlier)) {
+                let at = self.at(self.places[place], earlier);
+                match self.work.steps.get(&at).and_then(|step| step.end.as_ref()) {
+                    Some((_, result)) if result.succeeded() => {}
+                    // With `continue`, whoever failed is not waited for.
+                    Some(_) => return self.plan.on_failure == OnFailure::Continue,
+                    None => return false,
+                }
+            }
+            true
+        })
+    }
 }
 
 fn index(number: usize) -> u16 {
@@ -157,27 +262,42 @@ fn host_index(plan: &Plan, name: &str) -> u16 {
         .map_or(AGENT_INDEX, index)
 }
 
-fn forward(work: &Work, plan: &Plan) -> Vec<Action> {
+/// The task's time, while what waits for it still has to.
+fn time_left(task: &Task, work: &Work) -> Option<Timestamp> {
+    task.time().filter(|_| work.due.is_none())
+}
+
+fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
     let mut left_behind = LeftBehind::default();
+    let time = time_left(task, work);
     for (number, stage) in plan.stages.iter().enumerate() {
-        let standings: Vec<Standing> = (0..stage.hosts.len())
-            .map(|position| {
-                if left_behind.has(&stage.hosts[position]) {
-                    return Standing::LeftBehind;
-                }
-                standing(work, plan, Way::Forward, number, position)
-            })
-            .collect();
+        let standings: Vec<Standing> = {
+            let course = Course {
+                work,
+                plan,
+                way: Way::Forward,
+                stage: number,
+                places: stage.places(),
+                time,
+                absent: &|host| left_behind.has(host),
+            };
+            let places = 0..course.places.len();
+            places.map(|place| course.standing(place)).collect()
+        };
         if standings.iter().all(Standing::is_over) {
             continue;
         }
-        if stage.gate == Gate::Hand && !work.gates_opened.contains(&index(number)) {
-            let pause = Pause::Gate {
-                stage: index(number),
-            };
-            return vec![Action::Record(Event::Paused(pause))];
+        match (stage.gate, time) {
+            (Gate::Hand, _) if !work.gates_opened.contains(&index(number)) => {
+                let pause = Pause::Gate {
+                    stage: index(number),
+                };
+                return vec![Action::Record(Event::Paused(pause))];
+            }
+            (Gate::Timed, Some(time)) => return wait_until(time),
+            _ => {}
         }
-        match stage_actions(work, plan, stage, &standings) {
+        match stage_actions(work, plan, stage, &standings, time) {
             StageOutcome::Act(actions) => return actions,
             StageOutcome::Passed { failed } => {
                 left_behind.add(failed);
@@ -192,6 +312,14 @@ fn forward(work: &Work, plan: &Plan) -> Vec<Action> {
         Some(message) => Outcome::Failed { message },
     };
     vec![Action::Record(Event::Finished(outcome))]
+}
+
+/// Nothing can go on before this time. (Where it has come already, the pause is refused.)
+fn wait_until(time: Timestamp) -> Vec<Action> {
+    vec![
+        Action::At(time, Event::Due),
+        Action::Record(Event::Paused(Pause::Time { until: time })),
+    ]
 }
 
 /// With `on_failure = "continue"`: hosts on which a step failed take no part in later stages, and
@@ -224,14 +352,20 @@ enum StageOutcome {
     },
 }
 
-fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]) -> StageOutcome {
+fn stage_actions(
+    work: &Work,
+    plan: &Plan,
+    stage: &Stage,
+    standings: &[Standing],
+    time: Option<Timestamp>,
+) -> StageOutcome {
     let running: Vec<Action> = resumed(standings);
-    let failed: Vec<(String, String)> = stage
-        .hosts
+    let places = stage.places();
+    let failed: Vec<(String, String)> = places
         .iter()
         .zip(standings)
         .filter_map(|(host, standing)| match standing {
-            Standing::Failed(message) => Some((host.clone(), message.clone())),
+            Standing::Failed(message) => Some(((*host).to_owned(), message.clone())),
             _ => None,
         })
         .collect();
@@ -240,14 +374,18 @@ fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]
         _ => None,
     });
     let trouble = !failed.is_empty() || unknown.is_some();
-    let next = match plan.on_failure {
-        OnFailure::Rollback | OnFailure::Stop if trouble => Vec::new(),
+    let batch = match plan.on_failure {
+        OnFailure::Rollback | OnFailure::Stop if trouble => &[],
         // The hosts beside the one that failed go on; those after it (it may be the canary) don't.
-        OnFailure::Pause if trouble => next_of_batch(stage, standings, Standing::is_over),
-        _ => next_of_batch(stage, standings, Standing::is_through),
+        OnFailure::Pause if trouble => batch(stage, standings, Standing::is_over),
+        _ => batch(stage, standings, Standing::is_through),
     };
+    let next = next_of(batch, work, plan);
+    let due = time.filter(|_| gated(batch, Gate::Timed));
     if !next.is_empty() || !running.is_empty() {
-        return StageOutcome::Act(next.into_iter().chain(running).collect());
+        // What waits for the time is woken beside what works.
+        let due = due.map(|time| Action::At(time, Event::Due));
+        return StageOutcome::Act(next.into_iter().chain(running).chain(due).collect());
     }
     if let Some(message) = unknown {
         return StageOutcome::Act(vec![Action::Record(Event::Paused(Pause::Unknown {
@@ -255,7 +393,15 @@ fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]
         }))]);
     }
     if plan.on_failure == OnFailure::Continue || failed.is_empty() {
-        return StageOutcome::Passed { failed };
+        return match due {
+            _ if gated(batch, Gate::Hand) => {
+                let due = due.map(|time| Action::At(time, Event::Due));
+                let pause = Action::Record(Event::Paused(Pause::StepGate));
+                StageOutcome::Act(due.into_iter().chain([pause]).collect())
+            }
+            Some(time) => StageOutcome::Act(wait_until(time)),
+            None => StageOutcome::Passed { failed },
+        };
     }
     let messages: Vec<&str> = failed.iter().map(|(_, why)| why.as_str()).collect();
     let message = messages.join("; ");
@@ -267,29 +413,46 @@ fn stage_actions(work: &Work, plan: &Plan, stage: &Stage, standings: &[Standing]
     StageOutcome::Act(vec![Action::Record(event)])
 }
 
-/// The steps that hosts of the current batch may begin: the first batch (the canary) that does not
-/// have `passed` on every host.
-fn next_of_batch(
+/// The current batch: the first one (the canary) that does not have `passed` on every host.
+fn batch<'s>(
     stage: &Stage,
-    standings: &[Standing],
+    standings: &'s [Standing],
     passed: impl Fn(&Standing) -> bool,
-) -> Vec<Action> {
+) -> &'s [Standing] {
     let size = stage
         .batch
         .map_or(standings.len(), |batch| batch.max(1) as usize);
     standings
         .chunks(size.max(1))
         .find(|batch| !batch.iter().all(&passed))
-        .into_iter()
-        .flatten()
+        .unwrap_or_default()
+}
+
+/// The steps that hosts of a batch may begin, and the gates at which they have come to stand.
+fn next_of(batch: &[Standing], work: &Work, plan: &Plan) -> Vec<Action> {
+    batch
+        .iter()
         .filter_map(|host| match host {
             Standing::Next { at, attempt } => Some(Action::Perform {
                 at: *at,
                 attempt: *attempt,
             }),
+            Standing::Gated { at, gate } if !work.held.contains_key(at) => {
+                Some(Action::Record(Event::Held {
+                    at: *at,
+                    host: plan.host_name(*at).to_owned(),
+                    gate: *gate,
+                }))
+            }
             _ => None,
         })
         .collect()
+}
+
+fn gated(batch: &[Standing], kind: Gate) -> bool {
+    batch
+        .iter()
+        .any(|host| matches!(host, Standing::Gated { gate, .. } if *gate == kind))
 }
 
 fn resumed(standings: &[Standing]) -> Vec<Action> {
@@ -329,24 +492,27 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
         }))];
     };
     let switched = switched(work, plan);
-    let hosts = &plan.stages[stage].hosts;
+    let course = Course {
+        work,
+        plan,
+        way: Way::Back,
+        stage,
+        places: plan.stages[stage].places(),
+        time: None,
+        absent: &|host| switched.get(&host_index(plan, host)) != Some(&true),
+    };
     let mut actions = Vec::new();
     let mut failed = Vec::new();
     let mut stay = Vec::new();
-    for (position, name) in hosts.iter().enumerate() {
-        match switched.get(&host_index(plan, name)) {
-            None => continue,
-            Some(false) => {
-                stay.push(format!("{name}: nothing was live before"));
-                continue;
-            }
-            Some(true) => {}
+    for (place, name) in course.places.iter().enumerate() {
+        if switched.get(&host_index(plan, name)) == Some(&false) {
+            stay.push(format!("{name}: nothing was live before"));
         }
-        match standing(work, plan, Way::Back, stage, position) {
-            Standing::Done | Standing::LeftBehind => {}
+        match course.standing(place) {
             Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
             Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
             Standing::Failed(message) | Standing::Unknown(message) => failed.push(message),
+            Standing::Done | Standing::LeftBehind | Standing::Gated { .. } | Standing::Follows => {}
         }
     }
     if !actions.is_empty() {
@@ -394,6 +560,17 @@ impl Plan {
         self.hosts
             .get(usize::from(at.host))
             .map_or(AGENT, |host| host.name.as_str())
+    }
+
+    /// What [`crate::host::Hosts`] knows the host of this place by: its name, with the execution user
+    /// before it where the step has one.
+    #[must_use]
+    pub fn lane(&self, at: At) -> String {
+        let host = self.host_name(at);
+        match self.step(at).and_then(|step| step.user.as_ref()) {
+            Some(user) => format!("{user}@{host}"),
+            None => host.to_owned(),
+        }
     }
 
     /// The name under which the output of this place's step is kept: stage and step, with `back.`

@@ -77,6 +77,7 @@ pub(super) fn landed() -> Landed {
             submitter: Some("alice".to_owned()),
         },
         description: "d".to_owned(),
+        waits: Waits::Task,
     }
 }
 
@@ -119,6 +120,21 @@ fn task_in(state: State, running: Option<At>) -> Task {
             },
         );
     }
+    let waits = |gate| Held {
+        host: "web1".to_owned(),
+        gate,
+        since: at(6),
+    };
+    let behind = At { host: 1, ..STEP };
+    match &state {
+        State::Paused {
+            why: Pause::StepGate,
+        } => drop(work.held.insert(behind, waits(Gate::Hand))),
+        State::Paused {
+            why: Pause::Time { .. },
+        } => drop(work.held.insert(behind, waits(Gate::Timed))),
+        _ => {}
+    }
     let begun = state.holds_queue()
         || matches!(
             state,
@@ -154,6 +170,12 @@ fn states() -> Vec<State> {
         State::Running,
         State::Paused {
             why: Pause::Gate { stage: 1 },
+        },
+        State::Paused {
+            why: Pause::StepGate,
+        },
+        State::Paused {
+            why: Pause::Time { until: at(99) },
         },
         State::Paused {
             why: Pause::Unknown { message: text() },
@@ -246,7 +268,43 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("paused", Event::Paused(Pause::Gate { stage: 1 })),
-        ("continued", Event::Continued { by: text() }),
+        (
+            "continued",
+            Event::Continued {
+                by: text(),
+                host: None,
+            },
+        ),
+        (
+            "continued, web1 alone",
+            Event::Continued {
+                by: text(),
+                host: Some("web1".to_owned()),
+            },
+        ),
+        (
+            "continued, web9 alone",
+            Event::Continued {
+                by: text(),
+                host: Some("web9".to_owned()),
+            },
+        ),
+        (
+            "held at a gate",
+            Event::Held {
+                at: STEP,
+                host: "web0".to_owned(),
+                gate: Gate::Hand,
+            },
+        ),
+        (
+            "paused, a host waits at a step",
+            Event::Paused(Pause::StepGate),
+        ),
+        (
+            "paused until its time",
+            Event::Paused(Pause::Time { until: at(99) }),
+        ),
         ("stop requested", Event::StopRequested { by: text() }),
         ("retry requested", Event::RetryRequested { by: text() }),
         ("rollback began", Event::RollbackBegan { reason: text() }),
@@ -272,6 +330,12 @@ fn shown(state: &State) -> String {
         State::Paused {
             why: Pause::Gate { .. },
         } => "paused (gate)".to_owned(),
+        State::Paused {
+            why: Pause::StepGate,
+        } => "paused (a host waits at a step)".to_owned(),
+        State::Paused {
+            why: Pause::Time { .. },
+        } => "paused (time)".to_owned(),
         State::Paused { .. } => "paused (unknown)".to_owned(),
         other => other.to_string(),
     }

@@ -10,20 +10,20 @@ use proptest::prelude::*;
 use super::tests::{at, landed, release, submission};
 use super::*;
 use crate::host::{ReleaseId, TreeDigest};
-use crate::plan::{AGENT, Placement, Plan, PlannedHost, Stage, Submodules};
-use crate::template::{self, Directory, Gate, OnFailure, Program, RunCommand, Step};
+use crate::plan::{AGENT, Named, Placement, Plan, PlannedHost, Stage, Submodules};
+use crate::template::{self, Command, Directory, Gate, OnFailure, Program, Step};
 
-fn step(name: &str, once: bool, action: template::Action) -> Step {
+pub(super) fn step(name: &str, once: bool, action: template::Action) -> Step {
     Step {
-        name: name.to_owned(),
         once,
-        action,
+        ..Step::plain(name, action)
     }
 }
 
-fn run() -> template::Action {
+pub(super) fn run() -> template::Action {
     template::Action::Run(Program {
-        command: RunCommand::Shell("true".to_owned()),
+        command: Command::Shell("true".to_owned()),
+        args: Vec::new(),
         directory: Directory::Home,
         timeout: std::time::Duration::from_secs(1),
         repeat: false,
@@ -31,7 +31,7 @@ fn run() -> template::Action {
 }
 
 /// Checkout; sync and a program that runs once; publish and a program; a stage behind a gate.
-fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> Plan {
+pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> Plan {
     let names: Vec<String> = (0..hosts).map(|host| format!("web{host}")).collect();
     let stage = |name: &str, hosts: &[String], steps| Stage {
         name: name.to_owned(),
@@ -83,6 +83,7 @@ fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> 
         on_failure,
         approvals: Vec::new(),
         self_approval: false,
+        named: Named::default(),
         stages: vec![
             stage(
                 "checkout",
@@ -103,9 +104,9 @@ fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate: Gate) -> 
     }
 }
 
-const SWITCH: u16 = 2;
+pub(super) const SWITCH: u16 = 2;
 
-fn started() -> Task {
+pub(super) fn started() -> Task {
     let events = [
         Event::Proposed(Box::new(submission(Schedule::Ready))),
         Event::Landed(Box::new(landed())),
@@ -118,14 +119,14 @@ fn started() -> Task {
 }
 
 /// What a walk has done so far.
-struct Walk {
-    plan: Plan,
-    task: Task,
+pub(super) struct Walk {
+    pub(super) plan: Plan,
+    pub(super) task: Task,
     second: i64,
 }
 
 impl Walk {
-    fn new(plan: Plan) -> Self {
+    pub(super) fn new(plan: Plan) -> Self {
         Self {
             plan,
             task: started(),
@@ -133,7 +134,7 @@ impl Walk {
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    pub(super) fn apply(&mut self, event: Event) {
         self.second += 1;
         let recorded = Recorded {
             time: at(self.second),
@@ -142,11 +143,11 @@ impl Walk {
         self.task.advance(&recorded).unwrap();
     }
 
-    fn actions(&self) -> Vec<Action> {
+    pub(super) fn actions(&self) -> Vec<Action> {
         next_actions(&self.task, Some(&self.plan))
     }
 
-    fn steps(&self) -> &BTreeMap<At, Progress> {
+    pub(super) fn steps(&self) -> &BTreeMap<At, Progress> {
         &self.task.work.as_ref().unwrap().steps
     }
 
@@ -158,7 +159,7 @@ impl Walk {
         })
     }
 
-    fn succeeded(&self, way: Way, stage: u16, host: u16, step: u16) -> bool {
+    pub(super) fn succeeded(&self, way: Way, stage: u16, host: u16, step: u16) -> bool {
         let at = At {
             way,
             stage,
@@ -201,7 +202,7 @@ impl Walk {
 
     fn may_begin(&self, at: At) {
         let stage = &self.plan.stages[usize::from(at.stage)];
-        let hosts = u16::try_from(self.plan.hosts.len()).unwrap();
+        let hosts = u16::try_from(self.plan.stages[1].hosts.len()).unwrap();
         let step = &stage.steps[usize::from(at.step)];
         if step.once {
             assert_eq!(at.host, 0, "`once` runs on the first host");
@@ -209,6 +210,9 @@ impl Walk {
         let before = self.steps().get(&at).map(|step| step.end.clone());
         assert_eq!(before, None, "it has been begun");
         if at.way == Way::Back {
+            if step.host.is_some() {
+                return;
+            }
             let switched = self.steps().keys().any(|done| {
                 done.way == Way::Forward && done.stage == SWITCH && done.host == at.host
             });
@@ -253,7 +257,7 @@ impl Walk {
     }
 }
 
-fn good(walk: &Walk, at: At, first: bool) -> StepResult {
+pub(super) fn good(walk: &Walk, at: At, first: bool) -> StepResult {
     let before = (!first).then(|| ReleaseId("20270101-000000-1111111".to_owned()));
     match &walk.plan.step(at).unwrap().action {
         template::Action::Checkout => StepResult::CheckedOut {
@@ -272,7 +276,7 @@ fn good(walk: &Walk, at: At, first: bool) -> StepResult {
     }
 }
 
-fn bad(unknown: bool) -> StepResult {
+pub(super) fn bad(unknown: bool) -> StepResult {
     let message = "no".to_owned();
     if unknown {
         StepResult::Unknown { message }
@@ -315,6 +319,7 @@ fn walk(plan: Plan, first: bool, choices: &[(u8, u8)]) -> Task {
                 ) => {
                     walk.apply(Event::Continued {
                         by: "bob".to_owned(),
+                        host: None,
                     });
                 }
                 (State::Paused { .. }, 0) => {
@@ -392,7 +397,7 @@ proptest! {
 }
 
 /// Performs everything that is offered, well, but for the steps that `fails` names.
-fn play(plan: Plan, fails: &[At]) -> Walk {
+pub(super) fn play(plan: Plan, fails: &[At]) -> Walk {
     let mut walk = Walk::new(plan);
     while let Some(action) = walk.actions().into_iter().next() {
         walk.holds(&walk.actions());
@@ -499,6 +504,7 @@ fn a_gate_opens_once() {
     assert!(touched(&walk, 3).is_empty());
     walk.apply(Event::Continued {
         by: "bob".to_owned(),
+        host: None,
     });
     assert!(matches!(walk.actions()[0], Action::Perform { .. }));
 }

@@ -1,11 +1,12 @@
 //! The work of a task: which step was begun when, and how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::{At, StepResult, Way};
 use crate::host::{ReleaseId, TreeDigest};
+use crate::template::Gate;
 
 /// What is known of one step on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,14 @@ pub struct Progress {
     pub began: Timestamp,
     /// `None` while it runs, or when the agent ended before it did.
     pub end: Option<(Timestamp, StepResult)>,
+}
+
+/// A host that waits at the gate of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub host: String,
+    pub gate: Gate,
+    pub since: Timestamp,
 }
 
 /// The work of a task, from its first claim on.
@@ -29,6 +38,12 @@ pub struct Work {
     pub live_before: BTreeMap<u16, Option<ReleaseId>>,
     /// Stages whose gate a person has opened.
     pub gates_opened: Vec<u16>,
+    /// Steps whose gate a person has opened: stage, step, and the host if it was for that one alone.
+    pub steps_opened: BTreeSet<(u16, u16, Option<u16>)>,
+    /// Where hosts wait at the gates of steps.
+    pub held: BTreeMap<At, Held>,
+    /// When the task's time was seen to have come, after the work had begun.
+    pub due: Option<Timestamp>,
 }
 
 impl Work {
@@ -41,7 +56,39 @@ impl Work {
             tried: BTreeMap::new(),
             live_before: BTreeMap::new(),
             gates_opened: Vec::new(),
+            steps_opened: BTreeSet::new(),
+            held: BTreeMap::new(),
+            due: None,
         }
+    }
+
+    /// Whether a person has opened the gate of this step on this host.
+    #[must_use]
+    pub fn is_open(&self, at: At) -> bool {
+        [None, Some(at.host)]
+            .iter()
+            .any(|host| self.steps_opened.contains(&(at.stage, at.step, *host)))
+    }
+
+    /// Opens the gates at which hosts wait for a person, for all hosts or for one; whether one waits.
+    pub(super) fn open(&mut self, host: Option<&str>) -> bool {
+        let opens =
+            |held: &Held| held.gate == Gate::Hand && host.is_none_or(|host| held.host == host);
+        let opened = &mut self.steps_opened;
+        let before = self.held.len();
+        self.held.retain(|at, held| {
+            if opens(held) {
+                opened.insert((at.stage, at.step, host.map(|_| at.host)));
+            }
+            !opens(held)
+        });
+        self.held.len() < before
+    }
+
+    /// Whether a host waits at a gate of this kind.
+    #[must_use]
+    pub fn holds(&self, kind: Gate) -> bool {
+        self.held.values().any(|held| held.gate == kind)
     }
 
     /// How often a step has been tried.
@@ -73,6 +120,7 @@ impl Work {
             .unwrap_or(u16::MAX);
         self.forget(|at, _| at.way == Way::Back || at.stage >= switch);
         self.live_before.clear();
+        self.held.retain(|at, _| at.stage < switch);
     }
 
     fn forget(&mut self, which: impl Fn(&At, &Progress) -> bool) {

@@ -1,7 +1,7 @@
 //! The text of a template, as it is written: one struct per table, then the words of the rest of
 //! the program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-use super::params::whole;
+use super::params::{Kind, whole};
 use super::steps::Synced;
 use super::{
-    Action, GIVEN, Gate, Param, RunCommand, Stage, StageHosts, Step, Template, is_name,
+    Action, Command, GIVEN, Gate, Param, Stage, StageHosts, Step, Template, is_name,
     is_parameter_name, structure,
 };
 use crate::document::{Document, Path, Problem, Problems, duration, one_line};
@@ -36,6 +36,10 @@ pub(super) struct TemplateFile {
 pub(super) struct ParamFile {
     name: String,
     alias: Option<String>,
+    #[serde(default)]
+    kind: Kind,
+    #[serde(default)]
+    choices: Vec<String>,
     #[serde(default)]
     required: bool,
     default: Option<String>,
@@ -60,8 +64,13 @@ pub(super) struct StepFile {
     #[serde(rename = "use")]
     pub(super) uses: Option<Use>,
     #[serde(default, deserialize_with = "command")]
-    pub(super) run: Option<RunCommand>,
+    pub(super) run: Option<Command>,
+    pub(super) script: Option<String>,
+    pub(super) args: Option<String>,
     pub(super) name: Option<String>,
+    pub(super) gate: Option<Gate>,
+    pub(super) user: Option<String>,
+    pub(super) host: Option<String>,
     #[serde(rename = "in")]
     pub(super) directory: Option<String>,
     pub(super) once: Option<bool>,
@@ -72,7 +81,7 @@ pub(super) struct StepFile {
     pub(super) status: Option<u16>,
     pub(super) tcp: Option<String>,
     #[serde(default, deserialize_with = "command")]
-    pub(super) command: Option<RunCommand>,
+    pub(super) command: Option<Command>,
     pub(super) retries: Option<u32>,
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub(super) interval: Option<Duration>,
@@ -88,26 +97,26 @@ pub(super) enum Use {
 }
 
 /// A command is text for `sh` or a list of words.
-fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RunCommand>, D::Error> {
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
     struct CommandVisitor;
 
     impl<'de> Visitor<'de> for CommandVisitor {
-        type Value = RunCommand;
+        type Value = Command;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("text for sh or a list of a program and its arguments")
         }
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<RunCommand, E> {
-            Ok(RunCommand::Shell(text.to_owned()))
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Command, E> {
+            Ok(Command::Shell(text.to_owned()))
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<RunCommand, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Command, A::Error> {
             let mut argv = Vec::new();
             while let Some(word) = words.next_element()? {
                 argv.push(word);
             }
-            Ok(RunCommand::Argv(argv))
+            Ok(Command::Argv(argv))
         }
     }
 
@@ -195,7 +204,9 @@ impl Reader<'_> {
             name: raw.name,
             free_hosts: raw.free_hosts,
             params,
+            free_hosts: raw.free_hosts,
             stages,
+            scripts: BTreeMap::new(),
             digest: format!("{:x}", Sha256::digest(text)),
         }
     }
@@ -225,10 +236,13 @@ impl Reader<'_> {
         let param = Param {
             name: raw.name,
             alias: raw.alias,
+            kind: raw.kind,
+            choices: raw.choices,
             required: raw.required,
             default: raw.default,
             pattern: raw.pattern,
         };
+        self.choices(&param, path);
         if let Some(pattern) = &param.pattern
             && let Err(error) = whole(pattern)
         {
@@ -243,6 +257,29 @@ impl Reader<'_> {
             self.refuse(&path.to("default"), error.to_string());
         }
         param
+    }
+
+    /// A choice has something to choose from, and nothing else has.
+    fn choices(&mut self, param: &Param, path: &Path) {
+        let name = &param.name;
+        let given = !param.choices.is_empty();
+        if param.kind == Kind::Choice && !given {
+            self.refuse(
+                &path.to("kind"),
+                format!("parameter {name} is a choice of nothing: add `choices = [\"…\"]`"),
+            );
+        } else if param.kind != Kind::Choice && given {
+            self.refuse(
+                &path.to("choices"),
+                "`choices` means nothing without `kind = \"choice\"`: add that, or take it out",
+            );
+        }
+        if param.kind == Kind::Secret && param.default.is_some() {
+            self.refuse(
+                &path.to("default"),
+                "a secret in a template is none: take the default out",
+            );
+        }
     }
 
     fn stage(&mut self, raw: StageFile, before: &[Stage], path: &Path) -> Stage {

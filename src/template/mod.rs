@@ -4,6 +4,7 @@
 //! addresses. It never opens a file (`config` does) and never names a host. `plan` turns it, with
 //! parameters, hosts and a commit, into a plan.
 
+mod arguments;
 mod file;
 mod hidden;
 mod params;
@@ -12,14 +13,16 @@ mod requirement;
 mod steps;
 mod structure;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-pub use crate::host::RunCommand;
+pub use arguments::{arguments, split};
 pub use hidden::Hidden;
-pub use params::{Param, ParamError};
+pub use params::{Kind as ParamKind, Param, ParamError};
 pub use placeholder::{GIVEN, GIVEN_BY_PLACE, fill, is_parameter_name, names as placeholder_names};
 pub use requirement::{Approvers, NoRequirement, Requirement};
 
@@ -31,6 +34,9 @@ pub const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
 /// How often a failed `check` is tried again where it does not say.
 pub const CHECK_RETRIES_DEFAULT: u32 = 5;
+
+/// The agent's own machine, as the host of a step.
+pub const AGENT: &str = "agent";
 
 /// Is this a name of a project, environment, host, group, template, stage or step:
 /// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`?
@@ -54,10 +60,27 @@ pub struct Template {
     pub free_hosts: bool,
     /// The parameters that a task must or may give, besides [`GIVEN`].
     pub params: Vec<Param>,
+    /// A task may give addresses that are no configured hosts.
+    pub free_hosts: bool,
     /// At least one.
     pub stages: Vec<Stage>,
-    /// SHA-256 of the text, as 64 hex digits: names this version.
+    /// The files beside the template that its steps send and run, each with the SHA-256 of its
+    /// content as 64 hex digits. Empty until [`Template::with_scripts`] was told of them.
+    pub scripts: BTreeMap<String, String>,
+    /// Names this version, as 64 hex digits: SHA-256 of the text, or of the text with its scripts.
     pub digest: String,
+}
+
+/// One version of a template: what the store keeps for the tasks that used it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub name: String,
+    /// The template's [digest](Template::digest).
+    pub digest: String,
+    pub text: String,
+    /// The files that it sends, with their content.
+    #[serde(default)]
+    pub scripts: BTreeMap<String, String>,
 }
 
 /// A group of hosts and the steps that each of them runs, in order; hosts side by side.
@@ -99,6 +122,16 @@ pub enum Gate {
     Timed,
 }
 
+impl Gate {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature is serde's"
+    )]
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// One thing done on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -106,6 +139,17 @@ pub struct Step {
     pub name: String,
     /// On the first host of the stage only.
     pub once: bool,
+    /// What must happen on each host before the step begins there.
+    #[serde(default, skip_serializing_if = "Gate::is_none")]
+    pub gate: Gate,
+    /// The execution user who runs it, by the name in the configuration; `None`: who logs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The configured host on which it runs once, whatever hosts the stage has; `agent` is the
+    /// agent's own machine. The stage's hosts do what stands before it first, and what stands after
+    /// it later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     pub action: Action,
 }
 
@@ -128,11 +172,26 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Arguments may hold `{NAME}`, to be filled in by [`fill`]; shell text holds none.
-    pub command: RunCommand,
+    pub command: Command,
+    /// Further arguments, in which a word that is a parameter's name stands for its value: see
+    /// [`arguments`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     pub directory: Directory,
     pub timeout: Duration,
     /// It may be run again when nobody knows whether it ran: after a lost connection.
     pub repeat: bool,
+}
+
+/// What a `run` step starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// A program and its arguments, each passed whole.
+    Argv(Vec<String>),
+    /// Text for `sh`, taken as it stands.
+    Shell(String),
+    /// A file beside the template, by its name: sent to the host, run there, removed.
+    Script(String),
 }
 
 /// The working directory of a program on the host.
@@ -167,7 +226,7 @@ pub enum Probe {
     Tcp { address: String },
     /// This program exits 0 on the host.
     Command {
-        command: RunCommand,
+        command: Command,
         directory: Directory,
     },
 }
@@ -187,6 +246,35 @@ pub enum OnFailure {
     Continue,
 }
 
+impl Step {
+    /// A step that waits for nothing and is done by whoever does the stage.
+    #[must_use]
+    pub fn plain(name: &str, action: Action) -> Self {
+        Self {
+            name: name.to_owned(),
+            once: false,
+            gate: Gate::None,
+            user: None,
+            host: None,
+            action,
+        }
+    }
+}
+
+impl Action {
+    /// The file that it sends and runs, if it does.
+    #[must_use]
+    pub fn script(&self) -> Option<&str> {
+        match self {
+            Self::Run(Program {
+                command: Command::Script(name),
+                ..
+            }) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 impl Template {
     /// Is this what somebody means who asks for `name_or_id`?
     #[must_use]
@@ -199,6 +287,29 @@ impl Template {
         self.stages
             .iter()
             .flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)))
+    }
+
+    /// The files beside the template that its steps name.
+    pub fn script_names(&self) -> impl Iterator<Item = &str> {
+        self.steps().filter_map(|(_, step)| step.action.script())
+    }
+
+    /// The same template with the content of its scripts (by name), which is part of its version.
+    #[must_use]
+    pub fn with_scripts(mut self, scripts: &BTreeMap<String, String>) -> Self {
+        let digest = |text: &str| format!("{:x}", Sha256::digest(text));
+        self.scripts = scripts
+            .iter()
+            .map(|(name, text)| (name.clone(), digest(text)))
+            .collect();
+        if !self.scripts.is_empty() {
+            let mut version = self.digest.clone();
+            for (name, digest) in &self.scripts {
+                version.push_str(&format!("\n{name} {digest}"));
+            }
+            self.digest = digest(&version);
+        }
+        self
     }
 
     /// Does it switch a release?

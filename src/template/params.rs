@@ -12,12 +12,30 @@ pub struct Param {
     pub name: String,
     /// What people see in its place.
     pub alias: Option<String>,
+    pub kind: Kind,
+    /// What a [`Kind::Choice`] may be; empty for other kinds.
+    pub choices: Vec<String>,
     /// A task without it is refused.
     pub required: bool,
     /// Its value where the task gives none; `None` and not required: the empty text.
     pub default: Option<String>,
     /// A regular expression that the whole value must match.
     pub pattern: Option<String>,
+}
+
+/// What a value is, and how a form asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Any text.
+    #[default]
+    Text,
+    /// One of a few.
+    Choice,
+    /// The name of a tag.
+    Tag,
+    /// A text that no page, log or answer shows.
+    Secret,
 }
 
 /// Why the parameters of a task do not fit its template.
@@ -33,6 +51,10 @@ pub enum ParamError {
     },
     #[error("parameter {name} is given by tagship itself: take it out")]
     Given { name: String },
+    #[error("parameter {name} is one of {choices}: choose one")]
+    Choice { name: String, choices: String },
+    #[error("parameter {name} is no name that a tag can have: write it without `refs/tags/`")]
+    Tag { name: String },
     #[error("parameter {name} must match `{pattern}`, and does not")]
     Mismatch { name: String, pattern: String },
     #[error("parameter {name} holds a NUL character, which no environment variable can hold")]
@@ -49,6 +71,16 @@ impl Param {
         if value.contains('\0') {
             return Err(ParamError::Nul { name: name() });
         }
+        match self.kind {
+            Kind::Choice if !self.choices.iter().any(|choice| choice == value) => {
+                return Err(ParamError::Choice {
+                    name: name(),
+                    choices: self.choices.join(", "),
+                });
+            }
+            Kind::Tag if !can_be_tag(value) => return Err(ParamError::Tag { name: name() }),
+            _ => {}
+        }
         match &self.pattern {
             Some(pattern) if !whole(pattern).is_ok_and(|regex| regex.is_match(value)) => {
                 Err(ParamError::Mismatch {
@@ -59,6 +91,19 @@ impl Param {
             _ => Ok(()),
         }
     }
+}
+
+/// Can a tag be named so? The rules of `git check-ref-format`; a leading dash, which git takes here
+/// and refuses where it is asked to make one, is refused.
+fn can_be_tag(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    !name.starts_with(['-', '/'])
+        && !name.ends_with('.')
+        && !name.contains("..")
+        && !name.contains("@{")
+        && name != "@"
+        && !name.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c))
+        && name.split('/').all(part)
 }
 
 /// The expression that matches where `pattern` matches the whole text.

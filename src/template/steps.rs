@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::file::{Reader, StepFile, Use};
 use super::{
-    Action, CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, Check, Directory,
-    Probe, Program, RUN_TIMEOUT_DEFAULT, RunCommand, Step, placeholder,
+    AGENT, Action, CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, Check,
+    Command, Directory, Probe, Program, RUN_TIMEOUT_DEFAULT, Step, arguments, is_name, placeholder,
 };
 use crate::document::Path;
 
@@ -21,13 +21,14 @@ enum Kind {
 
 impl Kind {
     fn of(raw: &StepFile) -> Option<Self> {
-        match (raw.uses, &raw.run) {
-            (Some(Use::Checkout), None) => Some(Self::Checkout),
-            (Some(Use::Sync), None) => Some(Self::Sync),
-            (Some(Use::Publish), None) => Some(Self::Publish),
-            (Some(Use::Check), None) => Some(Self::Check),
-            (None, Some(_)) => Some(Self::Run),
-            (None, None) | (Some(_), Some(_)) => None,
+        let program = raw.run.is_some() || raw.script.is_some();
+        match (raw.uses, program) {
+            (Some(Use::Checkout), false) => Some(Self::Checkout),
+            (Some(Use::Sync), false) => Some(Self::Sync),
+            (Some(Use::Publish), false) => Some(Self::Publish),
+            (Some(Use::Check), false) => Some(Self::Check),
+            (None, true) if raw.run.is_none() || raw.script.is_none() => Some(Self::Run),
+            (None, _) | (Some(_), true) => None,
         }
     }
 
@@ -44,11 +45,15 @@ impl Kind {
 
     fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Checkout | Self::Sync | Self::Publish => &["use", "name"],
-            Self::Run => &["run", "name", "in", "once", "timeout", "repeat"],
+            Self::Checkout => &["use", "name"],
+            Self::Sync | Self::Publish => &["use", "name", "gate"],
+            Self::Run => &[
+                "run", "script", "args", "name", "in", "once", "gate", "user", "host", "timeout",
+                "repeat",
+            ],
             Self::Check => &[
-                "use", "name", "in", "once", "timeout", "http", "status", "tcp", "command",
-                "retries", "interval",
+                "use", "name", "in", "once", "gate", "user", "host", "timeout", "http", "status",
+                "tcp", "command", "retries", "interval",
             ],
         }
     }
@@ -59,7 +64,12 @@ fn keys_present(raw: &StepFile) -> Vec<&'static str> {
     [
         ("use", raw.uses.is_some()),
         ("run", raw.run.is_some()),
+        ("script", raw.script.is_some()),
+        ("args", raw.args.is_some()),
         ("name", raw.name.is_some()),
+        ("gate", raw.gate.is_some()),
+        ("user", raw.user.is_some()),
+        ("host", raw.host.is_some()),
         ("in", raw.directory.is_some()),
         ("once", raw.once.is_some()),
         ("timeout", raw.timeout.is_some()),
@@ -89,12 +99,12 @@ impl Reader<'_> {
             self.refuse(
                 path,
                 "a step has either `use = \"checkout\"`, \"sync\", \"publish\" or \"check\", or \
-                 `run = …`: write one of them",
+                 `run = …`, or `script = …`: write one of them",
             );
             Kind::Run
         });
         for key in keys_present(&raw) {
-            if !kind.keys().contains(&key) && !matches!(key, "use" | "run") {
+            if !kind.keys().contains(&key) && !matches!(key, "use" | "run" | "script") {
                 self.refuse(
                     &path.to(key),
                     format!(
@@ -106,6 +116,10 @@ impl Reader<'_> {
         }
         let name = self.step_name(raw.name.as_deref(), kind, before, path);
         let once = raw.once.unwrap_or(false);
+        let gate = raw.gate.unwrap_or_default();
+        let (user, host) = self.whose(&raw, path);
+        // Nothing is synced to a host of a step's own.
+        let synced = if host.is_some() { Synced::No } else { synced };
         let action = match kind {
             Kind::Checkout => Action::Checkout,
             Kind::Sync => Action::Sync,
@@ -113,7 +127,14 @@ impl Reader<'_> {
             Kind::Check => Action::Check(self.check(raw, synced, path)),
             Kind::Run => Action::Run(self.program(raw, synced, path)),
         };
-        Step { name, once, action }
+        Step {
+            name,
+            once,
+            gate,
+            user,
+            host,
+            action,
+        }
     }
 
     fn step_name(
@@ -145,13 +166,82 @@ impl Reader<'_> {
     }
 
     fn program(&mut self, raw: StepFile, synced: Synced, path: &Path) -> Program {
-        let command = raw.run.unwrap_or(RunCommand::Argv(Vec::new()));
-        self.command(&command, &path.to("run"));
+        let args = self.args(raw.args.as_deref(), &path.to("args"));
+        let command = match (raw.script, raw.run) {
+            (Some(script), _) => {
+                self.script(&script, &path.to("script"));
+                Command::Script(script)
+            }
+            (None, run) => {
+                let command = run.unwrap_or(Command::Argv(Vec::new()));
+                self.command(&command, &path.to("run"));
+                command
+            }
+        };
         Program {
             command,
+            args,
             directory: self.directory(raw.directory.as_deref(), synced, path),
             timeout: self.span(raw.timeout, RUN_TIMEOUT_DEFAULT, &path.to("timeout")),
             repeat: raw.repeat.unwrap_or(false),
+        }
+    }
+
+    /// Who runs a step, and on which host of its own.
+    fn whose(&mut self, raw: &StepFile, path: &Path) -> (Option<String>, Option<String>) {
+        for (key, name, what) in [
+            ("user", &raw.user, "execution user"),
+            ("host", &raw.host, "host"),
+        ] {
+            if let Some(name) = name {
+                self.name(&path.to(key), what, name);
+            }
+        }
+        let on_host = raw.run.is_some() || raw.script.is_some() || raw.command.is_some();
+        for (key, given) in [("user", raw.user.is_some()), ("host", raw.host.is_some())] {
+            if given && raw.uses == Some(Use::Check) && !on_host {
+                self.refuse(
+                    &path.to(key),
+                    format!("`{key}` means nothing in a check that the agent makes: take it out, or check by `command`"),
+                );
+            }
+        }
+        if raw.host.is_some() && raw.once.is_some() {
+            self.refuse(
+                &path.to("once"),
+                "a step with `host` runs once in any case: take `once` out",
+            );
+        }
+        if raw.host.as_deref() == Some(AGENT) && raw.user.is_some() {
+            self.refuse(
+                &path.to("user"),
+                "on the agent's machine everything runs as `[local_run] user`: take `user` out",
+            );
+        }
+        (raw.user.clone(), raw.host.clone())
+    }
+
+    fn args(&mut self, line: Option<&str>, path: &Path) -> Vec<String> {
+        let Some(line) = line else { return Vec::new() };
+        self.no_nul(line, path);
+        match arguments::split(line) {
+            Ok(words) => words,
+            Err(error) => {
+                self.refuse(path, error.to_string());
+                Vec::new()
+            }
+        }
+    }
+
+    fn script(&mut self, name: &str, path: &Path) {
+        if !is_name(name) {
+            self.refuse(
+                path,
+                format!(
+                    "`{name}` is no file beside the template: write its name alone (letters, digits, \
+                     dots, underscores and hyphens), and put it into the template's directory"
+                ),
+            );
         }
     }
 
@@ -230,9 +320,9 @@ impl Reader<'_> {
         Probe::Tcp { address }
     }
 
-    fn command(&mut self, command: &RunCommand, path: &Path) {
+    fn command(&mut self, command: &Command, path: &Path) {
         match command {
-            RunCommand::Shell(text) => {
+            Command::Shell(text) => {
                 if text.trim().is_empty() {
                     self.refuse(path, "the command is empty: write one");
                 }
@@ -250,7 +340,8 @@ impl Reader<'_> {
                     self.problems.push(problem);
                 }
             }
-            RunCommand::Argv(words) => {
+            Command::Script(name) => self.script(name, path),
+            Command::Argv(words) => {
                 if words.first().is_none_or(String::is_empty) {
                     self.refuse(path, "the command is empty: write a program first");
                 }
@@ -301,8 +392,8 @@ impl Reader<'_> {
             (Some("release"), Synced::No) => {
                 self.refuse(
                     &path,
-                    "no release stands on these hosts yet: put `use = \"sync\"` before this step, \
-                     or write `in = \"home\"`",
+                    "no release stands on these hosts yet (and never on the `host` of a step): put \
+                     `use = \"sync\"` before this step, or write `in = \"home\"`",
                 );
                 Directory::Home
             }

@@ -32,6 +32,14 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Prob
         }
     }
     for (index, stage) in template.stages.iter().enumerate() {
+        if stage.batch.is_some() && stage.steps.iter().any(|step| step.host.is_some()) {
+            refuse(
+                &Path::root().to("stage").to(index).to("batch"),
+                "a step with `host` waits for all hosts of its stage, and `batch` holds some back: \
+                 move that step to a stage of its own"
+                    .to_owned(),
+            );
+        }
         if stage.hosts == StageHosts::Agent && stage.steps.len() > 1 {
             refuse(
                 &Path::root().to("stage").to(index),

@@ -84,7 +84,8 @@ fn the_designs_example_reads_as_it_is_meant() {
     assert_eq!(
         migrate.action,
         Action::Run(Program {
-            command: RunCommand::Shell("bin/migrate --check".into()),
+            command: Command::Shell("bin/migrate --check".into()),
+            args: Vec::new(),
             directory: Directory::Release,
             timeout: Duration::from_secs(600),
             repeat: false,

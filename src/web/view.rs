@@ -234,6 +234,15 @@ pub struct TakeBackup {
     pub without_logs: bool,
 }
 
+/// Which gate is to be opened.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Go {
+    /// For this host alone; else for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
 /// `POST /api/v1/rollback`: to what a task released, or to the good release before the live one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

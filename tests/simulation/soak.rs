@@ -203,7 +203,7 @@ impl Play {
         self.note(format!("answer {id}"));
         if let State::Paused { .. } = task.state {
             let request = if self.random.per_mille(700) {
-                Request::Go
+                Request::Go { host: None }
             } else {
                 Request::Retry
             };

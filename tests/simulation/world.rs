@@ -18,7 +18,7 @@ use tagship::landing::{
 };
 use tagship::plan::{Ground, Placement, PlannedHost, Submodules};
 use tagship::task::Submission;
-use tagship::template::Template;
+use tagship::template::{Template, Version};
 
 use crate::fate::{Blow, Fate};
 use crate::witness::Witness;
@@ -272,6 +272,9 @@ pub(crate) fn ground() -> Ground {
         self_approval: false,
         hosts,
         groups: BTreeMap::new(),
+        machines: BTreeMap::new(),
+        users: BTreeMap::new(),
+        local: None,
     }
 }
 
@@ -281,10 +284,17 @@ impl Catalog for SimCatalog {
         submission.environment.clone_into(&mut ground.environment);
         ground.hosts.retain(|host| !disabled.contains(&host.name));
         let template = self.template.clone();
+        let version = Version {
+            name: template.name.clone(),
+            digest: template.digest.clone(),
+            text: String::new(),
+            scripts: BTreeMap::new(),
+        };
         Ok(Recipe {
             ground,
             template,
             given: BTreeMap::new(),
+            version,
         })
     }
 

@@ -262,6 +262,7 @@ impl World {
                 submitter: Some("bob".to_owned()),
             },
             description: self.store.put_blob(&description).await.unwrap(),
+            waits: tagship::task::Waits::Task,
         };
         self.append(&task, vec![Event::Landed(Box::new(landed))])
             .await

@@ -51,6 +51,7 @@ async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), String
         Probe::Command { command, directory } => {
             let program = Program {
                 command: command.clone(),
+                args: Vec::new(),
                 directory: directory.clone(),
                 timeout: check.timeout,
                 repeat: true,
@@ -66,13 +67,20 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
     let key = program::key(&work.task, work.at, work.attempt);
     // A check changes nothing, so it is simply asked anew, under a name of its own.
     let nonce = scene.world.clock.now().as_millisecond();
-    let run = program::prepare(scene, program, format!("{key}-{number}-{nonce}")).await;
+    let run = program::prepare(scene, program, format!("{key}-{number}-{nonce}"));
+    let run = run.await.map_err(|trouble| match trouble {
+        Trouble::Failed(message) | Trouble::Unknown(message) => message,
+    })?;
     let op = Op::Run {
         place: work.place(),
         run,
     };
     let output = scene.output.as_ref();
-    match work.hosts.perform(work.host(), &op, output).await {
+    match work
+        .hosts
+        .perform(&work.plan.lane(work.at), &op, output)
+        .await
+    {
         Ok(Reply::Run(RunEnd::Ended { code: 0, .. })) => Ok(()),
         Ok(Reply::Run(RunEnd::Ended { code, .. })) => Err(format!("ended with {code}")),
         Ok(Reply::Run(end)) => Err(format!("{end:?}")),

@@ -1,11 +1,14 @@
 //! `run` steps: a program of the template's author, started once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
 
 use super::{Begun, Scene, TRIES, Trouble, unexpected};
 use crate::host::{HostError, Op, Reply, Run, RunCommand, RunEnd};
 use crate::task::{At, StepResult, Task, Way};
-use crate::template::{self, Directory, Program};
+use crate::template::{self, Command, Directory, GIVEN, Program};
 
 /// Names an attempt of a step in the host's journal; see [`Run::key`].
 pub(super) fn key(task: &Task, at: At, attempt: u32) -> String {
@@ -32,7 +35,7 @@ pub(super) fn again(key: &str) -> String {
 pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResult, Trouble> {
     let work = scene.work;
     let key = key(&work.task, work.at, work.attempt);
-    let run = prepare(scene, program, key).await;
+    let run = prepare(scene, program, key).await?;
     if work.begun == Begun::Before {
         match result_of(scene, &run.key).await? {
             RunEnd::NotBegun | RunEnd::Running => {}
@@ -50,31 +53,86 @@ pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResu
 }
 
 /// The program with this step's values filled in.
-pub(super) async fn prepare(scene: &Scene<'_>, program: &Program, key: String) -> Run {
+pub(super) async fn prepare(
+    scene: &Scene<'_>,
+    program: &Program,
+    key: String,
+) -> Result<Run, Trouble> {
     let values = scene.values().await;
-    let command = match &program.command {
-        RunCommand::Argv(words) => RunCommand::Argv(
-            words
-                .iter()
-                .map(|word| template::fill(word, &values))
-                .collect(),
-        ),
-        RunCommand::Shell(text) => RunCommand::Shell(text.clone()),
-    };
-    let deploy_to = scene.work.place().deploy_to;
+    let command = command(scene, program, &values).await?;
+    let placement = scene.work.plan.placement.as_ref();
+    let deploy_to = placement.map_or_else(
+        || scene.work.place().deploy_to,
+        |placement| placement.on(scene.work.host()),
+    );
     let directory = match (&program.directory, scene.work.release()) {
         (Directory::Release, Some(release)) => format!("{deploy_to}/releases/{release}"),
         (Directory::Release, None) => deploy_to,
         (Directory::Home, _) => crate::host::HOME.to_owned(),
         (Directory::Absolute(path), _) => path.clone(),
     };
-    Run {
+    Ok(Run {
         key,
         command,
         directory,
         environment: values,
         timeout: program.timeout,
+    })
+}
+
+async fn command(
+    scene: &Scene<'_>,
+    program: &Program,
+    values: &BTreeMap<String, String>,
+) -> Result<RunCommand, Trouble> {
+    // A name stands for what is a parameter, not for whatever a step has handed on.
+    let plan = &scene.work.plan;
+    let known = |name: &String| {
+        GIVEN.contains(&name.as_str())
+            || plan.parameters.contains_key(name)
+            || plan.secrets.contains(name)
+    };
+    let named = values.iter().filter(|(name, _)| known(name));
+    let named = named.map(|(name, value)| (name.clone(), value.clone()));
+    let arguments = template::arguments(&program.args, &named.collect());
+    Ok(match &program.command {
+        Command::Argv(words) => {
+            let words = words.iter().map(|word| template::fill(word, values));
+            RunCommand::Argv(words.chain(arguments).collect())
+        }
+        Command::Shell(text) if arguments.is_empty() => RunCommand::Shell(text.clone()),
+        Command::Shell(text) => {
+            let shell = ["sh", "-c", text, "sh"].map(str::to_owned);
+            RunCommand::Argv(shell.into_iter().chain(arguments).collect())
+        }
+        Command::Script(name) => RunCommand::Script {
+            name: name.clone(),
+            text: script(scene, name).await?,
+            arguments,
+        },
+    })
+}
+
+/// The text of a script as it was when the plan was made: what stands beside the template by now is
+/// another matter, and what the store holds is compared with the digest that was approved.
+async fn script(scene: &Scene<'_>, name: &str) -> Result<String, Trouble> {
+    let damaged = || {
+        Trouble::Failed(format!(
+            "script {name} is not what the plan names; restore the store from a backup, or push a new tag"
+        ))
+    };
+    let digest = scene
+        .work
+        .plan
+        .named
+        .scripts
+        .get(name)
+        .ok_or_else(damaged)?;
+    let bytes = scene.world.store.blob(digest).await?;
+    if format!("{:x}", Sha256::digest(&bytes)) != *digest {
+        return Err(damaged());
     }
+    String::from_utf8(bytes).map_err(|_| damaged())
 }
 
 async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepResult, Trouble> {
@@ -83,7 +141,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
         place: scene.work.place(),
         run,
     };
-    let host = scene.work.host();
+    let host = &scene.work.plan.lane(scene.work.at);
     let output = scene.output.as_ref();
     for number in 1..=TRIES {
         let lost = match scene.work.hosts.perform(host, &op, output).await {

@@ -73,6 +73,7 @@ ts_put program "$ts_program $ts_stat_start $ts_boot"
 ts_watch=$!
 wait "$ts_program"
 ts_code=$?
+rm -rf -- "$ts_dir/script"
 if [ -e "$ts_dir/late" ]; then
     wait "$ts_watch"
     ts_end=late

@@ -1,5 +1,6 @@
 # ts_key: names the attempt. ts_directory ts_seconds ts_blocks ts_exports: see the runner. ts_runner_text:
-# the runner. ts_offset: where the output goes on. $@: the program and its arguments.
+# the runner. ts_offset: where the output goes on. ts_script_name, ts_script_text: a file that is sent
+# along, or nothing. $@: the program and its arguments, or the script's arguments.
 ts_start() {
     for ts_tool in setsid mkfifo; do
         command -v "$ts_tool" >/dev/null || ts_refuse "the host has no $ts_tool: install util-linux and coreutils there"
@@ -16,6 +17,21 @@ ts_start() {
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
         ts_refuse "cannot write in $ts_mine: $ts_error"
     }
+    # A script travels with us, and with the attempt's directory it is renamed into place.
+    if [ -n "$ts_script_name" ]; then
+        ts_error=$(
+            umask 077
+            {
+                mkdir -- "$ts_mine/run/script" &&
+                    printf '%s' "$ts_script_text" >"$ts_mine/run/script/$ts_script_name" &&
+                    chmod 700 "$ts_mine/run/script/$ts_script_name"
+            } 2>&1
+        ) || ts_refuse "cannot write the script $ts_script_name in $ts_mine: $ts_error"
+        case $ts_script_text in
+        '#!'*) set -- "$ts_dir/script/$ts_script_name" "$@" ;;
+        *) set -- sh "$ts_dir/script/$ts_script_name" "$@" ;;
+        esac
+    fi
     TAGSHIP_RUN=$ts_dir
     TAGSHIP_EXPORTS=$ts_exports
     export TAGSHIP_RUN TAGSHIP_EXPORTS
@@ -33,12 +49,21 @@ ts_start() {
     if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
     ts_refuse "the runner could not start: ${ts_begun:-it said nothing}"
 }
+# Tasks of long ago, where each has a directory of its own.
+ts_sweep() {
+    case $ts_at in
+    */.tagship-tasks/[0-9]*-*) find "${ts_at%/*}" -mindepth 1 -maxdepth 1 -type d -name '[0-9]*-*' -mtime +90 -exec rm -rf -- {} + 2>/dev/null ;;
+    esac
+}
 ts_main() {
     [ -d "$ts_at" ] || ts_error=$(umask 022 && mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
     ts_see_boot
     ts_own
     ts_dir=$ts_base/journal/$ts_key
-    if [ ! -d "$ts_dir" ]; then ts_start "$@"; fi
+    if [ ! -d "$ts_dir" ]; then
+        ts_sweep
+        ts_start "$@"
+    fi
     ts_follow
 }

@@ -8,7 +8,7 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{
-    Approve, Because, Nothing, ReleaseWorth, Rollback, Shown, TaskLine, TaskList, TaskQuery,
+    Approve, Because, Go, Nothing, ReleaseWorth, Rollback, Shown, TaskLine, TaskList, TaskQuery,
     TaskView, task_view,
 };
 use super::super::who::who;
@@ -195,13 +195,16 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
             let Because { reason } = call.json(within).await?;
             Request::Withdraw { reason }
         }
-        "stop" | "retry" | "go" => {
+        "stop" | "retry" => {
             let Nothing {} = call.json(within).await?;
             match what {
                 "stop" => Request::Stop,
-                "retry" => Request::Retry,
-                _ => Request::Go,
+                _ => Request::Retry,
             }
+        }
+        "go" => {
+            let Go { host } = call.json(within).await?;
+            Request::Go { host }
         }
         _ => return Err(route::unknown(call)),
     };
@@ -223,7 +226,7 @@ pub(in crate::web) async fn ask(
     let words = match request {
         Request::Approve { comment, .. } => comment,
         Request::Reject { reason } | Request::Withdraw { reason } => reason,
-        Request::Stop | Request::Retry | Request::Go => "",
+        Request::Stop | Request::Retry | Request::Go { .. } => "",
     };
     if words.chars().count() > WORDS_MAX {
         return Err(Fault::Invalid(format!(
@@ -243,7 +246,7 @@ fn name(request: &Request) -> &'static str {
         Request::Withdraw { .. } => "withdraw",
         Request::Stop => "stop",
         Request::Retry => "retry",
-        Request::Go => "go",
+        Request::Go { .. } => "go",
     }
 }
 

@@ -59,7 +59,7 @@ pub(in crate::web) async fn of_task(
         },
         "stop" => Request::Stop,
         "retry" => Request::Retry,
-        "go" => Request::Go,
+        "go" => Request::Go { host: None },
         _ => return Err(route::unknown(call)),
     };
     ask(site, id, &who.actor, &request).await?;

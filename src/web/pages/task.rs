@@ -16,12 +16,11 @@ use super::super::view::{HostView, LogQuery, May, StageView, StepState, StepView
 use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
-use crate::host::RunCommand;
 use crate::plan::{Plan, PlanDigest};
 use crate::request::{self, Request, RequestError};
 use crate::store::LiveRelease;
 use crate::task::{ChangedPath, CommitLine, Origin};
-use crate::template::{Action, Directory, Gate, OnFailure, Probe, Program};
+use crate::template::{Action, Command, Directory, Gate, OnFailure, Probe, Program};
 
 /// Above so many hosts a stage shows only those that are not through yet, or failed.
 const HOSTS_MAX: usize = 40;
@@ -455,6 +454,10 @@ fn action(plan: &Plan, action: &Action) -> String {
 
 fn program_words(program: &Program) -> String {
     let command = command_words(&program.command);
+    let command = match program.args.as_slice() {
+        [] => command,
+        args => format!("{command} with {}", args.join(" ")),
+    };
     match &program.directory {
         Directory::Release => format!("{command} (in the release)"),
         Directory::Home => command,
@@ -462,10 +465,11 @@ fn program_words(program: &Program) -> String {
     }
 }
 
-fn command_words(command: &RunCommand) -> String {
+fn command_words(command: &Command) -> String {
     match command {
-        RunCommand::Argv(arguments) => arguments.join(" "),
-        RunCommand::Shell(text) => text.clone(),
+        Command::Argv(arguments) => arguments.join(" "),
+        Command::Shell(text) => text.clone(),
+        Command::Script(name) => format!("the script {name}"),
     }
 }
 

@@ -273,9 +273,14 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         Event::Superseded { by } => format!("by task {by}"),
         Event::Expired { reason } | Event::RollbackBegan { reason } => reason.clone(),
         Event::Reopened { by }
-        | Event::Continued { by }
+        | Event::Continued { by, host: None }
         | Event::StopRequested { by }
         | Event::RetryRequested { by } => format!("by {by}"),
+        Event::Continued {
+            by,
+            host: Some(host),
+        } => format!("by {by}, on {host}"),
+        Event::Held { at, .. } => step(at),
         Event::Started { release } => release.to_string(),
         Event::Began { at, attempt: 1 } => step(at),
         Event::Began { at, attempt } => format!("{}, attempt {attempt}", step(at)),
@@ -284,6 +289,8 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
             because(format!("{} {}", step(at), state.name()), &message)
         }
         Event::Paused(Pause::Gate { stage }) => format!("before stage {}", stage + 1),
+        Event::Paused(Pause::StepGate) => "hosts wait at a gate".to_owned(),
+        Event::Paused(Pause::Time { until }) => format!("until {until}"),
         Event::Paused(Pause::HostFailed { message } | Pause::Unknown { message }) => {
             message.clone()
         }
@@ -346,7 +353,7 @@ fn may(
         (May::Withdraw, Request::Withdraw { reason }),
         (May::Stop, Request::Stop),
         (May::Retry, Request::Retry),
-        (May::Go, Request::Go),
+        (May::Go, Request::Go { host: None }),
     ];
     let mut may: Vec<May> = asked
         .into_iter()

@@ -1,0 +1,100 @@
+//! Who may run steps on the agent's own machine: a system user that is neither the agent's own nor
+//! root. What a template says comes from people who may not read the agent's keys.
+
+use std::path::PathBuf;
+
+use super::Config;
+use crate::plan::LocalUser;
+
+/// A user of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemUser {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+}
+
+/// Why nothing may run as a user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocalRunError {
+    #[error("this machine has no user `{0}` (in /etc/passwd): make one for it, or write another")]
+    Unknown(String),
+    #[error(
+        "`{0}` is root: what a template says would own this machine; make a user for it and write that one"
+    )]
+    Root(String),
+    #[error(
+        "`{0}` is the agent's own user: what a template says could read every host's key; make a user for it and write that one"
+    )]
+    Own(String),
+}
+
+/// The user of this name, by `/etc/passwd`.
+#[must_use]
+pub fn system_user(name: &str) -> Option<SystemUser> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then_some(())?;
+        Some(SystemUser {
+            name: name.to_owned(),
+            uid: fields.nth(1)?.parse().ok()?,
+            gid: fields.next()?.parse().ok()?,
+            home: fields.nth(1)?.into(),
+        })
+    })
+}
+
+/// The user of this name, if steps may run as them.
+///
+/// # Errors
+/// There is no such user, or it is root or the agent's own, whatever its name.
+pub fn may_run(name: &str) -> Result<SystemUser, LocalRunError> {
+    let user = system_user(name).ok_or_else(|| LocalRunError::Unknown(name.to_owned()))?;
+    if user.uid == 0 {
+        return Err(LocalRunError::Root(user.name));
+    }
+    let own = [rustix::process::getuid(), rustix::process::geteuid()];
+    if own.iter().any(|own| own.as_raw() == user.uid) {
+        return Err(LocalRunError::Own(user.name));
+    }
+    Ok(user)
+}
+
+impl Config {
+    /// Who runs steps on the agent's own machine, and where their tasks are kept; `None` where
+    /// nothing runs there.
+    #[must_use]
+    pub fn local_user(&self) -> Option<LocalUser> {
+        let local = self.local_run.as_ref()?;
+        let home = || Some(system_user(&local.user)?.home.join(".local/state/tagship"));
+        let directory = local.directory.clone().or_else(home)?;
+        Some(LocalUser {
+            user: local.user.clone(),
+            directory: directory.display().to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nothing_runs_as_root_or_as_the_agents_own_user() {
+        assert_eq!(may_run("root"), Err(LocalRunError::Root("root".to_owned())));
+        let nobody = LocalRunError::Unknown("no-such-user".to_owned());
+        assert_eq!(may_run("no-such-user"), Err(nobody));
+        // A number is a name like another: `setpriv` and `sudo` never see it.
+        assert!(matches!(may_run("0"), Err(LocalRunError::Unknown(_))));
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        let own = rustix::process::geteuid().as_raw().to_string();
+        for line in passwd.lines() {
+            let fields: Vec<&str> = line.split(':').collect();
+            let allowed = may_run(fields[0]).is_ok();
+            assert_eq!(allowed, fields[2] != "0" && fields[2] != own, "{line}");
+        }
+    }
+}
