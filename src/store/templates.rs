@@ -55,7 +55,7 @@ impl Store {
             .iter()
             .filter_map(|row| serde_json::from_slice(&row.value).ok())
             .collect();
-        versions.sort_by(|a, b| b.first_used.cmp(&a.first_used));
+        versions.sort_by_key(|version| std::cmp::Reverse(version.first_used));
         Ok(versions)
     }
 
