@@ -340,7 +340,11 @@ fn field_of(error: &PlanError) -> &'static str {
         | PlanError::NoGivenHosts { .. }
         | PlanError::TooManyHosts { .. }
         | PlanError::HostsNotGiven { .. } => "hosts",
-        PlanError::UnknownGroup { .. } => "template",
+        PlanError::UnknownGroup { .. }
+        | PlanError::UnknownHost { .. }
+        | PlanError::UnknownUser { .. }
+        | PlanError::NoLocalRun { .. }
+        | PlanError::NoScript { .. } => "template",
     }
 }
 
@@ -349,6 +353,8 @@ fn name_in(error: &ParamError) -> &str {
         ParamError::Missing { name, .. }
         | ParamError::Unknown { name, .. }
         | ParamError::Given { name }
+        | ParamError::Choice { name, .. }
+        | ParamError::Tag { name }
         | ParamError::Mismatch { name, .. }
         | ParamError::Nul { name } => name,
     }

@@ -204,7 +204,6 @@ impl Reader<'_> {
             name: raw.name,
             free_hosts: raw.free_hosts,
             params,
-            free_hosts: raw.free_hosts,
             stages,
             scripts: BTreeMap::new(),
             digest: format!("{:x}", Sha256::digest(text)),

@@ -60,8 +60,6 @@ pub struct Template {
     pub free_hosts: bool,
     /// The parameters that a task must or may give, besides [`GIVEN`].
     pub params: Vec<Param>,
-    /// A task may give addresses that are no configured hosts.
-    pub free_hosts: bool,
     /// At least one.
     pub stages: Vec<Stage>,
     /// The files beside the template that its steps send and run, each with the SHA-256 of its
