@@ -27,8 +27,8 @@ pub use keys::{
     Project, Rule, Ssh, Store, User,
 };
 pub use library::Library;
-pub use rules::RuleSets;
 pub use local::{LocalRunError, SystemUser, may_run, system_user};
+pub use rules::RuleSets;
 pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
 
 /// The configuration that is built in.
