@@ -140,7 +140,7 @@ impl Agent {
             git_user: user(&config.agent.git_user).map(|(user, _)| user),
         };
         let mut ended = shutdown.clone();
-        let upkeep = upkeep::run(self.clock.clone(), self.sessions(), self.logs.clone());
+        let upkeep = self.upkeep();
         let web = self.web().serve(self.tcp, Some(self.unix), async move {
             drop(ended.wait_for(|end| *end).await);
         });
@@ -158,6 +158,18 @@ impl Agent {
         };
         drop(std::fs::remove_file(config.socket()));
         result
+    }
+
+    fn upkeep(&self) -> impl Future<Output = ()> + use<> {
+        let upkeep = upkeep::Upkeep {
+            clock: self.clock.clone(),
+            sessions: self.sessions(),
+            logs: self.logs.clone(),
+            store: self.store.clone(),
+            hook_log_age: self.config.agent.hook_log_age,
+            hook_log_entries: self.config.agent.hook_log_entries,
+        };
+        upkeep.run()
     }
 
     fn accounts(&self) -> Arc<Accounts> {

@@ -1,13 +1,13 @@
 //! Spool records become proposed tasks.
 //!
 //! Wakes by inotify when the hook has renamed a record into place, and looks by itself once a
-//! minute. A record is removed only when what it became is durable; a record that comes again has
-//! the same id and becomes the same task. The hook's word is a hint: which rule matches is decided
-//! here, with the agent's own configuration, and whether the ref stands is looked up at landing.
-//! It never runs git and never contacts a host. Started by the agent.
+//! minute. A record is removed only when what it became is durable, together with its entry in the
+//! hook log; a record that comes again has the same id and becomes the same task. The
+//! hook's word is a hint: which rule matches is decided with the agent's own configuration (`push`),
+//! and whether the ref stands is looked up at landing. It never runs git and never contacts a host.
+//! Started by the agent.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,24 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, Project, RuleSets};
-use crate::rule::{Decision, is_zero};
+use crate::push;
+use crate::rule::is_zero;
 use crate::spool::{self, Received, Record, SpoolError, Waiting};
-use crate::store::{Proposal, Store, StoreError};
-use crate::task::{Event, Origin, Recorded, State, Submission, Submitter, Supersede};
+use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError};
+use crate::task::{Event, Recorded, State};
 
 /// How often the spool is looked at without being told, in seconds.
 const SCAN_S: i64 = 60;
 /// What killed hooks leave in `tmp/` is swept after this long.
 const SWEEP_AGE: Duration = Duration::from_secs(3600);
+/// What is wrong with a file is kept up to this length, in characters.
+const REASON_LENGTH_MAX: usize = 500;
+/// So many doubted tasks are named in the hook log.
+const DOUBTED_MAX: usize = 100;
 
 /// The records of one spool, as the intake needs them: each method is one effect with a label, so
 /// that a simulated world can stop exactly there.
@@ -143,38 +148,39 @@ impl Intake {
     }
 
     async fn take(&self, waiting: &Waiting) -> Result<(), IntakeError> {
-        let received = match self.spool.read(waiting).await {
-            Ok(received) => received,
+        let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
+        match self.spool.read(waiting).await {
+            Ok(received) => {
+                let push = self.seen(&received);
+                while !self.decide(&file, &push).await? {}
+                self.spool.remove(waiting).await?;
+            }
             Err(error) if error.is_bad_file() => {
+                while !self.note_unreadable(&file, &error).await? {}
                 let kept = self.spool.set_aside(waiting).await?;
                 tracing::warn!(%error, kept = %kept.display(), "spool record set aside");
-                return Ok(());
             }
-            Err(SpoolError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(());
-            }
+            Err(SpoolError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 // A newer format, or a file that can't be read now: it stays.
                 tracing::warn!(%error, "spool record left");
-                return Ok(());
             }
-        };
-        let pusher = self.pusher(&received.record, received.owner);
-        let projects: Vec<&Project> = self
-            .config
-            .projects_of(&received.record.repository)
-            .collect();
-        if projects.is_empty() {
-            tracing::warn!(
-                repository = received.record.repository,
-                "push to a repository that no project has"
-            );
         }
-        for project in projects {
-            self.decide(project, &received.record, &pusher).await?;
-        }
-        self.spool.remove(waiting).await?;
         Ok(())
+    }
+
+    fn seen(&self, received: &Received) -> SeenPush {
+        let Received { record, owner } = received;
+        SeenPush {
+            record: record.id.to_string(),
+            repository: record.repository.clone(),
+            reference: record.reference.clone(),
+            old: record.old.clone(),
+            new: record.new.clone(),
+            pusher: self.pusher(record, *owner),
+            owner: *owner,
+            pushed_at: Timestamp::from_millisecond(record.time).ok(),
+        }
     }
 
     /// Only the git user is believed about somebody else.
@@ -188,123 +194,109 @@ impl Intake {
         number.and_then(system_user).unwrap_or(named)
     }
 
-    async fn decide(
-        &self,
-        project: &Project,
-        record: &Record,
-        pusher: &str,
-    ) -> Result<(), IntakeError> {
-        let compiled = self.rules.get(&project.name);
-        let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
-        let decision = match rules.decide(record.reference.as_bytes(), &record.old, &record.new) {
-            Ok(decision) => decision,
-            Err(error) => {
-                tracing::error!(%error, "rule");
-                return Ok(());
-            }
-        };
-        if !is_zero(&record.old) {
-            self.doubt(project, record).await?;
+    /// Decides in every project of the repository that the hook log has no answer for. Says whether
+    /// it is done; otherwise somebody else wrote the entry meanwhile.
+    async fn decide(&self, file: &str, push: &SeenPush) -> Result<bool, IntakeError> {
+        let mut projects = self.config.projects_of(&push.repository).peekable();
+        if projects.peek().is_none() {
+            tracing::warn!(
+                repository = push.repository,
+                "push to a repository that no project has"
+            );
+            let unknown = HookOutcome::UnknownRepository;
+            return self.note(file, Some(push), unknown).await;
         }
-        match decision {
-            Decision::Matched { index, .. } => self.propose(project, record, pusher, index).await,
-            other => {
-                tracing::info!(
-                    project = project.name,
-                    reference = record.reference,
-                    decision = ?other,
-                    "no task"
-                );
-                Ok(())
+        for project in projects {
+            let now = self.clock.now();
+            let note = self.store.hook_note(file, now, Some(push)).await?;
+            if note.answers(Some(&project.name)) {
+                continue;
             }
-        }
-    }
-
-    async fn propose(
-        &self,
-        project: &Project,
-        record: &Record,
-        pusher: &str,
-        index: usize,
-    ) -> Result<(), IntakeError> {
-        let rule = &project.rules[index];
-        let submission = Submission {
-            origin: Origin::Tag {
-                rule: rule.pattern.clone(),
-            },
-            project: project.name.clone(),
-            environment: rule.environment.clone(),
-            repository: record.repository.clone(),
-            reference: record.reference.clone(),
-            object: record.new.clone(),
-            template: rule.template.clone(),
-            schedule: rule.schedule,
-            submitter: Submitter {
-                name: pusher.to_owned(),
-                account: self.config.account_of(pusher).map(str::to_owned),
-            },
-            expires_s: Some(rule.expires.as_secs()),
-            supersede: if rule.supersede {
-                Supersede::ByNewer
+            let doubted = if is_zero(&push.old) {
+                Vec::new()
             } else {
-                Supersede::Never
-            },
-            refuse_older: rule.refuse_older,
-            parameters: rule.params.clone(),
-            secrets: BTreeMap::new(),
-            title: String::new(),
-            details: String::new(),
-            run_at: None,
-            hosts: BTreeMap::new(),
-            approvers: Vec::new(),
-            executor: String::new(),
-            claimed_submitter: String::new(),
-            idempotency_key: None,
-        };
-        let id = format!("{}/{}", record.id, project.name);
-        let proposal = self
-            .store
-            .propose(submission, Some(&id), self.clock.now())
-            .await?;
-        match proposal {
-            Proposal::New(task) => {
-                tracing::info!(
-                    task,
+                self.doubt(project, push).await?
+            };
+            let compiled = self.rules.get(&project.name);
+            let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
+            let meaning = push::meaning(&self.config, project, &rules, push);
+            let record = format!("{}/{}", push.record, project.name);
+            let (store, name) = (&self.store, &project.name);
+            let settled = push::settle(store, meaning, name, Some(&record), &doubted, &note, now);
+            match settled.await {
+                Ok(outcome) => tracing::info!(
                     project = project.name,
-                    reference = record.reference,
-                    pusher,
-                    "proposed"
-                );
-            }
-            Proposal::Joined(task) => tracing::info!(task, pusher, "joined an unfinished task"),
-            Proposal::TakenInBefore(task) | Proposal::OtherContent(task) => {
-                tracing::debug!(task, "taken in before");
+                    reference = push.reference,
+                    pusher = push.pusher,
+                    outcome = outcome.name(),
+                    task = outcome.task(),
+                    "push taken in"
+                ),
+                Err(StoreError::HooksChanged) => return Ok(false),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// The ref was deleted or moved, says the record: tasks that wait for it look again.
-    async fn doubt(&self, project: &Project, record: &Record) -> Result<(), IntakeError> {
+    async fn note_unreadable(&self, file: &str, error: &SpoolError) -> Result<bool, IntakeError> {
+        let reason = error.to_string().chars().take(REASON_LENGTH_MAX).collect();
+        self.note(file, None, HookOutcome::Unreadable { reason })
+            .await
+    }
+
+    /// Notes what became of a record that concerns no project, once.
+    async fn note(
+        &self,
+        file: &str,
+        push: Option<&SeenPush>,
+        outcome: HookOutcome,
+    ) -> Result<bool, IntakeError> {
+        let note = self.store.hook_note(file, self.clock.now(), push).await?;
+        if note.answers(None) {
+            return Ok(true);
+        }
+        let became = Became {
+            project: None,
+            outcome,
+            doubted: Vec::new(),
+        };
+        match self.store.note_hook(&note, became).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::HooksChanged) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The ref was deleted or moved, says the record: tasks that wait for it look again. Which.
+    async fn doubt(&self, project: &Project, record: &SeenPush) -> Result<Vec<u64>, IntakeError> {
         let (ids, _) = self.store.active().await?;
+        let mut told = Vec::new();
         for id in ids {
             let head = self.store.head(id).await?;
             if head.project != project.name || head.reference != record.reference {
                 continue;
             }
-            while !self.doubted(id, project, record).await? {}
+            loop {
+                match self.doubted(id, project, record).await? {
+                    Doubt::Told => told.push(id),
+                    Doubt::NotConcerned => {}
+                    Doubt::Changed => continue,
+                }
+                break;
+            }
         }
-        Ok(())
+        told.truncate(DOUBTED_MAX);
+        Ok(told)
     }
 
-    /// Whether the task doubts its ref now, or need not; otherwise it changed meanwhile. A ref that is
-    /// doubted already is doubted anew: the first look may come before this change.
+    /// The task doubts its ref, unless it need not. A ref that is doubted already is doubted anew: the first look may come before this change.
     async fn doubted(
         &self,
         id: u64,
         project: &Project,
-        record: &Record,
-    ) -> Result<bool, IntakeError> {
+        record: &SeenPush,
+    ) -> Result<Doubt, IntakeError> {
         let task = self.store.task(id).await?;
         let concerned = task.submission.project == project.name
             && task.submission.reference == record.reference
@@ -314,18 +306,26 @@ impl Intake {
                 State::Proposed | State::Waiting | State::Scheduled { .. }
             );
         if !concerned {
-            return Ok(true);
+            return Ok(Doubt::NotConcerned);
         }
         let doubted = vec![Recorded {
             time: self.clock.now(),
             event: Event::RefDoubted,
         }];
         match self.store.append(&task, doubted).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::Changed(_)) => Ok(false),
+            Ok(_) => Ok(Doubt::Told),
+            Err(StoreError::Changed(_)) => Ok(Doubt::Changed),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What telling a task to look for its ref came to.
+enum Doubt {
+    Told,
+    NotConcerned,
+    /// It changed meanwhile: look again.
+    Changed,
 }
 
 /// The name of a system user, by `/etc/passwd`.

@@ -46,6 +46,8 @@ pub mod perform;
 pub mod plan;
 /// A complete release becomes the live one, by one rename; also the way back.
 pub mod publish;
+/// What a push means by the rules of today, and whether it is decided anew.
+pub mod push;
 /// Authenticated SSH connections, the channels on them, and the runner on the host.
 pub mod remote;
 /// What people ask of a task, held against their rights.

@@ -34,7 +34,7 @@ pub enum Command {
     /// Show all of it on this machine: a git server, an agent and three hosts, below ./var/demo
     Demo(Demo),
     /// List tasks, newest first
-    Tasks(Tasks),
+    Tasks(Box<Tasks>),
     /// Show one task: what it releases, where it stands, what to do next
     Show(Show),
     /// Say yes to the plan of a task
@@ -56,6 +56,8 @@ pub enum Command {
     /// Try rules
     #[command(subcommand)]
     Rules(Rules),
+    /// See what was pushed and what became of it
+    Hooks(Box<ListedHooks>),
     /// Look after hosts
     #[command(subcommand)]
     Hosts(Hosts),
@@ -270,6 +272,65 @@ pub struct RulesTest {
     /// The project whose rules are tried
     #[arg(long, value_name = "NAME")]
     pub project: String,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ListedHooks {
+    #[command(subcommand)]
+    pub what: Option<Hooks>,
+    #[command(flatten)]
+    pub list: HooksList,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Hooks {
+    /// List pushes that the hook handed over, newest first
+    List(HooksList),
+    /// Show one of them: what was pushed, by whom, what became of it and why
+    Show {
+        /// The entry's number
+        id: u64,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Decide one of them anew, by the rules of today
+    Replay {
+        /// The entry's number
+        id: u64,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct HooksList {
+    /// Only what concerned this project
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Only refs whose names hold this
+    #[arg(long = "ref", value_name = "TEXT")]
+    pub reference: Option<String>,
+    /// Only pushes by this person
+    #[arg(long, value_name = "NAME")]
+    pub pusher: Option<String>,
+    /// Only what became this: `proposed`, `joined`, `no-rule`, …
+    #[arg(long, value_name = "OUTCOME", value_parser = super::hooks::outcome_name)]
+    pub outcome: Option<String>,
+    /// Only from then on: `2026-11-21`, `2026-11-21T18:04` or with an offset
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only up to then; a day is meant whole
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Go on where the list before ended
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
     #[command(flatten)]
     pub form: Form,
 }

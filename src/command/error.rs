@@ -67,6 +67,10 @@ pub enum CommandError {
         next: String,
     },
     #[error(
+        "no task came of entry {0}: by the rules of today nothing is released; see `tagship rules test`"
+    )]
+    NoTaskOfReplay(u64),
+    #[error(
         "the password on standard input is empty; write it on one line: `echo … | tagship user …`"
     )]
     NoPassword,

@@ -12,6 +12,7 @@ mod client;
 mod demo;
 mod error;
 mod follow;
+mod hooks;
 mod hosts;
 mod install;
 mod people;
@@ -84,6 +85,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Rollback(asked) => requests::rollback(around, asked).await,
         Command::Log(asked) => follow::log(around, asked).await,
         Command::Rules(Rules::Test(asked)) => rules::test(around, asked),
+        Command::Hooks(asked) => hooks::hooks(around, asked).await,
         Command::Hosts(asked) => hosts::hosts(around, asked).await,
         Command::User(asked) => people::user(around, asked).await,
         Command::Token(asked) => people::token(around, asked).await,

@@ -74,6 +74,7 @@ impl Check<'_> {
         for (key, number) in [
             ("parallel_hosts", agent.parallel_hosts),
             ("parallel_tasks", agent.parallel_tasks),
+            ("hook_log_entries", agent.hook_log_entries),
         ] {
             if number == 0 {
                 self.refuse(&path.to(key), format!("`{key}` must be at least 1"));

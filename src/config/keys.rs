@@ -72,6 +72,11 @@ pub struct Agent {
     pub parallel_hosts: u32,
     /// How many tasks run at the same time. Default 16.
     pub parallel_tasks: u32,
+    /// How long the hook log is kept. Default 90 days.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub hook_log_age: Duration,
+    /// How many entries of the hook log are kept. Default 100,000.
+    pub hook_log_entries: u32,
     /// The name of the time zone in which people read and write times. Default: the machine's; see
     /// [`Config::time_zone`].
     pub time_zone: Option<String>,
@@ -93,6 +98,8 @@ impl Default for Agent {
             landing_timeout: 5 * MINUTE,
             parallel_hosts: 100,
             parallel_tasks: 16,
+            hook_log_age: 90 * DAY,
+            hook_log_entries: 100_000,
             time_zone: None,
             on_spool_error: OnSpoolError::Reject,
         }

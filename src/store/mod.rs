@@ -6,6 +6,7 @@
 //! [`Task::apply`] refuses those that may not happen. Called by `intake`, the executor, the web.
 
 mod blob;
+mod hooks;
 mod index;
 pub mod kv;
 pub mod memory;
@@ -22,6 +23,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use blob::BLOB_BYTES_MAX;
+pub use hooks::{
+    Became, HOOK_SCAN_MAX, HookEntry, HookFilter, HookNote, HookOutcome, HookPage, OUTCOME_NAMES,
+    Replay, SeenPush,
+};
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
 pub use propose::{Keyed, Proposal};
@@ -63,6 +68,15 @@ pub struct Head {
 pub enum StoreError {
     #[error("there is no task {0}")]
     NoTask(u64),
+    #[error("the hook log has no entry {0}; see `tagship hooks`")]
+    NoHook(u64),
+    /// Somebody else wrote the entry first: read it again.
+    #[error("the entry of the hook log has changed meanwhile; look at it again")]
+    HooksChanged,
+    #[error(
+        "entry {id} of the hook log cannot be read: {message}; restore the store from a backup"
+    )]
+    DamagedHook { id: u64, message: String },
     /// Somebody else appended first: read the task again and decide anew.
     #[error("task {0} has changed meanwhile; look at it again")]
     Changed(u64),
@@ -103,6 +117,7 @@ pub struct Store {
     kv: Arc<dyn Kv>,
     next_id: Arc<AtomicU64>,
     plans: Arc<Mutex<blob::KnownPlans>>,
+    next_hook: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -118,10 +133,13 @@ impl Store {
             Some(row) => index::id_of(&row.key).unwrap_or(0) + 1,
             None => 1,
         };
+        let hook = kv.range(hooks::newest()).await?;
+        let next_hook = hooks::next_of(hook.rows.first().map(|row| row.key.as_slice()));
         let store = Self {
             kv,
             next_id: Arc::new(AtomicU64::new(next)),
             plans: Arc::default(),
+            next_hook: Arc::new(AtomicU64::new(next_hook)),
         };
         if let Some(restored) = store.restored().await? {
             store.next_id.fetch_max(restored.next_id, Ordering::SeqCst);
@@ -179,7 +197,7 @@ impl Store {
             Err(CommitError::Conflict { key }) if index::is_open_key(&key) => {
                 Err(StoreError::SamePush(task.id))
             }
-            Err(error) => Err(index::error(task.id, error)),
+            Err(error) => Err(hooks::error_of(task.id, error)),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::hooks::{self, Became, HookNote, HookOutcome};
 use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index};
 use crate::task::{Event, Recorded, Submission, Task};
@@ -51,6 +52,17 @@ impl Proposal {
             }
         }
     }
+
+    /// The same in the words of the hook log.
+    #[must_use]
+    pub fn outcome(self) -> HookOutcome {
+        match self {
+            Self::New(task) => HookOutcome::Proposed { task },
+            Self::Joined(task) => HookOutcome::Joined { task },
+            // A record has no idempotency key.
+            Self::TakenInBefore(task) | Self::OtherContent(task) => HookOutcome::Duplicate { task },
+        }
+    }
 }
 
 impl Store {
@@ -67,12 +79,53 @@ impl Store {
         record: Option<&str>,
         now: Timestamp,
     ) -> Result<Proposal, StoreError> {
+        let nothing = |_| Commit::new();
+        self.propose_and(submission, record, now, &nothing).await
+    }
+
+    /// As [`Store::propose`], and writes what became of it to the hook log in the same commit.
+    ///
+    /// # Errors
+    /// [`StoreError::HooksChanged`] if somebody else wrote the entry; nothing was proposed then.
+    pub async fn propose_noted(
+        &self,
+        submission: Submission,
+        record: Option<&str>,
+        now: Timestamp,
+        note: &HookNote,
+        doubted: &[u64],
+    ) -> Result<Proposal, StoreError> {
+        let project = submission.project.clone();
+        let became = |proposal: Proposal| {
+            note.commit(Became {
+                project: Some(project.clone()),
+                outcome: proposal.outcome(),
+                doubted: doubted.to_vec(),
+            })
+        };
+        self.propose_and(submission, record, now, &became).await
+    }
+
+    async fn propose_and(
+        &self,
+        submission: Submission,
+        record: Option<&str>,
+        now: Timestamp,
+        also: &(dyn Fn(Proposal) -> Commit + Sync),
+    ) -> Result<Proposal, StoreError> {
         loop {
             if let Some(id) = self.taken_in(record).await? {
-                return Ok(Proposal::TakenInBefore(id));
+                let before = Proposal::TakenInBefore(id);
+                let noted = also(before);
+                if !noted.writes().is_empty() {
+                    let committed = self.kv.commit(noted).await;
+                    committed.map_err(|error| hooks::error_of(id, error))?;
+                }
+                return Ok(before);
             }
             if let Some(id) = self.open_for(&submission).await? {
-                match self.join(id, &submission, record, now).await {
+                let more = also(Proposal::Joined(id));
+                match self.join(id, &submission, record, now, more).await {
                     Ok(()) => return Ok(Proposal::Joined(id)),
                     // It ended or went on meanwhile: look again.
                     Err(StoreError::Changed(_) | StoreError::Illegal(_)) => continue,
@@ -85,9 +138,12 @@ impl Store {
                 event: Event::Proposed(Box::new(submission.clone())),
             }];
             let task = Task::begin(id, &first[0])?;
-            let commit = index::proposal(&task, &first, record);
+            let commit = index::proposal(&task, &first, record).and(also(Proposal::New(id)));
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(Proposal::New(id)),
+                Err(CommitError::Conflict { key }) if hooks::is_hook_key(&key) => {
+                    return Err(StoreError::HooksChanged);
+                }
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(index::error(id, error)),
             }
@@ -207,6 +263,7 @@ impl Store {
         submission: &Submission,
         record: Option<&str>,
         now: Timestamp,
+        mut commit: Commit,
     ) -> Result<(), StoreError> {
         let task = self.task(id).await?;
         let joined = vec![Recorded {
@@ -215,7 +272,6 @@ impl Store {
                 submitter: submission.submitter.name.clone(),
             },
         }];
-        let mut commit = Commit::new();
         if let Some(record) = record {
             commit = commit
                 .require(index::record_key(record), Require::Absent)

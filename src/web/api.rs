@@ -1,5 +1,6 @@
 //! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
 
+mod hooks;
 mod keep;
 mod people;
 mod places;
@@ -10,6 +11,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub(super) use hooks::{hook, hooks, replay_as};
 pub(super) use people::{label, token_view, user_view};
 pub(super) use places::{hosts, live, set_disabled};
 pub(super) use tasks::{Sight, ask, go_back, lines, parse_id, sight};
@@ -53,6 +55,8 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["tasks", id, "log"] => output::show(site, call, id).await,
         ["users"] => people::list(site, call).await,
         ["users", name, "tokens"] => people::tokens(site, call, name).await,
+        ["hooks"] => hooks::list(site, call).await,
+        ["hooks", id] => hooks::show(site, call, id).await,
         ["hosts"] => places::list_hosts(site, call).await,
         ["live"] => places::list_live(site, call).await,
         _ => Err(route::unknown(call)),
@@ -62,6 +66,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
 async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
     match rest {
         ["tasks", id, what] => tasks::request(site, call, id, what).await,
+        ["hooks", id, "replay"] => hooks::replay(site, call, id).await,
         ["rollback"] => tasks::rollback(site, call).await,
         ["backup"] => keep::backup(site, call).await,
         ["users"] => people::add(site, call).await,

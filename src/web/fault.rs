@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::account::{AccountError, LoginError};
 use crate::approval::Refusal;
+use crate::push::ReplayError;
 use crate::request::RequestError;
 use crate::session::SessionError;
 use crate::store::StoreError;
@@ -79,12 +80,15 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoTask(id) => Self::no_task(&id.to_string()),
+            StoreError::NoHook(_) => Self::NotFound(error.to_string()),
             StoreError::Changed(_)
+            | StoreError::HooksChanged
             | StoreError::QueueHeld(_)
             | StoreError::SamePush(_)
             | StoreError::Illegal(_) => Self::Conflict(error.to_string()),
             StoreError::Unknown { .. } => Self::Busy(error.to_string()),
             StoreError::Damaged { .. }
+            | StoreError::DamagedHook { .. }
             | StoreError::NoBlob(_)
             | StoreError::Kv(_)
             | StoreError::Commit(_) => Self::Broken(error.to_string()),
@@ -105,6 +109,19 @@ impl From<RequestError> for Fault {
             | RequestError::NoWayBack(_) => Self::Conflict(text),
             RequestError::NoReason(_) => Self::Invalid(text),
             RequestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplayError> for Fault {
+    fn from(error: ReplayError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReplayError::Right { .. } => Self::Forbidden(text),
+            ReplayError::Unread(_) | ReplayError::Deletion(_) | ReplayError::NoProject(_) => {
+                Self::Conflict(text)
+            }
+            ReplayError::Store(error) => error.into(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod api;
 mod assets;
 mod call;
 mod codo;
+mod cursor;
 mod fault;
 mod output;
 mod pages;

@@ -2,6 +2,7 @@
 //! host is escaped by the templates in `templates/web/`.
 
 pub(super) mod ask;
+pub(super) mod hooks;
 pub(super) mod hosts;
 pub(super) mod list;
 pub(super) mod login;
@@ -166,6 +167,10 @@ fn back(call: &Call) -> String {
     let mut segments = call.segments();
     match segments.first().map(String::as_str) {
         Some("tasks") if call.method == hyper::Method::POST => {
+            segments.truncate(2);
+            format!("/{}", segments.join("/"))
+        }
+        Some("hooks") if call.method == hyper::Method::POST => {
             segments.truncate(2);
             format!("/{}", segments.join("/"))
         }

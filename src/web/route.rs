@@ -98,6 +98,8 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
         ("GET", ["tasks", id, "log"]) => output::show(site, call, id).await,
         ("GET", ["tasks", id, "rollback"]) => pages::ask::back_to(site, call, id).await,
         ("GET", ["rollback"]) => pages::ask::back_before(site, call).await,
+        ("GET", ["hooks"]) => pages::hooks::list(site, call).await,
+        ("GET", ["hooks", id]) => pages::hooks::one(site, call, id).await,
         ("GET", ["hosts"]) => pages::hosts::show(site, call).await,
         ("GET", ["users"]) => pages::people::list(site, call).await,
         ("GET", ["users", name]) => pages::people::one(site, call, name).await,
@@ -116,6 +118,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
         ["logout"] => pages::login::leave(site, call).await,
         ["tasks", id, what] => pages::ask::of_task(site, call, id, what).await,
         ["rollback"] => pages::ask::roll_back(site, call).await,
+        ["hooks", id, "replay"] => pages::hooks::replay(site, call, id).await,
         ["hosts", name, what @ ("disable" | "enable")] => {
             pages::hosts::switch(site, call, name, what).await
         }

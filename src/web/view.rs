@@ -4,6 +4,7 @@
 //! Only words: [`task`] works a [`TaskView`] out. Texts that come from a repository or from hosts are
 //! handed on as they are; whoever shows them escapes them.
 
+mod find;
 mod task;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use find::{HookList, HookQuery};
 pub use task::{ReleaseWorth, Shown, task_view};
 
 use crate::approval::{Approval, Role};

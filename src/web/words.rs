@@ -2,7 +2,7 @@
 //! zone, which it is given.
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 use super::fault::Fault;
@@ -54,9 +54,47 @@ impl Times {
         Ok(Some(zoned.timestamp()))
     }
 
+    /// A bound of a search: a time with an offset, or a day or a time in the zone. A day is meant
+    /// whole.
+    pub(super) fn bound(
+        &self,
+        text: Option<&str>,
+        bound: Bound,
+    ) -> Result<Option<Timestamp>, Fault> {
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        if let Ok(exact) = text.parse() {
+            return Ok(Some(exact));
+        }
+        let wrong = || {
+            Fault::Invalid(format!(
+                "{text:?} is no time; write 2026-11-21, 2026-11-21T18:04 (in the time zone {}) or 2026-11-21T18:04:00Z",
+                self.zone()
+            ))
+        };
+        // A date parses as a time at midnight, too.
+        let at = match (text.parse::<Date>(), text.contains([':'])) {
+            (Ok(date), false) => match bound {
+                Bound::Since => date.to_datetime(Time::midnight()),
+                Bound::Until => date.to_datetime(Time::MAX),
+            },
+            _ => text.replace(' ', "T").parse().map_err(|_| wrong())?,
+        };
+        let zoned = at.to_zoned(self.zone.clone()).map_err(|_| wrong())?;
+        Ok(Some(zoned.timestamp()))
+    }
+
     fn format(&self, at: &Timestamp, format: &str) -> String {
         at.to_zoned(self.zone.clone()).strftime(format).to_string()
     }
+}
+
+/// From when on, or up to when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    Since,
+    Until,
 }
 
 /// How a state looks. Its name is always written too.

@@ -27,7 +27,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("approval", &["plan", "template"]),
     ("task", &["plan", "approval", "template", "host", "rule"]),
     ("store", &["task", "plan", "approval", "rule"]),
-    ("intake", &["spool", "rule", "store", "task", "plan"]),
+    ("push", &["rule", "approval", "store", "task"]),
+    (
+        "intake",
+        &["spool", "rule", "push", "store", "task", "plan"],
+    ),
     ("landing", &["task"]),
     // git is started by landing alone, also where a checkout needs it.
     ("checkout", &["landing", "plan"]),
@@ -81,7 +85,7 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Pages append events and read what is stored; they perform nothing.
 const WEB: &[&str] = &[
-    "rule", "store", "task", "plan", "approval", "account", "session", "request", "submit",
+    "rule", "store", "task", "plan", "approval", "account", "session", "request", "submit", "push",
     "install", "backup", "web",
 ];
 

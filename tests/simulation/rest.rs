@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tagship::host::ReleaseId;
 use tagship::rule::is_zero;
-use tagship::store::{Filter, Store};
+use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 use tagship::task::{Event, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
@@ -29,6 +29,7 @@ pub(crate) fn promises_hold(sim: &Sim) {
         started_once(sim, task, &trace);
     }
     nothing_lost(sim, &store, &trace);
+    noted_once(sim, &store, &trace);
     for environment in ["qa", "production"] {
         let tasks: Vec<&Task> = tasks
             .iter()
@@ -161,6 +162,42 @@ fn nothing_lost(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
         let task = sim.witness.task(task);
         assert_eq!(task.submission.reference, record.reference);
         assert_eq!(task.submission.object, record.new);
+    }
+}
+
+/// The hook log has one entry for each record, and it says what became of it.
+fn noted_once(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
+    let mut entries = Vec::new();
+    let mut before = None;
+    loop {
+        let page = at_once(store.hooks(&HookFilter::default(), before, 7)).unwrap();
+        entries.extend(page.entries);
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    let accepted = sim.records.accepted();
+    assert_eq!(entries.len(), accepted.len(), "{entries:#?}\n{}", trace());
+    for record in accepted {
+        let of_it: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.push.as_ref().unwrap().record == record.id.as_str())
+            .collect();
+        let [entry] = of_it.as_slice() else {
+            panic!("{} entries of {record:?}\n{}", of_it.len(), trace());
+        };
+        let [became] = entry.became.as_slice() else {
+            panic!("{entry:?}\n{}", trace());
+        };
+        assert_eq!(became.project.as_deref(), Some("shop"));
+        let task = at_once(store.task_of_record(&format!("{}/shop", record.id))).unwrap();
+        assert_eq!(became.outcome.task(), task, "{entry:?}\n{}", trace());
+        let first = matches!(
+            became.outcome,
+            HookOutcome::Proposed { .. } | HookOutcome::Joined { .. }
+        );
+        assert_eq!(first, task.is_some(), "{entry:?}\n{}", trace());
     }
 }
 

@@ -1,0 +1,201 @@
+//! `tagship hooks`: what was pushed, what became of it, and deciding it anew.
+
+use super::arguments::{Form, Hooks, HooksList, ListedHooks};
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Agent, Surroundings};
+use super::table::{Table, printable};
+use super::times::Zone;
+use crate::document;
+use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
+use crate::web::view::{HookList, Nothing};
+
+/// So many entries are asked for at a time.
+const PIECE: u64 = 200;
+/// Digits of an object in a list.
+const OBJECT_DIGITS: usize = 9;
+
+/// Checks the name of an outcome; `no rule` is `no-rule`.
+///
+/// # Errors
+/// Names the nearest one and all others.
+pub(crate) fn outcome_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_lowercase().replace([' ', '_'], "-");
+    if OUTCOME_NAMES.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    let all = OUTCOME_NAMES.join(", ");
+    Err(match document::nearest(&name, &OUTCOME_NAMES) {
+        Some(nearest) => format!("did you mean {nearest}? The outcomes are {all}"),
+        None => format!("the outcomes are {all}"),
+    })
+}
+
+/// `tagship hooks …`.
+pub(crate) async fn hooks(around: &Surroundings, asked: &ListedHooks) -> Result<(), CommandError> {
+    match &asked.what {
+        None => list(around, &asked.list).await,
+        Some(Hooks::List(asked)) => list(around, asked).await,
+        Some(Hooks::Show { id, form }) => show(around, *id, *form).await,
+        Some(Hooks::Replay { id, form }) => replay(around, *id, *form).await,
+    }
+}
+
+async fn list(around: &Surroundings, asked: &HooksList) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let mut found = HookList {
+        hooks: Vec::new(),
+        next: asked.cursor.clone(),
+    };
+    loop {
+        let lack = asked.limit - found.hooks.len() as u64;
+        let ask = Ask::get(["hooks"])
+            .with("project", asked.project.as_ref())
+            .with("ref", asked.reference.as_ref())
+            .with("pusher", asked.pusher.as_ref())
+            .with("outcome", asked.outcome.as_ref())
+            .with("since", asked.since.as_ref())
+            .with("until", asked.until.as_ref())
+            .with("cursor", found.next.as_ref())
+            .with("limit", Some(lack.min(PIECE)));
+        let piece: HookList = client.ask(&ask).await?;
+        found.hooks.extend(piece.hooks);
+        found.next = piece.next;
+        if found.next.is_none() || found.hooks.len() as u64 >= asked.limit {
+            break;
+        }
+    }
+    if asked.form.json {
+        return screen::print_json(&serde_json::to_value(&found).unwrap_or_default());
+    }
+    if found.hooks.is_empty() {
+        screen::note("no push fits");
+        return Ok(());
+    }
+    screen::print(&table(&found.hooks, &zone).render(screen::width()))?;
+    if let Some(next) = found.next {
+        screen::note(&format!("there is more: --cursor {next}"));
+    }
+    Ok(())
+}
+
+fn table(hooks: &[HookEntry], zone: &Zone) -> Table {
+    let mut table = Table::new([
+        "ID",
+        "TAKEN IN",
+        "REPOSITORY",
+        "TAG",
+        "OBJECT",
+        "BY",
+        "OUTCOME",
+    ]);
+    for hook in hooks {
+        let push = hook.push.as_ref();
+        let of = |part: fn(&crate::store::SeenPush) -> &str| {
+            push.map_or_else(|| "-".to_owned(), |push| part(push).to_owned())
+        };
+        let outcomes: Vec<String> = hook.became.iter().map(outcome).collect();
+        table.row([
+            hook.id.to_string(),
+            zone.show(hook.at),
+            of(|push| &push.repository),
+            of(|push| push.tag()),
+            of(|push| &push.new).chars().take(OBJECT_DIGITS).collect(),
+            of(|push| &push.pusher),
+            outcomes.join("; "),
+        ]);
+    }
+    table
+}
+
+/// `shop: proposed, task 7`.
+fn outcome(became: &Became) -> String {
+    let name = became.outcome.name().replace('-', " ");
+    let task = became.outcome.task();
+    let task = task.map_or_else(String::new, |task| format!(", task {task}"));
+    match &became.project {
+        Some(project) => format!("{project}: {name}{task}"),
+        None => format!("{name}{task}"),
+    }
+}
+
+async fn show(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&Ask::get(["hooks", &id.to_string()])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let hook: HookEntry = client.read(value)?;
+    let mut lines = vec![
+        format!("entry {} of the hook log", hook.id),
+        format!("taken in    {}", zone.show(hook.at)),
+        format!("file        {}", hook.file),
+    ];
+    if let Some(push) = &hook.push {
+        lines.extend([
+            format!("repository  {}", push.repository),
+            format!("ref         {}", push.reference),
+            format!("from        {}", push.old),
+            format!("to          {}", push.new),
+            format!(
+                "pusher      {} (the file is user {}'s)",
+                push.pusher, push.owner
+            ),
+            format!("record      {}", push.record),
+        ]);
+    }
+    lines.extend(hook.became.iter().flat_map(told));
+    for replay in &hook.replays {
+        lines.push(format!(
+            "replayed by {}, {}:",
+            replay.by,
+            zone.show(replay.at)
+        ));
+        lines.extend(replay.became.iter().flat_map(told));
+    }
+    let lines: Vec<String> = lines.iter().map(|line| printable(line)).collect();
+    screen::print(&format!("{}\n", lines.join("\n")))
+}
+
+/// What became of it, with the reasons.
+fn told(became: &Became) -> Vec<String> {
+    let mut lines = vec![format!("became      {}", outcome(became))];
+    match &became.outcome {
+        HookOutcome::NoRule { reasons } => {
+            lines.extend(reasons.iter().map(|reason| format!("            {reason}")));
+        }
+        HookOutcome::Unreadable { reason } | HookOutcome::Refused { reason } => {
+            lines.push(format!("            {reason}"));
+        }
+        _ => {}
+    }
+    if !became.doubted.is_empty() {
+        let tasks: Vec<String> = became.doubted.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "            told to look for their ref: task {}",
+            tasks.join(", ")
+        ));
+    }
+    lines
+}
+
+async fn replay(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandError> {
+    let Agent { client, .. } = around.agent()?;
+    let ask = Ask::post(["hooks", &id.to_string(), "replay"], &Nothing {});
+    let value = client.json(&ask).await?;
+    let hook: HookEntry = client.read(value.clone())?;
+    let became = hook.replays.last().map_or(&[][..], |last| &last.became);
+    if form.json {
+        screen::print_json(&value)?;
+    } else {
+        for became in became {
+            let lines: Vec<String> = told(became).iter().map(|line| printable(line)).collect();
+            screen::print(&format!("{}\n", lines.join("\n")))?;
+        }
+    }
+    if became.iter().any(|became| became.outcome.task().is_some()) {
+        return Ok(());
+    }
+    Err(CommandError::NoTaskOfReplay(id))
+}

@@ -1,0 +1,205 @@
+//! What a push means by the rules of today: which task it proposes in which project, or why none.
+//!
+//! `intake` asks it about every record; [`replay`] asks it again about a record of the hook log, for
+//! whoever wants that. Every answer is written to the hook log in the commit that makes it true. It
+//! reads no file, runs no git and starts nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::approval::{Actor, Role};
+use crate::config::{Config, Project};
+use crate::rule::{Decision, RuleSet, is_zero};
+use crate::store::{Became, HookEntry, HookNote, HookOutcome, SeenPush, Store, StoreError};
+use crate::task::{Origin, Submission, Submitter, Supersede};
+
+/// How often a replay begins anew when somebody else writes the same entry.
+const TRIES: u32 = 8;
+/// What rules say is kept up to this length, in characters, and for so many rules.
+const REASON_LENGTH_MAX: usize = 300;
+const REASONS_MAX: usize = 50;
+
+/// What a push means in one project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A task is to be proposed.
+    Task(Box<Submission>),
+    /// None is, and why.
+    Nothing(HookOutcome),
+}
+
+/// What a push means in a project.
+#[must_use]
+pub fn meaning(config: &Config, project: &Project, rules: &RuleSet, push: &SeenPush) -> Meaning {
+    let refused = |reason: String| Meaning::Nothing(HookOutcome::Refused { reason });
+    match rules.decide(push.reference.as_bytes(), &push.old, &push.new) {
+        Ok(Decision::Matched { index, .. }) => {
+            Meaning::Task(Box::new(submission(config, project, push, index)))
+        }
+        Ok(Decision::Deleted { .. }) => Meaning::Nothing(HookOutcome::Deleted),
+        Ok(Decision::NoRule { .. }) if is_zero(&push.new) => Meaning::Nothing(HookOutcome::Deleted),
+        Ok(Decision::NoRule { tag }) => match rules.explain(tag) {
+            Ok(explained) => Meaning::Nothing(HookOutcome::NoRule {
+                reasons: explained
+                    .iter()
+                    .take(REASONS_MAX)
+                    .map(|said| {
+                        let words = format!(
+                            "rule {} ({}): {}",
+                            said.number, said.rule.pattern, said.verdict
+                        );
+                        words.chars().take(REASON_LENGTH_MAX).collect()
+                    })
+                    .collect(),
+            }),
+            Err(error) => refused(error.to_string()),
+        },
+        Ok(Decision::NotATag) => refused("only tags are released".to_owned()),
+        Ok(Decision::NotUtf8) => refused("the name of the tag is not UTF-8".to_owned()),
+        Ok(Decision::Malformed(wrong)) => refused(wrong.to_string()),
+        Err(error) => refused(error.to_string()),
+    }
+}
+
+fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize) -> Submission {
+    let rule = &project.rules[index];
+    Submission {
+        origin: Origin::Tag {
+            rule: rule.pattern.clone(),
+        },
+        project: project.name.clone(),
+        environment: rule.environment.clone(),
+        repository: push.repository.clone(),
+        reference: push.reference.clone(),
+        object: push.new.clone(),
+        template: rule.template.clone(),
+        schedule: rule.schedule,
+        submitter: Submitter {
+            name: push.pusher.clone(),
+            account: config.account_of(&push.pusher).map(str::to_owned),
+        },
+        expires_s: Some(rule.expires.as_secs()),
+        supersede: if rule.supersede {
+            Supersede::ByNewer
+        } else {
+            Supersede::Never
+        },
+        refuse_older: rule.refuse_older,
+        parameters: rule.params.clone(),
+        secrets: BTreeMap::new(),
+        title: String::new(),
+        details: String::new(),
+        run_at: None,
+        hosts: BTreeMap::new(),
+        approvers: Vec::new(),
+        executor: String::new(),
+        claimed_submitter: String::new(),
+        idempotency_key: None,
+    }
+}
+
+/// Does what a push means in one project, and notes it.
+///
+/// # Errors
+/// [`StoreError::HooksChanged`] if somebody else wrote the entry; nothing has happened then.
+pub async fn settle(
+    store: &Store,
+    meaning: Meaning,
+    project: &str,
+    record: Option<&str>,
+    doubted: &[u64],
+    note: &HookNote,
+    now: Timestamp,
+) -> Result<HookOutcome, StoreError> {
+    match meaning {
+        Meaning::Task(submission) => {
+            let proposal = store.propose_noted(*submission, record, now, note, doubted);
+            Ok(proposal.await?.outcome())
+        }
+        Meaning::Nothing(outcome) => {
+            let became = Became {
+                project: Some(project.to_owned()),
+                outcome: outcome.clone(),
+                doubted: doubted.to_vec(),
+            };
+            store.note_hook(note, became).await?;
+            Ok(outcome)
+        }
+    }
+}
+
+/// Why a record is not decided anew.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(
+        "{actor} has the role {role}; to replay a push takes the role approver: ask an admin for it"
+    )]
+    Right { actor: String, role: Role },
+    #[error("entry {0} of the hook log could not be read when it came; push the tag again")]
+    Unread(u64),
+    #[error(
+        "entry {0} of the hook log is the deletion of a tag, which starts nothing; push the tag again"
+    )]
+    Deletion(u64),
+    #[error("no project of the configuration has the repository {0}; add it, or push elsewhere")]
+    NoProject(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Decides a record of the hook log anew, by the rules of today: a new task is proposed as by that
+/// push, or an unfinished one of the same push takes it up. Returns the entry, whose last replay says
+/// what became of it.
+///
+/// # Errors
+/// [`ReplayError`]; a repository of several projects may have been decided in part.
+pub async fn replay(
+    store: &Store,
+    config: &Config,
+    id: u64,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<HookEntry, ReplayError> {
+    if actor.role < Role::Approver {
+        return Err(ReplayError::Right {
+            actor: actor.name.clone(),
+            role: actor.role,
+        });
+    }
+    let entry = store.hook(id).await?;
+    let Some(push) = &entry.push else {
+        return Err(ReplayError::Unread(id));
+    };
+    if is_zero(&push.new) {
+        return Err(ReplayError::Deletion(id));
+    }
+    let mut projects = config.projects_of(&push.repository).peekable();
+    if projects.peek().is_none() {
+        return Err(ReplayError::NoProject(push.repository.clone()));
+    }
+    for project in projects {
+        let rules = project.rule_set();
+        let mut tries = 0;
+        loop {
+            let note = store.hook_replay(id, now, &actor.name).await?;
+            let meaning = meaning(config, project, &rules, push);
+            match settle(store, meaning, &project.name, None, &[], &note, now).await {
+                Err(StoreError::HooksChanged) if tries < TRIES => tries += 1,
+                settled => {
+                    let outcome = settled?;
+                    tracing::info!(
+                        hook = id,
+                        project = project.name,
+                        by = actor.name,
+                        outcome = outcome.name(),
+                        task = outcome.task(),
+                        "replayed"
+                    );
+                    break;
+                }
+            }
+        }
+    }
+    Ok(store.hook(id).await?)
+}

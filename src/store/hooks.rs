@@ -1,0 +1,472 @@
+//! The hook log: every record that was taken in, and what became of it.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `hook/ID` | an entry |
+//! | `hooked/HASH` | the entry of the spool file of this name |
+//!
+//! An entry is written in the commit that makes it true, so it is there exactly if the task is, and a
+//! record that comes again after a crash finds its own. Nothing is decided here. `intake` and `push`
+//! write entries, the web reads them, the agent's upkeep deletes old ones.
+
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::kv::{Commit, CommitError, Key, Range, Require};
+use super::{Store, StoreError, index};
+use crate::rule::TAGS;
+
+const HOOKS: &[u8] = b"hook/";
+const HOOKED: &[u8] = b"hooked/";
+/// How many entries one search looks at; it goes on from there when it is asked again.
+pub const HOOK_SCAN_MAX: usize = 2_000;
+/// How many replays an entry remembers; older ones are forgotten.
+const REPLAYS_MAX: usize = 50;
+/// How many entries one commit deletes: two keys each.
+const TRIM_PIECE: usize = 40;
+
+/// A record that was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookEntry {
+    pub id: u64,
+    /// When the agent took it in.
+    pub at: Timestamp,
+    /// The name of its file in the spool.
+    pub file: String,
+    /// What it said; `None` where it could not be read.
+    pub push: Option<SeenPush>,
+    /// What became of it, for each project of its repository.
+    pub became: Vec<Became>,
+    /// Whenever somebody had it decided anew, oldest first.
+    #[serde(default)]
+    pub replays: Vec<Replay>,
+}
+
+/// What a record said, as far as it is believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenPush {
+    /// The id that the hook gave the record.
+    pub record: String,
+    pub repository: String,
+    /// The full name of the ref.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    pub old: String,
+    pub new: String,
+    /// Who pushed: the git server's word only if the file is the git user's.
+    pub pusher: String,
+    /// Whose file it was, as a number of the system's.
+    pub owner: u32,
+    /// When, by the git server's clock.
+    pub pushed_at: Option<Timestamp>,
+}
+
+impl SeenPush {
+    /// The tag's short name.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.reference.strip_prefix(TAGS).unwrap_or(&self.reference)
+    }
+}
+
+/// What a record became in one project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Became {
+    /// `None` where no project was concerned.
+    pub project: Option<String>,
+    #[serde(flatten)]
+    pub outcome: HookOutcome,
+    /// Tasks that were told to look whether their ref still stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubted: Vec<u64>,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum HookOutcome {
+    /// A task of its own.
+    Proposed { task: u64 },
+    /// An unfinished task of the same push took it up.
+    Joined { task: u64 },
+    /// The same record had been taken in from another file, as this task.
+    Duplicate { task: u64 },
+    /// No rule matches; what each of them says.
+    NoRule { reasons: Vec<String> },
+    /// The tag was deleted; that starts nothing.
+    Deleted,
+    /// The configuration has no project with this repository.
+    UnknownRepository,
+    /// The file makes no sense; it is kept in the spool's `bad/`.
+    Unreadable { reason: String },
+    /// It could not be decided.
+    Refused { reason: String },
+}
+
+/// The names of all outcomes, as `tagship hooks --outcome` takes them.
+pub const OUTCOME_NAMES: [&str; 8] = [
+    "proposed",
+    "joined",
+    "duplicate",
+    "no-rule",
+    "deleted",
+    "unknown-repository",
+    "unreadable",
+    "refused",
+];
+
+impl HookOutcome {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Proposed { .. } => "proposed",
+            Self::Joined { .. } => "joined",
+            Self::Duplicate { .. } => "duplicate",
+            Self::NoRule { .. } => "no-rule",
+            Self::Deleted => "deleted",
+            Self::UnknownRepository => "unknown-repository",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The task that it led to.
+    #[must_use]
+    pub fn task(&self) -> Option<u64> {
+        match self {
+            Self::Proposed { task } | Self::Joined { task } | Self::Duplicate { task } => {
+                Some(*task)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A record was decided anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    pub at: Timestamp,
+    pub by: String,
+    pub became: Vec<Became>,
+}
+
+/// Which entries a search shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookFilter {
+    pub project: Option<String>,
+    /// A part of the ref's name.
+    pub reference: Option<String>,
+    pub pusher: Option<String>,
+    /// One of [`OUTCOME_NAMES`].
+    pub outcome: Option<String>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+impl HookFilter {
+    fn fits(&self, entry: &HookEntry) -> bool {
+        let push = entry.push.as_ref();
+        let any = |wanted: &Option<String>, holds: &dyn Fn(&str) -> bool| {
+            wanted.as_deref().is_none_or(holds)
+        };
+        any(&self.project, &|name| {
+            let mut became = entry.became.iter();
+            became.any(|became| became.project.as_deref() == Some(name))
+        }) && any(&self.reference, &|part| {
+            push.is_some_and(|push| push.reference.contains(part))
+        }) && any(&self.pusher, &|name| {
+            push.is_some_and(|push| push.pusher == name)
+        }) && any(&self.outcome, &|name| {
+            let mut became = entry.became.iter();
+            became.any(|became| became.outcome.name() == name)
+        }) && self.until.is_none_or(|until| entry.at <= until)
+    }
+}
+
+/// Some entries, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookPage {
+    pub entries: Vec<HookEntry>,
+    /// Go on before this entry; `None` where there is nothing more. Set also where entries were only
+    /// looked at and none fits.
+    pub next: Option<u64>,
+}
+
+/// An entry that is being written, with what must still hold for that.
+#[derive(Clone, Debug)]
+pub struct HookNote {
+    entry: HookEntry,
+    stands: Stands,
+    slot: Slot,
+}
+
+#[derive(Clone, Debug)]
+enum Stands {
+    NotYet,
+    At(Require),
+}
+
+/// Which list an outcome goes to.
+#[derive(Clone, Debug)]
+enum Slot {
+    Record,
+    Replay { at: Timestamp, by: String },
+}
+
+impl HookNote {
+    /// The entry as it stands.
+    #[must_use]
+    pub fn entry(&self) -> &HookEntry {
+        &self.entry
+    }
+
+    /// Whether it says already what became of the record in this project.
+    #[must_use]
+    pub fn answers(&self, project: Option<&str>) -> bool {
+        let mut became = self.entry.became.iter();
+        became.any(|became| became.project.as_deref() == project)
+    }
+
+    /// What writes the entry with one outcome more.
+    pub(super) fn commit(&self, became: Became) -> Commit {
+        let mut entry = self.entry.clone();
+        match &self.slot {
+            Slot::Record => entry.became.push(became),
+            Slot::Replay { at, by } => {
+                let replays = &mut entry.replays;
+                match replays.iter_mut().find(|r| r.at == *at && r.by == *by) {
+                    Some(replay) => replay.became.push(became),
+                    None => replays.push(Replay {
+                        at: *at,
+                        by: by.clone(),
+                        became: vec![became],
+                    }),
+                }
+                let surplus = replays.len().saturating_sub(REPLAYS_MAX);
+                replays.drain(..surplus);
+            }
+        }
+        let key = hook_key(entry.id);
+        let commit = match self.stands {
+            Stands::At(require) => Commit::new().require(key.clone(), require),
+            Stands::NotYet => {
+                let hooked = hooked_key(&entry.file);
+                Commit::new()
+                    .require(key.clone(), Require::Absent)
+                    .require(hooked.clone(), Require::Absent)
+                    .put(hooked, entry.id.to_string())
+            }
+        };
+        commit.put(key, index::json(&entry))
+    }
+}
+
+fn hook_key(id: u64) -> Key {
+    format!("hook/{id:016x}").into_bytes()
+}
+
+/// Whoever may write to the spool chooses its files' names, so they are hashed.
+fn hooked_key(file: &str) -> Key {
+    let hash: String = Sha256::digest(file.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    [HOOKED, hash.as_bytes()].concat()
+}
+
+/// Whether a conflict on this key is one about the hook log.
+pub(super) fn is_hook_key(key: &[u8]) -> bool {
+    key.starts_with(HOOKS) || key.starts_with(HOOKED)
+}
+
+/// The id that the next entry gets.
+pub(super) fn next_of(newest: Option<&[u8]>) -> u64 {
+    newest.and_then(index::id_of).unwrap_or(0) + 1
+}
+
+/// The newest entry, to number on from.
+pub(super) fn newest() -> Range {
+    Range::prefix(HOOKS).descending().limit(1)
+}
+
+impl Store {
+    /// The entry of a spool file, to be written to: what stands, or a new one.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn hook_note(
+        &self,
+        file: &str,
+        at: Timestamp,
+        push: Option<&SeenPush>,
+    ) -> Result<HookNote, StoreError> {
+        let hooked = self.kv.get(&hooked_key(file)).await?;
+        if let Some(id) = hooked.and_then(|entry| index::number(&entry.value))
+            && let Some(note) = self.standing(id, Slot::Record).await?
+        {
+            return Ok(note);
+        }
+        Ok(HookNote {
+            entry: HookEntry {
+                id: self.next_hook.fetch_add(1, Ordering::SeqCst),
+                at,
+                file: file.to_owned(),
+                push: push.cloned(),
+                became: Vec::new(),
+                replays: Vec::new(),
+            },
+            stands: Stands::NotYet,
+            slot: Slot::Record,
+        })
+    }
+
+    /// An entry, to note a replay in.
+    ///
+    /// # Errors
+    /// [`StoreError::NoHook`], [`StoreError::Kv`].
+    pub async fn hook_replay(
+        &self,
+        id: u64,
+        at: Timestamp,
+        by: &str,
+    ) -> Result<HookNote, StoreError> {
+        let by = by.to_owned();
+        let note = self.standing(id, Slot::Replay { at, by }).await?;
+        note.ok_or(StoreError::NoHook(id))
+    }
+
+    async fn standing(&self, id: u64, slot: Slot) -> Result<Option<HookNote>, StoreError> {
+        let Some(row) = self.kv.get(&hook_key(id)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(HookNote {
+            entry: read(id, &row.value)?,
+            stands: Stands::At(Require::Version(row.version)),
+            slot,
+        }))
+    }
+
+    /// Writes an outcome that makes no task.
+    ///
+    /// # Errors
+    /// [`StoreError::HooksChanged`] if somebody else wrote the entry: read it again.
+    pub async fn note_hook(&self, note: &HookNote, became: Became) -> Result<(), StoreError> {
+        match self.kv.commit(note.commit(became)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error_of(0, error)),
+        }
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// [`StoreError::NoHook`], [`StoreError::Kv`].
+    pub async fn hook(&self, id: u64) -> Result<HookEntry, StoreError> {
+        let row = self.kv.get(&hook_key(id)).await?;
+        read(id, &row.ok_or(StoreError::NoHook(id))?.value)
+    }
+
+    /// Entries that fit, newest first, of those before `before`. Looks at [`HOOK_SCAN_MAX`] entries
+    /// at most.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn hooks(
+        &self,
+        filter: &HookFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<HookPage, StoreError> {
+        let mut entries = Vec::new();
+        let mut range = Range::prefix(HOOKS).descending();
+        range.after = before.map(hook_key);
+        let mut seen = 0;
+        loop {
+            let page = self
+                .kv
+                .range(range.clone().limit(HOOK_SCAN_MAX - seen))
+                .await?;
+            seen += page.rows.len();
+            for row in &page.rows {
+                let id = index::id_of(&row.key).unwrap_or(0);
+                let entry = read(id, &row.value)?;
+                if filter.since.is_some_and(|since| entry.at < since) {
+                    return Ok(HookPage {
+                        entries,
+                        next: None,
+                    });
+                }
+                if entries.len() == limit {
+                    let next = entries.last().map(|entry: &HookEntry| entry.id);
+                    return Ok(HookPage { entries, next });
+                }
+                if filter.fits(&entry) {
+                    entries.push(entry);
+                }
+            }
+            let last = page.rows.last().filter(|_| page.more);
+            match last {
+                Some(last) if seen < HOOK_SCAN_MAX => range = range.after(last.key.clone()),
+                last => {
+                    let next = last.and_then(|row| index::id_of(&row.key));
+                    return Ok(HookPage { entries, next });
+                }
+            }
+        }
+    }
+
+    /// Deletes entries that were taken in before `oldest`, and the oldest of more than `keep`; says
+    /// how many. The newest one stays, so that no number is given out twice.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn trim_hooks(&self, oldest: Timestamp, keep: u64) -> Result<u64, StoreError> {
+        let newest = self.kv.range(newest()).await?;
+        let newest = next_of(newest.rows.first().map(|row| row.key.as_slice())) - 1;
+        let mut deleted = 0;
+        loop {
+            let page = self
+                .kv
+                .range(Range::prefix(HOOKS).limit(TRIM_PIECE))
+                .await?;
+            let mut commit = Commit::new();
+            let mut count = 0;
+            for row in &page.rows {
+                let id = index::id_of(&row.key).unwrap_or(0);
+                let entry = read(id, &row.value)?;
+                let surplus = id.saturating_add(keep) <= newest;
+                if id >= newest || (entry.at >= oldest && !surplus) {
+                    break;
+                }
+                commit = commit
+                    .delete(row.key.clone())
+                    .delete(hooked_key(&entry.file));
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(deleted);
+            }
+            let committed = self.kv.commit(commit).await;
+            committed.map_err(|error| index::error(0, error))?;
+            deleted += count;
+        }
+    }
+}
+
+fn read(id: u64, value: &[u8]) -> Result<HookEntry, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::DamagedHook {
+        id,
+        message: error.to_string(),
+    })
+}
+
+/// A commit's error, where an entry of the hook log was written with it.
+pub(super) fn error_of(id: u64, error: CommitError) -> StoreError {
+    match error {
+        CommitError::Conflict { key } if is_hook_key(&key) => StoreError::HooksChanged,
+        error => index::error(id, error),
+    }
+}

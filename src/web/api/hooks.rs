@@ -1,0 +1,101 @@
+//! The hook log: listed, shown, replayed.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::call::Call;
+use super::super::cursor;
+use super::super::fault::Fault;
+use super::super::pages::times;
+use super::super::view::{HookList, HookQuery, Nothing};
+use super::super::who::{Who, who};
+use super::super::words::Bound;
+use crate::push;
+use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
+
+const LIST_DEFAULT: usize = 50;
+const LIST_MAX: usize = 200;
+
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?;
+    let query: HookQuery = call.query()?;
+    answer::json(StatusCode::OK, &hooks(site, &query).await?)
+}
+
+/// Entries of the hook log, newest first.
+pub(in crate::web) async fn hooks(site: &Site, query: &HookQuery) -> Result<HookList, Fault> {
+    if let Some(name) = &query.outcome
+        && !OUTCOME_NAMES.contains(&name.as_str())
+    {
+        return Err(Fault::Invalid(format!(
+            "{name:?} is no outcome; take one of {}",
+            OUTCOME_NAMES.join(", ")
+        )));
+    }
+    let times = times(site);
+    let filter = HookFilter {
+        project: query.project.clone(),
+        reference: query.reference.clone(),
+        pusher: query.pusher.clone(),
+        outcome: query.outcome.clone(),
+        since: times.bound(query.since.as_deref(), Bound::Since)?,
+        until: times.bound(query.until.as_deref(), Bound::Until)?,
+    };
+    let search = query.search();
+    let before = match &query.cursor {
+        Some(given) => {
+            let place = cursor::place(given, &search)?;
+            let id = u64::from_str_radix(place, 16).map_err(|_| cursor::unknown_place())?;
+            Some(id)
+        }
+        None => None,
+    };
+    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let page = site.web.store.hooks(&filter, before, limit).await?;
+    Ok(HookList {
+        next: page
+            .next
+            .map(|id| cursor::cursor(&format!("{id:x}"), &search)),
+        hooks: page.entries,
+    })
+}
+
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    who(site, call).await?;
+    answer::json(StatusCode::OK, &hook(site, id).await?)
+}
+
+/// One entry, by its id as it stands in an address.
+pub(in crate::web) async fn hook(site: &Site, id: &str) -> Result<HookEntry, Fault> {
+    Ok(site.web.store.hook(parse_id(id)?).await?)
+}
+
+fn parse_id(id: &str) -> Result<u64, Fault> {
+    let digits = id.bytes().all(|byte| byte.is_ascii_digit());
+    id.parse().ok().filter(|_| digits).ok_or_else(|| {
+        let id: String = id.escape_debug().take(40).collect();
+        Fault::NotFound(format!("the hook log has no entry {id}; see /hooks"))
+    })
+}
+
+pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let Nothing {} = call.json(site.web.limits.body).await?;
+    let entry = replay_as(site, &who, id).await?;
+    answer::json(StatusCode::OK, &entry)
+}
+
+/// Has an entry decided anew.
+pub(in crate::web) async fn replay_as(
+    site: &Site,
+    who: &Who,
+    id: &str,
+) -> Result<HookEntry, Fault> {
+    let (store, config) = (&site.web.store, &site.web.config);
+    let now = site.web.clock.now();
+    Ok(push::replay(store, config, parse_id(id)?, &who.actor, now).await?)
+}

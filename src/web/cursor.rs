@@ -1,0 +1,34 @@
+//! Where a list goes on: opaque to whoever hands it back, and good for the same search only (pure).
+
+use serde::Serialize;
+
+use super::fault::Fault;
+use crate::secret;
+
+/// Digits of the search's digest within a cursor: against mistakes, not against malice.
+const DIGITS: usize = 10;
+
+/// The cursor of a place in a search.
+pub(super) fn cursor(place: &str, search: &impl Serialize) -> String {
+    format!("{place}.{}", digest(search))
+}
+
+/// The place that a cursor names.
+pub(super) fn place<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a str, Fault> {
+    match cursor.rsplit_once('.') {
+        Some((place, digits)) if digits == digest(search) => Ok(place),
+        _ => Err(Fault::Invalid(
+            "the cursor is of another search: begin again without it".to_owned(),
+        )),
+    }
+}
+
+/// What is answered to a place that we never gave.
+pub(super) fn unknown_place() -> Fault {
+    Fault::Invalid("the cursor names no place: begin again without it".to_owned())
+}
+
+fn digest(search: &impl Serialize) -> String {
+    let text = serde_json::to_vec(search).unwrap_or_default();
+    secret::sha256_hex(&text)[..DIGITS].to_owned()
+}

@@ -1,0 +1,143 @@
+//! The hook log: what was pushed and what became of it; one entry, and its replay.
+
+use std::sync::Arc;
+
+use askama::Template;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::api::{hook, hooks, replay_as};
+use super::super::call::Call;
+use super::super::view::{HookList, HookQuery};
+use super::super::who::who;
+use super::super::words::{self, Times};
+use super::{Frame, Plain, sender, shown, times};
+use crate::approval::Role;
+use crate::rule::is_zero;
+use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
+
+#[derive(Template)]
+#[template(path = "web/hooks.html")]
+struct HooksPage {
+    frame: Frame,
+    times: Times,
+    query: HookQuery,
+    projects: Vec<String>,
+    outcomes: Vec<(&'static str, String)>,
+    hooks: Vec<HookEntry>,
+    more: Option<String>,
+}
+
+impl HooksPage {
+    fn is_project(&self, name: &str) -> bool {
+        self.query.project.as_deref() == Some(name)
+    }
+
+    fn is_outcome(&self, name: &str) -> bool {
+        self.query.outcome.as_deref() == Some(name)
+    }
+
+    fn filtered(&self) -> bool {
+        self.query.search() != HookQuery::default()
+    }
+}
+
+/// What a field of a form holds.
+fn held(field: &Option<String>) -> &str {
+    field.as_deref().unwrap_or_default()
+}
+
+pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    let query: HookQuery = call.query()?;
+    let HookList { hooks, next } = hooks(site, &query).await?;
+    let more = next.map(|cursor| {
+        let next = HookQuery {
+            cursor: Some(cursor),
+            ..query.clone()
+        };
+        format!(
+            "/hooks?{}",
+            serde_urlencoded::to_string(next).unwrap_or_default()
+        )
+    });
+    let projects = site.web.config.projects.iter();
+    let page = HooksPage {
+        frame: Frame::of(site, &who).await?,
+        times: times(site),
+        projects: projects.map(|project| project.name.clone()).collect(),
+        outcomes: OUTCOME_NAMES
+            .iter()
+            .map(|name| (*name, words::state(name)))
+            .collect(),
+        hooks,
+        more,
+        query,
+    };
+    shown(&page)
+}
+
+#[derive(Template)]
+#[template(path = "web/hook.html")]
+struct HookPage {
+    frame: Frame,
+    times: Times,
+    hook: HookEntry,
+    may_replay: bool,
+}
+
+pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let who = who(site, call).await?;
+    let hook = hook(site, id).await?;
+    let of_a_tag = hook.push.as_ref().is_some_and(|push| !is_zero(&push.new));
+    let page = HookPage {
+        frame: Frame::of(site, &who).await?,
+        times: times(site),
+        may_replay: of_a_tag && who.actor.role >= Role::Approver,
+        hook,
+    };
+    shown(&page)
+}
+
+pub(in crate::web) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let Plain { csrf } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    let entry = replay_as(site, &who, id).await?;
+    answer::see(&format!("/hooks/{}", entry.id))
+}
+
+/// How an outcome looks.
+fn tone(outcome: &HookOutcome) -> &'static str {
+    match outcome {
+        HookOutcome::Proposed { .. } | HookOutcome::Joined { .. } => "good",
+        HookOutcome::Unreadable { .. } | HookOutcome::Refused { .. } => "bad",
+        HookOutcome::UnknownRepository => "warn",
+        _ => "over",
+    }
+}
+
+/// An outcome in words that follow the project's name.
+fn said(became: &Became) -> String {
+    match &became.outcome {
+        HookOutcome::Proposed { .. } => "a new task was proposed".to_owned(),
+        HookOutcome::Joined { .. } => "an unfinished task of the same push took it up".to_owned(),
+        HookOutcome::Duplicate { .. } => "this record had been taken in before".to_owned(),
+        HookOutcome::NoRule { .. } => "no rule matches; nothing is released".to_owned(),
+        HookOutcome::Deleted => "the tag was deleted, which starts nothing".to_owned(),
+        HookOutcome::UnknownRepository => {
+            "no project of the configuration has this repository".to_owned()
+        }
+        HookOutcome::Unreadable { reason } => {
+            format!("the file could not be read, and is kept in the spool's bad/: {reason}")
+        }
+        HookOutcome::Refused { reason } => reason.clone(),
+    }
+}
+
+/// Why each rule did not match.
+fn reasons(became: &Became) -> &[String] {
+    match &became.outcome {
+        HookOutcome::NoRule { reasons } => reasons,
+        _ => &[],
+    }
+}
