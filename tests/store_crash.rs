@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use tagship::store::kv::{
-    Commit, CommitError, Kv, KvError, Range, Require, Revision, WatchEnd, all_rows,
+    Commit, CommitError, Kv, KvError, Range, Require, Revision, Row, WatchEnd, all_rows,
 };
 use tagship::store::sled::{OpenError, SledKv};
 
@@ -318,4 +318,94 @@ fn a_second_agent_is_told_that_the_store_is_held() {
     let error = open(dir.path()).err().unwrap();
     assert!(matches!(error, OpenError::Held { .. }), "{error}");
     assert!(error.to_string().contains("another agent holds"));
+}
+
+/// Everything that a directory holds.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Opens a store one of whose files was harmed: it has every row, or it says what to do.
+async fn whole_or_refused(harmed: &Path, rows: &[Row], what: &str) -> bool {
+    match open(harmed) {
+        Ok(kv) => {
+            let read = all_rows(&kv, b"").await;
+            let read = read.unwrap_or_else(|error| panic!("{what}: opened, then {error}"));
+            assert!(
+                read == rows,
+                "{what}: opened with {} rows of {}",
+                read.len(),
+                rows.len()
+            );
+            // And it goes on: a commit is durable.
+            kv.commit(pair(9, 9)).await.unwrap();
+            true
+        }
+        Err(error) => {
+            let words = error.to_string();
+            let named = words.contains(&harmed.display().to_string());
+            let advised = words.contains("tagship restore") || words.contains("look at the disk");
+            assert!(named && advised, "{what}: {words}");
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_whose_files_are_cut_or_damaged_anywhere_has_every_row_or_says_what_to_do() {
+    let original = tempfile::tempdir().unwrap();
+    let kv = open(original.path()).unwrap();
+    for number in 0..150 {
+        kv.commit(pair(number % 8, number)).await.unwrap();
+    }
+    let rows = all_rows(&kv, b"").await.unwrap();
+    drop(kv);
+    let (mut whole, mut refused) = (0, 0);
+    for path in files(original.path()) {
+        let name = path.strip_prefix(original.path()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let step = (bytes.len() / 61).max(1);
+        for offset in (0..bytes.len()).step_by(step) {
+            for cut in [true, false] {
+                let harmed = tempfile::tempdir().unwrap();
+                std::fs::create_dir(harmed.path().join("blobs")).unwrap();
+                for file in files(original.path()) {
+                    let same = file.strip_prefix(original.path()).unwrap();
+                    std::fs::copy(&file, harmed.path().join(same)).unwrap();
+                }
+                let mut bytes = bytes.clone();
+                if cut {
+                    bytes.truncate(offset);
+                } else {
+                    bytes
+                        .iter_mut()
+                        .skip(offset)
+                        .take(16)
+                        .for_each(|byte| *byte ^= 0x5a);
+                }
+                std::fs::write(harmed.path().join(name), bytes).unwrap();
+                let how = if cut { "cut" } else { "damaged" };
+                let what = format!("{} {how} at {offset}", name.display());
+                match whole_or_refused(harmed.path(), &rows, &what).await {
+                    true => whole += 1,
+                    false => refused += 1,
+                }
+            }
+        }
+    }
+    eprintln!("{whole} stores had every row, {refused} were refused");
+    assert!(whole > 0 && refused > 60, "{whole} {refused}");
 }

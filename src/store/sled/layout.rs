@@ -63,6 +63,11 @@ pub(super) fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
     [&[PIECE], &length[..], key, &number.to_be_bytes()].concat()
 }
 
+/// Before every piece, after every row.
+pub(super) fn pieces_from() -> [u8; 1] {
+    [PIECE]
+}
+
 pub(super) fn encode_row(standing: Standing, inline: &[u8]) -> Vec<u8> {
     let pieces = standing.pieces.to_be_bytes();
     let version = standing.version.0.to_be_bytes();
