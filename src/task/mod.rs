@@ -23,6 +23,7 @@ pub use event::{
 };
 pub use next::{AGENT_INDEX, Action, next_actions};
 pub use state::{STATE_NAMES, State};
+use work::Asked;
 pub use work::{Held, Progress, Work};
 
 use crate::approval::{self, Approval};
@@ -280,12 +281,20 @@ impl Task {
             (
                 State::Running | State::RollingBack { .. } | State::Paused { .. },
                 Event::StopRequested { by },
-            ) => Ok(Some(State::Stopping { by: by.clone() })),
+            ) => {
+                self.work.as_mut().ok_or(())?.stop();
+                Ok(Some(State::Stopping { by: by.clone() }))
+            }
             (State::Running, Event::RollbackBegan { reason }) => Ok(Some(State::RollingBack {
                 reason: reason.clone(),
             })),
             (State::Running, Event::Paused(why)) => {
                 self.pause(why)?;
+                Ok(Some(State::Paused { why: why.clone() }))
+            }
+            // What could not be stopped for sure is a person's to look after.
+            (State::Stopping { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
+                self.work.as_mut().ok_or(())?.asked = Asked::Yes;
                 Ok(Some(State::Paused { why: why.clone() }))
             }
             (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
@@ -426,7 +435,7 @@ impl Task {
         }
         let work = self.work.as_mut().ok_or(())?;
         let step = work.steps.get_mut(&at).ok_or(())?;
-        if step.end.is_some() {
+        if !work.to_end.remove(&at) && step.end.is_some() {
             return Err(());
         }
         step.end = Some((time, result.clone()));

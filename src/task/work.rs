@@ -25,6 +25,13 @@ pub struct Held {
     pub since: Timestamp,
 }
 
+impl Progress {
+    /// It was begun, and nobody can say how it ended.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self.end, Some((_, StepResult::Unknown { .. })))
+    }
+}
+
 /// The work of a task, from its first claim on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
@@ -44,6 +51,19 @@ pub struct Work {
     pub held: BTreeMap<At, Held>,
     /// When the task's time was seen to have come, after the work had begun.
     pub due: Option<Timestamp>,
+    /// Steps of which nobody knows whether they ended, since somebody said stop: to be ended, and
+    /// shown to be gone.
+    pub(super) to_end: BTreeSet<At>,
+    /// A person was asked about steps that could not be shown to have ended.
+    pub(super) asked: Asked,
+}
+
+/// Whether a person was asked to look after steps that nobody could stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asked {
+    #[default]
+    No,
+    Yes,
 }
 
 impl Work {
@@ -59,6 +79,8 @@ impl Work {
             steps_opened: BTreeSet::new(),
             held: BTreeMap::new(),
             due: None,
+            to_end: BTreeSet::new(),
+            asked: Asked::No,
         }
     }
 
@@ -98,8 +120,15 @@ impl Work {
         self.steps.get(&at).map_or(before, |step| step.attempt)
     }
 
+    /// Somebody says stop: what may still run, for all that is known, is to be ended too.
+    pub(super) fn stop(&mut self) {
+        let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
+        self.to_end = unknown.map(|(at, _)| *at).collect();
+    }
+
     /// Steps that did not succeed count as not done. Their attempts stay counted.
     pub(super) fn forget_failures(&mut self, way: Way) {
+        self.asked = Asked::No;
         self.forget(|at, step| {
             at.way == way
                 && step
@@ -128,6 +157,7 @@ impl Work {
         self.steps.retain(|at, step| {
             let goes = which(at, step);
             if goes {
+                self.to_end.remove(at);
                 tried.insert(*at, step.attempt);
             }
             !goes
