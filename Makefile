@@ -1,7 +1,7 @@
 # make            the programs: target/release/tagship and the static hook target/release/update
 # make test       format, lints and all tests
-# make soak       what takes long: SEEDS=n new random worlds (from FROM=n), random tests with another
-#                 PROPTEST_RNG_SEED, then `make mutants`
+# make soak       what takes long: SEEDS=n new random worlds (from FROM=n), KILLS=n kills of a real
+#                 agent, random tests with another PROPTEST_RNG_SEED, then `make mutants`
 # make mutants    breaks the code on purpose, and the tests must see it (tests/mutations)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
 # make install    into PREFIX (default /usr/local), below DESTDIR where that is set
@@ -14,6 +14,7 @@ SEEDS  ?= 100000
 DRAWN  := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 FROM   ?= $(DRAWN)
 PROPTEST_RNG_SEED ?= $(DRAWN)
+KILLS  ?= 500
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -45,6 +46,7 @@ test: deps-test
 soak: deps-test
 	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises
 	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --lib --test store_engines --test hostops
+	KILLS=$(KILLS) $(CARGO) test --locked --test chaos -- --nocapture moments points
 	$(MAKE) mutants
 
 mutants:

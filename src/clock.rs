@@ -38,7 +38,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        wrong::corrected(Timestamp::now())
     }
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
@@ -51,6 +51,34 @@ impl Clock for SystemClock {
 
     fn pause(&self, time: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(time))
+    }
+}
+
+/// A machine's clock that somebody sets while the agent runs: in builds with debug assertions, the
+/// file that `TAGSHIP_CLOCK` names holds by how many seconds it is wrong. `tests/chaos` writes it.
+#[cfg(debug_assertions)]
+mod wrong {
+    use std::path::PathBuf;
+    use std::sync::LazyLock;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    static FILE: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("TAGSHIP_CLOCK").map(PathBuf::from));
+
+    pub(super) fn corrected(now: Timestamp) -> Timestamp {
+        let Some(file) = &*FILE else { return now };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let seconds = text.trim().parse().unwrap_or(0);
+        now.saturating_add(SignedDuration::from_secs(seconds))
+            .unwrap_or(now)
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod wrong {
+    pub(super) fn corrected(now: jiff::Timestamp) -> jiff::Timestamp {
+        now
     }
 }
 

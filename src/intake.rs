@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::{Config, Project, RuleSets};
+use crate::crash;
 use crate::push;
 use crate::rule::is_zero;
 use crate::spool::{self, Received, Record, SpoolError, Waiting};
@@ -73,15 +74,33 @@ impl Spool for SpoolDirectory {
     }
 
     fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>> {
-        async { spool::read(&self.0, waiting) }.boxed()
+        async {
+            crash::before("spool.read");
+            let read = spool::read(&self.0, waiting);
+            crash::after("spool.read");
+            read
+        }
+        .boxed()
     }
 
     fn set_aside<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<PathBuf, SpoolError>> {
-        async { spool::set_aside(&self.0, waiting) }.boxed()
+        async {
+            crash::before("spool.set_aside");
+            let kept = spool::set_aside(&self.0, waiting);
+            crash::after("spool.set_aside");
+            kept
+        }
+        .boxed()
     }
 
     fn remove<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<(), SpoolError>> {
-        async { spool::remove(&self.0, waiting) }.boxed()
+        async {
+            crash::before("spool.remove");
+            let removed = spool::remove(&self.0, waiting);
+            crash::after("spool.remove");
+            removed
+        }
+        .boxed()
     }
 }
 

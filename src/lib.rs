@@ -26,6 +26,8 @@ pub mod clock;
 pub mod command;
 /// `config.toml`: every key, its default, and what is wrong with it.
 pub mod config;
+/// Moments at which a test has the agent killed.
+pub mod crash;
 /// A TOML text becomes a value, or complaints that name file and line (pure).
 pub mod document;
 /// Claim, next action, durable intent, effect, result.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::crash;
 use crate::executor::effects::Logs;
 use crate::host::Output;
 
@@ -270,8 +271,10 @@ impl Output for StepOutput {
         let room = OUTPUT_BYTES_MAX.saturating_sub(offset);
         let kept = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
         if kept > 0 {
+            crash::before("log.write");
             self.output
                 .with(|file| file.write_all_at(&bytes[..kept], offset));
+            crash::after("log.write");
         }
         if kept < bytes.len() && offset <= OUTPUT_BYTES_MAX {
             self.line("more was printed than is kept; the rest is left out");

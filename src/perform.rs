@@ -24,6 +24,7 @@ use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::crash;
 use crate::host::{HostError, Hosts, Op, Output, Place, Reply};
 use crate::publish;
 use crate::remote::runner::{self, Attempt, End};
@@ -276,7 +277,14 @@ impl Hosts for SshHosts {
         output: &'a dyn Output,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
         let span = tracing::info_span!("host", host, op = op.label());
-        self.dispatch(host, op, output).instrument(span).boxed()
+        async move {
+            crash::before(op.label());
+            let reply = self.dispatch(host, op, output).await;
+            crash::after(op.label());
+            reply
+        }
+        .instrument(span)
+        .boxed()
     }
 }
 

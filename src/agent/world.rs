@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use super::reach::{dialer, source, target};
 use crate::checkout::Manifest;
 use crate::config::{Config, Library};
+use crate::crash;
 use crate::executor::effects::{Catalog, Fleet, Probes, Question, Recipe, Shelf};
 use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;
@@ -125,9 +126,12 @@ impl Shelf for DiskShelf {
         let path = self.manifest(project, environment, release);
         Box::pin(async move {
             let named = path.display().to_string();
-            tokio::task::spawn_blocking(move || write_durably(&path, &manifest.to_bytes()))
-                .await
-                .map_err(|error| error.to_string())
+            crash::before("shelf.keep");
+            let kept =
+                tokio::task::spawn_blocking(move || write_durably(&path, &manifest.to_bytes()));
+            let kept = kept.await;
+            crash::after("shelf.keep");
+            kept.map_err(|error| error.to_string())
                 .and_then(|result| result.map_err(|error| error.to_string()))
                 .map_err(|error| format!("cannot write {named}: {error}"))
         })

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::crash;
 pub use crate::plan::Submodules;
 pub use manifest::{Entry, HOST_LISTING, Kind, Manifest, ManifestDiff, ManifestError, Mode};
 pub use plan::plan;
@@ -153,7 +154,12 @@ pub struct MirrorCheckout;
 
 impl Checkout for MirrorCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
-        Box::pin(async move { blocking(move || plan(&request).map(Arc::new)).await })
+        Box::pin(async move {
+            crash::before("checkout.plan");
+            let planned = blocking(move || plan(&request).map(Arc::new)).await;
+            crash::after("checkout.plan");
+            planned
+        })
     }
 
     fn write(
@@ -162,7 +168,12 @@ impl Checkout for MirrorCheckout {
         manifest: Arc<Manifest>,
         dir: PathBuf,
     ) -> BoxFuture<'_, Result<Written, CheckoutError>> {
-        Box::pin(async move { blocking(move || write_tree(&mirror, &manifest, &dir)).await })
+        Box::pin(async move {
+            crash::before("checkout.write");
+            let written = blocking(move || write_tree(&mirror, &manifest, &dir)).await;
+            crash::after("checkout.write");
+            written
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     Description, Git, LandingError, Progress, Question, RemoteFailure, RemoteRef, Source, Wanted,
     describe,
 };
+use crate::crash;
 
 /// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.
 const REFS_PER_QUERY: usize = 500;
@@ -39,7 +40,9 @@ pub async fn ls_remote(source: &Source, refs: &[String]) -> Result<Vec<RemoteRef
         for name in some {
             git.arg(name).arg(format!("{name}^{{}}"));
         }
+        crash::before("git.ls_remote");
         let ended = program::run(git, source.timeouts.ls_remote, &|_| {}).await;
+        crash::after("git.ls_remote");
         let ended = succeeded(source, "ls-remote", source.timeouts.ls_remote, ended)?;
         found.extend(parse_refs(source, &ended.stdout, some)?);
     }
@@ -69,7 +72,9 @@ pub async fn fetch(
     git.args(["fetch", "--progress", "--no-tags", "--no-write-fetch-head"])
         .args(["--no-recurse-submodules", "--", &source.git_url])
         .arg(format!("+{}:{incoming}", wanted.reference));
+    crash::before("git.fetch");
     let ended = program::run(git, source.timeouts.fetch, progress).await;
+    crash::after("git.fetch");
     succeeded(source, "fetch", source.timeouts.fetch, ended).map_err(|error| {
         let missing = matches!(&error, LandingError::Remote { detail, .. }
             if detail.contains("couldn't find remote ref"));
@@ -91,6 +96,7 @@ fn pin(source: &Source, wanted: &Wanted, incoming: &str) -> Result<(), LandingEr
     let repository = Repository::open_bare(&source.mirror).map_err(failed)?;
     let mut arrived = repository.find_reference(incoming).map_err(failed)?;
     let found = arrived.target().map(|id| id.to_string());
+    crash::before("git.pin");
     arrived.delete().map_err(failed)?;
     if found.as_ref() != Some(&wanted.object) {
         return Err(LandingError::Moved {
@@ -106,6 +112,7 @@ fn pin(source: &Source, wanted: &Wanted, incoming: &str) -> Result<(), LandingEr
             .reference(&name, id, true, "landed")
             .map_err(failed)?;
     }
+    crash::after("git.pin");
     Ok(())
 }
 
@@ -120,7 +127,12 @@ pub fn unpin(mirror: &Path, task: u64) -> Result<(), LandingError> {
     let failed = |error: git2::Error| mirror_failed(mirror, error.message());
     let repository = Repository::open_bare(mirror).map_err(failed)?;
     match repository.find_reference(&pin_name(task)) {
-        Ok(mut pin) => pin.delete().map_err(failed),
+        Ok(mut pin) => {
+            crash::before("git.unpin");
+            pin.delete().map_err(failed)?;
+            crash::after("git.unpin");
+            Ok(())
+        }
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
     }

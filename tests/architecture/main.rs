@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use source::{Source, sources};
 
 /// What everybody but the pure modules may use.
-const COMMON: [&str; 7] = [
-    "clock", "config", "document", "host", "log", "secret", "template",
+const COMMON: [&str; 8] = [
+    "clock", "config", "crash", "document", "host", "log", "secret", "template",
 ];
 
 /// Each module of `src/lib.rs` with the modules that it may use, in the path's order. [`COMMON`] is
@@ -70,6 +70,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("config", &["rule", "plan"]),
     ("clock", &[]),
+    ("crash", &[]),
     ("secret", &[]),
     // It keeps the output of steps: a trait of the executor's.
     ("log", &["executor"]),

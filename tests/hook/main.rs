@@ -6,6 +6,7 @@
 mod support;
 
 mod installation;
+mod killed;
 mod names;
 mod program;
 mod push;

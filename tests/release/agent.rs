@@ -2,13 +2,17 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Environment variables of an agent.
+pub(crate) type Variables = Vec<(&'static str, String)>;
+
+const ENDED: &str = "(the agent has ended)";
 /// How long an agent may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -55,13 +59,26 @@ impl Log {
 pub(crate) struct Agent {
     child: Child,
     reader: Option<JoinHandle<()>>,
+    log: Log,
+    /// So much was logged before it.
+    from: usize,
 }
 
 impl Agent {
     /// Starts it and waits until it is ready.
-    pub(crate) fn start(config: &Path, home: &Path, log: &Log) -> Self {
+    pub(crate) fn start(config: &Path, home: &Path, log: &Log, variables: &Variables) -> Self {
         let seen = log.length();
+        let agent = Self::spawn(config, home, log, variables);
+        let ready = log.says("agent is ready", seen, READY_WITHIN);
+        assert!(ready, "the agent does not start:\n{}", log.text());
+        agent
+    }
+
+    /// Starts it; it may end at once.
+    pub(crate) fn spawn(config: &Path, home: &Path, log: &Log, variables: &Variables) -> Self {
+        let from = log.length();
         let mut child = tagship(home)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .arg("serve")
             .arg("--config")
             .arg(config)
@@ -75,15 +92,24 @@ impl Agent {
             for line in stderr.lines().map_while(Result::ok) {
                 ours.add(line);
             }
-            ours.add("(the agent has ended)".to_owned());
+            ours.add(ENDED.to_owned());
         });
-        let agent = Self {
+        Self {
             child,
             reader: Some(reader),
-        };
-        let ready = log.says("agent is ready", seen, READY_WITHIN);
-        assert!(ready, "the agent does not start:\n{}", log.text());
-        agent
+            log: log.clone(),
+            from,
+        }
+    }
+
+    /// Waits until it ends by itself; how it ended, `None` if it goes on for so long.
+    pub(crate) fn ends(&mut self, within: Duration) -> Option<ExitStatus> {
+        if !self.log.says(ENDED, self.from, within) {
+            return None;
+        }
+        let status = self.child.wait().unwrap();
+        self.ended();
+        Some(status)
     }
 
     /// As a crash of the machine's memory would: nothing is tidied up.
@@ -98,6 +124,16 @@ impl Agent {
         kill_process(pid, Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the agent ended with {status}");
+    }
+
+    /// The most memory that it ever had, in KiB.
+    pub(crate) fn memory_peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     fn ended(&mut self) {

@@ -93,6 +93,14 @@ impl Api {
         value
     }
 
+    /// `POST /api/v1…` to an agent that may end meanwhile: whatever comes of it.
+    pub(crate) fn say(&self, path: &str, body: &Value) {
+        let path = format!("/api/v1{path}");
+        let request = self.request(reqwest::Method::POST, &path).json(body);
+        let said = async { request.timeout(DEADLINE).send().await };
+        let _ = self.runtime.block_on(said);
+    }
+
     pub(crate) fn task(&self, id: u64) -> Value {
         self.get(&format!("/tasks/{id}"))
     }
@@ -136,6 +144,15 @@ impl Api {
         waited.unwrap_or_else(|_| panic!("in vain: {what}; {:#?}", self.tasks()))
     }
 
+    /// Waits until there is a task with this number.
+    pub(crate) fn until_task(&self, id: u64) {
+        self.wait("/events", &format!("task {id}"), async |api: &Self| {
+            let list = api.read(&format!("/tasks?limit=1&before={}", id + 1)).await;
+            let newest = list["tasks"].as_array().unwrap().first()?["id"].as_u64();
+            (newest == Some(id)).then_some(())
+        });
+    }
+
     /// Waits until a task is as it should be.
     pub(crate) fn until(&self, id: u64, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         self.wait(
@@ -148,11 +165,16 @@ impl Api {
         )
     }
 
+    /// Waits until a task is in this state, or at rest in another.
+    pub(crate) fn until_state_or_rest(&self, id: u64, state: &str) -> Value {
+        self.until(id, state, |task| {
+            task["state"] == state || task["at_rest"] == true
+        })
+    }
+
     /// Waits until a task is in this state; it may not come to rest in another.
     pub(crate) fn until_state(&self, id: u64, state: &str) -> Value {
-        let task = self.until(id, state, |task| {
-            task["state"] == state || task["at_rest"] == true
-        });
+        let task = self.until_state_or_rest(id, state);
         assert_eq!(task["state"], state, "{}: {}", task["detail"], self.log(id));
         task
     }

@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::agent::{Agent, Log, tagship};
+use crate::agent::{Agent, Log, Variables, tagship};
 use crate::api::Api;
 use crate::support::git::{Repository, WorkTree, tag_ref};
 use crate::support::hook::hook_program;
@@ -38,6 +40,7 @@ pub(crate) struct Settings {
     groups: String,
     projects: Vec<(String, String)>,
     templates: Vec<(String, String)>,
+    ssh: String,
     sshd: Vec<String>,
     ports: Vec<u16>,
 }
@@ -47,6 +50,13 @@ impl Settings {
     pub(crate) fn agent(mut self, lines: &str) -> Self {
         self.agent.push_str(lines);
         self.agent.push('\n');
+        self
+    }
+
+    /// Lines of `[ssh]`.
+    pub(crate) fn ssh(mut self, lines: &str) -> Self {
+        self.ssh.push_str(lines);
+        self.ssh.push('\n');
         self
     }
 
@@ -139,6 +149,7 @@ pub(crate) struct Stage {
     pub(crate) shops: Vec<Shop>,
     names: Vec<String>,
     pub(crate) log: Log,
+    variables: Variables,
     port: u16,
     dir: TempDir,
 }
@@ -189,6 +200,7 @@ impl Stage {
             shops,
             names,
             log: Log::default(),
+            variables: Vec::new(),
             port,
             dir,
         };
@@ -198,6 +210,19 @@ impl Stage {
         let mut stage = stage;
         stage.start_agent();
         stage
+    }
+
+    /// The command line, asked as the agent's own user: what it printed.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Vec<u8> {
+        let asked = tagship(self.path())
+            .args(arguments)
+            .arg("--config")
+            .arg(self.path().join("config.toml"))
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&asked.stderr);
+        assert!(asked.status.success(), "{arguments:?}: {told}");
+        asked.stdout
     }
 
     fn install(&self, project: &str) {
@@ -219,7 +244,28 @@ impl Stage {
     pub(crate) fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "an agent is running");
         let config = self.path().join("config.toml");
-        self.agent = Some(Agent::start(&config, self.path(), &self.log));
+        let agent = Agent::start(&config, self.path(), &self.log, &self.variables);
+        self.agent = Some(agent);
+    }
+
+    /// The agent that is started next, and those after it, have these variables.
+    pub(crate) fn variables(&mut self, variables: Variables) {
+        self.variables = variables;
+    }
+
+    /// Starts an agent that may end at once.
+    pub(crate) fn spawn_agent(&mut self) {
+        assert!(self.agent.is_none(), "an agent is running");
+        let config = self.path().join("config.toml");
+        let agent = Agent::spawn(&config, self.path(), &self.log, &self.variables);
+        self.agent = Some(agent);
+    }
+
+    /// Waits until the agent ends by itself; `None` if it goes on for so long.
+    pub(crate) fn agent_ends(&mut self, within: Duration) -> Option<ExitStatus> {
+        let status = self.agent.as_mut().unwrap().ends(within)?;
+        self.agent = None;
+        Some(status)
     }
 
     /// Ends the agent as an operator does.
@@ -230,6 +276,11 @@ impl Stage {
     /// Ends the agent without a warning.
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().unwrap().kill();
+    }
+
+    /// The most memory that the agent ever had, in KiB.
+    pub(crate) fn memory_peak_kib(&self) -> u64 {
+        self.agent.as_ref().unwrap().memory_peak_kib()
     }
 
     pub(crate) fn repo(&self) -> &Repository {
@@ -365,13 +416,14 @@ fn configuration(settings: &Settings, sshd: &Sshd, port: u16) -> String {
         agent,
         more,
         groups,
+        ssh,
         ..
     } = settings;
     let (ssh_port, user) = (sshd.port, &sshd.user);
     let mut text = format!(
         "[agent]\nlisten = '127.0.0.1:{port}'\ndata_dir = 'data'\nspool_dir = 'spool'\n\
          templates_dir = 'templates'\ngit_user = '{user}'\n{agent}\n\
-         [ssh]\nuser = '{user}'\nport = {ssh_port}\nidentity = 'key'\nknown_hosts = 'known_hosts'\n\
+         [ssh]\nuser = '{user}'\nport = {ssh_port}\nidentity = 'key'\nknown_hosts = 'known_hosts'\n{ssh}\n\
          {more}\n[groups]\nweb = {HOSTS:?}\n{groups}\n"
     );
     for (number, host) in HOSTS.iter().enumerate() {

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
@@ -21,6 +22,10 @@ pub enum Fault {
     CutAfter(Direction, u64),
     /// Nothing moves any more, and nobody is told.
     StallAfter(Direction, u64),
+    /// The connections that stand then are cut; later ones pass.
+    CutOnce(Direction, u64),
+    /// On those that stand then nothing moves any more; later ones pass.
+    StallOnce(Direction, u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,9 @@ struct Shared {
     streams: Mutex<Vec<TcpStream>>,
     fault: Fault,
     passed: Mutex<[u64; 2]>,
+    accepted: AtomicU64,
+    /// Connections before this one stand still.
+    stalled: AtomicU64,
 }
 
 /// A listening proxy; ends with everything it carries when it is dropped.
@@ -60,6 +68,8 @@ impl Proxy {
             streams: Mutex::default(),
             fault,
             passed: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
         });
         let ours = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || accept(&listener, server, &ours));
@@ -119,24 +129,39 @@ impl Shared {
     }
 
     /// Waits while nothing may move; whether there is anything to move later.
-    fn may_pass(&self) -> bool {
+    fn may_pass(&self, connection: u64) -> bool {
         let mood = self.mood.lock().unwrap();
-        let waits = |mood: &mut Mood| *mood == Mood::Stall;
+        let waits = |mood: &mut Mood| match mood {
+            Mood::Closed => false,
+            Mood::Stall => true,
+            Mood::Pass => connection < self.stalled.load(Ordering::SeqCst),
+        };
         *self.changed.wait_while(mood, waits).unwrap() == Mood::Pass
     }
 
     fn count(&self, direction: Direction, bytes: usize) {
+        let bytes = bytes as u64;
         let passed = {
             let mut passed = self.passed.lock().unwrap();
-            passed[direction as usize] += bytes as u64;
+            passed[direction as usize] += bytes;
             passed[direction as usize]
         };
+        let crosses = |limit: u64| passed > limit && passed - bytes <= limit;
         match self.fault {
             Fault::CutAfter(at, limit) if at == direction && passed >= limit => self.cut(),
             Fault::StallAfter(at, limit) if at == direction && passed >= limit => {
                 self.set(Mood::Stall);
             }
-            Fault::None | Fault::CutAfter(..) | Fault::StallAfter(..) => {}
+            Fault::CutOnce(at, limit) if at == direction && crosses(limit) => self.cut(),
+            Fault::StallOnce(at, limit) if at == direction && crosses(limit) => {
+                let accepted = self.accepted.load(Ordering::SeqCst);
+                self.stalled.store(accepted, Ordering::SeqCst);
+            }
+            Fault::None
+            | Fault::CutAfter(..)
+            | Fault::StallAfter(..)
+            | Fault::CutOnce(..)
+            | Fault::StallOnce(..) => {}
         }
     }
 }
@@ -157,6 +182,7 @@ fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
                 .unwrap()
                 .push(stream.try_clone().unwrap());
         }
+        let connection = shared.accepted.fetch_add(1, Ordering::SeqCst);
         let ways = [
             (&client, &upstream, Direction::ToServer),
             (&upstream, &client, Direction::ToClient),
@@ -164,15 +190,20 @@ fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
         for (from, to, direction) in ways {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let shared = Arc::clone(shared);
-            std::thread::spawn(move || pass(from, to, direction, &shared));
+            std::thread::spawn(move || pass(from, to, (connection, direction), &shared));
         }
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, direction: Direction, shared: &Shared) {
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    (connection, direction): (u64, Direction),
+    shared: &Shared,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if !shared.may_pass() || to.write_all(&buffer[..read]).is_err() {
+        if !shared.may_pass(connection) || to.write_all(&buffer[..read]).is_err() {
             break;
         }
         shared.count(direction, read);

@@ -1,0 +1,151 @@
+//! The agent's own disk is read-only or full, and its clock is set back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::stage::{HOSTS, Settings, Stage, TEMPLATE, usual};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A small file system of its own at the agent's data directory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn at(path: &Path) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted = mount(&["-t", "tmpfs", "-o", "size=24m", "none"], path);
+        if !mounted {
+            eprintln!("SKIPPED: this user may not mount a file system");
+        }
+        mounted.then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn mount(arguments: &[&str], path: &Path) -> bool {
+    let status = Command::new("mount").args(arguments).arg(path).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// A stage whose agent has a disk of its own; both end together, the agent first.
+fn on_a_disk() -> Option<(Stage, Disk)> {
+    let mut disk = None;
+    let stage = usual().start_with(|root| disk = Disk::at(&root.join("data")));
+    disk.map(|disk| (stage, disk))
+}
+
+#[test]
+fn an_agent_whose_directory_is_read_only_says_so_and_loses_no_push() {
+    let Some((mut stage, disk)) = on_a_disk() else {
+        return;
+    };
+    stage.release("qa-1", &[("index.html", "one\n")]);
+    stage.stop_agent();
+    assert!(mount(&["-o", "remount,ro"], &disk.0));
+    stage.commit("qa-2", &[("index.html", "two\n")]);
+    stage.push("qa-2");
+    stage.spawn_agent();
+    let status = stage
+        .agent_ends(SOON)
+        .expect("it starts on a read-only disk");
+    assert!(!status.success());
+    let log = stage.log.text();
+    let data = disk.0.display().to_string();
+    for word in ["Read-only file system", data.as_str()] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    stage.assert_live(&HOSTS, "qa", "qa-1");
+    assert!(mount(&["-o", "remount,rw"], &disk.0));
+    stage.start_agent();
+    let id = stage.api.task_of("qa-2");
+    stage.api.until_state(id, "succeeded");
+    stage.assert_live(&HOSTS, "qa", "qa-2");
+    assert_eq!(stage.api.tasks().len(), 2);
+}
+
+#[test]
+fn an_agent_whose_disk_is_full_says_so_and_loses_no_push() {
+    let Some((mut stage, disk)) = on_a_disk() else {
+        return;
+    };
+    let first = stage.release("qa-1", &[("index.html", "one\n")]);
+    let ballast = disk.0.join("ballast");
+    assert!(fs::write(&ballast, vec![7; 32 << 20]).is_err());
+    for tag in ["qa-2", "qa-3"] {
+        stage.commit(tag, &[("index.html", tag), ("more", &tag.repeat(20_000))]);
+        stage.push(tag);
+    }
+    // The store stops with the first commit that it can't keep, and the agent with it: nobody works
+    // on with what may not be durable.
+    let status = stage.agent_ends(SOON);
+    let log = stage.log.text();
+    let status = status.unwrap_or_else(|| panic!("it goes on: {log}"));
+    assert!(!status.success());
+    assert!(log.contains("No space left on device"), "{log}");
+    stage.assert_live(&HOSTS, "qa", "qa-1");
+    fs::remove_file(&ballast).unwrap();
+    stage.start_agent();
+    for tag in ["qa-2", "qa-3"] {
+        let id = stage.api.task_of(tag);
+        let task = stage.api.at_rest(id);
+        if task["state"] != "succeeded" {
+            eprintln!("{tag}: {}", task["detail"]);
+            stage.api.retry(id);
+            stage.api.until_state(id, "succeeded");
+        }
+    }
+    stage.assert_live(&HOSTS, "qa", "qa-3");
+    let tasks = stage.api.tasks();
+    assert_eq!(tasks.len(), 3, "exactly one task for each push");
+    assert_eq!(stage.api.task(1)["release"], first["release"]);
+}
+
+const SLOW: &str = r#"
+[[stage]]
+name = "switch"
+hosts = "{group}"
+[[stage.steps]]
+use = "publish"
+[[stage.steps]]
+name = "work"
+run = 'echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done'
+"#;
+
+#[test]
+fn an_agent_whose_clock_is_set_back_amid_a_release_goes_on_and_names_releases_in_their_order() {
+    let mut stage = Settings::default()
+        .template("steps", &format!("{TEMPLATE}{SLOW}"))
+        .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")
+        .start();
+    let clock = stage.path().join("clock");
+    stage.kill_agent();
+    stage.variables(vec![("TAGSHIP_CLOCK", clock.display().to_string())]);
+    stage.start_agent();
+    let mut releases = vec![stage.release("qa-1", &[("index.html", "one\n")])["release"].clone()];
+    fs::write(stage.path().join("hold"), "").unwrap();
+    let id = stage.propose("qa-2", &[("index.html", "two\n")]);
+    stage.api.until_logged(id, &HOSTS, &["working"]);
+    fs::write(&clock, "-86400").unwrap();
+    fs::remove_file(stage.path().join("hold")).unwrap();
+    releases.push(stage.api.until_state(id, "succeeded")["release"].clone());
+    stage.assert_live(&HOSTS, "qa", "qa-2");
+    // A whole release in the past, and one by an agent that starts there.
+    releases.push(stage.release("qa-3", &[("index.html", "three\n")])["release"].clone());
+    stage.assert_live(&HOSTS, "qa", "qa-3");
+    stage.kill_agent();
+    stage.start_agent();
+    releases.push(stage.release("qa-4", &[("index.html", "four\n")])["release"].clone());
+    stage.assert_live(&HOSTS, "qa", "qa-4");
+    let names: Vec<&str> = releases
+        .iter()
+        .map(|release| release.as_str().unwrap())
+        .collect();
+    assert!(names.is_sorted(), "{names:?}");
+}

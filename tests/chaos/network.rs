@@ -1,0 +1,298 @@
+//! Connections to hosts are cut at random bytes, before and after answers, or stand still; the ssh
+//! server is killed amid a transfer, a switch and a program. The agent finds out what happened, or
+//! names the host; what is live is whole, and a retry ends well.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::chance::Chance;
+use crate::stage::{Settings, Stage, TEMPLATE};
+use crate::support::git::script;
+use crate::support::proxy::{Direction, Fault, Proxy};
+use crate::support::sshd::free_port;
+use crate::support::until;
+use crate::world::seed;
+
+const STEPS: &str = r#"
+[[stage]]
+name = "switch"
+hosts = "{group}"
+[[stage.steps]]
+use = "publish"
+[[stage.steps]]
+name = "work"
+run = 'echo "$TAG" >>"{DIR}/counted.$HOST"; echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done; echo done'
+"#;
+
+const ODD: [&str; 2] = ["web1", "other"];
+
+/// An environment whose second host is reached by a port of its own.
+fn settings(port: u16) -> Settings {
+    Settings::default()
+        .ssh("keepalive = '1s'\nconnect_timeout = '3s'")
+        .more(&format!(
+            "[hosts.other]\naddress = '127.0.0.1'\nport = {port}"
+        ))
+        .port(port)
+        .group("odd = ['web1', 'other']")
+        .template("steps", &format!("{TEMPLATE}{STEPS}"))
+        .environment(
+            "qa",
+            "qa-",
+            "group = 'odd'\n--\nschedule = 'ready'\ntemplate = 'steps'",
+        )
+}
+
+/// How often each program was started.
+fn started(stage: &Stage, host: &str) -> BTreeMap<String, usize> {
+    let text = fs::read_to_string(stage.path().join(format!("counted.{host}"))).unwrap_or_default();
+    let mut counts = BTreeMap::new();
+    for line in text.lines() {
+        *counts.entry(line.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn files(tag: &str) -> Vec<(String, String)> {
+    let noise: String = (0..4_000)
+        .map(|n| format!("{tag} {}\n", n * 7919))
+        .collect();
+    vec![
+        ("index.html".to_owned(), format!("{tag}\n")),
+        (format!("new/{tag}"), noise),
+    ]
+}
+
+fn propose(stage: &Stage, tag: &str) -> u64 {
+    let files = files(tag);
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .collect();
+    stage.propose(tag, &files)
+}
+
+/// The task went well, or it names the host; whatever is live there is one whole release.
+fn well_or_named(stage: &Stage, task: &Value, before: &str, tag: &str) {
+    let detail = task["detail"].as_str().unwrap_or_default();
+    let live = fs::read_to_string(stage.place("other", "qa").join("current/index.html")).unwrap();
+    match task["state"].as_str().unwrap() {
+        "succeeded" => stage.assert_live(&ODD, "qa", tag),
+        "failed" | "rolled-back" | "paused" | "rollback-failed" => {
+            assert!(detail.contains("other"), "{detail}");
+            assert!(
+                live == format!("{before}\n") || live == format!("{tag}\n"),
+                "{live}"
+            );
+        }
+        state => panic!("{state}: {detail}"),
+    }
+}
+
+/// What a task ended with, paused included.
+fn settled(stage: &Stage, id: u64) -> Value {
+    stage.api.until(id, "settled", |task| {
+        task["at_rest"] == true || task["state"] == "paused"
+    })
+}
+
+#[test]
+fn a_connection_that_is_cut_or_stalls_at_any_byte_ends_in_a_release_or_names_the_host() {
+    let seed = seed();
+    let mut chance = Chance::of(seed);
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let stage = settings(port).start();
+    let server = stage.sshd.socket();
+    let mut proxy = Proxy::start_at(address, server, Fault::None);
+    let first = propose(&stage, "qa-0");
+    stage.api.until_state(first, "succeeded");
+    let sizes = [Direction::ToServer, Direction::ToClient].map(|way| proxy.passed(way));
+    let mut before = "qa-0".to_owned();
+    let mut retried = 0;
+    for number in 1..=12 {
+        let way = match chance.below(2) {
+            0 => Direction::ToServer,
+            _ => Direction::ToClient,
+        };
+        let at = chance.below(sizes[way as usize]);
+        let fault = match number % 4 {
+            0 => Fault::StallOnce(way, at),
+            _ => Fault::CutOnce(way, at),
+        };
+        eprintln!("SEED={seed}: {fault:?}");
+        drop(proxy);
+        proxy = Proxy::start_at(address, server, fault);
+        let tag = format!("qa-{number}");
+        let id = propose(&stage, &tag);
+        let task = settled(&stage, id);
+        well_or_named(&stage, &task, &before, &tag);
+        if task["state"] != "succeeded" {
+            retried += 1;
+            drop(proxy);
+            proxy = Proxy::start_at(address, server, Fault::None);
+            eprintln!("{}: {}; retried", task["state"], task["detail"]);
+            stage.api.retry(id);
+            stage.api.until_state(id, "succeeded");
+        }
+        stage.assert_live(&ODD, "qa", &tag);
+        before = tag;
+    }
+    eprintln!("{retried} of 12 had to be retried");
+    drop(proxy);
+}
+
+/// Holds whatever runs this program in its place, on every host, until `hold` is gone: says so in
+/// `held`, once it has done its work (`after`) or before it does it.
+fn holding(stage: &Stage, program: &str, what: &str, when: &str) {
+    let root = stage.path().display();
+    let usual = "PATH=/usr/local/bin:/usr/bin:/bin";
+    let wait = format!("echo held >>{root}/held; while [ -e {root}/hold ]; do sleep 0.05; done");
+    let act = match when {
+        "after" => format!("{program} \"$@\"; code=$?; {wait}; exit $code"),
+        _ => format!("{wait}; exec {program} \"$@\""),
+    };
+    script(
+        &stage.path().join("bin").join(program),
+        &format!(
+            "#!/bin/sh\n{usual}\ncase \"$*\" in\n*{what}*) if [ -e {root}/hold ]; then {act}; fi ;;\nesac\nexec {program} \"$@\"\n"
+        ),
+    );
+}
+
+/// Releases; when a host has come to the place, the servers of all connections are killed.
+fn released_over_killed_servers(stage: &Stage, tag: &str) -> Value {
+    fs::write(stage.path().join("hold"), "").unwrap();
+    let _ = fs::remove_file(stage.path().join("held"));
+    let id = propose(stage, tag);
+    let held = stage.path().join("held");
+    assert!(until(|| held.exists()), "{tag}: nothing was held");
+    stage.sshd.kill_sessions();
+    fs::remove_file(stage.path().join("hold")).unwrap();
+    let task = stage.api.until_state(id, "succeeded");
+    stage.assert_live(&crate::stage::HOSTS, "qa", tag);
+    task
+}
+
+fn with_held_programs() -> Stage {
+    let stage = Settings::default()
+        .template("steps", &format!("{TEMPLATE}{STEPS}"))
+        .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")
+        .sshd("SetEnv PATH={DIR}/bin:/usr/local/bin:/usr/bin:/bin")
+        .start();
+    stage.release("qa-0", &[("index.html", "qa-0\n")]);
+    stage
+}
+
+#[test]
+fn a_server_that_is_killed_amid_a_transfer_a_switch_or_a_program_costs_nothing() {
+    let stage = with_held_programs();
+    for (number, (program, what, when)) in [
+        ("rsync", "--server", "before"),
+        ("rsync", "--server", "after"),
+        // The rename of a release into its place, and that of `current`.
+        ("mv", "/releases/", "before"),
+        ("mv", "/releases/", "after"),
+        ("mv", "/current", "before"),
+        ("mv", "/current", "after"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let _ = fs::remove_dir_all(stage.path().join("bin"));
+        holding(&stage, program, what, when);
+        let tag = format!("qa-{}", number + 1);
+        eprintln!("{tag}: {program} {what} {when}");
+        let task = released_over_killed_servers(&stage, &tag);
+        // Who was asked again whether it had switched still knows what was live before.
+        for host in crate::stage::HOSTS {
+            let before = stage.api.task(task["id"].as_u64().unwrap() - 1);
+            assert_eq!(task["live_before"][host], before["release"], "{host}");
+        }
+        fs::remove_dir_all(stage.path().join("bin")).unwrap();
+    }
+    for host in crate::stage::HOSTS {
+        assert!(
+            started(&stage, host).values().all(|count| *count == 1),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_while_a_program_runs_loses_neither_its_output_nor_its_end() {
+    let stage = with_held_programs();
+    fs::write(stage.path().join("hold"), "").unwrap();
+    let id = propose(&stage, "qa-1");
+    stage
+        .api
+        .until_logged(id, &crate::stage::HOSTS, &["working"]);
+    stage.sshd.kill_sessions();
+    stage
+        .api
+        .until_logged(id, &crate::stage::HOSTS, &["connection lost"]);
+    fs::remove_file(stage.path().join("hold")).unwrap();
+    stage.api.until_state(id, "succeeded");
+    stage.api.until_logged(id, &crate::stage::HOSTS, &["done"]);
+    for host in crate::stage::HOSTS {
+        assert!(
+            started(&stage, host).values().all(|count| *count == 1),
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_is_away_when_its_step_is_stopped_is_asked_about_and_never_called_stopped_unseen() {
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let stage = settings(port).start();
+    let start = || Proxy::start_at(address, stage.sshd.socket(), Fault::None);
+    let mut proxy = Some(start());
+    let first = propose(&stage, "qa-0");
+    stage.api.until_state(first, "succeeded");
+    for (tag, comes_back) in [("qa-1", "in time"), ("qa-2", "too late")] {
+        fs::write(stage.path().join("hold"), "").unwrap();
+        let id = propose(&stage, tag);
+        stage.api.until_logged(id, &ODD, &["working"]);
+        // Nobody reaches it any more, and its program runs on.
+        drop(proxy.take());
+        stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
+        let task = stage.api.until_state_or_rest(id, "paused");
+        assert_eq!(task["state"], "paused", "{}", task["detail"]);
+        let detail = task["detail"].as_str().unwrap();
+        for word in [
+            "other: work",
+            "could not be shown that it ended",
+            "stop the task once more",
+        ] {
+            assert!(detail.contains(word), "{detail}");
+        }
+        if comes_back == "in time" {
+            proxy = Some(start());
+        }
+        stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
+        stage.api.until_state(id, "stopped");
+        let left = steps_left(&stage, "other");
+        // A person's word is enough the second time, but what can be ended is.
+        assert_eq!(left == 0, comes_back == "in time", "{left} are left");
+        fs::remove_file(stage.path().join("hold")).unwrap();
+        if proxy.is_none() {
+            proxy = Some(start());
+        }
+    }
+    drop(proxy);
+}
+
+/// How many processes of steps are left on a host.
+fn steps_left(stage: &Stage, host: &str) -> usize {
+    let cookie = format!("TAGSHIP_RUN={}", stage.place(host, "qa").display());
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let environments = processes.filter_map(|entry| fs::read(entry.path().join("environ")).ok());
+    environments
+        .filter(|environment| String::from_utf8_lossy(environment).contains(&cookie))
+        .count()
+}
