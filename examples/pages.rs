@@ -48,7 +48,7 @@ async fn main() {
     };
     world
         .store
-        .set_host_disabled("web-3", Some(&disabled))
+        .set_host_disabled("web-3", Some(&disabled), tagship::store::kv::Commit::new())
         .await
         .unwrap();
     let (cookie, _) = world.session(&alice).await;

@@ -14,6 +14,8 @@ pub mod account;
 pub mod agent;
 /// Who may approve what, how many must, and until when (pure).
 pub mod approval;
+/// Who did what, each entry bound to the one before.
+pub mod audit;
 /// Everything durable as one file, and a store made of it again.
 pub mod backup;
 /// Would a release work? Hosts, repositories, hook and spool, looked at as the agent would.

@@ -12,6 +12,7 @@ use crate::approval::{self, Actor, Approval, Counts, Refusal, Role, Terms};
 use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
 use crate::rule::Schedule;
+use crate::store::kv::Commit;
 use crate::store::{ReleaseRecord, Store, StoreError};
 use crate::task::{
     Event, Landed, Origin, Recorded, State, Submission, Submitter, Supersede, Task, Waits,
@@ -197,7 +198,8 @@ fn own_or_approver(task: &Task, actor: &Actor, what: &'static str) -> Result<(),
     })
 }
 
-/// Asks something of a task; returns it as it is then, durably.
+/// Asks something of a task; returns it as it is then, durably. `also` happens in the same commit: the
+/// entry in the audit.
 ///
 /// # Errors
 /// [`RequestError`]; nothing has changed then.
@@ -207,6 +209,7 @@ pub async fn ask(
     actor: &Actor,
     request: &Request,
     now: Timestamp,
+    also: &Commit,
 ) -> Result<Task, RequestError> {
     for _ in 1..TRIES {
         let task = store.task(id).await?;
@@ -218,7 +221,7 @@ pub async fn ask(
             .into_iter()
             .map(|event| Recorded { time: now, event })
             .collect();
-        match store.append(&task, recorded).await {
+        match store.append_with(&task, recorded, also.clone()).await {
             Err(StoreError::Changed(_)) => {}
             result => return Ok(result?),
         }
@@ -257,6 +260,7 @@ pub async fn roll_back(
     back: &Back,
     actor: &Actor,
     now: Timestamp,
+    also: &Commit,
 ) -> Result<Task, RequestError> {
     needs_approver(actor, "roll back")?;
     let target = match back {
@@ -294,7 +298,7 @@ pub async fn roll_back(
     plan.self_approval = true;
     let digest = store.put_plan(&plan).await?;
     let events = going_back(&earlier, &target, &digest, actor, now);
-    Ok(store.begin(events).await?)
+    Ok(store.begin_with(events, also.clone()).await?)
 }
 
 fn going_back(

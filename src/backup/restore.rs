@@ -16,6 +16,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::file::{Counts, FileError, Header, Item, Reader};
 use super::{evidence, hold};
+use crate::audit::{Action, Ledger};
 use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
 use crate::store::sled::{OpenError, SledKv};
 use crate::store::{Restored, Store, StoreError};
@@ -341,6 +342,8 @@ async fn settle(
         next_id,
     };
     store.begin_again(&restored).await?;
+    let action = Action::in_store("restore", format!("a backup of {:.0}", header.created_at));
+    Ledger::new(kv.clone()).note(action, wanted.now).await?;
     let held = hold::hold(&store, header.created_at, wanted.now).await?;
     Ok((next_id, held))
 }

@@ -67,6 +67,8 @@ pub enum Command {
     /// Look after tokens, with which programs log in
     #[command(subcommand)]
     Token(Token),
+    /// List who did what, newest first
+    Audit(Audit),
     /// Write everything durable into one file, while the agent runs or not
     Backup(Backup),
     /// Make the store of an agent that does not run from a backup
@@ -411,6 +413,30 @@ pub struct AddUser {
     /// Read the password from standard input, one line; without it they use tokens only
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub what: Option<AuditWhat>,
+    /// Only entries with a lower number: the page after this one
+    #[arg(long, value_name = "NUMBER")]
+    pub before: Option<u64>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
+    pub limit: u64,
+    #[command(flatten)]
+    pub form: Form,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditWhat {
+    /// See whether each entry fits the one before, and name the first that does not
+    Verify {
+        #[command(flatten)]
+        form: Form,
+    },
 }
 
 #[derive(Debug, Args)]

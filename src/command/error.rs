@@ -101,6 +101,10 @@ pub enum CommandError {
     Restore(#[from] RestoreError),
     #[error("{0}")]
     Directory(String),
+    #[error(
+        "the audit does not fit: {fault}, {entries} entries before it fit; compare it with the one in a backup, and look who could write the store"
+    )]
+    Audit { fault: String, entries: u64 },
     #[error("{0}")]
     Serve(String),
     #[error("cannot start: {0}")]

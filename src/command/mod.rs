@@ -6,6 +6,7 @@
 //! repositories is in `check`. `main` parses and calls [`run`].
 
 mod arguments;
+mod audit;
 mod backup;
 mod check;
 mod client;
@@ -89,6 +90,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Hosts(asked) => hosts::hosts(around, asked).await,
         Command::User(asked) => people::user(around, asked).await,
         Command::Token(asked) => people::token(around, asked).await,
+        Command::Audit(asked) => audit::audit(around, asked).await,
         Command::Backup(asked) => backup::backup(around, asked).await,
         Command::Restore(asked) => backup::restore(around, asked).await,
         Command::Completions { shell } => completions(*shell),

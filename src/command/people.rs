@@ -13,10 +13,10 @@ use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::account::{Accounts, NewAccount};
 use crate::agent;
+use crate::audit::{Action, Ledger, Turn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::secret::{ExposeSecret, SecretString};
-use crate::store::kv::Commit;
 use crate::web::view::{MadeToken, NewPassword, NewToken, NewUser, TokenList, UserList};
 
 /// `tagship user …`.
@@ -105,13 +105,15 @@ async fn add_to_store(
         groups: user.groups.into_iter().collect(),
         password,
     };
-    let accounts = accounts(config).await?;
-    accounts.add(new, Commit::new()).await.map_err(refused)?;
+    let (accounts, ledger) = accounts(config).await?;
+    let on = format!("{} as {}", new.name, new.role);
+    let turn = turn(&ledger, "add user", on).await?;
+    accounts.add(new, turn.also()).await.map_err(refused)?;
     Ok(())
 }
 
 /// The accounts in the store that no agent holds.
-async fn accounts(config: &Config) -> Result<Accounts, CommandError> {
+async fn accounts(config: &Config) -> Result<(Accounts, Ledger), CommandError> {
     owned_directory(config)?;
     let store = agent::open_store(config).await.map_err(|error| {
         CommandError::Accounts(format!(
@@ -119,7 +121,15 @@ async fn accounts(config: &Config) -> Result<Accounts, CommandError> {
             config.socket().display()
         ))
     })?;
-    Ok(Accounts::new(store.kv(), Arc::new(SystemClock)))
+    let accounts = Accounts::new(store.kv(), Arc::new(SystemClock));
+    Ok((accounts, Ledger::new(store.kv())))
+}
+
+/// The entry of the audit for what is done in the store itself.
+async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<Turn, CommandError> {
+    let action = Action::in_store(what, on);
+    let turn = ledger.turn(action, SystemClock.now()).await;
+    turn.map_err(|error| CommandError::Accounts(error.to_string()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
@@ -173,8 +183,9 @@ async fn new_token(
         .await;
     let made: MadeToken = match asked.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
-            let accounts = accounts(&around.config()?).await?;
-            let made = accounts.new_token(user, label, expires, Commit::new());
+            let (accounts, ledger) = accounts(&around.config()?).await?;
+            let turn = turn(&ledger, "make token", format!("{user}: {label}")).await?;
+            let made = accounts.new_token(user, label, expires, turn.also());
             let made = made.await.map_err(refused)?;
             MadeToken {
                 id: made.token.id,

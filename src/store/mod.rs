@@ -162,7 +162,11 @@ impl Store {
         self.append_with(task, events, Commit::new()).await
     }
 
-    async fn append_with(
+    /// As [`Store::append`]; `more` happens in the same commit.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; [`StoreError::Changed`] also if a requirement of `more` does not hold.
+    pub async fn append_with(
         &self,
         task: &Task,
         events: Vec<Recorded>,

@@ -158,7 +158,7 @@ impl Store {
             .map(ReleaseId))
     }
 
-    /// Takes a host out of every release, or back in.
+    /// Takes a host out of every release, or back in. `also` happens in the same commit.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -166,6 +166,7 @@ impl Store {
         &self,
         host: &str,
         disabled: Option<&Disabled>,
+        also: Commit,
     ) -> Result<(), StoreError> {
         let key = index::disabled_key(host);
         let commit = match disabled {
@@ -173,7 +174,7 @@ impl Store {
             None => Commit::new().delete(key),
         };
         self.kv
-            .commit(commit)
+            .commit(commit.and(also))
             .await
             .map_err(|error| index::error(0, error))?;
         Ok(())

@@ -155,12 +155,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::Illegal`] if they do not fit together.
     pub async fn begin(&self, events: Vec<Recorded>) -> Result<Task, StoreError> {
+        self.begin_with(events, Commit::new()).await
+    }
+
+    /// As [`Store::begin`]; `more` happens in the same commit.
+    ///
+    /// # Errors
+    /// As [`Store::begin`]; [`StoreError::Changed`] if a requirement of `more` does not hold.
+    pub async fn begin_with(
+        &self,
+        events: Vec<Recorded>,
+        more: Commit,
+    ) -> Result<Task, StoreError> {
+        let own = |key: &[u8]| !more.requires(key);
         loop {
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
             let task = Task::fold(id, &events)?;
-            match self.kv.commit(index::proposal(&task, &events, None)).await {
+            let commit = index::proposal(&task, &events, None).and(more.clone());
+            match self.kv.commit(commit).await {
                 Ok(_) => return Ok(task),
-                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Conflict { key }) if own(&key) => {}
                 Err(error) => return Err(index::error(id, error)),
             }
         }

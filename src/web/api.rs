@@ -59,6 +59,8 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["hooks", id] => hooks::show(site, call, id).await,
         ["hosts"] => places::list_hosts(site, call).await,
         ["live"] => places::list_live(site, call).await,
+        ["audit"] => keep::audit(site, call).await,
+        ["audit", "verify"] => keep::verify(site, call).await,
         _ => Err(route::unknown(call)),
     }
 }

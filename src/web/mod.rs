@@ -32,6 +32,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 
 use crate::account::Accounts;
+use crate::audit::Ledger;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::log::LogBook;
@@ -89,6 +90,7 @@ struct Site {
     started: Timestamp,
     /// Turns true when the agent is to end.
     stop: watch::Receiver<bool>,
+    ledger: Ledger,
     streams: Arc<Semaphore>,
     /// Requests by the hundreds of their status.
     answered: [AtomicU64; 6],

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::call::Peer;
 use super::{Site, Web, route};
+use crate::audit::Ledger;
 
 /// The head of a request, in bytes. Cookies and addresses of ours are far shorter.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -43,6 +44,7 @@ impl Web {
         let (stopping, stop) = watch::channel(false);
         let site = Arc::new(Site {
             started: self.clock.now(),
+            ledger: Ledger::new(self.store.kv()),
             web: self,
             stop,
             streams: Arc::new(Semaphore::new(limits.streams)),

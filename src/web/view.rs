@@ -16,6 +16,7 @@ pub use find::{HookList, HookQuery};
 pub use task::{ReleaseWorth, Shown, task_view};
 
 use crate::approval::{Approval, Role};
+use crate::audit::Entry;
 use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
 use crate::rule::Schedule;
@@ -227,6 +228,22 @@ pub struct Because {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
+
+/// `GET /api/v1/audit?…`: which entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditQuery {
+    /// Only entries with a smaller number: the last one of the page before.
+    pub before: Option<u64>,
+    /// Default 50, at most 200.
+    pub limit: Option<usize>,
+}
+
+/// `GET /api/v1/audit`: newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditList {
+    pub entries: Vec<Entry>,
+}
 
 /// `POST /api/v1/backup`: an empty body, or what is to be left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

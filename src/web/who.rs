@@ -10,17 +10,23 @@ use super::call::{Call, Peer};
 use super::fault::Fault;
 use crate::account::Account;
 use crate::approval::{Actor, Counts, Role};
+use crate::audit::{Action, Turn};
 use crate::secret::SecretString;
 use crate::session::Session;
 
 /// The header in which a script of our own pages sends the CSRF token.
 const CSRF_HEADER: &str = "x-csrf-token";
 
+/// The Unix socket, as the audit names it.
+const SOCKET: &str = "socket";
+
 /// Somebody, and what proves it.
 pub(super) struct Who {
     pub(super) actor: Actor,
     /// What people call them.
     pub(super) display: String,
+    /// From where they ask: an address, or the socket; and with which token.
+    from: String,
     proof: Proof,
 }
 
@@ -30,7 +36,43 @@ enum Proof {
     Session(Session),
 }
 
+/// What the audit says of an action.
+#[derive(Clone, Default)]
+pub(super) struct Deed {
+    pub(super) what: &'static str,
+    pub(super) task: Option<u64>,
+    /// Which user, host or environment, and what else was said.
+    pub(super) on: String,
+}
+
 impl Who {
+    /// Their action as an entry of the audit: part of the commit that does it.
+    pub(super) async fn turn(&self, site: &Site, deed: Deed) -> Result<Turn, Fault> {
+        let now = site.web.clock.now();
+        let turn = site.ledger.turn(self.action(deed, "done".to_owned()), now);
+        turn.await.map_err(|error| Fault::Broken(error.to_string()))
+    }
+
+    /// Notes that they were refused.
+    pub(super) async fn refused(&self, site: &Site, deed: Deed, why: &str) {
+        let action = self.action(deed, format!("refused: {why}"));
+        let noted = site.ledger.note(action, site.web.clock.now()).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, actor = %self.actor.name, "a refusal is missing in the audit");
+        }
+    }
+
+    fn action(&self, deed: Deed, result: String) -> Action {
+        Action {
+            by: self.actor.name.clone(),
+            from: self.from.clone(),
+            what: deed.what.to_owned(),
+            task: deed.task,
+            on: deed.on,
+            result,
+        }
+    }
+
     /// What each form of a page carries; empty where none is needed.
     pub(super) fn csrf_token(&self) -> String {
         match &self.proof {
@@ -75,6 +117,17 @@ impl Who {
     }
 }
 
+impl Deed {
+    /// What concerns no task.
+    pub(super) fn on(what: &'static str, on: impl Into<String>) -> Self {
+        Self {
+            what,
+            task: None,
+            on: on.into(),
+        }
+    }
+}
+
 /// Whose request this is.
 ///
 /// # Errors
@@ -89,8 +142,9 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
         ));
     }
     if let Some(token) = bearer(call) {
-        let (account, _) = site.web.accounts.authenticate(&token).await?;
-        return Ok(of_account(&account, Proof::Own));
+        let (account, id) = site.web.accounts.authenticate(&token).await?;
+        let from = format!("{}, token {id}", place(site, call));
+        return Ok(of_account(&account, from, Proof::Own));
     }
     match call.peer {
         Peer::Local { uid } => Ok(local(site, uid)),
@@ -99,7 +153,11 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
             match site.web.sessions.find(cookies).await? {
                 Some(session) => {
                     let account = session.account.clone();
-                    Ok(of_account(&account, Proof::Session(session)))
+                    Ok(of_account(
+                        &account,
+                        place(site, call),
+                        Proof::Session(session),
+                    ))
                 }
                 None => Err(Fault::NotLoggedIn),
             }
@@ -112,8 +170,9 @@ pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fa
         .cookie("auth_key")
         .or_else(|| call.parameter("auth_key"));
     let given = given.or_else(|| bearer(call)).ok_or(Fault::NotLoggedIn)?;
-    let (account, _) = site.web.accounts.authenticate(&given).await?;
-    Ok(of_account(&account, Proof::Own))
+    let (account, id) = site.web.accounts.authenticate(&given).await?;
+    let from = format!("{}, token {id}", place(site, call));
+    Ok(of_account(&account, from, Proof::Own))
 }
 
 /// Whether a user of this machine is let in by the Unix socket.
@@ -129,7 +188,15 @@ fn bearer(call: &Call) -> Option<SecretString> {
         .then(|| SecretString::from(token.trim()))
 }
 
-fn of_account(account: &Account, proof: Proof) -> Who {
+/// Where a request comes from, as the audit names it.
+fn place(site: &Site, call: &Call) -> String {
+    match call.peer {
+        Peer::Local { .. } => SOCKET.to_owned(),
+        Peer::Network(_) => address(site, call).to_string(),
+    }
+}
+
+fn of_account(account: &Account, from: String, proof: Proof) -> Who {
     Who {
         actor: Actor {
             name: account.name.clone(),
@@ -138,6 +205,7 @@ fn of_account(account: &Account, proof: Proof) -> Who {
             counts: Counts::Yes,
         },
         display: account.display.clone(),
+        from,
         proof,
     }
 }
@@ -146,6 +214,7 @@ fn local(site: &Site, uid: u32) -> Who {
     let name = format!("os:{}", system_user(uid));
     Who {
         display: name.clone(),
+        from: SOCKET.to_owned(),
         actor: Actor {
             name,
             role: Role::Admin,

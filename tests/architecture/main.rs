@@ -47,7 +47,8 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     // A restored store begins no task by itself: it knows what holds one.
-    ("backup", &["store", "task"]),
+    ("backup", &["store", "task", "audit"]),
+    ("audit", &["store"]),
     ("account", &["store", "approval"]),
     ("session", &["store", "account"]),
     ("request", &["rule", "plan", "approval", "task", "store"]),
@@ -87,13 +88,13 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Pages append events and read what is stored; they perform nothing.
 const WEB: &[&str] = &[
     "rule", "store", "task", "plan", "approval", "account", "session", "request", "submit", "push",
-    "install", "backup", "web",
+    "install", "backup", "audit", "web",
 ];
 
 /// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.
 const COMMAND: &[&str] = &[
     "rule", "spool", "store", "task", "plan", "approval", "account", "install", "backup", "web",
-    "agent", "check",
+    "agent", "check", "audit",
 ];
 
 /// The modules that know no runtime, no clock, no file and no socket.

@@ -110,6 +110,14 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     for (host, before) in HOSTS.iter().zip(fences) {
         assert!(fence(&stage, host) > before, "{host}");
     }
+    // The days that are lost are lost to the audit as well; what is there fits.
+    let told = run(&stage, &["audit", "verify"]);
+    assert!(told.contains(" entries fit"), "{told}");
+    let told = run(&stage, &["audit"]);
+    assert!(
+        told.contains("take backup") && told.contains("a backup of "),
+        "{told}"
+    );
     // Whoever has looked may take it up again: it is looked for and approved anew.
     stage
         .api

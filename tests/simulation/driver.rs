@@ -17,6 +17,7 @@ use tagship::plan::{Ground, PlanDigest};
 use tagship::request::{self, Back, Request, RequestError};
 use tagship::rule::Schedule;
 use tagship::store::Store;
+use tagship::store::kv::Commit;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::task::{Origin, Submission, Submitter, Supersede, Task};
@@ -417,7 +418,14 @@ impl Sim {
 
     pub(crate) fn ask(&self, id: u64, who: &str, request: &Request) -> Result<Task, RequestError> {
         let now = self.clock.now();
-        let asked = at_once(request::ask(&self.store(), id, &actor(who), request, now));
+        let asked = at_once(request::ask(
+            &self.store(),
+            id,
+            &actor(who),
+            request,
+            now,
+            &Commit::new(),
+        ));
         if let (Request::Approve { plan, .. }, Ok(_)) = (request, &asked) {
             self.approval(id, who, plan.clone());
         }
@@ -453,7 +461,13 @@ impl Sim {
 
     pub(crate) fn roll_back(&self, back: &Back) -> Result<u64, RequestError> {
         let now = self.clock.now();
-        let task = at_once(request::roll_back(&self.store(), back, &actor("bob"), now))?;
+        let task = at_once(request::roll_back(
+            &self.store(),
+            back,
+            &actor("bob"),
+            now,
+            &Commit::new(),
+        ))?;
         self.witness.asked_back(task.id);
         Ok(task.id)
     }

@@ -1,16 +1,18 @@
-//! What is kept of everything: backups.
+//! What is kept of everything: backups, and who did what.
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use warp::reply::Reply as _;
 
 use super::super::Site;
-use super::super::answer::Answer;
+use super::super::answer::{self, Answer};
 use super::super::call::Call;
+use super::super::fault::Fault;
 use super::super::output::unbuffered;
-use super::super::view::TakeBackup;
-use super::super::who::who;
+use super::super::view::{AuditList, AuditQuery, TakeBackup};
+use super::super::who::{Deed, who};
 use crate::approval::Role;
 use crate::backup::{self, Logs};
 
@@ -21,7 +23,11 @@ pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {
     // It holds the hashes of all passwords and tokens.
     who.needs(Role::Admin, "take a backup")?;
     let TakeBackup { without_logs } = call.json(site.web.limits.body).await?;
+    let turn = who.turn(site, Deed::on("take backup", "")).await?;
     let web = &site.web;
+    let noted = web.store.kv().commit(turn.also()).await;
+    noted.map_err(|error| Fault::Broken(error.to_string()))?;
+    drop(turn);
     let which = match without_logs {
         true => Logs::LeftOut,
         false => Logs::Included,
@@ -32,4 +38,26 @@ pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {
     let kind = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(unbuffered(response))
+}
+
+const LIST_DEFAULT: usize = 50;
+const LIST_MAX: usize = 200;
+
+/// `GET /api/v1/audit`: who did what, newest first.
+pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?.needs(Role::Admin, "see the audit")?;
+    let AuditQuery { before, limit } = call.query()?;
+    let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let entries = site.ledger.list(before, limit).await;
+    let entries = entries.map_err(|error| Fault::Broken(error.to_string()))?;
+    answer::json(StatusCode::OK, &AuditList { entries })
+}
+
+/// `GET /api/v1/audit/verify`: whether each entry fits the one before.
+pub(super) async fn verify(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    who.needs(Role::Admin, "verify the audit")?;
+    let verdict = site.ledger.verify().await;
+    let verdict = verdict.map_err(|error| Fault::Broken(error.to_string()))?;
+    answer::json(StatusCode::OK, &verdict)
 }

@@ -10,11 +10,10 @@ use super::super::call::Call;
 use super::super::view::{
     MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
 };
-use super::super::who::who;
+use super::super::who::{Deed, who};
 use crate::account::{Account, NewAccount, Status, Token};
 use crate::approval::Role;
 use crate::secret::ExposeSecret as _;
-use crate::store::kv::Commit;
 
 pub(in crate::web) fn user_view(account: &Account) -> UserView {
     UserView {
@@ -55,7 +54,9 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
         groups: new.groups.into_iter().collect(),
         password: new.password.map(Into::into),
     };
-    let account = site.web.accounts.add(account, Commit::new()).await?;
+    let on = format!("{} as {}", account.name, account.role);
+    let turn = who.turn(site, Deed::on("add user", on)).await?;
+    let account = site.web.accounts.add(account, turn.also()).await?;
     tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
     answer::json(StatusCode::CREATED, &user_view(&account))
 }
@@ -64,7 +65,8 @@ pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
     let who = who(site, call).await?;
     who.called(call)?;
     who.needs(Role::Admin, "remove users")?;
-    site.web.accounts.remove(name, Commit::new()).await?;
+    let turn = who.turn(site, Deed::on("remove user", name)).await?;
+    site.web.accounts.remove(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
     Ok(answer::nothing())
 }
@@ -75,8 +77,9 @@ pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) 
     who.needs_to_be(name, "set another user's password")?;
     let NewPassword { password } = call.json(site.web.limits.body).await?;
     let accounts = &site.web.accounts;
+    let turn = who.turn(site, Deed::on("set password", name)).await?;
     accounts
-        .set_password(name, &password.into(), Commit::new())
+        .set_password(name, &password.into(), turn.also())
         .await?;
     tracing::info!(user = name, actor = %who.actor.name, "a password was set");
     Ok(answer::nothing())
@@ -97,8 +100,11 @@ pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> 
     let asked: NewToken = call.json(site.web.limits.body).await?;
     let label = label(&asked.name);
     let accounts = &site.web.accounts;
+    let turn = who
+        .turn(site, Deed::on("make token", format!("{name}: {label}")))
+        .await?;
     let made = accounts
-        .new_token(name, label, asked.expires, Commit::new())
+        .new_token(name, label, asked.expires, turn.also())
         .await?;
     tracing::info!(user = name, token = %made.token.id, actor = %who.actor.name, "a token was made");
     let made = MadeToken {
@@ -120,7 +126,10 @@ pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &s
     let who = who(site, call).await?;
     who.called(call)?;
     who.needs_to_be(name, "revoke another user's token")?;
-    site.web.accounts.revoke(name, id, Commit::new()).await?;
+    let turn = who
+        .turn(site, Deed::on("revoke token", format!("{name}: {id}")))
+        .await?;
+    site.web.accounts.revoke(name, id, turn.also()).await?;
     tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
     Ok(answer::nothing())
 }

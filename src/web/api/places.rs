@@ -12,7 +12,7 @@ use super::super::fault::Fault;
 use super::super::view::{
     Because, HostLine, HostList, LiveHost, LiveList, LiveQuery, LiveView, Nothing,
 };
-use super::super::who::{Who, who};
+use super::super::who::{Deed, Who, who};
 use crate::approval::Role;
 use crate::store::Disabled;
 
@@ -98,7 +98,19 @@ pub(in crate::web) async fn set_disabled(
         None => None,
     };
     let store = &site.web.store;
-    store.set_host_disabled(name, disabled.as_ref()).await?;
+    let (what, said) = match &disabled {
+        Some(disabled) => ("disable host", format!(": {}", disabled.reason)),
+        None => ("enable host", String::new()),
+    };
+    let deed = Deed {
+        what,
+        task: None,
+        on: format!("{name}{said}"),
+    };
+    let turn = who.turn(site, deed).await?;
+    store
+        .set_host_disabled(name, disabled.as_ref(), turn.also())
+        .await?;
     tracing::info!(host = name, actor = %who.actor.name, disabled = disabled.is_some(), "a host was switched");
     Ok(())
 }

@@ -11,11 +11,11 @@ use super::super::view::{
     Approve, Because, Go, Nothing, ReleaseWorth, Rollback, Shown, TaskLine, TaskList, TaskQuery,
     TaskView, task_view,
 };
-use super::super::who::who;
+use super::super::who::{Deed, Who, who};
 use super::super::{Site, route};
 use crate::approval::Actor;
 use crate::plan::Plan;
-use crate::request::{self, Back, Request};
+use crate::request::{self, Back, Request, RequestError};
 use crate::store::{Filter, Head, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
@@ -208,7 +208,7 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
         }
         _ => return Err(route::unknown(call)),
     };
-    let task = ask(site, id, &who.actor, &request).await?;
+    let task = ask(site, id, &who, &request).await?;
     let view = sight(site, task.id).await?.view(site, &who.actor);
     answer::json(StatusCode::OK, &view)
 }
@@ -220,7 +220,7 @@ const WORDS_MAX: usize = 2_000;
 pub(in crate::web) async fn ask(
     site: &Site,
     id: u64,
-    actor: &Actor,
+    who: &Who,
     request: &Request,
 ) -> Result<Task, Fault> {
     let words = match request {
@@ -234,8 +234,22 @@ pub(in crate::web) async fn ask(
         )));
     }
     let now = site.web.clock.now();
-    let task = request::ask(&site.web.store, id, actor, request, now).await?;
-    tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was taken");
+    let deed = Deed {
+        what: name(request),
+        task: Some(id),
+        on: words.to_owned(),
+    };
+    let turn = who.turn(site, deed.clone()).await?;
+    let asked = request::ask(&site.web.store, id, &who.actor, request, now, &turn.also()).await;
+    drop(turn);
+    let task = match asked {
+        Err(error @ (RequestError::Refused(_) | RequestError::Right { .. })) => {
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(error.into());
+        }
+        asked => asked?,
+    };
+    tracing::info!(task = id, actor = %who.actor.name, request = name(request), "a request was taken");
     Ok(task)
 }
 
@@ -254,7 +268,7 @@ pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
     let asked: Rollback = call.json(site.web.limits.body).await?;
-    let task = go_back(site, &who.actor, asked).await?;
+    let task = go_back(site, &who, asked).await?;
     let view = sight(site, task.id).await?.view(site, &who.actor);
     answer::json(StatusCode::CREATED, &view)
 }
@@ -262,7 +276,7 @@ pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> Answer {
 /// Makes the task that goes back.
 pub(in crate::web) async fn go_back(
     site: &Site,
-    actor: &Actor,
+    who: &Who,
     asked: Rollback,
 ) -> Result<Task, Fault> {
     let back = match (asked.task, asked.project, asked.environment) {
@@ -278,7 +292,28 @@ pub(in crate::web) async fn go_back(
         }
     };
     let now = site.web.clock.now();
-    let task = request::roll_back(&site.web.store, &back, actor, now).await?;
-    tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
+    let on = match &back {
+        Back::ToTask(id) => format!("to task {id}"),
+        Back::Before {
+            project,
+            environment,
+        } => format!("{project} {environment}"),
+    };
+    let deed = Deed {
+        what: "roll back",
+        task: None,
+        on,
+    };
+    let turn = who.turn(site, deed.clone()).await?;
+    let asked = request::roll_back(&site.web.store, &back, &who.actor, now, &turn.also()).await;
+    drop(turn);
+    let task = match asked {
+        Err(error @ (RequestError::Refused(_) | RequestError::Right { .. })) => {
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(error.into());
+        }
+        asked => asked?,
+    };
+    tracing::info!(task = task.id, actor = %who.actor.name, "a rollback was asked for");
     Ok(task)
 }

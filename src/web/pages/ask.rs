@@ -62,7 +62,7 @@ pub(in crate::web) async fn of_task(
         "go" => Request::Go { host: None },
         _ => return Err(route::unknown(call)),
     };
-    ask(site, id, &who.actor, &request).await?;
+    ask(site, id, &who, &request).await?;
     answer::see(&format!("/tasks/{id}"))
 }
 
@@ -211,6 +211,6 @@ pub(in crate::web) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> Answ
         task: Some(task),
         ..Rollback::default()
     };
-    let task = go_back(site, &who.actor, asked).await?;
+    let task = go_back(site, &who, asked).await?;
     answer::see(&format!("/tasks/{}", task.id))
 }

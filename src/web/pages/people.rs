@@ -12,13 +12,12 @@ use super::super::api::{label, token_view, user_view};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TokenView, UserView};
-use super::super::who::{self, Who, who};
+use super::super::who::{self, Deed, Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
 use crate::account::{LoginError, NewAccount};
 use crate::approval::Role;
 use crate::secret::ExposeSecret as _;
-use crate::store::kv::Commit;
 
 #[derive(Template)]
 #[template(path = "web/users.html")]
@@ -72,7 +71,9 @@ pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
             .collect(),
         password: (!new.password.is_empty()).then(|| new.password.into()),
     };
-    let account = site.web.accounts.add(account, Commit::new()).await?;
+    let on = format!("{} as {}", account.name, account.role);
+    let turn = who.turn(site, Deed::on("add user", on)).await?;
+    let account = site.web.accounts.add(account, turn.also()).await?;
     tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
     answer::see(&format!("/users/{}", account.name))
 }
@@ -86,7 +87,8 @@ pub(in crate::web) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str
             "that is you: let another admin remove you".to_owned(),
         ));
     }
-    site.web.accounts.remove(name, Commit::new()).await?;
+    let turn = who.turn(site, Deed::on("remove user", name)).await?;
+    site.web.accounts.remove(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
     answer::see("/users")
 }
@@ -157,8 +159,9 @@ pub(in crate::web) async fn set_password(site: &Arc<Site>, call: &mut Call, name
             Err(error) => return Err(error.into()),
         }
     }
+    let turn = who.turn(site, Deed::on("set password", name)).await?;
     accounts
-        .set_password(name, &fields.password.into(), Commit::new())
+        .set_password(name, &fields.password.into(), turn.also())
         .await?;
     tracing::info!(user = name, actor = %who.actor.name, "a password was set");
     // One's own session has ended with the old password.
@@ -186,8 +189,12 @@ pub(in crate::web) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &
     who.needs_to_be(name, "make a token for another user")?;
     let expires = times(site).parse(&fields.expires)?;
     let accounts = &site.web.accounts;
+    let label = label(&fields.label);
+    let turn = who
+        .turn(site, Deed::on("make token", format!("{name}: {label}")))
+        .await?;
     let made = accounts
-        .new_token(name, label(&fields.label), expires, Commit::new())
+        .new_token(name, label, expires, turn.also())
         .await?;
     tracing::info!(user = name, token = %made.token.id, actor = %who.actor.name, "a token was made");
     let secret = made.secret.expose_secret().to_owned();
@@ -203,7 +210,10 @@ pub(in crate::web) async fn revoke(
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     who.needs_to_be(name, "revoke another user's token")?;
-    site.web.accounts.revoke(name, id, Commit::new()).await?;
+    let turn = who
+        .turn(site, Deed::on("revoke token", format!("{name}: {id}")))
+        .await?;
+    site.web.accounts.revoke(name, id, turn.also()).await?;
     tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
     answer::see(&format!("/users/{name}"))
 }

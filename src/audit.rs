@@ -1,0 +1,370 @@
+//! Who did what: an entry for every action of a person, in the same commit as what the action
+//! changes, each bound to the one before by a digest.
+//!
+//! [`Ledger::turn`] gives the entry as a commit that the caller makes part of its own; the web calls
+//! it for requests, accounts and hosts, `tagship restore` for itself. It never decides whether
+//! somebody may. [`Ledger::verify`] walks the chain: an entry that was changed, taken out or put in
+//! between no longer fits. Whoever can write the store could write a whole new chain; against that,
+//! note the last digest elsewhere.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::secret::sha256_hex;
+use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require};
+
+const ENTRIES: &str = "audit/entry/";
+/// How many entries there are, and the digest of the last one.
+const TIP: &str = "audit/tip";
+
+/// What somebody does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// The account, or `os:NAME`.
+    pub by: String,
+    /// From where: an address, or the agent's socket.
+    pub from: String,
+    /// `approve`, `add user`, `disable host`, …
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<u64>,
+    /// Which user, host or environment, and what else was said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub on: String,
+    /// `done`, or `refused` and why.
+    pub result: String,
+}
+
+impl Action {
+    /// What the user who runs this program does in a store that no agent holds.
+    #[must_use]
+    pub fn in_store(what: &str, on: String) -> Self {
+        Self {
+            by: format!("os:{}", rustix::process::getuid().as_raw()),
+            from: "the store itself".to_owned(),
+            what: what.to_owned(),
+            task: None,
+            on,
+            result: "done".to_owned(),
+        }
+    }
+}
+
+/// An action as it stands in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// From 1 on, without gaps.
+    pub number: u64,
+    pub time: Timestamp,
+    #[serde(flatten)]
+    pub action: Action,
+    /// The digest of the entry before; empty before the first.
+    pub before: String,
+    /// SHA-256 of all the rest.
+    pub digest: String,
+}
+
+impl Entry {
+    fn new(number: u64, time: Timestamp, action: Action, before: String) -> Self {
+        let mut entry = Self {
+            number,
+            time,
+            action,
+            before,
+            digest: String::new(),
+        };
+        entry.digest = entry.worked_out();
+        entry
+    }
+
+    /// The digest that fits what the entry says. Each part with its length: no two entries read alike.
+    fn worked_out(&self) -> String {
+        let Action {
+            by,
+            from,
+            what,
+            task,
+            on,
+            result,
+        } = &self.action;
+        let number = self.number.to_string();
+        let time = self.time.to_string();
+        let task = task.map(|task| task.to_string()).unwrap_or_default();
+        let mut text = String::new();
+        for part in [
+            &number,
+            &time,
+            by,
+            from,
+            what,
+            &task,
+            on,
+            result,
+            &self.before,
+        ] {
+            text.push_str(&format!("{}:{part}\n", part.len()));
+        }
+        sha256_hex(text.as_bytes())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tip {
+    number: u64,
+    digest: String,
+}
+
+/// Whether the chain fits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// How many entries fit, from the first on.
+    pub entries: u64,
+    /// The digest of the last one that fits: worth noting elsewhere.
+    pub digest: String,
+    /// What does not fit, from the first entry on that does not.
+    pub fault: Option<String>,
+}
+
+/// The entries of one store; cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    kv: Arc<dyn Kv>,
+    /// Entries are chained: one is made at a time.
+    one: Arc<Mutex<()>>,
+}
+
+/// An entry that is yet to be committed. Until this is dropped nobody else makes one.
+pub struct Turn {
+    commit: Commit,
+    _one: OwnedMutexGuard<()>,
+}
+
+impl Turn {
+    /// What writes the entry, to become part of the commit of what was done.
+    #[must_use]
+    pub fn also(&self) -> Commit {
+        self.commit.clone()
+    }
+}
+
+impl Ledger {
+    #[must_use]
+    pub fn new(kv: Arc<dyn Kv>) -> Self {
+        Self {
+            kv,
+            one: Arc::default(),
+        }
+    }
+
+    /// The next entry.
+    ///
+    /// # Errors
+    /// [`KvError`] if the store cannot be read.
+    pub async fn turn(&self, action: Action, now: Timestamp) -> Result<Turn, KvError> {
+        let one = self.one.clone().lock_owned().await;
+        let stands = self.kv.get(TIP.as_bytes()).await?;
+        let tip = match &stands {
+            Some(stands) => read::<Tip>(TIP, &stands.value)?,
+            None => Tip::default(),
+        };
+        let entry = Entry::new(tip.number + 1, now, action, tip.digest);
+        let tip = Tip {
+            number: entry.number,
+            digest: entry.digest.clone(),
+        };
+        let require = stands.map_or(Require::Absent, |stands| Require::Version(stands.version));
+        let commit = Commit::new()
+            .require(TIP, require)
+            .put(TIP, json(&tip))
+            .put(key(entry.number), json(&entry));
+        Ok(Turn { commit, _one: one })
+    }
+
+    /// An entry of its own, for what changes nothing else.
+    ///
+    /// # Errors
+    /// [`CommitError`] of the store.
+    pub async fn note(&self, action: Action, now: Timestamp) -> Result<(), CommitError> {
+        let turn = self.turn(action, now).await?;
+        self.kv.commit(turn.also()).await.map(|_| ())
+    }
+
+    /// Entries before one, newest first.
+    ///
+    /// # Errors
+    /// [`KvError`] if the store cannot be read.
+    pub async fn list(&self, before: Option<u64>, limit: usize) -> Result<Vec<Entry>, KvError> {
+        let mut range = Range::prefix(ENTRIES).descending().limit(limit);
+        if let Some(before) = before {
+            range = range.after(key(before));
+        }
+        let page = self.kv.range(range).await?;
+        let entries = page.rows.iter();
+        entries
+            .map(|row| read("an entry of the audit", &row.value))
+            .collect()
+    }
+
+    /// Walks the chain from its beginning, and says where it stops to fit.
+    ///
+    /// # Errors
+    /// [`KvError`] if the store cannot be read.
+    pub async fn verify(&self) -> Result<Verdict, KvError> {
+        // First: what is added meanwhile lies beyond it.
+        let tip = match self.kv.get(TIP.as_bytes()).await? {
+            Some(tip) => read::<Tip>(TIP, &tip.value)?,
+            None => Tip::default(),
+        };
+        let mut verdict = Verdict {
+            entries: 0,
+            digest: String::new(),
+            fault: None,
+        };
+        let mut range = Range::prefix(ENTRIES);
+        loop {
+            let page = self.kv.range(range.clone()).await?;
+            for row in &page.rows {
+                let number = verdict.entries + 1;
+                let entry = serde_json::from_slice::<Entry>(&row.value).ok();
+                let Some(entry) = entry.filter(|entry| fits(entry, row.key.as_slice(), &verdict))
+                else {
+                    verdict.fault = Some(format!("entry {number} was changed or is missing"));
+                    return Ok(verdict);
+                };
+                verdict.entries = number;
+                verdict.digest = entry.digest;
+                if number == tip.number && verdict.digest != tip.digest {
+                    verdict.fault = Some(format!("entry {number} is not the one that was written"));
+                    return Ok(verdict);
+                }
+            }
+            match page.rows.last() {
+                Some(last) if page.more => range = range.after(last.key.clone()),
+                _ => break,
+            }
+        }
+        if verdict.entries < tip.number {
+            let number = verdict.entries + 1;
+            verdict.fault = Some(format!("entry {number} was changed or is missing"));
+        }
+        Ok(verdict)
+    }
+}
+
+fn fits(entry: &Entry, stands_under: &[u8], verdict: &Verdict) -> bool {
+    entry.number == verdict.entries + 1
+        && key(entry.number).as_bytes() == stands_under
+        && entry.before == verdict.digest
+        && entry.digest == entry.worked_out()
+}
+
+/// Whether a key is of this module, rather than of what else was to happen in a commit.
+#[must_use]
+pub fn is_of_audit(key: &[u8]) -> bool {
+    key.starts_with(b"audit/")
+}
+
+fn key(number: u64) -> String {
+    format!("{ENTRIES}{number:016x}")
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    assert!(!bytes.is_empty(), "our own types have string keys");
+    bytes
+}
+
+fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Result<T, KvError> {
+    serde_json::from_slice(bytes).map_err(|error| KvError::Damaged(format!("{what}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::memory::MemoryKv;
+
+    fn action(what: &str) -> Action {
+        Action {
+            by: "alice".to_owned(),
+            from: "127.0.0.1".to_owned(),
+            what: what.to_owned(),
+            task: Some(7),
+            on: String::new(),
+            result: "done".to_owned(),
+        }
+    }
+
+    async fn ledger() -> (Arc<MemoryKv>, Ledger) {
+        let kv = Arc::new(MemoryKv::new());
+        let ledger = Ledger::new(kv.clone());
+        let now = "2026-11-21T15:00:00Z".parse().unwrap();
+        for what in ["approve", "stop", "retry", "go"] {
+            ledger.note(action(what), now).await.unwrap();
+        }
+        (kv, ledger)
+    }
+
+    #[tokio::test]
+    async fn entries_fit_one_to_the_other() {
+        let (_, ledger) = ledger().await;
+        let verdict = ledger.verify().await.unwrap();
+        assert_eq!((verdict.entries, verdict.fault), (4, None));
+        let last = ledger.list(None, 1).await.unwrap();
+        assert_eq!(last[0].digest, verdict.digest);
+        let before = ledger.list(Some(last[0].number), 2).await.unwrap();
+        let whats: Vec<&str> = before.iter().map(|entry| &*entry.action.what).collect();
+        assert_eq!(whats, ["retry", "stop"]);
+    }
+
+    #[tokio::test]
+    async fn the_first_entry_that_was_tampered_with_is_named() {
+        for number in 1..=4 {
+            let (kv, ledger) = ledger().await;
+            let stands = kv.get(key(number).as_bytes()).await.unwrap().unwrap();
+            let mut entry: Entry = serde_json::from_slice(&stands.value).unwrap();
+            entry.action.by = "bob".to_owned();
+            let mut forged = vec![Commit::new().put(key(number), json(&entry))];
+            entry.digest = entry.worked_out();
+            forged.push(Commit::new().put(key(number), json(&entry)));
+            forged.push(Commit::new().delete(key(number)));
+            for forgery in forged {
+                kv.commit(forgery).await.unwrap();
+                let fault = ledger.verify().await.unwrap().fault.unwrap();
+                // A forged digest shows at the entry after it, or at the end.
+                let named = [number, number + 1].map(|number| format!("entry {number} "));
+                assert!(
+                    named.iter().any(|named| fault.starts_with(named)),
+                    "{number}: {fault}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn two_at_once_make_two_entries() {
+        let (_, ledger) = ledger().await;
+        let now = "2026-11-21T16:00:00Z".parse().unwrap();
+        let both = [1, 2].map(|_| ledger.note(action("approve"), now));
+        futures::future::try_join_all(both).await.unwrap();
+        let verdict = ledger.verify().await.unwrap();
+        assert_eq!((verdict.entries, verdict.fault), (6, None));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_done_leaves_no_entry() {
+        let (kv, ledger) = ledger().await;
+        let now = "2026-11-21T16:00:00Z".parse().unwrap();
+        let turn = ledger.turn(action("approve"), now).await.unwrap();
+        let lost = turn
+            .also()
+            .require("head/1", Require::Version(crate::store::kv::Version(9)));
+        assert!(kv.commit(lost).await.is_err());
+        drop(turn);
+        assert_eq!(ledger.verify().await.unwrap().entries, 4);
+    }
+}

@@ -1,0 +1,88 @@
+//! `tagship audit`: who did what, and whether that was tampered with. Where no agent runs, the store
+//! that nobody holds is looked at.
+
+use super::arguments::{Audit, AuditWhat, Form};
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
+use super::table::Table;
+use crate::agent;
+use crate::audit::{Ledger, Verdict};
+use crate::web::view::AuditList;
+
+/// `tagship audit …`.
+pub(crate) async fn audit(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {
+    match asked.what {
+        Some(AuditWhat::Verify { form }) => verify(around, form).await,
+        None => list(around, asked).await,
+    }
+}
+
+async fn list(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let ask = Ask::get(["audit"])
+        .with("before", asked.before)
+        .with("limit", Some(asked.limit));
+    let value = client.json(&ask).await?;
+    if asked.form.json {
+        return screen::print_json(&value);
+    }
+    let AuditList { entries } = client.read(value)?;
+    let mut table = Table::new(["NO", "TIME", "BY", "FROM", "WHAT", "TASK", "ON", "RESULT"]);
+    for entry in entries {
+        let action = entry.action;
+        table.row([
+            entry.number.to_string(),
+            zone.show(entry.time),
+            action.by,
+            action.from,
+            action.what,
+            action
+                .task
+                .map_or_else(|| "-".to_owned(), |id| id.to_string()),
+            action.on,
+            action.result,
+        ]);
+    }
+    screen::print(&table.render(screen::width()))
+}
+
+async fn verify(around: &Surroundings, form: Form) -> Result<(), CommandError> {
+    let Agent { client, .. } = around.agent()?;
+    let asked = client.ask::<Verdict>(&Ask::get(["audit", "verify"])).await;
+    let verdict = match asked.map_err(CommandError::from) {
+        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => of_store(around).await?,
+        asked => asked?,
+    };
+    if form.json {
+        screen::print_json(&verdict)?;
+    } else if verdict.fault.is_none() {
+        screen::print(&format!(
+            "{} entries fit; the digest of the last one is {}\n",
+            verdict.entries,
+            if verdict.digest.is_empty() {
+                "none"
+            } else {
+                &verdict.digest
+            }
+        ))?;
+    }
+    match verdict.fault {
+        Some(fault) => Err(CommandError::Audit {
+            fault,
+            entries: verdict.entries,
+        }),
+        None => Ok(()),
+    }
+}
+
+async fn of_store(around: &Surroundings) -> Result<Verdict, CommandError> {
+    let config = around.config()?;
+    owned_directory(&config)?;
+    let failed = |error: String| CommandError::Directory(error);
+    let store = agent::open_store(&config).await;
+    let store = store.map_err(|error| failed(format!("{error:#}")))?;
+    let verdict = Ledger::new(store.kv()).verify().await;
+    verdict.map_err(|error| failed(error.to_string()))
+}
