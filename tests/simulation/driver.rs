@@ -17,7 +17,6 @@ use tagship::plan::{Ground, PlanDigest};
 use tagship::request::{self, Back, Request, RequestError};
 use tagship::rule::Schedule;
 use tagship::store::Store;
-use tagship::store::kv::Commit;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::task::{Origin, Submission, Submitter, Supersede, Task};
