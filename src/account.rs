@@ -1,4 +1,4 @@
-//! People, roles and tokens, in the store. It decides who somebody is and what they may do at most;
+//! People, roles, tokens, second factors and delegations, in the store. It decides who somebody is and what they may do at most;
 //! what an approval needs is `approval`'s. `session`, `web` and `command` call it.
 //!
 //! | key | what |
@@ -6,28 +6,35 @@
 //! | `account/NAME` | one [`Account`] and the hash of its password |
 //! | `token/user/NAME/ID` | one [`Token`], to list and to revoke |
 //! | `token/hash/SHA256` | whom the token with this hash speaks for |
+//! | `delegation/TO/ID` | one [`Delegation`] |
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::delegation::{Delegation, NewDelegation};
+use self::factor::Factor;
+pub use self::factor::{Enrolment, code_at};
 use self::limiter::Limiter;
 pub use self::password::PasswordError;
 use self::password::{Hash, Passwords, Verdict};
-pub use self::token::{NewToken, Token};
-pub use crate::approval::Role;
+pub use self::token::{NewToken, Spoken, Token, TokenTerms};
 use crate::clock::Clock;
+pub use crate::right::Role;
 use crate::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
 
+mod delegation;
+mod factor;
 mod limiter;
 mod password;
 mod token;
 
 const ACCOUNTS: &str = "account/";
+const DELEGATIONS: &str = "delegation/";
 
 const NAME_CHARACTERS_MAX: usize = 64;
 const DISPLAY_CHARACTERS_MAX: usize = 100;
@@ -60,8 +67,11 @@ pub struct Account {
     /// Another account that later bears the same name has another one. Tokens and sessions are
     /// bound to it.
     pub uid: String,
-    /// Grows with each change after which sessions must end: password, status.
+    /// Grows with each change after which sessions must end: password, status, second factor.
     pub epoch: u32,
+    /// Since when a login takes a code, too; `None`: the password is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_factor: Option<Timestamp>,
 }
 
 /// What an account is made of.
@@ -116,6 +126,22 @@ pub enum AccountError {
     /// What was to happen in the same commit does not hold any more. Nothing happened.
     #[error("somebody else was faster: try again")]
     Overtaken,
+    #[error("a token without a scope is good for nothing: choose read, submit, approve or admin")]
+    NoScope,
+    #[error("{0} has passed already: choose a later one")]
+    Past(&'static str),
+    #[error("{0} has a second factor already: reset it first")]
+    HasFactor(String),
+    #[error("{0} has begun no second factor: begin with `tagship user totp {0}`")]
+    NoFactor(String),
+    #[error("the code is wrong, or was used before: wait for the next one")]
+    WrongCode,
+    #[error("nobody delegates to themselves: name somebody else")]
+    ToOneself,
+    #[error("there is no delegation {0} of {1}: see `tagship user delegations`")]
+    NoSuchDelegation(String, String),
+    #[error("{0} has as many delegations as are allowed: end one first")]
+    TooManyDelegations(String),
     #[error("the store did not confirm the change of {name} ({why}): look whether it happened")]
     Unconfirmed { name: String, why: String },
     #[error("what is stored about {name} cannot be read ({why}): restore a backup")]
@@ -131,6 +157,8 @@ pub enum AccountError {
 pub enum LoginError {
     #[error("wrong name or password")]
     Denied,
+    #[error("the code is wrong, or was used before: wait for the next one")]
+    WrongCode,
     #[error("too many failed logins: try again after {0}")]
     TooMany(Timestamp),
     #[error("nobody can log in now: {0}")]
@@ -144,6 +172,26 @@ struct Record {
     account: Account,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<Hash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    factor: Option<Factor>,
+}
+
+/// How far a right name and password have brought somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    In(Account),
+    /// Not in: [`Accounts::verify_code`] has to follow.
+    CodeNeeded(Account),
+}
+
+impl Login {
+    /// Whose name and password were right: enough to know somebody again who is logged in.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        match self {
+            Self::In(account) | Self::CodeNeeded(account) => account,
+        }
+    }
 }
 
 /// The accounts of one agent.
@@ -192,10 +240,12 @@ impl Accounts {
             created: self.clock.now(),
             uid: secret::hex(&secret::random_bytes::<16>()?),
             epoch: 0,
+            second_factor: None,
         };
         let record = Record {
             account: account.clone(),
             password,
+            factor: None,
         };
         let key = key(&account.name);
         let commit = Commit::new().require(key.clone(), Require::Absent);
@@ -294,8 +344,8 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// Who logs in with this name and password. Slow on purpose; wrong guesses are limited for each
-    /// account and address. Sessions and tokens spare it.
+    /// Who logs in with this name and password, and whether that is enough. Slow on purpose; wrong
+    /// guesses are limited for each account and address. Sessions and tokens spare it.
     ///
     /// # Errors
     /// [`LoginError`], the same for an unknown name, a wrong password and a disabled account.
@@ -304,10 +354,10 @@ impl Accounts {
         name: &str,
         password: &SecretString,
         from: IpAddr,
-    ) -> Result<Account, LoginError> {
+    ) -> Result<Login, LoginError> {
         // What can't be a name is counted under none.
         let counted = check_name(name).map_or("", |()| name);
-        let limiter = || self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        let limiter = || self.limiter();
         limiter()
             .begin(counted, from, self.clock.now())
             .map_err(LoginError::TooMany)?;
@@ -320,11 +370,20 @@ impl Accounts {
         let verdict = self.passwords.verify(password, hash).await;
         match (verdict.map_err(AccountError::from)?, record) {
             (Verdict::Right, Some(Record { account, .. })) if account.status == Status::Active => {
+                if account.second_factor.is_some() {
+                    // Only the code clears the count: a known password buys no guesses at codes.
+                    limiter().undo(counted, from);
+                    return Ok(Login::CodeNeeded(account));
+                }
                 limiter().succeeded(counted, from);
-                Ok(account)
+                Ok(Login::In(account))
             }
             (Verdict::Right | Verdict::Wrong, _) => Err(LoginError::Denied),
         }
+    }
+
+    fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn record(&self, name: &str) -> Result<(Record, Version), AccountError> {

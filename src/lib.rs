@@ -56,6 +56,8 @@ pub mod push;
 pub mod remote;
 /// What people ask of a task, held against their rights.
 pub mod request;
+/// Roles, scopes, grants, and what each ability takes (pure).
+pub mod right;
 /// Values that must not be printed.
 pub mod secret;
 /// Who is on the other end of a browser or an API client.

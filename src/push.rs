@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::approval::{Actor, Role};
+use crate::approval::Actor;
 use crate::config::{Config, Project};
+use crate::right::{Ability, Missing};
 use crate::rule::{Decision, RuleSet, is_zero};
 use crate::store::{Became, HookEntry, HookNote, HookOutcome, SeenPush, Store, StoreError};
 use crate::task::{Origin, Submission, Submitter, Supersede};
@@ -132,10 +133,8 @@ pub async fn settle(
 /// Why a record is not decided anew.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    #[error(
-        "{actor} has the role {role}; to replay a push takes the role approver: ask an admin for it"
-    )]
-    Right { actor: String, role: Role },
+    #[error(transparent)]
+    Right(#[from] Missing),
     #[error("entry {0} of the hook log could not be read when it came; push the tag again")]
     Unread(u64),
     #[error(
@@ -161,12 +160,7 @@ pub async fn replay(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<HookEntry, ReplayError> {
-    if actor.role < Role::Approver {
-        return Err(ReplayError::Right {
-            actor: actor.name.clone(),
-            role: actor.role,
-        });
-    }
+    actor.may(Ability::Run, "replay a push")?;
     let entry = store.hook(id).await?;
     let Some(push) = &entry.push else {
         return Err(ReplayError::Unread(id));

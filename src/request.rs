@@ -8,9 +8,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::approval::{self, Actor, Approval, Counts, Refusal, Role, Terms};
+use crate::approval::{self, Actor, Approval, Counts, Refusal, Terms};
 use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
+use crate::right::{Ability, Missing, Whose};
 use crate::rule::Schedule;
 use crate::store::kv::Commit;
 use crate::store::{ReleaseRecord, Store, StoreError};
@@ -55,12 +56,8 @@ pub enum Request {
 pub enum RequestError {
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error("{actor} may not {what}: it takes {needs}")]
-    Right {
-        actor: String,
-        what: &'static str,
-        needs: &'static str,
-    },
+    #[error(transparent)]
+    Right(#[from] Missing),
     #[error("task {id} is {state}: it cannot be {what}")]
     State {
         id: u64,
@@ -118,7 +115,7 @@ pub fn decide(
             )?)
         }
         Request::Reject { reason } => {
-            needs_approver(actor, "reject a task")?;
+            actor.may(Ability::Approve, "reject a task")?;
             if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
                 return Err(state("rejected"));
             }
@@ -128,20 +125,20 @@ pub fn decide(
             }
         }
         Request::Withdraw { reason } => {
-            own_or_approver(task, actor, "withdraw this task")?;
+            actor.may_of(whose(task, actor), "withdraw this task")?;
             Event::Withdrawn {
                 by: actor.name.clone(),
                 reason: reason.trim().to_owned(),
             }
         }
         Request::Stop => {
-            own_or_approver(task, actor, "stop this task")?;
+            actor.may_of(whose(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
             }
         }
         Request::Go { host } => {
-            needs_approver(actor, "let a task go on")?;
+            actor.may(Ability::Run, "let a task go on")?;
             Event::Continued {
                 by: actor.name.clone(),
                 host: host.clone(),
@@ -157,7 +154,7 @@ pub fn decide(
 }
 
 fn retry(task: &Task, actor: &Actor) -> Result<Event, RequestError> {
-    own_or_approver(task, actor, "retry this task")?;
+    actor.may_of(whose(task, actor), "retry this task")?;
     let by = actor.name.clone();
     Ok(match task.state {
         State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. } => {
@@ -175,27 +172,14 @@ fn given(reason: &str, what: &'static str) -> Result<String, RequestError> {
     Ok(reason.to_owned())
 }
 
-fn needs_approver(actor: &Actor, what: &'static str) -> Result<(), RequestError> {
-    if actor.role >= Role::Approver {
-        return Ok(());
+/// Whose a task is: the account of whoever submitted it, never the name that somebody gave.
+fn whose(task: &Task, actor: &Actor) -> Whose {
+    let account = task.submission.submitter.account.as_deref();
+    if account == Some(actor.name.as_str()) {
+        Whose::Own
+    } else {
+        Whose::Others
     }
-    Err(RequestError::Right {
-        actor: actor.name.clone(),
-        what,
-        needs: "the role approver",
-    })
-}
-
-fn own_or_approver(task: &Task, actor: &Actor, what: &'static str) -> Result<(), RequestError> {
-    let own = task.submission.submitter.account.as_deref() == Some(actor.name.as_str());
-    if actor.role >= Role::Approver || (own && actor.role >= Role::Submitter) {
-        return Ok(());
-    }
-    Err(RequestError::Right {
-        actor: actor.name.clone(),
-        what,
-        needs: "the role approver, or submitter for one's own tasks",
-    })
 }
 
 /// Asks something of a task; returns it as it is then, durably. `also` happens in the same commit: the
@@ -262,7 +246,7 @@ pub async fn roll_back(
     now: Timestamp,
     also: &Commit,
 ) -> Result<Task, RequestError> {
-    needs_approver(actor, "roll back")?;
+    actor.may(Ability::Run, "roll back")?;
     let target = match back {
         Back::ToTask(id) => released_by(store, *id).await?,
         Back::Before {
@@ -341,6 +325,7 @@ fn going_back(
             }],
             self_approval: true,
             submitter: Some(actor.name.clone()),
+            more: 0,
         },
         description: earlier
             .landed
@@ -356,6 +341,7 @@ fn going_back(
     if schedule == Schedule::New && actor.counts == Counts::Yes {
         events.push(Event::Approved(Approval {
             by: actor.name.clone(),
+            in_stead_of: None,
             groups: actor.groups.clone(),
             plan: digest.clone(),
             comment: format!("rolls back to task {}", target.task),

@@ -4,8 +4,12 @@
 //!
 //! A session is 256 random bits in a cookie. The store knows only their hash, under
 //! `session/SHA256`. It ends after 12 hours without a request, after 7 days, at logout, and when
-//! its account is disabled, removed, or gets another password. What it may do is the account's role
-//! at each request.
+//! its account is disabled, removed, or gets another password or second factor. What it may do is the
+//! account's role at each request.
+//!
+//! Two more kinds are kept in the same way and never taken for such a session: what somebody has who
+//! has said their password and not their code ([`Sessions::halfway`], 5 minutes), and the `auth_key`
+//! of CODO's API ([`Sessions::auth_key`], one day).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +28,12 @@ const SESSIONS: &str = "session/";
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 /// It ends after so long in any case.
 const WHOLE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// From the password to the code.
+const HALFWAY: Duration = Duration::from_secs(5 * 60);
+/// What CODO's clients are used to.
+const AUTH_KEY: Duration = Duration::from_secs(24 * 3600);
+/// The cookie of somebody who has still to say their code.
+const HALFWAY_COOKIE: &str = "tagship_halfway";
 /// A session's last use is written down at most so often: a commit for each request would cost
 /// more than the request.
 const NOTE_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -64,13 +74,16 @@ impl Transport {
     /// `SameSite=Lax`, not `Strict`: whoever follows a link from a mail to a task must arrive logged
     /// in. What changes something is a POST with a CSRF token.
     fn set_cookie(self, value: &str, max_age: Duration) -> String {
+        self.set_named(self.cookie_name(), value, max_age)
+    }
+
+    fn set_named(self, name: &str, value: &str, max_age: Duration) -> String {
         let secure = match self {
             Self::Http => "",
             Self::Https => "; Secure",
         };
         format!(
-            "{}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}",
-            self.cookie_name(),
+            "{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}{secure}",
             max_age.as_secs()
         )
     }
@@ -130,9 +143,29 @@ impl Session {
     }
 }
 
+/// An `auth_key` that was just made.
+pub struct NewAuthKey {
+    /// The value of the `Set-Cookie` header. A secret.
+    pub set_cookie: SecretString,
+    /// The key itself.
+    pub value: SecretString,
+}
+
+/// What a stored secret is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    #[default]
+    Session,
+    Halfway,
+    AuthKey,
+}
+
 /// What stands in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
+    #[serde(default)]
+    kind: Kind,
     user: String,
     /// As the account had them when the session began: see [`Account`].
     uid: String,
@@ -144,7 +177,11 @@ struct Record {
 
 impl Record {
     fn ends(&self) -> Timestamp {
-        (self.seen + IDLE).min(self.created + WHOLE)
+        match self.kind {
+            Kind::Session => (self.seen + IDLE).min(self.created + WHOLE),
+            Kind::Halfway => self.created + HALFWAY,
+            Kind::AuthKey => self.created + AUTH_KEY,
+        }
     }
 
     fn speaks_for(&self, account: &Account) -> bool {
@@ -182,9 +219,91 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`]; the caller shows the login page again.
     pub async fn begin(&self, account: &Account) -> Result<NewSession, SessionError> {
+        let (secret, ends) = self.keep(account, Kind::Session).await?;
+        let cookie = self.transport.set_cookie(secret.expose_secret(), WHOLE);
+        Ok(NewSession {
+            set_cookie: cookie.into(),
+            session: Session {
+                account: account.clone(),
+                ends,
+                secret,
+            },
+        })
+    }
+
+    /// Remembers for some minutes that somebody has said their password, so that they are asked for
+    /// their code alone. Gives the value of the `Set-Cookie` header.
+    ///
+    /// # Errors
+    /// As [`Sessions::begin`].
+    pub async fn halfway(&self, account: &Account) -> Result<SecretString, SessionError> {
+        let (secret, _) = self.keep(account, Kind::Halfway).await?;
+        let cookie = self
+            .transport
+            .set_named(HALFWAY_COOKIE, secret.expose_secret(), HALFWAY);
+        Ok(cookie.into())
+    }
+
+    /// Who has said their password, as a `Cookie` header proves.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the store cannot be read.
+    pub async fn is_halfway(&self, cookie_header: &str) -> Result<Option<Account>, SessionError> {
+        let Some(secret) = cookie(cookie_header, HALFWAY_COOKIE) else {
+            return Ok(None);
+        };
+        self.kept(&secret, Kind::Halfway).await
+    }
+
+    /// Forgets it, and gives the `Set-Cookie` that makes the browser forget it.
+    ///
+    /// # Errors
+    /// As [`Sessions::end`].
+    pub async fn end_halfway(&self, cookie_header: &str) -> Result<String, SessionError> {
+        if let Some(secret) = cookie(cookie_header, HALFWAY_COOKIE) {
+            self.delete(&secret).await?;
+        }
+        let forget = self.transport.set_named(HALFWAY_COOKIE, "", Duration::ZERO);
+        Ok(forget)
+    }
+
+    /// Makes an `auth_key` for somebody who has proved who they are: good for one day, for CODO's API
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`Sessions::begin`].
+    pub async fn auth_key(&self, account: &Account) -> Result<NewAuthKey, SessionError> {
+        let (secret, _) = self.keep(account, Kind::AuthKey).await?;
+        let cookie = self
+            .transport
+            .set_named("auth_key", secret.expose_secret(), AUTH_KEY);
+        Ok(NewAuthKey {
+            set_cookie: cookie.into(),
+            value: secret,
+        })
+    }
+
+    /// Whom an `auth_key` speaks for.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the store cannot be read.
+    pub async fn of_auth_key(
+        &self,
+        auth_key: &SecretString,
+    ) -> Result<Option<Account>, SessionError> {
+        self.kept(auth_key, Kind::AuthKey).await
+    }
+
+    /// Stores a fresh secret; gives it, and when it ends.
+    async fn keep(
+        &self,
+        account: &Account,
+        kind: Kind,
+    ) -> Result<(SecretString, Timestamp), SessionError> {
         let secret = secret::token()?;
         let now = self.clock.now();
         let record = Record {
+            kind,
             user: account.name.clone(),
             uid: account.uid.clone(),
             epoch: account.epoch,
@@ -198,15 +317,38 @@ impl Sessions {
             .commit(commit)
             .await
             .map_err(SessionError::Unconfirmed)?;
-        let cookie = self.transport.set_cookie(secret.expose_secret(), WHOLE);
-        Ok(NewSession {
-            set_cookie: cookie.into(),
-            session: Session {
-                account: account.clone(),
-                ends: record.ends(),
-                secret,
-            },
-        })
+        Ok((secret, record.ends()))
+    }
+
+    /// Whom a secret of this kind speaks for, if it is good.
+    async fn kept(
+        &self,
+        secret: &SecretString,
+        kind: Kind,
+    ) -> Result<Option<Account>, SessionError> {
+        let Some(entry) = self.kv.get(key(secret).as_bytes()).await? else {
+            return Ok(None);
+        };
+        let record: Record = decode(&entry.value)?;
+        if record.kind != kind || record.ends() <= self.clock.now() {
+            return Ok(None);
+        }
+        self.speaker(&record).await
+    }
+
+    /// The account of a session, if the session still speaks for it.
+    async fn speaker(&self, record: &Record) -> Result<Option<Account>, SessionError> {
+        match self.accounts.get(&record.user).await {
+            Ok(account) if record.speaks_for(&account) => Ok(Some(account)),
+            Ok(_) | Err(AccountError::NoSuchAccount(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn delete(&self, secret: &SecretString) -> Result<(), SessionError> {
+        let commit = Commit::new().delete(key(secret));
+        let deleted = self.kv.commit(commit).await;
+        deleted.map(drop).map_err(SessionError::Unconfirmed)
     }
 
     /// The session that a `Cookie` header names, if it is good, and notes that it was used.
@@ -219,13 +361,11 @@ impl Sessions {
         };
         let mut record: Record = decode(&entry.value)?;
         let now = self.clock.now();
-        if record.ends() <= now {
+        if record.kind != Kind::Session || record.ends() <= now {
             return Ok(None);
         }
-        let account = match self.accounts.get(&record.user).await {
-            Ok(account) if record.speaks_for(&account) => account,
-            Ok(_) | Err(AccountError::NoSuchAccount(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(account) = self.speaker(&record).await? else {
+            return Ok(None);
         };
         if record.seen + NOTE_EVERY <= now {
             record.seen = now;
@@ -245,11 +385,7 @@ impl Sessions {
     /// [`SessionError`] if the store did not confirm it; the cookie may still be good.
     pub async fn end(&self, cookie_header: &str) -> Result<String, SessionError> {
         if let Some((secret, _)) = self.stored(cookie_header).await? {
-            let commit = Commit::new().delete(key(&secret));
-            self.kv
-                .commit(commit)
-                .await
-                .map_err(SessionError::Unconfirmed)?;
+            self.delete(&secret).await?;
         }
         Ok(self.transport.set_cookie("", Duration::ZERO))
     }
@@ -296,11 +432,7 @@ impl Sessions {
         if record.ends() <= now {
             return Ok(true);
         }
-        match self.accounts.get(&record.user).await {
-            Ok(account) => Ok(!record.speaks_for(&account)),
-            Err(AccountError::NoSuchAccount(_)) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.speaker(&record).await?.is_none())
     }
 
     async fn stored(&self, header: &str) -> Result<Option<(SecretString, Entry)>, SessionError> {

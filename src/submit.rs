@@ -21,7 +21,9 @@ pub use order::{
 };
 pub use resolve::{Resolved, Sources, resolve};
 
-use crate::approval::{self, Actor, Approval, Counts, Role, Terms};
+use crate::approval::{self, Actor, Approval, Counts, Terms};
+pub use crate::right::Place;
+use crate::right::{Ability, Missing};
 use crate::rule::Schedule;
 use crate::store::{Keyed, Proposal, Store, StoreError};
 use crate::task::{Submission, Submitter, Via};
@@ -49,32 +51,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a task is to run, for the question who may have it run there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Empty, with the environment, for a task that belongs to no project.
-    pub project: String,
-    pub environment: String,
-    pub template: String,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.project.is_empty() {
-            write!(f, "with template {}", self.template)
-        } else {
-            let (project, environment) = (&self.project, &self.environment);
-            write!(f, "in {project} {environment}")
-        }
-    }
-}
-
 /// Why nothing was submitted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     #[error("nothing was submitted: {}", listed(.0))]
     Problems(Vec<Problem>),
-    #[error("{actor} may not {what} {place}: it takes {needs}")]
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    #[error("{actor} may not {what}{place}: it takes {needs}")]
     Right {
         actor: String,
         what: &'static str,
@@ -123,7 +107,7 @@ impl Submitted {
 /// The submission that follows from an order, if this actor may have it run there.
 ///
 /// # Errors
-/// [`SubmitError::Right`] says which right is missing, and where.
+/// [`SubmitError::Missing`] or [`SubmitError::Right`] says which right is missing, and where.
 pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission, SubmitError> {
     let right = |what, needs: String| SubmitError::Right {
         actor: actor.name.clone(),
@@ -131,17 +115,10 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
         place: Box::new(resolved.place()),
         needs,
     };
-    if actor.role < Role::Submitter {
-        return Err(right("submit a task", "the role submitter".to_owned()));
-    }
+    actor.may(Ability::Submit, "submit a task")?;
     if resolved.submission.schedule == Schedule::Ready {
         let what = "have a task run without approval";
-        if actor.role < Role::Approver {
-            return Err(right(
-                what,
-                "the role approver; submit it as `new`".to_owned(),
-            ));
-        }
+        actor.may(Ability::Run, what)?;
         if actor.counts == Counts::NotLocally {
             return Err(right(
                 what,
@@ -169,6 +146,7 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
     let plan = crate::plan::PlanDigest(String::new());
     let own = Approval {
         by: actor.name.clone(),
+        in_stead_of: None,
         groups: actor.groups.clone(),
         plan: plan.clone(),
         comment: String::new(),
@@ -180,6 +158,7 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
         approvals: resolved.approvals.clone(),
         self_approval: true,
         submitter: None,
+        more: 0,
     };
     approval::missing(&terms, &[own])
 }

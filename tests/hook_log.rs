@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tagship::approval::{Actor, Counts, Role};
+use tagship::approval::{Actor, Role};
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::config::{self, Config};
 use tagship::intake::{Intake, Spool};
@@ -145,12 +145,7 @@ fn object(digit: char) -> String {
 }
 
 fn actor(name: &str, role: Role) -> Actor {
-    Actor {
-        name: name.to_owned(),
-        role,
-        groups: Vec::new(),
-        counts: Counts::Yes,
-    }
+    Actor::new(name, role)
 }
 
 impl World {

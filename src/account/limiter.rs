@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_secs(15 * 60);
 const ACCOUNT_FAILURES_MAX: u32 = 5;
 /// Failures in the window from one address, whatever the accounts.
 const ADDRESS_FAILURES_MAX: u32 = 50;
+/// Wrong codes in the window for one account, from all addresses.
+const CODE_FAILURES_MAX: u32 = 20;
 /// What is counted at once; beyond it the oldest counts are forgotten.
 const COUNTS_MAX: usize = 10_000;
 /// And so many are left then.
@@ -23,6 +25,8 @@ const COUNTS_LEFT: usize = 9_000;
 enum Subject {
     Account(String, IpAddr),
     Address(IpAddr),
+    /// Codes of an account, from wherever: whoever guesses at them knows the password already.
+    Codes(String),
 }
 
 struct Count {
@@ -44,8 +48,23 @@ impl Limiter {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
-        let subjects = subjects(account, from);
-        for (subject, max) in &subjects {
+        self.count(&subjects(account, from), now)
+    }
+
+    /// As [`Limiter::begin`], for a code.
+    pub(super) fn begin_code(
+        &mut self,
+        account: &str,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), Timestamp> {
+        let [of_account, of_address] = subjects(account, from);
+        let codes = (Subject::Codes(account.to_owned()), CODE_FAILURES_MAX);
+        self.count(&[of_account, of_address, codes], now)
+    }
+
+    fn count(&mut self, subjects: &[(Subject, u32)], now: Timestamp) -> Result<(), Timestamp> {
+        for (subject, max) in subjects {
             if let Some(count) = self.counts.get(subject) {
                 let until = count.since + WINDOW;
                 if until > now && count.failures >= *max {
@@ -59,7 +78,7 @@ impl Limiter {
                 failures: 0,
                 since: now,
             };
-            let count = self.counts.entry(subject).or_insert(fresh);
+            let count = self.counts.entry(subject.clone()).or_insert(fresh);
             if count.since + WINDOW <= now {
                 count.failures = 0;
                 count.since = now;
@@ -67,6 +86,21 @@ impl Limiter {
             count.failures += 1;
         }
         Ok(())
+    }
+
+    /// The attempt was no failure, and proves nothing yet.
+    pub(super) fn undo(&mut self, account: &str, from: IpAddr) {
+        for (subject, _) in subjects(account, from) {
+            if let Some(count) = self.counts.get_mut(&subject) {
+                count.failures = count.failures.saturating_sub(1);
+            }
+        }
+    }
+
+    /// As [`Limiter::succeeded`], for a code.
+    pub(super) fn succeeded_code(&mut self, account: &str, from: IpAddr) {
+        self.succeeded(account, from);
+        self.counts.remove(&Subject::Codes(account.to_owned()));
     }
 
     /// The attempt was right after all: its account starts afresh, its address has one failure less.

@@ -6,14 +6,16 @@ use crate::clock::ManualClock;
 use crate::secret::ExposeSecret;
 use crate::store::memory::{Fault, MemoryKv};
 
+use crate::right::Scope;
+
 use super::*;
 
-const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+pub(super) const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
-struct World {
-    kv: Arc<MemoryKv>,
-    clock: Arc<ManualClock>,
-    accounts: Accounts,
+pub(super) struct World {
+    pub(super) kv: Arc<MemoryKv>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) accounts: Accounts,
 }
 
 fn world() -> World {
@@ -27,7 +29,7 @@ fn world() -> World {
     }
 }
 
-fn named(name: &str) -> NewAccount {
+pub(super) fn named(name: &str) -> NewAccount {
     NewAccount {
         name: name.into(),
         display: String::new(),
@@ -38,7 +40,7 @@ fn named(name: &str) -> NewAccount {
 }
 
 impl World {
-    async fn with_alice() -> (Self, Account) {
+    pub(super) async fn with_alice() -> (Self, Account) {
         let world = world();
         let new = NewAccount {
             password: Some("correct horse".into()),
@@ -49,12 +51,14 @@ impl World {
     }
 
     async fn log_in(&self, name: &str, password: &str) -> Result<Account, LoginError> {
-        self.accounts
+        let login = self
+            .accounts
             .verify_password(name, &password.into(), HOME)
-            .await
+            .await;
+        login.map(|login| login.account().clone())
     }
 
-    async fn set(&self, name: &str, change: Change) -> Account {
+    pub(super) async fn set(&self, name: &str, change: Change) -> Account {
         self.accounts
             .update(name, change, Commit::new())
             .await
@@ -64,13 +68,27 @@ impl World {
     async fn token(&self, user: &str) -> NewToken {
         let made = self
             .accounts
-            .new_token(user, "ci", None, Commit::new())
+            .new_token(user, labelled("ci"), Commit::new())
             .await;
         made.unwrap()
     }
 }
 
-fn status(status: Status) -> Change {
+fn labelled(label: &str) -> TokenTerms {
+    TokenTerms {
+        label: label.to_owned(),
+        ..TokenTerms::default()
+    }
+}
+
+fn until(expires: Timestamp) -> TokenTerms {
+    TokenTerms {
+        expires: Some(expires),
+        ..labelled("ci")
+    }
+}
+
+pub(super) fn status(status: Status) -> Change {
     Change {
         status: Some(status),
         ..Change::default()
@@ -85,6 +103,7 @@ fn each_role_may_what_the_ones_before_it_may() {
     for role in Role::ALL {
         assert_eq!(role.to_string().parse::<Role>().unwrap(), role);
     }
+    assert!(Role::None < Role::Viewer);
     assert!("root".parse::<Role>().is_err());
 }
 
@@ -236,8 +255,8 @@ async fn guessing_is_limited_and_even_the_right_password_waits() {
 async fn a_token_speaks_for_its_account_until_it_is_revoked() {
     let (world, alice) = World::with_alice().await;
     let NewToken { secret, token } = world.token("alice").await;
-    let (account, id) = world.accounts.authenticate(&secret).await.unwrap();
-    assert_eq!((account, &id), (alice, &token.id));
+    let spoken = world.accounts.authenticate(&secret).await.unwrap();
+    assert_eq!((spoken.account, &spoken.token), (alice, &token.id));
     assert_eq!(
         world.accounts.tokens("alice").await.unwrap(),
         std::slice::from_ref(&token)
@@ -265,7 +284,7 @@ async fn a_token_ends_with_its_time() {
     let expires = world.clock.now() + Duration::from_secs(60);
     let made = world
         .accounts
-        .new_token("alice", "ci", Some(expires), Commit::new());
+        .new_token("alice", until(expires), Commit::new());
     let token = made.await.unwrap();
     world.clock.advance(Duration::from_secs(59));
     world.accounts.authenticate(&token.secret).await.unwrap();
@@ -306,7 +325,7 @@ async fn a_removed_account_leaves_nothing_that_its_successor_inherits() {
     }
     let more = world
         .accounts
-        .new_token("alice", "ci", None, Commit::new())
+        .new_token("alice", labelled("ci"), Commit::new())
         .await;
     assert!(matches!(more, Err(AccountError::TooManyTokens(_))));
     world.accounts.remove("alice", Commit::new()).await.unwrap();
@@ -382,7 +401,7 @@ async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
     assert!(matches!(refused.await, Err(AccountError::Overtaken)));
     let refused = world
         .accounts
-        .new_token("alice", "ci", None, audit("two"))
+        .new_token("alice", labelled("ci"), audit("two"))
         .await;
     assert!(matches!(refused, Err(AccountError::Overtaken)));
     let refused = world.accounts.remove("alice", audit("two")).await;
@@ -407,4 +426,44 @@ async fn a_change_that_the_store_did_not_confirm_says_so() {
     world.kv.on_commit(|_| Fault::Refuse);
     let refused = world.accounts.add(named("dave"), Commit::new()).await;
     assert!(matches!(refused, Err(AccountError::Store(_))));
+}
+
+#[tokio::test]
+async fn a_token_keeps_its_scopes_and_needs_one_and_a_future() {
+    let (world, _) = World::with_alice().await;
+    let with = |scopes: &[Scope]| TokenTerms {
+        scopes: scopes.iter().copied().collect(),
+        ..labelled("ci")
+    };
+    let read = with(&[Scope::Read]);
+    let made = world
+        .accounts
+        .new_token("alice", read.clone(), Commit::new());
+    let made = made.await.unwrap();
+    assert_eq!(made.token.scopes, read.scopes);
+    let spoken = world.accounts.authenticate(&made.secret).await.unwrap();
+    assert_eq!(spoken.scopes, read.scopes);
+    let none = world
+        .accounts
+        .new_token("alice", with(&[]), Commit::new())
+        .await;
+    assert!(matches!(none, Err(AccountError::NoScope)));
+    let past = until(world.clock.now());
+    let past = world.accounts.new_token("alice", past, Commit::new()).await;
+    assert!(matches!(past, Err(AccountError::Past(_))));
+}
+
+/// As stores from before there were scopes hold them.
+#[tokio::test]
+async fn a_token_from_before_there_were_scopes_has_all() {
+    let (world, _) = World::with_alice().await;
+    let made = world.token("alice").await;
+    for row in all_rows(&*world.kv, b"token/").await.unwrap() {
+        let mut value: serde_json::Value = serde_json::from_slice(&row.value).unwrap();
+        value.as_object_mut().unwrap().remove("scopes").unwrap();
+        let commit = Commit::new().put(row.key, value.to_string());
+        world.kv.commit(commit).await.unwrap();
+    }
+    let spoken = world.accounts.authenticate(&made.secret).await.unwrap();
+    assert_eq!(spoken.scopes, crate::right::Scopes::default());
 }

@@ -1,12 +1,14 @@
-//! Long-lived tokens: shown once, stored as a hash, revocable. Using one writes nothing.
+//! Long-lived tokens: shown once, stored as a hash, revocable, good for some scopes and perhaps for
+//! some time. Using one writes nothing.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNTS, Account, AccountError, Accounts, Committed, LoginError, Status, decode, encode,
-    is_one_line, key,
+    ACCOUNTS, Account, AccountError, Accounts, Committed, DELEGATIONS, LoginError, Status, decode,
+    encode, is_one_line, key,
 };
+use crate::right::Scopes;
 use crate::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require, all_rows};
 
@@ -29,6 +31,26 @@ pub struct Token {
     pub created: Timestamp,
     /// From then on it is good for nothing; `None`: until it is revoked.
     pub expires: Option<Timestamp>,
+    /// What it may be used for; tokens from before there were scopes may be used for everything.
+    #[serde(default)]
+    pub scopes: Scopes,
+}
+
+/// What a token is made of, besides the account that it speaks for.
+#[derive(Clone, Debug, Default)]
+pub struct TokenTerms {
+    pub label: String,
+    pub expires: Option<Timestamp>,
+    pub scopes: Scopes,
+}
+
+/// What a token proves.
+#[derive(Clone, Debug)]
+pub struct Spoken {
+    pub account: Account,
+    /// The token's id.
+    pub token: String,
+    pub scopes: Scopes,
 }
 
 /// A token that was just made, with the only copy of its secret.
@@ -54,23 +76,35 @@ struct Speaks {
     uid: String,
     id: String,
     expires: Option<Timestamp>,
+    #[serde(default)]
+    scopes: Scopes,
 }
 
 impl Accounts {
     /// Makes a token that speaks for an account.
     ///
     /// # Errors
-    /// [`AccountError`]: there is no such account, it has [`TOKENS_MAX`] tokens, or the label is
-    /// refused.
+    /// [`AccountError`]: there is no such account, it has [`TOKENS_MAX`] tokens, or the label, the
+    /// end or the scopes are refused.
     pub async fn new_token(
         &self,
         user: &str,
-        label: &str,
-        expires: Option<Timestamp>,
+        terms: TokenTerms,
         also: Commit,
     ) -> Result<NewToken, AccountError> {
-        if !is_one_line(label) {
+        let TokenTerms {
+            label,
+            expires,
+            scopes,
+        } = terms;
+        if !is_one_line(&label) {
             return Err(AccountError::BadLabel);
+        }
+        if scopes.is_empty() {
+            return Err(AccountError::NoScope);
+        }
+        if expires.is_some_and(|expires| expires <= self.clock.now()) {
+            return Err(AccountError::Past("the token's end"));
         }
         for _ in 0..super::ATTEMPTS_MAX {
             let (record, version) = self.record(user).await?;
@@ -83,9 +117,10 @@ impl Accounts {
                 token: Token {
                     id: secret::hex(&secret::random_bytes::<4>()?),
                     user: user.to_owned(),
-                    label: label.to_owned(),
+                    label: label.clone(),
                     created: self.clock.now(),
                     expires,
+                    scopes: scopes.clone(),
                 },
                 hash: hash(&secret),
             };
@@ -94,6 +129,7 @@ impl Accounts {
                 uid: record.account.uid.clone(),
                 id: listed.token.id.clone(),
                 expires,
+                scopes: scopes.clone(),
             };
             let listed_key = listed_key(user, &listed.token.id);
             let commit = Commit::new()
@@ -154,14 +190,11 @@ impl Accounts {
         }
     }
 
-    /// Whom a token speaks for, and the token's id.
+    /// Whom a token speaks for, and what it may be used for.
     ///
     /// # Errors
     /// [`LoginError::Denied`] unless the token stands, has not expired, and its account is active.
-    pub async fn authenticate(
-        &self,
-        secret: &SecretString,
-    ) -> Result<(Account, String), LoginError> {
+    pub async fn authenticate(&self, secret: &SecretString) -> Result<Spoken, LoginError> {
         // 256 random bits: finding one by its hash tells a guesser nothing worth timing.
         let found = self.kv.get(hash_key(&hash(secret)).as_bytes()).await;
         let Some(entry) = found.map_err(AccountError::from)? else {
@@ -176,7 +209,11 @@ impl Accounts {
         }
         match self.get(&speaks.user).await {
             Ok(account) if account.uid == speaks.uid && account.status == Status::Active => {
-                Ok((account, speaks.id))
+                Ok(Spoken {
+                    account,
+                    token: speaks.id,
+                    scopes: speaks.scopes,
+                })
             }
             Ok(_) | Err(AccountError::NoSuchAccount(_)) => Err(LoginError::Denied),
             Err(error) => Err(error.into()),
@@ -201,7 +238,9 @@ impl Accounts {
 
 /// Whether a key is one of this module, rather than of what else was to happen in a commit.
 pub(super) fn is_of_accounts(key: &[u8]) -> bool {
-    key.starts_with(ACCOUNTS.as_bytes()) || key.starts_with(TOKENS.as_bytes())
+    [ACCOUNTS, TOKENS, DELEGATIONS]
+        .iter()
+        .any(|prefix| key.starts_with(prefix.as_bytes()))
 }
 
 fn hash(secret: &SecretString) -> String {

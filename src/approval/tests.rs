@@ -15,10 +15,8 @@ fn plan(name: &str) -> PlanDigest {
 
 fn actor(name: &str, groups: &[&str]) -> Actor {
     Actor {
-        name: name.to_owned(),
-        role: Role::Approver,
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-        counts: Counts::Yes,
+        ..Actor::new(name, Role::Approver)
     }
 }
 
@@ -28,6 +26,7 @@ fn terms(approvals: &[&str]) -> Terms {
         approvals: approvals.iter().map(|text| text.parse().unwrap()).collect(),
         self_approval: false,
         submitter: Some("alice".to_owned()),
+        more: 0,
     }
 }
 
@@ -113,12 +112,13 @@ fn every_requirement_must_hold_and_one_person_may_meet_several() {
 #[test]
 fn no_role_below_approver_approves_nor_a_user_of_the_machine() {
     let terms = terms(&["1"]);
-    for role in [Role::Viewer, Role::Submitter] {
+    for role in [Role::None, Role::Viewer, Role::Submitter] {
         let who = Actor {
             role,
             ..actor("bob", &[])
         };
-        assert!(matches!(yes(&terms, &[], &who), Err(Refusal::Role { .. })));
+        let refused = yes(&terms, &[], &who);
+        assert!(matches!(refused, Err(Refusal::Right(_))), "{refused:?}");
     }
     let who = Actor {
         counts: Counts::NotLocally,
@@ -138,6 +138,157 @@ fn terms_that_ask_for_nobody_ask_for_one() {
     terms.plan = plan("q");
     own.by = "bob".to_owned();
     assert_eq!(missing(&terms, &[own]).len(), 1);
+}
+
+fn mandate(of: &str, groups: &[&str]) -> Mandate {
+    Mandate {
+        of: of.to_owned(),
+        role: Role::Approver,
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        until: Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(60),
+    }
+}
+
+fn with(actor: Actor, mandates: &[Mandate]) -> Actor {
+    Actor {
+        mandates: mandates.to_vec(),
+        ..actor
+    }
+}
+
+#[test]
+fn who_stands_in_approves_as_the_other_and_both_are_kept() {
+    let terms = terms(&["1 of @pm", "1 of carol"]);
+    let dave = with(
+        Actor {
+            role: Role::Viewer,
+            ..actor("dave", &[])
+        },
+        &[mandate("carol", &["pm"])],
+    );
+    let given = yes(&terms, &[], &dave).unwrap();
+    assert_eq!(given.by, "dave");
+    assert_eq!(given.in_stead_of.as_deref(), Some("carol"));
+    assert!(missing(&terms, &[given]).is_empty());
+}
+
+#[test]
+fn standing_in_counts_nobody_twice() {
+    let terms = terms(&["2"]);
+    let dave = with(actor("dave", &[]), &[mandate("carol", &[])]);
+    let own = yes(&terms, &[], &dave).unwrap();
+    assert_eq!(own.in_stead_of, None, "the own yes comes first");
+    let again = yes(&terms, std::slice::from_ref(&own), &dave);
+    assert!(matches!(again, Err(Refusal::Twice { .. })), "{again:?}");
+    // Whatever somebody wrote into the log.
+    let stead = Approval {
+        in_stead_of: Some("carol".to_owned()),
+        ..own.clone()
+    };
+    assert_eq!(
+        missing(&terms, &[own.clone(), stead.clone()]),
+        ["2 (has 1)"]
+    );
+    let carol = Approval {
+        by: "carol".to_owned(),
+        ..own.clone()
+    };
+    assert_eq!(
+        missing(&terms, &[stead.clone(), carol.clone()]),
+        ["2 (has 1)"]
+    );
+    assert!(missing(&terms, &[own, carol]).is_empty());
+    let carol = yes(&terms, &[stead], &actor("carol", &[]));
+    assert!(matches!(carol, Err(Refusal::Twice { .. })), "{carol:?}");
+}
+
+#[test]
+fn nobody_stands_in_for_the_submitter_nor_as_the_submitter() {
+    let mut terms = terms(&["1"]);
+    let viewer = |name| Actor {
+        role: Role::Viewer,
+        ..actor(name, &[])
+    };
+    let for_submitter = with(viewer("dave"), &[mandate("alice", &[])]);
+    let refused = yes(&terms, &[], &for_submitter);
+    assert!(matches!(refused, Err(Refusal::Right(_))), "{refused:?}");
+    let submitter = with(actor("alice", &[]), &[mandate("carol", &[])]);
+    let refused = yes(&terms, &[], &submitter);
+    assert!(
+        matches!(refused, Err(Refusal::SelfApproval { .. })),
+        "{refused:?}"
+    );
+    terms.self_approval = true;
+    yes(&terms, &[], &for_submitter).unwrap();
+}
+
+#[test]
+fn standing_in_ends_exactly_at_its_time_and_takes_the_others_right_and_the_plan() {
+    let terms = terms(&["1"]);
+    let viewer = |mandate| {
+        let dave = Actor {
+            role: Role::Viewer,
+            ..actor("dave", &[])
+        };
+        with(dave, &[mandate])
+    };
+    let at = |second, actor: &Actor| {
+        let request = Request {
+            actor,
+            plan: &plan("p"),
+            comment: "",
+            not_before: None,
+            at: Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(second),
+        };
+        approve(&terms, &[], &request)
+    };
+    let dave = viewer(mandate("carol", &[]));
+    assert!(at(59, &dave).is_ok() && dave.sees(Timestamp::UNIX_EPOCH));
+    assert!(at(60, &dave).is_err());
+    assert!(yes_to(&terms, &[], &dave, "q").is_err());
+    let powerless = Mandate {
+        role: Role::Submitter,
+        ..mandate("carol", &[])
+    };
+    assert!(yes(&terms, &[], &viewer(powerless)).is_err());
+    let narrow = Actor {
+        scopes: [crate::right::Scope::Read].into_iter().collect(),
+        ..dave
+    };
+    let refused = yes(&terms, &[], &narrow).unwrap_err();
+    assert!(
+        refused.to_string().contains("takes the scope approve"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_yes_is_given_as_whoever_brings_the_task_further() {
+    let terms = terms(&["1 of @pm", "1 of @ops"]);
+    let ops = yes(&terms, &[], &actor("bob", &["ops"])).unwrap();
+    let dave = with(actor("dave", &["ops"]), &[mandate("carol", &["pm"])]);
+    let given = yes(&terms, std::slice::from_ref(&ops), &dave).unwrap();
+    assert_eq!(given.in_stead_of.as_deref(), Some("carol"));
+    assert!(missing(&terms, &[ops, given]).is_empty());
+}
+
+#[test]
+fn where_nobody_knows_who_pushed_one_approval_more_is_asked_by_whomever() {
+    let terms = Terms {
+        more: more_for(None),
+        submitter: None,
+        ..terms(&["1 of @pm"])
+    };
+    assert_eq!(more_for(Some("alice")), 0);
+    let pm = yes(&terms, &[], &actor("bob", &["pm"])).unwrap();
+    let left = missing(&terms, std::slice::from_ref(&pm));
+    assert_eq!(left.len(), 1);
+    assert!(left[0].starts_with("1 more, because no account is known"));
+    let anybody = yes(&terms, std::slice::from_ref(&pm), &actor("carol", &[])).unwrap();
+    assert!(missing(&terms, &[pm, anybody.clone()]).is_empty());
+    let other = yes(&terms, std::slice::from_ref(&anybody), &actor("dave", &[])).unwrap();
+    // Two of whom none is asked for are not enough.
+    assert_eq!(missing(&terms, &[anybody, other]).len(), 1);
 }
 
 /// Somebody who says yes to some plan, belonging to some groups.
@@ -165,6 +316,7 @@ proptest! {
         let terms = Terms { approvals: approvals.collect(), self_approval, ..terms(&[]) };
         let given: Vec<Approval> = said.iter().map(|(who, groups, this)| Approval {
             by: PEOPLE[*who].to_owned(),
+            in_stead_of: None,
             groups: groups.iter().map(|group| GROUPS[*group].to_owned()).collect(),
             plan: plan(if *this { "p" } else { "q" }),
             comment: String::new(),

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::times::{Lifetime, Moment};
-use crate::approval::Role;
+use crate::right::{Role, Scope};
 
 /// Push a tag, ship it: a release agent that lives beside a git server.
 #[derive(Debug, Parser)]
@@ -394,14 +394,59 @@ pub enum User {
         /// Read the password from standard input, one line
         #[arg(long, required = true)]
         password_stdin: bool,
+        /// It is your own: a line with the present password comes before the new one
+        #[arg(long)]
+        own: bool,
     },
+    /// Ask for a code at every login: show a secret for an authenticator app, then confirm it
+    Totp(Totp),
+    /// Let somebody approve in another's stead for a while
+    Delegate(Delegate),
+    /// List who may approve in whose stead
+    Delegations {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// End a delegation before its time
+    Undelegate {
+        /// In whose stead
+        from: String,
+        /// Its id, as `user delegations` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Totp {
+    /// Whose
+    pub name: String,
+    /// A code that the app shows: puts the second factor in force
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// Take the second factor away: one's own with --code, another's as an admin
+    #[arg(long)]
+    pub reset: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Delegate {
+    /// In whose stead
+    pub from: String,
+    /// Who may approve
+    pub to: String,
+    /// When it ends: `"2026-11-30 18:00"`, `2026-11-30T18:00+01:00` or `+72h`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Moment,
+    /// Only in this project
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct AddUser {
     /// What they log in with
     pub name: String,
-    /// What they may do: viewer, submitter, approver or admin
+    /// What they may do: none (only what is granted), viewer, submitter, approver or admin
     #[arg(long, value_name = "ROLE")]
     pub role: Role,
     /// What people call them [default: the name]
@@ -474,6 +519,10 @@ pub enum Token {
         /// What it is for
         #[arg(long, value_name = "TEXT", default_value = "command line")]
         label: String,
+        /// What it may be used for: read, submit, approve or admin; may be given several times
+        /// [default: all that you may]
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
     },
     /// List somebody's tokens
     List {

@@ -3,21 +3,23 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use super::arguments::{AddUser, Form, Token, User};
+use super::arguments::{AddUser, Delegate, Form, Token, Totp, User};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
 use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
-use crate::account::{Accounts, NewAccount};
+use crate::account::{Accounts, NewAccount, TokenTerms};
 use crate::agent;
 use crate::audit::{Action, Ledger, Turn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::right::Scopes;
 use crate::secret::{ExposeSecret, SecretString};
-use crate::web::view::{MadeToken, NewPassword, NewToken, NewUser, TokenList, UserList};
+use crate::web::view::{
+    BegunFactor, Code, DelegationList, DelegationView, MadeToken, NewDelegation, NewPassword,
+    NewToken, NewUser, ResetFactor, TokenList, UserList,
+};
 
 /// `tagship user …`.
 pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), CommandError> {
@@ -29,9 +31,14 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
             client.tell(&Ask::delete(["users", name])).await?;
             screen::print(&format!("{name} is removed, with all tokens\n"))
         }
-        User::Password { name, .. } => {
+        User::Password { name, own, .. } => {
             let Agent { client, .. } = around.agent()?;
+            let present = match own {
+                true => Some(screen::read_password()?.expose_secret().to_owned()),
+                false => None,
+            };
             let body = NewPassword {
+                present,
                 password: screen::read_password()?.expose_secret().to_owned(),
             };
             client
@@ -40,6 +47,15 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
             screen::print(&format!(
                 "the password of {name} is set; sessions have ended\n"
             ))
+        }
+        User::Totp(asked) => totp(around, asked).await,
+        User::Delegate(asked) => delegate(around, asked).await,
+        User::Delegations { form } => delegations(around, *form).await,
+        User::Undelegate { from, id } => {
+            let Agent { client, .. } = around.agent()?;
+            let ask = Ask::delete(["users", from, "delegations", id]);
+            client.tell(&ask).await?;
+            screen::print(&format!("delegation {id} of {from} has ended\n"))
         }
     }
 }
@@ -54,12 +70,92 @@ async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
     let mut table = Table::new(["NAME", "ROLE", "GROUPS", "CREATED", "DISPLAY"]);
     for user in users {
         let disabled = if user.disabled { " (disabled)" } else { "" };
+        let factor = user.second_factor.map_or("", |_| " + code");
         table.row([
             user.name,
-            format!("{}{disabled}", user.role),
+            format!("{}{factor}{disabled}", user.role),
             user.groups.join(", "),
             zone.show(user.created_at),
             user.display,
+        ]);
+    }
+    screen::print(&table.render(screen::width()))
+}
+
+/// `tagship user totp`.
+async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
+    let Agent { client, .. } = around.agent()?;
+    let name = asked.name.as_str();
+    let ask = |what, body| Ask::post(["users", name, "totp", what], &body);
+    if asked.reset {
+        let body = ResetFactor {
+            code: asked.code.clone(),
+        };
+        client.tell(&ask("reset", serde_json::json!(body))).await?;
+        return screen::print(&format!(
+            "the second factor of {name} is gone; sessions have ended\n"
+        ));
+    }
+    if let Some(code) = &asked.code {
+        let body = Code { code: code.clone() };
+        client
+            .tell(&ask("confirm", serde_json::json!(body)))
+            .await?;
+        return screen::print(&format!(
+            "{name} needs a code to log in from now on; sessions have ended\n"
+        ));
+    }
+    let begun: BegunFactor = client.ask(&ask("begin", serde_json::json!({}))).await?;
+    screen::note(&format!(
+        "give this to an authenticator app (it is shown only now), then confirm it: tagship user totp {name} --code CODE"
+    ));
+    screen::print(&format!("{}\n{}\n", begun.secret, begun.uri))
+}
+
+/// `tagship user delegate`.
+async fn delegate(around: &Surroundings, asked: &Delegate) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let until = asked.until.resolve(&zone, SystemClock.now());
+    let body = NewDelegation {
+        to: asked.to.clone(),
+        until: until.map_err(|error| CommandError::Option {
+            option: "--until",
+            reason: error.to_string(),
+        })?,
+        project: asked.project.clone(),
+    };
+    let ask = Ask::post(["users", &asked.from, "delegations"], &body);
+    let made: DelegationView = client.ask(&ask).await?;
+    let place = match &made.project {
+        Some(project) => format!(" in {project}"),
+        None => String::new(),
+    };
+    screen::print(&format!(
+        "{} may approve in the stead of {}{place} until {} (delegation {})\n",
+        made.to,
+        made.from,
+        zone.show(made.until),
+        made.id
+    ))
+}
+
+/// `tagship user delegations`.
+async fn delegations(around: &Surroundings, form: Form) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&Ask::get(["delegations"])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let DelegationList { delegations } = client.read(value)?;
+    let mut table = Table::new(["ID", "FROM", "TO", "PROJECT", "UNTIL", "BY"]);
+    for one in delegations {
+        table.row([
+            one.id,
+            one.from,
+            one.to,
+            one.project.unwrap_or_else(|| "all".to_owned()),
+            zone.show(one.until),
+            one.by,
         ]);
     }
     screen::print(&table.render(screen::width()))
@@ -144,6 +240,7 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
             user,
             expires,
             label,
+            scopes,
         } => {
             let expires = match expires {
                 Some(lifetime) => Some(lifetime.from(SystemClock.now()).map_err(|error| {
@@ -154,7 +251,12 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
                 })?),
                 None => None,
             };
-            new_token(around, user, label, expires).await
+            let body = NewToken {
+                name: label.clone(),
+                expires,
+                scopes: (!scopes.is_empty()).then(|| scopes.clone()),
+            };
+            new_token(around, user, body).await
         }
         Token::List { user, form } => tokens(around, user, *form).await,
         Token::Revoke { user, id } => {
@@ -167,16 +269,8 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
     }
 }
 
-async fn new_token(
-    around: &Surroundings,
-    user: &str,
-    label: &str,
-    expires: Option<Timestamp>,
-) -> Result<(), CommandError> {
-    let body = NewToken {
-        name: label.to_owned(),
-        expires,
-    };
+async fn new_token(around: &Surroundings, user: &str, body: NewToken) -> Result<(), CommandError> {
+    let expires = body.expires;
     let Agent { client, zone } = around.agent()?;
     let asked = client
         .ask(&Ask::post(["users", user, "tokens"], &body))
@@ -184,8 +278,15 @@ async fn new_token(
     let made: MadeToken = match asked.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
             let (accounts, ledger) = accounts(&around.config()?).await?;
-            let turn = turn(&ledger, "make token", format!("{user}: {label}")).await?;
-            let made = accounts.new_token(user, label, expires, turn.also());
+            let turn = turn(&ledger, "make token", format!("{user}: {}", body.name)).await?;
+            let terms = TokenTerms {
+                label: body.name,
+                expires,
+                scopes: body
+                    .scopes
+                    .map_or_else(Scopes::default, |scopes| scopes.into_iter().collect()),
+            };
+            let made = accounts.new_token(user, terms, turn.also());
             let made = made.await.map_err(refused)?;
             MadeToken {
                 id: made.token.id,
@@ -213,12 +314,13 @@ async fn tokens(around: &Surroundings, user: &str, form: Form) -> Result<(), Com
         return screen::print_json(&value);
     }
     let TokenList { tokens } = client.read(value)?;
-    let mut table = Table::new(["ID", "FOR", "CREATED", "EXPIRES"]);
+    let mut table = Table::new(["ID", "FOR", "SCOPES", "CREATED", "EXPIRES"]);
     for token in tokens {
         let expires = token.expires.map(|expires| zone.show(expires));
         table.row([
             token.id,
             token.name,
+            token.scopes.to_string(),
             zone.show(token.created_at),
             expires.unwrap_or_else(|| "never".to_owned()),
         ]);

@@ -75,7 +75,7 @@ pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), Co
             head.environment.clone(),
             line.tag.clone(),
             commit.chars().take(COMMIT_DIGITS).collect(),
-            head.submitter.clone(),
+            line.who(),
             zone.show(head.created_at),
         ]);
     }

@@ -62,7 +62,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
             &format!("to release {release} of task {to}"),
         );
     }
-    let submitted = format!("by {}, {}", task.submitter, zone.show(task.created_at));
+    let submitted = format!("by {}, {}", task.who(), zone.show(task.created_at));
     field(text, "submitted", &submitted);
     if task.updated_at != task.created_at {
         field(text, "changed", &zone.show(task.updated_at));

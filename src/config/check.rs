@@ -8,6 +8,8 @@ use crate::plan::AGENT;
 use crate::rule::RuleSet;
 use crate::template::is_name;
 
+mod grants;
+
 /// The longest path of a Unix socket that Linux takes, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -26,6 +28,7 @@ pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Problem>
     check.users();
     check.projects();
     check.places();
+    check.grants();
     check.problems
 }
 

@@ -10,6 +10,7 @@ use super::keys::{
 };
 use super::{Library, Origin, parse};
 use crate::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
+use crate::right::Grant;
 
 const PAGE: &str = include_str!("../../docs/config.md");
 
@@ -27,6 +28,7 @@ fn the_page_describes_every_key_and_no_other() {
     assert_keys::<Environment>(PAGE, "[projects.environments.NAME]");
     assert_keys::<Rule>(PAGE, "[[projects.rules]]");
     assert_keys::<User>(PAGE, "[users.NAME]");
+    assert_keys::<Grant>(PAGE, "[[grants]]");
     for table in fields_of::<Config>() {
         assert!(PAGE.contains(&format!("[{table}")), "{table}");
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::source::Origin;
 use crate::document::duration;
 use crate::plan::Submodules;
+use crate::right::Grant;
 use crate::rule::{OnSpoolError, Schedule};
 use crate::template::{OnFailure, Requirement};
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub projects: Vec<Project>,
     /// What is known about accounts beyond the store, by their name.
     pub users: BTreeMap<String, User>,
+    /// Roles that hold in one place only.
+    pub grants: Vec<Grant>,
     /// Where all this was read.
     #[serde(skip)]
     pub origin: Origin,

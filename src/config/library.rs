@@ -197,7 +197,7 @@ impl Library {
         &self.problems
     }
 
-    /// What is wrong between the rules of a configuration and these templates, each with its line
+    /// What is wrong between the rules and grants of a configuration and these templates, each with its line
     /// in the configuration.
     #[must_use]
     pub fn misfits(&self, config: &Config) -> Vec<Problem> {
@@ -220,6 +220,14 @@ impl Library {
                 for error in template.parameters(&rule.params).err().unwrap_or_default() {
                     problems.push(document.problem(&way.to("params"), error.to_string()));
                 }
+            }
+        }
+        for (index, grant) in config.grants.iter().enumerate() {
+            if let Some(name) = &grant.template
+                && self.find(name).is_none()
+            {
+                let way = Way::root().to("grants").to(index).to("template");
+                problems.push(document.problem(&way, self.absent(name)));
             }
         }
         problems

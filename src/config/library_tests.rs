@@ -112,3 +112,23 @@ fn rules_and_templates_must_fit_each_other() {
     assert!(misfits("template = \"given\"")[0].contains("a tag gives none"));
     assert!(misfits("template = \"build\"")[0].contains("which is not in [groups]"));
 }
+
+#[test]
+fn a_grant_of_a_template_that_is_not_there_is_named_with_its_line() {
+    let library = library(&[]);
+    let misfits = |template: &str| -> Vec<String> {
+        let grant =
+            format!("[[grants]]\nto = [\"bob\"]\nrole = \"viewer\"\ntemplate = \"{template}\"");
+        let config = read(&shop_with("schedule = \"ready\"", &grant));
+        let problems = library.misfits(&config);
+        problems.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(misfits("git-release"), [""; 0]);
+    assert_eq!(misfits("1"), [""; 0]);
+    let found = misfits("git-relaese");
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].ends_with("no template is named `git-relaese`: did you mean `git-release`?"),
+        "{found:?}"
+    );
+}

@@ -504,3 +504,52 @@ fn the_usual_ways_to_write_an_address_of_a_repository_are_taken() {
         );
     }
 }
+
+#[test]
+fn a_grant_names_what_is_there() {
+    let grants = |lines: &str| {
+        let text = format!("{SHOP}\n[[grants]]\n{lines}");
+        match super::parse("c.toml", &text, Path::new("/")) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.0.iter().map(|p| p.message.clone()).collect(),
+        }
+    };
+    assert!(grants("to = [\"alice\", \"@pm\"]\nrole = \"approver\"\n").is_empty());
+    let all =
+        "to = [\"nobody-yet\"]\nrole = \"viewer\"\nproject = \"shop\"\nenvironment = \"qa\"\n";
+    assert!(grants(all).is_empty(), "{:?}", grants(all));
+    for (lines, complaint) in [
+        ("to = []\nrole = \"viewer\"\n", "a grant to nobody"),
+        (
+            "to = [\"@\"]\nrole = \"viewer\"\n",
+            "neither an account nor a group",
+        ),
+        (
+            "to = [\"bob\"]\nrole = \"aprover\"\n",
+            "did you mean `approver`?",
+        ),
+        ("to = [\"bob\"]\nrole = \"none\"\n", "grants nothing"),
+        (
+            "to = [\"bob\"]\nrole = \"viewer\"\nproject = \"shopp\"\n",
+            "no project is named `shopp`: did you mean `shop`?",
+        ),
+        (
+            "to = [\"bob\"]\nrole = \"viewer\"\nproject = \"shop\"\nenvironment = \"qaa\"\n",
+            "no environment of this project is named `qaa`: did you mean `qa`?",
+        ),
+        (
+            "to = [\"bob\"]\nrole = \"viewer\"\nenvironment = \"moon\"\n",
+            "no environment of any project is named `moon`",
+        ),
+        (
+            "to = [\"bob\"]\nrole = \"viewer\"\nprojekt = \"shop\"\n",
+            "unknown key `projekt`: did you mean `project`?",
+        ),
+    ] {
+        let found: Vec<String> = grants(lines);
+        assert!(
+            found.len() == 1 && found[0].contains(complaint),
+            "{lines}: {found:?}"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::effects::Recipe;
 use super::{Done, Executor, Ids, World};
-use crate::approval::Terms;
+use crate::approval::{self, Terms};
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
 use crate::plan::{self, PlannedHost};
 use crate::task::{Event, Landed, State, Task, Waits};
@@ -419,6 +419,7 @@ async fn freeze(
         approvals: plan.approvals.clone(),
         self_approval: plan.self_approval,
         submitter: submission.submitter.account.clone(),
+        more: approval::more_for(submission.submitter.account.as_deref()),
     };
     Ok((terms, Waits::of(&plan)))
 }

@@ -212,6 +212,7 @@ pub(super) fn head(task: &Task) -> Head {
         reference: submission.reference.clone(),
         commit: task.commit().map(str::to_owned),
         submitter: submission.submitter.name.clone(),
+        account: submission.submitter.account.clone(),
         created_at: task.created,
         updated_at: task.updated,
         events: task.events,

@@ -33,6 +33,7 @@ pub use propose::{Keyed, Proposal};
 pub use restored::Restored;
 pub use templates::UsedVersion;
 
+use crate::right::Place;
 use crate::task::{IllegalTransition, Recorded, Task};
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
@@ -56,11 +57,23 @@ pub struct Head {
     #[serde(rename = "ref")]
     pub reference: String,
     pub commit: Option<String>,
+    /// As the git server or the login names them.
     pub submitter: String,
+    /// The account that stands for them, if one is known.
+    #[serde(default)]
+    pub account: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// How many events the task has.
     pub events: u64,
+}
+
+impl Head {
+    /// Where the task is at home.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(&self.project, &self.environment, &self.template)
+    }
 }
 
 /// Why the store could not do it.
@@ -286,6 +299,20 @@ impl Store {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Head>, StoreError> {
+        self.list_those(filter, before, limit, |_| true).await
+    }
+
+    /// As [`Store::list`], of those heads that are also `wanted`.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn list_those(
+        &self,
+        filter: &Filter,
+        before: Option<u64>,
+        limit: usize,
+        wanted: impl Fn(&Head) -> bool,
+    ) -> Result<Vec<Head>, StoreError> {
         let prefix = index::list_prefix(filter);
         let mut heads = Vec::new();
         let mut after = before.map(|id| index::list_key(&prefix, id));
@@ -300,7 +327,7 @@ impl Store {
                     continue;
                 };
                 let head = self.head(id).await?;
-                if index::matches(filter, &head) {
+                if index::matches(filter, &head) && wanted(&head) {
                     heads.push(head);
                     if heads.len() == limit {
                         return Ok(heads);

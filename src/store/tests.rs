@@ -140,6 +140,7 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
             approvals: Vec::new(),
             self_approval: false,
             submitter: None,
+            more: 0,
         },
         description: String::new(),
         waits: crate::task::Waits::Task,

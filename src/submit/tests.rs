@@ -6,6 +6,8 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
+use crate::right::Role;
+
 use super::*;
 use crate::config::{self, Config, Library};
 use crate::store::memory::MemoryKv;
@@ -106,10 +108,8 @@ fn at(second: i64) -> Timestamp {
 
 fn actor(role: Role, groups: &[&str]) -> Actor {
     Actor {
-        name: "alice".to_owned(),
-        role,
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-        counts: Counts::Yes,
+        ..Actor::new("alice", role)
     }
 }
 
@@ -393,7 +393,7 @@ fn ready_needs_an_approver_whose_yes_is_enough_there() {
     assert_eq!(may(&ready("qa"), &actor(Role::Approver, &[])), "");
     assert_eq!(
         may(&ready("qa"), &actor(Role::Submitter, &[])),
-        "alice may not have a task run without approval in shop qa: it takes the role approver; submit it as `new`"
+        "alice has the role submitter; to have a task run without approval takes the role approver: ask an admin for it"
     );
     assert!(may(&ready("production"), &actor(Role::Admin, &[])).contains("1 of @pm"));
     assert_eq!(
@@ -413,7 +413,7 @@ fn submitting_needs_the_role_submitter() {
     let error = admit(&resolved, &actor(Role::Viewer, &[]), Via::Page).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "alice may not submit a task with template restart: it takes the role submitter"
+        "alice has the role viewer; to submit a task takes the role submitter: ask an admin for it"
     );
     let submission = admit(&resolved, &actor(Role::Submitter, &[]), Via::Page).unwrap();
     assert_eq!(submission.submitter.account.as_deref(), Some("alice"));

@@ -27,6 +27,7 @@ use work::Asked;
 pub use work::{Held, Progress, Work};
 
 use crate::approval::{self, Approval};
+use crate::right::Place;
 pub use crate::rule::Schedule;
 use crate::template::Gate;
 
@@ -509,6 +510,17 @@ impl Task {
             (_, Some(landed)) => &landed.object,
             (none, None) => none,
         }
+    }
+
+    /// Where it is at home: what rights there are is a question of the place.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let submission = &self.submission;
+        Place::new(
+            &submission.project,
+            &submission.environment,
+            &submission.template,
+        )
     }
 
     /// The tag's short name.

@@ -75,6 +75,7 @@ pub(super) fn landed() -> Landed {
             approvals: vec!["1".parse::<Requirement>().unwrap()],
             self_approval: false,
             submitter: Some("alice".to_owned()),
+            more: 0,
         },
         description: "d".to_owned(),
         waits: Waits::Task,
@@ -84,6 +85,7 @@ pub(super) fn landed() -> Landed {
 pub(super) fn approval(by: &str, plan: &str) -> Approval {
     Approval {
         by: by.to_owned(),
+        in_stead_of: None,
         groups: Vec::new(),
         plan: PlanDigest(plan.to_owned()),
         comment: String::new(),

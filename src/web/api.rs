@@ -1,7 +1,9 @@
 //! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
 
+mod account;
 mod hooks;
 mod keep;
+mod login;
 mod people;
 mod places;
 mod tasks;
@@ -11,10 +13,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub(super) use account::{begin, confirm, delegate, delegation_view, end_delegation, reset};
 pub(super) use hooks::{hook, hooks, replay_as};
-pub(super) use people::{label, token_view, user_view};
-pub(super) use places::{hosts, live, set_disabled};
-pub(super) use tasks::{Sight, ask, go_back, lines, parse_id, sight};
+pub(super) use people::{change_password, make_token, token_view, user_view};
+pub(super) use places::{hosts, live, seen_hosts, set_disabled};
+pub(super) use tasks::{Sight, ask, go_back, lines, nothing_live, parse_id, sight_for};
 
 use super::answer::{self, Answer};
 use super::call::Call;
@@ -23,7 +26,7 @@ use super::{Site, codo, output, route, who};
 /// What describes the API for programs.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Everything under `/api/`.
+/// Everything under `/api/`: ours in `v1`, and what clients of CODO call.
 pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
     let segments = call.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -32,6 +35,10 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
         (_, ["api", "task", "v2", "task", "accept"]) => codo::accept(site, call).await,
         ("GET", ["api", "v1", "openapi.json"]) => Ok(answer::of_kind("application/json", OPENAPI)),
         ("GET", ["api", "v1", rest @ ..]) => get(site, call, rest).await,
+        ("POST", ["api", "accounts", "login"]) => {
+            who::from_our_site(site, call)?;
+            login::log_in(site, call).await
+        }
         ("POST", ["api", "v1", rest @ ..]) => {
             who::from_our_site(site, call)?;
             post(site, call, rest).await
@@ -41,6 +48,7 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
             match rest {
                 ["users", name] => people::remove(site, call, name).await,
                 ["users", name, "tokens", id] => people::revoke(site, call, name, id).await,
+                ["users", name, "delegations", id] => account::end(site, call, name, id).await,
                 _ => Err(route::unknown(call)),
             }
         }
@@ -57,6 +65,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["users", name, "tokens"] => people::tokens(site, call, name).await,
         ["hooks"] => hooks::list(site, call).await,
         ["hooks", id] => hooks::show(site, call, id).await,
+        ["delegations"] => account::list(site, call).await,
         ["hosts"] => places::list_hosts(site, call).await,
         ["live"] => places::list_live(site, call).await,
         ["audit"] => keep::audit(site, call).await,
@@ -74,6 +83,13 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["users"] => people::add(site, call).await,
         ["users", name, "password"] => people::set_password(site, call, name).await,
         ["users", name, "tokens"] => people::new_token(site, call, name).await,
+        [
+            "users",
+            name,
+            "totp",
+            what @ ("begin" | "confirm" | "reset"),
+        ] => account::factor(site, call, name, what).await,
+        ["users", name, "delegations"] => account::add(site, call, name).await,
         ["hosts", name, "disable"] => places::disable(site, call, name).await,
         ["hosts", name, "enable"] => places::enable(site, call, name).await,
         _ => Err(route::unknown(call)),

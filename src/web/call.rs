@@ -103,6 +103,15 @@ impl Call {
             .map_err(|error| Fault::Invalid(format!("the body is not understood: {error}")))
     }
 
+    /// The JSON of the body, whatever the client says that it is: `None` where it is none.
+    pub(super) async fn loose_json<T: DeserializeOwned>(
+        &mut self,
+        within: Duration,
+    ) -> Result<Option<T>, Fault> {
+        let bytes = self.bytes(within).await?;
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
     /// The body, read whole: at most [`BODY_BYTES_MAX`].
     async fn bytes(&mut self, within: Duration) -> Result<Vec<u8>, Fault> {
         self.bytes_up_to(BODY_BYTES_MAX, within).await

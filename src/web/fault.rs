@@ -8,6 +8,7 @@ use crate::account::{AccountError, LoginError};
 use crate::approval::Refusal;
 use crate::push::ReplayError;
 use crate::request::RequestError;
+use crate::right::Missing;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -103,7 +104,7 @@ impl From<RequestError> for Fault {
             RequestError::Refused(Refusal::OtherPlan { .. } | Refusal::Twice { .. }) => {
                 Self::Conflict(text)
             }
-            RequestError::Refused(_) | RequestError::Right { .. } => Self::Forbidden(text),
+            RequestError::Refused(_) | RequestError::Right(_) => Self::Forbidden(text),
             RequestError::State { .. }
             | RequestError::Newer { .. }
             | RequestError::NoWayBack(_) => Self::Conflict(text),
@@ -117,7 +118,7 @@ impl From<ReplayError> for Fault {
     fn from(error: ReplayError) -> Self {
         let text = error.to_string();
         match error {
-            ReplayError::Right { .. } => Self::Forbidden(text),
+            ReplayError::Right(_) => Self::Forbidden(text),
             ReplayError::Unread(_) | ReplayError::Deletion(_) | ReplayError::NoProject(_) => {
                 Self::Conflict(text)
             }
@@ -126,16 +127,26 @@ impl From<ReplayError> for Fault {
     }
 }
 
+impl From<Missing> for Fault {
+    fn from(missing: Missing) -> Self {
+        Self::Forbidden(missing.to_string())
+    }
+}
+
 impl From<AccountError> for Fault {
     fn from(error: AccountError) -> Self {
         let text = error.to_string();
         match error {
-            AccountError::NoSuchAccount(_) | AccountError::NoSuchToken { .. } => {
-                Self::NotFound(text)
-            }
-            AccountError::Exists(_) | AccountError::Overtaken | AccountError::TooManyTokens(_) => {
-                Self::Conflict(text)
-            }
+            AccountError::NoSuchAccount(_)
+            | AccountError::NoSuchToken { .. }
+            | AccountError::NoSuchDelegation(..) => Self::NotFound(text),
+            AccountError::Exists(_)
+            | AccountError::Overtaken
+            | AccountError::TooManyTokens(_)
+            | AccountError::TooManyDelegations(_)
+            | AccountError::HasFactor(_)
+            | AccountError::NoFactor(_) => Self::Conflict(text),
+            AccountError::WrongCode => Self::Forbidden(text),
             AccountError::Unconfirmed { .. } => Self::Busy(text),
             AccountError::Damaged { .. } | AccountError::Randomness(_) | AccountError::Store(_) => {
                 Self::Broken(text)
@@ -149,6 +160,7 @@ impl From<LoginError> for Fault {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::Denied => Self::BadToken,
+            LoginError::WrongCode => Self::Forbidden(error.to_string()),
             LoginError::TooMany(until) => Self::TooMany(until),
             LoginError::Unavailable(error) => error.into(),
         }

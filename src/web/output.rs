@@ -38,10 +38,11 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// `GET …/tasks/ID/log`.
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
-    who(site, call).await?;
+    let who = who(site, call).await?;
+    who.reads()?;
     let id = parse_id(id)?;
     let query: LogQuery = call.query()?;
-    site.web.store.head(id).await?;
+    who.needs_to_see(id, &site.web.store.head(id).await?.place())?;
     let place = match query.follow {
         false => None,
         true => Some(site.place()?),

@@ -1,6 +1,7 @@
 //! Pages for people. Drawn on the server, whole without scripts; what comes from a repository or a
 //! host is escaped by the templates in `templates/web/`.
 
+pub(super) mod account;
 pub(super) mod ask;
 pub(super) mod hooks;
 pub(super) mod hosts;
@@ -17,6 +18,7 @@ use warp::reply::Response;
 
 use super::Site;
 use super::answer::{self, Answer};
+use super::api::seen_hosts;
 use super::assets;
 use super::call::Call;
 use super::fault::Fault;
@@ -58,6 +60,7 @@ impl Person {
 impl Frame {
     pub(super) async fn of(site: &Site, who: &Who) -> Result<Self, Fault> {
         let disabled = site.web.store.disabled().await?;
+        let seen = seen_hosts(site, who);
         Ok(Self {
             person: Some(Person {
                 name: who.actor.name.clone(),
@@ -67,6 +70,7 @@ impl Frame {
             csrf: who.csrf_token(),
             disabled: disabled
                 .into_iter()
+                .filter(|(host, _)| seen.contains(host))
                 .map(|(host, disabled)| (host, format!("{}: {}", disabled.by, disabled.reason)))
                 .collect(),
             ..Self::bare(site)

@@ -90,6 +90,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
         ("GET", ["metrics"]) => api::metrics(site).await,
         ("GET", ["assets", name]) => assets::asset(call, name),
         ("GET", ["login"]) => pages::login::show(site, call).await,
+        ("GET", ["login", "code"]) => pages::login::show_code(site, call).await,
         // The hook names it in the second form.
         ("GET", [""] | ["tasks"]) => pages::list::show(site, call).await,
         ("GET", ["events"]) => stream::all(site, call).await,
@@ -115,6 +116,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
 async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
     match segments {
         ["login"] => pages::login::enter(site, call).await,
+        ["login", "code"] => pages::login::enter_code(site, call).await,
         ["logout"] => pages::login::leave(site, call).await,
         ["tasks", id, what] => pages::ask::of_task(site, call, id, what).await,
         ["rollback"] => pages::ask::roll_back(site, call).await,
@@ -128,6 +130,16 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
         ["users", name, "tokens"] => pages::people::new_token(site, call, name).await,
         ["users", name, "tokens", id, "revoke"] => {
             pages::people::revoke(site, call, name, id).await
+        }
+        [
+            "users",
+            name,
+            "totp",
+            what @ ("begin" | "confirm" | "reset"),
+        ] => pages::account::factor(site, call, name, what).await,
+        ["users", name, "delegations"] => pages::account::delegate(site, call, name).await,
+        ["users", name, "delegations", id, "end"] => {
+            pages::account::end(site, call, name, id).await
         }
         _ => Err(unknown(call)),
     }

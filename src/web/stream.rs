@@ -18,7 +18,7 @@ use warp::sse::Event;
 
 use super::Site;
 use super::answer::Answer;
-use super::api::{Sight, parse_id, sight};
+use super::api::{Sight, parse_id, sight_for};
 use super::call::Call;
 use super::fault::Fault;
 use super::output::{self, Reader};
@@ -212,7 +212,8 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
     let Seen { seen } = call.query()?;
     let again = call.header(HeaderName::from_static("last-event-id"));
     let seen = again.and_then(|id| id.parse().ok()).or(seen);
-    let sight = sight(site, parse_id(id)?).await?;
+    who.reads()?;
+    let sight = sight_for(site, &who, parse_id(id)?).await?;
     open(site, |site, line| tell_task(site, line, who, sight, seen))
 }
 
@@ -281,11 +282,12 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
 
 /// `/events`: `tasks` whenever the list of tasks may have changed.
 pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?;
-    open(site, tell_all)
+    let who = who(site, call).await?;
+    who.reads()?;
+    open(site, |site, line| tell_all(site, line, who))
 }
 
-async fn tell_all(site: Arc<Site>, mut line: Line) -> Result<Infallible, Over> {
+async fn tell_all(site: Arc<Site>, mut line: Line, who: Who) -> Result<Infallible, Over> {
     // Watched before the first sign of life: whoever looks then, and waits, misses nothing.
     let mut changes = Changes::of(&site).await?;
     line.send(Event::default().comment("").retry(COME_BACK))
@@ -294,10 +296,27 @@ async fn tell_all(site: Arc<Site>, mut line: Line) -> Result<Infallible, Over> {
         let wake = changes.any(&site);
         let changed = line.until(&site, std::pin::pin!(wake)).await??;
         let ids = match changed {
-            Changed::These(ids) => ids,
+            Changed::These(ids) => {
+                let seen = seen_of(&site, &who, ids).await?;
+                if seen.is_empty() {
+                    continue;
+                }
+                seen
+            }
             Changed::Perhaps => Vec::new(),
         };
         line.send(data_event("tasks", &ids)?).await?;
         tokio::time::sleep(TOGETHER).await;
     }
+}
+
+/// Those of the tasks that somebody may know of.
+async fn seen_of(site: &Site, who: &Who, ids: Vec<u64>) -> Result<Vec<u64>, StoreError> {
+    let mut seen = Vec::new();
+    for id in ids {
+        if who.sees(&site.web.store.head(id).await?.place()) {
+            seen.push(id);
+        }
+    }
+    Ok(seen)
 }

@@ -19,6 +19,7 @@ use crate::approval::{Approval, Role};
 use crate::audit::Entry;
 use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
+use crate::right::{Scope, Scopes};
 use crate::rule::Schedule;
 use crate::store::{Disabled, Head};
 use crate::task::{Description, Origin, Way};
@@ -44,6 +45,21 @@ pub struct TaskLine {
     pub head: Head,
     /// The tag's short name.
     pub tag: String,
+}
+
+impl TaskLine {
+    /// Who asked for it, with the account that stands for them where it is called otherwise.
+    #[must_use]
+    pub fn who(&self) -> String {
+        named(&self.head.submitter, self.head.account.as_deref())
+    }
+}
+
+fn named(submitter: &str, account: Option<&str>) -> String {
+    match account.filter(|account| *account != submitter) {
+        Some(account) => format!("{submitter} ({account})"),
+        None => submitter.to_owned(),
+    }
 }
 
 /// `GET /api/v1/tasks?…`: which tasks.
@@ -86,7 +102,11 @@ pub struct TaskView {
     pub schedule: Schedule,
     pub template: String,
     pub origin: Origin,
+    /// As the git server or the login names them.
     pub submitter: String,
+    /// The account that stands for them, if one is known.
+    #[serde(default)]
+    pub account: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// When it landed: the description shows what was live then.
@@ -111,6 +131,14 @@ pub struct TaskView {
     pub events: Vec<EventLine>,
     /// What the asker may ask of it now.
     pub may: Vec<May>,
+}
+
+impl TaskView {
+    /// Who asked for it, with the account that stands for them where it is called otherwise.
+    #[must_use]
+    pub fn who(&self) -> String {
+        named(&self.submitter, self.account.as_deref())
+    }
 }
 
 /// A stage of the plan, with what its hosts have done.
@@ -302,6 +330,9 @@ pub struct UserView {
     pub groups: Vec<String>,
     pub disabled: bool,
     pub created_at: Timestamp,
+    /// Since when a login takes a code, too; `null`: the password is enough.
+    #[serde(default)]
+    pub second_factor: Option<Timestamp>,
 }
 
 /// `POST /api/v1/users`.
@@ -324,6 +355,65 @@ pub struct NewUser {
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     pub password: String,
+    /// One's present password; admins need not know that of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<String>,
+}
+
+/// `POST /api/v1/users/NAME/totp/begin`: a second factor that was just begun, shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct BegunFactor {
+    /// For the authenticator app, to be typed.
+    pub secret: String,
+    /// The same as `otpauth://…`, to be opened or drawn as a QR code.
+    pub uri: String,
+}
+
+/// `POST /api/v1/users/NAME/totp/confirm`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Code {
+    pub code: String,
+}
+
+/// `POST /api/v1/users/NAME/totp/reset`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResetFactor {
+    /// A code of one's own second factor; admins need not know that of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// `POST /api/v1/users/NAME/delegations`: NAME lets somebody approve in their stead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDelegation {
+    pub to: String,
+    /// From then on it is worth nothing.
+    pub until: Timestamp,
+    /// Only for this project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+}
+
+/// `GET /api/v1/delegations`: those that are not over, one's own or, for admins, all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegationList {
+    pub delegations: Vec<DelegationView>,
+}
+
+/// Somebody lets somebody else approve in their stead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegationView {
+    pub id: String,
+    pub from: String,
+    pub to: String,
+    pub until: Timestamp,
+    pub project: Option<String>,
+    /// Who made it.
+    pub by: String,
+    pub created_at: Timestamp,
 }
 
 /// `POST /api/v1/users/NAME/tokens`.
@@ -334,6 +424,9 @@ pub struct NewToken {
     pub name: String,
     /// From then on it is good for nothing; `null`: until it is revoked.
     pub expires: Option<Timestamp>,
+    /// What it may be used for; `null`: all that what asks for it may be used for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Scope>>,
 }
 
 /// A token that was just made: shown once.
@@ -356,6 +449,8 @@ pub struct TokenView {
     pub name: String,
     pub created_at: Timestamp,
     pub expires: Option<Timestamp>,
+    #[serde(default)]
+    pub scopes: Scopes,
 }
 
 /// `GET /api/v1/hosts`.

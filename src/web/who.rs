@@ -1,16 +1,20 @@
 //! Whose a request is, and whether it came from one of our own pages.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::header;
+use jiff::Timestamp;
 
 use super::Site;
 use super::call::{Call, Peer};
 use super::fault::Fault;
-use crate::account::Account;
-use crate::approval::{Actor, Counts, Role};
+use crate::account::{Account, Delegation};
+use crate::approval::{Actor, Counts, Mandate, Role};
 use crate::audit::{Action, Turn};
+use crate::config::{Config, Library};
+use crate::right::{self, Ability, Grant, Place, Scope, Scopes};
 use crate::secret::SecretString;
 use crate::session::Session;
 
@@ -22,12 +26,20 @@ const SOCKET: &str = "socket";
 
 /// Somebody, and what proves it.
 pub(super) struct Who {
+    /// What they are everywhere; see [`Who::at`] for one place.
     pub(super) actor: Actor,
     /// What people call them.
     pub(super) display: String,
     /// From where they ask: an address, or the socket; and with which token.
     from: String,
+    /// Of the account, wherever it is.
+    base: Role,
+    mandates: Vec<(Delegation, Account)>,
+    /// With the names of templates.
+    grants: Vec<Grant>,
+    templates: Templates,
     proof: Proof,
+    now: Timestamp,
 }
 
 enum Proof {
@@ -43,6 +55,41 @@ pub(super) struct Deed {
     pub(super) task: Option<u64>,
     /// Which user, host or environment, and what else was said.
     pub(super) on: String,
+}
+
+/// The names of templates by their numbers: a task may have been given either, and so may a grant.
+#[derive(Default)]
+struct Templates(BTreeMap<String, String>);
+
+impl Templates {
+    /// Read only where a grant asks for them.
+    fn of(config: &Config) -> Self {
+        if config.grants.iter().all(|grant| grant.template.is_none()) {
+            return Self::default();
+        }
+        let library = Library::load(&config.agent.templates_dir);
+        let templates = library.templates();
+        Self(
+            templates
+                .filter_map(|template| Some((template.id?.to_string(), template.name.clone())))
+                .collect(),
+        )
+    }
+
+    fn name<'a>(&'a self, given: &'a str) -> &'a str {
+        self.0.get(given).map_or(given, String::as_str)
+    }
+
+    /// The grants, each with the name of its template.
+    fn named(&self, grants: &[Grant]) -> Vec<Grant> {
+        let mut grants = grants.to_vec();
+        for grant in &mut grants {
+            if let Some(template) = &mut grant.template {
+                *template = self.name(template).to_owned();
+            }
+        }
+        grants
+    }
 }
 
 impl Who {
@@ -98,22 +145,77 @@ impl Who {
         self.sent(given.and_then(|value| value.to_str().ok()).unwrap_or(""))
     }
 
-    pub(super) fn needs(&self, role: Role, what: &str) -> Result<(), Fault> {
-        if self.actor.role >= role {
-            return Ok(());
+    /// What they are in one place: what their account is everywhere, raised by grants there, no
+    /// higher than what they log in with lets through.
+    pub(super) fn at(&self, place: &Place) -> Actor {
+        let place = Place {
+            template: self.templates.name(&place.template).to_owned(),
+            ..place.clone()
+        };
+        let role = |base, name: &str, groups: &[String]| {
+            right::role_in(base, name, groups, &self.grants, &place)
+        };
+        let actor = &self.actor;
+        let of_project = |delegation: &Delegation| {
+            let only = delegation.project.as_ref();
+            only.is_none_or(|only| *only == place.project)
+        };
+        let mandates = self.mandates.iter().filter(|(one, _)| of_project(one));
+        let mandates = mandates.map(|(delegation, from)| {
+            let groups: Vec<String> = from.groups.iter().cloned().collect();
+            Mandate {
+                of: from.name.clone(),
+                role: role(from.role, &from.name, &groups),
+                groups,
+                until: delegation.until,
+            }
+        });
+        Actor {
+            role: role(self.base, &actor.name, &actor.groups).min(actor.scopes.ceiling()),
+            mandates: mandates.collect(),
+            place: place.clone(),
+            ..actor.clone()
         }
-        Err(Fault::Forbidden(format!(
-            "{} has the role {}; to {what} takes the role {role}: ask an admin for it",
-            self.actor.name, self.actor.role
-        )))
     }
 
-    /// May do it to themselves, or as an admin to everybody.
-    pub(super) fn needs_to_be(&self, name: &str, what: &str) -> Result<(), Fault> {
-        if self.actor.name == name {
+    /// Whether they may know of what happens in a place.
+    pub(super) fn sees(&self, place: &Place) -> bool {
+        self.at(place).sees(self.now)
+    }
+
+    /// Whether they may know of an environment, and so of its hosts.
+    pub(super) fn sees_environment(&self, project: &str, environment: &str) -> bool {
+        self.sees(&Place::new(project, environment, ""))
+    }
+
+    /// What is shown of a task that they may not know of: as of one that is not there.
+    pub(super) fn needs_to_see(&self, id: u64, place: &Place) -> Result<(), Fault> {
+        if self.sees(place) {
             return Ok(());
         }
-        self.needs(Role::Admin, what)
+        Err(Fault::no_task(&id.to_string()))
+    }
+
+    /// That they may look at all; what they see is a question of the place.
+    pub(super) fn reads(&self) -> Result<(), Fault> {
+        if self.actor.scopes.has(Scope::Read) {
+            return Ok(());
+        }
+        Ok(self.actor.may(Ability::See, "look at anything")?)
+    }
+
+    /// A right that is needed wherever it is.
+    pub(super) fn needs(&self, ability: Ability, what: &'static str) -> Result<(), Fault> {
+        Ok(self.actor.may(ability, what)?)
+    }
+
+    /// May do it to themselves, or as an admin to everybody. A token needs the scope `admin` for
+    /// either: what changes an account could make the token more than it is.
+    pub(super) fn needs_to_be(&self, name: &str, what: &'static str) -> Result<(), Fault> {
+        if self.actor.name == name && self.actor.scopes.has(Scope::Admin) {
+            return Ok(());
+        }
+        self.needs(Ability::Manage, what)
     }
 }
 
@@ -142,9 +244,8 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
         ));
     }
     if let Some(token) = bearer(call) {
-        let (account, id) = site.web.accounts.authenticate(&token).await?;
-        let from = format!("{}, token {id}", place(site, call));
-        return Ok(of_account(&account, from, Proof::Own));
+        let from = place(site, call);
+        return of_token(site, &token, from).await;
     }
     match call.peer {
         Peer::Local { uid } => Ok(local(site, uid)),
@@ -153,11 +254,9 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
             match site.web.sessions.find(cookies).await? {
                 Some(session) => {
                     let account = session.account.clone();
-                    Ok(of_account(
-                        &account,
-                        place(site, call),
-                        Proof::Session(session),
-                    ))
+                    let proof = Proof::Session(session);
+                    let from = place(site, call);
+                    of_account(site, account, Scopes::default(), from, proof).await
                 }
                 None => Err(Fault::NotLoggedIn),
             }
@@ -165,14 +264,31 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     }
 }
 
+/// Whom an `auth_key` speaks for, as clients of CODO's API send it: in the cookie or the parameter
+/// of that name, or as any token in `Authorization`. It is a long-lived token, or what the login of
+/// that API gave.
+///
+/// # Errors
+/// [`Fault::NotLoggedIn`] where there is none, [`Fault::BadToken`] where it is not good.
 pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
+    if let Some(token) = bearer(call) {
+        return of_token(site, &token, place(site, call)).await;
+    }
     let given = call
         .cookie("auth_key")
         .or_else(|| call.parameter("auth_key"));
-    let given = given.or_else(|| bearer(call)).ok_or(Fault::NotLoggedIn)?;
-    let (account, id) = site.web.accounts.authenticate(&given).await?;
-    let from = format!("{}, token {id}", place(site, call));
-    Ok(of_account(&account, from, Proof::Own))
+    let given = given.ok_or(Fault::NotLoggedIn)?;
+    let from = place(site, call);
+    match site.web.sessions.of_auth_key(&given).await? {
+        Some(account) => of_account(site, account, Scopes::default(), from, Proof::Own).await,
+        None => of_token(site, &given, from).await,
+    }
+}
+
+async fn of_token(site: &Arc<Site>, token: &SecretString, from: String) -> Result<Who, Fault> {
+    let spoken = site.web.accounts.authenticate(token).await?;
+    let from = format!("{from}, token {}", spoken.token);
+    of_account(site, spoken.account, spoken.scopes, from, Proof::Own).await
 }
 
 /// Whether a user of this machine is let in by the Unix socket.
@@ -196,18 +312,33 @@ fn place(site: &Site, call: &Call) -> String {
     }
 }
 
-fn of_account(account: &Account, from: String, proof: Proof) -> Who {
-    Who {
+async fn of_account(
+    site: &Site,
+    account: Account,
+    scopes: Scopes,
+    from: String,
+    proof: Proof,
+) -> Result<Who, Fault> {
+    let base = account.role;
+    let config = &site.web.config;
+    let templates = Templates::of(config);
+    let mut who = Who {
         actor: Actor {
-            name: account.name.clone(),
-            role: account.role,
             groups: account.groups.iter().cloned().collect(),
-            counts: Counts::Yes,
+            scopes,
+            ..Actor::new(&account.name, base)
         },
         display: account.display.clone(),
         from,
+        base,
+        mandates: site.web.accounts.delegated_to(&account).await?,
+        grants: templates.named(&config.grants),
+        templates,
         proof,
-    }
+        now: site.web.clock.now(),
+    };
+    who.actor = who.at(&Place::default());
+    Ok(who)
 }
 
 fn local(site: &Site, uid: u32) -> Who {
@@ -216,16 +347,19 @@ fn local(site: &Site, uid: u32) -> Who {
         display: name.clone(),
         from: SOCKET.to_owned(),
         actor: Actor {
-            name,
-            role: Role::Admin,
-            groups: Vec::new(),
             counts: if site.web.config.agent.local_approval {
                 Counts::Yes
             } else {
                 Counts::NotLocally
             },
+            ..Actor::new(&name, Role::Admin)
         },
+        base: Role::Admin,
+        mandates: Vec::new(),
+        grants: Vec::new(),
+        templates: Templates::default(),
         proof: Proof::Own,
+        now: site.web.clock.now(),
     }
 }
 

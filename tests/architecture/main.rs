@@ -24,10 +24,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("host", &[]),
     ("template", &["rule", "document", "host"]),
     ("plan", &["rule", "template", "host"]),
-    ("approval", &["plan", "template"]),
-    ("task", &["plan", "approval", "template", "host", "rule"]),
-    ("store", &["task", "plan", "approval", "rule"]),
-    ("push", &["rule", "approval", "store", "task"]),
+    ("right", &[]),
+    ("approval", &["right", "plan", "template"]),
+    (
+        "task",
+        &["right", "plan", "approval", "template", "host", "rule"],
+    ),
+    ("store", &["right", "task", "plan", "approval", "rule"]),
+    ("push", &["rule", "right", "approval", "store", "task"]),
     (
         "intake",
         &["spool", "rule", "push", "store", "task", "plan"],
@@ -49,10 +53,16 @@ const EDGES: &[(&str, &[&str])] = &[
     // A restored store begins no task by itself: it knows what holds one.
     ("backup", &["store", "task", "audit"]),
     ("audit", &["store"]),
-    ("account", &["store", "approval"]),
+    ("account", &["right", "store"]),
     ("session", &["store", "account"]),
-    ("request", &["rule", "plan", "approval", "task", "store"]),
-    ("submit", &["rule", "plan", "approval", "task", "store"]),
+    (
+        "request",
+        &["rule", "right", "plan", "approval", "task", "store"],
+    ),
+    (
+        "submit",
+        &["rule", "right", "plan", "approval", "task", "store"],
+    ),
     ("install", &["rule", "spool"]),
     ("web", WEB),
     ("command", COMMAND),
@@ -69,7 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "check",
         &["rule", "spool", "landing", "remote", "install", "agent"],
     ),
-    ("config", &["rule", "plan"]),
+    ("config", &["rule", "right", "plan"]),
     ("clock", &[]),
     ("crash", &[]),
     ("secret", &[]),
@@ -87,19 +97,19 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Pages append events and read what is stored; they perform nothing.
 const WEB: &[&str] = &[
-    "rule", "store", "task", "plan", "approval", "account", "session", "request", "submit", "push",
-    "install", "backup", "audit", "web",
+    "rule", "right", "store", "task", "plan", "approval", "account", "session", "request",
+    "submit", "push", "install", "backup", "audit", "web",
 ];
 
 /// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.
 const COMMAND: &[&str] = &[
-    "rule", "spool", "store", "task", "plan", "approval", "account", "install", "backup", "web",
-    "agent", "check", "audit",
+    "rule", "right", "spool", "store", "task", "plan", "approval", "account", "install", "backup",
+    "web", "agent", "check", "audit",
 ];
 
 /// The modules that know no runtime, no clock, no file and no socket.
-const PURE: [&str; 7] = [
-    "rule", "document", "host", "template", "plan", "approval", "task",
+const PURE: [&str; 8] = [
+    "rule", "document", "host", "template", "plan", "right", "approval", "task",
 ];
 
 /// What no pure module may name.

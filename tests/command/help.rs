@@ -73,6 +73,10 @@ fn the_commands_are_those_that_are_promised() {
         "user list",
         "user remove",
         "user password",
+        "user totp",
+        "user delegate",
+        "user delegations",
+        "user undelegate",
         "token new",
         "token list",
         "token revoke",
@@ -94,6 +98,7 @@ fn whatever_is_listed_or_shown_can_be_json() {
         "rules test",
         "hosts list",
         "user list",
+        "user delegations",
         "token list",
     ] {
         let words: Vec<&str> = name.split(' ').collect();

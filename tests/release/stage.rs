@@ -426,6 +426,10 @@ fn configuration(settings: &Settings, sshd: &Sshd, port: u16) -> String {
          [ssh]\nuser = '{user}'\nport = {ssh_port}\nidentity = 'key'\nknown_hosts = 'known_hosts'\n{ssh}\n\
          {more}\n[groups]\nweb = {HOSTS:?}\n{groups}\n"
     );
+    if !more.contains("[users.") {
+        // Where nobody knew who pushes, one approval more would be needed.
+        let _ = writeln!(text, "[users.pusher]\ngitlab = '{user}'");
+    }
     for (number, host) in HOSTS.iter().enumerate() {
         let address = format!("127.0.1.{}", number + 1);
         let _ = writeln!(text, "[hosts.{host}]\naddress = '{address}'");

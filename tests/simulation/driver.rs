@@ -9,7 +9,7 @@ use std::task::{Context, Wake, Waker};
 
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use tagship::approval::{Actor, Counts, Role};
+use tagship::approval::{Actor, Role};
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::{Executor, Limits, World};
 use tagship::intake::Intake;
@@ -507,12 +507,7 @@ impl Wake for Woken {
 }
 
 pub(crate) fn actor(name: &str) -> Actor {
-    Actor {
-        name: name.to_owned(),
-        role: Role::Approver,
-        groups: Vec::new(),
-        counts: Counts::Yes,
-    }
+    Actor::new(name, Role::Approver)
 }
 
 /// Forty equal digits.

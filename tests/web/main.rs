@@ -14,6 +14,7 @@ mod codo;
 mod codo_refused;
 mod logs;
 mod pages;
+mod people;
 mod rights;
 mod serving;
 mod streams;

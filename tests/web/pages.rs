@@ -218,7 +218,7 @@ async fn a_page_offers_only_what_its_reader_may() {
     assert_eq!(offered(&vera, waiting.id).await, [""; 0]);
     assert_eq!(offered(&vera, running.id).await, [""; 0]);
     let (_, page) = vera.get(&format!("/tasks/{}", waiting.id)).await;
-    assert!(page.contains("approving takes the role approver"));
+    assert!(page.contains("to approve a task takes the role approver"));
     world.end().await;
 }
 
@@ -302,7 +302,10 @@ async fn an_admin_finds_hosts_and_users() {
     let (_, page) = root.get("/users").await;
     assert!(page.contains("dora") && page.contains("@pm") && page.contains("@ops"));
     let (status, page) = root
-        .post("/users/dora/tokens", &[("label", "laptop")])
+        .post(
+            "/users/dora/tokens",
+            &[("label", "laptop"), ("read", "yes")],
+        )
         .await;
     assert_eq!(status, StatusCode::OK);
     assert!(page.contains("tagship_") && page.contains("laptop"));

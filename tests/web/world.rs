@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tagship::account::{self, Account, Accounts, NewAccount};
+use tagship::account::{self, Account, Accounts, NewAccount, TokenTerms};
 use tagship::approval::{Approval, Terms};
 use tagship::clock::{Clock, SystemClock};
 use tagship::config::{self, Config};
 use tagship::host::{ReleaseId, TreeDigest};
 use tagship::log::LogBook;
 use tagship::plan::{self, Plan};
+use tagship::right::Scopes;
 use tagship::secret::{ExposeSecret as _, SecretString};
 use tagship::session::{Sessions, Transport};
 use tagship::store::Store;
@@ -57,6 +58,7 @@ deploy_to = "/srv/shop-qa"
 [[projects.rules]]
 pattern = "release-*"
 environment = "production"
+@grants@
 "#;
 
 const TEMPLATE: &str = r#"
@@ -80,6 +82,8 @@ pub struct Options {
     pub limits: Limits,
     /// Further lines of `[agent]`.
     pub agent: &'static str,
+    /// Tables of their own: `[[grants]]`.
+    pub grants: &'static str,
     pub clock: Arc<dyn Clock>,
     pub listen: &'static str,
     /// Texts of templates.
@@ -93,6 +97,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             agent: "",
+            grants: "",
             clock: Arc::new(SystemClock),
             listen: "127.0.0.1:0",
             templates: &[],
@@ -123,7 +128,9 @@ impl World {
 
     pub async fn start_with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let text = CONFIG.replace("@agent@", options.agent);
+        let text = CONFIG
+            .replace("@agent@", options.agent)
+            .replace("@grants@", options.grants);
         let config = config::parse("config.toml", &text, directory.path()).unwrap();
         let config = Arc::new(config);
         let clock = options.clock;
@@ -209,9 +216,19 @@ impl World {
     }
 
     pub async fn token(&self, account: &Account) -> String {
+        self.token_for(account, Scopes::default()).await
+    }
+
+    /// A token that may be used for this alone.
+    pub async fn token_for(&self, account: &Account, scopes: Scopes) -> String {
+        let terms = TokenTerms {
+            label: "test".to_owned(),
+            expires: None,
+            scopes,
+        };
         let made = self
             .accounts
-            .new_token(&account.name, "test", None, Commit::new())
+            .new_token(&account.name, terms, Commit::new())
             .await;
         made.unwrap().secret.expose_secret().to_owned()
     }
@@ -260,6 +277,7 @@ impl World {
                 approvals: plan.approvals.clone(),
                 self_approval: false,
                 submitter: Some("bob".to_owned()),
+                more: 0,
             },
             description: self.store.put_blob(&description).await.unwrap(),
             waits: tagship::task::Waits::Task,
@@ -272,6 +290,7 @@ impl World {
         let task = self.waiting(tag).await;
         let approval = Approval {
             by: "alice".to_owned(),
+            in_stead_of: None,
             groups: vec!["pm".to_owned()],
             plan: task.landed.as_ref().unwrap().terms.plan.clone(),
             comment: "ready when you are".to_owned(),

@@ -14,13 +14,16 @@ use super::super::view::{HookList, HookQuery, Nothing};
 use super::super::who::{Who, who};
 use super::super::words::Bound;
 use crate::push;
+use crate::right::Ability;
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?;
+    // An entry may be about several projects: it belongs to no place.
+    let who = who(site, call).await?;
+    who.needs(Ability::See, "see the hook log")?;
     let query: HookQuery = call.query()?;
     answer::json(StatusCode::OK, &hooks(site, &query).await?)
 }
@@ -64,7 +67,8 @@ pub(in crate::web) async fn hooks(site: &Site, query: &HookQuery) -> Result<Hook
 }
 
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
-    who(site, call).await?;
+    let who = who(site, call).await?;
+    who.needs(Ability::See, "see the hook log")?;
     answer::json(StatusCode::OK, &hook(site, id).await?)
 }
 

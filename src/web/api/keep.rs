@@ -13,15 +13,15 @@ use super::super::fault::Fault;
 use super::super::output::unbuffered;
 use super::super::view::{AuditList, AuditQuery, TakeBackup};
 use super::super::who::{Deed, who};
-use crate::approval::Role;
 use crate::backup::{self, Logs};
+use crate::right::Ability;
 
 /// `POST /api/v1/backup`: the backup as it is made. One that breaks off has no digest at its end.
 pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
     // It holds the hashes of all passwords and tokens.
-    who.needs(Role::Admin, "take a backup")?;
+    who.needs(Ability::Manage, "take a backup")?;
     let TakeBackup { without_logs } = call.json(site.web.limits.body).await?;
     let turn = who.turn(site, Deed::on("take backup", "")).await?;
     let web = &site.web;
@@ -45,7 +45,9 @@ const LIST_MAX: usize = 200;
 
 /// `GET /api/v1/audit`: who did what, newest first.
 pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?.needs(Role::Admin, "see the audit")?;
+    who(site, call)
+        .await?
+        .needs(Ability::Manage, "see the audit")?;
     let AuditQuery { before, limit } = call.query()?;
     let limit = limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let entries = site.ledger.list(before, limit).await;
@@ -56,7 +58,7 @@ pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> Answer {
 /// `GET /api/v1/audit/verify`: whether each entry fits the one before.
 pub(super) async fn verify(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
-    who.needs(Role::Admin, "verify the audit")?;
+    who.needs(Ability::Manage, "verify the audit")?;
     let verdict = site.ledger.verify().await;
     let verdict = verdict.map_err(|error| Fault::Broken(error.to_string()))?;
     answer::json(StatusCode::OK, &verdict)

@@ -7,12 +7,13 @@ use hyper::StatusCode;
 use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
+use super::super::fault::Fault;
 use super::super::view::{
     MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
 };
-use super::super::who::{Deed, who};
-use crate::account::{Account, NewAccount, Status, Token};
-use crate::approval::Role;
+use super::super::who::{self, Deed, Who, who};
+use crate::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
+use crate::right::Ability;
 use crate::secret::ExposeSecret as _;
 
 pub(in crate::web) fn user_view(account: &Account) -> UserView {
@@ -23,6 +24,7 @@ pub(in crate::web) fn user_view(account: &Account) -> UserView {
         groups: account.groups.iter().cloned().collect(),
         disabled: account.status == Status::Disabled,
         created_at: account.created,
+        second_factor: account.second_factor,
     }
 }
 
@@ -32,11 +34,14 @@ pub(in crate::web) fn token_view(token: &Token) -> TokenView {
         name: token.label.clone(),
         created_at: token.created,
         expires: token.expires,
+        scopes: token.scopes.clone(),
     }
 }
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?.needs(Role::Admin, "see users")?;
+    let who = who(site, call).await?;
+    who.reads()?;
+    who.needs(Ability::Manage, "see users")?;
     let accounts = site.web.accounts.list().await?;
     let users = accounts.iter().map(user_view).collect();
     answer::json(StatusCode::OK, &UserList { users })
@@ -45,7 +50,7 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
 pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
-    who.needs(Role::Admin, "add users")?;
+    who.needs(Ability::Manage, "add users")?;
     let new: NewUser = call.json(site.web.limits.body).await?;
     let account = NewAccount {
         name: new.name,
@@ -64,7 +69,7 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
 pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
-    who.needs(Role::Admin, "remove users")?;
+    who.needs(Ability::Manage, "remove users")?;
     let turn = who.turn(site, Deed::on("remove user", name)).await?;
     site.web.accounts.remove(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
@@ -75,18 +80,47 @@ pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) 
     let who = who(site, call).await?;
     who.called(call)?;
     who.needs_to_be(name, "set another user's password")?;
-    let NewPassword { password } = call.json(site.web.limits.body).await?;
-    let accounts = &site.web.accounts;
-    let turn = who.turn(site, Deed::on("set password", name)).await?;
-    accounts
-        .set_password(name, &password.into(), turn.also())
-        .await?;
-    tracing::info!(user = name, actor = %who.actor.name, "a password was set");
+    let NewPassword { password, present } = call.json(site.web.limits.body).await?;
+    let present = present.unwrap_or_default();
+    change_password(site, call, &who, name, [present, password]).await?;
     Ok(answer::nothing())
+}
+
+/// Sets a password: one's own, with the present one, or another's as an admin.
+pub(in crate::web) async fn change_password(
+    site: &Arc<Site>,
+    call: &Call,
+    who: &Who,
+    name: &str,
+    [present, password]: [String; 2],
+) -> Result<(), Fault> {
+    who.needs_to_be(name, "set another user's password")?;
+    let accounts = &site.web.accounts;
+    if who.actor.name == name {
+        let address = who::address(site, call);
+        match accounts
+            .verify_password(name, &present.into(), address)
+            .await
+        {
+            Ok(_) => {}
+            Err(LoginError::Denied) => {
+                return Err(Fault::Forbidden(
+                    "the present password is missing or wrong; write it again".to_owned(),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let turn = who.turn(site, Deed::on("set password", name)).await?;
+    let password = password.into();
+    accounts.set_password(name, &password, turn.also()).await?;
+    tracing::info!(user = name, actor = %who.actor.name, "a password was set");
+    Ok(())
 }
 
 pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
+    who.reads()?;
     who.needs_to_be(name, "see another user's tokens")?;
     let tokens = site.web.accounts.tokens(name).await?;
     let tokens = tokens.iter().map(token_view).collect();
@@ -96,17 +130,8 @@ pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
 pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
-    who.needs_to_be(name, "make a token for another user")?;
     let asked: NewToken = call.json(site.web.limits.body).await?;
-    let label = label(&asked.name);
-    let accounts = &site.web.accounts;
-    let turn = who
-        .turn(site, Deed::on("make token", format!("{name}: {label}")))
-        .await?;
-    let made = accounts
-        .new_token(name, label, asked.expires, turn.also())
-        .await?;
-    tracing::info!(user = name, token = %made.token.id, actor = %who.actor.name, "a token was made");
+    let made = make_token(site, &who, name, asked).await?;
     let made = MadeToken {
         id: made.token.id,
         token: made.secret.expose_secret().to_owned(),
@@ -114,8 +139,43 @@ pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> 
     answer::json(StatusCode::CREATED, &made)
 }
 
+/// Makes a token for somebody, never one that may be used for more than what asks for it.
+pub(in crate::web) async fn make_token(
+    site: &Site,
+    who: &Who,
+    name: &str,
+    asked: NewToken,
+) -> Result<account::NewToken, Fault> {
+    who.needs_to_be(name, "make a token for another user")?;
+    let own = &who.actor.scopes;
+    let scopes = match asked.scopes {
+        Some(scopes) => scopes.into_iter().collect(),
+        None => own.clone(),
+    };
+    if !scopes.are_within(own) {
+        return Err(Fault::Forbidden(format!(
+            "this token of {} has the scopes {own}; a token that it makes cannot have {scopes}: ask with one that has them, or log in",
+            who.actor.name
+        )));
+    }
+    let terms = TokenTerms {
+        label: label(&asked.name).to_owned(),
+        expires: asked.expires,
+        scopes,
+    };
+    let on = format!("{name}: {} ({})", terms.label, terms.scopes);
+    let turn = who.turn(site, Deed::on("make token", on)).await?;
+    let made = site.web.accounts.new_token(name, terms, turn.also());
+    let made = made.await?;
+    tracing::info!(
+        user = name, token = %made.token.id, scopes = %made.token.scopes, actor = %who.actor.name,
+        "a token was made"
+    );
+    Ok(made)
+}
+
 /// A token without a name is called so.
-pub(in crate::web) fn label(given: &str) -> &str {
+fn label(given: &str) -> &str {
     match given.trim() {
         "" => "token",
         given => given,

@@ -1,6 +1,6 @@
 //! Hosts, and what is live on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -13,20 +13,24 @@ use super::super::view::{
     Because, HostLine, HostList, LiveHost, LiveList, LiveQuery, LiveView, Nothing,
 };
 use super::super::who::{Deed, Who, who};
-use crate::approval::Role;
+use crate::right::{Ability, Place};
 use crate::store::Disabled;
 
 pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?;
-    let hosts = hosts(site).await?;
+    let who = who(site, call).await?;
+    who.reads()?;
+    let hosts = hosts(site, &who).await?;
     answer::json(StatusCode::OK, &HostList { hosts })
 }
 
-/// The hosts of the configuration, by name.
-pub(in crate::web) async fn hosts(site: &Site) -> Result<Vec<HostLine>, Fault> {
+/// The hosts of the configuration that somebody may know of, by name: all of them for whoever sees
+/// everything, else those of environments that they see.
+pub(in crate::web) async fn hosts(site: &Site, who: &Who) -> Result<Vec<HostLine>, Fault> {
     let config = &site.web.config;
+    let seen = seen_hosts(site, who);
     let mut disabled = site.web.store.disabled().await?;
-    let endpoints = config.hosts.keys().filter_map(|name| config.endpoint(name));
+    let names = config.hosts.keys().filter(|name| seen.contains(*name));
+    let endpoints = names.filter_map(|name| config.endpoint(name));
     Ok(endpoints
         .map(|endpoint| HostLine {
             groups: config
@@ -48,7 +52,7 @@ pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> An
     who.called(call)?;
     let Because { reason } = call.json(site.web.limits.body).await?;
     set_disabled(site, &who, name, Some(reason)).await?;
-    host(site, name).await
+    host(site, &who, name).await
 }
 
 pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
@@ -56,11 +60,29 @@ pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
     who.called(call)?;
     let Nothing {} = call.json(site.web.limits.body).await?;
     set_disabled(site, &who, name, None).await?;
-    host(site, name).await
+    host(site, &who, name).await
 }
 
-async fn host(site: &Site, name: &str) -> Answer {
-    let hosts = hosts(site).await?;
+/// The names of the hosts that somebody may know of.
+pub(in crate::web) fn seen_hosts(site: &Site, who: &Who) -> BTreeSet<String> {
+    let config = &site.web.config;
+    if who.sees(&Place::default()) {
+        return config.hosts.keys().cloned().collect();
+    }
+    let mut seen = BTreeSet::new();
+    for project in &config.projects {
+        for (name, environment) in &project.environments {
+            if who.sees_environment(&project.name, name) {
+                let hosts = config.groups.get(&environment.group);
+                seen.extend(hosts.into_iter().flatten().cloned());
+            }
+        }
+    }
+    seen
+}
+
+async fn host(site: &Site, who: &Who, name: &str) -> Answer {
+    let hosts = hosts(site, who).await?;
     let host = hosts.into_iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| no_host(name))?;
     answer::json(StatusCode::OK, &host)
@@ -80,7 +102,7 @@ pub(in crate::web) async fn set_disabled(
     name: &str,
     reason: Option<String>,
 ) -> Result<(), Fault> {
-    who.needs(Role::Admin, "disable and enable hosts")?;
+    who.needs(Ability::Manage, "disable and enable hosts")?;
     if !site.web.config.hosts.contains_key(name) {
         return Err(no_host(name));
     }
@@ -116,14 +138,19 @@ pub(in crate::web) async fn set_disabled(
 }
 
 pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?;
+    let who = who(site, call).await?;
+    who.reads()?;
     let query: LiveQuery = call.query()?;
-    let live = live(site, &query).await?;
+    let live = live(site, &who, &query).await?;
     answer::json(StatusCode::OK, &LiveList { live })
 }
 
-/// What is live in the environments that the query names.
-pub(in crate::web) async fn live(site: &Site, query: &LiveQuery) -> Result<Vec<LiveView>, Fault> {
+/// What is live in the environments that the query names and that somebody may know of.
+pub(in crate::web) async fn live(
+    site: &Site,
+    who: &Who,
+    query: &LiveQuery,
+) -> Result<Vec<LiveView>, Fault> {
     let config = &site.web.config;
     let wanted =
         |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
@@ -131,6 +158,9 @@ pub(in crate::web) async fn live(site: &Site, query: &LiveQuery) -> Result<Vec<L
     for project in &config.projects {
         for (name, environment) in &project.environments {
             if !wanted(&query.project, &project.name) || !wanted(&query.environment, name) {
+                continue;
+            }
+            if !who.sees_environment(&project.name, name) {
                 continue;
             }
             let stored = site.web.store.live(&project.name, name).await?;

@@ -13,9 +13,9 @@ use super::super::view::{
 };
 use super::super::who::{Deed, Who, who};
 use super::super::{Site, route};
-use crate::approval::Actor;
 use crate::plan::Plan;
 use crate::request::{self, Back, Request, RequestError};
+use crate::right::Place;
 use crate::store::{Filter, Head, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
@@ -23,14 +23,19 @@ const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
-    who(site, call).await?;
+    let who = who(site, call).await?;
+    who.reads()?;
     let query: TaskQuery = call.query()?;
-    let tasks = lines(site, &query).await?;
+    let tasks = lines(site, &who, &query).await?;
     answer::json(StatusCode::OK, &TaskList { tasks })
 }
 
-/// The tasks of a list, newest first.
-pub(in crate::web) async fn lines(site: &Site, query: &TaskQuery) -> Result<Vec<TaskLine>, Fault> {
+/// The tasks of a list that somebody may see, newest first.
+pub(in crate::web) async fn lines(
+    site: &Site,
+    who: &Who,
+    query: &TaskQuery,
+) -> Result<Vec<TaskLine>, Fault> {
     if let Some(state) = &query.state
         && !STATE_NAMES.contains(&state.as_str())
     {
@@ -45,7 +50,9 @@ pub(in crate::web) async fn lines(site: &Site, query: &TaskQuery) -> Result<Vec<
         environment: query.environment.clone(),
     };
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let heads = site.web.store.list(&filter, query.before, limit).await?;
+    let store = &site.web.store;
+    let seen = |head: &Head| who.sees(&head.place());
+    let heads = store.list_those(&filter, query.before, limit, seen).await?;
     Ok(heads.into_iter().map(TaskLine::from).collect())
 }
 
@@ -61,7 +68,8 @@ impl From<Head> for TaskLine {
 
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
-    let view = sight(site, parse_id(id)?).await?.view(site, &who.actor);
+    who.reads()?;
+    let view = sight_for(site, &who, parse_id(id)?).await?.view(site, &who);
     answer::json(StatusCode::OK, &view)
 }
 
@@ -111,7 +119,8 @@ impl Sight {
         Ok(true)
     }
 
-    pub(in crate::web) fn view(&self, site: &Site, actor: &Actor) -> TaskView {
+    /// What somebody sees of it, with what they may do in its place.
+    pub(in crate::web) fn view(&self, site: &Site, who: &Who) -> TaskView {
         let shown = Shown {
             task: &self.task,
             head: &self.head,
@@ -121,8 +130,15 @@ impl Sight {
             release: self.release,
             newer: self.newer,
         };
-        task_view(shown, actor, site.web.clock.now())
+        task_view(shown, &who.at(&self.task.place()), site.web.clock.now())
     }
+}
+
+/// As [`sight`], for somebody: a task that they may not know of is not there.
+pub(in crate::web) async fn sight_for(site: &Site, who: &Who, id: u64) -> Result<Sight, Fault> {
+    let sight = sight(site, id).await?;
+    who.needs_to_see(id, &sight.task.place())?;
+    Ok(sight)
 }
 
 /// Reads what is to be shown of a task.
@@ -208,21 +224,24 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
         }
         _ => return Err(route::unknown(call)),
     };
-    let task = ask(site, id, &who, &request).await?;
-    let view = sight(site, task.id).await?.view(site, &who.actor);
+    let task = ask(site, &who, id, &request).await?;
+    let view = sight(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::OK, &view)
 }
 
 /// The longest comment or reason, in characters.
 const WORDS_MAX: usize = 2_000;
 
-/// Asks something of a task.
+/// Asks something of a task, with the rights that somebody has in its place.
 pub(in crate::web) async fn ask(
     site: &Site,
-    id: u64,
     who: &Who,
+    id: u64,
     request: &Request,
 ) -> Result<Task, Fault> {
+    let place = site.web.store.head(id).await?.place();
+    who.needs_to_see(id, &place)?;
+    let actor = who.at(&place);
     let words = match request {
         Request::Approve { comment, .. } => comment,
         Request::Reject { reason } | Request::Withdraw { reason } => reason,
@@ -240,16 +259,16 @@ pub(in crate::web) async fn ask(
         on: words.to_owned(),
     };
     let turn = who.turn(site, deed.clone()).await?;
-    let asked = request::ask(&site.web.store, id, &who.actor, request, now, &turn.also()).await;
+    let asked = request::ask(&site.web.store, id, &actor, request, now, &turn.also()).await;
     drop(turn);
     let task = match asked {
-        Err(error @ (RequestError::Refused(_) | RequestError::Right { .. })) => {
+        Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
             who.refused(site, deed, &error.to_string()).await;
             return Err(error.into());
         }
         asked => asked?,
     };
-    tracing::info!(task = id, actor = %who.actor.name, request = name(request), "a request was taken");
+    tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was taken");
     Ok(task)
 }
 
@@ -269,7 +288,7 @@ pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> Answer {
     who.called(call)?;
     let asked: Rollback = call.json(site.web.limits.body).await?;
     let task = go_back(site, &who, asked).await?;
-    let view = sight(site, task.id).await?.view(site, &who.actor);
+    let view = sight(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::CREATED, &view)
 }
 
@@ -279,12 +298,23 @@ pub(in crate::web) async fn go_back(
     who: &Who,
     asked: Rollback,
 ) -> Result<Task, Fault> {
-    let back = match (asked.task, asked.project, asked.environment) {
-        (Some(id), None, None) => Back::ToTask(id),
-        (None, Some(project), Some(environment)) => Back::Before {
-            project,
-            environment,
-        },
+    let (back, place) = match (asked.task, asked.project, asked.environment) {
+        (Some(id), None, None) => {
+            let place = site.web.store.head(id).await?.place();
+            who.needs_to_see(id, &place)?;
+            (Back::ToTask(id), place)
+        }
+        (None, Some(project), Some(environment)) => {
+            let place = Place::new(&project, &environment, "");
+            if !who.sees(&place) {
+                return Err(nothing_live(&project, &environment));
+            }
+            let back = Back::Before {
+                project,
+                environment,
+            };
+            (back, place)
+        }
         _ => {
             return Err(Fault::Invalid(
                 "say where to go back to: either `task`, or `project` and `environment`".to_owned(),
@@ -304,16 +334,22 @@ pub(in crate::web) async fn go_back(
         task: None,
         on,
     };
+    let actor = who.at(&place);
     let turn = who.turn(site, deed.clone()).await?;
-    let asked = request::roll_back(&site.web.store, &back, &who.actor, now, &turn.also()).await;
+    let asked = request::roll_back(&site.web.store, &back, &actor, now, &turn.also()).await;
     drop(turn);
     let task = match asked {
-        Err(error @ (RequestError::Refused(_) | RequestError::Right { .. })) => {
+        Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
             who.refused(site, deed, &error.to_string()).await;
             return Err(error.into());
         }
         asked => asked?,
     };
-    tracing::info!(task = task.id, actor = %who.actor.name, "a rollback was asked for");
+    tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
     Ok(task)
+}
+
+/// What is said of an environment where nothing is live, and of one that somebody may not know of.
+pub(in crate::web) fn nothing_live(project: &str, environment: &str) -> Fault {
+    RequestError::NoWayBack(format!("nothing is live in {project} {environment}")).into()
 }

@@ -163,7 +163,7 @@ async fn submit(
     };
     let asker = Asker {
         name: &who.actor.name,
-        in_place: &|_| who.actor.clone(),
+        in_place: &|place| who.at(place),
         via: Via::Codo,
     };
     match submit::submit(&web.store, &sources, &order, &asker, now).await {
@@ -171,7 +171,9 @@ async fn submit(
         // Of two that raced with one key, this is the one that lost.
         Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(spent_for(id)),
         Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
-        Err(error @ SubmitError::Right { .. }) => Err(Refusal::forbidden(error.to_string())),
+        Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
+            Err(Refusal::forbidden(error.to_string()))
+        }
         Err(SubmitError::Store(error)) => Err(Fault::from(error).into()),
     }
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::answer::{self, Answer};
-use super::super::api::{ask, go_back, parse_id};
+use super::super::api::{ask, go_back, nothing_live, parse_id};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::Rollback;
@@ -14,9 +14,9 @@ use super::super::who::who;
 use super::super::words::{self, Times};
 use super::super::{Site, route};
 use super::{Frame, sender, shown, times};
-use crate::approval::Role;
 use crate::plan::PlanDigest;
 use crate::request::Request;
+use crate::right::{Ability, Place};
 use crate::store::{LiveRelease, ReleaseRecord};
 
 /// The fields of every form about a task.
@@ -62,7 +62,7 @@ pub(in crate::web) async fn of_task(
         "go" => Request::Go { host: None },
         _ => return Err(route::unknown(call)),
     };
-    ask(site, id, &who, &request).await?;
+    ask(site, &who, id, &request).await?;
     answer::see(&format!("/tasks/{id}"))
 }
 
@@ -107,9 +107,11 @@ impl RollbackPage {
 /// `GET /tasks/ID/rollback`: what going back to a task's release would mean.
 pub(in crate::web) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
-    who.needs(Role::Approver, "roll back")?;
+    who.reads()?;
     let id = parse_id(id)?;
     let task = site.web.store.task(id).await?;
+    who.needs_to_see(id, &task.place())?;
+    who.at(&task.place()).may(Ability::Run, "roll back")?;
     let submission = &task.submission;
     let (project, environment) = (&submission.project, &submission.environment);
     let releases = site.web.store.releases(project, environment).await?;
@@ -131,7 +133,7 @@ pub(in crate::web) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str)
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
+struct Environment {
     project: String,
     environment: String,
 }
@@ -139,11 +141,16 @@ struct Place {
 /// `GET /rollback?project=&environment=`: what going back to the release before would mean.
 pub(in crate::web) async fn back_before(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
-    who.needs(Role::Approver, "roll back")?;
-    let Place {
+    who.reads()?;
+    let Environment {
         project,
         environment,
     } = call.query()?;
+    let place = Place::new(&project, &environment, "");
+    if !who.sees(&place) {
+        return Err(nothing_live(&project, &environment));
+    }
+    who.at(&place).may(Ability::Run, "roll back")?;
     let store = &site.web.store;
     let live = store.live(&project, &environment).await?;
     let newest = live.values().map(|live| &live.release).max();

@@ -12,7 +12,7 @@ use super::super::view::{HookList, HookQuery};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, Plain, sender, shown, times};
-use crate::approval::Role;
+use crate::right::Ability;
 use crate::rule::is_zero;
 use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
 
@@ -49,6 +49,7 @@ fn held(field: &Option<String>) -> &str {
 
 pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
+    who.needs(Ability::See, "see the hook log")?;
     let query: HookQuery = call.query()?;
     let HookList { hooks, next } = hooks(site, &query).await?;
     let more = next.map(|cursor| {
@@ -88,12 +89,13 @@ struct HookPage {
 
 pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
+    who.needs(Ability::See, "see the hook log")?;
     let hook = hook(site, id).await?;
     let of_a_tag = hook.push.as_ref().is_some_and(|push| !is_zero(&push.new));
     let page = HookPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),
-        may_replay: of_a_tag && who.actor.role >= Role::Approver,
+        may_replay: of_a_tag && who.needs(Ability::Run, "replay a push").is_ok(),
         hook,
     };
     shown(&page)

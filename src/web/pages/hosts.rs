@@ -14,7 +14,7 @@ use super::super::view::{HostLine, LiveQuery};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
-use crate::approval::Role;
+use crate::right::{Ability, Place};
 
 #[derive(Template)]
 #[template(path = "web/hosts.html")]
@@ -24,7 +24,6 @@ struct HostsPage {
     hosts: Vec<HostLine>,
     live: Vec<Environment>,
     may_switch: bool,
-    may_roll_back: bool,
 }
 
 /// What is live in one environment, by release.
@@ -32,12 +31,13 @@ struct Environment {
     project: String,
     environment: String,
     releases: Vec<Release>,
+    may_roll_back: bool,
 }
 
 impl Environment {
-    /// Whether something is live there.
-    fn anything(&self) -> bool {
-        self.releases.iter().any(|release| release.live.is_some())
+    /// Whether something is live there from which the one who looks may go back.
+    fn goes_back(&self) -> bool {
+        self.may_roll_back && self.releases.iter().any(|release| release.live.is_some())
     }
 }
 
@@ -49,7 +49,8 @@ struct Release {
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
-    let views = live(site, &LiveQuery::default()).await?;
+    who.reads()?;
+    let views = live(site, &who, &LiveQuery::default()).await?;
     let live = views
         .into_iter()
         .map(|view| {
@@ -61,7 +62,9 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
                 });
                 releases.entry(live).or_default().push(host);
             }
+            let place = Place::new(&view.project, &view.environment, "");
             Environment {
+                may_roll_back: who.at(&place).may(Ability::Run, "roll back").is_ok(),
                 project: view.project,
                 environment: view.environment,
                 releases: releases
@@ -77,10 +80,11 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let page = HostsPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),
-        hosts: hosts(site).await?,
+        hosts: hosts(site, &who).await?,
         live,
-        may_switch: who.actor.role >= Role::Admin,
-        may_roll_back: who.actor.role >= Role::Approver,
+        may_switch: who
+            .needs(Ability::Manage, "disable and enable hosts")
+            .is_ok(),
     };
     shown(&page)
 }

@@ -10,7 +10,7 @@ use super::super::api::lines;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TaskLine, TaskQuery};
-use super::super::who::who;
+use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 
@@ -56,6 +56,7 @@ impl ListPage {
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
+    who.reads()?;
     let mut query: TaskQuery = call.query()?;
     // A form sends what was left empty, too.
     for field in [&mut query.state, &mut query.project, &mut query.environment] {
@@ -64,13 +65,13 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
         }
     }
     query.limit = Some(PAGE_TASKS);
-    let latest = lines(site, &query).await?;
+    let latest = lines(site, &who, &query).await?;
     let last = (latest.len() == PAGE_TASKS)
         .then(|| latest.last().map(|line| line.head.id))
         .flatten();
     let whole = query.state.is_none() && query.before.is_none();
     let groups = if whole {
-        grouped(site, &query, latest).await?
+        grouped(site, &who, &query, latest).await?
     } else {
         let name = if query.before.is_some() {
             "Older tasks"
@@ -91,6 +92,10 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
             .config
             .projects
             .iter()
+            .filter(|project| {
+                let mut names = project.environments.keys();
+                names.any(|name| who.sees_environment(&project.name, name))
+            })
             .map(|project| project.name.clone())
             .collect(),
         states: words::states(),
@@ -117,6 +122,7 @@ fn older(query: &TaskQuery, last: u64) -> String {
 
 async fn grouped(
     site: &Site,
+    who: &Who,
     query: &TaskQuery,
     latest: Vec<TaskLine>,
 ) -> Result<Vec<Group>, Fault> {
@@ -126,10 +132,15 @@ async fn grouped(
         let is = |wanted: &Option<String>, value: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == value)
         };
-        is(&query.project, &line.head.project) && is(&query.environment, &line.head.environment)
+        is(&query.project, &line.head.project)
+            && is(&query.environment, &line.head.environment)
+            && who.sees(&line.head.place())
     };
     let (mut waiting, mut working) = (Vec::new(), Vec::new());
-    for id in active.iter().rev().take(ACTIVE_MAX) {
+    for id in active.iter().rev() {
+        if waiting.len() + working.len() == ACTIVE_MAX {
+            break;
+        }
         let line = TaskLine::from(store.head(*id).await?);
         if !wanted(&line) {
             continue;

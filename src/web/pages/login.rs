@@ -1,5 +1,6 @@
-//! Logging in and out.
+//! Logging in, in one step or two, and out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use askama::Template;
@@ -12,7 +13,8 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::who::{self, who};
 use super::{Frame, Plain, sender, times};
-use crate::account::LoginError;
+use crate::account::{Account, Login, LoginError};
+use crate::secret::ExposeSecret as _;
 
 #[derive(Template)]
 #[template(path = "web/login.html")]
@@ -46,7 +48,7 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Login {
+struct Fields {
     name: String,
     password: String,
     #[serde(default)]
@@ -54,7 +56,7 @@ struct Login {
 }
 
 pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Login {
+    let Fields {
         name,
         password,
         next,
@@ -66,26 +68,15 @@ pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
         .verify_password(&name, &password.into(), address)
         .await;
     let (status, wrong) = match verified {
-        Ok(account) => {
-            let session = site.web.sessions.begin(&account).await?;
-            tracing::info!(user = %account.name, %address, "somebody logged in");
-            let mut response = answer::see(ours(&next))?;
-            let cookie = crate::secret::ExposeSecret::expose_secret(&session.set_cookie);
-            answer::set_cookie(&mut response, cookie)?;
+        Ok(Login::In(account)) => return come_in(site, &account, &next).await,
+        Ok(Login::CodeNeeded(account)) => {
+            let cookie = site.web.sessions.halfway(&account).await?;
+            let query = serde_urlencoded::to_string([("next", ours(&next))]).unwrap_or_default();
+            let mut response = answer::see(&format!("/login/code?{query}"))?;
+            answer::set_cookie(&mut response, cookie.expose_secret())?;
             return Ok(response);
         }
-        Err(LoginError::Denied) => {
-            tracing::info!(%address, "a login was refused");
-            let wrong = "The name or the password is wrong.".to_owned();
-            (StatusCode::UNAUTHORIZED, wrong)
-        }
-        Err(LoginError::TooMany(until)) => {
-            tracing::warn!(%address, "logins are refused for a while");
-            let until = times(site).minute(&until);
-            let wrong = format!("Too many failed logins. Try again after {until}.");
-            (StatusCode::TOO_MANY_REQUESTS, wrong)
-        }
-        Err(error @ LoginError::Unavailable(_)) => return Err(error.into()),
+        Err(error) => refused(site, address, error)?,
     };
     let page = LoginPage {
         frame: Frame::bare(site),
@@ -94,6 +85,105 @@ pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
         name,
     };
     answer::page(status, &page)
+}
+
+/// Begins the session of somebody who has proved everything.
+async fn come_in(site: &Site, account: &Account, next: &str) -> Answer {
+    let session = site.web.sessions.begin(account).await?;
+    tracing::info!(user = %account.name, "somebody logged in");
+    let mut response = answer::see(ours(next))?;
+    answer::set_cookie(&mut response, session.set_cookie.expose_secret())?;
+    Ok(response)
+}
+
+/// What is shown to somebody who did not get in.
+fn refused(site: &Site, address: IpAddr, error: LoginError) -> Result<(StatusCode, String), Fault> {
+    Ok(match error {
+        LoginError::Denied => {
+            tracing::info!(%address, "a login was refused");
+            let wrong = "The name or the password is wrong.".to_owned();
+            (StatusCode::UNAUTHORIZED, wrong)
+        }
+        LoginError::WrongCode => {
+            tracing::info!(%address, "a code was refused");
+            let wrong = "The code is wrong, or was used before. Wait for the next one.".to_owned();
+            (StatusCode::UNAUTHORIZED, wrong)
+        }
+        LoginError::TooMany(until) => {
+            tracing::warn!(%address, "logins are refused for a while");
+            let until = times(site).minute(&until);
+            let wrong = format!("Too many failed logins. Try again after {until}.");
+            (StatusCode::TOO_MANY_REQUESTS, wrong)
+        }
+        error @ LoginError::Unavailable(_) => return Err(error.into()),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "web/code.html")]
+struct CodePage {
+    frame: Frame,
+    next: String,
+    wrong: String,
+    name: String,
+}
+
+/// Who has said their password, and is asked for their code now.
+async fn halfway(site: &Site, call: &Call) -> Result<Option<Account>, Fault> {
+    let cookies = call.header(header::COOKIE).unwrap_or_default();
+    Ok(site.web.sessions.is_halfway(cookies).await?)
+}
+
+/// `GET /login/code`: the second step.
+pub(in crate::web) async fn show_code(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let Next { next } = call.query()?;
+    let Some(account) = halfway(site, call).await? else {
+        return answer::see("/login");
+    };
+    let page = CodePage {
+        frame: Frame::bare(site),
+        next: ours(&next).to_owned(),
+        wrong: String::new(),
+        name: account.name,
+    };
+    answer::page(StatusCode::OK, &page)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Code {
+    code: String,
+    #[serde(default)]
+    next: String,
+}
+
+pub(in crate::web) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let Code { code, next } = call.form(site.web.limits.body).await?;
+    let Some(account) = halfway(site, call).await? else {
+        // It took too long: the password again.
+        return answer::see("/login");
+    };
+    let address = who::address(site, call);
+    let accounts = &site.web.accounts;
+    match accounts.verify_code(&account.name, &code, address).await {
+        Ok(account) => {
+            let cookies = call.header(header::COOKIE).unwrap_or_default();
+            let forget = site.web.sessions.end_halfway(cookies).await?;
+            let mut response = come_in(site, &account, &next).await?;
+            answer::set_cookie(&mut response, &forget)?;
+            Ok(response)
+        }
+        Err(error) => {
+            let (status, wrong) = refused(site, address, error)?;
+            let page = CodePage {
+                frame: Frame::bare(site),
+                next: ours(&next).to_owned(),
+                wrong,
+                name: account.name,
+            };
+            answer::page(status, &page)
+        }
+    }
 }
 
 pub(in crate::web) async fn leave(site: &Arc<Site>, call: &mut Call) -> Answer {

@@ -8,15 +8,15 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::answer::{self, Answer};
-use super::super::api::{label, token_view, user_view};
+use super::super::api::{change_password, delegation_view, make_token, token_view, user_view};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{TokenView, UserView};
-use super::super::who::{self, Deed, Who, who};
+use super::super::view::{self, DelegationView, TokenView, UserView};
+use super::super::who::{Deed, Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
-use crate::account::{LoginError, NewAccount};
-use crate::approval::Role;
+use crate::account::{Enrolment, NewAccount};
+use crate::right::{Ability, Role, Scope};
 use crate::secret::ExposeSecret as _;
 
 #[derive(Template)]
@@ -29,7 +29,8 @@ struct UsersPage {
 
 pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
-    who.needs(Role::Admin, "see users")?;
+    who.reads()?;
+    who.needs(Ability::Manage, "see users")?;
     let accounts = site.web.accounts.list().await?;
     let page = UsersPage {
         frame: Frame::of(site, &who).await?,
@@ -56,7 +57,7 @@ struct NewUser {
 pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let new: NewUser = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &new.csrf).await?;
-    who.needs(Role::Admin, "add users")?;
+    who.needs(Ability::Manage, "add users")?;
     let groups = new
         .groups
         .split([',', ' '])
@@ -81,7 +82,7 @@ pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
 pub(in crate::web) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
-    who.needs(Role::Admin, "remove users")?;
+    who.needs(Ability::Manage, "remove users")?;
     if who.actor.name == name {
         return Err(Fault::Conflict(
             "that is you: let another admin remove you".to_owned(),
@@ -100,19 +101,48 @@ struct UserPage {
     times: Times,
     user: UserView,
     tokens: Vec<TokenView>,
-    /// A token that was just made: shown this once.
-    made: Option<String>,
+    scopes: [Scope; 4],
+    /// What was just made: shown this once.
+    made: Made,
+    /// Those from and to them.
+    delegations: Vec<DelegationView>,
+    projects: Vec<String>,
     /// Whether it is their own page.
     own: bool,
     admin: bool,
 }
 
-pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
-    let who = who(site, call).await?;
-    show(site, &who, name, None).await
+/// What was just made for somebody and is shown once, if anything was.
+pub(super) enum Made {
+    Nothing,
+    Token(String),
+    Factor(Enrolment),
 }
 
-async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Option<String>) -> Answer {
+impl UserPage {
+    fn token(&self) -> Option<&str> {
+        match &self.made {
+            Made::Token(token) => Some(token),
+            Made::Nothing | Made::Factor(_) => None,
+        }
+    }
+
+    /// Secret and address of a second factor that waits for its first code.
+    fn factor(&self) -> Option<(&str, &str)> {
+        match &self.made {
+            Made::Factor(begun) => Some((begun.secret.expose_secret(), begun.uri.expose_secret())),
+            Made::Nothing | Made::Token(_) => None,
+        }
+    }
+}
+
+pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.reads()?;
+    show(site, &who, name, Made::Nothing).await
+}
+
+pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) -> Answer {
     who.needs_to_be(name, "see another user")?;
     let accounts = &site.web.accounts;
     let user = user_view(&accounts.get(name).await?);
@@ -121,6 +151,21 @@ async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Option<String>) -> 
         frame: Frame::of(site, who).await?,
         times: times(site),
         tokens: tokens.iter().map(token_view).collect(),
+        scopes: Scope::ALL,
+        delegations: accounts
+            .delegations()
+            .await?
+            .iter()
+            .filter(|one| one.from == name || one.to == name)
+            .map(delegation_view)
+            .collect(),
+        projects: site
+            .web
+            .config
+            .projects
+            .iter()
+            .map(|project| project.name.clone())
+            .collect(),
         own: who.actor.name == user.name,
         admin: who.actor.role >= Role::Admin,
         made,
@@ -143,27 +188,9 @@ struct Password {
 pub(in crate::web) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let fields: Password = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
-    who.needs_to_be(name, "set another user's password")?;
-    let accounts = &site.web.accounts;
+    let passwords = [fields.present, fields.password];
+    change_password(site, call, &who, name, passwords).await?;
     let own = who.actor.name == name;
-    if own {
-        let address = who::address(site, call);
-        let present = fields.present.into();
-        match accounts.verify_password(name, &present, address).await {
-            Ok(_) => {}
-            Err(LoginError::Denied) => {
-                return Err(Fault::Forbidden(
-                    "the present password is wrong; go back and write it again".to_owned(),
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let turn = who.turn(site, Deed::on("set password", name)).await?;
-    accounts
-        .set_password(name, &fields.password.into(), turn.also())
-        .await?;
-    tracing::info!(user = name, actor = %who.actor.name, "a password was set");
     // One's own session has ended with the old password.
     answer::see(&if own {
         "/login".to_owned()
@@ -181,24 +208,41 @@ struct NewToken {
     label: String,
     #[serde(default)]
     expires: String,
+    /// Boxes that are ticked are sent, others are not.
+    #[serde(default)]
+    read: String,
+    #[serde(default)]
+    submit: String,
+    #[serde(default)]
+    approve: String,
+    #[serde(default)]
+    admin: String,
+}
+
+impl NewToken {
+    fn scopes(&self) -> Vec<Scope> {
+        let boxes = [
+            (&self.read, Scope::Read),
+            (&self.submit, Scope::Submit),
+            (&self.approve, Scope::Approve),
+            (&self.admin, Scope::Admin),
+        ];
+        let ticked = boxes.into_iter().filter(|(sent, _)| !sent.is_empty());
+        ticked.map(|(_, scope)| scope).collect()
+    }
 }
 
 pub(in crate::web) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let fields: NewToken = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
-    who.needs_to_be(name, "make a token for another user")?;
-    let expires = times(site).parse(&fields.expires)?;
-    let accounts = &site.web.accounts;
-    let label = label(&fields.label);
-    let turn = who
-        .turn(site, Deed::on("make token", format!("{name}: {label}")))
-        .await?;
-    let made = accounts
-        .new_token(name, label, expires, turn.also())
-        .await?;
-    tracing::info!(user = name, token = %made.token.id, actor = %who.actor.name, "a token was made");
+    let asked = view::NewToken {
+        expires: times(site).parse(&fields.expires)?,
+        scopes: Some(fields.scopes()),
+        name: fields.label,
+    };
+    let made = make_token(site, &who, name, asked).await?;
     let secret = made.secret.expose_secret().to_owned();
-    show(site, &who, name, Some(secret)).await
+    show(site, &who, name, Made::Token(secret)).await
 }
 
 pub(in crate::web) async fn revoke(

@@ -7,7 +7,7 @@ use askama::Template;
 
 use super::super::Site;
 use super::super::answer::Answer;
-use super::super::api::{Sight, parse_id, sight};
+use super::super::api::{Sight, parse_id, sight_for};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::Reader;
@@ -16,8 +16,10 @@ use super::super::view::{HostView, LogQuery, May, StageView, StepState, StepView
 use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
+use crate::approval::Actor;
 use crate::plan::{Plan, PlanDigest};
 use crate::request::{self, Request, RequestError};
+use crate::right::Ability;
 use crate::store::LiveRelease;
 use crate::task::{ChangedPath, CommitLine, Origin};
 use crate::template::{Action, Command, Directory, Gate, OnFailure, Probe, Program};
@@ -93,7 +95,8 @@ struct Planned {
 
 impl TaskPage {
     pub(in crate::web) async fn of(site: &Site, who: &Who, sight: &Sight) -> Result<Self, Fault> {
-        let view = sight.view(site, &who.actor);
+        let view = sight.view(site, who);
+        let actor = who.at(&sight.task.place());
         let times = times(site);
         let live = site
             .web
@@ -103,7 +106,7 @@ impl TaskPage {
         let live: Vec<(String, LiveRelease)> = live.into_iter().collect();
         Ok(Self {
             statement: words::statement(&view, &live, &times),
-            refusal: refusal(site, who, sight, &view),
+            refusal: refusal(site, &actor, sight, &view),
             stale: stale(&view, &live),
             comparisons: compared(&view),
             events: sight.task.events,
@@ -113,7 +116,7 @@ impl TaskPage {
                 .iter()
                 .flat_map(|plan| plan.parameters.clone())
                 .collect(),
-            back: !live.is_empty() && who.actor.role >= crate::approval::Role::Approver,
+            back: !live.is_empty() && actor.may(Ability::Run, "roll back").is_ok(),
             csrf: who.csrf_token(),
             view,
             times,
@@ -322,7 +325,7 @@ struct Cell {
 
 /// Why the one who looks may not do what one would expect: approve a task that waits, retry one that
 /// failed. Nothing where they may.
-fn refusal(site: &Site, who: &Who, sight: &Sight, view: &TaskView) -> String {
+fn refusal(site: &Site, actor: &Actor, sight: &Sight, view: &TaskView) -> String {
     let ended = matches!(
         view.state.as_str(),
         "failed" | "stopped" | "rolled-back" | "rollback-failed"
@@ -338,7 +341,7 @@ fn refusal(site: &Site, who: &Who, sight: &Sight, view: &TaskView) -> String {
         comment: String::new(),
         not_before: None,
     };
-    match request::decide(&sight.task, &who.actor, &approve, site.web.clock.now()) {
+    match request::decide(&sight.task, actor, &approve, site.web.clock.now()) {
         Err(RequestError::Refused(refusal)) => refusal.to_string(),
         _ => String::new(),
     }
@@ -475,8 +478,9 @@ fn command_words(command: &Command) -> String {
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
+    who.reads()?;
     let id = parse_id(id)?;
-    let sight = sight(site, id).await?;
+    let sight = sight_for(site, &who, id).await?;
     let t = TaskPage::of(site, &who, &sight).await?;
     let page = Page {
         frame: Frame::of(site, &who).await?,

@@ -8,6 +8,7 @@ use super::{EventLine, HostView, May, StageView, StepState, StepView, TaskView};
 use crate::approval::{self, Actor};
 use crate::plan::{AGENT, Plan, PlanDigest};
 use crate::request::{self, Request};
+use crate::right::Ability;
 use crate::store::Head;
 use crate::task::{
     AGENT_INDEX, At, Description, Event, Outcome, Pause, Progress, Recorded, State, StepResult,
@@ -67,6 +68,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         template: submission.template.clone(),
         origin: submission.origin.clone(),
         submitter: submission.submitter.name.clone(),
+        account: submission.submitter.account.clone(),
         created_at: task.created,
         updated_at: task.updated,
         landed_at: task.landed_at,
@@ -266,7 +268,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         Event::Joined { submitter } => format!("by {submitter}"),
         Event::RefDoubted | Event::Due => String::new(),
         Event::Landed(landed) => landed.commit.clone(),
-        Event::Approved(approval) => format!("by {}", approval.by),
+        Event::Approved(approval) => format!("by {}", approval.said_by()),
         Event::Rejected { by, reason } | Event::Withdrawn { by, reason } => {
             because(format!("by {by}"), reason)
         }
@@ -361,7 +363,7 @@ fn may(
         .map(|(may, _)| may)
         .filter(|may| *may != May::Retry || newer.is_none())
         .collect();
-    if release == ReleaseWorth::Good && actor.role >= crate::approval::Role::Approver {
+    if release == ReleaseWorth::Good && actor.may(Ability::Run, "roll back").is_ok() {
         may.push(May::Rollback);
     }
     may

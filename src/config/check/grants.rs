@@ -1,0 +1,55 @@
+//! `[[grants]]`: is what they name there?
+
+use super::Check;
+use crate::document::Path;
+use crate::right::Role;
+
+impl Check<'_> {
+    /// Accounts and groups live in the store, so that their names can't be checked here; nor can
+    /// templates: [`Library::misfits`](super::super::Library::misfits) does.
+    pub(super) fn grants(&mut self) {
+        for (index, grant) in self.config.grants.iter().enumerate() {
+            let path = Path::root().to("grants").to(index);
+            if grant.to.is_empty() {
+                self.refuse(
+                    &path.to("to"),
+                    "a grant to nobody: write to = [\"alice\"] or to = [\"@pm\"]",
+                );
+            }
+            if grant.role == Role::None {
+                self.refuse(
+                    &path.to("role"),
+                    "a grant of the role none grants nothing: grants only raise; set the account's \
+                     own role to none, and grant what it may",
+                );
+            }
+            let project = grant.project.as_deref();
+            if let Some(name) = project
+                && self.config.project(name).is_none()
+            {
+                let known = self.config.projects.iter().map(|project| &project.name);
+                let message = self.unknown("project", name, known);
+                self.refuse(&path.to("project"), message);
+                continue;
+            }
+            let Some(environment) = &grant.environment else {
+                continue;
+            };
+            let of_project: Vec<&String> = self
+                .config
+                .projects
+                .iter()
+                .filter(|known| project.is_none_or(|name| known.name == name))
+                .flat_map(|known| known.environments.keys())
+                .collect();
+            if !of_project.contains(&environment) {
+                let what = match project {
+                    Some(_) => "environment of this project",
+                    None => "environment of any project",
+                };
+                let message = self.unknown(what, environment, of_project.into_iter());
+                self.refuse(&path.to("environment"), message);
+            }
+        }
+    }
+}

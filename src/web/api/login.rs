@@ -1,0 +1,138 @@
+//! `POST /api/accounts/login/`: the login of CODO's API. It answers in that API's words and numbers,
+//! so that clients made for it go on working; what it gives is good for that API alone
+//! ([`who::of_auth_key`]).
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::call::Call;
+use super::super::pages;
+use super::super::who;
+use crate::account::{Account, Login, LoginError};
+use crate::secret::ExposeSecret as _;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    username: Option<String>,
+    password: Option<String>,
+    /// The code of the second factor: text, or a number, which has lost its leading zeros.
+    dynamic: Option<Dynamic>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Dynamic {
+    Text(String),
+    Number(u32),
+}
+
+impl Dynamic {
+    fn code(&self) -> String {
+        match self {
+            Self::Text(text) => text.trim().to_owned(),
+            Self::Number(number) => format!("{number:06}"),
+        }
+    }
+}
+
+/// Why somebody does not get in, by the numbers of that API.
+enum Refused {
+    Empty,
+    Wrong,
+    CodeNeeded,
+    WrongCode,
+    TooMany(jiff::Timestamp),
+}
+
+pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let asked: Option<Asked> = call.loose_json(site.web.limits.body).await?;
+    match verified(site, call, &asked.unwrap_or_default()).await? {
+        Ok(account) => welcome(site, &account).await,
+        Err(refused) => refusal(site, &refused),
+    }
+}
+
+async fn verified(
+    site: &Arc<Site>,
+    call: &Call,
+    asked: &Asked,
+) -> Result<Result<Account, Refused>, super::super::fault::Fault> {
+    let name = asked
+        .username
+        .as_deref()
+        .unwrap_or("")
+        .trim()
+        .to_lowercase();
+    let password = asked.password.as_deref().unwrap_or("");
+    if name.is_empty() || password.is_empty() {
+        return Ok(Err(Refused::Empty));
+    }
+    let accounts = &site.web.accounts;
+    let address = who::address(site, call);
+    let refused = |error| match error {
+        LoginError::Denied => Ok(Err(Refused::Wrong)),
+        LoginError::WrongCode => Ok(Err(Refused::WrongCode)),
+        LoginError::TooMany(until) => Ok(Err(Refused::TooMany(until))),
+        LoginError::Unavailable(error) => Err(error.into()),
+    };
+    match accounts
+        .verify_password(&name, &password.into(), address)
+        .await
+    {
+        Ok(Login::In(account)) => return Ok(Ok(account)),
+        Ok(Login::CodeNeeded(_)) => {}
+        Err(error) => return refused(error),
+    }
+    let code = asked
+        .dynamic
+        .as_ref()
+        .map(Dynamic::code)
+        .unwrap_or_default();
+    if code.is_empty() {
+        return Ok(Err(Refused::CodeNeeded));
+    }
+    match accounts.verify_code(&name, &code, address).await {
+        Ok(account) => Ok(Ok(account)),
+        Err(error) => refused(error),
+    }
+}
+
+async fn welcome(site: &Site, account: &Account) -> Answer {
+    let made = site.web.sessions.auth_key(account).await?;
+    tracing::info!(user = %account.name, "somebody logged in for CODO's API");
+    let said = json!({
+        "code": 0,
+        "auth_key": made.value.expose_secret(),
+        "username": account.name,
+        "nickname": account.display,
+        "msg": "登录成功",
+    });
+    let mut response = answer::json(StatusCode::OK, &said)?;
+    answer::set_cookie(&mut response, made.set_cookie.expose_secret())?;
+    Ok(response)
+}
+
+fn refusal(site: &Site, refused: &Refused) -> Answer {
+    let (status, code, message) = match refused {
+        Refused::Empty => (StatusCode::OK, -1, "账号密码不能为空".to_owned()),
+        Refused::Wrong => (StatusCode::OK, -4, "账号密码错误或账号已被禁用".to_owned()),
+        Refused::CodeNeeded => (StatusCode::OK, 1, "请输入动态验证码".to_owned()),
+        Refused::WrongCode => (
+            StatusCode::OK,
+            -5,
+            "动态验证码错误或已被使用，请等待下一个".to_owned(),
+        ),
+        Refused::TooMany(until) => {
+            let until = pages::times(site).minute(until);
+            let message = format!("登录失败次数过多，请在 {until} 之后重试");
+            (StatusCode::TOO_MANY_REQUESTS, -6, message)
+        }
+    };
+    answer::json(status, &json!({ "code": code, "msg": message }))
+}

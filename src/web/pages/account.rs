@@ -1,0 +1,80 @@
+//! Forms of one user's page: the second factor, and who may approve in whose stead.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::api;
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::NewDelegation;
+use super::people::{Made, show};
+use super::{Plain, sender, times};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Factor {
+    #[serde(default)]
+    csrf: String,
+    #[serde(default)]
+    code: String,
+}
+
+pub(in crate::web) async fn factor(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+    what: &str,
+) -> Answer {
+    let Factor { csrf, code } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    match what {
+        "begin" => {
+            let begun = api::begin(site, &who, name).await?;
+            return show(site, &who, name, Made::Factor(begun)).await;
+        }
+        "confirm" => api::confirm(site, &who, name, &code).await?,
+        _ => api::reset(site, call, &who, name, Some(&code)).await?,
+    }
+    // One's own session has ended.
+    answer::see(&if who.actor.name == name {
+        "/login".to_owned()
+    } else {
+        format!("/users/{name}")
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delegate {
+    #[serde(default)]
+    csrf: String,
+    to: String,
+    until: String,
+    #[serde(default)]
+    project: String,
+}
+
+pub(in crate::web) async fn delegate(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let fields: Delegate = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &fields.csrf).await?;
+    let until = times(site).parse(&fields.until)?;
+    let new = NewDelegation {
+        to: fields.to.trim().to_owned(),
+        until: until.ok_or_else(|| {
+            Fault::Invalid("say until when: a delegation has an end; go back and add it".to_owned())
+        })?,
+        project: (!fields.project.is_empty()).then_some(fields.project),
+    };
+    api::delegate(site, &who, name, new).await?;
+    answer::see(&format!("/users/{name}"))
+}
+
+pub(in crate::web) async fn end(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> Answer {
+    let Plain { csrf } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    api::end_delegation(site, &who, name, id).await?;
+    answer::see(&format!("/users/{name}"))
+}

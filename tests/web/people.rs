@@ -1,0 +1,544 @@
+//! Grants, scopes, the second factor, standing in, and what nobody may learn of what they may not
+//! see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tagship::account::{self, NewDelegation, Role, code_at};
+use tagship::approval::{self, Terms};
+use tagship::clock::{Clock as _, ManualClock};
+use tagship::right::Scope;
+use tagship::store::kv::Commit;
+use tagship::task::{Event, Landed, Task, Waits};
+
+use crate::client::{Browser, Program, client, form};
+use crate::world::{Options, World};
+
+const GRANTS: &str = r#"
+[[grants]]
+to = ["gina"]
+role = "approver"
+project = "shop"
+environment = "production"
+[[grants]]
+to = ["quinn"]
+role = "admin"
+project = "shop"
+environment = "qa"
+[[grants]]
+to = ["@temps"]
+role = "viewer"
+template = "shop-release"
+"#;
+
+async fn granted() -> World {
+    World::start_with(Options {
+        grants: GRANTS,
+        ..Options::default()
+    })
+    .await
+}
+
+fn plan_of(task: &Task) -> String {
+    task.landed.as_ref().unwrap().terms.plan.0.clone()
+}
+
+fn error(answer: &Value) -> &str {
+    answer["error"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_is_granted_holds_in_its_place() {
+    let world = granted().await;
+    let task = world.waiting("release-1.4").await;
+    let gina = Program::of(&world, "gina", Role::None).await;
+    let (_, list) = gina.get("tasks").await;
+    assert_eq!(list["tasks"].as_array().unwrap().len(), 1);
+    let path = format!("tasks/{}", task.id);
+    let (_, shown) = gina.get(&path).await;
+    assert_eq!(shown["may"], json!(["approve", "reject", "withdraw"]));
+    let (_, live) = gina.get("live").await;
+    assert_eq!(live["live"].as_array().unwrap().len(), 1);
+    assert_eq!(live["live"][0]["environment"], "production");
+    let (status, _) = gina
+        .post(
+            &format!("{path}/approve"),
+            json!({ "plan": plan_of(&task) }),
+        )
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    // An approver there is nobody elsewhere.
+    let (status, answer) = gina.get("users").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(error(&answer).contains("takes the role admin"), "{answer}");
+    world.end().await;
+}
+
+/// Every way to a task, for somebody who is admin of another environment.
+#[tokio::test]
+async fn a_task_that_somebody_may_not_see_is_as_one_that_is_not_there() {
+    let world = granted().await;
+    let task = world.succeeded("release-1.4").await;
+    let quinn = Program::of(&world, "quinn", Role::None).await;
+    let (_, list) = quinn.get("tasks").await;
+    assert_eq!(list["tasks"], json!([]));
+    let (_, list) = quinn.get("tasks?project=shop&environment=production").await;
+    assert_eq!(list["tasks"], json!([]));
+    let bodies = [
+        ("approve", json!({ "plan": plan_of(&task) })),
+        ("reject", json!({ "reason": "x" })),
+        ("withdraw", json!({})),
+        ("stop", json!({})),
+        ("retry", json!({})),
+        ("go", json!({})),
+    ];
+    for id in [task.id, 999] {
+        let told = |answer: Value| error(&answer).replace(&id.to_string(), "N");
+        let unknown = "there is no task N; see `tagship tasks`, or the list of tasks";
+        for path in [format!("tasks/{id}"), format!("tasks/{id}/log")] {
+            let (status, answer) = quinn.get(&path).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(told(answer), unknown, "{path}");
+        }
+        for (what, body) in &bodies {
+            let (status, answer) = quinn
+                .post(&format!("tasks/{id}/{what}"), body.clone())
+                .await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{what}");
+            assert_eq!(told(answer), unknown, "{what}");
+        }
+        let (status, answer) = quinn.post("rollback", json!({ "task": id })).await;
+        assert_eq!(
+            (status, told(answer).as_str()),
+            (StatusCode::NOT_FOUND, unknown)
+        );
+    }
+    for place in ["production", "moon"] {
+        let body = json!({ "project": "shop", "environment": place });
+        let (status, answer) = quinn.post("rollback", body).await;
+        assert_eq!(status, StatusCode::CONFLICT);
+        assert_eq!(error(&answer), format!("nothing is live in shop {place}"));
+    }
+    let account = world.accounts.get("quinn").await.unwrap();
+    let (cookie, _) = world.session(&account).await;
+    for path in [
+        format!("/tasks/{}", task.id),
+        format!("/tasks/{}/events", task.id),
+        format!("/tasks/{}/log", task.id),
+        format!("/tasks/{}/rollback", task.id),
+    ] {
+        let page = client().get(format!("{}{path}", world.url));
+        let page = page.header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(page.status(), StatusCode::NOT_FOUND, "{path}");
+        assert!(!page.text().await.unwrap().contains("release-1.4"));
+    }
+    let page = client().get(format!("{}/", world.url));
+    let page = page.header("cookie", &cookie).header("accept", "text/html");
+    let page = page.send().await.unwrap().text().await.unwrap();
+    assert!(!page.contains("release-1.4"), "{page}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn hosts_are_shown_to_whoever_sees_an_environment_on_them() {
+    let world = granted().await;
+    let root = Program::of(&world, "root", Role::Admin).await;
+    root.post("hosts/web-3/disable", json!({ "reason": "disk" }))
+        .await;
+    let quinn = Program::of(&world, "quinn", Role::None).await;
+    let (_, hosts) = quinn.get("hosts").await;
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 3);
+    let (status, _) = quinn.post("hosts/web-3/enable", json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "hosts are everybody's");
+    let nobody = Browser::of(&world, "nobody", Role::None).await;
+    let (status, page) = nobody.get("/hosts").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        !page.contains("web-3") && !page.contains("production"),
+        "{page}"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_grant_of_a_template_shows_its_tasks_and_no_environment() {
+    let world = granted().await;
+    let task = world.waiting("release-1.4").await;
+    let account = world.account("tim", Role::None, &["temps"]).await;
+    let tim = Program::with(&world, &world.token(&account).await);
+    assert_eq!(
+        tim.get(&format!("tasks/{}", task.id)).await.0,
+        StatusCode::OK
+    );
+    assert_eq!(tim.get("live").await.1["live"], json!([]));
+    let plan = json!({ "plan": plan_of(&task) });
+    let (status, answer) = tim.post(&format!("tasks/{}/approve", task.id), plan).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(
+        error(&answer).starts_with(
+            "tim has the role viewer in shop production (template shop-release); to approve a task takes the role approver"
+        ),
+        "{answer}"
+    );
+    world.end().await;
+}
+
+/// Each ability × each scope, over HTTP, by an admin's token.
+#[tokio::test]
+async fn a_token_does_what_its_scopes_say_and_names_the_one_that_is_missing() {
+    let world = World::start().await;
+    let account = world.account("alice", Role::Admin, &[]).await;
+    let task = world.waiting("release-1.4").await;
+    let path = |what: &str| format!("tasks/{}/{what}", task.id);
+    for scope in Scope::ALL {
+        let token = world.token_for(&account, [scope].into_iter().collect());
+        let alone = Program::with(&world, &token.await);
+        let plan = json!({ "plan": "0".repeat(64) });
+        let asked = [
+            (Scope::Read, alone.get("tasks").await),
+            (Scope::Read, alone.get("hosts").await),
+            (Scope::Read, alone.get("live").await),
+            (Scope::Read, alone.get("delegations").await),
+            (Scope::Approve, alone.post(&path("approve"), plan).await),
+            (Scope::Approve, alone.post(&path("go"), json!({})).await),
+            (Scope::Approve, alone.post(&path("stop"), json!({})).await),
+            (
+                Scope::Approve,
+                alone.post("rollback", json!({ "task": 1 })).await,
+            ),
+            (
+                Scope::Admin,
+                alone
+                    .post("users/alice/tokens", json!({ "name": "x" }))
+                    .await,
+            ),
+            (
+                Scope::Admin,
+                alone.post("users/alice/totp/reset", json!({})).await,
+            ),
+            (
+                Scope::Admin,
+                alone
+                    .post("hosts/web-1/disable", json!({ "reason": "x" }))
+                    .await,
+            ),
+        ];
+        for (needs, (status, answer)) in asked {
+            let refused = status == StatusCode::FORBIDDEN
+                && error(&answer).contains(&format!("takes the scope {needs}"));
+            assert_eq!(
+                refused,
+                needs != scope,
+                "{scope}: {needs}: {status} {answer}"
+            );
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_token_makes_none_that_may_more() {
+    let world = World::start().await;
+    let account = world.account("alice", Role::Admin, &[]).await;
+    let scopes = [Scope::Read, Scope::Admin];
+    let narrow = world.token_for(&account, scopes.into_iter().collect());
+    let narrow = Program::with(&world, &narrow.await);
+    let wide = json!({ "scopes": ["read", "approve"] });
+    let (status, answer) = narrow.post("users/alice/tokens", wide).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(error(&answer).contains("approve"), "{answer}");
+    let (status, _) = narrow.post("users/alice/tokens", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (_, tokens) = narrow.get("users/alice/tokens").await;
+    let last = tokens["tokens"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["scopes"], json!(["read", "admin"]));
+    for wrong in [json!({ "scopes": [] }), json!({ "scopes": ["write"] })] {
+        let (status, _) = narrow.post("users/alice/tokens", wrong).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn ones_own_password_takes_the_present_one_over_the_api_too() {
+    let world = World::start().await;
+    let account = world.account("alice", Role::Admin, &[]).await;
+    world.password(&account, "correct horse").await;
+    let alice = Program::with(&world, &world.token(&account).await);
+    for present in [json!({}), json!({ "present": "a guess" })] {
+        let mut body = present;
+        body["password"] = json!("battery staple");
+        let (status, answer) = alice.post("users/alice/password", body).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    }
+    let body = json!({ "password": "battery staple", "present": "correct horse" });
+    let (status, _) = alice.post("users/alice/password", body).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    world.end().await;
+}
+
+/// Alice with a password and a second factor, on a clock that moves by hand.
+async fn with_factor() -> (World, Arc<ManualClock>, tagship::secret::SecretString) {
+    let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
+    let world = World::start_with(Options {
+        clock: clock.clone(),
+        ..Options::default()
+    })
+    .await;
+    let account = world.account("alice", Role::Approver, &[]).await;
+    world.password(&account, "correct horse").await;
+    let alice = Program::with(&world, &world.token(&account).await);
+    let (status, begun) = alice.post("users/alice/totp/begin", json!({})).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let secret = tagship::secret::SecretString::from(begun["secret"].as_str().unwrap());
+    assert!(begun["uri"].as_str().unwrap().contains("tagship"));
+    let confirm = json!({ "code": code_at(&secret, clock.now()).unwrap() });
+    let (status, _) = alice.post("users/alice/totp/confirm", confirm).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    clock.advance(Duration::from_secs(30));
+    (world, clock, secret)
+}
+
+#[tokio::test]
+async fn the_page_asks_for_the_code_in_a_second_step() {
+    let (world, clock, secret) = with_factor().await;
+    let send = async |path: &str, cookie: &str, fields: &[(&str, &str)]| {
+        let request = client().post(format!("{}{path}", world.url));
+        let request = request
+            .header("cookie", cookie)
+            .header("accept", "text/html");
+        form(request, fields).send().await.unwrap()
+    };
+    let fields = [
+        ("name", "alice"),
+        ("password", "correct horse"),
+        ("next", "/hosts"),
+    ];
+    let first = send("/login", "", &fields).await;
+    assert_eq!(first.headers()["location"], "/login/code?next=%2Fhosts");
+    let cookie = first.headers()["set-cookie"].to_str().unwrap();
+    let halfway = cookie.split(';').next().unwrap().to_owned();
+    assert!(!cookie.contains("tagship_session"), "{cookie}");
+    // Halfway is not in, under whatever name.
+    let value = halfway.split_once('=').unwrap().1;
+    for cookie in [halfway.clone(), format!("tagship_session={value}")] {
+        let page = client().get(format!("{}/hosts", world.url));
+        let page = page.header("cookie", cookie).header("accept", "text/html");
+        assert_eq!(page.send().await.unwrap().status(), StatusCode::SEE_OTHER);
+    }
+    let wrong = send("/login/code", &halfway, &[("code", "000000")]).await;
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    let nobody = code_at(&secret, clock.now()).unwrap();
+    let without = send("/login/code", "", &[("code", &nobody)]).await;
+    assert_eq!(without.headers()["location"], "/login");
+    let code = [("code", nobody.as_str()), ("next", "/hosts")];
+    let second = send("/login/code", &halfway, &code).await;
+    assert_eq!(second.headers()["location"], "/hosts");
+    let cookies: Vec<_> = second.headers().get_all("set-cookie").iter().collect();
+    let session = cookies[0].to_str().unwrap().split(';').next().unwrap();
+    let page = client().get(format!("{}/hosts", world.url));
+    let page = page.header("cookie", session).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn codos_login_answers_in_its_own_numbers() {
+    let (world, clock, secret) = with_factor().await;
+    let log_in = async |body: Value| {
+        let request = client().post(format!("{}/api/accounts/login/", world.url));
+        // Some of its clients name no kind of content.
+        let response = request.body(body.to_string()).send().await.unwrap();
+        let cookie = response.headers().get("set-cookie").cloned();
+        let answer: Value = response.json().await.unwrap();
+        (answer, cookie)
+    };
+    let of = |dynamic: Value| json!({ "username": "alice", "password": "correct horse", "dynamic": dynamic });
+    let code = |answer: &Value| answer["code"].as_i64().unwrap();
+    let empty = log_in(json!({ "username": "alice" })).await.0;
+    assert_eq!(code(&empty), -1);
+    let wrong = log_in(json!({ "username": "alice", "password": "x" }))
+        .await
+        .0;
+    assert_eq!(code(&wrong), -4);
+    let unknown = log_in(json!({ "username": "zoe", "password": "x" }))
+        .await
+        .0;
+    assert_eq!(unknown, wrong);
+    assert_eq!(code(&log_in(of(json!(""))).await.0), 1);
+    assert_eq!(code(&log_in(of(Value::Null)).await.0), 1);
+    assert_eq!(code(&log_in(of(json!("000000"))).await.0), -5);
+    let now = code_at(&secret, clock.now()).unwrap();
+    let (answer, cookie) = log_in(of(json!(now))).await;
+    assert_eq!((code(&answer), &answer["msg"]), (0, &json!("登录成功")));
+    assert_eq!(answer["username"], "alice");
+    let key = answer["auth_key"].as_str().unwrap();
+    let cookie = cookie.unwrap();
+    let cookie = cookie.to_str().unwrap();
+    assert!(cookie.starts_with(&format!("auth_key={key};")) && cookie.contains("Max-Age=86400"));
+    assert_eq!(code(&log_in(of(json!(now))).await.0), -5, "a replay");
+    // It is no session of the pages, and ends after a day.
+    let page = client().get(format!("{}/api/v1/tasks", world.url));
+    let page = page.header("cookie", format!("tagship_session={key}; auth_key={key}"));
+    assert_eq!(
+        page.send().await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+    let speaks = async || {
+        let of = world.sessions.of_auth_key(&key.into()).await.unwrap();
+        of.map(|account| account.name)
+    };
+    assert_eq!(speaks().await.as_deref(), Some("alice"));
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(speaks().await, None);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_second_factor_is_reset_by_a_code_of_it_or_an_admin() {
+    let (world, clock, secret) = with_factor().await;
+    let account = world.accounts.get("alice").await.unwrap();
+    let alice = Program::with(&world, &world.token(&account).await);
+    let other = Program::of(&world, "bob", Role::Approver).await;
+    let (status, _) = other.post("users/alice/totp/reset", json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, answer) = alice.post("users/alice/totp/reset", json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    let code = json!({ "code": code_at(&secret, clock.now()).unwrap() });
+    let (status, _) = alice.post("users/alice/totp/reset", code).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    alice.post("users/alice/totp/begin", json!({})).await;
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let (status, _) = root.post("users/alice/totp/reset", json!({})).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn whoever_stands_in_sees_and_approves_until_the_end() {
+    let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
+    let world = World::start_with(Options {
+        clock: clock.clone(),
+        grants: GRANTS,
+        ..Options::default()
+    })
+    .await;
+    let gina = Program::of(&world, "gina", Role::None).await;
+    let dave = Program::of(&world, "dave", Role::None).await;
+    let until = (clock.now() + Duration::from_secs(3600)).to_string();
+    let first = world.waiting("release-1.4").await;
+    let second = world.waiting("release-1.5").await;
+    let path = |task: &Task, what: &str| format!("tasks/{}{what}", task.id);
+    assert_eq!(dave.get(&path(&first, "")).await.0, StatusCode::NOT_FOUND);
+    let body = json!({ "to": "dave", "until": until, "project": "shop" });
+    let (status, _) = dave.post("users/gina/delegations", body.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "only oneself or an admin");
+    let (status, made) = gina.post("users/gina/delegations", body).await;
+    assert_eq!(status, StatusCode::CREATED, "{made}");
+    let (_, list) = dave.get("delegations").await;
+    assert_eq!(list["delegations"][0]["from"], "gina");
+    let (_, shown) = dave.get(&path(&first, "")).await;
+    assert_eq!(shown["may"], json!(["approve"]));
+    let plan = |task: &Task| json!({ "plan": plan_of(task) });
+    let (status, approved) = dave.post(&path(&first, "/approve"), plan(&first)).await;
+    assert_eq!(status, StatusCode::OK, "{approved}");
+    assert_eq!(approved["approvals"][0]["by"], "dave");
+    assert_eq!(approved["approvals"][0]["in_stead_of"], "gina");
+    clock.advance(Duration::from_secs(3600));
+    let (status, _) = dave.post(&path(&second, "/approve"), plan(&second)).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "it is over");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_delegation_is_ended_early_on_the_page_of_whoever_made_it() {
+    let world = World::start().await;
+    let carol = Browser::of(&world, "carol", Role::Approver).await;
+    world.account("dave", Role::Viewer, &[]).await;
+    let fields = [
+        ("to", "dave"),
+        ("until", "2099-01-01T06:00"),
+        ("project", ""),
+    ];
+    let (status, _) = carol.post("/users/carol/delegations", &fields).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, page) = carol.get("/users/carol").await;
+    assert!(page.contains("approves in the stead of"), "{page}");
+    let made = &world.accounts.delegations().await.unwrap()[0];
+    let end = format!("/users/carol/delegations/{}/end", made.id);
+    assert_eq!(carol.post(&end, &[]).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(world.accounts.delegations().await.unwrap(), []);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn another_projects_delegation_is_worth_nothing_here() {
+    let world = World::start().await;
+    world.account("carol", Role::Approver, &[]).await;
+    let dave = Program::of(&world, "dave", Role::Viewer).await;
+    let new = NewDelegation {
+        from: "carol".to_owned(),
+        to: "dave".to_owned(),
+        until: "2099-01-01T06:00:00Z".parse().unwrap(),
+        project: Some("blog".to_owned()),
+        by: "carol".to_owned(),
+    };
+    world.accounts.delegate(new, Commit::new()).await.unwrap();
+    let task = world.waiting("release-1.4").await;
+    let plan = json!({ "plan": plan_of(&task) });
+    let (status, _) = dave.post(&format!("tasks/{}/approve", task.id), plan).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_task_of_an_unknown_pusher_needs_one_approval_more_and_says_why() {
+    let world = World::start().await;
+    let task = world.proposed("release-1.4").await;
+    let plan = world.plan("production", crate::world::COMMIT);
+    let terms = Terms {
+        plan: world.store.put_plan(&plan).await.unwrap(),
+        approvals: plan.approvals.clone(),
+        self_approval: false,
+        submitter: None,
+        more: approval::more_for(None),
+    };
+    let landed = Landed {
+        commit: plan.commit.clone(),
+        object: String::new(),
+        waits: Waits::Task,
+        terms,
+        description: String::new(),
+    };
+    let task = world
+        .append(&task, vec![Event::Landed(Box::new(landed))])
+        .await;
+    let approve = format!("tasks/{}/approve", task.id);
+    let body = json!({ "plan": plan_of(&task) });
+    let alice = Program::of(&world, "alice", Role::Approver).await;
+    let (_, once) = alice.post(&approve, body.clone()).await;
+    assert_eq!(once["state"], "waiting");
+    let missing = once["missing"][0].as_str().unwrap();
+    assert!(missing.contains("no account is known"), "{missing}");
+    let vera = Browser::of(&world, "vera", account::Role::Viewer).await;
+    let (_, page) = vera.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("no account is known"), "{page}");
+    let carol = Program::of(&world, "carol", Role::Approver).await;
+    let (_, twice) = carol.post(&approve, body).await;
+    assert_eq!(twice["state"], "scheduled");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_foreign_page_cannot_log_anybody_in() {
+    let world = World::start().await;
+    for path in ["/api/accounts/login/", "/login/code"] {
+        let request = client().request(Method::POST, format!("{}{path}", world.url));
+        let request = request.header("origin", "https://evil.example.com");
+        let response = request.body("{}").send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    world.end().await;
+}
