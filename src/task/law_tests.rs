@@ -164,10 +164,24 @@ proptest! {
     fn a_step_ends_once_for_each_time_it_began_and_attempts_only_grow(log in any_log()) {
         let (events, tasks) = accepted(&log);
         let mut open = std::collections::BTreeSet::new();
+        // Of unknown end: whoever says stop has them ended, whatever is known of them.
+        let mut unknown = std::collections::BTreeSet::new();
+        let mut to_end = std::collections::BTreeSet::new();
         for (event, task) in events.iter().zip(&tasks) {
             match &event.event {
-                Event::Began { at, .. } => prop_assert!(open.insert(*at)),
-                Event::Ended { at, .. } => prop_assert!(open.remove(at)),
+                Event::Began { at, .. } => {
+                    unknown.remove(at);
+                    to_end.remove(at);
+                    prop_assert!(open.insert(*at));
+                }
+                Event::Ended { at, result } => {
+                    prop_assert!(open.remove(at) | to_end.remove(at));
+                    match result {
+                        StepResult::Unknown { .. } => unknown.insert(*at),
+                        _ => unknown.remove(at),
+                    };
+                }
+                Event::StopRequested { .. } => to_end.clone_from(&unknown),
                 Event::Finished(_) => prop_assert!(open.is_empty(), "it ended while a step ran"),
                 _ => {}
             }
