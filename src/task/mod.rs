@@ -10,6 +10,7 @@ mod description;
 mod event;
 mod next;
 mod state;
+mod stop;
 mod work;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +24,6 @@ pub use event::{
 };
 pub use next::{AGENT_INDEX, Action, next_actions};
 pub use state::{STATE_NAMES, State};
-use work::Asked;
 pub use work::{Held, Progress, Work};
 
 use crate::approval::{self, Approval};
@@ -295,10 +295,27 @@ impl Task {
             }
             // What could not be stopped for sure is a person's to look after.
             (State::Stopping { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
-                self.work.as_mut().ok_or(())?.asked = Asked::Yes;
+                self.work.as_mut().ok_or(())?.ask_about_stop();
                 Ok(Some(State::Paused { why: why.clone() }))
             }
             (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
+            (_, Event::Continued { .. } | Event::Due) => self.gate_event(state, event, time),
+            (_, Event::RetryRequested { .. }) => self.retry(state),
+            (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
+            (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
+            (_, Event::Finished(outcome)) => self.finish(state, outcome),
+            _ => Err(()),
+        }
+    }
+
+    /// Gates are opened, by a person or by the time.
+    fn gate_event(
+        &mut self,
+        state: &State,
+        event: &Event,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        match (state, event) {
             (State::Paused { .. } | State::Running, Event::Continued { host, .. }) => {
                 let work = self.work.as_mut().ok_or(())?;
                 let opened = match (state, host) {
@@ -335,14 +352,18 @@ impl Task {
                 work.held.retain(|_, held| held.gate != Gate::Timed);
                 Ok(Some(State::Running))
             }
-            (State::Paused { .. }, Event::RetryRequested { .. }) => {
+            _ => Err(()),
+        }
+    }
+
+    /// What did not succeed is done again.
+    fn retry(&mut self, state: &State) -> Result<Option<State>, ()> {
+        match state {
+            State::Paused { .. } => {
                 self.work.as_mut().ok_or(())?.forget_failures(Way::Forward);
                 Ok(Some(State::Running))
             }
-            (
-                State::Failed { .. } | State::Stopped | State::RolledBack { .. },
-                Event::RetryRequested { .. },
-            ) => {
+            State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
                 if let Some(work) = &mut self.work {
                     if matches!(state, State::RolledBack { .. }) {
                         work.forget_switch();
@@ -351,15 +372,12 @@ impl Task {
                 }
                 Ok(Some(State::Queued))
             }
-            (State::RollbackFailed { reason, .. }, Event::RetryRequested { .. }) => {
+            State::RollbackFailed { reason, .. } => {
                 self.work.as_mut().ok_or(())?.forget_failures(Way::Back);
                 Ok(Some(State::RollingBack {
                     reason: reason.clone(),
                 }))
             }
-            (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
-            (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
-            (_, Event::Finished(outcome)) => self.finish(state, outcome),
             _ => Err(()),
         }
     }

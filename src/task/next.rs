@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Asked, At, Event, Outcome, Pause, State, StepResult, Task, Way, Work};
+use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
 use crate::template::{self, Gate, OnFailure};
 
@@ -67,7 +67,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
             due.into_iter().collect()
         }),
         State::RollingBack { .. } => with_work(task, plan, backward),
-        State::Stopping { .. } => with_work(task, plan, stopping),
+        State::Stopping { .. } => with_work(task, plan, stop::stopping),
         _ => Vec::new(),
     }
 }
@@ -529,42 +529,6 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
         }
     };
     vec![Action::Record(Event::Finished(outcome))]
-}
-
-fn stopping(work: &Work, plan: &Plan) -> Vec<Action> {
-    let running: Vec<Action> = work
-        .steps
-        .iter()
-        .filter(|(at, step)| step.end.is_none() || work.to_end.contains(at))
-        .map(|(at, _)| Action::Kill { at: *at })
-        .collect();
-    if !running.is_empty() {
-        return running;
-    }
-    // A person who was asked once and says stop again has seen to it.
-    let event = match unstopped(work, plan) {
-        Some(message) if work.asked == Asked::No => Event::Paused(Pause::Unknown { message }),
-        _ => Event::Finished(Outcome::Stopped),
-    };
-    vec![Action::Record(event)]
-}
-
-/// The steps that may still run, for all that is known.
-fn unstopped(work: &Work, plan: &Plan) -> Option<String> {
-    let unknown = work.steps.iter().filter(|(_, step)| step.is_unknown());
-    let told: Vec<String> = unknown
-        .filter_map(|(at, step)| {
-            let Some((_, StepResult::Unknown { message })) = &step.end else {
-                return None;
-            };
-            let name = &plan.step(*at)?.name;
-            Some(format!("{}: {name}: {message}", plan.host_name(*at)))
-        })
-        .collect();
-    (!told.is_empty()).then(|| {
-        let told = told.join("; ");
-        format!("{told}; look on the host, then stop the task once more")
-    })
 }
 
 impl Plan {

@@ -120,6 +120,11 @@ impl Work {
         self.steps.get(&at).map_or(before, |step| step.attempt)
     }
 
+    /// A person is asked about what could not be shown to have ended.
+    pub(super) fn ask_about_stop(&mut self) {
+        self.asked = Asked::Yes;
+    }
+
     /// Somebody says stop: what may still run, for all that is known, is to be ended too.
     pub(super) fn stop(&mut self) {
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
