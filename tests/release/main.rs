@@ -21,3 +21,4 @@ mod projects;
 mod pushes;
 mod restore;
 mod steps;
+mod templates;
