@@ -58,6 +58,9 @@ pub enum Command {
     Rules(Rules),
     /// See what was pushed and what became of it
     Hooks(Box<ListedHooks>),
+    /// Look at templates
+    #[command(subcommand)]
+    Templates(Templates),
     /// Look after hosts
     #[command(subcommand)]
     Hosts(Hosts),
@@ -335,6 +338,30 @@ pub struct HooksList {
     pub limit: u64,
     #[command(flatten)]
     pub form: Form,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Templates {
+    /// List the templates that tasks can ask for
+    List {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Show one template: stages, parameters, text, versions that tasks used
+    Show {
+        /// Its name or number
+        name: String,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Say what is wrong with a template's file; without FILE, with all of them
+    Validate {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        form: Form,
+    },
 }
 
 #[derive(Debug, Subcommand)]

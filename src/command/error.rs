@@ -76,6 +76,8 @@ pub enum CommandError {
     NoPassword,
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),
+    #[error("templates are wrong:\n{}", .0.join("\n"))]
+    Templates(Vec<String>),
     #[error("{0}")]
     Enroll(String),
     #[error(transparent)]

@@ -25,6 +25,7 @@ mod serve;
 mod summary;
 mod surroundings;
 mod table;
+mod templates;
 mod times;
 
 use std::io;
@@ -87,6 +88,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Log(asked) => follow::log(around, asked).await,
         Command::Rules(Rules::Test(asked)) => rules::test(around, asked),
         Command::Hooks(asked) => hooks::hooks(around, asked).await,
+        Command::Templates(asked) => templates::templates(around, asked).await,
         Command::Hosts(asked) => hosts::hosts(around, asked).await,
         Command::User(asked) => people::user(around, asked).await,
         Command::Token(asked) => people::token(around, asked).await,

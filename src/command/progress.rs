@@ -101,7 +101,7 @@ fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<Standing<'t>> 
         })
         .collect();
     let done = |step: &StepView| step.state == StepState::Succeeded;
-    let begun = |step: &StepView| step.state != StepState::Pending;
+    let begun = |step: &StepView| !matches!(step.state, StepState::Pending | StepState::Held);
     let (stage, step) = steps
         .iter()
         .find(|(_, step)| begun(step) && !done(step))

@@ -69,6 +69,48 @@ impl Library {
         library
     }
 
+    /// The template of one file alone, with the scripts beside it.
+    #[must_use]
+    pub fn of_file(file: &Path) -> Self {
+        let mut library = Self::default();
+        let shown = file.display().to_string();
+        let dir = file.parent().unwrap_or(Path::new("."));
+        match std::fs::read_to_string(file) {
+            Ok(text) => match Template::parse(&shown, &text) {
+                Ok(template) => library.take(dir, shown, template, text),
+                Err(Problems(problems)) => library.problems = problems,
+            },
+            Err(error) => library.problems.push(Problem {
+                file: shown,
+                position: None,
+                message: format!("can't be read: {error}; name a file that is there"),
+            }),
+        }
+        library
+    }
+
+    /// What a template names that this configuration does not have. Groups are told of, hosts that a
+    /// task gives are not.
+    #[must_use]
+    pub fn misfits_of(&self, template: &Template, config: &Config) -> Vec<Problem> {
+        let stages = template.stages.iter();
+        let groups = stages.filter_map(|stage| match &stage.hosts {
+            StageHosts::Group(group) if !config.groups.contains_key(group) => Some(format!(
+                "template `{}` uses the group `{group}`, which is not in [groups]: add it",
+                template.name
+            )),
+            _ => None,
+        });
+        let messages = groups.chain(step_misfits(template, config));
+        messages
+            .map(|message| Problem {
+                file: self.file(template).unwrap_or_default().to_owned(),
+                position: None,
+                message,
+            })
+            .collect()
+    }
+
     /// The names and texts of the files of a directory, in order of their names.
     fn texts(&mut self, dir: &Path) -> Vec<(String, String)> {
         let mut trouble = |path: &Path, error: std::io::Error| {

@@ -7,6 +7,7 @@ mod login;
 mod people;
 mod places;
 mod tasks;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ pub(super) use hooks::{hook, hooks, replay_as};
 pub(super) use people::{change_password, make_token, token_view, user_view};
 pub(super) use places::{hosts, live, seen_hosts, set_disabled};
 pub(super) use tasks::{Sight, ask, go_back, lines, nothing_live, parse_id, sight_for};
+pub(super) use templates::{library, listed, no_template, seen, versions};
 
 use super::answer::{self, Answer};
 use super::call::Call;
@@ -66,6 +68,8 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["hooks"] => hooks::list(site, call).await,
         ["hooks", id] => hooks::show(site, call, id).await,
         ["delegations"] => account::list(site, call).await,
+        ["templates"] => templates::list(site, call).await,
+        ["templates", name] => templates::show(site, call, name).await,
         ["hosts"] => places::list_hosts(site, call).await,
         ["live"] => places::list_live(site, call).await,
         ["audit"] => keep::audit(site, call).await,

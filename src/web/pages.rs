@@ -9,6 +9,7 @@ pub(super) mod list;
 pub(super) mod login;
 pub(super) mod people;
 pub(super) mod task;
+pub(super) mod templates;
 
 use std::sync::Arc;
 

@@ -102,6 +102,8 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
         ("GET", ["hooks"]) => pages::hooks::list(site, call).await,
         ("GET", ["hooks", id]) => pages::hooks::one(site, call, id).await,
         ("GET", ["hosts"]) => pages::hosts::show(site, call).await,
+        ("GET", ["templates"]) => pages::templates::list(site, call).await,
+        ("GET", ["templates", name]) => pages::templates::one(site, call, name).await,
         ("GET", ["users"]) => pages::people::list(site, call).await,
         ("GET", ["users", name]) => pages::people::one(site, call, name).await,
         ("POST", rest) => {

@@ -6,6 +6,7 @@
 
 mod find;
 mod task;
+mod template;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub use find::{HookList, HookQuery};
 pub use task::{ReleaseWorth, Shown, task_view};
+pub use template::{
+    ParamView, TemplateLine, TemplateList, TemplateQuery, TemplateStage, TemplateVersion,
+    TemplateView,
+};
 
 use crate::approval::{Approval, Role};
 use crate::audit::Entry;
@@ -101,6 +106,9 @@ pub struct TaskView {
     pub at_rest: bool,
     pub schedule: Schedule,
     pub template: String,
+    /// Which version of the template its plan was made from; `null` until it has landed.
+    #[serde(default)]
+    pub template_version: Option<String>,
     pub origin: Origin,
     /// As the git server or the login names them.
     pub submitter: String,
@@ -190,7 +198,9 @@ pub enum StepState {
     /// Nobody can say how it ended.
     Unknown,
     Stopped,
-    /// It runs on the first host of the stage only.
+    /// It waits at the step's gate.
+    Held,
+    /// It runs on the first host of the stage only, or on a host of its own.
     Elsewhere,
 }
 
@@ -204,6 +214,7 @@ impl StepState {
             Self::Failed => "failed",
             Self::Unknown => "unknown",
             Self::Stopped => "stopped",
+            Self::Held => "held",
             Self::Elsewhere => "elsewhere",
         }
     }

@@ -238,9 +238,12 @@ fn current(stages: &[StageView]) -> Option<String> {
         let hosts = stage.hosts.iter();
         hosts
             .filter(|host| {
-                host.steps
-                    .iter()
-                    .all(|step| !matches!(step.state, StepState::Pending | StepState::Running))
+                host.steps.iter().all(|step| {
+                    !matches!(
+                        step.state,
+                        StepState::Pending | StepState::Held | StepState::Running
+                    )
+                })
             })
             .count()
     };

@@ -101,6 +101,14 @@ impl Api {
         let _ = self.runtime.block_on(said);
     }
 
+    /// A page as its reader gets it.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let request = self.request(reqwest::Method::GET, path);
+        let (status, page) = self.runtime.block_on(Self::answer(request));
+        assert_eq!(status, 200, "GET {path}: {page}");
+        page.as_str().unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn task(&self, id: u64) -> Value {
         self.get(&format!("/tasks/{id}"))
     }

@@ -17,15 +17,18 @@ use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 use crate::approval::Actor;
-use crate::plan::{Plan, PlanDigest};
+use crate::plan::{AGENT, Plan, PlanDigest};
 use crate::request::{self, Request, RequestError};
 use crate::right::Ability;
 use crate::store::LiveRelease;
 use crate::task::{ChangedPath, CommitLine, Origin};
-use crate::template::{Action, Command, Directory, Gate, OnFailure, Probe, Program};
+use crate::template::{Action, Command, Directory, Gate, OnFailure, Probe, Program, Step};
 
 /// Above so many hosts a stage shows only those that are not through yet, or failed.
 const HOSTS_MAX: usize = 40;
+
+/// Stands for a value that nobody is shown.
+const HIDDEN: &str = "(hidden)";
 
 #[derive(Template)]
 #[template(path = "web/task.html")]
@@ -114,7 +117,7 @@ impl TaskPage {
             parameters: sight
                 .plan
                 .iter()
-                .flat_map(|plan| plan.parameters.clone())
+                .flat_map(|plan| parameters(plan))
                 .collect(),
             back: !live.is_empty() && actor.may(Ability::Run, "roll back").is_ok(),
             csrf: who.csrf_token(),
@@ -229,9 +232,12 @@ impl TaskPage {
                 .all(|step| matches!(step.state, StepState::Succeeded | StepState::Elsewhere))
         };
         let begun = |host: &&HostView| {
-            host.steps
-                .iter()
-                .any(|step| !matches!(step.state, StepState::Pending | StepState::Elsewhere))
+            host.steps.iter().any(|step| {
+                !matches!(
+                    step.state,
+                    StepState::Pending | StepState::Held | StepState::Elsewhere
+                )
+            })
         };
         let through = stage.hosts.iter().filter(done).count();
         let rows: Vec<&HostView> = stage
@@ -277,7 +283,8 @@ impl TaskPage {
             StepState::Failed => ("\u{2717}", "failed", "bad"),
             StepState::Unknown => ("?", "unknown", "warn"),
             StepState::Stopped => ("\u{25a0}", "stopped", "warn"),
-            StepState::Elsewhere => ("\u{2013}", "on the first host only", "over"),
+            StepState::Held => ("\u{23f8}", "waits at its gate", "asks"),
+            StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
         };
         let code = match step.exit_code {
             Some(code) if code != 0 => format!("exit {code}"),
@@ -419,15 +426,21 @@ fn planned(plan: &Plan) -> Vec<Planned> {
             }
             Planned {
                 name: stage.name.clone(),
-                hosts: words::list(&stage.hosts),
+                hosts: words::list(
+                    &stage
+                        .places()
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>(),
+                ),
                 notes: notes.join("; "),
                 steps: stage
                     .steps
                     .iter()
                     .map(|step| {
                         let mut what = action(plan, &step.action);
-                        if step.once {
-                            what.push_str(" (on the first host only)");
+                        for note in step_notes(plan, step) {
+                            what.push_str(&format!(" ({note})"));
                         }
                         (step.name.clone(), what)
                     })
@@ -435,6 +448,57 @@ fn planned(plan: &Plan) -> Vec<Planned> {
             }
         })
         .collect()
+}
+
+/// The parameters by their aliases; what is hidden stays so.
+fn parameters(plan: &Plan) -> Vec<(String, String)> {
+    let shown = plan.parameters.iter().map(|(name, value)| {
+        let hidden = plan.named.hidden.contains(name);
+        (name, if hidden { HIDDEN } else { value.as_str() })
+    });
+    let secrets = plan.secrets.iter().map(|name| (name, HIDDEN));
+    shown
+        .chain(secrets)
+        .map(|(name, value)| {
+            let alias = plan.named.aliases.get(name).unwrap_or(name);
+            (alias.clone(), value.to_owned())
+        })
+        .collect()
+}
+
+fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
+    let mut notes = Vec::new();
+    if step.once {
+        notes.push("on the first host only".to_owned());
+    }
+    match (step.host.as_deref(), &plan.named.local) {
+        (Some(AGENT), Some(local)) => {
+            notes.push(format!("on the agent's own machine, as {}", local.user))
+        }
+        (Some(host), _) => notes.push(format!("once, on {host}")),
+        (None, _) => {}
+    }
+    if let Some(user) = &step.user {
+        let system = plan
+            .named
+            .users
+            .get(user)
+            .map_or("?", |user| user.user.as_str());
+        notes.push(format!("as {user}, who is {system} there"));
+    }
+    match step.gate {
+        Gate::None => {}
+        Gate::Hand => notes.push("on each host when somebody says go".to_owned()),
+        Gate::Timed => notes.push("not before its time".to_owned()),
+    }
+    if let Some(digest) = step
+        .action
+        .script()
+        .and_then(|name| plan.named.scripts.get(name))
+    {
+        notes.push(format!("SHA-256 {}", words::short(digest)));
+    }
+    notes
 }
 
 fn action(plan: &Plan, action: &Action) -> String {

@@ -66,6 +66,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         at_rest: task.state.at_rest(),
         schedule: submission.schedule,
         template: submission.template.clone(),
+        template_version: plan.map(|plan| plan.template_digest.clone()),
         origin: submission.origin.clone(),
         submitter: submission.submitter.name.clone(),
         account: submission.submitter.account.clone(),
@@ -139,8 +140,8 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
 
 fn stage_view(task: &Task, plan: &Plan, way: Way, number: usize) -> StageView {
     let stage = &plan.stages[number];
-    let host = |(position, name): (usize, &String)| HostView {
-        name: name.clone(),
+    let host = |(position, name): (usize, &&str)| HostView {
+        name: (*name).to_owned(),
         steps: (0..stage.steps.len())
             .map(|step| {
                 let at = At {
@@ -161,7 +162,7 @@ fn stage_view(task: &Task, plan: &Plan, way: Way, number: usize) -> StageView {
         name: stage.name.clone(),
         gate: stage.gate,
         batch: stage.batch,
-        hosts: stage.hosts.iter().enumerate().map(host).collect(),
+        hosts: stage.places().iter().enumerate().map(host).collect(),
     }
 }
 
@@ -202,6 +203,9 @@ fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
         ..not_here(plan, at)
     };
     let Some(progress) = work.and_then(|work| work.steps.get(&at)) else {
+        if work.is_some_and(|work| work.held.contains_key(&at)) {
+            view.state = StepState::Held;
+        }
         return view;
     };
     let Progress { began, end, .. } = progress;

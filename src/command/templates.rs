@@ -1,0 +1,154 @@
+//! `tagship templates`: list and show what the agent has; validate files from here.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::arguments::{Form, Templates};
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::surroundings::{Agent, Surroundings};
+use super::table::{Table, printable};
+use crate::config::{Config, Library};
+use crate::template::Gate;
+use crate::web::view::{TemplateList, TemplateView};
+
+/// `tagship templates …`.
+pub(crate) async fn templates(
+    around: &Surroundings,
+    asked: &Templates,
+) -> Result<(), CommandError> {
+    match asked {
+        Templates::List { form } => list(around, *form).await,
+        Templates::Show { name, form } => show(around, name, *form).await,
+        Templates::Validate { file, form } => validate(around, file.as_deref(), *form),
+    }
+}
+
+async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
+    let Agent { client, .. } = around.agent()?;
+    let value = client.json(&Ask::get(["templates"])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let TemplateList {
+        templates,
+        problems,
+    } = client.read(value)?;
+    let mut table = Table::new(["NAME", "ID", "STAGES", "PARAMETERS", "FILE"]);
+    for template in templates {
+        let stages: Vec<String> = template
+            .stages
+            .into_iter()
+            .map(|stage| stage.name)
+            .collect();
+        let params: Vec<String> = template
+            .params
+            .into_iter()
+            .map(|param| param.name)
+            .collect();
+        table.row([
+            template.name,
+            template.id.map(|id| id.to_string()).unwrap_or_default(),
+            stages.join(", "),
+            params.join(", "),
+            template.file,
+        ]);
+    }
+    screen::print(&table.render(screen::width()))?;
+    for problem in problems {
+        screen::note(&printable(&problem));
+    }
+    Ok(())
+}
+
+async fn show(around: &Surroundings, name: &str, form: Form) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent()?;
+    let value = client.json(&Ask::get(["templates", name])).await?;
+    if form.json {
+        return screen::print_json(&value);
+    }
+    let view: TemplateView = client.read(value)?;
+    let mut text = format!("{} ({})\n", view.line.name, printable(&view.line.file));
+    for stage in &view.line.stages {
+        let gate = match stage.gate {
+            Gate::None => "",
+            Gate::Hand => ", waits for a go",
+            Gate::Timed => ", waits for its time",
+        };
+        // Writing to a String never fails.
+        let _ = writeln!(
+            text,
+            "  {} on {}{gate}: {}",
+            stage.name,
+            stage.hosts,
+            stage.steps.join(", ")
+        );
+    }
+    for param in &view.line.params {
+        let must = if param.required {
+            ", must be given"
+        } else {
+            ""
+        };
+        let alias = param.alias.as_deref().unwrap_or(&param.name);
+        let _ = writeln!(text, "  {}: {}{must}", param.name, printable(alias));
+    }
+    for version in &view.versions {
+        let now = if version.digest == view.line.digest {
+            ", as it is now"
+        } else {
+            ""
+        };
+        let since = zone.show(version.first_used);
+        let _ = writeln!(text, "  version {} since {since}{now}", version.digest);
+    }
+    screen::print(&text)
+}
+
+/// The answer for programs.
+#[derive(Debug, Serialize)]
+struct Found {
+    good: Vec<String>,
+    problems: Vec<String>,
+}
+
+/// One file, or all of the configuration's; what the configuration lacks for them is told where there
+/// is one.
+fn validate(around: &Surroundings, file: Option<&Path>, form: Form) -> Result<(), CommandError> {
+    let config = match file {
+        Some(_) if !around.names_config() => around.config().ok(),
+        _ => Some(around.config()?),
+    };
+    let library = match (file, &config) {
+        (Some(file), _) => Library::of_file(file),
+        (None, Some(config)) => Library::load(&config.agent.templates_dir),
+        (None, None) => Library::default(),
+    };
+    let found = found(&library, config.as_ref());
+    if form.json {
+        screen::print_json(&found)?;
+    } else {
+        let good = found.good.iter().map(|name| format!("{name}: good\n"));
+        screen::print(&good.collect::<String>())?;
+    }
+    if found.problems.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::Templates(found.problems))
+}
+
+fn found(library: &Library, config: Option<&Config>) -> Found {
+    let mut problems: Vec<String> = library.problems().iter().map(ToString::to_string).collect();
+    let mut good = Vec::new();
+    for template in library.templates() {
+        let misfits = config.map(|config| library.misfits_of(template, config));
+        match misfits.unwrap_or_default() {
+            misfits if misfits.is_empty() => good.push(template.name.clone()),
+            misfits => problems.extend(misfits.iter().map(ToString::to_string)),
+        }
+    }
+    Found { good, problems }
+}

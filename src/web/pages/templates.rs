@@ -1,0 +1,200 @@
+//! Templates: the list, and one with its stages, its text, the versions that tasks used and what
+//! changed between two of them. Nothing is edited here: templates are files.
+
+use std::sync::Arc;
+
+use askama::Template;
+use similar::{ChangeTag, TextDiff};
+
+use super::super::Site;
+use super::super::answer::Answer;
+use super::super::api::{library, listed, no_template, seen, versions};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
+use super::super::who::who;
+use super::super::words::{self, Times};
+use super::{Frame, shown, times};
+use crate::template::Version;
+
+/// How many unchanged lines stand around a change.
+const CONTEXT_LINES: usize = 3;
+
+#[derive(Template)]
+#[template(path = "web/templates.html")]
+struct List {
+    frame: Frame,
+    templates: Vec<TemplateLine>,
+    problems: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "web/template.html")]
+struct One {
+    frame: Frame,
+    times: Times,
+    name: String,
+    /// `None` where the file is gone, and only versions are left.
+    line: Option<TemplateLine>,
+    /// The version that is shown, or that of now.
+    version: Version,
+    versions: Vec<TemplateVersion>,
+    changes: Option<Changes>,
+}
+
+/// What changed from one version to another.
+struct Changes {
+    from: String,
+    to: String,
+    files: Vec<(String, Vec<Line>)>,
+}
+
+/// A line of a comparison.
+struct Line {
+    tone: &'static str,
+    mark: &'static str,
+    text: String,
+}
+
+impl One {
+    fn is_now(&self, digest: &str) -> bool {
+        self.line.as_ref().is_some_and(|line| line.digest == digest)
+    }
+
+    fn now(&self) -> &str {
+        self.line
+            .as_ref()
+            .map_or(self.version.digest.as_str(), |line| line.digest.as_str())
+    }
+}
+
+pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    who.reads()?;
+    let listed = listed(site, &who, &library(site));
+    shown(&List {
+        frame: Frame::of(site, &who).await?,
+        templates: listed.templates,
+        problems: listed.problems,
+    })
+}
+
+pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let who = who(site, call).await?;
+    let query: TemplateQuery = call.query()?;
+    let library = library(site);
+    let template = library.find(name);
+    let name = template.map_or(name, |template| template.name.as_str());
+    who.reads()?;
+    if !seen(site, &who, name) {
+        return Err(no_template(name));
+    }
+    let now = library.version(name);
+    let used = versions(site, name).await?;
+    let newest = used.first().map(|version| version.digest.clone());
+    let wanted = query
+        .to
+        .or_else(|| now.as_ref().map(|now| now.digest.clone()));
+    let wanted = wanted.or(newest).ok_or_else(|| no_template(name))?;
+    let version = version(site, name, &wanted, now.as_ref()).await?;
+    let changes = match &query.from {
+        Some(from) => {
+            let before = self::version(site, name, from, now.as_ref()).await?;
+            Some(compared(&before, &version))
+        }
+        None => None,
+    };
+    shown(&One {
+        frame: Frame::of(site, &who).await?,
+        times: times(site),
+        name: name.to_owned(),
+        line: template
+            .map(|template| TemplateLine::of(template, library.file(template).unwrap_or_default())),
+        version,
+        versions: used,
+        changes,
+    })
+}
+
+/// The version of this digest: of now, or one that a task used.
+async fn version(
+    site: &Site,
+    name: &str,
+    digest: &str,
+    now: Option<&Version>,
+) -> Result<Version, Fault> {
+    if let Some(now) = now.filter(|now| now.digest == digest) {
+        return Ok(now.clone());
+    }
+    let kept = site.web.store.template_version(name, digest).await?;
+    kept.ok_or_else(|| {
+        let digest: String = digest.escape_debug().take(80).collect();
+        Fault::NotFound(format!(
+            "no task used a version {digest} of template {name}"
+        ))
+    })
+}
+
+fn compared(before: &Version, after: &Version) -> Changes {
+    let mut names: Vec<&String> = before.scripts.keys().chain(after.scripts.keys()).collect();
+    names.sort();
+    names.dedup();
+    let none = String::new();
+    let scripts = names.into_iter().map(|name| {
+        let text = |version: &Version| version.scripts.get(name).unwrap_or(&none).clone();
+        (name.clone(), lines(&text(before), &text(after)))
+    });
+    let text = ("the template".to_owned(), lines(&before.text, &after.text));
+    Changes {
+        from: before.digest.clone(),
+        to: after.digest.clone(),
+        files: std::iter::once(text)
+            .chain(scripts)
+            .filter(|(_, lines)| !lines.is_empty())
+            .collect(),
+    }
+}
+
+/// The lines that changed with some around them; nothing where the texts are equal.
+fn lines(before: &str, after: &str) -> Vec<Line> {
+    let diff = TextDiff::from_lines(before, after);
+    let mut lines = Vec::new();
+    for (number, group) in diff.grouped_ops(CONTEXT_LINES).iter().enumerate() {
+        if number > 0 {
+            lines.push(Line {
+                tone: "gap",
+                mark: " ",
+                text: "\u{22ef}".to_owned(),
+            });
+        }
+        for change in group.iter().flat_map(|part| diff.iter_changes(part)) {
+            let (tone, mark) = match change.tag() {
+                ChangeTag::Equal => ("same", " "),
+                ChangeTag::Delete => ("less", "\u{2212}"),
+                ChangeTag::Insert => ("more", "+"),
+            };
+            lines.push(Line {
+                tone,
+                mark,
+                text: change.value().trim_end_matches('\n').to_owned(),
+            });
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_is_shown_with_what_stands_around_it() {
+        let before = "a\nb\nc\nd\ne\nf\n";
+        let shown: Vec<String> = lines(before, &before.replace('e', "E"))
+            .iter()
+            .map(|line| format!("{}{}", line.mark, line.text))
+            .collect();
+        assert_eq!(shown, [" b", " c", " d", "\u{2212}e", "+E", " f"]);
+        assert!(lines(before, before).is_empty());
+    }
+}

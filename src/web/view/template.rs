@@ -1,0 +1,116 @@
+//! Templates, as they are shown.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::template::{Gate, ParamKind, StageHosts, Template};
+
+/// `GET /api/v1/templates`: those that tasks can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateList {
+    pub templates: Vec<TemplateLine>,
+    /// What is wrong with files whose templates are missing here.
+    pub problems: Vec<String>,
+}
+
+/// One template of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateLine {
+    pub name: String,
+    pub id: Option<u64>,
+    pub file: String,
+    /// Names the version that new tasks use.
+    pub digest: String,
+    pub free_hosts: bool,
+    pub params: Vec<ParamView>,
+    pub stages: Vec<TemplateStage>,
+}
+
+/// A parameter that a template declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamView {
+    pub name: String,
+    pub alias: Option<String>,
+    pub kind: ParamKind,
+    pub choices: Vec<String>,
+    pub required: bool,
+    pub default: Option<String>,
+    pub pattern: Option<String>,
+}
+
+/// A stage of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateStage {
+    pub name: String,
+    /// As the template says it: `{group}`, `{1}`, a group, `agent`.
+    pub hosts: String,
+    pub gate: Gate,
+    pub batch: Option<u32>,
+    pub steps: Vec<String>,
+}
+
+/// `GET /api/v1/templates/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateView {
+    #[serde(flatten)]
+    pub line: TemplateLine,
+    pub text: String,
+    /// Those that tasks used, newest first.
+    pub versions: Vec<TemplateVersion>,
+}
+
+/// A version of a template that tasks used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateVersion {
+    pub digest: String,
+    pub first_used: Timestamp,
+}
+
+/// What of two versions the page compares.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TemplateQuery {
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+impl TemplateLine {
+    /// A template that was read from this file.
+    #[must_use]
+    pub fn of(template: &Template, file: &str) -> Self {
+        let params = template.params.iter();
+        let stages = template.stages.iter();
+        Self {
+            name: template.name.clone(),
+            id: template.id,
+            file: file.to_owned(),
+            digest: template.digest.clone(),
+            free_hosts: template.free_hosts,
+            params: params
+                .map(|param| ParamView {
+                    name: param.name.clone(),
+                    alias: param.alias.clone(),
+                    kind: param.kind,
+                    choices: param.choices.clone(),
+                    required: param.required,
+                    default: param.default.clone(),
+                    pattern: param.pattern.clone(),
+                })
+                .collect(),
+            stages: stages
+                .map(|stage| TemplateStage {
+                    name: stage.name.clone(),
+                    hosts: match &stage.hosts {
+                        StageHosts::Agent => "agent".to_owned(),
+                        StageHosts::Environment => "{group}".to_owned(),
+                        StageHosts::Group(group) => group.clone(),
+                        StageHosts::Given(number) => format!("{{{number}}}"),
+                    },
+                    gate: stage.gate,
+                    batch: stage.batch.map(std::num::NonZeroU32::get),
+                    steps: stage.steps.iter().map(|step| step.name.clone()).collect(),
+                })
+                .collect(),
+        }
+    }
+}
