@@ -185,7 +185,8 @@ fn kept_in(task: &Task, plan: &Plan, at: At) -> String {
         Some(local) if host == AGENT => format!("{}/.tagship-tasks", local.directory),
         _ => TASKS.to_owned(),
     };
-    format!("{base}/{}", program::begun(task))
+    // Hosts may share their homes.
+    format!("{base}/{}-{host}", program::begun(task))
 }
 
 /// For operations that print nothing.

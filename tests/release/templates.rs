@@ -108,7 +108,13 @@ struct Played {
 
 impl Played {
     fn file(&self, name: &str) -> String {
-        fs::read_to_string(self.stage.path().join(name)).unwrap_or_default()
+        let path = self.stage.path().join(name);
+        let read = fs::read_to_string(&path);
+        read.unwrap_or_else(|error| panic!("{}: {error}; {}", path.display(), self.log()))
+    }
+
+    fn log(&self) -> String {
+        self.stage.api.log(self.task["id"].as_u64().unwrap())
     }
 
     fn step(&self, stage: &str, host: &str, step: &str) -> Value {
@@ -302,7 +308,8 @@ const ROWS: &[Row] = &[
             let kept = p.file(&format!("kept.{host}"));
             let id = p.task["id"].to_string();
             assert!(
-                kept.starts_with(&format!("{id}-")),
+                kept.lines()
+                    .any(|one| one.starts_with(&format!("{id}-")) && one.ends_with(*host)),
                 "in a directory of the task's own: {kept}"
             );
             assert!(*through > 0, "{host}: by its own port");
