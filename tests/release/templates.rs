@@ -479,7 +479,7 @@ fn sleepers(user: &str) -> usize {
         use std::os::unix::fs::MetadataExt as _;
         let owned = entry.metadata().is_ok_and(|meta| meta.uid() == uid);
         let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        owned && words == b"sleep\0300\0"
+        owned && words == b"sleep\x00300\x00"
     });
     ours.count()
 }

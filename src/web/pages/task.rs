@@ -114,11 +114,7 @@ impl TaskPage {
             comparisons: compared(&view),
             events: sight.task.events,
             planned: sight.plan.as_deref().map(planned).unwrap_or_default(),
-            parameters: sight
-                .plan
-                .iter()
-                .flat_map(|plan| parameters(plan))
-                .collect(),
+            parameters: sight.plan.as_deref().map(parameters).unwrap_or_default(),
             back: !live.is_empty() && actor.may(Ability::Run, "roll back").is_ok(),
             csrf: who.csrf_token(),
             view,
@@ -473,7 +469,7 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
     }
     match (step.host.as_deref(), &plan.named.local) {
         (Some(AGENT), Some(local)) => {
-            notes.push(format!("on the agent's own machine, as {}", local.user))
+            notes.push(format!("on the agent's own machine, as {}", local.user));
         }
         (Some(host), _) => notes.push(format!("once, on {host}")),
         (None, _) => {}
