@@ -224,7 +224,7 @@ async fn who_may_not_approve_learns_why() {
     let viewer = said(lab.remote("victor", Role::Viewer, &["approve", "1"]).await);
     assert_eq!(
         viewer.stderr,
-        "error: victor has the role viewer; approving takes the role approver\n"
+        "error: victor has the role viewer in shop production (template shop-release); to approve a task takes the role approver: ask an admin for it\n"
     );
     lab.world.proposed("release-2").await;
     let early = said(lab.remote("carol", Role::Approver, &["approve", "2"]).await);
@@ -692,4 +692,50 @@ async fn a_token_goes_nowhere_but_where_it_was_sent() {
     );
     other.set_nonblocking(true).unwrap();
     assert!(other.accept().is_err(), "nobody came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scopes_delegations_and_second_factors_are_asked_for_by_the_command_line() {
+    let lab = Lab::new().await;
+    lab.world.account("alice", Role::Approver, &["pm"]).await;
+    lab.world.account("bob", Role::Viewer, &[]).await;
+    let made = lab.local(&[
+        "token", "new", "alice", "--scope", "read", "--scope", "submit",
+    ]);
+    let made = said(made.arguments(["--expires", "90d"]));
+    assert!(made.stdout.starts_with("tagship_"), "{made}");
+    let listed = said(lab.local(&["token", "list", "alice"]));
+    assert!(listed.stdout.contains("read, submit"), "{listed}");
+    let refused = said(lab.local(&["token", "new", "alice", "--scope", "write"]));
+    assert!(
+        refused
+            .stderr
+            .contains("choose read, submit, approve or admin"),
+        "{refused}"
+    );
+
+    let until = ["--until", "2026-11-22 18:00", "--project", "shop"];
+    let made = lab.local(&["user", "delegate", "alice", "bob"]);
+    let made = said(made.arguments(until));
+    assert!(
+        made.stdout.starts_with(
+            "bob may approve in the stead of alice in shop until 2026-11-22 18:00:00 CET"
+        ),
+        "{made}"
+    );
+    let listed = said(lab.local(&["user", "delegations", "--json"])).json();
+    let id = listed["delegations"][0]["id"].as_str().unwrap().to_owned();
+    let ended = said(lab.local(&["user", "undelegate", "alice", &id]));
+    assert_eq!(ended.status, Some(0), "{ended}");
+
+    let begun = said(lab.local(&["user", "totp", "alice"]));
+    let secret = begun.stdout.lines().next().unwrap().to_owned();
+    assert!(begun.stdout.contains("otpauth://totp/"), "{begun}");
+    let code = tagship::account::code_at(&secret.into(), lab.clock.now()).unwrap();
+    let confirmed = said(lab.local(&["user", "totp", "alice", "--code", &code]));
+    assert_eq!(confirmed.status, Some(0), "{confirmed}");
+    let users = said(lab.local(&["user", "list"]));
+    assert!(users.stdout.contains("approver + code"), "{users}");
+    let reset = said(lab.local(&["user", "totp", "alice", "--reset"]));
+    assert_eq!(reset.status, Some(0), "{reset}");
 }
