@@ -167,10 +167,6 @@ impl<'a> Search<'a> {
             self.refuse("project", message);
             return None;
         };
-        let bare = |url: &str| {
-            let url = url.trim().trim_end_matches('/');
-            url.strip_suffix(".git").unwrap_or(url).to_owned()
-        };
         let url = bare(url);
         let fits =
             |project: &&Project| bare(project.git_url()) == url || bare(&project.repository) == url;
@@ -247,6 +243,31 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Where a repository is, however it is reached: `git@git.example.com:alice/shop.git` and
+/// `https://git.example.com/alice/shop` are the same one.
+fn bare(url: &str) -> String {
+    let url = url.trim().trim_end_matches('/');
+    let url = url.strip_suffix(".git").unwrap_or(url);
+    if let Some(path) = url.strip_prefix("file://") {
+        return path.to_owned();
+    }
+    let (place, path) = match url.split_once("://") {
+        Some((_, rest)) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            (host.split(':').next().unwrap_or_default(), path)
+        }
+        None => match url.split_once(':') {
+            Some((host, path)) if !host.contains('/') => {
+                (host.rsplit('@').next().unwrap_or_default(), path)
+            }
+            // A path, or what the git server calls it.
+            _ => return url.to_owned(),
+        },
+    };
+    format!("{}:{}", place.to_lowercase(), path.trim_start_matches('/'))
+}
+
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let name: String = name.escape_debug().take(64).collect();
     match nearest(&name, known) {
@@ -255,5 +276,40 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
             "no {what} is named `{name}`: there are {}",
             known.join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bare;
+
+    #[test]
+    fn a_repository_is_the_same_however_it_is_reached() {
+        let same = [
+            "git@git.example.com:alice/shop.git",
+            "git.example.com:/alice/shop",
+            "ssh://git@git.example.com:2222/alice/shop.git/",
+            "https://git.example.com/alice/shop.git",
+            "http://bob:secret@Git.Example.com:8080/alice/shop ",
+        ];
+        for url in same {
+            assert_eq!(bare(url), "git.example.com:alice/shop", "{url}");
+        }
+        for (url, other) in [
+            ("/srv/git/shop.git", "file:///srv/git/shop"),
+            ("alice/shop", "alice/shop.git"),
+        ] {
+            assert_eq!(bare(url), bare(other));
+        }
+        let different = [
+            "git@git.example.com:bob/shop.git",
+            "git@git.example.org:alice/shop.git",
+            "git.example.com/alice/shop",
+            "/alice/shop",
+            "alice/shop",
+        ];
+        for url in different {
+            assert_ne!(bare(url), "git.example.com:alice/shop", "{url}");
+        }
     }
 }
