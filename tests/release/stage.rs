@@ -293,10 +293,20 @@ impl Stage {
 
     /// Somebody with a role, as the network sees them.
     pub(crate) fn person(&self, name: &str, role: &str) -> Api {
+        Api::network(self.port, self.token(name, role))
+    }
+
+    /// The token of a new account.
+    pub(crate) fn token(&self, name: &str, role: &str) -> String {
         self.api
             .post("/users", &json!({ "name": name, "role": role }));
         let made = self.api.post(&format!("/users/{name}/tokens"), &json!({}));
-        Api::network(self.port, made["token"].as_str().unwrap().to_owned())
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Where the agent answers.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Commits files and tags the commit; nothing is pushed.

@@ -19,6 +19,8 @@ const TEMPLATES: &[&str] = &[
      [[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
     "id = 42\nname = \"two\"\n[[stage]]\nname = \"first\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n\
      [[stage]]\nname = \"second\"\nhosts = \"{2}\"\nsteps = [{ run = \"true\" }]\n",
+    "id = 44\nname = \"secret\"\nparams = [{ name = \"PASSWORD\", kind = \"secret\" }]\n\
+     [[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
     "id = 43\nname = \"free\"\nfree_hosts = true\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
 ];
 
@@ -400,6 +402,17 @@ async fn what_the_template_does_not_take_is_shown_and_reaches_no_program() {
         task.details,
         "see there\n(args that the template does not take: APP_NAME=Web, FLOW_ID=1, lower=x)"
     );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_secret_arg_is_kept_apart() {
+    let world = world().await;
+    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let task = json!({ "temp_id": 44, "args": "{'PASSWORD': 'hunter2 hunter2'}" });
+    let task = alice.submitted(&world, &task).await;
+    assert!(task.parameters.is_empty());
+    assert_eq!(task.secrets["PASSWORD"].expose(), "hunter2 hunter2");
     world.end().await;
 }
 

@@ -12,7 +12,7 @@ use crate::account::Account;
 use crate::config::Config;
 use crate::plan::GIVEN_HOSTS_MAX;
 use crate::submit::{Order, Problem};
-use crate::template::{Action, GIVEN_BY_PLACE, Param, StageHosts, Template};
+use crate::template::{Action, GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
 
 /// What an order is made with.
 pub(super) struct Sources<'a> {
@@ -152,6 +152,9 @@ impl Sources<'_> {
                 text.trim().clone_into(&mut order.tag);
             }
             match param {
+                Some(param) if param.kind == ParamKind::Secret => {
+                    order.secrets.insert(name.clone(), Hidden::from(text));
+                }
                 None if name == "COMMIT" || !GIVEN_BY_PLACE.contains(&name.as_str()) => {
                     others.push(format!("{name}={text}"));
                 }
