@@ -286,6 +286,16 @@ pub fn role_in(base: Role, name: &str, groups: &[String], grants: &[Grant], plac
         .fold(base, Role::max)
 }
 
+/// The most that somebody is in any place.
+#[must_use]
+pub fn role_anywhere(base: Role, name: &str, groups: &[String], grants: &[Grant]) -> Role {
+    grants
+        .iter()
+        .filter(|grant| grant.is_for(name, groups))
+        .map(|grant| grant.role)
+        .fold(base, Role::max)
+}
+
 /// Something that a right is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ability {

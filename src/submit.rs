@@ -25,6 +25,7 @@ use crate::approval::{self, Actor, Approval, Counts, Terms};
 pub use crate::right::Place;
 use crate::right::{Ability, Missing};
 use crate::rule::Schedule;
+use crate::store::kv::Commit;
 use crate::store::{Keyed, Proposal, Store, StoreError};
 use crate::task::{Submission, Submitter, Via};
 
@@ -164,7 +165,7 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
 }
 
 /// Makes a proposed task of an order. The same idempotency key from the same submitter gives the
-/// same task.
+/// same task. `also` happens in the same commit.
 ///
 /// # Errors
 /// [`SubmitError`]; nothing was made then.
@@ -174,6 +175,7 @@ pub async fn submit(
     order: &Order,
     asker: &Asker<'_>,
     now: Timestamp,
+    also: &Commit,
 ) -> Result<Submitted, SubmitError> {
     let keyed = order.idempotency_key.as_ref().map(|key| Keyed {
         submitter: asker.name.to_owned(),
@@ -189,7 +191,7 @@ pub async fn submit(
     let resolved = resolve(order, sources)?;
     let actor = (asker.in_place)(&resolved.place());
     let submission = admit(&resolved, &actor, asker.via)?;
-    match store.submit(submission, keyed.as_ref(), now).await? {
+    match store.submit(submission, keyed.as_ref(), now, also).await? {
         Proposal::New(id) => Ok(Submitted::New(id)),
         Proposal::Joined(id) | Proposal::TakenInBefore(id) => Ok(Submitted::Before(id)),
         Proposal::OtherContent(id) => Err(SubmitError::OtherContent {

@@ -1,9 +1,13 @@
 //! The words of the command line: subcommands, options and their help. Nothing here does anything.
 
+mod submit;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub(crate) use submit::Submit;
 
 use super::times::{Lifetime, Moment};
 use crate::right::{Role, Scope};
@@ -33,6 +37,8 @@ pub enum Command {
     Check(Check),
     /// Show all of it on this machine: a git server, an agent and three hosts, below ./var/demo
     Demo(Demo),
+    /// Have a task run that no push asks for
+    Submit(Box<Submit>),
     /// List tasks, newest first
     Tasks(Box<Tasks>),
     /// Show one task: what it releases, where it stands, what to do next

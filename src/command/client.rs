@@ -199,7 +199,7 @@ impl Client {
             .map(|server| format!(" (from {server})"))
             .unwrap_or_default();
         match response.json::<Failure>().await {
-            Ok(Failure { error }) => Err(ClientError::Refused(error)),
+            Ok(Failure { error, .. }) => Err(ClientError::Refused(error)),
             Err(_) if status == StatusCode::UNAUTHORIZED => Err(ClientError::NoToken {
                 address: self.shown.clone(),
             }),

@@ -22,6 +22,7 @@ mod requests;
 mod rules;
 mod screen;
 mod serve;
+mod submit;
 mod summary;
 mod surroundings;
 mod table;
@@ -76,6 +77,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Uninstall(asked) => install::uninstall(around, asked),
         Command::Check(asked) => check::check(around, asked).await,
         Command::Demo(asked) => demo::demo(around, asked).await,
+        Command::Submit(asked) => submit::submit(around, asked).await,
         Command::Tasks(asked) => requests::tasks(around, asked).await,
         Command::Show(asked) => requests::show(around, asked).await,
         Command::Approve(asked) => requests::approve(around, asked).await,

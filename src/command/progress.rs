@@ -31,10 +31,12 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     let standings = standings(stages);
     let width = usize::from(size.width);
     let state = printable(&state_line(&task.state, &task.detail, zone));
-    let title = format!(
-        "task {} {} to {}: {state}",
-        task.id, task.project, task.environment
-    );
+    let title = if task.project.is_empty() {
+        format!("task {} on {}: {state}", task.id, task.place())
+    } else {
+        let (project, environment) = (&task.project, &task.environment);
+        format!("task {} {project} to {environment}: {state}", task.id)
+    };
     let mut lines = vec![fit(&title, width)];
     let room = usize::from(size.height).saturating_sub(FRAME_LINES).max(1);
     let (shown, left_out) = chosen(&standings, room);

@@ -71,15 +71,19 @@ pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), Co
         table.row([
             head.id.to_string(),
             head.state.replace('-', " "),
-            head.project.clone(),
-            head.environment.clone(),
-            line.tag.clone(),
+            or_dash(&head.project),
+            or_dash(&head.environment),
+            line.called().to_owned(),
             commit.chars().take(COMMIT_DIGITS).collect(),
             line.who(),
             zone.show(head.created_at),
         ]);
     }
     screen::print(&table.render(screen::width()))
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
 }
 
 /// `tagship show`.
@@ -257,7 +261,7 @@ pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<
 }
 
 /// Asks it, says what became of it, and follows the task where that is wanted.
-async fn said(
+pub(super) async fn said(
     agent: &Agent,
     ask: &Ask,
     done: &str,

@@ -42,18 +42,20 @@ fn field(text: &mut String, name: &str, value: &str) {
 }
 
 fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
-    let TaskView {
-        id,
-        project,
-        environment,
-        tag,
-        ..
-    } = task;
-    let _ = writeln!(
-        text,
-        "task {id}: {} of {project} to {environment}",
-        printable(tag)
-    );
+    let id = task.id;
+    let (called, place) = (printable(task.called()), task.place());
+    let _ = match (task.project.as_str(), task.title.as_str()) {
+        ("", _) => writeln!(text, "task {id}: {called} on {place}"),
+        (project, "") => {
+            let environment = &task.environment;
+            writeln!(text, "task {id}: {called} of {project} to {environment}")
+        }
+        (_, _) => writeln!(
+            text,
+            "task {id}: {called} ({}) to {place}",
+            printable(&task.tag)
+        ),
+    };
     field(text, "state", &state_line(&task.state, &task.detail, zone));
     if let Origin::Rollback { to, release } = &task.origin {
         field(
@@ -64,6 +66,22 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     }
     let submitted = format!("by {}, {}", task.who(), zone.show(task.created_at));
     field(text, "submitted", &submitted);
+    if !task.claimed_submitter.is_empty() {
+        field(text, "", &format!("as {}", task.claimed_submitter));
+    }
+    for (name, value) in [
+        ("to look after", task.executor.clone()),
+        ("asked", task.approvers.join(", ")),
+        (
+            "not before",
+            task.run_at.map_or(String::new(), |at| zone.show(at)),
+        ),
+        ("remarks", task.details.replace('\n', " ")),
+    ] {
+        if !value.is_empty() {
+            field(text, name, &value);
+        }
+    }
     if task.updated_at != task.created_at {
         field(text, "changed", &zone.show(task.updated_at));
     }
@@ -263,12 +281,18 @@ pub(crate) fn next(task: &TaskView) -> String {
     let may = |what| task.may.contains(&what);
     let retry = format!("`tagship retry {id}`");
     match task.state.as_str() {
+        "proposed" if task.reference.is_empty() => {
+            "the agent makes its plan; nothing to do".to_owned()
+        }
         "proposed" => "the agent looks whether the ref has landed; nothing to do".to_owned(),
         "waiting" if may(May::Approve) => format!(
             "approve with `tagship approve {id}`, or refuse with `tagship reject {id} --reason …`"
         ),
         "waiting" => format!("wait for approval: {}", task.missing.join(" and ")),
         "scheduled" => format!("it runs by itself; take it back with `tagship withdraw {id}`"),
+        "queued" if task.project.is_empty() => {
+            format!("it runs when there is room for it; take it back with `tagship withdraw {id}`")
+        }
         "queued" => format!(
             "it runs when {} {} is free; take it back with `tagship withdraw {id}`",
             task.project, task.environment

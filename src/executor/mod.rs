@@ -12,6 +12,7 @@
 mod active;
 pub mod effects;
 mod land;
+mod mask;
 mod queue;
 mod step;
 mod steps;

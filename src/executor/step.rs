@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::World;
+use super::mask::Secrets;
 use crate::host::{HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest};
 use crate::plan::{AGENT, Plan};
 use crate::task::{At, StepResult, Task, Way};
@@ -86,10 +87,12 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
     };
     let host = work.host().to_owned();
     tracing::info!(task = work.task.id, host, step = step.name, "step begins");
+    let secrets = Secrets::of(&work.plan, &work.task.submission);
+    let output = world
+        .logs
+        .step(work.task.id, &host, &work.label(), work.attempt);
     let scene = Scene {
-        output: world
-            .logs
-            .step(work.task.id, &host, &work.label(), work.attempt),
+        output: secrets.clone().kept_from(output),
         world: &world,
         work: &work,
     };
@@ -100,7 +103,7 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
         Action::Run(program) => program::run(&scene, program).await,
         Action::Check(check) => check::check(&scene, check).await,
     };
-    let result = bounded(result.unwrap_or_else(StepResult::from));
+    let result = bounded(result.unwrap_or_else(StepResult::from), &secrets);
     if let StepResult::Failed { message, .. } | StepResult::Unknown { message } = &result {
         scene.output.line(message);
         tracing::warn!(
@@ -119,10 +122,13 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
 const MESSAGE_MAX: usize = 2_000;
 const VALUES_MAX: usize = 8_000;
 
-fn bounded(result: StepResult) -> StepResult {
-    let cut = |message: String| match message.char_indices().nth(MESSAGE_MAX) {
-        Some((end, _)) => format!("{} …", &message[..end]),
-        None => message,
+fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
+    let cut = |message: String| {
+        let message = secrets.masked(message);
+        match message.char_indices().nth(MESSAGE_MAX) {
+            Some((end, _)) => format!("{} …", &message[..end]),
+            None => message,
+        }
     };
     match result {
         StepResult::Failed { message, exit_code } => StepResult::Failed {
@@ -285,9 +291,8 @@ impl Scene<'_> {
         let mut values = plan.parameters.clone();
         let submission = &task.submission;
         for name in &plan.secrets {
-            if let Some(value) = submission.secrets.get(name) {
-                values.insert(name.clone(), value.expose().to_owned());
-            }
+            let value = submission.secret(name).unwrap_or_default();
+            values.insert(name.clone(), value.to_owned());
         }
         for step in task.work.iter().flat_map(|progress| progress.steps.iter()) {
             if let (at, Some((_, StepResult::Done { values: given }))) = (step.0, &step.1.end)

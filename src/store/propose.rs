@@ -181,18 +181,20 @@ impl Store {
     }
 
     /// Takes a submission in that somebody made by hand: a new task, unless one was made under the
-    /// same idempotency key. Key and task are made in one commit.
+    /// same idempotency key. Key, task and `also` are made in one commit.
     ///
     /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    /// [`StoreError::Kv`], [`StoreError::Unknown`]; [`StoreError::Changed`] if a requirement of
+    /// `also` does not hold.
     pub async fn submit(
         &self,
         submission: Submission,
         keyed: Option<&Keyed>,
         now: Timestamp,
+        also: &Commit,
     ) -> Result<Proposal, StoreError> {
         loop {
-            let mut more = Commit::new();
+            let mut more = also.clone();
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
             if let Some(keyed) = keyed {
                 let (kept, require) = self.kept(keyed, now).await?;
@@ -221,7 +223,7 @@ impl Store {
             let commit = more.and(index::proposal(&task, &first, None));
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(Proposal::New(id)),
-                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Conflict { key }) if !also.requires(&key) => {}
                 Err(error) => return Err(index::error(id, error)),
             }
         }

@@ -13,7 +13,10 @@ use crate::document::nearest;
 use crate::plan::{self, Ground, PlanError};
 use crate::rule::Schedule;
 use crate::task::{Origin, Submission, Submitter, Supersede, Via};
-use crate::template::{GIVEN_BY_PLACE, ParamError, Requirement, StageHosts, Template, is_name};
+use crate::template::{
+    GIVEN_BY_PLACE, Hidden, Param, ParamError, ParamKind, Requirement, StageHosts, Template,
+    is_name,
+};
 
 /// How long a submitted task may wait for approval, beyond the time for which it is meant.
 const EXPIRES_S: u64 = 7 * 24 * 3600;
@@ -71,7 +74,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         &hosts,
         &mut resolver.problems,
     );
-    let mut parameters = order.params.clone();
+    let (mut parameters, secrets) = told(order, template);
     if target.placed() {
         // The agent gives these itself.
         for name in GIVEN_BY_PLACE {
@@ -83,7 +86,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         // Nothing is released; the template's commands may want to know it.
         parameters.insert("TAG".to_owned(), order.tag.clone());
     }
-    resolver.parameters(template, &target, &parameters);
+    resolver.parameters(template, &target, &parameters, &secrets);
     resolver.groups(template, &target, &hosts);
     let waits_s = run_at
         .and_then(|at| u64::try_from(at.duration_since(sources.now).as_secs()).ok())
@@ -108,7 +111,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         supersede: Supersede::Never,
         refuse_older: target.refuse_older,
         parameters,
-        secrets: order.secrets.clone(),
+        secrets,
         title: order.title.clone(),
         details: order.details.clone(),
         run_at,
@@ -227,10 +230,14 @@ impl<'a> Resolver<'a> {
         template: &Template,
         target: &Target,
         open: &BTreeMap<String, String>,
+        secrets: &BTreeMap<String, Hidden>,
     ) {
         let mut given = open.clone();
-        let secrets = self.order.secrets.iter();
-        given.extend(secrets.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        given.extend(
+            secrets
+                .iter()
+                .map(|(name, value)| (name.clone(), value.expose().to_owned())),
+        );
         if !target.placed() {
             for name in GIVEN_BY_PLACE {
                 given.remove(name);
@@ -328,6 +335,23 @@ impl<'a> Resolver<'a> {
             }
         }
     }
+}
+
+/// What is given openly, and what is shown to nobody: because it was given so, or because the
+/// template says that it is secret.
+fn told(
+    order: &Order,
+    template: &Template,
+) -> (BTreeMap<String, String>, BTreeMap<String, Hidden>) {
+    let mut open = order.params.clone();
+    let mut secrets = order.secrets.clone();
+    let kept = |param: &&Param| param.kind == ParamKind::Secret;
+    for param in template.params.iter().filter(kept) {
+        if let Some((name, value)) = open.remove_entry(&param.name) {
+            secrets.insert(name, Hidden::from(value));
+        }
+    }
+    (open, secrets)
 }
 
 /// Which field a plan's error is about.

@@ -438,10 +438,17 @@ fn submitted(
         in_place: &in_place,
         via: Via::Api,
     };
-    submit(store, &world.sources(), &order, &asker, at(second))
-        .now_or_never()
-        .unwrap()
-        .map_err(|error| error.to_string())
+    submit(
+        store,
+        &world.sources(),
+        &order,
+        &asker,
+        at(second),
+        &Commit::new(),
+    )
+    .now_or_never()
+    .unwrap()
+    .map_err(|error| error.to_string())
 }
 
 fn store() -> Store {

@@ -137,6 +137,13 @@ impl Submission {
         !self.project.is_empty()
     }
 
+    /// The value of a secret parameter: by hand it is given apart, by a rule among the others.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<&str> {
+        let given = self.secrets.get(name).map(Hidden::expose);
+        given.or_else(|| self.parameters.get(name).map(String::as_str))
+    }
+
     /// Whether something of a repository is released, so that it has to land.
     #[must_use]
     pub fn has_reference(&self) -> bool {

@@ -479,3 +479,66 @@ fn every_state_has_a_name_that_is_listed() {
         assert_eq!(State::name_rests(state.name()), state.at_rest());
     }
 }
+
+#[test]
+fn everything_that_a_submission_says_survives_being_kept() {
+    let submission = Submission {
+        origin: Origin::Submitted { via: Via::Page },
+        object: String::new(),
+        parameters: [("SERVICE".to_owned(), "shop".to_owned())].into(),
+        secrets: [("PASSWORD".to_owned(), "hunter2".to_owned().into())].into(),
+        title: "restart".to_owned(),
+        details: "one\ntwo".to_owned(),
+        run_at: Some(at(60)),
+        hosts: [(1, vec!["web1".to_owned()]), (9, vec!["web2".to_owned()])].into(),
+        approvers: vec!["alice".to_owned()],
+        executor: "bob".to_owned(),
+        claimed_submitter: "root".to_owned(),
+        idempotency_key: Some("k".to_owned()),
+        ..submission(Schedule::New)
+    };
+    let recorded = Recorded {
+        time: at(0),
+        event: Event::Proposed(Box::new(submission)),
+    };
+    let kept = serde_json::to_vec(&recorded).unwrap();
+    let read: Recorded = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(read, recorded);
+}
+
+#[test]
+fn a_task_runs_neither_before_its_time_nor_before_the_approvals() {
+    let begin = |schedule| {
+        let submission = Submission {
+            run_at: Some(at(600)),
+            ..submission(schedule)
+        };
+        let events = [
+            Event::Proposed(Box::new(submission)),
+            Event::Landed(Box::new(landed())),
+        ];
+        let recorded = events.map(|event| Recorded { time: at(0), event });
+        Task::fold(1, &recorded).unwrap()
+    };
+    assert_eq!(
+        begin(Schedule::Ready).state,
+        State::Scheduled { at: at(600) }
+    );
+    for (not_before, wanted) in [(None, 600), (Some(at(60)), 600), (Some(at(700)), 700)] {
+        let approval = Approval {
+            by: "bob".to_owned(),
+            in_stead_of: None,
+            groups: Vec::new(),
+            plan: PlanDigest("p".to_owned()),
+            comment: String::new(),
+            not_before,
+            at: at(1),
+        };
+        let approved = Recorded {
+            time: at(1),
+            event: Event::Approved(approval),
+        };
+        let task = begin(Schedule::New).apply(&approved).unwrap();
+        assert_eq!(task.state, State::Scheduled { at: at(wanted) });
+    }
+}

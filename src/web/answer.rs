@@ -99,6 +99,10 @@ pub(super) fn set_cookie(response: &mut Response, value: &str) -> Result<(), Fau
 pub(super) fn failure(fault: &Fault) -> Response {
     let failure = Failure {
         error: fault.to_string(),
+        problems: match fault {
+            Fault::Problems(problems) => problems.clone(),
+            _ => Vec::new(),
+        },
     };
     let mut response = json(fault.status(), &failure)
         .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());

@@ -6,6 +6,7 @@ mod keep;
 mod login;
 mod people;
 mod places;
+mod submit;
 mod tasks;
 mod templates;
 
@@ -18,6 +19,7 @@ pub(super) use account::{begin, confirm, delegate, delegation_view, end_delegati
 pub(super) use hooks::{hook, hooks, replay_as};
 pub(super) use people::{change_password, make_token, token_view, user_view};
 pub(super) use places::{hosts, live, seen_hosts, set_disabled};
+pub(super) use submit::{audited, order_again, take, templates};
 pub(super) use tasks::{Sight, ask, go_back, lines, nothing_live, parse_id, sight_for};
 pub(super) use templates::{library, listed, no_template, seen, versions};
 
@@ -62,6 +64,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
     match rest {
         ["tasks"] => tasks::list(site, call).await,
         ["tasks", id] => tasks::show(site, call, id).await,
+        ["tasks", id, "order"] => submit::again(site, call, id).await,
         ["tasks", id, "log"] => output::show(site, call, id).await,
         ["users"] => people::list(site, call).await,
         ["users", name, "tokens"] => people::tokens(site, call, name).await,
@@ -80,6 +83,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
 
 async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
     match rest {
+        ["tasks"] => submit::submit(site, call).await,
         ["tasks", id, what] => tasks::request(site, call, id, what).await,
         ["hooks", id, "replay"] => hooks::replay(site, call, id).await,
         ["rollback"] => tasks::rollback(site, call).await,

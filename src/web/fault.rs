@@ -11,6 +11,7 @@ use crate::request::RequestError;
 use crate::right::Missing;
 use crate::session::SessionError;
 use crate::store::StoreError;
+use crate::submit::{Problem, SubmitError};
 
 /// Why a request is refused, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,9 @@ pub(super) enum Fault {
     Invalid(String),
     #[error("the body is longer than {0} bytes; send less")]
     TooLarge(usize),
+    /// Nothing was submitted; everything that is wrong, by field.
+    #[error("{}", SubmitError::Problems(.0.clone()))]
+    Problems(Vec<Problem>),
     #[error("the body must be JSON, with `Content-Type: application/json`")]
     Kind,
     #[error("the request ended before its body did; send it again")]
@@ -58,7 +62,7 @@ impl Fault {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::Problems(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Kind => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Cut => StatusCode::BAD_REQUEST,
@@ -130,6 +134,19 @@ impl From<ReplayError> for Fault {
 impl From<Missing> for Fault {
     fn from(missing: Missing) -> Self {
         Self::Forbidden(missing.to_string())
+    }
+}
+
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Problems(problems) => Self::Problems(problems),
+            SubmitError::Right { .. } | SubmitError::Missing(_) => {
+                Self::Forbidden(error.to_string())
+            }
+            SubmitError::OtherContent { .. } => Self::Conflict(error.to_string()),
+            SubmitError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) mod hosts;
 pub(super) mod list;
 pub(super) mod login;
 pub(super) mod people;
+pub(super) mod submit;
 pub(super) mod task;
 pub(super) mod templates;
 
@@ -45,6 +46,7 @@ struct Person {
     name: String,
     display: String,
     role: Role,
+    may_submit: bool,
 }
 
 impl Person {
@@ -67,6 +69,7 @@ impl Frame {
                 name: who.actor.name.clone(),
                 display: who.display.clone(),
                 role: who.actor.role,
+                may_submit: who.submits(),
             }),
             csrf: who.csrf_token(),
             disabled: disabled

@@ -101,6 +101,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
         ("GET", ["rollback"]) => pages::ask::back_before(site, call).await,
         ("GET", ["hooks"]) => pages::hooks::list(site, call).await,
         ("GET", ["hooks", id]) => pages::hooks::one(site, call, id).await,
+        ("GET", ["submit"]) => pages::submit::show(site, call).await,
         ("GET", ["hosts"]) => pages::hosts::show(site, call).await,
         ("GET", ["templates"]) => pages::templates::list(site, call).await,
         ("GET", ["templates", name]) => pages::templates::one(site, call, name).await,
@@ -121,6 +122,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
         ["login", "code"] => pages::login::enter_code(site, call).await,
         ["logout"] => pages::login::leave(site, call).await,
         ["tasks", id, what] => pages::ask::of_task(site, call, id, what).await,
+        ["submit"] => pages::submit::send(site, call).await,
         ["rollback"] => pages::ask::roll_back(site, call).await,
         ["hooks", id, "replay"] => pages::hooks::replay(site, call, id).await,
         ["hosts", name, what @ ("disable" | "enable")] => {

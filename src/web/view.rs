@@ -8,7 +8,7 @@ mod find;
 mod task;
 mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use crate::plan::PlanDigest;
 use crate::right::{Scope, Scopes};
 use crate::rule::Schedule;
 use crate::store::{Disabled, Head};
+use crate::submit::{Order, Problem};
 use crate::task::{Description, Origin, Way};
 use crate::template::{Gate, OnFailure};
 
@@ -35,6 +36,9 @@ use crate::template::{Gate, OnFailure};
 pub struct Failure {
     /// What is wrong, and what to do about it.
     pub error: String,
+    /// What is wrong with which field of a task that was to be submitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 /// `GET /api/v1/tasks`: newest first.
@@ -89,9 +93,14 @@ pub struct TaskQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
     pub id: u64,
+    /// What people call it; empty for most.
+    pub title: String,
+    /// Remarks of whoever submitted it.
+    pub details: String,
+    /// Empty, with the environment, for a task that belongs to no project.
     pub project: String,
     pub environment: String,
-    /// The full name of the ref.
+    /// The full name of the ref; empty where nothing of a repository is released.
     #[serde(rename = "ref")]
     pub reference: String,
     /// Its short name.
@@ -115,6 +124,18 @@ pub struct TaskView {
     /// The account that stands for them, if one is known.
     #[serde(default)]
     pub account: Option<String>,
+    /// Who a client says has submitted it; nothing follows from it.
+    pub claimed_submitter: String,
+    /// Who shall look after it; nothing follows from it.
+    pub executor: String,
+    /// Accounts that are asked to approve.
+    pub approvers: Vec<String>,
+    /// It shall not run before this time.
+    pub run_at: Option<Timestamp>,
+    /// Secrets are `[REDACTED]`.
+    pub parameters: BTreeMap<String, String>,
+    /// The hosts that it gives, by the number of their group.
+    pub hosts: BTreeMap<u8, Vec<String>>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// When it landed: the description shows what was live then.
@@ -141,12 +162,66 @@ pub struct TaskView {
     pub may: Vec<May>,
 }
 
+/// `GET /api/v1/tasks/ID/order`: what would ask for a task like this one again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderView {
+    /// As `POST /api/v1/tasks` takes it.
+    pub order: Order,
+    /// The names of its secrets: their values are told to nobody.
+    pub secrets: Vec<String>,
+}
+
 impl TaskView {
     /// Who asked for it, with the account that stands for them where it is called otherwise.
     #[must_use]
     pub fn who(&self) -> String {
         named(&self.submitter, self.account.as_deref())
     }
+
+    /// What people know it by: its title, else its tag, else its template.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        called(&self.title, &self.tag, &self.template)
+    }
+
+    /// `shop production`; for a task of no project the hosts that it gives.
+    #[must_use]
+    pub fn place(&self) -> String {
+        if !self.project.is_empty() {
+            return format!("{} {}", self.project, self.environment);
+        }
+        let hosts: BTreeSet<&str> = self.hosts.values().flatten().map(String::as_str).collect();
+        match hosts.len() {
+            0 => "no project".to_owned(),
+            1..=3 => hosts.into_iter().collect::<Vec<_>>().join(", "),
+            many => format!("{many} hosts"),
+        }
+    }
+}
+
+impl TaskLine {
+    /// As [`TaskView::called`].
+    #[must_use]
+    pub fn called(&self) -> &str {
+        called(&self.head.title, &self.tag, &self.head.template)
+    }
+
+    /// `shop production`; `no project`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        if self.head.project.is_empty() {
+            "no project".to_owned()
+        } else {
+            format!("{} {}", self.head.project, self.head.environment)
+        }
+    }
+}
+
+fn called<'a>(title: &'a str, tag: &'a str, template: &'a str) -> &'a str {
+    [title, tag]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or(template)
 }
 
 /// A stage of the plan, with what its hosts have done.

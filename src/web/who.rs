@@ -209,6 +209,23 @@ impl Who {
         Ok(self.actor.may(ability, what)?)
     }
 
+    /// Whether there may be a place where they can submit a task; which one is a question of the
+    /// task.
+    pub(super) fn submits(&self) -> bool {
+        self.anywhere() >= Ability::Submit.role()
+    }
+
+    /// As [`submits`](Self::submits), without waiting for anybody's approval.
+    pub(super) fn runs(&self) -> bool {
+        self.anywhere() >= Ability::Run.role()
+    }
+
+    fn anywhere(&self) -> Role {
+        let actor = &self.actor;
+        let most = right::role_anywhere(self.base, &actor.name, &actor.groups, &self.grants);
+        most.min(actor.scopes.ceiling())
+    }
+
     /// May do it to themselves, or as an admin to everybody. A token needs the scope `admin` for
     /// either: what changes an account could make the token more than it is.
     pub(super) fn needs_to_be(&self, name: &str, what: &'static str) -> Result<(), Fault> {

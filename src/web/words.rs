@@ -166,9 +166,10 @@ pub(super) fn list(names: &[String]) -> String {
 
 /// Where a task stands, in one sentence that begins with a verb: it follows "TAG → PLACE".
 pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
-    let place = format!("{} {}", view.project, view.environment);
+    let place = view.place();
     let detail = view.detail.as_str();
     match view.state.as_str() {
+        "proposed" if view.reference.is_empty() => "is being planned".to_owned(),
         "proposed" => "is being looked for on the git server".to_owned(),
         "waiting" => {
             let missing: Vec<String> = view.missing.iter().map(|text| missing(text)).collect();
@@ -178,6 +179,9 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
             Ok(at) => format!("starts at {}", times.minute(&at)),
             Err(_) => "is scheduled".to_owned(),
         },
+        "queued" if view.project.is_empty() => {
+            "starts as soon as there is room for another task".to_owned()
+        }
         "queued" => format!("is next in the queue of {place}"),
         "running" => match current(&view.stages) {
             Some(at) => format!("is at work: {at}"),
@@ -209,6 +213,9 @@ fn because(what: &str, why: &str) -> String {
 }
 
 fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
+    if view.commit.is_none() {
+        return "is done".to_owned();
+    }
     let ours: Vec<String> = live
         .iter()
         .filter(|(_, live)| live.task == view.id)

@@ -103,8 +103,8 @@ const WEB: &[&str] = &[
 
 /// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.
 const COMMAND: &[&str] = &[
-    "rule", "right", "spool", "store", "task", "plan", "approval", "account", "install", "backup",
-    "web", "agent", "check", "audit",
+    "rule", "right", "spool", "store", "task", "plan", "approval", "account", "submit", "install",
+    "backup", "web", "agent", "check", "audit",
 ];
 
 /// The modules that know no runtime, no clock, no file and no socket.

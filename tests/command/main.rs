@@ -23,4 +23,5 @@ mod install;
 mod lab;
 mod rules;
 mod serve;
+mod submit;
 mod test;

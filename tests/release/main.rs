@@ -21,4 +21,5 @@ mod projects;
 mod pushes;
 mod restore;
 mod steps;
+mod submit;
 mod templates;

@@ -18,4 +18,5 @@ mod people;
 mod rights;
 mod serving;
 mod streams;
+mod submit;
 mod world;

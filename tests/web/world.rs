@@ -77,6 +77,25 @@ batch = 1
 steps = [{ use = "publish" }, { run = "sudo systemctl reload shop" }]
 "#;
 
+const RESTART: &str = r#"
+id = 70
+name = "restart"
+params = [
+    { name = "SERVICE", alias = "What to restart", required = true, pattern = "[a-z]+" },
+    { name = "PASSWORD" },
+    { name = "MODE", kind = "choice", choices = ["soft", "hard"], default = "soft" },
+    { name = "KEY", alias = "Key of the shop", kind = "secret" },
+]
+[[stage]]
+name = "drain"
+hosts = "{1}"
+steps = [{ run = "true" }]
+[[stage]]
+name = "restart"
+hosts = "{2}"
+steps = [{ run = "true" }]
+"#;
+
 /// What differs from test to test.
 pub struct Options {
     pub limits: Limits,
@@ -136,6 +155,7 @@ impl World {
         let clock = options.clock;
         let templates = directory.path().join("templates");
         std::fs::create_dir(&templates).unwrap();
+        std::fs::write(templates.join("restart.toml"), RESTART).unwrap();
         for (number, text) in options.templates.iter().enumerate() {
             std::fs::write(templates.join(format!("{number}.toml")), text).unwrap();
         }

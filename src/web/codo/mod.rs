@@ -22,9 +22,10 @@ use self::asked::Asked;
 use self::csrf::{Keys, LIFETIME_S, Unspent};
 use self::refusal::Refusal;
 use super::answer::{self, Answer};
+use super::api::audited;
 use super::call::Call;
 use super::fault::Fault;
-use super::who::{self, Who};
+use super::who::{self, Deed, Who};
 use super::{Site, route};
 use crate::config::Library;
 use crate::secret::ExposeSecret as _;
@@ -166,12 +167,17 @@ async fn submit(
         in_place: &|place| who.at(place),
         via: Via::Codo,
     };
-    match submit::submit(&web.store, &sources, &order, &asker, now).await {
+    let deed = Deed::on("submit", audited(&order));
+    let turn = who.turn(site, deed.clone()).await?;
+    let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &turn.also()).await;
+    drop(turn);
+    match submitted {
         Ok(Submitted::New(id)) => Ok(id),
         // Of two that raced with one key, this is the one that lost.
         Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(spent_for(id)),
         Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
+            who.refused(site, deed, &error.to_string()).await;
             Err(Refusal::forbidden(error.to_string()))
         }
         Err(SubmitError::Store(error)) => Err(Fault::from(error).into()),

@@ -27,9 +27,6 @@ use crate::template::{Action, Command, Directory, Gate, OnFailure, Probe, Progra
 /// Above so many hosts a stage shows only those that are not through yet, or failed.
 const HOSTS_MAX: usize = 40;
 
-/// Stands for a value that nobody is shown.
-const HIDDEN: &str = "(hidden)";
-
 #[derive(Template)]
 #[template(path = "web/task.html")]
 struct Page<'a> {
@@ -72,6 +69,8 @@ pub(in crate::web) struct TaskPage {
     parameters: Vec<(String, String)>,
     /// Something is live there that one could go back from.
     back: bool,
+    /// A task like it may be submitted.
+    again: bool,
 }
 
 /// The comparison with one release that is live.
@@ -114,7 +113,8 @@ impl TaskPage {
             comparisons: compared(&view),
             events: sight.task.events,
             planned: sight.plan.as_deref().map(planned).unwrap_or_default(),
-            parameters: sight.plan.as_deref().map(parameters).unwrap_or_default(),
+            parameters: parameters(&view, sight.plan.as_deref()),
+            again: actor.may(Ability::Submit, "submit a task").is_ok(),
             back: !live.is_empty() && actor.may(Ability::Run, "roll back").is_ok(),
             csrf: who.csrf_token(),
             view,
@@ -126,10 +126,7 @@ impl TaskPage {
     pub(in crate::web) fn title(&self) -> String {
         let view = &self.view;
         let state = words::state(&view.state);
-        format!(
-            "{state}: {} \u{2192} {} {}",
-            view.tag, view.project, view.environment
-        )
+        format!("{state}: {} \u{2192} {}", view.called(), view.place())
     }
 
     /// The parts that change, by the ids of their elements.
@@ -446,19 +443,12 @@ fn planned(plan: &Plan) -> Vec<Planned> {
         .collect()
 }
 
-/// The parameters by their aliases; what is hidden stays so.
-fn parameters(plan: &Plan) -> Vec<(String, String)> {
-    let shown = plan.parameters.iter().map(|(name, value)| {
-        let hidden = plan.named.hidden.contains(name);
-        (name, if hidden { HIDDEN } else { value.as_str() })
-    });
-    let secrets = plan.secrets.iter().map(|name| (name, HIDDEN));
+/// The parameters by their aliases; of what is hidden the view holds no value.
+fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
+    let alias = |name: &String| plan.and_then(|plan| plan.named.aliases.get(name)).cloned();
+    let shown = view.parameters.iter();
     shown
-        .chain(secrets)
-        .map(|(name, value)| {
-            let alias = plan.named.aliases.get(name).unwrap_or(name);
-            (alias.clone(), value.to_owned())
-        })
+        .map(|(name, value)| (alias(name).unwrap_or_else(|| name.clone()), value.clone()))
         .collect()
 }
 

@@ -9,10 +9,11 @@ use crate::approval::{self, Actor};
 use crate::plan::{AGENT, Plan, PlanDigest};
 use crate::request::{self, Request};
 use crate::right::Ability;
+use crate::secret::REDACTED;
 use crate::store::Head;
 use crate::task::{
-    AGENT_INDEX, At, Description, Event, Outcome, Pause, Progress, Recorded, State, StepResult,
-    Task, Way,
+    AGENT_INDEX, At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State,
+    StepResult, Task, Way,
 };
 use crate::template::Action;
 
@@ -56,6 +57,14 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     let waiting = task.state == State::Waiting;
     TaskView {
         id: task.id,
+        title: submission.title.clone(),
+        details: submission.details.clone(),
+        claimed_submitter: submission.claimed_submitter.clone(),
+        executor: submission.executor.clone(),
+        approvers: submission.approvers.clone(),
+        run_at: submission.run_at,
+        parameters: parameters(task, plan),
+        hosts: submission.hosts.clone(),
         project: submission.project.clone(),
         environment: submission.environment.clone(),
         reference: submission.reference.clone(),
@@ -95,6 +104,22 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .collect(),
         may: may(task, actor, now, release, newer),
     }
+}
+
+/// As the plan has them; before there is one, as they were given by hand. What is secret is in
+/// neither, and is shown to be there.
+fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
+    let submission = &task.submission;
+    let mut shown = match (plan, &submission.origin) {
+        (Some(plan), _) => plan.parameters.clone(),
+        (None, Origin::Submitted { .. }) => submission.parameters.clone(),
+        (None, _) => BTreeMap::new(),
+    };
+    let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
+    for name in planned.chain(submission.secrets.keys()) {
+        shown.insert(name.clone(), REDACTED.to_owned());
+    }
+    shown
 }
 
 fn live_before(task: &Task, plan: &Plan) -> BTreeMap<String, Option<crate::host::ReleaseId>> {

@@ -1,0 +1,173 @@
+//! `tagship submit`: the words of the command line, a file or an earlier task become an order. The
+//! agent decides what is wrong with it.
+
+use std::io::Read as _;
+
+use serde_json::Value;
+
+use super::arguments::{Form, Submit, Then};
+use super::client::Ask;
+use super::error::CommandError;
+use super::follow::Goal;
+use super::requests::said;
+use super::screen;
+use super::surroundings::{Agent, Surroundings};
+use crate::clock::{Clock as _, SystemClock};
+use crate::submit::Order;
+use crate::template::Hidden;
+use crate::web::view::{OrderView, TaskView};
+
+/// The agent takes no longer one.
+const INPUT_BYTES_MAX: u64 = 64 * 1024;
+
+/// `tagship submit`.
+pub(crate) async fn submit(around: &Surroundings, asked: &Submit) -> Result<(), CommandError> {
+    let agent = around.agent()?;
+    let body = match &asked.json {
+        Some(file) => from_file(file)?,
+        None => {
+            let mut order = earlier(&agent, asked).await?;
+            fill(&mut order, asked, &agent)?;
+            serde_json::to_value(&order).unwrap_or_default()
+        }
+    };
+    let ask = Ask::post(["tasks"], &body);
+    if asked.id && !asked.wait {
+        let task: TaskView = agent.client.ask(&ask).await?;
+        return screen::print(&format!("{}\n", task.id));
+    }
+    let then = Then {
+        wait: asked.wait,
+        form: Form { json: false },
+    };
+    said(&agent, &ask, "submitted", then, Goal::Success).await
+}
+
+/// The order of the task that is to be repeated; else an empty one.
+async fn earlier(agent: &Agent, asked: &Submit) -> Result<Order, CommandError> {
+    let Some(id) = asked.repeat else {
+        return Ok(Order::default());
+    };
+    let ask = Ask::get(["tasks", &id.to_string(), "order"]);
+    let OrderView { order, secrets } = agent.client.ask(&ask).await?;
+    let missing: Vec<&str> = secrets
+        .iter()
+        .map(String::as_str)
+        .filter(|name| {
+            !asked
+                .secrets
+                .iter()
+                .any(|given| secret_name(given) == *name)
+        })
+        .collect();
+    if !missing.is_empty() {
+        screen::note(&format!(
+            "not taken over from task {id}: {}; give them with --secret",
+            missing.join(", ")
+        ));
+    }
+    Ok(order)
+}
+
+fn fill(order: &mut Order, asked: &Submit, agent: &Agent) -> Result<(), CommandError> {
+    for (field, given) in [
+        (&mut order.template, &asked.template),
+        (&mut order.title, &asked.title),
+        (&mut order.details, &asked.details),
+        (&mut order.project, &asked.project),
+        (&mut order.environment, &asked.environment),
+        (&mut order.tag, &asked.tag),
+    ] {
+        if let Some(given) = given {
+            field.clone_from(given);
+        }
+    }
+    if asked.ready {
+        order.schedule = "ready".to_owned();
+    }
+    if !asked.approvers.is_empty() {
+        order.approvers.clone_from(&asked.approvers);
+    }
+    order.idempotency_key.clone_from(&asked.key);
+    if let Some(at) = &asked.at {
+        let at = at.resolve(&agent.zone, SystemClock.now());
+        order.run_at = at.map_err(|error| wrong("--at", error))?.to_string();
+    }
+    for given in &asked.params {
+        let (name, value) = pair("--param", given, "NAME=VALUE")?;
+        order.params.insert(name.to_owned(), value.to_owned());
+    }
+    for given in &asked.hosts {
+        let (number, hosts) = pair("--hosts", given, "1=web1,web2")?;
+        let number = number
+            .parse()
+            .map_err(|_| wrong("--hosts", format!("{number:?} is no group: 1 to 9 are")))?;
+        let hosts = hosts.split(',').map(|host| host.trim().to_owned());
+        let hosts = hosts.filter(|host| !host.is_empty());
+        order.hosts.insert(number, hosts.collect());
+    }
+    for given in &asked.secrets {
+        let name = secret_name(given).to_owned();
+        order.params.remove(&name);
+        order.secrets.insert(name, secret(given)?);
+    }
+    Ok(())
+}
+
+fn pair<'a>(
+    option: &'static str,
+    given: &'a str,
+    form: &str,
+) -> Result<(&'a str, &'a str), CommandError> {
+    given
+        .split_once('=')
+        .ok_or_else(|| wrong(option, format!("{given:?} has no `=`; write {form}")))
+}
+
+fn wrong(option: &'static str, reason: impl ToString) -> CommandError {
+    CommandError::Option {
+        option,
+        reason: reason.to_string(),
+    }
+}
+
+fn secret_name(given: &str) -> &str {
+    given.split_once('=').map_or(given, |(name, _)| name)
+}
+
+/// From a file (`NAME=FILE`) or from standard input; one line break at its end is not part of it.
+fn secret(given: &str) -> Result<Hidden, CommandError> {
+    let file = given.split_once('=').map_or("-", |(_, file)| file);
+    let mut text = input("--secret", file)?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(Hidden::from(text))
+}
+
+fn from_file(file: &str) -> Result<Value, CommandError> {
+    let text = input("--json", file)?;
+    serde_json::from_str(&text).map_err(|error| wrong("--json", format!("{file}: {error}")))
+}
+
+/// A file, or standard input for `-`.
+fn input(option: &'static str, file: &str) -> Result<String, CommandError> {
+    let mut text = String::new();
+    let read = if file == "-" {
+        std::io::stdin()
+            .take(INPUT_BYTES_MAX + 1)
+            .read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file)
+            .and_then(|opened| opened.take(INPUT_BYTES_MAX + 1).read_to_string(&mut text))
+    };
+    let length = read.map_err(|error| wrong(option, format!("{file}: {error}")))?;
+    if length as u64 > INPUT_BYTES_MAX {
+        let reason = format!("{file} is longer than {INPUT_BYTES_MAX} bytes; shorten it");
+        return Err(wrong(option, reason));
+    }
+    Ok(text)
+}

@@ -1,0 +1,250 @@
+//! What a step prints, with asterisks in place of the task's secrets.
+//!
+//! Every asterisk stands for one byte, so offsets stay what they are. Output comes in pieces that may
+//! cut a secret in two: the end of a piece that could begin one is held back until it is clear.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::host::Output;
+use crate::plan::Plan;
+use crate::task::Submission;
+
+/// Lines of a secret of several lines that are shorter are left alone: they would blot out harmless
+/// text (`}`, `-----`).
+const LINE_BYTES_MIN: usize = 8;
+
+/// The secrets of a task, as they may turn up in what it prints.
+#[derive(Clone)]
+pub(super) struct Secrets(Vec<Vec<u8>>);
+
+impl Secrets {
+    pub(super) fn of(plan: &Plan, submission: &Submission) -> Self {
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        let secrets = plan.secrets.iter();
+        for secret in secrets.filter_map(|name| submission.secret(name)) {
+            let lines = secret.lines().map(str::trim);
+            let lines = lines.filter(|line| line.len() >= LINE_BYTES_MIN);
+            let whole = secret.trim_end_matches(['\r', '\n']);
+            parts.extend(lines.chain([whole]).map(|part| part.as_bytes().to_vec()));
+        }
+        parts.retain(|part| !part.trim_ascii().is_empty());
+        parts.sort();
+        parts.dedup();
+        Self(parts)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text without secrets.
+    pub(super) fn masked(&self, text: String) -> String {
+        if self.is_empty() {
+            return text;
+        }
+        let mut held = Held::default();
+        held.take(text.as_bytes(), &self.0);
+        String::from_utf8_lossy(&held.out(held.bytes.len())).into_owned()
+    }
+
+    /// The same output, without secrets.
+    pub(super) fn kept_from(self, output: Arc<dyn Output>) -> Arc<dyn Output> {
+        if self.is_empty() {
+            return output;
+        }
+        Arc::new(Masked {
+            output,
+            secrets: self,
+            held: Mutex::default(),
+        })
+    }
+}
+
+struct Masked {
+    output: Arc<dyn Output>,
+    secrets: Secrets,
+    held: Mutex<Held>,
+}
+
+/// Bytes that have come and are not written yet.
+#[derive(Default)]
+struct Held {
+    start: u64,
+    bytes: Vec<u8>,
+    /// Of each byte, whether it belongs to a secret.
+    secret: Vec<bool>,
+}
+
+impl Held {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn take(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
+        self.bytes.extend_from_slice(bytes);
+        self.secret.resize(self.bytes.len(), false);
+        for secret in secrets {
+            let found = self.bytes.windows(secret.len()).enumerate();
+            let found = found.filter(|(_, window)| window == secret);
+            for at in found.map(|(at, _)| at).collect::<Vec<_>>() {
+                self.secret[at..at + secret.len()].fill(true);
+            }
+        }
+    }
+
+    /// How many bytes no later piece can make part of a secret.
+    fn clear(&self, secrets: &[Vec<u8>]) -> usize {
+        let longest = secrets.iter().map(Vec::len).max().unwrap_or(0);
+        let from = self.bytes.len().saturating_sub(longest.saturating_sub(1));
+        (from..self.bytes.len())
+            .find(|at| {
+                let end = &self.bytes[*at..];
+                secrets
+                    .iter()
+                    .any(|secret| secret.len() > end.len() && secret.starts_with(end))
+            })
+            .unwrap_or(self.bytes.len())
+    }
+
+    /// The first bytes, as they may be written.
+    fn out(&self, length: usize) -> Vec<u8> {
+        let shown = self.bytes.iter().zip(&self.secret).take(length);
+        shown
+            .map(|(byte, secret)| if *secret { b'*' } else { *byte })
+            .collect()
+    }
+
+    fn forget(&mut self, length: usize) {
+        self.bytes.drain(..length);
+        self.secret.drain(..length);
+        self.start += length as u64;
+    }
+}
+
+impl Masked {
+    fn write(&self, held: &mut Held, length: usize) {
+        if length > 0 {
+            self.output.write_at(held.start, &held.out(length));
+            held.forget(length);
+        }
+    }
+}
+
+impl Output for Masked {
+    fn write_at(&self, offset: u64, bytes: &[u8]) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.end() != offset {
+            let all = held.bytes.len();
+            self.write(&mut held, all);
+            held.start = offset;
+        }
+        held.take(bytes, &self.secrets.0);
+        let clear = held.clear(&self.secrets.0);
+        self.write(&mut held, clear);
+    }
+
+    fn line(&self, text: &str) {
+        self.output.line(&self.secrets.masked(text.to_owned()));
+    }
+}
+
+impl Drop for Masked {
+    fn drop(&mut self) {
+        let mut held = std::mem::take(self.held.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let all = held.bytes.len();
+        self.write(&mut held, all);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file, as outputs write it.
+    #[derive(Default)]
+    struct File(Mutex<Vec<u8>>);
+
+    impl Output for File {
+        fn write_at(&self, offset: u64, bytes: &[u8]) {
+            let mut file = self.0.lock().unwrap();
+            let offset = usize::try_from(offset).unwrap();
+            let end = file.len().max(offset + bytes.len());
+            file.resize(end, 0);
+            file[offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+
+        fn line(&self, text: &str) {
+            self.0.lock().unwrap().extend_from_slice(text.as_bytes());
+        }
+    }
+
+    fn secrets(values: &[&str]) -> Secrets {
+        Secrets(
+            values
+                .iter()
+                .map(|value| value.as_bytes().to_vec())
+                .collect(),
+        )
+    }
+
+    fn written(secrets: &Secrets, text: &str, pieces: &[usize]) -> String {
+        let file = Arc::new(File::default());
+        let masked = secrets.clone().kept_from(file.clone());
+        let mut at = 0;
+        for piece in pieces.iter().chain([&text.len()]) {
+            let end = (at + piece).min(text.len());
+            masked.write_at(at as u64, &text.as_bytes()[at..end]);
+            at = end;
+        }
+        drop(masked);
+        let bytes = file.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_secret_within_another_gives_nothing_of_it_away() {
+        let secrets = secrets(&["pass", "password1"]);
+        assert_eq!(written(&secrets, "a password1 b", &[6]), "a ********* b");
+        assert_eq!(written(&secrets, "a passw", &[3, 2]), "a ****w");
+    }
+
+    #[test]
+    fn what_could_begin_a_secret_is_held_back() {
+        let file = Arc::new(File::default());
+        let masked = secrets(&["hunter2"]).kept_from(file.clone());
+        masked.write_at(0, b"it is hunt");
+        assert_eq!(*file.0.lock().unwrap(), b"it is ");
+        masked.write_at(10, b"ers");
+        assert_eq!(*file.0.lock().unwrap(), b"it is hunters");
+    }
+
+    #[test]
+    fn a_line_is_masked_too() {
+        assert_eq!(
+            secrets(&["a.b"]).masked("x a.b acb".to_owned()),
+            "x *** acb"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_output_is_cut_no_secret_is_left(
+            values in prop::collection::vec("[a-c]{1,4}", 1..4),
+            text in "[a-d]{0,40}",
+            pieces in prop::collection::vec(0_usize..5, 0..12),
+        ) {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            let secrets = secrets(&values);
+            let whole = written(&secrets, &text, &[]);
+            prop_assert_eq!(written(&secrets, &text, &pieces), whole.clone());
+            prop_assert_eq!(whole.len(), text.len());
+            for value in values {
+                prop_assert!(!whole.contains(value));
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Tasks that somebody submits by hand.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hyper::{StatusCode, header};
+use serde_json::Value;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::OrderView;
+use super::super::who::{Deed, Who, who};
+use super::tasks::{parse_id, sight};
+use crate::config::Library;
+use crate::plan::Plan;
+use crate::submit::{self, Asker, Order, Problem, Sources, SubmitError, Submitted};
+use crate::task::{Task, Via};
+
+/// The header in which programs may send the idempotency key.
+const KEY_HEADER: &str = "idempotency-key";
+
+pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let key = call.headers.get(KEY_HEADER).cloned();
+    let agent = call.header(header::USER_AGENT).unwrap_or_default();
+    let via = if agent.starts_with("tagship/") {
+        Via::Command
+    } else {
+        Via::Api
+    };
+    let body: Value = call.json(site.web.limits.body).await?;
+    let mut order = Order::read(&body)?;
+    if let Some(key) = key {
+        let key = key.to_str().unwrap_or("\0").trim().to_owned();
+        match &order.idempotency_key {
+            Some(other) if *other != key => {
+                return Err(Fault::Problems(vec![Problem {
+                    field: "idempotency_key".to_owned(),
+                    message: "is not what the header Idempotency-Key says: send one of them"
+                        .to_owned(),
+                }]));
+            }
+            _ => order.idempotency_key = Some(key),
+        }
+    }
+    let submitted = take(site, &who, &order, via).await?;
+    let status = match submitted {
+        Submitted::New(_) => StatusCode::CREATED,
+        Submitted::Before(_) => StatusCode::OK,
+    };
+    let view = sight(site, submitted.id()).await?.view(site, &who);
+    answer::json(status, &view)
+}
+
+/// Makes a task of an order.
+pub(in crate::web) async fn take(
+    site: &Site,
+    who: &Who,
+    order: &Order,
+    via: Via,
+) -> Result<Submitted, Fault> {
+    let problems = order.problems();
+    if !problems.is_empty() {
+        return Err(Fault::Problems(problems));
+    }
+    let library = templates(site);
+    let store = &site.web.store;
+    let now = site.web.clock.now();
+    let disabled = store.disabled_hosts().await?;
+    let sources = Sources {
+        config: &site.web.config,
+        library: &library,
+        disabled: &disabled,
+        now,
+    };
+    let asker = Asker {
+        name: &who.actor.name,
+        in_place: &|place| who.at(place),
+        via,
+    };
+    let deed = Deed::on("submit", audited(order));
+    let turn = who.turn(site, deed.clone()).await?;
+    let submitted = submit::submit(store, &sources, order, &asker, now, &turn.also()).await;
+    drop(turn);
+    let submitted = match submitted {
+        Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(error.into());
+        }
+        submitted => submitted?,
+    };
+    tracing::info!(task = submitted.id(), actor = %who.actor.name, "a task was submitted");
+    Ok(submitted)
+}
+
+/// What the audit says of an order: never a value.
+pub(in crate::web) fn audited(order: &Order) -> String {
+    let place = [&order.project, &order.environment, &order.tag];
+    let place = place.into_iter().filter(|name| !name.is_empty());
+    let words: Vec<&str> = std::iter::once(&order.template)
+        .chain(place)
+        .map(String::as_str)
+        .collect();
+    words.join(" ")
+}
+
+/// The templates as their files are now.
+pub(in crate::web) fn templates(site: &Site) -> Library {
+    Library::load(&site.web.config.agent.templates_dir)
+}
+
+/// What would ask for a task like this one again.
+pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.reads()?;
+    let task = site.web.store.task(parse_id(id)?).await?;
+    who.needs_to_see(task.id, &task.place())?;
+    let plan = site.web.store.plan_of(&task).await?;
+    answer::json(StatusCode::OK, &order_again(&task, plan.as_deref()))
+}
+
+/// An order like that of an earlier task; what it does not tell is named.
+pub(in crate::web) fn order_again(task: &Task, plan: Option<&Plan>) -> OrderView {
+    let mut order = Order::again(task);
+    let given = task.submission.secrets.keys();
+    let mut secrets: BTreeSet<String> = given.cloned().collect();
+    for name in plan.into_iter().flat_map(|plan| &plan.secrets) {
+        if order.params.remove(name).is_some() {
+            secrets.insert(name.clone());
+        }
+    }
+    OrderView {
+        order,
+        secrets: secrets.into_iter().collect(),
+    }
+}

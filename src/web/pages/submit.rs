@@ -1,0 +1,447 @@
+//! The page on which a task is submitted: first a template is chosen, then its form is filled in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::super::Site;
+use super::super::answer::{self, Answer};
+use super::super::api::{order_again, parse_id, seen_hosts, take, templates};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::who::{Who, who};
+use super::super::words::Times;
+use super::{Frame, sender, shown, times};
+use crate::right::{Ability, Place};
+use crate::secret::{self, ExposeSecret as _};
+use crate::store::Filter;
+use crate::submit::{
+    DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
+};
+use crate::task::Via;
+use crate::template::{Action, Hidden, ParamKind, StageHosts, Template};
+
+/// With more hosts than this in the configuration their names are written, not ticked.
+const TICKED_MAX: usize = 60;
+
+#[derive(askama::Template)]
+#[template(path = "web/submit.html")]
+struct SubmitPage {
+    frame: Frame,
+    times: Times,
+    /// Number, name and stages of each template that can be chosen.
+    templates: Vec<Offered>,
+    form: Option<Form>,
+    problems: Vec<Problem>,
+    /// What was pasted.
+    json: String,
+    title_chars_max: usize,
+    details_chars_max: usize,
+    value_bytes_max: usize,
+    /// The address bar's word for a task like that one.
+    repeated: Option<u64>,
+}
+
+/// A template that can be chosen.
+struct Offered {
+    name: String,
+    id: Option<u64>,
+    stages: String,
+}
+
+/// How many of the latest tasks are looked at for tags.
+const TAGS_MAX: usize = 50;
+
+/// The form of one template, with what is in its fields.
+struct Form {
+    template: String,
+    order: Order,
+    params: Vec<ParamField>,
+    groups: Vec<HostGroup>,
+    /// `project/environment` of everything that is configured; empty where the template takes none.
+    places: Vec<PlaceChoice>,
+    takes_tag: bool,
+    may_ready: bool,
+    /// Two clicks make one task.
+    key: String,
+}
+
+struct ParamField {
+    name: String,
+    label: String,
+    value: String,
+    required: bool,
+    pattern: String,
+    hint: String,
+    kind: ParamKind,
+    /// Choices, or tags that were released before.
+    offered: Vec<String>,
+}
+
+/// The hosts of one group that the task gives.
+struct HostGroup {
+    number: u8,
+    stages: String,
+    /// Empty where there are too many to tick.
+    hosts: Vec<Ticked>,
+    /// What is written instead of ticked.
+    written: String,
+    writes: bool,
+}
+
+struct Ticked {
+    name: String,
+    notes: String,
+    ticked: bool,
+}
+
+struct PlaceChoice {
+    value: String,
+    words: String,
+    chosen: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct Query {
+    template: Option<String>,
+    repeat: Option<String>,
+}
+
+pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let who = who(site, call).await?;
+    submits(&who)?;
+    let query: Query = call.query()?;
+    let mut page = page(site, &who).await?;
+    if let Some(id) = &query.repeat {
+        let id = parse_id(id)?;
+        let task = site.web.store.task(id).await?;
+        who.needs_to_see(id, &task.place())?;
+        page.repeated = Some(id);
+        let plan = site.web.store.plan_of(&task).await?;
+        let order = order_again(&task, plan.as_deref()).order;
+        page.form = Some(form(site, &who, order).await?);
+    } else if let Some(template) = query.template.filter(|name| !name.is_empty()) {
+        let order = Order {
+            template,
+            ..Order::default()
+        };
+        page.form = Some(form(site, &who, order).await?);
+    }
+    shown(&page)
+}
+
+/// Where nobody could submit anything, the page is of no use.
+fn submits(who: &Who) -> Result<(), Fault> {
+    if who.submits() {
+        return Ok(());
+    }
+    who.needs(Ability::Submit, "submit a task")
+}
+
+async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
+    let library = templates(site);
+    Ok(SubmitPage {
+        frame: Frame::of(site, who).await?,
+        times: times(site),
+        templates: library
+            .templates()
+            .map(|template| Offered {
+                name: template.name.clone(),
+                id: template.id,
+                stages: stages(template, |_| true),
+            })
+            .collect(),
+        form: None,
+        problems: Vec::new(),
+        json: String::new(),
+        title_chars_max: TITLE_CHARS_MAX,
+        details_chars_max: DETAILS_CHARS_MAX,
+        value_bytes_max: VALUE_BYTES_MAX,
+        repeated: None,
+    })
+}
+
+/// The names of a template's stages on hosts of some kind.
+fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
+    let stages = template.stages.iter().filter(|stage| on(&stage.hosts));
+    let names: Vec<&str> = stages.map(|stage| stage.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// The form of the order's template, filled with the order.
+async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
+    let library = templates(site);
+    let template = library.find(&order.template).ok_or_else(|| {
+        let name: String = order.template.escape_debug().take(64).collect();
+        Fault::NotFound(format!("there is no template {name}; choose another one"))
+    })?;
+    let takes_tag = template
+        .steps()
+        .any(|(_, step)| step.action == Action::Checkout);
+    let takes_place = takes_tag
+        || template
+            .stages
+            .iter()
+            .any(|stage| stage.hosts == StageHosts::Environment);
+    let places = if takes_place {
+        places(site, who, &order)
+    } else {
+        Vec::new()
+    };
+    let numbers: BTreeSet<u8> = template
+        .stages
+        .iter()
+        .filter_map(|stage| match stage.hosts {
+            StageHosts::Given(number) => Some(number),
+            _ => None,
+        })
+        .collect();
+    let mut groups = Vec::new();
+    for number in numbers {
+        groups.push(host_group(site, who, template, &order, number).await?);
+    }
+    let token = secret::token().map_err(|error| Fault::Broken(error.to_string()))?;
+    Ok(Form {
+        template: template.name.clone(),
+        params: params(template, &order, &tags(site, &order).await?),
+        groups,
+        places,
+        takes_tag,
+        may_ready: who.runs(),
+        key: order
+            .idempotency_key
+            .clone()
+            .unwrap_or_else(|| token.expose_secret().to_owned()),
+        order,
+    })
+}
+
+/// The tags of the latest tasks of the order's project, or of all.
+async fn tags(site: &Site, order: &Order) -> Result<Vec<String>, Fault> {
+    let heads = site
+        .web
+        .store
+        .list(&Filter::default(), None, TAGS_MAX)
+        .await?;
+    let mut tags: Vec<String> = heads
+        .iter()
+        .filter(|head| order.project.is_empty() || head.project == order.project)
+        .filter_map(|head| head.reference.strip_prefix("refs/tags/"))
+        .map(str::to_owned)
+        .collect();
+    tags.dedup();
+    Ok(tags)
+}
+
+fn params(template: &Template, order: &Order, tags: &[String]) -> Vec<ParamField> {
+    let fields = template.params.iter().map(|param| ParamField {
+        name: param.name.clone(),
+        label: param.alias.clone().unwrap_or_else(|| param.name.clone()),
+        value: match param.kind {
+            ParamKind::Secret => String::new(),
+            _ => order
+                .params
+                .get(&param.name)
+                .or(param.default.as_ref())
+                .cloned()
+                .unwrap_or_default(),
+        },
+        required: param.required && param.default.is_none(),
+        pattern: param.pattern.clone().unwrap_or_default(),
+        kind: param.kind,
+        offered: match param.kind {
+            ParamKind::Choice => param.choices.clone(),
+            ParamKind::Tag => tags.to_vec(),
+            ParamKind::Text | ParamKind::Secret => Vec::new(),
+        },
+        hint: if param.alias.is_some() {
+            param.name.clone()
+        } else {
+            String::new()
+        },
+    });
+    fields.collect()
+}
+
+/// Every environment of every project, and for each project the one that the tag's rule names.
+fn places(site: &Site, who: &Who, order: &Order) -> Vec<PlaceChoice> {
+    let chosen = format!("{}/{}", order.project, order.environment);
+    let mut places = Vec::new();
+    for project in &site.web.config.projects {
+        let name = &project.name;
+        let mut choice = |environment: &str, words: String| {
+            let value = format!("{name}/{environment}");
+            places.push(PlaceChoice {
+                chosen: value == chosen,
+                value,
+                words,
+            });
+        };
+        let submits = |environment: &str| {
+            let place = Place::new(name, environment, &order.template);
+            who.at(&place).may(Ability::Submit, "submit a task").is_ok()
+        };
+        let mut environments = project.environments.keys();
+        let own: Vec<&String> = environments.by_ref().filter(|name| submits(name)).collect();
+        for environment in &own {
+            choice(environment, format!("{name} {environment}"));
+        }
+        if !project.rules.is_empty() && !own.is_empty() {
+            choice("", format!("{name}, where its rules put the tag"));
+        }
+    }
+    places
+}
+
+async fn host_group(
+    site: &Site,
+    who: &Who,
+    template: &Template,
+    order: &Order,
+    number: u8,
+) -> Result<HostGroup, Fault> {
+    let config = &site.web.config;
+    let given = order.hosts.get(&number).cloned().unwrap_or_default();
+    let disabled = site.web.store.disabled().await?;
+    let few = config.hosts.len() <= TICKED_MAX;
+    let seen = seen_hosts(site, who);
+    let names = config.hosts.keys().filter(|name| seen.contains(*name));
+    let endpoints = names.filter_map(|name| config.endpoint(name));
+    let hosts = endpoints.map(|host| {
+        let mut notes = host.address.clone();
+        if let Some(out) = disabled.get(&host.name) {
+            notes = format!("{notes}, disabled: {}", out.reason);
+        }
+        Ticked {
+            ticked: given.contains(&host.name) || given.contains(&host.address),
+            name: host.name,
+            notes,
+        }
+    });
+    let hosts: Vec<Ticked> = if few { hosts.collect() } else { Vec::new() };
+    let written = given
+        .iter()
+        .filter(|host| {
+            !hosts.iter().any(|known| {
+                known.ticked && (known.name == **host || known.notes.starts_with(host.as_str()))
+            })
+        })
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    Ok(HostGroup {
+        number,
+        stages: stages(template, |on| *on == StageHosts::Given(number)),
+        writes: template.free_hosts || hosts.is_empty() || !written.is_empty(),
+        hosts,
+        written,
+    })
+}
+
+/// The filled form, or what was pasted.
+pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
+    let fields: Vec<(String, String)> = call.form(site.web.limits.body).await?;
+    let csrf = fields.iter().find(|(name, _)| name == "csrf");
+    let csrf = csrf.map(|(_, value)| value.clone()).unwrap_or_default();
+    let who = sender(site, call, &csrf).await?;
+    submits(&who)?;
+    let pasted = fields.iter().find(|(name, _)| name == "json");
+    let json = pasted.map(|(_, text)| text.clone());
+    let read = match &json {
+        Some(text) => of_json(text),
+        None => of_form(fields),
+    };
+    let (order, fault) = match read {
+        Ok(order) => match take(site, &who, &order, Via::Page).await {
+            Ok(submitted) => return answer::see(&format!("/tasks/{}", submitted.id())),
+            Err(fault) => (Some(order), fault),
+        },
+        Err(fault) => (None, fault),
+    };
+    let Fault::Problems(problems) = fault else {
+        return Err(fault);
+    };
+    let mut page = page(site, &who).await?;
+    page.problems = problems;
+    match json {
+        Some(text) => page.json = text,
+        None => {
+            if let Some(order) = order {
+                page.form = form(site, &who, order).await.ok();
+            }
+        }
+    }
+    answer::page(StatusCode::UNPROCESSABLE_ENTITY, &page)
+}
+
+fn of_json(text: &str) -> Result<Order, Fault> {
+    let value = serde_json::from_str(text).map_err(|error| {
+        Fault::Problems(vec![Problem {
+            field: "json".to_owned(),
+            message: format!("is no JSON: {error}"),
+        }])
+    })?;
+    Order::read(&value).map_err(|error: SubmitError| error.into())
+}
+
+/// `param.NAME`, `secret.NAME`, `hosts.N` and the fields of an order by their names.
+fn of_form(fields: Vec<(String, String)>) -> Result<Order, Fault> {
+    let mut order = Order::default();
+    let mut hosts: BTreeMap<u8, Vec<String>> = BTreeMap::new();
+    for (name, value) in fields {
+        // A browser ends the lines of a form with both.
+        let value = value.replace("\r\n", "\n");
+        let line = value.trim().to_owned();
+        match name.split_once('.').unwrap_or((&name, "")) {
+            ("csrf", "") => {}
+            ("template", "") => order.template = line,
+            ("title", "") => order.title = line,
+            ("details", "") => order.details = value.trim_end().to_owned(),
+            ("schedule", "") => order.schedule = line,
+            ("run_at", "") => order.run_at = line,
+            ("tag", "") => order.tag = line,
+            ("executor", "") => order.executor = line,
+            ("idempotency_key", "") => order.idempotency_key = Some(line),
+            ("approvers", "") => order.approvers = split(&line),
+            ("place", "") => {
+                let (project, environment) = line.split_once('/').unwrap_or((&line, ""));
+                order.project = project.to_owned();
+                order.environment = environment.to_owned();
+            }
+            // What was left empty is the template's default.
+            ("param" | "secret", _) if value.is_empty() => {}
+            ("param", parameter) => drop(order.params.insert(parameter.to_owned(), value)),
+            ("secret", parameter) => {
+                let value = Hidden::from(value);
+                order.secrets.insert(parameter.to_owned(), value);
+            }
+            ("hosts", number) => match number.parse() {
+                Ok(number) => hosts.entry(number).or_default().extend(split(&line)),
+                Err(_) => return Err(unknown(&name)),
+            },
+            _ => return Err(unknown(&name)),
+        }
+    }
+    hosts.retain(|_, hosts| !hosts.is_empty());
+    order.hosts = hosts;
+    Ok(order)
+}
+
+fn unknown(name: &str) -> Fault {
+    let name: String = name.escape_debug().take(64).collect();
+    Fault::Invalid(format!(
+        "the form has a field {name}, which is none; load its page again"
+    ))
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split([',', '\n', ' '])
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,355 @@
+//! Tasks that are submitted by API and by form.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tagship::account::Role;
+use tagship::task::Event;
+
+use crate::client::{Browser, Program};
+use crate::world::{Options, World};
+
+fn restart() -> Value {
+    json!({
+        "template": "restart",
+        "params": { "SERVICE": "shop" },
+        "hosts": { "1": ["127.0.0.1"], "2": ["web-2", "web-3"] },
+        "title": "restart <b>all</b>",
+    })
+}
+
+async fn post(program: &Program, key: Option<&str>, order: &Value) -> (StatusCode, Value) {
+    let mut request = program.ask(Method::POST, "tasks").json(order);
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    let response = request.send().await.unwrap();
+    (response.status(), response.json().await.unwrap())
+}
+
+/// How many tasks there are.
+async fn count(program: &Program) -> usize {
+    let (_, list) = program.get("tasks").await;
+    list["tasks"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_task_is_submitted_and_says_who_and_how() {
+    let world = World::start().await;
+    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let order = json!({ "details": "why\nnot", "run_at": "2030-01-01 12:00", "submitter": "root", "approvers": ["alice"] });
+    let mut asked = restart();
+    for (name, value) in order.as_object().unwrap() {
+        asked[name] = value.clone();
+    }
+    let (status, task) = post(&bob, None, &asked).await;
+    assert_eq!(status, StatusCode::CREATED, "{task}");
+    assert_eq!(task["state"], "proposed");
+    assert_eq!(task["submitter"], "bob");
+    assert_eq!(task["claimed_submitter"], "root");
+    assert_eq!(task["origin"], json!({ "kind": "submitted", "via": "api" }));
+    assert_eq!(task["schedule"], "new");
+    assert_eq!(task["run_at"], "2030-01-01T11:00:00Z");
+    assert_eq!(
+        task["hosts"],
+        json!({ "1": ["web-1"], "2": ["web-2", "web-3"] })
+    );
+    assert_eq!(task["parameters"], json!({ "SERVICE": "shop" }));
+    let mut secret = restart();
+    secret["params"]["KEY"] = "hunter2".into();
+    let (_, task) = post(&bob, None, &secret).await;
+    assert_eq!(
+        task["parameters"]["KEY"], "[REDACTED]",
+        "its template says so"
+    );
+    let (_, listed) = bob.get("tasks").await;
+    assert_eq!(listed["tasks"][0]["title"], "restart <b>all</b>");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_key_makes_one_task_in_header_and_body_alike() {
+    let world = World::start().await;
+    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let (status, first) = post(&bob, Some("k-1"), &restart()).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (status, again) = post(&bob, Some("k-1"), &restart()).await;
+    assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]));
+    let mut other = restart();
+    other["idempotency_key"] = "k-1".into();
+    let (status, again) = post(&bob, None, &other).await;
+    assert_eq!((status, &again["id"]), (StatusCode::OK, &first["id"]));
+    other["title"] = "another".into();
+    let (status, refused) = post(&bob, None, &other).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(
+        refused["error"].as_str().unwrap().contains("k-1"),
+        "{refused}"
+    );
+    let (status, refused) = post(&bob, Some("k-2"), &other).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let (status, _) = post(&bob, Some(&"k".repeat(201)), &restart()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(count(&bob).await, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_by_field_and_makes_nothing() {
+    let world = World::start().await;
+    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let wrong = json!({ "template": "restart", "params": { "SERVICE": "A" }, "hosts": { "1": "web-9", "3": "web-1" }, "titel": 1 });
+    let (status, told) = post(&bob, Some("k"), &wrong).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(told["problems"][0]["field"], "titel");
+    let wrong = json!({ "template": "restart", "params": { "SERVICE": "A" }, "hosts": { "1": "web-9", "3": "web-1" } });
+    let (_, told) = post(&bob, Some("k"), &wrong).await;
+    let fields: Vec<&str> = told["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["field"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        fields,
+        ["hosts.1", "params.SERVICE", "hosts.2", "hosts.3"],
+        "{told}"
+    );
+    for body in ["[]", "", "{", "null"] {
+        let request = bob
+            .ask(Method::POST, "tasks")
+            .body(body)
+            .header("content-type", "application/json");
+        let status = request.send().await.unwrap().status();
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    }
+    assert_eq!(count(&bob).await, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn submitting_and_ready_take_their_rights() {
+    let world = World::start().await;
+    let viewer = Program::of(&world, "vera", Role::Viewer).await;
+    let submitter = Program::of(&world, "bob", Role::Submitter).await;
+    let approver = Program::of(&world, "alice", Role::Approver).await;
+    let (status, told) = post(&viewer, None, &restart()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{told}");
+    let mut ready = restart();
+    ready["schedule"] = "ready".into();
+    let (status, told) = post(&submitter, None, &ready).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(
+        told["error"]
+            .as_str()
+            .unwrap()
+            .contains("the role approver"),
+        "{told}"
+    );
+    let (status, _) = post(&approver, None, &ready).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(count(&viewer).await, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_secret_is_in_no_answer_and_on_no_page() {
+    let world = World::start().await;
+    let bob = Browser::of(&world, "bob", Role::Admin).await;
+    let program = Program::of(&world, "ci", Role::Submitter).await;
+    let mut order = restart();
+    order["secrets"] = json!({ "PASSWORD": "hunter2-hunter2" });
+    let (status, task) = post(&program, None, &order).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(task["parameters"]["PASSWORD"], "[REDACTED]");
+    let id = task["id"].as_u64().unwrap();
+    let kept = world.store.task(id).await.unwrap();
+    assert_eq!(
+        kept.submission.secrets["PASSWORD"].expose(),
+        "hunter2-hunter2"
+    );
+    let mut seen = vec![task.to_string()];
+    for path in [
+        format!("tasks/{id}"),
+        format!("tasks/{id}/order"),
+        "tasks".to_owned(),
+    ] {
+        seen.push(program.get(&path).await.1.to_string());
+    }
+    for path in [
+        format!("/tasks/{id}"),
+        format!("/submit?repeat={id}"),
+        "/".to_owned(),
+    ] {
+        let (status, page) = bob.get(&path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        seen.push(page);
+    }
+    for text in seen {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_form_of_a_template_submits_a_task_without_scripts() {
+    let world = World::start().await;
+    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let (_, page) = bob.get("/submit").await;
+    assert!(page.contains("/submit?template=restart"), "{page}");
+    let (status, page) = bob.get("/submit?template=restart").await;
+    assert_eq!(status, StatusCode::OK);
+    for part in [
+        "What to restart",
+        "name=\"param.SERVICE\"",
+        "name=\"hosts.1\" value=\"web-3\"",
+        "name=\"hosts.2\"",
+        "<option selected>soft</option>",
+        "name=\"secret.KEY\" type=\"password\"",
+        "time zone Europe/Berlin",
+    ] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+    assert!(
+        !page.contains("name=\"schedule\""),
+        "a submitter may not choose"
+    );
+    let fields = [
+        ("template", "restart"),
+        ("idempotency_key", "page-1"),
+        ("title", "by hand"),
+        ("param.SERVICE", "shop"),
+        ("param.PASSWORD", ""),
+        ("hosts.1", "web-1"),
+        ("hosts.1", "web-2"),
+        ("hosts.2", "web-3"),
+        ("run_at", ""),
+        ("details", "one\r\ntwo"),
+    ];
+    for _ in 0..2 {
+        let (status, page) = bob.post("/submit", &fields).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    }
+    let task = world.store.task(1).await.unwrap();
+    assert_eq!(task.submission.hosts[&1], ["web-1", "web-2"]);
+    assert_eq!(task.submission.details, "one\ntwo");
+    assert!(
+        world.store.task(2).await.is_err(),
+        "two clicks make one task"
+    );
+    let (status, _) = bob.post_bare("/submit", &fields).await;
+    assert_eq!(
+        status,
+        StatusCode::FORBIDDEN,
+        "without the token of the page"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_wrong_form_comes_back_filled_in_and_says_what_is_wrong() {
+    let world = World::start().await;
+    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let fields = [
+        ("template", "restart"),
+        ("title", "a \"quoted\" title"),
+        ("param.SERVICE", "Shop; reboot"),
+        ("hosts.1", "web-1"),
+    ];
+    let (status, page) = bob.post("/submit", &fields).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    for part in [
+        "Nothing was submitted",
+        "<code>params.SERVICE</code>",
+        "<code>hosts.2</code>",
+        "value=\"Shop; reboot\"",
+        "value=\"web-1\" checked",
+    ] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+    let (status, page) = bob
+        .post("/submit", &[("json", "{\"template\": \"restrat\"}")])
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("did you mean `restart`?"), "{page}");
+    let (status, page) = bob.post("/submit", &[("json", "{")]).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{page}");
+    assert!(world.store.task(1).await.is_err());
+    let (status, _) = bob
+        .post("/submit", &[("json", &restart().to_string())])
+        .await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_earlier_task_fills_the_form_in() {
+    let world = World::start().await;
+    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let fields = [
+        ("template", "restart"),
+        ("title", "weekly"),
+        ("param.SERVICE", "shop"),
+        ("secret.PASSWORD", "hunter2"),
+        ("hosts.1", "web-1"),
+        ("hosts.2", "web-3"),
+    ];
+    assert_eq!(bob.post("/submit", &fields).await.0, StatusCode::SEE_OTHER);
+    let (_, page) = bob.get("/tasks/1").await;
+    assert!(page.contains("/submit?repeat=1"), "{page}");
+    let (_, page) = bob.get("/submit?repeat=1").await;
+    for part in [
+        "value=\"weekly\"",
+        "name=\"param.SERVICE\" value=\"shop\"",
+        "name=\"hosts.2\" value=\"web-3\" checked",
+        "name=\"hosts.1\" value=\"web-1\" checked",
+    ] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+    // A release that was pushed can be asked for again, too.
+    world.waiting("release-9").await;
+    let (status, _) = bob.get("/submit?repeat=2").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "its template is no file");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_viewer_is_not_offered_the_form() {
+    let world = World::start_with(Options::default()).await;
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let (_, page) = vera.get("/").await;
+    assert!(!page.contains("/submit"));
+    assert_eq!(vera.get("/submit").await.0, StatusCode::FORBIDDEN);
+    let (status, _) = vera
+        .post("/submit", &[("json", &restart().to_string())])
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_task_of_no_project_is_called_by_its_title_everywhere() {
+    let world = World::start().await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let program = Program::of(&world, "ci", Role::Submitter).await;
+    let (_, task) = post(&program, None, &restart()).await;
+    let id = task["id"].as_u64().unwrap();
+    let task = world.store.task(id).await.unwrap();
+    world
+        .append(
+            &task,
+            vec![Event::Withdrawn {
+                by: "ci".to_owned(),
+                reason: String::new(),
+            }],
+        )
+        .await;
+    for path in ["/", "/tasks/1"] {
+        let (status, page) = alice.get(path).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(
+            page.contains("restart &#60;b&#62;all") || page.contains("restart &lt;b&gt;all"),
+            "{page}"
+        );
+    }
+    world.end().await;
+}
