@@ -58,7 +58,7 @@ async fn whatever_a_person_does_or_is_refused_leaves_an_entry_that_fits() {
             "root approve  done".to_owned(),
             "root add user bob as approver done".to_owned(),
             "root set password bob done".to_owned(),
-            "root make token bob: ci done".to_owned(),
+            "root make token bob: ci (read, submit, approve, admin) done".to_owned(),
             format!("root revoke token bob: {id} done"),
             "root remove user bob done".to_owned(),
             "root disable host web-1: disk done".to_owned(),
