@@ -17,9 +17,9 @@ use tokio::sync::watch;
 
 use crate::account::Accounts;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Engine, Library};
+use crate::config::{Config, Engine, Library, MissedSchedule};
 use crate::document::Problems;
-use crate::executor::{Executor, Limits, World};
+use crate::executor::{Executor, Limits, Missed, World};
 use crate::intake::{Intake, SpoolDirectory};
 use crate::log::LogBook;
 use crate::session::{Sessions, Transport};
@@ -129,6 +129,10 @@ impl Agent {
                 parallel_tasks: config.agent.parallel_tasks as usize,
                 parallel_hosts: config.agent.parallel_hosts as usize,
                 landing_timeout_s: i64::try_from(config.agent.landing_timeout.as_secs())?,
+                missed: match config.agent.missed_schedule {
+                    MissedSchedule::Run => Missed::Run,
+                    MissedSchedule::Expire => Missed::Expire,
+                },
             },
         );
         let intake = Intake {
@@ -208,6 +212,7 @@ impl Agent {
             fleet: Arc::new(world::SshFleet::new(&self.config)?),
             probes: Arc::new(world::NetworkProbes::new()?),
             catalog,
+            calendar: Arc::new(self.config.calendar()),
             logs: Arc::new(self.logs.clone()),
         })
     }

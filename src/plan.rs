@@ -200,6 +200,9 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     pub on_failure: OnFailure,
+    /// How long it waits for a person who lets it go on, in seconds; `None`: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_timeout_s: Option<u64>,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
     pub stages: Vec<Stage>,

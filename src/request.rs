@@ -8,9 +8,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor, Approval, Counts, Refusal, Terms};
 use crate::host::ReleaseId;
-use crate::plan::PlanDigest;
+use crate::plan::{Plan, PlanDigest};
 use crate::right::{Ability, Missing, Whose};
 use crate::rule::Schedule;
 use crate::store::kv::Commit;
@@ -39,8 +40,15 @@ pub enum Request {
     Reject { reason: String },
     /// Take it back.
     Withdraw { reason: String },
-    /// End what runs.
-    Stop,
+    /// End what runs: of the whole task, or on the host of this name.
+    Stop {
+        #[serde(default)]
+        host: Option<String>,
+    },
+    /// Go on without the host of this name.
+    Skip { host: String, reason: String },
+    /// Run although releases are frozen.
+    Override { reason: String },
     /// Do what failed, was stopped or never began; or take up what was withdrawn, superseded or
     /// expired.
     Retry,
@@ -70,10 +78,88 @@ pub enum RequestError {
         "task {newer} has run there since task {id}; push a new tag, or roll back to task {id} instead"
     )]
     Newer { id: u64, newer: u64 },
+    #[error("task {id} has no host {host}: it has {known}")]
+    NoHost {
+        id: u64,
+        host: String,
+        known: String,
+    },
+    #[error("a step runs on {0}: stop it there first (`tagship stop ID --host {0}`)")]
+    Busy(String),
+    #[error("{0} is the last host of the task: stop the task instead")]
+    LastHost(String),
+    #[error(
+        "releases to {place} are frozen until {until} ({name}{reason}); an admin can override that: `tagship go {id} --override-freeze REASON`"
+    )]
+    Frozen {
+        id: u64,
+        place: String,
+        name: String,
+        reason: String,
+        until: String,
+    },
+    #[error("nothing is frozen for task {0}, so there is nothing to override")]
+    NotFrozen(u64),
     #[error("{0}")]
     NoWayBack(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What a request is held against, besides the task.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    pub now: Timestamp,
+    pub calendar: &'a Calendar,
+    /// The task's, once it has landed.
+    pub plan: Option<&'a Plan>,
+}
+
+impl Moment<'_> {
+    /// The place of a host in the plan.
+    fn host(&self, task: &Task, name: &str) -> Result<u16, RequestError> {
+        let hosts = self.plan.map(|plan| plan.hosts.as_slice());
+        let hosts = hosts.unwrap_or_default();
+        let place = hosts.iter().position(|host| host.name == name);
+        place
+            .and_then(|place| u16::try_from(place).ok())
+            .ok_or_else(|| RequestError::NoHost {
+                id: task.id,
+                host: name.to_owned(),
+                known: listed(hosts.iter().map(|host| host.name.as_str())),
+            })
+    }
+
+    /// What makes a task go on may not be asked for while its releases are frozen.
+    fn may_run(&self, task: &Task) -> Result<(), RequestError> {
+        if task.unfrozen_by.is_some() {
+            return Ok(());
+        }
+        let (project, environment) = (&task.submission.project, &task.submission.environment);
+        let Some(frozen) = self.calendar.frozen(project, environment, self.now) else {
+            return Ok(());
+        };
+        let reason = &frozen.freeze.reason;
+        Err(RequestError::Frozen {
+            id: task.id,
+            place: format!("{project} {environment}"),
+            name: frozen.freeze.name.clone(),
+            reason: if reason.is_empty() {
+                String::new()
+            } else {
+                format!(": {reason}")
+            },
+            until: self.calendar.shown(frozen.until),
+        })
+    }
+}
+
+fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.join(", ")
 }
 
 /// The events that follow from a request, if the actor may ask it and the task allows it.
@@ -84,7 +170,7 @@ pub fn decide(
     task: &Task,
     actor: &Actor,
     request: &Request,
-    now: Timestamp,
+    moment: &Moment<'_>,
 ) -> Result<Vec<Event>, RequestError> {
     let state = |what| RequestError::State {
         id: task.id,
@@ -110,7 +196,7 @@ pub fn decide(
                     plan,
                     comment,
                     not_before: *not_before,
-                    at: now,
+                    at: moment.now,
                 },
             )?)
         }
@@ -131,26 +217,89 @@ pub fn decide(
                 reason: reason.trim().to_owned(),
             }
         }
-        Request::Stop => {
+        Request::Stop { host: None } => {
             actor.may_of(whose(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
             }
         }
+        Request::Stop { host: Some(host) } => {
+            actor.may_of(whose(task, actor), "stop a host of this task")?;
+            Event::HostStopRequested {
+                host: moment.host(task, host)?,
+                name: host.clone(),
+                by: actor.name.clone(),
+            }
+        }
+        Request::Skip { host, reason } => skip(task, actor, host, reason, moment)?,
+        Request::Override { reason } => override_freeze(task, actor, reason, moment)?,
         Request::Go { host } => {
             actor.may(Ability::Run, "let a task go on")?;
+            moment.may_run(task)?;
             Event::Continued {
                 by: actor.name.clone(),
                 host: host.clone(),
             }
         }
-        Request::Retry => retry(task, actor)?,
+        Request::Retry => {
+            if matches!(task.state, State::Paused { .. }) {
+                moment.may_run(task)?;
+            }
+            retry(task, actor)?
+        }
     };
-    let recorded = Recorded { time: now, event };
+    let recorded = Recorded {
+        time: moment.now,
+        event,
+    };
     task.clone()
         .apply(&recorded)
         .map_err(|refused| RequestError::Store(StoreError::Illegal(refused)))?;
     Ok(vec![recorded.event])
+}
+
+fn skip(
+    task: &Task,
+    actor: &Actor,
+    host: &str,
+    reason: &str,
+    moment: &Moment<'_>,
+) -> Result<Event, RequestError> {
+    actor.may(Ability::Run, "skip a host")?;
+    moment.may_run(task)?;
+    let place = moment.host(task, host)?;
+    if let Some(work) = &task.work {
+        if work.runs_on(place) {
+            return Err(RequestError::Busy(host.to_owned()));
+        }
+        let hosts = moment.plan.map_or(0, |plan| plan.hosts.len());
+        let others = work.skipped.keys().filter(|skipped| **skipped != place);
+        if others.count() + 1 >= hosts {
+            return Err(RequestError::LastHost(host.to_owned()));
+        }
+    }
+    Ok(Event::HostSkipped {
+        host: place,
+        name: host.to_owned(),
+        by: actor.name.clone(),
+        reason: given(reason, "skip a host")?,
+    })
+}
+
+fn override_freeze(
+    task: &Task,
+    actor: &Actor,
+    reason: &str,
+    moment: &Moment<'_>,
+) -> Result<Event, RequestError> {
+    actor.may(Ability::Manage, "override a freeze")?;
+    if moment.may_run(task).is_ok() {
+        return Err(RequestError::NotFrozen(task.id));
+    }
+    Ok(Event::FreezeOverridden {
+        by: actor.name.clone(),
+        reason: given(reason, "override a freeze")?,
+    })
 }
 
 fn retry(task: &Task, actor: &Actor) -> Result<Event, RequestError> {
@@ -192,6 +341,7 @@ pub async fn ask(
     id: u64,
     actor: &Actor,
     request: &Request,
+    calendar: &Calendar,
     now: Timestamp,
     also: &Commit,
 ) -> Result<Task, RequestError> {
@@ -200,7 +350,16 @@ pub async fn ask(
         if *request == Request::Retry {
             nothing_newer(store, &task).await?;
         }
-        let events = decide(&task, actor, request, now)?;
+        let plan = match request {
+            Request::Stop { host: Some(_) } | Request::Skip { .. } => store.plan_of(&task).await?,
+            _ => None,
+        };
+        let moment = Moment {
+            now,
+            calendar,
+            plan: plan.as_deref(),
+        };
+        let events = decide(&task, actor, request, &moment)?;
         let recorded = events
             .into_iter()
             .map(|event| Recorded { time: now, event })

@@ -1,6 +1,6 @@
 //! Freeze windows: when nothing is to be released, however much it was approved.
 //!
-//! Pure: `config` reads the windows, the executor asks [`frozen`] at the moment of running, page and
+//! Pure: `config` reads the windows, the executor asks [`Calendar::frozen`] at the moment of running, page and
 //! command line ask it to warn before. A window is spoken of in local time: it is held against the
 //! zone's own calendar, so that it begins at the same time of day before and after the clocks change.
 
@@ -213,6 +213,22 @@ impl Window {
     }
 }
 
+/// All windows, with the zone in whose time they are spoken of.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    pub freezes: Vec<Freeze>,
+    pub zone: TimeZone,
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self {
+            freezes: Vec::new(),
+            zone: TimeZone::UTC,
+        }
+    }
+}
+
 /// A freeze that lies over a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen<'f> {
@@ -221,33 +237,36 @@ pub struct Frozen<'f> {
     pub until: Timestamp,
 }
 
-/// Whether releases of a project to an environment are frozen at a time, and until when.
-#[must_use]
-pub fn frozen<'f>(
-    freezes: &'f [Freeze],
-    project: &str,
-    environment: &str,
-    now: Timestamp,
-    zone: &TimeZone,
-) -> Option<Frozen<'f>> {
-    let names = |names: &BTreeSet<String>, name: &str| names.is_empty() || names.contains(name);
-    let latest = |time: Timestamp| {
-        freezes
-            .iter()
-            .filter(|freeze| {
-                names(&freeze.projects, project) && names(&freeze.environments, environment)
-            })
-            .filter_map(|freeze| Some((freeze, freeze.window.ends(time, zone)?)))
-            .max_by_key(|(_, until)| *until)
-    };
-    let (freeze, mut until) = latest(now)?;
-    for _ in 0..CHAIN_MAX {
-        match latest(until) {
-            Some((_, later)) => until = later,
-            None => break,
+impl Calendar {
+    /// Whether releases of a project to an environment are frozen at a time, and until when.
+    #[must_use]
+    pub fn frozen(&self, project: &str, environment: &str, at: Timestamp) -> Option<Frozen<'_>> {
+        let names = |names: &BTreeSet<String>, name: &str| names.is_empty() || names.contains(name);
+        let latest = |time: Timestamp| {
+            self.freezes
+                .iter()
+                .filter(|freeze| {
+                    names(&freeze.projects, project) && names(&freeze.environments, environment)
+                })
+                .filter_map(|freeze| Some((freeze, freeze.window.ends(time, &self.zone)?)))
+                .max_by_key(|(_, until)| *until)
+        };
+        let (freeze, mut until) = latest(at)?;
+        for _ in 0..CHAIN_MAX {
+            match latest(until) {
+                Some((_, later)) => until = later,
+                None => break,
+            }
         }
+        Some(Frozen { freeze, until })
     }
-    Some(Frozen { freeze, until })
+
+    /// A time as people there read it.
+    #[must_use]
+    pub fn shown(&self, time: Timestamp) -> String {
+        let local = time.to_zoned(self.zone.clone());
+        local.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
+    }
 }
 
 #[cfg(test)]
@@ -274,8 +293,12 @@ mod tests {
     fn end(freezes: &[Freeze], now: &str) -> Option<String> {
         let now = now.parse::<DateTime>().unwrap();
         let now = now.to_zoned(berlin()).unwrap().timestamp();
-        let frozen = frozen(freezes, "shop", "production", now, &berlin())?;
-        let until = frozen.until.to_zoned(berlin()).datetime();
+        let calendar = Calendar {
+            freezes: freezes.to_vec(),
+            zone: berlin(),
+        };
+        let until = calendar.frozen("shop", "production", now)?.until;
+        let until = until.to_zoned(berlin()).datetime();
         Some(until.strftime("%a %F %R").to_string())
     }
 
@@ -384,11 +407,12 @@ mod tests {
         let mut freeze = freeze("00:00", "12:00", None);
         freeze.projects = BTreeSet::from(["shop".to_owned()]);
         freeze.environments = BTreeSet::from(["production".to_owned()]);
-        let freezes = [freeze];
-        let now = "2026-11-20T05:00:00Z".parse().unwrap();
-        let at = |project, environment| {
-            frozen(&freezes, project, environment, now, &TimeZone::UTC).is_some()
+        let calendar = Calendar {
+            freezes: vec![freeze],
+            ..Calendar::default()
         };
+        let now = "2026-11-20T05:00:00Z".parse().unwrap();
+        let at = |project, environment| calendar.frozen(project, environment, now).is_some();
         assert!(at("shop", "production"));
         assert!(!at("shop", "qa"));
         assert!(!at("blog", "production"));

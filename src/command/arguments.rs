@@ -50,11 +50,13 @@ pub enum Command {
     /// Take a task back that has not begun
     Withdraw(Withdraw),
     /// End what a task runs
-    Stop(Ask),
+    Stop(Stop),
+    /// Go on without one host
+    Skip(Skip),
     /// Do again what failed, was stopped or never began
     Retry(Ask),
     /// Let a task go on that waits at a gate
-    Go(Ask),
+    Go(Go),
     /// Go back to an earlier release
     Rollback(Rollback),
     /// Print the output of a task's steps
@@ -191,6 +193,45 @@ pub struct Ask {
 }
 
 #[derive(Debug, Args)]
+pub struct Stop {
+    /// The task's number
+    pub id: u64,
+    /// Only what runs on this host; the others go on
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    #[command(flatten)]
+    pub then: Then,
+}
+
+#[derive(Debug, Args)]
+pub struct Skip {
+    /// The task's number
+    pub id: u64,
+    /// The host without which it goes on
+    #[arg(long, value_name = "NAME")]
+    pub host: String,
+    /// Why; shown in its history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    #[command(flatten)]
+    pub then: Then,
+}
+
+#[derive(Debug, Args)]
+pub struct Go {
+    /// The task's number
+    pub id: u64,
+    /// Only on this host
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Run although releases are frozen, and why; takes an admin
+    #[arg(long, value_name = "REASON")]
+    pub override_freeze: Option<String>,
+    #[command(flatten)]
+    pub then: Then,
+}
+
+#[derive(Debug, Args)]
 pub struct Approve {
     /// The task's number
     pub id: u64,
@@ -250,6 +291,9 @@ pub struct Rollback {
     /// The environment of --project
     #[arg(long, value_name = "NAME", requires = "project")]
     pub environment: Option<String>,
+    /// Run although releases are frozen, and why; takes an admin
+    #[arg(long, value_name = "REASON")]
+    pub override_freeze: Option<String>,
     #[command(flatten)]
     pub then: Then,
 }

@@ -84,6 +84,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Reject(asked) => requests::reject(around, asked).await,
         Command::Withdraw(asked) => requests::withdraw(around, asked).await,
         Command::Stop(asked) => requests::stop(around, asked).await,
+        Command::Skip(asked) => requests::skip(around, asked).await,
         Command::Retry(asked) => requests::retry(around, asked).await,
         Command::Go(asked) => requests::go(around, asked).await,
         Command::Rollback(asked) => requests::rollback(around, asked).await,

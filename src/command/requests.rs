@@ -1,7 +1,7 @@
 //! Tasks: list, show, and what people ask of them. The agent decides; here it is only said and shown.
 
 use super::arguments::{
-    Approve, Ask as AskTask, Form, Reject, Rollback, Show, Tasks, Then, Withdraw,
+    Approve, Ask as AskTask, Form, Go, Reject, Rollback, Show, Skip, Stop, Tasks, Then, Withdraw,
 };
 use super::client::{Ask, Client};
 use super::error::CommandError;
@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::document;
 use crate::plan::PlanDigest;
 use crate::task::STATE_NAMES;
-use crate::web::view::{self, Because, Nothing, TaskList, TaskView};
+use crate::web::view::{self, Because, May, Nothing, OfHost, TaskList, TaskView};
 
 /// Fewer digits of a digest could fit another plan by chance.
 const DIGEST_DIGITS_MIN: usize = 8;
@@ -204,16 +204,25 @@ fn at_once(form: Form) -> Then {
 }
 
 /// `tagship stop`.
-pub(crate) async fn stop(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
-    let ask = to_task(asked.id, "stop", &Nothing {});
-    said(
-        &around.agent()?,
-        &ask,
-        "asked to stop",
-        asked.then,
-        Goal::Stopped,
-    )
-    .await
+pub(crate) async fn stop(around: &Surroundings, asked: &Stop) -> Result<(), CommandError> {
+    let host = asked.host.clone();
+    let (done, goal) = match &host {
+        Some(host) => (format!("asked to stop on {host}"), Goal::Success),
+        None => ("asked to stop".to_owned(), Goal::Stopped),
+    };
+    let ask = to_task(asked.id, "stop", &OfHost { host });
+    said(&around.agent()?, &ask, &done, asked.then, goal).await
+}
+
+/// `tagship skip`.
+pub(crate) async fn skip(around: &Surroundings, asked: &Skip) -> Result<(), CommandError> {
+    let body = view::Skip {
+        host: asked.host.clone(),
+        reason: asked.reason.clone(),
+    };
+    let ask = to_task(asked.id, "skip", &body);
+    let done = format!("told to go on without {}", asked.host);
+    said(&around.agent()?, &ask, &done, asked.then, Goal::Success).await
 }
 
 /// `tagship retry`.
@@ -230,16 +239,23 @@ pub(crate) async fn retry(around: &Surroundings, asked: &AskTask) -> Result<(), 
 }
 
 /// `tagship go`.
-pub(crate) async fn go(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
-    let ask = to_task(asked.id, "go", &Nothing {});
-    said(
-        &around.agent()?,
-        &ask,
-        "told to go on",
-        asked.then,
-        Goal::Success,
-    )
-    .await
+pub(crate) async fn go(around: &Surroundings, asked: &Go) -> Result<(), CommandError> {
+    let agent = around.agent()?;
+    let host = asked.host.clone();
+    let go = to_task(asked.id, "go", &OfHost { host });
+    let Some(reason) = asked.override_freeze.clone() else {
+        return said(&agent, &go, "told to go on", asked.then, Goal::Success).await;
+    };
+    let over = to_task(asked.id, "override-freeze", &Because { reason });
+    let task: TaskView = agent.client.ask(&over).await?;
+    // What waits for nothing but the end of the freeze goes on by itself.
+    let ask = if task.may.contains(&May::Go) {
+        go
+    } else {
+        of_task(asked.id)
+    };
+    let done = "told to run although releases are frozen";
+    said(&agent, &ask, done, asked.then, Goal::Success).await
 }
 
 /// `tagship rollback`.
@@ -248,6 +264,7 @@ pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<
         task: asked.id,
         project: asked.project.clone(),
         environment: asked.environment.clone(),
+        override_freeze: asked.override_freeze.clone(),
     };
     let ask = Ask::post(["rollback"], &body);
     said(

@@ -29,6 +29,7 @@ pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Problem>
     check.projects();
     check.places();
     check.grants();
+    check.freezes();
     check.problems
 }
 
@@ -233,6 +234,40 @@ impl Check<'_> {
             None => "add it".to_owned(),
         };
         format!("no {what} is named `{name}`: {hint}")
+    }
+
+    fn freezes(&mut self) {
+        let all = Path::root().to("freezes");
+        let projects: Vec<&String> = self.config.projects.iter().map(|p| &p.name).collect();
+        let environments: BTreeSet<&String> = self
+            .config
+            .projects
+            .iter()
+            .flat_map(|project| project.environments.keys())
+            .collect();
+        for (index, freeze) in self.config.freezes.iter().enumerate() {
+            let path = all.to(index);
+            if freeze.name.is_empty() || freeze.name.chars().any(char::is_control) {
+                self.refuse(&path.to("name"), "a freeze has a name, in one line");
+            }
+            for name in freeze
+                .projects
+                .iter()
+                .filter(|name| !projects.contains(name))
+            {
+                let message = self.unknown("project", name, projects.iter().copied());
+                self.refuse(&path.to("projects"), message);
+            }
+            for name in &freeze.environments {
+                if !environments.contains(name) {
+                    let message = self.unknown("environment", name, environments.iter().copied());
+                    self.refuse(&path.to("environments"), message);
+                }
+            }
+            if let Err(error) = freeze.window() {
+                self.refuse(&path.to("from"), error.to_string());
+            }
+        }
     }
 
     fn projects(&mut self) {

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use super::keys::{
-    Agent, Config, Environment, ExecutionUser, Git, Host, LocalRun, Log, Project, Rule, Ssh, Store,
-    User,
+    Agent, Config, Environment, ExecutionUser, FreezeWindow, Git, Host, LocalRun, Log, Project,
+    Rule, Ssh, Store, User,
 };
 use super::{Library, Origin, parse};
 use crate::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
@@ -27,6 +27,7 @@ fn the_page_describes_every_key_and_no_other() {
     assert_keys::<Project>(PAGE, "[[projects]]");
     assert_keys::<Environment>(PAGE, "[projects.environments.NAME]");
     assert_keys::<Rule>(PAGE, "[[projects.rules]]");
+    assert_keys::<FreezeWindow>(PAGE, "[[freezes]]");
     assert_keys::<User>(PAGE, "[users.NAME]");
     assert_keys::<Grant>(PAGE, "[[grants]]");
     for table in fields_of::<Config>() {

@@ -56,6 +56,7 @@ impl Config {
                 submodules: found.submodules,
             }),
             on_failure: place.on_failure,
+            pause_timeout_s: place.pause_timeout.map(|time| time.as_secs()),
             approvals: place.approvals.clone(),
             self_approval: place.self_approval,
             hosts: groups.get(&place.group).cloned().unwrap_or_default(),
@@ -76,6 +77,7 @@ impl Config {
             git_url: String::new(),
             placement: None,
             on_failure: OnFailure::Pause,
+            pause_timeout_s: None,
             approvals: vec![Requirement {
                 count: 1,
                 of: Approvers::Anyone,

@@ -1,7 +1,7 @@
 //! The keys of `config.toml`, one struct per table. `docs/config.md` describes each for people; a
 //! test holds the two against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::source::Origin;
+use crate::approval::freeze::{Day, NoWindow, Window};
 use crate::document::duration;
 use crate::plan::Submodules;
 use crate::right::Grant;
@@ -37,6 +38,8 @@ pub struct Config {
     /// Names of hosts by the name of their group.
     pub groups: BTreeMap<String, Vec<String>>,
     pub projects: Vec<Project>,
+    /// When nothing is released.
+    pub freezes: Vec<FreezeWindow>,
     /// What is known about accounts beyond the store, by their name.
     pub users: BTreeMap<String, User>,
     /// Roles that hold in one place only.
@@ -83,6 +86,8 @@ pub struct Agent {
     /// The name of the time zone in which people read and write times. Default: the machine's; see
     /// [`Config::time_zone`].
     pub time_zone: Option<String>,
+    /// What becomes of a task whose time passed while the agent was down. Default `run`.
+    pub missed_schedule: MissedSchedule,
     /// What the hook does with a tag that it cannot hand over. Default `reject`.
     pub on_spool_error: OnSpoolError,
 }
@@ -104,6 +109,7 @@ impl Default for Agent {
             hook_log_age: 90 * DAY,
             hook_log_entries: 100_000,
             time_zone: None,
+            missed_schedule: MissedSchedule::Run,
             on_spool_error: OnSpoolError::Reject,
         }
     }
@@ -289,6 +295,52 @@ pub struct Environment {
     pub self_approval: bool,
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// How long a paused task waits for a person before it is stopped. Default: for ever.
+    #[serde(default, deserialize_with = "duration::deserialize_option")]
+    pub pause_timeout: Option<Duration>,
+}
+
+/// `[[freezes]]`: a window in which nothing is released.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeWindow {
+    pub name: String,
+    /// What people are told. Default: nothing.
+    #[serde(default)]
+    pub reason: String,
+    /// Default: all of them.
+    #[serde(default)]
+    pub projects: BTreeSet<String>,
+    /// Default: all of them.
+    #[serde(default)]
+    pub environments: BTreeSet<String>,
+    /// The days of a window of the day. Default: every day.
+    pub days: Option<BTreeSet<Day>>,
+    /// `"16:00"`, `"fri 16:00"` or `"2026-12-24 18:00"`, in the agent's time zone.
+    pub from: String,
+    /// Written in the same way; the first moment that is free again.
+    pub until: String,
+}
+
+impl FreezeWindow {
+    /// When it is.
+    ///
+    /// # Errors
+    /// [`NoWindow`] says what is wrong with `from`, `until` and `days`.
+    pub fn window(&self) -> Result<Window, NoWindow> {
+        Window::parse(&self.from, &self.until, self.days.as_ref())
+    }
+}
+
+/// What becomes of a task whose time passed while the agent was down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissedSchedule {
+    /// It runs, once, as soon as the agent is up.
+    #[default]
+    Run,
+    /// It expires, and somebody takes it up again.
+    Expire,
 }
 
 fn keep_releases_default() -> u32 {

@@ -18,13 +18,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use crate::approval::freeze::{Calendar, Freeze};
+
 use crate::document::{Document, Problems};
 
 pub use crate::plan::Submodules;
 pub use ground::GroundError;
 pub use keys::{
-    Agent, Config, Engine, Environment, ExecutionUser, Git, Host, Layout, LocalRun, Log, LogFormat,
-    Project, Rule, Ssh, Store, User,
+    Agent, Config, Engine, Environment, ExecutionUser, FreezeWindow, Git, Host, Layout, LocalRun,
+    Log, LogFormat, MissedSchedule, Project, Rule, Ssh, Store, User,
 };
 pub use library::Library;
 pub use local::{LocalRunError, SystemUser, may_run, system_user};
@@ -193,6 +195,25 @@ impl Config {
         // A name that is given was looked up when the configuration was checked.
         name.and_then(|name| TimeZone::get(name).ok())
             .unwrap_or_else(TimeZone::system)
+    }
+
+    /// When nothing is released.
+    #[must_use]
+    pub fn calendar(&self) -> Calendar {
+        let freezes = self.freezes.iter().filter_map(|freeze| {
+            Some(Freeze {
+                name: freeze.name.clone(),
+                reason: freeze.reason.clone(),
+                projects: freeze.projects.clone(),
+                environments: freeze.environments.clone(),
+                // It was read when the configuration was checked.
+                window: freeze.window().ok()?,
+            })
+        });
+        Calendar {
+            freezes: freezes.collect(),
+            zone: self.time_zone(),
+        }
     }
 
     /// How to reach the host of this name; `None` where the configuration has no such host.

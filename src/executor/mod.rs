@@ -14,6 +14,7 @@ pub mod effects;
 mod land;
 mod mask;
 mod queue;
+mod schedule;
 mod step;
 mod steps;
 
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 
 use self::active::Active;
 use self::effects::{Catalog, Fleet, Logs, Probes, Shelf};
+use crate::approval::freeze::Calendar;
 use crate::checkout::Checkout;
 use crate::clock::Clock;
 use crate::landing::Git;
@@ -48,6 +50,8 @@ pub struct World {
     pub fleet: Arc<dyn Fleet>,
     pub probes: Arc<dyn Probes>,
     pub catalog: Arc<dyn Catalog>,
+    /// When nothing is released.
+    pub calendar: Arc<Calendar>,
     pub logs: Arc<dyn Logs>,
 }
 
@@ -60,6 +64,15 @@ pub struct Limits {
     pub parallel_hosts: usize,
     /// How long a push may take to show up on the git server, in seconds.
     pub landing_timeout_s: i64,
+    pub missed: Missed,
+}
+
+/// What becomes of a task whose time passed while no executor was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missed {
+    #[default]
+    Run,
+    Expire,
 }
 
 /// The store could not go on: the agent has to be started again.
@@ -112,6 +125,8 @@ pub struct Executor {
     tasks: BTreeMap<u64, Active>,
     effects: FuturesUnordered<BoxFuture<'static, Done>>,
     lander: land::Lander,
+    /// Since when it is there.
+    began: Timestamp,
     timer: Option<Timestamp>,
 }
 
@@ -119,6 +134,7 @@ impl Executor {
     #[must_use]
     pub fn new(world: World, limits: Limits) -> Self {
         Self {
+            began: world.clock.now(),
             world,
             limits,
             tasks: BTreeMap::new(),
@@ -432,6 +448,7 @@ impl Executor {
             match action {
                 Action::Land => self.land(id),
                 Action::Recheck => self.recheck(id),
+                Action::At(time, Event::Due) => self.due(id, time),
                 Action::At(time, event) => {
                     if self.world.clock.now() >= time {
                         self.record(id, event);

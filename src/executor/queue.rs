@@ -64,6 +64,11 @@ impl Executor {
         if queues && first != Some(id) {
             return;
         }
+        let now = self.world.clock.now();
+        if let Some(free) = self.frozen_until(&self.tasks[&id].task, now) {
+            self.wake_at(free);
+            return;
+        }
         if held {
             self.take_over(id);
         } else if at_work < self.limits.parallel_tasks {

@@ -17,6 +17,8 @@ pub struct Ground {
     pub git_url: String,
     pub placement: Option<Placement>,
     pub on_failure: OnFailure,
+    /// How long a task waits for a person who lets it go on, in seconds.
+    pub pause_timeout_s: Option<u64>,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
     /// The environment's hosts in order, without those that are disabled.
@@ -161,6 +163,7 @@ pub fn build(
         hosts,
         placement: ground.placement.clone(),
         on_failure: ground.on_failure,
+        pause_timeout_s: ground.pause_timeout_s,
         approvals: ground.approvals.clone(),
         self_approval: ground.self_approval,
         stages,

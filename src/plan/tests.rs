@@ -68,6 +68,7 @@ fn plan() -> Plan {
             submodules: Submodules::Refuse,
         }),
         on_failure: OnFailure::Rollback,
+        pause_timeout_s: None,
         approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
         self_approval: false,
         named: Named::default(),

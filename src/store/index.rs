@@ -183,6 +183,18 @@ pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
         && is(&filter.environment, &head.environment)
 }
 
+/// The hosts that a task did without.
+fn without(task: &Task) -> String {
+    let skipped = task.work.iter().flat_map(|work| work.skipped.values());
+    let words: Vec<String> = skipped
+        .map(|skipped| {
+            let (name, by, reason) = (&skipped.name, &skipped.by, &skipped.reason);
+            format!("without {name}, skipped by {by}: {reason}")
+        })
+        .collect();
+    words.join("; ")
+}
+
 /// The summary of a task.
 pub(super) fn head(task: &Task) -> Head {
     let submission = &task.submission;
@@ -198,6 +210,7 @@ pub(super) fn head(task: &Task) -> Head {
         State::Rejected { by, reason } | State::Withdrawn { by, reason } => {
             format!("by {by}: {reason}")
         }
+        State::Succeeded => without(task),
         State::Superseded { by } => format!("by task {by}"),
         _ => String::new(),
     };

@@ -115,6 +115,7 @@ fn plan() -> Plan {
             submodules: Submodules::Refuse,
         }),
         on_failure: OnFailure::Rollback,
+        pause_timeout_s: None,
         approvals: Vec::new(),
         self_approval: false,
         named: Named::default(),

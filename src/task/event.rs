@@ -385,6 +385,24 @@ pub enum Event {
     StopRequested {
         by: String,
     },
+    /// What runs on one host is ended, and nothing more is begun there; the others go on.
+    HostStopRequested {
+        host: u16,
+        name: String,
+        by: String,
+    },
+    /// The task goes on without one host.
+    HostSkipped {
+        host: u16,
+        name: String,
+        by: String,
+        reason: String,
+    },
+    /// It runs although releases are frozen.
+    FreezeOverridden {
+        by: String,
+        reason: String,
+    },
     /// Failed, unknown, stopped and unstarted steps are to be done (again).
     RetryRequested {
         by: String,
@@ -421,6 +439,9 @@ impl Event {
             Self::Held { .. } => "held at a gate",
             Self::Continued { .. } => "continued",
             Self::StopRequested { .. } => "stop requested",
+            Self::HostStopRequested { .. } => "host stop requested",
+            Self::HostSkipped { .. } => "host skipped",
+            Self::FreezeOverridden { .. } => "freeze overridden",
             Self::RetryRequested { .. } => "retry requested",
             Self::RollbackBegan { .. } => "rollback began",
             Self::Finished(_) => "finished",

@@ -8,6 +8,7 @@
 
 mod description;
 mod event;
+mod hosts;
 mod next;
 mod state;
 mod stop;
@@ -24,7 +25,7 @@ pub use event::{
 };
 pub use next::{AGENT_INDEX, Action, next_actions};
 pub use state::{STATE_NAMES, State};
-pub use work::{Held, Progress, Work};
+pub use work::{Held, Progress, Skipped, Work};
 
 use crate::approval::{self, Approval};
 use crate::right::Place;
@@ -47,6 +48,8 @@ pub struct Task {
     /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
     /// push that deletes or moves it is told of before the git server has done so.
     pub doubted: Option<Timestamp>,
+    /// Who said that it runs although releases are frozen.
+    pub unfrozen_by: Option<String>,
     /// The claim under which its work is done; `None` while nobody has claimed it.
     pub fence: Option<u64>,
     pub work: Option<Work>,
@@ -85,6 +88,7 @@ impl Task {
             landed_at: None,
             approvals: Vec::new(),
             doubted: None,
+            unfrozen_by: None,
             fence: None,
             work: None,
         })
@@ -163,6 +167,17 @@ impl Task {
                 State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
                 Event::Reopened { .. },
             ) => Some(self.reopen(time)),
+            (
+                State::Waiting
+                | State::Scheduled { .. }
+                | State::Queued
+                | State::Running
+                | State::Paused { .. },
+                Event::FreezeOverridden { by, .. },
+            ) => {
+                self.unfrozen_by = Some(by.clone());
+                None
+            }
             (State::Scheduled { .. }, Event::Due) if self.doubted.is_none() => Some(State::Queued),
             (
                 State::Queued
@@ -243,6 +258,7 @@ impl Task {
     /// What landed once may be gone from the git server by now: look again.
     fn reopen(&mut self, time: Timestamp) -> State {
         self.approvals.clear();
+        self.unfrozen_by = None;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);
@@ -300,6 +316,9 @@ impl Task {
             }
             (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
             (_, Event::Continued { .. } | Event::Due) => self.gate_event(state, event, time),
+            (_, Event::HostStopRequested { .. } | Event::HostSkipped { .. }) => {
+                self.host_event(state, event)
+            }
             (_, Event::RetryRequested { .. }) => self.retry(state),
             (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
             (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
@@ -360,7 +379,9 @@ impl Task {
     fn retry(&mut self, state: &State) -> Result<Option<State>, ()> {
         match state {
             State::Paused { .. } => {
-                self.work.as_mut().ok_or(())?.forget_failures(Way::Forward);
+                let work = self.work.as_mut().ok_or(())?;
+                work.forget_stops();
+                work.forget_failures(Way::Forward);
                 Ok(Some(State::Running))
             }
             State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
@@ -368,6 +389,8 @@ impl Task {
                     if matches!(state, State::RolledBack { .. }) {
                         work.forget_switch();
                     }
+                    work.forget_stops();
+                    work.forget_skips();
                     work.forget_failures(Way::Forward);
                 }
                 Ok(Some(State::Queued))
@@ -563,6 +586,8 @@ pub(crate) fn joined(reason: &str, message: &str) -> String {
 
 #[cfg(test)]
 mod gate_tests;
+#[cfg(test)]
+mod hands_tests;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
@@ -59,17 +59,26 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
         State::Scheduled { at } => vec![Action::At(*at, Event::Due)],
         State::Queued => vec![Action::Start],
         State::Running => with_work(task, plan, |work, plan| forward(task, work, plan)),
-        // What waits for the task's time goes on by itself.
-        State::Paused {
-            why: Pause::StepGate | Pause::Time { .. },
-        } => with_work(task, plan, |work, _| {
-            let due = time_left(task, work).map(|time| Action::At(time, Event::Due));
-            due.into_iter().collect()
-        }),
+        State::Paused { why } => with_work(task, plan, |work, plan| paused(task, why, work, plan)),
         State::RollingBack { .. } => with_work(task, plan, backward),
         State::Stopping { .. } => with_work(task, plan, stop::stopping),
         _ => Vec::new(),
     }
+}
+
+/// What waits for the task's time goes on by itself; what waits for a person does not for ever.
+fn paused(task: &Task, why: &Pause, work: &Work, plan: &Plan) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if matches!(why, Pause::StepGate | Pause::Time { .. }) {
+        actions.extend(time_left(task, work).map(|time| Action::At(time, Event::Due)));
+    }
+    let patience = plan.pause_timeout_s.and_then(|s| i64::try_from(s).ok());
+    let ends = patience.and_then(|s| task.updated.checked_add(SignedDuration::from_secs(s)).ok());
+    if let Some(end) = ends.filter(|_| !matches!(why, Pause::Time { .. })) {
+        let by = "tagship, since nobody let it go on in time (pause_timeout)".to_owned();
+        actions.push(Action::At(end, Event::StopRequested { by }));
+    }
+    actions
 }
 
 fn with_work(
@@ -189,6 +198,12 @@ impl Course<'_> {
 
     /// What stands between a host and a step that it has not begun.
     fn before(&self, at: At, step: &template::Step) -> Standing {
+        if let Some(by) = self.work.stopped.get(&at.host)
+            && self.way == Way::Forward
+        {
+            let name = self.plan.host_name(at);
+            return Standing::Failed(format!("{name}: {by} stopped it"));
+        }
         if step.host.is_some() && !self.all_before(usize::from(at.step)) {
             return Standing::Follows;
         }
@@ -211,7 +226,11 @@ impl Course<'_> {
 
     /// Where a host stands that comes to a step which another one does; `None` once that is done.
     fn follows(&self, host: &str, step: usize) -> Option<Standing> {
-        let progress = self.work.steps.get(&self.at(host, step));
+        let at = self.at(host, step);
+        if self.way == Way::Forward && self.work.skipped.contains_key(&at.host) {
+            return None;
+        }
+        let progress = self.work.steps.get(&at);
         let end = progress.and_then(|progress| progress.end.as_ref());
         match end {
             Some((_, result)) if result.succeeded() => None,
@@ -279,7 +298,9 @@ fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
                 stage: number,
                 places: stage.places(),
                 time,
-                absent: &|host| left_behind.has(host),
+                absent: &|host| {
+                    left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
+                },
             };
             let places = 0..course.places.len();
             places.map(|place| course.standing(place)).collect()
@@ -359,7 +380,7 @@ fn stage_actions(
     standings: &[Standing],
     time: Option<Timestamp>,
 ) -> StageOutcome {
-    let running: Vec<Action> = resumed(standings);
+    let running: Vec<Action> = resumed(standings, work);
     let places = stage.places();
     let failed: Vec<(String, String)> = places
         .iter()
@@ -374,7 +395,14 @@ fn stage_actions(
         _ => None,
     });
     let trouble = !failed.is_empty() || unknown.is_some();
-    let batch = match plan.on_failure {
+    // Whoever stops a host says what becomes of it.
+    let stopped = |(host, _): &(String, String)| work.stopped.contains_key(&host_index(plan, host));
+    let on_failure = if failed.iter().any(stopped) {
+        OnFailure::Pause
+    } else {
+        plan.on_failure
+    };
+    let batch = match on_failure {
         OnFailure::Rollback | OnFailure::Stop if trouble => &[],
         // The hosts beside the one that failed go on; those after it (it may be the canary) don't.
         OnFailure::Pause if trouble => batch(stage, standings, Standing::is_over),
@@ -392,7 +420,7 @@ fn stage_actions(
             message,
         }))]);
     }
-    if plan.on_failure == OnFailure::Continue || failed.is_empty() {
+    if on_failure == OnFailure::Continue || failed.is_empty() {
         return match due {
             _ if gated(batch, Gate::Hand) => {
                 let due = due.map(|time| Action::At(time, Event::Due));
@@ -405,7 +433,7 @@ fn stage_actions(
     }
     let messages: Vec<&str> = failed.iter().map(|(_, why)| why.as_str()).collect();
     let message = messages.join("; ");
-    let event = match plan.on_failure {
+    let event = match on_failure {
         OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
         OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
         _ => Event::Finished(Outcome::Failed { message }),
@@ -455,10 +483,13 @@ fn gated(batch: &[Standing], kind: Gate) -> bool {
         .any(|host| matches!(host, Standing::Gated { gate, .. } if *gate == kind))
 }
 
-fn resumed(standings: &[Standing]) -> Vec<Action> {
+fn resumed(standings: &[Standing], work: &Work) -> Vec<Action> {
     standings
         .iter()
         .filter_map(|host| match host {
+            Standing::Running { at, .. } if work.stopped.contains_key(&at.host) => {
+                Some(Action::Kill { at: *at })
+            }
             Standing::Running { at, attempt } => Some(Action::Resume {
                 at: *at,
                 attempt: *attempt,

@@ -157,6 +157,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         events: 9,
         approvals: Vec::new(),
         doubted: None,
+        unfrozen_by: None,
         fence: Some(3),
         work: begun.then_some(work),
     }
@@ -289,6 +290,30 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             Event::Continued {
                 by: text(),
                 host: Some("web9".to_owned()),
+            },
+        ),
+        (
+            "stop requested on web1",
+            Event::HostStopRequested {
+                host: 1,
+                name: "web1".to_owned(),
+                by: text(),
+            },
+        ),
+        (
+            "web1 skipped",
+            Event::HostSkipped {
+                host: 1,
+                name: "web1".to_owned(),
+                by: text(),
+                reason: text(),
+            },
+        ),
+        (
+            "freeze overridden",
+            Event::FreezeOverridden {
+                by: text(),
+                reason: text(),
             },
         ),
         (

@@ -80,6 +80,7 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
             source: None,
             submodules: Submodules::Refuse,
         }),
+        pause_timeout_s: None,
         on_failure,
         approvals: Vec::new(),
         self_approval: false,

@@ -32,6 +32,14 @@ impl Progress {
     }
 }
 
+/// A host without which a task goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    pub name: String,
+    pub by: String,
+    pub reason: String,
+}
+
 /// The work of a task, from its first claim on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
@@ -49,6 +57,10 @@ pub struct Work {
     pub steps_opened: BTreeSet<(u16, u16, Option<u16>)>,
     /// Where hosts wait at the gates of steps.
     pub held: BTreeMap<At, Held>,
+    /// Hosts that are stopped, and who asked for it.
+    pub stopped: BTreeMap<u16, String>,
+    /// Hosts without which it goes on.
+    pub skipped: BTreeMap<u16, Skipped>,
     /// When the task's time was seen to have come, after the work had begun.
     pub due: Option<Timestamp>,
     /// Steps of which nobody knows whether they ended, since somebody said stop: to be ended, and
@@ -78,6 +90,8 @@ impl Work {
             gates_opened: Vec::new(),
             steps_opened: BTreeSet::new(),
             held: BTreeMap::new(),
+            stopped: BTreeMap::new(),
+            skipped: BTreeMap::new(),
             due: None,
             to_end: BTreeSet::new(),
             asked: Asked::No,
@@ -129,6 +143,45 @@ impl Work {
     pub(super) fn stop(&mut self) {
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
         self.to_end = unknown.map(|(at, _)| *at).collect();
+    }
+
+    /// Whether a step of this host was begun and has not ended.
+    #[must_use]
+    pub fn runs_on(&self, host: u16) -> bool {
+        self.steps
+            .iter()
+            .any(|(at, step)| at.host == host && step.end.is_none())
+    }
+
+    /// Nothing more is begun on this host. Whether that is new.
+    pub(super) fn stop_on(&mut self, host: u16, by: &str) -> bool {
+        let news = !self.stopped.contains_key(&host) && !self.skipped.contains_key(&host);
+        if news {
+            self.stopped.insert(host, by.to_owned());
+            self.held.retain(|at, _| at.host != host);
+        }
+        news
+    }
+
+    /// It goes on without this host, where nothing may run. Whether that is new.
+    pub(super) fn skip(&mut self, host: u16, skipped: Skipped) -> bool {
+        let news = !self.runs_on(host) && !self.skipped.contains_key(&host);
+        if news {
+            self.stopped.remove(&host);
+            self.held.retain(|at, _| at.host != host);
+            self.skipped.insert(host, skipped);
+        }
+        news
+    }
+
+    /// Whoever was stopped takes part again.
+    pub(super) fn forget_stops(&mut self) {
+        self.stopped.clear();
+    }
+
+    /// Whoever was skipped takes part again.
+    pub(super) fn forget_skips(&mut self) {
+        self.skipped.clear();
     }
 
     /// Steps that did not succeed count as not done. Their attempts stay counted.

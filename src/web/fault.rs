@@ -111,8 +111,12 @@ impl From<RequestError> for Fault {
             RequestError::Refused(_) | RequestError::Right(_) => Self::Forbidden(text),
             RequestError::State { .. }
             | RequestError::Newer { .. }
+            | RequestError::Busy(_)
+            | RequestError::LastHost(_)
+            | RequestError::Frozen { .. }
+            | RequestError::NotFrozen(_)
             | RequestError::NoWayBack(_) => Self::Conflict(text),
-            RequestError::NoReason(_) => Self::Invalid(text),
+            RequestError::NoHost { .. } | RequestError::NoReason(_) => Self::Invalid(text),
             RequestError::Store(error) => error.into(),
         }
     }

@@ -157,6 +157,10 @@ pub struct TaskView {
     /// not in it.
     pub live_before: BTreeMap<String, Option<ReleaseId>>,
     pub description: Option<Description>,
+    /// The freeze that keeps it from running now, or would.
+    pub frozen: Option<FrozenView>,
+    /// The hosts without which it goes on.
+    pub skipped: Vec<SkippedView>,
     pub events: Vec<EventLine>,
     /// What the asker may ask of it now.
     pub may: Vec<May>,
@@ -222,6 +226,25 @@ fn called<'a>(title: &'a str, tag: &'a str, template: &'a str) -> &'a str {
         .into_iter()
         .find(|name| !name.is_empty())
         .unwrap_or(template)
+}
+
+/// A freeze that lies over this moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenView {
+    pub name: String,
+    /// May be empty.
+    pub reason: String,
+    pub until: Timestamp,
+    /// Who said that this task runs all the same; `null`: nobody.
+    pub overridden_by: Option<String>,
+}
+
+/// A host without which a task goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedView {
+    pub name: String,
+    pub by: String,
+    pub reason: String,
 }
 
 /// A stage of the plan, with what its hosts have done.
@@ -312,8 +335,14 @@ pub enum May {
     Reject,
     Withdraw,
     Stop,
+    /// Stop one host of it.
+    StopHost,
+    /// Go on without one host of it.
+    Skip,
     Retry,
     Go,
+    /// Run although releases are frozen.
+    OverrideFreeze,
     /// Go back to what this task released.
     Rollback,
 }
@@ -331,14 +360,22 @@ pub struct Approve {
     pub not_before: Option<Timestamp>,
 }
 
-/// `POST /api/v1/tasks/ID/{reject,withdraw}`; rejecting needs a reason.
+/// `POST /api/v1/tasks/ID/{reject,withdraw,override-freeze}`; but for withdrawing, a reason is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Because {
     pub reason: String,
 }
 
-/// `POST /api/v1/tasks/ID/{stop,retry,go}`, `POST /api/v1/hosts/NAME/enable`: an empty body or `{}`.
+/// `POST /api/v1/tasks/ID/skip`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skip {
+    pub host: String,
+    pub reason: String,
+}
+
+/// `POST /api/v1/tasks/ID/retry`, `POST /api/v1/hosts/NAME/enable`: an empty body or `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
@@ -367,11 +404,11 @@ pub struct TakeBackup {
     pub without_logs: bool,
 }
 
-/// Which gate is to be opened.
+/// `POST /api/v1/tasks/ID/{go,stop}`: an empty body, or the host that is meant.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Go {
-    /// For this host alone; else for all.
+pub struct OfHost {
+    /// This host alone; else all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 }
@@ -386,6 +423,9 @@ pub struct Rollback {
     pub project: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
+    /// Although releases are frozen, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
 }
 
 /// `GET /api/v1/tasks/ID/log?…`: which of the log.

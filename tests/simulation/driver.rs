@@ -9,9 +9,10 @@ use std::task::{Context, Wake, Waker};
 
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
+use tagship::approval::freeze::Calendar;
 use tagship::approval::{Actor, Role};
 use tagship::clock::{Clock as _, ManualClock};
-use tagship::executor::{Executor, Limits, World};
+use tagship::executor::{Executor, Limits, Missed, World};
 use tagship::intake::Intake;
 use tagship::plan::{Ground, PlanDigest};
 use tagship::request::{self, Back, Request, RequestError};
@@ -69,6 +70,8 @@ pub(crate) struct Sim {
     pub(crate) fleet: SimFleet,
     pub(crate) well: Arc<Mutex<bool>>,
     pub(crate) ground: Arc<Mutex<Ground>>,
+    pub(crate) calendar: Arc<Calendar>,
+    pub(crate) missed: Missed,
     pub(crate) crashes: usize,
     template: Template,
     manifests: Arc<Mutex<Manifests>>,
@@ -113,6 +116,8 @@ impl Sim {
             },
             well: Arc::new(Mutex::new(true)),
             ground: Arc::new(Mutex::new(ground())),
+            calendar: Arc::default(),
+            missed: Missed::Run,
             crashes: 0,
             template,
             manifests: Arc::default(),
@@ -157,6 +162,7 @@ impl Sim {
             parallel_tasks: 4,
             parallel_hosts: 8,
             landing_timeout_s: 300,
+            missed: self.missed,
         };
         let process = async move {
             let intake =
@@ -198,6 +204,7 @@ impl Sim {
                 well: self.well.clone(),
                 fate: fate.clone(),
             }),
+            calendar: self.calendar.clone(),
             catalog: Arc::new(SimCatalog {
                 ground: self.ground.clone(),
                 template: self.template.clone(),
@@ -422,6 +429,7 @@ impl Sim {
             id,
             &actor(who),
             request,
+            &self.calendar,
             now,
             &Commit::new(),
         ));
@@ -507,7 +515,11 @@ impl Wake for Woken {
 }
 
 pub(crate) fn actor(name: &str) -> Actor {
-    Actor::new(name, Role::Approver)
+    let role = match name {
+        "root" => Role::Admin,
+        _ => Role::Approver,
+    };
+    Actor::new(name, role)
 }
 
 /// Forty equal digits.

@@ -8,6 +8,7 @@ mod host;
 mod random;
 mod rest;
 mod spool;
+mod times;
 mod witness;
 mod world;
 

@@ -236,7 +236,7 @@ impl Play {
         let reason = "because".to_owned();
         let request = match self.random.below(4) {
             0 => Request::Withdraw { reason },
-            1 => Request::Stop,
+            1 => Request::Stop { host: None },
             _ => Request::Retry,
         };
         self.note(format!("{request:?} of {} ({})", task.id, task.state));

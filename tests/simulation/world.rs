@@ -268,6 +268,7 @@ pub(crate) fn ground() -> Ground {
             submodules: Submodules::Refuse,
         }),
         on_failure: tagship::template::OnFailure::Rollback,
+        pause_timeout_s: None,
         approvals: vec!["1".parse().unwrap()],
         self_approval: false,
         hosts,

@@ -8,14 +8,14 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{
-    Approve, Because, Go, Nothing, ReleaseWorth, Rollback, Shown, TaskLine, TaskList, TaskQuery,
-    TaskView, task_view,
+    Approve, Because, Nothing, OfHost, ReleaseWorth, Rollback, Shown, Skip, TaskLine, TaskList,
+    TaskQuery, TaskView, task_view,
 };
 use super::super::who::{Deed, Who, who};
 use super::super::{Site, route};
 use crate::plan::Plan;
 use crate::request::{self, Back, Request, RequestError};
-use crate::right::Place;
+use crate::right::{Ability, Place};
 use crate::store::{Filter, Head, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
@@ -121,12 +121,14 @@ impl Sight {
 
     /// What somebody sees of it, with what they may do in its place.
     pub(in crate::web) fn view(&self, site: &Site, who: &Who) -> TaskView {
+        let calendar = site.web.config.calendar();
         let shown = Shown {
             task: &self.task,
             head: &self.head,
             plan: self.plan.as_deref(),
             description: self.description.as_ref(),
             events: &self.events,
+            calendar: &calendar,
             release: self.release,
             newer: self.newer,
         };
@@ -211,15 +213,24 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
             let Because { reason } = call.json(within).await?;
             Request::Withdraw { reason }
         }
-        "stop" | "retry" => {
+        "stop" => {
+            let OfHost { host } = call.json(within).await?;
+            Request::Stop { host }
+        }
+        "skip" => {
+            let Skip { host, reason } = call.json(within).await?;
+            Request::Skip { host, reason }
+        }
+        "override-freeze" => {
+            let Because { reason } = call.json(within).await?;
+            Request::Override { reason }
+        }
+        "retry" => {
             let Nothing {} = call.json(within).await?;
-            match what {
-                "stop" => Request::Stop,
-                _ => Request::Retry,
-            }
+            Request::Retry
         }
         "go" => {
-            let Go { host } = call.json(within).await?;
+            let OfHost { host } = call.json(within).await?;
             Request::Go { host }
         }
         _ => return Err(route::unknown(call)),
@@ -244,8 +255,11 @@ pub(in crate::web) async fn ask(
     let actor = who.at(&place);
     let words = match request {
         Request::Approve { comment, .. } => comment,
-        Request::Reject { reason } | Request::Withdraw { reason } => reason,
-        Request::Stop | Request::Retry | Request::Go { .. } => "",
+        Request::Reject { reason }
+        | Request::Withdraw { reason }
+        | Request::Skip { reason, .. }
+        | Request::Override { reason } => reason,
+        Request::Stop { .. } | Request::Retry | Request::Go { .. } => "",
     };
     if words.chars().count() > WORDS_MAX {
         return Err(Fault::Invalid(format!(
@@ -253,13 +267,15 @@ pub(in crate::web) async fn ask(
         )));
     }
     let now = site.web.clock.now();
+    let calendar = site.web.config.calendar();
     let deed = Deed {
         what: name(request),
         task: Some(id),
         on: words.to_owned(),
     };
     let turn = who.turn(site, deed.clone()).await?;
-    let asked = request::ask(&site.web.store, id, &actor, request, now, &turn.also()).await;
+    let also = turn.also();
+    let asked = request::ask(&site.web.store, id, &actor, request, &calendar, now, &also).await;
     drop(turn);
     let task = match asked {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
@@ -277,7 +293,9 @@ fn name(request: &Request) -> &'static str {
         Request::Approve { .. } => "approve",
         Request::Reject { .. } => "reject",
         Request::Withdraw { .. } => "withdraw",
-        Request::Stop => "stop",
+        Request::Stop { .. } => "stop",
+        Request::Skip { .. } => "skip",
+        Request::Override { .. } => "override-freeze",
         Request::Retry => "retry",
         Request::Go { .. } => "go",
     }
@@ -335,18 +353,30 @@ pub(in crate::web) async fn go_back(
         on,
     };
     let actor = who.at(&place);
+    if asked.override_freeze.is_some() {
+        actor
+            .may(Ability::Manage, "override a freeze")
+            .map_err(RequestError::from)?;
+    }
     let turn = who.turn(site, deed.clone()).await?;
-    let asked = request::roll_back(&site.web.store, &back, &actor, now, &turn.also()).await;
+    let done = request::roll_back(&site.web.store, &back, &actor, now, &turn.also()).await;
     drop(turn);
-    let task = match asked {
+    let task = match done {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
             who.refused(site, deed, &error.to_string()).await;
             return Err(error.into());
         }
-        asked => asked?,
+        done => done?,
     };
     tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
-    Ok(task)
+    let Some(reason) = asked.override_freeze else {
+        return Ok(task);
+    };
+    match ask(site, who, task.id, &Request::Override { reason }).await {
+        // Where nothing is frozen, nothing keeps it from running.
+        Err(Fault::Conflict(_)) => Ok(task),
+        result => result,
+    }
 }
 
 /// What is said of an environment where nothing is live, and of one that somebody may not know of.

@@ -34,6 +34,9 @@ struct Fields {
     not_before: String,
     #[serde(default)]
     reason: String,
+    /// Empty: the whole task.
+    #[serde(default)]
+    host: String,
 }
 
 pub(in crate::web) async fn of_task(
@@ -45,6 +48,7 @@ pub(in crate::web) async fn of_task(
     let fields: Fields = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let id = parse_id(id)?;
+    let of_host = || Some(fields.host.clone()).filter(|host| !host.is_empty());
     let request = match what {
         "approve" => Request::Approve {
             plan: PlanDigest(fields.plan),
@@ -57,9 +61,16 @@ pub(in crate::web) async fn of_task(
         "withdraw" => Request::Withdraw {
             reason: fields.reason,
         },
-        "stop" => Request::Stop,
+        "stop" => Request::Stop { host: of_host() },
+        "skip" => Request::Skip {
+            host: fields.host,
+            reason: fields.reason,
+        },
+        "override-freeze" => Request::Override {
+            reason: fields.reason,
+        },
         "retry" => Request::Retry,
-        "go" => Request::Go { host: None },
+        "go" => Request::Go { host: of_host() },
         _ => return Err(route::unknown(call)),
     };
     ask(site, &who, id, &request).await?;

@@ -18,7 +18,7 @@ use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 use crate::approval::Actor;
 use crate::plan::{AGENT, Plan, PlanDigest};
-use crate::request::{self, Request, RequestError};
+use crate::request::{self, Moment, Request, RequestError};
 use crate::right::Ability;
 use crate::store::LiveRelease;
 use crate::task::{ChangedPath, CommitLine, Origin};
@@ -148,6 +148,20 @@ impl TaskPage {
             .collect()
     }
 
+    /// The hosts of the task that take part.
+    fn hosts(&self) -> Vec<&str> {
+        let named = self.view.stages.iter().flat_map(|stage| &stage.hosts);
+        let mut hosts: Vec<&str> = Vec::new();
+        for host in named.map(|host| host.name.as_str()) {
+            let out = host == crate::plan::AGENT
+                || self.view.skipped.iter().any(|skipped| skipped.name == host);
+            if !out && !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        hosts
+    }
+
     fn may(&self, what: &str) -> bool {
         let what = match what {
             "approve" => May::Approve,
@@ -156,6 +170,9 @@ impl TaskPage {
             "stop" => May::Stop,
             "retry" => May::Retry,
             "go" => May::Go,
+            "stop-host" => May::StopHost,
+            "skip" => May::Skip,
+            "override-freeze" => May::OverrideFreeze,
             _ => May::Rollback,
         };
         self.view.may.contains(&what)
@@ -341,7 +358,12 @@ fn refusal(site: &Site, actor: &Actor, sight: &Sight, view: &TaskView) -> String
         comment: String::new(),
         not_before: None,
     };
-    match request::decide(&sight.task, actor, &approve, site.web.clock.now()) {
+    let moment = Moment {
+        now: site.web.clock.now(),
+        calendar: &site.web.config.calendar(),
+        plan: None,
+    };
+    match request::decide(&sight.task, actor, &approve, &moment) {
         Err(RequestError::Refused(refusal)) => refusal.to_string(),
         _ => String::new(),
     }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{EventLine, HostView, May, StageView, StepState, StepView, TaskView};
+use super::{
+    EventLine, FrozenView, HostView, May, SkippedView, StageView, StepState, StepView, TaskView,
+};
+use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor};
 use crate::plan::{AGENT, Plan, PlanDigest};
-use crate::request::{self, Request};
+use crate::request::{self, Moment, Request};
 use crate::right::Ability;
 use crate::secret::REDACTED;
 use crate::store::Head;
@@ -26,6 +29,7 @@ pub struct Shown<'a> {
     pub plan: Option<&'a Plan>,
     pub description: Option<&'a Description>,
     pub events: &'a [Recorded],
+    pub calendar: &'a Calendar,
     /// Whether its release is good to go back to.
     pub release: ReleaseWorth,
     /// The task in the same environment whose work a retry would undo.
@@ -49,9 +53,15 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         plan,
         description,
         events,
+        calendar,
         release,
         newer,
     } = shown;
+    let moment = Moment {
+        now,
+        calendar,
+        plan,
+    };
     let submission = &task.submission;
     let landed = task.landed.as_ref();
     let waiting = task.state == State::Waiting;
@@ -102,7 +112,9 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .iter()
             .filter_map(|event| line(event, plan))
             .collect(),
-        may: may(task, actor, now, release, newer),
+        frozen: frozen(task, calendar, now),
+        skipped: skipped(task),
+        may: may(task, actor, &moment, release, newer),
     }
 }
 
@@ -120,6 +132,33 @@ fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
         shown.insert(name.clone(), REDACTED.to_owned());
     }
     shown
+}
+
+/// The freeze that lies over a task that has yet to run, or waits at a gate.
+fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView> {
+    let (project, environment) = (&task.submission.project, &task.submission.environment);
+    let frozen = calendar.frozen(project, environment, now)?;
+    let to_run = matches!(
+        task.state,
+        State::Waiting | State::Scheduled { .. } | State::Queued | State::Paused { .. }
+    );
+    to_run.then(|| FrozenView {
+        name: frozen.freeze.name.clone(),
+        reason: frozen.freeze.reason.clone(),
+        until: frozen.until,
+        overridden_by: task.unfrozen_by.clone(),
+    })
+}
+
+fn skipped(task: &Task) -> Vec<SkippedView> {
+    let skipped = task.work.iter().flat_map(|work| work.skipped.values());
+    skipped
+        .map(|skipped| SkippedView {
+            name: skipped.name.clone(),
+            by: skipped.by.clone(),
+            reason: skipped.reason.clone(),
+        })
+        .collect()
 }
 
 fn live_before(task: &Task, plan: &Plan) -> BTreeMap<String, Option<crate::host::ReleaseId>> {
@@ -311,6 +350,11 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
             by,
             host: Some(host),
         } => format!("by {by}, on {host}"),
+        Event::HostStopRequested { name, by, .. } => format!("{name}, by {by}"),
+        Event::HostSkipped {
+            name, by, reason, ..
+        } => because(format!("{name}, by {by}"), reason),
+        Event::FreezeOverridden { by, reason } => because(format!("by {by}"), reason),
         Event::Held { at, .. } => step(at),
         Event::Started { release } => release.to_string(),
         Event::Began { at, attempt: 1 } => step(at),
@@ -357,7 +401,7 @@ fn outcome_text(outcome: &Outcome) -> String {
 fn may(
     task: &Task,
     actor: &Actor,
-    now: Timestamp,
+    moment: &Moment<'_>,
     release: ReleaseWorth,
     newer: Option<u64>,
 ) -> Vec<May> {
@@ -381,17 +425,52 @@ fn may(
                 reason: reason.clone(),
             },
         ),
-        (May::Withdraw, Request::Withdraw { reason }),
-        (May::Stop, Request::Stop),
+        (
+            May::Withdraw,
+            Request::Withdraw {
+                reason: reason.clone(),
+            },
+        ),
+        (
+            May::OverrideFreeze,
+            Request::Override {
+                reason: reason.clone(),
+            },
+        ),
+        (May::Stop, Request::Stop { host: None }),
         (May::Retry, Request::Retry),
         (May::Go, Request::Go { host: None }),
     ];
     let mut may: Vec<May> = asked
         .into_iter()
-        .filter(|(_, request)| request::decide(task, actor, request, now).is_ok())
+        .filter(|(_, request)| request::decide(task, actor, request, moment).is_ok())
         .map(|(may, _)| may)
         .filter(|may| *may != May::Retry || newer.is_none())
         .collect();
+    let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
+    for host in hosts {
+        let host = &host.name;
+        let asked = [
+            (
+                May::StopHost,
+                Request::Stop {
+                    host: Some(host.clone()),
+                },
+            ),
+            (
+                May::Skip,
+                Request::Skip {
+                    host: host.clone(),
+                    reason: reason.clone(),
+                },
+            ),
+        ];
+        for (what, request) in asked {
+            if !may.contains(&what) && request::decide(task, actor, &request, moment).is_ok() {
+                may.push(what);
+            }
+        }
+    }
     if release == ReleaseWorth::Good && actor.may(Ability::Run, "roll back").is_ok() {
         may.push(May::Rollback);
     }

@@ -1,0 +1,225 @@
+//! Hands on a running task: one host stopped or skipped, a pause that nobody ends.
+
+#![allow(clippy::unwrap_used)]
+
+use super::walk_tests::{SWITCH, Walk, bad, good, plan};
+use super::*;
+use crate::plan::Plan;
+use crate::template::{Gate, OnFailure};
+
+const EVERY: [OnFailure; 4] = [
+    OnFailure::Rollback,
+    OnFailure::Pause,
+    OnFailure::Stop,
+    OnFailure::Continue,
+];
+
+fn stop_on(host: u16) -> Event {
+    Event::HostStopRequested {
+        host,
+        name: format!("web{host}"),
+        by: "alice".to_owned(),
+    }
+}
+
+fn skip(host: u16) -> Event {
+    Event::HostSkipped {
+        host,
+        name: format!("web{host}"),
+        by: "alice".to_owned(),
+        reason: "its disk is broken".to_owned(),
+    }
+}
+
+/// Begins everything that may be begun now.
+fn begin(walk: &mut Walk) {
+    for action in walk.actions() {
+        if let Action::Perform { at, attempt } = action {
+            walk.apply(Event::Began { at, attempt });
+        }
+    }
+}
+
+/// Does everything that is offered, well, but for `held` hosts, until nothing is offered any more.
+fn go_on(walk: &mut Walk, held: &[u16]) {
+    for _ in 0..200 {
+        let next = walk.actions().into_iter().find(|action| match action {
+            Action::Perform { at, .. } | Action::Resume { at, .. } | Action::Kill { at } => {
+                !held.contains(&at.host)
+            }
+            Action::At(..) => false,
+            _ => true,
+        });
+        match next {
+            Some(Action::Perform { at, attempt }) => walk.apply(Event::Began { at, attempt }),
+            Some(Action::Resume { at, .. }) => {
+                let result = good(walk, at, false);
+                walk.apply(Event::Ended { at, result });
+            }
+            Some(Action::Kill { at }) => walk.apply(Event::Ended {
+                at,
+                result: StepResult::Stopped,
+            }),
+            Some(Action::Record(event)) => walk.apply(event),
+            _ => return,
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+/// Until every host runs its first step of the stage that stages.
+fn staging(on_failure: OnFailure) -> Walk {
+    let mut walk = Walk::new(plan(3, None, on_failure, Gate::None));
+    begin(&mut walk);
+    let at = At {
+        way: Way::Forward,
+        stage: 0,
+        host: AGENT_INDEX,
+        step: 0,
+    };
+    let result = good(&walk, at, false);
+    walk.apply(Event::Ended { at, result });
+    begin(&mut walk);
+    walk
+}
+
+fn switched(walk: &Walk, host: u16) -> bool {
+    walk.succeeded(Way::Forward, SWITCH, host, 0)
+}
+
+#[test]
+fn what_runs_on_a_stopped_host_is_killed_and_its_siblings_go_on() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(1));
+        let killed: Vec<u16> = walk
+            .actions()
+            .iter()
+            .filter_map(|action| match action {
+                Action::Kill { at } => Some(at.host),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(killed, [1]);
+        go_on(&mut walk, &[]);
+        assert!(walk.succeeded(Way::Forward, 1, 0, 0));
+        assert!(walk.succeeded(Way::Forward, 1, 2, 0));
+        assert!(!walk.succeeded(Way::Forward, 1, 1, 0));
+    }
+}
+
+#[test]
+fn whoever_stops_a_host_says_what_becomes_of_the_task() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(1));
+        go_on(&mut walk, &[]);
+        let paused = matches!(
+            &walk.task.state,
+            State::Paused { why: Pause::HostFailed { message } } if message.contains("web1")
+        );
+        assert!(paused, "{on_failure:?}: {:?}", walk.task.state);
+        assert!(
+            (0..3).all(|host| !switched(&walk, host)),
+            "not all are staged"
+        );
+    }
+}
+
+#[test]
+fn a_stopped_host_begins_nothing_more_until_somebody_says_so() {
+    let mut walk = staging(OnFailure::Pause);
+    // Nothing runs on it: it is between two steps, or done with this stage.
+    let at = At {
+        way: Way::Forward,
+        stage: 1,
+        host: 1,
+        step: 0,
+    };
+    let result = good(&walk, at, false);
+    walk.apply(Event::Ended { at, result });
+    walk.apply(stop_on(1));
+    go_on(&mut walk, &[]);
+    assert!(
+        !walk
+            .steps()
+            .keys()
+            .any(|at| at.host == 1 && at.stage >= SWITCH)
+    );
+    walk.apply(Event::RetryRequested {
+        by: "alice".to_owned(),
+    });
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert!((0..3).all(|host| switched(&walk, host)));
+}
+
+#[test]
+fn a_task_goes_on_without_a_skipped_host_and_ends_well() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(1));
+        go_on(&mut walk, &[]);
+        walk.apply(skip(1));
+        go_on(&mut walk, &[]);
+        assert_eq!(walk.task.state, State::Succeeded, "{on_failure:?}");
+        assert!(switched(&walk, 0) && switched(&walk, 2));
+        assert!(!switched(&walk, 1));
+        let skipped = &walk.task.work.as_ref().unwrap().skipped[&1];
+        assert_eq!(skipped.name, "web1");
+    }
+}
+
+#[test]
+fn a_failed_host_can_be_skipped_where_the_task_paused() {
+    let mut walk = staging(OnFailure::Pause);
+    let at = At {
+        way: Way::Forward,
+        stage: 1,
+        host: 2,
+        step: 0,
+    };
+    walk.apply(Event::Ended {
+        at,
+        result: bad(false),
+    });
+    go_on(&mut walk, &[]);
+    assert!(matches!(walk.task.state, State::Paused { .. }));
+    walk.apply(skip(2));
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert!(switched(&walk, 0) && switched(&walk, 1) && !switched(&walk, 2));
+}
+
+#[test]
+fn a_host_on_which_something_runs_is_not_skipped() {
+    let walk = staging(OnFailure::Pause);
+    let recorded = Recorded {
+        time: walk.task.updated,
+        event: skip(1),
+    };
+    assert!(walk.task.clone().apply(&recorded).is_err());
+}
+
+fn paused(plan: Plan) -> Walk {
+    let mut walk = Walk::new(plan);
+    go_on(&mut walk, &[]);
+    assert!(matches!(walk.task.state, State::Paused { .. }));
+    walk
+}
+
+#[test]
+fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
+    let mut patient = plan(1, None, OnFailure::Pause, Gate::Hand);
+    assert_eq!(paused(patient.clone()).actions(), []);
+    patient.pause_timeout_s = Some(3600);
+    let walk = paused(patient);
+    let since = walk.task.updated.as_second();
+    match walk.actions().as_slice() {
+        [Action::At(time, Event::StopRequested { by })] => {
+            assert_eq!(time.as_second(), since + 3600);
+            assert!(by.contains("pause_timeout"));
+        }
+        other => panic!("{other:?}"),
+    }
+}

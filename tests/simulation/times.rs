@@ -1,0 +1,211 @@
+//! Times: freezes block when a task is to run, not when it is approved; a time that passed while no
+//! agent was there is run once, or expires.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tagship::approval::freeze::{Calendar, Freeze, Window};
+use tagship::executor::Missed;
+use tagship::request::{Back, Request, RequestError};
+use tagship::rule::Schedule;
+use tagship::task::{State, Task};
+
+use crate::driver::{Sim, TEMPLATE, object_of};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Simulated clocks begin at 2027-01-15 08:00 UTC; this lies over it until 12:00.
+fn frozen() -> Arc<Calendar> {
+    Arc::new(Calendar {
+        freezes: vec![Freeze {
+            name: "fair".to_owned(),
+            reason: "everybody is out".to_owned(),
+            projects: BTreeSet::new(),
+            environments: BTreeSet::from(["production".to_owned()]),
+            window: Window::parse("2027-01-15", "2027-01-15 12:00", None).unwrap(),
+        }],
+        ..Calendar::default()
+    })
+}
+
+fn frozen_sim() -> Sim {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.calendar = frozen();
+    sim
+}
+
+fn override_freeze() -> Request {
+    Request::Override {
+        reason: "the shop is down".to_owned(),
+    }
+}
+
+fn over(sim: &Sim, task: &Task) -> SignedDuration {
+    let end = "2027-01-15T12:00:00Z".parse().unwrap();
+    assert_eq!(sim.task(task.id).state, State::Succeeded);
+    task.work.as_ref().unwrap().started.duration_since(end)
+}
+
+#[test]
+fn what_is_approved_in_a_freeze_runs_when_that_is_over() {
+    for schedule in [Schedule::New, Schedule::Ready] {
+        let mut sim = frozen_sim();
+        let id = sim.push("release-1", &object_of('1'), schedule);
+        sim.run_for(HOUR);
+        if schedule == Schedule::New {
+            sim.approve(id).unwrap();
+        }
+        sim.run_for(HOUR);
+        assert!(matches!(sim.task(id).state, State::Scheduled { .. }));
+        assert!(sim.served().is_empty(), "no host was touched");
+        sim.rest();
+        let task = sim.task(id);
+        let after = over(&sim, &task);
+        assert!(!after.is_negative() && after < HOUR, "{after:?}");
+    }
+}
+
+#[test]
+fn a_freeze_that_begins_while_a_task_waits_in_the_queue_holds_it() {
+    let mut sim = Sim::new(
+        "name = \"t\"\n\
+        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
+    );
+    let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(HOUR);
+    let second = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(HOUR);
+    assert!(matches!(sim.task(first).state, State::Paused { .. }));
+    assert_eq!(sim.task(second).state, State::Queued);
+    // The agent is started again with the freeze in its configuration.
+    sim.kill();
+    sim.calendar = frozen();
+    sim.start();
+    sim.ask(first, "bob", &Request::Stop { host: None })
+        .unwrap();
+    sim.run_for(HOUR);
+    assert_eq!(sim.task(first).state, State::Stopped);
+    assert_eq!(sim.task(second).state, State::Queued, "it is frozen now");
+    sim.rest();
+    assert!(matches!(sim.task(second).state, State::Paused { .. }));
+}
+
+#[test]
+fn nobody_lets_a_gate_open_in_a_freeze() {
+    let mut sim = Sim::new(
+        "name = \"t\"\n\
+        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
+    );
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(HOUR);
+    sim.calendar = frozen();
+    let go = Request::Go { host: None };
+    for request in [&go, &Request::Retry] {
+        let refused = sim.ask(id, "bob", request);
+        assert!(
+            matches!(refused, Err(RequestError::Frozen { .. })),
+            "{request:?}"
+        );
+    }
+    sim.ask(id, "root", &override_freeze()).unwrap();
+    sim.ask(id, "bob", &go).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
+
+#[test]
+fn an_admin_overrides_a_freeze_for_one_task_and_with_a_reason() {
+    let mut sim = frozen_sim();
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(HOUR);
+    let refused = sim.ask(id, "bob", &override_freeze());
+    assert!(matches!(refused, Err(RequestError::Right(_))));
+    let unreasoned = Request::Override {
+        reason: " ".to_owned(),
+    };
+    let refused = sim.ask(id, "root", &unreasoned);
+    assert!(matches!(refused, Err(RequestError::NoReason(_))));
+    sim.ask(id, "root", &override_freeze()).unwrap();
+    sim.run_for(HOUR);
+    assert_eq!(sim.task(id).state, State::Succeeded);
+    let other = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(HOUR);
+    assert!(matches!(sim.task(other).state, State::Scheduled { .. }));
+}
+
+#[test]
+fn going_back_is_a_release_too() {
+    let mut sim = Sim::new(TEMPLATE);
+    let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(HOUR);
+    sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(HOUR);
+    sim.kill();
+    sim.calendar = frozen();
+    sim.start();
+    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    sim.run_for(HOUR);
+    assert!(!sim.task(back).state.at_rest());
+    assert!(sim.task(back).work.is_none());
+    sim.ask(back, "root", &override_freeze()).unwrap();
+    sim.run_for(HOUR);
+    assert_eq!(sim.task(back).state, State::Succeeded);
+}
+
+/// A task that is approved for 10:00, and no agent until long after.
+fn away(missed: Missed) -> (Sim, u64) {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.missed = missed;
+    let id = sim.push("release-1", &object_of('1'), Schedule::New);
+    sim.run_for(HOUR);
+    let ten = "2027-01-15T10:00:00Z".parse().unwrap();
+    let plan = sim.task(id).landed.unwrap().terms.plan;
+    let approve = Request::Approve {
+        plan,
+        comment: String::new(),
+        not_before: Some(ten),
+    };
+    sim.ask(id, "bob", &approve).unwrap();
+    sim.kill();
+    sim.clock.advance(Duration::from_secs(6 * 3600));
+    sim.start();
+    (sim, id)
+}
+
+#[test]
+fn a_time_that_passed_while_the_agent_was_down_runs_once() {
+    let (mut sim, id) = away(Missed::Run);
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+    let disks = sim.disks("production");
+    let started: Vec<&u32> = disks.values().flat_map(|d| d.started.values()).collect();
+    assert_eq!(started, [&1]);
+}
+
+#[test]
+fn a_time_that_passed_while_the_agent_was_down_expires_where_that_is_said() {
+    let (mut sim, id) = away(Missed::Expire);
+    sim.rest();
+    match &sim.task(id).state {
+        State::Expired { reason } => assert!(reason.contains("10:00"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(sim.served().is_empty());
+    // Taken up again, it waits for a new yes, and then runs at once.
+    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.run_for(HOUR);
+    sim.approve(id).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
+
+#[test]
+fn a_time_that_comes_while_the_agent_is_there_is_not_missed() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.missed = Missed::Expire;
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
