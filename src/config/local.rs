@@ -52,11 +52,16 @@ pub fn system_user(name: &str) -> Option<SystemUser> {
 /// There is no such user, or it is root or the agent's own, whatever its name.
 pub fn may_run(name: &str) -> Result<SystemUser, LocalRunError> {
     let user = system_user(name).ok_or_else(|| LocalRunError::Unknown(name.to_owned()))?;
+    let own = [rustix::process::getuid(), rustix::process::geteuid()];
+    beside(user, own.map(rustix::process::Uid::as_raw))
+}
+
+/// The user, if it is another one than root and than an agent of these numbers.
+fn beside(user: SystemUser, own: [u32; 2]) -> Result<SystemUser, LocalRunError> {
     if user.uid == 0 {
         return Err(LocalRunError::Root(user.name));
     }
-    let own = [rustix::process::getuid(), rustix::process::geteuid()];
-    if own.iter().any(|own| own.as_raw() == user.uid) {
+    if own.contains(&user.uid) {
         return Err(LocalRunError::Own(user.name));
     }
     Ok(user)
@@ -81,6 +86,23 @@ impl Config {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_agents_own_user_is_known_by_its_number_whatever_its_name() {
+        let user = |uid| SystemUser {
+            name: "build".to_owned(),
+            uid,
+            gid: 7,
+            home: PathBuf::from("/home/build"),
+        };
+        for own in [[901, 901], [0, 901], [901, 0]] {
+            let refused = LocalRunError::Own("build".to_owned());
+            assert_eq!(beside(user(901), own), Err(refused), "{own:?}");
+            assert!(beside(user(902), own).is_ok());
+        }
+        let root = LocalRunError::Root("build".to_owned());
+        assert_eq!(beside(user(0), [901, 901]), Err(root));
+    }
 
     #[test]
     fn nothing_runs_as_root_or_as_the_agents_own_user() {

@@ -71,7 +71,24 @@ fn plan() -> Plan {
         pause_timeout_s: None,
         approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
         self_approval: false,
-        named: Named::default(),
+        named: Named {
+            users: [(
+                "operator".to_owned(),
+                PlannedUser {
+                    user: "op".to_owned(),
+                    port: Some(2222),
+                    identity: "/operator".to_owned(),
+                },
+            )]
+            .into(),
+            local: Some(LocalUser {
+                user: "build".to_owned(),
+                directory: "/srv/build".to_owned(),
+            }),
+            scripts: [("buy.sh".to_owned(), "5".repeat(64))].into(),
+            aliases: [("MODE".to_owned(), "how".to_owned())].into(),
+            hidden: ["MODE".to_owned()].into(),
+        },
         stages: vec![
             stage("stage", vec![step("sync", Action::Sync)]),
             stage(
