@@ -2,6 +2,8 @@
 
 mod submit;
 
+mod templates;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +11,7 @@ use clap_complete::Shell;
 
 pub(crate) use submit::Submit;
 
+pub use self::templates::Templates;
 use super::times::{Lifetime, Moment};
 use crate::right::{Role, Scope};
 
@@ -388,30 +391,6 @@ pub struct HooksList {
     pub limit: u64,
     #[command(flatten)]
     pub form: Form,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Templates {
-    /// List the templates that tasks can ask for
-    List {
-        #[command(flatten)]
-        form: Form,
-    },
-    /// Show one template: stages, parameters, text, versions that tasks used
-    Show {
-        /// Its name or number
-        name: String,
-        #[command(flatten)]
-        form: Form,
-    },
-    /// Say what is wrong with a template's file; without FILE, with all of them
-    Validate {
-        /// The file
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        form: Form,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,31 @@
+//! `tagship templates …`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::Form;
+
+#[derive(Debug, Subcommand)]
+pub enum Templates {
+    /// List the templates that tasks can ask for
+    List {
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Show one template: stages, parameters, text, versions that tasks used
+    Show {
+        /// Its name or number
+        name: String,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Say what is wrong with a template's file; without FILE, with all of them
+    Validate {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        form: Form,
+    },
+}
