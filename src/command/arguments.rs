@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 pub(crate) use submit::Submit;
 
-pub use self::templates::Templates;
+pub(super) use self::templates::Templates;
 use super::times::{Lifetime, Moment};
 use crate::right::{Role, Scope};
 
