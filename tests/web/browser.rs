@@ -234,3 +234,39 @@ async fn the_page_fits_a_phone_and_asks_nobody_else() {
     browser.close().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_submitted_on_a_phone() {
+    let world = World::start().await;
+    let browser = Browser::open(500, 1500).await;
+    log_in(&browser, &world).await;
+    browser.sees("Submit").await;
+    for path in ["/submit", "/submit?template=restart"] {
+        browser.go(&format!("{}{path}", world.url)).await;
+        browser.sees("restart").await;
+        let wide = browser
+            .run("return document.documentElement.scrollWidth > window.innerWidth")
+            .await;
+        assert_eq!(wide, json!(false), "{path} must be scrolled sideways");
+    }
+    browser.fill("input[name='param.SERVICE']", "shop").await;
+    browser.fill("input[name='secret.KEY']", "hunter2").await;
+    browser.click("input[name='hosts.1'][value='web-1']").await;
+    browser.picture("submit").await;
+    browser.click("form[action='/submit'] button.primary").await;
+    browser.sees("Nothing was submitted").await;
+    browser.sees("hosts.2").await;
+    browser.click("input[name='hosts.2'][value='web-3']").await;
+    browser.fill("input[name='secret.KEY']", "hunter2").await;
+    browser.fill("input[name=title]", "weekly").await;
+    browser.picture("submit-again").await;
+    browser.click("form[action='/submit'] button.primary").await;
+    browser.sees("is being planned").await;
+    browser.picture("submitted").await;
+    let task = world.store.task(1).await.unwrap().submission;
+    assert_eq!(task.title, "weekly");
+    assert_eq!(task.hosts[&1], ["web-1"], "what was ticked stays so");
+    assert_eq!(task.secrets["KEY"].expose(), "hunter2");
+    browser.close().await;
+    world.end().await;
+}
