@@ -239,8 +239,10 @@ async fn the_page_fits_a_phone_and_asks_nobody_else() {
 async fn a_task_is_submitted_on_a_phone() {
     let world = World::start().await;
     let browser = Browser::open(500, 1500).await;
+    let patience = json!({ "implicit": 20_000 });
+    browser.post("/timeouts", patience).await;
     log_in(&browser, &world).await;
-    browser.sees("Submit").await;
+    browser.find("a[href='/submit']").await;
     for path in ["/submit", "/submit?template=restart"] {
         browser.go(&format!("{}{path}", world.url)).await;
         browser.sees("restart").await;
@@ -254,6 +256,8 @@ async fn a_task_is_submitted_on_a_phone() {
     browser.click("input[name='hosts.1'][value='web-1']").await;
     browser.picture("submit").await;
     browser.click("form[action='/submit'] button.primary").await;
+    // A script of the page that is left would wait for ever: the next page shows by an element.
+    browser.find("div[role=alert]").await;
     browser.sees("Nothing was submitted").await;
     browser.sees("hosts.2").await;
     browser.click("input[name='hosts.2'][value='web-3']").await;
@@ -261,8 +265,9 @@ async fn a_task_is_submitted_on_a_phone() {
     browser.fill("input[name=title]", "weekly").await;
     browser.picture("submit-again").await;
     browser.click("form[action='/submit'] button.primary").await;
-    browser.sees("is being planned").await;
+    browser.find("article[data-live]").await;
     browser.picture("submitted").await;
+    browser.sees("being planned").await;
     let task = world.store.task(1).await.unwrap().submission;
     assert_eq!(task.title, "weekly");
     assert_eq!(task.hosts[&1], ["web-1"], "what was ticked stays so");
