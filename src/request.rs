@@ -183,22 +183,14 @@ pub fn decide(
             comment,
             not_before,
         } => {
-            let terms = match (&task.state, &task.landed) {
-                (State::Waiting, Some(landed)) => &landed.terms,
-                (State::Proposed, _) => return Err(state("approved before it has landed")),
-                _ => return Err(state("approved")),
+            let asked = approval::Request {
+                actor,
+                plan,
+                comment,
+                not_before: *not_before,
+                at: moment.now,
             };
-            Event::Approved(approval::approve(
-                terms,
-                &task.approvals,
-                &approval::Request {
-                    actor,
-                    plan,
-                    comment,
-                    not_before: *not_before,
-                    at: moment.now,
-                },
-            )?)
+            approve(task, &asked)?
         }
         Request::Reject { reason } => {
             actor.may(Ability::Approve, "reject a task")?;
@@ -256,6 +248,24 @@ pub fn decide(
         .apply(&recorded)
         .map_err(|refused| RequestError::Store(StoreError::Illegal(refused)))?;
     Ok(vec![recorded.event])
+}
+
+fn approve(task: &Task, asked: &approval::Request<'_>) -> Result<Event, RequestError> {
+    let state = |what| RequestError::State {
+        id: task.id,
+        state: task.state.to_string(),
+        what,
+    };
+    let terms = match (&task.state, &task.landed) {
+        (State::Waiting, Some(landed)) => &landed.terms,
+        (State::Proposed, _) => return Err(state("approved before it has landed")),
+        _ => return Err(state("approved")),
+    };
+    Ok(Event::Approved(approval::approve(
+        terms,
+        &task.approvals,
+        asked,
+    )?))
 }
 
 fn skip(

@@ -10,6 +10,7 @@ mod description;
 mod event;
 mod hosts;
 mod next;
+mod pause;
 mod state;
 mod stop;
 mod work;
@@ -167,14 +168,7 @@ impl Task {
                 State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
                 Event::Reopened { .. },
             ) => Some(self.reopen(time)),
-            (
-                State::Waiting
-                | State::Scheduled { .. }
-                | State::Queued
-                | State::Running
-                | State::Paused { .. },
-                Event::FreezeOverridden { by, .. },
-            ) => {
+            (state, Event::FreezeOverridden { by, .. }) if state.may_be_frozen() => {
                 self.unfrozen_by = Some(by.clone());
                 None
             }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::pause::{paused, time_left};
 use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
 use crate::template::{self, Gate, OnFailure};
@@ -64,21 +65,6 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
         State::Stopping { .. } => with_work(task, plan, stop::stopping),
         _ => Vec::new(),
     }
-}
-
-/// What waits for the task's time goes on by itself; what waits for a person does not for ever.
-fn paused(task: &Task, why: &Pause, work: &Work, plan: &Plan) -> Vec<Action> {
-    let mut actions = Vec::new();
-    if matches!(why, Pause::StepGate | Pause::Time { .. }) {
-        actions.extend(time_left(task, work).map(|time| Action::At(time, Event::Due)));
-    }
-    let patience = plan.pause_timeout_s.and_then(|s| i64::try_from(s).ok());
-    let ends = patience.and_then(|s| task.updated.checked_add(SignedDuration::from_secs(s)).ok());
-    if let Some(end) = ends.filter(|_| !matches!(why, Pause::Time { .. })) {
-        let by = "tagship, since nobody let it go on in time (pause_timeout)".to_owned();
-        actions.push(Action::At(end, Event::StopRequested { by }));
-    }
-    actions
 }
 
 fn with_work(
@@ -279,11 +265,6 @@ fn host_index(plan: &Plan, name: &str) -> u16 {
         .iter()
         .position(|host| host.name == name)
         .map_or(AGENT_INDEX, index)
-}
-
-/// The task's time, while what waits for it still has to.
-fn time_left(task: &Task, work: &Work) -> Option<Timestamp> {
-    task.time().filter(|_| work.due.is_none())
 }
 
 fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {

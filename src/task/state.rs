@@ -154,6 +154,18 @@ impl State {
         )
     }
 
+    /// Whether a freeze can keep it from going on.
+    pub(super) fn may_be_frozen(&self) -> bool {
+        matches!(
+            self,
+            Self::Waiting
+                | Self::Scheduled { .. }
+                | Self::Queued
+                | Self::Running
+                | Self::Paused { .. }
+        )
+    }
+
     pub(super) fn may_be_taken_back(&self) -> bool {
         matches!(
             self,

@@ -79,7 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "check",
         &["rule", "spool", "landing", "remote", "install", "agent"],
     ),
-    ("config", &["rule", "right", "plan"]),
+    ("config", &["rule", "right", "plan", "approval"]),
     ("clock", &[]),
     ("crash", &[]),
     ("secret", &[]),

@@ -148,6 +148,12 @@ impl TaskPage {
             .collect()
     }
 
+    /// A rollback takes over what runs or is paused.
+    fn offers_way_back(&self) -> bool {
+        let at_work = matches!(self.view.state.as_str(), "running" | "paused");
+        self.back && (self.view.at_rest || at_work)
+    }
+
     /// The hosts of the task that take part.
     fn hosts(&self) -> Vec<&str> {
         let named = self.view.stages.iter().flat_map(|stage| &stage.hosts);

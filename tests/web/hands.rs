@@ -1,0 +1,146 @@
+//! Hands on a running task, and on one that a freeze holds.
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tagship::account::Role;
+
+use crate::client::{Browser, Program};
+use crate::world::{Options, World};
+
+/// A freeze that lies over every moment.
+fn frozen() -> Options {
+    Options {
+        grants: "[[freezes]]\nname = \"fair\"\nreason = \"everybody is out\"\nfrom = \"00:00\"\nuntil = \"00:00\"",
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
+    let world = World::start().await;
+    let task = world.running("release-1.4").await;
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let path = format!("tasks/{}", task.id);
+    let (_, shown) = bob.get(&path).await;
+    let may = shown["may"].to_string();
+    assert!(may.contains("stop-host") && may.contains("skip"), "{may}");
+
+    let (status, answer) = bob
+        .post(&format!("{path}/stop"), json!({ "host": "web-9" }))
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .contains("web-1, web-2, web-3")
+    );
+    let stop = json!({ "host": "web-2" });
+    let (status, answer) = bob.post(&format!("{path}/stop"), stop.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["state"], "running", "its siblings go on");
+    let (status, _) = bob.post(&format!("{path}/stop"), stop).await;
+    assert_eq!(status, StatusCode::CONFLICT, "it is stopped already");
+
+    let skip = |host, reason| json!({ "host": host, "reason": reason });
+    let (status, _) = bob.post(&format!("{path}/skip"), skip("web-3", " ")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "no reason");
+    let (status, answer) = bob
+        .post(&format!("{path}/skip"), skip("web-3", "its disk is broken"))
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["skipped"][0]["name"], "web-3");
+    assert_eq!(answer["skipped"][0]["reason"], "its disk is broken");
+    let browser = Browser::of(&world, "alice", Role::Viewer).await;
+    let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("Without web-3"), "{page}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_host_on_which_a_step_runs_and_the_last_one_are_not_skipped() {
+    let world = World::start().await;
+    let task = world.running("release-1.4").await;
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let path = format!("tasks/{}/skip", task.id);
+    let skip = |host| json!({ "host": host, "reason": "broken" });
+    let mut refused = Vec::new();
+    for host in ["web-1", "web-2", "web-3"] {
+        let (status, answer) = bob.post(&path, skip(host)).await;
+        if status != StatusCode::OK {
+            assert_eq!(status, StatusCode::CONFLICT);
+            refused.push(answer["error"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(!refused.is_empty());
+    for words in refused {
+        let right = words.contains("stop it there first") || words.contains("the last host");
+        assert!(right, "{words}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn hands_on_a_host_take_the_right_to_run() {
+    let world = World::start().await;
+    let task = world.running("release-1.4").await;
+    let sam = Program::of(&world, "sam", Role::Submitter).await;
+    for (what, body) in [
+        ("skip", json!({ "host": "web-3", "reason": "broken" })),
+        ("stop", json!({ "host": "web-3" })),
+        ("override-freeze", json!({ "reason": "now" })),
+    ] {
+        let (status, answer) = sam.post(&format!("tasks/{}/{what}", task.id), body).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{what}: {answer}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_freeze_is_shown_and_overridden_by_an_admin_alone() {
+    let world = World::start_with(frozen()).await;
+    let task = world.approved("release-1.4").await;
+    let path = format!("tasks/{}", task.id);
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let (_, shown) = bob.get(&path).await;
+    assert_eq!(shown["frozen"]["name"], "fair");
+    assert_eq!(shown["frozen"]["overridden_by"], json!(null));
+    let reason = json!({ "reason": "the shop is down" });
+    let (status, _) = bob
+        .post(&format!("{path}/override-freeze"), reason.clone())
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+
+    let browser = Browser::of(&world, "root", Role::Admin).await;
+    let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("are frozen until") && page.contains("everybody is out"));
+    let form = [("reason", "the shop is down")];
+    let over = format!("/tasks/{}/override-freeze", task.id);
+    let (status, page) = browser.post(&over, &form).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    let (_, shown) = bob.get(&path).await;
+    assert_eq!(shown["frozen"]["overridden_by"], "root");
+    let carol = Program::of(&world, "carol", Role::Admin).await;
+    let (status, answer) = carol.post(&format!("{path}/override-freeze"), reason).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_rollback_in_a_freeze_says_why_it_may() {
+    let world = World::start_with(frozen()).await;
+    let first = world.succeeded("release-1.3").await;
+    world.succeeded("release-1.4").await;
+    let back = json!({ "task": first.id, "override_freeze": "the shop is down" });
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let (status, answer) = bob.post("rollback", back.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let (status, answer) = root.post("rollback", back).await;
+    assert!(status.is_success(), "{answer}");
+    assert_eq!(answer["frozen"]["overridden_by"], "root");
+    let ask = root.ask(Method::GET, "audit");
+    let audit = ask.send().await.unwrap().text().await.unwrap();
+    assert!(audit.contains("override-freeze"), "{audit}");
+    world.end().await;
+}
