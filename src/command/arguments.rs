@@ -159,7 +159,34 @@ pub struct Tasks {
     /// Only tasks of this environment
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
-    /// Only tasks with a lower number: the page after this one
+    /// Only the task of this number
+    #[arg(long, value_name = "ID")]
+    pub id: Option<u64>,
+    /// Only tasks of this template
+    #[arg(long, value_name = "NAME")]
+    pub template: Option<String>,
+    /// Only tasks that this person submitted
+    #[arg(long, value_name = "NAME")]
+    pub submitter: Option<String>,
+    /// Only tasks that this person approved
+    #[arg(long, value_name = "NAME")]
+    pub approver: Option<String>,
+    /// Only tags that begin so
+    #[arg(long, value_name = "TEXT")]
+    pub tag: Option<String>,
+    /// Only tasks that hold all these words in tag, title, remarks, commit, comments or reasons
+    #[arg(long, value_name = "TEXT")]
+    pub words: Option<String>,
+    /// Only tasks made from then on: `2026-11-21`, `2026-11-21T18:04` or with an offset
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only tasks made up to then; a day is meant whole
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Go on where the list before ended
+    #[arg(long, value_name = "CURSOR", conflicts_with = "before")]
+    pub cursor: Option<String>,
+    /// Only tasks made before this one: the page after it
     #[arg(long, value_name = "ID")]
     pub before: Option<u64>,
     /// How many at most

@@ -18,6 +18,8 @@ use crate::web::view::{self, Because, May, Nothing, OfHost, TaskList, TaskView};
 
 /// Fewer digits of a digest could fit another plan by chance.
 const DIGEST_DIGITS_MIN: usize = 8;
+/// So many tasks are asked for at a time.
+const PIECE: u64 = 200;
 /// Digits of a commit in a list.
 const COMMIT_DIGITS: usize = 9;
 
@@ -40,17 +42,11 @@ pub(crate) fn state_name(text: &str) -> Result<String, String> {
 /// `tagship tasks`.
 pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), CommandError> {
     let Agent { client, zone } = around.agent()?;
-    let ask = Ask::get(["tasks"])
-        .with("state", asked.state.as_ref())
-        .with("project", asked.project.as_ref())
-        .with("environment", asked.environment.as_ref())
-        .with("before", asked.before)
-        .with("limit", Some(asked.limit));
-    let value = client.json(&ask).await?;
+    let TaskList { tasks, next } = found(&client, asked).await?;
     if asked.form.json {
-        return screen::print_json(&value);
+        let list = TaskList { tasks, next };
+        return screen::print_json(&serde_json::to_value(&list).unwrap_or_default());
     }
-    let TaskList { tasks } = client.read(value)?;
     if tasks.is_empty() {
         screen::note("no task fits");
         return Ok(());
@@ -79,7 +75,44 @@ pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), Co
             zone.show(head.created_at),
         ]);
     }
-    screen::print(&table.render(screen::width()))
+    screen::print(&table.render(screen::width()))?;
+    if let Some(next) = next {
+        screen::note(&format!("there is more: --cursor {next}"));
+    }
+    Ok(())
+}
+
+/// As many tasks as are asked for; one answer of the agent looks at so many only.
+async fn found(client: &Client, asked: &Tasks) -> Result<TaskList, CommandError> {
+    let mut list = TaskList {
+        tasks: Vec::new(),
+        next: asked.cursor.clone(),
+    };
+    let mut before = asked.before;
+    loop {
+        let lack = asked.limit - list.tasks.len() as u64;
+        let ask = Ask::get(["tasks"])
+            .with("id", asked.id)
+            .with("state", asked.state.as_ref())
+            .with("project", asked.project.as_ref())
+            .with("environment", asked.environment.as_ref())
+            .with("template", asked.template.as_ref())
+            .with("submitter", asked.submitter.as_ref())
+            .with("approver", asked.approver.as_ref())
+            .with("tag", asked.tag.as_ref())
+            .with("words", asked.words.as_ref())
+            .with("since", asked.since.as_ref())
+            .with("until", asked.until.as_ref())
+            .with("before", before.take())
+            .with("cursor", list.next.as_ref())
+            .with("limit", Some(lack.min(PIECE)));
+        let piece: TaskList = client.ask(&ask).await?;
+        list.tasks.extend(piece.tasks);
+        list.next = piece.next;
+        if list.next.is_none() || list.tasks.len() as u64 >= asked.limit {
+            return Ok(list);
+        }
+    }
 }
 
 fn or_dash(text: &str) -> String {

@@ -5,7 +5,7 @@
 //! | `task/ID/event/N` | an event; N must be absent when it is appended, which orders writers |
 //! | `head/ID` | the summary that lists show |
 //! | `active/ID` | the task is not at rest |
-//! | `state/STATE/ID`, `project/PROJECT/ENVIRONMENT/ID` | for lists |
+//! | `by/…`, `text/…`, `index` | for lists and searches: [`history`](super::history) |
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
 //! | `keyed/HASH` | the task that was submitted under an idempotency key |
@@ -21,10 +21,12 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::history;
 use super::kv::{Commit, CommitError, Key, Require};
 use super::{Filter, Head, Keyed, Live, ReleaseRecord, StoreError};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::plan::Plan;
+use crate::rule::TAGS;
 use crate::task::{
     At, Event, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way, joined,
 };
@@ -49,14 +51,6 @@ pub(super) fn event_key(id: u64, number: u64) -> Key {
 
 fn active_key(id: u64) -> Key {
     format!("active/{id:016x}").into_bytes()
-}
-
-fn state_key(state: &str, id: u64) -> Key {
-    format!("state/{state}/{id:016x}").into_bytes()
-}
-
-fn project_key(project: &str, environment: &str, id: u64) -> Key {
-    format!("project/{project}/{environment}/{id:016x}").into_bytes()
 }
 
 fn holder_key(project: &str, environment: &str) -> Key {
@@ -158,22 +152,6 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-pub(super) fn list_prefix(filter: &Filter) -> Key {
-    match (filter.project.as_deref(), filter.environment.as_deref()) {
-        (Some(project), Some(environment)) => {
-            format!("project/{project}/{environment}/").into_bytes()
-        }
-        _ => match filter.state.as_deref() {
-            Some(state) => format!("state/{state}/").into_bytes(),
-            None => HEADS.to_vec(),
-        },
-    }
-}
-
-pub(super) fn list_key(prefix: &[u8], id: u64) -> Key {
-    [prefix, format!("{id:016x}").as_bytes()].concat()
-}
-
 pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
     let is = |wanted: &Option<String>, value: &str| {
         wanted.as_deref().is_none_or(|wanted| wanted == value)
@@ -181,6 +159,12 @@ pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
     is(&filter.state, &head.state)
         && is(&filter.project, &head.project)
         && is(&filter.environment, &head.environment)
+        && filter.tag.as_deref().is_none_or(|tag| {
+            let name = head.reference.strip_prefix(TAGS);
+            name.is_some_and(|name| name.starts_with(tag))
+        })
+        && filter.since.is_none_or(|since| head.created_at >= since)
+        && filter.until.is_none_or(|until| head.created_at <= until)
 }
 
 /// The hosts that a task did without.
@@ -255,12 +239,13 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
         .require(head_key(task.id), Require::Absent)
         .put(head_key(task.id), json(&head(task)))
         .put(active_key(task.id), "")
-        .put(state_key(task.state.name(), task.id), "");
-    if submission.has_place() {
-        commit = commit.put(
-            project_key(&submission.project, &submission.environment, task.id),
-            "",
+        .and(history::begun(task))
+        .put(
+            history::text_row(&history::place(task.created, task.id)),
+            history::extended("", history::words(first)),
         );
+    for event in first {
+        commit = commit.and(history::happened(task, event));
     }
     for (event, number) in first.iter().zip(0..) {
         commit = commit.put(event_key(task.id, number), json(event));
@@ -287,9 +272,10 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
     }
     commit = commit.put(head_key(after.id), json(&head(after)));
     if before.state.name() != after.state.name() {
+        let place = history::place(after.created, after.id);
         commit = commit
-            .delete(state_key(before.state.name(), before.id))
-            .put(state_key(after.state.name(), after.id), "");
+            .delete(history::state_row(before.state.name(), &place))
+            .put(history::state_row(after.state.name(), &place), "");
     }
     if before.state.at_rest() != after.state.at_rest() {
         commit = if after.state.at_rest() {

@@ -6,13 +6,16 @@
 //! [`Task::apply`] refuses those that may not happen. Called by `intake`, the executor, the web.
 
 mod blob;
+mod history;
 mod hooks;
 mod index;
 pub mod kv;
 pub mod memory;
 mod places;
 mod propose;
+mod reindex;
 mod restored;
+mod search;
 pub mod sled;
 mod templates;
 
@@ -23,6 +26,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use blob::BLOB_BYTES_MAX;
+pub use history::Position;
 pub use hooks::{
     Became, HOOK_SCAN_MAX, HookEntry, HookFilter, HookNote, HookOutcome, HookPage, OUTCOME_NAMES,
     Replay, SeenPush,
@@ -116,12 +120,26 @@ pub enum StoreError {
     Commit(CommitError),
 }
 
-/// Which tasks a list shows.
-#[derive(Clone, Debug, Default)]
+/// Which tasks a list shows: those that fit everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    pub id: Option<u64>,
     pub state: Option<String>,
     pub project: Option<String>,
     pub environment: Option<String>,
+    pub template: Option<String>,
+    /// As the git server or the login names them, or their account.
+    pub submitter: Option<String>,
+    /// Somebody who has said yes to it.
+    pub approver: Option<String>,
+    /// What the tag's short name begins with.
+    pub tag: Option<String>,
+    /// Each must stand somewhere in tag, title, remarks, commit, comments or reasons, in letters of
+    /// either case.
+    pub words: Vec<String>,
+    /// When it was made.
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 /// Tasks and what stands under them; cheap to clone.
@@ -157,6 +175,7 @@ impl Store {
         if let Some(restored) = store.restored().await? {
             store.next_id.fetch_max(restored.next_id, Ordering::SeqCst);
         }
+        store.ensure_index().await?;
         Ok(store)
     }
 
@@ -199,8 +218,11 @@ impl Store {
         };
         for event in &events {
             changed.advance(event)?;
-            commit = commit.and(index::consequences(&changed, event, plan.as_deref()));
+            commit = commit
+                .and(index::consequences(&changed, event, plan.as_deref()))
+                .and(history::happened(&changed, event));
         }
+        commit = commit.and(self.words_added(task, &events).await?);
         let mut commit = commit.and(index::appended(task, &changed, &events));
         let (project, environment) = (&task.submission.project, &task.submission.environment);
         if index::starts(&events) && task.submission.has_place() {
@@ -216,6 +238,22 @@ impl Store {
             }
             Err(error) => Err(hooks::error_of(task.id, error)),
         }
+    }
+
+    /// What events add to the words that people may look for.
+    async fn words_added(&self, task: &Task, events: &[Recorded]) -> Result<Commit, StoreError> {
+        let mut words = history::words(events);
+        let described = self.description(events).await;
+        words.extend(described.iter().flat_map(history::described));
+        if words.is_empty() {
+            return Ok(Commit::new());
+        }
+        let key = history::text_row(&history::place(task.created, task.id));
+        // Whoever adds words at the same time appends an event, too, and one of both is refused.
+        let entry = self.kv.get(&key).await?;
+        let text = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+        let text = history::extended(&text.unwrap_or_default(), words);
+        Ok(Commit::new().put(key, text))
     }
 
     /// A task, folded from its events.
@@ -285,58 +323,6 @@ impl Store {
             match page.rows.last() {
                 Some(last) if page.more => range = range.after(last.key.clone()),
                 _ => return Ok(events),
-            }
-        }
-    }
-
-    /// Heads of tasks, newest first, of those before `before`.
-    ///
-    /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Damaged`].
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<Head>, StoreError> {
-        self.list_those(filter, before, limit, |_| true).await
-    }
-
-    /// As [`Store::list`], of those heads that are also `wanted`.
-    ///
-    /// # Errors
-    /// As [`Store::list`].
-    pub async fn list_those(
-        &self,
-        filter: &Filter,
-        before: Option<u64>,
-        limit: usize,
-        wanted: impl Fn(&Head) -> bool,
-    ) -> Result<Vec<Head>, StoreError> {
-        let prefix = index::list_prefix(filter);
-        let mut heads = Vec::new();
-        let mut after = before.map(|id| index::list_key(&prefix, id));
-        loop {
-            let mut range = Range::prefix(prefix.clone())
-                .descending()
-                .limit(limit.max(1));
-            range.after = after;
-            let page = self.kv.range(range).await?;
-            for row in &page.rows {
-                let Some(id) = index::id_of(&row.key) else {
-                    continue;
-                };
-                let head = self.head(id).await?;
-                if index::matches(filter, &head) && wanted(&head) {
-                    heads.push(head);
-                    if heads.len() == limit {
-                        return Ok(heads);
-                    }
-                }
-            }
-            match page.rows.last() {
-                Some(last) if page.more => after = Some(last.key.clone()),
-                _ => return Ok(heads),
             }
         }
     }

@@ -171,7 +171,9 @@ impl Store {
         loop {
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
             let task = Task::fold(id, &events)?;
-            let commit = index::proposal(&task, &events, None).and(more.clone());
+            let commit = index::proposal(&task, &events, None)
+                .and(self.words_added(&task, &events).await?)
+                .and(more.clone());
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(task),
                 Err(CommitError::Conflict { key }) if own(&key) => {}

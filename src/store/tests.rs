@@ -455,6 +455,7 @@ proptest! {
                     state: state.map(str::to_owned),
                     project: project.map(str::to_owned),
                     environment: environment.map(str::to_owned),
+                    ..Filter::default()
                 };
                 let wanted: Vec<u64> = tasks
                     .iter()

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use find::{HookList, HookQuery};
+pub use find::{HookList, HookQuery, TaskQuery};
 pub use people::{
     BegunFactor, Code, DelegationList, DelegationView, MadeToken, NewDelegation, NewPassword,
     NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
@@ -46,9 +46,13 @@ pub struct Failure {
 }
 
 /// `GET /api/v1/tasks`: newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskList {
     pub tasks: Vec<TaskLine>,
+    /// The cursor with which to go on; `null` at the end. There may be more even where this answer
+    /// holds fewer than were asked for: one answer looks at so many tasks only.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// One task of a list.
@@ -73,24 +77,6 @@ fn named(submitter: &str, account: Option<&str>) -> String {
         Some(account) => format!("{submitter} ({account})"),
         None => submitter.to_owned(),
     }
-}
-
-/// `GET /api/v1/tasks?…`: which tasks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TaskQuery {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
-    /// Only tasks with a smaller id: the last one of the page before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<u64>,
-    /// Default 50, at most 200.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
 }
 
 /// `GET /api/v1/tasks/ID`, and the answer to every request about a task.

@@ -15,6 +15,7 @@ mod chance;
 mod stage;
 mod tree;
 
+mod api_doc;
 mod chain;
 mod faults;
 mod projects;

@@ -4,6 +4,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
 use tagship::account::Role;
 
+use crate::contract;
 use crate::world::World;
 
 /// Somebody with a session, as a browser has.
@@ -96,23 +97,32 @@ impl Program {
             .bearer_auth(&self.token)
     }
 
+    /// Asks, and holds the answer against the description of the API.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.ask(method.clone(), path);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let (status, answer) = json(request.send().await.unwrap()).await;
+        contract::keeps(method.as_str(), &format!("/api/v1/{path}"), status, &answer);
+        (status, answer)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
-        json(self.ask(Method::GET, path).send().await.unwrap()).await
+        self.call(Method::GET, path, None).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
-        json(
-            self.ask(Method::POST, path)
-                .json(&body)
-                .send()
-                .await
-                .unwrap(),
-        )
-        .await
+        self.call(Method::POST, path, Some(body)).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> (StatusCode, Value) {
-        json(self.ask(Method::DELETE, path).send().await.unwrap()).await
+        self.call(Method::DELETE, path, None).await
     }
 }
 

@@ -12,6 +12,7 @@ mod browser;
 mod client;
 mod codo;
 mod codo_refused;
+mod contract;
 mod hands;
 mod logs;
 mod pages;

@@ -152,7 +152,7 @@ async fn old_tasks_are_reached_page_by_page() {
         .next()
         .unwrap();
     let older = older.replace("&#38;", "&").replace("&amp;", "&");
-    assert_eq!(older, "project=shop&before=3");
+    assert!(older.starts_with("project=shop&cursor="), "{older}");
     let (_, page) = vera.get(&format!("/?{older}")).await;
     assert!(page.contains("release-2-") && page.contains("release-1-"));
     assert!(!page.contains("release-3-"));

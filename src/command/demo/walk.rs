@@ -341,7 +341,7 @@ impl Walk {
         let ask = Ask::get(["tasks"]).with("project", Some("shop"));
         let landed = async {
             loop {
-                let TaskList { tasks } = agent.client.ask(&ask).await?;
+                let TaskList { tasks, .. } = agent.client.ask(&ask).await?;
                 let line = tasks.iter().find(|line| line.tag == tag);
                 match line.map(|line| &line.head) {
                     Some(head) if head.state != "proposed" => {

@@ -6,28 +6,31 @@ use hyper::StatusCode;
 
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
+use super::super::cursor;
 use super::super::fault::Fault;
+use super::super::pages::times;
 use super::super::view::{
     Approve, Because, Nothing, OfHost, ReleaseWorth, Rollback, Shown, Skip, TaskLine, TaskList,
     TaskQuery, TaskView, task_view,
 };
 use super::super::who::{Deed, Who, who};
+use super::super::words::Bound;
 use super::super::{Site, route};
 use crate::plan::Plan;
 use crate::request::{self, Back, Request, RequestError};
 use crate::right::{Ability, Place};
-use crate::store::{Filter, Head, StoreError};
+use crate::store::{Filter, Head, Position, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
+const SEARCH_WORDS_MAX: usize = 8;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let query: TaskQuery = call.query()?;
-    let tasks = lines(site, &who, &query).await?;
-    answer::json(StatusCode::OK, &TaskList { tasks })
+    answer::json(StatusCode::OK, &lines(site, &who, &query).await?)
 }
 
 /// The tasks of a list that somebody may see, newest first.
@@ -35,7 +38,39 @@ pub(in crate::web) async fn lines(
     site: &Site,
     who: &Who,
     query: &TaskQuery,
-) -> Result<Vec<TaskLine>, Fault> {
+) -> Result<TaskList, Fault> {
+    let filter = filter(site, query)?;
+    let search = query.search();
+    let store = &site.web.store;
+    let after = match (&query.cursor, query.before) {
+        (Some(given), None) => {
+            let place = cursor::place(given, &search)?;
+            Some(Position::parse(place).ok_or_else(cursor::unknown_place)?)
+        }
+        (None, Some(id)) => match store.place_of(id).await? {
+            Some(place) => Some(place),
+            None => return Ok(TaskList::default()),
+        },
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            return Err(Fault::Invalid(
+                "`cursor` and `before` both say where to go on: give one of them".to_owned(),
+            ));
+        }
+    };
+    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let seen = |head: &Head| who.sees(&head.place());
+    let found = store
+        .search_those(&filter, after.as_ref(), limit, &seen)
+        .await?;
+    let next = found.next.as_ref();
+    Ok(TaskList {
+        tasks: found.heads.into_iter().map(TaskLine::from).collect(),
+        next: next.map(|place| cursor::cursor(place.as_str(), &search)),
+    })
+}
+
+fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
     if let Some(state) = &query.state
         && !STATE_NAMES.contains(&state.as_str())
     {
@@ -44,16 +79,33 @@ pub(in crate::web) async fn lines(
             STATE_NAMES.join(", ")
         )));
     }
-    let filter = Filter {
+    let id = match &query.id {
+        Some(id) => Some(id.trim().parse().map_err(|_| {
+            Fault::Invalid("`id` is the number of a task: write digits alone".to_owned())
+        })?),
+        None => None,
+    };
+    let times = times(site);
+    let words = query.words.as_deref().unwrap_or_default();
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    if words.len() > SEARCH_WORDS_MAX {
+        return Err(Fault::Invalid(format!(
+            "at most {SEARCH_WORDS_MAX} words are looked for; leave some out"
+        )));
+    }
+    Ok(Filter {
+        id,
         state: query.state.clone(),
         project: query.project.clone(),
         environment: query.environment.clone(),
-    };
-    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let store = &site.web.store;
-    let seen = |head: &Head| who.sees(&head.place());
-    let heads = store.list_those(&filter, query.before, limit, seen).await?;
-    Ok(heads.into_iter().map(TaskLine::from).collect())
+        template: query.template.clone(),
+        submitter: query.submitter.clone(),
+        approver: query.approver.clone(),
+        tag: query.tag.clone(),
+        words,
+        since: times.bound(query.since.as_deref(), Bound::Since)?,
+        until: times.bound(query.until.as_deref(), Bound::Until)?,
+    })
 }
 
 impl From<Head> for TaskLine {

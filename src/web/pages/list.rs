@@ -9,7 +9,7 @@ use super::super::answer::Answer;
 use super::super::api::lines;
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{TaskLine, TaskQuery};
+use super::super::view::{TaskLine, TaskList, TaskQuery};
 use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
@@ -50,48 +50,58 @@ impl ListPage {
     }
 
     fn filtered(&self) -> bool {
-        self.query.project.is_some() || self.query.state.is_some()
+        self.query.search() != TaskQuery::default()
     }
+
+    /// Whether more is asked for than a project and a state.
+    fn detailed(&self) -> bool {
+        let plain = TaskQuery {
+            project: self.query.project.clone(),
+            state: self.query.state.clone(),
+            ..TaskQuery::default()
+        };
+        self.query.search() != plain
+    }
+}
+
+/// What a field of a form holds.
+fn held(field: &Option<String>) -> &str {
+    field.as_deref().unwrap_or_default()
 }
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let mut query: TaskQuery = call.query()?;
-    // A form sends what was left empty, too.
-    for field in [&mut query.state, &mut query.project, &mut query.environment] {
-        if field.as_deref() == Some("") {
-            *field = None;
-        }
-    }
     query.limit = Some(PAGE_TASKS);
-    let latest = lines(site, &who, &query).await?;
-    let last = (latest.len() == PAGE_TASKS)
-        .then(|| latest.last().map(|line| line.head.id))
-        .flatten();
-    let whole = query.state.is_none() && query.before.is_none();
+    let TaskList { tasks, next } = lines(site, &who, &query).await?;
+    let newer = query.before.is_some() || query.cursor.is_some();
+    // Only what a glance at everything, or at one place, is to show.
+    let whole = !newer
+        && query.search()
+            == TaskQuery {
+                project: query.project.clone(),
+                environment: query.environment.clone(),
+                ..TaskQuery::default()
+            };
     let groups = if whole {
-        grouped(site, &who, &query, latest).await?
+        grouped(site, &who, &query, tasks).await?
     } else {
-        let name = if query.before.is_some() {
-            "Older tasks"
-        } else {
-            "Tasks"
+        let empty = match &next {
+            Some(_) => "None among those that were looked at; look further.",
+            None => "There are none.",
         };
         vec![Group {
-            name,
-            empty: "There are none.",
-            tasks: latest,
+            name: if newer { "Older tasks" } else { "Tasks" },
+            empty,
+            tasks,
         }]
     };
+    let projects = site.web.config.projects.iter();
     let page = ListPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),
-        projects: site
-            .web
-            .config
-            .projects
-            .iter()
+        projects: projects
             .filter(|project| {
                 let mut names = project.environments.keys();
                 names.any(|name| who.sees_environment(&project.name, name))
@@ -100,19 +110,18 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
             .collect(),
         states: words::states(),
         groups,
-        older: last.map(|last| older(&query, last)),
-        newer: query.before.is_some(),
+        older: next.map(|cursor| older(&query, cursor)),
+        newer,
         query,
     };
     shown(&page)
 }
 
 /// The address of the next page.
-fn older(query: &TaskQuery, last: u64) -> String {
+fn older(query: &TaskQuery, cursor: String) -> String {
     let next = TaskQuery {
-        before: Some(last),
-        limit: None,
-        ..query.clone()
+        cursor: Some(cursor),
+        ..query.search()
     };
     format!(
         "/?{}",

@@ -61,3 +61,60 @@ pub struct HookList {
     /// holds less than was asked for: one answer looks at so many entries only.
     pub next: Option<String>,
 }
+
+/// `GET /api/v1/tasks?…`: which tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskQuery {
+    /// The number of a task.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// One of `task::STATE_NAMES`.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// As the git server or the login names them, or their account.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub submitter: Option<String>,
+    /// Somebody who has said yes to it.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+    /// What the tag's short name begins with.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Each must stand somewhere in tag, title, remarks, commit, comments or reasons.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+    /// When it was made: a time with an offset, or a day or time in the agent's zone.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Only tasks made before this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Where to go on: `next` of the answer before, with the same search.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Default 50, at most 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl TaskQuery {
+    /// What a cursor belongs to: the search without its place and size.
+    #[must_use]
+    pub fn search(&self) -> Self {
+        Self {
+            before: None,
+            cursor: None,
+            limit: None,
+            ..self.clone()
+        }
+    }
+}

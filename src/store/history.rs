@@ -1,0 +1,234 @@
+//! What tasks are found by, besides their ids: rows that are written in the same commit as the event
+//! that makes them true (pure).
+//!
+//! | key | holds |
+//! |---|---|
+//! | `by/FIELD/HASH/TIME/ID` | the task has this value of the field |
+//! | `text/TIME/ID` | the words that people may look for, in lower case |
+//! | `index` | the layout of these rows |
+//!
+//! TIME is when the task was made, in milliseconds, so all of them sort alike and several can be
+//! walked side by side. Values are hashed: names of tags may be longer than a key.
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::Filter;
+use super::kv::{Commit, Key};
+use crate::rule::TAGS;
+use crate::task::{Description, Event, Outcome, Recorded, Task};
+
+/// The layout that this code writes.
+pub(super) const LAYOUT: &[u8] = b"1";
+pub(super) const LAYOUT_KEY: &[u8] = b"index";
+pub(super) const TEXTS: &[u8] = b"text/";
+/// The words of a task, in bytes: less than what a store keeps beside its key.
+const TEXT_BYTES_MAX: usize = 3_900;
+/// What one event adds to them, in characters.
+const WORDS_MAX: usize = 1_000;
+/// Beginnings of a tag's name that are rows of their own, in bytes: the longest that a search gives
+/// leads to tags that begin alike.
+const BEGINNINGS: [usize; 4] = [4, 8, 16, 32];
+
+/// Where a task stands in the order of lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub(super) String);
+
+impl Position {
+    /// The text is opaque; [`Position::parse`] reads it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `None` where it is no place.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (time, id) = text.split_once('/')?;
+        let hex = |part: &str| part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        (hex(time) && hex(id)).then(|| Self(text.to_owned()))
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        let digits = self.0.rsplit('/').next().unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or(0)
+    }
+}
+
+/// Where a task made at this time has its place.
+pub(super) fn place(created: Timestamp, id: u64) -> Position {
+    Position(format!("{}/{id:016x}", time(created.as_millisecond())))
+}
+
+/// Milliseconds that sort as text, also before 1970.
+pub(super) fn time(milliseconds: i64) -> String {
+    format!("{:016x}", milliseconds.cast_unsigned() ^ (1 << 63))
+}
+
+fn prefix(field: &str, values: &[&str]) -> Key {
+    let mut hash = Sha256::new();
+    for value in values {
+        hash.update(value.as_bytes());
+        hash.update([0]);
+    }
+    let hex: String = hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("by/{field}/{hex}/").into_bytes()
+}
+
+fn row(prefix: &[u8], place: &Position) -> Key {
+    [prefix, place.0.as_bytes()].concat()
+}
+
+pub(super) fn state_row(state: &str, place: &Position) -> Key {
+    row(&prefix("state", &[state]), place)
+}
+
+pub(super) fn text_row(place: &Position) -> Key {
+    row(TEXTS, place)
+}
+
+fn of_beginning(tag: &str, length: usize) -> Key {
+    let beginning = String::from_utf8_lossy(&tag.as_bytes()[..length]).into_owned();
+    prefix("tag", &[&length.to_string(), &beginning])
+}
+
+/// What is true of a task from its first event on.
+pub(super) fn begun(task: &Task) -> Commit {
+    let place = place(task.created, task.id);
+    let submission = &task.submission;
+    let submitter = &submission.submitter;
+    let mut prefixes = vec![
+        prefix("template", &[&submission.template]),
+        prefix("submitter", &[&submitter.name]),
+    ];
+    if let Some(account) = &submitter.account {
+        prefixes.push(prefix("submitter", &[account]));
+    }
+    if submission.has_place() {
+        let (project, environment) = (&submission.project, &submission.environment);
+        prefixes.extend([
+            prefix("project", &[project]),
+            prefix("environment", &[environment]),
+            prefix("place", &[project, environment]),
+        ]);
+    }
+    let tag = submission.reference.strip_prefix(TAGS).unwrap_or_default();
+    let fit = BEGINNINGS.iter().filter(|length| **length <= tag.len());
+    prefixes.extend(fit.map(|length| of_beginning(tag, *length)));
+    prefixes
+        .iter()
+        .fold(Commit::new(), |commit, prefix| {
+            commit.put(row(prefix, &place), "")
+        })
+        .put(state_row(task.state.name(), &place), "")
+}
+
+/// What an event makes true.
+pub(super) fn happened(after: &Task, recorded: &Recorded) -> Commit {
+    match &recorded.event {
+        Event::Approved(approval) => {
+            let place = place(after.created, after.id);
+            Commit::new().put(row(&prefix("approver", &[&approval.by]), &place), "")
+        }
+        _ => Commit::new(),
+    }
+}
+
+/// The rows whose tasks may fit; a task must have one in each.
+pub(super) fn prefixes(filter: &Filter) -> Vec<Key> {
+    let mut prefixes = Vec::new();
+    match (&filter.project, &filter.environment) {
+        (Some(project), Some(environment)) => {
+            prefixes.push(prefix("place", &[project, environment]));
+        }
+        (Some(project), None) => prefixes.push(prefix("project", &[project])),
+        (None, Some(environment)) => prefixes.push(prefix("environment", &[environment])),
+        (None, None) => {}
+    }
+    for (field, value) in [
+        ("state", &filter.state),
+        ("template", &filter.template),
+        ("submitter", &filter.submitter),
+        ("approver", &filter.approver),
+    ] {
+        prefixes.extend(value.as_deref().map(|value| prefix(field, &[value])));
+    }
+    if let Some(tag) = &filter.tag {
+        let longest = BEGINNINGS.iter().rfind(|length| **length <= tag.len());
+        prefixes.extend(longest.map(|length| of_beginning(tag, *length)));
+    }
+    prefixes
+}
+
+/// The words that events bring, and the blob of the description that holds more.
+pub(super) fn words(events: &[Recorded]) -> Vec<&str> {
+    let mut words: Vec<&str> = Vec::new();
+    for recorded in events {
+        match &recorded.event {
+            Event::Proposed(submission) => {
+                let tag = submission.reference.strip_prefix(TAGS);
+                words.extend([tag.unwrap_or(&submission.reference)]);
+                words.extend([submission.title.as_str(), &submission.details]);
+            }
+            Event::Approved(approval) => words.push(&approval.comment),
+            Event::Rejected { reason, .. }
+            | Event::Withdrawn { reason, .. }
+            | Event::Expired { reason }
+            | Event::RollbackBegan { reason } => words.push(reason),
+            Event::Finished(
+                Outcome::Failed { message }
+                | Outcome::RolledBack { message }
+                | Outcome::RollbackFailed { message },
+            ) => words.push(message),
+            _ => {}
+        }
+    }
+    words.retain(|text| !text.trim().is_empty());
+    words
+}
+
+/// The description that events bring.
+pub(super) fn description(events: &[Recorded]) -> Option<&str> {
+    events
+        .iter()
+        .rev()
+        .find_map(|recorded| match &recorded.event {
+            Event::Landed(landed) if !landed.description.is_empty() => {
+                Some(landed.description.as_str())
+            }
+            _ => None,
+        })
+}
+
+/// The words of a description.
+pub(super) fn described(description: &Description) -> Vec<&str> {
+    let tag = description.tag.as_ref().map(|tag| tag.message.as_str());
+    tag.into_iter()
+        .chain([description.subject.as_str()])
+        .collect()
+}
+
+/// The text with these words added, as far as there is room.
+pub(super) fn extended<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = text.to_owned();
+    for more in words {
+        let more: String = more.chars().take(WORDS_MAX).collect();
+        let more = more.to_lowercase();
+        if text.contains(&more) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&more);
+    }
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}

@@ -1,0 +1,88 @@
+//! A store that was written before there was an index gets one when it is opened.
+//!
+//! What is written is the same however often it is written, so an interrupted run is simply begun
+//! again; the mark that it is done comes last. Called by [`Store::open`], once for a store.
+
+use super::history;
+use super::kv::{Commit, Range};
+use super::{Head, Store, StoreError, index};
+use crate::task::{Description, Task};
+
+/// Operations that one commit may hold before it is sent; one task adds fewer than the engine's
+/// limit leaves.
+const OPERATIONS: usize = 40;
+
+impl Store {
+    /// Writes every row of the index that is missing.
+    pub(super) async fn ensure_index(&self) -> Result<(), StoreError> {
+        let layout = self.kv.get(history::LAYOUT_KEY).await?;
+        if layout.is_some_and(|entry| entry.value == history::LAYOUT) {
+            return Ok(());
+        }
+        let mut range = Range::prefix(index::HEADS);
+        let mut commit = Commit::new();
+        let mut tasks = 0_u64;
+        loop {
+            let page = self.kv.range(range.clone()).await?;
+            for row in &page.rows {
+                let Some(id) = index::id_of(&row.key) else {
+                    continue;
+                };
+                commit = commit.and(self.rows_of(id).await?);
+                tasks += 1;
+                if commit.operations() > OPERATIONS {
+                    self.write(std::mem::take(&mut commit)).await?;
+                }
+            }
+            match page.rows.last() {
+                Some(last) if page.more => range = range.after(last.key.clone()),
+                _ => break,
+            }
+        }
+        self.write(commit.put(history::LAYOUT_KEY, history::LAYOUT))
+            .await?;
+        if tasks > 0 {
+            tracing::info!(tasks, "tasks were indexed for searches");
+        }
+        Ok(())
+    }
+
+    async fn write(&self, commit: Commit) -> Result<(), StoreError> {
+        let written = self.kv.commit(commit).await;
+        written.map_err(|error| index::error(0, error))?;
+        Ok(())
+    }
+
+    /// The rows of one task; the rows of lists as they once were go.
+    async fn rows_of(&self, id: u64) -> Result<Commit, StoreError> {
+        let Head {
+            state,
+            project,
+            environment,
+            ..
+        } = self.head(id).await?;
+        let events = self.events(id).await?;
+        let task = Task::fold(id, &events)?;
+        let mut commit = history::begun(&task);
+        for event in &events {
+            commit = commit.and(history::happened(&task, event));
+        }
+        let mut words = history::words(&events);
+        let described = self.description(&events).await;
+        words.extend(described.iter().flat_map(history::described));
+        let place = history::place(task.created, id);
+        Ok(commit
+            .put(history::text_row(&place), history::extended("", words))
+            .delete(format!("state/{state}/{id:016x}"))
+            .delete(format!("project/{project}/{environment}/{id:016x}")))
+    }
+
+    /// The description that events bring, if it can be read: a search can do without.
+    pub(super) async fn description(
+        &self,
+        events: &[crate::task::Recorded],
+    ) -> Option<Description> {
+        let bytes = self.blob(history::description(events)?).await.ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}

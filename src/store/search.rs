@@ -1,0 +1,337 @@
+//! Finding tasks: newest first, by everything that is indexed, in bounded pieces.
+//!
+//! Every index sorts by the time a task was made, so a search by several walks them side by side and
+//! jumps ([`Walk`]). What is in no index (short beginnings of tags, words) is looked at task by task;
+//! after [`BUDGET`] the answer says where to go on. So no search reads more than so much at a time,
+//! however many tasks there are.
+
+use super::history::{self, Position};
+use super::kv::{Key, Kv, Range, Row};
+use super::{Filter, Head, Store, StoreError, index};
+
+/// What one answer may cost: a row that is passed costs 1, a read of the engine [`READ`].
+const BUDGET: usize = 20_000;
+const READ: usize = 10;
+/// Rows that are read at a time where several indexes are walked, or text is read.
+const STRIDE: usize = 256;
+const TEXT_STRIDE: usize = 1_000;
+
+/// Some tasks, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub heads: Vec<Head>,
+    /// Go on after this place; `None` where there is nothing more. Set also where tasks were only
+    /// looked at and none fits.
+    pub next: Option<Position>,
+}
+
+/// Rows of one index, from new to old.
+struct Walk {
+    prefix: Key,
+    rows: std::collections::VecDeque<Row>,
+    /// The engine has no more.
+    ended: bool,
+    stride: usize,
+}
+
+impl Walk {
+    fn new(prefix: Key, stride: usize) -> Self {
+        Self {
+            prefix,
+            rows: std::collections::VecDeque::new(),
+            ended: false,
+            stride,
+        }
+    }
+
+    /// The newest row whose place sorts before `below`.
+    async fn below(
+        &mut self,
+        kv: &dyn Kv,
+        below: &[u8],
+        spent: &mut usize,
+    ) -> Result<Option<&Row>, StoreError> {
+        loop {
+            while let Some(row) = self.rows.front() {
+                if &row.key[self.prefix.len()..] < below {
+                    break;
+                }
+                self.rows.pop_front();
+                *spent += 1;
+            }
+            if !self.rows.is_empty() || self.ended {
+                return Ok(self.rows.front());
+            }
+            *spent += READ;
+            let range = Range::prefix(self.prefix.clone())
+                .descending()
+                .after([&self.prefix, below].concat())
+                .limit(self.stride);
+            let page = kv.range(range).await?;
+            self.ended = !page.more;
+            self.rows.extend(page.rows);
+            // Then whole strides are wanted.
+            self.stride = self.stride.max(STRIDE);
+        }
+    }
+}
+
+/// A task that every index has.
+struct Candidate {
+    place: Position,
+    /// Its words, where the walk goes over them.
+    text: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// Tasks that fit, newest first, after a place.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Damaged`].
+    pub async fn search(
+        &self,
+        filter: &Filter,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Found, StoreError> {
+        self.search_those(filter, after, limit, &|_| true).await
+    }
+
+    /// As [`Store::search`], of those heads that are also `wanted`.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub async fn search_those(
+        &self,
+        filter: &Filter,
+        after: Option<&Position>,
+        limit: usize,
+        wanted: &(dyn Fn(&Head) -> bool + Sync),
+    ) -> Result<Found, StoreError> {
+        if let Some(id) = filter.id {
+            let mut found = self.only(filter, id, after).await?;
+            found.heads.retain(wanted);
+            return Ok(found);
+        }
+        let below = after.map_or_else(|| vec![0xff], |place| place.0.as_bytes().to_vec());
+        self.search_below(filter, below, limit, wanted).await
+    }
+
+    /// The task of this id, if it fits.
+    async fn only(
+        &self,
+        filter: &Filter,
+        id: u64,
+        after: Option<&Position>,
+    ) -> Result<Found, StoreError> {
+        let nothing = Found {
+            heads: Vec::new(),
+            next: None,
+        };
+        let head = match self.head(id).await {
+            Err(StoreError::NoTask(_)) => return Ok(nothing),
+            head => head?,
+        };
+        let place = history::place(head.created_at, id);
+        if after.is_some_and(|after| place >= *after) {
+            return Ok(nothing);
+        }
+        let mut below = place.0.into_bytes();
+        below.push(0);
+        let filter = Filter {
+            since: filter.since.max(Some(head.created_at)),
+            id: None,
+            ..filter.clone()
+        };
+        let mut found = self.search_below(&filter, below, 1, &|_| true).await?;
+        found.heads.retain(|head| head.id == id);
+        found.next = None;
+        Ok(found)
+    }
+
+    async fn search_below(
+        &self,
+        filter: &Filter,
+        mut below: Vec<u8>,
+        limit: usize,
+        wanted: &(dyn Fn(&Head) -> bool + Sync),
+    ) -> Result<Found, StoreError> {
+        if let Some(until) = filter.until {
+            let end = history::time(until.as_millisecond().saturating_add(1));
+            below = below.min(end.into_bytes());
+        }
+        let oldest = filter
+            .since
+            .map(|since| history::time(since.as_millisecond()));
+        let mut walks = walks(filter, limit);
+        let (mut heads, mut spent) = (Vec::new(), 0);
+        loop {
+            let Some(candidate) = self.next_candidate(&mut walks, &below, &mut spent).await? else {
+                return Ok(Found { heads, next: None });
+            };
+            if oldest
+                .as_ref()
+                .is_some_and(|oldest| candidate.place.0 < *oldest)
+            {
+                return Ok(Found { heads, next: None });
+            }
+            let fitting = self.fitting(filter, &candidate, &mut spent).await?;
+            if let Some(head) = fitting.filter(|head| wanted(head)) {
+                if heads.len() == limit {
+                    let last = heads.last().map(|head: &Head| (head.created_at, head.id));
+                    let next = last.map(|(at, id)| history::place(at, id));
+                    return Ok(Found { heads, next });
+                }
+                heads.push(head);
+            }
+            // What fits is paid for by the limit; what is passed over, by the budget.
+            if spent >= BUDGET + heads.len() * 2 * READ {
+                let next = Some(candidate.place);
+                return Ok(Found { heads, next });
+            }
+            below = candidate.place.0.into_bytes();
+        }
+    }
+
+    /// The newest task before a place that every walk has.
+    async fn next_candidate(
+        &self,
+        walks: &mut [Walk],
+        below: &[u8],
+        spent: &mut usize,
+    ) -> Result<Option<Candidate>, StoreError> {
+        let mut below = below.to_vec();
+        let mut agreed = 0;
+        let mut turn = 0;
+        loop {
+            let count = walks.len();
+            let walk = &mut walks[turn % count];
+            let length = walk.prefix.len();
+            let of_text = walk.prefix == history::TEXTS;
+            let Some(row) = walk.below(self.kv.as_ref(), &below, spent).await? else {
+                return Ok(None);
+            };
+            let place = &row.key[length..];
+            // After the first of them, `below` is the place that the others must have, and a byte.
+            let same = agreed > 0 && below.split_last().is_some_and(|(_, held)| held == place);
+            if same {
+                agreed += 1;
+            } else {
+                agreed = 1;
+                below = [place, &[0]].concat();
+            }
+            if agreed == count {
+                let text = of_text.then(|| row.value.clone());
+                let place = Position(String::from_utf8_lossy(place).into_owned());
+                return Ok(Some(Candidate { place, text }));
+            }
+            turn += 1;
+        }
+    }
+
+    /// The head of a candidate, if all else fits, too.
+    async fn fitting(
+        &self,
+        filter: &Filter,
+        candidate: &Candidate,
+        spent: &mut usize,
+    ) -> Result<Option<Head>, StoreError> {
+        if !filter.words.is_empty() {
+            let read;
+            let text = if let Some(text) = &candidate.text {
+                text
+            } else {
+                *spent += READ;
+                let entry = self.kv.get(&history::text_row(&candidate.place)).await?;
+                read = entry.map(|entry| entry.value).unwrap_or_default();
+                &read
+            };
+            let text = String::from_utf8_lossy(text);
+            let has = |word: &String| text.contains(&word.to_lowercase());
+            if !filter.words.iter().all(has) {
+                return Ok(None);
+            }
+        }
+        *spent += READ;
+        let head = self.head(candidate.place.id()).await?;
+        Ok(index::matches(filter, &head).then_some(head))
+    }
+
+    /// Heads of tasks, newest first, of those before `before`, until there are `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Damaged`].
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        let mut below = match before {
+            Some(id) => match self.below_id(id).await? {
+                Some(below) => below,
+                None => return Ok(Vec::new()),
+            },
+            None => vec![0xff],
+        };
+        let mut heads = Vec::new();
+        loop {
+            let lack = limit - heads.len();
+            let found = self.search_below(filter, below, lack, &|_| true).await?;
+            heads.extend(found.heads);
+            match found.next {
+                Some(next) if heads.len() < limit => below = next.0.into_bytes(),
+                _ => return Ok(heads),
+            }
+        }
+    }
+
+    /// The place of the task of this id, as an end that a search stays below; of the next older one,
+    /// if there is no such task.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Damaged`].
+    async fn below_id(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.head(id).await {
+            Ok(head) => Ok(Some(history::place(head.created_at, id).0.into_bytes())),
+            Err(StoreError::NoTask(_)) => {
+                let range = Range::prefix(index::HEADS).descending().limit(1);
+                let page = self.kv.range(range.after(index::head_key(id))).await?;
+                let older = page.rows.first().and_then(|row| index::id_of(&row.key));
+                let Some(older) = older else { return Ok(None) };
+                let head = self.head(older).await?;
+                let mut below = history::place(head.created_at, older).0.into_bytes();
+                below.push(0);
+                Ok(Some(below))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The place after which a search shows the tasks before this one; see [`Store::list`].
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Damaged`].
+    pub async fn place_of(&self, id: u64) -> Result<Option<Position>, StoreError> {
+        let below = self.below_id(id).await?;
+        Ok(below.map(|below| Position(String::from_utf8_lossy(&below).into_owned())))
+    }
+}
+
+/// The indexes that a search goes over; all tasks where there is none.
+fn walks(filter: &Filter, limit: usize) -> Vec<Walk> {
+    let prefixes = history::prefixes(filter);
+    match prefixes.as_slice() {
+        [] if filter.words.is_empty() && filter.tag.is_none() => {
+            vec![Walk::new(history::TEXTS.to_vec(), limit.saturating_add(1))]
+        }
+        [] => vec![Walk::new(history::TEXTS.to_vec(), TEXT_STRIDE)],
+        [one] => vec![Walk::new(one.clone(), limit.saturating_add(1))],
+        several => {
+            let walks = several.iter();
+            walks
+                .map(|prefix| Walk::new(prefix.clone(), STRIDE))
+                .collect()
+        }
+    }
+}

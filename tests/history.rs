@@ -1,0 +1,512 @@
+//! Tasks are found by everything that is known of them, page by page, at a price that does not grow
+//! with their number.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tagship::approval::Approval;
+use tagship::plan::PlanDigest;
+use tagship::rule::Schedule;
+use tagship::store::kv::{
+    Commit, CommitError, Entry, Kv, KvError, Page, Range, Revision, Snapshot, Watch, Write,
+};
+use tagship::store::memory::MemoryKv;
+use tagship::store::{Filter, Position, Store};
+use tagship::task::{
+    Description, Event, Landed, Origin, Person, Recorded, Submission, Submitter, Supersede, TagInfo,
+};
+
+/// A store in memory that counts what is read.
+struct Counting {
+    kv: MemoryKv,
+    reads: AtomicUsize,
+    rows: AtomicUsize,
+}
+
+impl Counting {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            kv: MemoryKv::new(),
+            reads: AtomicUsize::new(0),
+            rows: AtomicUsize::new(0),
+        })
+    }
+
+    /// Reads and rows since the last time.
+    fn taken(&self) -> (usize, usize) {
+        let take = |count: &AtomicUsize| count.swap(0, Ordering::SeqCst);
+        (take(&self.reads), take(&self.rows))
+    }
+}
+
+impl Kv for Counting {
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.rows.fetch_add(1, Ordering::SeqCst);
+        self.kv.get(key)
+    }
+
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        async {
+            let page = self.kv.range(range).await?;
+            self.rows.fetch_add(page.rows.len(), Ordering::SeqCst);
+            Ok(page)
+        }
+        .boxed()
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Revision, CommitError>> {
+        self.kv.commit(commit)
+    }
+
+    fn watch(&self, prefix: &[u8], after: Revision) -> Watch {
+        self.kv.watch(prefix, after)
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, KvError>> {
+        self.kv.snapshot()
+    }
+}
+
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn object(number: u64) -> String {
+    format!("{number:040x}")
+}
+
+/// The task of this number: every 2nd to qa, every 3rd by bob, every 5th by another template.
+fn submission(number: u64) -> Submission {
+    let of = |every: u64, yes: &str, no: &str| {
+        if number.is_multiple_of(every) {
+            yes
+        } else {
+            no
+        }
+        .to_owned()
+    };
+    let submitter = of(3, "bob", "alice");
+    Submission {
+        origin: Origin::Tag {
+            rule: "r".to_owned(),
+        },
+        project: of(7, "cart", "shop"),
+        environment: of(2, "qa", "production"),
+        repository: "alice/shop".to_owned(),
+        reference: format!("refs/tags/{}{number}", of(2, "qa-", "release-2026-")),
+        object: object(number),
+        template: of(5, "hotfix", "release"),
+        schedule: Schedule::New,
+        submitter: Submitter {
+            name: format!("{submitter}@git"),
+            account: Some(submitter),
+        },
+        expires_s: None,
+        supersede: Supersede::Never,
+        refuse_older: false,
+        parameters: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        title: of(11, "The Winter Sale", ""),
+        details: String::new(),
+        run_at: None,
+        hosts: BTreeMap::new(),
+        approvers: Vec::new(),
+        executor: String::new(),
+        claimed_submitter: String::new(),
+        idempotency_key: None,
+    }
+}
+
+fn propose(store: &Store, number: u64) -> u64 {
+    let second = i64::try_from(number).unwrap();
+    at_once(store.propose(submission(number), None, at(second)))
+        .unwrap()
+        .id()
+}
+
+fn append(store: &Store, id: u64, events: Vec<Event>) {
+    let task = at_once(store.task(id)).unwrap();
+    let time = task.updated;
+    let recorded = events.into_iter().map(|event| Recorded { time, event });
+    at_once(store.append(&task, recorded.collect())).unwrap();
+}
+
+fn withdraw(store: &Store, id: u64, reason: &str) {
+    let by = "alice".to_owned();
+    let reason = reason.to_owned();
+    append(store, id, vec![Event::Withdrawn { by, reason }]);
+}
+
+fn person() -> Person {
+    Person {
+        name: "carol".to_owned(),
+        email: "carol@example.com".to_owned(),
+        at: at(0),
+    }
+}
+
+/// Lands a task, and has somebody approve it.
+fn approve(store: &Store, id: u64, by: &str, comment: &str) {
+    let description = Description {
+        commit: object(1),
+        tag: Some(TagInfo {
+            name: "v".to_owned(),
+            named_as_ref: true,
+            tagger: None,
+            message: "Ships the Überraschung".to_owned(),
+        }),
+        subject: "Round prices at the till".to_owned(),
+        author: person(),
+        committed_at: at(0),
+        comparisons: Vec::new(),
+    };
+    let blob = serde_json::to_vec(&description).unwrap();
+    let plan = PlanDigest("0".repeat(64));
+    let landed: Landed = serde_json::from_value(serde_json::json!({
+        "commit": object(1),
+        "terms": { "plan": plan, "approvals": ["2"], "self_approval": true, "submitter": null },
+        "description": at_once(store.put_blob(&blob)).unwrap(),
+    }))
+    .unwrap();
+    let approval: Approval = serde_json::from_value(serde_json::json!({
+        "by": by, "groups": [], "plan": plan, "comment": comment, "not_before": null, "at": at(9),
+    }))
+    .unwrap();
+    append(
+        store,
+        id,
+        vec![Event::Landed(Box::new(landed)), Event::Approved(approval)],
+    );
+}
+
+fn world(tasks: u64) -> (Arc<Counting>, Store) {
+    let kv = Counting::new();
+    let store = at_once(Store::open(kv.clone())).unwrap();
+    for number in 1..=tasks {
+        assert_eq!(propose(&store, number), number);
+    }
+    (kv, store)
+}
+
+/// Everything that a search finds, in pages of this size.
+fn found(store: &Store, filter: &Filter, size: usize) -> Vec<u64> {
+    let mut ids = Vec::new();
+    let mut after: Option<Position> = None;
+    loop {
+        let page = at_once(store.search(filter, after.as_ref(), size)).unwrap();
+        assert!(page.heads.len() <= size);
+        ids.extend(page.heads.iter().map(|head| head.id));
+        after = page.next;
+        if after.is_none() {
+            return ids;
+        }
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// Its name, how it is asked for, and which tasks fit.
+type Choice = (&'static str, fn(&mut Filter), fn(u64) -> bool);
+
+#[test]
+fn every_combination_finds_what_a_look_at_each_task_finds() {
+    let (_, store) = world(60);
+    for id in [4, 8, 9, 12, 33] {
+        withdraw(&store, id, "no changelog");
+    }
+    for id in [5, 10, 11, 21] {
+        approve(&store, id, "dora", "looks fine");
+    }
+    let choices: [Choice; 11] = [
+        ("project", |f| f.project = text("shop"), |n| n % 7 != 0),
+        (
+            "environment",
+            |f| f.environment = text("qa"),
+            |n| n % 2 == 0,
+        ),
+        ("template", |f| f.template = text("hotfix"), |n| n % 5 == 0),
+        ("account", |f| f.submitter = text("bob"), |n| n % 3 == 0),
+        (
+            "submitter",
+            |f| f.submitter = text("bob@git"),
+            |n| n % 3 == 0,
+        ),
+        (
+            "approver",
+            |f| f.approver = text("dora"),
+            |n| [5, 10, 11, 21].contains(&n),
+        ),
+        (
+            "state",
+            |f| f.state = text("withdrawn"),
+            |n| [4, 8, 9, 12, 33].contains(&n),
+        ),
+        (
+            "tag",
+            |f| f.tag = text("release-2026-1"),
+            |n| n % 2 == 1 && n.to_string().starts_with('1'),
+        ),
+        ("short tag", |f| f.tag = text("qa"), |n| n % 2 == 0),
+        (
+            "words",
+            |f| f.words = vec!["winter".to_owned(), "SALE".to_owned()],
+            |n| n % 11 == 0,
+        ),
+        (
+            "time",
+            |f| (f.since, f.until) = (Some(at(8)), Some(at(40))),
+            |n| (8..=40).contains(&n),
+        ),
+    ];
+    for (first, ask_first, fits_first) in &choices {
+        for (second, ask_second, fits_second) in &choices {
+            let mut filter = Filter::default();
+            ask_first(&mut filter);
+            ask_second(&mut filter);
+            if (first.contains("tag") && second.contains("tag") && first != second)
+                || (filter.submitter == text("bob") && *first == "submitter")
+            {
+                continue;
+            }
+            let wanted: Vec<u64> = (1..=60)
+                .rev()
+                .filter(|n| fits_first(*n) && fits_second(*n))
+                .collect();
+            for size in [1, 2, 7, 200] {
+                assert_eq!(
+                    found(&store, &filter, size),
+                    wanted,
+                    "{first} and {second}, {size}"
+                );
+            }
+        }
+    }
+    for id in 1..=60 {
+        let one = Filter {
+            id: Some(id),
+            environment: text("qa"),
+            ..Filter::default()
+        };
+        let wanted = if id % 2 == 0 { vec![id] } else { vec![] };
+        assert_eq!(found(&store, &one, 5), wanted);
+    }
+}
+
+#[test]
+fn words_are_found_wherever_people_wrote_them() {
+    let (_, store) = world(3);
+    approve(&store, 2, "dora", "After the STANDUP");
+    withdraw(&store, 3, "the changelog is missing");
+    let by = |words: &str| {
+        let words = words.split(' ').map(str::to_owned).collect();
+        found(
+            &store,
+            &Filter {
+                words,
+                ..Filter::default()
+            },
+            10,
+        )
+    };
+    assert_eq!(by("standup"), [2], "a comment");
+    assert_eq!(
+        by("überraschung TILL"),
+        [2],
+        "the tag's message and the commit's subject"
+    );
+    assert_eq!(by("changelog"), [3], "a reason");
+    assert_eq!(by("release-2026-3"), [3], "the tag");
+    assert_eq!(by("changelog standup"), [0; 0], "both in one task");
+}
+
+#[test]
+fn a_cursor_is_not_disturbed_by_tasks_that_are_made_meanwhile() {
+    let (_, store) = world(30);
+    let filter = Filter {
+        project: text("shop"),
+        ..Filter::default()
+    };
+    let wanted = found(&store, &filter, 100);
+    let mut ids = Vec::new();
+    let mut after: Option<Position> = None;
+    let mut number = 30;
+    loop {
+        let page = at_once(store.search(&filter, after.as_ref(), 4)).unwrap();
+        ids.extend(page.heads.iter().map(|head| head.id));
+        for _ in 0..3 {
+            number += 1;
+            propose(&store, number);
+        }
+        let Some(next) = page.next else { break };
+        // As it comes back in an address.
+        after = Some(Position::parse(next.as_str()).unwrap());
+    }
+    assert_eq!(ids, wanted);
+    for wrong in ["", "/", "0/0", "x000000000000000/0000000000000000", "a/b/c"] {
+        assert_eq!(Position::parse(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn a_page_costs_the_same_however_many_tasks_there_are() {
+    let searches: [(&str, Filter); 6] = [
+        ("everything", Filter::default()),
+        (
+            "state",
+            Filter {
+                state: text("proposed"),
+                ..Filter::default()
+            },
+        ),
+        (
+            "project",
+            Filter {
+                project: text("shop"),
+                ..Filter::default()
+            },
+        ),
+        (
+            "time",
+            Filter {
+                since: Some(at(1)),
+                until: Some(at(900)),
+                ..Filter::default()
+            },
+        ),
+        (
+            "submitter",
+            Filter {
+                submitter: text("bob"),
+                ..Filter::default()
+            },
+        ),
+        (
+            "id",
+            Filter {
+                id: Some(500),
+                ..Filter::default()
+            },
+        ),
+    ];
+    let mut costs = Vec::new();
+    for tasks in [1_000, 50_000] {
+        let (kv, store) = world(tasks);
+        let mut cost = Vec::new();
+        for (name, filter) in &searches {
+            kv.taken();
+            let page = at_once(store.search(filter, None, 50)).unwrap();
+            let first = kv.taken();
+            if let Some(next) = &page.next {
+                at_once(store.search(filter, Some(next), 50)).unwrap();
+            }
+            cost.push((*name, first, kv.taken()));
+        }
+        costs.push(cost);
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(
+        costs[0].iter().all(|(_, (reads, _), _)| *reads <= 60),
+        "{costs:?}"
+    );
+}
+
+#[test]
+fn a_search_that_finds_nothing_ends_each_answer_after_so_much() {
+    let (kv, store) = world(25_000);
+    for filter in [
+        Filter {
+            words: vec!["nowhere".to_owned()],
+            ..Filter::default()
+        },
+        Filter {
+            tag: text("zz"),
+            ..Filter::default()
+        },
+        Filter {
+            project: text("cart"),
+            tag: text("re"),
+            template: text("none"),
+            ..Filter::default()
+        },
+        Filter {
+            project: text("cart"),
+            words: vec!["nowhere".to_owned()],
+            ..Filter::default()
+        },
+    ] {
+        kv.taken();
+        let page = at_once(store.search(&filter, None, 50)).unwrap();
+        let (reads, rows) = kv.taken();
+        assert!(
+            reads <= 2_100 && rows <= 23_000,
+            "{filter:?}: {reads} reads of {rows} rows"
+        );
+        assert_eq!(page.heads, []);
+        assert_eq!(found(&store, &filter, 50), [0; 0]);
+    }
+}
+
+#[test]
+fn a_store_from_before_the_index_is_indexed_when_it_is_opened() {
+    let (kv, store) = world(40);
+    approve(&store, 7, "dora", "looks fine");
+    withdraw(&store, 8, "no changelog");
+    let filters = [
+        Filter {
+            state: text("withdrawn"),
+            ..Filter::default()
+        },
+        Filter {
+            approver: text("dora"),
+            ..Filter::default()
+        },
+        Filter {
+            project: text("cart"),
+            environment: text("qa"),
+            ..Filter::default()
+        },
+        Filter {
+            words: vec!["till".to_owned(), "fine".to_owned()],
+            ..Filter::default()
+        },
+        Filter {
+            tag: text("release-2026-1"),
+            ..Filter::default()
+        },
+        Filter::default(),
+    ];
+    let before: Vec<_> = filters.iter().map(|f| found(&store, f, 7)).collect();
+    let rows = |prefix: &str| at_once(kv.range(Range::prefix(prefix))).unwrap().rows;
+    let all = || [rows("by/"), rows("text/")].concat();
+    let indexed: Vec<_> = all().into_iter().map(|row| (row.key, row.value)).collect();
+    for row in all() {
+        at_once(kv.commit(Commit::new().delete(row.key))).unwrap();
+    }
+    // What it was then.
+    let old = Commit::new()
+        .delete("index")
+        .put("state/withdrawn/0000000000000008", "")
+        .put("project/shop/qa/0000000000000008", "");
+    assert!(old.writes().values().any(|write| *write == Write::Delete));
+    at_once(kv.commit(old)).unwrap();
+    let store = at_once(Store::open(kv.clone())).unwrap();
+    let after: Vec<_> = filters.iter().map(|f| found(&store, f, 7)).collect();
+    assert_eq!(before, after);
+    let again: Vec<_> = all().into_iter().map(|row| (row.key, row.value)).collect();
+    assert_eq!(indexed.len(), again.len());
+    assert!(rows("state/").is_empty() && rows("project/").is_empty());
+}
