@@ -62,7 +62,7 @@ async fn a_task_is_shown_with_everything_that_the_command_line_promises() {
     assert_eq!(shown["live_before"], json!({ "web-1": null }));
     assert_eq!(shown["plan"], task.landed.as_ref().unwrap().terms.plan.0);
     assert_eq!(shown["description"]["commit"], COMMIT);
-    assert_eq!(shown["may"], json!(["stop"]));
+    assert_eq!(shown["may"], json!(["stop", "stop-host", "skip"]));
     let stages = shown["stages"].as_array().unwrap();
     assert_eq!(stages.len(), 3);
     let checkout = &stages[0]["hosts"][0];
