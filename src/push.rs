@@ -12,6 +12,7 @@ use crate::approval::Actor;
 use crate::config::{Config, Project};
 use crate::right::{Ability, Missing};
 use crate::rule::{Decision, RuleSet, is_zero};
+use crate::store::kv::Commit;
 use crate::store::{Became, HookEntry, HookNote, HookOutcome, SeenPush, Store, StoreError};
 use crate::task::{Origin, Submission, Submitter, Supersede};
 
@@ -149,7 +150,7 @@ pub enum ReplayError {
 
 /// Decides a record of the hook log anew, by the rules of today: a new task is proposed as by that
 /// push, or an unfinished one of the same push takes it up. Returns the entry, whose last replay says
-/// what became of it.
+/// what became of it. `also` happens with what is done first.
 ///
 /// # Errors
 /// [`ReplayError`]; a repository of several projects may have been decided in part.
@@ -159,6 +160,7 @@ pub async fn replay(
     id: u64,
     actor: &Actor,
     now: Timestamp,
+    also: &Commit,
 ) -> Result<HookEntry, ReplayError> {
     actor.may(Ability::Run, "replay a push")?;
     let entry = store.hook(id).await?;
@@ -172,16 +174,19 @@ pub async fn replay(
     if projects.peek().is_none() {
         return Err(ReplayError::NoProject(push.repository.clone()));
     }
+    let mut also = also.clone();
     for project in projects {
         let rules = project.rule_set();
         let mut tries = 0;
         loop {
             let note = store.hook_replay(id, now, &actor.name).await?;
+            let note = note.and(also.clone());
             let meaning = meaning(config, project, &rules, push);
             match settle(store, meaning, &project.name, None, &[], &note, now).await {
                 Err(StoreError::HooksChanged) if tries < TRIES => tries += 1,
                 settled => {
                     let outcome = settled?;
+                    also = Commit::new();
                     tracing::info!(
                         hook = id,
                         project = project.name,

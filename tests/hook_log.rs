@@ -18,6 +18,7 @@ use tagship::intake::{Intake, Spool};
 use tagship::push::{self, ReplayError};
 use tagship::rule::FORMAT;
 use tagship::spool::{Received, Record, SpoolError, Waiting};
+use tagship::store::kv::Commit;
 use tagship::store::memory::{Fault, MemoryKv};
 use tagship::store::{HookEntry, HookFilter, HookOutcome, Store, StoreError};
 use tagship::task::{Event, Recorded};
@@ -222,7 +223,14 @@ impl World {
     fn replay(&self, id: u64, role: Role) -> Result<HookEntry, ReplayError> {
         let now = self.clock.now();
         let bob = actor("bob", role);
-        at_once(push::replay(&self.store, &self.config, id, &bob, now))
+        at_once(push::replay(
+            &self.store,
+            &self.config,
+            id,
+            &bob,
+            now,
+            &Commit::new(),
+        ))
     }
 
     fn withdraw(&self, id: u64) {

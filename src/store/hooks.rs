@@ -201,6 +201,8 @@ pub struct HookNote {
     entry: HookEntry,
     stands: Stands,
     slot: Slot,
+    /// What else belongs into the commit.
+    more: Commit,
 }
 
 #[derive(Clone, Debug)]
@@ -221,6 +223,13 @@ impl HookNote {
     #[must_use]
     pub fn entry(&self) -> &HookEntry {
         &self.entry
+    }
+
+    /// The next outcome is written together with this.
+    #[must_use]
+    pub fn and(mut self, more: Commit) -> Self {
+        self.more = self.more.and(more);
+        self
     }
 
     /// Whether it says already what became of the record in this project.
@@ -260,7 +269,7 @@ impl HookNote {
                     .put(hooked, entry.id.to_string())
             }
         };
-        commit.put(key, index::json(&entry))
+        commit.put(key, index::json(&entry)).and(self.more.clone())
     }
 }
 
@@ -320,6 +329,7 @@ impl Store {
             },
             stands: Stands::NotYet,
             slot: Slot::Record,
+            more: Commit::new(),
         })
     }
 
@@ -346,6 +356,7 @@ impl Store {
             entry: read(id, &row.value)?,
             stands: Stands::At(Require::Version(row.version)),
             slot,
+            more: Commit::new(),
         }))
     }
 

@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::Role;
 use tagship::store::kv::Commit;
+use tagship::store::{Became, HookOutcome, SeenPush};
 
 use crate::client::{Browser, Program};
 use crate::world::World;
@@ -85,5 +86,45 @@ async fn whatever_a_person_does_or_is_refused_leaves_an_entry_that_fits() {
     kv.commit(forged).await.unwrap();
     let (_, verdict) = root.get("audit/verify").await;
     assert_eq!(verdict["fault"], "entry 3 was changed or is missing");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_leaves_an_entry_as_its_refusal_does() {
+    let world = World::start().await;
+    let push = SeenPush {
+        record: "0".repeat(32),
+        repository: "/srv/git/shop.git".to_owned(),
+        reference: "refs/tags/release-2.0".to_owned(),
+        old: "0".repeat(40),
+        new: "3".repeat(40),
+        pusher: "bob".to_owned(),
+        owner: 990,
+        pushed_at: None,
+    };
+    let note = world.store.hook_note("1.toml", world.now(), Some(&push));
+    let became = Became {
+        project: None,
+        outcome: HookOutcome::UnknownRepository,
+        doubted: Vec::new(),
+    };
+    let note = note.await.unwrap();
+    world.store.note_hook(&note, became).await.unwrap();
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let (status, _) = vera.post("hooks/1/replay", json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, entry) = root.post("hooks/1/replay", json!({})).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(entry["replays"][0]["became"][0]["outcome"], "proposed");
+    let (_, audit) = root.get("audit").await;
+    let told: Vec<_> = audit["entries"].as_array().unwrap().iter().collect();
+    assert_eq!(told.len(), 2, "{audit:#}");
+    assert_eq!(
+        (&told[0]["by"], &told[0]["result"]),
+        (&json!("root"), &json!("done"))
+    );
+    assert_eq!(told[0]["what"], "replay push");
+    assert_eq!(told[1]["by"], "vera");
     world.end().await;
 }

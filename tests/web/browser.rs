@@ -11,6 +11,7 @@ use base64::Engine as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tagship::account::Role;
+use tagship::store::{Became, HookOutcome, SeenPush};
 use tagship::task::Event;
 use tempfile::TempDir;
 
@@ -272,6 +273,62 @@ async fn a_task_is_submitted_on_a_phone() {
     assert_eq!(task.title, "weekly");
     assert_eq!(task.hosts[&1], ["web-1"], "what was ticked stays so");
     assert_eq!(task.secrets["KEY"].expose(), "hunter2");
+    browser.close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_and_the_hook_log_are_searched_on_a_phone() {
+    let world = World::start().await;
+    for number in 1..=60 {
+        world.waiting(&format!("release-1.{number}")).await;
+    }
+    let push = SeenPush {
+        record: "0".repeat(32),
+        repository: "/srv/git/shop.git".to_owned(),
+        reference: "refs/tags/release-2.0".to_owned(),
+        old: "0".repeat(40),
+        new: "3".repeat(40),
+        pusher: "bob".to_owned(),
+        owner: 990,
+        pushed_at: None,
+    };
+    let note = world.store.hook_note("1.toml", world.now(), Some(&push));
+    let became = Became {
+        project: Some("shop".to_owned()),
+        outcome: HookOutcome::NoRule {
+            reasons: vec!["rule 1 (release-1): does not match".to_owned()],
+        },
+        doubted: Vec::new(),
+    };
+    let note = note.await.unwrap();
+    world.store.note_hook(&note, became).await.unwrap();
+    let browser = Browser::open(390, 844).await;
+    log_in(&browser, &world).await;
+    browser.sees("Waiting for somebody").await;
+    browser.fill("input[name=words]", "ROUND prices").await;
+    browser.click("form[role=search] button").await;
+    browser.sees("release-1.60").await;
+    browser.click(".pager a[href*=cursor]").await;
+    browser.sees("release-1.9").await;
+    let kept = browser
+        .run("return document.querySelector('input[name=words]').value")
+        .await;
+    assert_eq!(kept, "ROUND prices", "the search is kept while paging");
+    browser.go(&format!("{}/?tag=release-1.7", world.url)).await;
+    browser.sees("release-1.7").await;
+    let fits = "return document.documentElement.scrollWidth <= innerWidth";
+    assert_eq!(browser.run(fits).await, true);
+    browser.go(&format!("{}/hooks", world.url)).await;
+    browser.sees("release-2.0").await;
+    assert_eq!(browser.run(fits).await, true);
+    browser.click("a.task").await;
+    browser.sees("no rule matches").await;
+    assert_eq!(browser.run(fits).await, true);
+    browser.click("form[action$='/replay'] button").await;
+    browser.sees("Decided anew").await;
+    let task = world.store.task(61).await.unwrap();
+    assert_eq!(task.submission.object, push.new);
     browser.close().await;
     world.end().await;
 }

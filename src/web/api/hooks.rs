@@ -11,9 +11,9 @@ use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::pages::times;
 use super::super::view::{HookList, HookQuery, Nothing};
-use super::super::who::{Who, who};
+use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
-use crate::push;
+use crate::push::{self, ReplayError};
 use crate::right::Ability;
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 
@@ -99,7 +99,15 @@ pub(in crate::web) async fn replay_as(
     who: &Who,
     id: &str,
 ) -> Result<HookEntry, Fault> {
+    let id = parse_id(id)?;
     let (store, config) = (&site.web.store, &site.web.config);
     let now = site.web.clock.now();
-    Ok(push::replay(store, config, parse_id(id)?, &who.actor, now).await?)
+    let deed = Deed::on("replay push", format!("entry {id} of the hook log"));
+    let turn = who.turn(site, deed.clone()).await?;
+    let done = push::replay(store, config, id, &who.actor, now, &turn.also()).await;
+    drop(turn);
+    if let Err(error @ ReplayError::Right(_)) = &done {
+        who.refused(site, deed, &error.to_string()).await;
+    }
+    Ok(done?)
 }
