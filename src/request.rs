@@ -215,14 +215,7 @@ pub fn decide(
                 by: actor.name.clone(),
             }
         }
-        Request::Stop { host: Some(host) } => {
-            actor.may_of(whose(task, actor), "stop a host of this task")?;
-            Event::HostStopRequested {
-                host: moment.host(task, host)?,
-                name: host.clone(),
-                by: actor.name.clone(),
-            }
-        }
+        Request::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,
         Request::Skip { host, reason } => skip(task, actor, host, reason, moment)?,
         Request::Override { reason } => override_freeze(task, actor, reason, moment)?,
         Request::Go { host } => {
@@ -266,6 +259,20 @@ fn approve(task: &Task, asked: &approval::Request<'_>) -> Result<Event, RequestE
         &task.approvals,
         asked,
     )?))
+}
+
+fn stop_on(
+    task: &Task,
+    actor: &Actor,
+    host: &str,
+    moment: &Moment<'_>,
+) -> Result<Event, RequestError> {
+    actor.may_of(whose(task, actor), "stop a host of this task")?;
+    Ok(Event::HostStopRequested {
+        host: moment.host(task, host)?,
+        name: host.to_owned(),
+        by: actor.name.clone(),
+    })
 }
 
 fn skip(
