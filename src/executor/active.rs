@@ -82,6 +82,16 @@ impl Active {
         events
     }
 
+    /// What came up while the task changed, and does not fit any more, must not keep it from being
+    /// decided anew.
+    pub(super) fn drop_stale(&mut self, time: Timestamp) {
+        let mut task = self.task.clone();
+        self.outbox.retain(|event| {
+            let event = event.clone();
+            task.advance(&Recorded { time, event }).is_ok()
+        });
+    }
+
     /// After a refused append: results of steps are offered again, everything else is decided anew.
     pub(super) fn keep_results(&mut self, events: Vec<Recorded>) {
         let results = events

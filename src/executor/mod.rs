@@ -425,6 +425,7 @@ impl Executor {
             self.refresh(id);
             return;
         }
+        active.drop_stale(self.world.clock.now());
         if active.outbox.is_empty() {
             if active.task.state.holds_queue() && active.claim.is_none() {
                 if active.may_claim() {
