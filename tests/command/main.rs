@@ -21,6 +21,7 @@ mod errors;
 mod help;
 mod install;
 mod lab;
+mod people;
 mod rules;
 mod serve;
 mod submit;
