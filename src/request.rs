@@ -59,6 +59,23 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What becomes of a task that it is asked of: "it cannot be …".
+    fn done(&self) -> &'static str {
+        match self {
+            Self::Approve { .. } => "approved",
+            Self::Reject { .. } => "rejected",
+            Self::Withdraw { .. } => "withdrawn",
+            Self::Stop { host: None } => "stopped",
+            Self::Stop { host: Some(_) } => "stopped on that host",
+            Self::Skip { .. } => "continued without that host",
+            Self::Override { .. } => "freed from a freeze",
+            Self::Retry => "retried",
+            Self::Go { .. } => "told to go on",
+        }
+    }
+}
+
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -239,7 +256,7 @@ pub fn decide(
     };
     task.clone()
         .apply(&recorded)
-        .map_err(|refused| RequestError::Store(StoreError::Illegal(refused)))?;
+        .map_err(|_| state(request.done()))?;
     Ok(vec![recorded.event])
 }
 
