@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,15 +11,19 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tagship::approval::Approval;
 use tagship::plan::PlanDigest;
-use tagship::rule::Schedule;
 use tagship::store::kv::{
     Commit, CommitError, Entry, Kv, KvError, Page, Range, Revision, Snapshot, Watch, Write,
 };
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Position, Store};
 use tagship::task::{
-    Description, Event, Landed, Origin, Person, Recorded, Submission, Submitter, Supersede, TagInfo,
+    Description, Event, Landed, Person, Recorded, Submission, Submitter, Supersede, TagInfo,
 };
+
+use submission::pushed;
+
+#[path = "support/submission.rs"]
+mod submission;
 
 /// A store in memory that counts what is read.
 struct Counting {
@@ -99,33 +102,19 @@ fn submission(number: u64) -> Submission {
     };
     let submitter = of(3, "bob", "alice");
     Submission {
-        origin: Origin::Tag {
-            rule: "r".to_owned(),
-        },
         project: of(7, "cart", "shop"),
         environment: of(2, "qa", "production"),
-        repository: "alice/shop".to_owned(),
         reference: format!("refs/tags/{}{number}", of(2, "qa-", "release-2026-")),
         object: object(number),
         template: of(5, "hotfix", "release"),
-        schedule: Schedule::New,
         submitter: Submitter {
             name: format!("{submitter}@git"),
             account: Some(submitter),
         },
         expires_s: None,
         supersede: Supersede::Never,
-        refuse_older: false,
-        parameters: BTreeMap::new(),
-        secrets: BTreeMap::new(),
         title: of(11, "The Winter Sale", ""),
-        details: String::new(),
-        run_at: None,
-        hosts: BTreeMap::new(),
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
-        idempotency_key: None,
+        ..pushed()
     }
 }
 

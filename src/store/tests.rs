@@ -14,9 +14,9 @@ use crate::approval::Terms;
 use crate::host::{ReleaseId, TreeDigest};
 use crate::plan::{Named, Placement, Plan, PlannedHost, Stage, Submodules};
 use crate::rule::Schedule;
+use crate::task::tests::submission as pushed;
 use crate::task::{
-    AGENT_INDEX, At, Event, Landed, Origin, Outcome, StepResult, Submission, Submitter, Supersede,
-    Way,
+    AGENT_INDEX, At, Event, Landed, Outcome, StepResult, Submission, Supersede, Way,
 };
 use crate::template::{self, Gate, OnFailure, Step};
 
@@ -36,33 +36,12 @@ fn at(second: i64) -> Timestamp {
 
 fn submission(environment: &str, tag: &str, object: char) -> Submission {
     Submission {
-        origin: Origin::Tag {
-            rule: "release-".to_owned(),
-        },
-        project: "shop".to_owned(),
         environment: environment.to_owned(),
-        repository: "alice/shop".to_owned(),
         reference: format!("refs/tags/{tag}"),
         object: object.to_string().repeat(40),
-        template: "t".to_owned(),
-        schedule: Schedule::Ready,
-        submitter: Submitter {
-            name: "alice".to_owned(),
-            account: None,
-        },
         expires_s: None,
         supersede: Supersede::Never,
-        refuse_older: false,
-        parameters: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        title: String::new(),
-        details: String::new(),
-        run_at: None,
-        hosts: BTreeMap::new(),
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
-        idempotency_key: None,
+        ..pushed(Schedule::Ready)
     }
 }
 

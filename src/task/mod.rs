@@ -585,6 +585,6 @@ mod hands_tests;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod walk_tests;

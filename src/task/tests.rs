@@ -16,7 +16,7 @@ pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-pub(super) fn submission(schedule: Schedule) -> Submission {
+pub(crate) fn submission(schedule: Schedule) -> Submission {
     Submission {
         origin: Origin::Tag {
             rule: "release-".to_owned(),

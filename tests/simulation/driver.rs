@@ -20,7 +20,7 @@ use tagship::rule::Schedule;
 use tagship::store::Store;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
-use tagship::task::{Origin, Submission, Submitter, Supersede, Task};
+use tagship::task::{Submission, Task};
 use tagship::template::Template;
 use tokio::sync::watch;
 
@@ -28,6 +28,7 @@ use crate::at_once::at_once;
 use crate::fate::{Ending, Fate};
 use crate::host::{Disk, SimFleet, well};
 use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
+use crate::submission::pushed;
 use crate::witness::Witness;
 use crate::world::{
     Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
@@ -389,33 +390,11 @@ impl Sim {
 
     pub(crate) fn propose(&self, reference: &str, object: &str, schedule: Schedule) -> u64 {
         let submission = Submission {
-            origin: Origin::Tag {
-                rule: "release-".to_owned(),
-            },
-            project: "shop".to_owned(),
-            environment: "production".to_owned(),
-            repository: "alice/shop".to_owned(),
             reference: reference.to_owned(),
             object: object.to_owned(),
             template: "test".to_owned(),
             schedule,
-            submitter: Submitter {
-                name: "alice".to_owned(),
-                account: Some("alice".to_owned()),
-            },
-            expires_s: Some(7 * 86400),
-            supersede: Supersede::ByNewer,
-            refuse_older: false,
-            parameters: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            title: String::new(),
-            details: String::new(),
-            run_at: None,
-            hosts: BTreeMap::new(),
-            approvers: Vec::new(),
-            executor: String::new(),
-            claimed_submitter: String::new(),
-            idempotency_key: None,
+            ..pushed()
         };
         let store = self.store();
         let proposal = at_once(store.propose(submission, None, self.clock.now()));

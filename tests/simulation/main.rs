@@ -8,6 +8,8 @@ mod host;
 mod random;
 mod rest;
 mod spool;
+#[path = "../support/submission.rs"]
+mod submission;
 mod times;
 mod witness;
 mod world;

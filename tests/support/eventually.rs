@@ -7,14 +7,23 @@
 
 use std::time::{Duration, Instant};
 
-/// Looks until `found` finds something; panics after ten seconds.
+/// Looks until `found` finds something; panics after twenty seconds.
 pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    look(&mut found).unwrap_or_else(|| panic!("in vain: {what}"))
+}
+
+/// Whether something comes to hold within twenty seconds.
+pub fn until(mut holds: impl FnMut() -> bool) -> bool {
+    look(&mut || holds().then_some(())).is_some()
+}
+
+fn look<T>(found: &mut impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(found) = found() {
-            return found;
+        let seen = found();
+        if seen.is_some() || Instant::now() > deadline {
+            return seen;
         }
-        assert!(Instant::now() < deadline, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

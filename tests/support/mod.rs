@@ -13,14 +13,4 @@ pub mod hook;
 pub mod proxy;
 pub mod sshd;
 
-/// Looks again and again until something holds, for twenty seconds at most; whether it came to
-/// hold. For what tells nobody when it happens; everything else is waited for by its event.
-pub fn until(mut holds: impl FnMut() -> bool) -> bool {
-    (0..2000).any(|_| {
-        let held = holds();
-        if !held {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        held
-    })
-}
+pub use eventually::until;

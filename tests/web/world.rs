@@ -21,13 +21,18 @@ use tagship::store::kv::{Commit, Kv};
 use tagship::store::memory::MemoryKv;
 use tagship::task::{
     AGENT_INDEX, At, Comparison, Description, Event, Landed, Origin, Outcome, Person, Recorded,
-    Relation, Schedule, StepResult, Submission, Submitter, Supersede, Task, Way,
+    Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
 };
 use tagship::template::Template;
 use tagship::web::{Limits, Web};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use submission::pushed;
+
+#[path = "../support/submission.rs"]
+mod submission;
 
 pub const COMMIT: &str = "3f2a9c1b2d5e4f60718293a4b5c6d7e8f9012345";
 pub const OLDER: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567";
@@ -436,30 +441,16 @@ fn submission(tag: &str) -> Submission {
         origin: Origin::Tag {
             rule: "release-*".to_owned(),
         },
-        project: "shop".to_owned(),
-        environment: "production".to_owned(),
         repository: "/srv/git/shop.git".to_owned(),
         reference: format!("refs/tags/{tag}"),
         object: COMMIT.to_owned(),
         template: "shop-release".to_owned(),
-        schedule: Schedule::New,
         submitter: Submitter {
             name: "bob".to_owned(),
             account: Some("bob".to_owned()),
         },
-        expires_s: Some(7 * 24 * 3600),
         supersede: Supersede::Never,
-        refuse_older: false,
-        parameters: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        title: String::new(),
-        details: String::new(),
-        run_at: None,
-        hosts: BTreeMap::new(),
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
-        idempotency_key: None,
+        ..pushed()
     }
 }
 
