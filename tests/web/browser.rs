@@ -22,6 +22,12 @@ const PASSWORD: &str = "a long enough password";
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// How long a page is waited for before it is asked whether it is still the same one.
+const SCRIPT_MS: u64 = 2_000;
+
+/// How often that is: thirty seconds, and a slow machine's share.
+const PAGES: u32 = 15;
+
 /// A headless browser with one page.
 struct Browser {
     driver: Child,
@@ -73,6 +79,7 @@ impl Browser {
                 "/session",
                 json!({"capabilities": {"alwaysMatch": {
                     "browserName": "chrome",
+                    "timeouts": {"script": SCRIPT_MS},
                     "goog:chromeOptions": {"args": arguments},
                 }}}),
             )
@@ -82,6 +89,13 @@ impl Browser {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        match self.try_to_ask(method, path, body).await {
+            Ok(value) => value,
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    async fn try_to_ask(&self, method: Method, path: &str, body: Value) -> Result<Value, Value> {
         let mut request = self
             .client
             .request(method.clone(), format!("{}{path}", self.base));
@@ -90,8 +104,11 @@ impl Browser {
         }
         let answer: Value = request.send().await.unwrap().json().await.unwrap();
         let value = answer["value"].clone();
-        assert!(value["error"].is_null(), "{path}: {value}");
-        value
+        if value["error"].is_null() {
+            Ok(value)
+        } else {
+            Err(value)
+        }
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
@@ -127,7 +144,9 @@ impl Browser {
             .await
     }
 
-    /// Waits until the page's text holds these words, woken by the page's own changes.
+    /// Waits until the page's text holds these words, woken by the page's own changes. The page
+    /// that a click leads to may take the place of the one that waits, which then never answers:
+    /// every [`SCRIPT_MS`] the page that is there is asked anew.
     async fn sees(&self, words: &str) {
         let script = "
             const [words, done] = arguments;
@@ -136,7 +155,18 @@ impl Browser {
                 .observe(document.body, {childList: true, subtree: true, characterData: true});
         ";
         let body = json!({"script": script, "args": [words]});
-        self.post("/execute/async", body).await;
+        let path = format!("{}/execute/async", self.session);
+        for _ in 0..PAGES {
+            match self.try_to_ask(Method::POST, &path, body.clone()).await {
+                Ok(_) => return,
+                Err(error) => assert!(
+                    error["error"] == "script timeout" || error["error"] == "javascript error",
+                    "waiting for {words:?}: {error}"
+                ),
+            }
+        }
+        let text = self.run("return document.body.innerText").await;
+        panic!("waiting for {words:?}, there is {text}");
     }
 
     async fn picture(&self, name: &str) {
