@@ -1,5 +1,5 @@
-//! People, roles, tokens, second factors and delegations, in the store. It decides who somebody is and what they may do at most;
-//! what an approval needs is `approval`'s. `session`, `web` and `command` call it.
+//! People, roles, tokens, second factors and delegations, in the store. It decides who somebody is
+//! and what they may do at most; what an approval needs is `approval`'s. `session`, `web` and `command` call it.
 //!
 //! | key | what |
 //! |---|---|
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::change::Change;
 pub use self::delegation::{Delegation, NewDelegation};
 use self::factor::Factor;
 pub use self::factor::{Enrolment, code_at};
@@ -27,6 +28,7 @@ pub use crate::right::Role;
 use crate::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
 
+mod change;
 mod delegation;
 mod factor;
 mod limiter;
@@ -86,15 +88,6 @@ pub struct NewAccount {
     pub password: Option<SecretString>,
 }
 
-/// What is to become different about an account; `None` stays as it is.
-#[derive(Clone, Debug, Default)]
-pub struct Change {
-    pub display: Option<String>,
-    pub role: Option<Role>,
-    pub groups: Option<BTreeSet<String>>,
-    pub status: Option<Status>,
-}
-
 /// Why something about an account cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -126,6 +119,8 @@ pub enum AccountError {
     /// What was to happen in the same commit does not hold any more. Nothing happened.
     #[error("somebody else was faster: try again")]
     Overtaken,
+    #[error("{0} is the only admin who is let in: make somebody else an admin first")]
+    LastAdmin(String),
     #[error("a token without a scope is good for nothing: choose read, submit, approve or admin")]
     NoScope,
     #[error("{0} has passed already: choose a later one")]
@@ -276,37 +271,6 @@ impl Accounts {
             .collect()
     }
 
-    /// # Errors
-    /// [`AccountError`]: there is no such account, or the new values are refused.
-    pub async fn update(
-        &self,
-        name: &str,
-        change: Change,
-        also: Commit,
-    ) -> Result<Account, AccountError> {
-        if let Some(display) = &change.display {
-            check_display(display)?;
-        }
-        if let Some(groups) = &change.groups {
-            check_groups(groups)?;
-        }
-        let record = self.rewrite(name, also, |record| {
-            let account = &mut record.account;
-            if let Some(display) = &change.display {
-                account.display.clone_from(display);
-            }
-            account.role = change.role.unwrap_or(account.role);
-            if let Some(groups) = &change.groups {
-                account.groups.clone_from(groups);
-            }
-            if change.status.is_some_and(|status| status != account.status) {
-                account.status = change.status.unwrap_or(account.status);
-                account.epoch += 1;
-            }
-        });
-        Ok(record.await?.account)
-    }
-
     /// Sets the password and ends the account's sessions; its tokens stay.
     ///
     /// # Errors
@@ -323,25 +287,6 @@ impl Accounts {
             record.account.epoch += 1;
         });
         record.await.map(|_| ())
-    }
-
-    /// Takes the account away with its tokens; its sessions are good for nothing from then on.
-    ///
-    /// # Errors
-    /// [`AccountError`]: there is no such account.
-    pub async fn remove(&self, name: &str, also: Commit) -> Result<(), AccountError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let (_, version) = self.record(name).await?;
-            let commit = Commit::new().require(key(name), Require::Version(version));
-            let commit = commit
-                .delete(key(name))
-                .and(self.without_tokens(name).await?);
-            match self.commit(name, commit.and(also.clone())).await? {
-                Committed::Done => return Ok(()),
-                Committed::Conflict => {}
-            }
-        }
-        Err(AccountError::Overtaken)
     }
 
     /// Who logs in with this name and password, and whether that is enough. Slow on purpose; wrong

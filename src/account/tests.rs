@@ -382,7 +382,7 @@ async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
             .put("audit/1", at)
     };
     let role = Change {
-        role: Some(Role::Admin),
+        role: Some(Role::Submitter),
         ..Change::default()
     };
     let changed = world

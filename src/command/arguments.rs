@@ -361,6 +361,8 @@ pub enum User {
         #[command(flatten)]
         form: Form,
     },
+    /// Change what somebody may do, or whether they are let in
+    Set(SetUser),
     /// Take somebody away, with all their tokens
     Remove {
         /// Who
@@ -437,6 +439,30 @@ pub struct AddUser {
     /// Read the password from standard input, one line; without it they use tokens only
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SetUser {
+    /// Who
+    pub name: String,
+    /// What they may do: none (only what is granted), viewer, submitter, approver or admin
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<Role>,
+    /// What people call them
+    #[arg(long, value_name = "TEXT")]
+    pub display: Option<String>,
+    /// A group that they are in, without `@`; may be given several times; all others are left
+    #[arg(long = "group", value_name = "NAME")]
+    pub groups: Vec<String>,
+    /// Leave all groups
+    #[arg(long, conflicts_with = "groups")]
+    pub no_groups: bool,
+    /// Let them in no more, by password, session or token
+    #[arg(long)]
+    pub disable: bool,
+    /// Let them in again
+    #[arg(long, conflicts_with = "disable")]
+    pub enable: bool,
 }
 
 #[derive(Debug, Args)]

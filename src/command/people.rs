@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::arguments::{AddUser, Delegate, Form, Token, Totp, User};
+use super::arguments::{AddUser, Delegate, Form, SetUser, Token, Totp, User};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::right::Scopes;
 use crate::secret::{ExposeSecret, SecretString};
 use crate::web::view::{
-    BegunFactor, Code, DelegationList, DelegationView, MadeToken, NewDelegation, NewPassword,
-    NewToken, NewUser, ResetFactor, TokenList, UserList,
+    BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
+    NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,
 };
 
 /// `tagship user …`.
@@ -26,6 +26,7 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
     match asked {
         User::Add(user) => add(around, user).await,
         User::List { form } => list(around, *form).await,
+        User::Set(asked) => set(around, asked).await,
         User::Remove { name } => {
             let Agent { client, .. } = around.agent()?;
             client.tell(&Ask::delete(["users", name])).await?;
@@ -80,6 +81,29 @@ async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
         ]);
     }
     screen::print(&table.render(screen::width()))
+}
+
+/// `tagship user set`.
+async fn set(around: &Surroundings, asked: &SetUser) -> Result<(), CommandError> {
+    let groups = asked.groups.iter().map(|group| group_name(group));
+    let body = ChangeUser {
+        display: asked.display.clone(),
+        role: asked.role,
+        groups: (asked.no_groups || !asked.groups.is_empty()).then(|| groups.collect()),
+        disabled: (asked.disable || asked.enable).then_some(asked.disable),
+    };
+    let Agent { client, .. } = around.agent()?;
+    let ask = Ask::post(["users", &asked.name], &body);
+    let user: UserView = client.ask(&ask).await?;
+    let groups = match user.groups.as_slice() {
+        [] => "in no group".to_owned(),
+        groups => format!("in {}", groups.join(", ")),
+    };
+    let disabled = if user.disabled { ", disabled" } else { "" };
+    screen::print(&format!(
+        "{} is {}, {groups}{disabled}\n",
+        user.name, user.role
+    ))
 }
 
 /// `tagship user totp`.

@@ -17,7 +17,10 @@ use std::sync::atomic::Ordering;
 
 pub(super) use account::{begin, confirm, delegate, delegation_view, end_delegation, reset};
 pub(super) use hooks::{hook, hooks, replay_as};
-pub(super) use people::{change_password, make_token, token_view, user_view};
+pub(super) use people::{
+    add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
+    user_view,
+};
 pub(super) use places::{hosts, live, seen_hosts, set_disabled};
 pub(super) use submit::{audited, order_again, take, templates};
 pub(super) use tasks::{Sight, ask, go_back, lines, nothing_live, parse_id, sight_for};
@@ -89,6 +92,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["rollback"] => tasks::rollback(site, call).await,
         ["backup"] => keep::backup(site, call).await,
         ["users"] => people::add(site, call).await,
+        ["users", name] => people::change(site, call, name).await,
         ["users", name, "password"] => people::set_password(site, call, name).await,
         ["users", name, "tokens"] => people::new_token(site, call, name).await,
         [

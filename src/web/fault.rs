@@ -165,6 +165,7 @@ impl From<AccountError> for Fault {
             | AccountError::Overtaken
             | AccountError::TooManyTokens(_)
             | AccountError::TooManyDelegations(_)
+            | AccountError::LastAdmin(_)
             | AccountError::HasFactor(_)
             | AccountError::NoFactor(_) => Self::Conflict(text),
             AccountError::WrongCode => Self::Forbidden(text),

@@ -129,6 +129,10 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
             pages::hosts::switch(site, call, name, what).await
         }
         ["users"] => pages::people::add(site, call).await,
+        ["users", name, "change"] => pages::people::change(site, call, name).await,
+        ["users", name, what @ ("disable" | "enable")] => {
+            pages::people::switch(site, call, name, what).await
+        }
         ["users", name, "remove"] => pages::people::remove(site, call, name).await,
         ["users", name, "password"] => pages::people::set_password(site, call, name).await,
         ["users", name, "tokens"] => pages::people::new_token(site, call, name).await,

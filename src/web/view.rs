@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use find::{HookList, HookQuery, TaskQuery};
 pub use people::{
-    BegunFactor, Code, DelegationList, DelegationView, MadeToken, NewDelegation, NewPassword,
-    NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
+    BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
+    NewPassword, NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
 };
 pub use task::{ReleaseWorth, Shown, task_view};
 pub use template::{

@@ -71,6 +71,7 @@ fn the_commands_are_those_that_are_promised() {
         "hosts list",
         "user add",
         "user list",
+        "user set",
         "user remove",
         "user password",
         "user totp",

@@ -111,6 +111,35 @@ async fn people_and_tokens_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn somebodys_rights_change_and_they_are_let_in_no_more() {
+    let lab = Lab::new().await;
+    lab.world.account("alice", Role::Viewer, &["qa"]).await;
+    holds(
+        lab.local(&["user", "set", "alice", "--role", "admin", "--group", "@pm"])
+            .stdout("alice is admin, in pm\n"),
+    );
+    let last = said(lab.local(&["user", "set", "alice", "--disable"]));
+    assert_eq!(last.status, Some(1), "{last}");
+    assert!(
+        last.stderr
+            .starts_with("error: alice is the only admin who is let in"),
+        "{last}"
+    );
+    lab.world.account("root", Role::Admin, &[]).await;
+    holds(
+        lab.local(&["user", "set", "alice", "--disable", "--no-groups"])
+            .stdout("alice is admin, in no group, disabled\n"),
+    );
+    let nothing = said(lab.local(&["user", "set", "alice"]));
+    assert!(
+        nothing
+            .stderr
+            .starts_with("error: nothing is to be changed"),
+        "{nothing}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_nobody_is_let_in_from_afar() {
     let lab = Lab::new().await;
     let nobody = said(

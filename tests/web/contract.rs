@@ -232,6 +232,11 @@ async fn every_operation_answers_as_it_says_and_refuses_as_it_says() {
         ),
         (
             "POST",
+            "users/dora".into(),
+            Some(json!({ "groups": ["pm"], "disabled": false })),
+        ),
+        (
+            "POST",
             "users/dora/tokens".into(),
             Some(json!({ "name": "laptop" })),
         ),

@@ -268,16 +268,95 @@ async fn over_the_socket_a_token_says_who_somebody_is() {
 }
 
 #[tokio::test]
-async fn a_disabled_user_is_out_at_once() {
+async fn a_disabled_user_is_out_at_once_by_session_and_token_alike() {
     let world = World::start().await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
-    assert_eq!(alice.get("/").await.0, StatusCode::OK);
-    let change = tagship::account::Change {
-        status: Some(tagship::account::Status::Disabled),
-        ..Default::default()
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let account = world.account("alice", Role::Viewer, &[]).await;
+    let token = Program::with(&world, &world.token(&account).await);
+    let (cookie, _) = world.session(&account).await;
+    let page = || async {
+        let page = client().get(format!("{}/hosts", world.url));
+        let page = page.header("cookie", &cookie).header("accept", "text/html");
+        page.send().await.unwrap().status()
     };
-    let also = tagship::store::kv::Commit::new();
-    world.accounts.update("alice", change, also).await.unwrap();
+    assert_eq!(page().await, StatusCode::OK);
+    assert_eq!(token.get("hosts").await.0, StatusCode::OK);
+    let (status, user) = root.post("users/alice", json!({ "disabled": true })).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(user["disabled"], true);
+    assert_eq!(page().await, StatusCode::SEE_OTHER);
+    assert_eq!(token.get("hosts").await.0, StatusCode::UNAUTHORIZED);
+    root.post("users/alice", json!({ "disabled": false })).await;
+    assert_eq!(page().await, StatusCode::SEE_OTHER, "it has ended");
+    assert_eq!(token.get("hosts").await.0, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_admin_changes_what_others_may_and_it_is_in_the_audit() {
+    let world = World::start().await;
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let bob = Program::of(&world, "bob", Role::Viewer).await;
+    let change = json!({ "role": "admin", "groups": ["pm"] });
+    let (status, _) = bob.post("users/bob", change.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "nobody raises themselves");
+    let (status, user) = root.post("users/bob", change).await;
+    assert_eq!(status, StatusCode::OK, "{user}");
+    assert_eq!(
+        (user["role"].as_str(), user["groups"][0].as_str()),
+        (Some("admin"), Some("pm"))
+    );
+    // From the next request on.
+    let (status, entries) = bob.get("audit").await;
+    assert_eq!(status, StatusCode::OK);
+    let last = &entries["entries"][0];
+    assert_eq!(last["what"], "change user");
+    assert_eq!(last["on"], "bob: role admin, groups pm");
+    let (status, _) = root.post("users/bob", json!({})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let wrong = json!({ "groups": ["@pm"] });
+    let (status, _) = root.post("users/bob", wrong).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    for (program, name) in [(&root, "root"), (&bob, "bob")] {
+        let out = json!({ "disabled": true });
+        let (status, answer) = program.post(&format!("users/{name}"), out).await;
+        assert_eq!(status, StatusCode::CONFLICT);
+        assert_eq!(
+            answer["error"],
+            "that is you: let another admin disable you"
+        );
+        let (status, _) = program
+            .call(Method::DELETE, &format!("users/{name}"), None)
+            .await;
+        assert_eq!(status, StatusCode::CONFLICT);
+    }
+    root.post("users/bob", json!({ "role": "viewer" })).await;
+    let (status, answer) = root.post("users/root", json!({ "role": "viewer" })).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_page_of_a_user_changes_their_rights() {
+    let world = World::start().await;
+    let root = Browser::of(&world, "root", Role::Admin).await;
+    let alice = Browser::of(&world, "alice", Role::Viewer).await;
+    let (_, page) = root.get("/users/alice").await;
+    assert!(page.contains("<option selected>viewer</option>"), "{page}");
+    let fields = [("role", "approver"), ("groups", "@pm, ops")];
+    let (status, _) = root.post("/users/alice/change", &fields).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let account = world.accounts.get("alice").await.unwrap();
+    assert_eq!(account.role, Role::Approver);
+    assert!(account.groups.iter().eq(["ops", "pm"]));
+    let (status, _) = alice.post("/users/alice/change", &fields).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    root.post("/users/alice/disable", &[]).await;
+    let (_, page) = root.get("/users/alice").await;
+    assert!(page.contains("Let alice in again"), "{page}");
     assert_eq!(alice.get("/").await.0, StatusCode::SEE_OTHER);
+    root.post("/users/alice/enable", &[]).await;
+    let account = world.accounts.get("alice").await.unwrap();
+    assert_eq!(account.status, tagship::account::Status::Active);
     world.end().await;
 }

@@ -9,7 +9,7 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{
-    MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
+    ChangeUser, MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
 };
 use super::super::who::{self, Deed, Who, who};
 use crate::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
@@ -50,8 +50,18 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
 pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
-    who.needs(Ability::Manage, "add users")?;
     let new: NewUser = call.json(site.web.limits.body).await?;
+    let account = add_user(site, &who, new).await?;
+    answer::json(StatusCode::CREATED, &user_view(&account))
+}
+
+/// Adds somebody.
+pub(in crate::web) async fn add_user(
+    site: &Site,
+    who: &Who,
+    new: NewUser,
+) -> Result<Account, Fault> {
+    who.needs(Ability::Manage, "add users")?;
     let account = NewAccount {
         name: new.name,
         display: new.display,
@@ -63,17 +73,88 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let turn = who.turn(site, Deed::on("add user", on)).await?;
     let account = site.web.accounts.add(account, turn.also()).await?;
     tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
-    answer::json(StatusCode::CREATED, &user_view(&account))
+    Ok(account)
+}
+
+pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    let asked: ChangeUser = call.json(site.web.limits.body).await?;
+    let account = change_user(site, &who, name, asked).await?;
+    answer::json(StatusCode::OK, &user_view(&account))
+}
+
+/// Changes what somebody is called and may do, or whether they are let in.
+pub(in crate::web) async fn change_user(
+    site: &Site,
+    who: &Who,
+    name: &str,
+    asked: ChangeUser,
+) -> Result<Account, Fault> {
+    who.needs(Ability::Manage, "change users")?;
+    if asked.disabled == Some(true) {
+        not_oneself(who, name, "disable")?;
+    }
+    let mut changed: Vec<String> = Vec::new();
+    changed.extend(asked.role.map(|role| format!("role {role}")));
+    changed.extend(asked.groups.as_ref().map(|groups| match groups.as_slice() {
+        [] => "no groups".to_owned(),
+        groups => format!("groups {}", groups.join(" ")),
+    }));
+    changed.extend(asked.display.as_ref().map(|_| "another display".to_owned()));
+    changed.extend(asked.disabled.map(|disabled| match disabled {
+        true => "disabled".to_owned(),
+        false => "enabled".to_owned(),
+    }));
+    if changed.is_empty() {
+        return Err(Fault::Invalid(
+            "nothing is to be changed: give role, groups, display or disabled".to_owned(),
+        ));
+    }
+    let change = account::Change {
+        display: asked.display,
+        role: asked.role,
+        groups: asked.groups.map(|groups| groups.into_iter().collect()),
+        status: asked.disabled.map(|disabled| match disabled {
+            true => Status::Disabled,
+            false => Status::Active,
+        }),
+    };
+    let on = format!("{name}: {}", changed.join(", "));
+    let turn = who.turn(site, Deed::on("change user", on)).await?;
+    let account = site.web.accounts.update(name, change, turn.also()).await?;
+    tracing::info!(
+        user = name, changed = %changed.join(", "), actor = %who.actor.name,
+        "a user was changed"
+    );
+    Ok(account)
+}
+
+/// Nobody locks themselves out by a slip.
+fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
+    if who.actor.name == name {
+        return Err(Fault::Conflict(format!(
+            "that is you: let another admin {what} you"
+        )));
+    }
+    Ok(())
 }
 
 pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
+    remove_user(site, &who, name).await?;
+    Ok(answer::nothing())
+}
+
+/// Takes somebody away, with their tokens.
+pub(in crate::web) async fn remove_user(site: &Site, who: &Who, name: &str) -> Result<(), Fault> {
     who.needs(Ability::Manage, "remove users")?;
+    not_oneself(who, name, "remove")?;
     let turn = who.turn(site, Deed::on("remove user", name)).await?;
     site.web.accounts.remove(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
-    Ok(answer::nothing())
+    Ok(())
 }
 
 pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
@@ -185,11 +266,21 @@ fn label(given: &str) -> &str {
 pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
+    revoke_token(site, &who, name, id).await?;
+    Ok(answer::nothing())
+}
+
+/// Ends a token.
+pub(in crate::web) async fn revoke_token(
+    site: &Site,
+    who: &Who,
+    name: &str,
+    id: &str,
+) -> Result<(), Fault> {
     who.needs_to_be(name, "revoke another user's token")?;
-    let turn = who
-        .turn(site, Deed::on("revoke token", format!("{name}: {id}")))
-        .await?;
+    let on = format!("{name}: {id}");
+    let turn = who.turn(site, Deed::on("revoke token", on)).await?;
     site.web.accounts.revoke(name, id, turn.also()).await?;
     tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
-    Ok(answer::nothing())
+    Ok(())
 }

@@ -8,14 +8,16 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::answer::{self, Answer};
-use super::super::api::{change_password, delegation_view, make_token, token_view, user_view};
+use super::super::api::{
+    add_user, change_password, change_user, delegation_view, make_token, remove_user, revoke_token,
+    token_view, user_view,
+};
 use super::super::call::Call;
-use super::super::fault::Fault;
-use super::super::view::{self, DelegationView, TokenView, UserView};
-use super::super::who::{Deed, Who, who};
+use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
+use super::super::who::{Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
-use crate::account::{Enrolment, NewAccount};
+use crate::account::Enrolment;
 use crate::right::{Ability, Role, Scope};
 use crate::secret::ExposeSecret as _;
 
@@ -57,40 +59,69 @@ struct NewUser {
 pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let new: NewUser = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &new.csrf).await?;
-    who.needs(Ability::Manage, "add users")?;
-    let groups = new
-        .groups
-        .split([',', ' '])
-        .map(|group| group.trim_start_matches('@'));
-    let account = NewAccount {
+    let new = view::NewUser {
         name: new.name.trim().to_owned(),
         display: String::new(),
         role: new.role,
-        groups: groups
-            .filter(|group| !group.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        password: (!new.password.is_empty()).then(|| new.password.into()),
+        groups: groups(&new.groups),
+        password: (!new.password.is_empty()).then_some(new.password),
     };
-    let on = format!("{} as {}", account.name, account.role);
-    let turn = who.turn(site, Deed::on("add user", on)).await?;
-    let account = site.web.accounts.add(account, turn.also()).await?;
-    tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
+    let account = add_user(site, &who, new).await?;
     answer::see(&format!("/users/{}", account.name))
+}
+
+/// Names with blanks or commas between them; people write the `@` that approvals have.
+fn groups(text: &str) -> Vec<String> {
+    text.split([',', ' '])
+        .map(|group| group.trim_start_matches('@'))
+        .filter(|group| !group.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[serde(default)]
+    csrf: String,
+    role: Role,
+    #[serde(default)]
+    groups: String,
+}
+
+pub(in crate::web) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+    let fields: Change = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &fields.csrf).await?;
+    let asked = ChangeUser {
+        role: Some(fields.role),
+        groups: Some(groups(&fields.groups)),
+        ..ChangeUser::default()
+    };
+    change_user(site, &who, name, asked).await?;
+    answer::see(&format!("/users/{name}"))
+}
+
+/// `…/disable`, `…/enable`.
+pub(in crate::web) async fn switch(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+    what: &str,
+) -> Answer {
+    let Plain { csrf } = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &csrf).await?;
+    let asked = ChangeUser {
+        disabled: Some(what == "disable"),
+        ..ChangeUser::default()
+    };
+    change_user(site, &who, name, asked).await?;
+    answer::see(&format!("/users/{name}"))
 }
 
 pub(in crate::web) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
-    who.needs(Ability::Manage, "remove users")?;
-    if who.actor.name == name {
-        return Err(Fault::Conflict(
-            "that is you: let another admin remove you".to_owned(),
-        ));
-    }
-    let turn = who.turn(site, Deed::on("remove user", name)).await?;
-    site.web.accounts.remove(name, turn.also()).await?;
-    tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
+    remove_user(site, &who, name).await?;
     answer::see("/users")
 }
 
@@ -102,6 +133,7 @@ struct UserPage {
     user: UserView,
     tokens: Vec<TokenView>,
     scopes: [Scope; 4],
+    roles: [Role; 5],
     /// What was just made: shown this once.
     made: Made,
     /// Those from and to them.
@@ -152,6 +184,7 @@ pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) ->
         times: times(site),
         tokens: tokens.iter().map(token_view).collect(),
         scopes: Scope::ALL,
+        roles: Role::ALL,
         delegations: accounts
             .delegations()
             .await?
@@ -253,11 +286,6 @@ pub(in crate::web) async fn revoke(
 ) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
-    who.needs_to_be(name, "revoke another user's token")?;
-    let turn = who
-        .turn(site, Deed::on("revoke token", format!("{name}: {id}")))
-        .await?;
-    site.web.accounts.revoke(name, id, turn.also()).await?;
-    tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
+    revoke_token(site, &who, name, id).await?;
     answer::see(&format!("/users/{name}"))
 }

@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crate::store::kv::Kv as _;
+
+use super::super::tests::{World, named, status};
+use super::*;
+
+fn role(role: Role) -> Change {
+    Change {
+        role: Some(role),
+        ..Change::default()
+    }
+}
+
+#[tokio::test]
+async fn the_last_admin_is_neither_demoted_nor_disabled_nor_removed() {
+    let (world, _) = World::with_alice().await;
+    world.set("alice", role(Role::Admin)).await;
+    world
+        .accounts
+        .add(named("bob"), Commit::new())
+        .await
+        .unwrap();
+    let is_last = |result: Result<(), AccountError>| {
+        assert!(
+            matches!(&result, Err(AccountError::LastAdmin(name)) if name == "alice"),
+            "{result:?}"
+        );
+    };
+    for change in [role(Role::Approver), status(Status::Disabled)] {
+        let changed = world.accounts.update("alice", change, Commit::new()).await;
+        is_last(changed.map(|_| ()));
+    }
+    is_last(world.accounts.remove("alice", Commit::new()).await);
+    // An admin who is not let in manages nobody.
+    world.set("bob", status(Status::Disabled)).await;
+    world.set("bob", role(Role::Admin)).await;
+    is_last(world.accounts.remove("alice", Commit::new()).await);
+    world.set("bob", status(Status::Active)).await;
+    world.accounts.remove("alice", Commit::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_admins_who_take_each_others_role_at_once_one_stays() {
+    let (world, _) = World::with_alice().await;
+    world.set("alice", role(Role::Admin)).await;
+    world
+        .accounts
+        .add(named("bob"), Commit::new())
+        .await
+        .unwrap();
+    world.set("bob", role(Role::Admin)).await;
+    // When the one's change is about to be made, the other's has been.
+    let kv = Arc::clone(&world.kv);
+    let bob = kv.get(b"account/bob").await.unwrap().unwrap();
+    let mut viewer: Record = decode("bob", &bob.value).unwrap();
+    viewer.account.role = Role::Viewer;
+    let commit = Commit::new().put("account/bob", encode("bob", &viewer).unwrap());
+    let guard = world.accounts.while_another_manages("alice").await.unwrap();
+    kv.commit(commit).await.unwrap();
+    let overtaken = world.accounts.commit("alice", guard).await.unwrap();
+    assert!(matches!(overtaken, Committed::Conflict));
+    let demoted = world
+        .accounts
+        .update("alice", role(Role::Viewer), Commit::new());
+    assert!(matches!(demoted.await, Err(AccountError::LastAdmin(_))));
+}
