@@ -25,6 +25,7 @@ use self::password::{Hash, Passwords, Verdict};
 pub use self::token::{NewToken, Spoken, Token, TokenTerms};
 use crate::clock::Clock;
 pub use crate::right::Role;
+use crate::right::{self, NAME_CHARACTERS_MAX};
 use crate::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
 
@@ -38,7 +39,6 @@ mod token;
 const ACCOUNTS: &str = "account/";
 const DELEGATIONS: &str = "delegation/";
 
-const NAME_CHARACTERS_MAX: usize = 64;
 const DISPLAY_CHARACTERS_MAX: usize = 100;
 const GROUPS_MAX: usize = 100;
 
@@ -401,12 +401,7 @@ fn damaged(name: &str, error: &serde_json::Error) -> AccountError {
 
 /// Names of accounts and of groups.
 fn check_name(name: &str) -> Result<(), AccountError> {
-    let fits = (1..=NAME_CHARACTERS_MAX).contains(&name.len())
-        && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
-    if fits {
+    if right::is_name(name) {
         Ok(())
     } else {
         Err(AccountError::BadName(

@@ -212,6 +212,7 @@ impl Agent {
             fleet: Arc::new(world::SshFleet::new(&self.config)?),
             probes: Arc::new(world::NetworkProbes::new()?),
             catalog,
+            people: self.accounts(),
             calendar: Arc::new(self.config.calendar()),
             logs: Arc::new(self.logs.clone()),
         })

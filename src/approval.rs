@@ -7,6 +7,8 @@
 
 pub mod freeze;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -157,8 +159,16 @@ pub struct Terms {
     pub plan: PlanDigest,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
-    /// The account that submitted the task, if it is known.
-    pub submitter: Option<String>,
+    /// The accounts that have a part in the task's being there: that of whoever pushed or submitted
+    /// it, of whoever had the push replayed, and the one that a client names. None of them may
+    /// approve it. Earlier versions kept one, or `null`.
+    #[serde(
+        default,
+        alias = "submitter",
+        deserialize_with = "one_or_several",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    pub submitters: BTreeSet<String>,
     /// So many approvals more than `approvals` ask for, by whomever: one where nobody knows which
     /// account pushed, since the pusher may be one of those who approve.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -171,6 +181,21 @@ pub struct Terms {
 )]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn one_or_several<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Several(BTreeSet<String>),
+        One(Option<String>),
+    }
+    Ok(match Kept::deserialize(deserializer)? {
+        Kept::Several(several) => several,
+        Kept::One(one) => one.into_iter().collect(),
+    })
 }
 
 /// How many approvals more a task needs whose submitter has this account.
@@ -235,8 +260,8 @@ impl<'a> Capacity<'a> {
 
     /// Whether somebody in it submitted the task, and that matters.
     fn submitted(&self, terms: &Terms) -> bool {
-        let submitter = terms.submitter.as_deref();
-        !terms.self_approval && submitter.is_some_and(|submitter| self.involves(submitter))
+        let mut submitters = terms.submitters.iter();
+        !terms.self_approval && submitters.any(|submitter| self.involves(submitter))
     }
 
     fn fulfils(&self, requirement: &Requirement) -> bool {

@@ -4,7 +4,7 @@
 //! whoever wants that. Every answer is written to the hook log in the commit that makes it true. It
 //! reads no file, runs no git and starts nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -97,6 +97,7 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
         approvers: Vec::new(),
         executor: String::new(),
         claimed_submitter: String::new(),
+        involved: BTreeSet::new(),
         idempotency_key: None,
     }
 }
@@ -181,7 +182,11 @@ pub async fn replay(
         loop {
             let note = store.hook_replay(id, now, &actor.name).await?;
             let note = note.and(also.clone());
-            let meaning = meaning(config, project, &rules, push);
+            let mut meaning = meaning(config, project, &rules, push);
+            if let Meaning::Task(submission) = &mut meaning {
+                // Without them there would be no task: it is as much theirs as the pusher's.
+                submission.involved.insert(actor.name.clone());
+            }
             match settle(store, meaning, &project.name, None, &[], &note, now).await {
                 Err(StoreError::HooksChanged) if tries < TRIES => tries += 1,
                 settled => {

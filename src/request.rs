@@ -5,6 +5,8 @@
 //! of its own. Called by the web, for pages, API and command line alike. Nothing is performed here:
 //! the executor sees the events.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -503,6 +505,7 @@ fn going_back(
         approvers: Vec::new(),
         executor: String::new(),
         claimed_submitter: String::new(),
+        involved: BTreeSet::new(),
         idempotency_key: None,
         ..earlier.submission.clone()
     };
@@ -517,7 +520,7 @@ fn going_back(
                 of: Approvers::Anyone,
             }],
             self_approval: true,
-            submitter: Some(actor.name.clone()),
+            submitters: BTreeSet::from([actor.name.clone()]),
             more: 0,
         },
         description: earlier

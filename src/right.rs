@@ -211,6 +211,20 @@ impl fmt::Display for Place {
     }
 }
 
+/// The most characters of a name of an account, or of a group of them.
+pub const NAME_CHARACTERS_MAX: usize = 64;
+
+/// Whether an account, or a group of accounts, can be called so: `[a-z0-9._-]`, at most 64, not `.`
+/// first. Whatever names one, in the configuration too, names none by anything else.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    (1..=NAME_CHARACTERS_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+}
+
 /// To whom a grant is given.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -233,11 +247,7 @@ impl TryFrom<String> for Grantee {
             Some(group) => (true, group),
             None => (false, text.as_str()),
         };
-        let good = !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
-        match (good, group) {
+        match (is_name(name), group) {
             (false, _) => Err(BadGrantee(text.clone())),
             (true, true) => Ok(Self::Group(name.to_owned())),
             (true, false) => Ok(Self::Account(text)),

@@ -10,6 +10,7 @@ mod order;
 mod place;
 mod resolve;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -158,7 +159,7 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
         plan,
         approvals: resolved.approvals.clone(),
         self_approval: true,
-        submitter: None,
+        submitters: BTreeSet::new(),
         more: 0,
     };
     approval::missing(&terms, &[own])

@@ -422,6 +422,8 @@ fn a_replay_proposes_as_that_push_did_and_joins_what_is_unfinished() {
     let task = at_once(world.store.task(2)).unwrap();
     assert_eq!(task.submission.object, object('1'));
     assert_eq!(task.submission.submitter.name, "alice");
+    let involved: Vec<&String> = task.submission.involved.iter().collect();
+    assert_eq!(involved, ["bob"], "who had it replayed may not approve it");
     world.clock.advance(Duration::from_secs(1));
     let entry = world.replay(1, Role::Admin).unwrap();
     assert_eq!(

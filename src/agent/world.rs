@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::reach::{dialer, source, target};
+use crate::account::{AccountError, Accounts};
 use crate::checkout::Manifest;
 use crate::config::{Config, Library};
 use crate::crash;
-use crate::executor::effects::{Catalog, Fleet, Probes, Question, Recipe, Shelf};
+use crate::executor::effects::{Catalog, Fleet, People, Probes, Question, Recipe, Shelf};
 use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;
 use crate::perform::{LocalShell, SshHosts};
@@ -69,6 +70,18 @@ impl Catalog for ConfigCatalog {
             .project(project)
             .ok_or_else(|| format!("the configuration has no project {project} any more"))?;
         Ok(source(&self.config, described))
+    }
+}
+
+impl People for Accounts {
+    fn has<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>> {
+        Box::pin(async move {
+            match self.get(account).await {
+                Ok(_) => Ok(true),
+                Err(AccountError::NoSuchAccount(_)) => Ok(false),
+                Err(error) => Err(error.to_string()),
+            }
+        })
     }
 }
 

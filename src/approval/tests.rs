@@ -25,7 +25,7 @@ fn terms(approvals: &[&str]) -> Terms {
         plan: plan("p"),
         approvals: approvals.iter().map(|text| text.parse().unwrap()).collect(),
         self_approval: false,
-        submitter: Some("alice".to_owned()),
+        submitters: ["alice".to_owned()].into(),
         more: 0,
     }
 }
@@ -75,6 +75,36 @@ fn who_submitted_may_not_approve_unless_the_plan_allows_it() {
         1,
         "also one that was appended all the same"
     );
+}
+
+#[test]
+fn nobody_who_has_a_part_in_a_task_approves_it() {
+    let mut terms = terms(&["1"]);
+    terms.submitters.insert("bob".to_owned());
+    for name in ["alice", "bob"] {
+        let refused = yes(&terms, &[], &actor(name, &[]));
+        assert!(
+            matches!(refused, Err(Refusal::SelfApproval { .. })),
+            "{name}"
+        );
+    }
+    let given = [yes(&terms, &[], &actor("carol", &[])).unwrap()];
+    assert!(missing(&terms, &given).is_empty());
+}
+
+#[test]
+fn terms_that_an_earlier_version_kept_still_forbid_the_submitter() {
+    let kept = |submitter: &str| {
+        let text = format!(
+            r#"{{"plan":"p","approvals":["1"],"self_approval":false,"submitter":{submitter}}}"#
+        );
+        serde_json::from_str::<Terms>(&text).unwrap()
+    };
+    assert_eq!(kept("\"alice\""), terms(&["1"]));
+    assert!(kept("null").submitters.is_empty());
+    let now = terms(&["1"]);
+    let text = serde_json::to_string(&now).unwrap();
+    assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), now);
 }
 
 #[test]
@@ -276,7 +306,7 @@ fn a_yes_is_given_as_whoever_brings_the_task_further() {
 fn where_nobody_knows_who_pushed_one_approval_more_is_asked_by_whomever() {
     let terms = Terms {
         more: more_for(None),
-        submitter: None,
+        submitters: BTreeSet::new(),
         ..terms(&["1 of @pm"])
     };
     assert_eq!(more_for(Some("alice")), 0);

@@ -1,6 +1,6 @@
 //! What could not work although every key of the file is known: collected, not thrown at the first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::keys::{Config, Environment, Layout, Project};
 use crate::document::{Document, Path, Problem, nearest, one_line};
@@ -9,6 +9,7 @@ use crate::rule::RuleSet;
 use crate::template::is_name;
 
 mod grants;
+mod people;
 
 /// The longest path of a Unix socket that Linux takes, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
@@ -206,21 +207,6 @@ impl Check<'_> {
         }
     }
 
-    fn users(&mut self) {
-        let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
-        for (name, user) in &self.config.users {
-            let path = Path::root().to("users").to(name);
-            self.name(&path, "user", name);
-            let Some(pusher) = &user.gitlab else { continue };
-            if let Some(other) = accounts.insert(pusher, name) {
-                self.refuse(
-                    &path.to("gitlab"),
-                    format!("`{pusher}` is already the account {other}: one person, one account"),
-                );
-            }
-        }
-    }
-
     /// "no host is named `wbe1`: did you mean `web1`?"
     fn unknown<'k>(
         &self,
@@ -375,12 +361,7 @@ impl Check<'_> {
                 format!("`{owner}` is no owner: write \"USER\" or \"USER:GROUP\""),
             );
         }
-        if environment.approvals.is_empty() {
-            self.refuse(
-                &path.to("approvals"),
-                "`approvals` is empty: write [\"1\"], or let a rule say schedule = \"ready\"",
-            );
-        }
+        self.approvals(&environment.approvals, &path.to("approvals"));
     }
 
     fn shared(&mut self, shared: &[String], path: &Path) {

@@ -387,6 +387,21 @@ const WRONG: &[(&str, &str, &str)] = &[
         "is no approval",
     ),
     (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\napprovals = [\"1 of @PM\"]",
+        "no group can be called `PM`: write `pm`",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[projects.environments.qa]\napprovals = [\"1 of Bob\"]",
+        "no account can be called `Bob`: write `bob`",
+    ),
+    (
+        "[projects.environments.qa]",
+        "[users.Alice]\n[projects.environments.qa]",
+        "no account can be called `Alice`: write `alice`",
+    ),
+    (
         "pattern = \"qa-*\"",
         "pattern = \"a)(b\"",
         "bad regular expression",

@@ -71,6 +71,15 @@ pub trait Catalog: Send + Sync {
     fn source(&self, project: &str) -> Result<Source, String>;
 }
 
+/// Who has an account.
+pub trait People: Send + Sync {
+    /// `people.has`: whether somebody has the account of this name. Changes nothing.
+    ///
+    /// # Errors
+    /// The store's, in words.
+    fn has<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>>;
+}
+
 /// The agent's own trees and manifests, on its disk.
 pub trait Shelf: Send + Sync {
     /// The directory that is brought to equal a release of this environment.

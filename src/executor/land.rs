@@ -12,7 +12,7 @@ use super::{Done, Executor, Ids, World};
 use crate::approval::{self, Terms};
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
 use crate::plan::{self, PlannedHost};
-use crate::task::{Event, Landed, State, Task, Waits};
+use crate::task::{Event, Landed, Origin, State, Submission, Task, Waits};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
 /// as long.
@@ -414,14 +414,33 @@ async fn freeze(
         .map_err(|error| Outcome::Never(error.to_string()))?;
     let now = world.clock.now();
     world.store.put_template(&recipe.version, now).await?;
+    let account = account(world, submission).await?;
+    let involved = submission.involved.iter();
     let terms = Terms {
         plan: world.store.put_plan(&plan).await?,
         approvals: plan.approvals.clone(),
         self_approval: plan.self_approval,
-        submitter: submission.submitter.account.clone(),
-        more: approval::more_for(submission.submitter.account.as_deref()),
+        submitters: account.into_iter().chain(involved).cloned().collect(),
+        more: approval::more_for(account.map(String::as_str)),
     };
     Ok((terms, Waits::of(&plan)))
+}
+
+/// The account of whoever submitted the task. The configuration may map a pusher to an account that
+/// nobody has: then nobody knows who it was.
+async fn account<'s>(
+    world: &World,
+    submission: &'s Submission,
+) -> Result<Option<&'s String>, Outcome> {
+    let Some(account) = &submission.submitter.account else {
+        return Ok(None);
+    };
+    if !matches!(submission.origin, Origin::Tag { .. }) {
+        // They were logged in.
+        return Ok(Some(account));
+    }
+    let known = world.people.has(account).await.map_err(Outcome::NotYet)?;
+    Ok(known.then_some(account))
 }
 
 /// What is live on each host of the environment.

@@ -27,7 +27,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use self::active::Active;
-use self::effects::{Catalog, Fleet, Logs, Probes, Shelf};
+use self::effects::{Catalog, Fleet, Logs, People, Probes, Shelf};
 use crate::approval::freeze::Calendar;
 use crate::checkout::Checkout;
 use crate::clock::Clock;
@@ -50,6 +50,7 @@ pub struct World {
     pub fleet: Arc<dyn Fleet>,
     pub probes: Arc<dyn Probes>,
     pub catalog: Arc<dyn Catalog>,
+    pub people: Arc<dyn People>,
     /// When nothing is released.
     pub calendar: Arc<Calendar>,
     pub logs: Arc<dyn Logs>,

@@ -119,7 +119,7 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
             plan: digest,
             approvals: Vec::new(),
             self_approval: false,
-            submitter: None,
+            submitters: [].into(),
             more: 0,
         },
         description: String::new(),

@@ -11,6 +11,7 @@ use super::{Order, Place, Problem, SubmitError};
 use crate::config::{Config, Library};
 use crate::document::nearest;
 use crate::plan::{self, Ground, PlanError};
+use crate::right;
 use crate::rule::Schedule;
 use crate::task::{Origin, Submission, Submitter, Supersede, Via};
 use crate::template::{
@@ -119,6 +120,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         approvers: order.approvers.clone(),
         executor: order.executor.clone(),
         claimed_submitter: order.submitter.clone(),
+        involved: claimed(sources.config, &order.submitter),
         idempotency_key: order.idempotency_key.clone(),
         project: target.project,
         environment: target.environment,
@@ -132,6 +134,14 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
     } else {
         Err(SubmitError::Problems(resolver.problems))
     }
+}
+
+/// The accounts that a client can mean by the submitter that it names: the one of that name, and the
+/// one of whom the git server calls so.
+fn claimed(config: &Config, submitter: &str) -> BTreeSet<String> {
+    let own = Some(submitter).filter(|name| right::is_name(name));
+    let accounts = own.into_iter().chain(config.account_of(submitter));
+    accounts.map(str::to_owned).collect()
 }
 
 struct Resolver<'a> {

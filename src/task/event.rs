@@ -1,6 +1,6 @@
 //! What can happen to a task. The list of these, in order, is the truth about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,9 +109,13 @@ pub struct Submission {
     /// Who shall look after it; shown, nothing follows from it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub executor: String,
-    /// Who a client says has submitted it; shown, never believed.
+    /// Who a client says has submitted it; shown, and believed only to keep them from approving.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub claimed_submitter: String,
+    /// Accounts besides the submitter's that may not approve it: of whoever had a push replayed,
+    /// and of the claimed submitter.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub involved: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }

@@ -93,7 +93,7 @@ fn approved(task: &Task) -> bool {
     let terms = &task.landed.as_ref().unwrap().terms;
     task.approvals
         .iter()
-        .any(|yes| yes.plan == terms.plan && Some(&yes.by) != terms.submitter.as_ref())
+        .any(|yes| yes.plan == terms.plan && !terms.submitters.contains(&yes.by))
 }
 
 proptest! {

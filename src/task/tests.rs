@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -44,6 +44,7 @@ pub(crate) fn submission(schedule: Schedule) -> Submission {
         approvers: Vec::new(),
         executor: String::new(),
         claimed_submitter: String::new(),
+        involved: BTreeSet::new(),
         idempotency_key: None,
     }
 }
@@ -74,7 +75,7 @@ pub(super) fn landed() -> Landed {
             plan: PlanDigest("p".to_owned()),
             approvals: vec!["1".parse::<Requirement>().unwrap()],
             self_approval: false,
-            submitter: Some("alice".to_owned()),
+            submitters: ["alice".to_owned()].into(),
             more: 0,
         },
         description: "d".to_owned(),

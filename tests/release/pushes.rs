@@ -97,6 +97,26 @@ fn a_release_tag_waits_for_somebody_else_to_approve_its_very_plan() {
     stage.assert_live(&HOSTS, "production", "release-1");
 }
 
+/// Otherwise whoever gets that account, or pushes under a name that is mapped to none, approves
+/// alone what they pushed.
+#[test]
+fn a_pusher_whose_account_nobody_has_is_unknown() {
+    let stage = usual().more("[users.carol]\ngitlab = '{USER}'").start();
+    let (alice, bob) = (
+        stage.person("alice", "approver"),
+        stage.person("bob", "approver"),
+    );
+    let id = stage.propose("release-1", &[("index.html", "one\n")]);
+    let waiting = stage.api.until_state(id, "waiting");
+    let missing = waiting["missing"].to_string();
+    assert!(missing.contains("no account is known"), "{waiting}");
+    alice.approve(id);
+    assert_eq!(stage.api.task(id)["state"], "waiting", "one is not enough");
+    let (status, approved) = bob.approve(id);
+    assert_eq!(status, 200, "{approved}");
+    stage.api.until_state(id, "succeeded");
+}
+
 #[test]
 fn an_atomic_push_that_fails_after_the_hook_releases_nothing() {
     let stage = usual().agent("landing_timeout = '3s'").start();

@@ -187,6 +187,7 @@ impl Stage {
         fs::copy(sshd.known_hosts(&settings.ports), root.join("known_hosts")).unwrap();
         fs::copy(sshd.identity(), root.join("key")).unwrap();
         prepare(root);
+        let pusher = !settings.more.contains(USERS);
         let names: Vec<String> = settings
             .projects
             .into_iter()
@@ -209,6 +210,10 @@ impl Stage {
         }
         let mut stage = stage;
         stage.start_agent();
+        if pusher {
+            let account = json!({ "name": PUSHER, "role": "none" });
+            stage.api.post("/users", &account);
+        }
         stage
     }
 
@@ -409,6 +414,10 @@ pub(crate) fn half_done(place: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Whoever pushes, where a stage's settings say nothing else.
+const PUSHER: &str = "pusher";
+const USERS: &str = "[users.";
+
 /// In memory, where there is room: every release syncs the file system that it is on, and a disk that
 /// others write to makes that slow.
 fn directory() -> TempDir {
@@ -436,9 +445,9 @@ fn configuration(settings: &Settings, sshd: &Sshd, port: u16) -> String {
          [ssh]\nuser = '{user}'\nport = {ssh_port}\nidentity = 'key'\nknown_hosts = 'known_hosts'\n{ssh}\n\
          {more}\n[groups]\nweb = {HOSTS:?}\n{groups}\n"
     );
-    if !more.contains("[users.") {
+    if !more.contains(USERS) {
         // Where nobody knew who pushes, one approval more would be needed.
-        let _ = writeln!(text, "[users.pusher]\ngitlab = '{user}'");
+        let _ = writeln!(text, "{USERS}{PUSHER}]\ngitlab = '{user}'");
     }
     for (number, host) in HOSTS.iter().enumerate() {
         let address = format!("127.0.1.{}", number + 1);

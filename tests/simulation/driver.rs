@@ -31,7 +31,7 @@ use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
 use crate::submission::pushed;
 use crate::witness::Witness;
 use crate::world::{
-    Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
+    Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
 };
 
 /// The template of most tests: checkout; sync and a program; publish and a check.
@@ -210,6 +210,7 @@ impl Sim {
                 ground: self.ground.clone(),
                 template: self.template.clone(),
             }),
+            people: Arc::new(Everybody),
             logs: Arc::new(NoLogs),
         }
     }

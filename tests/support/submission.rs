@@ -1,6 +1,6 @@
 //! What a push submits, where a test has no push.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tagship::rule::Schedule;
 use tagship::task::{Origin, Submission, Submitter, Supersede};
@@ -34,6 +34,7 @@ pub(crate) fn pushed() -> Submission {
         approvers: Vec::new(),
         executor: String::new(),
         claimed_submitter: String::new(),
+        involved: BTreeSet::new(),
         idempotency_key: None,
     }
 }

@@ -178,6 +178,32 @@ async fn a_task_is_submitted_in_codos_own_words() {
         task.claimed_submitter, "somebody else",
         "shown, not trusted"
     );
+    assert!(task.involved.is_empty(), "no account is called so");
+    world.end().await;
+}
+
+/// One token submits for all who push: whom it names may not approve.
+#[tokio::test]
+async fn whom_a_client_names_as_the_submitter_is_kept_from_approving() {
+    let world = World::start_with(Options {
+        grants: "[users.bob]\ngitlab = \"Bob.B\"\n",
+        ..options()
+    })
+    .await;
+    let hook = Codo::of(&world, "hook", Role::Submitter).await;
+    let key = &hook.key().await;
+    for (number, (named, expected)) in [("alice", vec!["alice"]), ("Bob.B", vec!["bob"])]
+        .into_iter()
+        .enumerate()
+    {
+        let body = fields(&json!({ "submitter": named }));
+        let posted = hook.post(key, body.to_string()).send().await.unwrap();
+        let (status, answer) = said(posted).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let id = u64::try_from(number).unwrap() + 1;
+        let task = world.store.task(id).await.unwrap().submission;
+        assert!(task.involved.iter().eq(expected.iter()), "{task:?}");
+    }
     world.end().await;
 }
 

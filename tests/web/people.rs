@@ -502,7 +502,7 @@ async fn a_task_of_an_unknown_pusher_needs_one_approval_more_and_says_why() {
         plan: world.store.put_plan(&plan).await.unwrap(),
         approvals: plan.approvals.clone(),
         self_approval: false,
-        submitter: None,
+        submitters: [].into(),
         more: approval::more_for(None),
     };
     let landed = Landed {

@@ -301,7 +301,7 @@ impl World {
                 plan: digest,
                 approvals: plan.approvals.clone(),
                 self_approval: false,
-                submitter: Some("bob".to_owned()),
+                submitters: ["bob".to_owned()].into(),
                 more: 0,
             },
             description: self.store.put_blob(&description).await.unwrap(),

@@ -1,0 +1,60 @@
+//! What names people: `[users.NAME]` and `approvals`. Accounts and groups live in the store, so that
+//! only names that can never be theirs are refused here; whoever has no account when their task
+//! lands is treated as unknown.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::document::Path;
+use crate::right;
+use crate::template::{Approvers, Requirement};
+
+impl Check<'_> {
+    pub(super) fn users(&mut self) {
+        let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, user) in &self.config.users {
+            let path = Path::root().to("users").to(name);
+            self.name_of_people(&path, "account", name);
+            let Some(pusher) = &user.gitlab else { continue };
+            if let Some(other) = accounts.insert(pusher, name) {
+                self.refuse(
+                    &path.to("gitlab"),
+                    format!("`{pusher}` is already the account {other}: one person, one account"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn approvals(&mut self, approvals: &[Requirement], path: &Path) {
+        if approvals.is_empty() {
+            self.refuse(
+                path,
+                "`approvals` is empty: write [\"1\"], or let a rule say schedule = \"ready\"",
+            );
+        }
+        for (index, requirement) in approvals.iter().enumerate() {
+            match &requirement.of {
+                Approvers::Anyone => {}
+                Approvers::Group(name) => self.name_of_people(&path.to(index), "group", name),
+                Approvers::User(name) => self.name_of_people(&path.to(index), "account", name),
+            }
+        }
+    }
+
+    /// Nobody can ever be called so: an approval that asks for them could not be given, and a push
+    /// of theirs would be somebody else's.
+    fn name_of_people(&mut self, path: &Path, what: &str, name: &str) {
+        if !right::is_name(name) {
+            let lower = name.to_lowercase();
+            let hint = if right::is_name(&lower) {
+                format!("write `{lower}`")
+            } else {
+                format!(
+                    "use up to {} of a-z, 0-9, dots, underscores and hyphens",
+                    right::NAME_CHARACTERS_MAX
+                )
+            };
+            self.refuse(path, format!("no {what} can be called `{name}`: {hint}"));
+        }
+    }
+}
