@@ -14,6 +14,9 @@ use toml::de::{DeTable, DeValue};
 /// How long something takes or lasts, as people write it: `"90s"`, `"5m"`, `"1h30m"`, `"7d"`.
 pub mod duration;
 
+/// A point in time, as people write it.
+pub mod moment;
+
 #[cfg(test)]
 pub(crate) mod doc_tests;
 

@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::document::duration;
+use crate::document::{duration, moment};
 
 /// How times are shown.
 #[derive(Clone, Debug)]
@@ -35,10 +35,7 @@ impl Zone {
 /// A point in time as it was written, before zone and present are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// With an offset or `Z`.
-    Exact(Timestamp),
-    /// In the agent's zone.
-    Local(DateTime),
+    Written(moment::Written),
     /// The next time that the clock shows this, in the agent's zone.
     Clock(Time),
     /// From now on.
@@ -64,28 +61,12 @@ impl FromStr for Moment {
             let span = SignedDuration::try_from(span).map_err(|_| NoMoment::OutOfRange)?;
             return Ok(Self::In(span));
         }
-        if let Ok(exact) = text.parse::<Timestamp>() {
-            return Ok(Self::Exact(exact));
+        if let Some(written) = moment::parse(text) {
+            return Ok(Self::Written(written));
         }
-        // `2026-11-21T22:30+01:00`, without seconds, is no timestamp to the parser above.
-        if let Ok(exact) = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M%:z", text)
-            .and_then(|parts| parts.to_timestamp())
-        {
-            return Ok(Self::Exact(exact));
-        }
-        if let Some((date, time)) = text.split_once([' ', 'T']) {
-            let date: Date = date.parse().map_err(|_| NoMoment::Unreadable)?;
-            return Ok(Self::Local(date.to_datetime(time_of(time)?)));
-        }
-        time_of(text).map(Self::Clock)
+        let time = moment::time_of_day(text).ok_or(NoMoment::Unreadable)?;
+        Ok(Self::Clock(time))
     }
-}
-
-fn time_of(text: &str) -> Result<Time, NoMoment> {
-    ["%H:%M", "%H:%M:%S"]
-        .into_iter()
-        .find_map(|format| Time::strptime(format, text).ok())
-        .ok_or(NoMoment::Unreadable)
 }
 
 impl Moment {
@@ -100,8 +81,7 @@ impl Moment {
                 .map_err(|_| NoMoment::OutOfRange)
         };
         match self {
-            Self::Exact(at) => Ok(*at),
-            Self::Local(at) => local(*at),
+            Self::Written(at) => at.in_zone(&zone.zone).ok_or(NoMoment::OutOfRange),
             Self::In(span) => now.checked_add(*span).map_err(|_| NoMoment::OutOfRange),
             Self::Clock(time) => {
                 let today = now.to_zoned(zone.zone.clone()).date();

@@ -2,11 +2,12 @@
 //! zone, which it is given.
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::fault::Fault;
 use super::view::{StageView, StepState, TaskView};
+use crate::document::moment::{self, Written};
 use crate::store::LiveRelease;
 use crate::task::{Comparison, Relation, STATE_NAMES};
 use crate::template::{Approvers, Requirement};
@@ -37,7 +38,7 @@ impl Times {
         self.zone.iana_name().unwrap_or("UTC").to_owned()
     }
 
-    /// What a form's `datetime-local` says, in the zone.
+    /// What a form's `datetime-local` says, in the zone unless it names another.
     pub(super) fn parse(&self, text: &str) -> Result<Option<Timestamp>, Fault> {
         let text = text.trim();
         if text.is_empty() {
@@ -49,9 +50,8 @@ impl Times {
                 self.zone()
             ))
         };
-        let time: DateTime = text.parse().map_err(|_| wrong())?;
-        let zoned = time.to_zoned(self.zone.clone()).map_err(|_| wrong())?;
-        Ok(Some(zoned.timestamp()))
+        let at = moment::parse(text).and_then(|at| at.in_zone(&self.zone));
+        at.map(Some).ok_or_else(wrong)
     }
 
     /// A bound of a search: a time with an offset, or a day or a time in the zone. A day is meant
@@ -64,25 +64,21 @@ impl Times {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        if let Ok(exact) = text.parse() {
-            return Ok(Some(exact));
-        }
         let wrong = || {
             Fault::Invalid(format!(
                 "{text:?} is no time; write 2026-11-21, 2026-11-21T18:04 (in the time zone {}) or 2026-11-21T18:04:00Z",
                 self.zone()
             ))
         };
-        // A date parses as a time at midnight, too.
-        let at = match (text.parse::<Date>(), text.contains([':'])) {
-            (Ok(date), false) => match bound {
-                Bound::Since => date.to_datetime(Time::midnight()),
-                Bound::Until => date.to_datetime(Time::MAX),
-            },
-            _ => text.replace(' ', "T").parse().map_err(|_| wrong())?,
+        let written = match (text.parse::<Date>(), bound) {
+            // A date is read out of a time, too.
+            (Ok(_), _) if text.contains(':') => moment::parse(text),
+            (Ok(date), Bound::Since) => Some(Written::Local(date.to_datetime(Time::midnight()))),
+            (Ok(date), Bound::Until) => Some(Written::Local(date.to_datetime(Time::MAX))),
+            (Err(_), _) => moment::parse(text),
         };
-        let zoned = at.to_zoned(self.zone.clone()).map_err(|_| wrong())?;
-        Ok(Some(zoned.timestamp()))
+        let at = written.and_then(|at| at.in_zone(&self.zone));
+        at.map(Some).ok_or_else(wrong)
     }
 
     fn format(&self, at: &Timestamp, format: &str) -> String {

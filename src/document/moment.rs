@@ -1,0 +1,115 @@
+//! A point in time as people write it: with an offset or a zone of its own, or in a zone that goes
+//! without saying.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+/// What was written, before it is known which zone goes without saying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// `2026-11-21T22:30:00Z`, `2026-11-21T22:30+01:00`, `2026-11-21T22:30[Asia/Tokyo]`.
+    Exact(Timestamp),
+    /// `2026-11-21 22:30`, also with a `T` between and with seconds.
+    Local(DateTime),
+}
+
+/// `None`: it is no time. An offset or a zone is never left unread.
+#[must_use]
+pub fn parse(text: &str) -> Option<Written> {
+    let text = text.trim();
+    let spaced = text.replacen(' ', "T", 1);
+    if let Ok(at) = spaced.parse::<Timestamp>() {
+        return Some(Written::Exact(at));
+    }
+    if let Ok(at) = spaced.parse::<Zoned>() {
+        return Some(Written::Exact(at.timestamp()));
+    }
+    // Without seconds an offset is none to the parsers above.
+    let short = ["%Y-%m-%dT%H:%M%:z", "%Y-%m-%dT%H:%MZ"];
+    for (format, offset) in short.into_iter().zip([true, false]) {
+        let Ok(parts) = jiff::fmt::strtime::parse(format, &spaced) else {
+            continue;
+        };
+        let at = if offset {
+            parts.to_timestamp()
+        } else {
+            let utc = parts.to_datetime();
+            utc.and_then(|at| at.to_zoned(TimeZone::UTC))
+                .map(|at| at.timestamp())
+        };
+        return at.ok().map(Written::Exact);
+    }
+    let (date, time) = text.split_once([' ', 'T'])?;
+    let date: Date = date.parse().ok()?;
+    Some(Written::Local(date.to_datetime(time_of_day(time)?)))
+}
+
+/// `22:30` or `22:30:15`.
+#[must_use]
+pub fn time_of_day(text: &str) -> Option<Time> {
+    ["%H:%M", "%H:%M:%S"]
+        .into_iter()
+        .find_map(|format| Time::strptime(format, text).ok())
+}
+
+impl Written {
+    /// The point in time that is meant; `None` beyond the years that there are.
+    #[must_use]
+    pub fn in_zone(self, zone: &TimeZone) -> Option<Timestamp> {
+        match self {
+            Self::Exact(at) => Some(at),
+            Self::Local(at) => Some(at.to_zoned(zone.clone()).ok()?.timestamp()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn berlin(text: &str) -> Option<String> {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        Some(parse(text)?.in_zone(&zone)?.to_string())
+    }
+
+    #[test]
+    fn a_time_is_read_in_the_zone_that_it_names_and_else_in_the_one_that_goes_without_saying() {
+        for (written, meant) in [
+            ("2026-11-21 22:30", "2026-11-21T21:30:00Z"),
+            ("2026-11-21T22:30", "2026-11-21T21:30:00Z"),
+            (" 2026-07-21T22:30:15 ", "2026-07-21T20:30:15Z"),
+            ("2026-11-21T22:30:00Z", "2026-11-21T22:30:00Z"),
+            ("2026-11-21T22:30Z", "2026-11-21T22:30:00Z"),
+            ("2026-11-21 22:30:00+09:00", "2026-11-21T13:30:00Z"),
+            ("2026-11-21T22:30+09:00", "2026-11-21T13:30:00Z"),
+            ("2026-11-21T22:30-05:00", "2026-11-22T03:30:00Z"),
+            ("2026-11-21T22:30[Asia/Tokyo]", "2026-11-21T13:30:00Z"),
+            (
+                "2026-11-21 22:30:00+09:00[Asia/Tokyo]",
+                "2026-11-21T13:30:00Z",
+            ),
+        ] {
+            assert_eq!(berlin(written).as_deref(), Some(meant), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_read_as_none() {
+        for written in [
+            "",
+            "soon",
+            "22:30",
+            "2026-11-21",
+            "2026-13-21 22:30",
+            "2026-11-21 25:00",
+            "2026-11-21T22:30[Mars/Olympus]",
+            "2026-11-21T22:30+99:00",
+            "2026-11-21 22:30 tomorrow",
+        ] {
+            assert_eq!(berlin(written), None, "{written}");
+        }
+    }
+}
