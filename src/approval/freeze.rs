@@ -181,9 +181,10 @@ impl Window {
     fn ends(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let today = now.to_zoned(zone.clone()).date();
         let begun_before = |days: i64| today.checked_sub(days.days()).ok();
+        // A time that the clocks leave out or show twice: the freeze rather begins early and ends late.
         let within = |from: DateTime, until: DateTime| {
-            let at = |time: DateTime| time.to_zoned(zone.clone()).ok().map(|at| at.timestamp());
-            let (from, until) = (at(from)?, at(until)?);
+            let from = zone.to_ambiguous_zoned(from).earlier().ok()?.timestamp();
+            let until = zone.to_ambiguous_zoned(until).later().ok()?.timestamp();
             (from <= now && now < until).then_some(until)
         };
         match self {
@@ -388,6 +389,42 @@ mod tests {
                 ("2026-03-29T00:59", None),
             ],
         );
+    }
+
+    #[test]
+    fn a_window_has_no_hole_where_the_clocks_leave_out_or_repeat_its_ends() {
+        let frozen = |freeze: Freeze, now: &str| {
+            let calendar = Calendar {
+                freezes: vec![freeze],
+                zone: TimeZone::get("Europe/Berlin").unwrap(),
+            };
+            let now = now.parse().unwrap();
+            calendar.frozen("shop", "production", now).is_some()
+        };
+        // There is no 02:30: after 01:59 it is 03:00.
+        let begins_in_the_gap = || freeze("02:30", "03:15", None);
+        assert!(frozen(
+            begins_in_the_gap(),
+            "2026-03-29T03:05+02:00[Europe/Berlin]"
+        ));
+        assert!(!frozen(
+            begins_in_the_gap(),
+            "2026-03-29T03:15+02:00[Europe/Berlin]"
+        ));
+        // There are two 02:15.
+        let ends_twice = || freeze("01:00", "02:30", None);
+        assert!(frozen(
+            ends_twice(),
+            "2026-10-25T02:15+02:00[Europe/Berlin]"
+        ));
+        assert!(frozen(
+            ends_twice(),
+            "2026-10-25T02:15+01:00[Europe/Berlin]"
+        ));
+        assert!(!frozen(
+            ends_twice(),
+            "2026-10-25T02:30+01:00[Europe/Berlin]"
+        ));
     }
 
     #[test]
