@@ -18,13 +18,14 @@ use serde::{Deserialize, Serialize};
 
 pub use order::{
     APPROVERS_MAX, DETAILS_CHARS_MAX, KEY_CHARS_MAX, Order, PARAMS_MAX, TITLE_CHARS_MAX,
-    VALUE_BYTES_MAX, VALUES_BYTES_MAX,
+    VALUE_BYTES_MAX, VALUES_BYTES_MAX, group_number,
 };
+use resolve::OwnYes;
 pub use resolve::{Resolved, Sources, resolve};
 
 use crate::approval::{self, Actor, Approval, Counts, Terms};
 pub use crate::right::Place;
-use crate::right::{Ability, Missing};
+use crate::right::{Ability, Missing, Role};
 use crate::rule::Schedule;
 use crate::store::kv::Commit;
 use crate::store::{Keyed, Proposal, Store, StoreError};
@@ -126,6 +127,10 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
                 what,
                 "an account (or [agent] local_approval = true); submit it as `new`".to_owned(),
             ));
+        }
+        if resolved.own_yes == OwnYes::NotHere && actor.role < Role::Admin {
+            let needs = "the role admin, or `self_approval = true` there, because that environment says who approves";
+            return Err(right(what, format!("{needs}; submit it as `new`")));
         }
         let missing = missing(resolved, actor);
         if !missing.is_empty() {

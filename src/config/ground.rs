@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Config;
+use super::keys::approvals_default;
 use crate::document::nearest;
 use crate::plan::{Ground, Placement, PlannedHost, PlannedUser};
-use crate::template::{Approvers, OnFailure, Requirement};
+use crate::template::OnFailure;
 
 /// The configuration does not know what a plan is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,10 +79,7 @@ impl Config {
             placement: None,
             on_failure: OnFailure::Pause,
             pause_timeout_s: None,
-            approvals: vec![Requirement {
-                count: 1,
-                of: Approvers::Anyone,
-            }],
+            approvals: approvals_default(),
             self_approval: false,
             hosts: Vec::new(),
             groups: self.enabled_groups(disabled),

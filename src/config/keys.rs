@@ -300,6 +300,23 @@ pub struct Environment {
     pub pause_timeout: Option<Duration>,
 }
 
+impl Environment {
+    /// Whether it asks for anything but the yes of one approver, whoever that is: then those who are
+    /// asked are not passed by.
+    #[must_use]
+    pub fn says_who_approves(&self) -> bool {
+        self.approvals != approvals_default()
+    }
+}
+
+/// What is asked for where nothing is written.
+pub(super) fn approvals_default() -> Vec<Requirement> {
+    vec![Requirement {
+        count: 1,
+        of: crate::template::Approvers::Anyone,
+    }]
+}
+
 /// `[[freezes]]`: a window in which nothing is released.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -345,13 +362,6 @@ pub enum MissedSchedule {
 
 fn keep_releases_default() -> u32 {
     5
-}
-
-fn approvals_default() -> Vec<Requirement> {
-    vec![Requirement {
-        count: 1,
-        of: crate::template::Approvers::Anyone,
-    }]
 }
 
 /// How releases stand on a host.

@@ -425,7 +425,7 @@ impl Reader<'_> {
         let mut groups = BTreeMap::new();
         for (number, hosts) in self.object("hosts") {
             let field = format!("hosts.{}", shown(&number));
-            let Some(number) = number.parse().ok().filter(|n| (1..=9).contains(n)) else {
+            let Some(number) = group_number(&number) else {
                 self.refuse(&field, "is no group: groups are numbered 1 to 9");
                 continue;
             };
@@ -490,5 +490,15 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// The number of a group of hosts, as it is written: one digit from 1 to 9, so that no two ways of
+/// writing one group hide each other.
+#[must_use]
+pub fn group_number(written: &str) -> Option<u8> {
+    match written.as_bytes() {
+        [digit @ b'1'..=b'9'] => Some(digit - b'0'),
+        _ => None,
     }
 }

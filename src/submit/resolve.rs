@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 
 use super::place::Target;
 use super::{Order, Place, Problem, SubmitError};
 use crate::config::{Config, Library};
-use crate::document::nearest;
+use crate::document::{moment, nearest};
 use crate::plan::{self, Ground, PlanError};
 use crate::right;
 use crate::rule::Schedule;
 use crate::task::{Origin, Submission, Submitter, Supersede, Via};
 use crate::template::{
-    GIVEN_BY_PLACE, Hidden, Param, ParamError, ParamKind, Requirement, StageHosts, Template,
+    AGENT, GIVEN_BY_PLACE, Hidden, Param, ParamError, ParamKind, Requirement, StageHosts, Template,
     is_name,
 };
 
@@ -38,6 +37,16 @@ pub struct Resolved {
     pub(super) submission: Submission,
     /// What the place asks of approvers.
     pub(super) approvals: Vec<Requirement>,
+    /// Whether the yes of the one who submits counts there: that which `ready` is.
+    pub(super) own_yes: OwnYes,
+}
+
+/// Whether what one submits as `ready` has one's own approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnYes {
+    Counts,
+    /// The environment says who approves, and that whoever submits does not.
+    NotHere,
 }
 
 impl Resolved {
@@ -126,10 +135,12 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         environment: target.environment,
     };
     let approvals = resolver.planned(template, &submission);
+    let own_yes = own_yes(sources.config, &submission);
     if resolver.problems.is_empty() {
         Ok(Resolved {
             submission,
             approvals,
+            own_yes,
         })
     } else {
         Err(SubmitError::Problems(resolver.problems))
@@ -166,18 +177,14 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// RFC 3339, or a time of the agent's zone.
+    /// A time of the agent's zone, unless it names another or an offset.
     fn run_at(&mut self) -> Option<Timestamp> {
         let text = self.order.run_at.as_str();
         if text.is_empty() {
             return None;
         }
-        if let Ok(at) = text.parse::<Timestamp>() {
-            return Some(at);
-        }
         let zone = self.sources.config.time_zone();
-        let local = text.parse::<DateTime>().ok();
-        let at = local.and_then(|local| local.to_zoned(zone.clone()).ok());
+        let at = moment::parse(text).and_then(|at| at.in_zone(&zone));
         if at.is_none() {
             let name = zone.iana_name().unwrap_or("UTC").to_owned();
             self.refuse(
@@ -187,7 +194,7 @@ impl<'a> Resolver<'a> {
                 ),
             );
         }
-        at.map(|at| at.timestamp())
+        at
     }
 
     fn template(&mut self) -> Option<&'a Template> {
@@ -347,6 +354,15 @@ impl<'a> Resolver<'a> {
     }
 }
 
+fn own_yes(config: &Config, submission: &Submission) -> OwnYes {
+    let project = config.project(&submission.project);
+    let environment = project.and_then(|one| one.environments.get(&submission.environment));
+    match environment {
+        Some(place) if place.says_who_approves() && !place.self_approval => OwnYes::NotHere,
+        _ => OwnYes::Counts,
+    }
+}
+
 /// What is given openly, and what is shown to nobody: because it was given so, or because the
 /// template says that it is secret.
 fn told(
@@ -417,7 +433,11 @@ fn host_name(config: &Config, template: &Template, given: &str) -> Result<String
     let shown: String = given.escape_debug().take(64).collect();
     if template.free_hosts {
         // It becomes the name of files, too.
-        return if is_name(given) {
+        return if given == AGENT {
+            Err(format!(
+                "`{AGENT}` is the name of the agent's own machine, where only a template's steps with `host = \"{AGENT}\"` run"
+            ))
+        } else if is_name(given) {
             Ok(given.to_owned())
         } else {
             Err(format!(

@@ -33,6 +33,7 @@ repository = "/srv/git/shop.git"
 environments.qa = { group = "one", deploy_to = "/srv/qa" }
 environments.production = { group = "web", deploy_to = "/srv/shop", approvals = ["1 of @pm"] }
 environments.careful = { group = "web", deploy_to = "/srv/careful", approvals = ["2"] }
+environments.own = { group = "web", deploy_to = "/srv/own", approvals = ["1 of @pm"], self_approval = true }
 rules = [{ pattern = "release-", environment = "production", refuse_older = true }]
 "#;
 
@@ -335,7 +336,10 @@ fn the_environment_is_given_or_the_rules_or_the_only_one_with_these_hosts() {
         "qa"
     );
     let wrong = world.problems(&release(&json!({ "tag": "v1" })));
-    assert!(wrong[0].contains("careful, production, qa"), "{wrong:?}");
+    assert!(
+        wrong[0].contains("careful, own, production, qa"),
+        "{wrong:?}"
+    );
     // Two environments have these hosts.
     let wrong = world.problems(&release(
         &json!({ "tag": "v1", "hosts": { "1": "web1,web2" } }),
@@ -396,14 +400,48 @@ fn ready_needs_an_approver_whose_yes_is_enough_there() {
         "alice has the role submitter; to have a task run without approval takes the role approver: ask an admin for it"
     );
     assert!(may(&ready("production"), &actor(Role::Admin, &[])).contains("1 of @pm"));
-    assert_eq!(
-        may(&ready("production"), &actor(Role::Approver, &["pm"])),
-        ""
-    );
+    assert_eq!(may(&ready("production"), &actor(Role::Admin, &["pm"])), "");
+    assert_eq!(may(&ready("own"), &actor(Role::Approver, &["pm"])), "");
     assert!(may(&ready("careful"), &actor(Role::Admin, &["pm"])).contains("2 (has 1)"));
     let mut local = actor(Role::Admin, &[]);
     local.counts = Counts::NotLocally;
     assert!(may(&ready("qa"), &local).contains("local_approval"));
+}
+
+#[test]
+fn ready_does_not_pass_by_those_whom_an_environment_asks() {
+    let world = World::new();
+    let fields = json!({ "schedule": "ready", "environment": "production" });
+    let resolved = world.resolved(&release(&fields)).unwrap();
+    let refused = admit(&resolved, &actor(Role::Approver, &["pm"]), Via::Api).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "alice may not have a task run without approval in shop production (template git-release): it takes the role admin, or `self_approval = true` there, because that environment says who approves; submit it as `new`"
+    );
+    let admitted = admit(&resolved, &actor(Role::Admin, &["pm"]), Via::Api);
+    assert_eq!(admitted.unwrap().schedule, Schedule::Ready);
+}
+
+#[test]
+fn a_host_that_is_free_to_choose_is_never_the_agents_own_machine() {
+    let world = World::new();
+    let order = json!({ "template": "free", "hosts": { "2": ["agent"] } });
+    let problems = world.problems(&order);
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("hosts.2: `agent` is the name of the agent's own machine"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_group_is_written_in_one_way() {
+    for number in ["1", "9"] {
+        assert_eq!(group_number(number), number.parse().ok());
+    }
+    for number in ["", "0", "01", "+1", " 1", "10", "１"] {
+        assert_eq!(group_number(number), None, "{number}");
+    }
 }
 
 #[test]

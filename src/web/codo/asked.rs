@@ -1,5 +1,7 @@
 //! What a client of CODO's API asks for, field by field, before anything is looked up (pure).
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -7,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::literal::Literal;
 use super::refusal::Refusal;
+use crate::submit;
 
 /// What counts as `exec_time` where a client gives none: so late that nothing happens by mistake.
 const FAR_FUTURE: &str = "2038-10-25 14:00:00";
@@ -157,15 +160,17 @@ impl Fields<'_> {
 
     fn hosts(&self) -> Result<Vec<(u8, Vec<String>)>, Refusal> {
         let groups = self.dict("hosts")?;
+        let mut seen = BTreeSet::new();
         groups
             .into_iter()
             .map(|(number, addresses)| {
                 let shown: String = number.escape_debug().take(40).collect();
-                let group = number.trim().parse::<u8>().ok();
-                let group = group.filter(|group| (1..=9).contains(group));
-                let group = group.ok_or_else(|| {
+                let group = submit::group_number(&number).ok_or_else(|| {
                     Refusal::malformed(format!("hosts: `{shown}` is no group: use 1 to 9"))
                 })?;
+                if !seen.insert(group) {
+                    return Err(Refusal::malformed(format!("hosts: group {group} is there twice")));
+                }
                 let addresses = match addresses {
                     Literal::Text(text) => text,
                     Literal::Nothing => String::new(),
