@@ -507,7 +507,7 @@ fn going_back(
         claimed_submitter: String::new(),
         involved: BTreeSet::new(),
         idempotency_key: None,
-        ..earlier.submission.clone()
+        ..Submission::clone(&earlier.submission)
     };
     let schedule = submission.schedule;
     let landed = Landed {

@@ -27,7 +27,8 @@ pub(super) struct Stage {
 }
 
 pub(super) struct Active {
-    pub(super) task: Task,
+    /// Shared with what is under way for it.
+    pub(super) task: Arc<Task>,
     pub(super) plan: Option<Arc<Plan>>,
     /// Opened with the first step, dropped with the task.
     pub(super) hosts: Option<Arc<dyn Hosts>>,
@@ -49,7 +50,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    pub(super) fn new(task: Task) -> Self {
+    pub(super) fn new(task: Arc<Task>) -> Self {
         Self {
             seen: task.events,
             task,
@@ -69,7 +70,10 @@ impl Active {
     /// Events for the next append, with their time. Those that the task would refuse by now are
     /// left out: the state has changed since they came up.
     pub(super) fn take_outbox(&mut self, limit: usize, time: Timestamp) -> Vec<Recorded> {
-        let mut task = self.task.clone();
+        if self.outbox.is_empty() {
+            return Vec::new();
+        }
+        let mut task = (*self.task).clone();
         let mut events = Vec::new();
         let rest = self.outbox.split_off(self.outbox.len().min(limit));
         for event in std::mem::replace(&mut self.outbox, rest) {
@@ -85,7 +89,10 @@ impl Active {
     /// What came up while the task changed, and does not fit any more, must not keep it from being
     /// decided anew.
     pub(super) fn drop_stale(&mut self, time: Timestamp) {
-        let mut task = self.task.clone();
+        if self.outbox.is_empty() {
+            return;
+        }
+        let mut task = (*self.task).clone();
         self.outbox.retain(|event| {
             let event = event.clone();
             task.advance(&Recorded { time, event }).is_ok()

@@ -33,7 +33,7 @@ use crate::checkout::Checkout;
 use crate::clock::Clock;
 use crate::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
-use crate::store::{APPEND_EVENTS_MAX, Head, Store, StoreError};
+use crate::store::{APPEND_EVENTS_MAX, Glance, Store, StoreError};
 use crate::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
 
 /// Waits up to this are pauses, longer ones are for a time of day.
@@ -209,7 +209,7 @@ impl Executor {
 
     /// Somebody (perhaps this executor) changed a task.
     fn head_changed(&mut self, value: &[u8]) {
-        let Ok(head) = serde_json::from_slice::<Head>(value) else {
+        let Ok(head) = serde_json::from_slice::<Glance<'_>>(value) else {
             return;
         };
         match self.tasks.get_mut(&head.id) {
@@ -217,7 +217,7 @@ impl Executor {
                 active.seen = active.seen.max(head.events);
                 self.decide(head.id);
             }
-            None if State::name_rests(&head.state) => {}
+            None if State::name_rests(head.state) => {}
             None => self.refresh(head.id),
         }
     }
@@ -225,11 +225,11 @@ impl Executor {
     /// Reads what has been appended to a task since it was last read.
     fn refresh(&mut self, id: u64) {
         let store = self.world.store.clone();
-        let known = self.tasks.get(&id).map(|active| active.task.clone());
+        let known = self.tasks.get(&id).map(|active| Arc::clone(&active.task));
         self.effects.push(
             async move {
                 let result = match known {
-                    Some(task) => store.task_since(task).await,
+                    Some(task) => store.task_since((*task).clone()).await,
                     None => store.task(id).await,
                 };
                 Done::Refreshed { id, result }
@@ -249,10 +249,11 @@ impl Executor {
             return Ok(());
         }
         let digest = task.landed.as_ref().map(|landed| landed.terms.plan.clone());
+        let task = Arc::new(task);
         let active = self
             .tasks
             .entry(id)
-            .or_insert_with(|| Active::new(task.clone()));
+            .or_insert_with(|| Active::new(Arc::clone(&task)));
         active.task = task;
         if active.is_taken_over() {
             tracing::warn!(

@@ -52,7 +52,7 @@ pub(super) fn stopping(plan: &Plan, at: At) -> Stopping {
 
 /// Everything that a step is done with.
 pub(super) struct Work {
-    pub(super) task: Task,
+    pub(super) task: Arc<Task>,
     pub(super) plan: Arc<Plan>,
     pub(super) hosts: Arc<dyn Hosts>,
     pub(super) fence: u64,

@@ -72,7 +72,8 @@ impl Store {
             .and_then(|entry| index::number(&entry.value))
             .ok_or_else(missing)?;
         let rows = kv::all_rows(self.kv.as_ref(), &index::blob_prefix(digest)).await?;
-        let bytes: Vec<u8> = rows.into_iter().flat_map(|row| row.value).collect();
+        let pieces: Vec<&[u8]> = rows.iter().map(|row| row.value.as_slice()).collect();
+        let bytes = pieces.concat();
         if bytes.len() as u64 != whole {
             return Err(missing());
         }
@@ -84,9 +85,7 @@ impl Store {
     /// # Errors
     /// As [`Store::put_blob`].
     pub async fn put_plan(&self, plan: &Plan) -> Result<PlanDigest, StoreError> {
-        let digest = self.put_blob(&plan.canonical()).await?;
-        debug_assert_eq!(digest, plan.digest().0);
-        Ok(PlanDigest(digest))
+        Ok(PlanDigest(self.put_blob(&plan.canonical()).await?))
     }
 
     /// The plan of this digest. It is read once for all who have it at the same time: every switch of

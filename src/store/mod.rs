@@ -72,6 +72,14 @@ pub struct Head {
     pub events: u64,
 }
 
+/// What is read of a [`Head`] whenever any task changes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Glance<'h> {
+    pub id: u64,
+    pub state: &'h str,
+    pub events: u64,
+}
+
 impl Head {
     /// Where the task is at home.
     #[must_use]

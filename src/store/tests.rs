@@ -463,6 +463,7 @@ fn a_plan_is_read_once_for_all_who_have_it() {
     let kv = Arc::new(MemoryKv::new());
     let store = at_once(Store::open(kv)).unwrap();
     let digest = at_once(store.put_plan(&plan())).unwrap();
+    assert_eq!(digest, plan().digest());
     let first = at_once(store.plan(&digest)).unwrap();
     assert!(Arc::ptr_eq(&first, &at_once(store.plan(&digest)).unwrap()));
     drop(first);

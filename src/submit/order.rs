@@ -292,7 +292,7 @@ impl Order {
             approvers,
             executor,
             ..
-        } = task.submission.clone();
+        } = Submission::clone(&task.submission);
         Self {
             template,
             params: parameters,

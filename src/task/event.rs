@@ -454,7 +454,7 @@ impl Event {
 }
 
 /// An event with its time: time arrives inside events, the fold asks no clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recorded {
     pub time: Timestamp,
     #[serde(flatten)]

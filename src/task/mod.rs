@@ -11,9 +11,12 @@ mod event;
 mod hosts;
 mod next;
 mod pause;
+mod recorded;
 mod state;
 mod stop;
 mod work;
+
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -37,7 +40,8 @@ use crate::template::Gate;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     pub id: u64,
-    pub submission: Submission,
+    /// Shared, since tasks are copied wherever something is decided about them.
+    pub submission: Arc<Submission>,
     pub state: State,
     pub created: Timestamp,
     pub updated: Timestamp,
@@ -80,7 +84,7 @@ impl Task {
         };
         Ok(Self {
             id,
-            submission: (**submission).clone(),
+            submission: Arc::new((**submission).clone()),
             state: State::Proposed,
             created: first.time,
             updated: first.time,

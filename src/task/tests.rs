@@ -149,7 +149,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         );
     Task {
         id: 7,
-        submission: submission(Schedule::New),
+        submission: Arc::new(submission(Schedule::New)),
         landed: (state != State::Proposed).then(landed),
         landed_at: Some(at(1)),
         state,

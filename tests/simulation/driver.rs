@@ -75,6 +75,8 @@ pub(crate) struct Sim {
     pub(crate) missed: Missed,
     pub(crate) crashes: usize,
     template: Template,
+    /// The store as people see it.
+    store: Store,
     manifests: Arc<Mutex<Manifests>>,
     bell: watch::Sender<u64>,
     agents: Vec<Agent>,
@@ -100,8 +102,10 @@ impl Sim {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         let clock = Arc::new(ManualClock::at(start));
         let witness = Arc::new(Witness::default());
+        let kv: Arc<MemoryKv> = Arc::default();
         let mut sim = Self {
-            kv: Arc::default(),
+            store: opened(&kv),
+            kv,
             clock: clock.clone(),
             fate: fate.clone(),
             witness: witness.clone(),
@@ -134,12 +138,13 @@ impl Sim {
         let fate = self.fate.clone();
         kv.on_commit(move |label| fate.commit(label));
         self.kv = Arc::new(kv);
+        self.store = opened(&self.kv);
         self.witness.reads(self.store());
     }
 
-    /// The store as whoever comes next sees it.
+    /// The store as people see it.
     pub(crate) fn store(&self) -> Store {
-        at_once(Store::open(self.kv.clone())).unwrap()
+        self.store.clone()
     }
 
     /// Another agent starts. The first one starts by itself.
@@ -185,7 +190,7 @@ impl Sim {
     fn world(&self) -> World {
         let fate = &self.fate;
         World {
-            store: self.store(),
+            store: opened(&self.kv),
             clock: self.clock.clone(),
             git: Arc::new(SimGit {
                 refs: self.refs.clone(),
@@ -460,7 +465,7 @@ impl Sim {
     }
 
     pub(crate) fn task(&self, id: u64) -> Task {
-        self.witness.task(id)
+        Task::clone(&self.witness.task(id))
     }
 
     /// What each host of an environment serves: the commit that its `current` leads to.
@@ -484,6 +489,10 @@ impl Sim {
             .map(|((_, host), disk)| (host.clone(), disk.clone()))
             .collect()
     }
+}
+
+fn opened(kv: &Arc<MemoryKv>) -> Store {
+    at_once(Store::open(kv.clone())).unwrap()
 }
 
 struct Woken(AtomicBool);

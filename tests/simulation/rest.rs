@@ -1,6 +1,7 @@
 //! What must hold once nothing moves any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tagship::host::ReleaseId;
 use tagship::rule::is_zero;
@@ -18,21 +19,22 @@ pub(crate) fn promises_hold(sim: &Sim) {
     let heads = at_once(store.list(&Filter::default(), None, usize::MAX)).unwrap();
     let ids: Vec<u64> = heads.iter().map(|head| head.id).collect();
     sim.witness.history(ids.iter().copied());
-    let tasks: Vec<Task> = ids.iter().map(|id| sim.witness.task(*id)).collect();
+    let tasks: Vec<Arc<Task>> = ids.iter().map(|id| sim.witness.task(*id)).collect();
     let trace = || sim.fate.trace(0);
     for (head, task) in heads.iter().zip(&tasks) {
         assert_eq!(head.state, task.state.name(), "head of task {}", task.id);
         assert_eq!(head.events, task.events, "head of task {}", task.id);
-        indexed(&store, task);
         settled(task, &tasks, &trace);
         refs_stand(sim, task, &trace);
         started_once(sim, task, &trace);
     }
+    indexed(&store, &tasks);
     nothing_lost(sim, &store, &trace);
     noted_once(sim, &store, &trace);
     for environment in ["qa", "production"] {
         let tasks: Vec<&Task> = tasks
             .iter()
+            .map(Arc::as_ref)
             .filter(|task| task.submission.environment == environment)
             .collect();
         let held = tasks.iter().filter(|task| task.state.holds_queue()).count();
@@ -41,39 +43,37 @@ pub(crate) fn promises_hold(sim: &Sim) {
     }
 }
 
-/// The indexes say of a task what its log says.
-fn indexed(store: &Store, task: &Task) {
-    let name = task.state.name().to_owned();
-    let submission = &task.submission;
-    for filter in [
-        Filter {
-            state: Some(name.clone()),
+/// The indexes say of tasks what their logs say, and nothing else.
+fn indexed(store: &Store, tasks: &[Arc<Task>]) {
+    let mut expected: BTreeMap<(Option<&str>, Option<&str>), BTreeSet<u64>> = BTreeMap::new();
+    for task in tasks {
+        for by in [
+            (Some(task.state.name()), None),
+            (None, Some(task.submission.environment.as_str())),
+        ] {
+            expected.entry(by).or_default().insert(task.id);
+        }
+    }
+    for ((state, environment), ids) in expected {
+        let filter = Filter {
+            state: state.map(str::to_owned),
+            project: environment.map(|_| "shop".to_owned()),
+            environment: environment.map(str::to_owned),
             ..Filter::default()
-        },
-        Filter {
-            project: Some(submission.project.clone()),
-            environment: Some(submission.environment.clone()),
-            ..Filter::default()
-        },
-    ] {
+        };
         let found = at_once(store.list(&filter, None, usize::MAX)).unwrap();
-        assert!(
-            found.iter().any(|head| head.id == task.id),
-            "{filter:?} does not find task {}",
-            task.id
-        );
+        let found: BTreeSet<u64> = found.iter().map(|head| head.id).collect();
+        assert_eq!(found, ids, "{filter:?}");
     }
     let (active, _) = at_once(store.active()).unwrap();
-    assert_eq!(
-        active.contains(&task.id),
-        !task.state.at_rest(),
-        "{}",
-        task.id
-    );
+    let at_work = tasks.iter().filter(|task| !task.state.at_rest());
+    let at_work: BTreeSet<u64> = at_work.map(|task| task.id).collect();
+    assert!(active.is_sorted());
+    assert_eq!(BTreeSet::from_iter(active), at_work);
 }
 
 /// A task rests, waits for a person, or waits behind one that does.
-fn settled(task: &Task, tasks: &[Task], trace: &impl Fn() -> String) {
+fn settled(task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let behind_another = task.state == State::Queued
         && tasks.iter().any(|other| {
             other.submission.environment == task.submission.environment && other.state.holds_queue()

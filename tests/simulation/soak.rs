@@ -11,9 +11,8 @@ use jiff::SignedDuration;
 use tagship::clock::Clock as _;
 use tagship::host::RunEnd;
 use tagship::request::{Back, Request};
-use tagship::store::Filter;
 use tagship::store::kv::Row;
-use tagship::task::{State, Task};
+use tagship::store::{Filter, Head};
 use tagship::template::{OnFailure, Template};
 
 use crate::at_once::at_once;
@@ -127,10 +126,9 @@ impl Play {
         sim.rest();
     }
 
-    fn tasks(&self) -> Vec<Task> {
-        let store = self.sim.store();
-        let heads = at_once(store.list(&Filter::default(), None, 100)).unwrap();
-        heads.iter().map(|head| self.sim.task(head.id)).collect()
+    /// The heads of all tasks, newest first.
+    fn tasks(&self) -> Vec<Head> {
+        at_once(self.sim.store().list(&Filter::default(), None, 100)).unwrap()
     }
 
     fn commit(&mut self) -> String {
@@ -191,17 +189,14 @@ impl Play {
 
     /// Somebody says yes or no to a task that waits.
     fn answer(&mut self) {
-        let waiting: Vec<Task> = self
-            .tasks()
-            .into_iter()
-            .filter(|task| matches!(task.state, State::Waiting | State::Paused { .. }))
-            .collect();
-        let Some(task) = self.random.pick(&waiting).cloned() else {
+        let mut waiting = self.tasks();
+        waiting.retain(|task| ["waiting", "paused"].contains(&task.state.as_str()));
+        let Some(task) = self.random.pick(&waiting) else {
             return;
         };
         let id = task.id;
         self.note(format!("answer {id}"));
-        if let State::Paused { .. } = task.state {
+        if task.state == "paused" {
             let request = if self.random.per_mille(700) {
                 Request::Go { host: None }
             } else {
@@ -340,10 +335,15 @@ fn mood_of(mood: u64) -> Program {
     })
 }
 
-fn play(seed: u64) -> String {
+fn play(seed: u64) -> Play {
     let mut play = Play::new(seed);
     play.play();
-    play.sim.fate.trace(0)
+    play
+}
+
+/// Every effect, blow and deed of a world.
+fn trace(seed: u64) -> String {
+    play(seed).sim.fate.trace(0)
 }
 
 /// Plays a part of the seeds; a failing one is named with the command that plays it again.
@@ -351,7 +351,7 @@ fn soak(part: u64, parts: u64) {
     let seeds = std::env::var("SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
     let from = std::env::var("FROM").map_or(0, |from| from.parse().unwrap());
     for seed in (from + part..from + seeds).step_by(usize::try_from(parts).unwrap()) {
-        if catch_unwind(AssertUnwindSafe(|| play(seed))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| drop(play(seed)))).is_err() {
             panic!(
                 "seed {seed} breaks a promise; see it with\n    \
                  SEED={seed} cargo test --test simulation replay -- --nocapture"
@@ -383,7 +383,7 @@ fn promises_hold_in_random_worlds_four() {
 #[test]
 fn the_same_seed_gives_the_same_effects() {
     for seed in 0..200 {
-        assert_eq!(play(seed), play(seed), "seed {seed}");
+        assert_eq!(trace(seed), trace(seed), "seed {seed}");
     }
 }
 
@@ -393,6 +393,5 @@ fn replay() {
     let Ok(seed) = std::env::var("SEED") else {
         return;
     };
-    let trace = play(seed.parse().unwrap());
-    println!("{trace}");
+    println!("{}", trace(seed.parse().unwrap()));
 }

@@ -9,6 +9,7 @@ use tagship::host::{Op, Place, ReleaseId, TreeDigest};
 use tagship::plan::{Plan, PlanDigest};
 use tagship::rule::Schedule;
 use tagship::store::Store;
+use tagship::store::kv::Range;
 use tagship::task::{At, Origin, Recorded, State, Task, Way};
 use tagship::template::OnFailure;
 
@@ -19,8 +20,7 @@ use crate::host::{Disk, Disks};
 #[derive(Default)]
 struct Seen {
     store: Option<Store>,
-    /// The log of every task, as far as it was read, and its fold.
-    tasks: BTreeMap<u64, (Vec<Recorded>, Task)>,
+    tasks: BTreeMap<u64, Known>,
     plans: BTreeMap<PlanDigest, Arc<Plan>>,
     /// Which commit a tree was made of.
     trees: BTreeMap<TreeDigest, String>,
@@ -28,6 +28,15 @@ struct Seen {
     approved: BTreeSet<(u64, PlanDigest)>,
     /// The rollbacks that somebody with the right asked for.
     asked_back: BTreeSet<u64>,
+}
+
+/// A task, as far as its log was read.
+#[derive(Clone)]
+struct Known {
+    /// What the store holds, byte by byte.
+    rows: Vec<Vec<u8>>,
+    events: Vec<Recorded>,
+    task: Arc<Task>,
 }
 
 #[derive(Default)]
@@ -72,35 +81,34 @@ impl Witness {
     }
 
     /// A task, read again as far as it has grown. What was read before must stand as it did.
-    pub(crate) fn task(&self, id: u64) -> Task {
+    pub(crate) fn task(&self, id: u64) -> Arc<Task> {
         self.seen.lock().unwrap().task(id)
     }
 
     /// The log of a task, as far as it was read.
     pub(crate) fn events(&self, id: u64) -> Vec<Recorded> {
-        self.seen.lock().unwrap().tasks[&id].0.clone()
+        self.seen.lock().unwrap().tasks[&id].events.clone()
     }
 
     pub(crate) fn plan(&self, task: &Task) -> Arc<Plan> {
         self.seen.lock().unwrap().plan(task)
     }
 
-    /// Every log still begins with what was read of it before.
+    /// Every log still begins with what was read of it before, and folds to the same state at once as
+    /// piece by piece.
     pub(crate) fn history(&self, ids: impl Iterator<Item = u64>) {
         let mut seen = self.seen.lock().unwrap();
         for id in ids {
-            let events = at_once(seen.store().events(id)).unwrap();
-            let fold = Task::fold(id, &events).unwrap();
-            if let Some((known, task)) = seen.tasks.get(&id) {
+            if let Some(known) = seen.tasks.get(&id) {
+                let rows = seen.rows(id, 0);
                 assert!(
-                    events.len() >= known.len() && events[..known.len()] == known[..],
+                    rows.len() >= known.rows.len() && rows[..known.rows.len()] == known.rows[..],
                     "the history of task {id} was rewritten"
                 );
-                if known.len() == events.len() {
-                    assert_eq!(fold, *task, "task {id} folds to two states");
-                }
             }
-            seen.tasks.insert(id, (events, fold));
+            let task = seen.task(id);
+            let fold = Task::fold(id, &seen.tasks[&id].events).unwrap();
+            assert_eq!(fold, *task, "task {id} folds to two states");
         }
     }
 
@@ -142,19 +150,42 @@ impl Seen {
         self.store.clone().unwrap()
     }
 
-    fn task(&mut self, id: u64) -> Task {
-        let store = self.store();
-        let Some((known, task)) = self.tasks.get_mut(&id) else {
-            let events = at_once(store.events(id)).unwrap();
-            let task = Task::fold(id, &events).unwrap();
-            self.tasks.insert(id, (events, task.clone()));
-            return task;
-        };
-        for event in at_once(store.events_since(id, task.events)).unwrap() {
-            task.advance(&event).unwrap();
-            known.push(event);
+    /// What the store holds of a log, from event `from` on.
+    fn rows(&self, id: u64, from: usize) -> Vec<Vec<u8>> {
+        let prefix = format!("task/{id:016x}/event/");
+        let mut range = Range::prefix(prefix.as_bytes());
+        if let Some(before) = from.checked_sub(1) {
+            range = range.after(format!("{prefix}{before:08x}"));
         }
-        task.clone()
+        let page = at_once(self.store().kv().range(range)).unwrap();
+        assert!(
+            !page.more,
+            "task {id} has more events than are read at once"
+        );
+        page.rows.into_iter().map(|row| row.value).collect()
+    }
+
+    fn task(&mut self, id: u64) -> Arc<Task> {
+        let read = self.tasks.get(&id).map_or(0, |known| known.rows.len());
+        for row in self.rows(id, read) {
+            let event: Recorded = serde_json::from_slice(&row).unwrap();
+            match self.tasks.get_mut(&id) {
+                Some(known) => {
+                    Arc::make_mut(&mut known.task).advance(&event).unwrap();
+                    known.events.push(event);
+                    known.rows.push(row);
+                }
+                None => {
+                    let known = Known {
+                        task: Arc::new(Task::begin(id, &event).unwrap()),
+                        rows: vec![row],
+                        events: vec![event],
+                    };
+                    self.tasks.insert(id, known);
+                }
+            }
+        }
+        self.tasks[&id].task.clone()
     }
 
     fn plan(&mut self, task: &Task) -> Arc<Plan> {
@@ -173,7 +204,7 @@ impl Seen {
     }
 
     /// The task of a key, at work.
-    fn at_work(&mut self, place: &Place, key: &str) -> (Task, Arc<Plan>) {
+    fn at_work(&mut self, place: &Place, key: &str) -> (Arc<Task>, Arc<Plan>) {
         let id = key.split('-').next().unwrap().parse().unwrap();
         let task = self.task(id);
         if task.fence == Some(place.fence) {

@@ -92,7 +92,7 @@ impl Codo {
             "{answer}"
         );
         let task = world.store.task(answer["list_id"].as_u64().unwrap()).await;
-        task.unwrap().submission
+        Submission::clone(&task.unwrap().submission)
     }
 }
 
