@@ -22,6 +22,7 @@ pub use self::factor::{Enrolment, code_at};
 use self::limiter::Limiter;
 pub use self::password::PasswordError;
 use self::password::{Hash, Passwords, Verdict};
+pub use self::qr::Qr;
 pub use self::token::{NewToken, Spoken, Token, TokenTerms};
 use crate::clock::Clock;
 pub use crate::right::Role;
@@ -34,6 +35,7 @@ mod delegation;
 mod factor;
 mod limiter;
 mod password;
+mod qr;
 mod token;
 
 const ACCOUNTS: &str = "account/";
@@ -96,7 +98,7 @@ pub enum AccountError {
     #[error("an account called {0} exists already: choose another name")]
     Exists(String),
     #[error(
-        "{0} is no name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '.', '_' and '-', not '.' first"
+        "{0} is no name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '.', '_' and '-', not '.' first; what people call them may be anything"
     )]
     BadName(String),
     #[error(

@@ -9,7 +9,7 @@ use super::error::CommandError;
 use super::screen;
 use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
-use crate::account::{Accounts, NewAccount, TokenTerms};
+use crate::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::agent;
 use crate::audit::{Action, Ledger, Turn};
 use crate::clock::{Clock, SystemClock};
@@ -130,6 +130,7 @@ async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
         ));
     }
     let begun: BegunFactor = client.ask(&ask("begin", serde_json::json!({}))).await?;
+    screen::draw(|| Qr::of(&begun.uri).map(|qr| qr.blocks()));
     screen::note(&format!(
         "give this to an authenticator app (it is shown only now), then confirm it: tagship user totp {name} --code CODE"
     ));

@@ -100,6 +100,16 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
+/// A picture for people, to standard error where that is a terminal; in a file nobody looks at it.
+pub(crate) fn draw(picture: impl FnOnce() -> Option<String>) {
+    let mut stderr = io::stderr().lock();
+    if stderr.is_terminal()
+        && let Some(picture) = picture()
+    {
+        drop(stderr.write_all(picture.as_bytes()));
+    }
+}
+
 /// Whether a person can be asked: standard input and standard error are a terminal.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()

@@ -302,6 +302,39 @@ async fn with_factor() -> (World, Arc<ManualClock>, tagship::secret::SecretStrin
 }
 
 #[tokio::test]
+async fn the_page_draws_the_secret_and_a_wrong_code_does_not_cost_it() {
+    let world = World::start().await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let (status, page) = alice.post("/users/alice/totp/begin", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    let secret = page.split_once("<code class=\"secret\">").unwrap().1;
+    let secret = secret.split_once('<').unwrap().0.to_owned();
+    let drawn = page
+        .split_once(" d=\"")
+        .unwrap()
+        .1
+        .split_once('"')
+        .unwrap()
+        .0;
+    let shown = format!("otpauth://totp/tagship:alice?secret={secret}&issuer=tagship");
+    assert_eq!(drawn, tagship::account::Qr::of(&shown).unwrap().path());
+    let wrong = [("code", "000000")];
+    let (status, page) = alice.post("/users/alice/totp/confirm", &wrong).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("no code of the secret"), "{page}");
+    assert!(!page.contains(&secret), "it is shown once");
+    let secret = tagship::secret::SecretString::from(secret);
+    let code = code_at(&secret, world.now()).unwrap();
+    let (status, _) = alice
+        .post("/users/alice/totp/confirm", &[("code", &code)])
+        .await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let account = world.accounts.get("alice").await.unwrap();
+    assert!(account.second_factor.is_some());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_page_asks_for_the_code_in_a_second_step() {
     let (world, clock, secret) = with_factor().await;
     let send = async |path: &str, cookie: &str, fields: &[(&str, &str)]| {

@@ -13,7 +13,7 @@ use super::super::view::{
     BegunFactor, Code, DelegationList, DelegationView, NewDelegation, Nothing, ResetFactor,
 };
 use super::super::who::{self, Deed, Who, who};
-use crate::account::{self, Delegation, Enrolment, LoginError};
+use crate::account::{self, AccountError, Delegation, Enrolment, LoginError};
 use crate::right::Ability;
 use crate::secret::ExposeSecret as _;
 
@@ -34,7 +34,7 @@ pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: 
         }
         "confirm" => {
             let Code { code } = call.json(within).await?;
-            confirm(site, &who, name, &code).await?;
+            confirm(site, &who, name, &code).await??;
             Ok(answer::nothing())
         }
         _ => {
@@ -62,15 +62,18 @@ pub(in crate::web) async fn confirm(
     who: &Who,
     name: &str,
     code: &str,
-) -> Result<(), Fault> {
+) -> Result<Result<(), AccountError>, Fault> {
     who.needs_to_be(name, "set up another user's second factor")?;
     let accounts = &site.web.accounts;
     let turn = who
         .turn(site, Deed::on("confirm second factor", name))
         .await?;
-    accounts.confirm_factor(name, code, turn.also()).await?;
+    match accounts.confirm_factor(name, code, turn.also()).await {
+        Err(wrong @ AccountError::WrongCode) => return Ok(Err(wrong)),
+        confirmed => confirmed?,
+    };
     tracing::info!(user = name, actor = %who.actor.name, "a second factor is in force");
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Takes it away: one's own with one of its codes, another's as an admin.

@@ -35,7 +35,12 @@ pub(in crate::web) async fn factor(
             let begun = api::begin(site, &who, name).await?;
             return show(site, &who, name, Made::Factor(begun)).await;
         }
-        "confirm" => api::confirm(site, &who, name, &code).await?,
+        "confirm" => {
+            // The secret is shown once: a slip of the thumb must not cost it.
+            if api::confirm(site, &who, name, &code).await?.is_err() {
+                return show(site, &who, name, Made::WrongCode).await;
+            }
+        }
         _ => api::reset(site, call, &who, name, Some(&code)).await?,
     }
     // One's own session has ended.

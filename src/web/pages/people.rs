@@ -17,7 +17,7 @@ use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::super::who::{Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
-use crate::account::Enrolment;
+use crate::account::{Enrolment, Qr};
 use crate::right::{Ability, Role, Scope};
 use crate::secret::ExposeSecret as _;
 
@@ -48,6 +48,8 @@ struct NewUser {
     #[serde(default)]
     csrf: String,
     name: String,
+    #[serde(default)]
+    display: String,
     role: Role,
     /// Names with blanks or commas between them.
     #[serde(default)]
@@ -61,7 +63,7 @@ pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = sender(site, call, &new.csrf).await?;
     let new = view::NewUser {
         name: new.name.trim().to_owned(),
-        display: String::new(),
+        display: new.display.trim().to_owned(),
         role: new.role,
         groups: groups(&new.groups),
         password: (!new.password.is_empty()).then_some(new.password),
@@ -149,13 +151,15 @@ pub(super) enum Made {
     Nothing,
     Token(String),
     Factor(Enrolment),
+    /// A second factor was begun, and its first code was wrong: another one may be right.
+    WrongCode,
 }
 
 impl UserPage {
     fn token(&self) -> Option<&str> {
         match &self.made {
             Made::Token(token) => Some(token),
-            Made::Nothing | Made::Factor(_) => None,
+            Made::Nothing | Made::Factor(_) | Made::WrongCode => None,
         }
     }
 
@@ -163,8 +167,18 @@ impl UserPage {
     fn factor(&self) -> Option<(&str, &str)> {
         match &self.made {
             Made::Factor(begun) => Some((begun.secret.expose_secret(), begun.uri.expose_secret())),
-            Made::Nothing | Made::Token(_) => None,
+            Made::Nothing | Made::Token(_) | Made::WrongCode => None,
         }
+    }
+
+    /// The address for the camera of a phone.
+    fn qr(&self) -> Option<Qr> {
+        Qr::of(self.factor()?.1)
+    }
+
+    /// Whether the secret was shown, and what was written was no code of it.
+    fn wrong_code(&self) -> bool {
+        matches!(self.made, Made::WrongCode)
     }
 }
 
@@ -204,7 +218,11 @@ pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) ->
         made,
         user,
     };
-    answer::page(StatusCode::OK, &page)
+    let status = match page.made {
+        Made::WrongCode => StatusCode::UNPROCESSABLE_ENTITY,
+        Made::Nothing | Made::Token(_) | Made::Factor(_) => StatusCode::OK,
+    };
+    answer::page(status, &page)
 }
 
 #[derive(Deserialize)]
