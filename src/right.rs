@@ -265,7 +265,24 @@ pub struct Grant {
     pub project: Option<String>,
     pub environment: Option<String>,
     /// Its name or number.
+    #[serde(default, deserialize_with = "template_named")]
     pub template: Option<String>,
+}
+
+/// A template by its name, or by the number that CODO's API asks for: that with quotes or without.
+pub(crate) fn template_named<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a template's name or number")]
+    enum Named {
+        Name(String),
+        Number(u64),
+    }
+    Ok(Some(match Named::deserialize(deserializer)? {
+        Named::Name(name) => name,
+        Named::Number(number) => number.to_string(),
+    }))
 }
 
 impl Grant {

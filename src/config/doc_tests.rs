@@ -94,10 +94,18 @@ fn a_default_that_is_not_the_codes_would_be_seen() {
 
 #[test]
 fn the_examples_on_the_page_load() {
-    let examples = examples(PAGE);
-    assert!(!examples.is_empty());
+    let mut all = examples(PAGE);
+    assert!(!all.is_empty());
+    for readme in [
+        include_str!("../../README.md"),
+        include_str!("../../README.zh-CN.md"),
+    ] {
+        let whole = examples(readme);
+        assert_eq!(whole.len(), 1, "a newcomer begins with it");
+        all.extend(whole);
+    }
     let library = Library::load(Path::new("/nowhere/templates"));
-    for example in examples {
+    for example in all {
         let config = match parse("example.toml", example, Path::new("/etc/tagship")) {
             Ok(config) => config,
             Err(problems) => panic!("{problems}"),

@@ -383,7 +383,7 @@ pub struct Rule {
     pub pattern: String,
     pub environment: String,
     /// Name or number of the template. Default `git-release`.
-    #[serde(default = "template_default")]
+    #[serde(default = "template_default", deserialize_with = "template_named")]
     pub template: String,
     /// Default `new`.
     #[serde(default = "schedule_default")]
@@ -403,6 +403,11 @@ pub struct Rule {
     /// Values for the template's parameters.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+}
+
+/// Name or number.
+fn template_named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(crate::right::template_named(deserializer)?.unwrap_or_else(template_default))
 }
 
 fn template_default() -> String {

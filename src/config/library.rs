@@ -57,12 +57,18 @@ impl Library {
         for (file, text) in BUILT_IN {
             match Template::parse(file, text) {
                 Ok(template) if replaced.contains(&template.name) => {}
-                Ok(template) => library.shelf.push(Kept {
-                    file: file.to_owned(),
-                    template,
-                    text: text.to_owned(),
-                    scripts: BTreeMap::new(),
-                }),
+                Ok(mut template) => {
+                    // A number is a file's before it is a built-in template's.
+                    let id = template.id.take();
+                    let taken = |kept: &Kept| kept.template.id == id;
+                    template.id = id.filter(|_| !library.shelf.iter().any(taken));
+                    library.shelf.push(Kept {
+                        file: file.to_owned(),
+                        template,
+                        text: text.to_owned(),
+                        scripts: BTreeMap::new(),
+                    });
+                }
                 Err(Problems(problems)) => library.problems.extend(problems),
             }
         }

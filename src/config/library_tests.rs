@@ -31,6 +31,30 @@ fn a_directory_that_is_not_there_leaves_what_is_built_in() {
 }
 
 #[test]
+fn a_number_is_a_files_before_it_is_a_built_in_templates() {
+    let library = library(&[("mine.toml", &format!("name = \"mine\"\nid = 1\n{RUN}"))]);
+    assert!(library.problems().is_empty());
+    assert_eq!(library.find("1").unwrap().name, "mine");
+    let numbered = library.templates().filter(|t| t.id == Some(1));
+    assert_eq!(numbered.count(), 1, "two of one number confuse people");
+    assert!(library.find("git-release").is_some());
+}
+
+#[test]
+fn a_rule_and_a_grant_name_a_template_by_its_number_with_quotes_or_without() {
+    let grant = "[[grants]]\nto = [\"alice\"]\nrole = \"approver\"\ntemplate = 7\n";
+    let last = "environment = \"production\"\n";
+    for number in ["7", "\"7\""] {
+        let rule = format!(
+            "[[projects.rules]]\npattern = \"v\"\nenvironment = \"qa\"\ntemplate = {number}\n{grant}"
+        );
+        let config = read(&shop_with(last, &format!("{last}{rule}")));
+        assert_eq!(config.projects[0].rules.last().unwrap().template, "7");
+        assert_eq!(config.grants[0].template.as_deref(), Some("7"));
+    }
+}
+
+#[test]
 fn a_file_goes_before_what_is_built_in() {
     let text = format!("name = \"git-release\"\nid = 7\n{RUN}");
     let library = library(&[("mine.toml", &text), ("notes.txt", "no template")]);
