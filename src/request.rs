@@ -23,6 +23,10 @@ use crate::task::{
 };
 use crate::template::{Approvers, Requirement};
 
+mod words;
+
+use words::{given, instead, listed};
+
 /// How often a request is decided anew when the task changes under it.
 const TRIES: u32 = 8;
 
@@ -85,11 +89,13 @@ pub enum RequestError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Right(#[from] Missing),
-    #[error("task {id} is {state}: it cannot be {what}")]
+    #[error("task {id} is {state}: it cannot be {what}; {instead}")]
     State {
         id: u64,
         state: String,
         what: &'static str,
+        /// What can be done.
+        instead: &'static str,
     },
     #[error("say why: a reason is needed to {0}")]
     NoReason(&'static str),
@@ -173,14 +179,6 @@ impl Moment<'_> {
     }
 }
 
-fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    names.join(", ")
-}
-
 /// The events that follow from a request, if the actor may ask it and the task allows it.
 ///
 /// # Errors
@@ -195,6 +193,7 @@ pub fn decide(
         id: task.id,
         state: task.state.to_string(),
         what,
+        instead: instead(&task.state),
     };
     let event = match request {
         Request::Approve {
@@ -267,6 +266,7 @@ fn approve(task: &Task, asked: &approval::Request<'_>) -> Result<Event, RequestE
         id: task.id,
         state: task.state.to_string(),
         what,
+        instead: instead(&task.state),
     };
     let terms = match (&task.state, &task.landed) {
         (State::Waiting, Some(landed)) => &landed.terms,
@@ -347,14 +347,6 @@ fn retry(task: &Task, actor: &Actor) -> Result<Event, RequestError> {
         }
         _ => Event::RetryRequested { by },
     })
-}
-
-fn given(reason: &str, what: &'static str) -> Result<String, RequestError> {
-    let reason = reason.trim();
-    if reason.is_empty() {
-        return Err(RequestError::NoReason(what));
-    }
-    Ok(reason.to_owned())
 }
 
 /// Whose a task is: the account of whoever submitted it, never the name that somebody gave.

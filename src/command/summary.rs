@@ -8,7 +8,7 @@ use super::table::{Table, printable};
 use super::times::{Zone, span};
 use crate::rule::Schedule;
 use crate::task::{Comparison, Description, Origin, Relation};
-use crate::web::view::{HostView, May, StageView, StepState, StepView, TaskView};
+use crate::web::view::{FrozenView, HostView, May, StageView, StepState, StepView, TaskView};
 
 /// Digits of commits and digests that are shown.
 const SHORT: usize = 12;
@@ -70,7 +70,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         field(text, "", &format!("as {}", task.claimed_submitter));
     }
     for (name, value) in [
-        ("to look after", task.executor.clone()),
+        ("executor", task.executor.clone()),
         ("asked", task.approvers.join(", ")),
         (
             "not before",
@@ -81,6 +81,13 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         if !value.is_empty() {
             field(text, name, &value);
         }
+    }
+    if let Some(frozen) = &task.frozen {
+        field(text, "frozen", &frozen_line(frozen, zone));
+    }
+    for host in &task.skipped {
+        let line = format!("{}: {} skipped it ({})", host.name, host.by, host.reason);
+        field(text, "without", &line);
     }
     if task.updated_at != task.created_at {
         field(text, "changed", &zone.show(task.updated_at));
@@ -113,9 +120,22 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     if let Some(plan) = &task.plan {
         field(text, "plan", &short(&plan.0));
     }
-    if let Some(release) = &task.release {
+    if let Some(release) = task.release.as_ref().filter(|_| task.commit.is_some()) {
         field(text, "release", &release.0);
     }
+}
+
+/// `until 2026-12-24 18:00:00 CET (code freeze: stocktaking)`.
+fn frozen_line(frozen: &FrozenView, zone: &Zone) -> String {
+    let mut line = format!("until {} ({}", zone.show(frozen.until), frozen.name);
+    if !frozen.reason.is_empty() {
+        let _ = write!(line, ": {}", frozen.reason);
+    }
+    line.push(')');
+    if let Some(by) = &frozen.overridden_by {
+        let _ = write!(line, "; {by} said that this task runs all the same");
+    }
+    line
 }
 
 /// `rolled back: web1: check: …`, `scheduled: for 2026-11-21 22:30:00 CET`.
@@ -171,12 +191,15 @@ fn comparison_line(comparison: &Comparison) -> String {
             counted(back)
         ),
     };
-    let files = comparison.files_changed;
+    let files = match comparison.files_changed {
+        1 => "1 file".to_owned(),
+        files => format!("{files} files"),
+    };
     let lines = match (comparison.insertions, comparison.deletions) {
         (Some(insertions), Some(deletions)) => format!(", +{insertions} -{deletions} lines"),
         _ => String::new(),
     };
-    format!("{relation}; {files} files{lines}")
+    format!("{relation}; {files}{lines}")
 }
 
 fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
@@ -275,6 +298,12 @@ fn before(text: &mut String, task: &TaskView) {
     let _ = writeln!(text, "\nlive before: {}", printable(&lives.join(", ")));
 }
 
+/// Whether a freeze keeps it from running.
+fn frozen(task: &TaskView) -> bool {
+    let frozen = task.frozen.as_ref();
+    frozen.is_some_and(|frozen| frozen.overridden_by.is_none())
+}
+
 /// What can be done about a task, in a line.
 pub(crate) fn next(task: &TaskView) -> String {
     let id = task.id;
@@ -289,6 +318,9 @@ pub(crate) fn next(task: &TaskView) -> String {
             "approve with `tagship approve {id}`, or refuse with `tagship reject {id} --reason …`"
         ),
         "waiting" => format!("wait for approval: {}", task.missing.join(" and ")),
+        "scheduled" | "queued" if frozen(task) => format!(
+            "it runs by itself when the freeze is over; an admin lets it run before with `tagship go {id} --override-freeze REASON`; take it back with `tagship withdraw {id}`"
+        ),
         "scheduled" => format!("it runs by itself; take it back with `tagship withdraw {id}`"),
         "queued" if task.project.is_empty() => {
             format!("it runs when there is room for it; take it back with `tagship withdraw {id}`")
@@ -300,9 +332,15 @@ pub(crate) fn next(task: &TaskView) -> String {
         "running" | "rolling-back" => {
             format!("follow it with `tagship log {id} -f`, end it with `tagship stop {id}`")
         }
-        "paused" if may(May::Go) => {
-            format!("let it go on with `tagship go {id}`, or end it with `tagship stop {id}`")
-        }
+        "paused" if frozen(task) => format!(
+            "it can go on when the freeze is over; an admin lets it run before with `tagship go {id} --override-freeze REASON`; or end it with `tagship stop {id}`"
+        ),
+        "paused" if may(May::Go) => format!(
+            "let it go on with `tagship go {id}` (one host that is held: --host NAME), or end it with `tagship stop {id}`"
+        ),
+        "paused" if may(May::Skip) => format!(
+            "look at `tagship log {id}`, mend what failed, then {retry}; or go on without a host, `tagship skip {id} --host NAME --reason …`; or end it with `tagship stop {id}`"
+        ),
         "paused" => format!(
             "look at `tagship log {id}`, mend what failed, then {retry}; or end it with `tagship stop {id}`"
         ),

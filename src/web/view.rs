@@ -288,6 +288,8 @@ pub enum StepState {
     Stopped,
     /// It waits at the step's gate.
     Held,
+    /// It never began, and somebody said that the task goes on without this host.
+    Skipped,
     /// It runs on the first host of the stage only, or on a host of its own.
     Elsewhere,
 }
@@ -303,6 +305,7 @@ impl StepState {
             Self::Unknown => "unknown",
             Self::Stopped => "stopped",
             Self::Held => "held",
+            Self::Skipped => "skipped",
             Self::Elsewhere => "elsewhere",
         }
     }

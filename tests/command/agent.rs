@@ -261,7 +261,7 @@ async fn each_request_says_what_became_of_it() {
     )));
     holds(
         lab.local(&["stop", "1"])
-            .stderr("error: task 1 is rejected: it cannot be stopped\n")
+            .stderr("error: task 1 is rejected: it cannot be stopped; it is done with; push a new tag\n")
             .status(1),
     );
 }

@@ -3,6 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tagship::account::Role;
+use tagship::task::{Event, Pause};
 
 use crate::client::{Browser, Program};
 use crate::world::{Options, World};
@@ -54,6 +55,33 @@ async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
     let browser = Browser::of(&world, "alice", Role::Viewer).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("Without web-3"), "{page}");
+    assert!(page.contains("left out"), "{page}");
+    let steps = answer["stages"].to_string();
+    assert!(steps.contains("\"skipped\""), "{steps}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_gate_says_what_waits_and_offers_nothing_to_try_again() {
+    let world = World::start().await;
+    let task = world.running("release-1.4").await;
+    let gate = Event::Paused(Pause::Gate { stage: 1 });
+    world.append(&task, vec![gate]).await;
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let (_, shown) = bob.get(&format!("tasks/{}", task.id)).await;
+    let stage = shown["stages"][1]["name"].as_str().unwrap();
+    let said = format!("waits for a go before stage {stage}");
+    assert_eq!(shown["detail"], said);
+    let may = shown["may"].to_string();
+    assert!(may.contains("\"go\"") && !may.contains("retry"), "{may}");
+    let failed = world.running("release-1.5").await;
+    let why = Event::Paused(Pause::HostFailed {
+        message: "web-1: migrate: ended with 3".to_owned(),
+    });
+    world.append(&failed, vec![why]).await;
+    let (_, shown) = bob.get(&format!("tasks/{}", failed.id)).await;
+    assert_eq!(shown["detail"], "web-1: migrate: ended with 3");
+    assert!(shown["may"].to_string().contains("retry"), "{shown}");
     world.end().await;
 }
 

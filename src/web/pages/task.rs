@@ -251,7 +251,10 @@ impl TaskPage {
             host.steps.iter().any(|step| {
                 !matches!(
                     step.state,
-                    StepState::Pending | StepState::Held | StepState::Elsewhere
+                    StepState::Pending
+                        | StepState::Held
+                        | StepState::Skipped
+                        | StepState::Elsewhere
                 )
             })
         };
@@ -300,6 +303,7 @@ impl TaskPage {
             StepState::Unknown => ("?", "unknown", "warn"),
             StepState::Stopped => ("\u{25a0}", "stopped", "warn"),
             StepState::Held => ("\u{23f8}", "waits at its gate", "asks"),
+            StepState::Skipped => ("\u{2013}", "left out", "over"),
             StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
         };
         let code = match step.exit_code {

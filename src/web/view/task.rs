@@ -18,7 +18,8 @@ use crate::task::{
     AGENT_INDEX, At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State,
     StepResult, Task, Way,
 };
-use crate::template::Action;
+use crate::template::{Action, Gate};
+use crate::web::words;
 
 /// Everything that is shown of a task.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +82,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         tag: task.tag().to_owned(),
         commit: task.commit().map(str::to_owned),
         state: task.state.name().to_owned(),
-        detail: head.detail.clone(),
+        detail: detail(task, head, plan),
         at_rest: task.state.at_rest(),
         schedule: submission.schedule,
         template: submission.template.clone(),
@@ -118,6 +119,48 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     }
 }
 
+/// What the state says besides its name; at a gate, what waits there, by the names of the plan.
+fn detail(task: &Task, head: &Head, plan: Option<&Plan>) -> String {
+    let named = match (&task.state, plan) {
+        (
+            State::Paused {
+                why: Pause::Gate { stage },
+            },
+            Some(plan),
+        ) => plan
+            .stages
+            .get(usize::from(*stage))
+            .map(|stage| format!("stage {}", stage.name)),
+        (
+            State::Paused {
+                why: Pause::StepGate,
+            },
+            Some(plan),
+        ) => held(task, plan),
+        _ => None,
+    };
+    named.map_or_else(
+        || head.detail.clone(),
+        |what| format!("waits for a go before {what}"),
+    )
+}
+
+/// `look on web1 and web2`: the steps that hosts are held at.
+fn held(task: &Task, plan: &Plan) -> Option<String> {
+    let mut hosts_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (at, held) in &task.work.as_ref()?.held {
+        if held.gate == Gate::Hand {
+            let hosts = hosts_of.entry(&plan.step(*at)?.name).or_default();
+            hosts.push(plan.host_name(*at).to_owned());
+        }
+    }
+    let steps = hosts_of
+        .iter()
+        .map(|(step, hosts)| format!("{step} on {}", words::list(hosts)));
+    let steps: Vec<String> = steps.collect();
+    (!steps.is_empty()).then(|| words::list(&steps))
+}
+
 /// As the plan has them; before there is one, as they were given by hand. What is secret is in
 /// neither, and is shown to be there.
 fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
@@ -148,6 +191,27 @@ fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView
         until: frozen.until,
         overridden_by: task.unfrozen_by.clone(),
     })
+}
+
+/// Whether it is paused at a gate and nothing went wrong: then there is nothing to try again.
+fn only_waits(task: &Task) -> bool {
+    let at_a_gate = matches!(
+        task.state,
+        State::Paused {
+            why: Pause::Gate { .. } | Pause::StepGate | Pause::Time { .. }
+        }
+    );
+    let wrong = |progress: &Progress| {
+        matches!(
+            progress.end,
+            Some((
+                _,
+                StepResult::Failed { .. } | StepResult::Unknown { .. } | StepResult::Stopped
+            ))
+        )
+    };
+    let mut steps = task.work.iter().flat_map(|work| work.steps.values());
+    at_a_gate && !steps.any(wrong)
 }
 
 fn skipped(task: &Task) -> Vec<SkippedView> {
@@ -195,7 +259,8 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
     if went_back && task.state.at_rest() {
         // Hosts that had not switched have nothing to go back from.
         stage.hosts.retain(|host| {
-            let begun = |step: &StepView| step.state != StepState::Pending;
+            let begun =
+                |step: &StepView| !matches!(step.state, StepState::Pending | StepState::Skipped);
             host.steps.iter().any(begun)
         });
     }
@@ -267,7 +332,9 @@ fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
         ..not_here(plan, at)
     };
     let Some(progress) = work.and_then(|work| work.steps.get(&at)) else {
-        if work.is_some_and(|work| work.held.contains_key(&at)) {
+        if work.is_some_and(|work| work.skipped.contains_key(&at.host)) {
+            view.state = StepState::Skipped;
+        } else if work.is_some_and(|work| work.held.contains_key(&at)) {
             view.state = StepState::Held;
         }
         return view;
@@ -445,7 +512,7 @@ fn may(
         .into_iter()
         .filter(|(_, request)| request::decide(task, actor, request, moment).is_ok())
         .map(|(may, _)| may)
-        .filter(|may| *may != May::Retry || newer.is_none())
+        .filter(|may| *may != May::Retry || newer.is_none() && !only_waits(task))
         .collect();
     let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
     for host in hosts {
