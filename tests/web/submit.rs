@@ -282,6 +282,43 @@ async fn a_wrong_form_comes_back_filled_in_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_task_is_pasted_as_codos_users_write_it() {
+    let world = World::start().await;
+    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let pasted = |hosts: &str| {
+        json!({
+            "task_name": "这是通过JSON提交的任务",
+            "submitter": "alice",
+            "temp_id": "70",
+            "exec_time": "2019-5-24 09:09:50",
+            "args": "{'SERVICE': 'shop', 'OTHER': 1}",
+            "details": "这里是备注",
+            "hosts": hosts,
+        })
+        .to_string()
+    };
+    let wrong = pasted("{1: '127.0.0.1', 2 '127.0.0.2'}");
+    let (status, page) = bob.post("/submit", &[("json", &wrong)]).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.contains("hosts: character"), "{page}");
+    assert!(
+        page.contains("这是通过JSON提交的任务"),
+        "what was pasted stays"
+    );
+    let right = pasted("{1: '127.0.0.1', 2: '127.0.0.2'}");
+    let (status, page) = bob.post("/submit", &[("json", &right)]).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    let task = world.store.task(1).await.unwrap().submission;
+    assert_eq!(task.title, "这是通过JSON提交的任务");
+    assert_eq!(task.submitter.name, "bob", "whoever logged in");
+    assert_eq!(task.claimed_submitter, "alice");
+    assert_eq!(task.parameters["SERVICE"], "shop");
+    assert_eq!(task.hosts[&1], ["web-1"]);
+    assert!(task.details.contains("OTHER=1"), "{}", task.details);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_earlier_task_fills_the_form_in() {
     let world = World::start().await;
     let bob = Browser::of(&world, "bob", Role::Submitter).await;

@@ -15,7 +15,7 @@ mod refusal;
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use warp::reply::Response;
 
 use self::asked::Asked;
@@ -31,7 +31,7 @@ use crate::config::Library;
 use crate::secret::ExposeSecret as _;
 use crate::session::Transport;
 use crate::store::Keyed;
-use crate::submit::{self, Asker, SubmitError, Submitted};
+use crate::submit::{self, Asker, Order, Problem, SubmitError, Submitted};
 use crate::task::Via;
 
 /// The longest body, in bytes: three texts of literals, each escaped by JSON, and room for the rest.
@@ -85,7 +85,15 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, Refusa
     let body = call
         .bytes_up_to(BODY_BYTES_MAX, site.web.limits.body)
         .await?;
-    let id = submit(site, &who, &Asked::read(&body)?, &spent).await?;
+    let submitted = match Asked::read(&body) {
+        Ok(asked) => submit(site, &who, &asked, &spent).await,
+        Err(refusal) => Err(refusal),
+    };
+    let id = submitted.inspect_err(|refusal| {
+        // The clients print no more than that it failed, and to ask whoever runs this.
+        let Refusal { code, detail, .. } = refusal;
+        tracing::warn!(code, detail, user = %who.actor.name, "a task of CODO's API was refused");
+    })?;
     tracing::info!(task = id, user = %who.actor.name, "submitted by CODO's API");
     let said = json!({
         "code": 0,
@@ -131,6 +139,49 @@ fn spent_for(id: u64) -> Refusal {
     ))
 }
 
+/// What was asked for, as an order of ours.
+async fn order(site: &Site, library: &Library, asked: &Asked) -> Result<Order, Refusal> {
+    let web = &site.web;
+    let template = library.find(&asked.template).ok_or_else(|| {
+        let shown: String = asked.template.escape_debug().take(64).collect();
+        Refusal::no_template(format!(
+            "temp_id: no template has the number or name `{shown}`"
+        ))
+    })?;
+    let accounts = web.accounts.list().await.map_err(Fault::from)?;
+    let sources = order::Sources {
+        config: &web.config,
+        template,
+        accounts: &accounts,
+        now: web.clock.now(),
+    };
+    sources.order(asked)
+}
+
+/// Whether JSON that somebody pasted into a page is a task as CODO's users write it.
+pub(super) fn is_task(pasted: &str) -> bool {
+    let value: Result<Value, _> = serde_json::from_str(pasted);
+    value.is_ok_and(|value| value.get("temp_id").is_some())
+}
+
+/// The order that it asks for.
+///
+/// # Errors
+/// [`Fault::Problems`] says what is wrong with it.
+pub(super) async fn pasted(site: &Site, text: &str) -> Result<Order, Fault> {
+    let library = Library::load(&site.web.config.agent.templates_dir);
+    let order = match Asked::read(text.as_bytes()) {
+        Ok(asked) => order(site, &library, &asked).await,
+        Err(refusal) => Err(refusal),
+    };
+    order.map_err(|refusal| {
+        Fault::Problems(vec![Problem {
+            field: "json".to_owned(),
+            message: refusal.detail,
+        }])
+    })
+}
+
 async fn submit(
     site: &Arc<Site>,
     who: &Who,
@@ -139,21 +190,8 @@ async fn submit(
 ) -> Result<u64, Refusal> {
     let web = &site.web;
     let library = Library::load(&web.config.agent.templates_dir);
-    let template = library.find(&asked.template).ok_or_else(|| {
-        let shown: String = asked.template.escape_debug().take(64).collect();
-        Refusal::no_template(format!(
-            "temp_id: no template has the number or name `{shown}`"
-        ))
-    })?;
+    let mut order = order(site, &library, asked).await?;
     let now = web.clock.now();
-    let accounts = web.accounts.list().await.map_err(Fault::from)?;
-    let sources = order::Sources {
-        config: &web.config,
-        template,
-        accounts: &accounts,
-        now,
-    };
-    let mut order = sources.order(asked)?;
     order.idempotency_key = Some(unspent.idempotency_key());
     let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
     let sources = submit::Sources {

@@ -10,6 +10,7 @@ use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::api::{order_again, parse_id, seen_hosts, take, templates};
 use super::super::call::Call;
+use super::super::codo;
 use super::super::fault::Fault;
 use super::super::who::{Who, who};
 use super::super::words::Times;
@@ -352,6 +353,7 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
     let pasted = fields.iter().find(|(name, _)| name == "json");
     let json = pasted.map(|(_, text)| text.clone());
     let read = match &json {
+        Some(text) if codo::is_task(text) => codo::pasted(site, text).await,
         Some(text) => of_json(text),
         None => of_form(fields),
     };
