@@ -1,10 +1,14 @@
 //! git's progress, which rewrites one line with `\r`, as lines for a log. Pure.
 //!
 //! What ends in `\n` passes. What is rewritten passes when its title is new or its percentage enters
-//! another tenth; so a large fetch gives some dozens of lines, whatever the speed.
+//! another tenth; so a large fetch gives some dozens of lines, whatever the speed. What counts to few
+//! passes only when it is done: a small fetch shall not bury what a task says.
 
 /// Longest line that is kept together.
 const LINE_BYTES_MAX: usize = 1000;
+
+/// Below this a count is no progress to watch.
+const COUNT_MIN: u64 = 1000;
 
 /// Cuts a stream into lines and thins out progress.
 #[derive(Default)]
@@ -39,7 +43,8 @@ impl Lines {
         let text = self.take();
         let title = text.trim_start_matches("remote: ").split(':').next();
         let key = (title.unwrap_or_default().to_owned(), tenth(&text));
-        if !text.is_empty() && self.last.as_ref() != Some(&key) {
+        let few = total(&text).is_some_and(|total| total < COUNT_MIN);
+        if !text.is_empty() && !few && self.last.as_ref() != Some(&key) {
             self.last = Some(key);
             line(&text);
         }
@@ -57,6 +62,13 @@ fn tenth(text: &str) -> Option<u8> {
     let (before, _) = text.split_once('%')?;
     let digits = before.rsplit(' ').next()?;
     digits.parse::<u8>().ok().map(|percent| percent / 10)
+}
+
+/// `Receiving objects:  47% (47/100)` counts to 100.
+fn total(text: &str) -> Option<u64> {
+    let (_, count) = text.split_once('(')?;
+    let (_, total) = count.split_once(')')?.0.split_once('/')?;
+    total.parse().ok()
 }
 
 #[cfg(test)]
@@ -80,8 +92,10 @@ mod tests {
             stream += &format!("Receiving objects: {:3}% ({i}/10000)\r", i / 100);
         }
         stream += "Receiving objects: 100% (10000/10000), done.\nResolving deltas: 0% (0/9)\r";
+        stream += "Resolving deltas: 50% (5/9)\rResolving deltas: 100% (9/9), done.\n";
         let all = shown(&[&stream]);
         assert_eq!(all.len(), 13, "{all:?}");
+        assert_eq!(all[12], "Resolving deltas: 100% (9/9), done.");
         assert_eq!(all[0], "remote: Enumerating objects: 5, done.");
         assert!(all[11].ends_with("done."));
     }
