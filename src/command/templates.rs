@@ -12,8 +12,8 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use crate::config::{Config, Library};
-use crate::template::Gate;
-use crate::web::view::{TemplateList, TemplateView};
+use crate::template::{Gate, ParamKind};
+use crate::web::view::{ParamView, TemplateList, TemplateView};
 
 /// `tagship templates …`.
 pub(crate) async fn templates(
@@ -88,13 +88,7 @@ async fn show(around: &Surroundings, name: &str, form: Form) -> Result<(), Comma
         );
     }
     for param in &view.line.params {
-        let must = if param.required {
-            ", must be given"
-        } else {
-            ""
-        };
-        let alias = param.alias.as_deref().unwrap_or(&param.name);
-        let _ = writeln!(text, "  {}: {}{must}", param.name, printable(alias));
+        let _ = writeln!(text, "  {}", printable(&parameter(param)));
     }
     for version in &view.versions {
         let now = if version.digest == view.line.digest {
@@ -106,6 +100,32 @@ async fn show(around: &Surroundings, name: &str, form: Form) -> Result<(), Comma
         let _ = writeln!(text, "  version {} since {since}{now}", version.digest);
     }
     screen::print(&text)
+}
+
+/// `SIZE (size): one of small, large; if it is not given: small`.
+fn parameter(param: &ParamView) -> String {
+    let mut text = param.name.clone();
+    if let Some(alias) = &param.alias {
+        let _ = write!(text, " ({alias})");
+    }
+    let kind = match param.kind {
+        ParamKind::Text => "text".to_owned(),
+        ParamKind::Choice => format!("one of {}", param.choices.join(", ")),
+        ParamKind::Tag => "the name of a tag".to_owned(),
+        ParamKind::Secret => "a secret".to_owned(),
+    };
+    let _ = write!(text, ": {kind}");
+    if let Some(pattern) = &param.pattern {
+        let _ = write!(text, " like {pattern}");
+    }
+    match &param.default {
+        _ if param.required => text.push_str("; must be given"),
+        Some(default) if !default.is_empty() => {
+            let _ = write!(text, "; if it is not given: {default}");
+        }
+        _ => text.push_str("; may be empty"),
+    }
+    text
 }
 
 /// The answer for programs.

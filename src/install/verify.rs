@@ -47,6 +47,14 @@ pub fn verify(install: &Install) -> Vec<Finding> {
     if let Err(error) = layout.refuse_foreign(&repo) {
         findings.push(Finding::new(error.to_string(), "no tag is seen until then"));
     }
+    if never_installed(&layout) {
+        let what = format!(
+            "{} has no hook of tagship's: its tags are not seen",
+            repo.display()
+        );
+        findings.push(Finding::new(what, "run tagship install"));
+        return findings;
+    }
     if let Some(finding) = unreachable(&layout) {
         findings.push(finding);
     }
@@ -59,6 +67,14 @@ pub fn verify(install: &Install) -> Vec<Finding> {
         Err(error) => findings.push(Finding::new(error.to_string(), AGAIN)),
     }
     findings
+}
+
+/// Nothing of it stands there.
+fn never_installed(layout: &Layout) -> bool {
+    let entry = layout.entry.as_ref().map(super::layout::Entry::standing);
+    let nothing =
+        entry.is_none_or(|standing| matches!(standing, Standing::Nothing | Standing::Foreign));
+    nothing && !layout.program.exists()
 }
 
 /// A bare repository whose `hooks/update` does not lead to the program.
