@@ -26,7 +26,8 @@ pub const OPERATIONS_MAX: usize = 100;
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// One value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 128 * 1024;
-/// One key, in bytes; a key has at least one.
+/// One key, in bytes; a key has at least one. Keys are text (UTF-8): sled bears no row at a key of
+/// 0xff bytes in a descending range.
 pub const KEY_BYTES_MAX: usize = 400;
 /// Rows of one [`Page`]; a greater limit is taken for this one.
 pub const PAGE_ROWS_MAX: usize = 1000;
