@@ -4,6 +4,7 @@
 //! one of them can't go on, the agent ends with its error and whoever started it starts it again:
 //! what was durable is taken up. Called by `tagship serve` and `tagship demo`.
 
+mod directory;
 pub mod reach;
 mod upkeep;
 mod world;
@@ -52,23 +53,20 @@ pub fn store_directory(config: &Config) -> PathBuf {
 /// Opens the store of a configuration; fails while an agent holds it.
 ///
 /// # Errors
-/// Another process holds it, or it is damaged.
+/// Another process holds it, it is damaged or newer, or the directory is none or somebody else's.
 pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    make_private(&config.agent.data_dir)?;
+    directory::make(&config.agent.data_dir)?;
     let kv: Arc<dyn Kv> = match config.store.engine {
         Engine::Sled => Arc::new(SledKv::open(&store_directory(config), CACHE_BYTES)?),
         Engine::Memory => Arc::new(MemoryKv::new()),
     };
-    Ok(Store::open(kv).await?)
-}
-
-fn make_private(directory: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))
+    let store = Store::open(kv).await;
+    store.with_context(|| {
+        format!(
+            "cannot use the store in {}",
+            store_directory(config).display()
+        )
+    })
 }
 
 impl Agent {
@@ -81,6 +79,8 @@ impl Agent {
         if !misfits.is_empty() {
             return Err(Problems(misfits).into());
         }
+        directory::make(&config.agent.data_dir)?;
+        directory::has_room(&config.agent.data_dir)?;
         let store = open_store(&config).await?;
         let group = user(&config.agent.git_user).map(|(_, group)| group);
         let own_group = rustix::process::getegid().as_raw();

@@ -18,8 +18,9 @@ use super::kv::{Commit, Key};
 use crate::rule::TAGS;
 use crate::task::{Description, Event, Outcome, Recorded, Task};
 
-/// The layout that this code writes.
-pub(super) const LAYOUT: &[u8] = b"1";
+/// The layout that this code writes, in decimal digits. It is raised with every change of the rows,
+/// and with every kind of event that the program before could not read.
+pub(super) const LAYOUT: u32 = 1;
 pub(super) const LAYOUT_KEY: &[u8] = b"index";
 pub(super) const TEXTS: &[u8] = b"text/";
 /// The words of a task, in bytes: less than what a store keeps beside its key.

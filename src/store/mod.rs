@@ -91,6 +91,11 @@ impl Head {
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    #[error(
+        "the store has layout {found}, this program knows layouts up to {known}: start the newer \
+         tagship that wrote it, or restore a backup of before the upgrade into another directory"
+    )]
+    TooNew { found: u32, known: u32 },
     #[error("there is no task {0}")]
     NoTask(u64),
     #[error("the hook log has no entry {0}; see `tagship hooks`")]
@@ -163,7 +168,7 @@ impl Store {
     /// Opens the tasks of a key-value store.
     ///
     /// # Errors
-    /// [`StoreError::Kv`] if it can't be read.
+    /// [`StoreError::Kv`] if it can't be read, [`StoreError::TooNew`] if a newer program wrote it.
     pub async fn open(kv: Arc<dyn Kv>) -> Result<Self, StoreError> {
         let last = kv
             .range(Range::prefix(index::HEADS).descending().limit(1))

@@ -13,10 +13,19 @@ use crate::task::{Description, Task};
 const OPERATIONS: usize = 40;
 
 impl Store {
-    /// Writes every row of the index that is missing.
+    /// Writes every row of the index that is missing; refuses what a newer program has written, which
+    /// this one would read wrongly and write back.
     pub(super) async fn ensure_index(&self) -> Result<(), StoreError> {
         let layout = self.kv.get(history::LAYOUT_KEY).await?;
-        if layout.is_some_and(|entry| entry.value == history::LAYOUT) {
+        let layout = layout.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+        let found: u32 = layout.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        if found > history::LAYOUT {
+            return Err(StoreError::TooNew {
+                found,
+                known: history::LAYOUT,
+            });
+        }
+        if found == history::LAYOUT {
             return Ok(());
         }
         let mut range = Range::prefix(index::HEADS);
@@ -39,7 +48,7 @@ impl Store {
                 _ => break,
             }
         }
-        self.write(commit.put(history::LAYOUT_KEY, history::LAYOUT))
+        self.write(commit.put(history::LAYOUT_KEY, history::LAYOUT.to_string()))
             .await?;
         if tasks > 0 {
             tracing::info!(tasks, "tasks were indexed for searches");

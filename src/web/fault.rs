@@ -96,7 +96,8 @@ impl From<StoreError> for Fault {
             | StoreError::DamagedHook { .. }
             | StoreError::NoBlob(_)
             | StoreError::Kv(_)
-            | StoreError::Commit(_) => Self::Broken(error.to_string()),
+            | StoreError::Commit(_)
+            | StoreError::TooNew { .. } => Self::Broken(error.to_string()),
         }
     }
 }

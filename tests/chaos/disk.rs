@@ -58,7 +58,11 @@ fn an_agent_whose_directory_is_read_only_says_so_and_loses_no_push() {
     assert!(!status.success());
     let log = stage.log.text();
     let data = disk.0.display().to_string();
-    for word in ["Read-only file system", data.as_str()] {
+    for word in [
+        "Read-only file system",
+        data.as_str(),
+        "mount its file system writable",
+    ] {
         assert!(log.contains(word), "{word}: {log}");
     }
     stage.assert_live(&HOSTS, "qa", "qa-1");
@@ -105,6 +109,33 @@ fn an_agent_whose_disk_is_full_says_so_and_loses_no_push() {
     let tasks = stage.api.tasks();
     assert_eq!(tasks.len(), 3, "exactly one task for each push");
     assert_eq!(stage.api.task(1)["release"], first["release"]);
+}
+
+#[test]
+fn an_agent_whose_disk_is_full_at_its_start_says_so_and_loses_no_push() {
+    let Some((mut stage, disk)) = on_a_disk() else {
+        return;
+    };
+    stage.release("qa-1", &[("index.html", "one\n")]);
+    stage.stop_agent();
+    let ballast = disk.0.join("ballast");
+    assert!(fs::write(&ballast, vec![7; 32 << 20]).is_err());
+    stage.commit("qa-2", &[("index.html", "two\n")]);
+    stage.push("qa-2");
+    stage.spawn_agent();
+    let status = stage.agent_ends(SOON).expect("it starts on a full disk");
+    assert!(!status.success());
+    let log = stage.log.text();
+    let full = format!("the disk of data_dir {} is full", disk.0.display());
+    for word in [full.as_str(), "make room", "pushes wait in the spool"] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+    stage.assert_live(&HOSTS, "qa", "qa-1");
+    fs::remove_file(&ballast).unwrap();
+    stage.start_agent();
+    let id = stage.api.task_of("qa-2");
+    stage.api.until_state(id, "succeeded");
+    stage.assert_live(&HOSTS, "qa", "qa-2");
 }
 
 const SLOW: &str = r#"

@@ -138,3 +138,86 @@ fn a_pushed_tag_is_released_and_the_command_line_tells_of_it() {
         "{retried}"
     );
 }
+
+/// Starts an agent that must refuse to, with one message.
+fn refused(test: &Test) -> String {
+    let output = test
+        .command()
+        .arg("serve")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| !line.contains("INFO")).collect();
+    let [line] = *lines else {
+        panic!("not one message: {said}");
+    };
+    line.strip_prefix("error: ").unwrap().to_owned()
+}
+
+fn names(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "{word:?}: {said}");
+    }
+}
+
+#[test]
+fn a_data_dir_that_is_no_directory_is_named_with_what_to_do() {
+    let test = Test::new().config(ALONE).file("data", "");
+    let data = test.path("data").display().to_string();
+    names(&refused(&test), &[&data, "is none", "move that file away"]);
+}
+
+#[test]
+fn a_data_dir_of_somebody_else_is_named_with_what_to_do() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root may give directories away");
+        return;
+    }
+    let test = Test::new().config(ALONE).file("data/store/kept", "");
+    let data = test.path("data");
+    std::os::unix::fs::chown(&data, Some(4242), None).unwrap();
+    let said = refused(&test);
+    names(
+        &said,
+        &[
+            &data.display().to_string(),
+            "belongs to 4242",
+            "chown -R root",
+        ],
+    );
+    assert!(!data.join("store/db").exists(), "something was made there");
+}
+
+#[test]
+fn a_store_of_a_newer_program_is_left_alone_and_says_what_to_do() {
+    use tagship::store::kv::{Commit, Kv as _};
+    use tagship::store::sled::SledKv;
+    let test = Test::new().config(ALONE);
+    let store = test.path("data/store");
+    let named = store.display().to_string();
+    drop(Agent::start(test.command()));
+    let put = |key: &str, value: &str| {
+        let kv = SledKv::open(&store, 1 << 20).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let commit = Commit::new().put(key, value);
+        runtime.block_on(kv.commit(commit)).unwrap();
+    };
+    // The rows of a newer program.
+    put("index", "99");
+    let wanted = [&*named, "layout 99", "start the newer tagship"];
+    names(&refused(&test), &wanted);
+    names(&refused(&test), &wanted);
+    put("index", "1");
+    drop(Agent::start(test.command()));
+    // Its files.
+    let db = sled::open(&store).unwrap();
+    db.insert(b"\0format", &99_u32.to_be_bytes()).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    names(
+        &refused(&test),
+        &[&named, "format 99", "start the newer tagship"],
+    );
+}

@@ -28,7 +28,7 @@ pub enum OpenError {
     Damaged { dir: PathBuf, why: String },
     #[error(
         "the store in {} has format {found}, this program knows formats up to {FORMAT}: start the \
-         newer tagship that wrote it",
+         newer tagship that wrote it, or restore a backup of before the upgrade into another directory",
         .dir.display()
     )]
     TooNew { dir: PathBuf, found: u32 },

@@ -1,0 +1,161 @@
+//! Whether an agent can live in its `data_dir`: looked at before anything is opened there, so that
+//! what is wrong is said in one sentence and not by whichever file happened to be first. Makes the
+//! directory where it is missing; changes nothing else. Called by `agent`.
+
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+/// An agent that can't write so much can't take a single push in, in bytes.
+const ROOM_BYTES_MIN: usize = 1024 * 1024;
+
+/// Why an agent cannot live in a directory.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DirectoryError {
+    #[error(
+        "data_dir {} needs a directory, and {} is none: move that file away, or choose another \
+         [agent] data_dir",
+        .dir.display(), .file.display()
+    )]
+    NotADirectory { dir: PathBuf, file: PathBuf },
+    #[error(
+        "data_dir {} belongs to {owner}, and this program runs as {ours}: run it as {owner}, or, if \
+         it is to be {ours}'s from now on, chown -R {ours} {}",
+        .dir.display(), .dir.display()
+    )]
+    Foreign {
+        dir: PathBuf,
+        owner: String,
+        ours: String,
+    },
+    #[error(
+        "data_dir {} cannot be written: {source}; mount its file system writable again (the \
+         kernel's log says why it is not), then start tagship; pushes wait in the spool meanwhile",
+        .dir.display()
+    )]
+    ReadOnly { dir: PathBuf, source: io::Error },
+    #[error(
+        "the disk of data_dir {} is full: {source}; make room (logs of old tasks are in {}), then \
+         start tagship; pushes wait in the spool meanwhile",
+        .dir.display(), .dir.join("logs").display()
+    )]
+    Full { dir: PathBuf, source: io::Error },
+    #[error(
+        "data_dir {} cannot be used: {source}; let {ours} write there, or choose another [agent] \
+         data_dir",
+        .dir.display()
+    )]
+    Unusable {
+        dir: PathBuf,
+        ours: String,
+        source: io::Error,
+    },
+}
+
+/// Makes the directory (mode 0700) where it is missing, and sees that it is one, and ours.
+///
+/// # Errors
+/// [`DirectoryError`].
+pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
+    if let Some(file) = in_the_way(dir) {
+        return Err(DirectoryError::NotADirectory {
+            dir: dir.to_owned(),
+            file,
+        });
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| told(dir, source))?;
+    let owner = fs::metadata(dir).map_err(|source| told(dir, source))?.uid();
+    let ours = rustix::process::geteuid().as_raw();
+    if owner != ours {
+        return Err(DirectoryError::Foreign {
+            dir: dir.to_owned(),
+            owner: name(owner),
+            ours: name(ours),
+        });
+    }
+    Ok(())
+}
+
+/// Sees that a commit and its log find room there.
+///
+/// # Errors
+/// [`DirectoryError`]; what was written to try it is gone again.
+pub(super) fn has_room(dir: &Path) -> Result<(), DirectoryError> {
+    let path = dir.join(".room");
+    let written = fs::File::create(&path).and_then(|mut file| {
+        file.write_all(&vec![0; ROOM_BYTES_MIN])?;
+        file.sync_all()
+    });
+    let removed = match fs::remove_file(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    written.and(removed).map_err(|source| told(dir, source))
+}
+
+/// The first of the path's parents (or itself) that is there and is no directory.
+fn in_the_way(dir: &Path) -> Option<PathBuf> {
+    let mut parents: Vec<&Path> = dir.ancestors().collect();
+    parents.reverse();
+    let mut parents = parents.into_iter();
+    let found = parents.find(|path| fs::metadata(path).is_ok_and(|data| !data.is_dir()));
+    found.map(Path::to_owned)
+}
+
+fn told(dir: &Path, source: io::Error) -> DirectoryError {
+    let dir = dir.to_owned();
+    match source.kind() {
+        ErrorKind::ReadOnlyFilesystem => DirectoryError::ReadOnly { dir, source },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DirectoryError::Full { dir, source },
+        _ => DirectoryError::Unusable {
+            dir,
+            ours: name(rustix::process::geteuid().as_raw()),
+            source,
+        },
+    }
+}
+
+/// A user's name by `/etc/passwd`, else the number.
+fn name(user: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut entries = passwd.lines().map(|line| line.split(':'));
+    let named = entries.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| user.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_missing_directory_is_made_and_has_room() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("var/lib/tagship");
+        make(&dir).unwrap();
+        has_room(&dir).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "something is left");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("var");
+        fs::write(&file, "").unwrap();
+        for dir in [file.clone(), file.join("lib/tagship")] {
+            let error = make(&dir).unwrap_err();
+            let DirectoryError::NotADirectory { file: named, .. } = &error else {
+                panic!("{error}");
+            };
+            assert_eq!(*named, file);
+        }
+    }
+}
