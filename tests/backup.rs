@@ -311,6 +311,79 @@ async fn a_store_that_stands_there_is_replaced_only_when_asked_and_kept_beside()
     assert_eq!(left, BTreeSet::from(wanted));
 }
 
+/// A task at its gate, or before its time, may have gone on in the days that are lost.
+#[tokio::test]
+async fn a_task_that_was_paused_says_why_it_waits_now_and_only_a_person_lets_it_go_on() {
+    let begins = serde_json::json!([
+        { "event": "landed", "commit": "3f2a9c1".repeat(6).get(..40), "description": "",
+          "terms": { "plan": "ab".repeat(32), "approvals": [], "self_approval": false } },
+        { "event": "due" },
+        { "event": "claimed", "fence": 1_700_000_000_000_u64 },
+        { "event": "started", "release": "20261121-160314-3f2a9c1" },
+    ]);
+    let pauses = serde_json::json!([
+        { "event": "paused", "pause": "gate", "stage": 1 },
+        { "event": "paused", "pause": "time", "until": "2026-11-23T15:00:00Z" },
+        { "event": "paused", "pause": "host-failed", "message": "web1: exit 3" },
+    ]);
+    let recorded = |event: &serde_json::Value| -> Recorded {
+        let mut event = event.clone();
+        event["time"] = "2026-11-21T15:00:00Z".into();
+        serde_json::from_value(event).unwrap()
+    };
+    let dir = directory();
+    let store = open(dir.path()).await;
+    let mut paused = Vec::new();
+    for (number, pause) in pauses.as_array().unwrap().iter().enumerate() {
+        let mut submission = submission(number, 0);
+        submission.environment = format!("qa{number}");
+        let id = store.propose(submission, None, now()).await.unwrap().id();
+        for event in begins.as_array().unwrap().iter().chain([pause]) {
+            let task = store.task(id).await.unwrap();
+            store.append(&task, vec![recorded(event)]).await.unwrap();
+        }
+        paused.push((id, store.head(id).await.unwrap().detail));
+    }
+    let file = dir.path().join("backup");
+    back_up(&store, dir.path(), &file).await.unwrap();
+    drop(store);
+    let elsewhere = directory();
+    let done = restored(&file, elsewhere.path(), Former::Refuse)
+        .await
+        .unwrap();
+    let store = open(elsewhere.path()).await;
+    for (id, before) in paused {
+        assert!(done.held.contains(&id));
+        let head = store.head(id).await.unwrap();
+        assert_eq!(head.state, "paused");
+        for word in [
+            "restored from a backup of ",
+            &before,
+            &format!("tagship retry {id}"),
+        ] {
+            assert!(head.detail.contains(word), "{word}: {}", head.detail);
+        }
+        let task = store.task(id).await.unwrap();
+        for event in [
+            Event::Due,
+            Event::Continued {
+                by: "bob".to_owned(),
+                host: None,
+            },
+        ] {
+            let goes_on = store.append(&task, vec![at(event)]).await;
+            assert!(goes_on.is_err(), "{id}");
+        }
+        let asked = at(Event::RetryRequested {
+            by: "bob".to_owned(),
+        });
+        assert_eq!(
+            store.append(&task, vec![asked]).await.unwrap().state,
+            State::Running
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_store_can_be_replaced() {
     let (_dir, file) = small().await;

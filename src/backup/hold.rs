@@ -23,7 +23,8 @@ pub(super) async fn hold(
     let (ids, _) = store.active().await?;
     let held = ids.iter().map(|id| async move {
         let task = store.task(*id).await?;
-        if let Some(event) = held_by(&task.state, *id, backup) {
+        let detail = store.head(*id).await?.detail;
+        if let Some(event) = held_by(&task.state, *id, backup, &detail) {
             let held = Recorded { time: now, event };
             store.append(&task, vec![held]).await?;
         }
@@ -34,8 +35,8 @@ pub(super) async fn hold(
     Ok(ids)
 }
 
-/// What holds a task in this state; `None` where it waits for a person already, or only ends.
-fn held_by(state: &State, id: u64, backup: Timestamp) -> Option<Event> {
+/// What holds a task in this state, of which `detail` is shown; `None` where it only ends.
+fn held_by(state: &State, id: u64, backup: Timestamp, detail: &str) -> Option<Event> {
     let reason = format!(
         "restored from a backup of {backup:.0}: it may have run since; look at what is live, then take it up again with `tagship retry {id}`"
     );
@@ -48,6 +49,12 @@ fn held_by(state: &State, id: u64, backup: Timestamp) -> Option<Event> {
         }
         State::Running => Event::Paused(Pause::Unknown {
             message: format!("{reason}, or end it with `tagship stop {id}`"),
+        }),
+        // Whoever opens its gate, or the time for which it waits, must not let it go on unseen.
+        State::Paused { .. } => Event::Paused(Pause::Unknown {
+            message: format!(
+                "{reason}, or end it with `tagship stop {id}`; it was paused then: {detail}"
+            ),
         }),
         // It ends as stopped, and may be tried again as such.
         State::RollingBack { .. } => Event::StopRequested { by: BY.to_owned() },

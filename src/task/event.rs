@@ -369,6 +369,22 @@ pub enum Event {
         at: At,
         attempt: u32,
     },
+    /// The host has said that the program of this attempt is begun there: nobody may take it for one
+    /// that never was, whatever the host says later.
+    ProgramBegan {
+        at: At,
+        attempt: u32,
+    },
+    /// The host of a step can't be reached; it is tried again until then, and fails after.
+    HostAway {
+        at: At,
+        reason: String,
+        until: Timestamp,
+    },
+    /// The host is there again, and the step goes on.
+    HostBack {
+        at: At,
+    },
     Ended {
         at: At,
         result: StepResult,
@@ -438,6 +454,9 @@ impl Event {
             Self::Claimed { .. } => "claimed",
             Self::Started { .. } => "started",
             Self::Began { .. } => "step began",
+            Self::ProgramBegan { .. } => "program began",
+            Self::HostAway { .. } => "host away",
+            Self::HostBack { .. } => "host back",
             Self::Ended { .. } => "step ended",
             Self::Paused(_) => "paused",
             Self::Held { .. } => "held at a gate",

@@ -390,7 +390,8 @@ proptest! {
                 .filter(|(_, held)| held.gate == Gate::Hand).collect();
             let actions = walk.actions();
             let pauses = matches!(walk.task.state, State::Paused { .. });
-            if !held.is_empty() && (how % 4 == 0 || (pauses && actions.is_empty())) {
+            let opens = pauses || walk.task.state == State::Running;
+            if opens && !held.is_empty() && (how % 4 == 0 || (pauses && actions.is_empty())) {
                 let (at, one) = &held[usize::from(*which) % held.len()];
                 if how % 8 < 4 {
                     opened.insert((at.stage, at.step, Some(at.host)));

@@ -42,6 +42,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => (1..40_u64).prop_map(|fence| Event::Claimed { fence }),
         1 => Just(Event::Started { release: release() }),
         2 => (step.clone(), 1..3_u32).prop_map(|(at, attempt)| Event::Began { at, attempt }),
+        1 => (step.clone(), 1..3_u32)
+            .prop_map(|(at, attempt)| Event::ProgramBegan { at, attempt }),
         2 => (step, result).prop_map(|(at, result)| Event::Ended { at, result }),
         1 => Just(Event::RetryRequested { by: "bob".to_owned() }),
     ]
@@ -181,6 +183,9 @@ proptest! {
                         _ => unknown.remove(at),
                     };
                 }
+                Event::ProgramBegan { at, .. }
+                | Event::HostAway { at, .. }
+                | Event::HostBack { at } => prop_assert!(open.contains(at)),
                 Event::StopRequested { .. } => to_end.clone_from(&unknown),
                 Event::Finished(_) => prop_assert!(open.is_empty(), "it ended while a step ran"),
                 _ => {}

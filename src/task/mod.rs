@@ -8,6 +8,7 @@
 
 mod description;
 mod event;
+mod gates;
 mod hosts;
 mod next;
 mod pause;
@@ -34,7 +35,6 @@ pub use work::{Held, Progress, Skipped, Work};
 use crate::approval::{self, Approval};
 use crate::right::Place;
 pub use crate::rule::Schedule;
-use crate::template::Gate;
 
 /// A task: the fold of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +186,9 @@ impl Task {
                 Event::Claimed { fence },
             ) if self.fence.is_none_or(|held| held < *fence) => {
                 self.fence = Some(*fence);
+                if let Some(work) = &mut self.work {
+                    work.forget_absences();
+                }
                 None
             }
             (state, event) => match self.work_event(&state.clone(), event, time) {
@@ -307,6 +310,11 @@ impl Task {
                 self.pause(why)?;
                 Ok(Some(State::Paused { why: why.clone() }))
             }
+            // What is known of it is not enough any more: its store was made of a backup.
+            (State::Paused { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
+                self.pause(why)?;
+                Ok(Some(State::Paused { why: why.clone() }))
+            }
             // What could not be stopped for sure is a person's to look after.
             (State::Stopping { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
                 self.work.as_mut().ok_or(())?.ask_about_stop();
@@ -319,56 +327,11 @@ impl Task {
             }
             (_, Event::RetryRequested { .. }) => self.retry(state),
             (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
+            (_, Event::ProgramBegan { .. } | Event::HostAway { .. } | Event::HostBack { .. }) => {
+                self.work.as_mut().ok_or(())?.hear(event, time)
+            }
             (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
             (_, Event::Finished(outcome)) => self.finish(state, outcome),
-            _ => Err(()),
-        }
-    }
-
-    /// Gates are opened, by a person or by the time.
-    fn gate_event(
-        &mut self,
-        state: &State,
-        event: &Event,
-        time: Timestamp,
-    ) -> Result<Option<State>, ()> {
-        match (state, event) {
-            (State::Paused { .. } | State::Running, Event::Continued { host, .. }) => {
-                let work = self.work.as_mut().ok_or(())?;
-                let opened = match (state, host) {
-                    (
-                        State::Paused {
-                            why: Pause::Gate { stage },
-                        },
-                        None,
-                    ) => {
-                        work.gates_opened.push(*stage);
-                        true
-                    }
-                    _ => work.open(host.as_deref()),
-                };
-                if opened {
-                    Ok(Some(State::Running))
-                } else {
-                    Err(())
-                }
-            }
-            (
-                State::Running
-                | State::Paused {
-                    why: Pause::StepGate | Pause::Time { .. },
-                },
-                Event::Due,
-            ) => {
-                let work = self
-                    .work
-                    .as_mut()
-                    .filter(|work| work.due.is_none())
-                    .ok_or(())?;
-                work.due = Some(time);
-                work.held.retain(|_, held| held.gate != Gate::Timed);
-                Ok(Some(State::Running))
-            }
             _ => Err(()),
         }
     }
@@ -403,38 +366,6 @@ impl Task {
         }
     }
 
-    /// Whether a pause at gates is one: they may have been opened meanwhile.
-    fn pause(&self, why: &Pause) -> Result<(), ()> {
-        let work = self.work.as_ref().ok_or(())?;
-        let waits = match why {
-            Pause::StepGate => work.holds(Gate::Hand),
-            Pause::Time { .. } => work.due.is_none(),
-            Pause::Gate { .. } | Pause::HostFailed { .. } | Pause::Unknown { .. } => true,
-        };
-        if waits { Ok(()) } else { Err(()) }
-    }
-
-    fn hold(
-        &mut self,
-        at: At,
-        host: &str,
-        gate: Gate,
-        since: Timestamp,
-    ) -> Result<Option<State>, ()> {
-        let fits = self.fence.is_some() && at.way == Way::Forward && gate != Gate::None;
-        let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
-        let open = match gate {
-            Gate::Timed => work.due.is_some(),
-            _ => work.is_open(at),
-        };
-        if open || work.steps.contains_key(&at) || work.held.contains_key(&at) {
-            return Err(());
-        }
-        let host = host.to_owned();
-        work.held.insert(at, Held { host, gate, since });
-        Ok(None)
-    }
-
     fn begin_step(
         &mut self,
         state: &State,
@@ -457,6 +388,8 @@ impl Task {
             Progress {
                 attempt,
                 began: time,
+                program: None,
+                away: None,
                 end: None,
             },
         );
@@ -572,7 +505,6 @@ impl Task {
     }
 }
 
-/// Why it went back, and what did not.
 /// Why something went back, and what there is to say about the way.
 pub(crate) fn joined(reason: &str, message: &str) -> String {
     if message.is_empty() {

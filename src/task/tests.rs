@@ -10,7 +10,7 @@ use super::*;
 use crate::approval::Terms;
 use crate::host::ReleaseId;
 use crate::plan::PlanDigest;
-use crate::template::Requirement;
+use crate::template::{Gate, Requirement};
 
 pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -119,6 +119,8 @@ fn task_in(state: State, running: Option<At>) -> Task {
             Progress {
                 attempt: 1,
                 began: at(6),
+                program: None,
+                away: None,
                 end: None,
             },
         );
@@ -262,6 +264,29 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             Event::Began {
                 at: STEP_BACK,
                 attempt: 1,
+            },
+        ),
+        (
+            "program began",
+            Event::ProgramBegan {
+                at: STEP,
+                attempt: 1,
+            },
+        ),
+        (
+            "web1 away",
+            Event::HostAway {
+                at: STEP,
+                reason: text(),
+                until: at(60),
+            },
+        ),
+        ("web1 back", Event::HostBack { at: STEP }),
+        (
+            "program began, another attempt",
+            Event::ProgramBegan {
+                at: STEP,
+                attempt: 2,
             },
         ),
         (

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{At, StepResult, Way};
+use super::{At, Event, State, StepResult, Way};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::template::Gate;
 
@@ -13,6 +13,10 @@ use crate::template::Gate;
 pub struct Progress {
     pub attempt: u32,
     pub began: Timestamp,
+    /// When the host was heard to say that the attempt's program is begun.
+    pub program: Option<Timestamp>,
+    /// Why its host can't be reached, and until when that is tried, as far as was heard.
+    pub away: Option<(String, Timestamp)>,
     /// `None` while it runs, or when the agent ended before it did.
     pub end: Option<(Timestamp, StepResult)>,
 }
@@ -143,6 +147,35 @@ impl Work {
     pub(super) fn stop(&mut self) {
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
         self.to_end = unknown.map(|(at, _)| *at).collect();
+    }
+
+    /// A step that is under way was heard of.
+    pub(super) fn hear(&mut self, event: &Event, time: Timestamp) -> Result<Option<State>, ()> {
+        let (Event::ProgramBegan { at, .. } | Event::HostAway { at, .. } | Event::HostBack { at }) =
+            event
+        else {
+            return Err(());
+        };
+        let step = self.steps.get_mut(at);
+        let step = step.filter(|step| step.end.is_none()).ok_or(())?;
+        match event {
+            Event::ProgramBegan { attempt, .. }
+                if step.attempt == *attempt && step.program.is_none() =>
+            {
+                step.program = Some(time);
+            }
+            Event::HostAway { reason, until, .. } => step.away = Some((reason.clone(), *until)),
+            Event::HostBack { .. } if step.away.is_some() => step.away = None,
+            _ => return Err(()),
+        }
+        Ok(None)
+    }
+
+    /// Another agent tries to reach hosts by itself.
+    pub(super) fn forget_absences(&mut self) {
+        for step in self.steps.values_mut() {
+            step.away = None;
+        }
     }
 
     /// Whether a step of this host was begun and has not ended.

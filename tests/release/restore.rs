@@ -7,8 +7,12 @@ use std::path::Path;
 
 use serde_json::json;
 
+use tagship::store::Store;
+use tagship::store::sled::SledKv;
+
 use crate::agent::tagship;
 use crate::stage::{HOSTS, Stage, usual};
+use crate::support::git::WorkTree;
 
 /// `tagship COMMAND …`, which must succeed; what it prints.
 fn run(stage: &Stage, arguments: &[&str]) -> String {
@@ -160,4 +164,97 @@ fn a_backup_needs_no_agent_and_fits_into_a_pipe() {
     assert!(stage.path().join("data/logs/1").is_dir());
     stage.start_agent();
     stage.assert_live(&HOSTS, "qa", "qa-1");
+}
+
+const CLIENTS: usize = 4;
+const PUSHES_OF_A_CLIENT: usize = 12;
+
+/// Pushes tags of its own, one after another, through the hook.
+fn client(stage: &Stage, number: usize) -> std::thread::JoinHandle<()> {
+    let tree = WorkTree::clone(stage.repo(), stage.path().join(format!("clients/{number}")));
+    let head = tree.resolve("origin/main");
+    std::thread::spawn(move || {
+        for push in 0..PUSHES_OF_A_CLIENT {
+            let tag = format!("watch-{number}-{push}");
+            tree.tag(&tag, &head);
+            let pushed = tree.push_tag(&tag);
+            assert!(pushed.success, "{tag}: {}", pushed.text);
+        }
+    })
+}
+
+/// The store of an agent that does not run.
+async fn opened(directory: &Path) -> Store {
+    let kv = SledKv::open(&directory.join("store"), 8 << 20).unwrap();
+    Store::open(std::sync::Arc::new(kv)).await.unwrap()
+}
+
+#[test]
+fn backups_that_are_taken_amid_pushes_and_releases_miss_nothing_that_was_at_rest() {
+    let watched = "--\nschedule = 'observe'";
+    let mut stage = usual().environment("watch", "watch-", watched).start();
+    stage.release("qa-0", &[("index.html", "zero")]);
+    assert!(stage.tree().push(["origin", "HEAD:main"]).success);
+    let clients: Vec<_> = (0..CLIENTS).map(|number| client(&stage, number)).collect();
+    let mut backups = Vec::new();
+    for number in 1..=3 {
+        stage.release(
+            &format!("qa-{number}"),
+            &[("index.html", &number.to_string())],
+        );
+        let tasks = stage.api.tasks();
+        let at_rest = tasks
+            .into_iter()
+            .filter(|task| ["succeeded", "observed"].contains(&task["state"].as_str().unwrap()));
+        let at_rest: Vec<(u64, String)> = at_rest
+            .map(|task| {
+                (
+                    task["id"].as_u64().unwrap(),
+                    task["state"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect();
+        let file = stage
+            .path()
+            .join(format!("backup-{number}"))
+            .display()
+            .to_string();
+        run(&stage, &["backup", &file]);
+        backups.push((file, at_rest));
+    }
+    for client in clients {
+        client.join().unwrap();
+    }
+    let last = stage.api.tasks()[0]["id"].as_u64().unwrap();
+    let fences: Vec<u64> = HOSTS.iter().map(|host| fence(&stage, host)).collect();
+    stage.stop_agent();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let former = runtime.block_on(opened(&stage.path().join("data")));
+    let config = fs::read_to_string(stage.path().join("config.toml")).unwrap();
+    for (number, (file, at_rest)) in backups.iter().enumerate() {
+        let place = format!("elsewhere-{number}");
+        let other = stage.path().join(format!("{place}.toml"));
+        let moved = config.replace("data_dir = 'data'", &format!("data_dir = '{place}'"));
+        fs::write(&other, moved).unwrap();
+        let restored = tagship(stage.path())
+            .args(["restore", file, "--config"])
+            .arg(&other)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&restored.stderr).into_owned();
+        assert!(restored.status.success(), "{told}");
+        runtime.block_on(async {
+            let store = opened(&stage.path().join(&place)).await;
+            for (id, state) in at_rest {
+                assert_eq!(store.head(*id).await.unwrap().state, *state, "task {id}");
+                let (now, then) = (store.events(*id).await, former.events(*id).await);
+                assert_eq!(now.unwrap(), then.unwrap(), "task {id}");
+            }
+            assert!(store.last_id() > last, "an id may be given out twice");
+            let next = store.next_fence("2000-01-01T00:00:00Z".parse().unwrap());
+            let next = next.await.unwrap();
+            assert!(fences.iter().all(|seen| next > *seen), "{next}: {fences:?}");
+        });
+        eprintln!("{file}: {} tasks at rest are all there", at_rest.len());
+    }
 }

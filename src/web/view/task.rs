@@ -339,9 +339,17 @@ fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
         }
         return view;
     };
-    let Progress { began, end, .. } = progress;
+    let Progress {
+        began,
+        end,
+        away: gone,
+        ..
+    } = progress;
     view.started_at = Some(*began);
     view.state = StepState::Running;
+    if let Some((reason, until)) = gone {
+        view.message = away(reason, *until);
+    }
     if let Some((ended, result)) = end {
         view.ended_at = Some(*ended);
         let runs = plan
@@ -398,7 +406,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         None => String::new(),
     };
     let detail = match &recorded.event {
-        Event::Claimed { .. } | Event::RefStands => return None,
+        Event::Claimed { .. } | Event::RefStands | Event::ProgramBegan { .. } => return None,
         Event::Proposed(submission) => format!("by {}", submission.submitter.name),
         Event::Joined { submitter } => format!("by {submitter}"),
         Event::RefDoubted | Event::Due => String::new(),
@@ -426,6 +434,8 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         Event::Started { release } => release.to_string(),
         Event::Began { at, attempt: 1 } => step(at),
         Event::Began { at, attempt } => format!("{}, attempt {attempt}", step(at)),
+        Event::HostAway { at, reason, until } => because(step(at), &away(reason, *until)),
+        Event::HostBack { at } => step(at),
         Event::Ended { at, result } => {
             let (state, message, _) = result_view(result, false);
             because(format!("{} {}", step(at), state.name()), &message)
@@ -443,6 +453,11 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         name: recorded.event.name().to_owned(),
         detail,
     })
+}
+
+/// What is said while a host is tried again and again.
+fn away(reason: &str, until: Timestamp) -> String {
+    format!("cannot be reached: {reason}; tried again until {until:.0}")
 }
 
 fn because(what: String, why: &str) -> String {
