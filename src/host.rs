@@ -115,7 +115,8 @@ pub const HOME: &str = "~";
 pub struct Run {
     /// Names the attempt in the host's journal: `TASK-STARTED-STAGE-STEP-ATTEMPT`, `[0-9a-z-]` only.
     /// The time at which the work began is in it because a store that was restored from a backup
-    /// gives out the numbers of tasks again.
+    /// gives out the numbers of tasks again. Where one attempt of a step starts more than one
+    /// program, each is a part of it, `ATTEMPT.PART`, and ends with it.
     pub key: String,
     pub command: RunCommand,
     /// Working directory on the host: an absolute path, or [`HOME`].
@@ -167,7 +168,8 @@ pub enum Op {
     Run { place: Place, run: Run },
     /// What became of an attempt that was started before: asked after a lost connection.
     RunResult { deploy_to: String, key: String },
-    /// End the attempt's process group and whatever carries its cookie; prove that all are gone.
+    /// End the attempt's process group and whatever carries its cookie, those of its parts included;
+    /// prove that all are gone, and see to it that none is begun any more.
     Kill { deploy_to: String, key: String },
     /// Delete old releases. Never deletes what `current` names or what `protect` lists.
     Prune {
@@ -283,6 +285,12 @@ pub trait Output: Send + Sync {
     fn write_at(&self, offset: u64, bytes: &[u8]);
     /// Appends a line of the agent's own (without the newline).
     fn line(&self, text: &str);
+    /// The host says that the program of an [`Op::Run`] is begun; it may say so more than once.
+    fn begun(&self) {}
+    /// The host can't be reached, for this reason; it is tried again until that time.
+    fn away(&self, _reason: &str, _until: Timestamp) {}
+    /// The host that was away is there again.
+    fn back(&self) {}
 }
 
 /// The hosts of one task: one authenticated connection for each, opened at first use and kept until

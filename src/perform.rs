@@ -29,7 +29,7 @@ use crate::host::{HostError, Hosts, Op, Output, Place, Reply};
 use crate::publish;
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::{Lines, Turn, Unfit};
-use crate::remote::{Connection, Dialer, Target, Transport};
+use crate::remote::{Away, Connection, Dialer, Presence, Target, Transport};
 use crate::sync;
 use ask::{Shell, Unanswered};
 pub use local::LocalShell;
@@ -69,6 +69,7 @@ pub struct SshHosts {
 struct SshHost {
     target: Target,
     connection: Mutex<Option<Connection>>,
+    presence: Presence,
 }
 
 impl SshHosts {
@@ -88,8 +89,12 @@ impl SshHosts {
         transport: Transport,
     ) -> Self {
         let hosts = targets.into_iter().map(|(name, target)| {
-            let connection = Mutex::new(None);
-            (name, SshHost { target, connection })
+            let host = SshHost {
+                target,
+                connection: Mutex::new(None),
+                presence: Presence::default(),
+            };
+            (name, host)
         });
         Self {
             hosts: hosts.collect(),
@@ -127,7 +132,8 @@ impl SshHosts {
         if let Some(open) = &*connection {
             return Ok(open.clone());
         }
-        let opened = Connection::open(&host.target, &self.dialer).await?;
+        let presence = host.presence.clone();
+        let opened = Connection::open_told(&host.target, &self.dialer, presence).await?;
         *connection = Some(opened.clone());
         Ok(opened)
     }
@@ -199,6 +205,29 @@ impl SshHosts {
                 let script = |turn| publish::prune(place, turn, *keep, protect, failed);
                 let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
                 publish::read_pruned(&lines)
+            }
+        }
+    }
+
+    /// Dispatches, and says meanwhile while the host turns connections away.
+    async fn watched(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
+        let reply = self.dispatch(host, op, output);
+        let Some(known) = self.hosts.get(host) else {
+            return reply.await;
+        };
+        let mut changes = known.presence.changes();
+        let mut reply = std::pin::pin!(reply);
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut reply => return reply,
+                Ok(()) = changes.changed() => {
+                    let away = changes.borrow_and_update().clone();
+                    match away {
+                        Some(Away { reason, until }) => output.away(&reason, until),
+                        None => output.back(),
+                    }
+                }
             }
         }
     }
@@ -279,7 +308,7 @@ impl Hosts for SshHosts {
         let span = tracing::info_span!("host", host, op = op.label());
         async move {
             crash::before(op.label());
-            let reply = self.dispatch(host, op, output).await;
+            let reply = self.watched(host, op, output).await;
             crash::after(op.label());
             reply
         }

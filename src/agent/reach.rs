@@ -36,6 +36,7 @@ pub fn source(config: &Config, project: &config::Project) -> Source {
 pub fn dialer(config: &Config) -> Arc<Dialer> {
     Dialer::new(DialSettings {
         connect_timeout: config.ssh.connect_timeout,
+        refusal_patience: config.ssh.patience,
         keepalive: Keepalive {
             interval: config.ssh.keepalive,
             ..Keepalive::default()

@@ -167,6 +167,10 @@ pub struct Ssh {
     /// How often a quiet connection is proved alive. Default 15 seconds.
     #[serde(deserialize_with = "duration::deserialize")]
     pub keepalive: Duration,
+    /// How long a host that accepts connections and turns them away is tried again. Default 60
+    /// seconds.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub patience: Duration,
 }
 
 impl Default for Ssh {
@@ -179,6 +183,7 @@ impl Default for Ssh {
             known_hosts: None,
             connect_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(15),
+            patience: Duration::from_secs(60),
         }
     }
 }

@@ -99,12 +99,24 @@ impl Active {
         });
     }
 
+    /// A step has ended. What was heard of it meanwhile, and not recorded yet, is of no use.
+    pub(super) fn end(&mut self, ended: At, result: StepResult) {
+        self.outbox.retain(|event| {
+            !matches!(
+                event,
+                Event::ProgramBegan { at, .. } | Event::HostAway { at, .. } | Event::HostBack { at }
+                    if *at == ended
+            )
+        });
+        self.outbox.push(Event::Ended { at: ended, result });
+    }
+
     /// After a refused append: results of steps are offered again, everything else is decided anew.
     pub(super) fn keep_results(&mut self, events: Vec<Recorded>) {
         let results = events
             .into_iter()
             .map(|recorded| recorded.event)
-            .filter(|event| matches!(event, Event::Ended { .. }));
+            .filter(|event| matches!(event, Event::Ended { .. } | Event::ProgramBegan { .. }));
         self.outbox.splice(0..0, results);
     }
 

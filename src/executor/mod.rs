@@ -105,6 +105,13 @@ enum Done {
         at: At,
         result: StepResult,
     },
+    /// Something was heard of a step that goes on.
+    Heard {
+        id: u64,
+        at: At,
+        event: Event,
+        more: step::Heard,
+    },
     Killed {
         id: u64,
         at: At,
@@ -316,8 +323,22 @@ impl Executor {
                         // The program ended, its children may not have.
                         active.ended.insert(at, result);
                     } else {
-                        active.outbox.push(Event::Ended { at, result });
+                        active.end(at, result);
                     }
+                }
+                self.decide(id);
+            }
+            Done::Heard {
+                id,
+                at,
+                event,
+                more,
+            } => {
+                if let Some(active) = self.tasks.get_mut(&id)
+                    && active.inflight.contains_key(&at)
+                {
+                    active.outbox.push(event);
+                    self.listen(id, at, more);
                 }
                 self.decide(id);
             }

@@ -6,18 +6,19 @@
 mod check;
 mod program;
 mod release;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use super::World;
 use super::mask::Secrets;
 use crate::host::{HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest};
 use crate::plan::{AGENT, Plan};
-use crate::task::{At, StepResult, Task, Way};
+use crate::task::{At, Event, StepResult, Task, Way};
 use crate::template::Action;
 
 /// How often an operation is tried when the connection is lost under it.
@@ -46,6 +47,7 @@ pub(super) fn stopping(plan: &Plan, at: At) -> Stopping {
     match plan.step(at).map(|step| &step.action) {
         Some(Action::Publish) => Stopping::LetEnd,
         Some(Action::Run(_)) => Stopping::KillOnHost,
+        Some(Action::Check(check)) if check.runs_on_host() => Stopping::KillOnHost,
         _ => Stopping::Drop,
     }
 }
@@ -60,7 +62,12 @@ pub(super) struct Work {
     pub(super) attempt: u32,
     pub(super) begun: Begun,
     pub(super) tree: Arc<Mutex<Option<TreeDigest>>>,
+    /// Takes what is heard of the step before it ends.
+    pub(super) tells: mpsc::UnboundedSender<Event>,
 }
+
+/// What is heard of a step before it ends: a few events.
+pub(super) type Heard = mpsc::UnboundedReceiver<Event>;
 
 /// Why a step did not succeed.
 pub(super) enum Trouble {
@@ -92,7 +99,12 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
         .logs
         .step(work.task.id, &host, &work.label(), work.attempt);
     let scene = Scene {
-        output: secrets.clone().kept_from(output),
+        output: Arc::new(told::Telling::new(
+            secrets.clone().kept_from(output),
+            work.at,
+            work.attempt,
+            work.tells.clone(),
+        )),
         world: &world,
         work: &work,
     };
@@ -152,7 +164,7 @@ fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
     }
 }
 
-/// Ends what a `run` step started on its host, and shows that nothing of it is left.
+/// Ends what a step started on its host, and shows that nothing of it is left.
 pub(super) async fn kill(
     task: &Task,
     plan: &Plan,
@@ -161,19 +173,15 @@ pub(super) async fn kill(
 ) -> Result<(), String> {
     let lane = plan.lane(at);
     let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
-    let first = program::key(task, at, attempt);
-    for key in [program::again(&first), first] {
-        let op = Op::Kill {
-            deploy_to: kept_in(task, plan, at),
-            key,
-        };
-        match hosts.perform(&lane, &op, &Silent).await {
-            Ok(Reply::Killed) => {}
-            Ok(other) => return Err(format!("unexpected answer {other:?}")),
-            Err(error) => return Err(error.to_string()),
-        }
+    let op = Op::Kill {
+        deploy_to: kept_in(task, plan, at),
+        key: program::key(task, at, attempt),
+    };
+    match hosts.perform(&lane, &op, &Silent).await {
+        Ok(Reply::Killed) => Ok(()),
+        Ok(other) => Err(format!("unexpected answer {other:?}")),
+        Err(error) => Err(error.to_string()),
     }
-    Ok(())
 }
 
 /// Where the attempts of a step are kept on its host: beside the releases, or in a directory of the
@@ -213,6 +221,13 @@ struct Scene<'a> {
 impl Work {
     fn host(&self) -> &str {
         self.plan.host_name(self.at)
+    }
+
+    /// Whether the host has said that the program of this attempt is begun, as far as is recorded.
+    fn has_program(&self) -> bool {
+        let work = self.task.work.as_ref();
+        work.and_then(|work| work.steps.get(&self.at))
+            .is_some_and(|step| step.attempt == self.attempt && step.program.is_some())
     }
 
     /// The name of the step's log.

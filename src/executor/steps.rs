@@ -1,6 +1,7 @@
 //! Steps are begun, and ended before their time.
 
 use futures::future::{AbortHandle, Abortable, FutureExt as _};
+use tokio::sync::mpsc;
 
 use super::{Done, Executor, step};
 use crate::task::{At, Event, StepResult};
@@ -24,6 +25,7 @@ impl Executor {
             .clone();
         let (handle, registration) = AbortHandle::new_pair();
         active.inflight.insert(at, handle);
+        let (tells, heard) = mpsc::unbounded_channel();
         let work = step::Work {
             task: active.task.clone(),
             plan,
@@ -33,12 +35,32 @@ impl Executor {
             attempt,
             begun,
             tree: active.tree.clone(),
+            tells,
         };
         let effect = Abortable::new(step::perform(world, work), registration);
         self.effects.push(
             async move {
                 let result = effect.await.unwrap_or(StepResult::Stopped);
                 Done::Step { id, at, result }
+            }
+            .boxed(),
+        );
+        self.listen(id, at, heard);
+    }
+
+    /// Waits for the next thing that is heard of a step before it ends.
+    pub(super) fn listen(&mut self, id: u64, at: At, mut heard: step::Heard) {
+        self.effects.push(
+            async move {
+                match heard.recv().await {
+                    Some(event) => Done::Heard {
+                        id,
+                        at,
+                        event,
+                        more: heard,
+                    },
+                    None => Done::LetGo,
+                }
             }
             .boxed(),
         );

@@ -1,11 +1,12 @@
 //! A `run` step is followed to its end. The program runs under its runner on the host, whatever
 //! becomes of the connection: after a loss the same attempt is asked for again, by its key, from the
-//! output's offset on. Asking can start it only if it was never begun.
+//! output's offset on. Asking can start it only if the host has never said that it is begun.
 
 use std::time::Duration;
 
 use super::ask::{self, Unanswered};
 use super::{SshHosts, next_turn, unexpected};
+use crate::clock::{Clock as _, SystemClock};
 use crate::host::{HostError, Output, Place, Reply, Run};
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::Said;
@@ -25,13 +26,13 @@ pub(super) async fn run(
     run: &Run,
     output: &dyn Output,
 ) -> Result<Reply, HostError> {
-    let mut offset = 0;
+    let mut seen = Seen::default();
     let mut at_least = 0;
     let mut lost: Option<String> = None;
     let mut pauses = PAUSES_S.iter();
     loop {
-        let before = offset;
-        let error = match once(hosts, host, place, run, at_least, &mut offset, output).await {
+        let before = seen.offset;
+        let error = match once(hosts, host, place, run, at_least, &mut seen, output).await {
             Ok(End::Run(end)) => return Ok(Reply::Run(end)),
             Ok(End::Barred) => {
                 return Err(HostError::Refused(format!(
@@ -51,7 +52,7 @@ pub(super) async fn run(
             HostError::NotReached(message) if lost.is_some() => lost = Some(message),
             error => return Err(error),
         }
-        if offset > before {
+        if seen.offset > before {
             // It was alive since the last loss.
             pauses = PAUSES_S.iter();
         }
@@ -59,9 +60,26 @@ pub(super) async fn run(
             return Err(HostError::Lost(lost.unwrap_or_default()));
         };
         tracing::info!(key = run.key, lost, "connection lost while a program runs");
-        output.line("connection lost; the program goes on, asking for it again");
+        let rest: u64 = pauses.clone().sum::<u64>() + pause;
+        let reason = format!(
+            "connection lost ({}); the program goes on there",
+            lost.as_deref().unwrap_or_default()
+        );
+        output.away(&reason, SystemClock.now() + Duration::from_secs(rest));
+        seen.away = true;
         tokio::time::sleep(Duration::from_secs(*pause)).await;
     }
+}
+
+/// What was heard of an attempt so far.
+#[derive(Default)]
+struct Seen {
+    /// How far its output goes.
+    offset: u64,
+    /// The host said that it is begun.
+    begun: bool,
+    /// Its host was said to be away.
+    away: bool,
 }
 
 async fn once(
@@ -70,21 +88,35 @@ async fn once(
     place: &Place,
     run: &Run,
     at_least: u64,
-    offset: &mut u64,
+    seen: &mut Seen,
     output: &dyn Output,
 ) -> Result<End, Unanswered> {
-    let script = runner::run(place, next_turn(at_least), run, *offset)?;
+    let script = match seen.begun {
+        true => runner::follow(&place.deploy_to, &run.key, seen.offset)?,
+        false => runner::run(place, next_turn(at_least), run, seen.offset)?,
+    };
     let shell = hosts.shell(host).await?;
     let mut attempt = Attempt::default();
     let mut hear_one = |said| {
+        if std::mem::take(&mut seen.away) {
+            output.back();
+        }
+        if is_begun(&said) {
+            seen.begun = true;
+            output.begun();
+        }
         if let Some(end) = hear(&mut attempt, said, place.fence, output)? {
-            *offset = end;
+            seen.offset = end;
         }
         Ok(())
     };
     let timeout = run.timeout.saturating_add(GRACE);
     ask::ask(&shell, &script, timeout, &mut hear_one).await?;
     Ok(end(attempt, output)?)
+}
+
+fn is_begun(said: &Said) -> bool {
+    matches!(said, Said::Line { word, .. } if word == "begun")
 }
 
 /// Takes what an answer about an attempt says; returns how far its output now goes, where it grew.

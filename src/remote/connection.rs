@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::channel::Open;
-use super::dial::Dialer;
+use super::dial::{Dialer, Presence};
 use super::error::{Phase, RemoteError};
 use super::inbox::Event;
 use super::link::{Destination, End, Link, OpenError};
@@ -66,6 +66,7 @@ pub struct Connection {
 }
 
 pub(super) struct Inner {
+    presence: Presence,
     target: Target,
     dialer: Arc<Dialer>,
     current: Mutex<Option<Arc<Link>>>,
@@ -84,9 +85,23 @@ impl Connection {
     /// # Errors
     /// [`RemoteError`] with [`Reach::NotReached`](super::Reach): nothing was asked of the host.
     pub async fn open(target: &Target, dialer: &Arc<Dialer>) -> Result<Self, RemoteError> {
-        let link = dial::dial(dialer, target).await?;
+        Self::open_told(target, dialer, Presence::default()).await
+    }
+
+    /// As [`open`](Self::open); `presence` says, now and for every further link, while the host turns
+    /// connections away.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_told(
+        target: &Target,
+        dialer: &Arc<Dialer>,
+        presence: Presence,
+    ) -> Result<Self, RemoteError> {
+        let link = dial::dial(dialer, target, &presence).await?;
         Ok(Self {
             inner: Arc::new(Inner {
+                presence,
                 target: target.clone(),
                 dialer: Arc::clone(dialer),
                 current: Mutex::new(Some(Arc::new(link))),
@@ -301,7 +316,8 @@ impl Connection {
         if let Some(link) = current.as_ref().filter(|link| link.takes_channels()) {
             return Ok(Arc::clone(link));
         }
-        let link = Arc::new(dial::dial(&self.inner.dialer, &self.inner.target).await?);
+        let inner = &self.inner;
+        let link = Arc::new(dial::dial(&inner.dialer, &inner.target, &inner.presence).await?);
         *current = Some(Arc::clone(&link));
         Ok(link)
     }

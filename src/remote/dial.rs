@@ -9,12 +9,13 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use thrussh::client::{Config, Handle};
 use thrussh::{Limits, Preferred, cipher, mac};
 use thrussh_keys::key;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Inner};
@@ -23,6 +24,7 @@ use super::identity::Keyring;
 use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
 use super::link::{Link, Metered, Router, Shared};
 use super::{Target, jump};
+use crate::clock::{Clock as _, SystemClock};
 
 /// How patient the agent is with hosts.
 #[derive(Clone, Debug)]
@@ -67,6 +69,44 @@ impl Default for Keepalive {
         }
     }
 }
+
+/// A host that turns every connection away, and is asked again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Names the host, and says what it does.
+    pub reason: String,
+    /// When it is given up.
+    pub until: Timestamp,
+}
+
+/// Says of one host whether it is away; whoever waits for it looks here.
+#[derive(Clone, Debug)]
+pub struct Presence(Arc<watch::Sender<Option<Away>>>);
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Presence {
+    /// Wakes when the host goes away or comes back.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Option<Away>> {
+        self.0.subscribe()
+    }
+
+    fn say(&self, away: Option<Away>) {
+        self.0.send_if_modified(|said| {
+            let changed = *said != away;
+            *said = away;
+            changed
+        });
+    }
+}
+
+/// A server that is merely busy has room again soon; from so many attempts on it is told of.
+const ATTEMPTS_UNTOLD: u32 = 4;
 
 /// Opens connections. One for the whole agent: it holds the limit, the decoded keys and the
 /// connections to jump hosts.
@@ -133,7 +173,11 @@ impl Dialer {
     }
 
     /// The connection to a jump host, shared by all hosts behind it.
-    async fn jump(self: &Arc<Self>, target: &Target) -> Result<Connection, RemoteError> {
+    async fn jump(
+        self: &Arc<Self>,
+        target: &Target,
+        presence: &Presence,
+    ) -> Result<Connection, RemoteError> {
         let slot = {
             let mut jumps = self.jumps.lock().await;
             Arc::clone(jumps.entry(target.clone()).or_default())
@@ -143,7 +187,8 @@ impl Dialer {
         if let Some(inner) = slot.upgrade() {
             return Ok(Connection::from(inner));
         }
-        let connection = Connection::open(target, self).await?;
+        // Whoever opens it waits for it: its absence is that of the host behind it.
+        let connection = Connection::open_told(target, self, presence.clone()).await?;
         *slot = connection.downgrade();
         Ok(connection)
     }
@@ -155,7 +200,8 @@ impl Dialer {
 /// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
 pub async fn offered_key(dialer: &Arc<Dialer>, target: &Target) -> Result<HostKey, RemoteError> {
     let pins = KnownHosts::default();
-    match patiently(dialer, target, &pins, Purpose::LookAtKey).await? {
+    let presence = Presence::default();
+    match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence).await? {
         Outcome::Shown(key) => Ok(key),
         Outcome::Link(_) => Err(RemoteError::Handshake {
             host: target.to_string(),
@@ -168,11 +214,12 @@ pub async fn offered_key(dialer: &Arc<Dialer>, target: &Target) -> Result<HostKe
 pub(super) fn dial<'a>(
     dialer: &'a Arc<Dialer>,
     target: &'a Target,
+    presence: &'a Presence,
 ) -> BoxFuture<'a, Result<Link, RemoteError>> {
     // Boxed, because it calls itself for the jump host.
     Box::pin(async move {
         let pins = read_pins(target).await?;
-        match patiently(dialer, target, &pins, Purpose::LogIn).await? {
+        match patiently(dialer, target, &pins, Purpose::LogIn, presence).await? {
             Outcome::Link(link) => Ok(*link),
             Outcome::Shown(key) => Err(unknown(target, &key)),
         }
@@ -222,32 +269,47 @@ async fn patiently(
     target: &Target,
     pins: &KnownHosts,
     purpose: Purpose,
+    presence: &Presence,
 ) -> Result<Outcome, RemoteError> {
     let jump = match &target.jump {
-        Some(jump) => Some(
-            dialer
-                .jump(jump)
-                .await
-                .map_err(|source| RemoteError::Jump {
-                    host: target.to_string(),
-                    source: Box::new(source),
-                })?,
-        ),
+        Some(jump) => {
+            Some(
+                dialer
+                    .jump(jump, presence)
+                    .await
+                    .map_err(|source| RemoteError::Jump {
+                        host: target.to_string(),
+                        source: Box::new(source),
+                    })?,
+            )
+        }
         None => None,
     };
-    let until = Instant::now() + dialer.settings.refusal_patience;
+    let patience = dialer.settings.refusal_patience;
+    let until = Instant::now() + patience;
+    let told_until = SystemClock.now() + patience;
     let mut attempts = 0;
     loop {
         attempts += 1;
         match attempt(dialer, target, pins, jump.as_ref(), purpose).await {
-            Ok(outcome) => return Ok(outcome),
+            Ok(outcome) => {
+                presence.say(None);
+                return Ok(outcome);
+            }
             Err(Failure::Final(error)) => return Err(*error),
             Err(Failure::TurnedAway(reason)) => {
+                if attempts >= ATTEMPTS_UNTOLD {
+                    presence.say(Some(Away {
+                        reason: format!("{target} turns every connection away ({reason})"),
+                        until: told_until,
+                    }));
+                }
                 let pause = back_off(attempts);
                 if Instant::now() + pause > until {
                     return Err(RemoteError::Dropped {
                         host: target.to_string(),
                         attempts,
+                        within: patience,
                         reason,
                     });
                 }

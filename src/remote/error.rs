@@ -36,12 +36,14 @@ pub enum RemoteError {
         after: Duration,
     },
     #[error(
-        "{host} closed {attempts} connections in a row before authentication ({reason}); it may \
-         be too busy: look at its sshd log and at MaxStartups in its sshd_config"
+        "cannot reach {host}: it turned {attempts} connections away in {} s, before authentication \
+         ({reason}); it may be too busy: look at its sshd log and at MaxStartups in its sshd_config",
+        within.as_secs()
     )]
     Dropped {
         host: String,
         attempts: u32,
+        within: Duration,
         reason: String,
     },
     #[error(

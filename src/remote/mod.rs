@@ -37,7 +37,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use connection::{Captured, Connection, Exit, Stream};
-pub use dial::{DialSettings, Dialer, Keepalive, offered_key};
+pub use dial::{Away, DialSettings, Dialer, Keepalive, Presence, offered_key};
 pub use error::{Phase, Reach, RemoteError};
 pub use identity::IdentityError;
 pub use pin::{PinError, Pinned, append};

@@ -26,6 +26,7 @@ const BLOCK_BYTES: u64 = 512;
 const PROCESS: &str = include_str!("sh/process.sh");
 const ATTEMPT: &str = include_str!("sh/attempt.sh");
 const START: &str = include_str!("sh/start.sh");
+const FOLLOW: &str = include_str!("sh/follow.sh");
 const RESULT: &str = include_str!("sh/result.sh");
 const KILL: &str = include_str!("sh/kill.sh");
 
@@ -77,6 +78,17 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         .set("ts_script_text", text)?
         .arguments(&words)?;
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, START]))
+}
+
+/// Script that goes on with an attempt which the host has said to be begun: sends its output from
+/// `offset` on, and its end. It starts nothing; an attempt that the host knows nothing of any more is
+/// [`RunEnd::Unknown`].
+///
+/// # Errors
+/// [`Unfit`] where a path or key cannot be one on the host.
+pub fn follow(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit> {
+    let script = about(deploy_to, key)?.number("ts_offset", offset);
+    Ok(script.text(&[FENCE, PROCESS, ATTEMPT, FOLLOW]))
 }
 
 /// Script for [`Op::RunResult`](crate::host::Op::RunResult): sends the output from `offset` on, and what is
@@ -180,7 +192,7 @@ impl Attempt {
             ("refused" | "fenced", _) => {
                 return super::script::Lines::default().hear(word.into(), value.into(), ours);
             }
-            ("alive", "") => return Ok(()),
+            ("alive" | "begun", "") => return Ok(()),
             ("clipped", "") => {
                 self.notes.push(format!(
                     "output goes on; {OUTPUT_BYTES_MAX} bytes of it were kept"

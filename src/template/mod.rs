@@ -215,6 +215,14 @@ pub struct Check {
     pub timeout: Duration,
 }
 
+impl Check {
+    /// Whether it asks by a program on the host.
+    #[must_use]
+    pub fn runs_on_host(&self) -> bool {
+        matches!(self.probe, Probe::Command { .. })
+    }
+}
+
 /// What a [`Check`] asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {

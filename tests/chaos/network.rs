@@ -287,6 +287,73 @@ fn a_host_that_is_away_when_its_step_is_stopped_is_asked_about_and_never_called_
     drop(proxy);
 }
 
+#[test]
+fn a_host_that_resets_every_connection_is_told_of_while_it_is_tried_again_and_then_named() {
+    let port = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let stage = settings(port).ssh("patience = '8s'").start();
+    let server = stage.sshd.socket();
+    let resets = || Proxy::start_at(address, server, Fault::CutAfter(Direction::ToServer, 0));
+    let passes = || Proxy::start_at(address, server, Fault::None);
+    let proxy = passes();
+    let first = propose(&stage, "qa-0");
+    stage.api.until_state(first, "succeeded");
+    drop(proxy);
+    for comes_back in [true, false] {
+        let proxy = resets();
+        let tag = format!("qa-back-{comes_back}");
+        let id = propose(&stage, &tag);
+        let task = stage.api.until(id, "it says so", |task| {
+            task["at_rest"] == true || away(task).is_some()
+        });
+        let said = away(&task).unwrap_or_else(|| panic!("it was silent: {task:#}"));
+        assert!(
+            said.contains("other") && said.contains("tried again until"),
+            "{said}"
+        );
+        let shown = String::from_utf8(stage.command(&["show", &id.to_string()])).unwrap();
+        assert!(shown.contains("tried again until"), "{shown}");
+        let logged = stage.api.log(id);
+        assert!(logged.contains("turns every connection away"), "{logged}");
+        if comes_back {
+            drop(proxy);
+            let _passes = passes();
+            stage.api.until_state(id, "succeeded");
+            assert!(stage.api.log(id).contains("the host is there again"));
+            stage.assert_live(&ODD, "qa", &tag);
+        } else {
+            let task = stage.api.until_state(id, "failed");
+            let detail = task["detail"].as_str().unwrap();
+            assert!(
+                detail.contains("other") && detail.contains("cannot be reached")
+                    || detail.contains("cannot reach other"),
+                "{detail}"
+            );
+            assert_eq!(
+                stage.live("web1", "qa"),
+                stage.live("other", "qa"),
+                "no host switched"
+            );
+        }
+    }
+}
+
+/// What a step that runs says of its host.
+fn away(task: &Value) -> Option<String> {
+    let all = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    for stage in all(task, "stages") {
+        for host in all(&stage, "hosts") {
+            for step in all(&host, "steps") {
+                let message = step["message"].as_str().unwrap_or_default();
+                if step["state"] == "running" && message.contains("cannot be reached") {
+                    return Some(message.to_owned());
+                }
+            }
+        }
+    }
+    None
+}
+
 /// How many processes of steps are left on a host.
 fn steps_left(stage: &Stage, host: &str) -> usize {
     let cookie = format!("TAGSHIP_RUN={}", stage.place(host, "qa").display());

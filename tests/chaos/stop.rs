@@ -166,3 +166,58 @@ fn a_stopped_step_is_gone_whatever_it_does_and_what_it_printed_harms_nobody() {
     stage.release("qa-next", &[("index.html", "next\n")]);
     stage.assert_live(&["web1"], "qa", "qa-next");
 }
+
+const CHECK: &str = r#"
+[[stage]]
+name = "switch"
+hosts = "{group}"
+[[stage.steps]]
+use = "publish"
+[[stage.steps]]
+use = "check"
+retries = 100
+interval = "1s"
+timeout = "10m"
+command = '''
+echo >>"{DIR}/asked"
+(setsid sleep 1003 >/dev/null 2>&1 </dev/null &)
+if [ -e "{DIR}/hold" ]; then sleep 1000; fi
+exit 1
+'''
+"#;
+
+/// The agent remembers no program of a check; its names are found by the attempt's.
+#[test]
+fn a_stopped_check_leaves_no_program_also_none_that_an_agent_before_it_started() {
+    let mut stage = Settings::default()
+        .group("solo = ['web1']")
+        .template("check", &format!("{TEMPLATE}{CHECK}"))
+        .environment(
+            "qa",
+            "qa-",
+            "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'check'",
+        )
+        .start();
+    let asked = |stage: &Stage| fs::read(stage.path().join("asked")).map_or(0, |text| text.len());
+    for (tag, agents) in [("qa-1", 1), ("qa-2", 2)] {
+        let before = asked(&stage);
+        let id = stage.propose(tag, &[("index.html", tag)]);
+        assert!(
+            until(|| asked(&stage) >= before + 2),
+            "{tag}: it asks again"
+        );
+        fs::write(stage.path().join("hold"), "").unwrap();
+        let held = asked(&stage);
+        assert!(until(|| asked(&stage) > held), "{tag}: one stays");
+        if agents > 1 {
+            stage.kill_agent();
+            let held = asked(&stage);
+            stage.start_agent();
+            assert!(until(|| asked(&stage) > held), "{tag}: asked anew");
+        }
+        stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
+        let task = stage.api.until_state(id, "stopped");
+        assert_eq!(left_behind(stage.path()), [""; 0], "{tag}: {task:#}");
+        fs::remove_file(stage.path().join("hold")).unwrap();
+    }
+}

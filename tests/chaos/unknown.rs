@@ -122,6 +122,17 @@ fn a_program_of_a_host_that_was_started_anew_pauses_its_task_and_can_be_stopped(
 }
 
 #[test]
+fn a_program_whose_journal_was_deleted_pauses_its_task_and_stops_with_it() {
+    let (stage, id, _) = asks_after(|stage| {
+        let journal = attempt(stage);
+        fs::rename(&journal, journal.with_file_name("away")).unwrap();
+    });
+    stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
+    stage.api.until_state(id, "stopped");
+    assert_eq!(started(&stage), 1);
+}
+
+#[test]
 fn a_program_that_went_on_without_its_agent_is_followed_to_its_end() {
     let mut stage = stage();
     fs::write(stage.path().join("hold"), "").unwrap();

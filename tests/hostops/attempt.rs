@@ -528,17 +528,28 @@ fn spin_until(holds: impl Fn() -> bool) {
 /// Kill at any moment of a start: afterwards nothing of it lives, and nothing comes to life.
 #[test]
 fn a_stop_that_races_with_the_start_wins() {
+    stop_races_with_the_start_of(str::to_owned);
+}
+
+/// As a check starts one program after another, each under a name that nobody who stops it knows.
+#[test]
+fn a_stop_that_races_with_the_start_of_a_part_wins() {
+    stop_races_with_the_start_of(|attempt| format!("{attempt}.7-1795219200000"));
+}
+
+fn stop_races_with_the_start_of(named: impl Fn(&str) -> String) {
     let host = Host::new(SHELLS[0]);
     assert_eq!(host.run(&shell("first", "true")).end, ended(0));
     let marks = || std::fs::read_to_string(host.marks()).unwrap_or_default();
     let mut ends = BTreeMap::new();
     for round in 0..60_u32 {
-        let key = format!("k-{round}");
+        let attempt = format!("k-{round}");
+        let key = named(&attempt);
         let text = format!("echo {key} >>'{}'; exec sleep 300", host.marks().display());
         let run = shell(&key, &text);
         let _ending = Ending(&host, &key);
         let script = host.script(1, &run, 0);
-        let killing = runner::kill(&host.deploy_to(), &key).unwrap();
+        let killing = runner::kill(&host.deploy_to(), &attempt).unwrap();
         let follower = host.follow(&script);
         // The stop comes at another moment each time.
         let journal = host.journal(&key);
@@ -564,6 +575,88 @@ fn a_stop_that_races_with_the_start_wins() {
         *ends.entry(format!("{end:?}")).or_insert(0) += 1;
     }
     assert!(ends.len() > 1, "never at another moment: {ends:?}");
+}
+
+#[test]
+fn stopping_an_attempt_ends_all_its_parts_and_nothing_else() {
+    for shells in SHELLS {
+        let host = Host::new(shells);
+        let keys = [
+            "5-a-1-2-1",
+            "5-a-1-2-1.again",
+            "5-a-1-2-1.0-99",
+            "5-a-1-2-11",
+        ];
+        let endings = keys.map(|key| Ending(&host, key));
+        let followers = keys.map(|key| {
+            let script = host.script(1, &shell(key, "echo up; exec sleep 300"), 0);
+            let follower = host.follow(&script);
+            eventually("it runs", || {
+                let out = std::fs::read(host.journal(key).join("out"));
+                out.is_ok_and(|out| out == b"up\n").then_some(())
+            });
+            follower
+        });
+        // This one has ended, and left something.
+        let left = "(setsid sleep 301 >/dev/null 2>&1 </dev/null &); true";
+        let _left = Ending(&host, "5-a-1-2-1.1-99");
+        assert_eq!(host.run(&shell("5-a-1-2-1.1-99", left)).end, ended(0));
+        eventually("only what it left is there", || {
+            (host.carriers("5-a-1-2-1.1-99").len() == 1).then_some(())
+        });
+        assert_eq!(host.kill("5-a-1-2-1").end, Ok(End::Killed));
+        for key in &keys[..3] {
+            assert!(host.carriers(key).is_empty(), "{key}");
+        }
+        assert!(host.carriers("5-a-1-2-1.1-99").is_empty());
+        assert!(!host.carriers("5-a-1-2-11").is_empty(), "another attempt");
+        // And none begins any more.
+        let marks = host.marks();
+        let late = shell("5-a-1-2-1.2-99", &format!("echo >>'{}'", marks.display()));
+        assert_eq!(host.run(&late).end, Ok(End::Barred));
+        assert!(!marks.exists());
+        drop(endings);
+        for follower in followers {
+            heard(1, follower);
+        }
+    }
+}
+
+#[test]
+fn a_program_whose_journal_was_deleted_is_ended_by_its_cookie() {
+    let host = Host::new(SHELLS[0]);
+    let _ending = Ending(&host, "k");
+    let follower = host.follow(&host.script(1, &shell("k", "exec sleep 300"), 0));
+    eventually("it runs", || {
+        host.journal("k").join("program").exists().then_some(())
+    });
+    std::fs::remove_dir_all(host.path().join(".tagship/journal")).unwrap();
+    assert_eq!(host.kill("k").end, Ok(End::Killed));
+    eventually("all are gone", || {
+        host.carriers("k").is_empty().then_some(())
+    });
+    let _ = follower.wait_with_output();
+}
+
+#[test]
+fn an_attempt_that_is_known_to_have_begun_is_followed_and_never_started() {
+    let host = Host::new(SHELLS[0]);
+    let follow = |key| {
+        let script = runner::follow(&host.deploy_to(), key, 0).unwrap();
+        heard(1, host.follow(&script))
+    };
+    let unknown = Ok(End::Run(RunEnd::Unknown));
+    assert_eq!(follow("k").end, unknown, "nothing stands there");
+    let run = shell(
+        "k",
+        &format!("echo x >>'{}'; echo out", host.marks().display()),
+    );
+    assert_eq!(host.run(&run).end, ended(0));
+    let heard = follow("k");
+    assert_eq!((heard.text().as_str(), heard.end), ("out\n", ended(0)));
+    std::fs::remove_dir_all(host.journal("k")).unwrap();
+    assert_eq!(follow("k").end, unknown, "it was deleted");
+    assert_eq!(std::fs::read_to_string(host.marks()).unwrap(), "x\n");
 }
 
 #[test]

@@ -35,6 +35,13 @@ pub(crate) struct Disk {
     pub(crate) history: Vec<ReleaseId>,
 }
 
+impl Disk {
+    /// Somebody deletes what stands there of programs.
+    pub(crate) fn forget_programs(&mut self) {
+        self.runs.clear();
+    }
+}
+
 /// A program that was started.
 #[derive(Clone, Debug)]
 struct Attempt {
@@ -89,7 +96,7 @@ impl Hosts for SimHosts {
         &'a self,
         host: &'a str,
         op: &'a Op,
-        _output: &'a dyn Output,
+        output: &'a dyn Output,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
         async move {
             let lost = || Err(HostError::Lost("cut by the test".to_owned()));
@@ -108,6 +115,9 @@ impl Hosts for SimHosts {
                 return lost();
             }
             let reply = reply?;
+            if let Op::Run { .. } = op {
+                output.begun();
+            }
             if let (Op::Run { run, .. }, Reply::Run(RunEnd::Running)) = (op, &reply) {
                 return Ok(Reply::Run(self.follow(host, &run.key).await));
             }
@@ -193,14 +203,15 @@ impl SimHosts {
             }
             Op::RunResult { key, .. } => Ok(Reply::Run(end_of(disk, key, now))),
             Op::Kill { key, .. } => {
-                if let Some(attempt) = disk.runs.get_mut(key)
-                    && attempt.until > now
-                {
-                    attempt.until = now;
-                    attempt.end = RunEnd::Ended {
-                        code: 137,
-                        values: BTreeMap::new(),
-                    };
+                let part = format!("{key}.");
+                for (name, attempt) in &mut disk.runs {
+                    if (name == key || name.starts_with(&part)) && attempt.until > now {
+                        attempt.until = now;
+                        attempt.end = RunEnd::Ended {
+                            code: 137,
+                            values: BTreeMap::new(),
+                        };
+                    }
                 }
                 Ok(Reply::Killed)
             }

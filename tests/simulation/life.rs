@@ -225,6 +225,34 @@ fn an_unknown_result_waits_for_a_person() {
 }
 
 #[test]
+fn a_program_that_a_host_has_forgotten_is_not_started_again_before_a_person_says_so() {
+    let mut sim = Sim::new(TEMPLATE);
+    let long: Program = Arc::new(|_, _| (well()("", "").0, Duration::from_secs(600)));
+    *sim.fleet.program.lock().unwrap() = long;
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(jiff::SignedDuration::from_secs(60));
+    let starts = |sim: &Sim| -> u32 {
+        let disks = sim.disks("production");
+        disks.values().flat_map(|disk| disk.started.values()).sum()
+    };
+    assert_eq!((starts(&sim), sim.task(id).state), (1, State::Running));
+    sim.kill();
+    for disk in sim.fleet.disks.lock().unwrap().values_mut() {
+        disk.forget_programs();
+    }
+    sim.rest();
+    let State::Paused { why } = sim.task(id).state else {
+        panic!("it does not ask: {}", sim.task(id).state);
+    };
+    assert!(format!("{why:?}").contains("knows nothing of it any more"));
+    assert_eq!(starts(&sim), 1);
+    *sim.fleet.program.lock().unwrap() = well();
+    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.rest();
+    assert_eq!((starts(&sim), sim.task(id).state), (2, State::Succeeded));
+}
+
+#[test]
 fn a_deleted_tag_withdraws_its_waiting_task() {
     use tagship::clock::Clock as _;
     use tagship::task::{Event, Recorded};

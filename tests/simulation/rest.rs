@@ -123,6 +123,10 @@ fn started_once(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
             let Some(step) = key.strip_prefix(&prefix) else {
                 continue;
             };
+            // What an attempt starts besides its own program may be repeated.
+            if step.contains('.') {
+                continue;
+            }
             // Without the number of the attempt.
             let (step, _) = step.rsplit_once('-').unwrap();
             *starts.entry(step.to_owned()).or_default() += 1;

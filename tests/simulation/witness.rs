@@ -284,11 +284,12 @@ impl Seen {
         }
     }
 
-    /// `TASK-STARTED-[back-]STAGE-STEP-ATTEMPT[-again]`
+    /// `TASK-STARTED-[back-]STAGE-STEP-ATTEMPT[.PART]`
     fn program(&mut self, host: &str, place: &Place, key: &str) {
         let (task, plan) = self.at_work(place, key);
         let work = task.work.as_ref().unwrap();
-        let mut parts: Vec<&str> = key.split('-').skip(2).collect();
+        let attempt = key.split('.').next().unwrap_or(key);
+        let mut parts: Vec<&str> = attempt.split('-').skip(2).collect();
         let way = if parts[0] == "back" {
             parts.remove(0);
             Way::Back

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tagship::remote::{Connection, Phase, Reach, RemoteError, Stream};
+use tagship::remote::{Connection, Phase, Presence, Reach, RemoteError, Stream};
 
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::sshd::{Sshd, free_port};
@@ -51,6 +51,32 @@ async fn a_server_that_always_hangs_up_is_asked_again_and_then_given_up() {
         panic!("{error}");
     };
     assert!((2..20).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_always_hangs_up_is_told_of_while_it_is_asked_again_and_when_it_is_back() {
+    let sshd = Sshd::settings().start();
+    let port = free_port();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let proxy = Proxy::start_at(
+        address,
+        sshd.socket(),
+        Fault::CutAfter(Direction::ToServer, 1),
+    );
+    let presence = Presence::default();
+    let mut changes = presence.changes();
+    let target = target_through(&sshd, port);
+    let opening = tokio::spawn({
+        let (target, presence) = (target.clone(), presence.clone());
+        async move { Connection::open_told(&target, &crate::world::dialer(), presence).await }
+    });
+    changes.changed().await.unwrap();
+    let away = changes.borrow_and_update().clone().unwrap();
+    assert!(away.reason.contains(&target.to_string()), "{away:?}");
+    drop(proxy);
+    let _passes = Proxy::start_at(address, sshd.socket(), Fault::None);
+    assert!(opening.await.unwrap().is_ok());
+    assert_eq!(*changes.borrow_and_update(), None);
 }
 
 /// Runs a command that says when it has begun and then waits; then `act`s; the error.

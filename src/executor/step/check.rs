@@ -67,7 +67,8 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
     let key = program::key(&work.task, work.at, work.attempt);
     // A check changes nothing, so it is simply asked anew, under a name of its own.
     let nonce = scene.world.clock.now().as_millisecond();
-    let run = program::prepare(scene, program, format!("{key}-{number}-{nonce}"));
+    let key = program::part(&key, &format!("{number}-{nonce}"));
+    let run = program::prepare(scene, program, key);
     let run = run.await.map_err(|trouble| match trouble {
         Trouble::Failed(message) | Trouble::Unknown(message) => message,
     })?;

@@ -1,12 +1,14 @@
 //! `run` steps: a program of the template's author, started once.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{Begun, Scene, TRIES, Trouble, unexpected};
-use crate::host::{HostError, Op, Reply, Run, RunCommand, RunEnd};
+use crate::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::task::{At, StepResult, Task, Way};
 use crate::template::{self, Command, Directory, GIVEN, Program};
 
@@ -26,9 +28,10 @@ pub(super) fn begun(task: &Task) -> String {
     format!("{}-{:x}", task.id, started.unwrap_or_default().max(0))
 }
 
-/// The attempt of a program that may be repeated, after its first result stayed unknown.
-pub(super) fn again(key: &str) -> String {
-    format!("{key}-again")
+/// A program that an attempt starts besides its first, or one of those that a check asks by: whoever
+/// stops the attempt stops it.
+pub(super) fn part(key: &str, name: &str) -> String {
+    format!("{key}.{name}")
 }
 
 /// Runs a program to its end, or finds out how it ended.
@@ -38,12 +41,15 @@ pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResu
     let run = prepare(scene, program, key).await?;
     if work.begun == Begun::Before {
         match result_of(scene, &run.key).await? {
+            RunEnd::NotBegun if work.has_program() && !program.repeat => {
+                return Err(vanished(scene));
+            }
             RunEnd::NotBegun | RunEnd::Running => {}
             RunEnd::Unknown if program.repeat => {
                 scene
                     .output
                     .line("nobody can say how it ended; it may be repeated, so it is");
-                let key = again(&run.key);
+                let key = part(&run.key, "again");
                 return follow(scene, program, Run { key, ..run }).await;
             }
             end => return judge(scene, program, end),
@@ -142,9 +148,12 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
         run,
     };
     let host = &scene.work.plan.lane(scene.work.at);
-    let output = scene.output.as_ref();
+    let output = Listening {
+        output: scene.output.as_ref(),
+        begun: AtomicBool::new(scene.work.has_program()),
+    };
     for number in 1..=TRIES {
-        let lost = match scene.work.hosts.perform(host, &op, output).await {
+        let lost = match scene.work.hosts.perform(host, &op, &output).await {
             Ok(Reply::Run(end)) => return judge(scene, program, end),
             Ok(other) => return Err(unexpected(&other)),
             Err(HostError::Lost(message)) => message,
@@ -154,6 +163,9 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
         // Nobody may guess: the host is asked. What it never began may be begun, and what still
         // runs is followed, by asking for the same attempt again.
         match result_of(scene, &key).await? {
+            RunEnd::NotBegun if output.begun.load(Ordering::SeqCst) && !program.repeat => {
+                return Err(vanished(scene));
+            }
             RunEnd::NotBegun | RunEnd::Running => {
                 scene.wait(Duration::from_secs(number.into())).await;
             }
@@ -163,6 +175,45 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
     Err(Trouble::Unknown(
         "the connection is lost again and again; look on the host, then retry or stop the task"
             .to_owned(),
+    ))
+}
+
+/// The output of a step's program; hears when it is begun.
+struct Listening<'a> {
+    output: &'a dyn Output,
+    begun: AtomicBool,
+}
+
+impl Output for Listening<'_> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) {
+        self.output.write_at(offset, bytes);
+    }
+
+    fn line(&self, text: &str) {
+        self.output.line(text);
+    }
+
+    fn begun(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+        self.output.begun();
+    }
+
+    fn away(&self, reason: &str, until: Timestamp) {
+        self.output.away(reason, until);
+    }
+
+    fn back(&self) {
+        self.output.back();
+    }
+}
+
+/// The host knows nothing of a program that it had said to be begun.
+fn vanished(scene: &Scene<'_>) -> Trouble {
+    Trouble::Unknown(format!(
+        "it was begun, and {} knows nothing of it any more: was {}/.tagship/journal deleted there? Look \
+         whether it ran or still runs, then retry or stop the task",
+        scene.work.host(),
+        scene.work.place().deploy_to
     ))
 }
 

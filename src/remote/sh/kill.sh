@@ -5,16 +5,8 @@ ts_bar() {
     rm -rf -- "$ts_bar_dir"
     [ -d "$ts_dir" ] || ts_refuse "cannot bar the attempt $ts_key: $ts_error"
 }
-ts_main() {
-    ts_paths
-    ts_dir=$ts_base/journal/$ts_key
-    [ -d "$ts_base/journal" ] || {
-        ts_say killed
-        ts_done
-    }
-    ts_see_boot
-    [ -d "$ts_dir" ] || ts_bar
-    : >"$ts_dir/stop" || ts_refuse "cannot write in $ts_dir: is the disk full?"
+# Ends what $ts_dir began; returns when nothing of it is left.
+ts_end_attempt() {
     # The runner is left alone at first, so that it writes down how its program ended. It may be just
     # about to start it: hence again, until the runner itself is gone.
     ts_rounds=0
@@ -22,10 +14,7 @@ ts_main() {
         ts_see_state
         ts_end_program || ts_refuse "still running after being killed:$ts_found (another user's? end them on the host: kill -KILL$ts_found)"
         ts_see_state
-        if [ -z "$ts_kept$ts_found" ]; then
-            ts_say killed
-            ts_done
-        fi
+        if [ -z "$ts_kept$ts_found" ]; then return 0; fi
         ts_rounds=$((ts_rounds + 1))
         ts_patience=1
         if [ "$ts_state" = running ]; then ts_patience=20; fi
@@ -34,4 +23,25 @@ ts_main() {
         if [ "$ts_rounds" -gt 100 ]; then ts_refuse "the runner of $ts_key does not end:$ts_kept (end it on the host: kill -KILL$ts_kept)"; fi
         ts_nap 5
     done
+}
+ts_main() {
+    ts_paths
+    ts_whole=$ts_base/journal/$ts_key
+    ts_dir=$ts_whole
+    ts_see_boot
+    # Without a journal there is nothing to bar; a process that was begun is found by its cookie.
+    if [ -d "$ts_base/journal" ]; then
+        [ -d "$ts_dir" ] || ts_bar
+        : >"$ts_dir/stop" || ts_refuse "cannot write in $ts_dir: is the disk full?"
+    fi
+    ts_end_attempt
+    # Parts that have ended left something only if it carries a cookie of theirs.
+    ts_carried=$(cd /proc && grep -lzFs -e "TAGSHIP_RUN=$ts_whole." [0-9]*/environ)
+    for ts_dir in "$ts_whole".*; do
+        [ -d "$ts_dir" ] || continue
+        if [ -e "$ts_dir/end" ] && [ -z "$ts_carried" ]; then continue; fi
+        ts_end_attempt
+    done
+    ts_say killed
+    ts_done
 }

@@ -25,7 +25,10 @@ printf begun >&3
 exec 3>&-
 
 ts_setsid=$(command -v setsid)
-if [ -e "$ts_dir/stop" ]; then
+# A part (KEY.PART) ends with the attempt that it belongs to. Whoever stops that one leaves the mark
+# first and looks for parts then; we stand there first and look for the mark then.
+ts_part=${ts_dir##*/}
+if [ -e "$ts_dir/stop" ] || [ -e "${ts_dir%/*}/${ts_part%%.*}/stop" ]; then
     ts_put end 'not-begun'
     exit 0
 fi

@@ -65,5 +65,7 @@ ts_main() {
         ts_sweep
         ts_start "$@"
     fi
+    ts_see_state
+    if [ "$ts_state" != not-begun ]; then ts_say begun; fi
     ts_follow
 }
