@@ -1,8 +1,9 @@
-//! Slows down guessing: counts failed logins for each account and address, and for each address. In
-//! memory, bounded, forgotten at a restart. Somebody who guesses from one address never locks the
-//! owner out of theirs.
+//! Slows down guessing: counts failed logins for each account and address, for each address, and for
+//! each account from wherever. In memory, bounded, forgotten at a restart. Somebody who guesses from
+//! a few addresses never locks the owner out of theirs.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -14,29 +15,118 @@ const WINDOW: Duration = Duration::from_secs(15 * 60);
 const ACCOUNT_FAILURES_MAX: u32 = 5;
 /// Failures in the window from one address, whatever the accounts.
 const ADDRESS_FAILURES_MAX: u32 = 50;
+/// Wrong passwords in the window for one account, from all addresses: one address adds no more than
+/// [`ACCOUNT_FAILURES_MAX`].
+const PASSWORD_FAILURES_MAX: u32 = 100;
 /// Wrong codes in the window for one account, from all addresses.
 const CODE_FAILURES_MAX: u32 = 20;
-/// What is counted at once; beyond it the oldest counts are forgotten.
+/// What is counted at once, of places and of accounts; beyond it some counts are forgotten.
 const COUNTS_MAX: usize = 10_000;
 /// And so many are left then.
 const COUNTS_LEFT: usize = 9_000;
 
+/// From where somebody guesses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Subject {
+enum Place {
     Account(String, IpAddr),
     Address(IpAddr),
-    /// Codes of an account, from wherever: whoever guesses at them knows the password already.
-    Codes(String),
 }
 
+/// What somebody guesses at, from wherever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Secret {
+    Password,
+    /// Whoever guesses at codes knows the password already.
+    Code,
+}
+
+impl Secret {
+    fn failures_max(self) -> u32 {
+        match self {
+            Self::Password => PASSWORD_FAILURES_MAX,
+            Self::Code => CODE_FAILURES_MAX,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Count {
     failures: u32,
     since: Timestamp,
 }
 
+struct Counts<K>(HashMap<K, Count>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Counts<K> {
+    /// Until when there have been too many failures.
+    fn full_until(&self, key: &K, max: u32, now: Timestamp) -> Option<Timestamp> {
+        let count = self.0.get(key)?;
+        let until = count.since + WINDOW;
+        (until > now && count.failures >= max).then_some(until)
+    }
+
+    /// Counts a failure. Where there are too many counts, those of the lowest `worth` go.
+    fn add<W: Ord + Copy>(&mut self, key: K, now: Timestamp, worth: fn(&Count) -> W) {
+        self.make_room(now, worth);
+        let fresh = Count {
+            failures: 0,
+            since: now,
+        };
+        let count = self.0.entry(key).or_insert(fresh);
+        if count.since + WINDOW <= now {
+            *count = fresh;
+        }
+        count.failures += 1;
+    }
+
+    fn take_back(&mut self, key: &K) {
+        if let Some(count) = self.0.get_mut(key) {
+            count.failures = count.failures.saturating_sub(1);
+        }
+    }
+
+    fn make_room<W: Ord + Copy>(&mut self, now: Timestamp, worth: fn(&Count) -> W) {
+        if self.0.len() < COUNTS_MAX {
+            return;
+        }
+        self.0.retain(|_, count| count.since + WINDOW > now);
+        // Many at once: each round looks at all of them.
+        let mut surplus = self.0.len().saturating_sub(COUNTS_LEFT);
+        let mut worths: Vec<W> = self.0.values().map(worth).collect();
+        worths.sort_unstable();
+        if let Some(most) = surplus.checked_sub(1).and_then(|nth| worths.get(nth)) {
+            self.0.retain(|_, count| {
+                let goes = surplus > 0 && worth(count) <= *most;
+                surplus -= usize::from(goes);
+                !goes
+            });
+        }
+    }
+}
+
+/// Of places the oldest count goes first.
+fn age(count: &Count) -> Timestamp {
+    count.since
+}
+
+/// Of accounts the one goes first at which the fewest guessed: names that nobody bears, each tried
+/// once, push no count out that has grown.
+fn danger(count: &Count) -> (u32, Timestamp) {
+    (count.failures, count.since)
+}
+
 #[derive(Default)]
 pub(super) struct Limiter {
-    counts: HashMap<Subject, Count>,
+    /// There are as many as somebody has addresses.
+    places: Counts<Place>,
+    /// Apart, so that however many addresses are counted, these stay.
+    accounts: Counts<(Secret, String)>,
 }
 
 impl Limiter {
@@ -48,7 +138,7 @@ impl Limiter {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
-        self.count(&subjects(account, from), now)
+        self.count(Secret::Password, account, from, now)
     }
 
     /// As [`Limiter::begin`], for a code.
@@ -58,88 +148,72 @@ impl Limiter {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
-        let [of_account, of_address] = subjects(account, from);
-        let codes = (Subject::Codes(account.to_owned()), CODE_FAILURES_MAX);
-        self.count(&[of_account, of_address, codes], now)
+        self.count(Secret::Code, account, from, now)
     }
 
-    fn count(&mut self, subjects: &[(Subject, u32)], now: Timestamp) -> Result<(), Timestamp> {
-        for (subject, max) in subjects {
-            if let Some(count) = self.counts.get(subject) {
-                let until = count.since + WINDOW;
-                if until > now && count.failures >= *max {
-                    return Err(until);
-                }
-            }
+    fn count(
+        &mut self,
+        secret: Secret,
+        account: &str,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), Timestamp> {
+        let places = places(account, from);
+        let guessed = (secret, account.to_owned());
+        let mut until = self
+            .accounts
+            .full_until(&guessed, secret.failures_max(), now);
+        for (place, max) in &places {
+            until = until.or_else(|| self.places.full_until(place, *max, now));
         }
-        for (subject, _) in subjects {
-            self.make_room(now);
-            let fresh = Count {
-                failures: 0,
-                since: now,
-            };
-            let count = self.counts.entry(subject.clone()).or_insert(fresh);
-            if count.since + WINDOW <= now {
-                count.failures = 0;
-                count.since = now;
-            }
-            count.failures += 1;
+        if let Some(until) = until {
+            return Err(until);
         }
+        for (place, _) in places {
+            self.places.add(place, now, age);
+        }
+        self.accounts.add(guessed, now, danger);
         Ok(())
     }
 
-    /// The attempt was no failure, and proves nothing yet.
+    /// The password was no failure, and proves nothing yet.
     pub(super) fn undo(&mut self, account: &str, from: IpAddr) {
-        for (subject, _) in subjects(account, from) {
-            if let Some(count) = self.counts.get_mut(&subject) {
-                count.failures = count.failures.saturating_sub(1);
-            }
+        for (place, _) in places(account, from) {
+            self.places.take_back(&place);
         }
+        self.accounts
+            .take_back(&(Secret::Password, account.to_owned()));
     }
 
     /// As [`Limiter::succeeded`], for a code.
     pub(super) fn succeeded_code(&mut self, account: &str, from: IpAddr) {
-        self.succeeded(account, from);
-        self.counts.remove(&Subject::Codes(account.to_owned()));
+        self.afresh(account, from);
+        self.accounts.0.remove(&(Secret::Code, account.to_owned()));
     }
 
-    /// The attempt was right after all: its account starts afresh, its address has one failure less.
+    /// The attempt was right after all: from there its account starts afresh, its address has one
+    /// failure less, and so have the guesses from wherever.
     pub(super) fn succeeded(&mut self, account: &str, from: IpAddr) {
-        let [(of_account, _), (of_address, _)] = subjects(account, from);
-        self.counts.remove(&of_account);
-        if let Some(count) = self.counts.get_mut(&of_address) {
-            count.failures = count.failures.saturating_sub(1);
-        }
+        self.afresh(account, from);
+        self.accounts
+            .take_back(&(Secret::Password, account.to_owned()));
     }
 
-    fn make_room(&mut self, now: Timestamp) {
-        if self.counts.len() < COUNTS_MAX {
-            return;
-        }
-        self.counts.retain(|_, count| count.since + WINDOW > now);
-        // Many at once: each round looks at all of them.
-        let surplus = self.counts.len().saturating_sub(COUNTS_LEFT);
-        let mut ages: Vec<Timestamp> = self.counts.values().map(|count| count.since).collect();
-        ages.sort_unstable();
-        if let Some(youngest) = surplus.checked_sub(1).and_then(|nth| ages.get(nth)) {
-            let mut surplus = surplus;
-            self.counts.retain(|_, count| {
-                let goes = surplus > 0 && count.since <= *youngest;
-                surplus -= usize::from(goes);
-                !goes
-            });
-        }
+    fn afresh(&mut self, account: &str, from: IpAddr) {
+        let [(of_account, _), (of_address, _)] = places(account, from);
+        self.places.0.remove(&of_account);
+        self.places.take_back(&of_address);
     }
 }
 
-fn subjects(account: &str, from: IpAddr) -> [(Subject, u32); 2] {
+fn places(account: &str, from: IpAddr) -> [(Place, u32); 2] {
     let from = network(from);
     [
         (
-            Subject::Account(account.to_owned(), from),
+            Place::Account(account.to_owned(), from),
             ACCOUNT_FAILURES_MAX,
         ),
-        (Subject::Address(from), ADDRESS_FAILURES_MAX),
+        (Place::Address(from), ADDRESS_FAILURES_MAX),
     ]
 }
 
@@ -224,19 +298,49 @@ mod tests {
         assert!(begin(&mut limiter, "2001:db8:0:2::").is_ok());
     }
 
+    fn somewhere(number: usize) -> IpAddr {
+        Ipv6Addr::from_bits((number as u128) << 64).into()
+    }
+
+    #[test]
+    fn an_account_that_is_guessed_at_from_everywhere_waits() {
+        let mut limiter = Limiter::default();
+        for number in 0..100 {
+            limiter.begin("alice", somewhere(number), at(0)).unwrap();
+        }
+        assert_eq!(limiter.begin("alice", address(1), at(14)), Err(at(15)));
+        assert_eq!(limiter.begin("bob", address(1), at(14)), Ok(()));
+        assert_eq!(limiter.begin("alice", address(1), at(15)), Ok(()));
+    }
+
+    #[test]
+    fn no_number_of_addresses_and_names_makes_guesses_at_an_account_forgotten() {
+        let mut limiter = Limiter::default();
+        for number in 0..20 {
+            limiter
+                .begin_code("alice", somewhere(number), at(0))
+                .unwrap();
+        }
+        for number in 0..3 * COUNTS_MAX {
+            let name = format!("user{number}");
+            limiter.begin(&name, somewhere(number), at(1)).unwrap();
+        }
+        assert_eq!(limiter.begin_code("alice", address(1), at(2)), Err(at(15)));
+    }
+
     #[test]
     fn the_memory_is_bounded() {
         let mut limiter = Limiter::default();
         for number in 0..COUNTS_MAX + 500 {
-            let from = Ipv6Addr::from_bits((number as u128) << 64).into();
-            limiter
-                .begin("alice", from, at(number as i64 / 1000))
-                .unwrap();
+            let name = format!("user{number}");
+            let now = at(number as i64 / 1000);
+            limiter.begin(&name, somewhere(number), now).unwrap();
         }
-        assert!(limiter.counts.len() <= COUNTS_MAX);
+        assert!(limiter.places.0.len() <= COUNTS_MAX);
+        assert!(limiter.accounts.0.len() <= COUNTS_MAX);
         // The youngest are still counted.
-        let last = Ipv6Addr::from_bits(((COUNTS_MAX + 499) as u128) << 64).into();
-        let (subject, _) = &subjects("alice", last)[0];
-        assert!(limiter.counts.contains_key(subject));
+        let last = COUNTS_MAX + 499;
+        let (place, _) = &places(&format!("user{last}"), somewhere(last))[0];
+        assert!(limiter.places.0.contains_key(place));
     }
 }
