@@ -18,7 +18,7 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::config::{Config, Project, RuleSets};
+use crate::config::{Config, Library, Project, RuleSets, user_name};
 use crate::crash;
 use crate::push;
 use crate::rule::is_zero;
@@ -210,7 +210,7 @@ impl Intake {
             format!("uid:{owner}")
         };
         let number = named.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
-        number.and_then(system_user).unwrap_or(named)
+        number.and_then(user_name).unwrap_or(named)
     }
 
     /// Decides in every project of the repository that the hook log has no answer for. Says whether
@@ -225,6 +225,8 @@ impl Intake {
             let unknown = HookOutcome::UnknownRepository;
             return self.note(file, Some(push), unknown).await;
         }
+        // As its files are now: what is secret must not be kept openly even for a moment.
+        let library = Library::load(&self.config.agent.templates_dir);
         for project in projects {
             let now = self.clock.now();
             let note = self.store.hook_note(file, now, Some(push)).await?;
@@ -238,7 +240,7 @@ impl Intake {
             };
             let compiled = self.rules.get(&project.name);
             let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
-            let meaning = push::meaning(&self.config, project, &rules, push);
+            let meaning = push::meaning(&self.config, &library, project, &rules, push);
             let record = format!("{}/{}", push.record, project.name);
             let (store, name) = (&self.store, &project.name);
             let settled = push::settle(store, meaning, name, Some(&record), &doubted, &note, now);
@@ -345,17 +347,6 @@ enum Doubt {
     NotConcerned,
     /// It changed meanwhile: look again.
     Changed,
-}
-
-/// The name of a system user, by `/etc/passwd`.
-fn system_user(number: u32) -> Option<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let uid: u32 = fields.nth(1)?.parse().ok()?;
-        (uid == number).then(|| name.to_owned())
-    })
 }
 
 fn watch(directory: &Path) -> Result<EventStream<[u8; 4096]>, IntakeError> {

@@ -2,19 +2,20 @@
 //!
 //! `intake` asks it about every record; [`replay`] asks it again about a record of the hook log, for
 //! whoever wants that. Every answer is written to the hook log in the commit that makes it true. It
-//! reads no file, runs no git and starts nothing.
+//! runs no git and starts nothing; of files it reads templates alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use crate::approval::Actor;
-use crate::config::{Config, Project};
+use crate::config::{Config, Library, Project};
 use crate::right::{Ability, Missing};
 use crate::rule::{Decision, RuleSet, is_zero};
 use crate::store::kv::Commit;
 use crate::store::{Became, HookEntry, HookNote, HookOutcome, SeenPush, Store, StoreError};
 use crate::task::{Origin, Submission, Submitter, Supersede};
+use crate::template::{Hidden, ParamKind, Template};
 
 /// How often a replay begins anew when somebody else writes the same entry.
 const TRIES: u32 = 8;
@@ -31,13 +32,23 @@ pub enum Meaning {
     Nothing(HookOutcome),
 }
 
-/// What a push means in a project.
+/// What a push means in a project, with the templates of now.
 #[must_use]
-pub fn meaning(config: &Config, project: &Project, rules: &RuleSet, push: &SeenPush) -> Meaning {
+pub fn meaning(
+    config: &Config,
+    library: &Library,
+    project: &Project,
+    rules: &RuleSet,
+    push: &SeenPush,
+) -> Meaning {
     let refused = |reason: String| Meaning::Nothing(HookOutcome::Refused { reason });
     match rules.decide(push.reference.as_bytes(), &push.old, &push.new) {
         Ok(Decision::Matched { index, .. }) => {
-            Meaning::Task(Box::new(submission(config, project, push, index)))
+            let mut submission = submission(config, project, push, index);
+            if let Some(template) = library.find(&submission.template) {
+                of_template(&mut submission, template);
+            }
+            Meaning::Task(Box::new(submission))
         }
         Ok(Decision::Deleted { .. }) => Meaning::Nothing(HookOutcome::Deleted),
         Ok(Decision::NoRule { .. }) if is_zero(&push.new) => Meaning::Nothing(HookOutcome::Deleted),
@@ -99,6 +110,24 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
         claimed_submitter: String::new(),
         involved: BTreeSet::new(),
         idempotency_key: None,
+    }
+}
+
+/// What the template knows of a task: its name, where the rule gave its number, and which of the
+/// rule's parameters are shown to nobody.
+fn of_template(submission: &mut Submission, template: &Template) {
+    submission.template.clone_from(&template.name);
+    let secret = |name: &str| {
+        let mut params = template.params.iter();
+        params.any(|param| param.name == name && param.kind == ParamKind::Secret)
+    };
+    let parameters = std::mem::take(&mut submission.parameters);
+    for (name, value) in parameters {
+        if secret(&name) {
+            submission.secrets.insert(name, Hidden::from(value));
+        } else {
+            submission.parameters.insert(name, value);
+        }
     }
 }
 
@@ -175,6 +204,7 @@ pub async fn replay(
     if projects.peek().is_none() {
         return Err(ReplayError::NoProject(push.repository.clone()));
     }
+    let library = Library::load(&config.agent.templates_dir);
     let mut also = also.clone();
     for project in projects {
         let rules = project.rule_set();
@@ -182,7 +212,7 @@ pub async fn replay(
         loop {
             let note = store.hook_replay(id, now, &actor.name).await?;
             let note = note.and(also.clone());
-            let mut meaning = meaning(config, project, &rules, push);
+            let mut meaning = meaning(config, &library, project, &rules, push);
             if let Meaning::Task(submission) = &mut meaning {
                 // Without them there would be no task: it is as much theirs as the pusher's.
                 submission.involved.insert(actor.name.clone());

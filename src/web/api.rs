@@ -146,7 +146,7 @@ pub(super) async fn metrics(site: &Arc<Site>) -> Answer {
          # TYPE tagship_streams gauge\ntagship_streams {}\n\
          # HELP tagship_web_requests_total Requests by the first digit of their status.\n\
          # TYPE tagship_web_requests_total counter\n",
-        site.web.limits.streams - site.streams.available_permits()
+        site.streams.count()
     );
     for (hundreds, count) in site.answered.iter().enumerate().skip(2) {
         let count = count.load(Ordering::Relaxed);

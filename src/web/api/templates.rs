@@ -18,12 +18,20 @@ pub(in crate::web) fn library(site: &Site) -> Library {
     Library::load(&site.web.config.agent.templates_dir)
 }
 
+/// The name of a template that is given by name or number; what is not there stays as it is given.
+pub(super) fn called<'a>(library: &'a Library, given: &'a str) -> &'a str {
+    let found = library.find(given);
+    found.map_or(given, |template| template.name.as_str())
+}
+
 /// Whether somebody may know of a template: where it may be used, or where a rule uses it.
-pub(in crate::web) fn seen(site: &Site, who: &Who, name: &str) -> bool {
+pub(in crate::web) fn seen(site: &Site, who: &Who, library: &Library, name: &str) -> bool {
     let mut projects = site.web.config.projects.iter();
+    // A rule may give its number.
+    let is_it = |rule: &str| rule == name || called(library, rule) == name;
     who.sees(&Place::new("", "", name))
         || projects.any(|project| {
-            let mut rules = project.rules.iter().filter(|rule| rule.template == name);
+            let mut rules = project.rules.iter().filter(|rule| is_it(&rule.template));
             rules.any(|rule| who.sees(&Place::new(&project.name, &rule.environment, name)))
         })
 }
@@ -32,7 +40,7 @@ pub(in crate::web) fn seen(site: &Site, who: &Who, name: &str) -> bool {
 pub(in crate::web) fn listed(site: &Site, who: &Who, library: &Library) -> TemplateList {
     let mut templates: Vec<TemplateLine> = library
         .templates()
-        .filter(|template| seen(site, who, &template.name))
+        .filter(|template| seen(site, who, library, &template.name))
         .map(|template| TemplateLine::of(template, library.file(template).unwrap_or_default()))
         .collect();
     templates.sort_by(|a, b| a.name.cmp(&b.name));
@@ -56,7 +64,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> Answe
     who.reads()?;
     let library = library(site);
     let found = library.find(name).zip(library.version(name));
-    let found = found.filter(|(template, _)| seen(site, &who, &template.name));
+    let found = found.filter(|(template, _)| seen(site, &who, &library, &template.name));
     let (template, version) = found.ok_or_else(|| no_template(name))?;
     let view = TemplateView {
         line: TemplateLine::of(template, library.file(template).unwrap_or_default()),

@@ -86,7 +86,7 @@ pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -
     let template = library.find(name);
     let name = template.map_or(name, |template| template.name.as_str());
     who.reads()?;
-    if !seen(site, &who, name) {
+    if !seen(site, &who, &library, name) {
         return Err(no_template(name));
     }
     let now = library.version(name);
