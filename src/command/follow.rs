@@ -2,6 +2,8 @@
 //! has happened; nobody asks again and again. Only after a connection is lost (the agent is started
 //! anew) is it tried again for a while.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -175,39 +177,91 @@ pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), Comman
         .with("host", asked.host.as_ref())
         .with("step", asked.step.as_ref())
         .with("follow", asked.follow.then_some(true));
+    if asked.follow {
+        return follow_log(&agent, &ask, asked.id).await;
+    }
     let text = agent.client.stream(&ask).await?;
     tokio::pin!(text);
-    let Some(mut canvas) = screen::canvas() else {
+    if screen::canvas().is_none() {
         while let Some(bytes) = text.next().await {
             screen::print_bytes(&bytes?)?;
         }
-        return match asked.follow {
-            true => ended(&agent, &fetch(&agent.client, asked.id).await?),
-            false => Ok(()),
-        };
-    };
-    let mut lines = Lines::default();
-    if !asked.follow {
-        while let Some(bytes) = text.next().await {
-            screen::print(&lines.take(&bytes?))?;
-        }
-        return screen::print(&lines.rest());
+        return Ok(());
     }
-    let events = agent.client.stream(&events_of(asked.id)).await?;
+    let mut lines = Lines::default();
+    while let Some(bytes) = text.next().await {
+        screen::print(&lines.take(&bytes?))?;
+    }
+    screen::print(&lines.rest())
+}
+
+/// Follows a log to where the task comes to rest, over as many connections as that takes: the agent
+/// cuts each after a while, and wants to know again who asks.
+async fn follow_log(agent: &Agent, ask: &Ask, id: u64) -> Result<(), CommandError> {
+    // Whoever asks for what is not there learns it at once.
+    fetch(&agent.client, id).await?;
+    let mut told = Told::default();
+    let mut canvas = screen::canvas();
+    let mut failed = 0;
+    loop {
+        let read = match canvas.as_mut() {
+            Some(canvas) => draw_log(agent, ask, id, &mut told, canvas).await,
+            None => print_log(agent, ask, id, &mut told).await,
+        };
+        match read {
+            Ok(task) if task.at_rest => return Ok(()),
+            Ok(_) => failed = 0,
+            Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
+                failed = if told.has_come { 0 } else { failed + 1 };
+            }
+            Err(error) => return Err(error),
+        }
+        told.begin_again();
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Prints what one connection tells.
+async fn print_log(
+    agent: &Agent,
+    ask: &Ask,
+    id: u64,
+    told: &mut Told,
+) -> Result<TaskView, CommandError> {
+    let text = agent.client.stream(ask).await?;
+    tokio::pin!(text);
+    while let Some(bytes) = text.next().await {
+        screen::print(&told.take(&bytes?))?;
+    }
+    screen::print(&told.rest())?;
+    fetch(&agent.client, id).await
+}
+
+/// As [`print_log`], with the hosts drawn below.
+async fn draw_log(
+    agent: &Agent,
+    ask: &Ask,
+    id: u64,
+    told: &mut Told,
+    canvas: &mut Canvas,
+) -> Result<TaskView, CommandError> {
+    let text = agent.client.stream(ask).await?;
+    tokio::pin!(text);
+    let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
     let mut wakes = Wakes::default();
     let mut events_end = false;
-    let mut drawn = drawing(&agent, asked.id, &canvas).await?.0;
+    let mut drawn = drawing(agent, id, canvas).await?.0;
     canvas.draw(&drawn)?;
     loop {
         tokio::select! {
             bytes = text.next() => match bytes {
-                Some(bytes) => canvas.print_above(&lines.take(&bytes?), &drawn)?,
+                Some(bytes) => canvas.print_above(&told.take(&bytes?), &drawn)?,
                 None => break,
             },
             bytes = events.next(), if !events_end => match bytes {
                 Some(Ok(bytes)) if wakes.in_piece(&bytes) => {
-                    drawn = drawing(&agent, asked.id, &canvas).await?.0;
+                    drawn = drawing(agent, id, canvas).await?.0;
                     canvas.draw(&drawn)?;
                 }
                 Some(Ok(_)) => {}
@@ -216,9 +270,60 @@ pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), Comman
             },
         }
     }
-    let (drawn, task) = drawing(&agent, asked.id, &canvas).await?;
-    canvas.print_above(&lines.rest(), &drawn)?;
-    ended(&agent, &task)
+    let (drawn, task) = drawing(agent, id, canvas).await?;
+    canvas.print_above(&told.rest(), &drawn)?;
+    Ok(task)
+}
+
+/// What was told of a log so far. Each connection tells it from its beginning, and the lines of
+/// several steps in another order than they came: each line is told as often as it is there.
+#[derive(Default)]
+struct Told {
+    lines: Lines,
+    /// How often each line was told, by its digest.
+    told: HashMap<u64, u32>,
+    /// And how often of that it has not come again over this connection.
+    again: HashMap<u64, u32>,
+    /// Whether anything has come over this connection.
+    has_come: bool,
+}
+
+impl Told {
+    /// What is new among the lines that are whole by now.
+    fn take(&mut self, bytes: &[u8]) -> String {
+        self.has_come = true;
+        let lines = self.lines.take(bytes);
+        self.news(&lines)
+    }
+
+    /// What is new of what has no end yet.
+    fn rest(&mut self) -> String {
+        let lines = self.lines.rest();
+        self.news(&lines)
+    }
+
+    fn begin_again(&mut self) {
+        self.lines = Lines::default();
+        self.again.clone_from(&self.told);
+        self.has_come = false;
+    }
+
+    fn news(&mut self, lines: &str) -> String {
+        let mut news = String::new();
+        for line in lines.split_inclusive('\n') {
+            let mut digest = DefaultHasher::new();
+            line.hash(&mut digest);
+            let digest = digest.finish();
+            match self.again.get_mut(&digest) {
+                Some(times) if *times > 0 => *times -= 1,
+                _ => {
+                    *self.told.entry(digest).or_default() += 1;
+                    news.push_str(line);
+                }
+            }
+        }
+        news
+    }
 }
 
 /// The lines to draw of a task, and the task.
@@ -232,18 +337,6 @@ async fn drawing(
     Ok((lines, task))
 }
 
-/// A log that was followed has its end where the task comes to rest, and nowhere else.
-fn ended(agent: &Agent, task: &TaskView) -> Result<(), CommandError> {
-    if task.at_rest {
-        return Ok(());
-    }
-    Err(ClientError::Broken {
-        address: agent.client.shown().to_owned(),
-        reason: format!("task {} is still {}", task.id, task.state),
-    }
-    .into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +348,21 @@ mod tests {
         assert!(wakes.in_piece(b"sk\ndata:{\"text\":\"event:task\"}\n\n"));
         assert!(!wakes.in_piece(b"data:event:task\n"));
         assert!(wakes.in_piece(b"event: task\r\n"));
+    }
+
+    #[test]
+    fn a_log_that_is_told_again_tells_only_what_is_new() {
+        let mut told = Told::default();
+        assert_eq!(
+            told.take(b"a| one\nb| one\na| one\nb| tw"),
+            "a| one\nb| one\na| one\n"
+        );
+        told.begin_again();
+        // Lines of one step come together now.
+        let again = told.take(b"a| one\na| one\na| one\na| two\nb| one\n");
+        assert_eq!(again, "a| one\na| two\n");
+        assert_eq!(told.take(b"b| two"), "");
+        assert_eq!(told.rest(), "b| two\n");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod cursor;
 mod fault;
 mod output;
 mod pages;
+mod places;
 mod route;
 mod serve;
 mod stream;
@@ -29,7 +30,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::account::Accounts;
 use crate::audit::Ledger;
@@ -57,6 +58,8 @@ pub struct Limits {
     pub connections: usize,
     /// Event streams and followed logs at a time.
     pub streams: usize,
+    /// And of one account, so that nobody takes all of them.
+    pub streams_each: usize,
     /// From the start of a connection, or the end of an answer, to the end of the next request's
     /// head.
     pub head: Duration,
@@ -64,7 +67,8 @@ pub struct Limits {
     pub body: Duration,
     /// A quiet event stream says that it lives this often.
     pub heartbeat: Duration,
-    /// An event stream ends after so long; browsers come back, and prove again who they are.
+    /// An event stream or a followed log ends after so long; whoever follows comes back, and proves
+    /// again who they are.
     pub stream: Duration,
     /// How long requests may take to end once the agent is to end.
     pub grace: Duration,
@@ -75,6 +79,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             streams: 256,
+            streams_each: 64,
             head: Duration::from_secs(15),
             body: Duration::from_secs(15),
             heartbeat: Duration::from_secs(15),
@@ -91,7 +96,7 @@ struct Site {
     /// Turns true when the agent is to end.
     stop: watch::Receiver<bool>,
     ledger: Ledger,
-    streams: Arc<Semaphore>,
+    streams: Arc<places::Streams>,
     /// Requests by the hundreds of their status.
     answered: [AtomicU64; 6],
     /// Whose requests over the Unix socket are believed, besides root's.

@@ -6,7 +6,6 @@
 mod harmless;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use super::Site;
 use super::answer::Answer;
 use super::api::parse_id;
 use super::call::Call;
-use super::fault::Fault;
 use super::stream::Changes;
 use super::view::LogQuery;
 use super::who::who;
@@ -45,7 +43,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
     who.needs_to_see(id, &site.web.store.head(id).await?.place())?;
     let place = match query.follow {
         false => None,
-        true => Some(site.place()?),
+        true => Some(site.place(&who)?),
     };
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
     let reader = Reader::new(site.web.logs.clone(), id, &query);
@@ -77,7 +75,8 @@ pub(super) fn unbuffered(mut response: Response) -> Response {
     response
 }
 
-type Pieces = mpsc::Sender<Result<Bytes, Infallible>>;
+/// A body that ends with an error is cut: whoever reads knows that it is not the log's end.
+type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
 async fn whole(mut reader: Reader, pieces: &Pieces) -> std::io::Result<()> {
     while let Some(text) = reader.next().await? {
@@ -90,7 +89,8 @@ async fn whole(mut reader: Reader, pieces: &Pieces) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Hands on what is logged until the task is at rest, the reader is gone, or the agent ends.
+/// Hands on what is logged until the task is at rest, the reader is gone, or the agent ends. After
+/// [`Limits::stream`](super::Limits::stream) it is cut: whoever reads on proves again who they are.
 async fn follow(
     site: &Site,
     mut reader: Reader,
@@ -99,6 +99,7 @@ async fn follow(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut logged = site.web.logs.changes();
     let mut changes = Changes::of(site).await?;
+    let end = tokio::time::Instant::now() + site.web.limits.stream;
     loop {
         // Asked before the log is read: what is logged afterwards is read in the next round.
         let at_rest = site.web.store.task(id).await?.state.at_rest();
@@ -115,6 +116,11 @@ async fn follow(
         tokio::select! {
             () = site.stopped() => return Ok(()),
             () = pieces.closed() => return Ok(()),
+            () = tokio::time::sleep_until(end) => {
+                let cut = std::io::Error::other("the log goes on: ask for it again");
+                let _ = pieces.send(Err(cut)).await;
+                return Ok(());
+            }
             changed = changes.next(site, id) => changed?,
             changed = logged.changed() => {
                 if changed.is_err() {
@@ -287,14 +293,5 @@ impl Site {
     pub(super) async fn stopped(&self) {
         // Without a sender the site is gone, too.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
-    }
-
-    /// A place for something that stays open.
-    pub(super) fn place(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Fault> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
-            Fault::Busy(
-                "too many are watching at this moment; load the page again later".to_owned(),
-            )
-        })
     }
 }

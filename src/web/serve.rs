@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::call::Peer;
+use super::places::Streams;
 use super::{Site, Web, route};
 use crate::audit::Ledger;
 
@@ -47,7 +48,7 @@ impl Web {
             ledger: Ledger::new(self.store.kv()),
             web: self,
             stop,
-            streams: Arc::new(Semaphore::new(limits.streams)),
+            streams: Arc::new(Streams::new(limits)),
             answered: [const { AtomicU64::new(0) }; 6],
             uid: rustix::process::getuid().as_raw(),
         });

@@ -169,11 +169,11 @@ impl Line {
 }
 
 /// Opens a stream that `tell` fills.
-fn open<F>(site: &Arc<Site>, tell: impl FnOnce(Arc<Site>, Line) -> F) -> Answer
+fn open<F>(site: &Arc<Site>, who: Who, tell: impl FnOnce(Arc<Site>, Line, Who) -> F) -> Answer
 where
     F: Future<Output = Result<Infallible, Over>> + Send + 'static,
 {
-    let place = site.place()?;
+    let place = site.place(&who)?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let limits = site.web.limits;
     let now = Instant::now();
@@ -183,7 +183,7 @@ where
         every: limits.heartbeat,
         end: now + limits.stream,
     };
-    let telling = tell(Arc::clone(site), line);
+    let telling = tell(Arc::clone(site), line, who);
     tokio::spawn(async move {
         if let Err(Over::Broken(fault)) = telling.await {
             tracing::warn!(error = %fault, "an event stream ended");
@@ -214,7 +214,9 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
     let seen = again.and_then(|id| id.parse().ok()).or(seen);
     who.reads()?;
     let sight = sight_for(site, &who, parse_id(id)?).await?;
-    open(site, |site, line| tell_task(site, line, who, sight, seen))
+    open(site, who, |site, line, who| {
+        tell_task(site, line, who, sight, seen)
+    })
 }
 
 async fn tell_task(
@@ -284,7 +286,7 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
 pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
-    open(site, |site, line| tell_all(site, line, who))
+    open(site, who, tell_all)
 }
 
 async fn tell_all(site: Arc<Site>, mut line: Line, who: Who) -> Result<Infallible, Over> {

@@ -1,6 +1,7 @@
 //! Tasks, asked of a real agent's web.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::time::Duration;
 
 use tagship::account::Role;
 use tagship::executor::effects::Logs as _;
@@ -414,6 +415,49 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
         Some(0),
         "a log was followed to its end, however the task ended"
     );
+}
+
+/// The agent ends what is followed after a while; whoever reads sees nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_followed_over_several_connections_and_told_once() {
+    let lab = Lab::with(Limits {
+        stream: Duration::from_millis(300),
+        ..Limits::default()
+    })
+    .await;
+    let task = lab.world.running("release-1").await;
+    let log = lab.world.logs.step(1, "web-1", "stage.sync", 1);
+    log.write_at(0, b"one\n");
+    let test = lab.local(&["log", "1", "-f"]);
+    let mut child = started(&test);
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    tokio::task::block_in_place(|| lines.read_line(&mut text).unwrap());
+    // The second connection has been opened when the first one is over.
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let opened = || async {
+        let metrics = reqwest::get(format!("{}/metrics", lab.world.url)).await;
+        metrics
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("tagship_streams 1")
+    };
+    for wanted in [false, true] {
+        while opened().await != wanted {
+            assert!(std::time::Instant::now() < deadline);
+            tokio::task::yield_now().await;
+        }
+    }
+    log.write_at(4, b"two\n");
+    let failed = Outcome::Failed {
+        message: "x".to_owned(),
+    };
+    lab.world.append(&task, to_the_end(failed)).await;
+    tokio::task::block_in_place(|| lines.read_to_string(&mut text).unwrap());
+    assert_eq!(text, "web-1 stage.sync| one\nweb-1 stage.sync| two\n");
+    assert!(tokio::task::block_in_place(|| child.wait().unwrap()).success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tagship::account::Role;
 use tagship::clock::ManualClock;
+use tagship::web::Limits;
 
 use crate::test::{Said, Test};
 use crate::world::{Options, World};
@@ -18,9 +19,14 @@ pub(crate) struct Lab {
 impl Lab {
     /// It is 16:00 in Berlin.
     pub(crate) async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits) -> Self {
         let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
         let options = Options {
             clock: clock.clone(),
+            limits,
             ..Options::default()
         };
         Self {

@@ -164,6 +164,47 @@ async fn streams_are_counted_and_bounded() {
 }
 
 #[tokio::test]
+async fn nobody_takes_all_streams() {
+    let world = World::start_with(Options {
+        limits: Limits {
+            streams_each: 1,
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let task = world.waiting("release-1.4").await;
+    let path = format!("/tasks/{}/events", task.id);
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let bob = Browser::of(&world, "bob", Role::Approver).await;
+    let _first = open(&alice, &path).await;
+    let second = alice.ask(Method::GET, &path).send().await.unwrap();
+    assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+    open(&bob, &path).await;
+    world.end().await;
+}
+
+/// Otherwise a log would be read on with a token that was revoked long ago.
+#[tokio::test]
+async fn a_followed_log_is_cut_after_a_while() {
+    let world = World::start_with(Options {
+        limits: Limits {
+            stream: Duration::from_millis(200),
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let task = world.running("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Viewer).await;
+    let path = format!("/tasks/{}/log?follow=true", task.id);
+    let log = alice.ask(Method::GET, &path).send().await.unwrap();
+    assert_eq!(log.status(), StatusCode::OK);
+    assert!(log.text().await.is_err(), "it is cut, which is not its end");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_end_of_the_agent_ends_streams() {
     let mut world = World::start_with(Options {
         limits: Limits {
