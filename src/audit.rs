@@ -138,7 +138,12 @@ pub struct Ledger {
 
 /// An entry that is yet to be committed. Until this is dropped nobody else makes one.
 pub struct Turn {
-    commit: Commit,
+    number: u64,
+    time: Timestamp,
+    action: Action,
+    /// The digest of the entry before.
+    before: String,
+    require: Require,
     _one: OwnedMutexGuard<()>,
 }
 
@@ -146,7 +151,28 @@ impl Turn {
     /// What writes the entry, to become part of the commit of what was done.
     #[must_use]
     pub fn also(&self) -> Commit {
-        self.commit.clone()
+        self.written(self.action.clone())
+    }
+
+    /// As [`Turn::also`], for an action that makes this task.
+    #[must_use]
+    pub fn making(&self, task: u64) -> Commit {
+        self.written(Action {
+            task: Some(task),
+            ..self.action.clone()
+        })
+    }
+
+    fn written(&self, action: Action) -> Commit {
+        let entry = Entry::new(self.number, self.time, action, self.before.clone());
+        let tip = Tip {
+            number: entry.number,
+            digest: entry.digest.clone(),
+        };
+        Commit::new()
+            .require(TIP, self.require.clone())
+            .put(TIP, json(&tip))
+            .put(key(entry.number), json(&entry))
     }
 }
 
@@ -170,17 +196,15 @@ impl Ledger {
             Some(stands) => read::<Tip>(TIP, &stands.value)?,
             None => Tip::default(),
         };
-        let entry = Entry::new(tip.number + 1, now, action, tip.digest);
-        let tip = Tip {
-            number: entry.number,
-            digest: entry.digest.clone(),
-        };
         let require = stands.map_or(Require::Absent, |stands| Require::Version(stands.version));
-        let commit = Commit::new()
-            .require(TIP, require)
-            .put(TIP, json(&tip))
-            .put(key(entry.number), json(&entry));
-        Ok(Turn { commit, _one: one })
+        Ok(Turn {
+            number: tip.number + 1,
+            time: now,
+            action,
+            before: tip.digest,
+            require,
+            _one: one,
+        })
     }
 
     /// An entry of its own, for what changes nothing else.

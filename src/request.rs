@@ -5,23 +5,22 @@
 //! of its own. Called by the web, for pages, API and command line alike. Nothing is performed here:
 //! the executor sees the events.
 
-use std::collections::BTreeSet;
+mod back;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::back::{Back, Rollback, roll_back, target};
 use crate::approval::freeze::Calendar;
-use crate::approval::{self, Actor, Approval, Counts, Refusal, Terms};
-use crate::host::ReleaseId;
+use crate::approval::{self, Actor, Refusal};
 use crate::plan::{Plan, PlanDigest};
 use crate::right::{Ability, Missing, Whose};
 use crate::rule::Schedule;
 use crate::store::kv::Commit;
-use crate::store::{ReleaseRecord, Store, StoreError};
-use crate::task::{
-    Event, Landed, Origin, Recorded, State, Submission, Submitter, Supersede, Task, Waits,
-};
-use crate::template::{Approvers, Requirement};
+use crate::store::{Store, StoreError};
+use crate::task::{Event, Origin, Recorded, State, Task};
+
+const OVERRIDE: &str = "override a freeze";
 
 mod words;
 
@@ -114,10 +113,11 @@ pub enum RequestError {
     #[error("{0} is the last host of the task: stop the task instead")]
     LastHost(String),
     #[error(
-        "releases to {place} are frozen until {until} ({name}{reason}); an admin can override that: `tagship go {id} --override-freeze REASON`"
+        "releases{place} are frozen until {until} ({name}{reason}); an admin can override that: `tagship go {id} --override-freeze REASON`"
     )]
     Frozen {
         id: u64,
+        /// ` to shop production`, or nothing for a task of no project.
         place: String,
         name: String,
         reason: String,
@@ -157,7 +157,7 @@ impl Moment<'_> {
 
     /// What makes a task go on may not be asked for while its releases are frozen.
     fn may_run(&self, task: &Task) -> Result<(), RequestError> {
-        if task.unfrozen_by.is_some() {
+        if task.unfrozen_at(self.now).is_some() {
             return Ok(());
         }
         let (project, environment) = (&task.submission.project, &task.submission.environment);
@@ -167,7 +167,11 @@ impl Moment<'_> {
         let reason = &frozen.freeze.reason;
         Err(RequestError::Frozen {
             id: task.id,
-            place: format!("{project} {environment}"),
+            place: if task.submission.has_place() {
+                format!(" to {project} {environment}")
+            } else {
+                String::new()
+            },
             name: frozen.freeze.name.clone(),
             reason: if reason.is_empty() {
                 String::new()
@@ -328,13 +332,15 @@ fn override_freeze(
     reason: &str,
     moment: &Moment<'_>,
 ) -> Result<Event, RequestError> {
-    actor.may(Ability::Manage, "override a freeze")?;
-    if moment.may_run(task).is_ok() {
-        return Err(RequestError::NotFrozen(task.id));
-    }
+    actor.may(Ability::Manage, OVERRIDE)?;
+    let (project, environment) = (&task.submission.project, &task.submission.environment);
+    let frozen = moment.calendar.frozen(project, environment, moment.now);
+    let frozen = frozen.filter(|_| task.unfrozen_at(moment.now).is_none());
+    let frozen = frozen.ok_or(RequestError::NotFrozen(task.id))?;
     Ok(Event::FreezeOverridden {
         by: actor.name.clone(),
-        reason: given(reason, "override a freeze")?,
+        reason: given(reason, OVERRIDE)?,
+        until: Some(frozen.until),
     })
 }
 
@@ -343,6 +349,13 @@ fn retry(task: &Task, actor: &Actor) -> Result<Event, RequestError> {
     let by = actor.name.clone();
     Ok(match task.state {
         State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. } => {
+            // Such a task runs without anybody's yes but that of whoever submitted it: it is as if
+            // they did so again.
+            let submission = &task.submission;
+            let by_hand = matches!(submission.origin, Origin::Submitted { .. });
+            if by_hand && submission.schedule == Schedule::Ready {
+                actor.may(Ability::Run, "have a task run without approval")?;
+            }
             Event::Reopened { by }
         }
         _ => Event::RetryRequested { by },
@@ -406,193 +419,4 @@ async fn nothing_newer(store: &Store, task: &Task) -> Result<(), RequestError> {
         Some(newer) => Err(RequestError::Newer { id: task.id, newer }),
         None => Ok(()),
     }
-}
-
-/// Where a rollback is to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Back {
-    /// To what this task released.
-    ToTask(u64),
-    /// To the good release before the live one.
-    Before {
-        project: String,
-        environment: String,
-    },
-}
-
-/// Makes a task that goes back to an earlier release. It needs neither a push nor the git server.
-/// The asker's own yes counts, since going back to what was approved once takes one approver; where
-/// it does not count, the task waits.
-///
-/// # Errors
-/// [`RequestError::NoWayBack`] says what is missing.
-pub async fn roll_back(
-    store: &Store,
-    back: &Back,
-    actor: &Actor,
-    now: Timestamp,
-    also: &Commit,
-) -> Result<Task, RequestError> {
-    actor.may(Ability::Run, "roll back")?;
-    let target = match back {
-        Back::ToTask(id) => released_by(store, *id).await?,
-        Back::Before {
-            project,
-            environment,
-        } => before_live(store, project, environment).await?,
-    };
-    let earlier = store.task(target.task).await?;
-    let submission = &earlier.submission;
-    let (project, environment) = (&submission.project, &submission.environment);
-    let live = store.live(project, environment).await?;
-    let Some(latest) = live.values().map(|live| live.task).max() else {
-        return Err(RequestError::NoWayBack(format!(
-            "nothing is live in {project} {environment}"
-        )));
-    };
-    let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
-    // Today's hosts and steps, with the commit and the parameters of then.
-    let by = store.task(latest).await?;
-    let by = store.plan_of(&by).await?.ok_or_else(|| no_plan(latest))?;
-    let then = store
-        .plan_of(&earlier)
-        .await?
-        .ok_or_else(|| no_plan(target.task))?;
-    let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
-    plan.commit.clone_from(&target.commit);
-    plan.parameters.clone_from(&then.parameters);
-    plan.secrets.clone_from(&then.secrets);
-    plan.approvals = vec![Requirement {
-        count: 1,
-        of: Approvers::Anyone,
-    }];
-    plan.self_approval = true;
-    let digest = store.put_plan(&plan).await?;
-    let events = going_back(&earlier, &target, &digest, actor, now);
-    Ok(store.begin_with(events, also.clone()).await?)
-}
-
-fn going_back(
-    earlier: &Task,
-    target: &ReleaseRecord,
-    digest: &PlanDigest,
-    actor: &Actor,
-    now: Timestamp,
-) -> Vec<Recorded> {
-    let submission = Submission {
-        origin: Origin::Rollback {
-            to: target.task,
-            release: target.release.clone(),
-        },
-        submitter: Submitter {
-            name: actor.name.clone(),
-            account: Some(actor.name.clone()),
-        },
-        expires_s: None,
-        supersede: Supersede::Never,
-        refuse_older: false,
-        title: String::new(),
-        details: String::new(),
-        run_at: None,
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
-        involved: BTreeSet::new(),
-        idempotency_key: None,
-        ..Submission::clone(&earlier.submission)
-    };
-    let schedule = submission.schedule;
-    let landed = Landed {
-        commit: target.commit.clone(),
-        object: String::new(),
-        terms: Terms {
-            plan: digest.clone(),
-            approvals: vec![Requirement {
-                count: 1,
-                of: Approvers::Anyone,
-            }],
-            self_approval: true,
-            submitters: BTreeSet::from([actor.name.clone()]),
-            more: 0,
-        },
-        description: earlier
-            .landed
-            .as_ref()
-            .map(|landed| landed.description.clone())
-            .unwrap_or_default(),
-        waits: Waits::Task,
-    };
-    let mut events = vec![
-        Event::Proposed(Box::new(submission)),
-        Event::Landed(Box::new(landed)),
-    ];
-    if schedule == Schedule::New && actor.counts == Counts::Yes {
-        events.push(Event::Approved(Approval {
-            by: actor.name.clone(),
-            in_stead_of: None,
-            groups: actor.groups.clone(),
-            plan: digest.clone(),
-            comment: format!("rolls back to task {}", target.task),
-            not_before: None,
-            at: now,
-        }));
-    }
-    events
-        .into_iter()
-        .map(|event| Recorded { time: now, event })
-        .collect()
-}
-
-/// The release that a task brought and that succeeded.
-async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestError> {
-    let task = store.task(id).await?;
-    let release: Option<ReleaseId> = match &task.submission.origin {
-        Origin::Rollback { release, .. } => Some(release.clone()),
-        Origin::Tag { .. } | Origin::Submitted { .. } => {
-            task.work.as_ref().map(|work| work.release.clone())
-        }
-    };
-    let record = match release {
-        Some(release) => {
-            store
-                .release(
-                    &task.submission.project,
-                    &task.submission.environment,
-                    &release,
-                )
-                .await?
-        }
-        None => None,
-    };
-    record.filter(|record| record.good).ok_or_else(|| {
-        RequestError::NoWayBack(format!(
-            "task {id} is {} and has no good release to go back to; choose a succeeded task (`tagship tasks --state succeeded`)",
-            task.state
-        ))
-    })
-}
-
-/// The good release before the live one.
-async fn before_live(
-    store: &Store,
-    project: &str,
-    environment: &str,
-) -> Result<ReleaseRecord, RequestError> {
-    let live = store.live(project, environment).await?;
-    let newest = live.values().map(|live| &live.release).max().cloned();
-    let Some(newest) = newest else {
-        return Err(RequestError::NoWayBack(format!(
-            "nothing is live in {project} {environment}"
-        )));
-    };
-    store
-        .releases(project, environment)
-        .await?
-        .into_iter()
-        .find(|record| record.good && record.release < newest)
-        .ok_or_else(|| {
-            RequestError::NoWayBack(format!(
-                "{project} {environment} has no good release before {newest}"
-            ))
-        })
 }

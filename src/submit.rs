@@ -27,8 +27,7 @@ use crate::approval::{self, Actor, Approval, Counts, Terms};
 pub use crate::right::Place;
 use crate::right::{Ability, Missing, Role};
 use crate::rule::Schedule;
-use crate::store::kv::Commit;
-use crate::store::{Keyed, Proposal, Store, StoreError};
+use crate::store::{ForTask, Keyed, Proposal, Store, StoreError};
 use crate::task::{Submission, Submitter, Via};
 
 /// One thing that is wrong with what was asked for.
@@ -171,7 +170,7 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
 }
 
 /// Makes a proposed task of an order. The same idempotency key from the same submitter gives the
-/// same task. `also` happens in the same commit.
+/// same task. `also` happens in the same commit, for the number that the task gets.
 ///
 /// # Errors
 /// [`SubmitError`]; nothing was made then.
@@ -181,7 +180,7 @@ pub async fn submit(
     order: &Order,
     asker: &Asker<'_>,
     now: Timestamp,
-    also: &Commit,
+    also: ForTask<'_>,
 ) -> Result<Submitted, SubmitError> {
     let keyed = order.idempotency_key.as_ref().map(|key| Keyed {
         submitter: asker.name.to_owned(),

@@ -28,7 +28,7 @@ impl Executor {
         let submission = &task.submission;
         let calendar = &self.world.calendar;
         let frozen = calendar.frozen(&submission.project, &submission.environment, at)?;
-        task.unfrozen_by.is_none().then_some(frozen.until)
+        task.unfrozen_at(at).is_none().then_some(frozen.until)
     }
 
     /// Whether somebody gave this time, and it passed before this executor was there to see it.

@@ -221,7 +221,8 @@ fn pause_text(why: &crate::task::Pause) -> String {
     match why {
         Pause::Gate { stage } => format!("waits for a go before stage {}", stage + 1),
         Pause::StepGate => "waits for a go before a step".to_owned(),
-        Pause::Time { until } => format!("waits for its time, {until}"),
+        // Which one that is, whoever shows it writes in their zone.
+        Pause::Time { .. } => "waits for its time".to_owned(),
         Pause::HostFailed { message } | Pause::Unknown { message } => message.clone(),
     }
 }

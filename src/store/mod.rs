@@ -33,7 +33,7 @@ pub use hooks::{
 };
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
-pub use propose::{Keyed, Proposal};
+pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use templates::UsedVersion;
 

@@ -43,6 +43,9 @@ pub(super) struct Kept {
     pub(super) at: Timestamp,
 }
 
+/// What is to happen in the commit that makes a task, by the number that the task gets.
+pub type ForTask<'a> = &'a (dyn Fn(u64) -> Commit + Sync);
+
 impl Proposal {
     #[must_use]
     pub fn id(self) -> u64 {
@@ -155,28 +158,28 @@ impl Store {
     /// # Errors
     /// [`StoreError::Illegal`] if they do not fit together.
     pub async fn begin(&self, events: Vec<Recorded>) -> Result<Task, StoreError> {
-        self.begin_with(events, Commit::new()).await
+        self.begin_with(events, &|_| Commit::new()).await
     }
 
-    /// As [`Store::begin`]; `more` happens in the same commit.
+    /// As [`Store::begin`]; `also` happens in the same commit.
     ///
     /// # Errors
-    /// As [`Store::begin`]; [`StoreError::Changed`] if a requirement of `more` does not hold.
+    /// As [`Store::begin`]; [`StoreError::Changed`] if a requirement of `also` does not hold.
     pub async fn begin_with(
         &self,
         events: Vec<Recorded>,
-        more: Commit,
+        also: ForTask<'_>,
     ) -> Result<Task, StoreError> {
-        let own = |key: &[u8]| !more.requires(key);
         loop {
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            let more = also(id);
             let task = Task::fold(id, &events)?;
             let commit = index::proposal(&task, &events, None)
                 .and(self.words_added(&task, &events).await?)
                 .and(more.clone());
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(task),
-                Err(CommitError::Conflict { key }) if own(&key) => {}
+                Err(CommitError::Conflict { key }) if !more.requires(&key) => {}
                 Err(error) => return Err(index::error(id, error)),
             }
         }
@@ -193,11 +196,12 @@ impl Store {
         submission: Submission,
         keyed: Option<&Keyed>,
         now: Timestamp,
-        also: &Commit,
+        also: ForTask<'_>,
     ) -> Result<Proposal, StoreError> {
         loop {
-            let mut more = also.clone();
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            let also = also(id);
+            let mut more = also.clone();
             if let Some(keyed) = keyed {
                 let (kept, require) = self.kept(keyed, now).await?;
                 if let Some(kept) = kept {

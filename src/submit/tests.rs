@@ -476,14 +476,9 @@ fn submitted(
         in_place: &in_place,
         via: Via::Api,
     };
-    submit(
-        store,
-        &world.sources(),
-        &order,
-        &asker,
-        at(second),
-        &Commit::new(),
-    )
+    submit(store, &world.sources(), &order, &asker, at(second), &|_| {
+        crate::store::kv::Commit::new()
+    })
     .now_or_never()
     .unwrap()
     .map_err(|error| error.to_string())

@@ -141,7 +141,7 @@ impl Submission {
         !self.project.is_empty()
     }
 
-    /// The value of a secret parameter: by hand it is given apart, by a rule among the others.
+    /// The value of a secret parameter. Earlier versions kept those of rules among the others.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&str> {
         let given = self.secrets.get(name).map(Hidden::expose);
@@ -422,6 +422,10 @@ pub enum Event {
     FreezeOverridden {
         by: String,
         reason: String,
+        /// The end of that freeze: a later one holds it again. Earlier versions did not keep it;
+        /// theirs count until the task is tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// Failed, unknown, stopped and unstarted steps are to be done (again).
     RetryRequested {

@@ -223,3 +223,36 @@ fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn an_override_ends_with_its_freeze_and_with_the_run_for_which_it_was_said() {
+    let end: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
+    let mut walk = staging(OnFailure::Stop);
+    walk.apply(Event::FreezeOverridden {
+        by: "root".to_owned(),
+        reason: "the shop is down".to_owned(),
+        until: Some(end),
+    });
+    let second = SignedDuration::from_secs(1);
+    assert_eq!(walk.task.unfrozen_at(end - second), Some("root"));
+    assert_eq!(walk.task.unfrozen_at(end), None, "a later freeze holds");
+    walk.apply(Event::StopRequested {
+        by: "alice".to_owned(),
+    });
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Stopped);
+    walk.apply(Event::RetryRequested {
+        by: "alice".to_owned(),
+    });
+    assert_eq!(walk.task.unfrozen_at(end - second), None);
+}
+
+#[test]
+fn an_override_of_an_earlier_version_is_read_and_counts() {
+    let text = r#"{"event":"freeze-overridden","by":"root","reason":"x"}"#;
+    let event: Event = serde_json::from_str(text).unwrap();
+    let mut walk = staging(OnFailure::Stop);
+    walk.apply(event);
+    let at = "2030-01-01T12:00:00Z".parse().unwrap();
+    assert_eq!(walk.task.unfrozen_at(at), Some("root"));
+}

@@ -28,7 +28,7 @@ pub use event::{
     At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
     Supersede, Via, Waits, Way,
 };
-pub use next::{AGENT_INDEX, Action, next_actions};
+pub use next::{AGENT_INDEX, Action, host_index, next_actions};
 pub use state::{STATE_NAMES, State};
 pub use work::{Held, Progress, Skipped, Work};
 
@@ -53,11 +53,19 @@ pub struct Task {
     /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
     /// push that deletes or moves it is told of before the git server has done so.
     pub doubted: Option<Timestamp>,
-    /// Who said that it runs although releases are frozen.
-    pub unfrozen_by: Option<String>,
+    /// That it runs although releases are frozen, if somebody said so.
+    pub unfrozen: Option<Unfrozen>,
     /// The claim under which its work is done; `None` while nobody has claimed it.
     pub fence: Option<u64>,
     pub work: Option<Work>,
+}
+
+/// Somebody said that a task runs although releases are frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfrozen {
+    pub by: String,
+    /// The end of the freeze of which they spoke, where that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// An event that may not happen to a task in this state.
@@ -93,7 +101,7 @@ impl Task {
             landed_at: None,
             approvals: Vec::new(),
             doubted: None,
-            unfrozen_by: None,
+            unfrozen: None,
             fence: None,
             work: None,
         })
@@ -172,8 +180,11 @@ impl Task {
                 State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
                 Event::Reopened { .. },
             ) => Some(self.reopen(time)),
-            (state, Event::FreezeOverridden { by, .. }) if state.may_be_frozen() => {
-                self.unfrozen_by = Some(by.clone());
+            (state, Event::FreezeOverridden { by, until, .. }) if state.may_be_frozen() => {
+                self.unfrozen = Some(Unfrozen {
+                    by: by.clone(),
+                    until: *until,
+                });
                 None
             }
             (State::Scheduled { .. }, Event::Due) if self.doubted.is_none() => Some(State::Queued),
@@ -259,7 +270,7 @@ impl Task {
     /// What landed once may be gone from the git server by now: look again.
     fn reopen(&mut self, time: Timestamp) -> State {
         self.approvals.clear();
-        self.unfrozen_by = None;
+        self.unfrozen = None;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);
@@ -346,6 +357,8 @@ impl Task {
                 Ok(Some(State::Running))
             }
             State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
+                // Whoever let it run did not speak of another time.
+                self.unfrozen = None;
                 if let Some(work) = &mut self.work {
                     if matches!(state, State::RolledBack { .. }) {
                         work.forget_switch();
@@ -454,6 +467,14 @@ impl Task {
             _ => return Err(()),
         };
         Ok(Some(next))
+    }
+
+    /// Who said that it may run at this time although releases are frozen then.
+    #[must_use]
+    pub fn unfrozen_at(&self, at: Timestamp) -> Option<&str> {
+        let unfrozen = self.unfrozen.as_ref()?;
+        let counts = unfrozen.until.is_none_or(|until| at < until);
+        counts.then_some(unfrozen.by.as_str())
     }
 
     /// When a waiting task ends as expired.

@@ -257,7 +257,9 @@ fn index(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX - 1)
 }
 
-fn host_index(plan: &Plan, name: &str) -> u16 {
+/// The place of a host in the plan: as [`At::host`] names it.
+#[must_use]
+pub fn host_index(plan: &Plan, name: &str) -> u16 {
     if name == AGENT {
         return AGENT_INDEX;
     }

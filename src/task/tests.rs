@@ -160,7 +160,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         events: 9,
         approvals: Vec::new(),
         doubted: None,
-        unfrozen_by: None,
+        unfrozen: None,
         fence: Some(3),
         work: begun.then_some(work),
     }
@@ -340,6 +340,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             Event::FreezeOverridden {
                 by: text(),
                 reason: text(),
+                until: Some(at(99)),
             },
         ),
         (

@@ -227,6 +227,7 @@ fn twenty_tags_arrive_to_the_last_bit_share_what_did_not_change_and_lead_back() 
     assert_eq!(task["commit"], first);
     stage.assert_live(&HOSTS, "qa", "qa-1");
 
+    let bob = stage.person("bob", "approver");
     // Without the git server: to what still stands, and to what was deleted long ago.
     let trees = [TAGS - 1, 2].map(|number| {
         (
@@ -240,6 +241,7 @@ fn twenty_tags_arrive_to_the_last_bit_share_what_did_not_change_and_lead_back() 
             .api
             .post("/rollback", &json!({ "task": ids[number - 1] }));
         let back = asked["id"].as_u64().unwrap();
+        bob.approve(back);
         stage.api.until_state(back, "succeeded");
         stage.assert_tree(&HOSTS, "qa", &tree);
     }

@@ -15,7 +15,7 @@ use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::{Executor, Limits, Missed, World};
 use tagship::intake::Intake;
 use tagship::plan::{Ground, PlanDigest};
-use tagship::request::{self, Back, Request, RequestError};
+use tagship::request::{self, Back, Request, RequestError, Rollback};
 use tagship::rule::Schedule;
 use tagship::store::Store;
 use tagship::store::kv::{Commit, Kv as _, Row};
@@ -455,10 +455,14 @@ impl Sim {
         let now = self.clock.now();
         let task = at_once(request::roll_back(
             &self.store(),
-            back,
+            &Rollback {
+                back,
+                override_freeze: None,
+                calendar: &self.calendar,
+            },
             &actor("bob"),
             now,
-            &Commit::new(),
+            &|_| Commit::new(),
         ))?;
         self.witness.asked_back(task.id);
         Ok(task.id)

@@ -154,6 +154,31 @@ fn going_back_is_a_release_too() {
     assert_eq!(sim.task(back).state, State::Succeeded);
 }
 
+/// Whoever overrides a freeze speaks of that one.
+#[test]
+fn an_override_frees_a_task_from_no_later_freeze() {
+    let mut sim = frozen_sim();
+    let later = Freeze {
+        window: Window::parse("2027-01-16", "2027-01-17", None).unwrap(),
+        ..sim.calendar.freezes[0].clone()
+    };
+    let mut calendar = (*sim.calendar).clone();
+    calendar.freezes.push(later);
+    sim.calendar = Arc::new(calendar);
+    sim.kill();
+    sim.start();
+    let id = sim.push("release-1", &object_of('1'), Schedule::New);
+    sim.run_for(HOUR);
+    sim.ask(id, "root", &override_freeze()).unwrap();
+    let at = "2027-01-16T10:00:00Z".parse().unwrap();
+    sim.approve_for(id, "bob", Some(at)).unwrap();
+    sim.run_for(HOUR * 30);
+    assert!(matches!(sim.task(id).state, State::Scheduled { .. }));
+    sim.rest();
+    let began = sim.task(id).work.unwrap().started;
+    assert!(began >= "2027-01-17T00:00:00Z".parse().unwrap(), "{began}");
+}
+
 /// A task that is approved for 10:00, and no agent until long after.
 fn away(missed: Missed) -> (Sim, u64) {
     let mut sim = Sim::new(TEMPLATE);

@@ -164,11 +164,24 @@ async fn a_rollback_in_a_freeze_says_why_it_may() {
     let (status, answer) = bob.post("rollback", back.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
     let root = Program::of(&world, "root", Role::Admin).await;
+    let unreasoned = json!({ "task": first.id, "override_freeze": " " });
+    let (status, answer) = root.post("rollback", unreasoned).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    let (_, list) = root.get("tasks").await;
+    assert_eq!(
+        list["tasks"].as_array().unwrap().len(),
+        2,
+        "nothing is half made"
+    );
     let (status, answer) = root.post("rollback", back).await;
     assert!(status.is_success(), "{answer}");
     assert_eq!(answer["frozen"]["overridden_by"], "root");
-    let ask = root.ask(Method::GET, "audit");
-    let audit = ask.send().await.unwrap().text().await.unwrap();
-    assert!(audit.contains("override-freeze"), "{audit}");
+    let (_, audit) = root.get("audit").await;
+    let last = &audit["entries"][0];
+    assert_eq!(last["on"], "to task 1, override-freeze: the shop is down");
+    assert_eq!(
+        last["task"], answer["id"],
+        "whoever looks for the task finds it"
+    );
     world.end().await;
 }

@@ -3,12 +3,14 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tagship::account::Role;
-use tagship::task::State;
+use tagship::right::Scope;
+use tagship::rule::Schedule;
+use tagship::task::{Event, Origin, State, Submission, Submitter, Via};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::client::{Browser, Program, both, client, form};
-use crate::world::{Options, World};
+use crate::world::{Options, World, description, submission};
 
 #[tokio::test]
 async fn nobody_is_let_in_without_a_proof() {
@@ -250,6 +252,62 @@ async fn a_user_of_the_machine_is_an_admin_whose_approval_does_not_count() {
     let approve = format!("/api/v1/tasks/{}/approve", task.id);
     let answer = over_the_socket(&world, &request("POST", &approve, &body)).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.end().await;
+}
+
+/// That a task ran without approval says nothing of going back to it.
+#[tokio::test]
+async fn a_local_users_rollback_waits_for_approval_also_to_what_needed_none() {
+    let world = World::start().await;
+    let ready = Submission {
+        schedule: Schedule::Ready,
+        ..submission("release-1.4")
+    };
+    let proposal = world.store.propose(ready, None, world.now()).await.unwrap();
+    let task = world.store.task(proposal.id()).await.unwrap();
+    let task = world.landed(&task, &description()).await;
+    let task = world.append(&task, vec![Event::Due]).await;
+    let task = world.start_work(&task).await;
+    let task = world.finished(task).await;
+    assert_eq!(task.state, State::Succeeded);
+    let asked = request("POST", "/api/v1/rollback", r#"{"task":1}"#);
+    let answer = over_the_socket(&world, &asked).await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert_eq!(world.store.task(2).await.unwrap().state, State::Waiting);
+    // An approver's yes counts, so that theirs needs no other.
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let (_, answer) = bob.post("rollback", json!({ "task": 1 })).await;
+    assert_eq!(answer["state"], "scheduled", "{answer}");
+    world.end().await;
+}
+
+/// A token that may submit only what waits for approval does not have a task run without.
+#[tokio::test]
+async fn taking_up_again_what_runs_without_approval_takes_the_right_to_run() {
+    let world = World::start().await;
+    let alice = world.account("alice", Role::Approver, &[]).await;
+    let ready = Submission {
+        origin: Origin::Submitted { via: Via::Api },
+        schedule: Schedule::Ready,
+        submitter: Submitter {
+            name: "alice".to_owned(),
+            account: Some("alice".to_owned()),
+        },
+        ..submission("release-1.4")
+    };
+    let proposal = world.store.propose(ready, None, world.now()).await.unwrap();
+    let task = world.store.task(proposal.id()).await.unwrap();
+    let expired = Event::Expired {
+        reason: "never landed".to_owned(),
+    };
+    world.append(&task, vec![expired]).await;
+    let submits = [Scope::Read, Scope::Submit].into_iter().collect();
+    let alone = Program::with(&world, &world.token_for(&alice, submits).await);
+    let (status, answer) = alone.post("tasks/1/retry", json!({})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    let whole = Program::with(&world, &world.token(&alice).await);
+    let (status, answer) = whole.post("tasks/1/retry", json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
     world.end().await;
 }
 

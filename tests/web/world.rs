@@ -291,6 +291,10 @@ impl World {
 
     pub async fn waiting_with(&self, tag: &str, description: &Description) -> Task {
         let task = self.proposed(tag).await;
+        self.landed(&task, description).await
+    }
+
+    pub async fn landed(&self, task: &Task, description: &Description) -> Task {
         let plan = self.plan("production", &description.commit);
         let digest = self.store.put_plan(&plan).await.unwrap();
         let description = serde_json::to_vec(description).unwrap();
@@ -307,7 +311,7 @@ impl World {
             description: self.store.put_blob(&description).await.unwrap(),
             waits: tagship::task::Waits::Task,
         };
-        self.append(&task, vec![Event::Landed(Box::new(landed))])
+        self.append(task, vec![Event::Landed(Box::new(landed))])
             .await
     }
 
@@ -365,7 +369,12 @@ impl World {
 
     /// A task that has released to every host.
     pub async fn succeeded(&self, tag: &str) -> Task {
-        let mut task = self.running(tag).await;
+        let task = self.running(tag).await;
+        self.finished(task).await
+    }
+
+    /// A task at work comes to its good end.
+    pub async fn finished(&self, mut task: Task) -> Task {
         let mut events = vec![
             ended(at(1, 1, 0), staged()),
             began(at(1, 2, 0)),
@@ -436,7 +445,7 @@ pub fn done() -> StepResult {
     }
 }
 
-fn submission(tag: &str) -> Submission {
+pub fn submission(tag: &str) -> Submission {
     Submission {
         origin: Origin::Tag {
             rule: "release-*".to_owned(),

@@ -83,7 +83,8 @@ pub(in crate::web) async fn take(
     };
     let deed = Deed::on("submit", audited(order));
     let turn = who.turn(site, deed.clone()).await?;
-    let submitted = submit::submit(store, &sources, order, &asker, now, &turn.also()).await;
+    let also = |id| turn.making(id);
+    let submitted = submit::submit(store, &sources, order, &asker, now, &also).await;
     drop(turn);
     let submitted = match submitted {
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {

@@ -16,9 +16,10 @@ use super::super::view::{
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
 use super::super::{Site, route};
+use super::templates::{called, library};
 use crate::plan::Plan;
 use crate::request::{self, Back, Request, RequestError};
-use crate::right::{Ability, Place};
+use crate::right::Place;
 use crate::store::{Filter, Head, Position, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
@@ -98,7 +99,10 @@ fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
         state: query.state.clone(),
         project: query.project.clone(),
         environment: query.environment.clone(),
-        template: query.template.clone(),
+        template: query
+            .template
+            .as_deref()
+            .map(|given| called(&library(site), given).to_owned()),
         submitter: query.submitter.clone(),
         approver: query.approver.clone(),
         tag: query.tag.clone(),
@@ -399,19 +403,21 @@ pub(in crate::web) async fn go_back(
             environment,
         } => format!("{project} {environment}"),
     };
-    let deed = Deed {
-        what: "roll back",
-        task: None,
-        on,
+    let on = match &asked.override_freeze {
+        Some(reason) => format!("{on}, override-freeze: {}", reason.trim()),
+        None => on,
     };
+    let deed = Deed::on("roll back", on);
     let actor = who.at(&place);
-    if asked.override_freeze.is_some() {
-        actor
-            .may(Ability::Manage, "override a freeze")
-            .map_err(RequestError::from)?;
-    }
+    let calendar = site.web.config.calendar();
+    let rollback = request::Rollback {
+        back: &back,
+        override_freeze: asked.override_freeze.as_deref(),
+        calendar: &calendar,
+    };
     let turn = who.turn(site, deed.clone()).await?;
-    let done = request::roll_back(&site.web.store, &back, &actor, now, &turn.also()).await;
+    let also = |id| turn.making(id);
+    let done = request::roll_back(&site.web.store, &rollback, &actor, now, &also).await;
     drop(turn);
     let task = match done {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
@@ -421,14 +427,7 @@ pub(in crate::web) async fn go_back(
         done => done?,
     };
     tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
-    let Some(reason) = asked.override_freeze else {
-        return Ok(task);
-    };
-    match ask(site, who, task.id, &Request::Override { reason }).await {
-        // Where nothing is frozen, nothing keeps it from running.
-        Err(Fault::Conflict(_)) => Ok(task),
-        result => result,
-    }
+    Ok(task)
 }
 
 /// What is said of an environment where nothing is live, and of one that somebody may not know of.

@@ -207,7 +207,8 @@ async fn submit(
     };
     let deed = Deed::on("submit", audited(&order));
     let turn = who.turn(site, deed.clone()).await?;
-    let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &turn.also()).await;
+    let also = |id| turn.making(id);
+    let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &also).await;
     drop(turn);
     match submitted {
         Ok(Submitted::New(id)) => Ok(id),

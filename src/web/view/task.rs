@@ -9,14 +9,14 @@ use super::{
 };
 use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor};
-use crate::plan::{AGENT, Plan, PlanDigest};
+use crate::plan::{Plan, PlanDigest};
 use crate::request::{self, Moment, Request};
 use crate::right::Ability;
 use crate::secret::REDACTED;
 use crate::store::Head;
 use crate::task::{
-    AGENT_INDEX, At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State,
-    StepResult, Task, Way,
+    At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State, StepResult, Task,
+    Way, host_index,
 };
 use crate::template::{Action, Gate};
 use crate::web::words;
@@ -189,7 +189,7 @@ fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView
         name: frozen.freeze.name.clone(),
         reason: frozen.freeze.reason.clone(),
         until: frozen.until,
-        overridden_by: task.unfrozen_by.clone(),
+        overridden_by: task.unfrozen_at(now).map(str::to_owned),
     })
 }
 
@@ -297,14 +297,6 @@ fn stage_view(task: &Task, plan: &Plan, way: Way, number: usize) -> StageView {
 
 fn index(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX - 1)
-}
-
-fn host_index(plan: &Plan, name: &str) -> u16 {
-    if name == AGENT {
-        return AGENT_INDEX;
-    }
-    let position = plan.hosts.iter().position(|host| host.name == name);
-    position.map_or(AGENT_INDEX, index)
 }
 
 fn not_here(plan: &Plan, at: At) -> StepView {
@@ -429,7 +421,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         Event::HostSkipped {
             name, by, reason, ..
         } => because(format!("{name}, by {by}"), reason),
-        Event::FreezeOverridden { by, reason } => because(format!("by {by}"), reason),
+        Event::FreezeOverridden { by, reason, .. } => because(format!("by {by}"), reason),
         Event::Held { at, .. } => step(at),
         Event::Started { release } => release.to_string(),
         Event::Began { at, attempt: 1 } => step(at),
@@ -442,7 +434,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         }
         Event::Paused(Pause::Gate { stage }) => format!("before stage {}", stage + 1),
         Event::Paused(Pause::StepGate) => "hosts wait at a gate".to_owned(),
-        Event::Paused(Pause::Time { until }) => format!("until {until}"),
+        Event::Paused(Pause::Time { .. }) => "until its time".to_owned(),
         Event::Paused(Pause::HostFailed { message } | Pause::Unknown { message }) => {
             message.clone()
         }
