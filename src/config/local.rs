@@ -46,6 +46,18 @@ pub fn system_user(name: &str) -> Option<SystemUser> {
     })
 }
 
+/// The name of the user of this number, by `/etc/passwd`.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        (number == uid).then(|| name.to_owned())
+    })
+}
+
 /// The user of this name, if steps may run as them.
 ///
 /// # Errors
@@ -118,5 +130,11 @@ mod tests {
             let allowed = may_run(fields[0]).is_ok();
             assert_eq!(allowed, fields[2] != "0" && fields[2] != own, "{line}");
         }
+    }
+
+    #[test]
+    fn a_user_of_the_machine_has_a_name_by_their_number() {
+        assert_eq!(user_name(0).as_deref(), Some("root"));
+        assert_eq!(user_name(4_000_000_000), None);
     }
 }

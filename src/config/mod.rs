@@ -29,7 +29,7 @@ pub use keys::{
     Log, LogFormat, MissedSchedule, Project, Rule, Ssh, Store, User,
 };
 pub use library::Library;
-pub use local::{LocalRunError, SystemUser, may_run, system_user};
+pub use local::{LocalRunError, SystemUser, may_run, system_user, user_name};
 pub use rules::RuleSets;
 pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AGENT, LocalUser, Named, Placement, Plan, PlannedHost, PlannedUser, Stage};
 use crate::template::{
-    self, Action, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, ParamKind, Requirement,
-    StageHosts, Template,
+    self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, ParamKind, Requirement, StageHosts,
+    Template,
 };
 
 /// What of the configuration a plan is made from; the caller resolves names into this.
@@ -218,12 +218,7 @@ fn fits(
     stage: &template::Stage,
     commit: &str,
 ) -> Result<(), PlanError> {
-    let releases = stage.steps.iter().any(|step| {
-        matches!(
-            step.action,
-            Action::Checkout | Action::Sync | Action::Publish
-        )
-    });
+    let releases = stage.steps.iter().any(|step| step.action.releases());
     let template = template.name.clone();
     let stage = stage.name.clone();
     if releases && ground.placement.is_none() {

@@ -11,7 +11,7 @@ use crate::document::nearest;
 use crate::plan::GIVEN_HOSTS_MAX;
 use crate::secret::sha256_hex;
 use crate::task::{Submission, Task};
-use crate::template::{Hidden, is_name, is_parameter_name};
+use crate::template::{Hidden, can_be_tag, is_name, is_parameter_name};
 
 /// The longest title, in characters.
 pub const TITLE_CHARS_MAX: usize = 200;
@@ -195,7 +195,7 @@ impl Order {
             let message = format!("names more than {APPROVERS_MAX} accounts: name fewer");
             problems.push(Problem::new("approvers", message));
         }
-        if !self.tag.is_empty() && !is_tag(&self.tag) {
+        if !self.tag.is_empty() && !(self.tag.len() <= TAG_BYTES_MAX && can_be_tag(&self.tag)) {
             problems.push(Problem::new(
                 "tag",
                 "is no tag's name: write it as git shows it, `release-1.4`",
@@ -324,27 +324,6 @@ fn too_long(most: usize) -> String {
 /// A name of somebody else's, in a message.
 fn shown(name: &str) -> String {
     name.escape_debug().take(NAME_CHARS_MAX).collect()
-}
-
-/// Would git take this as the name of a tag? (`git check-ref-format`.)
-fn is_tag(name: &str) -> bool {
-    let part = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && std::path::Path::new(part)
-                .extension()
-                .is_none_or(|end| end != "lock")
-    };
-    name.len() <= TAG_BYTES_MAX
-        && !name.starts_with('-')
-        && !name.ends_with('.')
-        && !name.contains("..")
-        && !name.contains("@{")
-        && name != "@"
-        && !name
-            .chars()
-            .any(|c| c.is_control() || " ~^:?*[\\".contains(c))
-        && name.split('/').all(part)
 }
 
 struct Reader<'v> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Order, Problem};
 use crate::config::{Config, Project};
 use crate::document::nearest;
-use crate::template::{Action, StageHosts, Template};
+use crate::template::{StageHosts, Template};
 
 /// What an order is about.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +44,7 @@ impl Target {
             tag,
             ..Self::default()
         };
-        if target.tag.is_empty() && takes_commit(template) {
+        if target.tag.is_empty() && template.releases() {
             let message = format!(
                 "is missing: template {} releases what a tag stands on",
                 template.name
@@ -100,17 +100,8 @@ pub(super) fn all(given: &BTreeMap<u8, Vec<String>>) -> BTreeSet<&str> {
     given.values().flatten().map(String::as_str).collect()
 }
 
-fn takes_commit(template: &Template) -> bool {
-    template.steps().any(|(_, step)| {
-        matches!(
-            step.action,
-            Action::Checkout | Action::Sync | Action::Publish
-        )
-    })
-}
-
 fn takes_environment(template: &Template) -> bool {
-    takes_commit(template)
+    template.releases()
         || template
             .stages
             .iter()

@@ -390,11 +390,12 @@ fn field_of(error: &PlanError) -> &'static str {
         | PlanError::NoGivenHosts { .. }
         | PlanError::TooManyHosts { .. }
         | PlanError::HostsNotGiven { .. } => "hosts",
+        // The template is there, but what it names is not.
         PlanError::UnknownGroup { .. }
         | PlanError::UnknownHost { .. }
         | PlanError::UnknownUser { .. }
         | PlanError::NoLocalRun { .. }
-        | PlanError::NoScript { .. } => "template",
+        | PlanError::NoScript { .. } => "configuration",
     }
 }
 

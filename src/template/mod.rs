@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use arguments::{arguments, split};
 pub use hidden::Hidden;
-pub use params::{Kind as ParamKind, Param, ParamError};
+pub use params::{Kind as ParamKind, Param, ParamError, can_be_tag};
 pub use placeholder::{GIVEN, GIVEN_BY_PLACE, fill, is_parameter_name, names as placeholder_names};
 pub use requirement::{Approvers, NoRequirement, Requirement};
 
@@ -268,6 +268,12 @@ impl Step {
 }
 
 impl Action {
+    /// Is it a part of releasing a commit?
+    #[must_use]
+    pub fn releases(&self) -> bool {
+        matches!(self, Self::Checkout | Self::Sync | Self::Publish)
+    }
+
     /// The file that it sends and runs, if it does.
     #[must_use]
     pub fn script(&self) -> Option<&str> {
@@ -316,6 +322,12 @@ impl Template {
             self.digest = digest(&version);
         }
         self
+    }
+
+    /// Does it release a commit: does a task of it need a project, an environment and a tag?
+    #[must_use]
+    pub fn releases(&self) -> bool {
+        self.steps().any(|(_, step)| step.action.releases())
     }
 
     /// Does it switch a release?

@@ -95,7 +95,8 @@ impl Param {
 
 /// Can a tag be named so? The rules of `git check-ref-format`; a leading dash, which git takes here
 /// and refuses where it is asked to make one, is refused.
-fn can_be_tag(name: &str) -> bool {
+#[must_use]
+pub fn can_be_tag(name: &str) -> bool {
     let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
     !name.starts_with(['-', '/'])
         && !name.ends_with('.')

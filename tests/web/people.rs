@@ -575,3 +575,24 @@ async fn a_foreign_page_cannot_log_anybody_in() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_token_without_the_scope_learns_that_its_own_account_takes_it() {
+    let world = World::start().await;
+    let account = world.account("alice", Role::Approver, &[]).await;
+    let token = world.token_for(&account, [Scope::Read].into_iter().collect());
+    let alice = Program::with(&world, &token.await);
+    let body = json!({ "password": "correct horse", "present": "x" });
+    let (status, answer) = alice.post("users/alice/password", body.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        error(&answer),
+        "this token of alice has the scopes read; to look after one's own account takes the scope admin: make a token with it"
+    );
+    let (_, answer) = alice.post("users/bob/password", body).await;
+    assert!(
+        error(&answer).contains("another user's password"),
+        "{answer}"
+    );
+    world.end().await;
+}

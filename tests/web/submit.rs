@@ -3,9 +3,10 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tagship::account::Role;
+use tagship::right::Scope;
 use tagship::task::Event;
 
-use crate::client::{Browser, Program};
+use crate::client::{Browser, Program, client};
 use crate::world::{Options, World};
 
 fn restart() -> Value {
@@ -388,5 +389,44 @@ async fn a_task_of_no_project_is_called_by_its_title_everywhere() {
             "{page}"
         );
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_form_shows_nothing_that_its_reader_may_not_know_of() {
+    let world = World::start_with(Options {
+        grants: "[[grants]]\nto = [\"tim\"]\nrole = \"submitter\"\ntemplate = \"restart\"\n",
+        templates: &[
+            "name = \"wipe\"\nparams = [{ name = \"TAG_OF\", kind = \"tag\" }]\n[[stage]]\nname = \"s\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
+            "name = \"pick\"\nparams = [{ name = \"OF\", kind = \"tag\" }]\n[[stage]]\nname = \"s\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
+        ],
+        ..Options::default()
+    })
+    .await;
+    world.waiting("release-1.4").await;
+    let tim = Browser::of(&world, "tim", Role::None).await;
+    let (status, page) = tim.get("/submit").await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    assert!(page.contains("restart"), "{page}");
+    assert!(
+        !page.contains("wipe") && !page.contains("release-1.4"),
+        "{page}"
+    );
+    assert_eq!(
+        tim.get("/submit?template=wipe").await.0,
+        StatusCode::NOT_FOUND
+    );
+    let root = Browser::of(&world, "root", Role::Admin).await;
+    let (_, page) = root.get("/submit?template=pick").await;
+    assert!(
+        page.contains("release-1.4"),
+        "whoever sees it is offered it: {page}"
+    );
+    // A token that may submit, and read nothing.
+    let account = world.account("ci", Role::Approver, &[]).await;
+    let token = world.token_for(&account, [Scope::Submit].into_iter().collect());
+    let asked = client().get(format!("{}/submit?repeat=1", world.url));
+    let answer = asked.bearer_auth(token.await).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     world.end().await;
 }

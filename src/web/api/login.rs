@@ -19,20 +19,30 @@ use crate::secret::ExposeSecret as _;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Asked {
-    username: Option<String>,
-    password: Option<String>,
-    /// The code of the second factor: text, or a number, which has lost its leading zeros.
-    dynamic: Option<Dynamic>,
+    username: Option<Text>,
+    password: Option<Text>,
+    /// The code of the second factor.
+    dynamic: Option<Text>,
 }
 
+/// A text, or a number that a client made of one which is nothing but digits.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Dynamic {
+enum Text {
     Text(String),
-    Number(u32),
+    Number(u64),
 }
 
-impl Dynamic {
+impl Text {
+    fn given(text: Option<&Self>) -> String {
+        match text {
+            Some(Self::Text(text)) => text.clone(),
+            Some(Self::Number(number)) => number.to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// A number has lost its leading zeros.
     fn code(&self) -> String {
         match self {
             Self::Text(text) => text.trim().to_owned(),
@@ -63,13 +73,9 @@ async fn verified(
     call: &Call,
     asked: &Asked,
 ) -> Result<Result<Account, Refused>, super::super::fault::Fault> {
-    let name = asked
-        .username
-        .as_deref()
-        .unwrap_or("")
-        .trim()
-        .to_lowercase();
-    let password = asked.password.as_deref().unwrap_or("");
+    let name = Text::given(asked.username.as_ref());
+    let name = name.trim().to_lowercase();
+    let password = Text::given(asked.password.as_ref());
     if name.is_empty() || password.is_empty() {
         return Ok(Err(Refused::Empty));
     }
@@ -89,11 +95,7 @@ async fn verified(
         Ok(Login::CodeNeeded(_)) => {}
         Err(error) => return refused(error),
     }
-    let code = asked
-        .dynamic
-        .as_ref()
-        .map(Dynamic::code)
-        .unwrap_or_default();
+    let code = asked.dynamic.as_ref().map(Text::code).unwrap_or_default();
     if code.is_empty() {
         return Ok(Err(Refused::CodeNeeded));
     }

@@ -152,7 +152,7 @@ impl<'t> Reader<'t> {
             Some('{') => self.nested(Self::dict),
             Some('[') => self.nested(|reader| reader.list(']')),
             Some('(') => self.nested(|reader| reader.list(')')),
-            Some('\'' | '"') => Ok(Literal::Text(self.string()?)),
+            Some('\'' | '"') => Ok(Literal::Text(self.string(Characters::default())?)),
             Some('-' | '0'..='9') => self.number(),
             Some(_) => self.word(),
         }
@@ -180,7 +180,12 @@ impl<'t> Reader<'t> {
         while !self.ends('}') {
             let before = self.rest;
             let key = match self.value()? {
-                Literal::Text(key) | Literal::Number(key) => key,
+                Literal::Text(key) => key,
+                Literal::Number(key) if !key.contains(['.', 'e', 'E']) => key,
+                Literal::Number(_) => {
+                    self.rest = before;
+                    return Err(self.problem("a key is a text or a whole number"));
+                }
                 other => {
                     self.rest = before;
                     return Err(self.problem(format!(
@@ -259,7 +264,7 @@ impl<'t> Reader<'t> {
             "False" | "false" => Literal::Truth(false),
             "u" if rest.starts_with(['\'', '"']) => {
                 self.rest = rest;
-                return Ok(Literal::Text(self.string()?));
+                return Ok(Literal::Text(self.string(Characters::unicode())?));
             }
             _ => {
                 return Err(self.problem(
@@ -271,10 +276,9 @@ impl<'t> Reader<'t> {
         Ok(value)
     }
 
-    fn string(&mut self) -> Result<String, NoLiteral> {
+    fn string(&mut self, mut text: Characters) -> Result<String, NoLiteral> {
         let begin = self.rest;
         let quote = self.next();
-        let mut text = Characters::default();
         loop {
             let before = self.rest;
             match self.next() {
@@ -348,6 +352,14 @@ struct Characters {
 }
 
 impl Characters {
+    /// Of a text that is marked `u`: nothing in it is a byte, whatever else stands there.
+    fn unicode() -> Self {
+        Self {
+            beyond_ascii: true,
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, plain: char) {
         self.push_escape(Escape::Unit(u32::from(plain)));
     }
@@ -458,6 +470,9 @@ mod tests {
         }
         assert_eq!(Literal::parse(r"'中\xa0文'"), Ok(text("中\u{a0}文")));
         assert_eq!(Literal::parse(r"'\xad'"), Ok(text("\u{ad}")));
+        assert_eq!(Literal::parse(r"'\xc3\xa9'"), Ok(text("é")));
+        // As Python says, in either version.
+        assert_eq!(Literal::parse(r"u'\xc3\xa9'"), Ok(text("Ã©")));
         assert_eq!(Literal::parse(r#""\ud83d\ude80""#), Ok(text("🚀")));
         assert_eq!(Literal::parse(r"'\U0001f680'"), Ok(text("🚀")));
     }
@@ -480,6 +495,8 @@ mod tests {
             ("{'a': 1, 'a': 2}", 10),
             ("{1: 'a', '1': 'b'}", 10),
             ("{[]: 1}", 2),
+            ("{1.0: 'a'}", 2),
+            ("{1e2: 'a'}", 2),
             ("{'a': 01}", 7),
             ("{'a': 1_000}", 8),
             ("{'a': 1} {}", 10),

@@ -12,7 +12,7 @@ use crate::account::Account;
 use crate::config::Config;
 use crate::plan::GIVEN_HOSTS_MAX;
 use crate::submit::{Order, Problem};
-use crate::template::{Action, GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
+use crate::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
 
 /// What an order is made with.
 pub(super) struct Sources<'a> {
@@ -138,12 +138,7 @@ impl Sources<'_> {
 
     /// What the template does not take reaches no program; people see it.
     fn give_args(&self, asked: &Asked, order: &mut Order) {
-        let releases = self.template.steps().any(|(_, step)| {
-            matches!(
-                step.action,
-                Action::Checkout | Action::Sync | Action::Publish
-            )
-        });
+        let releases = self.template.releases();
         let mut others = Vec::new();
         for (name, value) in &asked.args {
             let param = self.template.params.iter().find(|p| p.name == *name);
@@ -199,6 +194,13 @@ fn remark(order: &mut Order, what: &str, text: &str) {
     if !order.details.is_empty() {
         order.details.push('\n');
     }
+    // What a client put into another field must not make this one unfit.
+    let shown = text.chars().map(|c| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    let text: String = shown.collect();
     order.details.push_str(&format!("({what}: {text})"));
 }
 
@@ -223,6 +225,7 @@ pub(super) fn refused(problems: &[Problem]) -> Refusal {
     match first {
         "hosts" => Refusal::other_groups(detail),
         "template" => Refusal::no_template(detail),
+        "configuration" => Refusal::not_configured(detail),
         "tag" | "project" | "environment" | "params.GIT_URL" => Refusal::no_place(detail),
         other if other.starts_with("hosts.") => Refusal::bad_address(detail),
         other if other.starts_with("params") => Refusal::unfit(detail),

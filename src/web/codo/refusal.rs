@@ -66,6 +66,11 @@ impl Refusal {
         Self::in_own_words(-6, "项目或环境无法确定", detail)
     }
 
+    /// The template is there, and names what the configuration does not have.
+    pub(super) fn not_configured(detail: impl Into<String>) -> Self {
+        Self::in_own_words(-7, "配置缺少模板所需的内容", detail)
+    }
+
     pub(super) fn bad_address(detail: impl Into<String>) -> Self {
         Self::coded(5, "ip格式有误", detail)
     }

@@ -15,7 +15,7 @@ use super::super::words::{self, Times};
 use super::super::{Site, route};
 use super::{Frame, sender, shown, times};
 use crate::plan::PlanDigest;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::right::{Ability, Place};
 use crate::store::{LiveRelease, ReleaseRecord};
 
@@ -123,23 +123,13 @@ pub(in crate::web) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str)
     let task = site.web.store.task(id).await?;
     who.needs_to_see(id, &task.place())?;
     who.at(&task.place()).may(Ability::Run, "roll back")?;
-    let submission = &task.submission;
-    let (project, environment) = (&submission.project, &submission.environment);
-    let releases = site.web.store.releases(project, environment).await?;
-    let wanted = match (&submission.origin, &task.work) {
-        (crate::task::Origin::Rollback { release, .. }, _) => Some(release.clone()),
-        (_, Some(work)) => Some(work.release.clone()),
-        (_, None) => None,
-    };
-    let target = releases
-        .into_iter()
-        .find(|record| record.good && wanted.as_ref() == Some(&record.release));
-    let target = target.ok_or_else(|| {
-        Fault::Conflict(format!(
-            "task {id} has no good release to go back to; choose a succeeded task"
-        ))
-    })?;
-    confirm(site, &who, project, environment, target).await
+    let target = request::target(&site.web.store, &request::Back::ToTask(id)).await?;
+    let Place {
+        project,
+        environment,
+        ..
+    } = task.place();
+    confirm(site, &who, &project, &environment, target).await
 }
 
 #[derive(Deserialize)]
@@ -162,18 +152,11 @@ pub(in crate::web) async fn back_before(site: &Arc<Site>, call: &mut Call) -> An
         return Err(nothing_live(&project, &environment));
     }
     who.at(&place).may(Ability::Run, "roll back")?;
-    let store = &site.web.store;
-    let live = store.live(&project, &environment).await?;
-    let newest = live.values().map(|live| &live.release).max();
-    let releases = store.releases(&project, &environment).await?;
-    let target = releases
-        .into_iter()
-        .find(|record| record.good && newest.is_some_and(|newest| record.release < *newest));
-    let target = target.ok_or_else(|| {
-        Fault::Conflict(format!(
-            "{project} {environment} has no good release before the one that is live"
-        ))
-    })?;
+    let back = request::Back::Before {
+        project: project.clone(),
+        environment: environment.clone(),
+    };
+    let target = request::target(&site.web.store, &back).await?;
     confirm(site, &who, &project, &environment, target).await
 }
 

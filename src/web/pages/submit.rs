@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::answer::{self, Answer};
-use super::super::api::{order_again, parse_id, seen_hosts, take, templates};
+use super::super::api::{order_again, parse_id, seen, seen_hosts, take, templates};
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;
@@ -22,7 +22,7 @@ use crate::submit::{
     DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
 };
 use crate::task::Via;
-use crate::template::{Action, Hidden, ParamKind, StageHosts, Template};
+use crate::template::{Hidden, ParamKind, StageHosts, Template};
 
 /// With more hosts than this in the configuration their names are written, not ticked.
 const TICKED_MAX: usize = 60;
@@ -114,6 +114,7 @@ struct Query {
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
+    who.reads()?;
     submits(&who)?;
     let query: Query = call.query()?;
     let mut page = page(site, &who).await?;
@@ -150,6 +151,7 @@ async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
         times: times(site),
         templates: library
             .templates()
+            .filter(|template| seen(site, who, &library, &template.name))
             .map(|template| Offered {
                 name: template.name.clone(),
                 id: template.id,
@@ -176,13 +178,16 @@ fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
 /// The form of the order's template, filled with the order.
 async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
     let library = templates(site);
-    let template = library.find(&order.template).ok_or_else(|| {
+    let may_know = |template: &&Template| {
+        let place = Place::new(&order.project, &order.environment, &template.name);
+        seen(site, who, &library, &template.name) || (!order.project.is_empty() && who.sees(&place))
+    };
+    let template = library.find(&order.template).filter(may_know);
+    let template = template.ok_or_else(|| {
         let name: String = order.template.escape_debug().take(64).collect();
         Fault::NotFound(format!("there is no template {name}; choose another one"))
     })?;
-    let takes_tag = template
-        .steps()
-        .any(|(_, step)| step.action == Action::Checkout);
+    let takes_tag = template.releases();
     let takes_place = takes_tag
         || template
             .stages
@@ -208,7 +213,7 @@ async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
     let token = secret::token().map_err(|error| Fault::Broken(error.to_string()))?;
     Ok(Form {
         template: template.name.clone(),
-        params: params(template, &order, &tags(site, &order).await?),
+        params: params(template, &order, &tags(site, who, &order).await?),
         groups,
         places,
         takes_tag,
@@ -221,8 +226,8 @@ async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
     })
 }
 
-/// The tags of the latest tasks of the order's project, or of all.
-async fn tags(site: &Site, order: &Order) -> Result<Vec<String>, Fault> {
+/// The tags of the latest tasks of the order's project, or of all that they may know of.
+async fn tags(site: &Site, who: &Who, order: &Order) -> Result<Vec<String>, Fault> {
     let heads = site
         .web
         .store
@@ -231,6 +236,7 @@ async fn tags(site: &Site, order: &Order) -> Result<Vec<String>, Fault> {
     let mut tags: Vec<String> = heads
         .iter()
         .filter(|head| order.project.is_empty() || head.project == order.project)
+        .filter(|head| who.sees(&head.place()))
         .filter_map(|head| head.reference.strip_prefix("refs/tags/"))
         .map(str::to_owned)
         .collect();
@@ -364,8 +370,10 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
         },
         Err(fault) => (None, fault),
     };
-    let Fault::Problems(problems) = fault else {
-        return Err(fault);
+    let problems = match fault {
+        // The page shows more than what was sent.
+        Fault::Problems(problems) if who.reads().is_ok() => problems,
+        fault => return Err(fault),
     };
     let mut page = page(site, &who).await?;
     page.problems = problems;
