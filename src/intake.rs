@@ -8,6 +8,8 @@
 //! Started by the agent.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,6 +106,28 @@ impl Spool for SpoolDirectory {
     }
 }
 
+/// What stays in the spool although it should not: said once, not at every look.
+#[derive(Default)]
+struct Left(BTreeSet<OsString>);
+
+impl Left {
+    /// Whether it is known already; only those that still wait are remembered.
+    fn has(&self, waiting: &Waiting) -> bool {
+        self.0.contains(&waiting.name)
+    }
+
+    fn say(&mut self, waiting: &Waiting, error: &dyn std::fmt::Display) {
+        if self.0.insert(waiting.name.clone()) {
+            tracing::warn!(%error, "it stays in the spool; remove it by hand");
+        }
+    }
+
+    fn forget_gone(&mut self, waiting: &[Waiting]) {
+        self.0
+            .retain(|name| waiting.iter().any(|there| there.name == *name));
+    }
+}
+
 /// Takes records out of one spool.
 pub struct Intake {
     pub store: Store,
@@ -137,8 +161,9 @@ impl Intake {
     /// [`IntakeError`] if the spool or the store can't go on; start the agent again.
     pub async fn run(self, directory: PathBuf) -> Result<(), IntakeError> {
         let mut events = watch(&directory)?;
+        let mut left = Left::default();
         loop {
-            self.take_all().await?;
+            self.take_those_not(&mut left).await?;
             let now = self.clock.now();
             let next = now
                 .checked_add(SignedDuration::from_secs(SCAN_S))
@@ -160,24 +185,49 @@ impl Intake {
     /// # Errors
     /// As [`Intake::run`].
     pub async fn take_all(&self) -> Result<(), IntakeError> {
-        for waiting in self.spool.waiting().await? {
-            self.take(&waiting).await?;
+        self.take_those_not(&mut Left::default()).await
+    }
+
+    /// As [`Intake::take_all`], without what is known to make no sense and cannot be moved away.
+    async fn take_those_not(&self, left: &mut Left) -> Result<(), IntakeError> {
+        let waiting = self.spool.waiting().await?;
+        left.forget_gone(&waiting);
+        for waiting in waiting {
+            match self.take(&waiting, left).await {
+                // Of this one record there is too much to be kept; it is no reason to take no other.
+                Err(IntakeError::Store(error @ StoreError::Commit(_))) => {
+                    left.say(&waiting, &error);
+                }
+                taken => taken?,
+            }
         }
         Ok(())
     }
 
-    async fn take(&self, waiting: &Waiting) -> Result<(), IntakeError> {
+    /// Whoever may write to the spool can put anything there, also what the agent may not move: no
+    /// entry keeps it from taking the others.
+    async fn take(&self, waiting: &Waiting, left: &mut Left) -> Result<(), IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
         match self.spool.read(waiting).await {
             Ok(received) => {
                 let push = self.seen(&received);
                 while !self.decide(&file, &push).await? {}
-                self.spool.remove(waiting).await?;
+                // What stays is looked at again, and found to be answered.
+                if let Err(error) = self.spool.remove(waiting).await {
+                    left.say(waiting, &error);
+                }
+            }
+            Err(error) if error.is_bad_file() && left.has(waiting) => {
+                tracing::debug!(%error, "passed over");
             }
             Err(error) if error.is_bad_file() => {
                 while !self.note_unreadable(&file, &error).await? {}
-                let kept = self.spool.set_aside(waiting).await?;
-                tracing::warn!(%error, kept = %kept.display(), "spool record set aside");
+                match self.spool.set_aside(waiting).await {
+                    Ok(kept) => {
+                        tracing::warn!(%error, kept = %kept.display(), "spool record set aside");
+                    }
+                    Err(stuck) => left.say(waiting, &format!("{error}; {stuck}")),
+                }
             }
             Err(SpoolError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {

@@ -184,6 +184,26 @@ fn what_is_no_record_is_refused_by_name_and_set_aside() {
 }
 
 #[test]
+fn what_is_set_aside_takes_nothing_from_its_namesakes() {
+    let (_dir, spool) = new_spool();
+    let bad = spool.join(BAD);
+    std::fs::create_dir(bad.join("x")).unwrap();
+    std::fs::write(bad.join("x/kept"), "kept").unwrap();
+    for content in ["one", "two"] {
+        let planted = plant(&spool, "x", content);
+        let aside = spool::set_aside(&spool, &planted).unwrap();
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), content);
+    }
+    std::fs::create_dir(spool.join(NEW).join("x")).unwrap();
+    std::fs::write(spool.join(NEW).join("x/y"), "").unwrap();
+    let waiting = spool::waiting(&spool).unwrap();
+    let aside = spool::set_aside(&spool, &waiting[0]).unwrap();
+    assert!(aside.join("y").is_file());
+    assert!(bad.join("x/kept").is_file());
+    assert_eq!(spool::waiting(&spool).unwrap(), []);
+}
+
+#[test]
 fn a_link_is_not_followed() {
     let (dir, spool) = new_spool();
     let elsewhere = dir.path().join("elsewhere");

@@ -19,6 +19,9 @@ const SHARED: u32 = 0o3770;
 /// The group may look.
 const OWN: u32 = 0o2750;
 
+/// So many bad files of one name are kept apart in `bad/`.
+const NAMESAKES_MAX: u32 = 99;
+
 /// A record that waits in `new/`, not yet read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
@@ -213,13 +216,22 @@ pub fn remove(spool: &Path, waiting: &Waiting) -> Result<(), SpoolError> {
     }
 }
 
-/// Moves what nobody understands to `bad/`, and says where it is now.
+/// Moves what nobody understands to `bad/`, and says where it is now: under a name of its own, so
+/// that what stands there stays.
 ///
 /// # Errors
-/// It cannot be moved.
+/// It cannot be moved: a directory, for one, by nobody but its owner.
 pub fn set_aside(spool: &Path, waiting: &Waiting) -> Result<PathBuf, SpoolError> {
     let from = spool.join(NEW).join(&waiting.name);
-    let to = spool.join(BAD).join(&waiting.name);
+    let mut to = spool.join(BAD).join(&waiting.name);
+    for number in 1..=NAMESAKES_MAX {
+        if fs::symlink_metadata(&to).is_err() {
+            break;
+        }
+        let mut name = waiting.name.clone();
+        name.push(format!(".{number}"));
+        to = spool.join(BAD).join(name);
+    }
     fs::rename(&from, &to).map_err(SpoolError::io("set aside", &from))?;
     Ok(to)
 }
