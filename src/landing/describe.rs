@@ -18,6 +18,11 @@ const PATHS_MAX: usize = 200;
 const COUNTED_FILES_MAX: usize = 3_000;
 const MESSAGE_CHARS_MAX: usize = 4_000;
 const SUBJECT_CHARS_MAX: usize = 200;
+/// Names and addresses of people, and names of tags; a commit may carry megabytes of them.
+const NAME_CHARS_MAX: usize = 200;
+const PATH_CHARS_MAX: usize = 300;
+/// Where more different commits are live, the others are counted without their lists.
+const LISTED_MAX: usize = 10;
 
 /// What is to be described, and against what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +68,15 @@ pub fn describe(mirror: &Path, question: &Question) -> Result<Description, Landi
         let known = comparisons.iter_mut().find(|c| c.live == live.commit);
         match known {
             Some(comparison) => comparison.hosts.push(live.host.clone()),
-            None => comparisons.push(reader.compare(&commit, live)?),
+            None => {
+                let mut comparison = reader.compare(&commit, live)?;
+                if comparisons.len() >= LISTED_MAX {
+                    comparison.coming.clear();
+                    comparison.going.clear();
+                    comparison.paths.clear();
+                }
+                comparisons.push(comparison);
+            }
         }
     }
     Ok(Description {
@@ -102,7 +115,7 @@ impl Reader<'_> {
         let reference = self.question.reference.as_bytes();
         let short = reference.strip_prefix(b"refs/tags/").unwrap_or(reference);
         TagInfo {
-            name: String::from_utf8_lossy(tag.name_bytes()).into_owned(),
+            name: bounded(tag.name_bytes(), NAME_CHARS_MAX),
             named_as_ref: tag.name_bytes() == short,
             tagger: tag.tagger().map(|tagger| person(&tagger)),
             message: bounded(tag.message_bytes().unwrap_or_default(), MESSAGE_CHARS_MAX),
@@ -174,7 +187,7 @@ impl Reader<'_> {
                     Ok(CommitLine {
                         commit: commit.id().to_string(),
                         subject: subject(&commit),
-                        author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
+                        author: bounded(commit.author().name_bytes(), NAME_CHARS_MAX),
                         at: time(commit.time().seconds()),
                     })
                 })
@@ -201,7 +214,7 @@ impl Reader<'_> {
             };
             ChangedPath {
                 status,
-                path: String::from_utf8_lossy(file.path_bytes().unwrap_or_default()).into_owned(),
+                path: bounded(file.path_bytes().unwrap_or_default(), PATH_CHARS_MAX),
             }
         });
         comparison.paths = shown.collect();
@@ -244,14 +257,15 @@ fn subject(commit: &Commit<'_>) -> String {
 }
 
 fn bounded(bytes: &[u8], chars_max: usize) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    // A character has at most four bytes: the rest need not even be looked at.
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * chars_max)]);
     text.trim_end().chars().take(chars_max).collect()
 }
 
 fn person(signature: &git2::Signature<'_>) -> Person {
     Person {
-        name: String::from_utf8_lossy(signature.name_bytes()).into_owned(),
-        email: String::from_utf8_lossy(signature.email_bytes()).into_owned(),
+        name: bounded(signature.name_bytes(), NAME_CHARS_MAX),
+        email: bounded(signature.email_bytes(), NAME_CHARS_MAX),
         at: time(signature.when().seconds()),
     }
 }

@@ -23,13 +23,11 @@ impl Store {
     /// interrupted write are completed by the next one.
     ///
     /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    /// [`StoreError::TooLong`], [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn put_blob(&self, bytes: &[u8]) -> Result<String, StoreError> {
-        assert!(
-            bytes.len() <= BLOB_BYTES_MAX,
-            "blob of {} bytes",
-            bytes.len()
-        );
+        if bytes.len() > BLOB_BYTES_MAX {
+            return Err(StoreError::TooLong(bytes.len()));
+        }
         let digest: String = Sha256::digest(bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))

@@ -42,6 +42,14 @@ use crate::task::{IllegalTransition, Recorded, Task};
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
 pub const APPEND_EVENTS_MAX: usize = 40;
+/// How many bytes they may have, as they are kept: the rest of the commit is small beside it.
+pub const APPEND_BYTES_MAX: usize = 384 * 1024;
+
+/// How many bytes the store keeps of an event.
+#[must_use]
+pub fn event_bytes(event: &Recorded) -> usize {
+    index::json(event).len()
+}
 
 /// The summary of a task that lists show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +133,9 @@ pub enum StoreError {
         number: u64,
         message: String,
     },
+    /// Nothing was kept, and never will be.
+    #[error("a plan or description of {0} bytes is too long, at most {BLOB_BYTES_MAX} are kept")]
+    TooLong(usize),
     #[error("the store holds no {0}; restore it from a backup")]
     NoBlob(String),
     #[error(transparent)]

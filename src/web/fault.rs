@@ -95,6 +95,7 @@ impl From<StoreError> for Fault {
             StoreError::Damaged { .. }
             | StoreError::DamagedHook { .. }
             | StoreError::NoBlob(_)
+            | StoreError::TooLong(_)
             | StoreError::Kv(_)
             | StoreError::Commit(_)
             | StoreError::TooNew { .. } => Self::Broken(error.to_string()),

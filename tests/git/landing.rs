@@ -184,6 +184,36 @@ async fn annotated_and_lightweight_tags_are_described() {
 }
 
 #[tokio::test]
+async fn what_people_are_called_is_cut_however_long_it_is() {
+    let world = World::new();
+    let first = world.work.commit_files("first", &[("a", "1")]);
+    let long = "x".repeat(300_000);
+    let mut tip = first.clone();
+    for number in 0..60 {
+        let tree = world.work.resolve("HEAD^{tree}");
+        let file = world.path("object");
+        let text = format!(
+            "tree {tree}\nparent {tip}\nauthor {long} <{long}> {number} +0000\ncommitter {long} <{long}> {number} +0000\n\nmore\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut git = world.work.git();
+        let bytes = output_of(
+            git.args(["hash-object", "-t", "commit", "-w", "--literally"])
+                .arg(&file),
+        );
+        tip = String::from_utf8(bytes).unwrap().trim().to_owned();
+    }
+    world.release("v1", &tip);
+    world.land("v1", &tip, 1).await.unwrap();
+    let described = world.describe("v1", &tip, &[&first]);
+    assert_eq!(described.author.name.len(), 200);
+    assert_eq!(described.author.email.len(), 200);
+    assert_eq!(described.comparisons[0].coming.len(), 50);
+    let kept = serde_json::to_vec(&described).unwrap().len();
+    assert!(kept < 40_000, "{kept} bytes");
+}
+
+#[tokio::test]
 async fn a_tag_object_under_another_name_is_seen() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
