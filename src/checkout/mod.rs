@@ -15,8 +15,9 @@ mod manifest;
 mod plan;
 mod write;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,17 @@ pub enum CheckoutError {
     Ended(String),
 }
 
+impl CheckoutError {
+    /// Whether the mirror lacks what landed once: fetching it again may help.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCommit { .. } | Self::MissingBlob { .. } | Self::Mirror { .. }
+        )
+    }
+}
+
 /// The checkout as the executor sees it; a simulation brings its own.
 pub trait Checkout: Send + Sync {
     /// `checkout.plan`: a commit's tree as a manifest. It changes nothing that anybody sees; after a
@@ -169,12 +181,27 @@ impl Checkout for MirrorCheckout {
         dir: PathBuf,
     ) -> BoxFuture<'_, Result<Written, CheckoutError>> {
         Box::pin(async move {
+            // A write whose caller has gone goes on to its end, and then it is the next one's turn;
+            // whoever has gone while it waited never begins.
+            let turn = turn(&dir).lock_owned().await;
             crash::before("checkout.write");
-            let written = blocking(move || write_tree(&mirror, &manifest, &dir)).await;
+            let written = blocking(move || {
+                let _turn = turn;
+                write_tree(&mirror, &manifest, &dir)
+            })
+            .await;
             crash::after("checkout.write");
             written
         })
     }
+}
+
+/// One write at a time into a directory, within this process.
+fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    type Turns = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
+    static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(turns.entry(dir.to_owned()).or_default())
 }
 
 async fn blocking<T: Send + 'static>(

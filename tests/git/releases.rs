@@ -498,6 +498,33 @@ async fn the_trait_does_the_same() {
 }
 
 #[tokio::test]
+async fn a_write_that_was_given_up_lets_the_next_one_have_its_turn() {
+    let world = World::new();
+    for number in 0..1_500 {
+        world.put(&format!("d/{number}"), "one");
+    }
+    let first = world.ship("v1", 1).await;
+    world.put("d/7", "two");
+    let second = world.ship("v2", 2).await;
+    let first = Arc::new(world.plan(&first).unwrap());
+    let second = Arc::new(world.plan(&second).unwrap());
+    let dir = world.path("tree");
+    let write = |manifest: &Arc<Manifest>| {
+        let mirror = world.source.mirror.clone();
+        MirrorCheckout.write(mirror, Arc::clone(manifest), dir.clone())
+    };
+    // Begun, and dropped while its thread works: as a stop does.
+    let mut given_up = write(&first);
+    assert!(futures::poll!(&mut given_up).is_pending());
+    let mut waiting = write(&first);
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(given_up);
+    drop(waiting);
+    write(&second).await.unwrap();
+    assert_eq!(fs::read_to_string(dir.join("d/7")).unwrap(), "two");
+}
+
+#[tokio::test]
 async fn rsync_hard_links_what_did_not_change() {
     let world = World::new();
     for number in 0..20 {
