@@ -283,10 +283,8 @@ fn a_record_that_comes_again_from_its_file_is_noted_once_and_from_another_as_a_d
     world.write("1.toml", Some(record.clone()));
     world.write("junk", None);
     *world.files.stuck.lock().unwrap() = true;
-    assert!(
-        world.take_all().is_err(),
-        "the agent ends before the removal"
-    );
+    world.take_all().unwrap();
+    assert_eq!(world.files.waiting.lock().unwrap().len(), 2, "both stay");
     *world.files.stuck.lock().unwrap() = false;
     world.take_all().unwrap();
     assert_eq!(world.all().len(), 2);
@@ -294,6 +292,47 @@ fn a_record_that_comes_again_from_its_file_is_noted_once_and_from_another_as_a_d
     world.write("copy.toml", Some(record));
     world.take_all().unwrap();
     assert_eq!(world.outcome(), HookOutcome::Duplicate { task: 1 });
+}
+
+#[test]
+fn what_cannot_be_moved_away_is_noted_once_and_keeps_nobody_from_being_heard() {
+    let mut world = World::new();
+    world.write("0-directory", None);
+    *world.files.stuck.lock().unwrap() = true;
+    world.push("alice/shop", "release-1", '0', '1');
+    world.push("alice/shop", "release-2", '0', '2');
+    let outcomes: Vec<HookOutcome> = world
+        .all()
+        .iter()
+        .rev()
+        .map(|entry| entry.became[0].outcome.clone())
+        .collect();
+    assert!(
+        matches!(
+            outcomes.as_slice(),
+            [
+                HookOutcome::Unreadable { .. },
+                HookOutcome::Proposed { task: 1 },
+                HookOutcome::Proposed { task: 2 }
+            ]
+        ),
+        "{outcomes:?}"
+    );
+}
+
+#[test]
+fn a_record_with_a_name_that_git_cannot_be_asked_for_is_refused_and_starts_nothing() {
+    let mut world = World::new();
+    world.push("alice/shop", "release-1 x", '0', '1');
+    let HookOutcome::Refused { reason } = world.outcome() else {
+        panic!("{:?}", world.outcome());
+    };
+    assert!(
+        reason.contains("push the commit under another tag"),
+        "{reason}"
+    );
+    world.push("alice/shop", "release-1\u{85}", '0', '1');
+    assert!(matches!(world.outcome(), HookOutcome::Refused { .. }));
 }
 
 #[test]

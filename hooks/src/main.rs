@@ -188,6 +188,12 @@ impl<'a> Push<'a> {
                     .say("the tag's name is not UTF-8; it is never released");
                 return Some(ExitCode::SUCCESS);
             }
+            Decision::OddName => {
+                self.words.say(
+                    "the tag's name is too long or holds a control character; it is never released",
+                );
+                return Some(ExitCode::SUCCESS);
+            }
             Decision::Malformed(reason) => {
                 self.words.say(&format!(
                     "the hook was not called as git calls it: {reason}"

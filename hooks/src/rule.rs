@@ -122,6 +122,8 @@ pub enum Decision<'a> {
     NotATag,
     /// A tag whose name is not UTF-8: no pattern can match it, it is never released.
     NotUtf8,
+    /// A tag whose name a git server cannot be asked for; see [`is_reference`].
+    OddName,
     /// A tag that no rule matches.
     NoRule { tag: &'a str },
     /// A new or moved tag, and the first rule that matches it.
@@ -151,6 +153,24 @@ pub fn is_object_id(id: &str) -> bool {
 #[must_use]
 pub fn is_zero(id: &str) -> bool {
     matches!(id.len(), 40 | 64) && id.bytes().all(|b| b == b'0')
+}
+
+/// A git server is asked for many refs at once, and they have to fit one command line.
+const REFERENCE_BYTES_MAX: usize = 1_000;
+
+/// Whether a git server can be asked for the ref of this full name: git's own rules as far as they
+/// matter on a command line and in a refspec, no control characters (git takes those beyond ASCII,
+/// terminals obey them), and not longer than 1,000 bytes.
+#[must_use]
+pub fn is_reference(name: &str) -> bool {
+    let odd =
+        |c: char| c.is_control() || matches!(c, ' ' | ':' | '?' | '*' | '[' | '\\' | '^' | '~');
+    name.starts_with("refs/")
+        && !name.ends_with('/')
+        && name.len() <= REFERENCE_BYTES_MAX
+        && !name.contains(odd)
+        && !name.contains("..")
+        && !name.contains("@{")
 }
 
 /// The rules of one project, in their order.
@@ -237,9 +257,13 @@ impl RuleSet {
         if tag.is_empty() {
             return Ok(Decision::Malformed(Malformed::EmptyTag));
         }
-        let Ok(tag) = std::str::from_utf8(tag) else {
+        let Ok(name) = std::str::from_utf8(reference) else {
             return Ok(Decision::NotUtf8);
         };
+        if !is_reference(name) {
+            return Ok(Decision::OddName);
+        }
+        let tag = &name[TAGS.len()..];
         Ok(match self.first_match(tag)? {
             None => Decision::NoRule { tag },
             Some((index, rule)) if is_zero(new) => Decision::Deleted { tag, index, rule },

@@ -143,6 +143,38 @@ fn a_call_that_git_never_makes_is_malformed() {
 }
 
 #[test]
+fn a_tag_that_no_git_server_can_be_asked_for_is_never_released() {
+    let set = set(&["qa-"]);
+    let new = "1".repeat(40);
+    let long = format!("qa-{}", "x".repeat(1_000));
+    for tag in [
+        "qa-1\u{85}",
+        "qa-1\u{9b}",
+        "qa-1\n",
+        "qa-1 x",
+        "qa-*",
+        "qa-a:b",
+        "qa-a..b",
+        "qa-1^{}",
+        "qa-@{1}",
+        "qa-1/",
+        &long,
+    ] {
+        let reference = format!("refs/tags/{tag}");
+        let decision = set.decide(reference.as_bytes(), &"0".repeat(40), &new);
+        assert_eq!(decision.unwrap(), Decision::OddName, "{tag:?}");
+    }
+    for tag in ["qa-ünï", "qa-$(touch${IFS}p)", "qa-a;b'\"", "qa-a/b"] {
+        let reference = format!("refs/tags/{tag}");
+        let decision = set.decide(reference.as_bytes(), &"0".repeat(40), &new);
+        assert!(
+            matches!(decision.unwrap(), Decision::Matched { .. }),
+            "{tag}"
+        );
+    }
+}
+
+#[test]
 fn a_pattern_that_cannot_be_used_is_named_with_project_and_number() {
     for (pattern, reason) in [
         ("release-(", "unclosed group"),

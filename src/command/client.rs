@@ -125,11 +125,6 @@ impl Client {
         })
     }
 
-    /// The agent's address as people read it.
-    pub(crate) fn shown(&self) -> &str {
-        &self.shown
-    }
-
     /// Asks, and gives the answer's JSON as it came.
     pub(crate) async fn json(&self, ask: &Ask) -> Result<Value, ClientError> {
         let response = self.request(ask).timeout(ANSWER_TIMEOUT).send().await;

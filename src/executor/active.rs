@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::AbortHandle;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::host::{Hosts, TreeDigest};
 use crate::plan::Plan;
-use crate::task::{At, Event, Recorded, State, StepResult, Task};
+use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
+use crate::task::{At, Event, Outcome, Pause, Recorded, State, StepResult, Task};
 
 /// Effects of which a task has at most one under way.
 #[derive(Default)]
@@ -24,6 +25,23 @@ pub(super) struct Busy {
 pub(super) struct Stage {
     pub(super) holds_queue: bool,
     pub(super) landed: bool,
+}
+
+/// Since when this executor looks and fetches for a task in vain. It may have been away for long, and
+/// one failure says nothing.
+#[derive(Clone, Copy, Default)]
+pub(super) struct InVain {
+    pub(super) looks: Option<Timestamp>,
+    pub(super) fetches: Option<Timestamp>,
+}
+
+/// What is tried for a task that has not landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// To see its ref on the git server.
+    Look,
+    /// To fetch its commit and plan it.
+    Fetch,
 }
 
 pub(super) struct Active {
@@ -47,6 +65,7 @@ pub(super) struct Active {
     /// Which release the agent's tree was brought to for this task.
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
     pub(super) busy: Busy,
+    pub(super) in_vain: InVain,
 }
 
 impl Active {
@@ -64,6 +83,7 @@ impl Active {
             ended: BTreeMap::new(),
             tree: Arc::default(),
             busy: Busy::default(),
+            in_vain: InVain::default(),
         }
     }
 
@@ -75,15 +95,40 @@ impl Active {
         }
         let mut task = (*self.task).clone();
         let mut events = Vec::new();
-        let rest = self.outbox.split_off(self.outbox.len().min(limit));
-        for event in std::mem::replace(&mut self.outbox, rest) {
+        let mut bytes = 0;
+        let mut outbox = std::mem::take(&mut self.outbox).into_iter();
+        while events.len() < limit
+            && let Some(event) = outbox.next()
+        {
             let recorded = Recorded { time, event };
+            bytes += event_bytes(&recorded);
+            if bytes > APPEND_BYTES_MAX && !events.is_empty() {
+                self.outbox.push(recorded.event);
+                break;
+            }
             match task.advance(&recorded) {
                 Ok(()) => events.push(recorded),
                 Err(refused) => tracing::debug!(task = self.task.id, %refused, "left out"),
             }
         }
+        self.outbox.extend(outbox);
         events
+    }
+
+    /// After an append that was too large to be kept: the same in few words. Says whether anything
+    /// could be said shorter; otherwise the task is left alone until somebody does something with it.
+    pub(super) fn shorten(&mut self, events: Vec<Recorded>, why: &StoreError) -> bool {
+        let mut shorter = false;
+        let events = events.into_iter().map(|recorded| {
+            let short = in_short(&recorded.event, why);
+            shorter |= short.is_some();
+            short.unwrap_or(recorded.event)
+        });
+        let events: Vec<Event> = events.collect();
+        if shorter {
+            self.outbox.splice(0..0, events);
+        }
+        shorter
     }
 
     /// What came up while the task changed, and does not fit any more, must not keep it from being
@@ -157,6 +202,24 @@ impl Active {
         self.claim = None;
     }
 
+    /// Notes one more trial in vain; says whether they have been so for as long as they may. What was
+    /// pushed again counts anew, and a time in the future is a clock that was set back.
+    pub(super) fn is_in_vain(
+        &mut self,
+        trial: Trial,
+        now: Timestamp,
+        patience: SignedDuration,
+    ) -> bool {
+        let since = match trial {
+            Trial::Look => &mut self.in_vain.looks,
+            Trial::Fetch => &mut self.in_vain.fetches,
+        };
+        let first = since.map_or(now, |first| first.min(now));
+        *since = Some(first);
+        let since = first.max(self.task.updated.min(now));
+        now.duration_since(since) >= patience
+    }
+
     /// What of the task other tasks wait for.
     pub(super) fn stage(&self) -> Stage {
         Stage {
@@ -170,5 +233,158 @@ impl Active {
         for handle in self.inflight.values() {
             handle.abort();
         }
+    }
+}
+
+/// What an event says that may be long, in few words; `None` where nothing of it may.
+fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
+    let words = "what is to be said of it is too long to be kept; see the logs of its steps";
+    let message = words.to_owned();
+    let long = |text: &str| text.len() > words.len();
+    let short = match event {
+        Event::Landed(_) => Event::Expired {
+            reason: format!("never landed: {why}"),
+        },
+        Event::Ended { at, result } => Event::Ended {
+            at: *at,
+            result: match result {
+                StepResult::Done { values } if !values.is_empty() => StepResult::Failed {
+                    message,
+                    exit_code: Some(0),
+                },
+                StepResult::Failed {
+                    message: told,
+                    exit_code,
+                } if long(told) => StepResult::Failed {
+                    message,
+                    exit_code: *exit_code,
+                },
+                StepResult::Unknown { message: told } if long(told) => {
+                    StepResult::Unknown { message }
+                }
+                _ => return None,
+            },
+        },
+        Event::Expired { reason } if long(reason) => Event::Expired { reason: message },
+        Event::RefUnseen { reason } if long(reason) => Event::RefUnseen { reason: message },
+        Event::RollbackBegan { reason } if long(reason) => Event::RollbackBegan { reason: message },
+        Event::Paused(Pause::HostFailed { message: told }) if long(told) => {
+            Event::Paused(Pause::HostFailed { message })
+        }
+        Event::Paused(Pause::Unknown { message: told }) if long(told) => {
+            Event::Paused(Pause::Unknown { message })
+        }
+        Event::Finished(outcome) => Event::Finished(match outcome {
+            Outcome::Failed { message: told } if long(told) => Outcome::Failed { message },
+            Outcome::RolledBack { message: told } if long(told) => Outcome::RolledBack { message },
+            Outcome::RollbackFailed { message: told } if long(told) => {
+                Outcome::RollbackFailed { message }
+            }
+            _ => return None,
+        }),
+        _ => return None,
+    };
+    Some(short)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::rule::Schedule;
+    use crate::store::kv::{CommitError, TooLarge};
+    use crate::task::Way;
+    use crate::task::tests::submission;
+
+    fn recorded(event: Event) -> Recorded {
+        let time = Timestamp::UNIX_EPOCH;
+        Recorded { time, event }
+    }
+
+    fn active() -> Active {
+        let first = recorded(Event::Proposed(Box::new(submission(Schedule::Ready))));
+        Active::new(Arc::new(Task::begin(7, &first).unwrap()))
+    }
+
+    fn ended(result: StepResult) -> Event {
+        let at = At {
+            way: Way::Forward,
+            stage: 0,
+            host: 0,
+            step: 0,
+        };
+        Event::Ended { at, result }
+    }
+
+    fn outcomes(message: String) -> [Event; 3] {
+        [
+            Outcome::Failed {
+                message: message.clone(),
+            },
+            Outcome::RolledBack {
+                message: message.clone(),
+            },
+            Outcome::RollbackFailed { message },
+        ]
+        .map(Event::Finished)
+    }
+
+    #[test]
+    fn what_was_too_long_to_be_kept_is_said_in_few_words_and_that_once() {
+        let why = StoreError::Commit(CommitError::TooLarge(TooLarge::Commit(1_000_000)));
+        let long = "x".repeat(200_000);
+        let values = BTreeMap::from([("KEY".to_owned(), long.clone())]);
+        let mut events = vec![
+            Event::Expired {
+                reason: long.clone(),
+            },
+            Event::RefUnseen {
+                reason: long.clone(),
+            },
+            Event::RollbackBegan {
+                reason: long.clone(),
+            },
+            Event::Paused(Pause::HostFailed {
+                message: long.clone(),
+            }),
+            Event::Paused(Pause::Unknown {
+                message: long.clone(),
+            }),
+            ended(StepResult::Failed {
+                message: long.clone(),
+                exit_code: Some(1),
+            }),
+            ended(StepResult::Unknown {
+                message: long.clone(),
+            }),
+            ended(StepResult::Done { values }),
+        ];
+        events.extend(outcomes(long));
+        for event in events {
+            let mut active = active();
+            assert!(active.shorten(vec![recorded(event.clone())], &why));
+            let short = active.outbox.remove(0);
+            assert_eq!(short.name(), event.name());
+            assert!(event_bytes(&recorded(short.clone())) < 300);
+            assert!(!active.shorten(vec![recorded(short)], &why), "{event:?}");
+            assert!(active.outbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn one_append_holds_no_more_bytes_than_a_commit_and_the_rest_follows_in_order() {
+        let mut active = active();
+        let joined = |number: usize| Event::Joined {
+            submitter: format!("{number}{}", "\u{1}".repeat(10_000)),
+        };
+        active.outbox.extend((0..20).map(joined));
+        let mut heard = Vec::new();
+        while !active.outbox.is_empty() {
+            let events = active.take_outbox(40, Timestamp::UNIX_EPOCH);
+            let bytes: usize = events.iter().map(event_bytes).sum();
+            assert!(!events.is_empty() && bytes <= APPEND_BYTES_MAX, "{bytes}");
+            heard.extend(events.into_iter().map(|recorded| recorded.event));
+        }
+        assert_eq!(heard, (0..20).map(joined).collect::<Vec<_>>());
     }
 }

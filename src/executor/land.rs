@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
+use super::active::Trial;
 use super::effects::Recipe;
 use super::{Done, Executor, Ids, World};
 use crate::approval::{self, Terms};
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
 use crate::plan::{self, PlannedHost};
+use crate::rule::is_reference;
 use crate::task::{Event, Landed, Origin, State, Submission, Task, Waits};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
@@ -61,6 +63,19 @@ pub(super) enum Outcome {
     NotYet(String),
 }
 
+/// What kept a task from landing, or a doubt from being settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missed {
+    /// Nothing did: it only takes its time.
+    Nothing,
+    /// The ref was not seen where it has to stand.
+    Look,
+    /// It was seen, and its commit could not be had.
+    Fetch,
+    /// Asking again is of no use.
+    ForGood,
+}
+
 impl Executor {
     /// The task waits for its ref; a query is made if none is under way.
     pub(super) fn land(&mut self, id: u64) {
@@ -77,6 +92,15 @@ impl Executor {
                 // Taken up again; there is no ref to look for.
                 active.outbox.push(Event::RefStands);
             }
+            return;
+        }
+        if !is_reference(&active.task.submission.reference) {
+            // Asked together with others, it would spoil the answer for all of them.
+            let reason = format!(
+                "never landed: {:?} is no name that a git server can be asked for; push the commit under another tag",
+                active.task.tag()
+            );
+            active.outbox.push(Event::Expired { reason });
             return;
         }
         let project = active.task.submission.project.clone();
@@ -160,9 +184,13 @@ impl Executor {
                 }
             }
             Err(error) => {
+                let missed = if error.is_passing() {
+                    Missed::Look
+                } else {
+                    Missed::ForGood
+                };
                 for id in asked {
-                    let passing = error.is_passing();
-                    self.not_yet(id, &error.to_string(), passing);
+                    self.not_yet(id, &error.to_string(), missed);
                 }
             }
         }
@@ -184,6 +212,7 @@ impl Executor {
         let tag = active.task.tag().to_owned();
         if active.task.state == State::Proposed {
             if let Some(found) = found.filter(|_| stands) {
+                active.in_vain.looks = None;
                 self.fetch(id, found.object.clone());
                 return;
             }
@@ -194,7 +223,7 @@ impl Executor {
                     found.object
                 ),
             };
-            self.not_yet(id, &error, true);
+            self.not_yet(id, &error, Missed::Look);
             return;
         }
         let now = self.world.clock.now();
@@ -206,7 +235,8 @@ impl Executor {
         if stands && active.task.doubted.is_some_and(in_flight) {
             // Whoever deletes or moves it was heard before the git server did so.
             let why = format!("tag {tag} still stands where it stood");
-            self.not_yet(id, &why, true);
+            active.in_vain.looks = None;
+            self.not_yet(id, &why, Missed::Nothing);
             return;
         }
         let event = match found {
@@ -260,21 +290,26 @@ impl Executor {
                 self.record(id, Event::Expired { reason });
                 self.decide(id);
             }
-            Outcome::NotYet(reason) => self.not_yet(id, &reason, true),
+            Outcome::NotYet(reason) => self.not_yet(id, &reason, Missed::Fetch),
         }
     }
 
     /// The ref is not there (yet): ask again with growing pauses until the time is up.
-    fn not_yet(&mut self, id: u64, why: &str, passing: bool) {
+    fn not_yet(&mut self, id: u64, why: &str, missed: Missed) {
         let now = self.world.clock.now();
-        let Some(active) = self.tasks.get(&id) else {
+        let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
+        let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
         let project = active.task.submission.project.clone();
         let proposed = active.task.state == State::Proposed;
-        let since = active.task.updated;
-        let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
-        if proposed && (!passing || now.duration_since(since) >= patience) {
+        let given_up = match missed {
+            Missed::Nothing => false,
+            Missed::ForGood => true,
+            Missed::Look => active.is_in_vain(Trial::Look, now, patience),
+            Missed::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
+        };
+        if proposed && given_up {
             let reason = format!("never landed: {why}");
             tracing::warn!(task = id, reason, "landing given up");
             self.record(id, Event::Expired { reason });
@@ -292,6 +327,23 @@ impl Executor {
         }
         if let Some(next) = repository.next {
             self.wake_at(next);
+        }
+        if given_up {
+            self.unseen(id, why);
+        }
+    }
+
+    /// A task that has landed and is in doubt is not given up, and people are told what it waits for.
+    fn unseen(&mut self, id: u64, why: &str) {
+        let told = self
+            .tasks
+            .get(&id)
+            .is_none_or(|active| active.task.unseen.is_some());
+        if !told {
+            tracing::warn!(task = id, why, "a ref in doubt cannot be looked for");
+            let reason = why.to_owned();
+            self.record(id, Event::RefUnseen { reason });
+            self.decide(id);
         }
     }
 }
@@ -324,6 +376,9 @@ impl From<LandingError> for Outcome {
 
 impl From<crate::store::StoreError> for Outcome {
     fn from(error: crate::store::StoreError) -> Self {
+        if matches!(error, crate::store::StoreError::TooLong(_)) {
+            return Self::Never(error.to_string());
+        }
         Self::NotYet(error.to_string())
     }
 }

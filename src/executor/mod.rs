@@ -424,6 +424,18 @@ impl Executor {
                 }
                 Ok(())
             }
+            Err(error @ StoreError::Commit(_)) => {
+                // One task that says too much is that task's trouble, never the agent's.
+                tracing::error!(task = id, %error, "too long to be kept");
+                if let Some(active) = self.tasks.get_mut(&id)
+                    && active.shorten(events, &error)
+                {
+                    self.decide(id);
+                } else if let Some(gone) = self.tasks.remove(&id) {
+                    gone.abandon();
+                }
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }

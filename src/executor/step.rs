@@ -4,6 +4,7 @@
 //! step is simply done again, and a program is asked for its result before anything else.
 
 mod check;
+mod fetch;
 mod program;
 mod release;
 mod told;

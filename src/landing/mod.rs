@@ -166,6 +166,9 @@ pub enum LandingError {
     /// The git program could not be started.
     #[error("git cannot be started: {0}; install git, version 2.32 or newer")]
     NoGit(String),
+    /// Work on the mirror broke off in the middle.
+    #[error("mirror {mirror}: work on it broke off: {detail}; the agent's log says more")]
+    BrokeOff { mirror: PathBuf, detail: String },
     /// The mirror does not hold the object.
     #[error("object {object} is not in the mirror {mirror}: fetch it first")]
     NoObject { mirror: PathBuf, object: String },
@@ -175,19 +178,24 @@ pub enum LandingError {
 }
 
 impl LandingError {
-    /// Whether asking again later may help without anybody doing anything.
+    /// Whether asking again later may help without anybody doing anything. A full disk, a full table
+    /// of processes or of open files looks as a missing program or a damaged mirror does: nobody loses
+    /// a push by that before its time is up.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::RefMissing { .. } | Self::TimedOut { .. } | Self::Busy(_) => true,
+            Self::RefMissing { .. }
+            | Self::TimedOut { .. }
+            | Self::Busy(_)
+            | Self::Mirror { .. }
+            | Self::File { .. }
+            | Self::NoGit(_)
+            | Self::BrokeOff { .. } => true,
             Self::Remote { failure, .. } => *failure == RemoteFailure::Other,
             Self::Url { .. }
             | Self::Name { .. }
             | Self::ObjectFormat { .. }
             | Self::Moved { .. }
-            | Self::Mirror { .. }
-            | Self::File { .. }
-            | Self::NoGit(_)
             | Self::NoObject { .. }
             | Self::NotACommit { .. } => false,
         }
@@ -232,4 +240,32 @@ pub trait Git: Send + Sync {
         source: &'a Source,
         question: &'a Question,
     ) -> BoxFuture<'a, Result<Description, LandingError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_the_agents_own_machine_is_passing() {
+        let mirror = PathBuf::from("/mirror");
+        let detail = "No space left on device".to_owned();
+        for error in [
+            LandingError::NoGit("Resource temporarily unavailable".to_owned()),
+            LandingError::Mirror {
+                mirror: mirror.clone(),
+                detail: detail.clone(),
+            },
+            LandingError::BrokeOff {
+                mirror: mirror.clone(),
+                detail: detail.clone(),
+            },
+            LandingError::File {
+                path: mirror,
+                detail,
+            },
+        ] {
+            assert!(error.is_passing(), "{error}");
+        }
+    }
 }

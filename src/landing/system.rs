@@ -17,6 +17,7 @@ use super::{
     describe,
 };
 use crate::crash;
+use crate::rule::is_reference;
 
 /// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.
 const REFS_PER_QUERY: usize = 500;
@@ -87,7 +88,8 @@ pub async fn fetch(
         }
     })?;
     let (source, wanted) = (source.clone(), wanted.clone());
-    blocking(move || pin(&source, &wanted, &incoming)).await
+    let mirror = source.mirror.clone();
+    blocking(&mirror, move || pin(&source, &wanted, &incoming)).await
 }
 
 /// Compares what arrived with what was pushed, and keeps it.
@@ -142,12 +144,9 @@ fn pin_name(task: u64) -> String {
     format!("refs/tagship/tasks/{task}")
 }
 
-/// git's rules for names, as far as they matter on a command line and in a refspec.
+/// Intake takes nothing in that is refused here, and the executor asks for nothing.
 fn check_reference(source: &Source, name: &str) -> Result<(), LandingError> {
-    let odd =
-        |c: char| c.is_control() || matches!(c, ' ' | ':' | '?' | '*' | '[' | '\\' | '^' | '~');
-    let plain = name.starts_with("refs/") && !name.ends_with('/') && !name.contains(odd);
-    if plain && !name.contains("..") && !name.contains("@{") {
+    if is_reference(name) {
         return Ok(());
     }
     Err(not_a_name(source, name))
@@ -406,7 +405,7 @@ impl Git for SystemGit {
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         let mirror = source.mirror.clone();
-        Box::pin(blocking(move || unpin(&mirror, task)))
+        Box::pin(blocking(&source.mirror, move || unpin(&mirror, task)))
     }
 
     fn describe<'a>(
@@ -415,16 +414,24 @@ impl Git for SystemGit {
         question: &'a Question,
     ) -> BoxFuture<'a, Result<Description, LandingError>> {
         let (mirror, question) = (source.mirror.clone(), question.clone());
-        Box::pin(blocking(move || describe(&mirror, &question)))
+        Box::pin(blocking(&source.mirror, move || {
+            describe(&mirror, &question)
+        }))
     }
 }
 
 async fn blocking<T: Send + 'static>(
+    mirror: &Path,
     work: impl FnOnce() -> Result<T, LandingError> + Send + 'static,
 ) -> Result<T, LandingError> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|error| Err(LandingError::NoGit(error.to_string())))
+        .unwrap_or_else(|error| {
+            Err(LandingError::BrokeOff {
+                mirror: mirror.to_owned(),
+                detail: error.to_string(),
+            })
+        })
 }
 
 #[cfg(test)]

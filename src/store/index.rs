@@ -183,6 +183,10 @@ fn without(task: &Task) -> String {
 pub(super) fn head(task: &Task) -> Head {
     let submission = &task.submission;
     let detail = match &task.state {
+        State::Waiting | State::Scheduled { .. } if task.unseen.is_some() => {
+            let why = task.unseen.as_deref().unwrap_or_default();
+            format!("tag {} cannot be looked for: {why}", task.tag())
+        }
         State::Scheduled { at } => at.to_string(),
         State::Paused { why } => pause_text(why),
         State::Stopping { by } => format!("asked by {by}"),

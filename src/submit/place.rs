@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Order, Problem};
 use crate::config::{Config, Project};
 use crate::document::nearest;
+use crate::rule::is_reference;
 use crate::template::{StageHosts, Template};
 
 /// What an order is about.
@@ -50,6 +51,9 @@ impl Target {
                 template.name
             );
             search.refuse("tag", message);
+        }
+        if !target.tag.is_empty() && !is_reference(&target.reference()) {
+            search.refuse("tag", "is no name that a tag can have");
         }
         target.environment = search.environment(project, &target.tag, hosts);
         // The rules of an environment hold however a tag gets there.

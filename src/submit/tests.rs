@@ -313,6 +313,13 @@ fn a_release_lands_by_the_name_of_its_tag() {
         ("shop", "qa")
     );
     assert!(submission.object.is_empty() && submission.parameters.is_empty());
+    let mut odd = by_url.clone();
+    odd["params"]["TAG"] = "v9 x".into();
+    let problems = format!("{:?}", world.problems(&odd));
+    assert!(
+        problems.contains("is no name that a tag can have"),
+        "{problems}"
+    );
     let wrong = world.problems(&json!({ "template": "git-release" }));
     assert!(wrong[0].starts_with("project: is missing"), "{wrong:?}");
     let wrong = world.problems(&release(&json!({ "tag": "" })));

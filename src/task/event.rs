@@ -333,6 +333,11 @@ pub enum Event {
     RefDoubted,
     /// It was looked for, and it stands.
     RefStands,
+    /// It is in doubt and could not be looked for in as long as a push may take, and why; the agent
+    /// goes on looking.
+    RefUnseen {
+        reason: String,
+    },
     /// The ref stands on the pushed object, the commit is pinned, the plan is frozen.
     Landed(Box<Landed>),
     Approved(Approval),
@@ -447,6 +452,7 @@ impl Event {
             Self::Joined { .. } => "joined",
             Self::RefDoubted => "ref doubted",
             Self::RefStands => "ref stands",
+            Self::RefUnseen { .. } => "ref not seen",
             Self::Landed(_) => "landed",
             Self::Approved(_) => "approved",
             Self::Rejected { .. } => "rejected",

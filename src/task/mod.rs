@@ -15,6 +15,7 @@ mod pause;
 mod recorded;
 mod state;
 mod stop;
+mod told;
 mod work;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use event::{
 };
 pub use next::{AGENT_INDEX, Action, host_index, next_actions};
 pub use state::{STATE_NAMES, State};
+pub(crate) use told::joined;
 pub use work::{Held, Progress, Skipped, Work};
 
 use crate::approval::{self, Approval};
@@ -53,6 +55,8 @@ pub struct Task {
     /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
     /// push that deletes or moves it is told of before the git server has done so.
     pub doubted: Option<Timestamp>,
+    /// Why a ref in doubt could not be looked for, if that has gone on for long.
+    pub unseen: Option<String>,
     /// That it runs although releases are frozen, if somebody said so.
     pub unfrozen: Option<Unfrozen>,
     /// The claim under which its work is done; `None` while nobody has claimed it.
@@ -101,6 +105,7 @@ impl Task {
             landed_at: None,
             approvals: Vec::new(),
             doubted: None,
+            unseen: None,
             unfrozen: None,
             fence: None,
             work: None,
@@ -150,6 +155,13 @@ impl Task {
                 Event::RefStands,
             ) => {
                 self.doubted = None;
+                self.unseen = None;
+                None
+            }
+            (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
+                if self.doubted.is_some() =>
+            {
+                self.unseen = Some(reason.clone());
                 None
             }
             (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
@@ -271,6 +283,7 @@ impl Task {
     fn reopen(&mut self, time: Timestamp) -> State {
         self.approvals.clear();
         self.unfrozen = None;
+        self.unseen = None;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);
@@ -523,15 +536,6 @@ impl Task {
             .reference
             .strip_prefix("refs/tags/")
             .unwrap_or(&self.submission.reference)
-    }
-}
-
-/// Why something went back, and what there is to say about the way.
-pub(crate) fn joined(reason: &str, message: &str) -> String {
-    if message.is_empty() {
-        reason.to_owned()
-    } else {
-        format!("{reason}; going back: {message}")
     }
 }
 

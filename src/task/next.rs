@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::pause::{paused, time_left};
+use super::told::together;
 use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
 use crate::template::{self, Gate, OnFailure};
@@ -343,8 +344,8 @@ impl LeftBehind {
     }
 
     fn message(&self) -> Option<String> {
-        let messages: Vec<&str> = self.failed.iter().map(|(_, why)| why.as_str()).collect();
-        (!messages.is_empty()).then(|| messages.join("; "))
+        let messages = self.failed.iter().map(|(_, why)| why.as_str());
+        (!self.failed.is_empty()).then(|| together(messages))
     }
 }
 
@@ -414,8 +415,7 @@ fn stage_actions(
             None => StageOutcome::Passed { failed },
         };
     }
-    let messages: Vec<&str> = failed.iter().map(|(_, why)| why.as_str()).collect();
-    let message = messages.join("; ");
+    let message = together(failed.iter().map(|(_, why)| why.as_str()));
     let event = match on_failure {
         OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
         OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
@@ -534,12 +534,12 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
     }
     let outcome = if failed.is_empty() {
         Outcome::RolledBack {
-            message: stay.join("; "),
+            message: together(stay.iter().map(String::as_str)),
         }
     } else {
         failed.extend(stay);
         Outcome::RollbackFailed {
-            message: failed.join("; "),
+            message: together(failed.iter().map(String::as_str)),
         }
     };
     vec![Action::Record(Event::Finished(outcome))]

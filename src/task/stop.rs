@@ -1,6 +1,7 @@
 //! What is to be done with a task that somebody has stopped: what runs is ended, and what could not
 //! be shown to have ended becomes a question. Pure; called by `next`.
 
+use super::told::together;
 use super::work::Asked;
 use super::{Action, Event, Outcome, Pause, StepResult, Work};
 use crate::plan::Plan;
@@ -36,7 +37,7 @@ fn unstopped(work: &Work, plan: &Plan) -> Option<String> {
         })
         .collect();
     (!told.is_empty()).then(|| {
-        let told = told.join("; ");
+        let told = together(told.iter().map(String::as_str));
         format!("{told}; look on the host, then stop the task once more")
     })
 }

@@ -160,6 +160,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         events: 9,
         approvals: Vec::new(),
         doubted: None,
+        unseen: None,
         unfrozen: None,
         fence: Some(3),
         work: begun.then_some(work),
@@ -221,6 +222,12 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
         ("joined", Event::Joined { submitter: text() }),
         ("ref doubted", Event::RefDoubted),
         ("ref stands", Event::RefStands),
+        (
+            "ref not seen",
+            Event::RefUnseen {
+                reason: "refused".to_owned(),
+            },
+        ),
         ("landed", Event::Landed(Box::new(landed()))),
         ("approved by bob", Event::Approved(approval("bob", "p"))),
         (

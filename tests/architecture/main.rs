@@ -36,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "intake",
         &["spool", "rule", "push", "store", "task", "plan"],
     ),
-    ("landing", &["task"]),
+    ("landing", &["task", "rule"]),
     // git is started by landing alone, also where a checkout needs it.
     ("checkout", &["landing", "plan"]),
     ("remote", &[]),

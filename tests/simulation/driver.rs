@@ -1,7 +1,7 @@
 //! Everything that outlives an agent, and the agents: polled by hand until nothing moves any more.
 //! No runtime, no thread, no clock but ours: the same run is the same every time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -67,6 +67,8 @@ pub(crate) struct Sim {
     pub(crate) fate: Fate,
     pub(crate) witness: Arc<Witness>,
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
+    /// The objects in the agent's mirror.
+    pub(crate) mirror: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) records: Records,
     pub(crate) fleet: SimFleet,
     pub(crate) well: Arc<Mutex<bool>>,
@@ -74,6 +76,8 @@ pub(crate) struct Sim {
     pub(crate) calendar: Arc<Calendar>,
     pub(crate) missed: Missed,
     pub(crate) crashes: usize,
+    /// Steps of one task under way at the same time.
+    pub(crate) parallel_hosts: usize,
     template: Template,
     /// The store as people see it.
     store: Store,
@@ -110,6 +114,7 @@ impl Sim {
             fate: fate.clone(),
             witness: witness.clone(),
             refs: Arc::default(),
+            mirror: Arc::default(),
             records: Records::default(),
             fleet: SimFleet {
                 disks: Arc::default(),
@@ -124,6 +129,7 @@ impl Sim {
             calendar: Arc::default(),
             missed: Missed::Run,
             crashes: 0,
+            parallel_hosts: 8,
             template,
             manifests: Arc::default(),
             bell: watch::Sender::new(0),
@@ -166,7 +172,7 @@ impl Sim {
         let mut bell = self.bell.subscribe();
         let limits = Limits {
             parallel_tasks: 4,
-            parallel_hosts: 8,
+            parallel_hosts: self.parallel_hosts,
             landing_timeout_s: 300,
             missed: self.missed,
         };
@@ -194,9 +200,11 @@ impl Sim {
             clock: self.clock.clone(),
             git: Arc::new(SimGit {
                 refs: self.refs.clone(),
+                mirror: self.mirror.clone(),
                 fate: fate.clone(),
             }),
             checkout: Arc::new(SimCheckout {
+                mirror: self.mirror.clone(),
                 fate: fate.clone(),
                 trees: self.fleet.trees.clone(),
                 witness: self.witness.clone(),
@@ -212,6 +220,7 @@ impl Sim {
             }),
             calendar: self.calendar.clone(),
             catalog: Arc::new(SimCatalog {
+                fate: fate.clone(),
                 ground: self.ground.clone(),
                 template: self.template.clone(),
             }),
@@ -266,6 +275,7 @@ impl Sim {
         let mut twin = Self::with(self.template.clone());
         twin.clock = self.clock.clone();
         twin.refs = self.refs.clone();
+        twin.mirror = Arc::new(Mutex::new(self.mirror.lock().unwrap().clone()));
         twin.fleet.clock = self.clock.clone();
         twin.fleet.disks = self.fleet.disks.clone();
         twin.manifests = Arc::new(Mutex::new(self.manifests.lock().unwrap().clone()));

@@ -16,5 +16,6 @@ mod world;
 
 mod agents;
 mod crash;
+mod landing;
 mod life;
 mod soak;

@@ -1,7 +1,7 @@
 //! What the agent acts on besides hosts: the git server, its own trees, health checks, the
 //! configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,9 +14,11 @@ use tagship::checkout::{
 use tagship::executor::effects::{Catalog, Logs, People, Probes, Question, Recipe, Shelf};
 use tagship::host::{Output, ReleaseId, TreeDigest};
 use tagship::landing::{
-    self, Description, Git, LandingError, Person, Progress, RemoteRef, Source, Timeouts, Wanted,
+    self, Description, Git, LandingError, Person, Progress, RemoteFailure, RemoteRef, Source,
+    Timeouts, Wanted,
 };
 use tagship::plan::{Ground, Placement, PlannedHost, Submodules};
+use tagship::rule::is_reference;
 use tagship::task::Submission;
 use tagship::template::{Template, Version};
 
@@ -26,6 +28,8 @@ use crate::witness::Witness;
 /// The git server: which ref stands on which object, and the objects that were ever pushed.
 pub(crate) struct SimGit {
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
+    /// The objects that were fetched.
+    pub(crate) mirror: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) fate: Fate,
 }
 
@@ -39,6 +43,16 @@ impl Git for SimGit {
             let blow = self.fate.before("git.ls_remote", "").await;
             if matches!(blow, Some(Blow::CutBefore | Blow::CutAfter)) {
                 return Err(unreachable());
+            }
+            if let Some(detail) = self.fate.refusal("git.ls_remote", "") {
+                return Err(refused("ls-remote", detail));
+            }
+            // One odd name spoils the query, as it does on a command line.
+            if let Some(odd) = refs.iter().find(|name| !is_reference(name)) {
+                return Err(LandingError::Name {
+                    project: "shop".to_owned(),
+                    what: odd.clone(),
+                });
             }
             let stand = self.refs.lock().unwrap().clone();
             let found = refs
@@ -70,7 +84,11 @@ impl Git for SimGit {
             if matches!(blow, Some(Blow::CutBefore | Blow::CutAfter)) {
                 return Err(unreachable());
             }
+            if let Some(detail) = self.fate.refusal("git.fetch", &wanted.reference) {
+                return Err(refused("fetch", detail));
+            }
             if stands.as_ref() == Some(&wanted.object) {
+                self.mirror.lock().unwrap().insert(wanted.object.clone());
                 return Ok(());
             }
             Err(LandingError::RefMissing {
@@ -118,12 +136,28 @@ impl Git for SimGit {
     }
 }
 
+/// What the git server says; a key that it does not take is no passing trouble.
+fn refused(doing: &'static str, detail: String) -> LandingError {
+    let failure = if detail.contains("Permission denied") {
+        RemoteFailure::Credentials
+    } else {
+        RemoteFailure::Other
+    };
+    LandingError::Remote {
+        project: "shop".to_owned(),
+        doing,
+        failure,
+        detail,
+    }
+}
+
 fn unreachable() -> LandingError {
     LandingError::Busy(PathBuf::from("/mirror"))
 }
 
 /// Each commit is a tree of one file whose blob is the commit.
 pub(crate) struct SimCheckout {
+    pub(crate) mirror: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) fate: Fate,
     pub(crate) trees: Arc<Mutex<BTreeMap<String, TreeDigest>>>,
     pub(crate) witness: Arc<Witness>,
@@ -132,6 +166,12 @@ pub(crate) struct SimCheckout {
 impl Checkout for SimCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
         async move {
+            if !self.mirror.lock().unwrap().contains(&request.commit) {
+                return Err(CheckoutError::NoCommit {
+                    mirror: request.mirror,
+                    commit: request.commit,
+                });
+            }
             let mut entry = Entry {
                 path: b"file".to_vec(),
                 blob: request.commit.clone(),
@@ -238,6 +278,7 @@ impl Probes for SimProbes {
 }
 
 pub(crate) struct SimCatalog {
+    pub(crate) fate: Fate,
     pub(crate) ground: Arc<Mutex<Ground>>,
     pub(crate) template: Template,
 }
@@ -290,6 +331,9 @@ impl People for Everybody {
 
 impl Catalog for SimCatalog {
     fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String> {
+        if let Some(message) = self.fate.refusal("catalog.recipe", "") {
+            return Err(message);
+        }
         let mut ground = self.ground.lock().unwrap().clone();
         submission.environment.clone_into(&mut ground.environment);
         ground.hosts.retain(|host| !disabled.contains(&host.name));

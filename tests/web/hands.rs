@@ -1,6 +1,6 @@
 //! Hands on a running task, and on one that a freeze holds.
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::Role;
 use tagship::task::{Event, Pause};

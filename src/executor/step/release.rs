@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Scene, Trouble, program, unexpected};
+use super::{Scene, Trouble, fetch, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
 use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
 use crate::plan::Placement;
@@ -29,12 +29,15 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         base,
         now_s: progress.started.as_second(),
     };
-    let manifest = scene
-        .world
-        .checkout
-        .plan(request)
-        .await
-        .map_err(|error| Trouble::Failed(error.to_string()))?;
+    let checkout = &scene.world.checkout;
+    let manifest = match checkout.plan(request.clone()).await {
+        Err(error) if error.is_missing() => {
+            fetch::again(scene, &error).await?;
+            checkout.plan(request).await
+        }
+        planned => planned,
+    };
+    let manifest = manifest.map_err(|error| Trouble::Failed(error.to_string()))?;
     for note in manifest.notes() {
         scene.output.line(note);
     }
@@ -119,12 +122,17 @@ async fn write_tree(scene: &Scene<'_>, manifest: &Arc<Manifest>) -> Result<(), T
     *stands = None;
     let plan = &scene.work.plan;
     let directory = scene.world.shelf.tree(&plan.project, &plan.environment);
-    scene
-        .world
-        .checkout
-        .write(mirror(scene)?, manifest.clone(), directory)
-        .await
-        .map_err(|error| Trouble::Failed(error.to_string()))?;
+    let mirror = mirror(scene)?;
+    let checkout = &scene.world.checkout;
+    let write = || checkout.write(mirror.clone(), manifest.clone(), directory.clone());
+    let written = match write().await {
+        Err(error) if error.is_missing() => {
+            fetch::again(scene, &error).await?;
+            write().await
+        }
+        written => written,
+    };
+    written.map_err(|error| Trouble::Failed(error.to_string()))?;
     *stands = Some(digest);
     Ok(())
 }

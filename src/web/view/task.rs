@@ -408,7 +408,9 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
             because(format!("by {by}"), reason)
         }
         Event::Superseded { by } => format!("by task {by}"),
-        Event::Expired { reason } | Event::RollbackBegan { reason } => reason.clone(),
+        Event::RefUnseen { reason }
+        | Event::Expired { reason }
+        | Event::RollbackBegan { reason } => reason.clone(),
         Event::Reopened { by }
         | Event::Continued { by, host: None }
         | Event::StopRequested { by }

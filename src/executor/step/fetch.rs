@@ -1,0 +1,31 @@
+//! A commit that landed once and is not in the mirror any more: the mirror was deleted to give space
+//! back, or the agent was restored on another machine.
+
+use super::{Scene, Trouble};
+use crate::checkout::CheckoutError;
+use crate::landing::Wanted;
+
+/// Fetches what a task releases once more and pins it; the ref must still stand on it.
+pub(super) async fn again(scene: &Scene<'_>, missing: &CheckoutError) -> Result<(), Trouble> {
+    let task = &scene.work.task;
+    let submission = &task.submission;
+    let object = task.object();
+    if !submission.has_reference() || object.is_empty() {
+        return Err(Trouble::Failed(missing.to_string()));
+    }
+    let source = scene.world.catalog.source(&submission.project);
+    let source = source.map_err(Trouble::Failed)?;
+    scene
+        .output
+        .line(&format!("{missing}; it is fetched again"));
+    let wanted = Wanted {
+        reference: submission.reference.clone(),
+        object: object.to_owned(),
+        task: task.id,
+    };
+    let progress = |line: &str| scene.output.line(line);
+    let git = &scene.world.git;
+    git.fetch(&source, &wanted, &progress)
+        .await
+        .map_err(|error| Trouble::Failed(format!("{missing}; {error}")))
+}

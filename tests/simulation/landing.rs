@@ -1,0 +1,243 @@
+//! Landing when the git server, the mirror or the names of refs are not as they should be: an accepted
+//! push waits as long as it may, and spoils nothing for others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tagship::clock::Clock as _;
+use tagship::host::RunEnd;
+use tagship::rule::Schedule;
+use tagship::task::{Event, Recorded, State};
+use tagship::template::OnFailure;
+
+use crate::at_once::at_once;
+use crate::driver::{Halt, Sim, TEMPLATE, object_of};
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+fn expired(sim: &Sim, id: u64) -> String {
+    match sim.task(id).state {
+        State::Expired { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn doubt(sim: &Sim, id: u64) {
+    let event = Event::RefDoubted;
+    let time = sim.clock.now();
+    at_once(
+        sim.store()
+            .append(&sim.task(id), vec![Recorded { time, event }]),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_ref_with_an_odd_name_expires_alone() {
+    let mut sim = Sim::new(TEMPLATE);
+    let odd = ["qa-1\u{85}", "qa-1 x"].map(|tag| sim.push(tag, &object_of('1'), Schedule::Ready));
+    let others = ["qa-2", "qa-3"].map(|tag| sim.push(tag, &object_of('2'), Schedule::Ready));
+    sim.rest();
+    for id in others {
+        assert_eq!(sim.task(id).state, State::Succeeded);
+    }
+    for id in odd {
+        let reason = expired(&sim, id);
+        assert!(
+            reason.contains("push the commit under another tag"),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn an_agent_that_was_away_for_long_looks_more_than_once() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.clock.set(sim.clock.now() + MINUTE * 60);
+    // Both machines come up at the same time.
+    sim.fate.refuse("git.ls_remote", "", "Connection refused");
+    sim.run_for(MINUTE);
+    assert_eq!(sim.task(id).state, State::Proposed);
+    sim.fate.forgive();
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
+
+#[test]
+fn a_git_server_that_stays_away_expires_a_push_when_its_time_is_up() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    let pushed = sim.clock.now() + MINUTE * 60;
+    sim.clock.set(pushed);
+    sim.fate.refuse("git.ls_remote", "", "Connection refused");
+    sim.rest();
+    assert!(expired(&sim, id).contains("Connection refused"));
+    let took = sim.task(id).updated.duration_since(pushed);
+    assert!((MINUTE * 5..MINUTE * 6).contains(&took), "{took}");
+}
+
+#[test]
+fn a_fetch_that_takes_long_and_fails_once_is_tried_again() {
+    let release = |at: Option<usize>| {
+        let mut sim = Sim::new(TEMPLATE);
+        // The hook comes before the ref.
+        let id = sim.propose("refs/tags/qa-1", &object_of('1'), Schedule::Ready);
+        sim.run_for(SignedDuration::from_secs(1));
+        sim.move_ref("qa-1", &object_of('1'));
+        if let Some(at) = at {
+            sim.fate.pause_at(at);
+            assert_eq!(sim.run(), Halt::Interrupted);
+            sim.clock.set(sim.clock.now() + MINUTE * 20);
+            sim.fate
+                .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
+            sim.resume();
+            sim.run_for(MINUTE);
+            assert_eq!(sim.task(id).state, State::Proposed);
+            sim.fate.forgive();
+        }
+        sim.rest();
+        assert_eq!(sim.task(id).state, State::Succeeded);
+        sim.fate.trace(0)
+    };
+    let trace = release(None);
+    let fetch = trace.lines().position(|line| line.contains("git.fetch"));
+    release(Some(fetch.unwrap()));
+}
+
+#[test]
+fn a_push_whose_commit_cannot_be_fetched_expires_when_its_time_is_up() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    let pushed = sim.clock.now();
+    sim.fate
+        .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
+    sim.rest();
+    assert!(expired(&sim, id).contains("Connection reset"));
+    let took = sim.task(id).updated.duration_since(pushed);
+    assert!((MINUTE * 5..MINUTE * 6).contains(&took), "{took}");
+}
+
+#[test]
+fn a_doubt_that_cannot_be_settled_is_told_of_and_settled_when_the_server_is_back() {
+    for (refusal, after) in [("Connection refused", 5), ("Permission denied", 0)] {
+        let mut sim = Sim::new(TEMPLATE);
+        let id = sim.push("release-1", &object_of('1'), Schedule::New);
+        sim.rest();
+        doubt(&sim, id);
+        sim.fate.refuse("git.ls_remote", "", refusal);
+        let doubted = sim.clock.now();
+        sim.run_for(MINUTE * 30);
+        let head = at_once(sim.store().head(id)).unwrap();
+        assert_eq!(head.state, "waiting");
+        assert!(head.detail.contains(refusal), "{}", head.detail);
+        let told = head.updated_at.duration_since(doubted);
+        assert!(
+            (MINUTE * after..MINUTE * (after + 1)).contains(&told),
+            "{told}"
+        );
+        // It waits for its look, approved or not.
+        sim.approve(id).unwrap();
+        sim.run_for(MINUTE * 30);
+        let head = at_once(sim.store().head(id)).unwrap();
+        assert_eq!(head.state, "scheduled");
+        assert!(head.detail.contains(refusal), "{}", head.detail);
+        assert!(sim.served().is_empty(), "no host was touched");
+        sim.fate.forgive();
+        sim.rest();
+        assert_eq!(sim.task(id).state, State::Succeeded);
+    }
+}
+
+#[test]
+fn a_commit_that_the_mirror_has_lost_is_fetched_again() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("release-1", &object_of('1'), Schedule::New);
+    sim.rest();
+    sim.mirror.lock().unwrap().clear();
+    sim.approve(id).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
+
+#[test]
+fn a_lost_commit_whose_tag_moved_is_not_released() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("release-1", &object_of('1'), Schedule::New);
+    sim.rest();
+    sim.mirror.lock().unwrap().clear();
+    sim.move_ref("release-1", &object_of('2'));
+    sim.approve(id).unwrap();
+    sim.rest();
+    let State::Failed { reason } = sim.task(id).state else {
+        panic!("{:?}", sim.task(id).state);
+    };
+    assert!(reason.contains("not in the mirror"), "{reason}");
+    assert!(sim.served().values().all(Option::is_none));
+}
+
+/// So many hosts that what they say together is more than an event may hold.
+fn crowd(sim: &Sim) -> Vec<String> {
+    let mut ground = sim.ground.lock().unwrap();
+    let pattern = ground.hosts[0].clone();
+    for number in 0..100 {
+        let mut host = pattern.clone();
+        host.name = format!("web{number}");
+        ground.hosts.push(host);
+    }
+    ground.on_failure = OnFailure::Continue;
+    ground.hosts.iter().map(|host| host.name.clone()).collect()
+}
+
+#[test]
+fn hosts_that_all_fail_with_many_words_fail_their_task_and_stop_no_other() {
+    let mut sim = Sim::new(TEMPLATE);
+    for host in crowd(&sim) {
+        sim.fate.refuse("host.seal", &host, &"x".repeat(5_000));
+    }
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    let State::Failed { reason } = sim.task(id).state else {
+        panic!("{:?}", sim.task(id).state);
+    };
+    assert!(reason.contains("more hosts"), "{reason}");
+    assert_eq!(sim.crashes, 0, "the agent went on");
+    sim.fate.forgive();
+    let next = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(next).state, State::Succeeded);
+}
+
+#[test]
+fn values_that_grow_when_they_are_written_down_fit_the_store() {
+    let template = r#"
+name = "test"
+[[stage]]
+name = "make"
+steps = [{ run = ["make"] }]
+"#;
+    let mut sim = Sim::new(template);
+    crowd(&sim);
+    sim.parallel_hosts = 60;
+    let values = BTreeMap::from([("KEY".to_owned(), "\u{1}".repeat(7_900))]);
+    *sim.fleet.program.lock().unwrap() = std::sync::Arc::new(move |_, _| {
+        let values = values.clone();
+        (RunEnd::Ended { code: 0, values }, Duration::ZERO)
+    });
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+    assert_eq!(sim.crashes, 0, "the agent went on");
+}
+
+#[test]
+fn what_is_too_long_to_be_kept_ends_its_task_and_not_the_agent() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.fate.refuse("catalog.recipe", "", &"x".repeat(200_000));
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    let reason = expired(&sim, id);
+    assert!(reason.contains("too long to be kept"), "{reason}");
+    assert_eq!(sim.crashes, 0, "the agent went on");
+}
