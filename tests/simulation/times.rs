@@ -171,7 +171,7 @@ fn an_override_frees_a_task_from_no_later_freeze() {
     sim.run_for(HOUR);
     sim.ask(id, "root", &override_freeze()).unwrap();
     let at = "2027-01-16T10:00:00Z".parse().unwrap();
-    sim.approve_for(id, "bob", Some(at)).unwrap();
+    sim.approve_from(id, "bob", Some(at)).unwrap();
     sim.run_for(HOUR * 30);
     assert!(matches!(sim.task(id).state, State::Scheduled { .. }));
     sim.rest();
