@@ -526,7 +526,8 @@ fn holds(now: &serde_json::Value, then: &serde_json::Value) -> bool {
     match (now, then) {
         (Object(now), Object(then)) => then
             .iter()
-            .all(|(key, then)| now.get(key).is_some_and(|now| holds(now, then))),
+            // What was none then may be left out now.
+            .all(|(key, then)| now.get(key).map_or(then.is_null(), |now| holds(now, then))),
         (Array(now), Array(then)) => {
             now.len() == then.len() && now.iter().zip(then).all(|(now, then)| holds(now, then))
         }
