@@ -170,7 +170,7 @@ impl Turn {
             digest: entry.digest.clone(),
         };
         Commit::new()
-            .require(TIP, self.require.clone())
+            .require(TIP, self.require)
             .put(TIP, json(&tip))
             .put(key(entry.number), json(&entry))
     }

@@ -195,7 +195,7 @@ impl Order {
             let message = format!("names more than {APPROVERS_MAX} accounts: name fewer");
             problems.push(Problem::new("approvers", message));
         }
-        if !self.tag.is_empty() && !(self.tag.len() <= TAG_BYTES_MAX && can_be_tag(&self.tag)) {
+        if !self.tag.is_empty() && !is_tag(&self.tag) {
             problems.push(Problem::new(
                 "tag",
                 "is no tag's name: write it as git shows it, `release-1.4`",
@@ -324,6 +324,11 @@ fn too_long(most: usize) -> String {
 /// A name of somebody else's, in a message.
 fn shown(name: &str) -> String {
     name.escape_debug().take(NAME_CHARS_MAX).collect()
+}
+
+/// The name of a tag that is not too long.
+fn is_tag(name: &str) -> bool {
+    name.len() <= TAG_BYTES_MAX && can_be_tag(name)
 }
 
 struct Reader<'v> {
