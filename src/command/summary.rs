@@ -82,6 +82,27 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
             field(text, name, &value);
         }
     }
+    hindrances(text, task, zone);
+    if task.updated_at != task.created_at {
+        field(text, "changed", &zone.show(task.updated_at));
+    }
+    commit(text, task, zone);
+    let schedule = match task.schedule {
+        Schedule::Ready => "runs without approval",
+        Schedule::New => "runs when approved",
+        Schedule::Observe => "only looks, changes nothing",
+    };
+    field(text, "template", &format!("{}; {schedule}", task.template));
+    if let Some(plan) = &task.plan {
+        field(text, "plan", &short(&plan.0));
+    }
+    if let Some(release) = task.release.as_ref().filter(|_| task.commit.is_some()) {
+        field(text, "release", &release.0);
+    }
+}
+
+/// What keeps it from running, and on which hosts it does not.
+fn hindrances(text: &mut String, task: &TaskView, zone: &Zone) {
     if let Some(frozen) = &task.frozen {
         field(text, "frozen", &frozen_line(frozen, zone));
     }
@@ -89,9 +110,9 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         let line = format!("{}: {} skipped it ({})", host.name, host.by, host.reason);
         field(text, "without", &line);
     }
-    if task.updated_at != task.created_at {
-        field(text, "changed", &zone.show(task.updated_at));
-    }
+}
+
+fn commit(text: &mut String, task: &TaskView, zone: &Zone) {
     if let Some(commit) = &task.commit {
         field(text, "commit", commit);
     }
@@ -110,18 +131,6 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
                 &format!("the tag object is named {}, the ref is not", tag.name),
             );
         }
-    }
-    let schedule = match task.schedule {
-        Schedule::Ready => "runs without approval",
-        Schedule::New => "runs when approved",
-        Schedule::Observe => "only looks, changes nothing",
-    };
-    field(text, "template", &format!("{}; {schedule}", task.template));
-    if let Some(plan) = &task.plan {
-        field(text, "plan", &short(&plan.0));
-    }
-    if let Some(release) = task.release.as_ref().filter(|_| task.commit.is_some()) {
-        field(text, "release", &release.0);
     }
 }
 

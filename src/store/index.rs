@@ -53,7 +53,7 @@ fn active_key(id: u64) -> Key {
     format!("active/{id:016x}").into_bytes()
 }
 
-fn holder_key(project: &str, environment: &str) -> Key {
+pub(super) fn holder_key(project: &str, environment: &str) -> Key {
     format!("holder/{project}/{environment}").into_bytes()
 }
 

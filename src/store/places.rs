@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kv::{self, Commit, Range, Require};
-use super::{Store, StoreError, index};
+use super::{Head, Store, StoreError, index};
 use crate::host::{ReleaseId, TreeDigest};
-use crate::task::Task;
+use crate::task::{State, Task};
 
 /// How many releases of an environment are looked at when old ones are deleted.
 pub const RELEASES_MAX: usize = 200;
@@ -245,6 +245,24 @@ impl Store {
             .begun(&submission.project, &submission.environment)
             .await?;
         Ok(begun.and_then(|begun| begun.since(task)))
+    }
+
+    /// The task that this one waits for in its queue, if another one is at work there.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn ahead_of(&self, task: &Task) -> Result<Option<Head>, StoreError> {
+        let submission = &task.submission;
+        if task.state != State::Queued || !submission.has_place() {
+            return Ok(None);
+        }
+        let key = index::holder_key(&submission.project, &submission.environment);
+        let entry = self.kv.get(&key).await?;
+        let id = entry.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
+        match id {
+            Some(id) if id != task.id => Ok(Some(self.head(id).await?)),
+            _ => Ok(None),
+        }
     }
 
     /// What a start of `id` makes of [`Store::begun`].

@@ -164,6 +164,8 @@ pub(super) fn list(names: &[String]) -> String {
 pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
     let place = view.place();
     let detail = view.detail.as_str();
+    let freeze = view.frozen.as_ref();
+    let freeze = freeze.filter(|freeze| freeze.overridden_by.is_none());
     match view.state.as_str() {
         "proposed" if view.reference.is_empty() => "is being planned".to_owned(),
         "proposed" => "is being looked for on the git server".to_owned(),
@@ -171,6 +173,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
             let missing: Vec<String> = view.missing.iter().map(|text| missing(text)).collect();
             format!("waits for {}", list(&missing))
         }
+        "scheduled" | "queued" if freeze.is_some() => "waits for the end of a freeze".to_owned(),
         "scheduled" => match detail.parse() {
             Ok(at) => format!("starts at {}", times.minute(&at)),
             Err(_) => "is scheduled".to_owned(),
@@ -178,6 +181,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
         "queued" if view.project.is_empty() => {
             "starts as soon as there is room for another task".to_owned()
         }
+        "queued" if !detail.is_empty() => format!("is queued: {detail}"),
         "queued" => format!("is next in the queue of {place}"),
         "running" => match current(&view.stages) {
             Some(at) => format!("is at work: {at}"),

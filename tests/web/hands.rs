@@ -74,7 +74,10 @@ async fn a_gate_says_what_waits_and_offers_nothing_to_try_again() {
     assert_eq!(shown["detail"], said);
     let may = shown["may"].to_string();
     assert!(may.contains("\"go\"") && !may.contains("retry"), "{may}");
-    let failed = world.running("release-1.5").await;
+    world.end().await;
+    let world = World::start().await;
+    let failed = world.running("release-1.4").await;
+    let bob = Program::of(&world, "bob", Role::Approver).await;
     let why = Event::Paused(Pause::HostFailed {
         message: "web-1: migrate: ended with 3".to_owned(),
     });
@@ -82,6 +85,21 @@ async fn a_gate_says_what_waits_and_offers_nothing_to_try_again() {
     let (_, shown) = bob.get(&format!("tasks/{}", failed.id)).await;
     assert_eq!(shown["detail"], "web-1: migrate: ended with 3");
     assert!(shown["may"].to_string().contains("retry"), "{shown}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_task_in_the_queue_says_for_whom_it_waits() {
+    let world = World::start().await;
+    let first = world.running("release-1.4").await;
+    let second = world.approved("release-1.5").await;
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let (_, shown) = bob.get(&format!("tasks/{}", second.id)).await;
+    assert_eq!(shown["state"], "queued");
+    let said = format!("waits for task {}, which is running", first.id);
+    assert_eq!(shown["detail"], said);
+    let (_, shown) = bob.get(&format!("tasks/{}", first.id)).await;
+    assert_eq!(shown["detail"], "", "it waits for nobody");
     world.end().await;
 }
 
@@ -142,6 +160,7 @@ async fn a_freeze_is_shown_and_overridden_by_an_admin_alone() {
     let browser = Browser::of(&world, "root", Role::Admin).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("are frozen until") && page.contains("everybody is out"));
+    assert!(page.contains("waits for the end of a freeze"), "{page}");
     let form = [("reason", "the shop is down")];
     let over = format!("/tasks/{}/override-freeze", task.id);
     let (status, page) = browser.post(&over, &form).await;

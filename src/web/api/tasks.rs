@@ -148,6 +148,8 @@ pub(in crate::web) struct Sight {
     release: ReleaseWorth,
     /// The task in the same environment whose work a retry would undo.
     pub(in crate::web) newer: Option<u64>,
+    /// The task that is at work where this one waits.
+    ahead: Option<Head>,
 }
 
 impl Sight {
@@ -168,6 +170,7 @@ impl Sight {
             return Ok(true);
         }
         self.newer = store.ran_since(&task).await?;
+        self.ahead = store.ahead_of(&task).await?;
         self.release = worth(site, &task).await?;
         self.head = store.head(task.id).await?;
         self.events.extend(fresh);
@@ -187,6 +190,7 @@ impl Sight {
             calendar: &calendar,
             release: self.release,
             newer: self.newer,
+            ahead: self.ahead.as_ref(),
         };
         task_view(shown, &who.at(&self.task.place()), site.web.clock.now())
     }
@@ -221,6 +225,7 @@ pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> 
         plan: store.plan_of(&task).await?,
         head: store.head(task.id).await?,
         newer: store.ran_since(&task).await?,
+        ahead: store.ahead_of(&task).await?,
         release: worth(site, &task).await?,
         description,
         events,

@@ -302,7 +302,7 @@ impl TaskPage {
             StepState::Failed => ("\u{2717}", "failed", "bad"),
             StepState::Unknown => ("?", "unknown", "warn"),
             StepState::Stopped => ("\u{25a0}", "stopped", "warn"),
-            StepState::Held => ("\u{23f8}", "waits at its gate", "asks"),
+            StepState::Held => ("\u{2016}", "waits at its gate", "asks"),
             StepState::Skipped => ("\u{2013}", "left out", "over"),
             StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
         };

@@ -35,6 +35,8 @@ pub struct Shown<'a> {
     pub release: ReleaseWorth,
     /// The task in the same environment whose work a retry would undo.
     pub newer: Option<u64>,
+    /// The task that is at work where this one waits in the queue.
+    pub ahead: Option<&'a Head>,
 }
 
 /// Whether a task brought a release to which one can go back.
@@ -57,6 +59,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         calendar,
         release,
         newer,
+        ahead,
     } = shown;
     let moment = Moment {
         now,
@@ -82,7 +85,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         tag: task.tag().to_owned(),
         commit: task.commit().map(str::to_owned),
         state: task.state.name().to_owned(),
-        detail: detail(task, head, plan),
+        detail: detail(task, head, plan, ahead),
         at_rest: task.state.at_rest(),
         schedule: submission.schedule,
         template: submission.template.clone(),
@@ -119,8 +122,16 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     }
 }
 
-/// What the state says besides its name; at a gate, what waits there, by the names of the plan.
-fn detail(task: &Task, head: &Head, plan: Option<&Plan>) -> String {
+/// What the state says besides its name; at a gate, what waits there, by the names of the plan; in
+/// the queue, for whom it waits.
+fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -> String {
+    if let (State::Queued, Some(ahead)) = (&task.state, ahead) {
+        return format!(
+            "waits for task {}, which is {}",
+            ahead.id,
+            words::state(&ahead.state)
+        );
+    }
     let named = match (&task.state, plan) {
         (
             State::Paused {
