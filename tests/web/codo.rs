@@ -191,11 +191,11 @@ async fn whom_a_client_names_as_the_submitter_is_kept_from_approving() {
     })
     .await;
     let hook = Codo::of(&world, "hook", Role::Submitter).await;
-    let key = &hook.key().await;
     for (number, (named, expected)) in [("alice", vec!["alice"]), ("Bob.B", vec!["bob"])]
         .into_iter()
         .enumerate()
     {
+        let key = &hook.key().await;
         let body = fields(&json!({ "submitter": named }));
         let posted = hook.post(key, body.to_string()).send().await.unwrap();
         let (status, answer) = said(posted).await;
