@@ -222,12 +222,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
         ("joined", Event::Joined { submitter: text() }),
         ("ref doubted", Event::RefDoubted),
         ("ref stands", Event::RefStands),
-        (
-            "ref not seen",
-            Event::RefUnseen {
-                reason: "refused".to_owned(),
-            },
-        ),
+        ("ref not seen", Event::RefUnseen { reason: text() }),
         ("landed", Event::Landed(Box::new(landed()))),
         ("approved by bob", Event::Approved(approval("bob", "p"))),
         (
