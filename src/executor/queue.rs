@@ -1,5 +1,7 @@
 //! Who may run: one task of a project and environment at a time, in order; a rollback first.
 
+use std::sync::Arc;
+
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
@@ -122,10 +124,16 @@ impl Executor {
         active.busy.claiming = false;
         let queued = active.task.state == State::Queued;
         let taken_up = active.task.state.holds_queue() && active.may_claim();
-        if !queued && !taken_up {
+        let (task, now) = (Arc::clone(&active.task), self.world.clock.now());
+        // A freeze may have begun while the turn was taken.
+        let frozen = queued && self.frozen_until(&task, now).is_some();
+        if (!queued && !taken_up) || frozen {
             self.decide(id);
             return;
         }
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
         if queued && let Some(later) = turn.later {
             let reason = format!("task {later} has run there since; push a new tag");
             let by = "tagship".to_owned();

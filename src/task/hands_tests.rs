@@ -201,6 +201,32 @@ fn a_host_on_which_something_runs_is_not_skipped() {
     assert!(walk.task.clone().apply(&recorded).is_err());
 }
 
+#[test]
+fn what_could_not_be_stopped_is_asked_of_a_person_however_long_nobody_answers() {
+    let mut patient = plan(3, None, OnFailure::Pause, Gate::None);
+    patient.pause_timeout_s = Some(3600);
+    let mut walk = Walk::new(patient);
+    begin(&mut walk);
+    let at = *walk.steps().keys().next().unwrap();
+    walk.apply(Event::StopRequested {
+        by: "alice".to_owned(),
+    });
+    walk.apply(Event::Ended {
+        at,
+        result: StepResult::Unknown {
+            message: "the host is away".to_owned(),
+        },
+    });
+    go_on(&mut walk, &[]);
+    assert!(matches!(
+        walk.task.state,
+        State::Paused {
+            why: Pause::Unknown { .. }
+        }
+    ));
+    assert_eq!(walk.actions(), []);
+}
+
 fn paused(plan: Plan) -> Walk {
     let mut walk = Walk::new(plan);
     go_on(&mut walk, &[]);

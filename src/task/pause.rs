@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::work::Asked;
 use super::{Action, Event, Pause, Task, Work};
 use crate::plan::Plan;
 
@@ -13,7 +14,9 @@ pub(super) fn paused(task: &Task, why: &Pause, work: &Work, plan: &Plan) -> Vec<
     }
     let patience = plan.pause_timeout_s.and_then(|s| i64::try_from(s).ok());
     let ends = patience.and_then(|s| task.updated.checked_add(SignedDuration::from_secs(s)).ok());
-    if let Some(end) = ends.filter(|_| !matches!(why, Pause::Time { .. })) {
+    // What could not be shown to have ended is over when a person says so, not when nobody does.
+    let asks = work.asked == Asked::Yes || matches!(why, Pause::Time { .. });
+    if let Some(end) = ends.filter(|_| !asks) {
         let by = "tagship, since nobody let it go on in time (pause_timeout)".to_owned();
         actions.push(Action::At(end, Event::StopRequested { by }));
     }
