@@ -157,10 +157,13 @@ pub enum Op {
     Verify { place: Place, release: Release },
     /// What is live, which releases stand, which fence holds. Changes nothing.
     Inspect { deploy_to: String },
-    /// Record durably what is live, then switch `current` to `release` by one rename.
+    /// Record durably what is live, then switch `current` to `release` by one rename. Where another
+    /// one is live than it may replace, nothing is done: [`Reply::Occupied`].
     Publish {
         place: Place,
         release: ReleaseId,
+        /// What may be live before, besides nothing and the release itself.
+        over: Vec<ReleaseId>,
         /// Names the journal entry: the same key asks for the same switch.
         key: String,
     },
@@ -227,6 +230,8 @@ pub enum RunEnd {
     },
     /// It ran into its time limit and was ended.
     TimedOut,
+    /// It ran into its time limit and could not be ended: it may run on.
+    Unended,
     /// It was begun and is gone, and its result was never written.
     Unknown,
 }
@@ -253,6 +258,10 @@ pub enum Reply {
     Published {
         /// What was live before this switch (also when the switch is repeated).
         was: Option<ReleaseId>,
+    },
+    /// Another release is live than the switch may replace: nothing was switched.
+    Occupied {
+        live: ReleaseId,
     },
     Run(RunEnd),
     /// Nothing of the attempt is left.

@@ -173,9 +173,10 @@ impl SshHosts {
             Op::Publish {
                 place,
                 release,
+                over,
                 key,
             } => {
-                let script = |turn| publish::publish(place, turn, release, key);
+                let script = |turn| publish::publish(place, turn, release, over, key);
                 let lines = self.claimed(host, place, SCRIPT_TIMEOUT, &script).await?;
                 publish::read_published(&lines)
             }

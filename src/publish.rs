@@ -39,10 +39,12 @@ pub fn publish(
     place: &Place,
     turn: Turn,
     release: &ReleaseId,
+    over: &[ReleaseId],
     key: &str,
 ) -> Result<Vec<u8>, Unfit> {
     let script = Script::at(place, turn)?
         .set("ts_release", file_name("release", &release.0)?)?
+        .set("ts_over", &names(over)?)?
         .set("ts_key", file_name("key", key)?)?;
     Ok(standing_text(&script, include_str!("publish/publish.sh")))
 }
@@ -52,13 +54,17 @@ pub fn publish(
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
 pub fn read_published(lines: &Lines) -> Result<Reply, HostError> {
+    let release = |word, name: &str| match file_name("release", name) {
+        Ok(name) => Ok(ReleaseId(name.to_owned())),
+        Err(_) => Err(nonsense(word, name)),
+    };
+    if let Ok(live) = lines.only("occupied") {
+        let live = release("occupied", live)?;
+        return Ok(Reply::Occupied { live });
+    }
     let was = match lines.only("was")? {
         "-" => None,
-        name => Some(ReleaseId(
-            file_name("release", name)
-                .map_err(|_| nonsense("was", name))?
-                .to_owned(),
-        )),
+        name => Some(release("was", name)?),
     };
     Ok(Reply::Published { was })
 }
@@ -119,6 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_that_was_not_made_names_what_is_live() {
+        let occupied = |said: &[(&str, &str)]| read_published(&lines(said));
+        let live = ReleaseId("r3".into());
+        assert_eq!(
+            occupied(&[("occupied", "r3")]).unwrap(),
+            Reply::Occupied { live }
+        );
+        for bad in [
+            &[("occupied", "")][..],
+            &[("occupied", "a/b")],
+            &[("occupied", "r3"), ("was", "r1")],
+        ] {
+            assert!(occupied(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_switch_names_what_was_live() {
         let was = |said: &[(&str, &str)]| read_published(&lines(said));
         assert_eq!(
@@ -160,7 +183,7 @@ mod tests {
         ] {
             let release = ReleaseId(name.into());
             assert!(
-                publish(&place, Turn(1), &release, "1-2-3-4").is_err(),
+                publish(&place, Turn(1), &release, &[], "1-2-3-4").is_err(),
                 "{name:?}"
             );
             assert!(

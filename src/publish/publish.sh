@@ -1,4 +1,5 @@
-# ts_release: what is to be live. ts_key: names the switch.
+# ts_release: what is to be live. ts_over: what may be live before, names between blanks. ts_key: names
+# the switch.
 # The record of what was live is on disk before the switch; without its last newline it is no record,
 # and nothing was switched under it yet.
 ts_see_record() {
@@ -19,6 +20,16 @@ ts_main() {
     ts_recorded "$ts_release"
     [ -n "$ts_digest_recorded" ] && [ -d "$ts_at/releases/$ts_release" ] ||
         ts_refuse "release $ts_release is not complete in $ts_at/releases: retry the sync step"
+    case " $ts_release $ts_over " in
+    *" $ts_live "*) ;;
+    *)
+        # Whoever holds a later fence is kept off by that; this is what came before ours.
+        if [ -n "$ts_live" ]; then
+            ts_say "occupied $ts_live"
+            ts_done
+        fi
+        ;;
+    esac
     if ! ts_see_record; then
         ts_was=$ts_live
         printf 'was %s\n' "${ts_was:--}" >"$ts_mine/was" 2>/dev/null || {

@@ -203,6 +203,7 @@ impl Attempt {
                 code: code.parse().map_err(|_| nonsense(word, value))?,
                 values: std::mem::take(&mut self.values),
             }),
+            ("unended", "") => End::Run(RunEnd::Unended),
             ("late", "") => End::Run(RunEnd::TimedOut),
             ("running", "") => End::Run(RunEnd::Running),
             ("unknown", "") => End::Run(RunEnd::Unknown),

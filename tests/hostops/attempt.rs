@@ -5,7 +5,7 @@
     reason = "a test bounds how long it waits by the machine's clock"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -469,6 +469,9 @@ fn an_attempt_that_was_stopped_before_it_began_never_begins() {
             "nothing was ever done here"
         );
         assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::NotBegun)));
+        // What was on its way when the stop came may arrive after it.
+        let late = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
+        assert_eq!(host.run(&late).end, Ok(End::Barred));
         assert_eq!(host.run(&shell("other", "true")).end, ended(0));
         assert_eq!(host.kill("k").end, Ok(End::Killed));
         let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
@@ -540,41 +543,79 @@ fn a_stop_that_races_with_the_start_of_a_part_wins() {
 fn stop_races_with_the_start_of(named: impl Fn(&str) -> String) {
     let host = Host::new(SHELLS[0]);
     assert_eq!(host.run(&shell("first", "true")).end, ended(0));
-    let marks = || std::fs::read_to_string(host.marks()).unwrap_or_default();
-    let mut ends = BTreeMap::new();
-    for round in 0..60_u32 {
-        let attempt = format!("k-{round}");
-        let key = named(&attempt);
-        let text = format!("echo {key} >>'{}'; exec sleep 300", host.marks().display());
-        let run = shell(&key, &text);
-        let _ending = Ending(&host, &key);
-        let script = host.script(1, &run, 0);
-        let killing = runner::kill(&host.deploy_to(), &attempt).unwrap();
-        let follower = host.follow(&script);
-        // The stop comes at another moment each time.
-        let journal = host.journal(&key);
-        let turn = host
-            .path()
-            .join(format!(".tagship/fence-1/turn-{}", host.last_turn()));
-        match round % 6 {
-            0 => {}
-            1 => spin_until(|| turn.exists() || journal.exists()),
-            2 => spin_until(|| turn.join("run").exists() || journal.exists()),
-            3 => spin_until(|| turn.join("run/runner").exists() || journal.exists()),
-            4 => spin_until(|| journal.exists()),
-            _ => spin_until(|| journal.join("program").exists()),
-        }
-        assert_eq!(heard(0, host.follow(&killing)).end, Ok(End::Killed));
-        let begun = marks();
-        let end = heard(1, follower).end;
-        // A runner that came too late is still about to leave.
-        eventually("all are gone", || {
-            host.carriers(&key).is_empty().then_some(())
-        });
-        assert_eq!(marks(), begun, "{round}: {end:?}");
-        *ends.entry(format!("{end:?}")).or_insert(0) += 1;
-    }
+    let ends: BTreeSet<String> = (0..60)
+        .map(|round| race(&host, round, &named))
+        .collect();
     assert!(ends.len() > 1, "never at another moment: {ends:?}");
+}
+
+#[test]
+fn a_stop_that_races_with_the_first_start_of_all_wins() {
+    for round in 0..40 {
+        race(&Host::new(SHELLS[0]), round, &str::to_owned);
+    }
+}
+
+/// One race; how the attempt ended for whoever started it.
+fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
+    let marks = || std::fs::read_to_string(host.marks()).unwrap_or_default();
+    let attempt = format!("k-{round}");
+    let key = named(&attempt);
+    let text = format!("echo {key} >>'{}'; exec sleep 300", host.marks().display());
+    let run = shell(&key, &text);
+    let _ending = Ending(host, &key);
+    let script = host.script(1, &run, 0);
+    let killing = runner::kill(&host.deploy_to(), &attempt).unwrap();
+    let follower = host.follow(&script);
+    // The stop comes at another moment each time.
+    let journal = host.journal(&key);
+    let turn = host
+        .path()
+        .join(format!(".tagship/fence-1/turn-{}", host.last_turn()));
+    match round % 6 {
+        0 => {}
+        1 => spin_until(|| turn.exists() || journal.exists()),
+        2 => spin_until(|| turn.join("run").exists() || journal.exists()),
+        3 => spin_until(|| turn.join("run/runner").exists() || journal.exists()),
+        4 => spin_until(|| journal.exists()),
+        _ => spin_until(|| journal.join("program").exists()),
+    }
+    assert_eq!(heard(0, host.follow(&killing)).end, Ok(End::Killed));
+    let begun = marks();
+    let end = heard(1, follower).end;
+    // A runner that came too late is still about to leave.
+    eventually("all are gone", || {
+        host.carriers(&key).is_empty().then_some(())
+    });
+    assert_eq!(marks(), begun, "{round}: {end:?}");
+    format!("{end:?}")
+}
+
+/// What belongs to another user, say: no signal of ours reaches it.
+#[test]
+fn a_program_that_passes_its_limit_and_cannot_be_ended_is_not_said_to_have_ended() {
+    for shells in SHELLS {
+        let host = Host::new(shells);
+        let _ending = Ending(&host, "k");
+        let run = Run {
+            timeout: Duration::from_secs(1),
+            ..shell("k", "exec sleep 300")
+        };
+        let script = String::from_utf8(host.script(1, &run, 0)).unwrap();
+        let powerless = script
+            .replace("kill -TERM", "true -TERM")
+            .replace("kill -KILL", "true -KILL");
+        assert_ne!(powerless, script);
+        let unended = Ok(End::Run(RunEnd::Unended));
+        assert_eq!(heard(1, host.follow(powerless.as_bytes())).end, unended);
+        assert!(!host.carriers("k").is_empty(), "it runs on");
+        assert_eq!(host.result("k").end, unended);
+        assert_eq!(host.kill("k").end, Ok(End::Killed));
+        eventually("all are gone", || {
+            host.carriers("k").is_empty().then_some(())
+        });
+        assert_eq!(host.result("k").end, unended, "nobody saw how it ended");
+    }
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn a_switch_that_is_killed_anywhere_can_be_made_again_and_knows_what_was() {
     for n in 1.. {
         let (host, _, _, two, r2) = two_releases();
         host.stage(1, &two, &r2);
-        let script = publish::publish(&host.place(1), host.turn(), &r2.id, "2").unwrap();
+        let script = host.switch(1, &r2, "2");
         let whole = killed(&script, n).is_none();
         holds(&host, &format!("killed at {n}"));
         assert_eq!(
@@ -243,8 +243,8 @@ fn a_stale_switch_loses_wherever_it_is_overtaken() {
         host.stage(1, &two, &r2);
         let r3 = one.release("r3");
         host.stage(1, &one, &r3);
-        let stale = publish::publish(&host.place(1), host.turn(), &r2.id, "2").unwrap();
-        let newer = publish::publish(&host.place(9), host.turn(), &r3.id, "3").unwrap();
+        let stale = host.switch(1, &r2, "2");
+        let newer = host.switch(9, &r3, "3");
         let Some(answer) = overtaken_by(&host, &stale, n, &newer) else {
             assert!(n > 6, "{n}");
             break;
@@ -312,7 +312,7 @@ fn a_stale_preparation_and_deletion_lose_wherever_they_are_overtaken() {
             host.seal(7, &r2).unwrap();
             holds(&host, &format!("preparation overtaken at {n}"));
         }
-        let newer = publish::publish(&host.place(8), host.turn(), &r1.id, "8").unwrap();
+        let newer = host.switch(8, &r1, "8");
         let by_switching = overtaken_by(&host, &prune, n, &newer);
         holds(&host, &format!("deletion overtaken at {n}"));
         if by_preparing.is_none() && by_switching.is_none() {
@@ -330,8 +330,8 @@ fn an_earlier_script_of_the_same_agent_loses_wherever_a_later_one_comes() {
         let r3 = one.release("r3");
         host.stage(1, &one, &r3);
         // A switch that was believed lost, and the way back from it.
-        let lost = publish::publish(&host.place(1), host.turn(), &r2.id, "2").unwrap();
-        let back = publish::publish(&host.place(1), host.turn(), &r1.id, "2-back").unwrap();
+        let lost = host.switch(1, &r2, "2");
+        let back = host.switch(1, &r1, "2-back");
         if overtaken_by(&host, &lost, n, &back).is_none() {
             break;
         }
@@ -349,8 +349,8 @@ fn of_two_that_switch_at_once_the_higher_fence_wins() {
     for round in 0..300_u64 {
         let (low, high) = (10 + 2 * round, 11 + 2 * round);
         let key = |fence: u64| format!("race-{fence}");
-        let stale = publish::publish(&host.place(low), host.turn(), &r1.id, &key(low)).unwrap();
-        let newer = publish::publish(&host.place(high), host.turn(), &r2.id, &key(high)).unwrap();
+        let stale = host.switch(low, &r1, &key(low));
+        let newer = host.switch(high, &r2, &key(high));
         let shell = SHELLS[usize::try_from(round).unwrap() % 2];
         let answers = std::thread::scope(|scope| {
             let stale = scope.spawn(|| answered(low, &feed(shell, &stale)));

@@ -182,9 +182,15 @@ async fn publish(
     release: &Release,
     key: &str,
 ) -> Result<Option<String>, HostError> {
+    let deploy_to = place.deploy_to.clone();
+    let standing = match ask(hosts, host, Op::Inspect { deploy_to }).await? {
+        Reply::Inspected(standing) => standing.releases,
+        other => panic!("{other:?}"),
+    };
     let op = Op::Publish {
         place: place.clone(),
         release: release.id.clone(),
+        over: standing.into_iter().map(|release| release.id).collect(),
         key: key.into(),
     };
     match ask(hosts, host, op).await? {

@@ -143,11 +143,18 @@ impl Host {
         release: &Release,
         key: &str,
     ) -> Result<Option<String>, HostError> {
-        let script = publish::publish(&self.place(fence), self.turn(), &release.id, key).unwrap();
+        let script = self.switch(fence, release, key);
         match publish::read_published(&self.ask(fence, &script)?)? {
             Reply::Published { was } => Ok(was.map(|id| id.0)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The script of a switch that may replace whatever stands here.
+    pub(crate) fn switch(&self, fence: u64, release: &Release, key: &str) -> Vec<u8> {
+        let standing = self.inspect().unwrap().releases;
+        let over: Vec<ReleaseId> = standing.into_iter().map(|release| release.id).collect();
+        publish::publish(&self.place(fence), self.turn(), &release.id, &over, key).unwrap()
     }
 
     pub(crate) fn prune(

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use tagship::host::{HostError, Release, Reply, Standing, TransferSet};
+use tagship::publish;
 use tagship::sync::rsync::End;
 
 use crate::place::{Host, SHELLS, Tree, digest_of, picture_of};
@@ -574,4 +575,38 @@ fn a_full_disk_is_said_and_nothing_half_written_stands() {
     assert_eq!(digest_of(&host.release(&small)), small.digest);
     // The next attempt takes its remains away.
     host.stage(3, &tree, &tree.release("r3"));
+}
+
+/// What came after a task had looked, and before it switches.
+#[test]
+fn a_switch_leaves_alone_what_it_was_not_told_of() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let one = Tree::new();
+        one.file("index.php", "one", 0o644, HOUR_1);
+        let releases = ["r1", "r2", "r3"].map(|name| one.release(name));
+        for release in &releases {
+            host.stage(1, &one, release);
+        }
+        let [r1, r2, r3] = &releases;
+        assert_eq!(host.publish(1, r1, "1-forward"), Ok(None));
+        assert_eq!(
+            host.publish(2, r3, "3-forward").unwrap().as_deref(),
+            Some("r1")
+        );
+        let switch = |over: &[&Release]| {
+            let over: Vec<_> = over.iter().map(|release| release.id.clone()).collect();
+            let script = publish::publish(&host.place(3), host.turn(), &r2.id, &over, "2-forward");
+            publish::read_published(&host.ask(3, &script.unwrap())?)
+        };
+        for over in [&[][..], &[r1]] {
+            let live = r3.id.clone();
+            assert_eq!(switch(over), Ok(Reply::Occupied { live }));
+            assert_eq!(host.live().as_deref(), Some("r3"));
+        }
+        // Nothing was recorded under its key.
+        let was = Some(r3.id.clone());
+        assert_eq!(switch(&[r1, r3]), Ok(Reply::Published { was }));
+        assert_eq!(host.live().as_deref(), Some("r2"));
+    }
 }

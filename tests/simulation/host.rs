@@ -50,6 +50,19 @@ struct Attempt {
     end: RunEnd,
 }
 
+/// An attempt that was stopped before it began.
+const BARRED: Attempt = Attempt {
+    until: Duration::ZERO,
+    end: RunEnd::NotBegun,
+};
+
+fn is_barred(disk: &Disk, key: &str) -> bool {
+    let whole = key.split('.').next().unwrap_or(key);
+    let attempts = [key, whole].map(|key| disk.runs.get(key));
+    let mut begun = attempts.into_iter().flatten();
+    begun.any(|attempt| attempt.end == RunEnd::NotBegun)
+}
+
 /// Disks by environment and host.
 pub(crate) type Disks = BTreeMap<(String, String), Disk>;
 
@@ -188,10 +201,16 @@ impl SimHosts {
             Op::Publish {
                 place,
                 release,
+                over,
                 key,
-            } => publish(disk, place, release, key),
+            } => publish(disk, place, release, over, key),
             Op::Run { place, run } => {
                 take_fence(disk, place)?;
+                if is_barred(disk, &run.key) {
+                    return Err(HostError::Refused(
+                        "it was stopped before it began".to_owned(),
+                    ));
+                }
                 if !disk.runs.contains_key(&run.key) {
                     *disk.started.entry(run.key.clone()).or_default() += 1;
                     let program = self.fleet.program.lock().unwrap().clone();
@@ -203,6 +222,7 @@ impl SimHosts {
             }
             Op::RunResult { key, .. } => Ok(Reply::Run(end_of(disk, key, now))),
             Op::Kill { key, .. } => {
+                disk.runs.entry(key.clone()).or_insert(BARRED);
                 let part = format!("{key}.");
                 for (name, attempt) in &mut disk.runs {
                     if (name == key || name.starts_with(&part)) && attempt.until > now {
@@ -338,11 +358,19 @@ fn publish(
     disk: &mut Disk,
     place: &Place,
     release: &ReleaseId,
+    over: &[ReleaseId],
     key: &str,
 ) -> Result<Reply, HostError> {
     take_fence(disk, place)?;
     if !disk.releases.contains_key(release) {
         return Err(HostError::Refused(format!("{release} is not complete")));
+    }
+    if let Some(live) = &disk.live
+        && live != release
+        && !over.contains(live)
+    {
+        let live = live.clone();
+        return Ok(Reply::Occupied { live });
     }
     let was = disk
         .journal

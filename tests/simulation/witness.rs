@@ -121,6 +121,7 @@ impl Witness {
                 place,
                 release,
                 key,
+                ..
             } if place.fence >= held => {
                 let mut seen = self.seen.lock().unwrap();
                 seen.switch(environment, host, place, release, key, disks);

@@ -39,23 +39,25 @@ pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResu
     let work = scene.work;
     let key = key(&work.task, work.at, work.attempt);
     let run = prepare(scene, program, key).await?;
-    if work.begun == Begun::Before {
-        match result_of(scene, &run.key).await? {
+    let end = match work.begun {
+        Begun::Now => follow(scene, program, run.clone()).await?,
+        Begun::Before => match result_of(scene, &run.key).await? {
             RunEnd::NotBegun if work.has_program() && !program.repeat => {
                 return Err(vanished(scene));
             }
-            RunEnd::NotBegun | RunEnd::Running => {}
-            RunEnd::Unknown if program.repeat => {
-                scene
-                    .output
-                    .line("nobody can say how it ended; it may be repeated, so it is");
-                let key = part(&run.key, "again");
-                return follow(scene, program, Run { key, ..run }).await;
-            }
-            end => return judge(scene, program, end),
-        }
+            RunEnd::NotBegun | RunEnd::Running => follow(scene, program, run.clone()).await?,
+            end => end,
+        },
+    };
+    if end != RunEnd::Unknown || !program.repeat {
+        return judge(scene, program, end);
     }
-    follow(scene, program, run).await
+    scene
+        .output
+        .line("nobody can say how it ended; it may be repeated, so it is");
+    let key = part(&run.key, "again");
+    let end = follow(scene, program, Run { key, ..run }).await?;
+    judge(scene, program, end)
 }
 
 /// The program with this step's values filled in.
@@ -141,7 +143,8 @@ async fn script(scene: &Scene<'_>, name: &str) -> Result<String, Trouble> {
     String::from_utf8(bytes).map_err(|_| damaged())
 }
 
-async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepResult, Trouble> {
+/// Starts an attempt, or goes on with it, and waits for its end.
+async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<RunEnd, Trouble> {
     let key = run.key.clone();
     let op = Op::Run {
         place: scene.work.place(),
@@ -154,7 +157,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
     };
     for number in 1..=TRIES {
         let lost = match scene.work.hosts.perform(host, &op, &output).await {
-            Ok(Reply::Run(end)) => return judge(scene, program, end),
+            Ok(Reply::Run(end)) => return Ok(end),
             Ok(other) => return Err(unexpected(&other)),
             Err(HostError::Lost(message)) => message,
             Err(error) => return Err(scene.refused(&error).await),
@@ -169,7 +172,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<StepRe
             RunEnd::NotBegun | RunEnd::Running => {
                 scene.wait(Duration::from_secs(number.into())).await;
             }
-            end => return judge(scene, program, end),
+            end => return Ok(end),
         }
     }
     Err(Trouble::Unknown(
@@ -243,6 +246,11 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
         }),
         RunEnd::TimedOut => Err(Trouble::Failed(format!(
             "did not end within {} s and was ended",
+            program.timeout.as_secs()
+        ))),
+        // A second one beside it would be no repetition: `repeat` does not help.
+        RunEnd::Unended => Err(Trouble::Unknown(format!(
+            "did not end within {} s, and could not be ended (another user's?); end it on the host, then retry or stop the task",
             program.timeout.as_secs()
         ))),
         RunEnd::NotBegun => Err(Trouble::Failed("it was not started".to_owned())),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Scene, Trouble, fetch, program, unexpected};
+use super::{Scene, TRIES, Trouble, fetch, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
 use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
 use crate::plan::Placement;
@@ -167,7 +167,11 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         } => (standing, staged, based),
         other => return Err(unexpected(&other)),
     };
-    nothing_unknown_is_newer(scene, &standing, &release.id).await?;
+    // Whoever asks to go back means to undo what is live.
+    let back = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
+    if let Some(live) = standing.live.as_ref().filter(|_| !back) {
+        nothing_unknown_is_newer(scene, live).await?;
+    }
     let (files_sent, bytes_sent) = if staged {
         // `Prepare` has held what stands there against the digest.
         scene.output.line(&format!("{} stands here", release.id));
@@ -194,20 +198,11 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
 
 /// A release that is newer than the one this task brings, and of which the store knows nothing, was
 /// brought by another agent, or by this one before its store was restored: it is not undone.
-async fn nothing_unknown_is_newer(
-    scene: &Scene<'_>,
-    standing: &Standing,
-    own: &ReleaseId,
-) -> Result<(), Trouble> {
-    let forward = !matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
-    let Some(live) = standing
-        .live
-        .as_ref()
-        .filter(|live| forward && *live != own)
-    else {
+async fn nothing_unknown_is_newer(scene: &Scene<'_>, live: &ReleaseId) -> Result<(), Trouble> {
+    let Some(own) = scene.work.task.work.as_ref().map(|work| &work.release) else {
         return Ok(());
     };
-    if live.made_at() <= own.made_at() || known(scene, live).await?.is_some() {
+    if live == own || live.made_at() <= own.made_at() || known(scene, live).await?.is_some() {
         return Ok(());
     }
     Err(Trouble::Failed(format!(
@@ -352,15 +347,8 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         Way::Forward => "forward",
         Way::Back => "back",
     };
-    let op = Op::Publish {
-        place: work.place(),
-        release: release.clone(),
-        key: format!("{}-{way}", program::begun(&work.task)),
-    };
-    let was = match scene.perform(&op).await? {
-        Reply::Published { was } => was,
-        other => return Err(unexpected(&other)),
-    };
+    let key = format!("{}-{way}", program::begun(&work.task));
+    let was = switch(scene, &release, key).await?;
     let before = was
         .as_ref()
         .map_or("nothing".to_owned(), ToString::to_string);
@@ -374,6 +362,54 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         prune(scene, &release, was.as_ref(), keep).await;
     }
     Ok(StepResult::Published { was })
+}
+
+/// Switches from what is known to be live there. What else is live is looked at first: it came after
+/// this task had looked, and may be newer.
+async fn switch(
+    scene: &Scene<'_>,
+    release: &ReleaseId,
+    key: String,
+) -> Result<Option<ReleaseId>, Trouble> {
+    let mut over = replaceable(scene).await?;
+    for _ in 0..TRIES {
+        let op = Op::Publish {
+            place: scene.work.place(),
+            release: release.clone(),
+            over: over.clone(),
+            key: key.clone(),
+        };
+        match scene.perform(&op).await? {
+            Reply::Published { was } => return Ok(was),
+            Reply::Occupied { live } => {
+                nothing_unknown_is_newer(scene, &live).await?;
+                over.push(live);
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Err(Trouble::Failed(
+        "what is live there changes again and again; look who else releases there, then retry the task"
+            .to_owned(),
+    ))
+}
+
+/// What this task has seen live on the host, or made so, and what the store knows to be.
+async fn replaceable(scene: &Scene<'_>) -> Result<Vec<ReleaseId>, Trouble> {
+    let (plan, host) = (&scene.work.plan, scene.work.host());
+    let store = &scene.world.store;
+    let live = store
+        .live_on(&plan.project, &plan.environment, host)
+        .await?
+        .map(|live| live.release);
+    let progress = scene.work.task.work.as_ref();
+    let own = progress.map(|work| work.release.clone());
+    let before = progress.and_then(|work| work.live_before.get(&scene.work.at.host).cloned());
+    Ok(live
+        .into_iter()
+        .chain(own)
+        .chain(before.flatten())
+        .collect())
 }
 
 /// Old releases go. What can't be deleted is told and tried again next time: it is no reason to go

@@ -51,7 +51,7 @@ ts_say_end() {
         fi
         ts_say "ended $ts_code"
         ;;
-    late) ts_say late ;;
+    late | unended) ts_say "$ts_state" ;;
     absent | not-begun) ts_say "not-begun $ts_state" ;;
     running) ts_say running ;;
     *) ts_say unknown ;;

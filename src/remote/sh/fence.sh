@@ -59,16 +59,19 @@ ts_paths() {
     ts_part=$ts_base/fence-$ts_fence/partial
     ts_temp=$ts_base/fence-$ts_fence/temporary
 }
+# Makes $ts_base as nobody has taken it, where it does not stand yet.
+ts_make_base() {
+    [ ! -d "$ts_base" ] || return 0
+    ts_new=$ts_at/.tagship.new.$$
+    ts_error=$(mkdir -p -- "$ts_new/fence-0/turn-0" "$ts_new/journal" "$ts_new/manifests" 2>&1 &&
+        chmod 700 "$ts_new/journal" 2>&1) ||
+        ts_refuse "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)"
+    mv -T -- "$ts_new" "$ts_base" 2>/dev/null || rm -rf -- "$ts_new"
+}
 # Takes fence and turn. After it, $ts_mine is ours.
 ts_own() {
     ts_paths
-    if [ ! -d "$ts_base" ]; then
-        ts_new=$ts_at/.tagship.new.$$
-        ts_error=$(mkdir -p -- "$ts_new/fence-0/turn-0" "$ts_new/journal" "$ts_new/manifests" 2>&1 &&
-            chmod 700 "$ts_new/journal" 2>&1) ||
-            ts_refuse "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)"
-        mv -T -- "$ts_new" "$ts_base" 2>/dev/null || rm -rf -- "$ts_new"
-    fi
+    ts_make_base
     ts_take "$ts_base" fence "$ts_fence"
     case $? in
     1)

@@ -1,4 +1,5 @@
-# ts_key: names the attempt. An attempt that was not begun is barred for ever.
+# ts_key: names the attempt. An attempt that was not begun is barred for ever, also where nothing was
+# ever begun: it may be on its way.
 ts_bar() {
     ts_bar_dir=$ts_base/journal/.bar.$$
     ts_error=$(mkdir -- "$ts_bar_dir" 2>&1 && printf 'not-begun\n' >"$ts_bar_dir/end" && mv -T -- "$ts_bar_dir" "$ts_dir" 2>&1) && return 0
@@ -28,8 +29,12 @@ ts_main() {
     ts_paths
     ts_whole=$ts_base/journal/$ts_key
     ts_dir=$ts_whole
+    [ -d "$ts_at" ] || ts_error=$(umask 022 && mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
+        ts_refuse "cannot make $ts_at: $ts_error; it may still be begun there"
+    ts_make_base
     ts_see_boot
-    # Without a journal there is nothing to bar; a process that was begun is found by its cookie.
+    # Where somebody deleted the journal there is nothing to bar; a process that was begun is found by
+    # its cookie.
     if [ -d "$ts_base/journal" ]; then
         [ -d "$ts_dir" ] || ts_bar
         : >"$ts_dir/stop" || ts_refuse "cannot write in $ts_dir: is the disk full?"

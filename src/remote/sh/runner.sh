@@ -66,8 +66,8 @@ ts_put program "$ts_program $ts_stat_start $ts_boot"
         ts_left=$((ts_end_at - ts_uptime))
         if [ "$ts_left" -le 0 ]; then
             : >"$ts_dir/late"
-            # What cannot be ended (another user's) is not waited for.
-            ts_end_program || ts_put end late
+            # What cannot be ended (another user's) is not waited for, and not said to have ended.
+            ts_end_program || ts_put end unended
             exit 0
         fi
         if [ "$ts_left" -ge 100 ]; then sleep 1; else ts_nap "$ts_left"; fi
@@ -79,6 +79,8 @@ ts_code=$?
 rm -rf -- "$ts_dir/script"
 if [ -e "$ts_dir/late" ]; then
     wait "$ts_watch"
+    # Whether all that it started has ended since is not known.
+    if [ -e "$ts_dir/end" ]; then exit 0; fi
     ts_end=late
 else
     kill "$ts_watch" 2>/dev/null
