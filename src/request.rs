@@ -18,7 +18,7 @@ use crate::right::{Ability, Missing, Whose};
 use crate::rule::Schedule;
 use crate::store::kv::Commit;
 use crate::store::{Store, StoreError};
-use crate::task::{Event, Origin, Recorded, State, Task};
+use crate::task::{Asker, Event, Origin, Recorded, State, Task};
 
 const OVERRIDE: &str = "override a freeze";
 
@@ -235,6 +235,7 @@ pub fn decide(
             actor.may_of(whose(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
+                asker: Asker::Person,
             }
         }
         Request::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,

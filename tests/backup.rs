@@ -19,7 +19,7 @@ use tagship::log::LogBook;
 use tagship::store::kv::{Commit, all_rows};
 use tagship::store::sled::SledKv;
 use tagship::store::{Filter, Store};
-use tagship::task::{Event, Recorded, State, Submission, Task};
+use tagship::task::{Event, Pause, Recorded, State, Submission, Task};
 use tokio::sync::watch;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -441,6 +441,54 @@ async fn an_id_that_may_have_been_given_out_is_refused() {
     let mut asked = wanted(10);
     asked.store = &place;
     assert_eq!(restore(asked).await.unwrap().next_id, 10);
+}
+
+/// What goes on by itself when its time comes may have gone on since the backup.
+#[tokio::test]
+async fn a_restored_agent_lets_nothing_go_on_that_waited_for_its_time() {
+    let begun = serde_json::json!([
+        { "event": "landed", "commit": "3f2a9c1".repeat(6).get(..40), "description": "",
+          "terms": { "plan": "ab".repeat(32), "approvals": [], "self_approval": false },
+          "waits": "gates" },
+        { "event": "due" },
+        { "event": "claimed", "fence": 1_700_000_000_000_u64 },
+        { "event": "started", "release": "20261121-160314-3f2a9c1" }
+    ]);
+    let at_a_gate = serde_json::json!([
+        { "event": "held", "at": { "stage": 0, "host": 0, "step": 0 }, "host": "web1",
+          "gate": "hand" },
+        { "event": "paused", "pause": "step-gate" }
+    ]);
+    let for_its_time = serde_json::json!([
+        { "event": "paused", "pause": "time", "until": "2026-11-22T20:00:00Z" }
+    ]);
+    for (number, waits) in [at_a_gate, for_its_time].iter().enumerate() {
+        let dir = directory();
+        let store = open(dir.path()).await;
+        let proposed = store.propose(submission(0, number), None, now());
+        let mut task = store.task(proposed.await.unwrap().id()).await.unwrap();
+        for events in [&begun, waits] {
+            let events = events.as_array().unwrap().iter().cloned();
+            let events = events.map(|mut event| {
+                event["time"] = "2026-11-21T15:00:00Z".into();
+                serde_json::from_value(event).unwrap()
+            });
+            task = store.append(&task, events.collect()).await.unwrap();
+        }
+        let file = dir.path().join("backup");
+        back_up(&store, dir.path(), &file).await.unwrap();
+        let new = directory();
+        let done = restored(&file, new.path(), Former::Refuse).await.unwrap();
+        assert_eq!(done.held, [task.id]);
+        let task = open(new.path()).await.task(task.id).await.unwrap();
+        let State::Paused {
+            why: Pause::Unknown { message },
+        } = &task.state
+        else {
+            panic!("{:?}", task.state);
+        };
+        assert!(message.contains("restored from a backup"), "{message}");
+    }
 }
 
 /// The format of which a fixture is to be kept; those of all former ones stay.

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use crate::store::{Store, StoreError};
-use crate::task::{Event, Pause, Recorded, State};
+use crate::task::{Asker, Event, Pause, Recorded, State};
 
 /// Who speaks in the history of the tasks.
 const BY: &str = "tagship restore";
@@ -57,7 +57,10 @@ fn held_by(state: &State, id: u64, backup: Timestamp, detail: &str) -> Option<Ev
             ),
         }),
         // It ends as stopped, and may be tried again as such.
-        State::RollingBack { .. } => Event::StopRequested { by: BY.to_owned() },
+        State::RollingBack { .. } => Event::StopRequested {
+            by: BY.to_owned(),
+            asker: Asker::Tagship,
+        },
         _ => return None,
     })
 }

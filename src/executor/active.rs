@@ -165,20 +165,6 @@ impl Active {
         self.outbox.splice(0..0, results);
     }
 
-    /// Whether a change of another task may let this one go on.
-    pub(super) fn waits_for_others(&self) -> bool {
-        matches!(
-            self.task.state,
-            State::Queued | State::Proposed | State::Waiting | State::Scheduled { .. }
-        )
-    }
-
-    /// A task that belongs to no project is in no queue.
-    pub(super) fn same_queue(&self, other: &Self) -> bool {
-        let (own, theirs) = (&self.task.submission, &other.task.submission);
-        own.has_place() && own.project == theirs.project && own.environment == theirs.environment
-    }
-
     /// Whether this executor is to claim the work: nobody has, or only one that has ended.
     pub(super) fn may_claim(&self) -> bool {
         self.task.fence.is_none() || self.task.fence == self.former

@@ -12,6 +12,7 @@
 mod active;
 pub mod effects;
 mod land;
+mod line;
 mod mask;
 mod queue;
 mod schedule;
@@ -133,6 +134,7 @@ pub struct Executor {
     tasks: BTreeMap<u64, Active>,
     effects: FuturesUnordered<BoxFuture<'static, Done>>,
     lander: land::Lander,
+    lines: line::Lines,
     /// Since when it is there.
     began: Timestamp,
     timer: Option<Timestamp>,
@@ -148,6 +150,7 @@ impl Executor {
             tasks: BTreeMap::new(),
             effects: FuturesUnordered::new(),
             lander: land::Lander::default(),
+            lines: line::Lines::default(),
             timer: None,
         }
     }
@@ -248,8 +251,12 @@ impl Executor {
     /// Keeps a task that is not at rest, with its plan.
     async fn adopt(&mut self, task: Task) -> Result<(), ExecutorError> {
         let id = task.id;
+        if self.knows_more_than(&task) {
+            return Ok(());
+        }
         if task.state.at_rest() {
             if let Some(gone) = self.tasks.remove(&id) {
+                self.lines.remove(&gone.task);
                 gone.abandon();
                 self.let_go(&task);
             }
@@ -261,7 +268,9 @@ impl Executor {
             .tasks
             .entry(id)
             .or_insert_with(|| Active::new(Arc::clone(&task)));
+        active.seen = active.seen.max(task.events);
         active.task = task;
+        self.lines.update(active);
         if active.is_taken_over() {
             tracing::warn!(
                 task = id,
@@ -275,6 +284,13 @@ impl Executor {
             active.plan = Some(self.world.store.plan(&digest).await?);
         }
         Ok(())
+    }
+
+    /// Answers overtake each other: what was read after an append may be known before the append is
+    /// answered.
+    fn knows_more_than(&self, task: &Task) -> bool {
+        let active = self.tasks.get(&task.id);
+        active.is_some_and(|active| active.task.events > task.events)
     }
 
     /// A task that will not run does not need its commit pinned. (A later push, or taking it up
@@ -357,27 +373,35 @@ impl Executor {
     /// A task is now as `task` says: its steps in `began` are durable, others may be able to go on.
     async fn changed(&mut self, task: Task, began: Vec<(At, u32)>) -> Result<(), ExecutorError> {
         let id = task.id;
+        if self.knows_more_than(&task) {
+            // Steps that have begun meanwhile are taken up by what is known.
+            self.decide(id);
+            return Ok(());
+        }
         let before = self.tasks.get(&id).map(Active::stage).unwrap_or_default();
         // With another agent, a task may have held the queue between two looks.
         let ends = self.tasks.contains_key(&id) && task.state.at_rest();
         let frees = ends || (before.holds_queue && !task.state.holds_queue());
         let lands = !before.landed && task.landed.is_some();
+        let begins = !before.holds_queue && task.state.holds_queue();
         self.adopt(task).await?;
         for (at, attempt) in began {
             self.perform(id, at, attempt, step::Begun::Now);
         }
         self.decide(id);
-        if frees || lands {
-            // Something may follow in the queue, or be superseded.
-            let others: Vec<u64> = self
-                .tasks
-                .iter()
-                .filter(|(_, other)| other.waits_for_others())
-                .map(|(id, _)| *id)
-                .collect();
-            for other in others {
-                self.decide(other);
-            }
+        // Decided anew is what waits for this and nothing else: there may be thousands.
+        let mut others = Vec::new();
+        if frees {
+            others = self.firsts();
+        } else if (lands || begins)
+            && let Some(active) = self.tasks.get(&id)
+        {
+            others = self.lines.replaces(&active.task);
+            // A rollback does not wait for what works.
+            others.extend(self.lines.queued(&active.task).next());
+        }
+        for other in others {
+            self.decide(other);
         }
         Ok(())
     }
@@ -392,6 +416,8 @@ impl Executor {
             active.busy.appending = false;
         }
         match result {
+            // It has come to rest since: somebody was faster.
+            Ok(task) if !self.tasks.contains_key(&task.id) => Ok(()),
             Ok(task) => {
                 for recorded in &events {
                     tracing::info!(task = id, event = recorded.event.name(), "recorded");
@@ -468,7 +494,7 @@ impl Executor {
                 }
                 return;
             }
-            if let Some(by) = self.superseded_by(id) {
+            if let Some(by) = self.lines.replaced_by(&active.task) {
                 self.record(id, Event::Superseded { by });
             } else {
                 self.act(id);

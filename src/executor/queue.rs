@@ -5,94 +5,64 @@ use std::sync::Arc;
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
+use super::active::Active;
 use super::{Done, Executor};
 use crate::host::ReleaseId;
 use crate::store::{Store, StoreError};
-use crate::task::{Event, Origin, Schedule, State, Supersede, Task};
+use crate::task::{Asker, Event, Origin, State, Task};
 
 impl Executor {
-    /// A landed task of the same rule that is newer, if its rule says that it takes this one's place.
-    pub(super) fn superseded_by(&self, id: u64) -> Option<u64> {
-        let own = &self.tasks[&id].task;
-        let replaceable = matches!(
-            own.state,
-            State::Proposed | State::Waiting | State::Scheduled { .. }
-        ) && own.submission.schedule == Schedule::New
-            && own.submission.supersede == Supersede::ByNewer;
-        if !replaceable {
-            return None;
-        }
-        self.tasks
-            .range(id + 1..)
-            .find(|(_, other)| {
-                other.task.landed.is_some()
-                    && matches!(
-                        other.task.state,
-                        State::Waiting | State::Scheduled { .. } | State::Queued | State::Running
-                    )
-                    && other.task.submission.schedule == Schedule::New
-                    && other.task.submission.project == own.submission.project
-                    && other.task.submission.environment == own.submission.environment
-                    && other.task.submission.origin == own.submission.origin
-            })
-            .map(|(newer, _)| *newer)
+    /// The first of a queue that may begin: what is frozen does not hold up what may run.
+    fn first(&self, mut queue: impl Iterator<Item = u64>, now: Timestamp) -> Option<u64> {
+        let free = |active: &Active| self.frozen_until(&active.task, now).is_none();
+        queue.find(|id| self.tasks.get(id).is_some_and(free))
+    }
+
+    /// The first of every queue: one may begin where another task has ended.
+    pub(super) fn firsts(&self) -> Vec<u64> {
+        let now = self.world.clock.now();
+        let queues = self.lines.queues();
+        queues.filter_map(|queue| self.first(queue, now)).collect()
     }
 
     /// Claims the work of a task if it is first in its queue and nothing holds the queue.
     pub(super) fn start(&mut self, id: u64) {
-        let active = &self.tasks[&id];
-        let queues = active.task.submission.has_place();
-        let at_work = self
-            .tasks
-            .values()
-            .filter(|other| other.task.state.holds_queue() || other.busy.claiming)
-            .count();
-        let held = self.tasks.iter().any(|(other, candidate)| {
-            *other != id
-                && candidate.same_queue(active)
-                && (candidate.task.state.holds_queue() || candidate.busy.claiming)
-        });
-        let first = self
-            .tasks
-            .iter()
-            .filter(|(_, candidate)| {
-                candidate.same_queue(active) && candidate.task.state == State::Queued
-            })
-            .min_by_key(|(other, candidate)| {
-                let back = matches!(candidate.task.submission.origin, Origin::Rollback { .. });
-                (!back, **other)
-            })
-            .map(|(first, _)| *first);
-        if queues && first != Some(id) {
-            return;
-        }
+        let task = &self.tasks[&id].task;
         let now = self.world.clock.now();
-        if let Some(free) = self.frozen_until(&self.tasks[&id].task, now) {
+        if let Some(free) = self.frozen_until(task, now) {
             self.wake_at(free);
             return;
         }
+        if self.first(self.lines.queued(task), now) != Some(id) {
+            return;
+        }
+        let held = self.lines.holders(task).next().is_some();
         if held {
             self.take_over(id);
-        } else if at_work < self.limits.parallel_tasks {
+        } else if self.lines.at_work() < self.limits.parallel_tasks {
             self.claim(id);
         }
     }
 
-    /// A rollback does not wait for what runs or is paused: that is stopped first.
+    /// A rollback does not wait for what runs or is paused: that is stopped first. But where nobody
+    /// could show that it ended, it waits for the word of a person.
     pub(super) fn take_over(&mut self, id: u64) {
         let rollback = &self.tasks[&id];
         if !matches!(rollback.task.submission.origin, Origin::Rollback { .. }) {
             return;
         }
-        let holder = self.tasks.iter().find(|(other, candidate)| {
-            **other != id
-                && candidate.same_queue(rollback)
-                && matches!(candidate.task.state, State::Running | State::Paused { .. })
-        });
-        if let Some((holder, _)) = holder {
-            let holder = *holder;
+        let may_be_stopped = |holder: &u64| {
+            let holder = self.tasks.get(holder).map(|active| &active.task);
+            holder.is_some_and(|task| {
+                matches!(task.state, State::Running | State::Paused { .. })
+                    && !task.is_asked_about_stop()
+            })
+        };
+        let holder = self.lines.holders(&rollback.task).find(may_be_stopped);
+        if let Some(holder) = holder {
             let by = format!("rollback {id}");
-            self.record(holder, Event::StopRequested { by });
+            let asker = Asker::Tagship;
+            self.record(holder, Event::StopRequested { by, asker });
             self.decide(holder);
         }
     }
@@ -106,6 +76,7 @@ impl Executor {
             return;
         }
         active.busy.claiming = true;
+        self.lines.update(active);
         let store = self.world.store.clone();
         let task = active.task.clone();
         self.effects.push(
@@ -122,6 +93,7 @@ impl Executor {
             return;
         };
         active.busy.claiming = false;
+        self.lines.update(active);
         let queued = active.task.state == State::Queued;
         let taken_up = active.task.state.holds_queue() && active.may_claim();
         let (task, now) = (Arc::clone(&active.task), self.world.clock.now());

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Executor, Missed};
-use crate::task::{Event, State, Task};
+use crate::task::{Asker, Event, State, Task};
 
 impl Executor {
     /// What waits for this time goes on when it has come and nothing is frozen.
@@ -47,6 +47,7 @@ fn missed(task: &Task, time: &str) -> Event {
         // Its work has begun.
         _ => Event::StopRequested {
             by: format!("tagship, since {why}"),
+            asker: Asker::Tagship,
         },
     }
 }

@@ -173,7 +173,12 @@ pub struct Store {
     next_id: Arc<AtomicU64>,
     plans: Arc<Mutex<blob::KnownPlans>>,
     next_hook: Arc<AtomicU64>,
+    /// The last digits of the fences that are taken through this value and its clones.
+    salt: u64,
 }
+
+/// How many binary digits of a fence are its agent's own. The rest is a time in milliseconds.
+const FENCE_SALT_BITS: u32 = 20;
 
 impl Store {
     /// Opens the tasks of a key-value store.
@@ -195,12 +200,25 @@ impl Store {
             next_id: Arc::new(AtomicU64::new(next)),
             plans: Arc::default(),
             next_hook: Arc::new(AtomicU64::new(next_hook)),
+            salt: 0,
         };
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| KvError::Stopped(error.to_string()))?;
+        let store = store.salted(u64::from_le_bytes(random));
         if let Some(restored) = store.restored().await? {
             store.next_id.fetch_max(restored.next_id, Ordering::SeqCst);
         }
         store.ensure_index().await?;
         Ok(store)
+    }
+
+    /// The same store, whose fences end in this number: for worlds that are to play again. It is
+    /// drawn by lot otherwise, whenever a store is opened, so that a clone of this machine draws
+    /// another one.
+    #[must_use]
+    pub fn salted(mut self, salt: u64) -> Self {
+        self.salt = salt & ((1 << FENCE_SALT_BITS) - 1);
+        self
     }
 
     /// The key-value store beneath, for accounts and sessions.
@@ -408,14 +426,21 @@ impl Store {
         Ok(page.revision)
     }
 
-    /// The next fence: higher than every one before, and no less than the time in milliseconds. So
-    /// an agent that was restored from a backup gives out no number that its former life has used.
+    /// The next fence: higher than every one before, and no less than the time. So an agent that was
+    /// restored from a backup gives out no number that its former life has used. Its last digits are
+    /// this agent's own, so that no two agents take the same one, whatever their clocks say: hosts
+    /// take equal numbers for the same claim.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn next_fence(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let at_least = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        self.fence(|held| (held + 1).max(at_least)).await
+        let time = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let salted = |time: u64| (time << FENCE_SALT_BITS) | self.salt;
+        let next = |held: u64| match salted(time) {
+            next if next > held => next,
+            _ => salted((held >> FENCE_SALT_BITS) + 1),
+        };
+        self.fence(next).await
     }
 
     /// Every fence from now on is higher than one that a host has shown.

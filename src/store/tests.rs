@@ -323,12 +323,32 @@ fn fences_grow_with_the_clock_and_without_it() {
     let (_, store) = store();
     let next = |second| at_once(store.next_fence(at(second))).unwrap();
     let first = next(10);
-    assert_eq!(first, u64::try_from(at(10).as_millisecond()).unwrap());
-    assert_eq!(next(10), first + 1);
-    assert_eq!(next(0), first + 2, "the clock was set back");
-    at_once(store.raise_fence(first + 90_000)).unwrap();
+    assert!(first >= u64::try_from(at(10).as_millisecond()).unwrap());
+    let second = next(10);
+    assert!(second > first);
+    let third = next(0);
+    assert!(third > second, "the clock was set back");
+    let fourth = next(11);
+    assert!(fourth > third, "the clock goes on");
+    let shown = fourth + (90_000 << FENCE_SALT_BITS);
+    at_once(store.raise_fence(shown)).unwrap();
     at_once(store.raise_fence(5)).unwrap();
-    assert_eq!(next(11), first + 90_001);
+    assert!(next(12) > shown);
+}
+
+#[test]
+fn clones_whose_clocks_are_behind_never_take_the_same_fence() {
+    let held = u64::try_from(at(3600).as_millisecond()).unwrap() << FENCE_SALT_BITS;
+    let taken = || -> BTreeSet<u64> {
+        let (_, store) = store();
+        at_once(store.raise_fence(held)).unwrap();
+        (0..50)
+            .map(|second| at_once(store.next_fence(at(second))).unwrap())
+            .collect()
+    };
+    let (ours, theirs) = (taken(), taken());
+    assert_eq!((ours.len(), theirs.len()), (50, 50));
+    assert!(ours.is_disjoint(&theirs));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::rule::Schedule;
 use crate::template::{Gate, Hidden};
 
 /// Where a task came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Origin {
     /// A tag was pushed and this rule (its pattern) matched.
@@ -24,7 +24,7 @@ pub enum Origin {
 }
 
 /// By what a task was submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
     Page,
@@ -254,6 +254,27 @@ pub enum Pause {
     Unknown { message: String },
 }
 
+/// Who says stop. Only a person can have looked after what nobody could end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asker {
+    /// A time that is up, or a task that takes over. Events of older versions do not tell: nothing
+    /// follows from them that only a person can say.
+    #[default]
+    Tagship,
+    Person,
+}
+
+impl Asker {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature is serde's"
+    )]
+    fn is_tagship(&self) -> bool {
+        *self == Self::Tagship
+    }
+}
+
 /// How the work of a task ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -409,6 +430,8 @@ pub enum Event {
     },
     StopRequested {
         by: String,
+        #[serde(default, skip_serializing_if = "Asker::is_tagship")]
+        asker: Asker,
     },
     /// What runs on one host is ended, and nothing more is begun there; the others go on.
     HostStopRequested {

@@ -242,6 +242,14 @@ fn a_timed_step_waits_for_the_time_and_nothing_else_does() {
         walk.task.clone().apply(&early).is_err(),
         "nobody opens it by hand"
     );
+    let message = "restored from a backup".to_owned();
+    let held = Recorded {
+        time: at(450),
+        event: Event::Paused(Pause::Unknown { message }),
+    };
+    let held = walk.task.clone().apply(&held).unwrap();
+    let offered_then = next_actions(&held, Some(&walk.plan));
+    assert_eq!(offered_then, [], "held, it waits for a person");
     walk.apply(Event::Due);
     assert_eq!(offered(&walk), [place(0, GATED), place(1, GATED)]);
 }
@@ -406,7 +414,7 @@ proptest! {
                 match &walk.task.state {
                     State::Paused { why: Pause::Gate { .. } } => walk.apply(go(None)),
                     _ if how % 2 == 0 => walk.apply(Event::RetryRequested { by: "bob".to_owned() }),
-                    _ => walk.apply(Event::StopRequested { by: "bob".to_owned() }),
+                    _ => walk.apply(Event::StopRequested { by: "bob".to_owned(), asker: Asker::Person }),
                 }
                 continue;
             }

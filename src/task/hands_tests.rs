@@ -242,9 +242,10 @@ fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
     let walk = paused(patient);
     let since = walk.task.updated.as_second();
     match walk.actions().as_slice() {
-        [Action::At(time, Event::StopRequested { by })] => {
+        [Action::At(time, Event::StopRequested { by, asker })] => {
             assert_eq!(time.as_second(), since + 3600);
             assert!(by.contains("pause_timeout"));
+            assert_eq!(*asker, Asker::Tagship);
         }
         other => panic!("{other:?}"),
     }
@@ -264,6 +265,7 @@ fn an_override_ends_with_its_freeze_and_with_the_run_for_which_it_was_said() {
     assert_eq!(walk.task.unfrozen_at(end), None, "a later freeze holds");
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
+        asker: Asker::Person,
     });
     go_on(&mut walk, &[]);
     assert_eq!(walk.task.state, State::Stopped);
@@ -281,4 +283,55 @@ fn an_override_of_an_earlier_version_is_read_and_counts() {
     walk.apply(event);
     let at = "2030-01-01T12:00:00Z".parse().unwrap();
     assert_eq!(walk.task.unfrozen_at(at), Some("root"));
+}
+
+/// Takes a task with a step of unknown end through a stop whose killing does not succeed.
+fn stop(walk: &mut Walk, asker: Asker) {
+    let by = "bob".to_owned();
+    walk.apply(Event::StopRequested { by, asker });
+    while let Some(Action::Kill { at }) = walk.actions().first() {
+        let at = *at;
+        let message = "the host is away".to_owned();
+        let result = StepResult::Unknown { message };
+        walk.apply(Event::Ended { at, result });
+    }
+    for action in walk.actions() {
+        if let Action::Record(event) = action {
+            walk.apply(event);
+        }
+    }
+}
+
+#[test]
+fn only_a_person_who_was_asked_ends_what_could_not_be_shown_to_have_ended() {
+    let mut walk = staging(OnFailure::Pause);
+    walk.plan.pause_timeout_s = Some(3600);
+    let is_paused = |walk: &Walk| matches!(walk.task.state, State::Paused { .. });
+    for _ in 0..3 {
+        stop(&mut walk, Asker::Tagship);
+        assert!(is_paused(&walk) && walk.task.is_asked_about_stop());
+        assert_eq!(walk.actions(), [], "it is not asked again by itself");
+    }
+    stop(&mut walk, Asker::Person);
+    assert_eq!(walk.task.state, State::Stopped);
+
+    let mut walk = staging(OnFailure::Pause);
+    stop(&mut walk, Asker::Person);
+    assert!(is_paused(&walk), "nobody was asked before");
+    stop(&mut walk, Asker::Tagship);
+    assert!(is_paused(&walk), "a rollback or a time is no person");
+    stop(&mut walk, Asker::Person);
+    assert_eq!(walk.task.state, State::Stopped);
+}
+
+#[test]
+fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
+    let told = r#"{"time":"2026-11-21T15:00:00Z","event":"stop-requested","by":"bob"}"#;
+    let recorded: Recorded = serde_json::from_str(told).unwrap();
+    let event = Event::StopRequested {
+        by: "bob".to_owned(),
+        asker: Asker::Tagship,
+    };
+    assert_eq!(recorded.event, event);
+    assert_eq!(serde_json::to_string(&recorded).unwrap(), told);
 }

@@ -26,7 +26,7 @@ pub use description::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
 pub use event::{
-    At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
+    Asker, At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
     Supersede, Via, Waits, Way,
 };
 pub use next::{AGENT_INDEX, Action, host_index, next_actions};
@@ -322,9 +322,9 @@ impl Task {
             }
             (
                 State::Running | State::RollingBack { .. } | State::Paused { .. },
-                Event::StopRequested { by },
+                Event::StopRequested { by, asker },
             ) => {
-                self.work.as_mut().ok_or(())?.stop();
+                self.work.as_mut().ok_or(())?.stop(*asker);
                 Ok(Some(State::Stopping { by: by.clone() }))
             }
             (State::Running, Event::RollbackBegan { reason }) => Ok(Some(State::RollingBack {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::work::Asked;
-use super::{Action, Event, Pause, Task, Work};
+use super::{Action, Asker, Event, Pause, Task, Work};
 use crate::plan::Plan;
 
 /// What waits for the task's time goes on by itself; what waits for a person does not for ever.
@@ -14,11 +14,12 @@ pub(super) fn paused(task: &Task, why: &Pause, work: &Work, plan: &Plan) -> Vec<
     }
     let patience = plan.pause_timeout_s.and_then(|s| i64::try_from(s).ok());
     let ends = patience.and_then(|s| task.updated.checked_add(SignedDuration::from_secs(s)).ok());
-    // What could not be shown to have ended is over when a person says so, not when nobody does.
-    let asks = work.asked == Asked::Yes || matches!(why, Pause::Time { .. });
-    if let Some(end) = ends.filter(|_| !asks) {
+    // What was tried to be ended, and could not be shown to have ended, waits for a person's word.
+    let waits = !matches!(why, Pause::Time { .. }) && work.asked == Asked::No;
+    if let Some(end) = ends.filter(|_| waits) {
         let by = "tagship, since nobody let it go on in time (pause_timeout)".to_owned();
-        actions.push(Action::At(end, Event::StopRequested { by }));
+        let asker = Asker::Tagship;
+        actions.push(Action::At(end, Event::StopRequested { by, asker }));
     }
     actions
 }

@@ -3,7 +3,7 @@
 
 use super::told::together;
 use super::work::Asked;
-use super::{Action, Event, Outcome, Pause, StepResult, Work};
+use super::{Action, Event, Outcome, Pause, State, StepResult, Task, Work};
 use crate::plan::Plan;
 
 pub(super) fn stopping(work: &Work, plan: &Plan) -> Vec<Action> {
@@ -16,9 +16,9 @@ pub(super) fn stopping(work: &Work, plan: &Plan) -> Vec<Action> {
     if !running.is_empty() {
         return running;
     }
-    // A person who was asked once and says stop again has seen to it.
+    // A person who was asked and says stop once more has seen to it; nobody else can have.
     let event = match unstopped(work, plan) {
-        Some(message) if work.asked == Asked::No => Event::Paused(Pause::Unknown { message }),
+        Some(message) if work.asked != Asked::Answered => Event::Paused(Pause::Unknown { message }),
         _ => Event::Finished(Outcome::Stopped),
     };
     vec![Action::Record(event)]
@@ -40,4 +40,15 @@ fn unstopped(work: &Work, plan: &Plan) -> Option<String> {
         let told = together(told.iter().map(String::as_str));
         format!("{told}; look on the host, then stop the task once more")
     })
+}
+
+impl Task {
+    /// Whether a person was asked to look after steps that nobody could end, and has not answered:
+    /// to say stop once more is to answer.
+    #[must_use]
+    pub fn is_asked_about_stop(&self) -> bool {
+        let work = self.work.as_ref();
+        matches!(self.state, State::Paused { .. })
+            && work.is_some_and(|work| work.asked == Asked::Yes)
+    }
 }

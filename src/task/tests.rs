@@ -361,7 +361,13 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             "paused until its time",
             Event::Paused(Pause::Time { until: at(99) }),
         ),
-        ("stop requested", Event::StopRequested { by: text() }),
+        (
+            "stop requested",
+            Event::StopRequested {
+                by: text(),
+                asker: Asker::Person,
+            },
+        ),
         ("retry requested", Event::RetryRequested { by: text() }),
         ("rollback began", Event::RollbackBegan { reason: text() }),
         ("finished: succeeded", outcome(Outcome::Succeeded)),

@@ -331,6 +331,7 @@ fn walk(plan: Plan, first: bool, choices: &[(u8, u8)]) -> Task {
                 (State::Paused { .. }, _) => {
                     walk.apply(Event::StopRequested {
                         by: "bob".to_owned(),
+                        asker: Asker::Person,
                     });
                 }
                 _ => return walk.task,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{At, Event, State, StepResult, Way};
+use super::{Asker, At, Event, State, StepResult, Way};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::template::Gate;
 
@@ -80,6 +80,8 @@ pub(super) enum Asked {
     #[default]
     No,
     Yes,
+    /// They said stop once more: they have seen to it.
+    Answered,
 }
 
 impl Work {
@@ -144,7 +146,10 @@ impl Work {
     }
 
     /// Somebody says stop: what may still run, for all that is known, is to be ended too.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, asker: Asker) {
+        if (self.asked, asker) == (Asked::Yes, Asker::Person) {
+            self.asked = Asked::Answered;
+        }
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
         self.to_end = unknown.map(|(at, _)| *at).collect();
     }

@@ -468,7 +468,7 @@ fn an_attempt_that_was_stopped_before_it_began_never_begins() {
             Ok(End::Killed),
             "nothing was ever done here"
         );
-        assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::NotBegun)));
+        assert_eq!(host.result("k").end, Ok(End::Barred));
         // What was on its way when the stop came may arrive after it.
         let late = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
         assert_eq!(host.run(&late).end, Ok(End::Barred));
@@ -543,9 +543,7 @@ fn a_stop_that_races_with_the_start_of_a_part_wins() {
 fn stop_races_with_the_start_of(named: impl Fn(&str) -> String) {
     let host = Host::new(SHELLS[0]);
     assert_eq!(host.run(&shell("first", "true")).end, ended(0));
-    let ends: BTreeSet<String> = (0..60)
-        .map(|round| race(&host, round, &named))
-        .collect();
+    let ends: BTreeSet<String> = (0..60).map(|round| race(&host, round, &named)).collect();
     assert!(ends.len() > 1, "never at another moment: {ends:?}");
 }
 

@@ -160,17 +160,48 @@ fn a_restored_agent_does_not_take_up_work_that_newer_releases_have_overtaken() {
         sim.restore(&backup);
         sim.rest();
         if running {
-            let served = sim.served();
-            let staged = served
-                .values()
-                .all(|commit| *commit == Some(object_of('3')));
-            let task = sim.task(2);
-            assert!(
-                staged || task.work.unwrap().steps.len() > 4,
-                "effect {effect}: {served:?}"
-            );
+            assert!(serve(&sim, '3'), "effect {effect}: {:?}", sim.served());
         }
         effect += 1;
+    }
+}
+
+/// What stands staged has not seen what came after it.
+#[test]
+fn a_task_that_waited_does_not_undo_what_another_agent_released_meanwhile() {
+    let gated = TEMPLATE.replace("name = \"switch\"", "name = \"switch\"\ngate = \"hand\"");
+    let mut sim = Sim::new(&gated);
+    let first = sim.push("prod-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    let go = Request::Go { host: None };
+    sim.ask(first, "bob", &go).unwrap();
+    sim.rest();
+    assert!(serve(&sim, '1'));
+    let mut twin = sim.twin();
+    let ours = sim.push("prod-2", &object_of('2'), Schedule::Ready);
+    sim.rest();
+    sim.clock.advance(std::time::Duration::from_secs(5));
+    let theirs = twin.push("prod-3", &object_of('3'), Schedule::Ready);
+    twin.rest();
+    sim.witness.knows_trees_of(&twin.witness);
+    twin.ask(theirs, "bob", &go).unwrap();
+    twin.rest();
+    assert_eq!(twin.task(theirs).state, State::Succeeded);
+    sim.ask(ours, "bob", &go).unwrap();
+    sim.rest();
+    // Its fence is lower now; whoever retries lifts it, and is told of the release.
+    let told = |sim: &Sim, what: &str| match sim.task(ours).state {
+        State::Failed { reason: why } | State::RollbackFailed { back: why, .. } => {
+            assert!(why.contains(what), "{why}");
+        }
+        other => panic!("{other:?}"),
+    };
+    told(&sim, "another agent");
+    for _ in 0..2 {
+        sim.ask(ours, "bob", &Request::Retry).unwrap();
+        sim.rest();
+        told(&sim, "unknown to this agent");
+        assert!(serve(&twin, '3'));
     }
 }
 

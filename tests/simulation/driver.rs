@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tagship::approval::freeze::Calendar;
 use tagship::approval::{Actor, Role};
-use tagship::clock::{Clock as _, ManualClock};
+use tagship::clock::{Clock, ManualClock};
 use tagship::executor::{Executor, Limits, Missed, World};
 use tagship::intake::Intake;
 use tagship::plan::{Ground, PlanDigest};
@@ -85,6 +87,10 @@ pub(crate) struct Sim {
     bell: watch::Sender<u64>,
     agents: Vec<Agent>,
     started: usize,
+    /// How often agents have asked what time it is.
+    pub(crate) looks: Arc<AtomicU32>,
+    /// Tells this machine from its clones.
+    machine: u64,
 }
 
 /// Why the agents are not polled any more.
@@ -135,6 +141,8 @@ impl Sim {
             bell: watch::Sender::new(0),
             agents: Vec::new(),
             started: 0,
+            looks: Arc::default(),
+            machine: 0,
         };
         sim.take_store(MemoryKv::new());
         sim
@@ -195,9 +203,13 @@ impl Sim {
 
     fn world(&self) -> World {
         let fate = &self.fate;
+        let number = u64::try_from(self.started).unwrap();
         World {
-            store: opened(&self.kv),
-            clock: self.clock.clone(),
+            store: opened(&self.kv).salted(self.machine + number),
+            clock: Arc::new(Watched {
+                clock: self.clock.clone(),
+                looks: self.looks.clone(),
+            }),
             git: Arc::new(SimGit {
                 refs: self.refs.clone(),
                 mirror: self.mirror.clone(),
@@ -273,6 +285,7 @@ impl Sim {
     /// that is cloned.
     pub(crate) fn twin(&self) -> Self {
         let mut twin = Self::with(self.template.clone());
+        twin.machine = self.machine + 1000;
         twin.clock = self.clock.clone();
         twin.refs = self.refs.clone();
         twin.mirror = Arc::new(Mutex::new(self.mirror.lock().unwrap().clone()));
@@ -507,6 +520,27 @@ impl Sim {
 
 fn opened(kv: &Arc<MemoryKv>) -> Store {
     at_once(Store::open(kv.clone())).unwrap()
+}
+
+/// A clock that counts who looks at it.
+struct Watched {
+    clock: Arc<ManualClock>,
+    looks: Arc<AtomicU32>,
+}
+
+impl Clock for Watched {
+    fn now(&self) -> Timestamp {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        self.clock.sleep_until(at)
+    }
+
+    fn pause(&self, time: Duration) -> BoxFuture<'static, ()> {
+        self.clock.pause(time)
+    }
 }
 
 struct Woken(AtomicBool);

@@ -1,12 +1,17 @@
 //! What a task's life comes to, without crashes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use tagship::clock::Clock as _;
 use tagship::host::RunEnd;
 use tagship::request::{Back, Request, RequestError};
 use tagship::rule::Schedule;
-use tagship::task::State;
+use tagship::store::kv::{Commit, Kv as _};
+use tagship::store::memory::Fault;
+use tagship::task::{Pause, State};
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};
@@ -254,7 +259,6 @@ fn a_program_that_a_host_has_forgotten_is_not_started_again_before_a_person_says
 
 #[test]
 fn a_deleted_tag_withdraws_its_waiting_task() {
-    use tagship::clock::Clock as _;
     use tagship::task::{Event, Recorded};
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
@@ -273,7 +277,6 @@ fn a_deleted_tag_withdraws_its_waiting_task() {
 
 #[test]
 fn a_tag_whose_deletion_is_told_of_is_looked_for_as_long_as_a_push_may_take() {
-    use tagship::clock::Clock as _;
     use tagship::task::{Event, Recorded};
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
@@ -319,9 +322,143 @@ fn a_waiting_task_expires() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
     sim.rest();
-    use tagship::clock::Clock as _;
-    let week = sim.clock.now() + jiff::SignedDuration::from_hours(7 * 24);
+    let week = sim.clock.now() + SignedDuration::from_hours(7 * 24);
     sim.clock.set(week);
     sim.rest();
     assert!(matches!(sim.task(id).state, State::Expired { .. }));
+}
+
+/// A task whose program may still run for all that is known, on a host where nothing can be ended.
+fn out_of_reach(sim: &mut Sim) -> u64 {
+    *sim.fleet.program.lock().unwrap() = unknown();
+    sim.fate.refuse("host.kill", "a", "the host is away");
+    let id = sim.push("qa-9", &object_of('9'), Schedule::Ready);
+    sim.run_for(SignedDuration::from_mins(1));
+    assert!(is_asked(sim, id));
+    id
+}
+
+fn is_asked(sim: &Sim, id: u64) -> bool {
+    let state = sim.task(id).state;
+    matches!(
+        state,
+        State::Paused {
+            why: Pause::Unknown { .. }
+        }
+    )
+}
+
+#[test]
+fn a_rollback_does_not_end_a_task_whose_program_nobody_could_end() {
+    let mut sim = Sim::new(TEMPLATE);
+    let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    let stuck = out_of_reach(&mut sim);
+    let stop = Request::Stop { host: None };
+    sim.ask(stuck, "bob", &stop).unwrap();
+    sim.rest();
+    assert!(is_asked(&sim, stuck));
+    *sim.fleet.program.lock().unwrap() = well();
+    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    sim.rest();
+    assert!(is_asked(&sim, stuck), "{:?}", sim.task(stuck).state);
+    assert_eq!(sim.task(back).state, State::Queued);
+    sim.ask(stuck, "bob", &stop).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(stuck).state, State::Stopped);
+    assert_eq!(sim.task(back).state, State::Succeeded);
+}
+
+#[test]
+fn time_alone_never_ends_a_task_whose_program_nobody_could_end() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.ground.lock().unwrap().pause_timeout_s = Some(3600);
+    let stuck = out_of_reach(&mut sim);
+    sim.run_for(SignedDuration::from_hours(48));
+    assert!(is_asked(&sim, stuck), "{:?}", sim.task(stuck).state);
+    let asked = sim.witness.events(stuck).len();
+    assert!(asked < 30, "it is asked again and again: {asked} events");
+    sim.ask(stuck, "bob", &Request::Stop { host: None })
+        .unwrap();
+    sim.rest();
+    assert_eq!(sim.task(stuck).state, State::Stopped);
+}
+
+#[test]
+fn a_program_that_may_be_repeated_is_repeated_when_its_result_is_lost() {
+    let template = TEMPLATE.replace("once = true", "once = true, repeat = true");
+    assert!(template.contains("repeat"));
+    let mut sim = Sim::new(&template);
+    let ended = well();
+    *sim.fleet.program.lock().unwrap() = Arc::new(move |host, key| {
+        if key.ends_with(".again") {
+            return ended(host, key);
+        }
+        (RunEnd::Unknown, Duration::ZERO)
+    });
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
+
+/// Somebody else's event that comes while the answer to an append of one's own is on its way, and
+/// more than the watch keeps after it.
+#[test]
+fn a_stop_is_heard_although_the_watch_lagged() {
+    for held in 0.. {
+        let mut sim = Sim::new(TEMPLATE);
+        let ended = well();
+        *sim.fleet.program.lock().unwrap() =
+            Arc::new(move |host, key| (ended(host, key).0, Duration::from_secs(3600)));
+        let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+        let commits = AtomicU32::new(0);
+        sim.kv.on_commit(move |_| {
+            if commits.fetch_add(1, Ordering::SeqCst) == held {
+                return Fault::Hold;
+            }
+            Fault::None
+        });
+        sim.run_for(SignedDuration::from_mins(1));
+        if sim.kv.held() == 0 {
+            assert!(held > 5, "{held} commits");
+            break;
+        }
+        sim.kv.flush();
+        let asked = sim.clock.now();
+        if sim.ask(id, "bob", &Request::Stop { host: None }).is_err() {
+            continue;
+        }
+        for number in 0..5000 {
+            let row = Commit::new().put(format!("other/{number}"), "");
+            at_once(sim.kv.commit(row)).unwrap();
+        }
+        sim.rest();
+        let task = sim.task(id);
+        assert_eq!(task.state, State::Stopped, "commit {held}");
+        let after = task.updated.duration_since(asked);
+        assert!(
+            after < SignedDuration::from_mins(5),
+            "commit {held}: {after:?}"
+        );
+    }
+}
+
+/// How often the executor looks at the clock for each of so many tasks that are pushed at once: it
+/// does so for each decision.
+fn looks_per_task(tasks: u32) -> u32 {
+    let mut sim = Sim::new(TEMPLATE);
+    let pushed: Vec<u64> = (0..tasks)
+        .map(|number| sim.push(&format!("qa-{number}"), &object_of('1'), Schedule::Ready))
+        .collect();
+    sim.rest();
+    for id in pushed {
+        assert_eq!(sim.task(id).state, State::Succeeded);
+    }
+    sim.looks.load(Ordering::SeqCst) / tasks
+}
+
+#[test]
+fn a_task_takes_as_many_decisions_however_many_wait() {
+    let (few, many) = (looks_per_task(10), looks_per_task(80));
+    assert!(many < few + few / 4, "{few} among 10, {many} among 80");
 }

@@ -93,6 +93,28 @@ fn a_freeze_that_begins_while_a_task_waits_in_the_queue_holds_it() {
 }
 
 #[test]
+fn a_task_that_may_run_does_not_wait_behind_one_that_is_frozen() {
+    let mut sim = Sim::new(
+        "name = \"t\"\n\
+        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
+    );
+    let [first, frozen_one, free] = ["qa-1", "qa-2", "qa-3"].map(|tag| {
+        let id = sim.push(tag, &object_of('1'), Schedule::Ready);
+        sim.run_for(SignedDuration::from_mins(10));
+        id
+    });
+    sim.kill();
+    sim.calendar = frozen();
+    sim.start();
+    sim.ask(free, "root", &override_freeze()).unwrap();
+    sim.ask(first, "bob", &Request::Stop { host: None })
+        .unwrap();
+    sim.run_for(HOUR);
+    assert_eq!(sim.task(frozen_one).state, State::Queued);
+    assert!(matches!(sim.task(free).state, State::Paused { .. }));
+}
+
+#[test]
 fn nobody_lets_a_gate_open_in_a_freeze() {
     let mut sim = Sim::new(
         "name = \"t\"\n\

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tagship::account::Role;
 use tagship::store::{Became, HookOutcome, SeenPush};
-use tagship::task::Event;
+use tagship::task::{Asker, Event};
 use tempfile::TempDir;
 
 use crate::world::World;
@@ -233,6 +233,7 @@ async fn a_manager_approves_in_a_browser_and_sees_it_go_on() {
     browser.sees("running").await;
     let stopped_by = Event::StopRequested {
         by: "bob".to_owned(),
+        asker: Asker::Person,
     };
     world.append(&running, vec![stopped_by]).await;
     browser.sees("stopping").await;

@@ -424,7 +424,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         | Event::RollbackBegan { reason } => reason.clone(),
         Event::Reopened { by }
         | Event::Continued { by, host: None }
-        | Event::StopRequested { by }
+        | Event::StopRequested { by, .. }
         | Event::RetryRequested { by } => format!("by {by}"),
         Event::Continued {
             by,
