@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::host::{Hosts, TreeDigest};
 use crate::plan::Plan;
 use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
-use crate::task::{At, Event, Outcome, Pause, Recorded, State, StepResult, Task};
+use crate::task::{At, Event, Outcome, Pause, Recorded, StepResult, Task};
 
 /// Effects of which a task has at most one under way.
 #[derive(Default)]
