@@ -210,6 +210,7 @@ fn what_could_not_be_stopped_is_asked_of_a_person_however_long_nobody_answers() 
     let at = *walk.steps().keys().next().unwrap();
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
+        asker: Asker::Person,
     });
     walk.apply(Event::Ended {
         at,
