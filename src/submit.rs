@@ -21,7 +21,7 @@ pub use order::{
     VALUE_BYTES_MAX, VALUES_BYTES_MAX, group_number,
 };
 use resolve::OwnYes;
-pub use resolve::{Resolved, Sources, resolve};
+pub use resolve::{Resolved, Sight, Sources, is_usable, resolve};
 
 use crate::approval::{self, Actor, Approval, Counts, Terms};
 pub use crate::right::Place;

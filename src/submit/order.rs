@@ -195,6 +195,12 @@ impl Order {
             let message = format!("names more than {APPROVERS_MAX} accounts: name fewer");
             problems.push(Problem::new("approvers", message));
         }
+        for name in &self.approvers {
+            if !is_name(name.strip_prefix("os:").unwrap_or(name)) {
+                let message = format!("`{}` is no account's name", shown(name));
+                problems.push(Problem::new("approvers", message));
+            }
+        }
         if !self.tag.is_empty() && !is_tag(&self.tag) {
             problems.push(Problem::new(
                 "tag",
@@ -427,14 +433,7 @@ impl Reader<'_> {
         if value.is_null() {
             return Vec::new();
         }
-        let names = self.names("approvers", value).unwrap_or_default();
-        for name in &names {
-            if !is_name(name.strip_prefix("os:").unwrap_or(name)) {
-                let message = format!("`{}` is no account's name", shown(name));
-                self.refuse("approvers", message);
-            }
-        }
-        names
+        self.names("approvers", value).unwrap_or_default()
     }
 
     /// A list of names, or text with commas between them; `None`: it is neither.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Order, Problem};
+use super::resolve::{Sight, Sources};
+use super::{Order, Place, Problem};
 use crate::config::{Config, Project};
 use crate::document::nearest;
 use crate::rule::is_reference;
@@ -24,14 +25,16 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn of(
         order: &Order,
-        config: &Config,
+        sources: &Sources<'_>,
         template: &Template,
         hosts: &BTreeMap<u8, Vec<String>>,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut search = Search {
             order,
-            config,
+            config: sources.config,
+            sight: sources.sight,
+            template: &template.name,
             problems,
         };
         let tag = search.either("tag", &order.tag, "TAG");
@@ -115,10 +118,48 @@ fn takes_environment(template: &Template) -> bool {
 struct Search<'a> {
     order: &'a Order,
     config: &'a Config,
+    sight: &'a dyn Sight,
+    /// The template's name.
+    template: &'a str,
     problems: &'a mut Vec<Problem>,
 }
 
 impl<'a> Search<'a> {
+    /// The environments of a project that whoever asks may name for this template.
+    fn nameable(&self, project: &'a Project) -> Vec<&'a str> {
+        self.seen_with(project, self.template)
+    }
+
+    /// Those of them that complaints may list: a right to one template tells nothing of environments.
+    fn shown(&self, project: &'a Project) -> Vec<&'a str> {
+        self.seen_with(project, "")
+    }
+
+    fn seen_with(&self, project: &'a Project, template: &str) -> Vec<&'a str> {
+        let names = project.environments.keys().map(String::as_str);
+        let seen = |name: &&str| {
+            let place = Place::new(&project.name, name, template);
+            self.sight.place(&place)
+        };
+        names.filter(seen).collect()
+    }
+
+    /// The projects that they may name.
+    fn projects(&self) -> Vec<&'a Project> {
+        let projects = self.config.projects.iter();
+        projects
+            .filter(|project| !self.nameable(project).is_empty())
+            .collect()
+    }
+
+    /// The names of those that complaints may list.
+    fn listed(&self, projects: &[&'a Project]) -> Vec<&'a str> {
+        let shown = projects
+            .iter()
+            .filter(|project| !self.shown(project).is_empty());
+        shown.map(|project| project.name.as_str()).collect()
+    }
+
     fn refuse(&mut self, field: &str, message: impl Into<String>) {
         self.problems.push(Problem::new(field, message));
     }
@@ -165,7 +206,7 @@ impl<'a> Search<'a> {
         let url = bare(url);
         let fits =
             |project: &&Project| bare(project.git_url()) == url || bare(&project.repository) == url;
-        let found: Vec<&Project> = self.config.projects.iter().filter(fits).collect();
+        let found: Vec<&Project> = self.projects().into_iter().filter(fits).collect();
         match found.as_slice() {
             [project] => Some(project),
             [] => {
@@ -176,11 +217,13 @@ impl<'a> Search<'a> {
                 None
             }
             several => {
-                let names: Vec<&str> = several.iter().map(|p| p.name.as_str()).collect();
-                let names = names.join(", ");
+                let which = match self.listed(several).as_slice() {
+                    [] => "name one".to_owned(),
+                    names => names.join(", "),
+                };
                 self.refuse(
                     "project",
-                    format!("is missing: several projects live in this repository: {names}"),
+                    format!("is missing: several projects live in this repository: {which}"),
                 );
                 None
             }
@@ -188,10 +231,11 @@ impl<'a> Search<'a> {
     }
 
     fn named(&mut self, name: &str) -> Option<&'a Project> {
-        let found = self.config.project(name);
+        let projects = self.projects();
+        let found = projects.iter().find(|project| project.name == name);
+        let found = found.copied();
         if found.is_none() {
-            let projects = self.config.projects.iter();
-            let known: Vec<&str> = projects.map(|project| project.name.as_str()).collect();
+            let known = self.listed(&projects);
             self.refuse("project", unknown("project", name, &known));
         }
         found
@@ -205,34 +249,38 @@ impl<'a> Search<'a> {
         hosts: &BTreeMap<u8, Vec<String>>,
     ) -> String {
         let given = self.either("environment", &self.order.environment, "ENVIRONMENT");
-        let known: Vec<&str> = project.environments.keys().map(String::as_str).collect();
+        let known = self.nameable(project);
         if !given.is_empty() {
-            if !project.environments.contains_key(&given) {
-                self.refuse("environment", unknown("environment", &given, &known));
+            if !known.contains(&given.as_str()) {
+                let shown = self.shown(project);
+                self.refuse("environment", unknown("environment", &given, &shown));
             }
             return given;
         }
         if !tag.is_empty()
             && let Ok(Some((_, rule))) = project.rule_set().first_match(tag)
+            && known.contains(&rule.environment.as_str())
         {
             return rule.environment.clone();
         }
         let wanted = all(hosts);
         let environments = project.environments.iter();
         let fitting: Vec<&String> = environments
-            .filter(|(_, environment)| {
-                !wanted.is_empty() && group(self.config, &environment.group) == wanted
+            .filter(|(name, environment)| {
+                !wanted.is_empty()
+                    && known.contains(&name.as_str())
+                    && group(self.config, &environment.group) == wanted
             })
             .map(|(name, _)| name)
             .collect();
         if let [one] = fitting.as_slice() {
             return (*one).clone();
         }
-        let message = format!(
-            "is missing, and neither the tag nor the hosts tell it: {} has {}",
-            project.name,
-            known.join(", ")
-        );
+        let which = match self.shown(project).as_slice() {
+            [] => "name one".to_owned(),
+            shown => format!("{} has {}", project.name, shown.join(", ")),
+        };
+        let message = format!("is missing, and neither the tag nor the hosts tell it: {which}");
         self.refuse("environment", message);
         String::new()
     }
@@ -267,6 +315,9 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let name: String = name.escape_debug().take(64).collect();
     match nearest(&name, known) {
         Some(nearest) => format!("no {what} is named `{name}`: did you mean `{nearest}`?"),
+        None if known.is_empty() => {
+            format!("no {what} is named `{name}`, or you may not know of it: ask an admin")
+        }
         None => format!(
             "no {what} is named `{name}`: there are {}",
             known.join(", ")

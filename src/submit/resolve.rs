@@ -14,20 +14,52 @@ use crate::right;
 use crate::rule::Schedule;
 use crate::task::{Origin, Submission, Submitter, Supersede, Via};
 use crate::template::{
-    AGENT, GIVEN_BY_PLACE, Hidden, Param, ParamError, ParamKind, Requirement, StageHosts, Template,
-    is_name,
+    AGENT, GIVEN_BY_PLACE, Hidden, ParamError, Requirement, StageHosts, Template, is_name,
 };
 
 /// How long a submitted task may wait for approval, beyond the time for which it is meant.
 const EXPIRES_S: u64 = 7 * 24 * 3600;
 
+/// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
+/// names it.
+pub trait Sight: Sync {
+    /// Whether they may know of what happens in a place.
+    fn place(&self, place: &Place) -> bool;
+    /// Whether the list of templates shows them this one.
+    fn lists(&self, template: &str) -> bool;
+    /// Whether the list of hosts shows them this one.
+    fn host(&self, name: &str) -> bool;
+}
+
 /// What an order is held against.
 pub struct Sources<'a> {
     pub config: &'a Config,
     pub library: &'a Library,
+    pub sight: &'a dyn Sight,
     /// Hosts that stay out.
     pub disabled: &'a [String],
     pub now: Timestamp,
+}
+
+/// Whether there is a place where whoever asks may know of tasks of this template: they may name it
+/// then, though it need not be on their list.
+#[must_use]
+pub fn is_usable(config: &Config, sight: &dyn Sight, template: &str) -> bool {
+    let mut projects = config.projects.iter();
+    sight.place(&Place::new("", "", template))
+        || projects.any(|project| {
+            let mut environments = project.environments.keys();
+            environments.any(|name| sight.place(&Place::new(&project.name, name, template)))
+        })
+}
+
+impl<'a> Sources<'a> {
+    /// The template of this name or number, if whoever asks may know of it.
+    #[must_use]
+    pub fn template(&self, name: &str) -> Option<&'a Template> {
+        let found = self.library.find(name);
+        found.filter(|template| is_usable(self.config, self.sight, &template.name))
+    }
 }
 
 /// An order with every name resolved; nobody has been asked for a right yet.
@@ -77,13 +109,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         return Err(SubmitError::Problems(resolver.problems));
     };
     let hosts = resolver.hosts(template);
-    let target = Target::of(
-        order,
-        sources.config,
-        template,
-        &hosts,
-        &mut resolver.problems,
-    );
+    let target = Target::of(order, sources, template, &hosts, &mut resolver.problems);
     let (mut parameters, secrets) = told(order, template);
     if target.placed() {
         // The agent gives these itself.
@@ -206,15 +232,14 @@ impl<'a> Resolver<'a> {
             );
             return None;
         }
-        let library = self.sources.library;
-        let found = library.find(wanted);
+        let sources = self.sources;
+        let found = sources.template(wanted);
         if found.is_none() {
-            let known: Vec<&str> = library
-                .templates()
-                .map(|template| template.name.as_str())
-                .collect();
+            let names = sources.library.templates().map(|one| one.name.as_str());
+            let known: Vec<&str> = names.filter(|name| sources.sight.lists(name)).collect();
             let hint = match nearest(wanted, &known) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
+                None if known.is_empty() => "you may see none".to_owned(),
                 None => format!("there are {}", known.join(", ")),
             };
             self.refuse(
@@ -231,7 +256,7 @@ impl<'a> Resolver<'a> {
         for (number, hosts) in &self.order.hosts {
             let mut names: Vec<String> = Vec::new();
             for host in hosts {
-                match host_name(self.sources.config, template, host) {
+                match host_name(self.sources, template, host) {
                     Ok(name) if names.contains(&name) => {}
                     Ok(name) => names.push(name),
                     Err(message) => self.refuse(format!("hosts.{number}"), message),
@@ -305,12 +330,14 @@ impl<'a> Resolver<'a> {
         if target.environment.is_empty() || super::place::all(given) == own {
             return;
         }
-        let own: Vec<&str> = own.into_iter().collect();
+        let own = own.into_iter().filter(|name| self.sources.sight.host(name));
+        let those = match own.collect::<Vec<_>>().as_slice() {
+            [] => "name none".to_owned(),
+            own => format!("those are {}", own.join(", ")),
+        };
         let message = format!(
-            "are not the hosts of {} {}, on which the template runs: those are {}",
-            target.project,
-            target.environment,
-            own.join(", ")
+            "are not the hosts of {} {}, on which the template runs: {those}",
+            target.project, target.environment
         );
         self.refuse("hosts", message);
     }
@@ -371,9 +398,8 @@ fn told(
 ) -> (BTreeMap<String, String>, BTreeMap<String, Hidden>) {
     let mut open = order.params.clone();
     let mut secrets = order.secrets.clone();
-    let kept = |param: &&Param| param.kind == ParamKind::Secret;
-    for param in template.params.iter().filter(kept) {
-        if let Some((name, value)) = open.remove_entry(&param.name) {
+    for name in template.secrets() {
+        if let Some((name, value)) = open.remove_entry(name) {
             secrets.insert(name, Hidden::from(value));
         }
     }
@@ -412,7 +438,8 @@ fn name_in(error: &ParamError) -> &str {
 }
 
 /// The configuration's name of a host that is named, or given by its address.
-fn host_name(config: &Config, template: &Template, given: &str) -> Result<String, String> {
+fn host_name(sources: &Sources<'_>, template: &Template, given: &str) -> Result<String, String> {
+    let config = sources.config;
     if config.hosts.contains_key(given) {
         return Ok(given.to_owned());
     }
@@ -425,10 +452,13 @@ fn host_name(config: &Config, template: &Template, given: &str) -> Result<String
         [one] => return Ok(one.clone()),
         [] => {}
         several => {
-            return Err(format!(
-                "several hosts have the address {given}: name one of {}",
-                several.join(", ")
-            ));
+            let seen = several.iter().filter(|name| sources.sight.host(name));
+            let seen: Vec<&str> = seen.map(String::as_str).collect();
+            let which = match seen.as_slice() {
+                [] => "say which by its name".to_owned(),
+                seen => format!("name one of {}", seen.join(", ")),
+            };
+            return Err(format!("several hosts have the address {given}: {which}"));
         }
     }
     let shown: String = given.escape_debug().take(64).collect();
@@ -446,7 +476,8 @@ fn host_name(config: &Config, template: &Template, given: &str) -> Result<String
             ))
         };
     }
-    let known: Vec<&str> = config.hosts.keys().map(String::as_str).collect();
+    let names = config.hosts.keys().map(String::as_str);
+    let known: Vec<&str> = names.filter(|name| sources.sight.host(name)).collect();
     Err(match nearest(given, &known) {
         Some(nearest) => {
             format!("`{shown}` is no host of the configuration: did you mean `{nearest}`?")

@@ -115,6 +115,12 @@ pub(super) fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
 }
 
 impl Template {
+    /// The names of the parameters whose values nobody is shown.
+    pub fn secrets(&self) -> impl Iterator<Item = &String> {
+        let secret = self.params.iter().filter(|one| one.kind == Kind::Secret);
+        secret.map(|param| &param.name)
+    }
+
     /// The template's own parameters for a task that gives these: defaults filled in, every value
     /// held against its pattern. The [`GIVEN`] ones are not among them.
     ///

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use hyper::header;
 use jiff::Timestamp;
 
-use super::Site;
 use super::call::{Call, Peer};
 use super::fault::Fault;
+use super::{Site, api};
 use crate::account::{Account, Delegation};
 use crate::approval::{Actor, Counts, Mandate, Role};
 use crate::audit::{Action, Turn};
@@ -17,6 +17,7 @@ use crate::config::{self, Config, Library};
 use crate::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
 use crate::secret::SecretString;
 use crate::session::Session;
+use crate::submit::Sight;
 
 /// The header in which a script of our own pages sends the CSRF token.
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -241,6 +242,26 @@ impl Who {
             what: "look after one's own account",
             needs: Scope::Admin,
         }))
+    }
+}
+
+/// What somebody may know of, for whoever tells them what is wrong.
+pub(super) struct Eyes<'a> {
+    pub(super) site: &'a Site,
+    pub(super) who: &'a Who,
+}
+
+impl Sight for Eyes<'_> {
+    fn place(&self, place: &Place) -> bool {
+        self.who.sees(place)
+    }
+
+    fn lists(&self, template: &str) -> bool {
+        api::seen(self.site, self.who, &api::templates(self.site), template)
+    }
+
+    fn host(&self, name: &str) -> bool {
+        api::seen_hosts(self.site, self.who).contains(name)
     }
 }
 

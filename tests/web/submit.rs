@@ -9,7 +9,7 @@ use tagship::task::Event;
 use crate::client::{Browser, Program, client};
 use crate::world::{Options, World};
 
-fn restart() -> Value {
+pub(crate) fn restart() -> Value {
     json!({
         "template": "restart",
         "params": { "SERVICE": "shop" },
@@ -28,7 +28,7 @@ async fn post(program: &Program, key: Option<&str>, order: &Value) -> (StatusCod
 }
 
 /// How many tasks there are.
-async fn count(program: &Program) -> usize {
+pub(crate) async fn count(program: &Program) -> usize {
     let (_, list) = program.get("tasks").await;
     list["tasks"].as_array().unwrap().len()
 }

@@ -11,12 +11,13 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::OrderView;
-use super::super::who::{Deed, Who, who};
+use super::super::who::{Deed, Eyes, Who, who};
 use super::tasks::{parse_id, sight};
 use crate::config::Library;
 use crate::plan::Plan;
 use crate::submit::{self, Asker, Order, Problem, Sources, SubmitError, Submitted};
 use crate::task::{Task, Via};
+use crate::template::Template;
 
 /// The header in which programs may send the idempotency key.
 const KEY_HEADER: &str = "idempotency-key";
@@ -73,6 +74,7 @@ pub(in crate::web) async fn take(
     let sources = Sources {
         config: &site.web.config,
         library: &library,
+        sight: &Eyes { site, who },
         disabled: &disabled,
         now,
     };
@@ -120,15 +122,29 @@ pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer
     let task = site.web.store.task(parse_id(id)?).await?;
     who.needs_to_see(task.id, &task.place())?;
     let plan = site.web.store.plan_of(&task).await?;
-    answer::json(StatusCode::OK, &order_again(&task, plan.as_deref()))
+    let view = order_again(&task, plan.as_deref(), &templates(site));
+    answer::json(StatusCode::OK, &view)
 }
 
-/// An order like that of an earlier task; what it does not tell is named.
-pub(in crate::web) fn order_again(task: &Task, plan: Option<&Plan>) -> OrderView {
+/// An order like that of an earlier task; what it does not tell is named. What a rule gives stands
+/// among the others in the submission, whatever the template says of it: the plan knows what is
+/// secret, and before there is one the template.
+pub(in crate::web) fn order_again(
+    task: &Task,
+    plan: Option<&Plan>,
+    library: &Library,
+) -> OrderView {
     let mut order = Order::again(task);
     let given = task.submission.secrets.keys();
     let mut secrets: BTreeSet<String> = given.cloned().collect();
-    for name in plan.into_iter().flat_map(|plan| &plan.secrets) {
+    let template = library.find(&task.submission.template);
+    let by_template = template.into_iter().flat_map(Template::secrets);
+    if plan.is_none() && template.is_none() {
+        // Nobody can say which of them are secret.
+        secrets.extend(std::mem::take(&mut order.params).into_keys());
+    }
+    let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
+    for name in planned.chain(by_template) {
         if order.params.remove(name).is_some() {
             secrets.insert(name.clone());
         }

@@ -25,7 +25,7 @@ use super::answer::{self, Answer};
 use super::api::audited;
 use super::call::Call;
 use super::fault::Fault;
-use super::who::{self, Deed, Who};
+use super::who::{self, Deed, Eyes, Who};
 use super::{Site, route};
 use crate::config::Library;
 use crate::secret::ExposeSecret as _;
@@ -140,9 +140,13 @@ fn spent_for(id: u64) -> Refusal {
 }
 
 /// What was asked for, as an order of ours.
-async fn order(site: &Site, library: &Library, asked: &Asked) -> Result<Order, Refusal> {
+async fn order(
+    site: &Site,
+    sources: &submit::Sources<'_>,
+    asked: &Asked,
+) -> Result<Order, Refusal> {
     let web = &site.web;
-    let template = library.find(&asked.template).ok_or_else(|| {
+    let template = sources.template(&asked.template).ok_or_else(|| {
         let shown: String = asked.template.escape_debug().take(64).collect();
         Refusal::no_template(format!(
             "temp_id: no template has the number or name `{shown}`"
@@ -153,7 +157,7 @@ async fn order(site: &Site, library: &Library, asked: &Asked) -> Result<Order, R
         config: &web.config,
         template,
         accounts: &accounts,
-        now: web.clock.now(),
+        now: sources.now,
     };
     sources.order(asked)
 }
@@ -168,10 +172,16 @@ pub(super) fn is_task(pasted: &str) -> bool {
 ///
 /// # Errors
 /// [`Fault::Problems`] says what is wrong with it.
-pub(super) async fn pasted(site: &Site, text: &str) -> Result<Order, Fault> {
-    let library = Library::load(&site.web.config.agent.templates_dir);
+pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Order, Fault> {
+    let sources = submit::Sources {
+        config: &site.web.config,
+        library: &Library::load(&site.web.config.agent.templates_dir),
+        sight: &Eyes { site, who },
+        disabled: &[],
+        now: site.web.clock.now(),
+    };
     let order = match Asked::read(text.as_bytes()) {
-        Ok(asked) => order(site, &library, &asked).await,
+        Ok(asked) => order(site, &sources, &asked).await,
         Err(refusal) => Err(refusal),
     };
     order.map_err(|refusal| {
@@ -190,16 +200,17 @@ async fn submit(
 ) -> Result<u64, Refusal> {
     let web = &site.web;
     let library = Library::load(&web.config.agent.templates_dir);
-    let mut order = order(site, &library, asked).await?;
-    let now = web.clock.now();
-    order.idempotency_key = Some(unspent.idempotency_key());
     let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
+    let now = web.clock.now();
     let sources = submit::Sources {
         config: &web.config,
         library: &library,
+        sight: &Eyes { site, who },
         disabled: &disabled,
         now,
     };
+    let mut order = order(site, &sources, asked).await?;
+    order.idempotency_key = Some(unspent.idempotency_key());
     let asker = Asker {
         name: &who.actor.name,
         in_place: &|place| who.at(place),

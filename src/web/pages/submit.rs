@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::Site;
 use super::super::answer::{self, Answer};
@@ -12,9 +13,10 @@ use super::super::api::{order_again, parse_id, seen, seen_hosts, take, templates
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;
-use super::super::who::{Who, who};
+use super::super::who::{Eyes, Who, who};
 use super::super::words::Times;
 use super::{Frame, sender, shown, times};
+use crate::config::Library;
 use crate::right::{Ability, Place};
 use crate::secret::{self, ExposeSecret as _};
 use crate::store::Filter;
@@ -124,7 +126,7 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
         who.needs_to_see(id, &task.place())?;
         page.repeated = Some(id);
         let plan = site.web.store.plan_of(&task).await?;
-        let order = order_again(&task, plan.as_deref()).order;
+        let order = order_again(&task, plan.as_deref(), &templates(site)).order;
         page.form = Some(form(site, &who, order).await?);
     } else if let Some(template) = query.template.filter(|name| !name.is_empty()) {
         let order = Order {
@@ -151,7 +153,7 @@ async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
         times: times(site),
         templates: library
             .templates()
-            .filter(|template| seen(site, who, &library, &template.name))
+            .filter(|template| offers(site, who, &library, template))
             .map(|template| Offered {
                 name: template.name.clone(),
                 id: template.id,
@@ -168,6 +170,22 @@ async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
     })
 }
 
+/// Whether somebody finds a template among those to choose from: it is on their list, or no rule uses
+/// it and there is a place for it.
+fn offers(site: &Site, who: &Who, library: &Library, template: &Template) -> bool {
+    let name = &template.name;
+    let mut rules = site.web.config.projects.iter().flat_map(|one| &one.rules);
+    seen(site, who, library, name)
+        || !rules.any(|rule| rule.template == *name) && usable(site, who, library, name).is_some()
+}
+
+/// The template of this name or number, if there is a place where somebody may know of its tasks.
+fn usable<'l>(site: &Site, who: &Who, library: &'l Library, name: &str) -> Option<&'l Template> {
+    let eyes = Eyes { site, who };
+    let found = library.find(name)?;
+    crate::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)
+}
+
 /// The names of a template's stages on hosts of some kind.
 fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
     let stages = template.stages.iter().filter(|stage| on(&stage.hosts));
@@ -178,12 +196,7 @@ fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
 /// The form of the order's template, filled with the order.
 async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
     let library = templates(site);
-    let may_know = |template: &&Template| {
-        let place = Place::new(&order.project, &order.environment, &template.name);
-        seen(site, who, &library, &template.name) || (!order.project.is_empty() && who.sees(&place))
-    };
-    let template = library.find(&order.template).filter(may_know);
-    let template = template.ok_or_else(|| {
+    let template = usable(site, who, &library, &order.template).ok_or_else(|| {
         let name: String = order.template.escape_debug().take(64).collect();
         Fault::NotFound(format!("there is no template {name}; choose another one"))
     })?;
@@ -359,7 +372,7 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
     let pasted = fields.iter().find(|(name, _)| name == "json");
     let json = pasted.map(|(_, text)| text.clone());
     let read = match &json {
-        Some(text) if codo::is_task(text) => codo::pasted(site, text).await,
+        Some(text) if codo::is_task(text) => codo::pasted(site, &who, text).await,
         Some(text) => of_json(text),
         None => of_form(fields),
     };
@@ -378,7 +391,7 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
     let mut page = page(site, &who).await?;
     page.problems = problems;
     match json {
-        Some(text) => page.json = text,
+        Some(text) => page.json = without_secrets(site, text),
         None => {
             if let Some(order) = order {
                 page.form = form(site, &who, order).await.ok();
@@ -386,6 +399,35 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
         }
     }
     answer::page(StatusCode::UNPROCESSABLE_ENTITY, &page)
+}
+
+/// What was pasted, as it is shown again: secrets are to be written anew, as in a form.
+fn without_secrets(site: &Site, text: String) -> String {
+    let Ok(Value::Object(mut pasted)) = serde_json::from_str::<Value>(&text) else {
+        return text;
+    };
+    let library = templates(site);
+    let template = match pasted.get("template").or_else(|| pasted.get("temp_id")) {
+        Some(Value::Number(number)) => library.find(&number.to_string()),
+        Some(Value::String(name)) => library.find(name.trim()),
+        _ => None,
+    };
+    let by_template: Vec<&String> = template.into_iter().flat_map(Template::secrets).collect();
+    for (field, all) in [("secrets", true), ("params", false)] {
+        let Some(Value::Object(values)) = pasted.get_mut(field) else {
+            continue;
+        };
+        for (name, value) in values {
+            if all || by_template.contains(&name) {
+                *value = Value::Null;
+            }
+        }
+    }
+    // As CODO's users write it, all values are one text.
+    if !by_template.is_empty() && pasted.contains_key("args") {
+        pasted.insert("args".to_owned(), Value::Null);
+    }
+    serde_json::to_string_pretty(&pasted).unwrap_or_default()
 }
 
 fn of_json(text: &str) -> Result<Order, Fault> {
