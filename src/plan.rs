@@ -7,7 +7,7 @@
 
 mod build;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -170,9 +170,6 @@ pub struct Named {
     /// What people see in place of a parameter's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, String>,
-    /// The parameters whose values nobody is shown, wherever they come from.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub hidden: BTreeSet<String>,
 }
 
 impl Named {
@@ -192,7 +189,8 @@ pub struct Plan {
     /// Empty where nothing of a repository is released.
     pub commit: String,
     pub parameters: BTreeMap<String, String>,
-    /// Names of the parameters whose values the task's submission alone holds.
+    /// Names of the parameters whose values the task's submission alone holds, and nobody is shown:
+    /// those that were given as secrets, and those that the template says are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     pub hosts: Vec<PlannedHost>,

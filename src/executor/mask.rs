@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::host::Output;
 use crate::plan::Plan;
-use crate::task::Submission;
+use crate::task::{StepResult, Task};
 
 /// Lines of a secret of several lines that are shorter are left alone: they would blot out harmless
 /// text (`}`, `-----`).
@@ -18,10 +18,22 @@ const LINE_BYTES_MIN: usize = 8;
 pub(super) struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
-    pub(super) fn of(plan: &Plan, submission: &Submission) -> Self {
+    /// Of the parameters that nobody is shown: what the task gives, and what a step has handed on
+    /// under their names.
+    pub(super) fn of(plan: &Plan, task: &Task) -> Self {
         let mut parts: Vec<Vec<u8>> = Vec::new();
-        let secrets = plan.secrets.iter();
-        for secret in secrets.filter_map(|name| submission.secret(name)) {
+        let given = plan.secrets.iter();
+        let given = given.filter_map(|name| task.submission.secret(name));
+        let ends = task.work.iter().flat_map(|work| work.steps.values());
+        let handed_on = ends.filter_map(|step| match &step.end {
+            Some((_, StepResult::Done { values })) => Some(values),
+            _ => None,
+        });
+        let handed_on = handed_on
+            .flatten()
+            .filter(|(name, _)| plan.secrets.contains(name))
+            .map(|(_, value)| value.as_str());
+        for secret in given.chain(handed_on) {
             let lines = secret.lines().map(str::trim);
             let lines = lines.filter(|line| line.len() >= LINE_BYTES_MIN);
             let whole = secret.trim_end_matches(['\r', '\n']);

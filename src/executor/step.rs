@@ -95,7 +95,7 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
     };
     let host = work.host().to_owned();
     tracing::info!(task = work.task.id, host, step = step.name, "step begins");
-    let secrets = Secrets::of(&work.plan, &work.task.submission);
+    let secrets = Secrets::of(&work.plan, &work.task);
     let output = world
         .logs
         .step(work.task.id, &host, &work.label(), work.attempt);

@@ -24,6 +24,38 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub struct LocalShell {
     user: SystemUser,
     directory: PathBuf,
+    way: Way,
+}
+
+/// The program that becomes another user, with its arguments up to the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Way {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Way {
+    /// Root sheds what it is and its capabilities.
+    fn of_root(user: &SystemUser) -> Self {
+        let SystemUser { uid, gid, .. } = user;
+        Self {
+            program: "setpriv".into(),
+            arguments: vec![
+                format!("--reuid={uid}"),
+                format!("--regid={gid}"),
+                "--init-groups".to_owned(),
+                "--inh-caps=-all".to_owned(),
+            ],
+        }
+    }
+
+    /// Another user asks sudo, which must not ask back.
+    fn of_others(user: &SystemUser) -> Self {
+        Self {
+            program: "sudo".into(),
+            arguments: ["-n", "-H", "-u", &user.name].map(str::to_owned).into(),
+        }
+    }
 }
 
 impl LocalShell {
@@ -33,9 +65,14 @@ impl LocalShell {
     /// There is no such user, or it is root or the agent's own.
     pub fn new(user: &str, directory: &Path) -> Result<Self, String> {
         let user = may_run(user).map_err(|error| format!("[local_run] user: {error}"))?;
+        let way = match rustix::process::geteuid().is_root() {
+            true => Way::of_root(&user),
+            false => Way::of_others(&user),
+        };
         Ok(Self {
             user,
             directory: directory.to_owned(),
+            way,
         })
     }
 
@@ -71,21 +108,10 @@ impl LocalShell {
         }
     }
 
-    /// Root sheds what it is and its capabilities; another user asks sudo, which must not ask back.
     fn command(&self) -> Command {
-        let SystemUser { name, uid, gid, .. } = &self.user;
-        let mut command = if rustix::process::geteuid().is_root() {
-            let mut command = Command::new("setpriv");
-            command
-                .arg(format!("--reuid={uid}"))
-                .arg(format!("--regid={gid}"))
-                .args(["--init-groups", "--inh-caps=-all", "--", "sh", "-s"]);
-            command
-        } else {
-            let mut command = Command::new("sudo");
-            command.args(["-n", "-H", "-u", name, "--", "sh", "-s"]);
-            command
-        };
+        let name = &self.user.name;
+        let mut command = Command::new(&self.way.program);
+        command.args(&self.way.arguments).args(["--", "sh", "-s"]);
         command
             .env_clear()
             .env("PATH", PATH)
@@ -153,4 +179,102 @@ async fn talk(
 
 async fn piece(pipe: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> std::io::Result<usize> {
     pipe.read(buffer).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn build() -> SystemUser {
+        SystemUser {
+            name: "build".to_owned(),
+            uid: 1001,
+            gid: 1002,
+            home: "/nonexistent".into(),
+        }
+    }
+
+    /// What would be run, word by word.
+    fn words(way: Way) -> String {
+        let shell = LocalShell {
+            user: build(),
+            directory: "/srv/build".into(),
+            way,
+        };
+        let command = shell.command();
+        let command = command.as_std();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<&str> = words.filter_map(|word| word.to_str()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn another_user_is_become_by_the_words_that_the_page_tells_admins_to_allow() {
+        let sudo = words(Way::of_others(&build()));
+        assert_eq!(sudo, "sudo -n -H -u build -- sh -s");
+        let page = fs::read_to_string("docs/templates.md").unwrap();
+        assert!(page.contains(&format!("`{sudo}`")));
+        assert_eq!(
+            words(Way::of_root(&build())),
+            "setpriv --reuid=1001 --regid=1002 --init-groups --inh-caps=-all -- sh -s"
+        );
+    }
+
+    /// A sudo that notes what it was asked and then runs it, as whoever asks.
+    fn stand_in(directory: &Path) -> Way {
+        let program = directory.join("sudo");
+        let text = "#!/bin/sh\nprintf '%s\\n' \"$@\" >\"${0%/*}/asked\"\n\
+                    while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Way {
+            program,
+            ..Way::of_others(&build())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_not_root_asks_sudo_and_hands_the_script_to_its_shell() {
+        let directory = tempfile::tempdir().unwrap();
+        let shell = LocalShell {
+            user: build(),
+            directory: "/srv/build".into(),
+            way: stand_in(directory.path()),
+        };
+        let mut output = Vec::new();
+        let script =
+            b"printf '%s|' \"$HOME\" \"$USER\" \"$LOGNAME\" \"$PWD\" \"${SECRET-none}\"; exit 7";
+        let mut keep = |_, piece: &[u8]| output.extend_from_slice(piece);
+        let exit = shell.exec(script, &mut keep, Duration::from_secs(60)).await;
+        assert_eq!(exit.unwrap(), Exit::Code(7));
+        let told = String::from_utf8(output).unwrap();
+        assert_eq!(told, "/srv/build|build|build|/|none|");
+        let asked = fs::read_to_string(directory.path().join("asked")).unwrap();
+        assert_eq!(asked, "-n\n-H\n-u\nbuild\n--\nsh\n-s\n");
+    }
+
+    #[tokio::test]
+    async fn where_neither_is_installed_the_error_says_what_to_install() {
+        let shell = LocalShell {
+            user: build(),
+            directory: "/srv/build".into(),
+            way: Way {
+                program: "/nonexistent/sudo".into(),
+                ..Way::of_others(&build())
+            },
+        };
+        let exec = shell
+            .exec(b"true", &mut |_, _| {}, Duration::from_secs(60))
+            .await;
+        let error = exec.unwrap_err().to_string();
+        assert!(
+            error.contains("cannot become build") && error.contains("or sudo"),
+            "{error}"
+        );
+    }
 }

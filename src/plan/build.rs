@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AGENT, LocalUser, Named, Placement, Plan, PlannedHost, PlannedUser, Stage};
 use crate::template::{
-    self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, ParamKind, Requirement, StageHosts,
-    Template,
+    self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, Requirement, StageHosts, Template,
 };
 
 /// What of the configuration a plan is made from; the caller resolves names into this.
@@ -201,12 +200,8 @@ fn parameters(
     if let Some((name, _)) = values.iter().find(|(_, value)| value.contains('\0')) {
         return Err(refused(&[ParamError::Nul { name: name.clone() }]));
     }
-    let by_template = template
-        .params
-        .iter()
-        .filter(|param| param.kind == ParamKind::Secret)
-        .map(|param| &param.name);
-    let secrets: BTreeSet<String> = asked.secrets.keys().chain(by_template).cloned().collect();
+    let secrets = asked.secrets.keys().chain(template.secrets());
+    let secrets: BTreeSet<String> = secrets.cloned().collect();
     values.retain(|name, _| !secrets.contains(name));
     Ok((values, secrets.into_iter().collect()))
 }
@@ -247,12 +242,7 @@ impl Named {
         let params = template.params.iter();
         let mut named = Self {
             aliases: params
-                .clone()
                 .filter_map(|param| Some((param.name.clone(), param.alias.clone()?)))
-                .collect(),
-            hidden: params
-                .filter(|param| param.kind == ParamKind::Secret)
-                .map(|param| param.name.clone())
                 .collect(),
             ..Self::default()
         };

@@ -87,7 +87,6 @@ fn plan() -> Plan {
             }),
             scripts: [("buy.sh".to_owned(), "5".repeat(64))].into(),
             aliases: [("MODE".to_owned(), "how".to_owned())].into(),
-            hidden: ["MODE".to_owned()].into(),
         },
         stages: vec![
             stage("stage", vec![step("sync", Action::Sync)]),

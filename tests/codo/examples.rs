@@ -96,7 +96,7 @@ steps = [{ name = "publish_code", use = "publish" }, { name = "publish_ok", run 
 
 /// A task of no project has its place in the home of whoever logs in, named by its number and the
 /// second; here several agents log in as one user and begin to count at the same time.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -22,3 +22,4 @@ mod script;
 
 mod examples;
 mod hook;
+mod secrets;

@@ -109,6 +109,30 @@ impl Api {
         page.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Whatever stands at an address, as text.
+    pub(crate) fn text(&self, path: &str) -> String {
+        let request = self.request(reqwest::Method::GET, path);
+        let (status, text) = self.runtime.block_on(async {
+            let response = request.timeout(DEADLINE).send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        });
+        assert_eq!(status, 200, "GET {path}: {text}");
+        text
+    }
+
+    /// A form of a page, sent: where it led to, and what stands there.
+    pub(crate) fn form(&self, path: &str, fields: &[(&str, &str)]) -> (String, String) {
+        let request = self.request(reqwest::Method::POST, path);
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(serde_urlencoded::to_string(fields).unwrap());
+        self.runtime.block_on(async {
+            let response = request.timeout(DEADLINE).send().await.unwrap();
+            let place = response.url().path().to_owned();
+            (place, response.text().await.unwrap())
+        })
+    }
+
     pub(crate) fn task(&self, id: u64) -> Value {
         self.get(&format!("/tasks/{id}"))
     }

@@ -298,7 +298,12 @@ impl Stage {
 
     /// Somebody with a role, as the network sees them.
     pub(crate) fn person(&self, name: &str, role: &str) -> Api {
-        Api::network(self.port, self.token(name, role))
+        self.owner_of(self.token(name, role))
+    }
+
+    /// Whoever has this token, as the network sees them.
+    pub(crate) fn owner_of(&self, token: String) -> Api {
+        Api::network(self.port, token)
     }
 
     /// The token of a new account.
