@@ -156,6 +156,9 @@ pub enum LoginError {
     Denied,
     #[error("the code is wrong, or was used before: wait for the next one")]
     WrongCode,
+    /// Told to people as a wrong one: whoever guesses learns nothing.
+    #[error("the code is wrong, or was used before: wait for the next one")]
+    UsedCode,
     #[error("too many failed logins: try again after {0}")]
     TooMany(Timestamp),
     #[error("nobody can log in now: {0}")]

@@ -32,14 +32,26 @@ pub(super) struct Factor {
     last_step: u64,
 }
 
+/// What a code is.
+enum Judged {
+    /// Of this step, later than the last that was taken.
+    Right(u64),
+    /// It would be right, and it or a later one was taken before.
+    Used,
+    Wrong,
+}
+
 impl Factor {
-    /// The step to which this code belongs, if it is right now and was not used before.
-    fn step(&self, name: &str, code: &str, now: Timestamp) -> Result<Option<u64>, AccountError> {
+    /// What a code is at this time.
+    fn judge(&self, name: &str, code: &str, now: Timestamp) -> Result<Judged, AccountError> {
         let totp = totp(name, &self.secret)?;
         let digits: String = code.chars().filter(|c| !c.is_whitespace()).collect();
         let time = u64::try_from(now.as_second()).unwrap_or(0);
-        let step = totp.check(&digits, time);
-        Ok(step.filter(|step| *step > self.last_step))
+        Ok(match totp.check(&digits, time) {
+            Some(step) if step > self.last_step => Judged::Right(step),
+            Some(_) => Judged::Used,
+            None => Judged::Wrong,
+        })
     }
 }
 
@@ -103,8 +115,10 @@ impl Accounts {
             let now = self.clock.now();
             let factor = record.factor.as_mut();
             let factor = factor.ok_or_else(|| AccountError::NoFactor(name.to_owned()))?;
-            let step = factor.step(name, code, now)?;
-            factor.last_step = step.ok_or(AccountError::WrongCode)?;
+            factor.last_step = match factor.judge(name, code, now)? {
+                Judged::Right(step) => step,
+                Judged::Used | Judged::Wrong => return Err(AccountError::WrongCode),
+            };
             record.account.second_factor = Some(now);
             record.account.epoch += 1;
             let commit = Commit::new().require(key(name), Require::Version(version));
@@ -135,7 +149,7 @@ impl Accounts {
     /// logins of the account and address.
     ///
     /// # Errors
-    /// [`LoginError`]: `WrongCode` also for a code that was used before.
+    /// [`LoginError`]: `UsedCode` for one that was right, and was taken before.
     pub async fn verify_code(
         &self,
         name: &str,
@@ -155,11 +169,15 @@ impl Accounts {
             if record.account.status != Status::Active || !in_force {
                 return Err(LoginError::Denied);
             }
-            let step = match &record.factor {
-                Some(factor) => factor.step(name, code, self.clock.now())?,
-                None => None,
+            let judged = match &record.factor {
+                Some(factor) => factor.judge(name, code, self.clock.now())?,
+                None => Judged::Wrong,
             };
-            let step = step.ok_or(LoginError::WrongCode)?;
+            let step = match judged {
+                Judged::Right(step) => step,
+                Judged::Used => return Err(LoginError::UsedCode),
+                Judged::Wrong => return Err(LoginError::WrongCode),
+            };
             self.use_up(&mut record, step);
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);

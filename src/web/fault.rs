@@ -184,7 +184,7 @@ impl From<LoginError> for Fault {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::Denied => Self::BadToken,
-            LoginError::WrongCode => Self::Forbidden(error.to_string()),
+            LoginError::WrongCode | LoginError::UsedCode => Self::Forbidden(error.to_string()),
             LoginError::TooMany(until) => Self::TooMany(until),
             LoginError::Unavailable(error) => error.into(),
         }

@@ -14,6 +14,7 @@ mod assets;
 mod call;
 mod codo;
 mod cursor;
+mod door;
 mod fault;
 mod output;
 mod pages;
@@ -96,6 +97,7 @@ struct Site {
     /// Turns true when the agent is to end.
     stop: watch::Receiver<bool>,
     ledger: Ledger,
+    shut: door::Shut,
     streams: Arc<places::Streams>,
     /// Requests by the hundreds of their status.
     answered: [AtomicU64; 6],

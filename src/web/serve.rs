@@ -46,6 +46,7 @@ impl Web {
         let site = Arc::new(Site {
             started: self.clock.now(),
             ledger: Ledger::new(self.store.kv()),
+            shut: super::door::Shut::default(),
             web: self,
             stop,
             streams: Arc::new(Streams::new(limits)),

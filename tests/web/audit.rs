@@ -1,13 +1,18 @@
 //! Every action of a person leaves an entry, in the commit that does it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::json;
-use tagship::account::Role;
+use tagship::account::{Role, code_at};
+use tagship::clock::{Clock as _, ManualClock};
+use tagship::right::Scope;
 use tagship::store::kv::Commit;
 use tagship::store::{Became, HookOutcome, SeenPush};
 
-use crate::client::{Browser, Program};
-use crate::world::World;
+use crate::client::{Browser, Program, client, form};
+use crate::world::{Options, World};
 
 #[tokio::test]
 async fn whatever_a_person_does_or_is_refused_leaves_an_entry_that_fits() {
@@ -126,5 +131,160 @@ async fn a_replay_leaves_an_entry_as_its_refusal_does() {
     );
     assert_eq!(told[0]["what"], "replay push");
     assert_eq!(told[1]["by"], "vera");
+    world.end().await;
+}
+
+/// Who, what, on whom, and how it went, oldest first.
+async fn told(root: &Program) -> Vec<String> {
+    let (_, audit) = root.get("audit?limit=200").await;
+    let entries = audit["entries"].as_array().unwrap().iter().rev();
+    let words = entries.map(|entry| {
+        let words = ["by", "what", "on", "result"].map(|key| entry[key].as_str().unwrap_or(""));
+        words.join("|")
+    });
+    words.collect()
+}
+
+#[tokio::test]
+async fn every_login_leaves_an_entry_however_it_ends_and_by_whichever_door() {
+    let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
+    let options = Options {
+        clock: clock.clone(),
+        ..Options::default()
+    };
+    let world = World::start_with(options).await;
+    let root = Program::of(&world, "root", Role::Admin).await;
+    for name in ["alice", "bob"] {
+        let account = world.account(name, Role::Approver, &[]).await;
+        world.password(&account, "correct horse").await;
+    }
+    let begun = world.accounts.begin_factor("alice", Commit::new()).await;
+    let secret = begun.unwrap().secret;
+    let code = |at| code_at(&secret, at).unwrap();
+    let first = code(clock.now());
+    let confirmed = world
+        .accounts
+        .confirm_factor("alice", &first, Commit::new());
+    confirmed.await.unwrap();
+    clock.advance(Duration::from_secs(30));
+    let code = code(clock.now());
+
+    let page = async |path: &str, cookie: &str, fields: &[(&str, &str)]| {
+        let request = client().post(format!("{}{path}", world.url));
+        let sent = form(request.header("cookie", cookie), fields).send().await;
+        let sent = sent.unwrap();
+        let cookie = sent.headers().get("set-cookie");
+        let cookie = cookie.map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap());
+        (sent.status().as_u16(), cookie.unwrap_or("").to_owned())
+    };
+    let codo = async |password: &str, dynamic: &str| {
+        let url = format!("{}/api/accounts/login/", world.url);
+        let body = json!({ "username": "alice", "password": password, "dynamic": dynamic });
+        let said = client().post(url).body(body.to_string()).send().await;
+        let said: serde_json::Value = said.unwrap().json().await.unwrap();
+        said["code"].as_i64().unwrap()
+    };
+    // Somebody types their password where their name belongs.
+    let typed = [("name", "s3cret-of-bob"), ("password", "correct horse")];
+    assert_eq!(page("/login", "", &typed).await.0, 401);
+    let bob = [("name", "bob"), ("password", "correct horse")];
+    assert_eq!(page("/login", "", &bob).await.0, 303);
+    let alice = [("name", "alice"), ("password", "correct horse")];
+    let (_, halfway) = page("/login", "", &alice).await;
+    assert_eq!(
+        page("/login/code", &halfway, &[("code", "000000")]).await.0,
+        401
+    );
+    assert_eq!(
+        page("/login/code", &halfway, &[("code", &code)]).await.0,
+        303
+    );
+    assert_eq!(codo("correct horse", "").await, 1);
+    assert_eq!(codo("correct horse", &code).await, -5, "a replay");
+    assert_eq!(codo("wrong", "").await, -4);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(
+        codo("correct horse", &code_at(&secret, clock.now()).unwrap()).await,
+        0
+    );
+    for _ in 0..5 {
+        assert_eq!(codo("wrong", "").await, -4);
+    }
+    for _ in 0..5 {
+        assert_eq!(codo("correct horse", "").await, -6);
+    }
+
+    let denied = "refused: the name or the password is wrong, or the user is disabled";
+    let halfway = "refused: the password is right, the code is yet to come";
+    let mut wanted = vec![
+        format!("(nobody)|log in|as a name that no account has|{denied}"),
+        "bob|log in||done".to_owned(),
+        format!("(nobody)|log in|as alice|{halfway}"),
+        "(nobody)|log in|as alice|refused: the code is wrong".to_owned(),
+        "alice|log in||done".to_owned(),
+        format!("(nobody)|log in for CODO's API|as alice|{halfway}"),
+        "(nobody)|log in for CODO's API|as alice|refused: the code was used before".to_owned(),
+        format!("(nobody)|log in for CODO's API|as alice|{denied}"),
+        "alice|log in for CODO's API||done".to_owned(),
+    ];
+    let denied = format!("(nobody)|log in for CODO's API|as alice|{denied}");
+    wanted.extend(std::iter::repeat_n(denied, 5));
+    let shut = "too many failed logins, until 2026-11-21T15:16:00Z";
+    wanted.push(format!(
+        "(nobody)|log in for CODO's API|as alice|refused: {shut}"
+    ));
+    assert_eq!(told(&root).await, wanted);
+    let (_, audit) = root.get("audit").await;
+    let entries = audit["entries"].as_array().unwrap();
+    assert!(entries.iter().all(|entry| entry["from"] == "127.0.0.1"));
+    assert!(!audit.to_string().contains("s3cret-of-bob"));
+    let (_, verdict) = root.get("audit/verify").await;
+    assert_eq!(verdict["fault"], json!(null));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn tokens_passwords_and_factors_that_are_refused_leave_an_entry() {
+    let world = World::start().await;
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let account = world.account("vera", Role::Viewer, &[]).await;
+    world.password(&account, "correct horse").await;
+    let vera = Program::with(&world, &world.token(&account).await);
+    let scopes = [Scope::Read, Scope::Admin].into_iter().collect();
+    let narrow = Program::with(&world, &world.token_for(&account, scopes).await);
+    let forbidden = async |sent: (StatusCode, serde_json::Value)| {
+        assert_eq!(sent.0, StatusCode::FORBIDDEN, "{}", sent.1);
+    };
+    forbidden(
+        vera.post("users/root/tokens", json!({ "name": "mine" }))
+            .await,
+    )
+    .await;
+    let wide = json!({ "name": "wide", "scopes": ["approve"] });
+    forbidden(narrow.post("users/vera/tokens", wide).await).await;
+    forbidden(vera.delete("users/root/tokens/1").await).await;
+    let wrong = json!({ "password": "a longer horse", "present": "wrong" });
+    forbidden(vera.post("users/vera/password", wrong).await).await;
+    let (status, made) = vera
+        .post("users/vera/tokens", json!({ "name": "own" }))
+        .await;
+    assert_eq!(status, StatusCode::CREATED);
+    let id = made["id"].as_str().unwrap();
+    let (status, _) = vera.delete(&format!("users/vera/tokens/{id}")).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let told = told(&root).await;
+    let begins = [
+        "vera|make token|root: mine (read, submit, approve, admin)|refused: vera has the role viewer",
+        "vera|make token|vera: wide (approve)|refused: this token of vera has the scopes read, admin",
+        "vera|revoke token|root: 1|refused: vera has the role viewer",
+        "vera|set password|vera|refused: wrong name or password",
+        "vera|make token|vera: own (read, submit, approve, admin)|done",
+        &format!("vera|revoke token|vera: {id}|done"),
+    ];
+    assert_eq!(told.len(), begins.len(), "{told:#?}");
+    for (told, begins) in told.iter().zip(begins) {
+        assert!(told.starts_with(begins), "{told}");
+    }
+    assert!(!told.concat().contains(made["token"].as_str().unwrap()));
     world.end().await;
 }

@@ -88,14 +88,14 @@ async fn a_code_is_taken_once_also_by_another_agent_on_the_same_store() {
     let (world, secret) = with_factor().await;
     let confirmed_with = world.code(&secret);
     let replayed = world.say(&confirmed_with).await;
-    assert!(matches!(replayed, Err(LoginError::WrongCode)));
+    assert!(matches!(replayed, Err(LoginError::UsedCode)));
     world.clock.advance(STEP);
     let code = world.code(&secret);
     world.say(&code).await.unwrap();
-    assert!(matches!(world.say(&code).await, Err(LoginError::WrongCode)));
+    assert!(matches!(world.say(&code).await, Err(LoginError::UsedCode)));
     let restarted = Accounts::new(Arc::clone(&world.kv) as _, Arc::clone(&world.clock) as _);
     let replayed = restarted.verify_code("alice", &code, HOME).await;
-    assert!(matches!(replayed, Err(LoginError::WrongCode)));
+    assert!(matches!(replayed, Err(LoginError::UsedCode)));
     // Nor one of a step before it, though it was never used.
     world.clock.advance(STEP);
     world.clock.advance(STEP);
@@ -103,7 +103,7 @@ async fn a_code_is_taken_once_also_by_another_agent_on_the_same_store() {
     world.say(&world.code(&secret)).await.unwrap();
     assert!(matches!(
         world.say(&skipped).await,
-        Err(LoginError::WrongCode)
+        Err(LoginError::UsedCode)
     ));
 }
 

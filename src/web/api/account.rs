@@ -90,13 +90,17 @@ pub(in crate::web) async fn reset(
     if who.actor.name == name && account.second_factor.is_some() {
         let address = who::address(site, call);
         let verified = accounts.verify_code(name, code.unwrap_or(""), address);
-        verified.await.map_err(|error| match error {
-            LoginError::WrongCode => Fault::Forbidden(
-                "resetting one's own second factor takes one of its codes; where it is lost, an admin resets it"
-                    .to_owned(),
-            ),
-            error => error.into(),
-        })?;
+        if let Err(error) = verified.await {
+            let deed = Deed::on("reset second factor", name);
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(match error {
+                LoginError::WrongCode | LoginError::UsedCode => Fault::Forbidden(
+                    "resetting one's own second factor takes one of its codes; where it is lost, an admin resets it"
+                        .to_owned(),
+                ),
+                error => error.into(),
+            });
+        }
     }
     let turn = who
         .turn(site, Deed::on("reset second factor", name))

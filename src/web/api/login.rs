@@ -11,6 +11,7 @@ use serde_json::json;
 use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
+use super::super::door::Door;
 use super::super::pages;
 use super::super::who;
 use crate::account::{Account, Login, LoginError};
@@ -63,7 +64,12 @@ enum Refused {
 pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> Answer {
     let asked: Option<Asked> = call.loose_json(site.web.limits.body).await?;
     match verified(site, call, &asked.unwrap_or_default()).await? {
-        Ok(account) => welcome(site, &account).await,
+        Ok(account) => {
+            Door::Codo
+                .came_in(site, &account, who::address(site, call))
+                .await?;
+            welcome(site, &account).await
+        }
         Err(refused) => refusal(site, &refused),
     }
 }
@@ -81,27 +87,31 @@ async fn verified(
     }
     let accounts = &site.web.accounts;
     let address = who::address(site, call);
-    let refused = |error| match error {
-        LoginError::Denied => Ok(Err(Refused::Wrong)),
-        LoginError::WrongCode => Ok(Err(Refused::WrongCode)),
-        LoginError::TooMany(until) => Ok(Err(Refused::TooMany(until))),
-        LoginError::Unavailable(error) => Err(error.into()),
+    let refused = async |error| {
+        Door::Codo.refused(site, &name, address, &error).await;
+        match error {
+            LoginError::Denied => Ok(Err(Refused::Wrong)),
+            LoginError::WrongCode | LoginError::UsedCode => Ok(Err(Refused::WrongCode)),
+            LoginError::TooMany(until) => Ok(Err(Refused::TooMany(until))),
+            LoginError::Unavailable(error) => Err(error.into()),
+        }
     };
-    match accounts
+    let account = match accounts
         .verify_password(&name, &password.into(), address)
         .await
     {
         Ok(Login::In(account)) => return Ok(Ok(account)),
-        Ok(Login::CodeNeeded(_)) => {}
-        Err(error) => return refused(error),
-    }
+        Ok(Login::CodeNeeded(account)) => account,
+        Err(error) => return refused(error).await,
+    };
     let code = asked.dynamic.as_ref().map(Text::code).unwrap_or_default();
     if code.is_empty() {
+        Door::Codo.half_way(site, &account, address).await;
         return Ok(Err(Refused::CodeNeeded));
     }
     match accounts.verify_code(&name, &code, address).await {
         Ok(account) => Ok(Ok(account)),
-        Err(error) => refused(error),
+        Err(error) => refused(error).await,
     }
 }
 

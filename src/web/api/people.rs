@@ -13,7 +13,7 @@ use super::super::view::{
 };
 use super::super::who::{self, Deed, Who, who};
 use crate::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
-use crate::right::Ability;
+use crate::right::{Ability, Scopes};
 use crate::secret::ExposeSecret as _;
 
 pub(in crate::web) fn user_view(account: &Account) -> UserView {
@@ -179,17 +179,17 @@ pub(in crate::web) async fn change_password(
     let accounts = &site.web.accounts;
     if who.actor.name == name {
         let address = who::address(site, call);
-        match accounts
-            .verify_password(name, &present.into(), address)
-            .await
-        {
-            Ok(_) => {}
-            Err(LoginError::Denied) => {
-                return Err(Fault::Forbidden(
+        let present = present.into();
+        let verified = accounts.verify_password(name, &present, address);
+        if let Err(error) = verified.await {
+            let deed = Deed::on("set password", name);
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(match error {
+                LoginError::Denied => Fault::Forbidden(
                     "the present password is missing or wrong; write it again".to_owned(),
-                ));
-            }
-            Err(error) => return Err(error.into()),
+                ),
+                error => error.into(),
+            });
         }
     }
     let turn = who.turn(site, Deed::on("set password", name)).await?;
@@ -227,25 +227,22 @@ pub(in crate::web) async fn make_token(
     name: &str,
     asked: NewToken,
 ) -> Result<account::NewToken, Fault> {
-    who.needs_to_be(name, "make a token for another user")?;
-    let own = &who.actor.scopes;
-    let scopes = match asked.scopes {
+    let scopes: Scopes = match asked.scopes {
         Some(scopes) => scopes.into_iter().collect(),
-        None => own.clone(),
+        None => who.actor.scopes.clone(),
     };
-    if !scopes.are_within(own) {
-        return Err(Fault::Forbidden(format!(
-            "this token of {} has the scopes {own}; a token that it makes cannot have {scopes}: ask with one that has them, or log in",
-            who.actor.name
-        )));
-    }
     let terms = TokenTerms {
         label: label(&asked.name).to_owned(),
         expires: asked.expires,
         scopes,
     };
     let on = format!("{name}: {} ({})", terms.label, terms.scopes);
-    let turn = who.turn(site, Deed::on("make token", on)).await?;
+    let deed = Deed::on("make token", on);
+    if let Err(fault) = may_make(who, name, &terms.scopes) {
+        who.refused(site, deed, &fault.to_string()).await;
+        return Err(fault);
+    }
+    let turn = who.turn(site, deed).await?;
     let made = site.web.accounts.new_token(name, terms, turn.also());
     let made = made.await?;
     tracing::info!(
@@ -253,6 +250,18 @@ pub(in crate::web) async fn make_token(
         "a token was made"
     );
     Ok(made)
+}
+
+fn may_make(who: &Who, name: &str, scopes: &Scopes) -> Result<(), Fault> {
+    who.needs_to_be(name, "make a token for another user")?;
+    let own = &who.actor.scopes;
+    if scopes.are_within(own) {
+        return Ok(());
+    }
+    Err(Fault::Forbidden(format!(
+        "this token of {} has the scopes {own}; a token that it makes cannot have {scopes}: ask with one that has them, or log in",
+        who.actor.name
+    )))
 }
 
 /// A token without a name is called so.
@@ -270,16 +279,19 @@ pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &s
     Ok(answer::nothing())
 }
 
-/// Ends a token.
+/// Revokes one's own token, or another's as an admin.
 pub(in crate::web) async fn revoke_token(
     site: &Site,
     who: &Who,
     name: &str,
     id: &str,
 ) -> Result<(), Fault> {
-    who.needs_to_be(name, "revoke another user's token")?;
-    let on = format!("{name}: {id}");
-    let turn = who.turn(site, Deed::on("revoke token", on)).await?;
+    let deed = Deed::on("revoke token", format!("{name}: {id}"));
+    if let Err(fault) = who.needs_to_be(name, "revoke another user's token") {
+        who.refused(site, deed, &fault.to_string()).await;
+        return Err(fault);
+    }
+    let turn = who.turn(site, deed).await?;
     site.web.accounts.revoke(name, id, turn.also()).await?;
     tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
     Ok(())

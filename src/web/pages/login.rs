@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
+use super::super::door::Door;
 use super::super::fault::Fault;
 use super::super::who::{self, who};
 use super::{Frame, Plain, sender, times};
@@ -68,15 +69,16 @@ pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
         .verify_password(&name, &password.into(), address)
         .await;
     let (status, wrong) = match verified {
-        Ok(Login::In(account)) => return come_in(site, &account, &next).await,
+        Ok(Login::In(account)) => return come_in(site, &account, address, &next).await,
         Ok(Login::CodeNeeded(account)) => {
+            Door::Page.half_way(site, &account, address).await;
             let cookie = site.web.sessions.halfway(&account).await?;
             let query = serde_urlencoded::to_string([("next", ours(&next))]).unwrap_or_default();
             let mut response = answer::see(&format!("/login/code?{query}"))?;
             answer::set_cookie(&mut response, cookie.expose_secret())?;
             return Ok(response);
         }
-        Err(error) => refused(site, address, error)?,
+        Err(error) => refused(site, &name, address, error).await?,
     };
     let page = LoginPage {
         frame: Frame::bare(site),
@@ -88,7 +90,8 @@ pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// Begins the session of somebody who has proved everything.
-async fn come_in(site: &Site, account: &Account, next: &str) -> Answer {
+async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> Answer {
+    Door::Page.came_in(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
     tracing::info!(user = %account.name, "somebody logged in");
     let mut response = answer::see(ours(next))?;
@@ -97,14 +100,20 @@ async fn come_in(site: &Site, account: &Account, next: &str) -> Answer {
 }
 
 /// What is shown to somebody who did not get in.
-fn refused(site: &Site, address: IpAddr, error: LoginError) -> Result<(StatusCode, String), Fault> {
+async fn refused(
+    site: &Site,
+    name: &str,
+    address: IpAddr,
+    error: LoginError,
+) -> Result<(StatusCode, String), Fault> {
+    Door::Page.refused(site, name, address, &error).await;
     Ok(match error {
         LoginError::Denied => {
             tracing::info!(%address, "a login was refused");
             let wrong = "The name or the password is wrong.".to_owned();
             (StatusCode::UNAUTHORIZED, wrong)
         }
-        LoginError::WrongCode => {
+        LoginError::WrongCode | LoginError::UsedCode => {
             tracing::info!(%address, "a code was refused");
             let wrong = "The code is wrong, or was used before. Wait for the next one.".to_owned();
             (StatusCode::UNAUTHORIZED, wrong)
@@ -169,12 +178,12 @@ pub(in crate::web) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Ans
         Ok(account) => {
             let cookies = call.header(header::COOKIE).unwrap_or_default();
             let forget = site.web.sessions.end_halfway(cookies).await?;
-            let mut response = come_in(site, &account, &next).await?;
+            let mut response = come_in(site, &account, address, &next).await?;
             answer::set_cookie(&mut response, &forget)?;
             Ok(response)
         }
         Err(error) => {
-            let (status, wrong) = refused(site, address, error)?;
+            let (status, wrong) = refused(site, &account.name, address, error).await?;
             let page = CodePage {
                 frame: Frame::bare(site),
                 next: ours(&next).to_owned(),
