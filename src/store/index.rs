@@ -210,6 +210,7 @@ pub(super) fn head(task: &Task) -> Head {
         template: submission.template.clone(),
         project: submission.project.clone(),
         environment: submission.environment.clone(),
+        approvers: submission.approvers.clone(),
         reference: submission.reference.clone(),
         commit: task.commit().map(str::to_owned),
         submitter: submission.submitter.name.clone(),

@@ -74,6 +74,9 @@ pub struct Head {
     /// The account that stands for them, if one is known.
     #[serde(default)]
     pub account: Option<String>,
+    /// The accounts that are asked to approve; it gives them no right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// How many events the task has.

@@ -103,7 +103,7 @@ pub struct Submission {
         deserialize_with = "numbered"
     )]
     pub hosts: BTreeMap<u8, Vec<String>>,
-    /// Accounts that are asked to approve.
+    /// Accounts that are asked to approve: it is shown to them, and gives them no right.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
     /// Who shall look after it; shown, nothing follows from it.

@@ -596,3 +596,80 @@ async fn a_token_without_the_scope_learns_that_its_own_account_takes_it() {
     );
     world.end().await;
 }
+
+#[tokio::test]
+async fn whoever_is_asked_to_approve_is_told_and_gets_no_right_by_it() {
+    let world = World::start_with(Options {
+        grants: "[[grants]]\nto = [\"carol\"]\nrole = \"approver\"\nproject = \"shop\"\nenvironment = \"qa\"\n",
+        ..Options::default()
+    })
+    .await;
+    let mallory = Program::of(&world, "mallory", Role::Submitter).await;
+    let order = json!({
+        "template": "restart", "params": { "SERVICE": "shop" },
+        "hosts": { "1": ["web-1"], "2": ["web-2"] },
+        "approvers": ["nils", "vera", "sam", "carol", "mallory", "ada"],
+    });
+    let (status, task) = mallory.post("tasks", order).await;
+    assert_eq!(status, StatusCode::CREATED, "{task}");
+    let task = world
+        .store
+        .task(task["id"].as_u64().unwrap())
+        .await
+        .unwrap();
+    let ask_ops = |plan: &mut tagship::plan::Plan| {
+        plan.approvals = vec!["1 of @ops".parse().unwrap()];
+    };
+    let task = world.landed_with(&task, ask_ops).await;
+    let path = format!("tasks/{}", task.id);
+    let yes = json!({ "plan": plan_of(&task) });
+
+    // Who may not see it does not, named or not.
+    for (name, role) in [("nils", Role::None), ("carol", Role::None)] {
+        let friend = Browser::of(&world, name, role).await;
+        let (status, _) = friend.get(&format!("/{path}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{name}");
+        let (_, list) = friend.get("/").await;
+        assert!(!list.contains("you are asked"), "{list}");
+    }
+    // Who may see it learns that they are asked, and may not approve for that.
+    for (name, role) in [("vera", Role::Viewer), ("sam", Role::Submitter)] {
+        let account = world.account(name, role, &[]).await;
+        let friend = Program::with(&world, &world.token(&account).await);
+        let (status, answer) = friend.post(&format!("{path}/approve"), yes.clone()).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let needs = "to approve a task takes the role approver";
+        assert!(error(&answer).contains(needs), "{answer}");
+    }
+    let (status, answer) = mallory.post(&format!("{path}/approve"), yes.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    let ada = Browser::of(&world, "ada", Role::Approver).await;
+    let (_, list) = ada.get("/").await;
+    assert_eq!(list.matches("you are asked").count(), 1, "{list}");
+    let (_, page) = ada.get(&format!("/{path}")).await;
+    assert!(
+        page.contains("You are asked.") && page.contains("<b>vera</b>"),
+        "{page}"
+    );
+    let bob = Browser::of(&world, "bob", Role::Approver).await;
+    let (_, list) = bob.get("/").await;
+    assert!(!list.contains("you are asked"), "{list}");
+    let (_, page) = bob.get(&format!("/{path}")).await;
+    assert!(!page.contains("You are asked."), "{page}");
+    let (_, list) = mallory.get("tasks").await;
+    assert_eq!(list["tasks"][0]["approvers"][0], "nils");
+
+    // The plan asks for one of @ops: somebody who is asked and is none counts for nothing there.
+    let account = world.accounts.get("ada").await.unwrap();
+    let asked = Program::with(&world, &world.token(&account).await);
+    let (status, answer) = asked.post(&format!("{path}/approve"), yes.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(error(&answer).contains("none of the groups"), "{answer}");
+    // Who is not asked by name, and may, needs nobody of those who are.
+    let account = world.account("oscar", Role::Approver, &["ops"]).await;
+    let oscar = Program::with(&world, &world.token(&account).await);
+    let (status, answer) = oscar.post(&format!("{path}/approve"), yes).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["missing"], json!([]));
+    world.end().await;
+}

@@ -315,8 +315,34 @@ impl World {
             .await
     }
 
+    /// The task, landed, with a plan that differs from the usual one.
+    pub async fn landed_with(&self, task: &Task, change: impl FnOnce(&mut Plan)) -> Task {
+        let mut plan = self.plan("production", COMMIT);
+        change(&mut plan);
+        let landed = Landed {
+            commit: String::new(),
+            object: String::new(),
+            terms: Terms {
+                plan: self.store.put_plan(&plan).await.unwrap(),
+                approvals: plan.approvals.clone(),
+                self_approval: false,
+                submitters: task.submission.submitter.account.iter().cloned().collect(),
+                more: 0,
+            },
+            description: String::new(),
+            waits: tagship::task::Waits::Task,
+        };
+        self.append(task, vec![Event::Landed(Box::new(landed))])
+            .await
+    }
+
     pub async fn approved(&self, tag: &str) -> Task {
         let task = self.waiting(tag).await;
+        self.approve(&task).await
+    }
+
+    /// Alice's yes to the plan of a task that waits for it.
+    pub async fn approve(&self, task: &Task) -> Task {
         let approval = Approval {
             by: "alice".to_owned(),
             in_stead_of: None,
@@ -326,7 +352,7 @@ impl World {
             not_before: None,
             at: self.now(),
         };
-        self.append(&task, vec![Event::Approved(approval), Event::Due])
+        self.append(task, vec![Event::Approved(approval), Event::Due])
             .await
     }
 

@@ -18,6 +18,9 @@ use super::{Frame, shown, times};
 const PAGE_TASKS: usize = 50;
 /// How many tasks that are not at rest are shown; the rest of them is behind the filters.
 const ACTIVE_MAX: usize = 200;
+/// How many of them are looked at, the newest first: whoever sees few of many tasks shall not wait
+/// until all have been read.
+const ACTIVE_LOOKED_AT_MAX: usize = 1_000;
 
 #[derive(Template)]
 #[template(path = "web/list.html")]
@@ -30,6 +33,8 @@ struct ListPage {
     groups: Vec<Group>,
     older: Option<String>,
     newer: bool,
+    /// The account of whoever reads it.
+    reader: String,
 }
 
 /// Tasks under one heading.
@@ -47,6 +52,11 @@ impl ListPage {
 
     fn is_state(&self, name: &str) -> bool {
         self.query.state.as_deref() == Some(name)
+    }
+
+    /// Whether the reader is asked to approve it.
+    fn asks(&self, task: &TaskLine) -> bool {
+        task.head.state == "waiting" && task.head.approvers.contains(&self.reader)
     }
 
     fn filtered(&self) -> bool {
@@ -113,6 +123,7 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
         older: next.map(|cursor| older(&query, cursor)),
         newer,
         query,
+        reader: who.actor.name.clone(),
     };
     shown(&page)
 }
@@ -146,7 +157,7 @@ async fn grouped(
             && who.sees(&line.head.place())
     };
     let (mut waiting, mut working) = (Vec::new(), Vec::new());
-    for id in active.iter().rev() {
+    for id in active.iter().rev().take(ACTIVE_LOOKED_AT_MAX) {
         if waiting.len() + working.len() == ACTIVE_MAX {
             break;
         }

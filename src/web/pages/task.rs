@@ -71,6 +71,8 @@ pub(in crate::web) struct TaskPage {
     back: bool,
     /// A task like it may be submitted.
     again: bool,
+    /// The reader is asked to approve it.
+    asks_reader: bool,
 }
 
 /// The comparison with one release that is live.
@@ -117,6 +119,7 @@ impl TaskPage {
             again: actor.may(Ability::Submit, "submit a task").is_ok(),
             back: !live.is_empty() && actor.may(Ability::Run, "roll back").is_ok(),
             csrf: who.csrf_token(),
+            asks_reader: words::asks(&view, &actor.name),
             view,
             times,
         })
