@@ -41,6 +41,29 @@ fn field(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<11}{}", printable(value));
 }
 
+/// What people have said of it, and what follows from that.
+fn told(text: &mut String, task: &TaskView, zone: &Zone) {
+    for (name, value) in [
+        ("executor", task.executor.clone()),
+        ("asked", task.approvers.join(", ")),
+        (
+            "not before",
+            task.run_at.map_or(String::new(), |at| zone.show(at)),
+        ),
+        (
+            "stops",
+            task.pause_ends_at.map_or(String::new(), |at| {
+                format!("{}, unless somebody lets it go on", zone.show(at))
+            }),
+        ),
+        ("remarks", task.details.replace('\n', " ")),
+    ] {
+        if !value.is_empty() {
+            field(text, name, &value);
+        }
+    }
+}
+
 fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     let id = task.id;
     let (called, place) = (printable(task.called()), task.place());
@@ -69,19 +92,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     if !task.claimed_submitter.is_empty() {
         field(text, "", &format!("as {}", task.claimed_submitter));
     }
-    for (name, value) in [
-        ("executor", task.executor.clone()),
-        ("asked", task.approvers.join(", ")),
-        (
-            "not before",
-            task.run_at.map_or(String::new(), |at| zone.show(at)),
-        ),
-        ("remarks", task.details.replace('\n', " ")),
-    ] {
-        if !value.is_empty() {
-            field(text, name, &value);
-        }
-    }
+    told(text, task, zone);
     hindrances(text, task, zone);
     if task.updated_at != task.created_at {
         field(text, "changed", &zone.show(task.updated_at));

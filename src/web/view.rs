@@ -118,7 +118,7 @@ pub struct TaskView {
     pub claimed_submitter: String,
     /// Who shall look after it; nothing follows from it.
     pub executor: String,
-    /// Accounts that are asked to approve.
+    /// Accounts that are asked to approve; it gives them no right.
     pub approvers: Vec<String>,
     /// It shall not run before this time.
     pub run_at: Option<Timestamp>,
@@ -132,6 +132,10 @@ pub struct TaskView {
     pub landed_at: Option<Timestamp>,
     /// When it ends unless it is approved; `null` where it does not wait for that.
     pub expires_at: Option<Timestamp>,
+    /// When it is stopped unless somebody lets it go on; `null` where it is not paused, or waits as
+    /// long as it takes.
+    #[serde(default)]
+    pub pause_ends_at: Option<Timestamp>,
     pub approvals: Vec<Approval>,
     /// What approvals are still missing, in words.
     pub missing: Vec<String>,

@@ -187,7 +187,13 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
             Some(at) => format!("is at work: {at}"),
             None => "is at work".to_owned(),
         },
-        "paused" => format!("is paused: {detail}"),
+        "paused" => match &view.pause_ends_at {
+            Some(end) => format!(
+                "is paused: {detail}; it is stopped at {} unless somebody lets it go on",
+                times.minute(end)
+            ),
+            None => format!("is paused: {detail}"),
+        },
         "stopping" => format!("is being stopped, {detail}"),
         "stopped" => "was stopped; hosts stand as they were at that moment".to_owned(),
         "rolling-back" => because("is going back", detail),
@@ -202,6 +208,12 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
         "observed" => "was worked out and shown only: its rule says observe".to_owned(),
         other => format!("is {}", state(other)),
     }
+}
+
+/// Whether somebody is asked to approve it, and has not.
+pub(super) fn asks(view: &TaskView, name: &str) -> bool {
+    let said = view.approvals.iter().any(|yes| yes.by == name);
+    view.state == "waiting" && !said && view.approvers.iter().any(|asked| asked == name)
 }
 
 fn because(what: &str, why: &str) -> String {

@@ -19,15 +19,31 @@ pub(crate) struct Lab {
 impl Lab {
     /// It is 16:00 in Berlin.
     pub(crate) async fn new() -> Self {
-        Self::with(Limits::default()).await
+        Self::made(Options::default()).await
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::made(Options {
+            limits,
+            ..Options::default()
+        })
+        .await
+    }
+
+    /// With further tables in the configuration.
+    pub(crate) async fn with_tables(tables: &'static str) -> Self {
+        Self::made(Options {
+            grants: tables,
+            ..Options::default()
+        })
+        .await
+    }
+
+    async fn made(options: Options) -> Self {
         let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
         let options = Options {
             clock: clock.clone(),
-            limits,
-            ..Options::default()
+            ..options
         };
         Self {
             world: World::start_with(options).await,

@@ -2,7 +2,7 @@
 
 use tagship::account::Role;
 
-use crate::lab::{Lab, holds, said};
+use crate::lab::{Lab, holds, said, started};
 
 const RESTART: [&str; 8] = [
     "submit",
@@ -147,4 +147,101 @@ async fn what_is_wrong_is_told_and_nothing_is_made() {
     let told = said(lab.local(&["submit", "restart", "--hosts", "web-1"]));
     assert!(told.stderr.contains("write 1=web1,web2"), "{told}");
     assert!(lab.world.store.task(1).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_refused_in_words_and_makes_nothing() {
+    let lab = Lab::new().await;
+    let many: Vec<String> = (0..101).map(|n| format!("127.0.1.{n}")).collect();
+    let many = format!("1={}", many.join(","));
+    let long = format!("PASSWORD={}", "x".repeat(9_000));
+    let cases: [(&[&str], &str); 12] = [
+        (&["submit"], "<TEMPLATE>"),
+        (&["submit", "none"], "no template has this name"),
+        (&["submit", "../../etc/passwd"], "no template has this name"),
+        (
+            &with(&["--title", "a\u{1b}[2Jb"]),
+            "title: holds a control character",
+        ),
+        (
+            &with(&["--details", "a\u{8}b"]),
+            "details: holds a control character",
+        ),
+        (
+            &with(&["--param", "PASSWORD=a\u{7}b"]),
+            "params.PASSWORD: holds a control",
+        ),
+        (
+            &with(&["--param", &long]),
+            "params.PASSWORD: is longer than",
+        ),
+        (&with(&["--param", "$(id)=x"]), "is no parameter's name"),
+        (&with(&["--hosts", &many]), "more than 100"),
+        (&with(&["--hosts", "1=-oProxyCommand=x"]), "hosts.1"),
+        (&with(&["--approver", "$(reboot)"]), "is no account's name"),
+        (
+            &with(&["--project", "shop", "--tag", "a b"]),
+            "is no tag's name",
+        ),
+    ];
+    for (arguments, words) in cases {
+        let told = said(lab.local(arguments));
+        let shown: String = arguments.join(" ").chars().take(200).collect();
+        assert_ne!(told.status, Some(0), "{shown}: {told}");
+        assert!(told.stderr.contains(words), "{shown}: {told}");
+        assert!(
+            !told.stderr.contains(['\u{1b}', '\u{7}', '\u{8}']),
+            "{shown}"
+        );
+    }
+    let huge = format!("{{\"template\": \"{}\"}}", "x".repeat(10 * 1024 * 1024));
+    let told = said(
+        lab.local(&["submit", "--json", "huge.json"])
+            .file("huge.json", &huge),
+    );
+    assert_ne!(told.status, Some(0), "{told}");
+    assert!(told.stderr.contains("longer than 65536 bytes"), "{told}");
+    for (order, words) in [
+        ("[]", "must be an object"),
+        (r#"{"template": ["x"]}"#, "template: must be text"),
+        (r#"{"templat": "restart"}"#, "did you mean `template`?"),
+        (
+            r#"{"template": "restart", "hosts": 1}"#,
+            "hosts: must be an object",
+        ),
+    ] {
+        let told = said(lab.local(&["submit", "--json", "-"]).stdin(order));
+        assert_eq!(told.status, Some(1), "{order}: {told}");
+        assert!(told.stderr.contains(words), "{order}: {told}");
+    }
+    assert!(lab.world.store.task(1).await.is_err(), "something was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shells_metacharacters_arrive_as_they_are() {
+    let lab = Lab::new().await;
+    let value = "$(touch pwned) `id` ; | & > < * ? ~ ! # \\ \" ' {a,b} %s --x 长";
+    let param = format!("PASSWORD={value}");
+    let more = ["--param", &param, "--title", value, "--details", value];
+    let made = said(lab.local(&with(&more)));
+    assert_eq!(made.status, Some(0), "{made}");
+    let kept = lab.world.store.task(1).await.unwrap().submission;
+    assert_eq!(kept.parameters["PASSWORD"], value);
+    assert_eq!((kept.title.as_str(), kept.details.as_str()), (value, value));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_that_submit_with_one_key_at_once_make_one_task() {
+    let lab = Lab::new().await;
+    let arguments = with(&["--key", "nightly", "--id"]);
+    let tests: Vec<_> = (0..4).map(|_| lab.local(&arguments)).collect();
+    let children: Vec<_> = tests.iter().map(started).collect();
+    for child in children {
+        let output = tokio::task::block_in_place(|| child.wait_with_output()).unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
+    }
+    assert!(lab.world.store.task(2).await.is_err());
+    let other = said(lab.local(&with(&["--key", "nightly", "--title", "another"])));
+    assert_eq!(other.status, Some(1));
+    assert!(other.stderr.contains("was used for task 1"), "{other}");
 }

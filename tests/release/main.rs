@@ -18,6 +18,7 @@ mod tree;
 mod api_doc;
 mod chain;
 mod faults;
+mod hands;
 mod projects;
 mod pushes;
 mod restore;

@@ -1,12 +1,16 @@
 //! Hands on a running task, and on one that a freeze holds.
 
+use std::sync::Arc;
+
 use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::Role;
+use tagship::clock::ManualClock;
+use tagship::plan::Plan;
 use tagship::task::{Event, Pause};
 
 use crate::client::{Browser, Program};
-use crate::world::{Options, World};
+use crate::world::{Options, World, at, ended, staged};
 
 /// A freeze that lies over every moment.
 fn frozen() -> Options {
@@ -202,5 +206,30 @@ async fn a_rollback_in_a_freeze_says_why_it_may() {
         last["task"], answer["id"],
         "whoever looks for the task finds it"
     );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_ends_by_itself_says_when() {
+    let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
+    let world = World::start_with(Options {
+        clock,
+        ..Options::default()
+    })
+    .await;
+    let task = world.proposed("release-1.4").await;
+    let patience = |plan: &mut Plan| plan.pause_timeout_s = Some(90 * 60);
+    let task = world.landed_with(&task, patience).await;
+    let task = world.approve(&task).await;
+    let task = world.start_work(&task).await;
+    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let path = format!("/tasks/{}", task.id);
+    assert!(!vera.get(&path).await.1.contains("it is stopped at"));
+    let gate = Event::Paused(Pause::Gate { stage: 2 });
+    let staged = ended(at(1, 1, 0), staged());
+    world.append(&task, vec![staged, gate]).await;
+    let (_, page) = vera.get(&path).await;
+    let words = "it is stopped at 2026-11-21 17:30";
+    assert!(page.contains(words), "{page}");
     world.end().await;
 }

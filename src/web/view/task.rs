@@ -97,6 +97,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         updated_at: task.updated,
         landed_at: task.landed_at,
         expires_at: task.expires().filter(|_| waiting),
+        pause_ends_at: plan.and_then(|plan| task.pause_ends(plan)),
         approvals: task.approvals.clone(),
         missing: landed
             .filter(|_| waiting)

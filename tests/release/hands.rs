@@ -1,0 +1,179 @@
+//! Hands on a task that runs on real hosts: a host that fails while its siblings go on, one that is
+//! stopped, one that is left out, and a pause that nobody ends.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::stage::{HOSTS, Settings, Stage};
+
+/// The second host fails in its second step until it was mended.
+const FIRST: &str = r#"
+[[stage.steps]]
+name = "one"
+run = 'echo "$HOST one" >>"{DIR}/trace"'
+[[stage.steps]]
+name = "two"
+run = 'echo "$HOST two" >>"{DIR}/trace"; [ "$HOST" != web2 ] || [ -e "{DIR}/mended" ]'
+[[stage.steps]]
+name = "three"
+run = 'echo "$HOST three" >>"{DIR}/trace"'
+"#;
+
+const SECOND: &str = r#"
+[[stage]]
+name = "second"
+hosts = "{group}"
+steps = [{ name = "four", run = 'echo "$HOST four" >>"{DIR}/trace"' }]
+"#;
+
+fn settings(template: &str, environment: &str) -> Settings {
+    Settings::default().template("hands", template).environment(
+        "qa",
+        "qa-",
+        &format!("{environment}\n--\nschedule = 'ready'\ntemplate = 'hands'"),
+    )
+}
+
+fn begin(stage: &Stage) -> u64 {
+    stage.propose("qa-1", &[("index.html", "one\n")])
+}
+
+fn trace(stage: &Stage) -> Vec<String> {
+    let text = fs::read_to_string(stage.path().join("trace")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// How often each host has done each of these steps.
+fn counts(stage: &Stage, steps: &[&str]) -> Vec<(String, Vec<usize>)> {
+    let trace = trace(stage);
+    let count = |line: String| trace.iter().filter(|one| **one == line).count();
+    let of = |host: &str| {
+        let steps = steps.iter().map(|step| count(format!("{host} {step}")));
+        (host.to_owned(), steps.collect())
+    };
+    HOSTS.iter().map(|host| of(host)).collect()
+}
+
+fn expected(of: [&[usize]; 3]) -> Vec<(String, Vec<usize>)> {
+    let hosts = HOSTS.iter().map(|host| (*host).to_owned());
+    hosts.zip(of.map(<[usize]>::to_vec)).collect()
+}
+
+const STEPS: [&str; 4] = ["one", "two", "three", "four"];
+
+#[test]
+fn a_host_that_fails_pauses_its_siblings_go_on_and_retry_does_only_what_was_not_done() {
+    let template = format!("[[stage]]\nname = \"first\"\nhosts = \"{{group}}\"\n{FIRST}{SECOND}");
+    let stage = settings(&template, "on_failure = 'pause'").start();
+    let id = begin(&stage);
+    stage.api.until(id, "paused, its siblings done", |task| {
+        let trace = trace(&stage);
+        let done = |host: &str| trace.contains(&format!("{host} three"));
+        task["state"] == "paused" && done("web1") && done("web3")
+    });
+    let paused = expected([&[1, 1, 1, 0], &[1, 1, 0, 0], &[1, 1, 1, 0]]);
+    assert_eq!(
+        counts(&stage, &STEPS),
+        paused,
+        "the next stage waits for all"
+    );
+    fs::write(stage.path().join("mended"), "").unwrap();
+    stage.api.retry(id);
+    stage.api.until_state(id, "succeeded");
+    let done = expected([&[1, 1, 1, 1], &[1, 2, 1, 1], &[1, 1, 1, 1]]);
+    assert_eq!(counts(&stage, &STEPS), done);
+    let trace = trace(&stage);
+    let first_four = trace.iter().position(|line| line.ends_with("four"));
+    let last_three = trace.iter().rposition(|line| line.ends_with("three"));
+    assert!(first_four > last_three, "{trace:?}");
+}
+
+#[test]
+fn retry_begins_hosts_that_never_began_and_leaves_those_that_are_done() {
+    let template =
+        format!("[[stage]]\nname = \"first\"\nhosts = \"{{group}}\"\nbatch = 1\n{FIRST}");
+    let stage = settings(&template, "on_failure = 'stop'").start();
+    let id = begin(&stage);
+    stage.api.until_state(id, "failed");
+    let failed = expected([&[1, 1, 1, 0], &[1, 1, 0, 0], &[0, 0, 0, 0]]);
+    assert_eq!(counts(&stage, &STEPS), failed);
+    fs::write(stage.path().join("mended"), "").unwrap();
+    stage.api.retry(id);
+    stage.api.until_state(id, "succeeded");
+    let done = expected([&[1, 1, 1, 0], &[1, 2, 1, 0], &[1, 1, 1, 0]]);
+    assert_eq!(counts(&stage, &STEPS), done);
+}
+
+/// How many processes of this machine are the long step of the next test.
+fn sleepers() -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let ours = processes.filter(|entry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words == b"sleep\x00317\x00"
+    });
+    ours.count()
+}
+
+#[test]
+fn one_host_is_stopped_for_good_and_the_task_goes_on_without_it() {
+    let long = r#"
+[[stage]]
+name = "first"
+hosts = "{group}"
+[[stage.steps]]
+name = "long"
+run = 'echo "$HOST begins"; [ "$HOST" != web2 ] || sleep 317; echo "$HOST long" >>"{DIR}/trace"'
+"#;
+    let stage = settings(&format!("{long}{SECOND}"), "on_failure = 'pause'").start();
+    let id = begin(&stage);
+    stage.api.until_logged(id, &["web2"], &["web2 begins"]);
+    let post = |what: &str, body: Value| stage.api.try_post(&format!("/tasks/{id}/{what}"), &body);
+    let (status, said) = post("skip", json!({ "host": "web2", "reason": "slow" }));
+    assert_eq!(status, 409, "a step runs there: {said}");
+    assert_eq!(sleepers(), 1);
+    let (status, said) = post("stop", json!({ "host": "web2" }));
+    assert_eq!(status, 200, "{said}");
+    stage.api.until_state(id, "paused");
+    assert_eq!(sleepers(), 0, "nothing of it is left");
+    let steps = ["long", "four"];
+    assert_eq!(
+        counts(&stage, &steps),
+        expected([&[1, 0], &[0, 0], &[1, 0]])
+    );
+    let (status, said) = post("skip", json!({ "host": "web2", "reason": " " }));
+    assert_eq!(status, 422, "{said}");
+    let why = "its disk is broken";
+    let (status, said) = post("skip", json!({ "host": "web2", "reason": why }));
+    assert_eq!(status, 200, "{said}");
+    let task = stage.api.until_state(id, "succeeded");
+    assert_eq!(
+        counts(&stage, &steps),
+        expected([&[1, 1], &[0, 0], &[1, 1]])
+    );
+    assert_eq!(task["skipped"][0]["name"], "web2");
+    assert_eq!(task["skipped"][0]["reason"], why);
+    let detail = task["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("web2"),
+        "it says that one is left out: {detail}"
+    );
+}
+
+#[test]
+fn a_pause_that_nobody_ends_in_time_stops_the_task() {
+    let gate = "[[stage]]\nname = \"first\"\nhosts = \"{group}\"\ngate = \"hand\"\n";
+    let template = format!("{gate}{FIRST}");
+    let stage = settings(&template, "pause_timeout = '2s'").start();
+    let id = begin(&stage);
+    let task = stage.api.until_state(id, "paused");
+    assert!(task["pause_ends_at"].is_string(), "{task}");
+    let task = stage.api.at_rest(id);
+    assert_eq!(task["state"], "stopped");
+    assert!(trace(&stage).is_empty());
+    let said = task["events"].to_string();
+    assert!(said.contains("pause_timeout"), "{said}");
+    let lasted = |key: &str| task[key].as_str().unwrap().parse::<jiff::Timestamp>();
+    let created = lasted("created_at").unwrap();
+    assert!(lasted("updated_at").unwrap() >= created + jiff::SignedDuration::from_secs(2));
+}
