@@ -4,79 +4,24 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tagship::approval::Approval;
 use tagship::plan::PlanDigest;
-use tagship::store::kv::{
-    Commit, CommitError, Entry, Kv, KvError, Page, Range, Revision, Snapshot, Watch, Write,
-};
-use tagship::store::memory::MemoryKv;
+use tagship::store::kv::{Commit, Kv, Range, Write};
 use tagship::store::{Filter, Position, Store};
 use tagship::task::{
     Description, Event, Landed, Person, Recorded, Submission, Submitter, Supersede, TagInfo,
 };
 
+use counting::Counting;
 use submission::pushed;
 
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "support/submission.rs"]
 mod submission;
-
-/// A store in memory that counts what is read.
-struct Counting {
-    kv: MemoryKv,
-    reads: AtomicUsize,
-    rows: AtomicUsize,
-}
-
-impl Counting {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            kv: MemoryKv::new(),
-            reads: AtomicUsize::new(0),
-            rows: AtomicUsize::new(0),
-        })
-    }
-
-    /// Reads and rows since the last time.
-    fn taken(&self) -> (usize, usize) {
-        let take = |count: &AtomicUsize| count.swap(0, Ordering::SeqCst);
-        (take(&self.reads), take(&self.rows))
-    }
-}
-
-impl Kv for Counting {
-    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.rows.fetch_add(1, Ordering::SeqCst);
-        self.kv.get(key)
-    }
-
-    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        async {
-            let page = self.kv.range(range).await?;
-            self.rows.fetch_add(page.rows.len(), Ordering::SeqCst);
-            Ok(page)
-        }
-        .boxed()
-    }
-
-    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Revision, CommitError>> {
-        self.kv.commit(commit)
-    }
-
-    fn watch(&self, prefix: &[u8], after: Revision) -> Watch {
-        self.kv.watch(prefix, after)
-    }
-
-    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, KvError>> {
-        self.kv.snapshot()
-    }
-}
 
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().unwrap()

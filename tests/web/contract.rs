@@ -11,7 +11,7 @@ use tagship::account::Role;
 use crate::client::Program;
 use crate::world::World;
 
-static DOCUMENT: LazyLock<Value> =
+pub(crate) static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../src/web/openapi.json")).unwrap());
 
 /// Holds an answer against what is said of its address; other tests hand over all that they get.
@@ -25,9 +25,11 @@ pub(crate) fn keeps(method: &str, path: &str, status: StatusCode, answer: &Value
         return;
     };
     let code = status.as_str().to_owned();
-    let response = operation["responses"]
-        .get(&code)
-        .or_else(|| operation["responses"].get("default"));
+    // A refusal is named by its code; only what goes wrong on the way, or with the agent, need not be.
+    let named = status.is_client_error() && !matches!(status.as_u16(), 400 | 408);
+    let responses = &operation["responses"];
+    let fallback = || responses.get("default").filter(|_| !named);
+    let response = responses.get(&code).or_else(fallback);
     let response = response
         .unwrap_or_else(|| panic!("{method} {described}: {code} is not described: {answer}"));
     let response = resolved(response);

@@ -8,17 +8,24 @@
 
 mod api;
 mod audit;
+mod bad_input;
 mod browser;
 mod client;
 mod codo;
 mod codo_refused;
 mod contract;
+#[path = "../support/counting.rs"]
+mod counting;
 mod hands;
+mod kinds;
 mod logs;
+mod many;
 mod pages;
 mod people;
+mod refusals;
 mod rights;
 mod serving;
+mod sight;
 mod streams;
 mod submit;
 mod world;
