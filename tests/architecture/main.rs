@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod docs;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
