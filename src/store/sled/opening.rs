@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sled::{Batch, Db};
 
@@ -14,6 +15,10 @@ use super::layout::{
     Census, FORMAT, FORMAT_KEY, TIP_KEY, Tip, decode_row, key_of_row, pieces_from, row_bounds,
 };
 use crate::store::kv::Revision;
+
+/// How often, and with what pause between, the lock of a store is asked for: one second.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +85,19 @@ pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
     })
 }
 
-/// sled panics on some damaged files and returns errors for others.
+/// Opens it; one that this process closed a moment ago is let go a moment later by sled's threads.
 fn open_db(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
+    for _ in 0..LOCK_TRIES {
+        match try_open(dir, cache_bytes) {
+            Err(OpenError::Held { .. }) => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+    try_open(dir, cache_bytes)
+}
+
+/// sled panics on some damaged files and returns errors for others.
+fn try_open(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(cache_bytes)
