@@ -218,4 +218,6 @@ fn said_before(keyed: &Keyed, earlier: (u64, String)) -> Result<Submitted, Submi
 }
 
 #[cfg(test)]
+mod right_tests;
+#[cfg(test)]
 mod tests;

@@ -73,14 +73,14 @@ impl Sight for Everything {
     }
 }
 
-struct World {
+pub(super) struct World {
     config: Config,
     library: Library,
     _directory: tempfile::TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in [("restart.toml", RESTART), ("free.toml", FREE)] {
             std::fs::write(directory.path().join(name), text).unwrap();
@@ -102,12 +102,12 @@ impl World {
         }
     }
 
-    fn resolved(&self, order: &Value) -> Result<Resolved, SubmitError> {
+    pub(super) fn resolved(&self, order: &Value) -> Result<Resolved, SubmitError> {
         resolve(&Order::read(order)?, &self.sources())
     }
 
     /// The problems of an order, `field: message`.
-    fn problems(&self, order: &Value) -> Vec<String> {
+    pub(super) fn problems(&self, order: &Value) -> Vec<String> {
         match self.resolved(order) {
             Err(SubmitError::Problems(problems)) => {
                 problems.iter().map(ToString::to_string).collect()
@@ -125,14 +125,14 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn actor(role: Role, groups: &[&str]) -> Actor {
+pub(super) fn actor(role: Role, groups: &[&str]) -> Actor {
     Actor {
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         ..Actor::new("alice", role)
     }
 }
 
-fn restart() -> Value {
+pub(super) fn restart() -> Value {
     json!({ "template": "restart", "params": { "SERVICE": "shop" }, "hosts": { "1": ["web1"] } })
 }
 
@@ -145,7 +145,7 @@ fn with(order: Value, fields: &Value) -> Value {
     order
 }
 
-fn release(fields: &Value) -> Value {
+pub(super) fn release(fields: &Value) -> Value {
     with(
         json!({ "template": "git-release", "project": "shop", "tag": "release-1" }),
         fields,
@@ -401,81 +401,6 @@ fn a_time_is_the_agents_or_says_its_zone() {
     assert_eq!(run_at("2027-02-01T22:30:00Z"), "2027-02-01T22:30:00Z");
     let wrong = world.problems(&with(restart(), &json!({ "run_at": "soon" })));
     assert!(wrong[0].contains("Europe/Berlin"));
-}
-
-#[test]
-fn ready_needs_an_approver_whose_yes_is_enough_there() {
-    let world = World::new();
-    let ready = |environment: &str| {
-        let fields = json!({ "schedule": "ready", "environment": environment });
-        world.resolved(&release(&fields)).unwrap()
-    };
-    let may = |resolved: &Resolved, actor: &Actor| match admit(resolved, actor, Via::Api) {
-        Ok(_) => String::new(),
-        Err(error) => error.to_string(),
-    };
-    assert_eq!(may(&ready("qa"), &actor(Role::Approver, &[])), "");
-    assert_eq!(
-        may(&ready("qa"), &actor(Role::Submitter, &[])),
-        "alice has the role submitter; to have a task run without approval takes the role approver: ask an admin for it"
-    );
-    assert!(may(&ready("production"), &actor(Role::Admin, &[])).contains("1 of @pm"));
-    assert_eq!(may(&ready("production"), &actor(Role::Admin, &["pm"])), "");
-    assert_eq!(may(&ready("own"), &actor(Role::Approver, &["pm"])), "");
-    assert!(may(&ready("careful"), &actor(Role::Admin, &["pm"])).contains("2 (has 1)"));
-    let mut local = actor(Role::Admin, &[]);
-    local.counts = Counts::NotLocally;
-    assert!(may(&ready("qa"), &local).contains("local_approval"));
-}
-
-#[test]
-fn ready_does_not_pass_by_those_whom_an_environment_asks() {
-    let world = World::new();
-    let fields = json!({ "schedule": "ready", "environment": "production" });
-    let resolved = world.resolved(&release(&fields)).unwrap();
-    let refused = admit(&resolved, &actor(Role::Approver, &["pm"]), Via::Api).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "alice may not have a task run without approval in shop production (template git-release): it takes the role admin, or `self_approval = true` there, because that environment says who approves; submit it as `new`"
-    );
-    let admitted = admit(&resolved, &actor(Role::Admin, &["pm"]), Via::Api);
-    assert_eq!(admitted.unwrap().schedule, Schedule::Ready);
-}
-
-#[test]
-fn a_host_that_is_free_to_choose_is_never_the_agents_own_machine() {
-    let world = World::new();
-    let order = json!({ "template": "free", "hosts": { "2": ["agent"] } });
-    let problems = world.problems(&order);
-    assert_eq!(problems.len(), 1);
-    assert!(
-        problems[0].starts_with("hosts.2: `agent` is the name of the agent's own machine"),
-        "{problems:?}"
-    );
-}
-
-#[test]
-fn a_group_is_written_in_one_way() {
-    for number in ["1", "9"] {
-        assert_eq!(group_number(number), number.parse().ok());
-    }
-    for number in ["", "0", "01", "+1", " 1", "10", "１"] {
-        assert_eq!(group_number(number), None, "{number}");
-    }
-}
-
-#[test]
-fn submitting_needs_the_role_submitter() {
-    let world = World::new();
-    let resolved = world.resolved(&restart()).unwrap();
-    let error = admit(&resolved, &actor(Role::Viewer, &[]), Via::Page).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "alice has the role viewer; to submit a task takes the role submitter: ask an admin for it"
-    );
-    let submission = admit(&resolved, &actor(Role::Submitter, &[]), Via::Page).unwrap();
-    assert_eq!(submission.submitter.account.as_deref(), Some("alice"));
-    assert_eq!(submission.schedule, Schedule::New);
 }
 
 /// Submits, and gives the error's text where it is refused.

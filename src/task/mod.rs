@@ -144,26 +144,10 @@ impl Task {
     /// [`IllegalTransition`] where the state does not allow the event.
     pub fn advance(&mut self, recorded: &Recorded) -> Result<(), IllegalTransition> {
         let time = recorded.time;
+        let of_ref = self.look(&recorded.event, time);
         let next = match (&self.state, &recorded.event) {
+            _ if of_ref => None,
             (state, Event::Joined { .. }) if !state.at_rest() => None,
-            (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
-                self.doubted = Some(time);
-                None
-            }
-            (
-                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
-                Event::RefStands,
-            ) => {
-                self.doubted = None;
-                self.unseen = None;
-                None
-            }
-            (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
-                if self.doubted.is_some() =>
-            {
-                self.unseen = Some(reason.clone());
-                None
-            }
             (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
             (State::Waiting, Event::Approved(approval)) => self.take_approval(approval, time),
             (State::Waiting | State::Scheduled { .. }, Event::Rejected { by, reason }) => {
@@ -229,6 +213,29 @@ impl Task {
         self.updated = time;
         self.events += 1;
         Ok(())
+    }
+
+    /// What is known of the ref, of a task that needs it; whether the event was about that.
+    fn look(&mut self, event: &Event, time: Timestamp) -> bool {
+        match (&self.state, event) {
+            (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
+                self.doubted = Some(time);
+            }
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
+                Event::RefStands,
+            ) => {
+                self.doubted = None;
+                self.unseen = None;
+            }
+            (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
+                if self.doubted.is_some() =>
+            {
+                self.unseen = Some(reason.clone());
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn refuse(&self, event: &Event) -> IllegalTransition {

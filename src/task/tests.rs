@@ -49,24 +49,6 @@ pub(crate) fn submission(schedule: Schedule) -> Submission {
     }
 }
 
-#[test]
-fn what_a_submission_holds_comes_back_from_its_log() {
-    let group = |host: &str| vec![host.to_owned(), "192.0.2.7".to_owned()];
-    let submitted = Submission {
-        secrets: [("KEY".to_owned(), "k".to_owned().into())].into(),
-        title: "脚本任务".to_owned(),
-        run_at: Some(at(7)),
-        hosts: [(1, group("web1")), (9, group("web2"))].into(),
-        ..submission(Schedule::New)
-    };
-    let first = Recorded {
-        time: at(0),
-        event: Event::Proposed(Box::new(submitted)),
-    };
-    let text = serde_json::to_vec(&first).unwrap();
-    assert_eq!(serde_json::from_slice::<Recorded>(&text).unwrap(), first);
-}
-
 pub(super) fn landed() -> Landed {
     Landed {
         commit: "2".repeat(40),
@@ -547,7 +529,7 @@ fn everything_that_a_submission_says_survives_being_kept() {
         object: String::new(),
         parameters: [("SERVICE".to_owned(), "shop".to_owned())].into(),
         secrets: [("PASSWORD".to_owned(), "hunter2".to_owned().into())].into(),
-        title: "restart".to_owned(),
+        title: "脚本任务".to_owned(),
         details: "one\ntwo".to_owned(),
         run_at: Some(at(60)),
         hosts: [(1, vec!["web1".to_owned()]), (9, vec!["web2".to_owned()])].into(),

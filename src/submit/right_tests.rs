@@ -1,0 +1,84 @@
+//! Who may submit, and what is refused whoever submits it.
+
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+
+use super::tests::{World, actor, release, restart};
+use super::*;
+use crate::right::Role;
+
+#[test]
+fn ready_needs_an_approver_whose_yes_is_enough_there() {
+    let world = World::new();
+    let ready = |environment: &str| {
+        let fields = json!({ "schedule": "ready", "environment": environment });
+        world.resolved(&release(&fields)).unwrap()
+    };
+    let may = |resolved: &Resolved, actor: &Actor| match admit(resolved, actor, Via::Api) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(may(&ready("qa"), &actor(Role::Approver, &[])), "");
+    assert_eq!(
+        may(&ready("qa"), &actor(Role::Submitter, &[])),
+        "alice has the role submitter; to have a task run without approval takes the role approver: ask an admin for it"
+    );
+    assert!(may(&ready("production"), &actor(Role::Admin, &[])).contains("1 of @pm"));
+    assert_eq!(may(&ready("production"), &actor(Role::Admin, &["pm"])), "");
+    assert_eq!(may(&ready("own"), &actor(Role::Approver, &["pm"])), "");
+    assert!(may(&ready("careful"), &actor(Role::Admin, &["pm"])).contains("2 (has 1)"));
+    let mut local = actor(Role::Admin, &[]);
+    local.counts = Counts::NotLocally;
+    assert!(may(&ready("qa"), &local).contains("local_approval"));
+}
+
+#[test]
+fn ready_does_not_pass_by_those_whom_an_environment_asks() {
+    let world = World::new();
+    let fields = json!({ "schedule": "ready", "environment": "production" });
+    let resolved = world.resolved(&release(&fields)).unwrap();
+    let refused = admit(&resolved, &actor(Role::Approver, &["pm"]), Via::Api).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "alice may not have a task run without approval in shop production (template git-release): it takes the role admin, or `self_approval = true` there, because that environment says who approves; submit it as `new`"
+    );
+    let admitted = admit(&resolved, &actor(Role::Admin, &["pm"]), Via::Api);
+    assert_eq!(admitted.unwrap().schedule, Schedule::Ready);
+}
+
+#[test]
+fn a_host_that_is_free_to_choose_is_never_the_agents_own_machine() {
+    let world = World::new();
+    let order = json!({ "template": "free", "hosts": { "2": ["agent"] } });
+    let problems = world.problems(&order);
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("hosts.2: `agent` is the name of the agent's own machine"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_group_is_written_in_one_way() {
+    for number in ["1", "9"] {
+        assert_eq!(group_number(number), number.parse().ok());
+    }
+    for number in ["", "0", "01", "+1", " 1", "10", "１"] {
+        assert_eq!(group_number(number), None, "{number}");
+    }
+}
+
+#[test]
+fn submitting_needs_the_role_submitter() {
+    let world = World::new();
+    let resolved = world.resolved(&restart()).unwrap();
+    let error = admit(&resolved, &actor(Role::Viewer, &[]), Via::Page).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "alice has the role viewer; to submit a task takes the role submitter: ask an admin for it"
+    );
+    let submission = admit(&resolved, &actor(Role::Submitter, &[]), Via::Page).unwrap();
+    assert_eq!(submission.submitter.account.as_deref(), Some("alice"));
+    assert_eq!(submission.schedule, Schedule::New);
+}
