@@ -181,7 +181,7 @@ timeout = "10m"
 command = '''
 echo >>"{DIR}/asked"
 (setsid sleep 1003 >/dev/null 2>&1 </dev/null &)
-if [ -e "{DIR}/hold" ]; then sleep 1000; fi
+if [ -e "{DIR}/hold" ]; then echo >>"{DIR}/stays"; sleep 1000; fi
 exit 1
 '''
 "#;
@@ -198,7 +198,10 @@ fn a_stopped_check_leaves_no_program_also_none_that_an_agent_before_it_started()
             "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'check'",
         )
         .start();
-    let asked = |stage: &Stage| fs::read(stage.path().join("asked")).map_or(0, |text| text.len());
+    let lines =
+        |stage: &Stage, file: &str| fs::read(stage.path().join(file)).map_or(0, |text| text.len());
+    let asked = |stage: &Stage| lines(stage, "asked");
+    let stays = |stage: &Stage| lines(stage, "stays");
     for (tag, agents) in [("qa-1", 1), ("qa-2", 2)] {
         let before = asked(&stage);
         let id = stage.propose(tag, &[("index.html", tag)]);
@@ -206,14 +209,14 @@ fn a_stopped_check_leaves_no_program_also_none_that_an_agent_before_it_started()
             until(|| asked(&stage) >= before + 2),
             "{tag}: it asks again"
         );
+        let held = stays(&stage);
         fs::write(stage.path().join("hold"), "").unwrap();
-        let held = asked(&stage);
-        assert!(until(|| asked(&stage) > held), "{tag}: one stays");
+        assert!(until(|| stays(&stage) > held), "{tag}: one stays");
         if agents > 1 {
             stage.kill_agent();
-            let held = asked(&stage);
+            let held = stays(&stage);
             stage.start_agent();
-            assert!(until(|| asked(&stage) > held), "{tag}: asked anew");
+            assert!(until(|| stays(&stage) > held), "{tag}: asked anew");
         }
         stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
         let task = stage.api.until_state(id, "stopped");

@@ -358,7 +358,7 @@ fn a_hook_that_is_missing() {
     assert!(said.stdout.contains("FAIL project shop: "), "{said}");
     assert!(
         said.stdout
-            .contains("is missing; run tagship install again"),
+            .contains("has no hook of tagship's: its tags are not seen; run tagship install"),
         "{said}"
     );
     assert_eq!(said.status, Some(1));

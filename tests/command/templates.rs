@@ -21,7 +21,10 @@ async fn templates_are_listed_and_shown_to_whoever_may_see_them() {
     for name in ["restart", "70"] {
         let shown = said(lab.local(&["templates", "show", name])).stdout;
         assert!(shown.starts_with("restart ("), "{shown}");
-        assert!(shown.contains("What to restart, must be given"), "{shown}");
+        assert!(
+            shown.contains("SERVICE (What to restart): text like [a-z]+; must be given"),
+            "{shown}"
+        );
     }
     let json = said(lab.local(&["templates", "show", "restart", "--json"])).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

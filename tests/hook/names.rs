@@ -36,16 +36,30 @@ fn hostile_names_arrive_in_the_record_as_they_are_and_run_nothing() {
 #[test]
 fn a_name_that_turns_text_around_is_shown_with_its_escapes() {
     let shop = Shop::new();
-    let name = "release-\u{202e}\u{9b}31m";
+    let name = "release-\u{202e}31m";
     shop.tree.tag(name, "HEAD");
     let pushed = shop.tree.push_tag(name);
     assert!(pushed.success, "{}", pushed.text);
     assert!(
-        pushed.remote_lines()[0].starts_with("tagship: release-\\u{202e}\\u{9b}31m → shop"),
+        pushed.remote_lines()[0].starts_with("tagship: release-\\u{202e}31m → shop"),
         "{}",
         pushed.text
     );
     assert_eq!(shop.records()[0].reference, format!("refs/tags/{name}"));
+}
+
+#[test]
+fn a_name_that_would_steer_a_terminal_passes_and_is_never_released() {
+    let shop = Shop::new();
+    let name = "release-\u{9b}31m";
+    shop.tree.tag(name, "HEAD");
+    let pushed = shop.tree.push_tag(name);
+    assert!(pushed.success, "{}", pushed.text);
+    assert_eq!(
+        pushed.remote_lines(),
+        ["tagship: the tag's name is too long or holds a control character; it is never released"]
+    );
+    assert_eq!(shop.records(), []);
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     stage.release("qa-1", &[("index.html", "one")]);
     let waiting = stage.propose("release-1", &[("index.html", "first")]);
     stage.api.until_state(waiting, "waiting");
+    let alice = stage.person("alice", "approver");
     let backup = stage.path().join("backup").display().to_string();
     let told = run(&stage, &["backup", &backup]);
     assert!(told.contains(" logs\n"), "{told}");
@@ -67,7 +68,6 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
 
     // The days that are lost: what waited was approved, and something newer went live after it.
     let plan = stage.api.get(&format!("/tasks/{waiting}"))["plan"].clone();
-    let alice = stage.person("alice", "approver");
     alice.post(
         &format!("/tasks/{waiting}/approve"),
         &json!({ "plan": plan }),

@@ -194,7 +194,8 @@ fn an_override_frees_a_task_from_no_later_freeze() {
     sim.ask(id, "root", &override_freeze()).unwrap();
     let at = "2027-01-16T10:00:00Z".parse().unwrap();
     sim.approve_from(id, "bob", Some(at)).unwrap();
-    sim.run_for(HOUR * 30);
+    sim.clock.set("2027-01-16T12:00:00Z".parse().unwrap());
+    sim.run_for(HOUR);
     assert!(matches!(sim.task(id).state, State::Scheduled { .. }));
     sim.rest();
     let began = sim.task(id).work.unwrap().started;
