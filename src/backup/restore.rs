@@ -18,7 +18,7 @@ use super::file::{Counts, FileError, Header, Item, Reader};
 use super::{evidence, hold};
 use crate::audit::{Action, Ledger};
 use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
-use crate::store::sled::{OpenError, SledKv};
+use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, OpenError, SledKv};
 use crate::store::{Restored, Store, StoreError};
 
 /// Rows of one commit.
@@ -190,11 +190,15 @@ async fn take_store(wanted: &Wanted<'_>) -> Result<Option<File>, RestoreError> {
         }
     }
     let file = File::open(&log).map_err(io_error("open", &log))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(held()),
-        Err(error) => Err(io_error("lock", &log)(error.into())),
+    // As when a store is opened: whoever closed it a moment ago may hold it for an instant.
+    for _ in 0..LOCK_TRIES {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(error) => return Err(io_error("lock", &log)(error.into())),
+        }
     }
+    Err(held())
 }
 
 async fn is_empty(kv: &SledKv) -> Result<bool, KvError> {

@@ -42,6 +42,7 @@ use self::layout::{
 };
 pub use self::opening::OpenError;
 use self::opening::Opened;
+pub(crate) use self::opening::{LOCK_PAUSE, LOCK_TRIES};
 use self::snapshot::Progress;
 use super::kv::{
     Change, ChangeLog, Commit, CommitError, Entry, Key, Kv, KvError, Order, Page, Range, Revision,

@@ -17,8 +17,8 @@ use super::layout::{
 use crate::store::kv::Revision;
 
 /// How often, and with what pause between, the lock of a store is asked for: one second.
-const LOCK_TRIES: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const LOCK_TRIES: u32 = 100;
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
