@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
-use crate::stage::{Settings, Stage, TEMPLATE};
+use crate::stage::{Settings, Stage, TEMPLATE, half_done};
 use crate::support::git::script;
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::sshd::free_port;
@@ -99,6 +99,13 @@ fn settled(stage: &Stage, id: u64) -> Value {
     })
 }
 
+/// A transfer that stalled has its half file for as long as its connection stands; the connection is
+/// closed, and the file goes.
+fn swept(stage: &Stage) {
+    let half = |host: &&str| half_done(&stage.place(host, "qa"));
+    assert!(until(|| ODD.iter().all(|host| half(host).is_empty())));
+}
+
 #[test]
 fn a_connection_that_is_cut_or_stalls_at_any_byte_ends_in_a_release_or_names_the_host() {
     let seed = seed();
@@ -107,10 +114,11 @@ fn a_connection_that_is_cut_or_stalls_at_any_byte_ends_in_a_release_or_names_the
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).start();
     let server = stage.sshd.socket();
-    let mut proxy = Proxy::start_at(address, server, Fault::None);
+    let proxy = Proxy::start_at(address, server, Fault::None);
     let first = propose(&stage, "qa-0");
     stage.api.until_state(first, "succeeded");
     let sizes = [Direction::ToServer, Direction::ToClient].map(|way| proxy.passed(way));
+    drop(proxy);
     let mut before = "qa-0".to_owned();
     let mut retried = 0;
     for number in 1..=12 {
@@ -124,25 +132,28 @@ fn a_connection_that_is_cut_or_stalls_at_any_byte_ends_in_a_release_or_names_the
             _ => Fault::CutOnce(way, at),
         };
         eprintln!("SEED={seed}: {fault:?}");
-        drop(proxy);
-        proxy = Proxy::start_at(address, server, fault);
+        let proxy = Proxy::start_at(address, server, fault);
         let tag = format!("qa-{number}");
         let id = propose(&stage, &tag);
         let task = settled(&stage, id);
+        drop(proxy);
+        if task["state"] == "succeeded" {
+            swept(&stage);
+        }
         well_or_named(&stage, &task, &before, &tag);
         if task["state"] != "succeeded" {
             retried += 1;
-            drop(proxy);
-            proxy = Proxy::start_at(address, server, Fault::None);
+            let proxy = Proxy::start_at(address, server, Fault::None);
             eprintln!("{}: {}; retried", task["state"], task["detail"]);
             stage.api.retry(id);
             stage.api.until_state(id, "succeeded");
+            drop(proxy);
+            swept(&stage);
         }
         stage.assert_live(&ODD, "qa", &tag);
         before = tag;
     }
     eprintln!("{retried} of 12 had to be retried");
-    drop(proxy);
 }
 
 /// Holds whatever runs this program in its place, on every host, until `hold` is gone: says so in
