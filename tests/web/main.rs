@@ -16,6 +16,7 @@ mod codo_refused;
 mod contract;
 #[path = "../support/counting.rs"]
 mod counting;
+mod factor;
 mod hands;
 mod kinds;
 mod logs;
