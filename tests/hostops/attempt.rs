@@ -5,7 +5,7 @@
     reason = "a test bounds how long it waits by the machine's clock"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,14 +59,14 @@ impl Heard {
 }
 
 /// Waits for a script's end.
-fn heard(fence: u64, child: Child) -> Heard {
+pub(crate) fn heard(fence: u64, child: Child) -> Heard {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     Heard::of(fence, &output.stdout)
 }
 
 impl Host {
-    fn script(&self, fence: u64, run: &Run, offset: u64) -> Vec<u8> {
+    pub(crate) fn script(&self, fence: u64, run: &Run, offset: u64) -> Vec<u8> {
         runner::run(&self.place(fence), self.turn(), run, offset).unwrap()
     }
 
@@ -82,7 +82,7 @@ impl Host {
     }
 
     /// Performs a script in the background.
-    fn follow(&self, script: &[u8]) -> Child {
+    pub(crate) fn follow(&self, script: &[u8]) -> Child {
         let mut child = Command::new(self.shell[0])
             .args(&self.shell[1..])
             .arg("-s")
@@ -95,22 +95,22 @@ impl Host {
         child
     }
 
-    fn result(&self, key: &str) -> Heard {
+    pub(crate) fn result(&self, key: &str) -> Heard {
         let script = runner::result(&self.deploy_to(), key, 0).unwrap();
         heard(0, self.follow(&script))
     }
 
-    fn kill(&self, key: &str) -> Heard {
+    pub(crate) fn kill(&self, key: &str) -> Heard {
         let script = runner::kill(&self.deploy_to(), key).unwrap();
         heard(0, self.follow(&script))
     }
 
-    fn journal(&self, key: &str) -> std::path::PathBuf {
+    pub(crate) fn journal(&self, key: &str) -> std::path::PathBuf {
         self.path().join(".tagship/journal").join(key)
     }
 
     /// The processes that carry the attempt's cookie.
-    fn carriers(&self, key: &str) -> Vec<i32> {
+    pub(crate) fn carriers(&self, key: &str) -> Vec<i32> {
         let cookie = format!("TAGSHIP_RUN={}", self.journal(key).display());
         let mut carriers = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap() {
@@ -134,12 +134,12 @@ impl Host {
     }
 
     /// A file in which programs of a test leave their marks.
-    fn marks(&self) -> std::path::PathBuf {
+    pub(crate) fn marks(&self) -> std::path::PathBuf {
         self.path().with_file_name("marks")
     }
 }
 
-fn shell(key: &str, text: &str) -> Run {
+pub(crate) fn shell(key: &str, text: &str) -> Run {
     Run {
         key: key.into(),
         command: RunCommand::Shell(text.into()),
@@ -157,7 +157,7 @@ pub(crate) fn ended(code: i32) -> Result<End, HostError> {
 }
 
 /// Ends whatever an attempt left behind, also when the test fails.
-struct Ending<'a>(&'a Host, &'a str);
+pub(crate) struct Ending<'a>(pub(crate) &'a Host, pub(crate) &'a str);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
@@ -437,244 +437,6 @@ fn an_attempt_of_another_boot_has_an_unknown_end() {
     }
     assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::Unknown)));
     follower.wait().unwrap();
-}
-
-#[test]
-fn what_ignores_term_or_left_for_another_session_is_ended_and_shown_to_be() {
-    for shells in SHELLS {
-        let host = Host::new(shells);
-        let _ending = Ending(&host, "k");
-        let text = format!(
-            "trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & (setsid sleep 300 &) ; echo up >'{}'; while :; do sleep 1; done",
-            host.marks().display()
-        );
-        let follower = host.follow(&host.script(1, &shell("k", &text), 0));
-        eventually("it is up", || host.marks().exists().then_some(()));
-        assert!(host.carriers("k").len() > 3);
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
-        assert!(host.carriers("k").is_empty());
-        let heard = heard(1, follower);
-        assert_eq!(heard.end, ended(137), "and its end was written");
-        assert_eq!(host.kill("k").end, Ok(End::Killed), "twice is as once");
-    }
-}
-
-#[test]
-fn an_attempt_that_was_stopped_before_it_began_never_begins() {
-    for shells in SHELLS {
-        let host = Host::new(shells);
-        assert_eq!(
-            host.kill("k").end,
-            Ok(End::Killed),
-            "nothing was ever done here"
-        );
-        assert_eq!(host.result("k").end, Ok(End::Barred));
-        // What was on its way when the stop came may arrive after it.
-        let late = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
-        assert_eq!(host.run(&late).end, Ok(End::Barred));
-        assert_eq!(host.run(&shell("other", "true")).end, ended(0));
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
-        let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
-        assert_eq!(host.run(&run).end, Ok(End::Barred));
-        assert!(!host.marks().exists());
-    }
-}
-
-/// The runner has begun and is held just before it starts the program.
-#[test]
-fn a_stop_between_begin_and_start_waits_for_the_runner_and_bars_the_program() {
-    let host = Host::new(SHELLS[0]);
-    assert_eq!(host.run(&shell("first", "true")).end, ended(0));
-    let _ending = Ending(&host, "k");
-    let own = host.path().with_file_name("own");
-    let gate = host.path().with_file_name("gate");
-    std::fs::create_dir(&own).unwrap();
-    let waiting = format!(
-        "#!/bin/sh\nuntil [ -e '{}' ]; do sleep 0.02; done\n",
-        gate.display()
-    );
-    std::fs::write(own.join("sync"), waiting).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(own.join("sync"), mode).unwrap();
-    let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
-    let path = format!("PATH={}:$PATH\n", own.display());
-    let script = [path.as_bytes(), &host.script(1, &run, 0)].concat();
-    let follower = host.follow(&script);
-    eventually("it is begun", || host.journal("k").exists().then_some(()));
-    let mut killing = host.follow(&runner::kill(&host.deploy_to(), "k").unwrap());
-    eventually("it is to stop", || {
-        host.journal("k").join("stop").exists().then_some(())
-    });
-    for _ in 0..20 {
-        assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::Running)));
-    }
-    assert!(
-        killing.try_wait().unwrap().is_none(),
-        "the runner may still start it"
-    );
-    std::fs::write(gate, "").unwrap();
-    assert_eq!(heard(0, killing).end, Ok(End::Killed));
-    assert!(host.carriers("k").is_empty());
-    heard(1, follower);
-    assert!(!host.marks().exists());
-}
-
-/// Waits without a pause, so that what follows comes at that very moment.
-fn spin_until(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !holds() {
-        assert!(Instant::now() < deadline);
-        std::hint::spin_loop();
-    }
-}
-
-/// Kill at any moment of a start: afterwards nothing of it lives, and nothing comes to life.
-#[test]
-fn a_stop_that_races_with_the_start_wins() {
-    stop_races_with_the_start_of(str::to_owned);
-}
-
-/// As a check starts one program after another, each under a name that nobody who stops it knows.
-#[test]
-fn a_stop_that_races_with_the_start_of_a_part_wins() {
-    stop_races_with_the_start_of(|attempt| format!("{attempt}.7-1795219200000"));
-}
-
-fn stop_races_with_the_start_of(named: impl Fn(&str) -> String) {
-    let host = Host::new(SHELLS[0]);
-    assert_eq!(host.run(&shell("first", "true")).end, ended(0));
-    let ends: BTreeSet<String> = (0..60).map(|round| race(&host, round, &named)).collect();
-    assert!(ends.len() > 1, "never at another moment: {ends:?}");
-}
-
-#[test]
-fn a_stop_that_races_with_the_first_start_of_all_wins() {
-    for round in 0..40 {
-        race(&Host::new(SHELLS[0]), round, &str::to_owned);
-    }
-}
-
-/// One race; how the attempt ended for whoever started it.
-fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
-    let marks = || std::fs::read_to_string(host.marks()).unwrap_or_default();
-    let attempt = format!("k-{round}");
-    let key = named(&attempt);
-    let text = format!("echo {key} >>'{}'; exec sleep 300", host.marks().display());
-    let run = shell(&key, &text);
-    let _ending = Ending(host, &key);
-    let script = host.script(1, &run, 0);
-    let killing = runner::kill(&host.deploy_to(), &attempt).unwrap();
-    let follower = host.follow(&script);
-    // The stop comes at another moment each time.
-    let journal = host.journal(&key);
-    let turn = host
-        .path()
-        .join(format!(".tagship/fence-1/turn-{}", host.last_turn()));
-    match round % 6 {
-        0 => {}
-        1 => spin_until(|| turn.exists() || journal.exists()),
-        2 => spin_until(|| turn.join("run").exists() || journal.exists()),
-        3 => spin_until(|| turn.join("run/runner").exists() || journal.exists()),
-        4 => spin_until(|| journal.exists()),
-        _ => spin_until(|| journal.join("program").exists()),
-    }
-    assert_eq!(heard(0, host.follow(&killing)).end, Ok(End::Killed));
-    let begun = marks();
-    let end = heard(1, follower).end;
-    // A runner that came too late is still about to leave.
-    eventually("all are gone", || {
-        host.carriers(&key).is_empty().then_some(())
-    });
-    assert_eq!(marks(), begun, "{round}: {end:?}");
-    format!("{end:?}")
-}
-
-/// What belongs to another user, say: no signal of ours reaches it.
-#[test]
-fn a_program_that_passes_its_limit_and_cannot_be_ended_is_not_said_to_have_ended() {
-    for shells in SHELLS {
-        let host = Host::new(shells);
-        let _ending = Ending(&host, "k");
-        let run = Run {
-            timeout: Duration::from_secs(1),
-            ..shell("k", "exec sleep 300")
-        };
-        let script = String::from_utf8(host.script(1, &run, 0)).unwrap();
-        let powerless = script
-            .replace("kill -TERM", "true -TERM")
-            .replace("kill -KILL", "true -KILL");
-        assert_ne!(powerless, script);
-        let unended = Ok(End::Run(RunEnd::Unended));
-        assert_eq!(heard(1, host.follow(powerless.as_bytes())).end, unended);
-        assert!(!host.carriers("k").is_empty(), "it runs on");
-        assert_eq!(host.result("k").end, unended);
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
-        eventually("all are gone", || {
-            host.carriers("k").is_empty().then_some(())
-        });
-        assert_eq!(host.result("k").end, unended, "nobody saw how it ended");
-    }
-}
-
-#[test]
-fn stopping_an_attempt_ends_all_its_parts_and_nothing_else() {
-    for shells in SHELLS {
-        let host = Host::new(shells);
-        let keys = [
-            "5-a-1-2-1",
-            "5-a-1-2-1.again",
-            "5-a-1-2-1.0-99",
-            "5-a-1-2-11",
-        ];
-        let endings = keys.map(|key| Ending(&host, key));
-        let followers = keys.map(|key| {
-            let script = host.script(1, &shell(key, "echo up; exec sleep 300"), 0);
-            let follower = host.follow(&script);
-            eventually("it runs", || {
-                let out = std::fs::read(host.journal(key).join("out"));
-                out.is_ok_and(|out| out == b"up\n").then_some(())
-            });
-            follower
-        });
-        // This one has ended, and left something.
-        let left = "(setsid sleep 301 >/dev/null 2>&1 </dev/null &); true";
-        let _left = Ending(&host, "5-a-1-2-1.1-99");
-        assert_eq!(host.run(&shell("5-a-1-2-1.1-99", left)).end, ended(0));
-        eventually("only what it left is there", || {
-            (host.carriers("5-a-1-2-1.1-99").len() == 1).then_some(())
-        });
-        assert_eq!(host.kill("5-a-1-2-1").end, Ok(End::Killed));
-        for key in &keys[..3] {
-            assert!(host.carriers(key).is_empty(), "{key}");
-        }
-        assert!(host.carriers("5-a-1-2-1.1-99").is_empty());
-        assert!(!host.carriers("5-a-1-2-11").is_empty(), "another attempt");
-        // And none begins any more.
-        let marks = host.marks();
-        let late = shell("5-a-1-2-1.2-99", &format!("echo >>'{}'", marks.display()));
-        assert_eq!(host.run(&late).end, Ok(End::Barred));
-        assert!(!marks.exists());
-        drop(endings);
-        for follower in followers {
-            heard(1, follower);
-        }
-    }
-}
-
-#[test]
-fn a_program_whose_journal_was_deleted_is_ended_by_its_cookie() {
-    let host = Host::new(SHELLS[0]);
-    let _ending = Ending(&host, "k");
-    let follower = host.follow(&host.script(1, &shell("k", "exec sleep 300"), 0));
-    eventually("it runs", || {
-        host.journal("k").join("program").exists().then_some(())
-    });
-    std::fs::remove_dir_all(host.path().join(".tagship/journal")).unwrap();
-    assert_eq!(host.kill("k").end, Ok(End::Killed));
-    eventually("all are gone", || {
-        host.carriers("k").is_empty().then_some(())
-    });
-    let _ = follower.wait_with_output();
 }
 
 #[test]

@@ -8,9 +8,11 @@
 
 mod attempt;
 mod cut;
+mod destination;
 mod hostile;
 mod over_ssh;
 mod place;
 mod release;
+mod stop;
 #[path = "../support/mod.rs"]
 mod support;

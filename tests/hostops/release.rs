@@ -15,7 +15,7 @@ const HOUR_1: u64 = 1_700_000_000;
 const HOUR_2: u64 = 1_700_003_600;
 
 /// Names that every quoting mistake stumbles over.
-fn first_tree() -> Tree {
+pub(crate) fn first_tree() -> Tree {
     let tree = Tree::new();
     tree.file("index.php", "one", 0o644, HOUR_1)
         .file("bin/run", "#!/bin/sh\n", 0o755, HOUR_1)
@@ -320,81 +320,6 @@ fn what_arrived_otherwise_than_it_was_sent_is_never_sealed() {
 }
 
 #[test]
-fn what_cannot_be_a_place_is_refused_with_a_remedy() {
-    let refusal = |result: Result<_, HostError>| match result {
-        Err(HostError::Refused(why)) => why,
-        other => panic!("{other:?}"),
-    };
-    let tree = first_tree();
-    let first = tree.release("r1");
-
-    let host = Host::new(SHELLS[0]);
-    std::fs::create_dir_all(host.path().join("current")).unwrap();
-    let why = refusal(host.prepare(1, &first, None, &[]));
-    assert!(
-        why.contains("no symbolic link") && why.contains("mv "),
-        "{why}"
-    );
-
-    for target in [
-        "/etc",
-        "../elsewhere",
-        "releases/../../x",
-        "releases/",
-        "releases/.hidden",
-    ] {
-        let host = Host::new(SHELLS[0]);
-        std::fs::create_dir_all(host.path()).unwrap();
-        std::os::unix::fs::symlink(target, host.path().join("current")).unwrap();
-        let why = refusal(host.prepare(1, &first, None, &[]));
-        assert!(why.contains("no release"), "{target}: {why}");
-    }
-
-    let mut place = Host::new(SHELLS[0]).place(1);
-    place.deploy_to = "/dev/null/at all".into();
-    let turn = tagship::remote::script::Turn(1);
-    let script = tagship::sync::prepare(&place, turn, &first, None, &[], &[]).unwrap();
-    let why = refusal(Host::new(SHELLS[0]).ask(1, &script).map(|_| Reply::Sealed));
-    assert!(
-        why.contains("/dev/null/at all") && why.contains("mkdir -p"),
-        "{why}"
-    );
-}
-
-#[test]
-fn a_narrow_mask_of_the_user_narrows_no_release() {
-    let host = Host::new(SHELLS[0]);
-    let tree = first_tree();
-    let first = tree.release("r1");
-    let place = host.place(1);
-    let script = tagship::sync::prepare(&place, host.turn(), &first, None, &[], &[]).unwrap();
-    host.ask(1, &[b"umask 077\n", &script[..]].concat())
-        .unwrap();
-    assert_eq!(
-        host.transfer(1, tree.path(), &TransferSet::Whole),
-        End::Complete
-    );
-    host.seal(1, &first).unwrap();
-    for path in ["", "releases", "releases/r1", "releases/r1/bin"] {
-        let mode = host.path().join(path).metadata().unwrap().mode();
-        assert_eq!(mode & 0o777, 0o755, "{path:?}");
-    }
-}
-
-#[test]
-fn a_missing_place_is_made_with_its_parents() {
-    let host = Host::new(SHELLS[0]);
-    let tree = first_tree();
-    let mut place = host.place(1);
-    place.deploy_to.push_str("/with/parents");
-    let first = tree.release("r1");
-    let turn = tagship::remote::script::Turn(1);
-    let script = tagship::sync::prepare(&place, turn, &first, None, &[], &[]).unwrap();
-    host.ask(1, &script).unwrap();
-    assert!(host.path().join("with/parents/releases").is_dir());
-}
-
-#[test]
 fn a_transfer_that_was_killed_leaves_nothing_that_hinders_the_next() {
     let host = Host::new(SHELLS[0]);
     let tree = Tree::new();
@@ -432,41 +357,6 @@ fn a_transfer_that_was_killed_leaves_nothing_that_hinders_the_next() {
     host.prepare(2, &tree.release("r2"), None, &[]).unwrap();
     let left = std::fs::read_dir(host.path().join(".tagship/fence-2/temporary"));
     assert_eq!(left.unwrap().count(), 0, "and it goes");
-}
-
-#[test]
-fn a_link_that_names_the_release_by_its_full_path_is_understood() {
-    let host = Host::new(SHELLS[0]);
-    let tree = first_tree();
-    let first = tree.release("r1");
-    host.stage(1, &tree, &first);
-    std::os::unix::fs::symlink(host.release(&first), host.path().join("current")).unwrap();
-    assert_eq!(host.inspect().unwrap().live, Some(first.id));
-}
-
-#[test]
-fn an_owner_that_cannot_be_given_is_refused_and_one_that_can_is_had() {
-    use std::os::unix::fs::MetadataExt as _;
-    let host = Host::new(SHELLS[0]);
-    let tree = first_tree();
-    let first = tree.release("r1");
-    host.prepare(1, &first, None, &[]).unwrap();
-    host.transfer(1, tree.path(), &TransferSet::Whole);
-    let Err(HostError::Refused(why)) = host.seal_for(1, &first, Some("no-such-user")) else {
-        panic!("an unknown owner was taken");
-    };
-    assert!(
-        why.contains("no-such-user") && why.contains("owner"),
-        "{why}"
-    );
-    assert!(!host.release(&first).exists(), "nothing half made");
-    host.prepare(1, &first, None, &[]).unwrap();
-    host.transfer(1, tree.path(), &TransferSet::Whole);
-    let own = std::fs::metadata(tree.path()).unwrap().uid();
-    assert_eq!(
-        host.seal_for(1, &first, Some(&own.to_string())),
-        Ok(Reply::Sealed)
-    );
 }
 
 #[test]
