@@ -345,9 +345,18 @@ async fn settle(
         revision: header.revision,
         next_id,
     };
-    store.begin_again(&restored).await?;
+    let held = begin_again(&store, &restored).await?;
     let action = Action::in_store("restore", format!("a backup of {:.0}", header.created_at));
     Ledger::new(kv.clone()).note(action, wanted.now).await?;
-    let held = hold::hold(&store, header.created_at, wanted.now).await?;
     Ok((next_id, held))
+}
+
+/// What stands in a store that was filled from a backup is another life's: ids and fences go on above
+/// that one's, and what was unfinished waits for a person. Returns the tasks that wait.
+///
+/// # Errors
+/// [`StoreError`]: begin anew with an empty store.
+pub async fn begin_again(store: &Store, restored: &Restored) -> Result<Vec<u64>, StoreError> {
+    store.begin_again(restored).await?;
+    hold::hold(store, restored.backup, restored.at).await
 }

@@ -13,16 +13,17 @@ use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tagship::approval::freeze::Calendar;
 use tagship::approval::{Actor, Role};
+use tagship::backup::restore::begin_again;
 use tagship::clock::{Clock, ManualClock};
 use tagship::executor::{Executor, Limits, Missed, World};
 use tagship::intake::Intake;
 use tagship::plan::{Ground, PlanDigest};
 use tagship::request::{self, Back, Request, RequestError, Rollback};
 use tagship::rule::Schedule;
-use tagship::store::Store;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
-use tagship::task::{Submission, Task};
+use tagship::store::{Keyed, Proposal, Restored, Store, StoreError};
+use tagship::task::{Origin, Submission, Supersede, Task, Via};
 use tagship::template::Template;
 use tokio::sync::watch;
 
@@ -34,6 +35,7 @@ use crate::submission::pushed;
 use crate::witness::Witness;
 use crate::world::{
     Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
+    with_scripts,
 };
 
 /// The template of most tests: checkout; sync and a program; publish and a check.
@@ -80,6 +82,8 @@ pub(crate) struct Sim {
     pub(crate) crashes: usize,
     /// Steps of one task under way at the same time.
     pub(crate) parallel_hosts: usize,
+    /// The task of every key under which one was submitted.
+    pub(crate) submitted: Mutex<BTreeMap<String, u64>>,
     template: Template,
     /// The store as people see it.
     store: Store,
@@ -104,7 +108,9 @@ pub(crate) enum Halt {
 
 impl Sim {
     pub(crate) fn new(template: &str) -> Self {
-        Self::with(Template::parse("test.toml", template).unwrap())
+        Self::with(with_scripts(
+            Template::parse("test.toml", template).unwrap(),
+        ))
     }
 
     pub(crate) fn with(template: Template) -> Self {
@@ -136,6 +142,7 @@ impl Sim {
             missed: Missed::Run,
             crashes: 0,
             parallel_hosts: 8,
+            submitted: Mutex::default(),
             template,
             manifests: Arc::default(),
             bell: watch::Sender::new(0),
@@ -268,7 +275,7 @@ impl Sim {
         at_once(snapshot.rows.map(Result::unwrap).collect())
     }
 
-    /// The agents end, and a backup takes the store's place.
+    /// The agents end, and a copy of the store takes its place: nobody has told it that it is one.
     pub(crate) fn restore(&mut self, backup: &[Row]) {
         self.kill();
         let kv = MemoryKv::new();
@@ -279,6 +286,19 @@ impl Sim {
             at_once(kv.commit(commit)).unwrap();
         }
         self.take_store(kv);
+    }
+
+    /// The same as `tagship restore` does it; returns the tasks that wait for somebody to look.
+    pub(crate) fn restore_properly(&mut self, backup: &[Row], taken: Timestamp) -> Vec<u64> {
+        let next_id = self.store().last_id() + 1000;
+        self.restore(backup);
+        let restored = Restored {
+            at: self.clock.now(),
+            backup: taken,
+            revision: 0,
+            next_id,
+        };
+        at_once(begin_again(&self.store(), &restored)).unwrap()
     }
 
     /// Another agent with a copy of this one's store, for the same hosts: what becomes of a machine
@@ -430,6 +450,34 @@ impl Sim {
         proposal.unwrap().id()
     }
 
+    /// Alice submits a task of no project under a key, and again until it is answered.
+    pub(crate) fn submit(&self, key: &str, host: &str, schedule: Schedule) -> Proposal {
+        let submission = Submission {
+            schedule,
+            hosts: BTreeMap::from([(1, vec![host.to_owned()])]),
+            idempotency_key: Some(key.to_owned()),
+            ..by_hand()
+        };
+        let keyed = Keyed {
+            submitter: "alice".to_owned(),
+            key: key.to_owned(),
+            digest: format!("{host} {schedule:?}"),
+        };
+        loop {
+            let (store, now) = (self.store(), self.clock.now());
+            match at_once(store.submit(submission.clone(), Some(&keyed), now, &|_| Commit::new())) {
+                Err(StoreError::Unknown { .. } | StoreError::Kv(_)) => {}
+                answer => {
+                    let answer = answer.unwrap();
+                    let mut submitted = self.submitted.lock().unwrap();
+                    let id = *submitted.entry(key.to_owned()).or_insert(answer.id());
+                    assert_eq!(id, answer.id(), "{key} is two tasks");
+                    return answer;
+                }
+            }
+        }
+    }
+
     pub(crate) fn ask(&self, id: u64, who: &str, request: &Request) -> Result<Task, RequestError> {
         let now = self.clock.now();
         let asked = at_once(request::ask(
@@ -515,6 +563,21 @@ impl Sim {
         there
             .map(|((_, host), disk)| (host.clone(), disk.clone()))
             .collect()
+    }
+}
+
+/// What alice submits by hand: it belongs to no project.
+fn by_hand() -> Submission {
+    Submission {
+        origin: Origin::Submitted { via: Via::Api },
+        project: String::new(),
+        environment: String::new(),
+        repository: String::new(),
+        reference: String::new(),
+        object: String::new(),
+        template: "tool".to_owned(),
+        supersede: Supersede::Never,
+        ..pushed()
     }
 }
 

@@ -58,6 +58,8 @@ struct State {
     /// How many effects in a thousand let people act before they go on.
     interrupts: u64,
     refusals: Vec<(String, String, String)>,
+    /// What becomes of the next commit that people make.
+    for_people: Option<Fault>,
     /// The agent that is being polled; `None` while people act.
     polled: Option<usize>,
     crashed: BTreeMap<usize, Ending>,
@@ -259,10 +261,18 @@ impl Fate {
         }
     }
 
-    /// A commit of the store. People's commits are struck by no blow.
+    /// The next commit that people make comes to this.
+    pub(crate) fn strike_people(&self, fault: Fault) {
+        self.state(|state| state.for_people = Some(fault));
+    }
+
+    /// A commit of the store. Blows strike those of agents alone.
     pub(crate) fn commit(&self, label: &'static str) -> Fault {
-        if self.state(|state| state.polled.is_none()) {
-            return Fault::None;
+        if let Some(fault) = self.state(|state| match state.polled {
+            None => Some(state.for_people.take().unwrap_or_default()),
+            Some(_) => None,
+        }) {
+            return fault;
         }
         if self.state(|state| state.is_dead()) {
             return Fault::Refuse;

@@ -63,8 +63,10 @@ fn is_barred(disk: &Disk, key: &str) -> bool {
     begun.any(|attempt| attempt.end == RunEnd::NotBegun)
 }
 
-/// Disks by environment and host.
-pub(crate) type Disks = BTreeMap<(String, String), Disk>;
+/// Disks by environment and host. What somebody else runs on a host, or for a task of no project, is
+/// kept in a directory of its own there, which stands in the environment's place.
+pub(crate) type Disks = BTreeMap<DiskPlace, Disk>;
+pub(crate) type DiskPlace = (String, String);
 
 /// What a program of a test does when it is started: how it ends, and after how long.
 pub(crate) type Program = Arc<dyn Fn(&str, &str) -> (RunEnd, Duration) + Send + Sync>;
@@ -118,13 +120,16 @@ impl Hosts for SimHosts {
             if blow == Some(Blow::CutBefore) {
                 return lost();
             }
+            let place = self.place(host, op);
+            // As whoever it is done.
+            let host = host.rsplit('@').next().unwrap();
             if blow == Some(Blow::Twice) {
-                let _ = self.act(host, op);
+                let _ = self.act(&place, host, op);
             }
-            let reply = self.act(host, op);
+            let reply = self.act(&place, host, op);
             fate.after(blow).await;
             if blow == Some(Blow::CutAfter) {
-                self.half(host, op);
+                self.half(&place, op);
                 return lost();
             }
             let reply = reply?;
@@ -132,7 +137,7 @@ impl Hosts for SimHosts {
                 output.begun();
             }
             if let (Op::Run { run, .. }, Reply::Run(RunEnd::Running)) = (op, &reply) {
-                return Ok(Reply::Run(self.follow(host, &run.key).await));
+                return Ok(Reply::Run(self.follow(&place, &run.key).await));
             }
             Ok(reply)
         }
@@ -141,21 +146,43 @@ impl Hosts for SimHosts {
 }
 
 impl SimHosts {
-    fn on<T>(&self, host: &str, with: impl FnOnce(&mut Disk) -> T) -> T {
-        let mut disks = self.fleet.disks.lock().unwrap();
-        let place = (self.environment.clone(), host.to_owned());
-        with(disks.entry(place).or_default())
+    /// Where an operation acts.
+    fn place(&self, host: &str, op: &Op) -> DiskPlace {
+        let deploy_to = match op {
+            Op::Prepare { place, .. }
+            | Op::Transfer { place, .. }
+            | Op::Seal { place, .. }
+            | Op::Verify { place, .. }
+            | Op::Publish { place, .. }
+            | Op::Run { place, .. }
+            | Op::Prune { place, .. } => &place.deploy_to,
+            Op::Inspect { deploy_to }
+            | Op::RunResult { deploy_to, .. }
+            | Op::Kill { deploy_to, .. } => deploy_to,
+        };
+        let of_environment = deploy_to.starts_with("/srv/");
+        let directory = if of_environment {
+            &self.environment
+        } else {
+            deploy_to
+        };
+        (directory.clone(), host.to_owned())
     }
 
-    fn act(&self, host: &str, op: &Op) -> Result<Reply, HostError> {
+    fn on<T>(&self, place: &DiskPlace, with: impl FnOnce(&mut Disk) -> T) -> T {
+        let mut disks = self.fleet.disks.lock().unwrap();
+        with(disks.entry(place.clone()).or_default())
+    }
+
+    fn act(&self, place: &DiskPlace, host: &str, op: &Op) -> Result<Reply, HostError> {
         if let Some(message) = self.fleet.fate.refusal(op.label(), host) {
             return Err(HostError::Refused(message));
         }
         let disks = self.fleet.disks.lock().unwrap();
         let witness = &self.fleet.witness;
-        witness.before(&self.environment, host, op, &disks);
+        witness.before(place, host, op, &disks);
         drop(disks);
-        self.on(host, |disk| {
+        self.on(place, |disk| {
             let reply = self.on_disk(host, disk, op);
             witness.after(host, disk);
             reply
@@ -245,20 +272,21 @@ impl SimHosts {
     }
 
     /// What a transfer leaves whose connection was cut.
-    fn half(&self, host: &str, op: &Op) {
+    fn half(&self, place: &DiskPlace, op: &Op) {
         if let Op::Transfer { .. } = op {
-            self.on(host, |disk| {
+            self.on(place, |disk| {
                 disk.partial = disk.partial.as_ref().map(|_| TreeDigest("half".to_owned()));
             });
         }
     }
 
     /// Waits for the end of a program.
-    async fn follow(&self, host: &str, key: &str) -> RunEnd {
+    async fn follow(&self, place: &DiskPlace, key: &str) -> RunEnd {
         let clock = &self.fleet.clock;
         loop {
             let now = clock.elapsed();
-            let (end, until) = self.on(host, |disk| (end_of(disk, key, now), disk.runs[key].until));
+            let (end, until) =
+                self.on(place, |disk| (end_of(disk, key, now), disk.runs[key].until));
             if end != RunEnd::Running {
                 return end;
             }

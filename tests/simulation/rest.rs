@@ -6,54 +6,74 @@ use std::sync::Arc;
 use tagship::host::ReleaseId;
 use tagship::rule::is_zero;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
-use tagship::task::{Event, Recorded, State, StepResult, Task, Way};
+use tagship::task::{Event, Pause, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
 use crate::driver::Sim;
 use crate::host::Disk;
-use crate::witness::is_settled;
+use crate::witness::{index_of, is_settled};
 
 /// All promises that can be read off a world at rest.
 pub(crate) fn promises_hold(sim: &Sim) {
     let store = sim.store();
+    let trace = || sim.fate.trace(0);
+    let tasks = each_holds(sim, &store, &trace);
+    nothing_lost(sim, &store, &trace);
+    submitted_once(sim, &tasks, &trace);
+    noted_once(sim, &store, &trace);
+    for environment in ENVIRONMENTS {
+        hosts_agree(sim, &store, environment, &of(environment, &tasks), &trace);
+    }
+}
+
+/// Those that hold although the store has forgotten what came after its backup.
+pub(crate) fn promises_hold_after_a_restore(sim: &Sim) {
+    each_holds(sim, &sim.store(), &|| sim.fate.trace(0));
+}
+
+const ENVIRONMENTS: [&str; 2] = ["qa", "production"];
+
+fn of<'t>(environment: &str, tasks: &'t [Arc<Task>]) -> Vec<&'t Task> {
+    let tasks = tasks.iter().map(Arc::as_ref);
+    tasks
+        .filter(|task| task.submission.environment == environment)
+        .collect()
+}
+
+/// What every task of the store promises for itself; returns them.
+fn each_holds(sim: &Sim, store: &Store, trace: &impl Fn() -> String) -> Vec<Arc<Task>> {
     let heads = at_once(store.list(&Filter::default(), None, usize::MAX)).unwrap();
     let ids: Vec<u64> = heads.iter().map(|head| head.id).collect();
     sim.witness.history(ids.iter().copied());
     let tasks: Vec<Arc<Task>> = ids.iter().map(|id| sim.witness.task(*id)).collect();
-    let trace = || sim.fate.trace(0);
     for (head, task) in heads.iter().zip(&tasks) {
         assert_eq!(head.state, task.state.name(), "head of task {}", task.id);
         assert_eq!(head.events, task.events, "head of task {}", task.id);
-        settled(task, &tasks, &trace);
-        refs_stand(sim, task, &trace);
-        started_once(sim, task, &trace);
+        settled(sim, task, &tasks, trace);
+        refs_stand(sim, task, trace);
+        started_once(sim, task, trace);
+        no_freeze_broken(sim, task, trace);
     }
-    indexed(&store, &tasks);
-    nothing_lost(sim, &store, &trace);
-    noted_once(sim, &store, &trace);
-    for environment in ["qa", "production"] {
-        let tasks: Vec<&Task> = tasks
-            .iter()
-            .map(Arc::as_ref)
-            .filter(|task| task.submission.environment == environment)
-            .collect();
+    indexed(store, &tasks);
+    for environment in ENVIRONMENTS {
+        let tasks = of(environment, &tasks);
         let held = tasks.iter().filter(|task| task.state.holds_queue()).count();
         assert!(held <= 1, "{held} tasks hold the queue of {environment}");
-        hosts_agree(sim, &store, environment, &tasks, &trace);
     }
+    tasks
 }
 
 /// The indexes say of tasks what their logs say, and nothing else.
 fn indexed(store: &Store, tasks: &[Arc<Task>]) {
     let mut expected: BTreeMap<(Option<&str>, Option<&str>), BTreeSet<u64>> = BTreeMap::new();
     for task in tasks {
-        for by in [
-            (Some(task.state.name()), None),
-            (None, Some(task.submission.environment.as_str())),
-        ] {
+        let place = Some(task.submission.environment.as_str());
+        for by in [(Some(task.state.name()), None), (None, place)] {
             expected.entry(by).or_default().insert(task.id);
         }
     }
+    // What belongs to no project is found by none.
+    expected.remove(&(None, Some("")));
     for ((state, environment), ids) in expected {
         let filter = Filter {
             state: state.map(str::to_owned),
@@ -73,7 +93,7 @@ fn indexed(store: &Store, tasks: &[Arc<Task>]) {
 }
 
 /// A task rests, waits for a person, or waits behind one that does.
-fn settled(task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
+fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let behind_another = task.state == State::Queued
         && tasks.iter().any(|other| {
             other.submission.environment == task.submission.environment && other.state.holds_queue()
@@ -85,6 +105,37 @@ fn settled(task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
         task.state,
         trace()
     );
+    // Nobody has let it go on for long enough; what it asks of a person it asks for ever.
+    if let State::Paused {
+        why: Pause::Gate { .. } | Pause::StepGate | Pause::HostFailed { .. },
+    } = &task.state
+    {
+        let patience = sim.witness.plan(task).pause_timeout_s;
+        assert_eq!(patience, None, "task {} is paused\n{}", task.id, trace());
+    }
+}
+
+/// Nothing begins or goes on while its releases are frozen, unless somebody has overridden that.
+fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
+    let (project, environment) = (&task.submission.project, &task.submission.environment);
+    let mut overridden = false;
+    for Recorded { time, event } in sim.witness.events(task.id) {
+        match event {
+            Event::FreezeOverridden { .. } => overridden = true,
+            Event::Reopened { .. } => overridden = false,
+            Event::Started { .. } | Event::Due | Event::Continued { .. } => {
+                let frozen = sim.calendar.frozen(project, environment, time);
+                assert!(
+                    overridden || frozen.is_none(),
+                    "task {}: {} at {time}, in a freeze\n{}",
+                    task.id,
+                    event.name(),
+                    trace()
+                );
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A task that waits has a ref that stands.
@@ -116,7 +167,7 @@ fn started_once(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
         matches!(event, Event::RetryRequested { .. })
     });
     let prefix = format!("{}-{:x}-", task.id, work.started.as_second());
-    for (host, disk) in sim.disks(&task.submission.environment) {
+    for ((_, host), disk) in sim.fleet.disks.lock().unwrap().iter() {
         let mut starts: BTreeMap<String, u32> = BTreeMap::new();
         for (key, times) in &disk.started {
             assert_eq!(*times, 1, "{key} was started again on {host}\n{}", trace());
@@ -166,6 +217,17 @@ fn nothing_lost(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
         let task = sim.witness.task(task);
         assert_eq!(task.submission.reference, record.reference);
         assert_eq!(task.submission.object, record.new);
+    }
+}
+
+/// Whatever was submitted under one key is one task, the one that was answered.
+fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
+    for (key, id) in sim.submitted.lock().unwrap().iter() {
+        let of_key = tasks
+            .iter()
+            .filter(|task| task.submission.idempotency_key.as_ref() == Some(key));
+        let of_key: Vec<u64> = of_key.map(|task| task.id).collect();
+        assert_eq!(of_key, [*id], "{key}\n{}", trace());
     }
 }
 
@@ -222,12 +284,17 @@ fn hosts_agree(
     let nothing = Disk::default();
     let recorded = at_once(store.live("shop", environment)).unwrap();
     let mut live: BTreeSet<Option<ReleaseId>> = BTreeSet::new();
-    for (index, host) in plan.hosts.iter().enumerate() {
-        let disk = disks.get(&host.name).unwrap_or(&nothing);
+    let served = plan.publish_stage().map(|stage| &plan.stages[stage].hosts);
+    for host in served.into_iter().flatten() {
+        let index = index_of(&plan, host);
+        if work.skipped.contains_key(&index) {
+            continue;
+        }
+        let disk = disks.get(host).unwrap_or(&nothing);
         live.insert(disk.live.clone());
         let what = format!(
-            "{}: {:?} in {environment}, task {:?}",
-            host.name, disk.live, last.id
+            "{host}: {:?} in {environment}, task {:?}",
+            disk.live, last.id
         );
         match &last.state {
             State::Succeeded => {
@@ -237,11 +304,10 @@ fn hosts_agree(
                     "{what}\n{}",
                     trace()
                 );
-                let record = recorded.get(&host.name).map(|live| &live.release);
+                let record = recorded.get(host).map(|live| &live.release);
                 assert_eq!(record, Some(&work.release), "{what}\n{}", trace());
             }
             State::RolledBack { .. } => {
-                let index = u16::try_from(index).unwrap();
                 let back = work.steps.iter().any(|(at, step)| {
                     let done = matches!(step.end, Some((_, StepResult::Published { .. })));
                     at.way == Way::Back && at.host == index && done

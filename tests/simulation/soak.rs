@@ -4,53 +4,42 @@
 //! `FROM=n` begins with that one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tagship::clock::Clock as _;
+use tagship::executor::Missed;
 use tagship::host::RunEnd;
 use tagship::request::{Back, Request};
+use tagship::rule::Schedule;
 use tagship::store::kv::Row;
+use tagship::store::memory::Fault;
 use tagship::store::{Filter, Head};
-use tagship::template::{OnFailure, Template};
+use tagship::task::{Event, Recorded};
 
 use crate::at_once::at_once;
+use crate::drawn;
 use crate::driver::{Halt, Sim};
 use crate::host::{Program, well};
 use crate::random::Random;
-use crate::rest::promises_hold;
+use crate::rest::{promises_hold, promises_hold_after_a_restore};
 
 /// How many seeds a test run plays.
 const SEEDS: u64 = 20_000;
 
 const TAGS: [&str; 5] = ["qa-1", "prod-1", "release-1", "release-2", "other"];
-const LABELS: [&str; 6] = [
+const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
+const LABELS: [&str; 8] = [
     "host.prepare",
     "host.transfer",
     "host.seal",
     "host.publish",
     "host.verify",
     "host.run",
+    "host.run_result",
+    "host.kill",
 ];
-
-fn templates() -> &'static [Template] {
-    static TEMPLATES: OnceLock<Vec<Template>> = OnceLock::new();
-    TEMPLATES.get_or_init(|| {
-        let checkout = "name = \"t\"\n[[stage]]\nname = \"checkout\"\nsteps = [{ use = \"checkout\" }]\n";
-        [
-            "[[stage]]\nname = \"stage\"\nsteps = [{ use = \"sync\" }]\n\
-             [[stage]]\nname = \"switch\"\nsteps = [{ use = \"publish\" }]\n",
-            "[[stage]]\nname = \"stage\"\nsteps = [{ use = \"sync\" }, { run = [\"migrate\"], in = \"release\", once = true }]\n\
-             [[stage]]\nname = \"switch\"\nbatch = 1\nsteps = [{ use = \"publish\" }, { use = \"check\", tcp = \"{HOST}:80\", retries = 0 }]\n",
-            "[[stage]]\nname = \"stage\"\nsteps = [{ use = \"sync\" }]\n\
-             [[stage]]\nname = \"switch\"\ngate = \"hand\"\nsteps = [{ use = \"publish\" }, { run = [\"reload\"] }]\n",
-        ]
-        .iter()
-        .map(|stages| Template::parse("t.toml", &format!("{checkout}{stages}")).unwrap())
-        .collect()
-    })
-}
 
 /// One world, and what is still to happen in it.
 struct Play {
@@ -58,7 +47,7 @@ struct Play {
     random: Random,
     deeds: u64,
     commits: u64,
-    backup: Option<Vec<Row>>,
+    backup: Option<(Vec<Row>, Timestamp)>,
     /// What came after the backup is not known any more.
     restored: bool,
 }
@@ -66,28 +55,11 @@ struct Play {
 impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let template = random.pick(templates()).unwrap().clone();
-        let sim = Sim::with(template);
-        {
-            let mut ground = sim.ground.lock().unwrap();
-            ground
-                .hosts
-                .truncate(if random.per_mille(700) { 2 } else { 3 });
-            if let Some(placement) = &mut ground.placement {
-                placement.keep_releases = 2;
-            }
-            ground.on_failure = *random
-                .pick(&[
-                    OnFailure::Rollback,
-                    OnFailure::Rollback,
-                    OnFailure::Pause,
-                    OnFailure::Stop,
-                    OnFailure::Continue,
-                ])
-                .unwrap();
+        let mut sim = drawn::sim(&mut random);
+        sim.fate.draw(random.next(), drawn::blows(&mut random), 60);
+        if random.per_mille(300) {
+            sim.missed = Missed::Expire;
         }
-        let blows = [0, 5, 20, 60][usize::try_from(random.below(4)).unwrap()];
-        sim.fate.draw(random.next(), blows, 60);
         Self {
             sim,
             deeds: 3 + random.below(9),
@@ -108,7 +80,9 @@ impl Play {
             }
         }
         self.heal();
-        if !self.restored {
+        if self.restored {
+            promises_hold_after_a_restore(&self.sim);
+        } else {
             promises_hold(&self.sim);
         }
     }
@@ -143,13 +117,14 @@ impl Play {
     /// Somebody does something, or something happens.
     fn deed(&mut self) {
         match self.random.below(100) {
-            0..34 => self.push(),
-            34..40 => self.delete(),
+            0..30 => self.push(),
+            30..35 => self.submit(),
+            35..40 => self.delete(),
             40..62 => self.answer(),
-            62..72 => self.meddle(),
-            72..77 => self.go_back(),
-            77..81 => self.set_clock(),
-            81..90 => self.trouble(),
+            62..73 => self.meddle(),
+            73..78 => self.go_back(),
+            78..82 => self.set_clock(),
+            82..90 => self.trouble(),
             90..94 => self.agents(),
             94..97 => self.save(),
             _ => self.mend(),
@@ -197,10 +172,10 @@ impl Play {
         let id = task.id;
         self.note(format!("answer {id}"));
         if task.state == "paused" {
-            let request = if self.random.per_mille(700) {
-                Request::Go { host: None }
-            } else {
-                Request::Retry
+            let request = match self.random.below(10) {
+                0..5 => Request::Go { host: None },
+                5..7 => self.about_a_host(),
+                _ => Request::Retry,
             };
             let _ = self.sim.ask(id, "bob", &request);
             return;
@@ -228,14 +203,46 @@ impl Play {
         let Some(task) = self.random.pick(&tasks) else {
             return;
         };
+        let (id, state) = (task.id, task.state.clone());
         let reason = "because".to_owned();
-        let request = match self.random.below(4) {
-            0 => Request::Withdraw { reason },
-            1 => Request::Stop { host: None },
-            _ => Request::Retry,
+        let (who, request) = match self.random.below(6) {
+            0 => ("bob", Request::Withdraw { reason }),
+            1 => ("bob", Request::Stop { host: None }),
+            2 | 3 => ("bob", self.about_a_host()),
+            4 => ("root", Request::Override { reason }),
+            _ => ("bob", Request::Retry),
         };
-        self.note(format!("{request:?} of {} ({})", task.id, task.state));
-        let _ = self.sim.ask(task.id, "bob", &request);
+        self.note(format!("{request:?} of {id} ({state})"));
+        let _ = self.sim.ask(id, who, &request);
+    }
+
+    /// Something is asked of a task on one host.
+    fn about_a_host(&mut self) -> Request {
+        let host = (*self.random.pick(&HOSTS).unwrap()).to_owned();
+        let reason = "it is being repaired".to_owned();
+        match self.random.below(3) {
+            0 => Request::Go { host: Some(host) },
+            1 => Request::Skip { host, reason },
+            _ => Request::Stop { host: Some(host) },
+        }
+    }
+
+    /// Somebody submits a task of no project, perhaps again; the answer may be lost under way.
+    fn submit(&mut self) {
+        let key = *self.random.pick(&["one", "two"]).unwrap();
+        let host = *self.random.pick(&HOSTS).unwrap();
+        let schedule = *self.random.pick(&[Schedule::New, Schedule::Ready]).unwrap();
+        let faults = [
+            Fault::None,
+            Fault::Refuse,
+            Fault::UnknownApplied,
+            Fault::UnknownLost,
+        ];
+        let fault = self.random.pick(&faults).unwrap().clone();
+        self.note(format!("submit {key} on {host} ({fault:?})"));
+        self.sim.fate.strike_people(fault);
+        self.sim.submit(key, host, schedule);
+        self.sim.fate.strike_people(Fault::None);
     }
 
     fn go_back(&mut self) {
@@ -263,7 +270,7 @@ impl Play {
     fn trouble(&mut self) {
         match self.random.below(3) {
             0 => {
-                let host = *self.random.pick(&["a", "b", "c"]).unwrap();
+                let host = *self.random.pick(&HOSTS).unwrap();
                 let label = *self.random.pick(&LABELS).unwrap();
                 self.note(format!("{host} refuses {label}"));
                 self.sim.fate.refuse(label, host, "it would not");
@@ -304,17 +311,41 @@ impl Play {
         }
     }
 
+    /// What was unfinished begins nothing more before somebody has looked.
+    fn restore(&mut self, rows: &[Row], taken: Timestamp) {
+        let held = self.sim.restore_properly(rows, taken);
+        let begun = |sim: &Sim| -> Vec<usize> {
+            let events = held.iter().map(|id| {
+                sim.task(*id);
+                sim.witness.events(*id)
+            });
+            let begun = |recorded: &&Recorded| matches!(recorded.event, Event::Began { .. });
+            events
+                .map(|events| events.iter().filter(begun).count())
+                .collect()
+        };
+        let before = begun(&self.sim);
+        self.sim.run_for(SignedDuration::from_hours(1));
+        self.sim.resume();
+        assert_eq!(begun(&self.sim), before, "{held:?} go on by themselves");
+    }
+
     /// A backup is taken, or takes the store's place.
     fn save(&mut self) {
         match self.backup.take() {
-            Some(rows) if self.random.per_mille(500) => {
-                self.note("the store is restored from a backup".to_owned());
+            Some((rows, taken)) if self.random.per_mille(500) => {
                 self.restored = true;
-                self.sim.restore(&rows);
+                if self.random.per_mille(300) {
+                    self.note("a copy takes the store's place".to_owned());
+                    self.sim.restore(&rows);
+                } else {
+                    self.note("the store is restored from a backup".to_owned());
+                    self.restore(&rows, taken);
+                }
             }
             _ => {
                 self.note("a backup is taken".to_owned());
-                self.backup = Some(self.sim.backup());
+                self.backup = Some((self.sim.backup(), self.sim.clock.now()));
             }
         }
     }

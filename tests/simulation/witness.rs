@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use tagship::host::{Op, Place, ReleaseId, TreeDigest};
-use tagship::plan::{Plan, PlanDigest};
+use tagship::plan::{AGENT, Plan, PlanDigest};
 use tagship::rule::Schedule;
 use tagship::store::Store;
 use tagship::store::kv::Range;
-use tagship::task::{At, Origin, Recorded, State, Task, Way};
-use tagship::template::OnFailure;
+use tagship::task::{AGENT_INDEX, At, Origin, Recorded, State, Task, Way};
+use tagship::template::{self, Gate, OnFailure};
 
 use crate::at_once::at_once;
-use crate::host::{Disk, Disks};
+use crate::host::{Disk, DiskPlace, Disks};
 
 /// What was seen so far.
 #[derive(Default)]
@@ -113,9 +113,8 @@ impl Witness {
     }
 
     /// An operation is about to act on a host.
-    pub(crate) fn before(&self, environment: &str, host: &str, op: &Op, disks: &Disks) {
-        let place = (environment.to_owned(), host.to_owned());
-        let held = disks.get(&place).map_or(0, |disk| disk.fence);
+    pub(crate) fn before(&self, disk: &DiskPlace, host: &str, op: &Op, disks: &Disks) {
+        let held = disks.get(disk).map_or(0, |disk| disk.fence);
         match op {
             Op::Publish {
                 place,
@@ -124,7 +123,7 @@ impl Witness {
                 ..
             } if place.fence >= held => {
                 let mut seen = self.seen.lock().unwrap();
-                seen.switch(environment, host, place, release, key, disks);
+                seen.switch(&disk.0, host, place, release, key, disks);
             }
             Op::Run { place, run } if place.fence >= held => {
                 self.seen.lock().unwrap().program(host, place, &run.key);
@@ -267,6 +266,7 @@ impl Seen {
         if way == Way::Back {
             return;
         }
+        open(&task, &plan, *at);
         if let Some(digest) = disks
             .get(&(environment.to_owned(), host.to_owned()))
             .and_then(|disk| disk.releases.get(release))
@@ -274,12 +274,13 @@ impl Seen {
             assert_eq!(self.trees[digest], plan.commit, "{key} on {host}");
         }
         if plan.on_failure != OnFailure::Continue {
-            for other in &plan.hosts {
-                let disk = disks.get(&(environment.to_owned(), other.name.clone()));
+            for other in staged_on(&plan) {
+                let index = index_of(&plan, other);
+                let disk = disks.get(&(environment.to_owned(), other.to_owned()));
                 assert!(
-                    disk.is_some_and(|disk| disk.releases.contains_key(release)),
-                    "{host} switches, and {} is not staged",
-                    other.name
+                    work.skipped.contains_key(&index)
+                        || disk.is_some_and(|disk| disk.releases.contains_key(release)),
+                    "{host} switches, and {other} is not staged"
                 );
             }
         }
@@ -301,7 +302,7 @@ impl Seen {
         let at = At {
             way,
             stage: parts[0].parse().unwrap(),
-            host: u16::try_from(plan.hosts.iter().position(|h| h.name == host).unwrap()).unwrap(),
+            host: index_of(&plan, host),
             step: parts[1].parse().unwrap(),
         };
         let begun = work
@@ -313,7 +314,46 @@ impl Seen {
             begun || before,
             "{key} on {host}: the intent is not durable"
         );
+        if way == Way::Forward {
+            open(&task, &plan, at);
+        }
     }
+}
+
+/// A step that waits at a gate begins once that is open.
+fn open(task: &Task, plan: &Plan, at: At) {
+    let work = task.work.as_ref().unwrap();
+    let is_time = work.due.is_some() || task.time().is_none();
+    let opened = |gate, by_hand| match gate {
+        Gate::None => true,
+        Gate::Hand => by_hand,
+        Gate::Timed => is_time,
+    };
+    let stage = &plan.stages[usize::from(at.stage)];
+    let of_stage = opened(stage.gate, work.gates_opened.contains(&at.stage));
+    let of_step = opened(stage.steps[usize::from(at.step)].gate, work.is_open(at));
+    assert!(
+        of_stage && of_step,
+        "task {}: {at:?} begins behind a gate",
+        task.id
+    );
+}
+
+/// The hosts on which a release is staged.
+fn staged_on(plan: &Plan) -> impl Iterator<Item = &str> {
+    let syncs = |step: &template::Step| step.action == template::Action::Sync;
+    let stages = plan.stages.iter();
+    stages
+        .filter(move |stage| stage.steps.iter().any(syncs))
+        .flat_map(|stage| stage.hosts.iter().map(String::as_str))
+}
+
+pub(crate) fn index_of(plan: &Plan, host: &str) -> u16 {
+    if host == AGENT {
+        return AGENT_INDEX;
+    }
+    let place = plan.hosts.iter().position(|known| known.name == host);
+    u16::try_from(place.unwrap()).unwrap()
 }
 
 /// What a task says about itself once nothing moves.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -17,7 +17,7 @@ use tagship::landing::{
     self, Description, Git, LandingError, Person, Progress, RemoteFailure, RemoteRef, Source,
     Timeouts, Wanted,
 };
-use tagship::plan::{Ground, Placement, PlannedHost, Submodules};
+use tagship::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUser, Submodules};
 use tagship::rule::is_reference;
 use tagship::task::Submission;
 use tagship::template::{Template, Version};
@@ -277,24 +277,54 @@ impl Probes for SimProbes {
     }
 }
 
+/// What is submitted by hand: it belongs to no project, and releases nothing.
+fn tool() -> Template {
+    static TOOL: OnceLock<Template> = OnceLock::new();
+    let parse = || {
+        Template::parse(
+            "tool.toml",
+            "name = \"tool\"\n[[stage]]\nname = \"one\"\nhosts = \"{1}\"\n\
+             steps = [{ run = [\"look\"] }, { run = [\"turn\"], gate = \"hand\" }]\n",
+        )
+        .unwrap()
+    };
+    TOOL.get_or_init(parse).clone()
+}
+
 pub(crate) struct SimCatalog {
     pub(crate) fate: Fate,
     pub(crate) ground: Arc<Mutex<Ground>>,
     pub(crate) template: Template,
 }
 
-/// `shop` in `production` on hosts `a`, `b`, `c`.
+/// The text of every script of a template.
+const SCRIPT: &str = "#!/bin/sh\ntrue\n";
+
+/// A template with its scripts.
+pub(crate) fn with_scripts(template: Template) -> Template {
+    let names = template
+        .steps()
+        .filter_map(|(_, step)| step.action.script());
+    let scripts = names
+        .map(|name| (name.to_owned(), SCRIPT.to_owned()))
+        .collect();
+    template.with_scripts(&scripts)
+}
+
+fn host(name: &str) -> PlannedHost {
+    PlannedHost {
+        name: name.to_owned(),
+        address: "127.0.0.1".to_owned(),
+        port: 22,
+        user: "deploy".to_owned(),
+        identity: "/key".to_owned(),
+        jump: None,
+    }
+}
+
+/// `shop` in `production` on hosts `a`, `b`, `c`; `d` serves single steps.
 pub(crate) fn ground() -> Ground {
-    let hosts = ["a", "b", "c"]
-        .map(|name| PlannedHost {
-            name: name.to_owned(),
-            address: "127.0.0.1".to_owned(),
-            port: 22,
-            user: "deploy".to_owned(),
-            identity: "/key".to_owned(),
-            jump: None,
-        })
-        .to_vec();
+    let hosts = ["a", "b", "c"].map(host).to_vec();
     Ground {
         project: "shop".to_owned(),
         environment: "production".to_owned(),
@@ -314,9 +344,21 @@ pub(crate) fn ground() -> Ground {
         self_approval: false,
         hosts,
         groups: BTreeMap::new(),
-        machines: BTreeMap::new(),
-        users: BTreeMap::new(),
-        local: None,
+        machines: ["a", "b", "c", "d"]
+            .map(|name| (name.to_owned(), host(name)))
+            .into(),
+        users: BTreeMap::from([(
+            "ops".to_owned(),
+            PlannedUser {
+                user: "ops".to_owned(),
+                port: None,
+                identity: "/key-of-ops".to_owned(),
+            },
+        )]),
+        local: Some(LocalUser {
+            user: "builder".to_owned(),
+            directory: "/var/lib/builder".to_owned(),
+        }),
     }
 }
 
@@ -337,17 +379,33 @@ impl Catalog for SimCatalog {
         let mut ground = self.ground.lock().unwrap().clone();
         submission.environment.clone_into(&mut ground.environment);
         ground.hosts.retain(|host| !disabled.contains(&host.name));
-        let template = self.template.clone();
+        let template = if submission.has_place() {
+            self.template.clone()
+        } else {
+            ground.project.clear();
+            ground.git_url.clear();
+            ground.placement = None;
+            tool()
+        };
+        let given = submission.hosts.iter().map(|(number, names)| {
+            let machines = names.iter().map(|name| ground.machines[name].clone());
+            (*number, machines.collect())
+        });
+        let given = given.collect();
         let version = Version {
             name: template.name.clone(),
             digest: template.digest.clone(),
             text: String::new(),
-            scripts: BTreeMap::new(),
+            scripts: template
+                .scripts
+                .keys()
+                .map(|name| (name.clone(), SCRIPT.to_owned()))
+                .collect(),
         };
         Ok(Recipe {
             ground,
             template,
-            given: BTreeMap::new(),
+            given,
             version,
         })
     }
