@@ -285,6 +285,8 @@ impl Sim {
             });
             at_once(kv.commit(commit)).unwrap();
         }
+        // Keys of the lost days are forgotten with them.
+        self.submitted.lock().unwrap().clear();
         self.take_store(kv);
     }
 

@@ -118,15 +118,15 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
 /// Nothing begins or goes on while its releases are frozen, unless somebody has overridden that.
 fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     let (project, environment) = (&task.submission.project, &task.submission.environment);
-    let mut overridden = false;
+    let mut overridden = None;
     for Recorded { time, event } in sim.witness.events(task.id) {
         match event {
-            Event::FreezeOverridden { .. } => overridden = true,
-            Event::Reopened { .. } => overridden = false,
+            Event::FreezeOverridden { until, .. } => overridden = Some(until.unwrap()),
+            Event::Reopened { .. } | Event::Finished(_) => overridden = None,
             Event::Started { .. } | Event::Due | Event::Continued { .. } => {
                 let frozen = sim.calendar.frozen(project, environment, time);
                 assert!(
-                    overridden || frozen.is_none(),
+                    frozen.is_none() || overridden.is_some_and(|until| time < until),
                     "task {}: {} at {time}, in a freeze\n{}",
                     task.id,
                     event.name(),
