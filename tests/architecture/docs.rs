@@ -1,4 +1,5 @@
-//! The documentation names tests that show what it says: each of them is there.
+//! The documentation and the breaks on purpose name tests that show what they say: each of them is
+//! there.
 
 use std::collections::BTreeSet;
 
@@ -97,6 +98,57 @@ fn every_test_that_a_page_names_is_there() {
     assert!(named > 30, "pages name tests in another way: {named}");
 }
 
+/// Whether the arguments of `cargo test` find a test.
+fn finds(all: &[Source], arguments: &str) -> bool {
+    let words: Vec<&str> = arguments.split(' ').collect();
+    let (root, filter) = match words[..] {
+        ["--lib", filter] => ("src".to_owned(), filter),
+        ["--test", suite, filter] => (format!("tests/{suite}"), filter),
+        ["--test", suite] => (format!("tests/{suite}"), ""),
+        _ => return false,
+    };
+    let module = format!(
+        "{root}/{}",
+        filter.trim_end_matches("::").replace("::", "/")
+    );
+    all.iter().any(|source| {
+        let of_root = source.path.starts_with(&root);
+        let of_module = of_root && source.path.starts_with(module.trim_end_matches('/'));
+        let named = |text: &str| {
+            text.lines()
+                .any(|line| line.contains("fn ") && line.contains(filter))
+        };
+        of_module || of_root && (named(&source.text) || named(&source.tests))
+    })
+}
+
+#[test]
+fn every_break_is_told_of_and_names_tests_that_are_there() {
+    let all = sources(&["src", "hooks/src", "tests"]);
+    let told = std::fs::read_to_string("docs/testing.md").unwrap();
+    let mut complaints = BTreeSet::new();
+    for entry in std::fs::read_dir("tests/mutations").unwrap() {
+        let path = entry.unwrap().path();
+        let Some(name) = path.to_str().unwrap().strip_suffix(".patch") else {
+            continue;
+        };
+        let name = name.rsplit('/').next().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (what, rest) = text.split_once('\n').unwrap();
+        let tests = rest.lines().next().unwrap().strip_prefix("Caught by: ");
+        let Some(tests) = tests.filter(|tests| finds(&all, tests)) else {
+            complaints.insert(format!("{name}: what should catch it is not there"));
+            continue;
+        };
+        if !told.contains(&format!("| `{name}` | {what} | `{tests}` |\n")) {
+            complaints.insert(format!(
+                "docs/testing.md has no row that says of {name} what it says"
+            ));
+        }
+    }
+    report(&complaints);
+}
+
 #[test]
 fn a_test_that_is_not_there_would_be_seen() {
     let all = sources(&["tests"]);
@@ -111,6 +163,10 @@ fn a_test_that_is_not_there_would_be_seen() {
     assert!(seen("`web: a_test_that_is_not_there_would_be_seen`"));
     assert!(seen("`web: nothing.rs`"));
     assert!(seen("`rest.rs: nothing_of_this_name`"));
+    assert!(finds(&all, "--test architecture docs::"));
+    assert!(finds(&all, "--test architecture would_be_seen"));
+    assert!(!finds(&all, "--test architecture nothing::"));
+    assert!(!finds(&all, "--lib task::"), "only tests were read");
     assert!(seen(
         "```\n`\n```\n`a_test_that_nobody_has_ever_written_down`"
     ));
