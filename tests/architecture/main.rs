@@ -309,9 +309,11 @@ fn no_test_sleeps() {
     report(&complaints);
 }
 
-/// A break that no longer fits the code tries nothing, and one that no page names is not found.
+/// A break that no longer fits the code tries nothing, as does one whose tests are gone; and one that no
+/// page names is not found.
 #[test]
-fn breaks_on_purpose_fit_the_code_and_stand_on_the_page() {
+fn breaks_on_purpose_fit_the_code_and_their_tests_and_stand_on_the_page() {
+    let all = sources(&["src", "tests"]);
     let page = std::fs::read_to_string("docs/testing.md").unwrap();
     let mut complaints = BTreeSet::new();
     for entry in std::fs::read_dir("tests/mutations").unwrap() {
@@ -329,6 +331,9 @@ fn breaks_on_purpose_fit_the_code_and_stand_on_the_page() {
         let row = format!("| `{name}` | {what} | `{tests}` |");
         if !page.lines().any(|line| line == row) {
             complaints.insert(format!("docs/testing.md lacks: {row}"));
+        }
+        if !docs::finds(&all, tests) {
+            complaints.insert(format!("{name}: no test is found by {tests}"));
         }
         let target = patch.lines().find_map(|line| line.strip_prefix("--- "));
         let code = std::fs::read_to_string(target.unwrap()).unwrap();
