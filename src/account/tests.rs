@@ -50,6 +50,10 @@ impl World {
         (world, alice)
     }
 
+    pub(super) async fn add(&self, name: &str) -> Account {
+        self.accounts.add(named(name), Commit::new()).await.unwrap()
+    }
+
     async fn log_in(&self, name: &str, password: &str) -> Result<Account, LoginError> {
         let login = self
             .accounts
@@ -114,11 +118,7 @@ async fn an_account_is_added_once_and_found_again() {
     assert_eq!(world.accounts.get("alice").await.unwrap(), alice);
     let again = world.accounts.add(named("alice"), Commit::new()).await;
     assert!(matches!(again, Err(AccountError::Exists(_))));
-    let bob = world
-        .accounts
-        .add(named("bob"), Commit::new())
-        .await
-        .unwrap();
+    let bob = world.add("bob").await;
     assert_eq!(world.accounts.list().await.unwrap(), [alice, bob]);
 }
 
@@ -183,11 +183,7 @@ async fn only_the_right_password_logs_in() {
         let refused = world.log_in(name, password).await;
         assert!(matches!(refused, Err(LoginError::Denied)), "{name}");
     }
-    world
-        .accounts
-        .add(named("robot"), Commit::new())
-        .await
-        .unwrap();
+    world.add("robot").await;
     assert!(matches!(
         world.log_in("robot", "").await,
         Err(LoginError::Denied)
@@ -330,11 +326,7 @@ async fn a_removed_account_leaves_nothing_that_its_successor_inherits() {
     assert!(matches!(more, Err(AccountError::TooManyTokens(_))));
     world.accounts.remove("alice", Commit::new()).await.unwrap();
     assert_eq!(all_rows(&*world.kv, b"").await.unwrap(), []);
-    let successor = world
-        .accounts
-        .add(named("alice"), Commit::new())
-        .await
-        .unwrap();
+    let successor = world.add("alice").await;
     assert_ne!(successor.uid, alice.uid);
     for token in tokens {
         let spoken = world.accounts.authenticate(&token.secret).await;

@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+pub mod contract;
 pub mod eventually;
 pub mod git;
 pub mod hook;

@@ -8,8 +8,8 @@ use serde_json::json;
 use tagship::account::{Role, code_at};
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::right::Scope;
+use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
-use tagship::store::{Became, HookOutcome, SeenPush};
 
 use crate::client::{Browser, Program, client, form};
 use crate::world::{Options, World};
@@ -97,24 +97,8 @@ async fn whatever_a_person_does_or_is_refused_leaves_an_entry_that_fits() {
 #[tokio::test]
 async fn a_replay_leaves_an_entry_as_its_refusal_does() {
     let world = World::start().await;
-    let push = SeenPush {
-        record: "0".repeat(32),
-        repository: "/srv/git/shop.git".to_owned(),
-        reference: "refs/tags/release-2.0".to_owned(),
-        old: "0".repeat(40),
-        new: "3".repeat(40),
-        pusher: "bob".to_owned(),
-        owner: 990,
-        pushed_at: None,
-    };
-    let note = world.store.hook_note("1.toml", world.now(), Some(&push));
-    let became = Became {
-        project: None,
-        outcome: HookOutcome::UnknownRepository,
-        doubted: Vec::new(),
-    };
-    let note = note.await.unwrap();
-    world.store.note_hook(&note, became).await.unwrap();
+    let unknown = HookOutcome::UnknownRepository;
+    world.heard(&"3".repeat(40), None, unknown).await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let vera = Program::of(&world, "vera", Role::Viewer).await;
     let (status, _) = vera.post("hooks/1/replay", json!({})).await;

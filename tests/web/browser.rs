@@ -11,7 +11,7 @@ use base64::Engine as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tagship::account::Role;
-use tagship::store::{Became, HookOutcome, SeenPush};
+use tagship::store::HookOutcome;
 use tagship::task::{Asker, Event};
 use tempfile::TempDir;
 
@@ -314,26 +314,11 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     for number in 1..=60 {
         world.waiting(&format!("release-1.{number}")).await;
     }
-    let push = SeenPush {
-        record: "0".repeat(32),
-        repository: "/srv/git/shop.git".to_owned(),
-        reference: "refs/tags/release-2.0".to_owned(),
-        old: "0".repeat(40),
-        new: "3".repeat(40),
-        pusher: "bob".to_owned(),
-        owner: 990,
-        pushed_at: None,
+    let no_rule = HookOutcome::NoRule {
+        reasons: vec!["rule 1 (release-1): does not match".to_owned()],
     };
-    let note = world.store.hook_note("1.toml", world.now(), Some(&push));
-    let became = Became {
-        project: Some("shop".to_owned()),
-        outcome: HookOutcome::NoRule {
-            reasons: vec!["rule 1 (release-1): does not match".to_owned()],
-        },
-        doubted: Vec::new(),
-    };
-    let note = note.await.unwrap();
-    world.store.note_hook(&note, became).await.unwrap();
+    let object = "3".repeat(40);
+    world.heard(&object, Some("shop"), no_rule).await;
     let browser = Browser::open(390, 844).await;
     log_in(&browser, &world).await;
     browser.sees("Waiting for somebody").await;
@@ -359,7 +344,7 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     browser.click("form[action$='/replay'] button").await;
     browser.sees("Decided anew").await;
     let task = world.store.task(61).await.unwrap();
-    assert_eq!(task.submission.object, push.new);
+    assert_eq!(task.submission.object, object);
     browser.close().await;
     world.end().await;
 }

@@ -7,8 +7,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tagship::account::{Account, Role, code_at};
 use tagship::right::{Scope, Scopes};
+use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
-use tagship::store::{Became, HookOutcome, SeenPush};
 use tagship::task::{Event, Pause, Task};
 
 use crate::client::{Program, both, client};
@@ -171,26 +171,8 @@ impl Lab {
 
     /// An entry of the hook log for a push of this object.
     async fn noted(&self, new: &str) {
-        let push = SeenPush {
-            record: new.repeat(4)[..32].to_owned(),
-            repository: "/srv/git/shop.git".to_owned(),
-            reference: "refs/tags/release-2.0".to_owned(),
-            old: "0".repeat(40),
-            new: new.repeat(5),
-            pusher: "bob".to_owned(),
-            owner: 990,
-            pushed_at: None,
-        };
-        let (store, now) = (&self.world.store, self.world.now());
-        let note = store
-            .hook_note(&format!("{new}.toml"), now, Some(&push))
-            .await;
-        let became = Became {
-            project: None,
-            outcome: HookOutcome::UnknownRepository,
-            doubted: Vec::new(),
-        };
-        store.note_hook(&note.unwrap(), became).await.unwrap();
+        let unknown = HookOutcome::UnknownRepository;
+        self.world.heard(&new.repeat(5), None, unknown).await;
     }
 
     /// Begins a second factor; one of its codes.

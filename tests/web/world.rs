@@ -16,9 +16,9 @@ use tagship::plan::{self, Plan};
 use tagship::right::Scopes;
 use tagship::secret::{ExposeSecret as _, SecretString};
 use tagship::session::{Sessions, Transport};
-use tagship::store::Store;
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::memory::MemoryKv;
+use tagship::store::{Became, HookOutcome, SeenPush, Store};
 use tagship::task::{
     AGENT_INDEX, At, Comparison, Description, Event, Landed, Origin, Outcome, Person, Recorded,
     Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
@@ -282,6 +282,29 @@ impl World {
             .await
             .unwrap();
         self.store.task(proposal.id()).await.unwrap()
+    }
+
+    /// An entry of the hook log: what became of bob's push of `refs/tags/release-2.0` onto this object.
+    pub async fn heard(&self, object: &str, project: Option<&str>, outcome: HookOutcome) {
+        let push = SeenPush {
+            record: object[..32].to_owned(),
+            repository: "/srv/git/shop.git".to_owned(),
+            reference: "refs/tags/release-2.0".to_owned(),
+            old: "0".repeat(40),
+            new: object.to_owned(),
+            pusher: "bob".to_owned(),
+            owner: 990,
+            pushed_at: None,
+        };
+        let file = format!("{object}.toml");
+        let note = self.store.hook_note(&file, self.now(), Some(&push));
+        let note = note.await.unwrap();
+        let became = Became {
+            project: project.map(str::to_owned),
+            outcome,
+            doubted: Vec::new(),
+        };
+        self.store.note_hook(&note, became).await.unwrap();
     }
 
     /// A task that has landed.

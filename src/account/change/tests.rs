@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::store::kv::Kv as _;
 
-use super::super::tests::{World, named, status};
+use super::super::tests::{World, status};
 use super::*;
 
 fn role(role: Role) -> Change {
@@ -18,11 +18,7 @@ fn role(role: Role) -> Change {
 async fn the_last_admin_is_neither_demoted_nor_disabled_nor_removed() {
     let (world, _) = World::with_alice().await;
     world.set("alice", role(Role::Admin)).await;
-    world
-        .accounts
-        .add(named("bob"), Commit::new())
-        .await
-        .unwrap();
+    world.add("bob").await;
     let is_last = |result: Result<(), AccountError>| {
         assert!(
             matches!(&result, Err(AccountError::LastAdmin(name)) if name == "alice"),
@@ -46,11 +42,7 @@ async fn the_last_admin_is_neither_demoted_nor_disabled_nor_removed() {
 async fn of_two_admins_who_take_each_others_role_at_once_one_stays() {
     let (world, _) = World::with_alice().await;
     world.set("alice", role(Role::Admin)).await;
-    world
-        .accounts
-        .add(named("bob"), Commit::new())
-        .await
-        .unwrap();
+    world.add("bob").await;
     world.set("bob", role(Role::Admin)).await;
     // When the one's change is about to be made, the other's has been.
     let kv = Arc::clone(&world.kv);
