@@ -1,6 +1,8 @@
 //! More than one agent: one that was suspended and goes on too late, one whose store was restored
 //! from a backup, one whose machine was cloned.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 use tagship::clock::Clock as _;
 use tagship::host::ReleaseId;
@@ -205,47 +207,99 @@ fn a_task_that_waited_does_not_undo_what_another_agent_released_meanwhile() {
     }
 }
 
+/// Whether a task says that another agent was there.
+fn is_told(state: &State) -> bool {
+    let told = |why: &str| {
+        ["another agent has taken over", "newer than"]
+            .iter()
+            .any(|words| why.contains(words))
+    };
+    match state {
+        State::Failed { reason } => told(reason),
+        State::RollbackFailed { back, .. } => told(back),
+        _ => false,
+    }
+}
+
+/// What each host serves; all the same, or not.
+fn live(sim: &Sim) -> (BTreeSet<Option<ReleaseId>>, bool) {
+    let disks = sim.disks("production");
+    let live: BTreeSet<_> = disks.values().map(|disk| disk.live.clone()).collect();
+    let agree = live.len() == 1;
+    (live, agree)
+}
+
+/// A world with one release, and a clone of its agent; this agent has come to an effect of a second
+/// one. `None` where it has none of this number.
+fn cloned_amid(effect: usize) -> Option<(Sim, u64, Sim)> {
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, "prod-1", '1');
+    let twin = sim.twin();
+    sim.fate.pause_at(sim.fate.count() + effect);
+    sim.clock.advance(std::time::Duration::from_secs(1));
+    let ours = sim.push("prod-2", &object_of('2'), Schedule::Ready);
+    let halt = sim.run();
+    twin.witness.knows_trees_of(&sim.witness);
+    sim.clock.advance(std::time::Duration::from_secs(1));
+    (halt == Halt::Interrupted).then_some((sim, ours, twin))
+}
+
 #[test]
 fn of_two_clones_the_one_that_claimed_last_goes_on() {
-    for effect in 0..20 {
-        let mut sim = Sim::new(TEMPLATE);
-        released(&mut sim, "prod-1", '1');
-        let mut twin = sim.twin();
-        sim.fate.pause_at(sim.fate.count() + effect);
-        sim.clock.advance(std::time::Duration::from_secs(1));
-        let ours = sim.push("prod-2", &object_of('2'), Schedule::Ready);
-        if sim.run() == Halt::AtRest {
+    let mut effects = 0;
+    for effect in 0.. {
+        let Some((mut sim, ours, mut twin)) = cloned_amid(effect) else {
             break;
-        }
-        sim.clock.advance(std::time::Duration::from_secs(1));
+        };
+        effects += 1;
         let theirs = twin.push("prod-3", &object_of('3'), Schedule::Ready);
         twin.rest();
         sim.witness.knows_trees_of(&twin.witness);
         assert_eq!(twin.task(theirs).state, State::Succeeded);
         sim.resume();
         sim.rest();
-        let live: Vec<Option<ReleaseId>> = sim
-            .disks("production")
-            .values()
-            .map(|disk| disk.live.clone())
-            .collect();
-        let state = sim.task(ours).state;
-        let agree = live.iter().all(|release| *release == live[0]);
-        let told = matches!(
-            &state,
-            State::Failed { reason } | State::RollbackFailed { back: reason, .. }
-                if reason.contains("another agent has taken over") || reason.contains("newer than")
-        );
+        let ((live, agree), state) = (live(&sim), sim.task(ours).state);
+        let told = is_told(&state);
         assert!(agree || told, "effect {effect}: {live:?} {state:?}");
-        if sim
-            .disks("production")
-            .values()
-            .any(|disk| disk.history.len() > 1)
-        {
-            assert!(
-                state == State::Succeeded || told,
-                "effect {effect}: {state:?}"
-            );
+        assert!(
+            state == State::Succeeded || told,
+            "effect {effect}: {state:?}"
+        );
+    }
+    assert!(effects > 20, "{effects} effects");
+}
+
+/// Ours comes to any effect, theirs to any effect, ours goes on to its end, theirs goes on.
+#[test]
+fn two_clones_that_release_at_once_agree_or_say_that_there_are_two() {
+    let mut pairs = 0;
+    for effect in 0.. {
+        if cloned_amid(effect).is_none() {
+            break;
+        }
+        for other in 0.. {
+            let (mut sim, ours, mut twin) = cloned_amid(effect).unwrap();
+            twin.fate.pause_at(twin.fate.count() + other);
+            let theirs = twin.push("prod-3", &object_of('3'), Schedule::Ready);
+            let halt = twin.run();
+            sim.witness.knows_trees_of(&twin.witness);
+            sim.resume();
+            sim.rest();
+            twin.witness.knows_trees_of(&sim.witness);
+            twin.resume();
+            twin.rest();
+            let (live, agree) = live(&sim);
+            let states = [sim.task(ours).state, twin.task(theirs).state];
+            let what = || format!("effects {effect}, {other}: {live:?} {states:?}");
+            for state in &states {
+                assert!(*state == State::Succeeded || is_told(state), "{}", what());
+            }
+            assert!(agree || states.iter().any(is_told), "{}", what());
+            pairs += 1;
+            if halt == Halt::AtRest {
+                break;
+            }
         }
     }
+    assert!(pairs > 400, "{pairs} pairs");
 }

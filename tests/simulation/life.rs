@@ -401,6 +401,44 @@ fn a_program_that_may_be_repeated_is_repeated_when_its_result_is_lost() {
     assert_eq!(sim.task(id).state, State::Succeeded);
 }
 
+/// Its program runs on for all that is known: going back beside it, or asking a second time, would be
+/// a guess.
+#[test]
+fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
+    let probe = "tcp = \"{HOST}:80\", retries = 1";
+    let template = TEMPLATE.replace(probe, "command = [\"is-well\"], retries = 3");
+    assert!(template.contains("is-well"));
+    for answer in [Request::Retry, Request::Stop { host: None }] {
+        let mut sim = Sim::new(&template);
+        sim.push("qa-1", &object_of('1'), Schedule::Ready);
+        sim.rest();
+        assert!(serves(&sim, '1'));
+        let ended = well();
+        *sim.fleet.program.lock().unwrap() = Arc::new(move |host, key| {
+            // A check asks by parts of its attempt.
+            if host == "a" && key.contains('.') {
+                return (RunEnd::Unended, Duration::ZERO);
+            }
+            ended(host, key)
+        });
+        let id = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+        sim.rest();
+        assert!(is_asked(&sim, id), "{:?}", sim.task(id).state);
+        assert!(serves(&sim, '2'), "nothing went back");
+        let disks = sim.disks("production");
+        let asked = disks["a"].started.keys().filter(|key| key.contains('.'));
+        assert_eq!(asked.count(), 2, "one check of each release");
+        *sim.fleet.program.lock().unwrap() = well();
+        sim.ask(id, "bob", &answer).unwrap();
+        sim.rest();
+        let expected = match answer {
+            Request::Retry => State::Succeeded,
+            _ => State::Stopped,
+        };
+        assert_eq!(sim.task(id).state, expected);
+    }
+}
+
 /// Somebody else's event that comes while the answer to an append of one's own is on its way, and
 /// more than the watch keeps after it.
 #[test]

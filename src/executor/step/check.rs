@@ -12,6 +12,14 @@ use crate::template::{self, Check, Probe, Program};
 /// The shortest pause between two questions.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
+/// Why a question has no good answer.
+enum Unwell {
+    /// It may be asked again.
+    Now(String),
+    /// The program that asks runs on, and nobody could end it: a second one would run beside it.
+    Unended,
+}
+
 /// Asks until it holds.
 pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult, Trouble> {
     let mut last = String::new();
@@ -26,10 +34,11 @@ pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult
                     values: std::collections::BTreeMap::new(),
                 });
             }
-            Err(message) => {
+            Err(Unwell::Now(message)) => {
                 scene.output.line(&message);
                 last = message;
             }
+            Err(Unwell::Unended) => return Err(program::unended(check.timeout)),
         }
     }
     Err(Trouble::Failed(format!(
@@ -38,7 +47,7 @@ pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult
     )))
 }
 
-async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), String> {
+async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), Unwell> {
     let values = scene.values().await;
     let question = match &check.probe {
         Probe::Http { url, status } => Question::Http {
@@ -59,10 +68,11 @@ async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), String
             return ask_on_host(scene, &program, number).await;
         }
     };
-    scene.world.probes.ask(question, check.timeout).await
+    let answer = scene.world.probes.ask(question, check.timeout).await;
+    answer.map_err(Unwell::Now)
 }
 
-async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Result<(), String> {
+async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Result<(), Unwell> {
     let work = scene.work;
     let key = program::key(&work.task, work.at, work.attempt);
     // A check changes nothing, so it is simply asked anew, under a name of its own.
@@ -70,24 +80,26 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
     let key = program::part(&key, &format!("{number}-{nonce}"));
     let run = program::prepare(scene, program, key);
     let run = run.await.map_err(|trouble| match trouble {
-        Trouble::Failed(message) | Trouble::Unknown(message) => message,
+        Trouble::Failed(message) | Trouble::Unknown(message) => Unwell::Now(message),
     })?;
     let op = Op::Run {
         place: work.place(),
         run,
     };
     let output = scene.output.as_ref();
-    match work
+    let message = match work
         .hosts
         .perform(&work.plan.lane(work.at), &op, output)
         .await
     {
-        Ok(Reply::Run(RunEnd::Ended { code: 0, .. })) => Ok(()),
-        Ok(Reply::Run(RunEnd::Ended { code, .. })) => Err(format!("ended with {code}")),
-        Ok(Reply::Run(end)) => Err(format!("{end:?}")),
+        Ok(Reply::Run(RunEnd::Ended { code: 0, .. })) => return Ok(()),
+        Ok(Reply::Run(RunEnd::Unended)) => return Err(Unwell::Unended),
+        Ok(Reply::Run(RunEnd::Ended { code, .. })) => format!("ended with {code}"),
+        Ok(Reply::Run(end)) => format!("{end:?}"),
         Ok(other) => match unexpected(&other) {
-            Trouble::Failed(message) | Trouble::Unknown(message) => Err(message),
+            Trouble::Failed(message) | Trouble::Unknown(message) => message,
         },
-        Err(error) => Err(error.to_string()),
-    }
+        Err(error) => error.to_string(),
+    };
+    Err(Unwell::Now(message))
 }

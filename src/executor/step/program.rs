@@ -248,15 +248,20 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
             "did not end within {} s and was ended",
             program.timeout.as_secs()
         ))),
-        // A second one beside it would be no repetition: `repeat` does not help.
-        RunEnd::Unended => Err(Trouble::Unknown(format!(
-            "did not end within {} s, and could not be ended (another user's?); end it on the host, then retry or stop the task",
-            program.timeout.as_secs()
-        ))),
+        RunEnd::Unended => Err(unended(program.timeout)),
         RunEnd::NotBegun => Err(Trouble::Failed("it was not started".to_owned())),
         RunEnd::Running | RunEnd::Unknown => Err(Trouble::Unknown(
             "it was begun, and its result was never written; look on the host, then retry or stop the task"
                 .to_owned(),
         )),
     }
+}
+
+/// A program passed its limit and nobody could end it. A second one beside it would be no
+/// repetition: neither `repeat` nor the tries of a check help.
+pub(super) fn unended(limit: Duration) -> Trouble {
+    Trouble::Unknown(format!(
+        "did not end within {} s, and could not be ended (another user's?); end it on the host, then retry or stop the task",
+        limit.as_secs()
+    ))
 }
