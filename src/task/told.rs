@@ -33,16 +33,19 @@ pub(super) fn together<'m>(messages: impl IntoIterator<Item = &'m str>) -> Strin
     }
 }
 
-/// A text of at most so many bytes and a mark that it went on.
+/// What a text ends with that went on.
+const WENT_ON: &str = " …";
+
+/// A text of at most so many bytes, the mark that it went on included.
 fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = bytes_max;
+    let mut end = bytes_max - WENT_ON.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{} …", &text[..end])
+    format!("{}{WENT_ON}", &text[..end])
 }
 
 /// Why something went back, and what there is to say about the way.
@@ -71,6 +74,39 @@ mod tests {
         let long = "é".repeat(100_000);
         let text = together([long.as_str(), "b: refused"]);
         assert!(text.ends_with(" …; b: refused"), "{}", &text[2_000..]);
+    }
+
+    #[test]
+    fn one_host_alone_is_told_up_to_what_fits_all_and_no_byte_further() {
+        let fits = "x".repeat(TOLD_BYTES_MAX);
+        assert_eq!(together([fits.as_str()]), fits);
+        let longer = together([format!("{fits}x").as_str()]);
+        assert!(longer.starts_with("xxx") && longer.ends_with("xxx …"));
+        assert_eq!((longer.len(), TOLD_BYTES_MAX), (8_192, 8_192));
+    }
+
+    #[test]
+    fn hosts_are_heard_whole_until_one_of_them_does_not_fit_any_more() {
+        let one = "x".repeat(ONE_BYTES_MAX);
+        let last = |bytes: usize| "y".repeat(bytes);
+        let of_four = |bytes: usize| together([&one, &one, &one, last(bytes).as_str()]);
+        let three = together([one.as_str(), &one, &one]);
+        assert_eq!(three, format!("{one}; {one}; {one}"));
+        let left = TOLD_BYTES_MAX - three.len();
+        assert_eq!(of_four(left), format!("{three}; {}", last(left)));
+        assert_eq!(of_four(left + 1), format!("{three}; and 1 more host"));
+        // Nobody who comes later is told before somebody who was left out.
+        let five = together([&one, &one, &one, last(left + 1).as_str(), "z"]);
+        assert_eq!(five, format!("{three}; and 2 more hosts"));
+    }
+
+    #[test]
+    fn a_way_back_that_nothing_is_to_be_said_of_leaves_the_reason_alone() {
+        assert_eq!(joined("web1: no", ""), "web1: no");
+        assert_eq!(
+            joined("web1: no", "web2: gone"),
+            "web1: no; going back: web2: gone"
+        );
     }
 
     #[test]
