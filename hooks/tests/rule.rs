@@ -4,7 +4,7 @@
 
 use tagship_hook::rule::{
     Decision, FORMAT, Malformed, OnSpoolError, ProjectRules, Rule, RuleSet, RulesFile,
-    RulesFileError, Schedule, Verdict, is_object_id, is_zero,
+    RulesFileError, Schedule, Verdict, is_object_id, is_reference, is_zero,
 };
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
@@ -171,6 +171,101 @@ fn a_tag_that_no_git_server_can_be_asked_for_is_never_released() {
             matches!(decision.unwrap(), Decision::Matched { .. }),
             "{tag}"
         );
+    }
+}
+
+#[test]
+fn a_ref_is_a_path_below_refs_of_at_most_a_thousand_bytes() {
+    let of_length = |bytes: usize| format!("refs/tags/{}", "x".repeat(bytes - 10));
+    assert!(is_reference("refs/tags/v1") && is_reference("refs/heads/main"));
+    assert!(is_reference(&of_length(1_000)));
+    assert!(!is_reference(&of_length(1_001)));
+    for name in [
+        "v1",
+        "tags/v1",
+        "refs/tags/",
+        "refs/tags/v1/",
+        "xrefs/tags/v1",
+    ] {
+        assert!(!is_reference(name), "{name}");
+    }
+}
+
+#[test]
+fn what_git_never_sends_is_told_in_words() {
+    for (malformed, told) in [
+        (
+            Malformed::ObjectId("x".repeat(100)),
+            format!(
+                "\"{}\" is not an object id (40 or 64 lower-case hexadecimal digits)",
+                "x".repeat(80)
+            ),
+        ),
+        (
+            Malformed::DifferentLengths,
+            "old and new object id differ in length".to_owned(),
+        ),
+        (Malformed::EmptyTag, "the tag has no name".to_owned()),
+    ] {
+        assert_eq!(malformed.to_string(), told);
+    }
+    let told = |error: RulesFileError| error.to_string();
+    assert_eq!(
+        told(RulesFileError::Newer { format: 2 }),
+        "format 2 is newer than this program understands (1); install the hook of the agent's version"
+    );
+    assert_eq!(
+        told(RulesFileError::Malformed("no `=` \n".to_owned())),
+        "no `=`; restart the agent, which writes it anew"
+    );
+}
+
+#[test]
+fn a_schedule_is_called_as_it_is_written() {
+    for (schedule, name) in [
+        (Schedule::Ready, "ready"),
+        (Schedule::New, "new"),
+        (Schedule::Observe, "observe"),
+    ] {
+        assert_eq!(schedule.to_string(), name);
+        let text = format!("pattern = \"a\"\nenvironment = \"qa\"\nschedule = \"{name}\"\n");
+        assert_eq!(toml::from_str::<Rule>(&text).unwrap().schedule, schedule);
+    }
+}
+
+#[test]
+fn rules_keep_their_order_and_their_projects_name() {
+    let sets = file().rule_sets();
+    assert_eq!(sets.len(), 1);
+    assert_eq!(sets[0].project(), "shop");
+    let patterns: Vec<&str> = sets[0].rules().map(|rule| rule.pattern.as_str()).collect();
+    let written: Vec<String> = file().projects[0]
+        .rules
+        .iter()
+        .map(|rule| rule.pattern.clone())
+        .collect();
+    assert_eq!(patterns, written);
+    // Alone it is no pattern, though it would be one inside the group that anchors it.
+    assert!(RuleSet::checked("shop", vec![rule("a)(b", Schedule::New)]).is_err());
+}
+
+#[test]
+fn every_verdict_says_why_in_words() {
+    for (verdict, told) in [
+        (Verdict::Wins, "matches, and decides"),
+        (
+            Verdict::Shadowed { winner: 4 },
+            "would match too, but rule 4 comes first",
+        ),
+        (
+            Verdict::StartsOtherwise {
+                prefix: "qa-".to_owned(),
+            },
+            "does not match: the name does not start with \"qa-\"",
+        ),
+        (Verdict::DoesNotMatch, "does not match"),
+    ] {
+        assert_eq!(verdict.to_string(), told);
     }
 }
 

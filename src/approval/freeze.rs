@@ -456,6 +456,16 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_shown_as_people_there_read_it() {
+        let calendar = Calendar {
+            freezes: Vec::new(),
+            zone: berlin(),
+        };
+        let shown = calendar.shown("2026-11-20T15:00:00Z".parse().unwrap());
+        assert_eq!(shown, "Fri 2026-11-20 16:00 CET");
+    }
+
+    #[test]
     fn what_is_no_window_is_refused() {
         let friday = BTreeSet::from([Day::Fri]);
         for (from, until, days, wrong) in [

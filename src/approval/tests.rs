@@ -118,6 +118,19 @@ fn a_yes_to_another_plan_is_none() {
 }
 
 #[test]
+fn who_saw_another_plan_is_told_which_and_which_it_is_now() {
+    let terms = Terms {
+        plan: plan(&"b".repeat(64)),
+        ..terms(&["1"])
+    };
+    let refused = yes_to(&terms, &[], &actor("bob", &[]), &"a".repeat(64)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the plan has changed: you saw aaaaaaaaaaaa, it is now bbbbbbbbbbbb; look at it again"
+    );
+}
+
+#[test]
 fn the_same_person_counts_once() {
     let terms = terms(&["2"]);
     let bob = yes(&terms, &[], &actor("bob", &[])).unwrap();
@@ -319,6 +332,55 @@ fn where_nobody_knows_who_pushed_one_approval_more_is_asked_by_whomever() {
     let other = yes(&terms, std::slice::from_ref(&anybody), &actor("dave", &[])).unwrap();
     // Two of whom none is asked for are not enough.
     assert_eq!(missing(&terms, &[anybody, other]).len(), 1);
+}
+
+#[test]
+fn a_task_is_seen_by_viewers_and_by_those_who_stand_in_for_an_approver() {
+    let now = Timestamp::UNIX_EPOCH;
+    let nobody = Actor::new("dave", Role::None);
+    assert!(!nobody.sees(now));
+    assert!(Actor::new("dave", Role::Viewer).sees(now));
+    assert!(with(nobody.clone(), &[mandate("carol", &[])]).sees(now));
+    let powerless = Mandate {
+        role: Role::Submitter,
+        ..mandate("carol", &[])
+    };
+    assert!(!with(nobody, &[powerless]).sees(now));
+}
+
+#[test]
+fn standing_in_lets_nobody_stop_a_task_of_others() {
+    let dave = with(
+        Actor::new("dave", Role::Submitter),
+        &[mandate("carol", &[])],
+    );
+    dave.may_of(Whose::Own, "stop this task").unwrap();
+    assert!(dave.may_of(Whose::Others, "stop this task").is_err());
+}
+
+#[test]
+fn who_approved_is_told_with_whom_they_stood_in_for() {
+    let terms = terms(&["1"]);
+    let own = yes(&terms, &[], &actor("bob", &[])).unwrap();
+    assert_eq!(own.said_by(), "bob");
+    let stead = Approval {
+        in_stead_of: Some("carol".to_owned()),
+        ..own
+    };
+    assert_eq!(stead.said_by(), "bob in the stead of carol");
+}
+
+#[test]
+fn approvals_that_are_asked_for_besides_are_kept_with_the_terms() {
+    let besides = Terms {
+        more: 1,
+        ..terms(&["1"])
+    };
+    let text = serde_json::to_string(&besides).unwrap();
+    assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), besides);
+    // What was kept before there were any stays byte for byte as it was.
+    let none = serde_json::to_string(&terms(&["1"])).unwrap();
+    assert!(!none.contains("more"), "{none}");
 }
 
 /// Somebody who says yes to some plan, belonging to some groups.

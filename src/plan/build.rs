@@ -360,3 +360,6 @@ fn given_hosts<'a>(
         _ => Ok(hosts),
     }
 }
+
+#[cfg(test)]
+mod tests;

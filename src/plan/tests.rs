@@ -228,3 +228,107 @@ fn going_back_stages_and_switches_and_waits_for_nobody() {
     assert!(back.stages.iter().all(|stage| stage.gate == Gate::None));
     assert_ne!(back.digest(), plan().digest());
 }
+
+#[test]
+fn everybody_of_a_stage_has_one_place_and_runs_what_is_theirs() {
+    let named = |name: &str, host: Option<&str>, once| Step {
+        host: host.map(str::to_owned),
+        once,
+        ..step(name, Action::Sync)
+    };
+    let stage = Stage {
+        name: "switch".to_owned(),
+        gate: Gate::None,
+        batch: None,
+        hosts: vec!["web1".to_owned(), "web2".to_owned()],
+        steps: vec![
+            named("all", None, false),
+            named("first", None, true),
+            named("db", Some("db1"), false),
+            named("again", Some("db1"), false),
+            named("web", Some("web2"), false),
+        ],
+    };
+    assert_eq!(stage.places(), ["web1", "web2", "db1"]);
+    let runs = |place| -> Vec<usize> { (0..5).filter(|step| stage.runs(place, *step)).collect() };
+    assert_eq!(runs(0), [0, 1], "web1");
+    assert_eq!(runs(1), [0, 4], "web2");
+    assert_eq!(runs(2), [2, 3], "db1");
+    assert!(runs(3).is_empty(), "nobody");
+}
+
+#[test]
+fn a_plan_waits_for_the_time_where_a_stage_or_a_step_does() {
+    let mut plan = plan();
+    assert!(!plan.keeps_time());
+    plan.stages[1].steps[1].gate = Gate::Timed;
+    assert!(plan.keeps_time());
+    plan.stages[1].steps[1].gate = Gate::Hand;
+    plan.stages[0].gate = Gate::Timed;
+    assert!(plan.keeps_time());
+}
+
+#[test]
+fn the_stage_that_switches_is_the_one_that_publishes() {
+    let mut plan = plan();
+    assert_eq!(plan.publish_stage(), Some(1));
+    plan.stages.swap(0, 1);
+    assert_eq!(plan.publish_stage(), Some(0));
+    plan.stages.remove(0);
+    assert_eq!(plan.publish_stage(), None);
+    assert_eq!(plan.going_back(), None);
+}
+
+#[test]
+fn a_host_is_found_by_its_name_and_reached_as_whom_the_step_says() {
+    let plan = plan();
+    let web2 = plan.host("web2").unwrap();
+    assert_eq!(web2.name, "web2");
+    assert_eq!(
+        plan.host("gate"),
+        None,
+        "the way there is no host of the task"
+    );
+    let operator = &plan.named.users["operator"];
+    let reached = PlannedHost {
+        user: "op".to_owned(),
+        port: 2222,
+        identity: "/operator".to_owned(),
+        ..web2.clone()
+    };
+    assert_eq!(operator.on(web2), reached);
+    let by_port = PlannedUser {
+        port: None,
+        ..operator.clone()
+    };
+    assert_eq!(
+        by_port.on(web2),
+        PlannedHost {
+            port: 22,
+            ..reached
+        }
+    );
+    assert_eq!(plan.placement.unwrap().on("web2"), "/srv/web2");
+}
+
+#[test]
+fn what_nobody_names_leaves_the_digest_as_it_was_before_it_could_be_named() {
+    let mut plan = plan();
+    plan.named = Named::default();
+    let text = String::from_utf8(plan.canonical()).unwrap();
+    assert!(!text.contains("\"named\""), "{text}");
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn a_digest_is_64_hexadecimal_digits_and_shown_whole() {
+    let digest = plan().digest();
+    assert_eq!(digest.0.len(), 64);
+    assert!(
+        digest
+            .0
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    );
+    assert_eq!(digest.to_string(), digest.0);
+}

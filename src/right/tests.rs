@@ -169,3 +169,172 @@ fn names_that_nobody_can_have_are_refused() {
         assert!(Grantee::try_from(name.to_owned()).is_err(), "{name}");
     }
 }
+
+#[test]
+fn roles_and_scopes_are_read_by_the_names_that_are_shown_and_no_others() {
+    for role in Role::ALL {
+        assert_eq!(role.to_string().parse::<Role>(), Ok(role));
+    }
+    for scope in Scope::ALL {
+        assert_eq!(scope.to_string().parse::<Scope>(), Ok(scope));
+    }
+    for name in ["", "Admin", "root"] {
+        assert_eq!(name.parse::<Role>(), Err(UnknownRole(name.to_owned())));
+        assert_eq!(name.parse::<Scope>(), Err(UnknownScope(name.to_owned())));
+    }
+}
+
+#[test]
+fn a_set_of_scopes_lets_through_what_the_highest_of_them_does() {
+    let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
+    assert_eq!(set(&[]).ceiling(), Role::None);
+    assert_eq!(set(&[Scope::Read]).ceiling(), Role::Viewer);
+    assert_eq!(set(&[Scope::Submit]).ceiling(), Role::Submitter);
+    assert_eq!(
+        set(&[Scope::Approve, Scope::Read]).ceiling(),
+        Role::Approver
+    );
+    assert_eq!(set(&Scope::ALL).ceiling(), Role::Admin);
+}
+
+#[test]
+fn scopes_are_within_others_where_none_is_missing_there() {
+    let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
+    let reads = set(&[Scope::Read]);
+    let all = Scopes::default();
+    assert!(reads.are_within(&all) && set(&[]).are_within(&reads));
+    assert!(!all.are_within(&reads) && !set(&[Scope::Submit]).are_within(&reads));
+    assert!(set(&[]).is_empty() && !reads.is_empty());
+    assert_eq!(all.iter().collect::<Vec<_>>(), Scope::ALL);
+    assert_eq!(set(&[]).to_string(), "none");
+    assert_eq!(reads.to_string(), "read");
+    assert_eq!(all.to_string(), "read, submit, approve, admin");
+}
+
+#[test]
+fn the_most_that_somebody_is_anywhere_counts_their_own_grants_alone() {
+    let grants = [
+        grant("alice", Role::Approver, ["shop", "qa", ""]),
+        grant("@pm", Role::Submitter, ["blog", "", ""]),
+        grant("bob", Role::Admin, ["", "", ""]),
+    ];
+    let pm = ["pm".to_owned()];
+    let most = |name, groups: &[String]| role_anywhere(Role::Viewer, name, groups, &grants);
+    assert_eq!(most("alice", &[]), Role::Approver);
+    assert_eq!(most("carol", &pm), Role::Submitter);
+    assert_eq!(most("carol", &[]), Role::Viewer);
+    assert_eq!(
+        role_anywhere(Role::Admin, "alice", &[], &grants),
+        Role::Admin
+    );
+}
+
+#[test]
+fn a_place_is_told_as_far_as_it_is_one() {
+    for (place, told) in [
+        (["", "", ""], ""),
+        (["shop", "", ""], " in shop"),
+        (["shop", "qa", ""], " in shop qa"),
+        (["shop", "qa", "reload"], " in shop qa (template reload)"),
+        (["", "", "reload"], " (template reload)"),
+    ] {
+        let [project, environment, template] = place;
+        let place = Place::new(project, environment, template);
+        assert_eq!(place.to_string(), told);
+    }
+}
+
+#[test]
+fn a_name_is_short_and_plain_and_begins_with_no_dot() {
+    let longest = "a".repeat(NAME_CHARACTERS_MAX);
+    for name in ["a", "alice", "0.x_y-z", &longest] {
+        assert!(is_name(name), "{name}");
+    }
+    let too_long = format!("{longest}a");
+    for name in ["", ".alice", "Alice", "a b", "al\u{ef}ce", "a/b", &too_long] {
+        assert!(!is_name(name), "{name}");
+    }
+}
+
+#[test]
+fn a_grant_names_a_template_by_its_name_or_its_number() {
+    let template = |text: &str| {
+        let grant = format!("to = [\"alice\"]\nrole = \"viewer\"\n{text}");
+        toml::from_str::<Grant>(&grant).map(|grant| grant.template)
+    };
+    assert_eq!(template(""), Ok(None));
+    assert_eq!(
+        template("template = \"reload\""),
+        Ok(Some("reload".to_owned()))
+    );
+    assert_eq!(template("template = 7"), Ok(Some("7".to_owned())));
+    assert!(template("template = -7").is_err());
+    assert!(template("template = [7]").is_err());
+}
+
+#[test]
+fn what_is_refused_names_the_role_that_it_takes() {
+    for (ability, needs) in [
+        (Ability::See, "viewer"),
+        (Ability::Submit, "submitter"),
+        (Ability::Own, "submitter"),
+        (Ability::Approve, "approver"),
+        (Ability::Run, "approver"),
+        (Ability::Manage, "admin"),
+    ] {
+        let place = Place::default();
+        let standing = Standing {
+            name: "alice",
+            role: Role::None,
+            scopes: &Scopes::default(),
+            place: &place,
+        };
+        let refused = standing.may(ability, "do it").unwrap_err().to_string();
+        let told = format!("alice has the role none; to do it takes the role {needs}:");
+        assert!(refused.starts_with(&told), "{refused}");
+    }
+}
+
+#[test]
+fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
+    let place = Place::default();
+    let standing = Standing {
+        name: "alice",
+        role: Role::Submitter,
+        scopes: &[Scope::Submit].into_iter().collect(),
+        place: &place,
+    };
+    standing.may_of(Whose::Own, "stop this task").unwrap();
+    let refused = standing.may_of(Whose::Others, "stop this task");
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "this token of alice has the scopes submit; to stop this task takes the scope approve: make a token with it"
+    );
+}
+
+/// Each role, each set of scopes, one's own task and others': what is asked for is what is missing.
+#[test]
+fn nobody_is_asked_for_a_scope_that_their_token_has() {
+    let place = Place::default();
+    for role in Role::ALL {
+        for which in 0..1_u8 << Scope::ALL.len() {
+            let chosen = Scope::ALL.into_iter().enumerate();
+            let scopes: Scopes = chosen
+                .filter(|(index, _)| which & (1 << index) != 0)
+                .map(|(_, scope)| scope)
+                .collect();
+            let standing = Standing {
+                name: "alice",
+                role,
+                scopes: &scopes,
+                place: &place,
+            };
+            for whose in [Whose::Own, Whose::Others] {
+                let refused = standing.may_of(whose, "stop this task");
+                if let Err(Missing::Scope { needs, .. }) = refused {
+                    assert!(!scopes.has(needs), "{role} with {scopes}: {needs}");
+                }
+            }
+        }
+    }
+}

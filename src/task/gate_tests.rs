@@ -273,6 +273,49 @@ fn a_timed_stage_waits_before_its_first_step() {
     assert_eq!(play(plan, &[]).task.state, State::Succeeded);
 }
 
+/// Whoever appends it: a host waits where there is something to wait for, and nowhere else.
+#[test]
+fn nobody_is_held_where_no_gate_is_closed() {
+    let walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
+    let holds = |task: &Task, at, gate| {
+        let host = "web0".to_owned();
+        let held = Recorded {
+            time: task.updated,
+            event: Event::Held { at, host, gate },
+        };
+        task.clone().apply(&held).is_ok()
+    };
+    let here = place(0, GATED);
+    assert!(holds(&walk.task, here, Gate::Hand));
+    assert!(holds(&walk.task, here, Gate::Timed));
+    assert!(!holds(&walk.task, here, Gate::None));
+    let back = At {
+        way: Way::Back,
+        ..here
+    };
+    assert!(
+        !holds(&walk.task, back, Gate::Hand),
+        "the way back waits nowhere"
+    );
+
+    let mut due = walk.task.clone();
+    let time = due.updated;
+    due.advance(&Recorded {
+        time,
+        event: Event::Due,
+    })
+    .unwrap();
+    assert!(!holds(&due, here, Gate::Timed), "the time has come");
+    assert!(
+        holds(&due, here, Gate::Hand),
+        "and opens no gate of a person's"
+    );
+
+    let mut begun = walk;
+    do_it(&mut begun, place(0, 0));
+    assert!(!holds(&begun.task, place(0, 0), Gate::Hand), "it is done");
+}
+
 #[test]
 fn a_step_of_one_host_comes_after_what_stands_before_it_and_before_what_stands_after() {
     let mut walk = until(

@@ -275,3 +275,55 @@ fn a_doubt_outlives_the_landing_and_keeps_the_time_from_coming() {
     assert!(task.clone().apply(&due).is_err());
     assert_eq!(next_actions(&task, None), [Action::Recheck]);
 }
+
+#[test]
+fn what_has_not_begun_waits_for_its_landing_an_approval_its_time_and_its_turn() {
+    let after = |events: &[Event]| {
+        let recorded = events.iter().map(|event| Recorded {
+            time: at(1),
+            event: event.clone(),
+        });
+        let task = Task::fold(7, &recorded.collect::<Vec<_>>()).unwrap();
+        next_actions(&task, None)
+    };
+    let begins = |schedule| Event::Proposed(Box::new(submission(schedule)));
+    let lands = || Event::Landed(Box::new(landed()));
+    assert_eq!(after(&[begins(Schedule::New)]), [Action::Land]);
+
+    match after(&[begins(Schedule::New), lands()]).as_slice() {
+        [Action::At(time, Event::Expired { reason })] => {
+            assert_eq!(*time, at(3601), "nobody has longer to approve it");
+            assert!(reason.contains("nobody approved it in time"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let doubted = after(&[begins(Schedule::New), lands(), Event::RefDoubted]);
+    assert_eq!(doubted[0], Action::Recheck);
+    assert!(matches!(doubted[1], Action::At(..)), "its time runs on");
+    let patient = Submission {
+        expires_s: None,
+        ..submission(Schedule::New)
+    };
+    assert_eq!(after(&[Event::Proposed(Box::new(patient)), lands()]), []);
+
+    let scheduled = [begins(Schedule::Ready), lands()];
+    assert_eq!(after(&scheduled), [Action::At(at(1), Event::Due)]);
+    let [first, second] = scheduled;
+    assert_eq!(after(&[first, second, Event::Due]), [Action::Start]);
+}
+
+#[test]
+fn nothing_is_to_be_done_at_rest() {
+    let task = Task::fold(
+        7,
+        &[
+            Event::Proposed(Box::new(submission(Schedule::New))),
+            Event::Withdrawn {
+                by: "alice".to_owned(),
+                reason: String::new(),
+            },
+        ]
+        .map(|event| Recorded { time: at(1), event }),
+    );
+    assert_eq!(next_actions(&task.unwrap(), None), []);
+}

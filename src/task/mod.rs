@@ -4,7 +4,7 @@
 //! Pure: no clock (time arrives inside events), no path, no socket. The state of a task is the fold
 //! of its events; the store keeps the events, the executor acts on the state, and both refuse an
 //! event that [`Task::apply`] refuses. The table of all states and events stands in
-//! `tests/task/`, as a snapshot.
+//! `snapshots/`.
 
 mod description;
 mod event;
@@ -550,6 +550,8 @@ impl Task {
 mod gate_tests;
 #[cfg(test)]
 mod hands_tests;
+#[cfg(test)]
+mod kept_tests;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]

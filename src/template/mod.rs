@@ -338,6 +338,8 @@ impl Template {
 }
 
 #[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
 mod doc_tests;
 #[cfg(test)]
 mod tests;

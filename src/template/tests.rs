@@ -21,14 +21,14 @@ batch = 1
 steps = [{ use = "publish" }, { run = "sudo systemctl reload app" }, { use = "check", http = "http://{HOST}:8080/health" }]
 "#;
 
-fn parse(text: &str) -> Template {
+pub(super) fn parse(text: &str) -> Template {
     match Template::parse("t.toml", text) {
         Ok(template) => template,
         Err(problems) => panic!("{problems}"),
     }
 }
 
-fn complaints(text: &str) -> Vec<String> {
+pub(super) fn complaints(text: &str) -> Vec<String> {
     match Template::parse("t.toml", text) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
@@ -36,12 +36,12 @@ fn complaints(text: &str) -> Vec<String> {
 }
 
 /// A template of one stage with this entry in `steps`, on line 4.
-fn with_step(step: &str) -> String {
+pub(super) fn with_step(step: &str) -> String {
     format!("name = \"t\"\n[[stage]]\nname = \"s\"\nsteps = [{step}]\n")
 }
 
 /// A template with these stages: name, hosts, steps.
-fn with_stages(stages: &[(&str, &str)]) -> String {
+pub(super) fn with_stages(stages: &[(&str, &str)]) -> String {
     let mut text = "name = \"t\"\n".to_owned();
     for (index, (hosts, steps)) in stages.iter().enumerate() {
         text += &format!("[[stage]]\nname = \"s{index}\"\n{hosts}\nsteps = [{steps}]\n");
