@@ -316,3 +316,67 @@ pub trait Hosts: Send + Sync {
         output: &'a dyn Output,
     ) -> BoxFuture<'a, Result<Reply, HostError>>;
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_release_tells_when_it_was_made() {
+        let made: Timestamp = "2026-11-22T03:04:05Z".parse().unwrap();
+        let id = ReleaseId::new(made, "0123456789");
+        assert_eq!(id.to_string(), "20261122-030405-0123456");
+        assert_eq!(id.made_at(), Some(made));
+        for other in ["", "current", "20261322-030405-0123456", "é20261122-030405"] {
+            assert_eq!(ReleaseId(other.to_owned()).made_at(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_shown_whole() {
+        let digest = TreeDigest("0".repeat(64));
+        assert_eq!(digest.to_string(), "0".repeat(64));
+    }
+
+    #[test]
+    fn every_operation_has_a_label_of_its_own() {
+        let deploy_to = String::new;
+        let key = String::new;
+        let release = || ReleaseId(String::new());
+        let whole = || Release {
+            id: release(),
+            digest: TreeDigest(String::new()),
+        };
+        let place = || Place {
+            deploy_to: deploy_to(),
+            fence: 0,
+        };
+        let run = Run {
+            key: key(),
+            command: RunCommand::Argv(Vec::new()),
+            directory: HOME.to_owned(),
+            environment: BTreeMap::new(),
+            timeout: Duration::ZERO,
+        };
+        #[rustfmt::skip]
+        let operations = [
+            Op::Prepare { place: place(), release: whole(), base: None, removed: Vec::new(), shared: Vec::new() },
+            Op::Transfer { place: place(), from: PathBuf::new(), set: TransferSet::Whole },
+            Op::Seal { place: place(), release: whole(), owner: None },
+            Op::Verify { place: place(), release: whole() },
+            Op::Inspect { deploy_to: deploy_to() },
+            Op::Publish { place: place(), release: release(), over: Vec::new(), key: key() },
+            Op::Run { place: place(), run },
+            Op::RunResult { deploy_to: deploy_to(), key: key() },
+            Op::Kill { deploy_to: deploy_to(), key: key() },
+            Op::Prune { place: place(), keep: 0, protect: Vec::new(), failed: Vec::new() },
+        ];
+        let labels: BTreeSet<&str> = operations.iter().map(Op::label).collect();
+        assert_eq!(labels.len(), operations.len());
+        assert!(labels.iter().all(|label| label.starts_with("host.")));
+    }
+}

@@ -22,7 +22,7 @@ fn gated(gate: Gate, on_failure: OnFailure) -> Plan {
 }
 
 /// A step of the switching stage at this place that one host of its own does, once.
-fn with_forced(mut plan: Plan, position: usize) -> Plan {
+pub(super) fn with_forced(mut plan: Plan, position: usize) -> Plan {
     let lone = PlannedHost {
         name: "balancer".to_owned(),
         ..plan.hosts[0].clone()
@@ -36,7 +36,7 @@ fn with_forced(mut plan: Plan, position: usize) -> Plan {
     plan
 }
 
-fn place(host: u16, step: u16) -> At {
+pub(super) fn place(host: u16, step: u16) -> At {
     At {
         way: Way::Forward,
         stage: SWITCH,

@@ -236,6 +236,53 @@ mod tests {
         assert!(may_start_with(r"\d", 0xd9), "an Arabic digit");
     }
 
+    /// All patterns of up to four of these pieces: what the quick looks rule out, no pattern matches.
+    #[test]
+    fn a_quick_look_rules_out_no_name_that_a_pattern_matches() {
+        const PIECES: [&str; 16] = [
+            "a", "b", "|", "()", "(", "\\", "*", "+", "?", "^", "{1}", "[(]", r"[\](]", "[^](]",
+            "[](]", "[[(]]",
+        ];
+        const LETTERS: [&str; 5] = ["", "a", "b", "(", "|"];
+        let mut patterns = vec![String::new()];
+        for _ in 0..3 {
+            let longer = patterns
+                .iter()
+                .flat_map(|pattern| PIECES.iter().map(move |piece| format!("{pattern}{piece}")));
+            patterns = patterns.iter().cloned().chain(longer).collect();
+            patterns.sort();
+            patterns.dedup();
+        }
+        let mut looked_at = 0;
+        for pattern in patterns
+            .iter()
+            .flat_map(|pattern| ["", "a", "b"].map(|last| format!("{pattern}{last}")))
+        {
+            let prefix = literal_prefix(&pattern);
+            let out = |name: &str| {
+                let first = name.as_bytes().first();
+                !name.starts_with(&prefix)
+                    || (prefix.is_empty()
+                        && first.is_some_and(|first| !may_start_with(&pattern, *first)))
+            };
+            let names = LETTERS
+                .iter()
+                .flat_map(|one| LETTERS.map(|two| format!("{one}{two}")));
+            let ruled_out: Vec<String> = names.filter(|name| out(name)).collect();
+            if ruled_out.is_empty() {
+                continue;
+            }
+            let Ok(regex) = super::super::anchored(&pattern) else {
+                continue;
+            };
+            looked_at += 1;
+            for name in ruled_out {
+                assert!(!regex.is_match(&name), "{pattern} matches {name}");
+            }
+        }
+        assert!(looked_at > 1_000, "{looked_at}");
+    }
+
     #[test]
     fn text_before_the_first_operator_is_the_prefix() {
         for (pattern, prefix) in [
