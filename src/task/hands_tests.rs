@@ -238,10 +238,14 @@ fn paused(plan: Plan) -> Walk {
 #[test]
 fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
     let mut patient = plan(1, None, OnFailure::Pause, Gate::Hand);
-    assert_eq!(paused(patient.clone()).actions(), []);
+    let impatient = paused(patient.clone());
+    assert_eq!(impatient.actions(), []);
+    assert!(!impatient.task.is_asked_about_stop(), "a gate is no stop");
     patient.pause_timeout_s = Some(3600);
     let walk = paused(patient);
     let since = walk.task.updated.as_second();
+    let ends = walk.task.pause_ends(&walk.plan).unwrap();
+    assert_eq!(ends.as_second(), since + 3600, "people are told");
     match walk.actions().as_slice() {
         [Action::At(time, Event::StopRequested { by, asker })] => {
             assert_eq!(time.as_second(), since + 3600);
@@ -250,6 +254,12 @@ fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
         }
         other => panic!("{other:?}"),
     }
+    let mut goes_on = walk;
+    goes_on.apply(Event::Continued {
+        by: "bob".to_owned(),
+        host: None,
+    });
+    assert_eq!(goes_on.task.pause_ends(&goes_on.plan), None);
 }
 
 #[test]
@@ -317,6 +327,7 @@ fn only_a_person_who_was_asked_ends_what_could_not_be_shown_to_have_ended() {
     assert_eq!(walk.task.state, State::Stopped);
 
     let mut walk = staging(OnFailure::Pause);
+    assert!(!walk.task.is_asked_about_stop(), "it runs");
     stop(&mut walk, Asker::Person);
     assert!(is_paused(&walk), "nobody was asked before");
     stop(&mut walk, Asker::Tagship);

@@ -246,3 +246,54 @@ fn what_may_not_happen_is_refused_with_the_tasks_number_and_state_and_the_event(
     );
     assert!(Task::fold(7, []).is_err());
 }
+
+#[test]
+fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
+    let mut plan = plan(1, None, OnFailure::Stop, Gate::None);
+    let at = SWITCH_OF_WEB0;
+    let back = At {
+        way: Way::Back,
+        ..at
+    };
+    assert_eq!(plan.log_name(at), "switch.publish");
+    assert_eq!(plan.log_name(back), "back.switch.publish");
+    assert_eq!(plan.lane(at), "web0");
+    assert_eq!(plan.lane(TREE), crate::plan::AGENT);
+    plan.stages[usize::from(SWITCH)].steps[0].user = Some("op".to_owned());
+    assert_eq!(plan.lane(at), "op@web0");
+    assert!(plan.is_publish(at) && !plan.is_publish(TREE));
+    let nowhere = At { stage: 9, ..at };
+    assert!(plan.step(nowhere).is_none() && !plan.is_publish(nowhere));
+}
+
+#[test]
+fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
+    let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
+    let switch = |host| At {
+        host,
+        ..SWITCH_OF_WEB0
+    };
+    let earlier = || Some(crate::host::ReleaseId("20270101-000000-1111111".to_owned()));
+    done(&mut walk, switch(0), StepResult::Published { was: None });
+    done(
+        &mut walk,
+        switch(1),
+        StepResult::Published { was: earlier() },
+    );
+    walk.apply(Event::RollbackBegan {
+        reason: "no".to_owned(),
+    });
+    let ended = loop {
+        match walk.actions().remove(0) {
+            Action::Perform { at, .. } => {
+                assert_eq!(at.host, 1, "web0 stays as it is");
+                let result = good(&walk, at, false);
+                done(&mut walk, at, result);
+            }
+            Action::Record(event) => break event,
+            other => panic!("{other:?}"),
+        }
+    };
+    let message = "web0: nothing was live before".to_owned();
+    assert_eq!(ended, Event::Finished(Outcome::RolledBack { message }));
+}

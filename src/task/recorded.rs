@@ -112,6 +112,8 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Recorded>(text).is_err(), "{text}");
         }
+        let refused = serde_json::from_str::<Recorded>("7").unwrap_err();
+        assert!(refused.to_string().contains("an event with its time"));
     }
 
     #[test]
