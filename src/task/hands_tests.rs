@@ -347,3 +347,25 @@ fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
     assert_eq!(recorded.event, event);
     assert_eq!(serde_json::to_string(&recorded).unwrap(), told);
 }
+
+#[test]
+fn a_stop_ends_what_runs_and_what_may_run_and_asks_nothing_of_what_is_done() {
+    let mut walk = staging(OnFailure::Pause);
+    let running: Vec<At> = walk
+        .steps()
+        .iter()
+        .filter(|(_, step)| step.end.is_none())
+        .map(|(at, _)| *at)
+        .collect();
+    assert!(running.len() > 1 && running.len() < walk.steps().len());
+    // Of one of them nobody knows any more.
+    let result = bad(true);
+    let at = running[0];
+    walk.apply(Event::Ended { at, result });
+    walk.apply(Event::StopRequested {
+        by: "alice".to_owned(),
+        asker: Asker::Person,
+    });
+    let kills: Vec<Action> = running.iter().map(|at| Action::Kill { at: *at }).collect();
+    assert_eq!(walk.actions(), kills);
+}
