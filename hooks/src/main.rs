@@ -136,6 +136,9 @@ impl<'a> Push<'a> {
             let decision = set
                 .decide(reference.as_bytes(), old, new)
                 .map_err(NotHandedOver::because)?;
+            if let (Decision::Matched { tag, .. }, false) = (&decision, found.matches) {
+                self.words.moved(tag, old, new);
+            }
             if let Some(code) = self.note(set, &decision, &page, &mut found) {
                 return Ok(code);
             }
@@ -143,10 +146,7 @@ impl<'a> Push<'a> {
         if found.matches {
             self.record(&settings, repository, reference, old, new)?;
         } else if !tagship_hook::rule::is_zero(new) {
-            self.words.say(&format!(
-                "{}: no rule matches; nothing will be released",
-                shown(found.tag.unwrap_or_default())
-            ));
+            self.words.unmatched(found.tag.unwrap_or_default(), &sets);
         }
         Ok(ExitCode::SUCCESS)
     }

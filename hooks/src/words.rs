@@ -6,7 +6,15 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use tagship_hook::origin::Server;
-use tagship_hook::rule::{Rule, Schedule};
+use tagship_hook::rule::{Rule, RuleSet, Schedule, is_zero};
+
+/// How many patterns of a project, and of how many characters, the pusher is told.
+const PATTERNS_MAX: usize = 5;
+const PATTERN_LENGTH_MAX: usize = 60;
+/// Of how many projects; more of them in one repository are counted.
+const PROJECTS_MAX: usize = 3;
+/// How many digits of an object's id are shown.
+const DIGITS: usize = 12;
 
 /// The lines of one run.
 pub(crate) struct Words {
@@ -64,6 +72,33 @@ impl Words {
         ));
     }
 
+    /// A tag that stood somewhere else before; nothing is said of a new one. These are the ids that
+    /// git shows: of an annotated tag those of the tag's objects.
+    pub(crate) fn moved(&mut self, tag: &str, old: &str, new: &str) {
+        if is_zero(old) {
+            return;
+        }
+        let (from, to) = (&old[..DIGITS], &new[..DIGITS]);
+        self.say(&format!("{} moved from {from} to {to}", shown(tag)));
+    }
+
+    /// Whoever mistyped a tag sees what it might have been.
+    pub(crate) fn unmatched(&mut self, tag: &str, sets: &[RuleSet]) {
+        let mut line = format!("{}: no rule matches; nothing will be released", shown(tag));
+        for (index, set) in sets.iter().take(PROJECTS_MAX).enumerate() {
+            let before = if index == 0 { " (" } else { "; " };
+            let _ = write!(line, "{before}{} has {}", set.project(), patterns(set));
+        }
+        let more = sets.len().saturating_sub(PROJECTS_MAX);
+        if more > 0 {
+            let _ = write!(line, "; and {more} projects more");
+        }
+        if !sets.is_empty() {
+            line.push(')');
+        }
+        self.say(&line);
+    }
+
     pub(crate) fn deleted(&mut self, project: &str, tag: &str, index: usize, rule: &Rule) {
         self.say(&format!(
             "{} deleted: what waits for it in {project} {} (rule {}) is withdrawn",
@@ -83,6 +118,30 @@ impl Words {
         complain(&self.text);
         self.text.clear();
     }
+}
+
+/// The patterns of a project's rules in their order, the first few.
+fn patterns(set: &RuleSet) -> String {
+    let all = set.rules();
+    let count = all.len();
+    let few = all.take(PATTERNS_MAX).map(|rule| {
+        let short: String = rule.pattern.chars().take(PATTERN_LENGTH_MAX).collect();
+        let cut = if short.len() < rule.pattern.len() {
+            "…"
+        } else {
+            ""
+        };
+        shown(&short) + cut
+    });
+    let mut words = few.collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(PATTERNS_MAX) {
+        0 if count == 0 => "no rules".clone_into(&mut words),
+        0 => {}
+        more => {
+            let _ = write!(words, " and {more} more");
+        }
+    }
+    words
 }
 
 /// Writes to stdout, whoever listens.

@@ -39,9 +39,42 @@ fn a_tag_that_no_rule_matches_gets_one_line_and_no_record() {
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(
         pushed.remote_lines(),
-        ["tagship: v9: no rule matches; nothing will be released"]
+        ["tagship: v9: no rule matches; nothing will be released (shop has qa-, release-, watch-)"]
     );
     assert_eq!(shop.records(), []);
+}
+
+#[test]
+fn a_tag_that_no_rule_matches_is_told_only_a_few_patterns() {
+    let shop = Shop::new();
+    let mut published = rules("shop", OnSpoolError::Reject);
+    let named = |pattern: &str| rule(pattern, "qa", Schedule::Ready);
+    published.projects = vec![
+        ProjectRules {
+            name: "shop".to_owned(),
+            rules: (1..=7).map(|n| named(&format!("qa{n}-"))).collect(),
+        },
+        ProjectRules {
+            name: "cart".to_owned(),
+            rules: vec![named(&format!("c{}", "x".repeat(80))), named("r\u{202e}-")],
+        },
+    ];
+    for name in ["till", "desk", "door"] {
+        published.projects.push(ProjectRules {
+            name: name.to_owned(),
+            rules: Vec::new(),
+        });
+    }
+    shop.publish(published);
+    shop.tree.tag("v9", "HEAD");
+    let pushed = shop.tree.push_tag("v9");
+    let line = format!(
+        "tagship: v9: no rule matches; nothing will be released \
+         (shop has qa1-, qa2-, qa3-, qa4-, qa5- and 2 more; cart has c{}…, r\\u{{202e}}-; \
+         till has no rules; and 2 projects more)",
+        "x".repeat(59)
+    );
+    assert_eq!(pushed.remote_lines(), [line]);
 }
 
 #[test]
@@ -142,7 +175,16 @@ fn a_moved_tag_is_handed_over_with_what_it_stood_on() {
     assert!(shop.tree.push_tag("release-1").success);
     let second = shop.tree.commit_files("second", &[("a", "b")]);
     shop.tree.tag("release-1", "HEAD");
-    assert!(shop.tree.push_tag("release-1").success);
+    let pushed = shop.tree.push_tag("release-1");
+    assert!(pushed.success, "{}", pushed.text);
+    let moved = format!(
+        "tagship: release-1 moved from {} to {}",
+        &first[..12],
+        &second[..12]
+    );
+    let lines = pushed.remote_lines();
+    assert_eq!(lines[0], moved, "{}", pushed.text);
+    assert!(lines[1].starts_with("tagship: release-1 → shop production (rule 2); "));
     let records = shop.records();
     assert_eq!(records.len(), 2);
     assert_eq!((&records[1].old, &records[1].new), (&first, &second));
