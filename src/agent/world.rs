@@ -13,7 +13,7 @@ use crate::account::{AccountError, Accounts};
 use crate::checkout::Manifest;
 use crate::config::{Config, Library};
 use crate::crash;
-use crate::executor::effects::{Catalog, Fleet, People, Probes, Question, Recipe, Shelf};
+use crate::executor::effects::{Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf};
 use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;
 use crate::perform::{LocalShell, SshHosts};
@@ -33,28 +33,34 @@ impl ConfigCatalog {
 }
 
 impl Catalog for ConfigCatalog {
-    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String> {
+    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, NoRecipe> {
         let config = &self.config;
         let (project, environment) = (&submission.project, &submission.environment);
         let template = submission.template.as_str();
         let ground = if submission.has_place() {
             config
                 .ground(project, environment, disabled)
-                .map_err(|error| error.to_string())?
+                .map_err(|error| NoRecipe::Missing(error.to_string()))?
         } else {
             config.ground_of_none(disabled)
         };
         let library = Library::load(&config.agent.templates_dir);
+        let problems = || {
+            let all = library.problems().iter().map(ToString::to_string);
+            all.collect::<Vec<_>>().join("; ")
+        };
+        if library.is_in_doubt(template) {
+            let reason = format!("template {template} is in doubt: {}", problems());
+            return Err(NoRecipe::Unread(reason));
+        }
         let found = library.find(template).cloned();
         let found = found.zip(library.version(template));
         let (template, version) = found.ok_or_else(|| {
-            let problems: Vec<String> =
-                library.problems().iter().map(ToString::to_string).collect();
-            format!(
+            NoRecipe::Missing(format!(
                 "there is no usable template {template} in {} or built in; {}",
                 config.agent.templates_dir.display(),
-                problems.join("; ")
-            )
+                problems()
+            ))
         })?;
         Ok(Recipe {
             ground,

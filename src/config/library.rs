@@ -1,7 +1,8 @@
 //! The templates that tasks can ask for: files of one's own, then those built in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::document::{self, Document, Path as Way, Problem, Problems};
@@ -18,6 +19,8 @@ const BUILT_IN: [(&str, &str); 1] = [(
 pub struct Library {
     shelf: Vec<Kept>,
     problems: Vec<Problem>,
+    /// Something could not be read that may be read the next moment.
+    partly_unread: bool,
 }
 
 /// A template with the texts that it was read from.
@@ -28,6 +31,7 @@ struct Kept {
     template: Template,
     text: String,
     scripts: BTreeMap<String, String>,
+    built_in: bool,
 }
 
 /// A script is never longer, in bytes.
@@ -42,7 +46,7 @@ impl Library {
     pub fn load(dir: &Path) -> Self {
         let mut library = Self::default();
         let mut replaced = BTreeSet::new();
-        for (file, text) in library.texts(dir) {
+        for (file, text) in library.texts(dir, &mut replaced) {
             match Template::parse(&file, &text) {
                 Ok(template) => {
                     replaced.insert(template.name.clone());
@@ -67,6 +71,7 @@ impl Library {
                         template,
                         text: text.to_owned(),
                         scripts: BTreeMap::new(),
+                        built_in: true,
                     });
                 }
                 Err(Problems(problems)) => library.problems.extend(problems),
@@ -117,9 +122,12 @@ impl Library {
             .collect()
     }
 
-    /// The names and texts of the files of a directory, in order of their names.
-    fn texts(&mut self, dir: &Path) -> Vec<(String, String)> {
+    /// The names and texts of the files of a directory, in order of their names. `replaced` gets the
+    /// names that those may have that can't be read.
+    fn texts(&mut self, dir: &Path, replaced: &mut BTreeSet<String>) -> Vec<(String, String)> {
         let mut trouble = |path: &Path, error: std::io::Error| {
+            self.partly_unread |= may_pass(path, &error);
+            replaced.extend(stem(path));
             self.problems.push(Problem {
                 file: path.display().to_string(),
                 position: None,
@@ -128,7 +136,7 @@ impl Library {
         };
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
                 trouble(dir, error);
                 return Vec::new();
@@ -165,9 +173,13 @@ impl Library {
                     template,
                     text,
                     scripts,
+                    built_in: false,
                 });
             }
-            Err(problems) => self.problems.extend(problems),
+            Err(Scriptless { problems, passing }) => {
+                self.partly_unread |= passing;
+                self.problems.extend(problems);
+            }
         }
     }
 
@@ -239,6 +251,16 @@ impl Library {
         Some(&kept.file)
     }
 
+    /// Whether nobody can say which template this name or number means: some file could not be read
+    /// that may be read the next moment, and what is here is none of a file's. A built-in template
+    /// may be replaced by what was not read.
+    #[must_use]
+    pub fn is_in_doubt(&self, name_or_id: &str) -> bool {
+        let mut shelf = self.shelf.iter();
+        let kept = shelf.find(|kept| kept.template.answers_to(name_or_id));
+        self.partly_unread && kept.is_none_or(|kept| kept.built_in)
+    }
+
     /// What is wrong with files; their templates are missing here.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
@@ -293,15 +315,33 @@ impl Library {
     }
 }
 
+/// Whether what can't be read now may be read the next moment. What is there and no file, no text, or
+/// a link to nothing stays so; what an editor or a copy replaces is back at once.
+fn may_pass(path: &Path, error: &std::io::Error) -> bool {
+    match error.kind() {
+        ErrorKind::IsADirectory | ErrorKind::InvalidData => false,
+        ErrorKind::NotFound => path.symlink_metadata().is_err(),
+        _ => true,
+    }
+}
+
+/// Why a template has not all of its scripts.
+struct Scriptless {
+    problems: Vec<Problem>,
+    /// One of them may be read the next moment.
+    passing: bool,
+}
+
 /// The scripts of a template, which stand beside it.
 fn scripts(
     dir: &Path,
     file: &str,
     text: &str,
     template: &Template,
-) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+) -> Result<BTreeMap<String, String>, Scriptless> {
     let mut scripts = BTreeMap::new();
     let mut problems = Vec::new();
+    let mut passing = false;
     for (stage_index, stage) in template.stages.iter().enumerate() {
         for (index, step) in stage.steps.iter().enumerate() {
             let Some(name) = step.action.script() else {
@@ -311,10 +351,11 @@ fn scripts(
                 Ok(content) => {
                     scripts.insert(name.to_owned(), content);
                 }
-                Err(message) => {
+                Err(wrong) => {
+                    passing |= matches!(wrong, ScriptError::Unread(_));
                     let way = Way::root().to("stage").to(stage_index);
                     let way = way.to("steps").to(index).to("script");
-                    let message = format!("script {name} {message}");
+                    let message = format!("script {name} {wrong}");
                     problems.push(match Document::parse(file, text) {
                         Ok(document) => document.problem(&way, message),
                         Err(Problems(mut problems)) => problems.remove(0),
@@ -326,29 +367,40 @@ fn scripts(
     if problems.is_empty() {
         Ok(scripts)
     } else {
-        Err(problems)
+        Err(Scriptless { problems, passing })
     }
 }
 
-fn script(path: &Path) -> Result<String, String> {
+/// What is wrong with a script; its name goes before.
+#[derive(Debug, thiserror::Error)]
+enum ScriptError {
+    #[error("is longer than {SCRIPT_BYTES_MAX} bytes: let it fetch what it needs")]
+    TooLong,
+    #[error("is not there: put it beside the template ({})", .0.display())]
+    Missing(PathBuf),
+    #[error("is no text in UTF-8: write one that starts the program")]
+    NoText,
+    #[error("holds a NUL character: take it out")]
+    Nul,
+    #[error("can't be read: {0}; give the agent's user the right to")]
+    Unreadable(std::io::Error),
+    #[error("can't be read: {0}; give the agent's user the right to")]
+    Unread(std::io::Error),
+}
+
+fn script(path: &Path) -> Result<String, ScriptError> {
     let size = std::fs::metadata(path).map(|found| found.len());
     if size.is_ok_and(|size| size > SCRIPT_BYTES_MAX) {
-        return Err(format!(
-            "is longer than {SCRIPT_BYTES_MAX} bytes: let it fetch what it needs"
-        ));
+        return Err(ScriptError::TooLong);
     }
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!(
-            "is not there: put it beside the template ({})",
-            path.display()
-        ),
-        std::io::ErrorKind::InvalidData => {
-            "is no text in UTF-8: write one that starts the program".to_owned()
-        }
-        _ => format!("can't be read: {error}; give the agent's user the right to"),
+        ErrorKind::NotFound => ScriptError::Missing(path.to_owned()),
+        ErrorKind::InvalidData => ScriptError::NoText,
+        _ if may_pass(path, &error) => ScriptError::Unread(error),
+        _ => ScriptError::Unreadable(error),
     })?;
     if text.contains('\0') {
-        return Err("holds a NUL character: take it out".to_owned());
+        return Err(ScriptError::Nul);
     }
     Ok(text)
 }
@@ -408,10 +460,13 @@ fn step_misfits(template: &Template, config: &Config) -> Vec<String> {
 
 /// The names that a template in a text that is wrong may have meant to have.
 fn name_of(file: &str, text: &str) -> Vec<String> {
-    let stem = Path::new(file).file_stem();
-    let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
     let (table, _) = toml::de::DeTable::parse_recoverable(text);
     let name = table.get_ref().get("name");
     let name = name.and_then(|name| name.get_ref().as_str().map(str::to_owned));
-    stem.into_iter().chain(name).collect()
+    stem(Path::new(file)).into_iter().chain(name).collect()
+}
+
+fn stem(file: &Path) -> Option<String> {
+    let stem = file.file_stem();
+    stem.map(|stem| stem.to_string_lossy().into_owned())
 }

@@ -156,3 +156,67 @@ fn a_grant_of_a_template_that_is_not_there_is_named_with_its_line() {
         "{found:?}"
     );
 }
+
+/// A file that is there and can't be read, also not by root: a link to itself.
+fn unreadable(dir: &Path, name: &str) {
+    std::os::unix::fs::symlink(name, dir.join(name)).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_for_a_moment_leaves_in_doubt_what_no_other_file_has() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("mine.toml"),
+        format!("name = \"mine\"\n{RUN}"),
+    )
+    .unwrap();
+    unreadable(dir.path(), "other.toml");
+    let library = Library::load(dir.path());
+    assert!(!library.is_in_doubt("mine"));
+    assert!(library.is_in_doubt("other"));
+    // The file may be what is to be done in place of the built-in one.
+    assert!(library.is_in_doubt("git-release"));
+    assert_eq!(library.problems().len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_never_gives_way_to_a_built_in_template_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    unreadable(dir.path(), "git-release.toml");
+    assert_eq!(Library::load(dir.path()).find("git-release"), None);
+}
+
+#[test]
+fn a_directory_of_templates_that_cannot_be_read_leaves_all_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    unreadable(dir.path(), "tasks");
+    let library = Library::load(&dir.path().join("tasks"));
+    assert!(library.is_in_doubt("git-release") && library.is_in_doubt("mine"));
+}
+
+#[test]
+fn a_script_that_cannot_be_read_for_a_moment_leaves_its_template_in_doubt() {
+    let template = "name = \"mine\"\n[[stage]]\nname = \"s\"\nsteps = [{ script = \"go.sh\" }]\n";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("mine.toml"), template).unwrap();
+    let library = Library::load(dir.path());
+    assert!(!library.is_in_doubt("mine"), "a script that is not there");
+    unreadable(dir.path(), "go.sh");
+    let library = Library::load(dir.path());
+    assert!(library.is_in_doubt("mine"));
+}
+
+#[test]
+fn what_stays_as_it_is_leaves_nothing_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("directory.toml")).unwrap();
+    std::fs::write(dir.path().join("bytes.toml"), [0xff, 0xfe]).unwrap();
+    std::fs::write(dir.path().join("wrong.toml"), "name = ").unwrap();
+    // As an editor's lock looks.
+    std::os::unix::fs::symlink("alice@example.com", dir.path().join(".#mine.toml")).unwrap();
+    let library = Library::load(dir.path());
+    for name in ["git-release", "mine", "wrong"] {
+        assert!(!library.is_in_doubt(name), "{name}");
+    }
+    assert_eq!(library.problems().len(), 4);
+}

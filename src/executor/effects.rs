@@ -55,14 +55,23 @@ pub struct Recipe {
     pub version: Version,
 }
 
+/// Why there is no recipe, in words that name the file or the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoRecipe {
+    /// Until somebody changes the configuration or the templates.
+    Missing(String),
+    /// A file could not be read that may be read the next moment.
+    Unread(String),
+}
+
 /// The configuration as the executor needs it.
 pub trait Catalog: Send + Sync {
     /// `catalog.recipe`: reads template files; changes nothing. `disabled` are the hosts that stay
     /// out.
     ///
     /// # Errors
-    /// What is missing, in words that name the file or the key.
-    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String>;
+    /// [`NoRecipe`].
+    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, NoRecipe>;
 
     /// Where a project's repository is, and its mirror.
     ///

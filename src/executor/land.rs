@@ -8,7 +8,7 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::active::Trial;
-use super::effects::Recipe;
+use super::effects::{NoRecipe, Recipe};
 use super::{Done, Executor, Ids, World};
 use crate::approval::{self, Terms};
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
@@ -449,7 +449,10 @@ async fn recipe(world: &World, task: &Task) -> Result<Recipe, Outcome> {
     world
         .catalog
         .recipe(&task.submission, &disabled)
-        .map_err(Outcome::Never)
+        .map_err(|none| match none {
+            NoRecipe::Missing(reason) => Outcome::Never(reason),
+            NoRecipe::Unread(reason) => Outcome::NotYet(reason),
+        })
 }
 
 /// Works the plan out and keeps it.

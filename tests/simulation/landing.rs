@@ -241,3 +241,40 @@ fn what_is_too_long_to_be_kept_ends_its_task_and_not_the_agent() {
     assert!(reason.contains("too long to be kept"), "{reason}");
     assert_eq!(sim.crashes, 0, "the agent went on");
 }
+
+#[test]
+fn a_template_that_cannot_be_read_for_a_moment_is_read_again() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.fate.refuse("catalog.read", "", "Too many open files");
+    sim.run_for(MINUTE);
+    assert_eq!(sim.task(id).state, State::Proposed);
+    sim.fate.forgive();
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+}
+
+#[test]
+fn a_template_that_stays_unread_expires_a_push_when_its_time_is_up() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    let pushed = sim.clock.now();
+    sim.fate.refuse("catalog.read", "", "Input/output error");
+    sim.rest();
+    assert!(expired(&sim, id).contains("Input/output error"));
+    let took = sim.task(id).updated.duration_since(pushed);
+    assert!((MINUTE * 5..MINUTE * 6).contains(&took), "{took}");
+}
+
+#[test]
+fn a_template_that_is_not_there_ends_a_push_at_once() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    let pushed = sim.clock.now();
+    sim.fate
+        .refuse("catalog.recipe", "", "there is no template");
+    sim.rest();
+    assert!(expired(&sim, id).contains("there is no template"));
+    let took = sim.task(id).updated.duration_since(pushed);
+    assert!(took < MINUTE, "{took}");
+}

@@ -11,7 +11,9 @@ use futures::future::BoxFuture;
 use tagship::checkout::{
     Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
 };
-use tagship::executor::effects::{Catalog, Logs, People, Probes, Question, Recipe, Shelf};
+use tagship::executor::effects::{
+    Catalog, Logs, NoRecipe, People, Probes, Question, Recipe, Shelf,
+};
 use tagship::host::{Output, ReleaseId, TreeDigest};
 use tagship::landing::{
     self, Description, Git, LandingError, Person, Progress, RemoteFailure, RemoteRef, Source,
@@ -372,9 +374,12 @@ impl People for Everybody {
 }
 
 impl Catalog for SimCatalog {
-    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, String> {
+    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, NoRecipe> {
         if let Some(message) = self.fate.refusal("catalog.recipe", "") {
-            return Err(message);
+            return Err(NoRecipe::Missing(message));
+        }
+        if let Some(message) = self.fate.refusal("catalog.read", "") {
+            return Err(NoRecipe::Unread(message));
         }
         let mut ground = self.ground.lock().unwrap().clone();
         submission.environment.clone_into(&mut ground.environment);
