@@ -20,7 +20,7 @@ pub(crate) async fn audit(around: &Surroundings, asked: &Audit) -> Result<(), Co
 }
 
 async fn list(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let ask = Ask::get(["audit"])
         .with("before", asked.before)
         .with("limit", Some(asked.limit));
@@ -49,7 +49,7 @@ async fn list(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> 
 }
 
 async fn verify(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let asked = client.ask::<Verdict>(&Ask::get(["audit", "verify"])).await;
     let verdict = match asked.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && nobody_answers(&error) => of_store(around).await?,

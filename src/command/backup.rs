@@ -33,7 +33,7 @@ pub(crate) async fn backup(around: &Surroundings, asked: &Backup) -> Result<(), 
     if to_output && io::stdout().is_terminal() {
         return Err(CommandError::BackupOnTerminal);
     }
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let body = TakeBackup {
         without_logs: asked.without_logs,
     };

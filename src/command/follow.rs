@@ -172,7 +172,7 @@ impl Wakes {
 
 /// `tagship log`.
 pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), CommandError> {
-    let agent = around.agent()?;
+    let agent = around.agent().await?;
     let ask = Ask::get(["tasks", &asked.id.to_string(), "log"])
         .with("host", asked.host.as_ref())
         .with("step", asked.step.as_ref())

@@ -43,7 +43,7 @@ pub(crate) async fn hooks(around: &Surroundings, asked: &ListedHooks) -> Result<
 }
 
 async fn list(around: &Surroundings, asked: &HooksList) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let mut found = HookList {
         hooks: Vec::new(),
         next: asked.cursor.clone(),
@@ -121,7 +121,7 @@ fn outcome(became: &Became) -> String {
 }
 
 async fn show(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["hooks", &id.to_string()])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -181,7 +181,7 @@ fn told(became: &Became) -> Vec<String> {
 }
 
 async fn replay(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let ask = Ask::post(["hooks", &id.to_string(), "replay"], &Nothing {});
     let value = client.json(&ask).await?;
     let hook: HookEntry = client.read(value.clone())?;

@@ -16,7 +16,7 @@ pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), Co
         Hosts::List { form } => list(around, *form).await,
         Hosts::Enroll(asked) => enroll(around, asked).await,
         Hosts::Disable { name, reason } => {
-            let Agent { client, .. } = around.agent()?;
+            let Agent { client, .. } = around.agent().await?;
             let body = Because {
                 reason: reason.clone(),
             };
@@ -29,7 +29,7 @@ pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), Co
             ))
         }
         Hosts::Enable { name } => {
-            let Agent { client, .. } = around.agent()?;
+            let Agent { client, .. } = around.agent().await?;
             client
                 .tell(&Ask::post(["hosts", name, "enable"], &Nothing {}))
                 .await?;
@@ -39,7 +39,7 @@ pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), Co
 }
 
 async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["hosts"])).await?;
     if form.json {
         return screen::print_json(&value);

@@ -28,12 +28,12 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
         User::List { form } => list(around, *form).await,
         User::Set(asked) => set(around, asked).await,
         User::Remove { name } => {
-            let Agent { client, .. } = around.agent()?;
+            let Agent { client, .. } = around.agent().await?;
             client.tell(&Ask::delete(["users", name])).await?;
             screen::print(&format!("{name} is removed, with all tokens\n"))
         }
         User::Password { name, own, .. } => {
-            let Agent { client, .. } = around.agent()?;
+            let Agent { client, .. } = around.agent().await?;
             let present = match own {
                 true => Some(screen::read_password()?.expose_secret().to_owned()),
                 false => None,
@@ -53,7 +53,7 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
         User::Delegate(asked) => delegate(around, asked).await,
         User::Delegations { form } => delegations(around, *form).await,
         User::Undelegate { from, id } => {
-            let Agent { client, .. } = around.agent()?;
+            let Agent { client, .. } = around.agent().await?;
             let ask = Ask::delete(["users", from, "delegations", id]);
             client.tell(&ask).await?;
             screen::print(&format!("delegation {id} of {from} has ended\n"))
@@ -62,7 +62,7 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
 }
 
 async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["users"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -92,7 +92,7 @@ async fn set(around: &Surroundings, asked: &SetUser) -> Result<(), CommandError>
         groups: (asked.no_groups || !asked.groups.is_empty()).then(|| groups.collect()),
         disabled: (asked.disable || asked.enable).then_some(asked.disable),
     };
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let ask = Ask::post(["users", &asked.name], &body);
     let user: UserView = client.ask(&ask).await?;
     let groups = match user.groups.as_slice() {
@@ -108,7 +108,7 @@ async fn set(around: &Surroundings, asked: &SetUser) -> Result<(), CommandError>
 
 /// `tagship user totp`.
 async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let name = asked.name.as_str();
     let ask = |what, body| Ask::post(["users", name, "totp", what], &body);
     if asked.reset {
@@ -139,7 +139,7 @@ async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
 
 /// `tagship user delegate`.
 async fn delegate(around: &Surroundings, asked: &Delegate) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let until = asked.until.resolve(&zone, SystemClock.now());
     let body = NewDelegation {
         to: asked.to.clone(),
@@ -166,7 +166,7 @@ async fn delegate(around: &Surroundings, asked: &Delegate) -> Result<(), Command
 
 /// `tagship user delegations`.
 async fn delegations(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["delegations"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -198,7 +198,7 @@ async fn add(around: &Surroundings, asked: &AddUser) -> Result<(), CommandError>
         groups: asked.groups.iter().map(|group| group_name(group)).collect(),
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let told = client.tell(&Ask::post(["users"], &body)).await;
     match told.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
@@ -285,7 +285,7 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
         }
         Token::List { user, form } => tokens(around, user, *form).await,
         Token::Revoke { user, id } => {
-            let Agent { client, .. } = around.agent()?;
+            let Agent { client, .. } = around.agent().await?;
             client
                 .tell(&Ask::delete(["users", user, "tokens", id]))
                 .await?;
@@ -296,7 +296,7 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
 
 async fn new_token(around: &Surroundings, user: &str, body: NewToken) -> Result<(), CommandError> {
     let expires = body.expires;
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let asked = client
         .ask(&Ask::post(["users", user, "tokens"], &body))
         .await;
@@ -333,7 +333,7 @@ async fn new_token(around: &Surroundings, user: &str, body: NewToken) -> Result<
 }
 
 async fn tokens(around: &Surroundings, user: &str, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["users", user, "tokens"])).await?;
     if form.json {
         return screen::print_json(&value);

@@ -41,7 +41,7 @@ pub(crate) fn state_name(text: &str) -> Result<String, String> {
 
 /// `tagship tasks`.
 pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let TaskList { tasks, next } = found(&client, asked).await?;
     if asked.form.json {
         let list = TaskList { tasks, next };
@@ -121,7 +121,7 @@ fn or_dash(text: &str) -> String {
 
 /// `tagship show`.
 pub(crate) async fn show(around: &Surroundings, asked: &Show) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&of_task(asked.id)).await?;
     if asked.form.json {
         return screen::print_json(&value);
@@ -140,7 +140,7 @@ fn to_task(id: u64, verb: &str, body: &impl serde::Serialize) -> Ask {
 
 /// `tagship approve`: yes to the plan that the agent shows now, and to no other.
 pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<(), CommandError> {
-    let agent = around.agent()?;
+    let agent = around.agent().await?;
     let id = asked.id;
     let not_before = match &asked.at {
         Some(at) => Some(
@@ -207,7 +207,7 @@ pub(crate) async fn reject(around: &Surroundings, asked: &Reject) -> Result<(), 
     };
     let ask = to_task(asked.id, "reject", &body);
     said(
-        &around.agent()?,
+        &around.agent().await?,
         &ask,
         "rejected",
         at_once(asked.form),
@@ -223,7 +223,7 @@ pub(crate) async fn withdraw(around: &Surroundings, asked: &Withdraw) -> Result<
     };
     let ask = to_task(asked.id, "withdraw", &body);
     said(
-        &around.agent()?,
+        &around.agent().await?,
         &ask,
         "withdrawn",
         at_once(asked.form),
@@ -244,7 +244,7 @@ pub(crate) async fn stop(around: &Surroundings, asked: &Stop) -> Result<(), Comm
         None => ("asked to stop".to_owned(), Goal::Stopped),
     };
     let ask = to_task(asked.id, "stop", &OfHost { host });
-    said(&around.agent()?, &ask, &done, asked.then, goal).await
+    said(&around.agent().await?, &ask, &done, asked.then, goal).await
 }
 
 /// `tagship skip`.
@@ -255,14 +255,21 @@ pub(crate) async fn skip(around: &Surroundings, asked: &Skip) -> Result<(), Comm
     };
     let ask = to_task(asked.id, "skip", &body);
     let done = format!("told to go on without {}", asked.host);
-    said(&around.agent()?, &ask, &done, asked.then, Goal::Success).await
+    said(
+        &around.agent().await?,
+        &ask,
+        &done,
+        asked.then,
+        Goal::Success,
+    )
+    .await
 }
 
 /// `tagship retry`.
 pub(crate) async fn retry(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
     let ask = to_task(asked.id, "retry", &Nothing {});
     said(
-        &around.agent()?,
+        &around.agent().await?,
         &ask,
         "asked to try again",
         asked.then,
@@ -273,7 +280,7 @@ pub(crate) async fn retry(around: &Surroundings, asked: &AskTask) -> Result<(), 
 
 /// `tagship go`.
 pub(crate) async fn go(around: &Surroundings, asked: &Go) -> Result<(), CommandError> {
-    let agent = around.agent()?;
+    let agent = around.agent().await?;
     let host = asked.host.clone();
     let go = to_task(asked.id, "go", &OfHost { host });
     let Some(reason) = asked.override_freeze.clone() else {
@@ -301,7 +308,7 @@ pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<
     };
     let ask = Ask::post(["rollback"], &body);
     said(
-        &around.agent()?,
+        &around.agent().await?,
         &ask,
         "made to go back",
         asked.then,

@@ -22,7 +22,7 @@ const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// `tagship submit`.
 pub(crate) async fn submit(around: &Surroundings, asked: &Submit) -> Result<(), CommandError> {
-    let agent = around.agent()?;
+    let agent = around.agent().await?;
     let body = match &asked.json {
         Some(file) => from_file(file)?,
         None => {

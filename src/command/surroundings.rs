@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
-use super::client::{Address, Client};
+use super::client::{Address, Ask, Client};
 use super::error::{ClientError, CommandError};
 use super::times::Zone;
 use crate::config::{self, Config, LocalConfig, Project};
+use crate::web::view::AboutAgent;
 
 /// Names the agent by URL, in place of the Unix socket of the configuration.
 const URL_VARIABLE: &str = "TAGSHIP_URL";
@@ -63,20 +64,20 @@ impl Surroundings {
     }
 
     /// The way to the agent.
-    pub(crate) fn agent(&self) -> Result<Agent, CommandError> {
+    pub(crate) async fn agent(&self) -> Result<Agent, CommandError> {
         let Some(url) = &self.url else {
             return Self::local_agent(&self.config()?);
         };
-        // Without a configuration at hand, times are shown in this machine's zone.
+        let client = Client::new(&Address::Http {
+            url: url.clone(),
+            token: self.token.clone(),
+        })?;
         let zone = match &self.config {
             Some(_) => self.config()?.time_zone(),
-            None => TimeZone::system(),
+            None => zone_of(&client).await?,
         };
         Ok(Agent {
-            client: Client::new(&Address::Http {
-                url: url.clone(),
-                token: self.token.clone(),
-            })?,
+            client,
             zone: Zone::new(zone),
         })
     }
@@ -89,6 +90,20 @@ impl Surroundings {
             zone: Zone::new(config.time_zone()),
         })
     }
+}
+
+/// The zone of an agent elsewhere: this machine's where that agent does not name its own, or names
+/// one that nobody here knows of.
+async fn zone_of(client: &Client) -> Result<TimeZone, ClientError> {
+    let about: Option<AboutAgent> = match client.ask(&Ask::get(["agent"])).await {
+        // An older agent has no such address; any other refusal is told again by what comes next.
+        Err(ClientError::Refused(_)) => None,
+        about => Some(about?),
+    };
+    let name = about.and_then(|about| about.time_zone);
+    Ok(name
+        .and_then(|name| TimeZone::get(&name).ok())
+        .unwrap_or_else(TimeZone::system))
 }
 
 /// The project of this name.

@@ -28,7 +28,7 @@ pub(crate) async fn templates(
 }
 
 async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent()?;
+    let Agent { client, .. } = around.agent().await?;
     let value = client.json(&Ask::get(["templates"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -65,7 +65,7 @@ async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
 }
 
 async fn show(around: &Surroundings, name: &str, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent()?;
+    let Agent { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["templates", name])).await?;
     if form.json {
         return screen::print_json(&value);

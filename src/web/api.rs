@@ -76,6 +76,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["delegations"] => account::list(site, call).await,
         ["templates"] => templates::list(site, call).await,
         ["templates", name] => templates::show(site, call, name).await,
+        ["agent"] => places::about(site, call).await,
         ["hosts"] => places::list_hosts(site, call).await,
         ["live"] => places::list_live(site, call).await,
         ["audit"] => keep::audit(site, call).await,

@@ -438,6 +438,15 @@ pub struct LogQuery {
     pub follow: bool,
 }
 
+/// `GET /api/v1/agent`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AboutAgent {
+    pub version: String,
+    /// In which people read and write times, by its name; `null` where the agent's machine has one
+    /// without a name.
+    pub time_zone: Option<String>,
+}
+
 /// `GET /api/v1/hosts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostList {

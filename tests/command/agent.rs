@@ -56,14 +56,14 @@ async fn a_waiting_task_says_what_it_is_and_what_it_lacks() {
     holds(shown.stdout(&format!(
         "task 1: release-1 of shop to production\n\
          \x20 state      waiting\n\
-         \x20 submitted  by bob, 2026-11-21 15:00:00 UTC\n\
+         \x20 submitted  by bob, 2026-11-21 16:00:00 CET\n\
          \x20 commit     {COMMIT}\n\
-         \x20            \"Round prices at the till, not in the basket\" by carol, 2026-11-20 16:00:00 UTC\n\
+         \x20            \"Round prices at the till, not in the basket\" by carol, 2026-11-20 17:00:00 CET\n\
          \x20 template   shop-release; runs when approved\n\
          \x20 plan       {plan}\n\
          \x20 compared   first release on web-1, web-2, web-3\n\
          \x20 missing    approval: 1 (has 0)\n\
-         \x20 expires    2026-11-28 15:00:00 UTC\n\
+         \x20 expires    2026-11-28 16:00:00 CET\n\
          \n\
          stages\n\
          \x20 STAGE     HOST   STEP      STATE    BEGAN  TOOK  RESULT\n\
@@ -164,7 +164,7 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
 
     let taken = run(&digest[..12]).await;
     assert_eq!(
-        taken.stdout, "task 1 is approved; it is scheduled: for 2026-11-21 15:00:00 UTC\n",
+        taken.stdout, "task 1 is approved; it is scheduled: for 2026-11-21 16:00:00 CET\n",
         "{taken}"
     );
     assert_eq!(taken.status, Some(0));
@@ -188,7 +188,7 @@ async fn an_approval_may_wait_for_its_time() {
         "at night",
     ];
     let test = lab.remote("carol", Role::Approver, &arguments).await;
-    holds(test.stdout("task 1 is approved; it is scheduled: for 2030-01-01 05:30:00 UTC\n"));
+    holds(test.stdout("task 1 is approved; it is scheduled: for 2030-01-01 06:30:00 CET\n"));
     let task = lab.world.store.task(1).await.unwrap();
     assert_eq!(task.approvals[0].comment, "at night");
 }

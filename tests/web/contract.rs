@@ -260,6 +260,7 @@ async fn every_operation_answers_as_it_says_and_refuses_as_it_says() {
         "tasks",
         "tasks/1",
         "hooks",
+        "agent",
         "hosts",
         "live",
         "users",

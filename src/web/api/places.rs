@@ -1,4 +1,4 @@
-//! Hosts, and what is live on them.
+//! The agent itself, hosts, and what is live on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,11 +10,22 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{
-    Because, HostLine, HostList, LiveHost, LiveList, LiveQuery, LiveView, Nothing,
+    AboutAgent, Because, HostLine, HostList, LiveHost, LiveList, LiveQuery, LiveView, Nothing,
 };
 use super::super::who::{Deed, Who, who};
 use crate::right::{Ability, Place};
 use crate::store::Disabled;
+
+/// For whoever is logged in, whatever they may do.
+pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> Answer {
+    who(site, call).await?;
+    let zone = site.web.config.time_zone();
+    let about = AboutAgent {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        time_zone: zone.iana_name().map(str::to_owned),
+    };
+    answer::json(StatusCode::OK, &about)
+}
 
 pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
