@@ -1,11 +1,13 @@
 //! Would a release work? Looks, as the agent would, at hosts, repositories, hook, spool and
 //! templates, and says of each what is well and what is not, with the remedy; also shows and pins
 //! the key of a new host ([`enroll`]). It needs no agent, changes nothing on a host or in a
-//! repository, and touches nothing of the store. The command line calls it.
+//! repository, and touches nothing of the store: who has an account, a running agent is asked by
+//! the command line, which calls this.
 
 pub mod enroll;
 mod hosts;
 mod local;
+mod people;
 mod probe;
 mod projects;
 
@@ -17,6 +19,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::install::Install;
+pub use people::Accounts;
 
 /// What a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,6 +46,8 @@ impl fmt::Display for Subject {
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Ok,
+    /// A release works, and not as the configuration says.
+    Warn,
     /// A release would fail, or a tag would be lost.
     Fail,
     /// It can't be told from here, or is left out on purpose.
@@ -79,6 +84,13 @@ impl Finding {
         }
     }
 
+    fn warn(subject: &Subject, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Warn,
+            ..Self::fail(subject, what, remedy)
+        }
+    }
+
     fn not_looked_at(subject: &Subject, why: impl Into<String>) -> Self {
         Self {
             subject: subject.clone(),
@@ -96,6 +108,8 @@ pub struct Scope {
     pub project: Option<String>,
     /// Hosts that are taken out, with the reason.
     pub disabled: BTreeMap<String, String>,
+    /// Who has an account; `None` where nobody tells.
+    pub accounts: Option<Accounts>,
     /// The installations of the hook on this machine, by project.
     pub hooks: BTreeMap<String, Install>,
 }
@@ -131,6 +145,7 @@ impl Scope {
 /// Looks at everything in scope: this machine first, then projects, then hosts side by side.
 pub async fn check(config: &Config, scope: &Scope) -> Vec<Finding> {
     let mut findings = local::findings(config, scope);
+    findings.extend(people::findings(config, scope));
     findings.extend(projects::findings(config, scope).await);
     findings.extend(hosts::findings(config, scope).await);
     findings

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
+use serde::de::DeserializeOwned;
+
 use super::arguments::Check;
 use super::client::Ask;
 use super::error::CommandError;
@@ -11,10 +13,10 @@ use super::install;
 use super::screen;
 use super::surroundings::{Surroundings, project};
 use super::table::printable;
-use crate::check::{Finding, Scope, Verdict, check as look};
+use crate::check::{Accounts, Finding, Scope, Verdict, check as look};
 use crate::config::Config;
 use crate::install::Install;
-use crate::web::view::HostList;
+use crate::web::view::{HostList, UserList};
 
 /// Runs it.
 pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {
@@ -26,6 +28,7 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
     let scope = Scope {
         project: asked.project.clone(),
         disabled: disabled(around, &config).await,
+        accounts: accounts(around, &config).await,
         hooks: hooks(&config),
     };
     let findings = look(&config, &scope).await;
@@ -50,6 +53,7 @@ fn lines(findings: &[Finding]) -> String {
     for finding in findings {
         let word = match finding.verdict {
             Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
             Verdict::Fail => "FAIL",
             Verdict::NotLookedAt => "-",
         };
@@ -80,24 +84,33 @@ fn beware_of_another_user(config: &Config) {
 
 /// The hosts that are taken out, if an agent is there to say so.
 async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, String> {
-    let agent = match around.is_elsewhere() {
-        true => around.agent(),
-        false => Surroundings::local_agent(config),
-    };
-    let Ok(agent) = agent else {
+    let Some(list) = asked::<HostList>(around, config, "hosts").await else {
         return BTreeMap::new();
     };
-    let hosts: Result<HostList, _> = agent.client.ask(&Ask::get(["hosts"])).await;
-    hosts.map_or_else(
-        |_| BTreeMap::new(),
-        |list| {
-            let out = list.hosts.into_iter().filter_map(|host| {
-                let disabled = host.disabled?;
-                Some((host.name, disabled.reason))
-            });
-            out.collect()
-        },
-    )
+    let out = list.hosts.into_iter().filter_map(|host| {
+        let disabled = host.disabled?;
+        Some((host.name, disabled.reason))
+    });
+    out.collect()
+}
+
+/// Who is let in, if an agent is there and tells.
+async fn accounts(around: &Surroundings, config: &Config) -> Option<Accounts> {
+    let list: UserList = asked(around, config, "users").await?;
+    let users = list.users.into_iter().filter(|user| !user.disabled);
+    Some(users.map(|user| (user.name, user.groups)).collect())
+}
+
+async fn asked<T: DeserializeOwned>(
+    around: &Surroundings,
+    config: &Config,
+    what: &str,
+) -> Option<T> {
+    let agent = match around.is_elsewhere() {
+        true => around.agent().await,
+        false => Surroundings::local_agent(config),
+    };
+    agent.ok()?.client.ask(&Ask::get([what])).await.ok()
 }
 
 /// What should be installed in the repositories that stand on this machine.

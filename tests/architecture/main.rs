@@ -78,7 +78,9 @@ const EDGES: &[(&str, &[&str])] = &[
     // Looks at hosts and repositories as the agent would; changes nothing there.
     (
         "check",
-        &["rule", "spool", "landing", "remote", "install", "agent"],
+        &[
+            "rule", "right", "spool", "landing", "remote", "install", "agent",
+        ],
     ),
     ("config", &["rule", "right", "plan", "approval"]),
     ("clock", &[]),

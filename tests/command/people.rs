@@ -245,3 +245,52 @@ async fn scopes_delegations_and_second_factors_are_asked_for_by_the_command_line
     let reset = said(lab.local(&["user", "totp", "alice", "--reset"]));
     assert_eq!(reset.status, Some(0), "{reset}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_the_agents_wherever_the_command_runs() {
+    let lab = Lab::new().await;
+    lab.world.account("bob", Role::Viewer, &[]).await;
+    let list = ["user", "list"];
+    let far = lab.remote("alice", Role::Admin, &list).await;
+    let listed = said(far.variable("TZ", "Asia/Tokyo"));
+    assert!(listed.stdout.contains(" 16:00:00 CET"), "{listed}");
+    let until = [
+        "user",
+        "delegate",
+        "alice",
+        "bob",
+        "--until",
+        "2030-07-01 18:00",
+    ];
+    let far = lab.remote("alice", Role::Admin, &until).await;
+    let made = said(far.variable("TZ", "Asia/Tokyo"));
+    assert!(made.stdout.contains("2030-07-01 18:00:00 CEST"), "{made}");
+    let kept = said(lab.local(&["user", "delegations", "--json"])).json();
+    assert_eq!(kept["delegations"][0]["until"], "2030-07-01T16:00:00Z");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_tells_of_people_who_are_named_and_not_there() {
+    let lab = Lab::new().await;
+    lab.world.account("alice", Role::Approver, &["pm"]).await;
+    let config = format!(
+        "[agent]\nsocket = \"{}\"\n[users.alice]\ngitlab = \"alice\"\n[users.robert]\ngitlab = \"bob\"\n",
+        lab.world.socket.display()
+    );
+    let check = crate::test::Test::new()
+        .config(&config)
+        .arguments(["check"]);
+    let found = said(check);
+    let warned: Vec<&str> = found
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("warn "))
+        .collect();
+    assert_eq!(
+        warned,
+        [
+            "warn agent: [users.robert] maps the pusher bob to an account that nobody has: what \
+             they push needs one approval more; add it (tagship user add), or correct the name"
+        ]
+    );
+}

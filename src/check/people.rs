@@ -1,0 +1,228 @@
+//! People: whether those whom the configuration names are there. Reads nothing; whoever calls brings
+//! the accounts.
+
+use std::collections::BTreeMap;
+
+use super::{Finding, Scope, Subject};
+use crate::config::Config;
+use crate::right::Grantee;
+use crate::template::{Approvers, Requirement};
+
+/// Who is let in, by the account's name, with their groups.
+pub type Accounts = BTreeMap<String, Vec<String>>;
+
+const ADD: &str = "add it (tagship user add), or correct the name";
+const JOIN: &str = "put somebody into it (tagship user set), or correct the name";
+
+/// What is found of the people whom the configuration names.
+pub(super) fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+    if !names_people(config, scope) {
+        return Vec::new();
+    }
+    let Some(accounts) = &scope.accounts else {
+        let why = "whether the people whom the configuration names have accounts is known to a \
+                   running agent alone, and none tells";
+        return vec![Finding::not_looked_at(&Subject::Agent, why)];
+    };
+    let mut findings = users(config, accounts);
+    findings.extend(grants(config, accounts));
+    findings.extend(approvals(config, scope, accounts));
+    if findings.is_empty() {
+        let what = "the people whom the configuration names have accounts";
+        findings.push(Finding::ok(&Subject::Agent, what));
+    }
+    findings
+}
+
+fn names_people(config: &Config, scope: &Scope) -> bool {
+    let named = |requirement: &Requirement| requirement.of != Approvers::Anyone;
+    !config.users.is_empty()
+        || !config.grants.is_empty()
+        || requirements(config, scope).any(|(_, _, requirement)| named(requirement))
+}
+
+/// Pushers who are mapped to nobody.
+fn users(config: &Config, accounts: &Accounts) -> Vec<Finding> {
+    let missing = config
+        .users
+        .iter()
+        .filter(|(name, _)| !accounts.contains_key(*name));
+    let found = missing.map(|(name, user)| {
+        let what = match &user.gitlab {
+            Some(pusher) => format!(
+                "[users.{name}] maps the pusher {pusher} to an account that nobody has: what they \
+                 push needs one approval more"
+            ),
+            None => format!("[users.{name}] is an account that nobody has"),
+        };
+        Finding::warn(&Subject::Agent, what, ADD)
+    });
+    found.collect()
+}
+
+fn grants(config: &Config, accounts: &Accounts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, grant) in config.grants.iter().enumerate() {
+        for grantee in &grant.to {
+            let (name, what, remedy) = match grantee {
+                Grantee::Account(name) if !accounts.contains_key(name) => {
+                    (name.clone(), "an account that nobody has", ADD)
+                }
+                Grantee::Group(group) if members(accounts, group) == 0 => {
+                    (format!("@{group}"), "a group that nobody is in", JOIN)
+                }
+                _ => continue,
+            };
+            let number = index + 1;
+            let role = grant.role;
+            let what = format!("grant {number} gives the role {role} to {name}, {what}");
+            findings.push(Finding::warn(&Subject::Agent, what, remedy));
+        }
+    }
+    findings
+}
+
+/// Environments in which nothing can be approved.
+fn approvals(config: &Config, scope: &Scope, accounts: &Accounts) -> Vec<Finding> {
+    let lacking = requirements(config, scope).filter_map(|(project, environment, requirement)| {
+        let (there, remedy) = match &requirement.of {
+            Approvers::Group(group) => {
+                let members = members(accounts, group);
+                let enough = members >= usize::try_from(requirement.count).unwrap_or(usize::MAX);
+                let there = match members {
+                    _ if enough => return None,
+                    0 => "nobody is in that group".to_owned(),
+                    members => format!("that group has {members}"),
+                };
+                (there, JOIN)
+            }
+            Approvers::User(name) if !accounts.contains_key(name) => {
+                ("nobody has that account".to_owned(), ADD)
+            }
+            _ => return None,
+        };
+        let what = format!(
+            "{environment} asks for the approval of {requirement}, and {there}: what waits there \
+             cannot be approved"
+        );
+        let subject = Subject::Project(project.to_owned());
+        Some(Finding::warn(&subject, what, remedy))
+    });
+    lacking.collect()
+}
+
+/// Project, environment, and each of what it asks for.
+fn requirements<'a>(
+    config: &'a Config,
+    scope: &'a Scope,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a Requirement)> {
+    let projects = config.projects.iter().filter(|p| scope.covers(&p.name));
+    projects.flat_map(|project| {
+        project.environments.iter().flat_map(|(name, environment)| {
+            let approvals = environment.approvals.iter();
+            approvals.map(|asked| (project.name.as_str(), name.as_str(), asked))
+        })
+    })
+}
+
+fn members(accounts: &Accounts, group: &str) -> usize {
+    let groups = accounts.values();
+    groups
+        .filter(|groups| groups.iter().any(|name| name == group))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::check::Verdict;
+    use crate::config;
+
+    const SHOP: &str = r#"
+[hosts.web1]
+address = "192.0.2.1"
+[groups]
+web = ["web1"]
+[users.alice]
+gitlab = "alice"
+[users.robert]
+gitlab = "bob"
+[[grants]]
+to = ["alice", "carol", "@pm", "@ops"]
+role = "approver"
+project = "shop"
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+environments.qa = { group = "web", deploy_to = "/srv/qa", approvals = ["1"] }
+environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of @pm", "1 of @ops", "1 of dora"] }
+"#;
+
+    fn read(text: &str) -> Config {
+        config::parse("c.toml", text, Path::new("/etc/tagship")).unwrap()
+    }
+
+    fn found(text: &str, accounts: &[(&str, &[&str])]) -> Vec<(Verdict, String)> {
+        let accounts = accounts.iter().map(|(name, groups)| {
+            let groups = groups.iter().map(|group| (*group).to_owned());
+            ((*name).to_owned(), groups.collect())
+        });
+        let scope = Scope {
+            accounts: Some(accounts.collect()),
+            ..Scope::default()
+        };
+        let findings = findings(&read(text), &scope).into_iter();
+        findings
+            .map(|finding| (finding.verdict, finding.what))
+            .collect()
+    }
+
+    #[test]
+    fn everybody_who_is_named_and_not_there_is_told_of() {
+        let found = found(SHOP, &[("alice", &["pm"]), ("bob", &[])]);
+        let words: Vec<&str> = found.iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(
+            words,
+            [
+                "[users.robert] maps the pusher bob to an account that nobody has: what they push \
+                 needs one approval more",
+                "grant 1 gives the role approver to carol, an account that nobody has",
+                "grant 1 gives the role approver to @ops, a group that nobody is in",
+                "live asks for the approval of 2 of @pm, and that group has 1: what waits \
+                 there cannot be approved",
+                "live asks for the approval of 1 of @ops, and nobody is in that group: what waits \
+                 there cannot be approved",
+                "live asks for the approval of 1 of dora, and nobody has that account: what waits \
+                 there cannot be approved",
+            ]
+        );
+        assert!(found.iter().all(|(verdict, _)| *verdict == Verdict::Warn));
+    }
+
+    #[test]
+    fn where_everybody_is_there_one_line_says_so() {
+        let all: [(&str, &[&str]); 5] = [
+            ("alice", &["pm"]),
+            ("robert", &["pm"]),
+            ("carol", &[]),
+            ("dora", &[]),
+            ("erin", &["ops"]),
+        ];
+        let found = found(SHOP, &all);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, Verdict::Ok);
+    }
+
+    #[test]
+    fn where_nobody_is_named_or_nobody_tells_nothing_is_claimed() {
+        let nobody = SHOP.split("[users.alice]").next().unwrap();
+        assert_eq!(found(nobody, &[]), []);
+        let untold = findings(&read(SHOP), &Scope::default());
+        assert_eq!(untold.len(), 1);
+        assert_eq!(untold[0].verdict, Verdict::NotLookedAt);
+    }
+}
