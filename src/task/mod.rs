@@ -547,6 +547,8 @@ impl Task {
 }
 
 #[cfg(test)]
+mod again_tests;
+#[cfg(test)]
 mod alone_tests;
 #[cfg(test)]
 mod gate_tests;
