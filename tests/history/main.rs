@@ -18,9 +18,9 @@ use tagship::task::{
 use counting::Counting;
 use submission::pushed;
 
-#[path = "support/counting.rs"]
+#[path = "../support/counting.rs"]
 mod counting;
-#[path = "support/submission.rs"]
+#[path = "../support/submission.rs"]
 mod submission;
 
 fn at_once<T>(future: impl Future<Output = T>) -> T {
