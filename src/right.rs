@@ -323,6 +323,23 @@ pub fn role_anywhere(base: Role, name: &str, groups: &[String], grants: &[Grant]
         .fold(base, Role::max)
 }
 
+/// The places in which somebody is granted anything; what of a place is empty may be anything.
+pub fn granted<'a>(
+    name: &'a str,
+    groups: &'a [String],
+    grants: &'a [Grant],
+) -> impl Iterator<Item = Place> + 'a {
+    let own = grants.iter().filter(|grant| grant.is_for(name, groups));
+    own.map(|grant| {
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        Place {
+            project: part(&grant.project),
+            environment: part(&grant.environment),
+            template: part(&grant.template),
+        }
+    })
+}
+
 /// Something that a right is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ability {

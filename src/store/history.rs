@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Filter;
 use super::kv::{Commit, Key};
+use crate::right::Place;
 use crate::rule::TAGS;
 use crate::task::{Description, Event, Outcome, Recorded, Task};
 
@@ -162,6 +163,19 @@ pub(super) fn prefixes(filter: &Filter) -> Vec<Key> {
         prefixes.extend(longest.map(|length| of_beginning(tag, *length)));
     }
     prefixes
+}
+
+/// The rows among which are those of all tasks of a place; of what is empty there may be anything.
+/// `None` where that is every task.
+pub(super) fn prefix_of(place: &Place) -> Option<Key> {
+    let (project, environment) = (place.project.as_str(), place.environment.as_str());
+    Some(match (project, environment, place.template.as_str()) {
+        ("", "", "") => return None,
+        ("", "", template) => prefix("template", &[template]),
+        ("", environment, _) => prefix("environment", &[environment]),
+        (project, "", _) => prefix("project", &[project]),
+        (project, environment, _) => prefix("place", &[project, environment]),
+    })
 }
 
 /// The words that events bring, and the blob of the description that holds more.

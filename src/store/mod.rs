@@ -35,6 +35,7 @@ use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
 pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
+pub use search::Among;
 pub use templates::UsedVersion;
 
 use crate::right::Place;

@@ -8,6 +8,7 @@
 use super::history::{self, Position};
 use super::kv::{Key, Kv, Range, Row};
 use super::{Filter, Head, Store, StoreError, index};
+use crate::right::Place;
 
 /// What one answer may cost: a row that is passed costs 1, a read of the engine [`READ`].
 const BUDGET: usize = 20_000;
@@ -15,6 +16,22 @@ const READ: usize = 10;
 /// Rows that are read at a time where several indexes are walked, or text is read.
 const STRIDE: usize = 256;
 const TEXT_STRIDE: usize = 1_000;
+
+/// Which tasks a search goes over at all.
+#[derive(Clone, Copy)]
+pub struct Among<'a> {
+    /// Only those of these places, if there are any given: it saves looking at all others.
+    pub places: Option<&'a [Place]>,
+    /// Of those only what this says of its head.
+    pub wanted: &'a (dyn Fn(&Head) -> bool + Sync),
+}
+
+impl Among<'_> {
+    const ALL: Among<'static> = Among {
+        places: None,
+        wanted: &|_| true,
+    };
+}
 
 /// Some tasks, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +93,36 @@ impl Walk {
     }
 }
 
+/// Rows of any of several indexes, from new to old.
+struct Branch(Vec<Walk>);
+
+impl Branch {
+    /// The place and the value of the newest row whose place sorts before `below`.
+    async fn below(
+        &mut self,
+        kv: &dyn Kv,
+        below: &[u8],
+        spent: &mut usize,
+    ) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, StoreError> {
+        let mut newest: Option<(Vec<u8>, Option<Vec<u8>>)> = None;
+        for walk in &mut self.0 {
+            let length = walk.prefix.len();
+            let of_text = walk.prefix == history::TEXTS;
+            let Some(row) = walk.below(kv, below, spent).await? else {
+                continue;
+            };
+            let place = &row.key[length..];
+            if newest
+                .as_ref()
+                .is_none_or(|(held, _)| place > held.as_slice())
+            {
+                newest = Some((place.to_vec(), of_text.then(|| row.value.clone())));
+            }
+        }
+        Ok(newest)
+    }
+}
+
 /// A task that every index has.
 struct Candidate {
     place: Position,
@@ -94,27 +141,27 @@ impl Store {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Found, StoreError> {
-        self.search_those(filter, after, limit, &|_| true).await
+        self.search_among(filter, after, limit, Among::ALL).await
     }
 
-    /// As [`Store::search`], of those heads that are also `wanted`.
+    /// As [`Store::search`], of those tasks alone.
     ///
     /// # Errors
     /// As [`Store::search`].
-    pub async fn search_those(
+    pub async fn search_among(
         &self,
         filter: &Filter,
         after: Option<&Position>,
         limit: usize,
-        wanted: &(dyn Fn(&Head) -> bool + Sync),
+        among: Among<'_>,
     ) -> Result<Found, StoreError> {
         if let Some(id) = filter.id {
             let mut found = self.only(filter, id, after).await?;
-            found.heads.retain(wanted);
+            found.heads.retain(among.wanted);
             return Ok(found);
         }
         let below = after.map_or_else(|| vec![0xff], |place| place.0.as_bytes().to_vec());
-        self.search_below(filter, below, limit, wanted).await
+        self.search_below(filter, below, limit, among).await
     }
 
     /// The task of this id, if it fits.
@@ -143,7 +190,7 @@ impl Store {
             id: None,
             ..filter.clone()
         };
-        let mut found = self.search_below(&filter, below, 1, &|_| true).await?;
+        let mut found = self.search_below(&filter, below, 1, Among::ALL).await?;
         found.heads.retain(|head| head.id == id);
         found.next = None;
         Ok(found)
@@ -154,7 +201,7 @@ impl Store {
         filter: &Filter,
         mut below: Vec<u8>,
         limit: usize,
-        wanted: &(dyn Fn(&Head) -> bool + Sync),
+        among: Among<'_>,
     ) -> Result<Found, StoreError> {
         if let Some(until) = filter.until {
             let end = history::time(until.as_millisecond().saturating_add(1));
@@ -163,10 +210,13 @@ impl Store {
         let oldest = filter
             .since
             .map(|since| history::time(since.as_millisecond()));
-        let mut walks = walks(filter, limit);
+        let mut branches = branches(filter, among.places, limit);
         let (mut heads, mut spent) = (Vec::new(), 0);
         loop {
-            let Some(candidate) = self.next_candidate(&mut walks, &below, &mut spent).await? else {
+            let Some(candidate) = self
+                .next_candidate(&mut branches, &below, &mut spent)
+                .await?
+            else {
                 return Ok(Found { heads, next: None });
             };
             if oldest
@@ -176,7 +226,7 @@ impl Store {
                 return Ok(Found { heads, next: None });
             }
             let fitting = self.fitting(filter, &candidate, &mut spent).await?;
-            if let Some(head) = fitting.filter(|head| wanted(head)) {
+            if let Some(head) = fitting.filter(|head| (among.wanted)(head)) {
                 if heads.len() == limit {
                     let last = heads.last().map(|head: &Head| (head.created_at, head.id));
                     let next = last.map(|(at, id)| history::place(at, id));
@@ -193,10 +243,10 @@ impl Store {
         }
     }
 
-    /// The newest task before a place that every walk has.
+    /// The newest task before a place that every branch has.
     async fn next_candidate(
         &self,
-        walks: &mut [Walk],
+        branches: &mut [Branch],
         below: &[u8],
         spent: &mut usize,
     ) -> Result<Option<Candidate>, StoreError> {
@@ -204,25 +254,22 @@ impl Store {
         let mut agreed = 0;
         let mut turn = 0;
         loop {
-            let count = walks.len();
-            let walk = &mut walks[turn % count];
-            let length = walk.prefix.len();
-            let of_text = walk.prefix == history::TEXTS;
-            let Some(row) = walk.below(self.kv.as_ref(), &below, spent).await? else {
+            let count = branches.len();
+            let branch = &mut branches[turn % count];
+            let found = branch.below(self.kv.as_ref(), &below, spent).await?;
+            let Some((place, text)) = found else {
                 return Ok(None);
             };
-            let place = &row.key[length..];
             // After the first of them, `below` is the place that the others must have, and a byte.
             let same = agreed > 0 && below.split_last().is_some_and(|(_, held)| held == place);
             if same {
                 agreed += 1;
             } else {
                 agreed = 1;
-                below = [place, &[0]].concat();
+                below = [place.as_slice(), &[0]].concat();
             }
             if agreed == count {
-                let text = of_text.then(|| row.value.clone());
-                let place = Position(String::from_utf8_lossy(place).into_owned());
+                let place = Position(String::from_utf8_lossy(&place).into_owned());
                 return Ok(Some(Candidate { place, text }));
             }
             turn += 1;
@@ -277,7 +324,7 @@ impl Store {
         let mut heads = Vec::new();
         loop {
             let lack = limit - heads.len();
-            let found = self.search_below(filter, below, lack, &|_| true).await?;
+            let found = self.search_below(filter, below, lack, Among::ALL).await?;
             heads.extend(found.heads);
             match found.next {
                 Some(next) if heads.len() < limit => below = next.0.into_bytes(),
@@ -319,19 +366,27 @@ impl Store {
 }
 
 /// The indexes that a search goes over; all tasks where there is none.
-fn walks(filter: &Filter, limit: usize) -> Vec<Walk> {
-    let prefixes = history::prefixes(filter);
-    match prefixes.as_slice() {
-        [] if filter.words.is_empty() && filter.tag.is_none() => {
-            vec![Walk::new(history::TEXTS.to_vec(), limit.saturating_add(1))]
-        }
-        [] => vec![Walk::new(history::TEXTS.to_vec(), TEXT_STRIDE)],
-        [one] => vec![Walk::new(one.clone(), limit.saturating_add(1))],
-        several => {
-            let walks = several.iter();
-            walks
-                .map(|prefix| Walk::new(prefix.clone(), STRIDE))
-                .collect()
-        }
+fn branches(filter: &Filter, places: Option<&[Place]>, limit: usize) -> Vec<Branch> {
+    let mut all: Vec<Vec<Key>> = history::prefixes(filter)
+        .into_iter()
+        .map(|prefix| vec![prefix])
+        .collect();
+    let prefixes = places.map(|places| places.iter().map(history::prefix_of).collect());
+    if let Some(Some(prefixes)) = prefixes {
+        all.push(prefixes);
     }
+    let page = limit.saturating_add(1);
+    let stride = match all.len() {
+        0 if filter.words.is_empty() && filter.tag.is_none() => page,
+        0 => TEXT_STRIDE,
+        1 => page,
+        _ => STRIDE,
+    };
+    if all.is_empty() {
+        all.push(vec![history::TEXTS.to_vec()]);
+    }
+    let walk = |prefix: Key| Walk::new(prefix, stride);
+    all.into_iter()
+        .map(|prefixes| Branch(prefixes.into_iter().map(walk).collect()))
+        .collect()
 }

@@ -25,6 +25,9 @@ const CSRF_HEADER: &str = "x-csrf-token";
 /// The Unix socket, as the audit names it.
 const SOCKET: &str = "socket";
 
+/// In more places than these, all tasks are looked at.
+const PLACES_MAX: usize = 32;
+
 /// Somebody, and what proves it.
 pub(super) struct Who {
     /// What they are everywhere; see [`Who::at`] for one place.
@@ -79,6 +82,12 @@ impl Templates {
 
     fn name<'a>(&'a self, given: &'a str) -> &'a str {
         self.0.get(given).map_or(given, String::as_str)
+    }
+
+    /// The numbers that mean a template of this name, too.
+    fn numbers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let all = self.0.iter().filter(move |(_, named)| *named == name);
+        all.map(|(number, _)| number.as_str())
     }
 
     /// The grants, each with the name of its template.
@@ -182,6 +191,42 @@ impl Who {
     /// Whether they may know of what happens in a place.
     pub(super) fn sees(&self, place: &Place) -> bool {
         self.at(place).sees(self.now)
+    }
+
+    /// The places in which alone there may be something that they may know of, so that nobody need
+    /// look at all others; `None` where those are many, or all. What they see there says
+    /// [`sees`](Self::sees).
+    pub(super) fn places(&self) -> Option<Vec<Place>> {
+        if self.base >= Ability::See.role() {
+            return None;
+        }
+        let mut places: Vec<Place> =
+            right::granted(&self.actor.name, &self.actor.groups, &self.grants).collect();
+        for (delegation, from) in &self.mandates {
+            let groups: Vec<String> = from.groups.iter().cloned().collect();
+            let everywhere = (from.role >= Ability::Approve.role()).then(Place::default);
+            let granted = right::granted(&from.name, &groups, &self.grants);
+            let of_project = granted.chain(everywhere).map(|mut place| {
+                // A grant in another project is worth nothing; to look there does no harm.
+                if let (Some(project), "") = (&delegation.project, place.project.as_str()) {
+                    place.project.clone_from(project);
+                }
+                place
+            });
+            places.extend(of_project);
+        }
+        let numbered: Vec<Place> = places
+            .iter()
+            .flat_map(|place| {
+                let numbers = self.templates.numbers(&place.template);
+                numbers.map(|number| Place {
+                    template: number.to_owned(),
+                    ..place.clone()
+                })
+            })
+            .collect();
+        places.extend(numbered);
+        (places.len() <= PLACES_MAX).then_some(places)
     }
 
     /// Whether they may know of an environment, and so of its hosts.

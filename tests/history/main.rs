@@ -23,6 +23,8 @@ mod counting;
 #[path = "../support/submission.rs"]
 mod submission;
 
+mod sight;
+
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().unwrap()
 }

@@ -20,7 +20,7 @@ use super::templates::{called, library};
 use crate::plan::Plan;
 use crate::request::{self, Back, Request, RequestError};
 use crate::right::Place;
-use crate::store::{Filter, Head, Position, StoreError};
+use crate::store::{Among, Filter, Head, Position, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
 const LIST_DEFAULT: usize = 50;
@@ -61,8 +61,13 @@ pub(in crate::web) async fn lines(
     };
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let seen = |head: &Head| who.sees(&head.place());
+    let places = who.places();
+    let among = Among {
+        places: places.as_deref(),
+        wanted: &seen,
+    };
     let found = store
-        .search_those(&filter, after.as_ref(), limit, &seen)
+        .search_among(&filter, after.as_ref(), limit, among)
         .await?;
     let next = found.next.as_ref();
     Ok(TaskList {
