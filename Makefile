@@ -3,6 +3,8 @@
 # make soak       what takes long: SEEDS=n new random worlds (from FROM=n), KILLS=n kills of a real
 #                 agent, random tests with another PROPTEST_RNG_SEED, then `make mutants`
 # make mutants    breaks the code on purpose, and the tests must see it (tests/mutations)
+# make mutants-pure   breaks the pure modules in every small way that cargo-mutants knows; MUTANTS=src/plan.rs
+#                 takes one file (cargo install --locked cargo-mutants)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
 # make install    into PREFIX (default /usr/local), below DESTDIR where that is set
 
@@ -15,12 +17,13 @@ DRAWN  := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 FROM   ?= $(DRAWN)
 PROPTEST_RNG_SEED ?= $(DRAWN)
 KILLS  ?= 500
+MUTANTS ?=
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/release
 
-.PHONY: build deps deps-demo deps-test test soak mutants demo install clean
+.PHONY: build deps deps-demo deps-test test soak mutants mutants-pure demo install clean
 
 build: deps
 	$(CARGO) build --release --locked --bin tagship
@@ -51,6 +54,9 @@ soak: deps-test
 
 mutants:
 	tests/mutations/run
+
+mutants-pure:
+	tests/mutations/pure $(MUTANTS)
 
 demo: deps-demo build
 	$(RELEASE)/tagship demo $(if $(AUTO),--auto)

@@ -86,6 +86,14 @@ mod tests {
     }
 
     #[test]
+    fn no_letter_is_cut_in_two() {
+        let long = format!("x{}", "é".repeat(TOLD_BYTES_MAX));
+        let text = together([long.as_str()]);
+        assert!(text.ends_with("é …"), "{}", &text[8_000..]);
+        assert!(text.len() <= TOLD_BYTES_MAX, "{}", text.len());
+    }
+
+    #[test]
     fn hosts_are_heard_whole_until_one_of_them_does_not_fit_any_more() {
         let one = "x".repeat(ONE_BYTES_MAX);
         let last = |bytes: usize| "y".repeat(bytes);
