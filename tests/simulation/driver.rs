@@ -71,6 +71,10 @@ pub(crate) struct Sim {
     pub(crate) fate: Fate,
     pub(crate) witness: Arc<Witness>,
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
+    /// How many records there were when a ref was last changed.
+    pub(crate) moved: Mutex<BTreeMap<String, usize>>,
+    /// The clock was set.
+    pub(crate) jumped: bool,
     /// The objects in the agent's mirror.
     pub(crate) mirror: Arc<Mutex<BTreeSet<String>>>,
     pub(crate) records: Records,
@@ -126,6 +130,8 @@ impl Sim {
             fate: fate.clone(),
             witness: witness.clone(),
             refs: Arc::default(),
+            moved: Mutex::default(),
+            jumped: false,
             mirror: Arc::default(),
             records: Records::default(),
             fleet: SimFleet {
@@ -135,6 +141,7 @@ impl Sim {
                 witness,
                 fate,
                 trees: Arc::default(),
+                wires: Arc::default(),
             },
             well: Arc::new(Mutex::new(true)),
             ground: Arc::new(Mutex::new(ground())),
@@ -313,6 +320,7 @@ impl Sim {
         twin.mirror = Arc::new(Mutex::new(self.mirror.lock().unwrap().clone()));
         twin.fleet.clock = self.clock.clone();
         twin.fleet.disks = self.fleet.disks.clone();
+        twin.fleet.wires = self.fleet.wires.clone();
         twin.manifests = Arc::new(Mutex::new(self.manifests.lock().unwrap().clone()));
         twin.witness.knows_trees_of(&self.witness);
         twin.restore(&self.backup());
@@ -425,7 +433,11 @@ impl Sim {
     /// The ref changes on the git server.
     pub(crate) fn move_ref(&self, tag: &str, object: &str) {
         let reference = format!("refs/tags/{tag}");
+        let told = self.records.accepted().len();
         let mut refs = self.refs.lock().unwrap();
+        if refs.get(&reference).is_none_or(|stands| stands != object) {
+            self.moved.lock().unwrap().insert(reference.clone(), told);
+        }
         if object.bytes().all(|byte| byte == b'0') {
             refs.remove(&reference);
         } else {

@@ -26,14 +26,26 @@ pub(crate) enum Blow {
     /// The host acts twice, as when a question that was believed lost is asked again. A commit does
     /// not happen and is not confirmed.
     Twice,
+    /// It does not happen, and the answer is an error: the disk is full, the host would not.
+    Refuse,
+    /// The connection is lost, and what was asked reaches the host later.
+    Late,
+    /// The agent ends, and what it asked reaches the host later.
+    CrashLate,
 }
 
-const BLOWS: [Blow; 5] = [
+/// What an effect says that was refused by a blow.
+pub(crate) const REFUSED: &str = "refused by the test";
+
+pub(crate) const BLOWS: [Blow; 8] = [
     Blow::CrashBefore,
     Blow::CrashAfter,
     Blow::CutBefore,
     Blow::CutAfter,
     Blow::Twice,
+    Blow::Refuse,
+    Blow::Late,
+    Blow::CrashLate,
 ];
 
 /// More effects than any scenario has.
@@ -149,6 +161,11 @@ impl Fate {
         self.state(|state| state.seen.len())
     }
 
+    /// Where the effect with this number was, and its label.
+    pub(crate) fn effect(&self, number: usize) -> (&'static str, String) {
+        self.state(|state| state.seen[number].clone())
+    }
+
     /// The effects from number `from` on, one a line.
     pub(crate) fn trace(&self, from: usize) -> String {
         self.state(|state| {
@@ -254,8 +271,17 @@ impl Fate {
         blow
     }
 
+    /// An effect that is over at once. An agent that ends here gets no further than its next effect.
+    pub(crate) fn sudden(&self, label: &'static str) -> Option<Blow> {
+        let blow = self.number(label, "");
+        if let Some(Blow::CrashBefore | Blow::CrashAfter | Blow::CrashLate) = blow {
+            self.state(|state| state.end(Ending::Lost));
+        }
+        blow
+    }
+
     pub(crate) async fn after(&self, blow: Option<Blow>) {
-        if blow == Some(Blow::CrashAfter) {
+        if let Some(Blow::CrashAfter | Blow::CrashLate) = blow {
             self.state(|state| state.end(Ending::Lost));
             pending::<()>().await;
         }
@@ -281,15 +307,15 @@ impl Fate {
             return Fault::None;
         };
         self.state(|state| match (blow, state.shared_store) {
-            (Blow::CutBefore, _) => Fault::Refuse,
+            (Blow::CutBefore | Blow::Refuse, _) => Fault::Refuse,
             (Blow::CutAfter, _) => Fault::UnknownApplied,
-            (Blow::Twice, _) => Fault::UnknownLost,
+            (Blow::Twice | Blow::Late, _) => Fault::UnknownLost,
             // The commit never answers, and the store ends with the agent.
             (Blow::CrashBefore, false) => {
                 state.end(Ending::Lost);
                 Fault::Hold
             }
-            (Blow::CrashAfter, false) => {
+            (Blow::CrashAfter | Blow::CrashLate, false) => {
                 state.end(Ending::Kept);
                 Fault::Hold
             }
@@ -297,7 +323,7 @@ impl Fate {
                 state.end(Ending::Lost);
                 Fault::UnknownLost
             }
-            (Blow::CrashAfter, true) => {
+            (Blow::CrashAfter | Blow::CrashLate, true) => {
                 state.end(Ending::Lost);
                 Fault::UnknownApplied
             }

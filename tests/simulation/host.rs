@@ -1,6 +1,7 @@
 //! Hosts as directory trees in memory, with the promises that the real operations make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,13 +15,15 @@ use tagship::host::{
 };
 use tagship::plan::Plan;
 
-use crate::fate::{Blow, Fate};
+use crate::fate::{Blow, Fate, REFUSED};
 use crate::witness::Witness;
 
 /// One environment on one host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) fence: u64,
+    /// The last turn that was seen.
+    turn: u64,
     pub(crate) live: Option<ReleaseId>,
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
     /// The partial directory: the digest of what stands in it.
@@ -90,6 +93,61 @@ pub(crate) struct SimFleet {
     pub(crate) fate: Fate,
     /// The agent's trees, by directory.
     pub(crate) trees: Arc<Mutex<BTreeMap<String, TreeDigest>>>,
+    pub(crate) wires: Arc<Wires>,
+}
+
+/// What lies between agents and hosts.
+#[derive(Default)]
+pub(crate) struct Wires {
+    /// Each question has a turn, later ones higher ones.
+    turns: AtomicU64,
+    /// Hosts whose connections are lost, and what is asked of them arrives later.
+    silent: Mutex<BTreeSet<String>>,
+    /// What is still under way, in order.
+    letters: Mutex<Vec<Letter>>,
+}
+
+/// A question that has not reached its host, and that nobody waits for any more.
+struct Letter {
+    place: DiskPlace,
+    host: String,
+    op: Op,
+    turn: u64,
+}
+
+impl Wires {
+    fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// From now on whatever is asked of a host arrives later.
+    pub(crate) fn silence(&self, host: &str) {
+        self.silent.lock().unwrap().insert(host.to_owned());
+    }
+
+    /// Connections are well again; what is under way stays so.
+    pub(crate) fn mend(&self) {
+        self.silent.lock().unwrap().clear();
+    }
+
+    fn is_silent(&self, host: &str) -> bool {
+        self.silent.lock().unwrap().contains(host)
+    }
+}
+
+impl SimFleet {
+    /// Connections are well again, and what was still under way arrives.
+    pub(crate) fn deliver(&self) {
+        self.wires.mend();
+        let letters = std::mem::take(&mut *self.wires.letters.lock().unwrap());
+        for letter in letters {
+            let hosts = SimHosts {
+                fleet: self.clone(),
+                environment: String::new(),
+            };
+            hosts.arrive(&letter);
+        }
+    }
 }
 
 impl Fleet for SimFleet {
@@ -120,9 +178,18 @@ impl Hosts for SimHosts {
             if blow == Some(Blow::CutBefore) {
                 return lost();
             }
+            if blow == Some(Blow::Refuse) {
+                return Err(HostError::Refused(REFUSED.to_owned()));
+            }
             let place = self.place(host, op);
             // As whoever it is done.
             let host = host.rsplit('@').next().unwrap();
+            let late = matches!(blow, Some(Blow::Late | Blow::CrashLate));
+            if late || self.fleet.wires.is_silent(host) {
+                self.post(place, host, op);
+                fate.after(blow).await;
+                return lost();
+            }
             if blow == Some(Blow::Twice) {
                 let _ = self.act(&place, host, op);
             }
@@ -178,15 +245,58 @@ impl SimHosts {
         if let Some(message) = self.fleet.fate.refusal(op.label(), host) {
             return Err(HostError::Refused(message));
         }
+        self.witnessed(place, host, op);
+        self.acted(place, host, op, self.fleet.wires.turn())
+    }
+
+    fn witnessed(&self, place: &DiskPlace, host: &str, op: &Op) {
         let disks = self.fleet.disks.lock().unwrap();
-        let witness = &self.fleet.witness;
-        witness.before(place, host, op, &disks);
-        drop(disks);
+        self.fleet.witness.before(place, host, op, &disks);
+    }
+
+    fn acted(&self, place: &DiskPlace, host: &str, op: &Op, turn: u64) -> Result<Reply, HostError> {
         self.on(place, |disk| {
+            take_turn(disk, op, turn)?;
             let reply = self.on_disk(host, disk, op);
-            witness.after(host, disk);
+            self.fleet.witness.after(host, disk);
             reply
         })
+    }
+
+    /// What was asked is under way, and may arrive at any later time.
+    fn post(&self, place: DiskPlace, host: &str, op: &Op) {
+        self.witnessed(&place, host, op);
+        let letter = Letter {
+            place,
+            host: host.to_owned(),
+            op: op.clone(),
+            turn: self.fleet.wires.turn(),
+        };
+        self.fleet.wires.letters.lock().unwrap().push(letter);
+    }
+
+    fn arrive(&self, letter: &Letter) {
+        let Letter {
+            place,
+            host,
+            op,
+            turn,
+        } = letter;
+        if let Op::Transfer { .. } = op {
+            // Its other end is gone: what has arrived stays.
+            if self.on(place, |disk| take_turn(disk, op, *turn)).is_ok() {
+                self.half(place, op);
+            }
+            return;
+        }
+        let starts = |disk: &mut Disk| disk.started.len();
+        let before = self.on(place, starts);
+        let _ = self.acted(place, host, op, *turn);
+        if let Op::Run { run, .. } = op
+            && self.on(place, starts) > before
+        {
+            self.fleet.witness.late_start(&run.key);
+        }
     }
 
     fn on_disk(&self, host: &str, disk: &mut Disk, op: &Op) -> Result<Reply, HostError> {
@@ -314,6 +424,27 @@ fn take_fence(disk: &mut Disk, place: &Place) -> Result<(), HostError> {
         // What is being built lies under the fence's directory and is renamed with it.
         disk.fence = place.fence;
     }
+    Ok(())
+}
+
+/// The directories of fence and turn are renamed upwards, and never back: what is asked under a claim
+/// finds none when something was asked after it.
+fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
+    let (Op::Prepare { place, .. }
+    | Op::Transfer { place, .. }
+    | Op::Seal { place, .. }
+    | Op::Verify { place, .. }
+    | Op::Publish { place, .. }
+    | Op::Run { place, .. }
+    | Op::Prune { place, .. }) = op
+    else {
+        return Ok(());
+    };
+    take_fence(disk, place)?;
+    if disk.turn > turn {
+        return Err(HostError::Refused(format!("turn {turn} is over")));
+    }
+    disk.turn = turn;
     Ok(())
 }
 

@@ -17,6 +17,9 @@ mod world;
 
 mod agents;
 mod crash;
+mod fail;
 mod landing;
+mod late;
+
 mod life;
 mod soak;

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tagship::clock::Clock as _;
 use tagship::host::ReleaseId;
 use tagship::rule::is_zero;
+use tagship::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 use tagship::task::{Event, Pause, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
 use crate::driver::Sim;
+use crate::fate::REFUSED;
 use crate::host::Disk;
 use crate::witness::{index_of, is_settled};
 
@@ -101,6 +104,25 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
     assert!(
         is_settled(task) || behind_another,
         "task {} is still {:?}\n{}",
+        task.id,
+        task.state,
+        trace()
+    );
+    // What waits for a time waits for one that is to come.
+    let now = sim.clock.now();
+    let (project, environment) = (&task.submission.project, &task.submission.environment);
+    let time = match &task.state {
+        State::Waiting => task.expires(),
+        State::Scheduled { at } => Some(*at),
+        State::Paused {
+            why: Pause::Time { until },
+        } => Some(*until),
+        _ => None,
+    };
+    assert!(
+        time.is_none_or(|time| time > now)
+            || sim.calendar.frozen(project, environment, now).is_some(),
+        "task {} is {:?} since {time:?}, and it is {now}\n{}",
         task.id,
         task.state,
         trace()
@@ -217,7 +239,30 @@ fn nothing_lost(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
         let task = sim.witness.task(task);
         assert_eq!(task.submission.reference, record.reference);
         assert_eq!(task.submission.object, record.new);
+        taken_for_missing(sim, &record, &task, trace);
     }
+}
+
+/// A ref that stood when its record was told of, and stands, was never missing. (A clock that jumps
+/// may end the time that a push has to land in.)
+fn taken_for_missing(sim: &Sim, record: &Record, task: &Task, trace: &impl Fn() -> String) {
+    let State::Expired { reason } = &task.state else {
+        return;
+    };
+    if task.landed.is_some() || reason.contains(REFUSED) || sim.jumped {
+        return;
+    }
+    let stands = sim.refs.lock().unwrap().get(&record.reference) == Some(&record.new);
+    let moved = sim.moved.lock().unwrap().get(&record.reference).copied();
+    let accepted = sim.records.accepted();
+    let number = accepted.iter().position(|other| other.id == record.id);
+    let stood = moved.is_some_and(|moved| moved <= number.unwrap() + 1);
+    assert!(
+        !(stands && stood),
+        "task {} expired, and its ref stands: {reason}\n{}",
+        task.id,
+        trace()
+    );
 }
 
 /// Whatever was submitted under one key is one task, the one that was answered.

@@ -95,8 +95,14 @@ impl Play {
         sim.fate.forgive();
         *sim.well.lock().unwrap() = true;
         *sim.fleet.program.lock().unwrap() = well();
+        sim.fleet.wires.mend();
+        if self.random.per_mille(500) {
+            sim.fleet.deliver();
+        }
         sim.go_on();
         sim.ring();
+        sim.rest();
+        sim.fleet.deliver();
         sim.rest();
     }
 
@@ -264,11 +270,17 @@ impl Play {
         self.note(format!("the clock jumps by {seconds} s"));
         let now = self.sim.clock.now();
         self.sim.clock.set(now + SignedDuration::from_secs(seconds));
+        self.sim.jumped = true;
     }
 
-    /// A host refuses, a service is unwell, a program fails.
+    /// A host refuses or falls silent, a service is unwell, a program fails.
     fn trouble(&mut self) {
-        match self.random.below(3) {
+        match self.random.below(4) {
+            3 => {
+                let host = *self.random.pick(&HOSTS).unwrap();
+                self.note(format!("{host} falls silent"));
+                self.sim.fleet.wires.silence(host);
+            }
             0 => {
                 let host = *self.random.pick(&HOSTS).unwrap();
                 let label = *self.random.pick(&LABELS).unwrap();
@@ -289,6 +301,7 @@ impl Play {
 
     fn mend(&mut self) {
         self.note("mended".to_owned());
+        self.sim.fleet.deliver();
         self.sim.fate.forgive();
         *self.sim.well.lock().unwrap() = true;
         *self.sim.fleet.program.lock().unwrap() = well();

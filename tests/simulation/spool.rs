@@ -11,7 +11,7 @@ use tagship::intake::Spool;
 use tagship::rule::FORMAT;
 use tagship::spool::{Received, Record, RecordId, SpoolError, Waiting};
 
-use crate::fate::{Blow, Fate};
+use crate::fate::{Blow, Fate, REFUSED};
 
 /// The git user, whose word about the pusher is believed.
 pub(crate) const GIT_USER: u32 = 990;
@@ -59,9 +59,23 @@ pub(crate) struct SimSpool {
     pub(crate) fate: Fate,
 }
 
+/// What the disk says.
+fn failed(doing: &'static str, name: &str) -> SpoolError {
+    SpoolError::Io {
+        doing,
+        path: PathBuf::from(name),
+        error: std::io::Error::other(REFUSED),
+    }
+}
+
 impl Spool for SimSpool {
     fn waiting(&self) -> BoxFuture<'_, Result<Vec<Waiting>, SpoolError>> {
         async {
+            let blow = self.fate.before("spool.waiting", "").await;
+            self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(failed("read", "spool"));
+            }
             let waiting = self.records.waiting.lock().unwrap();
             let names = waiting.keys().map(|name| Waiting { name: name.into() });
             Ok(names.collect())
@@ -72,6 +86,11 @@ impl Spool for SimSpool {
     fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>> {
         async {
             let name = waiting.name.to_str().unwrap();
+            let blow = self.fate.before("spool.read", "").await;
+            self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(failed("read", name));
+            }
             let record = self.records.waiting.lock().unwrap().get(name).cloned();
             let record = record.ok_or_else(|| SpoolError::Io {
                 doing: "read",
@@ -92,6 +111,9 @@ impl Spool for SimSpool {
         async {
             let name = waiting.name.to_str().unwrap();
             let blow = self.fate.before("spool.remove", "").await;
+            if blow == Some(Blow::Refuse) {
+                return Err(failed("remove", name));
+            }
             // A file system may bring a removed file back; so does this blow.
             if !matches!(blow, Some(Blow::CutBefore | Blow::Twice)) {
                 self.records.waiting.lock().unwrap().remove(name);

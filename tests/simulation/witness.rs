@@ -132,6 +132,22 @@ impl Witness {
         }
     }
 
+    /// A program began that was asked for some time ago. (A restored store may not know of its task.)
+    pub(crate) fn late_start(&self, key: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        let id = key.split('-').next().unwrap().parse().unwrap();
+        if seen.rows(id, 0).is_empty() {
+            return;
+        }
+        let task = seen.task(id);
+        let started = task
+            .work
+            .as_ref()
+            .map_or(0, |work| work.started.as_second());
+        let its = key.starts_with(&format!("{id}-{started:x}-"));
+        assert!(!its || task.state != State::Stopped, "{key} begins");
+    }
+
     /// After any operation: `current` names a complete release everywhere.
     pub(crate) fn after(&self, host: &str, disk: &Disk) {
         if let Some(live) = &disk.live {
@@ -209,10 +225,29 @@ impl Seen {
         let task = self.task(id);
         if task.fence == Some(place.fence) {
             assert!(task.state.holds_queue(), "{key}: it is {}", task.state);
+            self.alone(&task);
         }
         let plan = self.plan(&task);
         self.approved(&task);
         (task, plan)
+    }
+
+    /// No other task of its project and environment holds the queue.
+    fn alone(&mut self, task: &Task) {
+        let submission = &task.submission;
+        let (active, _) = at_once(self.store().active()).unwrap();
+        for id in active.into_iter().filter(|id| *id != task.id) {
+            let other = self.task(id);
+            let there = submission.has_place()
+                && other.submission.project == submission.project
+                && other.submission.environment == submission.environment;
+            assert!(
+                !there || !other.state.holds_queue(),
+                "tasks {} and {id} work in {}",
+                task.id,
+                submission.environment
+            );
+        }
     }
 
     /// Somebody with the right said yes to this very plan, or none is needed.

@@ -24,7 +24,7 @@ use tagship::rule::is_reference;
 use tagship::task::Submission;
 use tagship::template::{Template, Version};
 
-use crate::fate::{Blow, Fate};
+use crate::fate::{Blow, Fate, REFUSED};
 use crate::witness::Witness;
 
 /// The git server: which ref stands on which object, and the objects that were ever pushed.
@@ -43,8 +43,11 @@ impl Git for SimGit {
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         async move {
             let blow = self.fate.before("git.ls_remote", "").await;
-            if matches!(blow, Some(Blow::CutBefore | Blow::CutAfter)) {
+            if is_cut(blow) {
                 return Err(unreachable());
+            }
+            if blow == Some(Blow::Refuse) {
+                return Err(refused("ls-remote", REFUSED.to_owned()));
             }
             if let Some(detail) = self.fate.refusal("git.ls_remote", "") {
                 return Err(refused("ls-remote", detail));
@@ -83,8 +86,11 @@ impl Git for SimGit {
             let blow = self.fate.before("git.fetch", &wanted.reference).await;
             let stands = self.refs.lock().unwrap().get(&wanted.reference).cloned();
             self.fate.after(blow).await;
-            if matches!(blow, Some(Blow::CutBefore | Blow::CutAfter)) {
+            if is_cut(blow) {
                 return Err(unreachable());
+            }
+            if blow == Some(Blow::Refuse) {
+                return Err(refused("fetch", REFUSED.to_owned()));
             }
             if let Some(detail) = self.fate.refusal("git.fetch", &wanted.reference) {
                 return Err(refused("fetch", detail));
@@ -109,6 +115,9 @@ impl Git for SimGit {
         async move {
             let blow = self.fate.before("git.unpin", &task.to_string()).await;
             self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(refused("unpin", REFUSED.to_owned()));
+            }
             Ok(())
         }
         .boxed()
@@ -120,6 +129,11 @@ impl Git for SimGit {
         question: &'a landing::Question,
     ) -> BoxFuture<'a, Result<Description, LandingError>> {
         async move {
+            let blow = self.fate.before("git.describe", "").await;
+            self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(unreachable());
+            }
             let at = jiff::Timestamp::UNIX_EPOCH;
             Ok(Description {
                 commit: question.object.clone(),
@@ -153,6 +167,18 @@ fn refused(doing: &'static str, detail: String) -> LandingError {
     }
 }
 
+fn is_cut(blow: Option<Blow>) -> bool {
+    matches!(blow, Some(Blow::CutBefore | Blow::CutAfter | Blow::Late))
+}
+
+/// What the agent's own disk says.
+fn full(path: &str) -> CheckoutError {
+    CheckoutError::Io {
+        path: PathBuf::from(path),
+        detail: REFUSED.to_owned(),
+    }
+}
+
 fn unreachable() -> LandingError {
     LandingError::Busy(PathBuf::from("/mirror"))
 }
@@ -168,6 +194,11 @@ pub(crate) struct SimCheckout {
 impl Checkout for SimCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
         async move {
+            let blow = self.fate.before("checkout.plan", "").await;
+            self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(full("/mirror"));
+            }
             if !self.mirror.lock().unwrap().contains(&request.commit) {
                 return Err(CheckoutError::NoCommit {
                     mirror: request.mirror,
@@ -207,6 +238,9 @@ impl Checkout for SimCheckout {
             let half = TreeDigest("half".to_owned());
             self.trees.lock().unwrap().insert(dir.clone(), half);
             let blow = self.fate.before("checkout.write", "").await;
+            if blow == Some(Blow::Refuse) {
+                return Err(full(&dir));
+            }
             self.trees.lock().unwrap().insert(dir, manifest.digest());
             self.fate.after(blow).await;
             Ok(Written::default())
@@ -236,8 +270,14 @@ impl Shelf for SimShelf {
         release: &ReleaseId,
     ) -> BoxFuture<'_, Option<Arc<Manifest>>> {
         let key = (environment.to_owned(), release.clone());
-        let manifest = self.manifests.lock().unwrap().get(&key).cloned();
-        async move { manifest }.boxed()
+        async move {
+            let blow = self.fate.before("shelf.load", "").await;
+            self.fate.after(blow).await;
+            // What cannot be read is as good as lost.
+            let kept = (blow != Some(Blow::Refuse)).then(|| self.manifests.lock().unwrap());
+            kept?.get(&key).cloned()
+        }
+        .boxed()
     }
 
     fn keep(
@@ -250,6 +290,9 @@ impl Shelf for SimShelf {
         let key = (environment.to_owned(), release.clone());
         async move {
             let blow = self.fate.before("shelf.keep", "").await;
+            if blow == Some(Blow::Refuse) {
+                return Err(REFUSED.to_owned());
+            }
             self.manifests.lock().unwrap().insert(key, manifest);
             self.fate.after(blow).await;
             Ok(())
@@ -269,6 +312,9 @@ impl Probes for SimProbes {
             let blow = self.fate.before("probe.ask", "").await;
             let well = *self.well.lock().unwrap();
             self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(REFUSED.to_owned());
+            }
             if well {
                 Ok(())
             } else {
@@ -380,6 +426,9 @@ impl Catalog for SimCatalog {
         }
         if let Some(message) = self.fate.refusal("catalog.read", "") {
             return Err(NoRecipe::Unread(message));
+        }
+        if self.fate.sudden("catalog.recipe") == Some(Blow::Refuse) {
+            return Err(NoRecipe::Missing(REFUSED.to_owned()));
         }
         let mut ground = self.ground.lock().unwrap().clone();
         submission.environment.clone_into(&mut ground.environment);
