@@ -444,13 +444,10 @@ impl Standing<'_> {
     /// As [`Standing::may`].
     pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
         match whose {
-            Whose::Own if self.may(Ability::Own, what).is_ok() => Ok(()),
-            Whose::Own => match self.may(Ability::Run, what) {
-                Err(Missing::Scope { .. }) if !self.scopes.has(Scope::Submit) => {
-                    Err(self.lacks_scope(Scope::Submit, what))
-                }
-                refused => refused,
-            },
+            // Whoever lacks both is told of the smaller right.
+            Whose::Own => self
+                .may(Ability::Own, what)
+                .or_else(|lacking| self.may(Ability::Run, what).map_err(|_| lacking)),
             Whose::Others => match self.may(Ability::Run, what) {
                 Err(Missing::Role { .. }) => Err(self.lacks_role(
                     "approver (or submitter, for what one submitted oneself)",

@@ -312,6 +312,24 @@ fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
     );
 }
 
+#[test]
+fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes() {
+    let place = Place::default();
+    let standing = Standing {
+        name: "alice",
+        role: Role::Viewer,
+        scopes: &Scope::ALL.into_iter().collect(),
+        place: &place,
+    };
+    for (whose, told) in [
+        (Whose::Own, "takes the role submitter:"),
+        (Whose::Others, "takes the role approver (or submitter, for"),
+    ] {
+        let refused = standing.may_of(whose, "stop this task").unwrap_err();
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+}
+
 /// Each role, each set of scopes, one's own task and others': what is asked for is what is missing.
 #[test]
 fn nobody_is_asked_for_a_scope_that_their_token_has() {
