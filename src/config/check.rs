@@ -166,7 +166,7 @@ impl Check<'_> {
         let all = Path::root().to("execution_users");
         for (name, user) in &self.config.execution_users {
             let path = all.to(name);
-            self.name(&path, "execution user", name);
+            self.name(&path, "user of `[execution_users]`", name);
             if !is_system_user(&user.user) {
                 self.refuse(
                     &path.to("user"),

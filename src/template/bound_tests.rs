@@ -174,7 +174,10 @@ fn who_runs_a_step_and_where_is_said_where_it_means_something() {
         accepted(step);
     }
     for (step, part) in [
-        (r#"{ run = "true", user = "o p" }"#, "execution user"),
+        (
+            r#"{ run = "true", user = "o p" }"#,
+            "is no name for a user of `[execution_users]`",
+        ),
         (r#"{ run = "true", host = "d b" }"#, "is no name for a host"),
         (
             r#"{ use = "check", tcp = "x:1", user = "op" }"#,

@@ -190,7 +190,7 @@ impl Reader<'_> {
     /// Who runs a step, and on which host of its own.
     fn whose(&mut self, raw: &StepFile, path: &Path) -> (Option<String>, Option<String>) {
         for (key, name, what) in [
-            ("user", &raw.user, "execution user"),
+            ("user", &raw.user, "user of `[execution_users]`"),
             ("host", &raw.host, "host"),
         ] {
             if let Some(name) = name {
