@@ -257,24 +257,24 @@ impl Work {
 }
 
 impl Scene<'_> {
-    /// Performs an operation that may be repeated, again where the connection was lost under it.
+    /// Performs an operation that may be repeated.
     async fn perform(&self, op: &Op) -> Result<Reply, Trouble> {
+        match self.asked(op).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(self.refused(&error).await),
+        }
+    }
+
+    /// Asks for an operation that may be repeated, again where the connection was lost under it.
+    async fn asked(&self, op: &Op) -> Result<Reply, HostError> {
         let host = &self.work.plan.lane(self.work.at);
         let mut attempt = 1;
         loop {
-            let error = match self
-                .work
-                .hosts
-                .perform(host, op, self.output.as_ref())
-                .await
-            {
-                Ok(reply) => return Ok(reply),
-                Err(error) => error,
+            let hosts = &self.work.hosts;
+            let error = match hosts.perform(host, op, self.output.as_ref()).await {
+                Err(error) if matches!(error, HostError::Lost(_)) && attempt < TRIES => error,
+                answer => return answer,
             };
-            let again = matches!(error, HostError::Lost(_)) && attempt < TRIES;
-            if !again {
-                return Err(self.refused(&error).await);
-            }
             self.output.line(&format!("{error}; trying again"));
             self.wait(Duration::from_secs(attempt.into())).await;
             attempt += 1;

@@ -107,6 +107,34 @@ fn what_arrives_when_a_task_is_over_begins_nothing() {
     }
 }
 
+/// A switch to which no answer came may still happen: the failure says so.
+#[test]
+fn a_switch_that_may_arrive_late_is_told_of() {
+    let mut switched = 0;
+    for silent in first_of_work().. {
+        let Some(mut sim) = amid(silent, OnFailure::Stop) else {
+            break;
+        };
+        sim.fleet.wires.silence("c");
+        sim.resume();
+        sim.rest();
+        let (state, served) = (sim.task(2).state, sim.served());
+        sim.fleet.deliver();
+        sim.rest();
+        if sim.served() == served {
+            continue;
+        }
+        switched += 1;
+        let State::Failed { reason } = state else {
+            panic!("{state:?}\n{}", sim.fate.trace(0));
+        };
+        assert!(reason.contains("c: "), "{reason}");
+        assert!(reason.contains("may have switched"), "{reason}");
+        promises_hold(&sim);
+    }
+    assert!(switched > 0, "no switch was late");
+}
+
 /// One question is late, or its agent ends, and it arrives before any later effect.
 #[test]
 fn one_late_question_at_any_effect_changes_nothing_any_more() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Scene, TRIES, Trouble, fetch, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
-use crate::host::{Op, Release, ReleaseId, Reply, Standing, TransferSet};
+use crate::host::{HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet};
 use crate::plan::Placement;
 use crate::store::StoreError;
 use crate::task::{Origin, StepResult, Way};
@@ -379,13 +379,20 @@ async fn switch(
             over: over.clone(),
             key: key.clone(),
         };
-        match scene.perform(&op).await? {
-            Reply::Published { was } => return Ok(was),
-            Reply::Occupied { live } => {
+        match scene.asked(&op).await {
+            Ok(Reply::Published { was }) => return Ok(was),
+            Ok(Reply::Occupied { live }) => {
                 nothing_unknown_is_newer(scene, &live).await?;
                 over.push(live);
             }
-            other => return Err(unexpected(&other)),
+            Ok(other) => return Err(unexpected(&other)),
+            // The host may have heard it. Whoever goes back takes it for switched.
+            Err(lost @ HostError::Lost(_)) => {
+                return Err(Trouble::Failed(format!(
+                    "{lost}; it may have switched all the same: look where `current` leads there, then retry or roll back"
+                )));
+            }
+            Err(error) => return Err(scene.refused(&error).await),
         }
     }
     Err(Trouble::Failed(
