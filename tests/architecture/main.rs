@@ -339,10 +339,16 @@ fn breaks_on_purpose_fit_the_code_and_their_tests_and_stand_on_the_page() {
         }
         let target = patch.lines().find_map(|line| line.strip_prefix("--- "));
         let code = std::fs::read_to_string(target.unwrap()).unwrap();
-        let removed = patch.lines().filter(|line| !line.starts_with("---"));
-        for line in removed.filter_map(|line| line.strip_prefix('-')) {
-            if !code.lines().any(|stands| stands == line) {
-                complaints.insert(format!("{name} takes away what is not there: {line}"));
+        let hunks = patch.split("\n@@ ").skip(1);
+        for (number, hunk) in hunks.enumerate() {
+            let lines = hunk.lines().skip(1);
+            let stands = lines.filter_map(|line| line.strip_prefix([' ', '-']));
+            let stands = stands.fold(String::new(), |text, line| text + line + "\n");
+            if !code.contains(&stands) {
+                complaints.insert(format!(
+                    "{name} changes what is not there: hunk {}",
+                    number + 1
+                ));
             }
         }
     }
