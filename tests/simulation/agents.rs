@@ -72,6 +72,40 @@ fn an_agent_that_was_suspended_at_any_effect_does_nothing_once_another_has_taken
     assert!(effect > 15, "{effect} effects");
 }
 
+/// The suspended one goes on while the other is still at work.
+#[test]
+fn an_agent_that_goes_on_beside_its_successor_leaves_the_work_to_it() {
+    let mut played = 0;
+    for effect in 0.. {
+        for later in (1..).step_by(2) {
+            let mut sim = Sim::new(TEMPLATE);
+            released(&mut sim, "prod-1", '1');
+            sim.fate.share_store(true);
+            sim.fate.pause_at(sim.fate.count() + effect);
+            let id = sim.push("prod-2", &object_of('2'), Schedule::Ready);
+            if sim.run() == Halt::AtRest {
+                assert!(played > 200, "{played} played");
+                return;
+            }
+            sim.stall();
+            sim.fate.pause_at(sim.fate.count() + later);
+            sim.start();
+            let halt = sim.run();
+            sim.go_on();
+            sim.resume();
+            sim.rest();
+            let trace = || format!("{effect} {later}\n{}", sim.fate.trace(0));
+            assert_eq!(sim.task(id).state, State::Succeeded, "{}", trace());
+            assert!(serve(&sim, '2'), "{}", trace());
+            promises_hold(&sim);
+            played += 1;
+            if halt == Halt::AtRest {
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn two_agents_over_one_store_do_each_thing_once() {
     let mut sim = Sim::new(TEMPLATE);
