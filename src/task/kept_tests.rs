@@ -96,6 +96,9 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
     let published = |was| StepResult::Published { was };
     done(&mut walk, SWITCH_OF_WEB0, published(id("two")));
     assert_eq!(live(&walk), Some(id("two")));
+    // Staged once more after the switch, a host names what this task has brought.
+    done(&mut walk, sync, staged(Some(release())));
+    assert_eq!(live(&walk), Some(id("two")));
     walk.apply(Event::RollbackBegan {
         reason: "no".to_owned(),
     });
