@@ -21,9 +21,12 @@ const CRASHES: [Blow; 2] = [Blow::CrashBefore, Blow::CrashAfter];
 /// Into how many tests the pairs are divided: they run side by side.
 const PARTS: usize = 2;
 
-/// One release is live, at rest.
 fn first_release() -> Sim {
-    let mut sim = Sim::new(TEMPLATE);
+    released(Sim::new(TEMPLATE))
+}
+
+/// One release is live, at rest.
+pub(crate) fn released(mut sim: Sim) -> Sim {
     sim.push_tag("release-1", &object_of('1'));
     sim.rest();
     sim.approve(1).unwrap();

@@ -5,6 +5,7 @@ use tagship::request::{Back, Request};
 use tagship::task::State;
 use tagship::template::OnFailure;
 
+use crate::crash::released;
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::fate::{Blow, REFUSED};
 use crate::rest::promises_hold;
@@ -21,14 +22,9 @@ const ANSWERS_MAX: u32 = 6;
 
 /// One release is live, at rest.
 pub(crate) fn first_release(on_failure: OnFailure) -> Sim {
-    let mut sim = Sim::new(TEMPLATE);
+    let sim = Sim::new(TEMPLATE);
     sim.ground.lock().unwrap().on_failure = on_failure;
-    sim.push_tag("release-1", &object_of('1'));
-    sim.rest();
-    sim.approve(1).unwrap();
-    sim.rest();
-    assert_eq!(sim.task(1).state, State::Succeeded);
-    sim
+    released(sim)
 }
 
 /// The second one, as far as it comes by itself and by approvals.
