@@ -5,6 +5,7 @@
 //! what was durable is taken up. Called by `tagship serve` and `tagship demo`.
 
 mod directory;
+mod group;
 pub mod reach;
 mod upkeep;
 mod world;
@@ -16,6 +17,7 @@ use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+pub(crate) use self::group::Outsider;
 use crate::account::Accounts;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
@@ -83,6 +85,9 @@ impl Agent {
         directory::has_room(&config.agent.data_dir)?;
         let store = open_store(&config).await?;
         let group = user(&config.agent.git_user).map(|(_, group)| group);
+        if let Some(outsider) = Outsider::of(&config.agent) {
+            bail!("{outsider}; {}", outsider.remedy());
+        }
         let own_group = rustix::process::getegid().as_raw();
         spool::setup(
             &config.agent.spool_dir,

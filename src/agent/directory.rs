@@ -121,7 +121,7 @@ fn told(dir: &Path, source: io::Error) -> DirectoryError {
 }
 
 /// A user's name by `/etc/passwd`, else the number.
-fn name(user: u32) -> String {
+pub(super) fn name(user: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut entries = passwd.lines().map(|line| line.split(':'));
     let named = entries.find_map(|mut fields| {

@@ -43,6 +43,11 @@ fn templates(config: &Config) -> Vec<Finding> {
 
 fn spool_findings(config: &Config, scope: &Scope) -> Vec<Finding> {
     let spool_dir = &config.agent.spool_dir;
+    if let Some(outsider) = agent::Outsider::of(&config.agent) {
+        // Such an agent does not start, and would leave the directories without their bits.
+        let what = outsider.to_string();
+        return vec![Finding::fail(&Subject::Agent, what, outsider.remedy())];
+    }
     let group = agent::user(&config.agent.git_user).map(|(_, group)| group);
     let modes = [
         ("", SHARED_MODE),

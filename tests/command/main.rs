@@ -22,6 +22,7 @@ mod hands;
 mod help;
 mod install;
 mod lab;
+mod outsider;
 mod people;
 mod rules;
 mod serve;

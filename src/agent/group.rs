@@ -1,0 +1,75 @@
+//! Whether the agent's user may read what the hook hands over: records and directories of the spool are
+//! for the git user and its group. An agent outside it would run, see that something came, and open
+//! none of it. Changes nothing. Called by `agent` when it starts, and by `check`.
+
+use std::fmt;
+
+use super::directory::name;
+use super::user;
+use crate::config;
+
+/// This process runs as a user who is not in the git user's group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outsider {
+    user: String,
+    git_user: String,
+    group: String,
+    spool_dir: String,
+}
+
+impl Outsider {
+    /// `None` where all is well, and where nobody knows: this machine has no such git user.
+    pub(crate) fn of(agent: &config::Agent) -> Option<Self> {
+        let ours = rustix::process::geteuid();
+        let (git, group) = user(&agent.git_user)?;
+        if ours.is_root() || ours.as_raw() == git || is_ours(group) {
+            return None;
+        }
+        Some(Self {
+            user: name(ours.as_raw()),
+            git_user: agent.git_user.clone(),
+            group: group_name(group),
+            spool_dir: agent.spool_dir.display().to_string(),
+        })
+    }
+
+    /// What somebody can do about it.
+    pub(crate) fn remedy(&self) -> String {
+        let Self { user, group, .. } = self;
+        format!("usermod -aG {group} {user}, then start the agent again")
+    }
+}
+
+impl fmt::Display for Outsider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            user,
+            git_user,
+            group,
+            spool_dir,
+        } = self;
+        write!(
+            f,
+            "{user} is not in the group {group} of [agent] git_user {git_user}, and could read no push \
+             that the hook leaves in {spool_dir}"
+        )
+    }
+}
+
+/// A process whose groups can't be told counts as a member: nothing is refused by a guess.
+fn is_ours(group: u32) -> bool {
+    let ours = rustix::process::getegid().as_raw() == group;
+    ours || rustix::process::getgroups()
+        .map_or(true, |all| all.iter().any(|one| one.as_raw() == group))
+}
+
+/// By `/etc/group`, else the number.
+fn group_name(group: u32) -> String {
+    let file = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let mut entries = file.lines().map(|line| line.split(':'));
+    let named = entries.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(group)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| group.to_string())
+}
