@@ -45,10 +45,8 @@ pub(super) fn findings(subject: &Subject, answer: &str, now_s: i64) -> Vec<Findi
     }
     let mut findings = Vec::new();
     let user = said.iter().find(|(word, _)| *word == "user");
-    findings.push(Finding::ok(
-        subject,
-        format!("logged in as {}", user.map_or("?", |(_, user)| user)),
-    ));
+    let user = user.map_or("?", |(_, user)| user);
+    findings.push(Finding::ok(subject, format!("logged in as {user}")));
     let before = findings.len();
     findings.extend(
         said.iter()
@@ -59,7 +57,7 @@ pub(super) fn findings(subject: &Subject, answer: &str, now_s: i64) -> Vec<Findi
     }
     findings.extend(
         said.iter()
-            .filter_map(|(word, value)| place(subject, word, value)),
+            .filter_map(|(word, value)| place(subject, word, value, user)),
     );
     findings.extend(
         said.iter()
@@ -111,7 +109,7 @@ fn is_new_enough(version: &str) -> bool {
     }
 }
 
-fn place(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
+fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Finding> {
     let fail = |what: String, remedy: &str| Some(Finding::fail(subject, what, remedy));
     match word {
         "notdir" => fail(
@@ -120,8 +118,15 @@ fn place(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
         ),
         "unwritable" => fail(
             format!("{value} cannot be written by the login user"),
-            "give it to that user (chown), or make deploy_to beforehand",
+            "give it to that user (chown)",
         ),
+        "unmade" => {
+            let quoted = quote("deploy_to", value).unwrap_or_else(|_| value.to_owned());
+            fail(
+                format!("{value} is not there, and the login user cannot make it"),
+                &format!("make it there as root: install -d -o {user} {quoted}"),
+            )
+        }
         "real" => fail(
             format!("{value} is a real directory or file, not tagship's link"),
             "move it away (its content too, where it is still served)",
@@ -200,6 +205,10 @@ mod tests {
             (
                 "unwritable /srv\n",
                 "/srv cannot be written by the login user",
+            ),
+            (
+                "unmade /srv/shop\n",
+                "/srv/shop is not there, and the login user cannot make it",
             ),
             (
                 "real /srv/shop/current\n",

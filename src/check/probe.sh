@@ -26,7 +26,10 @@ above() {
 place() {
     above "$1"
     if [ ! -d "$up" ]; then say notdir "$up"; return; fi
-    if [ ! -w "$up" ] || [ ! -x "$up" ]; then say unwritable "$up"; return; fi
+    if [ ! -w "$up" ] || [ ! -x "$up" ]; then
+        if [ "$up" = "$1" ]; then say unwritable "$1"; else say unmade "$1"; fi
+        return
+    fi
     for below in "$1/releases" "$1/.tagship" "$1/shared"; do
         if [ -e "$below" ] && { [ ! -d "$below" ] || [ ! -w "$below" ] || [ ! -x "$below" ]; }; then
             say unwritable "$below"

@@ -331,7 +331,7 @@ fn a_place_that_the_login_user_cannot_write() {
     }
     world.fails_by(&[
         "host web1: ",
-        "srv cannot be written by the login user; give it to that user (chown)",
+        "srv/shop is not there, and the login user cannot make it; make it there as root: install -d -o ",
     ]);
 }
 
