@@ -100,7 +100,10 @@ async fn enroll(around: &Surroundings, asked: &Enroll) -> Result<(), CommandErro
         None if screen::can_ask() => {
             let question = "Is that the fingerprint that the host itself names (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)?";
             if !screen::ask(question)? {
-                return Err(CommandError::Enroll("nothing was remembered".to_owned()));
+                return Err(CommandError::Enroll(
+                    "nothing was remembered; run it again, and answer yes, once you have compared the fingerprint"
+                        .to_owned(),
+                ));
             }
         }
         None => {

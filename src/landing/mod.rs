@@ -98,7 +98,9 @@ pub enum RemoteFailure {
 impl RemoteFailure {
     fn advice(self) -> &'static str {
         match self {
-            Self::HostKey => "add the server's host key to `[git] known_hosts`",
+            Self::HostKey => {
+                "add the server's host key to that file (`ssh-keyscan`, then compare its fingerprint with the server's own)"
+            }
             Self::Credentials => {
                 "give the agent's key or token access to it (`[git] identity`, `token_file`)"
             }

@@ -366,13 +366,20 @@ fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingE
         });
     let last: Vec<&str> = telling.map(String::as_str).collect();
     let last = &last[last.len().saturating_sub(3)..];
+    let known_hosts = match failure {
+        RemoteFailure::HostKey => format!(
+            " / {} (`[git] known_hosts`) holds no key that fits",
+            source.known_hosts.display()
+        ),
+        _ => String::new(),
+    };
     LandingError::Remote {
         project: source.project.clone(),
         doing,
         failure,
         detail: match last {
             [] => "it failed and said nothing".to_owned(),
-            lines => lines.join(" / "),
+            lines => lines.join(" / ") + &known_hosts,
         },
     }
 }

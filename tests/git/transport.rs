@@ -309,6 +309,10 @@ async fn over_ssh_our_key_and_our_host_keys_decide() {
         other => panic!("{other}"),
     };
     let error = landing::ls_remote(&source, &refs()).await.unwrap_err();
+    let file = source.known_hosts.display().to_string();
+    for told in [file.as_str(), "[git] known_hosts", "ssh-keyscan"] {
+        assert!(error.to_string().contains(told), "no {told:?} in {error}");
+    }
     assert_eq!(failure(error), RemoteFailure::HostKey);
 
     fs::write(&source.known_hosts, sshd.known_host()).unwrap();
