@@ -93,6 +93,19 @@ fn a_default_that_is_not_the_codes_would_be_seen() {
 }
 
 #[test]
+fn both_readmes_show_the_same_configuration() {
+    let shown = |readme| {
+        let mut config = parse("c.toml", examples(readme)[0], Path::new("/")).unwrap();
+        config.origin = Origin::default();
+        format!("{config:?}")
+    };
+    assert_eq!(
+        shown(include_str!("../../README.md")),
+        shown(include_str!("../../README.zh-CN.md"))
+    );
+}
+
+#[test]
 fn the_examples_on_the_page_load() {
     let mut all = examples(PAGE);
     assert!(!all.is_empty());
