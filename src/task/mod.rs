@@ -12,6 +12,7 @@ mod gates;
 mod hosts;
 mod next;
 mod pause;
+mod places;
 mod recorded;
 mod state;
 mod stop;
@@ -29,7 +30,8 @@ pub use event::{
     Asker, At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
     Supersede, Via, Waits, Way,
 };
-pub use next::{AGENT_INDEX, Action, host_index, next_actions};
+pub use next::{Action, next_actions};
+pub use places::{AGENT_INDEX, host_index};
 pub use state::{STATE_NAMES, State};
 pub(crate) use told::joined;
 pub use work::{Held, Progress, Skipped, Work};

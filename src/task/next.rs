@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::pause::{paused, time_left};
-use super::told::together;
+use super::places::{host_index, index};
+use super::told::{Failure, Why, failures, together};
 use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
 use crate::template::{self, Gate, OnFailure};
-
-/// The place of the agent's own machine in [`At::host`]; every other number is an index into the
-/// plan's hosts.
-pub const AGENT_INDEX: u16 = u16::MAX;
 
 /// One thing that the executor is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,13 +94,17 @@ enum Standing {
     },
     /// Its next step follows what another host of the stage has yet to do.
     Follows,
-    Failed(String),
+    Failed(Why),
     Unknown(String),
     /// It failed in an earlier stage and takes no part in this one.
     LeftBehind,
 }
 
 impl Standing {
+    fn said(message: String) -> Self {
+        Self::Failed(Why::Said(message))
+    }
+
     /// There is nothing to do and nothing to say.
     fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::LeftBehind)
@@ -158,10 +159,11 @@ impl Course<'_> {
                 }
                 continue;
             }
-            if absent && described.host.is_none() {
+            let at = self.at(name, step);
+            // Whoever is absent only does what names them, unless it goes on without them.
+            if absent && (described.host.is_none() || self.work.skipped.contains_key(&at.host)) {
                 continue;
             }
-            let at = self.at(name, step);
             match self.work.steps.get(&at) {
                 None => return self.before(at, described),
                 Some(progress) => match &progress.end {
@@ -171,12 +173,12 @@ impl Course<'_> {
                     }
                     Some((_, result)) if result.succeeded() => {}
                     Some((_, StepResult::Failed { message, .. })) => {
-                        return Standing::Failed(format!("{name}: {label}: {message}"));
+                        return Standing::said(format!("{name}: {label}: {message}"));
                     }
                     Some((_, StepResult::Unknown { message })) => {
                         return Standing::Unknown(format!("{name}: {label}: {message}"));
                     }
-                    Some(_) => return Standing::Failed(format!("{name}: {label} was stopped")),
+                    Some(_) => return Standing::said(format!("{name}: {label} was stopped")),
                 },
             }
         }
@@ -189,10 +191,12 @@ impl Course<'_> {
             && self.way == Way::Forward
         {
             let name = self.plan.host_name(at);
-            return Standing::Failed(format!("{name}: {by} stopped it"));
+            return Standing::said(format!("{name}: {by} stopped it"));
         }
-        if step.host.is_some() && !self.all_before(usize::from(at.step)) {
-            return Standing::Follows;
+        if step.host.is_some()
+            && let Some(standing) = self.held_back(usize::from(at.step))
+        {
+            return standing;
         }
         let closed = match step.gate {
             Gate::None => false,
@@ -214,7 +218,7 @@ impl Course<'_> {
     /// Where a host stands that comes to a step which another one does; `None` once that is done.
     fn follows(&self, host: &str, step: usize) -> Option<Standing> {
         let at = self.at(host, step);
-        if self.way == Way::Forward && self.work.skipped.contains_key(&at.host) {
+        if self.work.skipped.contains_key(&at.host) {
             return None;
         }
         let progress = self.work.steps.get(&at);
@@ -227,12 +231,25 @@ impl Course<'_> {
                 && (end.is_some() || (self.absent)(host)) =>
             {
                 let label = &self.plan.stages[self.stage].steps[step].name;
-                Some(Standing::Failed(format!(
-                    "{label} did not succeed on {host}"
-                )))
+                Some(Standing::Failed(Why::Waited {
+                    step: label.clone(),
+                    host: host.to_owned(),
+                }))
             }
             _ => Some(Standing::Follows),
         }
+    }
+
+    /// What holds back a step that one host does alone: the ones of other lone hosts before it, then
+    /// what the stage's hosts do before it. Everybody waits for earlier steps alone, so nobody does
+    /// in a circle.
+    fn held_back(&self, step: usize) -> Option<Standing> {
+        let before = self.plan.stages[self.stage].steps[..step].iter();
+        let hosts = before.map(|earlier| earlier.host.as_deref());
+        hosts
+            .enumerate()
+            .find_map(|(earlier, host)| self.follows(host?, earlier))
+            .or_else(|| (!self.all_before(step)).then_some(Standing::Follows))
     }
 
     /// Whether every host of the stage that takes part has done what stands before this step.
@@ -252,22 +269,6 @@ impl Course<'_> {
             true
         })
     }
-}
-
-fn index(number: usize) -> u16 {
-    u16::try_from(number).unwrap_or(u16::MAX - 1)
-}
-
-/// The place of a host in the plan: as [`At::host`] names it.
-#[must_use]
-pub fn host_index(plan: &Plan, name: &str) -> u16 {
-    if name == AGENT {
-        return AGENT_INDEX;
-    }
-    plan.hosts
-        .iter()
-        .position(|host| host.name == name)
-        .map_or(AGENT_INDEX, index)
 }
 
 fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
@@ -305,7 +306,7 @@ fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
         match stage_actions(work, plan, stage, &standings, time) {
             StageOutcome::Act(actions) => return actions,
             StageOutcome::Passed { failed } => {
-                left_behind.add(failed);
+                left_behind.failed.extend(failed);
                 if left_behind.has(AGENT) {
                     break;
                 }
@@ -331,29 +332,24 @@ fn wait_until(time: Timestamp) -> Vec<Action> {
 /// without what the agent's own stage makes nobody does.
 #[derive(Default)]
 struct LeftBehind {
-    failed: Vec<(String, String)>,
+    failed: Vec<Failure>,
 }
 
 impl LeftBehind {
-    fn add(&mut self, failed: Vec<(String, String)>) {
-        self.failed.extend(failed);
-    }
-
     fn has(&self, host: &str) -> bool {
-        self.failed.iter().any(|(failed, _)| failed == host)
+        self.failed.iter().any(|failure| failure.host == host)
     }
 
     fn message(&self) -> Option<String> {
-        let messages = self.failed.iter().map(|(_, why)| why.as_str());
-        (!self.failed.is_empty()).then(|| together(messages))
+        (!self.failed.is_empty()).then(|| failures(&self.failed))
     }
 }
 
 enum StageOutcome {
     Act(Vec<Action>),
-    /// All hosts are through; with `on_failure = "continue"` some of them failed: which, and why.
+    /// All hosts are through; with `on_failure = "continue"` some of them failed.
     Passed {
-        failed: Vec<(String, String)>,
+        failed: Vec<Failure>,
     },
 }
 
@@ -366,11 +362,14 @@ fn stage_actions(
 ) -> StageOutcome {
     let running: Vec<Action> = resumed(standings, work);
     let places = stage.places();
-    let failed: Vec<(String, String)> = places
+    let failed: Vec<Failure> = places
         .iter()
         .zip(standings)
         .filter_map(|(host, standing)| match standing {
-            Standing::Failed(message) => Some(((*host).to_owned(), message.clone())),
+            Standing::Failed(why) => Some(Failure {
+                host: (*host).to_owned(),
+                why: why.clone(),
+            }),
             _ => None,
         })
         .collect();
@@ -380,7 +379,7 @@ fn stage_actions(
     });
     let trouble = !failed.is_empty() || unknown.is_some();
     // Whoever stops a host says what becomes of it.
-    let stopped = |(host, _): &(String, String)| work.stopped.contains_key(&host_index(plan, host));
+    let stopped = |failure: &Failure| work.stopped.contains_key(&host_index(plan, &failure.host));
     let on_failure = if failed.iter().any(stopped) {
         OnFailure::Pause
     } else {
@@ -415,7 +414,7 @@ fn stage_actions(
             None => StageOutcome::Passed { failed },
         };
     }
-    let message = together(failed.iter().map(|(_, why)| why.as_str()));
+    let message = failures(&failed);
     let event = match on_failure {
         OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
         OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
@@ -525,8 +524,15 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
         match course.standing(place) {
             Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
             Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
-            Standing::Failed(message) | Standing::Unknown(message) => failed.push(message),
-            Standing::Done | Standing::LeftBehind | Standing::Gated { .. } | Standing::Follows => {}
+            Standing::Failed(Why::Said(message)) | Standing::Unknown(message) => {
+                failed.push(message);
+            }
+            // What is waited for here is told by whoever was to do it.
+            Standing::Failed(Why::Waited { .. })
+            | Standing::Done
+            | Standing::LeftBehind
+            | Standing::Gated { .. }
+            | Standing::Follows => {}
         }
     }
     if !actions.is_empty() {
@@ -543,56 +549,4 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
         }
     };
     vec![Action::Record(Event::Finished(outcome))]
-}
-
-impl Plan {
-    /// The step of this place; `None` for a place that the plan does not have.
-    #[must_use]
-    pub fn step(&self, at: At) -> Option<&template::Step> {
-        self.stages
-            .get(usize::from(at.stage))?
-            .steps
-            .get(usize::from(at.step))
-    }
-
-    /// The name of the host of this place, [`AGENT`] for the agent's own machine.
-    #[must_use]
-    pub fn host_name(&self, at: At) -> &str {
-        self.hosts
-            .get(usize::from(at.host))
-            .map_or(AGENT, |host| host.name.as_str())
-    }
-
-    /// What [`crate::host::Hosts`] knows the host of this place by: its name, with the execution user
-    /// before it where the step has one.
-    #[must_use]
-    pub fn lane(&self, at: At) -> String {
-        let host = self.host_name(at);
-        match self.step(at).and_then(|step| step.user.as_ref()) {
-            Some(user) => format!("{user}@{host}"),
-            None => host.to_owned(),
-        }
-    }
-
-    /// The name under which the output of this place's step is kept: stage and step, with `back.`
-    /// before it on the way back.
-    #[must_use]
-    pub fn log_name(&self, at: At) -> String {
-        let stage = self
-            .stages
-            .get(usize::from(at.stage))
-            .map_or("", |stage| stage.name.as_str());
-        let step = self.step(at).map_or("", |step| step.name.as_str());
-        match at.way {
-            Way::Forward => format!("{stage}.{step}"),
-            Way::Back => format!("back.{stage}.{step}"),
-        }
-    }
-
-    /// Whether the step of this place switches.
-    #[must_use]
-    pub fn is_publish(&self, at: At) -> bool {
-        self.step(at)
-            .is_some_and(|step| step.action == template::Action::Publish)
-    }
 }

@@ -6,19 +6,76 @@ const TOLD_BYTES_MAX: usize = 8 * 1024;
 /// What one host may say of it where there are several, in bytes: a few of them are always heard.
 const ONE_BYTES_MAX: usize = 2 * 1024;
 
+/// How many hosts are named that all waited for the same step.
+const NAMED_MAX: usize = 20;
+
+/// A host on which a stage did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) host: String,
+    pub(super) why: Why,
+}
+
+/// Why a stage did not come to its end on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// In words that name the host.
+    Said(String),
+    /// It came to a step that another host was to do, and nobody will do that any more.
+    Waited { step: String, host: String },
+}
+
+/// What became of hosts, as one text: first what failed, then who waited for it, said once for each
+/// step that was waited for.
+pub(super) fn failures(failed: &[Failure]) -> String {
+    let mut told = Vec::new();
+    let mut waited: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for Failure { host, why } in failed {
+        match why {
+            Why::Said(message) => told.push((message.clone(), 1)),
+            Why::Waited { step, host: on } => {
+                let same = waited.iter_mut().find(|one| (one.0, one.1) == (step, on));
+                match same {
+                    Some((.., hosts)) => hosts.push(host),
+                    None => waited.push((step, on, vec![host])),
+                }
+            }
+        }
+    }
+    for (step, on, hosts) in waited {
+        let named = hosts[..hosts.len().min(NAMED_MAX)].join(", ");
+        let more = match hosts.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            1 => " and 1 more host".to_owned(),
+            more => format!(" and {more} more hosts"),
+        };
+        let message = format!("{named}{more} did not go on: {step} did not succeed on {on}");
+        told.push((message, hosts.len()));
+    }
+    let told = told
+        .iter()
+        .map(|(message, hosts)| (message.as_str(), *hosts));
+    bounded(&told.collect::<Vec<_>>())
+}
+
 /// Messages of hosts as one text: as many as fit, and how many more there are.
 pub(super) fn together<'m>(messages: impl IntoIterator<Item = &'m str>) -> String {
-    let messages: Vec<&str> = messages.into_iter().collect();
+    let messages: Vec<(&str, usize)> = messages.into_iter().map(|message| (message, 1)).collect();
+    bounded(&messages)
+}
+
+/// As [`together`], where each message speaks of so many hosts.
+fn bounded(messages: &[(&str, usize)]) -> String {
     let one_bytes_max = match messages.len() {
         1 => TOLD_BYTES_MAX,
         _ => ONE_BYTES_MAX,
     };
     let mut text = String::new();
     let mut left_out = 0_usize;
-    for message in messages {
+    for (message, hosts) in messages {
         let message = cut(message, one_bytes_max);
         if left_out > 0 || text.len() + message.len() > TOLD_BYTES_MAX {
-            left_out += 1;
+            left_out += hosts;
             continue;
         }
         if !text.is_empty() {
@@ -83,6 +140,53 @@ mod tests {
         let longer = together([format!("{fits}x").as_str()]);
         assert!(longer.starts_with("xxx") && longer.ends_with("xxx …"));
         assert_eq!((longer.len(), TOLD_BYTES_MAX), (8_192, 8_192));
+    }
+
+    fn said(message: &str) -> Failure {
+        Failure {
+            host: "web1".to_owned(),
+            why: Why::Said(message.to_owned()),
+        }
+    }
+
+    fn waited(host: &str, step: &str) -> Failure {
+        let (step, on) = (step.to_owned(), "db".to_owned());
+        Failure {
+            host: host.to_owned(),
+            why: Why::Waited { step, host: on },
+        }
+    }
+
+    #[test]
+    fn what_many_hosts_waited_for_is_said_once_and_after_what_failed() {
+        let failed = [
+            waited("web1", "migrate"),
+            waited("web2", "migrate"),
+            waited("web3", "warm"),
+            said("db: migrate: no"),
+        ];
+        let text = "db: migrate: no; web1, web2 did not go on: migrate did not succeed on db; \
+                    web3 did not go on: warm did not succeed on db";
+        assert_eq!(failures(&failed), text);
+    }
+
+    #[test]
+    fn of_a_crowd_that_waited_some_are_named_and_all_are_counted() {
+        let crowd = |size: usize| {
+            let names = (0..size).map(|number| waited(&format!("web{number}"), "migrate"));
+            failures(&names.collect::<Vec<_>>())
+        };
+        assert!(
+            crowd(20).contains("web18, web19 did not go on: "),
+            "{}",
+            crowd(20)
+        );
+        assert!(crowd(21).contains("web19 and 1 more host did not go on: "));
+        assert!(crowd(1_000).contains("web19 and 980 more hosts did not go on: "));
+        // Where there is no room for them, they are counted with the others.
+        let mut many = vec![said(&"x".repeat(ONE_BYTES_MAX)); 5];
+        many.extend((0..7).map(|number| waited(&format!("web{number}"), "migrate")));
+        assert!(failures(&many).ends_with("; and 9 more hosts"));
     }
 
     #[test]

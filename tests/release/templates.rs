@@ -12,7 +12,7 @@ use crate::stage::{Settings, Stage};
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::sshd::{Kind, free_port, make_key};
 
-/// The two hosts of the group; the third is the one that a step names.
+/// The two hosts of the group; others are those that steps name.
 const PAIR: [&str; 2] = ["web1", "web2"];
 
 /// What nobody may ever execute, split or quote differently.
@@ -75,6 +75,16 @@ run = 'echo "$HOST first.after" >>"{DIR}/trace"'
 name = "manual"
 gate = "hand"
 run = 'echo "$HOST first.manual" >>"{DIR}/trace"'
+[[stage]]
+name = "alone"
+[[stage.steps]]
+name = "made"
+run = 'sleep 1; echo "made for task $TASK_ID" >"{DIR}/made"; echo "$HOST alone.made" >>"{DIR}/trace"'
+host = "web3"
+[[stage.steps]]
+name = "seen"
+run = 'cp "{DIR}/made" "{DIR}/seen"; echo "$HOST alone.seen" >>"{DIR}/trace"'
+host = "web1"
 [[stage]]
 name = "second"
 hosts = "pair"
@@ -328,6 +338,14 @@ const ROWS: &[Row] = &[
                 assert!(p.at(&format!("{host} first.level-1")) < p.at("web3 first.forced"));
                 assert!(p.at("web3 first.forced") < p.at(&format!("{host} first.after")));
             }
+        },
+    ),
+    (
+        "forced hosts run their steps in order, too: the second finds what the first has made",
+        |p| {
+            let made = format!("made for task {}\n", p.task["id"]);
+            assert_eq!(p.file("seen"), made);
+            assert!(p.at("web3 alone.made") < p.at("web1 alone.seen"));
         },
     ),
     (
