@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::gate_tests::place;
 use super::tests::{at, release};
-use super::walk_tests::SWITCH;
+use super::walk_tests::{SWITCH, Walk, bad, good, plan};
 use super::*;
-use crate::template::Gate;
+use crate::template::{Gate, OnFailure};
 
 fn work() -> Work {
     Work::new(release(), at(1))
@@ -147,4 +147,95 @@ fn after_going_back_everything_from_the_switch_on_is_done_again_and_nothing_befo
         [&of_stage(SWITCH - 1)]
     );
     assert!(work.live_before.is_empty());
+}
+
+/// What is offered is done, well but for `fails`, until `enough` is.
+fn walk_on(walk: &mut Walk, fails: Option<At>, enough: impl Fn(&Walk) -> bool) {
+    for _ in 0..100 {
+        let next = walk.actions().into_iter().next().filter(|_| !enough(walk));
+        match next {
+            Some(Action::Perform { at, attempt }) => {
+                walk.apply(Event::Began { at, attempt });
+                let result = match fails == Some(at) {
+                    true => bad(false),
+                    false => good(walk, at, false),
+                };
+                walk.apply(Event::Ended { at, result });
+            }
+            Some(Action::Record(event)) => walk.apply(event),
+            Some(other) => panic!("{other:?}"),
+            None => return,
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+/// A task that is going back: one of its two hosts is there, the other still has what it brought.
+fn half_way_back() -> Walk {
+    let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
+    walk_on(&mut walk, Some(place(1, 1)), |walk| {
+        walk.succeeded(Way::Back, SWITCH, 0, 0)
+    });
+    assert!(!walk.succeeded(Way::Back, SWITCH, 1, 0));
+    walk
+}
+
+/// Which way each host was switched last.
+fn last_switches(walk: &Walk) -> [Option<Way>; 2] {
+    [0, 1].map(|host| {
+        let switches = walk
+            .steps()
+            .iter()
+            .filter(|(at, _)| (at.stage, at.host, at.step) == (SWITCH, host, 0));
+        let last = switches.max_by_key(|(_, step)| step.began);
+        last.map(|(at, _)| at.way)
+    })
+}
+
+#[test]
+fn what_was_stopped_on_its_way_back_switches_again_where_it_had_gone_back() {
+    let mut walk = half_way_back();
+    let (by, asker) = ("alice".to_owned(), Asker::Person);
+    walk.apply(Event::StopRequested { by, asker });
+    walk_on(&mut walk, None, |_| false);
+    assert_eq!(walk.task.state, State::Stopped);
+    let by = "alice".to_owned();
+    walk.apply(Event::RetryRequested { by });
+    walk.apply(Event::Claimed { fence: 2 });
+    walk.apply(Event::Started { release: release() });
+    walk_on(&mut walk, None, |_| false);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert_eq!(last_switches(&walk), [Some(Way::Forward); 2]);
+    assert!(walk.steps().keys().all(|at| at.way == Way::Forward));
+}
+
+#[test]
+fn whatever_lets_it_go_on_when_a_way_back_could_not_be_stopped_lets_it_switch_again() {
+    let by = || "alice".to_owned();
+    let skip = Event::HostSkipped {
+        host: 1,
+        name: "web1".to_owned(),
+        by: by(),
+        reason: "its disk is broken".to_owned(),
+    };
+    for goes_on in [Event::RetryRequested { by: by() }, skip] {
+        let mut walk = half_way_back();
+        let at = At {
+            way: Way::Back,
+            ..place(0, 1)
+        };
+        walk.apply(Event::Began { at, attempt: 1 });
+        walk.apply(Event::StopRequested {
+            by: by(),
+            asker: Asker::Person,
+        });
+        let result = bad(true);
+        walk.apply(Event::Ended { at, result });
+        walk_on(&mut walk, None, |_| false);
+        assert!(matches!(walk.task.state, State::Paused { .. }));
+        walk.apply(goes_on);
+        walk_on(&mut walk, None, |_| false);
+        assert_eq!(walk.task.state, State::Succeeded);
+        assert_eq!(last_switches(&walk)[0], Some(Way::Forward));
+    }
 }

@@ -270,6 +270,27 @@ fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
 }
 
 #[test]
+fn every_step_of_a_plan_is_told_where_it_is_done_and_nowhere_else() {
+    let plan = plan(2, None, OnFailure::Stop, Gate::None);
+    let told: Vec<String> = (plan.every_step().into_iter())
+        .map(|at| format!("{} {}", plan.host_name(at), plan.log_name(at)))
+        .collect();
+    let wanted = [
+        "agent checkout.checkout",
+        "web0 stage.sync",
+        "web0 stage.migrate",
+        "web1 stage.sync",
+        "web0 switch.publish",
+        "web0 switch.reload",
+        "web1 switch.publish",
+        "web1 switch.reload",
+        "web0 after.warm",
+        "web1 after.warm",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
 fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
     let switch = |host| At {

@@ -210,6 +210,13 @@ impl Task {
                 // Whoever takes it up again claims it anew.
                 self.fence = None;
             }
+            if state == State::Running
+                && let Some(work) = &mut self.work
+                && work.went_back()
+            {
+                // Whatever lets it go on, all of it or a part has gone back.
+                work.forget_switch();
+            }
             self.state = state;
         }
         self.updated = time;
@@ -382,9 +389,6 @@ impl Task {
                 // Whoever let it run did not speak of another time.
                 self.unfrozen = None;
                 if let Some(work) = &mut self.work {
-                    if matches!(state, State::RolledBack { .. }) {
-                        work.forget_switch();
-                    }
                     work.forget_stops();
                     work.forget_skips();
                     work.forget_failures(Way::Forward);

@@ -27,6 +27,25 @@ pub fn host_index(plan: &Plan, name: &str) -> u16 {
 }
 
 impl Plan {
+    /// Every step that each host does forwards, in the plan's order.
+    #[must_use]
+    pub fn every_step(&self) -> Vec<At> {
+        let mut all = Vec::new();
+        for (number, stage) in self.stages.iter().enumerate() {
+            for (place, name) in stage.places().into_iter().enumerate() {
+                let host = host_index(self, name);
+                let done = (0..stage.steps.len()).filter(|step| stage.runs(place, *step));
+                all.extend(done.map(|step| At {
+                    way: Way::Forward,
+                    stage: index(number),
+                    host,
+                    step: index(step),
+                }));
+            }
+        }
+        all
+    }
+
     /// The step of this place; `None` for a place that the plan does not have.
     #[must_use]
     pub fn step(&self, at: At) -> Option<&template::Step> {

@@ -234,6 +234,11 @@ impl Work {
         });
     }
 
+    /// Whether a step was begun on the way back.
+    pub(super) fn went_back(&self) -> bool {
+        self.steps.keys().any(|at| at.way == Way::Back)
+    }
+
     /// After going back, everything from the switch on is to be done again.
     pub(super) fn forget_switch(&mut self) {
         let switch = self

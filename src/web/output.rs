@@ -3,6 +3,7 @@
 //! Lines are harmless for terminals and readers: [`harmless`]. Nobody polls: a follower is woken by
 //! the log book and by the store.
 
+mod chosen;
 mod harmless;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
     let id = parse_id(id)?;
     let query: LogQuery = call.query()?;
     who.needs_to_see(id, &site.web.store.head(id).await?.place())?;
+    chosen::is_there(site, id, &query).await?;
     let place = match query.follow {
         false => None,
         true => Some(site.place(&who)?),
@@ -230,10 +232,7 @@ impl Reader {
         let host = self.wanted.host.as_ref();
         let step = self.wanted.step.as_deref();
         host.is_none_or(|host| *host == entry.host)
-            && step.is_none_or(|step| {
-                let last = entry.step.rsplit('.').next();
-                entry.step == step || last == Some(step)
-            })
+            && step.is_none_or(|step| is_called(&entry.step, step))
     }
 
     async fn read(&mut self, entry: &Entry, part: Part) -> std::io::Result<String> {
@@ -264,6 +263,11 @@ impl Reader {
         }
         Ok(text)
     }
+}
+
+/// Whether a step, `STAGE.STEP` in the log, is the one that somebody calls so.
+fn is_called(entry: &str, asked: &str) -> bool {
+    entry == asked || entry.rsplit('.').next() == Some(asked)
 }
 
 fn push_line(text: &mut String, entry: Option<&Entry>, line: &str) {

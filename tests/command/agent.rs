@@ -369,6 +369,19 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
     write("web-2", "begun\n");
     let alone = said(lab.local(&["log", "1", "--host", "web-1", "--step", "sync"]));
     assert_eq!(alone.stdout, "17 files\n", "{alone}");
+    for (asked, why) in [
+        (
+            &["log", "1", "--host", "nope"][..],
+            "error: task 1 has no host nope: it has agent, web-1, web-2, web-3\n",
+        ),
+        (
+            &["log", "1", "-f", "--step", "nope", "--host", "agent"],
+            "error: task 1 has no step nope on agent: it has checkout.checkout\n",
+        ),
+    ] {
+        let refused = said(lab.local(asked));
+        assert_eq!((refused.status, refused.stderr.as_str()), (Some(1), why));
+    }
     let both = said(lab.local(&["log", "1"]));
     assert!(both.stdout.contains("web-2 stage.sync| begun\n"), "{both}");
 

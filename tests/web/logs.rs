@@ -60,6 +60,76 @@ async fn lines_name_host_and_step_where_there_are_several() {
     world.end().await;
 }
 
+/// What of a log there is not, and in which words that is said.
+async fn missing(program: &Program, path: &str) -> String {
+    let (status, said) = program.get(path).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {said}");
+    said["error"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_host_or_a_step_that_a_task_has_not_is_told_with_those_that_it_has() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let id = task.id;
+    let path = format!("tasks/{id}/log");
+    let ask = async |query: &str| missing(&vera, &format!("{path}?{query}")).await;
+    for query in ["host=nope", "host=nope&follow=true", "host=nope&step=sync"] {
+        let said = ask(query).await;
+        let wanted = format!("task {id} has no host nope: it has agent, web-1, web-2, web-3");
+        assert_eq!(said, wanted);
+    }
+    let steps = "checkout.checkout, stage.sync, stage.run, switch.publish, switch.run";
+    for query in ["step=nope", "step=nope&follow=true", "step=switch"] {
+        let said = ask(query).await;
+        let (what, there) = said.split_once(": it has ").unwrap();
+        let (_, step) = query.split_once('=').unwrap();
+        let step = step.trim_end_matches("&follow=true");
+        assert_eq!(what, format!("task {id} has no step {step}"));
+        assert_eq!(there, steps);
+    }
+    assert_eq!(
+        ask("host=agent&step=sync").await,
+        format!("task {id} has no step sync on agent: it has checkout.checkout")
+    );
+    // What has not begun is there, on the way back, too; so is what only the log knows.
+    for query in ["host=web-2&step=publish", "step=back.switch.publish"] {
+        assert_eq!(text(&vera, &format!("{path}?{query}")).await, "");
+    }
+    world.logs.step(id, "agent", "landing", 1).line("found it");
+    assert_eq!(
+        text(&vera, &format!("{path}?step=landing")).await,
+        "found it\n"
+    );
+    // Nobody knows yet what it will have.
+    let early = world.proposed("release-1.5").await;
+    let path = format!("tasks/{}/log?host=nope", early.id);
+    assert_eq!(text(&vera, &path).await, "");
+    let reason = "it never landed".to_owned();
+    world.append(&early, vec![Event::Expired { reason }]).await;
+    let said = missing(&vera, &path).await;
+    assert!(said.ends_with("has no host nope: it has none"), "{said}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_step_that_has_not_begun_is_followed_to_its_beginning() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let path = format!("tasks/{}/log?step=publish&follow=true", task.id);
+    let mut response = vera.ask(Method::GET, &path).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let log = world.logs.step(task.id, "web-2", "switch.publish", 1);
+    log.line("live");
+    assert_eq!(
+        until(&mut response, "live\n").await,
+        "web-2 switch.publish| live\n"
+    );
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_long_log_comes_whole_and_in_order() {
     let world = World::start().await;

@@ -1,0 +1,166 @@
+//! What somebody wants to read of a task's log, held against what the task has: the name of a host or
+//! a step that is mistyped is no empty log, and nobody waits for its end. Reads; changes nothing.
+
+use std::collections::BTreeSet;
+
+use super::super::Site;
+use super::super::fault::Fault;
+use super::super::view::LogQuery;
+use super::{blocking, is_called};
+use crate::log::Entry;
+use crate::plan::Plan;
+use crate::task::{At, Way};
+
+/// How many names an answer tells.
+const NAMED_MAX: usize = 20;
+
+/// A step of a host, as logs name it.
+#[derive(Debug)]
+struct Place {
+    host: String,
+    step: String,
+    way: Way,
+}
+
+/// Whether there is what is wanted of a task's log, or will be.
+///
+/// # Errors
+/// [`Fault::NotFound`], which names the hosts or the steps that there are; and what hinders the store
+/// or the log from being read.
+pub(super) async fn is_there(site: &Site, id: u64, wanted: &LogQuery) -> Result<(), Fault> {
+    if wanted.host.is_none() && wanted.step.is_none() {
+        return Ok(());
+    }
+    let store = &site.web.store;
+    let task = store.task(id).await?;
+    let plan = store.plan_of(&task).await?;
+    if plan.is_none() && !task.state.at_rest() {
+        // Which hosts and steps it will have is known when it has landed.
+        return Ok(());
+    }
+    let logs = site.web.logs.clone();
+    let entries = blocking(move || logs.entries(id)).await;
+    let entries = entries.map_err(|error| Fault::Broken(error.to_string()))?;
+    let mut places = plan.as_deref().map(planned).unwrap_or_default();
+    // Besides, the landing, and what an earlier plan did.
+    places.extend(entries.into_iter().map(|Entry { host, step, .. }| Place {
+        host,
+        step,
+        way: Way::Forward,
+    }));
+    chosen(&places, wanted)
+        .map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
+}
+
+/// What a plan's hosts do, and do again on the way back.
+fn planned(plan: &Plan) -> Vec<Place> {
+    let mut places = Vec::new();
+    for at in plan.every_step() {
+        let back = (plan.publish_stage() == Some(at.stage.into())).then_some(Way::Back);
+        for way in [Way::Forward].into_iter().chain(back) {
+            places.push(Place {
+                host: plan.host_name(at).to_owned(),
+                step: plan.log_name(At { way, ..at }),
+                way,
+            });
+        }
+    }
+    places
+}
+
+/// Or what is missing, and what there is.
+fn chosen(places: &[Place], wanted: &LogQuery) -> Result<(), String> {
+    let host = wanted.host.as_deref();
+    let of_host = |place: &&Place| host.is_none_or(|host| place.host == host);
+    let here: Vec<&Place> = places.iter().filter(of_host).collect();
+    if let Some(host) = host.filter(|_| here.is_empty()) {
+        let hosts = named(places.iter().map(|place| place.host.as_str()));
+        return Err(format!("host {host}: it has {hosts}"));
+    }
+    let step = match wanted.step.as_deref() {
+        Some(step) if !here.iter().any(|place| is_called(&place.step, step)) => step,
+        _ => return Ok(()),
+    };
+    let on = host.map(|host| format!(" on {host}")).unwrap_or_default();
+    let forward = here.iter().filter(|place| place.way == Way::Forward);
+    let steps = named(forward.map(|place| place.step.as_str()));
+    Err(format!("step {step}{on}: it has {steps}"))
+}
+
+/// Each name once; not all of a crowd.
+fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut seen = BTreeSet::new();
+    let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
+    let told = names[..names.len().min(NAMED_MAX)].join(", ");
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 if told.is_empty() => "none".to_owned(),
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn place(host: &str, step: &str, way: Way) -> Place {
+        let (host, step) = (host.to_owned(), step.to_owned());
+        Place { host, step, way }
+    }
+
+    fn missing(places: &[Place], host: Option<&str>, step: Option<&str>) -> Option<String> {
+        let wanted = LogQuery {
+            host: host.map(str::to_owned),
+            step: step.map(str::to_owned),
+            follow: false,
+        };
+        chosen(places, &wanted).err()
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is() {
+        let places = [
+            place("agent", "checkout.checkout", Way::Forward),
+            place("web1", "switch.publish", Way::Forward),
+            place("web1", "back.switch.publish", Way::Back),
+            place("web2", "switch.publish", Way::Forward),
+        ];
+        let missing = |host, step| missing(&places, host, step);
+        for step in ["publish", "switch.publish", "back.switch.publish"] {
+            assert_eq!(missing(None, Some(step)), None);
+            assert_eq!(missing(Some("web1"), Some(step)), None);
+        }
+        assert_eq!(
+            missing(Some("web3"), Some("publish")).unwrap(),
+            "host web3: it has agent, web1, web2"
+        );
+        assert_eq!(
+            missing(None, Some("reload")).unwrap(),
+            "step reload: it has checkout.checkout, switch.publish"
+        );
+        assert_eq!(
+            missing(Some("web1"), Some("checkout")).unwrap(),
+            "step checkout on web1: it has switch.publish"
+        );
+        assert!(
+            missing(None, Some("switch")).is_some(),
+            "a stage is no step"
+        );
+    }
+
+    #[test]
+    fn of_a_crowd_some_are_named_and_of_nobody_none_is() {
+        let crowd = |size: usize| -> Vec<Place> {
+            let names = (0..size).map(|number| format!("web{number}"));
+            names
+                .map(|name| place(&name, "s.s", Way::Forward))
+                .collect()
+        };
+        let told = |size| missing(&crowd(size), Some("nope"), None).unwrap();
+        assert_eq!(told(0), "host nope: it has none");
+        assert!(told(20).ends_with("web18, web19"), "{}", told(20));
+        assert!(told(21).ends_with("web19 and 1 more"), "{}", told(21));
+    }
+}
