@@ -1,7 +1,12 @@
 //! Many hosts, busy servers, and hosts behind another one.
 
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
 use futures::future::join_all;
 use tagship::remote::{Connection, RemoteError, Target};
+use tokio::task::coop::consume_budget;
 
 use crate::support::sshd::{Sshd, free_port};
 use crate::world::{dialer, refused, run, target};
@@ -110,4 +115,47 @@ async fn the_key_of_a_host_behind_a_jump_host_is_checked_too() {
         matches!(error, RemoteError::UnknownHostKey { .. }),
         "{error}"
     );
+}
+
+/// What tokio lets a task do in one turn before everything in it is told to wait for the next.
+const TURN: usize = 128;
+
+/// Goes on when next to nothing of the turn is left, as one of hundreds of hosts in one task does.
+struct Crowded<F> {
+    inner: Pin<Box<F>>,
+    turns: usize,
+}
+
+impl<F: Future> Future for Crowded<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.turns += 1;
+        for _ in 0..TURN - self.turns % 8 {
+            if pin!(consume_budget()).poll(cx).is_pending() {
+                break;
+            }
+        }
+        self.inner.as_mut().poll(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_gets_its_input_however_little_of_a_turn_is_left_for_it() {
+    let sshd = Sshd::settings().start();
+    let connection = crate::world::open(&sshd).await;
+    let input = vec![b'x'; 100_000];
+    for round in 0..16 {
+        let (connection, input) = (connection.clone(), input.clone());
+        let echoed = tokio::spawn(Crowded {
+            inner: Box::pin(async move {
+                let limit = Duration::from_secs(20);
+                connection.capture("cat", &input, input.len(), limit).await
+            }),
+            turns: round,
+        });
+        let echoed = echoed.await.unwrap();
+        let echoed = echoed.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(echoed.stdout.len(), 100_000, "round {round}");
+    }
 }
