@@ -170,6 +170,97 @@ fn a_task_goes_on_without_a_skipped_host_and_ends_well() {
     }
 }
 
+/// The step that the first host does for all, and who has done it.
+fn migrated(walk: &Walk) -> Vec<u16> {
+    let hosts = 0..u16::try_from(walk.plan.hosts.len()).unwrap();
+    hosts
+        .filter(|host| walk.succeeded(Way::Forward, 1, *host, 1))
+        .collect()
+}
+
+#[test]
+fn what_a_skipped_host_was_to_do_for_all_the_next_one_does() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(0));
+        go_on(&mut walk, &[]);
+        let waits = migrated(&walk).is_empty();
+        assert!(waits || on_failure == OnFailure::Continue);
+        walk.apply(skip(0));
+        go_on(&mut walk, &[]);
+        assert_eq!(walk.task.state, State::Succeeded, "{on_failure:?}");
+        assert_eq!(migrated(&walk), [1]);
+    }
+}
+
+#[test]
+fn what_a_host_has_done_for_all_nobody_does_again_when_it_is_skipped() {
+    let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::Hand));
+    go_on(&mut walk, &[]);
+    assert_eq!(
+        migrated(&walk),
+        [0],
+        "it waits at the gate of the last stage"
+    );
+    walk.apply(skip(0));
+    go_on(&mut walk, &[]);
+    walk.apply(Event::Continued {
+        by: "bob".to_owned(),
+        host: None,
+    });
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert_eq!(migrated(&walk), [0]);
+}
+
+#[test]
+fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
+    for (unknown, does) in [(true, &[][..]), (false, &[1])] {
+        let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::None));
+        let migrate = At {
+            way: Way::Forward,
+            stage: 1,
+            host: 0,
+            step: 1,
+        };
+        while !walk.steps().contains_key(&migrate) {
+            let next = walk.actions().remove(0);
+            match next {
+                Action::Perform { at, attempt } => walk.apply(Event::Began { at, attempt }),
+                Action::Resume { at, .. } => {
+                    let result = good(&walk, at, false);
+                    walk.apply(Event::Ended { at, result });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let (at, result) = (migrate, bad(unknown));
+        walk.apply(Event::Ended { at, result });
+        go_on(&mut walk, &[]);
+        walk.apply(skip(0));
+        go_on(&mut walk, &[]);
+        assert_eq!(walk.task.state, State::Succeeded);
+        assert_eq!(migrated(&walk), does);
+    }
+}
+
+#[test]
+fn with_continue_what_a_failed_host_was_to_do_for_all_is_done_before_others_switch() {
+    let mut walk = staging(OnFailure::Continue);
+    let at = At {
+        way: Way::Forward,
+        stage: 1,
+        host: 0,
+        step: 0,
+    };
+    let result = bad(false);
+    walk.apply(Event::Ended { at, result });
+    go_on(&mut walk, &[]);
+    assert!(matches!(walk.task.state, State::Failed { .. }));
+    assert_eq!(migrated(&walk), [1]);
+    assert!(switched(&walk, 1) && switched(&walk, 2) && !switched(&walk, 0));
+}
+
 #[test]
 fn a_failed_host_can_be_skipped_where_the_task_paused() {
     let mut walk = staging(OnFailure::Pause);

@@ -6,6 +6,7 @@
 //! event that [`Task::apply`] refuses. The table of all states and events stands in
 //! `snapshots/`.
 
+mod course;
 mod description;
 mod event;
 mod gates;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::course::{Course, Standing};
 use super::pause::{paused, time_left};
 use super::places::{host_index, index};
 use super::told::{Failure, Why, failures, together};
-use super::{At, Event, Outcome, Pause, State, StepResult, Task, Way, Work, stop};
+use super::{At, Event, Outcome, Pause, State, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
-use crate::template::{self, Gate, OnFailure};
+use crate::template::{Gate, OnFailure};
 
 /// One thing that the executor is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,217 +77,15 @@ fn with_work(
     }
 }
 
-/// How far one host of a stage has come.
-enum Standing {
-    Done,
-    Next {
-        at: At,
-        attempt: u32,
-    },
-    Running {
-        at: At,
-        attempt: u32,
-    },
-    /// It waits at the gate of its next step.
-    Gated {
-        at: At,
-        gate: Gate,
-    },
-    /// Its next step follows what another host of the stage has yet to do.
-    Follows,
-    Failed(Why),
-    Unknown(String),
-    /// It failed in an earlier stage and takes no part in this one.
-    LeftBehind,
-}
-
-impl Standing {
-    fn said(message: String) -> Self {
-        Self::Failed(Why::Said(message))
-    }
-
-    /// There is nothing to do and nothing to say.
-    fn is_over(&self) -> bool {
-        matches!(self, Self::Done | Self::LeftBehind)
-    }
-
-    /// Nothing more is done, well or not.
-    fn is_through(&self) -> bool {
-        self.is_over() || matches!(self, Self::Failed(_) | Self::Unknown(_))
-    }
-}
-
-/// One stage, done in one direction.
-struct Course<'a> {
-    work: &'a Work,
-    plan: &'a Plan,
-    way: Way,
-    stage: usize,
-    places: Vec<&'a str>,
-    /// The task's time, while timed gates wait for it.
-    time: Option<Timestamp>,
-    /// Who takes no part, but for steps that name them on the way back.
-    absent: &'a dyn Fn(&str) -> bool,
-}
-
-impl Course<'_> {
-    fn at(&self, host: &str, step: usize) -> At {
-        At {
-            way: self.way,
-            stage: index(self.stage),
-            host: host_index(self.plan, host),
-            step: index(step),
-        }
-    }
-
-    /// How far the one at this place of the stage has come.
-    fn standing(&self, place: usize) -> Standing {
-        let stage = &self.plan.stages[self.stage];
-        let name = self.places[place];
-        let absent = (self.absent)(name);
-        if absent && self.way == Way::Forward {
-            return Standing::LeftBehind;
-        }
-        for (step, described) in stage.steps.iter().enumerate() {
-            let label = &described.name;
-            if !stage.runs(place, step) {
-                if let Some(host) = &described.host
-                    && place < stage.hosts.len()
-                    && !absent
-                    && let Some(standing) = self.follows(host, step)
-                {
-                    return standing;
-                }
-                continue;
-            }
-            let at = self.at(name, step);
-            // Whoever is absent only does what names them, unless it goes on without them.
-            if absent && (described.host.is_none() || self.work.skipped.contains_key(&at.host)) {
-                continue;
-            }
-            match self.work.steps.get(&at) {
-                None => return self.before(at, described),
-                Some(progress) => match &progress.end {
-                    None => {
-                        let attempt = progress.attempt;
-                        return Standing::Running { at, attempt };
-                    }
-                    Some((_, result)) if result.succeeded() => {}
-                    Some((_, StepResult::Failed { message, .. })) => {
-                        return Standing::said(format!("{name}: {label}: {message}"));
-                    }
-                    Some((_, StepResult::Unknown { message })) => {
-                        return Standing::Unknown(format!("{name}: {label}: {message}"));
-                    }
-                    Some(_) => return Standing::said(format!("{name}: {label} was stopped")),
-                },
-            }
-        }
-        Standing::Done
-    }
-
-    /// What stands between a host and a step that it has not begun.
-    fn before(&self, at: At, step: &template::Step) -> Standing {
-        if let Some(by) = self.work.stopped.get(&at.host)
-            && self.way == Way::Forward
-        {
-            let name = self.plan.host_name(at);
-            return Standing::said(format!("{name}: {by} stopped it"));
-        }
-        if step.host.is_some()
-            && let Some(standing) = self.held_back(usize::from(at.step))
-        {
-            return standing;
-        }
-        let closed = match step.gate {
-            Gate::None => false,
-            Gate::Hand => !self.work.is_open(at),
-            Gate::Timed => self.time.is_some(),
-        };
-        if closed && self.way == Way::Forward {
-            return Standing::Gated {
-                at,
-                gate: step.gate,
-            };
-        }
-        Standing::Next {
-            at,
-            attempt: self.work.attempts(at) + 1,
-        }
-    }
-
-    /// Where a host stands that comes to a step which another one does; `None` once that is done.
-    fn follows(&self, host: &str, step: usize) -> Option<Standing> {
-        let at = self.at(host, step);
-        if self.work.skipped.contains_key(&at.host) {
-            return None;
-        }
-        let progress = self.work.steps.get(&at);
-        let end = progress.and_then(|progress| progress.end.as_ref());
-        match end {
-            Some((_, result)) if result.succeeded() => None,
-            // Nobody will do it any more.
-            _ if self.way == Way::Forward
-                && self.plan.on_failure == OnFailure::Continue
-                && (end.is_some() || (self.absent)(host)) =>
-            {
-                let label = &self.plan.stages[self.stage].steps[step].name;
-                Some(Standing::Failed(Why::Waited {
-                    step: label.clone(),
-                    host: host.to_owned(),
-                }))
-            }
-            _ => Some(Standing::Follows),
-        }
-    }
-
-    /// What holds back a step that one host does alone: the ones of other lone hosts before it, then
-    /// what the stage's hosts do before it. Everybody waits for earlier steps alone, so nobody does
-    /// in a circle.
-    fn held_back(&self, step: usize) -> Option<Standing> {
-        let before = self.plan.stages[self.stage].steps[..step].iter();
-        let hosts = before.map(|earlier| earlier.host.as_deref());
-        hosts
-            .enumerate()
-            .find_map(|(earlier, host)| self.follows(host?, earlier))
-            .or_else(|| (!self.all_before(step)).then_some(Standing::Follows))
-    }
-
-    /// Whether every host of the stage that takes part has done what stands before this step.
-    fn all_before(&self, step: usize) -> bool {
-        let stage = &self.plan.stages[self.stage];
-        let present = (0..stage.hosts.len()).filter(|place| !(self.absent)(self.places[*place]));
-        present.into_iter().all(|place| {
-            for earlier in (0..step).filter(|earlier| stage.runs(place, *earlier)) {
-                let at = self.at(self.places[place], earlier);
-                match self.work.steps.get(&at).and_then(|step| step.end.as_ref()) {
-                    Some((_, result)) if result.succeeded() => {}
-                    // With `continue`, whoever failed is not waited for.
-                    Some(_) => return self.plan.on_failure == OnFailure::Continue,
-                    None => return false,
-                }
-            }
-            true
-        })
-    }
-}
-
 fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
     let mut left_behind = LeftBehind::default();
     let time = time_left(task, work);
     for (number, stage) in plan.stages.iter().enumerate() {
         let standings: Vec<Standing> = {
-            let course = Course {
-                work,
-                plan,
-                way: Way::Forward,
-                stage: number,
-                places: stage.places(),
-                time,
-                absent: &|host| {
-                    left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
-                },
+            let absent = |host: &str| {
+                left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
             };
+            let course = Course::new((work, plan), Way::Forward, number, time, &absent);
             let places = 0..course.places.len();
             places.map(|place| course.standing(place)).collect()
         };
@@ -505,15 +304,8 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
         }))];
     };
     let switched = switched(work, plan);
-    let course = Course {
-        work,
-        plan,
-        way: Way::Back,
-        stage,
-        places: plan.stages[stage].places(),
-        time: None,
-        absent: &|host| switched.get(&host_index(plan, host)) != Some(&true),
-    };
+    let absent = |host: &str| switched.get(&host_index(plan, host)) != Some(&true);
+    let course = Course::new((work, plan), Way::Back, stage, None, &absent);
     let mut actions = Vec::new();
     let mut failed = Vec::new();
     let mut stay = Vec::new();

@@ -160,6 +160,16 @@ impl Walk {
         })
     }
 
+    fn begun(&self, stage: u16, host: u16, step: u16) -> bool {
+        let way = Way::Forward;
+        self.steps().contains_key(&At {
+            way,
+            stage,
+            host,
+            step,
+        })
+    }
+
     pub(super) fn succeeded(&self, way: Way, stage: u16, host: u16, step: u16) -> bool {
         let at = At {
             way,
@@ -206,7 +216,10 @@ impl Walk {
         let hosts = u16::try_from(self.plan.stages[1].hosts.len()).unwrap();
         let step = &stage.steps[usize::from(at.step)];
         if step.once {
-            assert_eq!(at.host, 0, "`once` runs on the first host");
+            let others = (0..at.host).all(|host| self.failed(host));
+            assert!(others, "`once` runs on the first host that comes to it");
+            let again = (0..hosts).any(|host| self.begun(at.stage, host, at.step));
+            assert!(!again, "`once` runs once");
         }
         let before = self.steps().get(&at).map(|step| step.end.clone());
         assert_eq!(before, None, "it has been begun");

@@ -291,7 +291,11 @@ fn stage_view(task: &Task, plan: &Plan, way: Way, number: usize) -> StageView {
                     host: host_index(plan, name),
                     step: index(step),
                 };
-                if stage.runs(position, step) {
+                // What the first host is to do for all, another one does where that takes no part.
+                let work = task.work.as_ref();
+                if stage.runs(position, step)
+                    || work.is_some_and(|work| work.steps.contains_key(&at))
+                {
                     step_view(task, plan, at)
                 } else {
                     not_here(plan, at)
