@@ -10,11 +10,12 @@ use super::{Finding, Scope, Subject, probe};
 use crate::agent::reach;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::plan::PlannedHost;
 use crate::remote::script::COMMAND;
-use crate::remote::{Connection, Dialer};
+use crate::remote::{Connection, Dialer, RemoteError};
 
 /// Hosts that are looked at at the same time.
-const PARALLEL: usize = 50;
+pub(super) const PARALLEL: usize = 50;
 /// For the look itself, once the host is reached.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -46,29 +47,30 @@ async fn host_findings(
         let what = "it is in a group, but not in [hosts]";
         return vec![Finding::fail(&subject, what, "add it to the configuration")];
     };
-    let target = reach::target(
-        &planned,
-        &config.known_hosts(),
-        config.ssh.passphrase_file.as_deref(),
-    );
     let script = match probe::script(places.iter().map(String::as_str)) {
         Ok(script) => script,
         Err(unfit) => return vec![Finding::fail(&subject, unfit.to_string(), "")],
     };
-    let connection = match Connection::open(&target, &dialer).await {
-        Ok(connection) => connection,
+    match ask(config, &dialer, &planned, &script).await {
         // The error names its remedy.
-        Err(error) => return vec![Finding::fail(&subject, error.to_string(), "")],
-    };
+        Err(error) => vec![Finding::fail(&subject, error.to_string(), "")],
+        Ok(answer) => probe::findings(&subject, &answer, SystemClock.now().as_second()),
+    }
+}
+
+/// What a host answers to a script.
+pub(super) async fn ask(
+    config: &Config,
+    dialer: &Arc<Dialer>,
+    host: &PlannedHost,
+    script: &str,
+) -> Result<String, RemoteError> {
+    let passphrase_file = config.ssh.passphrase_file.as_deref();
+    let target = reach::target(host, &config.known_hosts(), passphrase_file);
+    let connection = Connection::open(&target, dialer).await?;
     let answer = connection
         .capture(COMMAND, script.as_bytes(), ANSWER_BYTES_MAX, TIMEOUT)
         .await;
     connection.close().await;
-    match answer {
-        Err(error) => vec![Finding::fail(&subject, error.to_string(), "")],
-        Ok(answer) => {
-            let text = String::from_utf8_lossy(&answer.stdout);
-            probe::findings(&subject, &text, SystemClock.now().as_second())
-        }
-    }
+    Ok(String::from_utf8_lossy(&answer?.stdout).into_owned())
 }

@@ -7,6 +7,7 @@
 pub mod enroll;
 mod hosts;
 mod local;
+mod logins;
 mod people;
 mod probe;
 mod projects;
@@ -142,12 +143,14 @@ impl Scope {
     }
 }
 
-/// Looks at everything in scope: this machine first, then projects, then hosts side by side.
+/// Looks at everything in scope: this machine first, then projects, then hosts side by side, then
+/// the execution users on them.
 pub async fn check(config: &Config, scope: &Scope) -> Vec<Finding> {
     let mut findings = local::findings(config, scope);
     findings.extend(people::findings(config, scope));
     findings.extend(projects::findings(config, scope).await);
     findings.extend(hosts::findings(config, scope).await);
+    findings.extend(logins::findings(config, scope).await);
     findings
 }
 

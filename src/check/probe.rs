@@ -28,25 +28,64 @@ pub(super) fn script<'p>(places: impl IntoIterator<Item = &'p str>) -> Result<St
     Ok(text)
 }
 
+/// The script that looks at what a step needs of the user who runs it.
+pub(super) fn login_script() -> String {
+    let text = include_str!("probe.sh");
+    format!("{text}{{\nlogin\nexit\n}} </dev/null\n")
+}
+
+/// What the answer says of an execution user.
+pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<Finding> {
+    let said = match said(subject, answer) {
+        Ok(said) => said,
+        Err(unfit) => return vec![unfit],
+    };
+    let failures: Vec<Finding> = said
+        .iter()
+        .filter_map(|(word, value)| match *word {
+            "homeless" => Some(Finding::fail(
+                subject,
+                format!("tasks are kept in the home directory {value}, which cannot be written"),
+                "make it, and give it to that user (chown)",
+            )),
+            _ => tool(subject, word, value),
+        })
+        .collect();
+    if !failures.is_empty() {
+        return failures;
+    }
+    vec![Finding::ok(subject, format!("logged in as {}", who(&said)))]
+}
+
+/// The words of an answer with their values.
+fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)>, Finding> {
+    let lines = answer.lines().skip_while(|line| *line != MARKER).skip(1);
+    let said: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(' ')).collect();
+    if said.last() == Some(&("done", "-")) {
+        return Ok(said);
+    }
+    let begin: String = answer.trim().chars().take(200).collect();
+    Err(Finding::fail(
+        subject,
+        format!("the host ran no shell script to its end; it said {begin:?}"),
+        "give the login user a plain shell, without ForceCommand",
+    ))
+}
+
+/// Who is logged in.
+fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
+    let user = said.iter().find(|(word, _)| *word == "user");
+    user.map_or("?", |(_, user)| user)
+}
+
 /// What the answer says of a host. `now_s` is the time here, in seconds since 1970.
 pub(super) fn findings(subject: &Subject, answer: &str, now_s: i64) -> Vec<Finding> {
-    let mut lines = answer.lines().skip_while(|line| *line != MARKER).skip(1);
-    let said: Vec<(&str, &str)> = lines
-        .by_ref()
-        .filter_map(|line| line.split_once(' '))
-        .collect();
-    if said.last() != Some(&("done", "-")) {
-        let begin: String = answer.trim().chars().take(200).collect();
-        return vec![Finding::fail(
-            subject,
-            format!("the host ran no shell script to its end; it said {begin:?}"),
-            "give the login user a plain shell, without ForceCommand",
-        )];
-    }
-    let mut findings = Vec::new();
-    let user = said.iter().find(|(word, _)| *word == "user");
-    let user = user.map_or("?", |(_, user)| user);
-    findings.push(Finding::ok(subject, format!("logged in as {user}")));
+    let said = match said(subject, answer) {
+        Ok(said) => said,
+        Err(unfit) => return vec![unfit],
+    };
+    let user = who(&said);
+    let mut findings = vec![Finding::ok(subject, format!("logged in as {user}"))];
     let before = findings.len();
     findings.extend(
         said.iter()

@@ -1,4 +1,5 @@
-# Called with the places of releases as arguments. Prints lines `word value`, changes nothing.
+# main is called with the places of releases as arguments, login with none. They print lines
+# `word value`, and change nothing.
 say() { printf '%s %s\n' "$1" "$2"; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -41,13 +42,26 @@ place() {
     say free "$(df -Pk "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9-]*% .*$/\1/p') $1"
 }
 
-main() {
+begin() {
     LC_ALL=C
     export LC_ALL
     # The home directory may be out of reach, and find does not go on from there.
     cd /
     printf '\n@tagship-check\n'
     say user "$(id -un 2>/dev/null || id -u)"
+}
+
+# Of a user who only runs steps.
+login() {
+    begin
+    has setsid || say missing setsid
+    above "$HOME/.tagship-tasks"
+    if [ ! -d "$up" ] || [ ! -w "$up" ] || [ ! -x "$up" ]; then say homeless "$HOME"; fi
+    say done -
+}
+
+main() {
+    begin
     say clock "$(date +%s)"
     tools
     for at in "$@"; do place "$at"; done

@@ -79,7 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "check",
         &[
-            "rule", "right", "spool", "landing", "remote", "install", "agent",
+            "rule", "right", "spool", "plan", "landing", "remote", "install", "agent",
         ],
     ),
     ("config", &["rule", "right", "plan", "approval"]),

@@ -1,0 +1,209 @@
+//! Each execution user, logged in as a step would, on the hosts where templates use them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+
+use super::hosts::{PARALLEL, ask};
+use super::{Finding, Scope, Subject, probe};
+use crate::agent::reach;
+use crate::config::{Config, Library};
+use crate::plan::{AGENT, PlannedUser};
+use crate::remote::{Dialer, RemoteError};
+use crate::template::{StageHosts, Template};
+
+/// What is found of the execution users in scope, in order of their names and those of hosts.
+pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+    let users = config.planned_users();
+    let library = Library::load(&config.agent.templates_dir);
+    let uses = uses(config, scope, &library);
+    let unused = users
+        .keys()
+        .filter(|name| !uses.contains_key(name.as_str()));
+    let mut findings: Vec<Finding> = unused
+        .filter(|_| scope.project.is_none())
+        .map(|name| {
+            let why = format!("no template uses the execution user {name}");
+            Finding::not_looked_at(&Subject::Agent, why)
+        })
+        .collect();
+    let dialer = reach::dialer(config);
+    let logins = uses
+        .iter()
+        .filter_map(|(name, hosts)| Some((name, users.get(*name)?, hosts)));
+    let logins = logins.flat_map(|(name, user, hosts)| {
+        let enabled = hosts.iter();
+        let enabled = enabled.filter(|host| !scope.disabled.contains_key(*host));
+        enabled.map(move |host| (name, user, host))
+    });
+    let looks = logins.map(|(name, user, host)| login(config, &dialer, name, user, host));
+    let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
+    findings.extend(found.into_iter().flatten());
+    findings
+}
+
+/// On which hosts templates use each execution user: on every one in scope where only a task can tell.
+fn uses<'t>(
+    config: &Config,
+    scope: &Scope,
+    library: &'t Library,
+) -> BTreeMap<&'t str, BTreeSet<String>> {
+    let all: BTreeSet<String> = scope.places(config).into_keys().collect();
+    let mut uses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for template in library.templates() {
+        let places = places(config, scope, template);
+        if scope.project.is_some() && places.is_empty() {
+            // It is another project's, or is asked for by hand.
+            continue;
+        }
+        for (stage, step) in template.steps() {
+            let Some(user) = &step.user else {
+                continue;
+            };
+            let hosts = match (step.host.as_deref(), &stage.hosts) {
+                (Some(AGENT), _) | (None, StageHosts::Agent) => continue,
+                (Some(host), _) => [host.to_owned()].into(),
+                (None, StageHosts::Group(group)) => of_group(config, group),
+                (None, StageHosts::Environment) if !places.is_empty() => places.clone(),
+                (None, StageHosts::Environment | StageHosts::Given(_)) => all.clone(),
+            };
+            uses.entry(user).or_default().extend(hosts);
+        }
+    }
+    uses
+}
+
+/// The hosts of the environments in which rules use a template.
+fn places(config: &Config, scope: &Scope, template: &Template) -> BTreeSet<String> {
+    let projects = config.projects.iter();
+    let projects = projects.filter(|project| scope.covers(&project.name));
+    let environments = projects.flat_map(|project| {
+        let rules = project.rules.iter();
+        let rules = rules.filter(|rule| template.answers_to(&rule.template));
+        rules.filter_map(|rule| project.environments.get(&rule.environment))
+    });
+    environments
+        .flat_map(|environment| of_group(config, &environment.group))
+        .collect()
+}
+
+fn of_group(config: &Config, group: &str) -> BTreeSet<String> {
+    let hosts = config.groups.get(group).into_iter().flatten();
+    hosts.cloned().collect()
+}
+
+async fn login(
+    config: &Config,
+    dialer: &Arc<Dialer>,
+    name: &str,
+    user: &PlannedUser,
+    host: &str,
+) -> Vec<Finding> {
+    let Some(own) = config.planned_host(host) else {
+        // Whoever looks at the template, or at the host itself, says so.
+        return Vec::new();
+    };
+    let planned = user.on(&own);
+    let subject = Subject::Host(host.to_owned());
+    let named = |what: String| format!("execution user {name}: {what}");
+    match ask(config, dialer, &planned, &probe::login_script()).await {
+        Ok(answer) => probe::login_findings(&subject, &answer)
+            .into_iter()
+            .map(|finding| Finding {
+                what: named(finding.what.clone()),
+                ..finding
+            })
+            .collect(),
+        Err(error) => {
+            let remedy = match &error {
+                RemoteError::UnknownHostKey { .. } | RemoteError::NoUsableHostKey { .. }
+                    if planned.port != own.port =>
+                {
+                    format!(
+                        "but that learns the key of port {}: for this one, add the line \
+                         `[{}]:{} KEY` to known_hosts by hand",
+                        own.port, planned.address, planned.port
+                    )
+                }
+                // The error names it.
+                _ => String::new(),
+            };
+            vec![Finding::fail(&subject, named(error.to_string()), remedy)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    const CONFIG: &str = r#"
+[hosts]
+web1 = {}
+web2 = {}
+db1 = {}
+lone = {}
+[groups]
+web = ["web1", "web2"]
+caches = ["db1"]
+[execution_users.ops]
+user = "ops"
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+environments.qa = { group = "web", deploy_to = "/srv/shop" }
+rules = [{ pattern = "qa-", environment = "qa" }]
+"#;
+
+    fn used(template: &str, project: Option<&str>) -> Vec<String> {
+        let config = parse("c.toml", CONFIG, Path::new("/etc/tagship")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("mine.toml"), template).unwrap();
+        let library = Library::load(dir.path());
+        assert_eq!(library.problems(), []);
+        let scope = Scope {
+            project: project.map(str::to_owned),
+            ..Scope::default()
+        };
+        let mut uses = uses(&config, &scope, &library);
+        uses.remove("ops").into_iter().flatten().collect()
+    }
+
+    fn template(name: &str, hosts: &str, step: &str) -> String {
+        format!(
+            "name = \"{name}\"\n[[stage]]\nname = \"s\"\n{hosts}\nsteps = [{{ run = \"id\"{step} }}]\n"
+        )
+    }
+
+    const OPS: &str = ", user = \"ops\"";
+
+    #[test]
+    fn a_user_logs_in_on_the_hosts_on_which_templates_use_them_and_on_no_other() {
+        let all = ["db1", "lone", "web1", "web2"];
+        let group = template("mine", "hosts = \"caches\"", OPS);
+        assert_eq!(used(&group, None), ["db1"]);
+        let one = template("mine", "", ", user = \"ops\", host = \"lone\"");
+        assert_eq!(used(&one, None), ["lone"]);
+        // A rule of the shop's takes it.
+        let ruled = template("git-release", "hosts = \"{group}\"", OPS);
+        assert_eq!(used(&ruled, None), ["web1", "web2"]);
+        assert_eq!(used(&ruled, Some("shop")), ["web1", "web2"]);
+        // Only a task can tell.
+        assert_eq!(used(&template("mine", "hosts = \"{1}\"", OPS), None), all);
+        assert_eq!(
+            used(&template("mine", "hosts = \"{group}\"", OPS), None),
+            all
+        );
+        assert_eq!(used(&group, Some("shop")), [""; 0], "no rule takes it");
+        assert_eq!(
+            used(&template("mine", "hosts = \"caches\"", ""), None),
+            [""; 0]
+        );
+    }
+}
