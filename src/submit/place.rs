@@ -7,7 +7,7 @@ use super::{Order, Place, Problem};
 use crate::config::{Config, Project};
 use crate::document::nearest;
 use crate::rule::is_reference;
-use crate::template::{StageHosts, Template};
+use crate::template::{Stage, Template};
 
 /// What an order is about.
 #[derive(Clone, Debug, Default)]
@@ -108,11 +108,7 @@ pub(super) fn all(given: &BTreeMap<u8, Vec<String>>) -> BTreeSet<&str> {
 }
 
 fn takes_environment(template: &Template) -> bool {
-    template.releases()
-        || template
-            .stages
-            .iter()
-            .any(|stage| stage.hosts == StageHosts::Environment)
+    template.releases() || template.stages.iter().any(Stage::takes_environment)
 }
 
 struct Search<'a> {

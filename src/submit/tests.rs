@@ -47,6 +47,13 @@ hosts = "{1}"
 steps = [{ run = "true" }]
 "#;
 
+const TIDY: &str = r#"
+name = "tidy"
+[[stage]]
+name = "tidy"
+steps = [{ run = "true", host = "db1" }]
+"#;
+
 const FREE: &str = r#"
 name = "free"
 free_hosts = true
@@ -82,7 +89,11 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for (name, text) in [("restart.toml", RESTART), ("free.toml", FREE)] {
+        for (name, text) in [
+            ("restart.toml", RESTART),
+            ("free.toml", FREE),
+            ("tidy.toml", TIDY),
+        ] {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
         Self {
@@ -506,6 +517,7 @@ fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
     let asked = crate::plan::Asked {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
+        unsorted: &submission.unsorted,
         hosts: &world.config.given_hosts(&submission.hosts, &[]),
     };
     let template = world.library.find("restart").unwrap();
@@ -539,4 +551,11 @@ fn an_earlier_task_can_be_asked_for_again_without_its_secrets_and_time() {
     assert_eq!(again.title, "restart the shop");
     assert_eq!(again.hosts[&1], ["web1"]);
     assert!(resolve(&again, &world.sources()).is_ok());
+}
+
+#[test]
+fn a_task_whose_steps_all_name_their_host_belongs_to_no_place() {
+    let world = World::new();
+    let submission = world.submission(&json!({ "template": "tidy" }));
+    assert!(!submission.has_place());
 }

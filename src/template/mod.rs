@@ -94,6 +94,14 @@ pub struct Stage {
     pub steps: Vec<Step>,
 }
 
+impl Stage {
+    /// Whether a step of it runs on the hosts of the task's environment.
+    #[must_use]
+    pub fn takes_environment(&self) -> bool {
+        self.hosts == StageHosts::Environment && self.steps.iter().any(|step| step.host.is_none())
+    }
+}
+
 /// Where a stage happens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StageHosts {

@@ -24,7 +24,7 @@ use crate::submit::{
     DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
 };
 use crate::task::Via;
-use crate::template::{Hidden, ParamKind, StageHosts, Template};
+use crate::template::{Hidden, ParamKind, Stage, StageHosts, Template};
 
 /// With more hosts than this in the configuration their names are written, not ticked.
 const TICKED_MAX: usize = 60;
@@ -201,11 +201,7 @@ async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
         Fault::NotFound(format!("there is no template {name}; choose another one"))
     })?;
     let takes_tag = template.releases();
-    let takes_place = takes_tag
-        || template
-            .stages
-            .iter()
-            .any(|stage| stage.hosts == StageHosts::Environment);
+    let takes_place = takes_tag || template.stages.iter().any(Stage::takes_environment);
     let places = if takes_place {
         places(site, who, &order)
     } else {
