@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -128,6 +128,26 @@ impl Left {
     }
 }
 
+/// The templates as their files are after some records came, since what is secret must not be kept
+/// openly even for a moment: read for the first record that asks for them, and once for all of them.
+struct Templates<'d> {
+    directory: &'d Path,
+    library: OnceLock<Library>,
+}
+
+impl<'d> Templates<'d> {
+    fn after_those_came(directory: &'d Path) -> Self {
+        Self {
+            directory,
+            library: OnceLock::new(),
+        }
+    }
+
+    fn library(&self) -> &Library {
+        self.library.get_or_init(|| Library::load(self.directory))
+    }
+}
+
 /// Takes records out of one spool.
 pub struct Intake {
     pub store: Store,
@@ -192,8 +212,9 @@ impl Intake {
     async fn take_those_not(&self, left: &mut Left) -> Result<(), IntakeError> {
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
+        let templates = Templates::after_those_came(&self.config.agent.templates_dir);
         for waiting in waiting {
-            match self.take(&waiting, left).await {
+            match self.take(&waiting, left, &templates).await {
                 // Of this one record there is too much to be kept; it is no reason to take no other.
                 Err(IntakeError::Store(error @ StoreError::Commit(_))) => {
                     left.say(&waiting, &error);
@@ -206,12 +227,17 @@ impl Intake {
 
     /// Whoever may write to the spool can put anything there, also what the agent may not move: no
     /// entry keeps it from taking the others.
-    async fn take(&self, waiting: &Waiting, left: &mut Left) -> Result<(), IntakeError> {
+    async fn take(
+        &self,
+        waiting: &Waiting,
+        left: &mut Left,
+        templates: &Templates<'_>,
+    ) -> Result<(), IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
         match self.spool.read(waiting).await {
             Ok(received) => {
                 let push = self.seen(&received);
-                while !self.decide(&file, &push).await? {}
+                while !self.decide(&file, &push, templates).await? {}
                 // What stays is looked at again, and found to be answered.
                 if let Err(error) = self.spool.remove(waiting).await {
                     left.say(waiting, &error);
@@ -265,7 +291,12 @@ impl Intake {
 
     /// Decides in every project of the repository that the hook log has no answer for. Says whether
     /// it is done; otherwise somebody else wrote the entry meanwhile.
-    async fn decide(&self, file: &str, push: &SeenPush) -> Result<bool, IntakeError> {
+    async fn decide(
+        &self,
+        file: &str,
+        push: &SeenPush,
+        templates: &Templates<'_>,
+    ) -> Result<bool, IntakeError> {
         let mut projects = self.config.projects_of(&push.repository).peekable();
         if projects.peek().is_none() {
             tracing::warn!(
@@ -275,8 +306,6 @@ impl Intake {
             let unknown = HookOutcome::UnknownRepository;
             return self.note(file, Some(push), unknown).await;
         }
-        // As its files are now: what is secret must not be kept openly even for a moment.
-        let library = Library::load(&self.config.agent.templates_dir);
         for project in projects {
             let now = self.clock.now();
             let note = self.store.hook_note(file, now, Some(push)).await?;
@@ -290,7 +319,7 @@ impl Intake {
             };
             let compiled = self.rules.get(&project.name);
             let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
-            let meaning = push::meaning(&self.config, &library, project, &rules, push);
+            let meaning = push::meaning(&self.config, templates.library(), project, &rules, push);
             let record = format!("{}/{}", push.record, project.name);
             let (store, name) = (&self.store, &project.name);
             let settled = push::settle(store, meaning, name, Some(&record), &doubted, &note, now);

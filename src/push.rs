@@ -45,8 +45,11 @@ pub fn meaning(
     match rules.decide(push.reference.as_bytes(), &push.old, &push.new) {
         Ok(Decision::Matched { index, .. }) => {
             let mut submission = submission(config, project, push, index);
-            if let Some(template) = library.find(&submission.template) {
-                of_template(&mut submission, template);
+            match library.find(&submission.template) {
+                Some(template) if !library.is_in_doubt(&submission.template) => {
+                    of_template(&mut submission, template);
+                }
+                _ => of_no_template(&mut submission),
             }
             Meaning::Task(Box::new(submission))
         }
@@ -104,6 +107,7 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
         refuse_older: rule.refuse_older,
         parameters: rule.params.clone(),
         secrets: BTreeMap::new(),
+        unsorted: BTreeMap::new(),
         title: String::new(),
         details: String::new(),
         run_at: None,
@@ -132,6 +136,14 @@ fn of_template(submission: &mut Submission, template: &Template) {
             submission.parameters.insert(name, value);
         }
     }
+}
+
+/// There is no template to tell what is secret: nothing is shown until the task lands with one.
+fn of_no_template(submission: &mut Submission) {
+    let parameters = std::mem::take(&mut submission.parameters).into_iter();
+    submission.unsorted = parameters
+        .map(|(name, value)| (name, Hidden::from(value)))
+        .collect();
 }
 
 /// Does what a push means in one project, and notes it.

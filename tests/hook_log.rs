@@ -502,6 +502,32 @@ fn what_a_rule_gives_for_a_secret_is_kept_apart_and_the_templates_name_for_its_n
     }
 }
 
+/// Nobody can say then what is secret.
+#[test]
+fn what_a_rule_gives_while_its_template_is_not_to_be_read_is_shown_to_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = directory.path().join("templates/migrate.toml");
+    std::fs::create_dir(template.parent().unwrap()).unwrap();
+    let text = CONFIG.replace(
+        "pattern = \"release-\"",
+        "pattern = \"release-\"\ntemplate = \"migrate\"\nparams = { DB_PASSWORD = \"hunter2\", DB = \"main\" }",
+    );
+    let text = format!("[agent]\ntemplates_dir = \"templates\"\n{text}");
+    let mut world = World::new();
+    world.config = Arc::new(config::parse("c.toml", &text, directory.path()).unwrap());
+    for (id, written) in [(1, None), (2, Some("name = \"migr"))] {
+        if let Some(text) = written {
+            std::fs::write(&template, text).unwrap();
+        }
+        world.push("alice/shop", &format!("release-{id}"), '0', '1');
+        let submission = at_once(world.store.task(id)).unwrap().submission;
+        assert!(submission.parameters.is_empty() && submission.secrets.is_empty());
+        let kept = ["DB", "DB_PASSWORD"].map(|name| submission.secret(name));
+        assert_eq!(kept, [Some("main"), Some("hunter2")]);
+        assert!(!format!("{submission:?}").contains("hunter2"));
+    }
+}
+
 #[test]
 fn a_replay_follows_the_rules_of_today() {
     let mut world = World::new();

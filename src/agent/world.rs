@@ -50,7 +50,7 @@ impl Catalog for ConfigCatalog {
             all.collect::<Vec<_>>().join("; ")
         };
         if library.is_in_doubt(template) {
-            let reason = format!("template {template} is in doubt: {}", problems());
+            let reason = format!("template {template} cannot be used: {}", problems());
             return Err(NoRecipe::Unread(reason));
         }
         let found = library.find(template).cloned();

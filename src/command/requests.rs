@@ -22,6 +22,8 @@ const DIGEST_DIGITS_MIN: usize = 8;
 const PIECE: u64 = 200;
 /// Digits of a commit in a list.
 const COMMIT_DIGITS: usize = 9;
+/// Of so many tasks of a list it is said why they have not landed.
+const DETAILED_MAX: usize = 20;
 
 /// Checks the name of a state; `rolling back` is `rolling-back`.
 ///
@@ -76,6 +78,12 @@ pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), Co
         ]);
     }
     screen::print(&table.render(screen::width()))?;
+    for line in tasks.iter().take(DETAILED_MAX) {
+        let head = &line.head;
+        if head.state == "proposed" && !head.detail.is_empty() {
+            screen::note(&format!("task {}: {}", head.id, printable(&head.detail)));
+        }
+    }
     if let Some(next) = next {
         screen::note(&format!("there is more: --cursor {next}"));
     }

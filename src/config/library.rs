@@ -21,6 +21,8 @@ pub struct Library {
     problems: Vec<Problem>,
     /// Something could not be read that may be read the next moment.
     partly_unread: bool,
+    /// A text is wrong, or a script is missing: somebody may be about to write it.
+    partly_wrong: bool,
 }
 
 /// A template with the texts that it was read from.
@@ -54,6 +56,7 @@ impl Library {
                 }
                 Err(Problems(problems)) => {
                     replaced.extend(name_of(&file, &text));
+                    library.partly_wrong = true;
                     library.problems.extend(problems);
                 }
             }
@@ -127,6 +130,7 @@ impl Library {
     fn texts(&mut self, dir: &Path, replaced: &mut BTreeSet<String>) -> Vec<(String, String)> {
         let mut trouble = |path: &Path, error: std::io::Error| {
             self.partly_unread |= may_pass(path, &error);
+            self.partly_wrong |= error.kind() == ErrorKind::InvalidData;
             replaced.extend(stem(path));
             self.problems.push(Problem {
                 file: path.display().to_string(),
@@ -178,6 +182,7 @@ impl Library {
             }
             Err(Scriptless { problems, passing }) => {
                 self.partly_unread |= passing;
+                self.partly_wrong = true;
                 self.problems.extend(problems);
             }
         }
@@ -251,14 +256,18 @@ impl Library {
         Some(&kept.file)
     }
 
-    /// Whether nobody can say which template this name or number means: some file could not be read
-    /// that may be read the next moment, and what is here is none of a file's. A built-in template
-    /// may be replaced by what was not read.
+    /// Whether nobody can say which template this name or number means: there is none, and some file
+    /// is wrong, which it may be while somebody writes it; or what is here is none of a file's, and
+    /// some file could not be read that may be read the next moment. A built-in template may be
+    /// replaced by what was not read.
     #[must_use]
     pub fn is_in_doubt(&self, name_or_id: &str) -> bool {
         let mut shelf = self.shelf.iter();
         let kept = shelf.find(|kept| kept.template.answers_to(name_or_id));
-        self.partly_unread && kept.is_none_or(|kept| kept.built_in)
+        match kept {
+            None => self.partly_unread || self.partly_wrong,
+            Some(kept) => self.partly_unread && kept.built_in,
+        }
     }
 
     /// What is wrong with files; their templates are missing here.

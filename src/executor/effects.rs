@@ -60,7 +60,7 @@ pub struct Recipe {
 pub enum NoRecipe {
     /// Until somebody changes the configuration or the templates.
     Missing(String),
-    /// A file could not be read that may be read the next moment.
+    /// A file could not be read, or is wrong, that may be read, or mended, the next moment.
     Unread(String),
 }
 

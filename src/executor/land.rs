@@ -22,6 +22,14 @@ const PAUSE_FIRST_MS: i64 = 200;
 /// The longest pause, in milliseconds.
 const PAUSE_MAX_MS: i64 = 15_000;
 
+/// In place of a project's name, for tasks that wait for no repository.
+const REFLESS: &str = "";
+/// What is not seen on the git server for so long is worth a word, in milliseconds: the hook runs
+/// before there is anything to be seen.
+const UNSEEN_TOLD_MS: i64 = 10_000;
+/// What a landing waits for is told up to this length.
+const REASON_CHARS_MAX: usize = 1_000;
+
 /// Which tasks wait for which repository.
 #[derive(Default)]
 pub(super) struct Lander {
@@ -87,7 +95,7 @@ impl Executor {
         }
         if !active.task.submission.has_reference() {
             if active.task.state == State::Proposed {
-                self.fetch(id, String::new());
+                self.plan_in_its_turn(id);
             } else {
                 // Taken up again; there is no ref to look for.
                 active.outbox.push(Event::RefStands);
@@ -114,6 +122,21 @@ impl Executor {
             repository.pause_ms = 0;
         }
         self.ask(&project);
+    }
+
+    /// Nothing is looked for: it is planned, unless that was tried in vain a moment ago.
+    fn plan_in_its_turn(&mut self, id: u64) {
+        let now = self.world.clock.now();
+        let refless = self.lander.repositories.entry(REFLESS.to_owned());
+        let refless = refless.or_default();
+        if refless.waiting.contains(&id)
+            && let Some(next) = refless.pauses_until(now)
+        {
+            self.wake_at(next);
+            return;
+        }
+        refless.waiting.remove(&id);
+        self.fetch(id, String::new());
     }
 
     /// A landed task whose ref was said to be gone: the same query tells.
@@ -276,7 +299,7 @@ impl Executor {
             return;
         };
         active.busy.landing = false;
-        let project = active.task.submission.project.clone();
+        let project = waits_for(&active.task).to_owned();
         match outcome {
             Outcome::Landed(landed) => {
                 if let Some(repository) = self.lander.repositories.get_mut(&project) {
@@ -301,7 +324,7 @@ impl Executor {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
-        let project = active.task.submission.project.clone();
+        let project = waits_for(&active.task).to_owned();
         let proposed = active.task.state == State::Proposed;
         let given_up = match missed {
             Missed::Nothing => false,
@@ -328,8 +351,31 @@ impl Executor {
         if let Some(next) = repository.next {
             self.wake_at(next);
         }
-        if given_up {
+        if proposed {
+            self.unlanded(id, why, missed);
+        } else if given_up {
             self.unseen(id, why);
+        }
+    }
+
+    /// People are told what a landing waits for.
+    fn unlanded(&mut self, id: u64, why: &str, missed: Missed) {
+        let Some(active) = self.tasks.get(&id) else {
+            return;
+        };
+        let now = self.world.clock.now();
+        let long =
+            |since: Timestamp| now.duration_since(since).as_millis() >= i128::from(UNSEEN_TOLD_MS);
+        let telling = match missed {
+            Missed::Fetch => true,
+            Missed::Look => active.in_vain.looks.is_some_and(long),
+            Missed::Nothing | Missed::ForGood => false,
+        };
+        let reason: String = why.chars().take(REASON_CHARS_MAX).collect();
+        if telling && active.task.unlanded.as_ref() != Some(&reason) {
+            tracing::warn!(task = id, reason, "not landed yet");
+            self.record(id, Event::NotLanded { reason });
+            self.decide(id);
         }
     }
 
@@ -345,6 +391,15 @@ impl Executor {
             self.record(id, Event::RefUnseen { reason });
             self.decide(id);
         }
+    }
+}
+
+/// The project whose repository a task waits for.
+fn waits_for(task: &Task) -> &str {
+    if task.submission.has_reference() {
+        &task.submission.project
+    } else {
+        REFLESS
     }
 }
 
@@ -466,6 +521,7 @@ async fn freeze(
     let asked = plan::Asked {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
+        unsorted: &submission.unsorted,
         hosts: &recipe.given,
     };
     let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)

@@ -37,6 +37,8 @@ pub struct Ground {
 pub struct Asked<'a> {
     pub parameters: &'a BTreeMap<String, String>,
     pub secrets: &'a BTreeMap<String, Hidden>,
+    /// Those of which the template tells whether they are shown.
+    pub unsorted: &'a BTreeMap<String, Hidden>,
     /// The hosts that it gives, by the number of their group, without those that are disabled.
     pub hosts: &'a BTreeMap<u8, Vec<PlannedHost>>,
 }
@@ -185,7 +187,7 @@ fn parameters(
             .join("; "),
     };
     let mut given = asked.parameters.clone();
-    let hidden = asked.secrets.iter();
+    let hidden = asked.unsorted.iter().chain(asked.secrets);
     given.extend(hidden.map(|(name, value)| (name.clone(), value.expose().to_owned())));
     let mut own = BTreeMap::new();
     if ground.project.is_empty() {

@@ -187,6 +187,10 @@ pub(super) fn head(task: &Task) -> Head {
             let why = task.unseen.as_deref().unwrap_or_default();
             format!("tag {} cannot be looked for: {why}", task.tag())
         }
+        State::Proposed => {
+            let why = task.unlanded.iter();
+            why.map(|why| format!("not landed yet: {why}")).collect()
+        }
         State::Scheduled { at } => at.to_string(),
         State::Paused { why } => pause_text(why),
         State::Stopping { by } => format!("asked by {by}"),

@@ -148,6 +148,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         refuse_older: target.refuse_older,
         parameters,
         secrets,
+        unsorted: BTreeMap::new(),
         title: order.title.clone(),
         details: order.details.clone(),
         run_at,
@@ -369,6 +370,7 @@ impl<'a> Resolver<'a> {
         let asked = plan::Asked {
             parameters: &submission.parameters,
             secrets: &submission.secrets,
+            unsorted: &submission.unsorted,
             hosts: &config.given_hosts(&submission.hosts, disabled),
         };
         match plan::build(&ground, template, &commit, &asked) {

@@ -86,6 +86,10 @@ pub struct Submission {
     /// Those that are shown to nobody. They are kept here alone: no plan holds them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Hidden>,
+    /// What a rule gave while nobody could say which of it is secret, since there was no template to
+    /// be read. Shown to nobody, until the plan tells what is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unsorted: BTreeMap<String, Hidden>,
     /// What people call it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,
@@ -144,8 +148,10 @@ impl Submission {
     /// The value of a secret parameter. Earlier versions kept those of rules among the others.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&str> {
-        let given = self.secrets.get(name).map(Hidden::expose);
-        given.or_else(|| self.parameters.get(name).map(String::as_str))
+        let given = self.secrets.get(name).or_else(|| self.unsorted.get(name));
+        given
+            .map(Hidden::expose)
+            .or_else(|| self.parameters.get(name).map(String::as_str))
     }
 
     /// Whether something of a repository is released, so that it has to land.
@@ -359,6 +365,10 @@ pub enum Event {
     RefUnseen {
         reason: String,
     },
+    /// It has not landed yet, and why; the agent goes on trying.
+    NotLanded {
+        reason: String,
+    },
     /// The ref stands on the pushed object, the commit is pinned, the plan is frozen.
     Landed(Box<Landed>),
     Approved(Approval),
@@ -476,6 +486,7 @@ impl Event {
             Self::RefDoubted => "ref doubted",
             Self::RefStands => "ref stands",
             Self::RefUnseen { .. } => "ref not seen",
+            Self::NotLanded { .. } => "not landed yet",
             Self::Landed(_) => "landed",
             Self::Approved(_) => "approved",
             Self::Rejected { .. } => "rejected",

@@ -186,11 +186,13 @@ fn a_secret_is_found_where_this_version_or_an_earlier_one_kept_it() {
             ("BOTH".to_owned(), "now".to_owned().into()),
         ]
         .into(),
+        unsorted: [("ANY".to_owned(), "told later".to_owned().into())].into(),
         ..submission(Schedule::New)
     };
     assert_eq!(submission.secret("OLD"), Some("before"));
     assert_eq!(submission.secret("NEW"), Some("now"));
     assert_eq!(submission.secret("BOTH"), Some("now"));
+    assert_eq!(submission.secret("ANY"), Some("told later"));
     assert_eq!(submission.secret("NONE"), None);
 }
 

@@ -60,6 +60,8 @@ pub struct Task {
     pub doubted: Option<Timestamp>,
     /// Why a ref in doubt could not be looked for, if that has gone on for long.
     pub unseen: Option<String>,
+    /// Why it has not landed yet, if more than a moment was needed.
+    pub unlanded: Option<String>,
     /// That it runs although releases are frozen, if somebody said so.
     pub unfrozen: Option<Unfrozen>,
     /// The claim under which its work is done; `None` while nobody has claimed it.
@@ -109,6 +111,7 @@ impl Task {
             approvals: Vec::new(),
             doubted: None,
             unseen: None,
+            unlanded: None,
             unfrozen: None,
             fence: None,
             work: None,
@@ -243,6 +246,9 @@ impl Task {
             {
                 self.unseen = Some(reason.clone());
             }
+            (State::Proposed, Event::NotLanded { reason }) => {
+                self.unlanded = Some(reason.clone());
+            }
             _ => return false,
         }
         true
@@ -259,6 +265,7 @@ impl Task {
     fn land(&mut self, landed: &Landed, time: Timestamp) -> State {
         self.landed = Some(landed.clone());
         self.landed_at = Some(time);
+        self.unlanded = None;
         // A doubt stays: the ref may have been looked at before it was moved.
         match self.submission.schedule {
             Schedule::Ready => State::Scheduled {
@@ -301,6 +308,7 @@ impl Task {
         self.approvals.clear();
         self.unfrozen = None;
         self.unseen = None;
+        self.unlanded = None;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);

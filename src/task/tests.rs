@@ -37,6 +37,7 @@ pub(crate) fn submission(schedule: Schedule) -> Submission {
         refuse_older: false,
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        unsorted: BTreeMap::new(),
         title: String::new(),
         details: String::new(),
         run_at: None,
@@ -143,6 +144,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         approvals: Vec::new(),
         doubted: None,
         unseen: None,
+        unlanded: None,
         unfrozen: None,
         fence: Some(3),
         work: begun.then_some(work),
@@ -205,6 +207,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
         ("ref doubted", Event::RefDoubted),
         ("ref stands", Event::RefStands),
         ("ref not seen", Event::RefUnseen { reason: text() }),
+        ("not landed yet", Event::NotLanded { reason: text() }),
         ("landed", Event::Landed(Box::new(landed()))),
         ("approved by bob", Event::Approved(approval("bob", "p"))),
         (

@@ -167,6 +167,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
     let freeze = view.frozen.as_ref();
     let freeze = freeze.filter(|freeze| freeze.overridden_by.is_none());
     match view.state.as_str() {
+        "proposed" if !detail.is_empty() => format!("has {detail}"),
         "proposed" if view.reference.is_empty() => "is being planned".to_owned(),
         "proposed" => "is being looked for on the git server".to_owned(),
         "waiting" => {

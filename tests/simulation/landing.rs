@@ -252,7 +252,55 @@ fn a_template_that_cannot_be_read_for_a_moment_is_read_again() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.fate.refuse("catalog.read", "", "Too many open files");
+    sim.run_for(SignedDuration::from_secs(1));
+    let detail = |sim: &Sim| at_once(sim.store().head(id)).unwrap().detail;
+    assert_eq!(detail(&sim), "not landed yet: Too many open files");
+    sim.fate.forgive();
+    sim.fate.refuse("catalog.read", "", "line 3: no such key");
+    sim.run_for(MINUTE);
+    assert_eq!(detail(&sim), "not landed yet: line 3: no such key");
+    let told = at_once(sim.store().events(id)).unwrap();
+    let told = told.iter().map(|recorded| recorded.event.name());
+    let told: Vec<&str> = told.filter(|name| *name != "proposed").collect();
+    assert_eq!(told, ["not landed yet"; 2], "each reason is said once");
     lands_once_all_is_well(&mut sim, id);
+    assert_eq!(detail(&sim), "");
+}
+
+#[test]
+fn a_task_without_a_ref_is_planned_again_beside_pushes_of_others() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.fate.refuse("catalog.read", "", "Too many open files");
+    let id = sim.submit("k", "a", Schedule::Ready).id();
+    sim.run_for(MINUTE);
+    let pushed = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(MINUTE);
+    for id in [id, pushed] {
+        let head = at_once(sim.store().head(id)).unwrap();
+        assert_eq!(head.detail, "not landed yet: Too many open files");
+    }
+    sim.fate.forgive();
+    sim.run_for(MINUTE);
+    for id in [id, pushed] {
+        assert_ne!(sim.task(id).state, State::Proposed);
+    }
+}
+
+#[test]
+fn what_is_not_on_the_git_server_is_said_so_once_that_is_odd() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.propose("refs/tags/qa-1", &object_of('1'), Schedule::Ready);
+    let detail = |sim: &Sim| at_once(sim.store().head(id)).unwrap().detail;
+    sim.run_for(SignedDuration::from_secs(5));
+    assert_eq!(detail(&sim), "", "a push takes its time");
+    sim.run_for(MINUTE);
+    assert_eq!(
+        detail(&sim),
+        "not landed yet: tag qa-1 is not on the git server"
+    );
+    sim.move_ref("qa-1", &object_of('1'));
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) fn pushed() -> Submission {
         refuse_older: false,
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        unsorted: BTreeMap::new(),
         title: String::new(),
         details: String::new(),
         run_at: None,

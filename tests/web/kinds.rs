@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tagship::account::Role;
 
 use crate::client::{Browser, Program};
-use crate::world::{Options, World};
+use crate::world::{Options, World, submission};
 
 const KINDS: &str = r#"
 name = "kinds"
@@ -172,5 +172,53 @@ async fn the_form_asks_for_each_kind_in_its_own_way() {
         key.contains("type=\"password\"") && key.contains(" required"),
         "{key}"
     );
+    world.end().await;
+}
+
+/// Earlier versions kept what a rule gave for a secret among the other parameters.
+#[tokio::test]
+async fn a_secret_that_an_earlier_version_kept_openly_is_shown_nowhere() {
+    let world = world().await;
+    let mut pushed = submission("release-6.1");
+    let given = [("KEY", "hunter2"), ("MODE", "fast")];
+    pushed.parameters = given
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let parameters = pushed.parameters.clone();
+    let proposal = world.store.propose(pushed, None, world.now());
+    let task = world
+        .store
+        .task(proposal.await.unwrap().id())
+        .await
+        .unwrap();
+    let id = task.id;
+    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let bob = Program::of(&world, "bob", Role::Admin).await;
+    for landed in [false, true] {
+        if landed {
+            let planned = world.landed_with(&task, |plan| {
+                plan.parameters = parameters.clone();
+                plan.secrets = vec!["KEY".to_owned()];
+            });
+            planned.await;
+        }
+        for path in [format!("/tasks/{id}"), "/".to_owned()] {
+            let (status, page) = alice.get(&path).await;
+            assert_eq!(status, StatusCode::OK, "{path}");
+            assert!(!page.contains("hunter2"), "{path}: {page}");
+        }
+        for path in ["", "/order", "/log"] {
+            let (_, answer) = bob.get(&format!("tasks/{id}{path}")).await;
+            assert!(!answer.to_string().contains("hunter2"), "{path}: {answer}");
+        }
+        let (_, list) = bob.get("tasks?words=hunter2").await;
+        assert_eq!(list["tasks"], serde_json::json!([]));
+    }
+    let (_, task) = bob.get(&format!("tasks/{id}")).await;
+    assert_eq!(task["parameters"]["KEY"], "[REDACTED]");
+    assert_eq!(task["parameters"]["MODE"], "fast");
+    let (_, order) = bob.get(&format!("tasks/{id}/order")).await;
+    assert_eq!(order["order"]["params"]["MODE"], "fast");
+    assert_eq!(order["secrets"], serde_json::json!(["KEY"]));
     world.end().await;
 }

@@ -268,6 +268,7 @@ impl World {
         let none = plan::Asked {
             parameters: &BTreeMap::new(),
             secrets: &BTreeMap::new(),
+            unsorted: &BTreeMap::new(),
             hosts: &BTreeMap::new(),
         };
         plan::build(&ground, &template, commit, &none).unwrap()

@@ -81,6 +81,7 @@ const RELEASE: [(&str, &str); 3] = [
 struct Task {
     parameters: BTreeMap<String, String>,
     secrets: BTreeMap<String, Hidden>,
+    unsorted: BTreeMap<String, Hidden>,
     hosts: BTreeMap<u8, Vec<PlannedHost>>,
 }
 
@@ -97,6 +98,7 @@ impl Task {
         let asked = Asked {
             parameters: &self.parameters,
             secrets: &self.secrets,
+            unsorted: &self.unsorted,
             hosts: &self.hosts,
         };
         build(ground, template, commit, &asked)
@@ -267,6 +269,15 @@ fn a_plan_holds_every_value_but_those_of_secrets() {
         plan.named.aliases,
         Task::with(&[("SIZE", "how big")]).parameters
     );
+    // Where only the template can tell, it does.
+    let unsorted = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned().into());
+    let told = Task {
+        unsorted: [("TOKEN", "hunter2"), ("SIZE", "small")]
+            .map(unsorted)
+            .into(),
+        ..Task::default()
+    };
+    assert_eq!(told.plan(&ground(), &template, "").unwrap(), plan);
     // What is given as a secret is one, whatever the template says.
     task.secrets
         .insert("SIZE".to_owned(), "huge".to_owned().into());

@@ -126,9 +126,9 @@ pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer
     answer::json(StatusCode::OK, &view)
 }
 
-/// An order like that of an earlier task; what it does not tell is named. What a rule gives stands
-/// among the others in the submission, whatever the template says of it: the plan knows what is
-/// secret, and before there is one the template.
+/// An order like that of an earlier task; what it does not tell is named. Earlier versions kept what
+/// a rule gives among the others in the submission, whatever the template says of it, and what nobody
+/// could sort stands apart: the plan knows what is secret, and before there is one the template.
 pub(in crate::web) fn order_again(
     task: &Task,
     plan: Option<&Plan>,
@@ -142,6 +142,16 @@ pub(in crate::web) fn order_again(
     if plan.is_none() && template.is_none() {
         // Nobody can say which of them are secret.
         secrets.extend(std::mem::take(&mut order.params).into_keys());
+    }
+    for name in task.submission.unsorted.keys() {
+        match plan.and_then(|plan| plan.parameters.get(name)) {
+            Some(value) => {
+                order.params.insert(name.clone(), value.clone());
+            }
+            None => {
+                secrets.insert(name.clone());
+            }
+        }
     }
     let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
     for name in planned.chain(by_template) {

@@ -183,7 +183,9 @@ fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
         (None, _) => BTreeMap::new(),
     };
     let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
-    for name in planned.chain(submission.secrets.keys()) {
+    let unsorted = submission.unsorted.keys();
+    let unsorted = unsorted.filter(|_| plan.is_none());
+    for name in planned.chain(submission.secrets.keys()).chain(unsorted) {
         shown.insert(name.clone(), REDACTED.to_owned());
     }
     shown
@@ -425,6 +427,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         }
         Event::Superseded { by } => format!("by task {by}"),
         Event::RefUnseen { reason }
+        | Event::NotLanded { reason }
         | Event::Expired { reason }
         | Event::RollbackBegan { reason } => reason.clone(),
         Event::Reopened { by }
