@@ -6,7 +6,7 @@
 mod chosen;
 mod harmless;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +143,14 @@ pub(super) struct Reader {
     /// follow.
     named: Option<bool>,
     places: BTreeMap<(Entry, Part), Place>,
+    /// What had grown when it was last looked, and is still to be read.
+    grown: Option<VecDeque<(Entry, Part)>>,
+}
+
+/// What one look into a part brought.
+struct Piece {
+    text: String,
+    end: bool,
 }
 
 /// How far one part of an entry was read.
@@ -165,38 +173,45 @@ impl Reader {
             named: wanted.follow.then_some(!alone),
             wanted: wanted.clone(),
             places: BTreeMap::new(),
+            grown: None,
         }
     }
 
-    /// What has come since; `None` where nothing has.
+    /// What has come since; `None` where nothing has. Looks once at everything that there is and then
+    /// reads what has grown: with hundreds of hosts there are a thousand files.
     pub(super) async fn next(&mut self) -> std::io::Result<Option<String>> {
-        for entry in self.entries().await? {
-            for part in [Part::Notes, Part::Output] {
-                let text = self.read(&entry, part).await?;
-                if !text.is_empty() {
-                    return Ok(Some(text));
-                }
+        let mut grown = match self.grown.take() {
+            Some(grown) => grown,
+            None => self.grown().await?,
+        };
+        while let Some(key) = grown.front() {
+            let piece = self.read(key).await?;
+            if piece.end {
+                grown.pop_front();
+            }
+            if !piece.text.is_empty() {
+                self.grown = Some(grown);
+                return Ok(Some(piece.text));
             }
         }
         Ok(None)
     }
 
+    /// The parts that hold more than was read of them.
+    async fn grown(&mut self) -> std::io::Result<VecDeque<(Entry, Part)>> {
+        let lengths = self.lengths().await?.into_iter();
+        let grown = lengths.filter(|(key, length)| {
+            let read = self.places.get(key).map_or(0, |place| place.offset);
+            *length > read
+        });
+        Ok(grown.map(|(key, _)| key).collect())
+    }
+
     /// Begins near the end, so that at most about `bytes` are read.
     pub(super) async fn only_the_end(&mut self, bytes: u64) -> std::io::Result<()> {
-        let entries = self.entries().await?;
-        let each = (bytes / (entries.len().max(1) as u64 * 2)).max(512);
-        let (logs, task) = (self.logs.clone(), self.task);
-        let lengths = blocking(move || {
-            let mut lengths = Vec::new();
-            for entry in entries {
-                for part in [Part::Notes, Part::Output] {
-                    let length = logs.length(task, &entry, part)?;
-                    lengths.push(((entry.clone(), part), length));
-                }
-            }
-            Ok(lengths)
-        });
-        for (key, length) in lengths.await? {
+        let lengths = self.lengths().await?;
+        let each = (bytes / lengths.len().max(1) as u64).max(512);
+        for (key, length) in lengths {
             let place = self.places.entry(key).or_default();
             place.offset = length.saturating_sub(each);
             place.partial = place.offset > 0;
@@ -219,29 +234,37 @@ impl Reader {
         text
     }
 
-    async fn entries(&mut self) -> std::io::Result<Vec<Entry>> {
-        let (logs, task) = (self.logs.clone(), self.task);
-        let mut entries = blocking(move || logs.entries(task)).await?;
-        entries.retain(|entry| self.wants(entry));
-        let several = entries.len() > 1;
+    /// The parts of all entries that are wanted, and how long they are by now.
+    async fn lengths(&mut self) -> std::io::Result<Vec<((Entry, Part), u64)>> {
+        let (logs, task, wanted) = (self.logs.clone(), self.task, self.wanted.clone());
+        let look = move || {
+            let mut lengths = Vec::new();
+            for entry in logs.entries(task)? {
+                if !wants(&wanted, &entry) {
+                    continue;
+                }
+                for part in [Part::Notes, Part::Output] {
+                    let length = logs.length(task, &entry, part)?;
+                    lengths.push(((entry.clone(), part), length));
+                }
+            }
+            Ok(lengths)
+        };
+        let lengths = blocking(look).await?;
+        // Each entry has two parts.
+        let several = lengths.len() > 2;
         self.named.get_or_insert(several);
-        Ok(entries)
+        Ok(lengths)
     }
 
-    fn wants(&self, entry: &Entry) -> bool {
-        let host = self.wanted.host.as_ref();
-        let step = self.wanted.step.as_deref();
-        host.is_none_or(|host| *host == entry.host)
-            && step.is_none_or(|step| is_called(&entry.step, step))
-    }
-
-    async fn read(&mut self, entry: &Entry, part: Part) -> std::io::Result<String> {
+    async fn read(&mut self, key: &(Entry, Part)) -> std::io::Result<Piece> {
         let named = self.named == Some(true);
-        let key = (entry.clone(), part);
-        let place = self.places.entry(key).or_default();
+        let entry = &key.0;
+        let place = self.places.entry(key.clone()).or_default();
         let (logs, task, offset) = (self.logs.clone(), self.task, place.offset);
-        let wanted = entry.clone();
+        let (wanted, part) = key.clone();
         let bytes = blocking(move || logs.read(task, &wanted, part, offset, PIECE_BYTES)).await?;
+        let end = (bytes.len() as u64) < PIECE_BYTES;
         place.offset += bytes.len() as u64;
         place.open.push_str(&place.text.push(&bytes));
         let ended = place.open.rfind('\n').map_or(0, |end| end + 1);
@@ -261,8 +284,15 @@ impl Reader {
             push_line(&mut text, named.then_some(entry), line);
             text.push('\n');
         }
-        Ok(text)
+        Ok(Piece { text, end })
     }
+}
+
+fn wants(wanted: &LogQuery, entry: &Entry) -> bool {
+    let host = wanted.host.as_ref();
+    let step = wanted.step.as_deref();
+    host.is_none_or(|host| *host == entry.host)
+        && step.is_none_or(|step| is_called(&entry.step, step))
 }
 
 /// Whether a step, `STAGE.STEP` in the log, is the one that somebody calls so.

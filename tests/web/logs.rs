@@ -221,3 +221,30 @@ async fn a_line_without_end_is_cut_and_not_kept() {
     assert!(shown.lines().all(|line| line.len() <= 100_000));
     world.end().await;
 }
+
+/// Each file is looked at once for each round, not once for each other file.
+#[tokio::test]
+async fn the_log_of_hundreds_of_hosts_comes_at_once_and_in_order() {
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let mut all = String::new();
+    for host in 0..400 {
+        let name = format!("host-{host:03}");
+        for step in ["stage.run", "stage.sync"] {
+            let log = world.logs.step(task.id, &name, step, 1);
+            log.write_at(0, b"done\n");
+            all.push_str(&format!("{name} {step}| done\n"));
+        }
+    }
+    let soon = Duration::from_secs(20);
+    let path = format!("tasks/{}/log", task.id);
+    let whole = tokio::time::timeout(soon, text(&vera, &path)).await;
+    assert!(whole.expect("it takes too long") == all);
+    let browser = Browser::of(&world, "willy", Role::Viewer).await;
+    let page = format!("/tasks/{}", task.id);
+    let shown = tokio::time::timeout(soon, browser.get(&page)).await;
+    let (_, page) = shown.expect("the page takes too long");
+    assert!(page.contains("host-000 stage.run| done"), "{page}");
+    world.end().await;
+}
