@@ -18,11 +18,16 @@ impl Executor {
         queue.find(|id| self.tasks.get(id).is_some_and(free))
     }
 
-    /// The first of every queue: one may begin where another task has ended.
+    /// The first of every queue: one may begin where another task has ended. Where all are frozen,
+    /// one has to see when that is over.
     pub(super) fn firsts(&self) -> Vec<u64> {
         let now = self.world.clock.now();
-        let queues = self.lines.queues();
-        queues.filter_map(|queue| self.first(queue, now)).collect()
+        let first = |queue| {
+            let mut queue = Iterator::peekable(queue);
+            let oldest = queue.peek().copied();
+            self.first(queue, now).or(oldest)
+        };
+        self.lines.queues().filter_map(first).collect()
     }
 
     /// Claims the work of a task if it is first in its queue and nothing holds the queue.

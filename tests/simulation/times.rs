@@ -15,16 +15,21 @@ use tagship::task::{State, Task};
 use crate::driver::{Sim, TEMPLATE, object_of};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Simulated clocks begin at 2027-01-15 08:00 UTC; this lies over it until 12:00.
 fn frozen() -> Arc<Calendar> {
+    frozen_from("2027-01-15")
+}
+
+fn frozen_from(from: &str) -> Arc<Calendar> {
     Arc::new(Calendar {
         freezes: vec![Freeze {
             name: "fair".to_owned(),
             reason: "everybody is out".to_owned(),
             projects: BTreeSet::new(),
             environments: BTreeSet::from(["production".to_owned()]),
-            window: Window::parse("2027-01-15", "2027-01-15 12:00", None).unwrap(),
+            window: Window::parse(from, "2027-01-15 12:00", None).unwrap(),
         }],
         ..Calendar::default()
     })
@@ -89,6 +94,28 @@ fn a_freeze_that_begins_while_a_task_waits_in_the_queue_holds_it() {
     assert_eq!(sim.task(first).state, State::Stopped);
     assert_eq!(sim.task(second).state, State::Queued, "it is frozen now");
     sim.rest();
+    assert!(matches!(sim.task(second).state, State::Paused { .. }));
+}
+
+#[test]
+fn a_task_whose_turn_comes_in_a_freeze_runs_when_that_is_over() {
+    let mut sim = Sim::new(
+        "name = \"t\"\n\
+        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
+    );
+    sim.kill();
+    sim.calendar = frozen_from("2027-01-15 10:00");
+    sim.start();
+    let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(HOUR);
+    let second = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(HOUR);
+    sim.clock.set("2027-01-15T11:00:00Z".parse().unwrap());
+    sim.ask(first, "bob", &Request::Stop { host: None })
+        .unwrap();
+    sim.run_for(MINUTE);
+    assert_eq!(sim.task(second).state, State::Queued, "it is frozen now");
+    sim.run_for(HOUR);
     assert!(matches!(sim.task(second).state, State::Paused { .. }));
 }
 
