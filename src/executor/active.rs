@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::host::{Hosts, TreeDigest};
 use crate::plan::Plan;
 use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
-use crate::task::{At, Event, Outcome, Pause, Recorded, StepResult, Task};
+use crate::task::{At, Event, Outcome, Pause, Recorded, Schedule, State, StepResult, Task};
 
 /// Effects of which a task has at most one under way.
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub(super) struct Busy {
 pub(super) struct Stage {
     pub(super) holds_queue: bool,
     pub(super) landed: bool,
+    pub(super) comes: bool,
 }
 
 /// Since when this executor looks and fetches for a task in vain. It may have been away for long, and
@@ -211,6 +212,29 @@ impl Active {
         Stage {
             holds_queue: self.task.state.holds_queue(),
             landed: self.task.landed.is_some(),
+            comes: self.comes(),
+        }
+    }
+
+    /// Whether the task is on its way into its queue and waits for nobody. One whose ref was looked
+    /// for in vain, or is said to be gone, may never come.
+    pub(super) fn comes(&self) -> bool {
+        let task = &self.task;
+        let goes_on = match task.state {
+            State::Proposed => {
+                task.submission.schedule == Schedule::Ready && self.in_vain.looks.is_none()
+            }
+            State::Scheduled { .. } => true,
+            _ => false,
+        };
+        goes_on && task.doubted.is_none()
+    }
+
+    /// Whether its time has come, if it was given one.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        match self.task.state {
+            State::Scheduled { at } => at <= now,
+            _ => self.task.time().is_none_or(|time| time <= now),
         }
     }
 
@@ -277,7 +301,6 @@ fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::rule::Schedule;
     use crate::store::kv::{CommitError, TooLarge};
     use crate::task::Way;
     use crate::task::tests::submission;

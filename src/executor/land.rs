@@ -236,6 +236,7 @@ impl Executor {
         if active.task.state == State::Proposed {
             if let Some(found) = found.filter(|_| stands) {
                 active.in_vain.looks = None;
+                self.lines.update(active);
                 self.fetch(id, found.object.clone());
                 return;
             }
@@ -326,11 +327,18 @@ impl Executor {
         };
         let project = waits_for(&active.task).to_owned();
         let proposed = active.task.state == State::Proposed;
+        let came = active.comes();
         let given_up = match missed {
             Missed::Nothing => false,
             Missed::ForGood => true,
             Missed::Look => active.is_in_vain(Trial::Look, now, patience),
             Missed::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
+        };
+        self.lines.update(active);
+        let passed = if came && !active.comes() {
+            self.lines.queued(&active.task).next()
+        } else {
+            None
         };
         if proposed && given_up {
             let reason = format!("never landed: {why}");
@@ -355,6 +363,10 @@ impl Executor {
             self.unlanded(id, why, missed);
         } else if given_up {
             self.unseen(id, why);
+        }
+        if let Some(next) = passed {
+            // It need not wait for this one.
+            self.decide(next);
         }
     }
 

@@ -14,6 +14,8 @@ struct Part {
     works: bool,
     /// It waits for its turn.
     queued: bool,
+    /// It is about to wait for its turn.
+    comes: bool,
     /// It takes the place of older tasks of its rule.
     replaces: bool,
     /// A newer task of its rule may take its place.
@@ -35,6 +37,7 @@ impl Part {
         Self {
             works: task.state.holds_queue() || active.busy.claiming,
             queued: task.state == State::Queued,
+            comes: active.comes(),
             replaces: by_approval && goes_on && task.landed.is_some(),
             replaceable: by_approval && waits && task.submission.supersede == Supersede::ByNewer,
         }
@@ -68,6 +71,7 @@ fn rule_of(submission: &Submission) -> Rule {
 struct Line {
     /// In their order: what goes back comes first.
     queued: BTreeSet<(Turn, u64)>,
+    comes: BTreeSet<u64>,
     works: BTreeSet<u64>,
 }
 
@@ -123,7 +127,8 @@ impl Lines {
         let line = self.queues.entry(queue.clone()).or_default();
         put(&mut line.works, id, part.works);
         put(&mut line.queued, (turn_of(task), id), part.queued);
-        if line.works.is_empty() && line.queued.is_empty() {
+        put(&mut line.comes, id, part.comes);
+        if line.is_empty() {
             self.queues.remove(&queue);
         }
         let rule = rule_of(&task.submission);
@@ -153,6 +158,15 @@ impl Lines {
         line.into_iter().flat_map(Line::in_order)
     }
 
+    /// The older tasks that are about to stand in a task's queue; none of them goes before what goes
+    /// back.
+    pub(super) fn come_before(&self, task: &Task) -> impl Iterator<Item = u64> {
+        let line = self.queues.get(&queue_of(task));
+        let line = line.filter(|_| turn_of(task) == Turn::Release);
+        let older = line.into_iter();
+        older.flat_map(|line| line.comes.range(..task.id).copied())
+    }
+
     /// Who waits for a turn, queue by queue.
     pub(super) fn queues(&self) -> impl Iterator<Item = impl Iterator<Item = u64>> {
         self.queues.values().map(Line::in_order)
@@ -177,6 +191,10 @@ impl Lines {
 }
 
 impl Line {
+    fn is_empty(&self) -> bool {
+        self.works.is_empty() && self.queued.is_empty() && self.comes.is_empty()
+    }
+
     fn in_order(&self) -> impl Iterator<Item = u64> {
         self.queued.iter().map(|(_, id)| *id)
     }

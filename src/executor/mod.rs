@@ -393,11 +393,11 @@ impl Executor {
         let mut others = Vec::new();
         if frees {
             others = self.firsts();
-        } else if (lands || begins)
-            && let Some(active) = self.tasks.get(&id)
+        } else if let Some(active) = self.tasks.get(&id)
+            && (lands || begins || (before.comes && !active.comes()))
         {
             others = self.lines.replaces(&active.task);
-            // A rollback does not wait for what works.
+            // A rollback does not wait for what works; others wait for what comes.
             others.extend(self.lines.queued(&active.task).next());
         }
         for other in others {

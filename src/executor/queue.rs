@@ -44,9 +44,18 @@ impl Executor {
         let held = self.lines.holders(task).next().is_some();
         if held {
             self.take_over(id);
-        } else if self.lines.at_work() < self.limits.parallel_tasks {
+        } else if !self.is_awaited(task, now) && self.lines.at_work() < self.limits.parallel_tasks {
             self.claim(id);
         }
+    }
+
+    /// Whether a task has to wait for an older one that is on its way into the same queue: whichever
+    /// lands first, the newest push goes live last.
+    fn is_awaited(&self, task: &Task, now: Timestamp) -> bool {
+        let comes =
+            |active: &Active| active.is_due(now) && self.frozen_until(&active.task, now).is_none();
+        let mut older = self.lines.come_before(task);
+        older.any(|id| self.tasks.get(&id).is_some_and(comes))
     }
 
     /// A rollback does not wait for what runs or is paused: that is stopped first. But where nobody

@@ -6,12 +6,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kv::{self, Commit, Range, Require};
-use super::{Head, Store, StoreError, index};
+use super::{Filter, Head, Store, StoreError, index};
 use crate::host::{ReleaseId, TreeDigest};
-use crate::task::{State, Task};
+use crate::task::{Schedule, State, Task};
 
 /// How many releases of an environment are looked at when old ones are deleted.
 pub const RELEASES_MAX: usize = 200;
+
+/// How many older tasks are looked at to tell what one in the queue waits for.
+const LANDING_MAX: usize = 20;
 
 /// What is live on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,10 +250,11 @@ impl Store {
         Ok(begun.and_then(|begun| begun.since(task)))
     }
 
-    /// The task that this one waits for in its queue, if another one is at work there.
+    /// The task that this one waits for in its queue: another one that is at work there, or an older
+    /// one that is still to land.
     ///
     /// # Errors
-    /// [`StoreError::Kv`].
+    /// [`StoreError::Kv`], [`StoreError::Damaged`].
     pub async fn ahead_of(&self, task: &Task) -> Result<Option<Head>, StoreError> {
         let submission = &task.submission;
         if task.state != State::Queued || !submission.has_place() {
@@ -259,10 +263,26 @@ impl Store {
         let key = index::holder_key(&submission.project, &submission.environment);
         let entry = self.kv.get(&key).await?;
         let id = entry.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
-        match id {
-            Some(id) if id != task.id => Ok(Some(self.head(id).await?)),
-            _ => Ok(None),
+        if let Some(id) = id {
+            let other = id != task.id;
+            return Ok(if other {
+                Some(self.head(id).await?)
+            } else {
+                None
+            });
         }
+        let lands = Filter {
+            state: Some(State::Proposed.name().to_owned()),
+            project: Some(submission.project.clone()),
+            environment: Some(submission.environment.clone()),
+            ..Filter::default()
+        };
+        for head in self.list(&lands, Some(task.id), LANDING_MAX).await? {
+            if self.task(head.id).await?.submission.schedule == Schedule::Ready {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
     }
 
     /// What a start of `id` makes of [`Store::begun`].

@@ -23,7 +23,7 @@ fn unknown() -> Program {
 }
 
 /// All three hosts serve this commit.
-fn serves(sim: &Sim, digit: char) -> bool {
+pub(crate) fn serves(sim: &Sim, digit: char) -> bool {
     let served = sim.served();
     served.len() == 3
         && served
@@ -94,37 +94,6 @@ fn a_newer_tag_supersedes_one_that_waits() {
     sim.rest();
     assert_eq!(sim.task(older).state, State::Superseded { by: newer });
     assert_eq!(sim.task(newer).state, State::Waiting);
-}
-
-#[test]
-fn tasks_of_one_environment_run_in_order() {
-    let mut sim = Sim::new(TEMPLATE);
-    for digit in ['1', '2', '3'] {
-        sim.push(&format!("qa-{digit}"), &object_of(digit), Schedule::Ready);
-    }
-    sim.rest();
-    assert!(serves(&sim, '3'));
-    for disk in sim.disks("production").values() {
-        assert_eq!(disk.history.len(), 3);
-        assert!(disk.history.is_sorted());
-    }
-}
-
-#[test]
-fn releases_of_the_same_second_have_names_that_sort_as_they_were_made() {
-    let mut sim = Sim::new(TEMPLATE);
-    let mut ids = Vec::new();
-    for (tag, digit) in [("qa-1", '9'), ("qa-2", '1'), ("qa-3", '1')] {
-        ids.push(sim.push(tag, &object_of(digit), Schedule::Ready));
-    }
-    sim.rest();
-    let mut names = Vec::new();
-    for id in ids {
-        let task = sim.task(id);
-        assert_eq!(task.state, State::Succeeded);
-        names.push(task.work.unwrap().release);
-    }
-    assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
 }
 
 #[test]

@@ -21,6 +21,6 @@ mod crash;
 mod fail;
 mod landing;
 mod late;
-
 mod life;
+mod order;
 mod soak;

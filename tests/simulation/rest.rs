@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tagship::clock::Clock as _;
 use tagship::host::ReleaseId;
-use tagship::rule::is_zero;
+use tagship::rule::{Schedule, is_zero};
 use tagship::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 use tagship::task::{Event, Pause, Recorded, State, StepResult, Task, Way};
@@ -23,6 +23,7 @@ pub(crate) fn promises_hold(sim: &Sim) {
     let tasks = each_holds(sim, &store, &trace);
     nothing_lost(sim, &store, &trace);
     submitted_once(sim, &tasks, &trace);
+    in_order(sim, &store, &tasks, &trace);
     noted_once(sim, &store, &trace);
     for environment in ENVIRONMENTS {
         hosts_agree(sim, &store, environment, &of(environment, &tasks), &trace);
@@ -265,6 +266,59 @@ fn taken_for_missing(sim: &Sim, record: &Record, task: &Task, trace: &impl Fn() 
     );
 }
 
+/// Of two pushes that need nobody's word, the earlier one began first if its ref stood before the
+/// later one was told of, and nothing was said about either since.
+fn in_order(sim: &Sim, store: &Store, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
+    let mut told: BTreeMap<u64, usize> = BTreeMap::new();
+    for (number, record) in sim.records.accepted().iter().enumerate() {
+        let id = format!("{}/shop", record.id);
+        if let Some(task) = at_once(store.task_of_record(&id)).unwrap() {
+            told.entry(task).or_insert(number);
+        }
+    }
+    let began = tasks.iter().filter_map(|task| {
+        let number = told.get(&task.id)?;
+        let began = began_undisturbed(&sim.witness.events(task.id))?;
+        (task.submission.schedule == Schedule::Ready).then_some((task, *number, began))
+    });
+    let began: Vec<_> = began.collect();
+    let moved = sim.moved.lock().unwrap();
+    for (older, _, first) in &began {
+        let stood = moved.get(&older.submission.reference);
+        for (newer, number, second) in &began {
+            let there = newer.submission.environment == older.submission.environment;
+            let follows = newer.id > older.id && stood.is_some_and(|moved| moved <= number);
+            assert!(
+                !(there && follows) || first < second,
+                "task {} began after task {}, which was pushed later\n{}",
+                older.id,
+                newer.id,
+                trace()
+            );
+        }
+    }
+}
+
+/// The first claim of a task about which nobody said anything.
+fn began_undisturbed(events: &[Recorded]) -> Option<u64> {
+    let said = |event: &Event| {
+        matches!(
+            event,
+            Event::RefDoubted
+                | Event::Withdrawn { .. }
+                | Event::Expired { .. }
+                | Event::FreezeOverridden { .. }
+        )
+    };
+    if count(events, said) > 0 {
+        return None;
+    }
+    events.iter().find_map(|recorded| match recorded.event {
+        Event::Claimed { fence } => Some(fence),
+        _ => None,
+    })
+}
+
 /// Whatever was submitted under one key is one task, the one that was answered.
 fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     for (key, id) in sim.submitted.lock().unwrap().iter() {
@@ -364,15 +418,28 @@ fn hosts_agree(
             _ => {}
         }
     }
-    if let State::Failed { reason } | State::RollbackFailed { back: reason, .. } = &last.state
-        && live.len() > 1
-    {
-        let named = plan
-            .hosts
-            .iter()
-            .any(|host| reason.contains(&format!("{}: ", host.name)));
+    if live.len() > 1 {
+        named(sim, tasks, trace);
+    }
+}
+
+/// Where hosts differ, the failure of the task that switched last names one of them. (What failed
+/// after that, and before its own switch, left them as they were.)
+fn named(sim: &Sim, tasks: &[&Task], trace: &impl Fn() -> String) {
+    let switched = |task: &&&Task| {
+        task.work.as_ref().is_some_and(|work| {
+            let plan = sim.witness.plan(task);
+            work.steps.keys().any(|at| plan.is_publish(*at))
+        })
+    };
+    let Some(last) = tasks.iter().filter(switched).max_by_key(|task| task.fence) else {
+        return;
+    };
+    if let State::Failed { reason } | State::RollbackFailed { back: reason, .. } = &last.state {
+        let plan = sim.witness.plan(last);
+        let mut names = plan.hosts.iter().map(|host| format!("{}: ", host.name));
         assert!(
-            named,
+            names.any(|name| reason.contains(&name)),
             "hosts differ and nobody is named: {reason}\n{}",
             trace()
         );

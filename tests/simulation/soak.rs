@@ -21,6 +21,7 @@ use tagship::task::{Event, Recorded};
 use crate::at_once::at_once;
 use crate::drawn;
 use crate::driver::{Halt, Sim};
+use crate::fate::REFUSED;
 use crate::host::{Program, well};
 use crate::random::Random;
 use crate::rest::{promises_hold, promises_hold_after_a_restore};
@@ -28,7 +29,15 @@ use crate::rest::{promises_hold, promises_hold_after_a_restore};
 /// How many seeds a test run plays.
 const SEEDS: u64 = 20_000;
 
-const TAGS: [&str; 5] = ["qa-1", "prod-1", "release-1", "release-2", "other"];
+const TAGS: [&str; 7] = [
+    "qa-1",
+    "qa-2",
+    "prod-1",
+    "prod-2",
+    "release-1",
+    "release-2",
+    "other",
+];
 const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
 const LABELS: [&str; 8] = [
     "host.prepare",
@@ -275,7 +284,13 @@ impl Play {
 
     /// A host refuses or falls silent, a service is unwell, a program fails.
     fn trouble(&mut self) {
-        match self.random.below(4) {
+        match self.random.below(5) {
+            4 => {
+                let tag = *self.random.pick(&TAGS).unwrap();
+                self.note(format!("the git server gives nobody {tag}"));
+                let reference = format!("refs/tags/{tag}");
+                self.sim.fate.refuse("git.fetch", &reference, REFUSED);
+            }
             3 => {
                 let host = *self.random.pick(&HOSTS).unwrap();
                 self.note(format!("{host} falls silent"));

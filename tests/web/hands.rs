@@ -7,10 +7,10 @@ use serde_json::json;
 use tagship::account::Role;
 use tagship::clock::ManualClock;
 use tagship::plan::Plan;
-use tagship::task::{Event, Pause};
+use tagship::task::{Event, Pause, Schedule, Submission};
 
 use crate::client::{Browser, Program};
-use crate::world::{Options, World, at, ended, staged};
+use crate::world::{Options, World, at, ended, staged, submission};
 
 /// A freeze that lies over every moment.
 fn frozen() -> Options {
@@ -104,6 +104,21 @@ async fn a_task_in_the_queue_says_for_whom_it_waits() {
     assert_eq!(shown["detail"], said);
     let (_, shown) = bob.get(&format!("tasks/{}", first.id)).await;
     assert_eq!(shown["detail"], "", "it waits for nobody");
+    world.end().await;
+    // An older push that needs nobody's word is waited for until it has landed; others are not.
+    let world = World::start().await;
+    let bob = Program::of(&world, "bob", Role::Approver).await;
+    for (schedule, waits) in [(Schedule::New, false), (Schedule::Ready, true)] {
+        let submission = Submission {
+            schedule,
+            ..submission(&format!("qa-{schedule:?}"))
+        };
+        let older = world.store.propose(submission, None, world.now()).await;
+        let younger = world.approved(&format!("release-{schedule:?}")).await;
+        let (_, shown) = bob.get(&format!("tasks/{}", younger.id)).await;
+        let said = format!("waits for task {}, which is proposed", older.unwrap().id());
+        assert_eq!(shown["detail"], if waits { &said } else { "" });
+    }
     world.end().await;
 }
 
