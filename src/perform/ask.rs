@@ -40,6 +40,16 @@ impl Shell {
             Self::Local(shell) => shell.name(),
         }
     }
+
+    /// What to do where it ends before it did anything.
+    fn remedy(&self) -> String {
+        match self {
+            Self::Remote(_) => {
+                "check that user's login shell and that the host has `sh`".to_owned()
+            }
+            Self::Local(shell) => shell.remedy(),
+        }
+    }
 }
 
 /// There is no answer, or another than was asked for.
@@ -124,9 +134,9 @@ pub(super) async fn ask(
         ))
     } else {
         HostError::Refused(format!(
-            "the shell of {} ended with {exit} before it did anything{said}: check that user's login \
-             shell and that the host has `sh`",
-            shell.name()
+            "the shell of {} ended with {exit} before it did anything{said}: {}",
+            shell.name(),
+            shell.remedy()
         ))
     }))
 }

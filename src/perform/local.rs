@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::config::{SystemUser, may_run};
 use crate::host::HostError;
+use crate::remote::script::quote;
 use crate::remote::{Exit, Stream};
 
 /// What is read of an output at once, in bytes.
@@ -81,6 +82,19 @@ impl LocalShell {
         format!("{} on the agent's own machine", self.user.name)
     }
 
+    /// What to do where the shell ends before it did anything.
+    pub(super) fn remedy(&self) -> String {
+        match self.way.program.ends_with("sudo") {
+            true => format!(
+                "let the agent's user become {0} without a password, by a line in \
+                 /etc/sudoers.d/tagship: AGENT ALL=({0}) NOPASSWD: /usr/bin/sh -s",
+                self.user.name
+            ),
+            false => "check that this machine has `sh` and that the agent may become that user"
+                .to_owned(),
+        }
+    }
+
     /// Performs a script; as [`crate::remote::Connection::exec`] does on a host.
     pub(super) async fn exec(
         &self,
@@ -95,7 +109,8 @@ impl LocalShell {
                 self.user.name
             ))
         })?;
-        match tokio::time::timeout(timeout, talk(&mut child, script, on_output)).await {
+        let script = [self.home_in_words()?.as_bytes(), script].concat();
+        match tokio::time::timeout(timeout, talk(&mut child, &script, on_output)).await {
             Ok(Ok(exit)) => Ok(exit),
             Ok(Err(error)) => Err(HostError::Lost(format!(
                 "the shell of {}: {error}",
@@ -124,6 +139,14 @@ impl LocalShell {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         command
+    }
+
+    /// The home, said once more inside: sudo sets it to the user's own, there or not.
+    fn home_in_words(&self) -> Result<String, HostError> {
+        let home = self.home().to_string_lossy();
+        let home = quote("directory of [local_run]", &home)
+            .map_err(|unfit| HostError::Refused(unfit.to_string()))?;
+        Ok(format!("HOME={home}\nexport HOME\n"))
     }
 
     /// A service's user often has a home that is not there.
@@ -225,10 +248,12 @@ mod tests {
         );
     }
 
-    /// A sudo that notes what it was asked and then runs it, as whoever asks.
+    /// A sudo that notes what it was asked and then runs it, as whoever asks, with the home that the
+    /// user has in /etc/passwd.
     fn stand_in(directory: &Path) -> Way {
         let program = directory.join("sudo");
         let text = "#!/bin/sh\nprintf '%s\\n' \"$@\" >\"${0%/*}/asked\"\n\
+                    HOME=/nonexistent\n\
                     while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -256,6 +281,20 @@ mod tests {
         assert_eq!(told, "/srv/build|build|build|/|none|");
         let asked = fs::read_to_string(directory.path().join("asked")).unwrap();
         assert_eq!(asked, "-n\n-H\n-u\nbuild\n--\nsh\n-s\n");
+    }
+
+    #[test]
+    fn whoever_may_not_become_the_user_is_told_the_line_that_the_page_has() {
+        let shell = |way| LocalShell {
+            user: build(),
+            directory: "/srv/build".into(),
+            way,
+        };
+        let told = shell(Way::of_others(&build())).remedy();
+        let (_, line) = told.split_once("AGENT ").unwrap();
+        let page = fs::read_to_string("docs/templates.md").unwrap();
+        assert!(page.contains(&format!("\ntagship {line}\n")), "{line}");
+        assert!(!shell(Way::of_root(&build())).remedy().contains("sudo"));
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod templates;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -471,61 +473,6 @@ fn a_replay_proposes_as_that_push_did_and_joins_what_is_unfinished() {
     );
     assert_eq!(entry.became.len(), 1, "what became of it at first stays");
     assert_eq!(world.all().len(), 1, "a replay is no record");
-}
-
-/// Nothing but the template says which of a rule's parameters is a secret: it is asked before
-/// anything is kept.
-#[test]
-fn what_a_rule_gives_for_a_secret_is_kept_apart_and_the_templates_name_for_its_number() {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::create_dir(directory.path().join("templates")).unwrap();
-    let template = "id = 32\nname = \"migrate\"\nparams = [{ name = \"DB_PASSWORD\", kind = \"secret\" }, { name = \"DB\" }]\n\
-        [[stage]]\nname = \"run\"\nhosts = \"{group}\"\nsteps = [{ run = \"true\" }]\n";
-    std::fs::write(directory.path().join("templates/migrate.toml"), template).unwrap();
-    let text = CONFIG.replace(
-        "pattern = \"release-\"",
-        "pattern = \"release-\"\ntemplate = \"32\"\nparams = { DB_PASSWORD = \"hunter2\", DB = \"main\" }",
-    );
-    let text = format!("[agent]\ntemplates_dir = \"templates\"\n{text}");
-    let mut world = World::new();
-    world.config = Arc::new(config::parse("c.toml", &text, directory.path()).unwrap());
-    world.push("alice/shop", "release-1", '0', '1');
-    world.withdraw(1);
-    world.replay(1, Role::Approver).unwrap();
-    for id in [1, 2] {
-        let submission = at_once(world.store.task(id)).unwrap().submission;
-        assert_eq!(submission.template, "migrate");
-        let shown: Vec<&String> = submission.parameters.keys().collect();
-        assert_eq!(shown, ["DB"]);
-        assert_eq!(submission.secret("DB_PASSWORD"), Some("hunter2"));
-        assert_eq!(at_once(world.store.head(id)).unwrap().template, "migrate");
-    }
-}
-
-/// Nobody can say then what is secret.
-#[test]
-fn what_a_rule_gives_while_its_template_is_not_to_be_read_is_shown_to_nobody() {
-    let directory = tempfile::tempdir().unwrap();
-    let template = directory.path().join("templates/migrate.toml");
-    std::fs::create_dir(template.parent().unwrap()).unwrap();
-    let text = CONFIG.replace(
-        "pattern = \"release-\"",
-        "pattern = \"release-\"\ntemplate = \"migrate\"\nparams = { DB_PASSWORD = \"hunter2\", DB = \"main\" }",
-    );
-    let text = format!("[agent]\ntemplates_dir = \"templates\"\n{text}");
-    let mut world = World::new();
-    world.config = Arc::new(config::parse("c.toml", &text, directory.path()).unwrap());
-    for (id, written) in [(1, None), (2, Some("name = \"migr"))] {
-        if let Some(text) = written {
-            std::fs::write(&template, text).unwrap();
-        }
-        world.push("alice/shop", &format!("release-{id}"), '0', '1');
-        let submission = at_once(world.store.task(id)).unwrap().submission;
-        assert!(submission.parameters.is_empty() && submission.secrets.is_empty());
-        let kept = ["DB", "DB_PASSWORD"].map(|name| submission.secret(name));
-        assert_eq!(kept, [Some("main"), Some("hunter2")]);
-        assert!(!format!("{submission:?}").contains("hunter2"));
-    }
 }
 
 #[test]
