@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod check;
 mod client;
+mod crowd;
 mod demo;
 mod error;
 mod follow;

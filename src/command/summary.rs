@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::crowd;
 use super::table::{Table, printable};
 use super::times::{Zone, span};
 use crate::rule::Schedule;
@@ -192,7 +193,7 @@ fn compared(text: &mut String, description: &Description) {
 }
 
 fn comparison_line(comparison: &Comparison) -> String {
-    let hosts = comparison.hosts.join(", ");
+    let hosts = crowd::hosts(&comparison.hosts);
     let live = comparison.live.as_deref().map(short).unwrap_or_default();
     let live = format!("{live}, live on {hosts}");
     let counted = |commits: u64| match commits {
@@ -257,23 +258,26 @@ fn steps(stages: &[StageView], zone: &Zone, width: Option<u16>) -> String {
         "  STAGE", "HOST", "STEP", "STATE", "BEGAN", "TOOK", "RESULT",
     ]);
     for stage in stages {
-        for host in &stage.hosts {
-            for step in shown_steps(host) {
-                table.row(step_cells(stage, host, step, zone));
-            }
+        for cells in crowd::rows(stage, zone) {
+            table.row(cells);
         }
     }
     table.render(width)
 }
 
 /// Steps that another host does for all are left out here.
-fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
+pub(super) fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
     host.steps
         .iter()
         .filter(|step| step.state != StepState::Elsewhere)
 }
 
-fn step_cells(stage: &StageView, host: &HostView, step: &StepView, zone: &Zone) -> [String; 7] {
+pub(super) fn step_cells(
+    stage: &StageView,
+    host: &HostView,
+    step: &StepView,
+    zone: &Zone,
+) -> [String; 7] {
     let took = match (step.started_at, step.ended_at) {
         (Some(began), Some(ended)) => span(began, ended),
         _ => String::new(),
@@ -307,15 +311,8 @@ fn before(text: &mut String, task: &TaskView) {
     if task.live_before.is_empty() {
         return;
     }
-    let lives: Vec<String> = task
-        .live_before
-        .iter()
-        .map(|(host, release)| match release {
-            Some(release) => format!("{host} {release}"),
-            None => format!("{host} nothing"),
-        })
-        .collect();
-    let _ = writeln!(text, "\nlive before: {}", printable(&lives.join(", ")));
+    let lives = crowd::lives(&task.live_before);
+    let _ = writeln!(text, "\nlive before: {}", printable(&lives));
 }
 
 /// Whether a freeze keeps it from running.
