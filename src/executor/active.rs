@@ -203,7 +203,7 @@ impl Active {
         };
         let first = since.map_or(now, |first| first.min(now));
         *since = Some(first);
-        let since = first.max(self.task.updated.min(now));
+        let since = first.max(self.task.asked.min(now));
         now.duration_since(since) >= patience
     }
 

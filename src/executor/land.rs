@@ -2,19 +2,20 @@
 //! wait for it; then fetch, pin, describe, plan. A task that names a tag without an object lands on
 //! what the tag stands on; one that releases nothing of a repository is planned at once.
 
+mod pin;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
+pub(super) use self::pin::Outcome;
+use self::pin::fetch_and_plan;
 use super::active::Trial;
-use super::effects::{NoRecipe, Recipe};
-use super::{Done, Executor, Ids, World};
-use crate::approval::{self, Terms};
-use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, RemoteRef, Wanted};
-use crate::plan::{self, PlannedHost};
+use super::{Done, Executor, Ids};
+use crate::landing::{LandingError, RemoteRef};
 use crate::rule::is_reference;
-use crate::task::{Event, Landed, Origin, State, Submission, Task, Waits};
+use crate::task::{Event, State, Task};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
 /// as long.
@@ -60,15 +61,6 @@ pub(super) struct Seen {
     project: String,
     asked: Ids,
     refs: Result<Vec<RemoteRef>, LandingError>,
-}
-
-/// What became of a task's landing.
-pub(super) enum Outcome {
-    Landed(Box<Landed>),
-    /// It will never land; why.
-    Never(String),
-    /// Ask again later; why.
-    NotYet(String),
 }
 
 /// What kept a task from landing, or a doubt from being settled.
@@ -417,186 +409,4 @@ fn waits_for(task: &Task) -> &str {
 
 fn gone_reason(_detail: &str) -> &'static str {
     "is unknown: the configuration has no such project any more"
-}
-
-async fn fetch_and_plan(world: &World, task: &Task, object: String) -> Outcome {
-    let landed = if task.submission.has_reference() {
-        try_fetch_and_plan(world, task, object).await
-    } else {
-        plan_alone(world, task).await
-    };
-    match landed {
-        Ok(landed) => Outcome::Landed(Box::new(landed)),
-        Err(outcome) => outcome,
-    }
-}
-
-impl From<LandingError> for Outcome {
-    fn from(error: LandingError) -> Self {
-        if error.is_passing() {
-            Self::NotYet(error.to_string())
-        } else {
-            Self::Never(error.to_string())
-        }
-    }
-}
-
-impl From<crate::store::StoreError> for Outcome {
-    fn from(error: crate::store::StoreError) -> Self {
-        if matches!(error, crate::store::StoreError::TooLong(_)) {
-            return Self::Never(error.to_string());
-        }
-        Self::NotYet(error.to_string())
-    }
-}
-
-async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Result<Landed, Outcome> {
-    let submission = &task.submission;
-    let source = world
-        .catalog
-        .source(&submission.project)
-        .map_err(Outcome::Never)?;
-    let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
-    let wanted = Wanted {
-        reference: submission.reference.clone(),
-        object: object.clone(),
-        task: task.id,
-    };
-    world
-        .git
-        .fetch(&source, &wanted, &|line| log.line(line))
-        .await?;
-    let recipe = recipe(world, task).await?;
-    let placement = recipe.ground.placement.as_ref();
-    let question = Question {
-        reference: submission.reference.clone(),
-        object: object.clone(),
-        live: live(world, task, &recipe.ground.hosts).await?,
-        source: placement.and_then(|placement| placement.source.clone()),
-    };
-    let description = world.git.describe(&source, &question).await?;
-    if submission.refuse_older
-        && let Some(refused) = goes_back(&description.comparisons)
-    {
-        return Err(Outcome::Never(refused));
-    }
-    let (terms, waits) = freeze(world, task, &recipe, &description.commit).await?;
-    let bytes = serde_json::to_vec(&description)
-        .map_err(|error| Outcome::Never(format!("description: {error}")))?;
-    let description_blob = world.store.put_blob(&bytes).await?;
-    log.line(&format!("landed: commit {}", description.commit));
-    Ok(Landed {
-        commit: description.commit,
-        object: if submission.object.is_empty() {
-            object
-        } else {
-            String::new()
-        },
-        terms,
-        description: description_blob,
-        waits,
-    })
-}
-
-/// Nothing of a repository is released: neither git nor what is live is asked.
-async fn plan_alone(world: &World, task: &Task) -> Result<Landed, Outcome> {
-    let recipe = recipe(world, task).await?;
-    let (terms, waits) = freeze(world, task, &recipe, "").await?;
-    Ok(Landed {
-        commit: String::new(),
-        object: String::new(),
-        terms,
-        description: String::new(),
-        waits,
-    })
-}
-
-async fn recipe(world: &World, task: &Task) -> Result<Recipe, Outcome> {
-    let disabled = world.store.disabled_hosts().await?;
-    world
-        .catalog
-        .recipe(&task.submission, &disabled)
-        .map_err(|none| match none {
-            NoRecipe::Missing(reason) => Outcome::Never(reason),
-            NoRecipe::Unread(reason) => Outcome::NotYet(reason),
-        })
-}
-
-/// Works the plan out and keeps it.
-async fn freeze(
-    world: &World,
-    task: &Task,
-    recipe: &Recipe,
-    commit: &str,
-) -> Result<(Terms, Waits), Outcome> {
-    let submission = &task.submission;
-    let asked = plan::Asked {
-        parameters: &submission.parameters,
-        secrets: &submission.secrets,
-        unsorted: &submission.unsorted,
-        hosts: &recipe.given,
-    };
-    let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)
-        .map_err(|error| Outcome::Never(error.to_string()))?;
-    let now = world.clock.now();
-    world.store.put_template(&recipe.version, now).await?;
-    let account = account(world, submission).await?;
-    let involved = submission.involved.iter();
-    let terms = Terms {
-        plan: world.store.put_plan(&plan).await?,
-        approvals: plan.approvals.clone(),
-        self_approval: plan.self_approval,
-        submitters: account.into_iter().chain(involved).cloned().collect(),
-        more: approval::more_for(account.map(String::as_str)),
-    };
-    Ok((terms, Waits::of(&plan)))
-}
-
-/// The account of whoever submitted the task. The configuration may map a pusher to an account that
-/// nobody has: then nobody knows who it was.
-async fn account<'s>(
-    world: &World,
-    submission: &'s Submission,
-) -> Result<Option<&'s String>, Outcome> {
-    let Some(account) = &submission.submitter.account else {
-        return Ok(None);
-    };
-    if !matches!(submission.origin, Origin::Tag { .. }) {
-        // They were logged in.
-        return Ok(Some(account));
-    }
-    let known = world.people.has(account).await.map_err(Outcome::NotYet)?;
-    Ok(known.then_some(account))
-}
-
-/// What is live on each host of the environment.
-async fn live(world: &World, task: &Task, hosts: &[PlannedHost]) -> Result<Vec<LiveOn>, Outcome> {
-    let submission = &task.submission;
-    let live = world
-        .store
-        .live(&submission.project, &submission.environment)
-        .await?;
-    Ok(hosts
-        .iter()
-        .map(|host| LiveOn {
-            host: host.name.clone(),
-            commit: live.get(&host.name).and_then(|live| live.commit.clone()),
-        })
-        .collect())
-}
-
-/// Why a rule with `refuse_older` refuses, if it does.
-fn goes_back(comparisons: &[Comparison]) -> Option<String> {
-    comparisons
-        .iter()
-        .find_map(|comparison| match &comparison.relation {
-            Relation::Back { commits } => Some(format!(
-                "goes BACK {commits} commits, which the rule forbids (refuse_older); roll back by `tagship rollback`, or push a newer commit"
-            )),
-            Relation::Diverged { .. } => Some(
-                "its history diverged from what is live, which the rule forbids (refuse_older)"
-                    .to_owned(),
-            ),
-            _ => None,
-        })
 }

@@ -50,6 +50,8 @@ pub struct Task {
     pub state: State,
     pub created: Timestamp,
     pub updated: Timestamp,
+    /// When it was last told of, but for landings in vain: from then it has its time to land.
+    pub asked: Timestamp,
     /// How many events it has; the next one gets this number.
     pub events: u64,
     pub landed: Option<Landed>,
@@ -105,6 +107,7 @@ impl Task {
             state: State::Proposed,
             created: first.time,
             updated: first.time,
+            asked: first.time,
             events: 1,
             landed: None,
             landed_at: None,
@@ -224,6 +227,9 @@ impl Task {
             self.state = state;
         }
         self.updated = time;
+        if !matches!(recorded.event, Event::NotLanded { .. }) {
+            self.asked = time;
+        }
         self.events += 1;
         Ok(())
     }

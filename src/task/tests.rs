@@ -140,6 +140,7 @@ fn task_in(state: State, running: Option<At>) -> Task {
         state,
         created: at(0),
         updated: at(7),
+        asked: at(7),
         events: 9,
         approvals: Vec::new(),
         doubted: None,

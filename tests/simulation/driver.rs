@@ -47,6 +47,9 @@ name = "switch"
 steps = [{ use = "publish" }, { use = "check", tcp = "{HOST}:80", retries = 1 }]
 "#;
 
+/// A world in which nothing is to happen for so long is at rest.
+pub(crate) const REST: SignedDuration = SignedDuration::from_hours(24);
+
 /// How often agents may be polled in one go: more than any scenario needs.
 const POLLS_MAX: u32 = 200_000;
 
@@ -359,9 +362,7 @@ impl Sim {
             }
             match self.clock.next_sleeper() {
                 Some(at) if at > end => return Halt::AtRest,
-                Some(at)
-                    if at.duration_since(self.clock.now()) < SignedDuration::from_hours(24) =>
-                {
+                Some(at) if at.duration_since(self.clock.now()) < REST => {
                     self.clock.set(at);
                 }
                 _ => return Halt::AtRest,

@@ -316,6 +316,21 @@ fn a_template_that_stays_unread_expires_a_push_when_its_time_is_up() {
 }
 
 #[test]
+fn a_push_that_fails_to_land_in_ever_other_ways_expires_when_its_time_is_up() {
+    let mut sim = Sim::new(TEMPLATE);
+    let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    for minute in 0..6 {
+        let why = format!("it would not, in minute {minute}");
+        sim.fate.forgive();
+        sim.fate.refuse("git.fetch", "refs/tags/qa-1", &why);
+        let until = sim.clock.now() + MINUTE;
+        sim.run_for(MINUTE);
+        sim.clock.set(until);
+    }
+    assert!(expired(&sim, id).contains("it would not"));
+}
+
+#[test]
 fn a_template_that_is_not_there_ends_a_push_at_once() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);

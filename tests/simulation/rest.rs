@@ -11,7 +11,7 @@ use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 use tagship::task::{Event, Pause, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
-use crate::driver::Sim;
+use crate::driver::{REST, Sim};
 use crate::fate::REFUSED;
 use crate::host::Disk;
 use crate::witness::{index_of, is_settled};
@@ -128,13 +128,19 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
         task.state,
         trace()
     );
-    // Nobody has let it go on for long enough; what it asks of a person it asks for ever.
+    // Nobody has let it go on for long enough (a clock that was set back makes that a day longer than
+    // worlds are played on); what it asks of a person it asks for ever.
     if let State::Paused {
         why: Pause::Gate { .. } | Pause::StepGate | Pause::HostFailed { .. },
     } = &task.state
     {
-        let patience = sim.witness.plan(task).pause_timeout_s;
-        assert_eq!(patience, None, "task {} is paused\n{}", task.id, trace());
+        let ends = task.pause_ends(&sim.witness.plan(task));
+        assert!(
+            ends.is_none_or(|end| end.duration_since(now) >= REST),
+            "task {} is paused until {ends:?}, and it is {now}\n{}",
+            task.id,
+            trace()
+        );
     }
 }
 
