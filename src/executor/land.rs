@@ -28,6 +28,8 @@ const REFLESS: &str = "";
 /// What is not seen on the git server for so long is worth a word, in milliseconds: the hook runs
 /// before there is anything to be seen.
 const UNSEEN_TOLD_MS: i64 = 10_000;
+/// Why a project has no repository that could be asked.
+const GONE: &str = "is unknown: the configuration has no such project any more";
 /// What a landing waits for is told up to this length.
 const REASON_CHARS_MAX: usize = 1_000;
 
@@ -163,10 +165,10 @@ impl Executor {
             async move {
                 let refs = match world.catalog.source(&project) {
                     Ok(source) => world.git.ls_remote(&source, &refs).await,
-                    Err(detail) => Err(LandingError::Url {
+                    Err(_) => Err(LandingError::Url {
                         project: project.clone(),
                         url: String::new(),
-                        reason: gone_reason(&detail),
+                        reason: GONE,
                     }),
                 };
                 Done::Seen(Seen {
@@ -405,8 +407,4 @@ fn waits_for(task: &Task) -> &str {
     } else {
         REFLESS
     }
-}
-
-fn gone_reason(_detail: &str) -> &'static str {
-    "is unknown: the configuration has no such project any more"
 }

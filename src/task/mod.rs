@@ -213,18 +213,7 @@ impl Task {
             },
         };
         if let Some(state) = next {
-            if state.at_rest() {
-                // Whoever takes it up again claims it anew.
-                self.fence = None;
-            }
-            if state == State::Running
-                && let Some(work) = &mut self.work
-                && work.went_back()
-            {
-                // Whatever lets it go on, all of it or a part has gone back.
-                work.forget_switch();
-            }
-            self.state = state;
+            self.enter(state);
         }
         self.updated = time;
         if !matches!(recorded.event, Event::NotLanded { .. }) {
@@ -232,6 +221,21 @@ impl Task {
         }
         self.events += 1;
         Ok(())
+    }
+
+    fn enter(&mut self, state: State) {
+        if state.at_rest() {
+            // Whoever takes it up again claims it anew.
+            self.fence = None;
+        }
+        if state == State::Running
+            && let Some(work) = &mut self.work
+            && work.went_back()
+        {
+            // Whatever lets it go on, all of it or a part has gone back.
+            work.forget_switch();
+        }
+        self.state = state;
     }
 
     /// What is known of the ref, of a task that needs it; whether the event was about that.
