@@ -261,7 +261,7 @@ impl Sessions {
     /// As [`Sessions::end`].
     pub async fn end_halfway(&self, cookie_header: &str) -> Result<String, SessionError> {
         if let Some(secret) = cookie(cookie_header, HALFWAY_COOKIE) {
-            self.delete(&secret).await?;
+            self.delete(&secret, Kind::Halfway).await?;
         }
         let forget = self.transport.set_named(HALFWAY_COOKIE, "", Duration::ZERO);
         Ok(forget)
@@ -326,14 +326,25 @@ impl Sessions {
         secret: &SecretString,
         kind: Kind,
     ) -> Result<Option<Account>, SessionError> {
+        match self.stored(secret, kind).await? {
+            Some((record, _)) => self.speaker(&record).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What is stored of a secret that has not ended and is of this kind: the one place where a
+    /// secret of one kind could be taken for another.
+    async fn stored(
+        &self,
+        secret: &SecretString,
+        kind: Kind,
+    ) -> Result<Option<(Record, Entry)>, SessionError> {
         let Some(entry) = self.kv.get(key(secret).as_bytes()).await? else {
             return Ok(None);
         };
         let record: Record = decode(&entry.value)?;
-        if record.kind != kind || record.ends() <= self.clock.now() {
-            return Ok(None);
-        }
-        self.speaker(&record).await
+        let is_good = record.kind == kind && record.ends() > self.clock.now();
+        Ok(is_good.then_some((record, entry)))
     }
 
     /// The account of a session, if the session still speaks for it.
@@ -345,7 +356,10 @@ impl Sessions {
         }
     }
 
-    async fn delete(&self, secret: &SecretString) -> Result<(), SessionError> {
+    async fn delete(&self, secret: &SecretString, kind: Kind) -> Result<(), SessionError> {
+        if self.stored(secret, kind).await?.is_none() {
+            return Ok(());
+        }
         let commit = Commit::new().delete(key(secret));
         let deleted = self.kv.commit(commit).await;
         deleted.map(drop).map_err(SessionError::Unconfirmed)
@@ -356,14 +370,13 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`] if the store cannot be read.
     pub async fn find(&self, cookie_header: &str) -> Result<Option<Session>, SessionError> {
-        let Some((secret, entry)) = self.stored(cookie_header).await? else {
+        let Some(secret) = cookie(cookie_header, self.transport.cookie_name()) else {
             return Ok(None);
         };
-        let mut record: Record = decode(&entry.value)?;
-        let now = self.clock.now();
-        if record.kind != Kind::Session || record.ends() <= now {
+        let Some((mut record, entry)) = self.stored(&secret, Kind::Session).await? else {
             return Ok(None);
-        }
+        };
+        let now = self.clock.now();
         let Some(account) = self.speaker(&record).await? else {
             return Ok(None);
         };
@@ -384,8 +397,8 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`] if the store did not confirm it; the cookie may still be good.
     pub async fn end(&self, cookie_header: &str) -> Result<String, SessionError> {
-        if let Some((secret, _)) = self.stored(cookie_header).await? {
-            self.delete(&secret).await?;
+        if let Some(secret) = cookie(cookie_header, self.transport.cookie_name()) {
+            self.delete(&secret, Kind::Session).await?;
         }
         Ok(self.transport.set_cookie("", Duration::ZERO))
     }
@@ -433,14 +446,6 @@ impl Sessions {
             return Ok(true);
         }
         Ok(self.speaker(&record).await?.is_none())
-    }
-
-    async fn stored(&self, header: &str) -> Result<Option<(SecretString, Entry)>, SessionError> {
-        let Some(secret) = cookie(header, self.transport.cookie_name()) else {
-            return Ok(None);
-        };
-        let entry = self.kv.get(key(&secret).as_bytes()).await?;
-        Ok(entry.map(|entry| (secret, entry)))
     }
 
     /// A request is not refused because its use could not be written down: another request of the

@@ -29,4 +29,5 @@ mod serving;
 mod sight;
 mod streams;
 mod submit;
+mod values;
 mod world;
