@@ -12,6 +12,7 @@
 //! link straight to tagship's program.
 
 mod archive;
+mod elsewhere;
 mod file;
 mod layout;
 mod trial;
@@ -25,7 +26,7 @@ use tagship_hook::settings::Settings;
 
 pub use archive::archive;
 pub use layout::{Kind, repository_dir};
-pub use verify::{Finding, verify};
+pub use verify::{Finding, unseen, verify};
 
 use layout::Layout;
 use trial::Identity;
@@ -36,9 +37,14 @@ pub enum InstallError {
     #[error("{0} is not a git repository; name the directory that holds HEAD, objects and refs")]
     NotARepository(PathBuf),
     #[error(
-        "{path}: git runs the hooks in {hooks_path} (core.hooksPath), not those of the repository; install there by hand, as docs/hook.md says"
+        "{path}: git, run by {user}, takes hooks from {hooks_path} and not from the repository (core.hooksPath in {set_in}); take that setting out, or install there by hand, as docs/hook.md says"
     )]
-    HooksElsewhere { path: PathBuf, hooks_path: String },
+    HooksElsewhere {
+        path: PathBuf,
+        hooks_path: PathBuf,
+        set_in: String,
+        user: String,
+    },
     #[error(
         "{0} belongs to gitolite, which puts its own hook back; install tagship's as a VREF, as docs/hook.md says"
     )]
@@ -141,9 +147,10 @@ impl Install {
     pub fn run(&self) -> Result<Report, InstallError> {
         let repo = repository_dir(&self.repo)?;
         let layout = Layout::new(&repo, self.kind);
-        layout.refuse_foreign(&repo)?;
+        layout.refuse_gitolite()?;
         let settings = self.settings()?.to_text().map_err(InstallError::Settings)?;
         let identity = Identity::find(&repo, self.git_user.as_deref())?;
+        elsewhere::refuse(&repo, self.kind, &identity)?;
 
         file::make_directories(&repo, &layout.directory, &identity)?;
         let new = file::temporary(&layout.program);

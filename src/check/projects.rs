@@ -79,14 +79,19 @@ fn hook(project: &Project, scope: &Scope) -> Vec<Finding> {
         return vec![Finding::not_looked_at(&subject, what)];
     };
     let wrong = install::verify(hook);
-    if wrong.is_empty() {
-        let repo = shown(&hook.repo);
-        return vec![Finding::ok(&subject, format!("its hook stands in {repo}"))];
-    }
-    wrong
+    let mut findings: Vec<Finding> = wrong
         .into_iter()
         .map(|finding| Finding::fail(&subject, finding.what, finding.remedy))
-        .collect()
+        .collect();
+    if findings.is_empty() {
+        let repo = shown(&hook.repo);
+        findings.push(Finding::ok(&subject, format!("its hook stands in {repo}")));
+    }
+    if let Some(unseen) = install::unseen(hook) {
+        let what = format!("{unseen}; run tagship check as root");
+        findings.push(Finding::not_looked_at(&subject, what));
+    }
+    findings
 }
 
 fn shown(path: &Path) -> String {

@@ -113,8 +113,8 @@ impl Layout {
         }
     }
 
-    /// A place where the hook would never run, or not for long.
-    pub(super) fn refuse_foreign(&self, repo: &Path) -> Result<(), InstallError> {
+    /// A place where the hook would not stay.
+    pub(super) fn refuse_gitolite(&self) -> Result<(), InstallError> {
         let Some(entry) = &self.entry else {
             return Ok(());
         };
@@ -123,22 +123,21 @@ impl Layout {
         if points_at_gitolite {
             return Err(InstallError::Gitolite(entry.hook.clone()));
         }
-        let config = config_of(repo);
-        let hooks_path = config.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            key.trim()
-                .eq_ignore_ascii_case("hookspath")
-                .then(|| value.trim().trim_matches('"').to_owned())
-        });
-        match hooks_path {
-            Some(hooks_path) if fs::canonicalize(&hooks_path).ok() != Some(repo.join("hooks")) => {
-                Err(InstallError::HooksElsewhere {
-                    path: repo.to_owned(),
-                    hooks_path,
-                })
-            }
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// The program that somebody put into the directory from which git takes hooks, with its
+    /// settings beside it; `None` where what stands there is not tagship's.
+    pub(super) fn by_hand(hooks_path: &Path) -> Option<Self> {
+        let program = fs::canonicalize(hooks_path.join("update")).ok()?;
+        let settings = Settings::beside(&program);
+        Settings::parse(&settings, &fs::read_to_string(&settings).ok()?).ok()?;
+        Some(Self {
+            directory: hooks_path.to_owned(),
+            program,
+            settings,
+            entry: None,
+        })
     }
 }
 

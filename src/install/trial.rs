@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use super::InstallError;
+use crate::config::user_name;
 
 /// Who runs git there, and who we are.
 #[derive(Debug)]
@@ -82,16 +83,38 @@ impl Identity {
         }
     }
 
-    fn run(&self, program: &Path, argument: &str) -> io::Result<Output> {
-        let mut command = Command::new(program);
-        command
-            .arg(argument)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null());
+    /// Whether what is tried runs as the git user, and not as another one who may not become it.
+    pub(super) fn is_tried(&self) -> bool {
+        self.uid() == self.uid
+    }
+
+    /// The git user's name, else the number.
+    pub(super) fn name(&self) -> String {
+        user_name(self.uid).unwrap_or_else(|| format!("uid {}", self.uid))
+    }
+
+    /// The git user's home, as a login sets it; none for a number that nobody can log in with.
+    pub(super) fn home(&self) -> Option<PathBuf> {
+        let output = Command::new("getent")
+            .args(["passwd", &self.uid.to_string()])
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let home = text.lines().next()?.split(':').nth(5)?;
+        (!home.is_empty()).then(|| home.into())
+    }
+
+    /// Lets a program run as the git user where we may, with nothing of our environment.
+    pub(super) fn become_git_user(&self, command: &mut Command) {
+        command.env_clear().current_dir("/").stdin(Stdio::null());
         if self.root {
             command.uid(self.uid).gid(self.gid);
         }
+    }
+
+    fn run(&self, program: &Path, argument: &str) -> io::Result<Output> {
+        let mut command = Command::new(program);
+        self.become_git_user(command.arg(argument));
         // Another thread of ours may be between fork and exec, holding the file open for writing.
         for _ in 0..50 {
             match command.output() {

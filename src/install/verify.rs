@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::layout::{Layout, Standing};
 use super::trial::Identity;
-use super::{Install, repository_dir};
+use super::{Install, InstallError, elsewhere, repository_dir};
 use tagship_hook::settings::Settings;
 
 /// Something that keeps tags from reaching the agent, and what to do about it.
@@ -33,6 +33,7 @@ impl Finding {
 }
 
 const AGAIN: &str = "run tagship install again";
+const BY_HAND: &str = "copy the program and its settings there again, as docs/hook.md says";
 
 /// Looks at the hook as git will: there, executable, of this version, its spool within reach of the
 /// git user. Nothing found: all is well.
@@ -44,8 +45,16 @@ pub fn verify(install: &Install) -> Vec<Finding> {
     };
     let layout = Layout::new(&repo, install.kind);
     let mut findings = Vec::new();
-    if let Err(error) = layout.refuse_foreign(&repo) {
-        findings.push(Finding::new(error.to_string(), "no tag is seen until then"));
+    let identity = Identity::find(&repo, install.git_user.as_deref());
+    let looked_at = layout.refuse_gitolite().and_then(|()| match &identity {
+        Ok(identity) => elsewhere::refuse(&repo, install.kind, identity),
+        Err(_) => Ok(()),
+    });
+    if let Err(error) = looked_at {
+        match by_hand(&error) {
+            Some(there) => return by_hand_findings(install, &there, identity),
+            None => findings.push(Finding::new(error.to_string(), "no tag is seen until then")),
+        }
     }
     if never_installed(&layout) {
         let what = format!(
@@ -61,12 +70,57 @@ pub fn verify(install: &Install) -> Vec<Finding> {
     if !may_run(&layout.program, &mut findings) {
         return findings;
     }
-    check_settings(install, &layout, &mut findings);
-    match Identity::find(&repo, install.git_user.as_deref()) {
-        Ok(identity) => check_program(&identity, &layout, &mut findings),
-        Err(error) => findings.push(Finding::new(error.to_string(), AGAIN)),
+    program_findings(install, &layout, identity, &mut findings);
+    findings
+}
+
+/// The same of a hook that was put by hand where git takes hooks from.
+fn by_hand_findings(
+    install: &Install,
+    layout: &Layout,
+    identity: Result<Identity, InstallError>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if may_run(&layout.program, &mut findings) {
+        program_findings(install, layout, identity, &mut findings);
+    }
+    for finding in findings
+        .iter_mut()
+        .filter(|finding| finding.remedy == AGAIN)
+    {
+        BY_HAND.clone_into(&mut finding.remedy);
     }
     findings
+}
+
+fn program_findings(
+    install: &Install,
+    layout: &Layout,
+    identity: Result<Identity, InstallError>,
+    findings: &mut Vec<Finding>,
+) {
+    check_settings(install, layout, findings);
+    match identity {
+        Ok(identity) => check_program(&identity, layout, findings),
+        Err(error) => findings.push(Finding::new(error.to_string(), AGAIN)),
+    }
+}
+
+/// What keeps git from taking the repository's own hooks and could not be looked at; `None` where
+/// nothing is hidden.
+#[must_use]
+pub fn unseen(install: &Install) -> Option<String> {
+    let repo = repository_dir(&install.repo).ok()?;
+    let identity = Identity::find(&repo, install.git_user.as_deref()).ok()?;
+    elsewhere::unseen(&repo, install.kind, &identity)
+}
+
+/// The hook that stands where git takes hooks from in place of the repository's own.
+fn by_hand(error: &InstallError) -> Option<Layout> {
+    match error {
+        InstallError::HooksElsewhere { hooks_path, .. } => Layout::by_hand(hooks_path),
+        _ => None,
+    }
 }
 
 /// Nothing of it stands there.

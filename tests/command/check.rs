@@ -18,6 +18,8 @@ pub(crate) struct World {
     template: &'static str,
     /// More tables.
     more: String,
+    /// In front of where programs are found.
+    programs: Option<PathBuf>,
 }
 
 impl World {
@@ -33,6 +35,7 @@ impl World {
             ssh: String::new(),
             template: "git-release",
             more: String::new(),
+            programs: None,
         }
     }
 
@@ -96,10 +99,34 @@ rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template =
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         std::fs::write(self.path("config.toml"), self.configuration()).unwrap();
         let config = self.path("config.toml").display().to_string();
+        let mut path = std::env::var("PATH").unwrap();
+        if let Some(programs) = &self.programs {
+            path = format!("{}:{path}", programs.display());
+        }
         Test::new()
             .arguments(["--config", &config])
             .arguments(arguments.iter().copied())
+            .variable("PATH", &path)
             .said()
+    }
+
+    /// The git user's own configuration: what a login finds in the home directory.
+    fn git_configuration(&mut self, text: &str) {
+        let (programs, file) = (self.path("programs"), self.path("gitconfig"));
+        std::fs::create_dir_all(&programs).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let line = format!(
+            "#!/bin/sh\nPATH='{path}'\nGIT_CONFIG_GLOBAL='{}' exec git \"$@\"\n",
+            file.display()
+        );
+        script(&programs.join("git"), &line);
+        let open = |path: &std::path::Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open(self.test.directory(), 0o755);
+        open(&file, 0o644);
+        self.programs = Some(programs);
     }
 
     fn check(&self) -> Said {
@@ -142,6 +169,32 @@ fn a_world_in_which_all_is_well_has_no_failure() {
         assert!(said.stdout.contains(part), "no {part:?} in {said}");
     }
     assert!(!world.deploy_to().exists(), "looking changes nothing");
+}
+
+#[test]
+fn hooks_path_of_the_git_user_is_found_through_an_include() {
+    let mut world = World::installed();
+    let (hooks, more) = (world.path("hooks-of-all"), world.path("more"));
+    std::fs::write(&more, format!("[core]\nhooksPath = {}\n", hooks.display())).unwrap();
+    let include = format!("[include]\npath = {}\n", more.display());
+    world.git_configuration(&include);
+    let said_by = format!("core.hooksPath in {}", more.display());
+    world.fails_by(&["project shop: ", "hooks-of-all", &said_by, "no tag is seen"]);
+    let said = world.run(&["install", "--project", "shop"]);
+    assert_eq!(said.status, Some(1), "{said}");
+    assert!(said.stderr.contains(&said_by), "{said}");
+
+    world.git_configuration("[core]\nhooksPath = hooks\n");
+    assert_eq!(world.check().status, Some(0), "it is the repository's own");
+}
+
+#[test]
+fn git_configuration_that_git_cannot_read_is_not_passed_over() {
+    let mut world = World::installed();
+    world.git_configuration("[core\n");
+    let said = world.check();
+    let line = "-    project shop: git does not say what core.hooksPath is: ";
+    assert!(said.stdout.contains(line), "{said}");
 }
 
 #[test]
@@ -222,6 +275,7 @@ fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> World {
         ssh: String::new(),
         template: "git-release",
         more: String::new(),
+        programs: None,
     };
     let hook = hook_program().display().to_string();
     let said = world.run(&["install", "--project", "shop", "--hook", &hook]);

@@ -281,9 +281,38 @@ fn a_repository_whose_hooks_stand_elsewhere_is_refused() {
     );
     let error = shop.installation().run().unwrap_err();
     assert!(
-        matches!(&error, InstallError::HooksElsewhere { hooks_path, .. } if hooks_path == "/srv/hooks"),
+        matches!(&error, InstallError::HooksElsewhere { hooks_path, .. } if hooks_path == Path::new("/srv/hooks")),
         "{error}"
     );
+    let config = std::fs::canonicalize(&shop.repo.path)
+        .unwrap()
+        .join("config");
+    let named = format!("(core.hooksPath in {})", config.display());
+    assert!(error.to_string().contains(&named), "{error}");
+}
+
+#[test]
+fn hook_put_by_hand_where_git_looks_is_sound() {
+    let shop = Shop::new();
+    let there = shop.dir.path().join("hooks-of-all");
+    std::fs::create_dir(&there).unwrap();
+    let hooks = shop.repo.path.join("hooks");
+    let copy = |from: &str, to: &str| std::fs::copy(hooks.join(from), there.join(to)).unwrap();
+    copy("update.tagship", "update");
+    output_of(
+        shop.repo
+            .git()
+            .args(["config", "core.hooksPath"])
+            .arg(&there),
+    );
+    let wrong = install::verify(&shop.installation());
+    assert!(wrong[0].what.contains("takes hooks from"), "{wrong:?}");
+    copy("update.tagship.toml", "update.toml");
+    assert_eq!(install::verify(&shop.installation()), []);
+    std::fs::set_permissions(there.join("update"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let wrong = install::verify(&shop.installation());
+    assert!(wrong[0].what.contains("is not executable"), "{wrong:?}");
+    assert!(wrong[0].remedy.contains("docs/hook.md"), "{wrong:?}");
 }
 
 #[test]

@@ -1,0 +1,153 @@
+//! Where git takes hooks from: `core.hooksPath` can be set for the repository, the git user or the
+//! whole machine, and through included files. Only git knows which of them counts, so it is asked,
+//! as the git user and with an environment that holds nothing of ours. What another user may not
+//! read is named as not seen. Changes nothing.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::trial::Identity;
+use super::{InstallError, Kind};
+
+/// What `core.hooksPath` is, and which file says so.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct HooksPath {
+    pub(super) directory: PathBuf,
+    pub(super) set_in: String,
+}
+
+/// Refuses a repository whose hooks git takes from another directory than its own.
+pub(super) fn refuse(repo: &Path, kind: Kind, identity: &Identity) -> Result<(), InstallError> {
+    // Gitaly gives git a directory of its own, and runs custom hooks itself.
+    if kind == Kind::GitLab {
+        return Ok(());
+    }
+    match asked(repo, kind, identity) {
+        Ok(Some(found)) if !same(&found.directory, &repo.join("hooks")) => {
+            Err(InstallError::HooksElsewhere {
+                path: repo.to_owned(),
+                hooks_path: found.directory,
+                set_in: found.set_in,
+                user: identity.name(),
+            })
+        }
+        // What git can't say, `unseen` does: others may run this who may not become the git user.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What of it could not be looked at, if anything.
+pub(super) fn unseen(repo: &Path, kind: Kind, identity: &Identity) -> Option<String> {
+    if kind == Kind::GitLab {
+        return None;
+    }
+    if let Err(reason) = asked(repo, kind, identity) {
+        return Some(reason);
+    }
+    let home = (!identity.is_tried()).then(|| home(identity, kind));
+    let files = home.flatten().map(|home| {
+        [".gitconfig", ".config/git/config"]
+            .map(|name| home.join(name))
+            .into_iter()
+    });
+    let hidden = files.into_iter().flatten().find(|path| {
+        let read = fs::File::open(path).map_err(|error| error.kind());
+        matches!(read, Err(kind) if kind != ErrorKind::NotFound)
+    })?;
+    Some(format!(
+        "whether {} sets core.hooksPath for {} cannot be read",
+        hidden.display(),
+        identity.name()
+    ))
+}
+
+/// Asks git; the reason where it does not answer.
+fn asked(repo: &Path, kind: Kind, identity: &Identity) -> Result<Option<HooksPath>, String> {
+    let mut command = Command::new("git");
+    command.arg("--git-dir").arg(repo);
+    command.args([
+        "config",
+        "--null",
+        "--show-origin",
+        "--type=path",
+        "--get",
+        "core.hooksPath",
+    ]);
+    identity.become_git_user(&mut command);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    if let Some(home) = home(identity, kind) {
+        command.env("HOME", home);
+    }
+    let output = command
+        .output()
+        .map_err(|error| format!("git cannot be asked for core.hooksPath: {error}"))?;
+    read(repo, &output)
+}
+
+fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, String> {
+    match output.status.code() {
+        Some(0) => {}
+        Some(1) => return Ok(None),
+        _ => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said: String = said.trim().chars().take(300).collect();
+            return Err(format!("git does not say what core.hooksPath is: {said}"));
+        }
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut parts = text.split('\0');
+    let (Some(origin), Some(value)) = (parts.next(), parts.next()) else {
+        return Err("git does not say what core.hooksPath is".to_owned());
+    };
+    Ok(Some(HooksPath {
+        // Where it is relative, to the directory in which hooks run.
+        directory: repo.join(value),
+        set_in: origin.strip_prefix("file:").unwrap_or(origin).to_owned(),
+    }))
+}
+
+/// Where git finds the user's own configuration. Gitea and Forgejo give git a home of their own.
+fn home(identity: &Identity, kind: Kind) -> Option<PathBuf> {
+    (kind == Kind::Bare).then(|| identity.home()).flatten()
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn output(code: i32, stdout: &str, stderr: &str) -> Output {
+        Output {
+            status: ExitStatus::from_raw(code << 8),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        }
+    }
+
+    #[test]
+    fn relative_hooks_path_starts_at_the_repository() {
+        let repo = Path::new("/srv/git/shop.git");
+        let said = output(0, "file:/home/git/.gitconfig\0hooks-of-all\0", "");
+        let found = read(repo, &said).unwrap().unwrap();
+        assert_eq!(found.directory, repo.join("hooks-of-all"));
+        assert_eq!(found.set_in, "/home/git/.gitconfig");
+        assert_eq!(read(repo, &output(1, "", "")), Ok(None), "it is not set");
+    }
+
+    #[test]
+    fn git_that_cannot_read_its_configuration_is_no_all_clear() {
+        let said = output(128, "", "fatal: bad config line 1 in file /etc/gitconfig\n");
+        let reason = read(Path::new("/srv/git/shop.git"), &said).unwrap_err();
+        assert!(reason.contains("bad config line 1"), "{reason}");
+    }
+}
