@@ -4,7 +4,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `by/FIELD/HASH/TIME/ID` | the task has this value of the field |
-//! | `text/TIME/ID` | the words that people may look for, in lower case |
+//! | `text/TIME/ID` | its hashes in one line, then the words that people may look for, in lower case |
 //! | `index` | the layout of these rows |
 //!
 //! TIME is when the task was made, in milliseconds, so all of them sort alike and several can be
@@ -21,11 +21,15 @@ use crate::task::{Description, Event, Outcome, Recorded, Task};
 
 /// The layout that this code writes, in decimal digits. It is raised with every change of the rows,
 /// and with every kind of event that the program before could not read.
-pub(super) const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 pub(super) const LAYOUT_KEY: &[u8] = b"index";
 pub(super) const TEXTS: &[u8] = b"text/";
-/// The words of a task, in bytes: less than what a store keeps beside its key.
-const TEXT_BYTES_MAX: usize = 3_900;
+/// The words of a task, in bytes: with its hashes less than what a store keeps beside its key.
+const TEXT_BYTES_MAX: usize = 3_700;
+/// The object that was pushed, and the commit.
+const HASHES_MAX: usize = 3;
+/// How many digits of a hash a word needs to be looked for as one; the longest are those of SHA-256.
+const HASH_DIGITS: std::ops::RangeInclusive<usize> = 7..=64;
 /// What one event adds to them, in characters.
 const WORDS_MAX: usize = 1_000;
 /// Beginnings of a tag's name that are rows of their own, in bytes: the longest that a search gives
@@ -226,8 +230,48 @@ pub(super) fn described(description: &Description) -> Vec<&str> {
         .collect()
 }
 
-/// The text with these words added, as far as there is room.
-pub(super) fn extended<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+/// The hashes that events bring: of the pushed object and of the commit.
+pub(super) fn hashes(events: &[Recorded]) -> Vec<&str> {
+    let mut hashes = Vec::new();
+    for recorded in events {
+        match &recorded.event {
+            Event::Proposed(submission) => hashes.push(submission.object.as_str()),
+            Event::Landed(landed) => hashes.extend([landed.commit.as_str(), &landed.object]),
+            _ => {}
+        }
+    }
+    hashes.retain(|hash| is_hash(hash));
+    hashes
+}
+
+/// Is this a hash, or so much of its beginning as pages show?
+fn is_hash(word: &str) -> bool {
+    HASH_DIGITS.contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a row's text has this word (in lower case) somewhere, or a hash that begins so.
+pub(super) fn has(text: &str, word: &str) -> bool {
+    let (hashes, words) = text.split_once('\n').unwrap_or((text, ""));
+    words.contains(word) || (is_hash(word) && hashes.split(' ').any(|hash| hash.starts_with(word)))
+}
+
+/// The text with these hashes and words added, the words as far as there is room.
+pub(super) fn extended<'a>(
+    text: &str,
+    hashes: Vec<&'a str>,
+    words: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let (held, text) = text.split_once('\n').unwrap_or((text, ""));
+    let mut all: Vec<String> = held.split_whitespace().map(str::to_owned).collect();
+    for hash in hashes.into_iter().map(str::to_lowercase) {
+        if !all.contains(&hash) && all.len() < HASHES_MAX {
+            all.push(hash);
+        }
+    }
+    format!("{}\n{}", all.join(" "), with_words(text, words))
+}
+
+fn with_words<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = text.to_owned();
     for more in words {
         let more: String = more.chars().take(WORDS_MAX).collect();

@@ -252,7 +252,7 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
         .and(history::begun(task))
         .put(
             history::text_row(&history::place(task.created, task.id)),
-            history::extended("", history::words(first)),
+            history::extended("", history::hashes(first), history::words(first)),
         );
     for event in first {
         commit = commit.and(history::happened(task, event));

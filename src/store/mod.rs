@@ -286,19 +286,20 @@ impl Store {
         }
     }
 
-    /// What events add to the words that people may look for.
+    /// What events add to the words and hashes that people may look for.
     async fn words_added(&self, task: &Task, events: &[Recorded]) -> Result<Commit, StoreError> {
         let mut words = history::words(events);
         let described = self.description(events).await;
         words.extend(described.iter().flat_map(history::described));
-        if words.is_empty() {
+        let hashes = history::hashes(events);
+        if words.is_empty() && hashes.is_empty() {
             return Ok(Commit::new());
         }
         let key = history::text_row(&history::place(task.created, task.id));
         // Whoever adds words at the same time appends an event, too, and one of both is refused.
         let entry = self.kv.get(&key).await?;
         let text = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-        let text = history::extended(&text.unwrap_or_default(), words);
+        let text = history::extended(&text.unwrap_or_default(), hashes, words);
         Ok(Commit::new().put(key, text))
     }
 

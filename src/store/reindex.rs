@@ -81,7 +81,10 @@ impl Store {
         words.extend(described.iter().flat_map(history::described));
         let place = history::place(task.created, id);
         Ok(commit
-            .put(history::text_row(&place), history::extended("", words))
+            .put(
+                history::text_row(&place),
+                history::extended("", history::hashes(&events), words),
+            )
             .delete(format!("state/{state}/{id:016x}"))
             .delete(format!("project/{project}/{environment}/{id:016x}")))
     }

@@ -294,7 +294,7 @@ impl Store {
                 &read
             };
             let text = String::from_utf8_lossy(text);
-            let has = |word: &String| text.contains(&word.to_lowercase());
+            let has = |word: &String| history::has(&text, &word.to_lowercase());
             if !filter.words.iter().all(has) {
                 return Ok(None);
             }

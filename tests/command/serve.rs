@@ -209,7 +209,7 @@ fn a_store_of_a_newer_program_is_left_alone_and_says_what_to_do() {
     let wanted = [&*named, "layout 99", "start the newer tagship"];
     names(&refused(&test), &wanted);
     names(&refused(&test), &wanted);
-    put("index", "1");
+    put("index", "2");
     drop(Agent::start(test.command()));
     // Its files.
     let db = sled::open(&store).unwrap();

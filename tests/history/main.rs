@@ -37,6 +37,11 @@ fn object(number: u64) -> String {
     format!("{number:040x}")
 }
 
+/// The commit of the task of this id, where it has landed.
+fn commit(id: u64) -> String {
+    format!("{:08x}{:032x}", 0x00ab_cde0 + id, id)
+}
+
 /// The task of this number: every 2nd to qa, every 3rd by bob, every 5th by another template.
 fn submission(number: u64) -> Submission {
     let of = |every: u64, yes: &str, no: &str| {
@@ -97,7 +102,7 @@ fn person() -> Person {
 /// Lands a task, and has somebody approve it.
 fn approve(store: &Store, id: u64, by: &str, comment: &str) {
     let description = Description {
-        commit: object(1),
+        commit: commit(id),
         tag: Some(TagInfo {
             name: "v".to_owned(),
             named_as_ref: true,
@@ -112,7 +117,7 @@ fn approve(store: &Store, id: u64, by: &str, comment: &str) {
     let blob = serde_json::to_vec(&description).unwrap();
     let plan = PlanDigest("0".repeat(64));
     let landed: Landed = serde_json::from_value(serde_json::json!({
-        "commit": object(1),
+        "commit": commit(id),
         "terms": { "plan": plan, "approvals": ["2"], "self_approval": true, "submitter": null },
         "description": at_once(store.put_blob(&blob)).unwrap(),
     }))
@@ -271,6 +276,42 @@ fn words_are_found_wherever_people_wrote_them() {
 }
 
 #[test]
+fn task_is_found_by_the_beginning_of_its_commit() {
+    let (_, store) = world(3);
+    approve(&store, 2, "dora", &"words ".repeat(2_000));
+    approve(&store, 3, "dora", "");
+    let by = |words: &str| {
+        let words = words.split(' ').map(str::to_owned).collect();
+        let filter = Filter {
+            words,
+            ..Filter::default()
+        };
+        found(&store, &filter, 10)
+    };
+    let hash = commit(2);
+    for digits in [8, 10, 12, 39, 40] {
+        assert_eq!(by(&hash[..digits]), [2], "{digits} digits");
+        assert_eq!(by(&hash[..digits].to_uppercase()), [2], "{digits} digits");
+    }
+    assert_eq!(by(&hash[..7]), [3, 2], "both begin so");
+    assert_eq!(by(&format!("till {}", &hash[..10])), [2], "beside a word");
+    assert_eq!(by(&format!("nowhere {}", &hash[..10])), [0; 0]);
+    assert_eq!(by(&hash[..6]), [0; 0], "too short for a hash");
+    assert_eq!(by(&hash[1..12]), [0; 0], "not its beginning");
+    assert_eq!(by(&format!("{hash}0")), [0; 0], "longer than the hash");
+    assert_eq!(by(&object(1)), [1], "the object that was pushed");
+    let long = "5".repeat(60) + "abcd";
+    let pushed = Submission {
+        object: long.clone(),
+        ..submission(4)
+    };
+    at_once(store.propose(pushed, None, at(9))).unwrap();
+    for digits in [7, 40, 64] {
+        assert_eq!(by(&long[..digits]), [4], "SHA-256, {digits} digits");
+    }
+}
+
+#[test]
 fn a_cursor_is_not_disturbed_by_tasks_that_are_made_meanwhile() {
     let (_, store) = world(30);
     let filter = Filter {
@@ -424,9 +465,14 @@ fn a_store_from_before_the_index_is_indexed_when_it_is_opened() {
             tag: text("release-2026-1"),
             ..Filter::default()
         },
+        Filter {
+            words: vec![commit(7)[..10].to_owned()],
+            ..Filter::default()
+        },
         Filter::default(),
     ];
     let before: Vec<_> = filters.iter().map(|f| found(&store, f, 7)).collect();
+    assert!(before.iter().all(|found| !found.is_empty()));
     let rows = |prefix: &str| at_once(kv.range(Range::prefix(prefix))).unwrap().rows;
     let all = || [rows("by/"), rows("text/")].concat();
     let indexed: Vec<_> = all().into_iter().map(|row| (row.key, row.value)).collect();

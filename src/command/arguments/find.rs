@@ -31,7 +31,8 @@ pub struct Tasks {
     /// Only tags that begin so
     #[arg(long, value_name = "TEXT")]
     pub tag: Option<String>,
-    /// Only tasks that hold all these words in tag, title, remarks, commit, comments or reasons
+    /// Only tasks that hold all these words in tag, title, remarks, commit, comments or reasons;
+    /// seven digits or more are also looked for as the beginning of a commit's hash
     #[arg(long, value_name = "TEXT")]
     pub words: Option<String>,
     /// Only tasks made from then on: `2026-11-21`, `2026-11-21T18:04` or with an offset
