@@ -228,6 +228,8 @@ pub enum RunEnd {
         code: i32,
         values: BTreeMap<String, String>,
     },
+    /// It ended with 0, and what it wrote for later steps can't be read: why.
+    BadOutput { why: String },
     /// It ran into its time limit and was ended.
     TimedOut,
     /// It ran into its time limit and could not be ended: it may run on.

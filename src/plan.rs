@@ -7,7 +7,7 @@
 
 mod build;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -245,6 +245,14 @@ impl Plan {
         self.stages.iter().any(|stage| {
             stage.gate == Gate::Timed || stage.steps.iter().any(|step| step.gate == Gate::Timed)
         })
+    }
+
+    /// The names under which its steps hand on secrets.
+    #[must_use]
+    pub fn secret_outputs(&self) -> BTreeSet<&str> {
+        let steps = self.stages.iter().flat_map(|stage| &stage.steps);
+        let names = steps.flat_map(|step| step.action.outputs().1);
+        names.map(String::as_str).collect()
     }
 
     /// The host of this name.

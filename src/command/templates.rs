@@ -86,6 +86,10 @@ async fn show(around: &Surroundings, name: &str, form: Form) -> Result<(), Comma
             stage.hosts,
             stage.steps.join(", ")
         );
+        if !stage.outputs.is_empty() {
+            let outputs: Vec<String> = stage.outputs.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "    hands on {}", outputs.join(", "));
+        }
     }
     for param in &view.line.params {
         let _ = writeln!(text, "  {}", printable(&parameter(param)));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::host::Output;
 use crate::plan::Plan;
-use crate::task::{StepResult, Task};
+use crate::task::{Task, Work};
 
 /// Lines of a secret of several lines that are shorter are left alone: they would blot out harmless
 /// text (`}`, `-----`).
@@ -18,20 +18,16 @@ const LINE_BYTES_MIN: usize = 8;
 pub(super) struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
-    /// Of the parameters that nobody is shown: what the task gives, and what a step has handed on
-    /// under their names.
+    /// What the task gives for the parameters that nobody is shown, and what its steps have handed on
+    /// as secret outputs.
     pub(super) fn of(plan: &Plan, task: &Task) -> Self {
         let mut parts: Vec<Vec<u8>> = Vec::new();
         let given = plan.secrets.iter();
         let given = given.filter_map(|name| task.submission.secret(name));
-        let ends = task.work.iter().flat_map(|work| work.steps.values());
-        let handed_on = ends.filter_map(|step| match &step.end {
-            Some((_, StepResult::Done { values })) => Some(values),
-            _ => None,
-        });
+        let secret = plan.secret_outputs();
+        let handed_on = task.work.iter().flat_map(Work::ever_handed_on);
         let handed_on = handed_on
-            .flatten()
-            .filter(|(name, _)| plan.secrets.contains(name))
+            .filter(|(name, _)| secret.contains(name.as_str()))
             .map(|(_, value)| value.as_str());
         for secret in given.chain(handed_on) {
             let lines = secret.lines().map(str::trim);

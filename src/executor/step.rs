@@ -300,22 +300,43 @@ impl Scene<'_> {
         self.world.clock.pause(time).await;
     }
 
+    /// What earlier steps of this host, or of the agent's own machine, hand on under the names that
+    /// the plan has for them. Of two values the later step's counts, as the plan orders them.
+    fn handed_on(&self) -> BTreeMap<String, String> {
+        let (plan, here) = (&self.work.plan, self.work.at.host);
+        let progress = self
+            .work
+            .task
+            .work
+            .iter()
+            .flat_map(|work| work.steps.iter());
+        let mut done: Vec<(&At, &BTreeMap<String, String>)> = progress
+            .filter(|(at, _)| at.host == here || plan.host_name(**at) == AGENT)
+            .filter_map(|(at, step)| Some((at, step.values()?)))
+            .collect();
+        done.sort_by_key(|(at, _)| (at.way, at.stage, at.step));
+        let mut handed_on = BTreeMap::new();
+        for (at, values) in done {
+            let declared = values.iter().filter(|(name, _)| {
+                plan.step(*at)
+                    .is_some_and(|step| step.action.hands_on(name))
+            });
+            handed_on.extend(declared.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        handed_on
+    }
+
     /// What every command of this step finds in its environment.
     async fn values(&self) -> BTreeMap<String, String> {
         let work = self.work;
         let (plan, task) = (&work.plan, &work.task);
-        let mut values = plan.parameters.clone();
+        let mut values = self.handed_on();
+        // What was approved comes last: nothing that a step wrote takes its place.
+        values.extend(plan.parameters.clone());
         let submission = &task.submission;
         for name in &plan.secrets {
             let value = submission.secret(name).unwrap_or_default();
             values.insert(name.clone(), value.to_owned());
-        }
-        for step in task.work.iter().flat_map(|progress| progress.steps.iter()) {
-            if let (at, Some((_, StepResult::Done { values: given }))) = (step.0, &step.1.end)
-                && (at.host == work.at.host || plan.host_name(*at) == AGENT)
-            {
-                values.extend(given.clone());
-            }
         }
         let release = work.release().map(ToString::to_string).unwrap_or_default();
         let commit = match (work.at.way, work.release()) {

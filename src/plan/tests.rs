@@ -38,6 +38,8 @@ fn plan() -> Plan {
             directory: Directory::Absolute("/opt".to_owned()),
             timeout: Duration::new(5, 7),
             repeat: false,
+            outputs: vec!["BUILD_ID".to_owned()],
+            secret_outputs: vec!["SESSION".to_owned()],
         })
     };
     let check = |probe| {
@@ -181,10 +183,18 @@ fn every_field_is_in_the_digest() {
     }
 }
 
+/// What the first program may hand on.
+fn outputs(plan: &mut Plan) -> (&mut Vec<String>, &mut Vec<String>) {
+    match &mut plan.stages[1].steps[1].action {
+        Action::Run(program) => (&mut program.outputs, &mut program.secret_outputs),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn an_entry_more_or_less_is_in_the_digest() {
     let digest = plan().digest();
-    let changes: [fn(&mut Plan); 10] = [
+    let changes: [fn(&mut Plan); 12] = [
         |plan| plan.placement = None,
         |plan| plan.secrets.clear(),
         |plan| drop(plan.hosts.pop()),
@@ -195,12 +205,28 @@ fn an_entry_more_or_less_is_in_the_digest() {
         |plan| plan.parameters.clear(),
         |plan| plan.placement.as_mut().unwrap().owner = None,
         |plan| plan.stages[0].batch = None,
+        |plan| outputs(plan).0.clear(),
+        |plan| outputs(plan).1.push("MORE".to_owned()),
     ];
     for change in changes {
         let mut plan = plan();
         change(&mut plan);
         assert_ne!(plan.digest(), digest);
     }
+}
+
+#[test]
+fn plan_without_outputs_is_written_as_before_there_were_any() {
+    let mut plan = plan();
+    for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+        if let Action::Run(program) = &mut step.action {
+            program.outputs.clear();
+            program.secret_outputs.clear();
+        }
+    }
+    let text = String::from_utf8(plan.canonical()).unwrap();
+    assert!(!text.contains("outputs"), "{text}");
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
 }
 
 #[test]

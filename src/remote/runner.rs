@@ -159,6 +159,8 @@ fn is_name(name: &str) -> bool {
 pub struct Attempt {
     end: Option<End>,
     values: BTreeMap<String, String>,
+    /// Why what was written for later steps can't be read.
+    unreadable: Option<String>,
     notes: Vec<String>,
 }
 
@@ -199,10 +201,14 @@ impl Attempt {
                 ));
                 return Ok(());
             }
-            ("ended", code) => End::Run(RunEnd::Ended {
-                code: code.parse().map_err(|_| nonsense(word, value))?,
-                values: std::mem::take(&mut self.values),
-            }),
+            ("ended", code) => {
+                let code = code.parse().map_err(|_| nonsense(word, value))?;
+                let values = std::mem::take(&mut self.values);
+                End::Run(match self.unreadable.take() {
+                    Some(why) if code == 0 => RunEnd::BadOutput { why },
+                    _ => RunEnd::Ended { code, values },
+                })
+            }
             ("unended", "") => End::Run(RunEnd::Unended),
             ("late", "") => End::Run(RunEnd::TimedOut),
             ("running", "") => End::Run(RunEnd::Running),
@@ -224,39 +230,35 @@ impl Attempt {
         (self.end, self.notes)
     }
 
-    /// `KEY=VALUE` lines; what is none is said in the log and left out.
+    /// `NAME=value` lines. A line that is none may be a part of a secret, so it is only counted.
     fn read_values(&mut self, bytes: &[u8]) {
-        let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
         if bytes.len() as u64 == super::script::VALUES_BYTES_MAX {
-            // The last line may be half of one.
-            lines.pop();
-            self.notes.push(format!(
-                "$TAGSHIP_OUTPUT is too long: only its first {} bytes count",
+            self.unreadable = Some(format!(
+                "$TAGSHIP_OUTPUT is longer than {} bytes; write a file into the release instead",
                 bytes.len()
             ));
+            return;
         }
-        for (at, line) in lines.iter().enumerate() {
+        for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
                 continue;
             }
             let pair = std::str::from_utf8(line).ok();
             match pair.and_then(|line| line.split_once('=')) {
-                Some((name, value)) if is_value_name(name) && !value.contains('\0') => {
+                Some((name, value)) if is_name(name) && !value.contains('\0') => {
                     self.values.insert(name.to_owned(), value.to_owned());
                 }
-                _ => self.notes.push(format!(
-                    "line {} of $TAGSHIP_OUTPUT is not `NAME=value` (A-Z, 0-9 and `_`): left out",
-                    at + 1
-                )),
+                _ => {
+                    self.unreadable = Some(format!(
+                        "line {} of $TAGSHIP_OUTPUT is not `NAME=value` on one line",
+                        at + 1
+                    ));
+                    return;
+                }
             }
         }
-        self.notes.truncate(20);
     }
-}
-
-fn is_value_name(name: &str) -> bool {
-    is_name(name) && !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -272,9 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_and_what_is_none_is_named() {
+    fn values_are_read_or_the_bad_line_is_counted() {
         let mut attempt = Attempt::default();
-        let bytes = b"URL=http://x/?a=b\n\nlower=1\nBAD LINE\n\xff=1\nEMPTY=\r\nLAST=no newline";
+        let bytes = b"URL=http://x/?a=b\n\nlower=1\nEMPTY=\r\nLAST=no newline";
         attempt.hear(Said::Values(bytes.to_vec()), 1).unwrap();
         attempt.hear(line("ended", "3"), 1).unwrap();
         let (end, notes) = attempt.into_end();
@@ -287,10 +289,25 @@ mod tests {
             [
                 ("EMPTY", ""),
                 ("LAST", "no newline"),
-                ("URL", "http://x/?a=b")
+                ("URL", "http://x/?a=b"),
+                ("lower", "1"),
             ]
         );
-        assert_eq!(notes.len(), 3, "{notes:?}");
+        assert!(notes.is_empty(), "{notes:?}");
+        for line in ["BAD LINE", "A B=1", "=1", "A=\0", "-----BEGIN KEY-----"] {
+            for (code, bad) in [("0", true), ("3", false)] {
+                let mut attempt = Attempt::default();
+                let bytes = format!("URL=1\n{line}\n").into_bytes();
+                attempt.hear(Said::Values(bytes), 1).unwrap();
+                attempt.hear(self::line("ended", code), 1).unwrap();
+                let end = attempt.into_end().0;
+                let read = matches!(
+                    &end,
+                    Some(End::Run(RunEnd::BadOutput { why })) if why.starts_with("line 2 of ")
+                );
+                assert_eq!(read, bad, "{line:?} {end:?}");
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) fn run() -> template::Action {
         directory: Directory::Home,
         timeout: std::time::Duration::from_secs(1),
         repeat: false,
+        outputs: Vec::new(),
+        secret_outputs: Vec::new(),
     })
 }
 

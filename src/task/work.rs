@@ -30,6 +30,15 @@ pub struct Held {
 }
 
 impl Progress {
+    /// What it hands on.
+    #[must_use]
+    pub fn values(&self) -> Option<&BTreeMap<String, String>> {
+        match &self.end {
+            Some((_, StepResult::Done { values })) if !values.is_empty() => Some(values),
+            _ => None,
+        }
+    }
+
     /// It was begun, and nobody can say how it ended.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self.end, Some((_, StepResult::Unknown { .. })))
@@ -53,6 +62,8 @@ pub struct Work {
     pub steps: BTreeMap<At, Progress>,
     /// How often steps whose progress was forgotten have been tried.
     tried: BTreeMap<At, u32>,
+    /// What such steps have handed on: secrets among it stay secret.
+    forgotten: Vec<BTreeMap<String, String>>,
     /// What was live on each host (an index into the plan's hosts) before the switch.
     pub live_before: BTreeMap<u16, Option<ReleaseId>>,
     /// Stages whose gate a person has opened.
@@ -92,6 +103,7 @@ impl Work {
             tree: None,
             steps: BTreeMap::new(),
             tried: BTreeMap::new(),
+            forgotten: Vec::new(),
             live_before: BTreeMap::new(),
             gates_opened: Vec::new(),
             steps_opened: BTreeSet::new(),
@@ -131,6 +143,12 @@ impl Work {
     #[must_use]
     pub fn holds(&self, kind: Gate) -> bool {
         self.held.values().any(|held| held.gate == kind)
+    }
+
+    /// Everything that a step has ever handed on.
+    pub fn ever_handed_on(&self) -> impl Iterator<Item = (&String, &String)> {
+        let now = self.steps.values().filter_map(Progress::values);
+        now.chain(&self.forgotten).flatten()
     }
 
     /// How often a step has been tried.
@@ -254,10 +272,11 @@ impl Work {
     }
 
     fn forget(&mut self, which: impl Fn(&At, &Progress) -> bool) {
-        let tried = &mut self.tried;
+        let (tried, forgotten) = (&mut self.tried, &mut self.forgotten);
         self.steps.retain(|at, step| {
             let goes = which(at, step);
             if goes {
+                forgotten.extend(step.values().cloned());
                 self.to_end.remove(at);
                 tried.insert(*at, step.attempt);
             }

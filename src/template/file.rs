@@ -14,7 +14,7 @@ use super::params::{Kind, whole};
 use super::steps::Synced;
 use super::{
     Action, Command, GIVEN, Gate, Param, Stage, StageHosts, Step, Template, is_name,
-    is_parameter_name, structure,
+    is_parameter_name, outputs, structure,
 };
 use crate::document::{Document, Path, Problem, Problems, duration, one_line};
 
@@ -77,6 +77,8 @@ pub(super) struct StepFile {
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub(super) timeout: Option<Duration>,
     pub(super) repeat: Option<bool>,
+    pub(super) outputs: Option<Vec<String>>,
+    pub(super) secret_outputs: Option<Vec<String>>,
     pub(super) http: Option<String>,
     pub(super) status: Option<u16>,
     pub(super) tcp: Option<String>,
@@ -140,6 +142,9 @@ impl Template {
         reader
             .problems
             .extend(structure::problems(&template, &document));
+        reader
+            .problems
+            .extend(outputs::problems(&template, &document));
         if reader.problems.is_empty() {
             Ok(template)
         } else {

@@ -7,6 +7,7 @@
 mod arguments;
 mod file;
 mod hidden;
+mod outputs;
 mod params;
 mod placeholder;
 mod requirement;
@@ -187,6 +188,12 @@ pub struct Program {
     pub timeout: Duration,
     /// It may be run again when nobody knows whether it ran: after a lost connection.
     pub repeat: bool,
+    /// The names under which it may hand values on to later steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<String>,
+    /// Those under which it hands on secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_outputs: Vec<String>,
 }
 
 /// What a `run` step starts.

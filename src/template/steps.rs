@@ -48,8 +48,19 @@ impl Kind {
             Self::Checkout => &["use", "name"],
             Self::Sync | Self::Publish => &["use", "name", "gate"],
             Self::Run => &[
-                "run", "script", "args", "name", "in", "once", "gate", "user", "host", "timeout",
+                "run",
+                "script",
+                "args",
+                "name",
+                "in",
+                "once",
+                "gate",
+                "user",
+                "host",
+                "timeout",
                 "repeat",
+                "outputs",
+                "secret_outputs",
             ],
             Self::Check => &[
                 "use", "name", "in", "once", "gate", "user", "host", "timeout", "http", "status",
@@ -74,6 +85,8 @@ fn keys_present(raw: &StepFile) -> Vec<&'static str> {
         ("once", raw.once.is_some()),
         ("timeout", raw.timeout.is_some()),
         ("repeat", raw.repeat.is_some()),
+        ("outputs", raw.outputs.is_some()),
+        ("secret_outputs", raw.secret_outputs.is_some()),
         ("http", raw.http.is_some()),
         ("status", raw.status.is_some()),
         ("tcp", raw.tcp.is_some()),
@@ -184,6 +197,11 @@ impl Reader<'_> {
             directory: self.directory(raw.directory.as_deref(), synced, path),
             timeout: self.span(raw.timeout, RUN_TIMEOUT_DEFAULT, &path.to("timeout")),
             repeat: raw.repeat.unwrap_or(false),
+            outputs: self.outputs(raw.outputs.unwrap_or_default(), &path.to("outputs")),
+            secret_outputs: self.outputs(
+                raw.secret_outputs.unwrap_or_default(),
+                &path.to("secret_outputs"),
+            ),
         }
     }
 

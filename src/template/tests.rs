@@ -89,6 +89,8 @@ fn the_designs_example_reads_as_it_is_meant() {
             directory: Directory::Release,
             timeout: Duration::from_secs(600),
             repeat: false,
+            outputs: Vec::new(),
+            secret_outputs: Vec::new(),
         })
     );
     let switch = &template.stages[2];

@@ -12,8 +12,7 @@ use crate::examples::alone;
 use crate::script::Script;
 use crate::stage::{Settings, Stage};
 
-/// A step hands the secret on by another name, and another value by the secret's name; a check and
-/// a program that fails say what they were given.
+/// A step hands on the secret under another name, and a secret of its own; a check and a program that fails say what they were given.
 const LOCKED: &str = r#"
 id = 50
 params = [{ name = "KEY", alias = "Key of the shop", kind = "secret", pattern = ".*opened.*" }]
@@ -25,19 +24,21 @@ name = "first"
 args = "KEY"
 run = '''
 printf 'first: %s and %s\n' "$KEY" "$1"
-printf 'HANDED=%s\nKEY=turned-%s\n' "$KEY" "$HOST-$((8000 + 250))" >>"$TAGSHIP_OUTPUT"
+printf 'HANDED=%s\nTURNED=turned-%s\n' "$KEY" "$HOST-$((8000 + 250))" >>"$TAGSHIP_OUTPUT"
 printf '%s' "$KEY" >"{DIR}/out/$HOST.$TASK_ID"
 '''
+outputs = ["HANDED"]
+secret_outputs = ["TURNED"]
 [[stage.steps]]
 name = "second"
 run = '''
-printf 'second: %s and %s\n' "$KEY" "$HANDED"
-printf '%s %s' "$KEY" "$HANDED" >>"{DIR}/out/$HOST.$TASK_ID"
+printf 'second: %s and %s\n' "$TURNED" "$HANDED"
+printf '%s %s' "$TURNED" "$HANDED" >>"{DIR}/out/$HOST.$TASK_ID"
 '''
 [[stage.steps]]
 name = "fails"
 use = "check"
-command = ["sh", "-c", 'echo "cannot be opened with $1 or $HANDED"; exit 3', "sh", "{KEY}"]
+command = ["sh", "-c", 'echo "cannot be opened with $1 or $HANDED or $TURNED"; exit 3', "sh", "{KEY}"]
 retries = 1
 "#;
 

@@ -49,6 +49,7 @@ done >"{DIR}/out/$HOST.values"
 printf 'COLOUR=%s\n' "blue $HOST" >>"$TAGSHIP_OUTPUT"
 pwd -P >"{DIR}/out/$HOST.pwd"
 '''
+outputs = ["COLOUR"]
 [[stage.steps]]
 name = "argument"
 run = ["sh", "-c", 'printf "%s" "$1" >"{DIR}/out/$HOST.argument"', "sh", "--tag={TAG} on {HOST}"]
@@ -113,6 +114,7 @@ fn values_reach_every_step_and_nothing_in_a_tag_is_ever_executed() {
         "web1\n",
         "once is on the first host only"
     );
+    found_by_its_commit(&stage, &task);
     let home = std::env::var("HOME").unwrap_or_default();
     for place in [home.as_str(), env!("CARGO_MANIFEST_DIR"), "/", "/tmp"] {
         assert!(
@@ -125,6 +127,20 @@ fn values_reach_every_step_and_nothing_in_a_tag_is_ever_executed() {
         "executed below {}",
         stage.path().display()
     );
+}
+
+/// Page, API and command line find a task by so much of its commit's hash as the page shows.
+fn found_by_its_commit(stage: &Stage, task: &Value) {
+    let hash = &task["commit"].as_str().unwrap()[..10];
+    let address = format!("/tasks/{}", task["id"]);
+    for (words, finds) in [(hash.to_uppercase(), true), (format!("0{hash}"), false)] {
+        let page = stage.api.text(&format!("/tasks?words={words}"));
+        assert_eq!(page.contains(&format!("\"{address}\"")), finds, "{page}");
+        let list = stage.api.get(&format!("/tasks?words={words}"));
+        assert_eq!(list["tasks"].as_array().unwrap().len(), usize::from(finds));
+        let printed = stage.command(&["tasks", "--words", &words, "--json"]);
+        assert_eq!(String::from_utf8_lossy(&printed).contains(hash), finds);
+    }
 }
 
 fn holds(directory: &Path, name: &str) -> bool {

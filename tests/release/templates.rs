@@ -429,7 +429,7 @@ fn everything_that_a_codo_template_can_say_is_done_on_two_hosts() {
 }
 
 /// A user of this machine as whom steps may run here, if there is one.
-fn local_user() -> Option<&'static str> {
+pub(crate) fn local_user() -> Option<&'static str> {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("left out: only root can become another user without sudo");
@@ -457,7 +457,7 @@ fn local(user: &str) -> Settings {
 }
 
 /// Others may pass through, as they must to come to a directory of their own.
-fn open(root: &Path) {
+pub(crate) fn open(root: &Path) {
     beside(root);
     fs::set_permissions(root, fs::Permissions::from_mode(0o711)).unwrap();
     fs::set_permissions(root.join("key"), fs::Permissions::from_mode(0o600)).unwrap();

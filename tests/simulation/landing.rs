@@ -220,7 +220,7 @@ fn values_that_grow_when_they_are_written_down_fit_the_store() {
 name = "test"
 [[stage]]
 name = "make"
-steps = [{ run = ["make"] }]
+steps = [{ run = ["make"], outputs = ["KEY"] }]
 "#;
     let mut sim = Sim::new(template);
     crowd(&sim);
@@ -234,6 +234,34 @@ steps = [{ run = ["make"] }]
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
     assert_eq!(sim.crashes, 0, "the agent went on");
+}
+
+#[test]
+fn undeclared_output_reaches_no_later_step() {
+    let template = r#"
+name = "test"
+[[stage]]
+name = "make"
+steps = [{ run = ["make"], outputs = ["KEY"] }, { run = ["use"] }]
+"#;
+    for name in ["OTHER", "BASH_ENV", "TAG"] {
+        let mut sim = Sim::new(template);
+        let written = name.to_owned();
+        *sim.fleet.program.lock().unwrap() = std::sync::Arc::new(move |_, key| {
+            assert!(key.contains("-0-0-"), "the next step began: {key}");
+            let values = ["KEY", &written].map(|name| (name.to_owned(), "x".to_owned()));
+            let values = BTreeMap::from(values);
+            (RunEnd::Ended { code: 0, values }, Duration::ZERO)
+        });
+        let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+        sim.rest();
+        let task = sim.task(id);
+        let why = format!("{:?}", task.state);
+        assert!(
+            why.contains(&format!("wrote {name} to $TAGSHIP_OUTPUT")),
+            "{why}"
+        );
+    }
 }
 
 #[test]

@@ -16,8 +16,8 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 enum Unwell {
     /// It may be asked again.
     Now(String),
-    /// The program that asks runs on, and nobody could end it: a second one would run beside it.
-    Unended,
+    /// Asking again would not help, or do harm.
+    Never(Trouble),
 }
 
 /// Asks until it holds.
@@ -38,7 +38,7 @@ pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult
                 scene.output.line(&message);
                 last = message;
             }
-            Err(Unwell::Unended) => return Err(program::unended(check.timeout)),
+            Err(Unwell::Never(trouble)) => return Err(trouble),
         }
     }
     Err(Trouble::Failed(format!(
@@ -64,6 +64,8 @@ async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), Unwell
                 directory: directory.clone(),
                 timeout: check.timeout,
                 repeat: true,
+                outputs: Vec::new(),
+                secret_outputs: Vec::new(),
             };
             return ask_on_host(scene, &program, number).await;
         }
@@ -78,6 +80,7 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
     // A check changes nothing, so it is simply asked anew, under a name of its own.
     let nonce = scene.world.clock.now().as_millisecond();
     let key = program::part(&key, &format!("{number}-{nonce}"));
+    let limit = program.timeout;
     let run = program::prepare(scene, program, key);
     let run = run.await.map_err(|trouble| match trouble {
         Trouble::Failed(message) | Trouble::Unknown(message) => Unwell::Now(message),
@@ -92,8 +95,16 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
         .perform(&work.plan.lane(work.at), &op, output)
         .await
     {
-        Ok(Reply::Run(RunEnd::Ended { code: 0, .. })) => return Ok(()),
-        Ok(Reply::Run(RunEnd::Unended)) => return Err(Unwell::Unended),
+        Ok(Reply::Run(RunEnd::Ended { code: 0, values })) if values.is_empty() => return Ok(()),
+        Ok(Reply::Run(RunEnd::Ended { code: 0, values })) => {
+            let names: Vec<&str> = values.keys().map(String::as_str).collect();
+            return Err(Unwell::Never(program::undeclared(scene, &names)));
+        }
+        // It runs on: a second one would run beside it.
+        Ok(Reply::Run(RunEnd::Unended)) => {
+            return Err(Unwell::Never(program::unended(limit)));
+        }
+        Ok(Reply::Run(RunEnd::BadOutput { why })) => why,
         Ok(Reply::Run(RunEnd::Ended { code, .. })) => format!("ended with {code}"),
         Ok(Reply::Run(end)) => format!("{end:?}"),
         Ok(other) => match unexpected(&other) {

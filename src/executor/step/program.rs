@@ -10,7 +10,10 @@ use sha2::{Digest as _, Sha256};
 use super::{Begun, Scene, TRIES, Trouble, unexpected};
 use crate::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::task::{At, StepResult, Task, Way};
-use crate::template::{self, Command, Directory, GIVEN, Program};
+use crate::template::{self, Action, Command, Directory, GIVEN, Program};
+
+/// How many names that a step may not hand on are named.
+const NAMES_SHOWN_MAX: usize = 5;
 
 /// Names an attempt of a step in the host's journal; see [`Run::key`].
 pub(super) fn key(task: &Task, at: At, attempt: u32) -> String {
@@ -235,7 +238,8 @@ async fn result_of(scene: &Scene<'_>, key: &str) -> Result<RunEnd, Trouble> {
 
 fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult, Trouble> {
     match end {
-        RunEnd::Ended { code: 0, values } => Ok(StepResult::Done { values }),
+        RunEnd::Ended { code: 0, values } => handed_on(scene, values),
+        RunEnd::BadOutput { why } => Err(Trouble::Failed(why)),
         RunEnd::Ended { code, .. } => Ok(StepResult::Failed {
             message: format!(
                 "ended with {code}; see `tagship log {} --host {}`",
@@ -255,6 +259,42 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
                 .to_owned(),
         )),
     }
+}
+
+/// What was approved says which names a step may hand on. Anything else it writes could take the place
+/// of what was approved, or change what later steps run.
+fn handed_on(scene: &Scene<'_>, values: BTreeMap<String, String>) -> Result<StepResult, Trouble> {
+    let work = scene.work;
+    let action = work.plan.step(work.at).map(|step| &step.action);
+    let declared = |name: &String| action.is_some_and(|action| action.hands_on(name));
+    let others: Vec<&str> = values
+        .keys()
+        .filter(|name| !declared(name))
+        .map(String::as_str)
+        .collect();
+    if others.is_empty() {
+        return Ok(StepResult::Done { values });
+    }
+    Err(undeclared(scene, &others))
+}
+
+/// A step has written names to `$TAGSHIP_OUTPUT` that it may not hand on.
+pub(super) fn undeclared(scene: &Scene<'_>, names: &[&str]) -> Trouble {
+    let plan = &scene.work.plan;
+    let step = plan.step(scene.work.at);
+    let remedy = match step.map(|step| &step.action) {
+        Some(Action::Run(_)) => format!(
+            "name it in `outputs` or `secret_outputs` of step {} in template {} and push a new tag, or do not write it",
+            step.map_or("?", |step| step.name.as_str()),
+            plan.template
+        ),
+        _ => "a check hands nothing on; write it in a step with `run`".to_owned(),
+    };
+    let names: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).copied().collect();
+    Trouble::Failed(format!(
+        "it wrote {} to $TAGSHIP_OUTPUT, which is not declared: {remedy}",
+        names.join(", ")
+    ))
 }
 
 /// A program passed its limit and nobody could end it. A second one beside it would be no

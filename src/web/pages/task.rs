@@ -512,6 +512,7 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
         Gate::Hand => notes.push("on each host when somebody says go".to_owned()),
         Gate::Timed => notes.push("not before its time".to_owned()),
     }
+    notes.extend(step.action.outputs_in_words());
     if let Some(digest) = step
         .action
         .script()

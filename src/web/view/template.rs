@@ -1,9 +1,11 @@
 //! Templates, as they are shown.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::template::{Gate, ParamKind, StageHosts, Template};
+use crate::template::{Gate, ParamKind, StageHosts, Step, Template};
 
 /// `GET /api/v1/templates`: those that tasks can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,38 @@ pub struct TemplateStage {
     pub gate: Gate,
     pub batch: Option<u32>,
     pub steps: Vec<String>,
+    /// What its steps hand on to later ones.
+    #[serde(default)]
+    pub outputs: Vec<OutputView>,
+}
+
+/// A name under which a step hands a value on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputView {
+    pub name: String,
+    pub step: String,
+    /// Its values are masked.
+    pub secret: bool,
+}
+
+impl OutputView {
+    fn of(step: &Step) -> impl Iterator<Item = Self> {
+        let (seen, secret) = step.action.outputs();
+        let seen = seen.iter().map(|name| (name, false));
+        let names = seen.chain(secret.iter().map(|name| (name, true)));
+        names.map(|(name, secret)| Self {
+            name: name.clone(),
+            step: step.name.clone(),
+            secret,
+        })
+    }
+}
+
+impl fmt::Display for OutputView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = if self.secret { " (a secret)" } else { "" };
+        write!(f, "{}{secret} from {}", self.name, self.step)
+    }
 }
 
 /// `GET /api/v1/templates/NAME`.
@@ -109,6 +143,7 @@ impl TemplateLine {
                     gate: stage.gate,
                     batch: stage.batch.map(std::num::NonZeroU32::get),
                     steps: stage.steps.iter().map(|step| step.name.clone()).collect(),
+                    outputs: stage.steps.iter().flat_map(OutputView::of).collect(),
                 })
                 .collect(),
         }
