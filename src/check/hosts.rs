@@ -12,13 +12,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::plan::PlannedHost;
 use crate::remote::script::COMMAND;
-use crate::remote::{Connection, Dialer, RemoteError};
+use crate::remote::{Connection, Dialer, RemoteError, Stream};
 
 /// Hosts that are looked at at the same time.
 pub(super) const PARALLEL: usize = 50;
 /// For the look itself, once the host is reached.
 const TIMEOUT: Duration = Duration::from_secs(30);
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What is found on the hosts in scope, in order of their names.
 pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
@@ -68,9 +67,16 @@ pub(super) async fn ask(
     let passphrase_file = config.ssh.passphrase_file.as_deref();
     let target = reach::target(host, &config.known_hosts(), passphrase_file);
     let connection = Connection::open(&target, dialer).await?;
-    let answer = connection
-        .capture(COMMAND, script.as_bytes(), ANSWER_BYTES_MAX, TIMEOUT)
+    let mut answer = probe::Heard::default();
+    let mut hear = |stream, bytes: &[u8]| {
+        if stream == Stream::Stdout {
+            answer.hear(bytes);
+        }
+    };
+    let ended = connection
+        .exec(COMMAND, script.as_bytes(), &mut hear, TIMEOUT)
         .await;
     connection.close().await;
-    Ok(String::from_utf8_lossy(&answer?.stdout).into_owned())
+    ended?;
+    Ok(answer.into_text())
 }

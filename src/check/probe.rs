@@ -1,10 +1,12 @@
 //! What a host is asked, as text for `sh`, and how its answer reads (pure).
 
 use super::{Finding, Subject};
+use crate::remote::preamble::Preamble;
 use crate::remote::script::{Unfit, absolute, quote};
 
 /// Begins the answer; what a login shell prints comes before it.
-const MARKER: &str = "@tagship-check";
+const MARKER: &[u8] = b"\n@tagship-check\n";
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How far a host's clock may be off.
 const CLOCK_OFF_MAX_S: i64 = 300;
 /// With less room than this a release is likely to fail.
@@ -57,10 +59,49 @@ pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<Finding> {
     vec![Finding::ok(subject, format!("logged in as {}", who(&said)))]
 }
 
+/// The answer as it arrives, and the beginning of what the login printed before it.
+pub(super) struct Heard {
+    /// `None` once the marker has come.
+    preamble: Option<Preamble>,
+    text: Vec<u8>,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self {
+            preamble: Some(Preamble::new(MARKER)),
+            text: Vec::new(),
+        }
+    }
+}
+
+impl Heard {
+    pub(super) fn hear(&mut self, bytes: &[u8]) {
+        let mut new = bytes;
+        if let Some(preamble) = &mut self.preamble
+            && let Ok(Some(answer)) = preamble.pass(bytes)
+        {
+            self.preamble = None;
+            self.text = MARKER.to_vec();
+            new = answer;
+        }
+        let room = ANSWER_BYTES_MAX.saturating_sub(self.text.len());
+        self.text.extend_from_slice(&new[..room.min(new.len())]);
+    }
+
+    pub(super) fn into_text(self) -> String {
+        String::from_utf8_lossy(&self.text).into_owned()
+    }
+}
+
 /// The words of an answer with their values.
 fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)>, Finding> {
-    let lines = answer.lines().skip_while(|line| *line != MARKER).skip(1);
-    let said: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(' ')).collect();
+    let marker = MARKER.trim_ascii();
+    let lines = answer.lines().skip_while(|line| line.as_bytes() != marker);
+    let said: Vec<(&str, &str)> = lines
+        .skip(1)
+        .filter_map(|line| line.split_once(' '))
+        .collect();
     if said.last() == Some(&("done", "-")) {
         return Ok(said);
     }
@@ -218,8 +259,11 @@ mod tests {
     }
 
     fn failures(said: &str) -> Vec<String> {
-        let answer = format!("Welcome!\n{MARKER}\nuser deploy\nclock 1000\n{said}done -\n");
-        findings(&web1(), &answer, 1000)
+        let mut heard = Heard::default();
+        heard.hear(&[b'x'; 2 * ANSWER_BYTES_MAX]);
+        heard.hear(MARKER);
+        heard.hear(format!("user deploy\nclock 1000\n{said}done -\n").as_bytes());
+        findings(&web1(), &heard.into_text(), 1000)
             .into_iter()
             .filter(|finding| finding.verdict == Verdict::Fail)
             .map(|finding| finding.what)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::host::HostError;
 use crate::remote::script::{Answer, COMMAND, Said, overtaken};
 use crate::remote::{Connection, Exit, Stream};
@@ -94,6 +96,7 @@ pub(super) async fn ask(
     let mut answer = Answer::default();
     let mut stderr = Vec::new();
     let mut failure = None;
+    let nonsense_came = Notify::new();
     let mut on_output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout if failure.is_none() => {
             let mut listen = |said: Said| {
@@ -108,6 +111,7 @@ pub(super) async fn ask(
             };
             if let Err(nonsense) = answer.feed(bytes, &mut listen) {
                 failure.get_or_insert(HostError::Refused(nonsense.to_string()).into());
+                nonsense_came.notify_one();
             }
         }
         Stream::Stdout => {}
@@ -118,7 +122,12 @@ pub(super) async fn ask(
             stderr.extend_from_slice(&bytes[..room]);
         }
     };
-    let exit = shell.exec(script, &mut on_output, timeout).await;
+    // What is no answer may go on for ever: it is not listened to any longer.
+    let exit = tokio::select! {
+        biased;
+        () = nonsense_came.notified() => Err(HostError::Lost(String::new())),
+        exit = shell.exec(script, &mut on_output, timeout) => exit,
+    };
     if let Some(failure) = failure {
         return Err(failure);
     }

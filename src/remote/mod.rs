@@ -25,6 +25,8 @@ mod jump;
 pub mod known_hosts;
 mod link;
 mod pin;
+/// What a login prints before the answer.
+pub(crate) mod preamble;
 mod rsync;
 /// What a `run` step needs on a host: start, follow, ask, end.
 pub mod runner;

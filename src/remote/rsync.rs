@@ -24,10 +24,17 @@ use super::channel::Open;
 use super::connection::{Connection, Exit, Stream};
 use super::error::RemoteError;
 use super::inbox::{Bound, Event};
+use super::preamble::{EndlessPreamble, Preamble};
 use super::wire;
 
 /// What may wait for rsync to read it.
 const WAITING: usize = 64 << 20;
+
+/// Begins what rsync says on the host, on both of its outputs: a login may have printed before.
+const MARKER: &[u8] = b"\n@tagship-rsync-1\n";
+
+/// Comes before rsync's own words; every login shell passes it on as it is.
+const GREETING: &str = r#"exec sh -c 'printf "\n@tagship-rsync-1\n"; printf "\n@tagship-rsync-1\n" >&2; exec "$@"' sh "#;
 
 /// How much of the end of standard error is kept.
 const STDERR_KEPT: usize = 4096;
@@ -304,7 +311,7 @@ async fn bridge(open: &Open, socket: Socket, tally: &Tally<'_>) -> io::Result<Br
     let stream = socket.join().await?;
     let (mut from_rsync, to_rsync) = stream.into_split();
     let words = wire::read_words(&mut from_rsync).await?;
-    let line = wire::shell_line(&words).map_err(io::Error::other)?;
+    let line = format!("{GREETING}{}", wire::shell_line(&words).map_err(io::Error::other)?);
     tracing::debug!(command = %line, "starting rsync on the host");
     if open.start(&line).await.is_err() {
         return Ok(Bridged::Lost);
@@ -330,14 +337,21 @@ async fn receive(
     tally: &Tally<'_>,
 ) -> io::Result<Bridged> {
     let mut code = None;
+    let (mut output, mut errors) = (Greeted::default(), Greeted::default());
     loop {
         match open.next().await {
             Event::Output(Stream::Stdout, bytes) => {
                 tally.received(bytes.len());
-                // An rsync that reads no more has ended, or is about to.
-                let _ = to_rsync.write_all(&wire::frame(wire::OUTPUT, &bytes)).await;
+                if let Some(bytes) = output.said(&bytes).map_err(io::Error::other)? {
+                    // An rsync that reads no more has ended, or is about to.
+                    let _ = to_rsync.write_all(&wire::frame(wire::OUTPUT, bytes)).await;
+                }
             }
-            Event::Output(Stream::Stderr, bytes) => tally.output(Stream::Stderr, &bytes),
+            Event::Output(Stream::Stderr, bytes) => {
+                if let Some(bytes) = errors.said(&bytes).map_err(io::Error::other)? {
+                    tally.output(Stream::Stderr, bytes);
+                }
+            }
             Event::Exit(Exit::Code(exit)) => code = Some(u8::try_from(exit).unwrap_or(255)),
             Event::Exit(Exit::Signal(name)) => {
                 tally.output(
@@ -351,6 +365,8 @@ async fn receive(
                 let Some(code) = code else {
                     return Ok(Bridged::Lost);
                 };
+                // A shell that never came to rsync says why before the marker.
+                tally.output(Stream::Stderr, &errors.before);
                 let _ = to_rsync.write_all(&wire::frame(wire::EXIT, &[code])).await;
                 return Ok(Bridged::Done);
             }
@@ -361,6 +377,41 @@ async fn receive(
                 ));
             }
         }
+    }
+}
+
+/// One output of the host's side: what a login printed first is no part of it.
+struct Greeted {
+    /// `None` once the marker has come.
+    preamble: Option<Preamble>,
+    /// The beginning of what came before the marker, while that has not come.
+    before: Vec<u8>,
+}
+
+impl Default for Greeted {
+    fn default() -> Self {
+        Self {
+            preamble: Some(Preamble::new(MARKER)),
+            before: Vec::new(),
+        }
+    }
+}
+
+impl Greeted {
+    /// What of these bytes comes after the marker.
+    fn said<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, EndlessPreamble> {
+        let Some(preamble) = &mut self.preamble else {
+            return Ok(Some(bytes));
+        };
+        let rest = preamble.pass(bytes)?;
+        if rest.is_some() {
+            self.preamble = None;
+            self.before.clear();
+        } else {
+            let room = STDERR_KEPT.saturating_sub(self.before.len());
+            self.before.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        }
+        Ok(rest)
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 
+use super::preamble::{EndlessPreamble, Preamble};
 use crate::host::{HostError, Place};
 
 /// What is executed on the host; the login shell, whichever it is, replaces itself.
@@ -237,12 +238,20 @@ pub enum Said {
 
 /// The answer is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the host's answer makes no sense ({0}): does something else answer as `sh` there?")]
-pub struct Nonsense(pub String);
+pub enum Nonsense {
+    #[error("the host's answer makes no sense ({0}): does something else answer as `sh` there?")]
+    Words(String),
+    #[error(transparent)]
+    Preamble(#[from] EndlessPreamble),
+}
+
+fn no_answer(what: impl Into<String>) -> Nonsense {
+    Nonsense::Words(what.into())
+}
 
 #[derive(Debug)]
 enum Expect {
-    Marker { matched: usize },
+    Marker(Preamble),
     Line,
     Data { offset: u64, left: u64 },
     Values { left: u64 },
@@ -259,8 +268,7 @@ pub struct Answer {
 impl Default for Answer {
     fn default() -> Self {
         Self {
-            // As if a line had just ended: the marker may be the very first thing.
-            expect: Expect::Marker { matched: 1 },
+            expect: Expect::Marker(Preamble::new(MARKER)),
             held: Vec::new(),
         }
     }
@@ -270,7 +278,7 @@ impl Answer {
     /// Has the host begun to answer, so that it may have acted?
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        !matches!(self.expect, Expect::Marker { .. })
+        !matches!(self.expect, Expect::Marker(_))
     }
 
     /// Has the host said all?
@@ -284,19 +292,14 @@ impl Answer {
     /// # Errors
     /// [`Nonsense`] where the bytes are no answer; what was handed on before holds.
     pub fn feed(&mut self, mut bytes: &[u8], hear: &mut dyn FnMut(Said)) -> Result<(), Nonsense> {
-        while let Some(&first) = bytes.first() {
+        while !bytes.is_empty() {
             match &mut self.expect {
-                Expect::Marker { matched } => {
-                    bytes = &bytes[1..];
-                    // The marker's only line break but its last byte is its first.
-                    *matched = match (*matched, first) {
-                        (at, byte) if MARKER[at] == byte => at + 1,
-                        (_, b'\n') => 1,
-                        _ => 0,
+                Expect::Marker(preamble) => {
+                    let Some(rest) = preamble.pass(bytes)? else {
+                        return Ok(());
                     };
-                    if *matched == MARKER.len() {
-                        self.expect = Expect::Line;
-                    }
+                    bytes = rest;
+                    self.expect = Expect::Line;
                 }
                 Expect::Line => bytes = self.take_line(bytes, hear)?,
                 Expect::Data { offset, left } => {
@@ -322,7 +325,7 @@ impl Answer {
                         self.expect = Expect::Line;
                     }
                 }
-                Expect::Nothing => return Err(Nonsense("it goes on after its end".into())),
+                Expect::Nothing => return Err(no_answer("it goes on after its end")),
             }
         }
         Ok(())
@@ -336,7 +339,7 @@ impl Answer {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         if self.held.len() + part.len() > LINE_BYTES_MAX {
-            return Err(Nonsense(format!("a line of over {LINE_BYTES_MAX} bytes")));
+            return Err(no_answer(format!("a line of over {LINE_BYTES_MAX} bytes")));
         }
         self.held.extend_from_slice(part);
         let Some(end) = end else {
@@ -350,14 +353,14 @@ impl Answer {
                 let (offset, left) = value
                     .split_once(' ')
                     .and_then(|(offset, left)| Some((count(offset)?, count(left)?)))
-                    .ok_or_else(|| Nonsense(format!("line `{}`", line.escape_debug())))?;
+                    .ok_or_else(|| no_answer(format!("line `{}`", line.escape_debug())))?;
                 if left > 0 {
                     self.expect = Expect::Data { offset, left };
                 }
             }
             "values" => match count(value) {
                 Some(left @ 1..=VALUES_BYTES_MAX) => self.expect = Expect::Values { left },
-                _ => return Err(Nonsense(format!("line `{}`", line.escape_debug()))),
+                _ => return Err(no_answer(format!("line `{}`", line.escape_debug()))),
             },
             _ => hear(Said::Line {
                 word: word.to_owned(),
@@ -427,7 +430,7 @@ impl Lines {
         match self.0.as_slice() {
             [(said, value)] if said == word => Ok(value),
             lines => Err(HostError::Refused(
-                Nonsense(format!("expected `{word}`, heard {lines:?}")).to_string(),
+                no_answer(format!("expected `{word}`, heard {lines:?}")).to_string(),
             )),
         }
     }
@@ -446,7 +449,7 @@ pub fn overtaken(said: &Said) -> Option<u64> {
 #[must_use]
 pub fn nonsense(word: &str, value: &str) -> HostError {
     let line = format!("{word} {value}");
-    HostError::Refused(Nonsense(format!("line `{}`", line.trim_end().escape_debug())).to_string())
+    HostError::Refused(no_answer(format!("line `{}`", line.trim_end().escape_debug())).to_string())
 }
 
 /// Adds the remedy where the host's words name a cause that has one.

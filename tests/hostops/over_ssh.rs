@@ -525,6 +525,48 @@ async fn a_noisy_login_shell_confuses_nobody_and_one_that_allows_nothing_is_name
     );
 }
 
+/// Whatever a login prints, on either output: rsync's words begin after the marker.
+#[tokio::test(flavor = "multi_thread")]
+async fn login_that_prints_does_not_break_a_release() {
+    let says = "echo Welcome; head -c 300000 /dev/zero | tr '\\000' x; echo 'rsync: not found' >&2";
+    for noise in [says, "printf 'no newline'", "echo mind the step >&2"] {
+        let line = format!("ForceCommand {noise}; exec sh -c \"$SSH_ORIGINAL_COMMAND\"");
+        let site = Site::on(Sshd::settings().line(&line).start());
+        let hosts = site.hosts_of(vec![site.target(0)]);
+        let tree = small_tree();
+        let release = tree.release("r1");
+        let place = site.place("web0", 1);
+        stage(&hosts, "web0", &place, &tree, &release, None).await.unwrap();
+        publish(&hosts, "web0", &place, &release, "1").await.unwrap();
+        let stood = site.path("web0").join("current/.");
+        assert_eq!(picture_of(&stood), picture_of(tree.path()), "{noise}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn login_that_never_stops_printing_is_named() {
+    let line = "ForceCommand yes; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let site = Site::on(Sshd::settings().line(line).start());
+    let hosts = site.hosts_of(vec![site.target(0)]);
+    let place = site.place("web0", 1);
+    let tree = small_tree();
+    let inspect = Op::Inspect {
+        deploy_to: place.deploy_to.clone(),
+    };
+    let transfer = Op::Transfer {
+        place,
+        from: tree.path().to_owned(),
+        set: TransferSet::Whole,
+    };
+    for op in [inspect, transfer] {
+        let label = op.label();
+        let Err(HostError::Refused(why)) = ask(&hosts, "web0", op).await else {
+            panic!("{label}: an endless login is no answer");
+        };
+        assert!(why.contains(".bashrc"), "{label}: {why}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_down_was_not_reached() {
     let site = Site::new(0);
