@@ -6,6 +6,8 @@
 //! `remote` performs them, the simulator plays them on a directory tree in memory. Every operation
 //! but [`Op::Run`] may be repeated after a lost answer.
 
+mod fence;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+
+pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max};
 
 /// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::crash;
-use crate::host::{HostError, Hosts, Op, Output, Place, Reply};
+use crate::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max};
 use crate::publish;
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::{Lines, Turn, Unfit};
@@ -46,14 +46,38 @@ const ASKED_TIMES_MAX: u32 = 3;
 static TURN: AtomicU64 = AtomicU64::new(0);
 
 /// A turn above every one before it, those of an earlier process included while the machine's clock
-/// goes forward; where it went back, a host says so and `at_least` is above what it said.
-fn next_turn(at_least: u64) -> Turn {
+/// goes forward.
+fn next_turn() -> u64 {
     let now = u64::try_from(SystemClock.now().as_microsecond()).unwrap_or(0);
-    let next = |last: u64| (last + 1).max(now).max(at_least);
-    let last = TURN
+    raise(&TURN, |last| (last + 1).max(now))
+}
+
+fn raise(number: &AtomicU64, next: impl Fn(u64) -> u64) -> u64 {
+    let last = number
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)))
         .unwrap_or_else(|last| last);
-    Turn(next(last))
+    next(last)
+}
+
+/// The turns that one host is asked in: above all that this process has given, and above what the
+/// host has shown, where this machine's clock went back. What it shows changes no other host's.
+#[derive(Default)]
+struct Turns {
+    shown: AtomicU64,
+}
+
+impl Turns {
+    fn next(&self) -> Turn {
+        let next = next_turn();
+        Turn(raise(&self.shown, |shown| next.max(shown + 1)))
+    }
+
+    /// The host has seen this turn. What cannot be one is not believed.
+    fn see(&self, turn: u64) {
+        if turn <= turn_max(next_turn()) {
+            self.shown.fetch_max(turn, Ordering::SeqCst);
+        }
+    }
 }
 
 /// The hosts of one task over SSH. A host is logged in to at its first operation, and left when this
@@ -62,6 +86,7 @@ pub struct SshHosts {
     hosts: HashMap<String, SshHost>,
     /// The agent's own machine by the name that steps use, where it may be used.
     local: Option<(String, Result<LocalShell, String>)>,
+    local_turns: Turns,
     dialer: Arc<Dialer>,
     transport: Transport,
 }
@@ -70,6 +95,7 @@ struct SshHost {
     target: Target,
     connection: Mutex<Option<Connection>>,
     presence: Presence,
+    turns: Turns,
 }
 
 impl SshHosts {
@@ -93,12 +119,14 @@ impl SshHosts {
                 target,
                 connection: Mutex::new(None),
                 presence: Presence::default(),
+                turns: Turns::default(),
             };
             (name, host)
         });
         Self {
             hosts: hosts.collect(),
             local: None,
+            local_turns: Turns::default(),
             dialer,
             transport,
         }
@@ -109,6 +137,11 @@ impl SshHosts {
     pub fn with_local(mut self, name: &str, shell: Result<LocalShell, String>) -> Self {
         self.local = Some((name.to_owned(), shell));
         self
+    }
+
+    fn turns(&self, host: &str) -> &Turns {
+        let known = self.hosts.get(host);
+        known.map_or(&self.local_turns, |host| &host.turns)
     }
 
     /// Who performs scripts there.
@@ -252,13 +285,17 @@ impl SshHosts {
         timeout: Duration,
         script: &(dyn Fn(Turn) -> Result<Vec<u8>, Unfit> + Send + Sync),
     ) -> Result<Lines, HostError> {
-        let ask = |at_least: u64| async move {
-            let script = script(next_turn(at_least))?;
+        let turns = self.turns(host);
+        let ask = || async move {
+            let script = script(turns.next())?;
             self.lines(host, &script, timeout, place.fence).await
         };
         again(|| async {
-            match ask(0).await {
-                Err(Unanswered::Overtaken(turn)) => ask(turn.saturating_add(1)).await,
+            match ask().await {
+                Err(Unanswered::Overtaken(turn)) => {
+                    turns.see(turn);
+                    ask().await
+                }
                 answer => answer,
             }
         })
@@ -350,11 +387,17 @@ mod tests {
 
     #[test]
     fn a_turn_is_above_every_one_before_it() {
-        let first = next_turn(0);
-        assert!(next_turn(0) > first);
+        let (one, other) = (Turns::default(), Turns::default());
+        let first = one.next();
+        assert!(other.next() > first);
         let far = first.0 + (1 << 40);
-        assert!(next_turn(far).0 >= far);
-        assert!(next_turn(0).0 > far);
+        one.see(far);
+        assert!(one.next().0 > far);
+        assert!(other.next().0 < far, "that is the one host's affair");
+        for implausible in [u64::MAX, i64::MAX.cast_unsigned()] {
+            one.see(implausible);
+            assert!(one.next().0 < implausible);
+        }
     }
 
     #[tokio::test]

@@ -53,6 +53,8 @@ pub(super) struct Active {
     pub(super) hosts: Option<Arc<dyn Hosts>>,
     /// The fence under which this executor does the work.
     pub(super) claim: Option<u64>,
+    /// By how many milliseconds the claim's fence is lifted on single hosts.
+    pub(super) lifts: BTreeMap<String, u64>,
     /// The claim of an executor before this one, whose work this one takes up.
     pub(super) former: Option<u64>,
     /// How many events the store holds, as far as it was heard.
@@ -77,6 +79,7 @@ impl Active {
             plan: None,
             hosts: None,
             claim: None,
+            lifts: BTreeMap::new(),
             former: None,
             outbox: Vec::new(),
             inflight: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! Who may run: one task of a project and environment at a time, in order; a rollback first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
@@ -129,6 +130,7 @@ impl Executor {
         }
         let fence = turn.fence;
         active.claim = Some(fence);
+        active.lifts = turn.lifts;
         active.outbox.push(Event::Claimed { fence });
         if queued {
             let release = match (&active.task.work, &active.task.submission.origin) {
@@ -147,6 +149,8 @@ impl Executor {
 /// What a claim takes from the store.
 pub(super) struct Turn {
     fence: u64,
+    /// What hosts have shown of their own fences, see [`Active::lifts`].
+    lifts: BTreeMap<String, u64>,
     /// The time in the name of a new release.
     release_at: Timestamp,
     /// Another task has done work there since this one did: it must not be undone.
@@ -155,6 +159,9 @@ pub(super) struct Turn {
 
 async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreError> {
     let submission = &task.submission;
+    let lifts = store
+        .fence_lifts(&submission.project, &submission.environment)
+        .await?;
     let later = match &task.work {
         Some(_) => store.ran_since(task).await?,
         None => None,
@@ -162,6 +169,7 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreE
     if !submission.has_place() {
         return Ok(Turn {
             fence: store.next_fence(now).await?,
+            lifts,
             release_at: now,
             later,
         });
@@ -177,6 +185,7 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreE
         .map_or(now, |after| after.max(now));
     Ok(Turn {
         fence: store.next_fence(now).await?,
+        lifts,
         release_at,
         later,
     })

@@ -58,6 +58,8 @@ pub(super) struct Work {
     pub(super) task: Arc<Task>,
     pub(super) plan: Arc<Plan>,
     pub(super) hosts: Arc<dyn Hosts>,
+    pub(super) claim: u64,
+    /// The claim's fence on this host.
     pub(super) fence: u64,
     pub(super) at: At,
     pub(super) attempt: u32,
@@ -135,14 +137,16 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
 const MESSAGE_MAX: usize = 2_000;
 const VALUES_MAX: usize = 8_000;
 
+/// A message that may come from a host, as long as it may be.
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{} …", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
 fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
-    let cut = |message: String| {
-        let message = secrets.masked(message);
-        match message.char_indices().nth(MESSAGE_MAX) {
-            Some((end, _)) => format!("{} …", &message[..end]),
-            None => message,
-        }
-    };
+    let cut = |message: String| cut(&secrets.masked(message));
     match result {
         StepResult::Failed { message, exit_code } => StepResult::Failed {
             message: cut(message),
@@ -181,7 +185,7 @@ pub(super) async fn kill(
     match hosts.perform(&lane, &op, &Silent).await {
         Ok(Reply::Killed) => Ok(()),
         Ok(other) => Err(format!("unexpected answer {other:?}")),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(cut(&error.to_string())),
     }
 }
 
@@ -284,9 +288,17 @@ impl Scene<'_> {
     /// What an answer comes to that is no reply and will be none when it is asked for again.
     async fn refused(&self, error: &HostError) -> Trouble {
         if let HostError::Fenced { held, .. } = error {
-            // Whoever retries has seen the message and means it: later claims stand above that one.
-            // (If it was made in this store, they do already.)
-            if let Err(error) = self.world.store.raise_fence(*held).await {
+            // Whoever retries has seen the message and means it: later claims stand above that one,
+            // on this host. (If it was made in this store, they do already.)
+            let work = self.work;
+            let place = (
+                work.plan.project.as_str(),
+                work.plan.environment.as_str(),
+                work.host(),
+            );
+            if let Some(lift) = crate::host::lift_above(work.claim, *held)
+                && let Err(error) = self.world.store.lift_fence(place, lift).await
+            {
                 self.output.line(&error.to_string());
             }
             return Trouble::Failed(format!(

@@ -15,7 +15,7 @@ impl Executor {
         let Some(plan) = active.plan.clone() else {
             return;
         };
-        let Some(fence) = active.claim else { return };
+        let Some(claim) = active.claim else { return };
         if active.inflight.contains_key(&at) {
             return;
         }
@@ -26,11 +26,13 @@ impl Executor {
         let (handle, registration) = AbortHandle::new_pair();
         active.inflight.insert(at, handle);
         let (tells, heard) = mpsc::unbounded_channel();
+        let lift = active.lifts.get(plan.host_name(at)).copied();
         let work = step::Work {
             task: active.task.clone(),
             plan,
             hosts,
-            fence,
+            claim,
+            fence: crate::host::lifted(claim, lift.unwrap_or(0)),
             at,
             attempt,
             begun,

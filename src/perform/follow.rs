@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::ask::{self, Unanswered};
-use super::{SshHosts, next_turn, unexpected};
+use super::{SshHosts, unexpected};
 use crate::clock::{Clock as _, SystemClock};
 use crate::host::{HostError, Output, Place, Reply, Run};
 use crate::remote::runner::{self, Attempt, End};
@@ -27,12 +27,12 @@ pub(super) async fn run(
     output: &dyn Output,
 ) -> Result<Reply, HostError> {
     let mut seen = Seen::default();
-    let mut at_least = 0;
+    let mut overtaken = false;
     let mut lost: Option<String> = None;
     let mut pauses = PAUSES_S.iter();
     loop {
         let before = seen.offset;
-        let error = match once(hosts, host, place, run, at_least, &mut seen, output).await {
+        let error = match once(hosts, host, place, run, &mut seen, output).await {
             Ok(End::Run(end)) => return Ok(Reply::Run(end)),
             Ok(End::Barred) => {
                 return Err(HostError::Refused(format!(
@@ -41,8 +41,9 @@ pub(super) async fn run(
                 )));
             }
             Ok(End::Killed) => return Err(unexpected("killed")),
-            Err(Unanswered::Overtaken(turn)) if at_least == 0 => {
-                at_least = turn.saturating_add(1);
+            Err(Unanswered::Overtaken(turn)) if !overtaken => {
+                hosts.turns(host).see(turn);
+                overtaken = true;
                 continue;
             }
             Err(error) => HostError::from(error),
@@ -87,16 +88,15 @@ async fn once(
     host: &str,
     place: &Place,
     run: &Run,
-    at_least: u64,
     seen: &mut Seen,
     output: &dyn Output,
 ) -> Result<End, Unanswered> {
     let script = match seen.begun {
         true => runner::follow(&place.deploy_to, &run.key, seen.offset)?,
-        false => runner::run(place, next_turn(at_least), run, seen.offset)?,
+        false => runner::run(place, hosts.turns(host).next(), run, seen.offset)?,
     };
     let shell = hosts.shell(host).await?;
-    let mut attempt = Attempt::default();
+    let mut attempt = Attempt::from_offset(seen.offset);
     let mut hear_one = |said| {
         if std::mem::take(&mut seen.away) {
             output.back();
@@ -127,8 +127,9 @@ pub(super) fn hear(
     output: &dyn Output,
 ) -> Result<Option<u64>, HostError> {
     if let Said::Data { offset, bytes } = &said {
+        let end = attempt.reach(*offset, bytes.len())?;
         output.write_at(*offset, bytes);
-        return Ok(Some(offset + bytes.len() as u64));
+        return Ok(Some(end));
     }
     attempt.hear(said, ours).map(|()| None)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{ASKED_TIMES_MAX, SshHosts};
-use crate::host::{HostError, Place, Reply, TransferSet};
+use crate::host::{self, HostError, Place, Reply, TransferSet};
 use crate::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::sync::rsync::{self, End};
 
@@ -81,10 +81,7 @@ async fn once(
 }
 
 /// Did it fail because another agent has taken the directory away?
-async fn fenced(hosts: &SshHosts, host: &str, place: &Place) -> Option<HostError> {
-    let held = hosts.inspect(host, &place.deploy_to).await.ok()?.fence;
-    (held > place.fence).then_some(HostError::Fenced {
-        ours: place.fence,
-        held,
-    })
+async fn fenced(hosts: &SshHosts, name: &str, place: &Place) -> Option<HostError> {
+    let held = hosts.inspect(name, &place.deploy_to).await.ok()?.fence;
+    (held > place.fence).then(|| host::fenced(place.fence, held))
 }

@@ -5,9 +5,8 @@ ts_main() {
         ts_refuse "$(id -un) may not read $ts_at"
     fi
     ts_see_live
-    ts_look "$ts_base" fence
-    if [ "$ts_high" -lt 0 ] && [ -d "$ts_base" ]; then ts_look "$ts_base" fence; fi
-    if [ "$ts_high" -lt 0 ]; then ts_high=0; fi
-    ts_say_standing "$ts_high"
+    ts_look "$ts_base" fence 9223372036854775807
+    if [ -z "$ts_high" ] && [ -d "$ts_base" ]; then ts_look "$ts_base" fence 9223372036854775807; fi
+    ts_say_standing "${ts_high:-0}"
     ts_done
 }

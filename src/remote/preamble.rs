@@ -35,7 +35,10 @@ impl Preamble {
     ///
     /// # Errors
     /// [`EndlessPreamble`] where more than [`PREAMBLE_BYTES_MAX`] came without the marker.
-    pub(crate) fn pass<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, EndlessPreamble> {
+    pub(crate) fn pass<'b>(
+        &mut self,
+        bytes: &'b [u8],
+    ) -> Result<Option<&'b [u8]>, EndlessPreamble> {
         for (at, &byte) in bytes.iter().enumerate() {
             // The marker's only line break but its last byte is its first.
             self.matched = match (self.matched, byte) {
@@ -64,7 +67,14 @@ mod tests {
 
     #[test]
     fn a_marker_is_found_whatever_comes_before_it_and_however_it_is_cut() {
-        for noise in ["", "Welcome\n", "no newline", "\n\n@here", "@here \n", "\n@her"] {
+        for noise in [
+            "",
+            "Welcome\n",
+            "no newline",
+            "\n\n@her",
+            "@here \n",
+            "\n@her",
+        ] {
             let whole = [noise.as_bytes(), MARKER, b"answer\n@here\n"].concat();
             for cut in 0..=whole.len() {
                 let mut preamble = Preamble::new(MARKER);

@@ -311,7 +311,10 @@ async fn bridge(open: &Open, socket: Socket, tally: &Tally<'_>) -> io::Result<Br
     let stream = socket.join().await?;
     let (mut from_rsync, to_rsync) = stream.into_split();
     let words = wire::read_words(&mut from_rsync).await?;
-    let line = format!("{GREETING}{}", wire::shell_line(&words).map_err(io::Error::other)?);
+    let line = format!(
+        "{GREETING}{}",
+        wire::shell_line(&words).map_err(io::Error::other)?
+    );
     tracing::debug!(command = %line, "starting rsync on the host");
     if open.start(&line).await.is_err() {
         return Ok(Bridged::Lost);
@@ -409,7 +412,8 @@ impl Greeted {
             self.before.clear();
         } else {
             let room = STDERR_KEPT.saturating_sub(self.before.len());
-            self.before.extend_from_slice(&bytes[..room.min(bytes.len())]);
+            self.before
+                .extend_from_slice(&bytes[..room.min(bytes.len())]);
         }
         Ok(rest)
     }

@@ -157,6 +157,8 @@ fn is_name(name: &str) -> bool {
 /// Reads the answers of [`run`], [`result`] and [`kill`] as they arrive.
 #[derive(Debug, Default)]
 pub struct Attempt {
+    /// How far the output goes, from the offset on that was asked for.
+    reach: u64,
     end: Option<End>,
     values: BTreeMap<String, String>,
     /// Why what was written for later steps can't be read.
@@ -174,6 +176,31 @@ pub enum End {
 }
 
 impl Attempt {
+    /// For an answer whose output goes on at this offset.
+    #[must_use]
+    pub fn from_offset(offset: u64) -> Self {
+        Self {
+            reach: offset,
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of a piece of the output and returns how far that goes now. The output has no
+    /// gaps: an offset is never believed that would make the log of any size.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] where the piece lies beyond what came before.
+    pub fn reach(&mut self, offset: u64, length: usize) -> Result<u64, HostError> {
+        let end = offset.checked_add(length as u64);
+        match end.filter(|_| offset <= self.reach) {
+            Some(end) => {
+                self.reach = self.reach.max(end);
+                Ok(self.reach)
+            }
+            None => Err(nonsense("data", &format!("{offset} {length}"))),
+        }
+    }
+
     /// Takes what an answer says, but for the output.
     ///
     /// # Errors
@@ -196,9 +223,10 @@ impl Attempt {
             }
             ("alive" | "begun", "") => return Ok(()),
             ("clipped", "") => {
-                self.notes.push(format!(
-                    "output goes on; {OUTPUT_BYTES_MAX} bytes of it were kept"
-                ));
+                let note = format!("output goes on; {OUTPUT_BYTES_MAX} bytes of it were kept");
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
                 return Ok(());
             }
             ("ended", code) => {
@@ -307,6 +335,16 @@ mod tests {
                 );
                 assert_eq!(read, bad, "{line:?} {end:?}");
             }
+        }
+    }
+
+    #[test]
+    fn output_is_taken_where_it_goes_on_and_nowhere_beyond() {
+        let mut attempt = Attempt::from_offset(10);
+        assert_eq!(attempt.reach(10, 5), Ok(15));
+        assert_eq!(attempt.reach(0, 5), Ok(15), "the same bytes may come twice");
+        for (offset, length) in [(16, 1), (1 << 60, 1), (u64::MAX, 1)] {
+            assert!(attempt.reach(offset, length).is_err(), "{offset}");
         }
     }
 

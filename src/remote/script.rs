@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use super::preamble::{EndlessPreamble, Preamble};
-use crate::host::{HostError, Place};
+use crate::host::{self, HostError, Place};
 
 /// What is executed on the host; the login shell, whichever it is, replaces itself.
 pub const COMMAND: &str = "exec sh -s";
@@ -20,6 +20,9 @@ const MARKER: &[u8] = b"\n@tagship-answer-1\n";
 
 /// A line of an answer is never longer.
 const LINE_BYTES_MAX: usize = 8 * 1024;
+/// All lines of an answer together, and what each costs besides its text.
+const LINES_BYTES_MAX: usize = 4 * 1024 * 1024;
+const LINE_COST: usize = 64;
 /// What `values` may announce.
 pub(crate) const VALUES_BYTES_MAX: u64 = 64 * 1024;
 /// Linux takes no longer single argument or variable; the rest is left for the name.
@@ -160,7 +163,9 @@ impl Script {
         Ok(Self::new()
             .place(&place.deploy_to)?
             .number("ts_fence", place.fence)
-            .number("ts_turn", turn.0))
+            .number("ts_fence_max", host::fence_max(place.fence))
+            .number("ts_turn", turn.0)
+            .number("ts_turn_max", host::turn_max(turn.0)))
     }
 
     /// Says where on the host: an absolute path, or one below the home directory (`~/…`).
@@ -353,6 +358,7 @@ impl Answer {
                 let (offset, left) = value
                     .split_once(' ')
                     .and_then(|(offset, left)| Some((count(offset)?, count(left)?)))
+                    .filter(|(offset, left)| offset.checked_add(*left).is_some())
                     .ok_or_else(|| no_answer(format!("line `{}`", line.escape_debug())))?;
                 if left > 0 {
                     self.expect = Expect::Data { offset, left };
@@ -384,7 +390,10 @@ fn count(text: &str) -> Option<u64> {
 /// The lines of a complete answer, for the operations that have no output. `refused` and `fenced`
 /// have become errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines(Vec<(String, String)>);
+pub struct Lines {
+    said: Vec<(String, String)>,
+    bytes: usize,
+}
 
 impl Lines {
     /// Adds a line, or the error that it says. `ours` is the fence under which was asked.
@@ -395,11 +404,17 @@ impl Lines {
         match word.as_str() {
             "refused" => Err(HostError::Refused(explain(&value))),
             "fenced" => match count(&value) {
-                Some(held) => Err(HostError::Fenced { ours, held }),
+                Some(held) => Err(host::fenced(ours, held)),
                 None => Err(nonsense(&word, &value)),
             },
             _ => {
-                self.0.push((word, value));
+                self.bytes += word.len() + value.len() + LINE_COST;
+                if self.bytes > LINES_BYTES_MAX {
+                    return Err(HostError::Refused(
+                        no_answer(format!("over {LINES_BYTES_MAX} bytes of lines")).to_string(),
+                    ));
+                }
+                self.said.push((word, value));
                 Ok(())
             }
         }
@@ -419,7 +434,7 @@ impl Lines {
 
     /// The lines as pairs of word and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(word, value)| (&**word, &**value))
+        self.said.iter().map(|(word, value)| (&**word, &**value))
     }
 
     /// Exactly one line, of this word.
@@ -427,7 +442,7 @@ impl Lines {
     /// # Errors
     /// [`HostError::Refused`] for anything else.
     pub fn only(&self, word: &str) -> Result<&str, HostError> {
-        match self.0.as_slice() {
+        match self.said.as_slice() {
             [(said, value)] if said == word => Ok(value),
             lines => Err(HostError::Refused(
                 no_answer(format!("expected `{word}`, heard {lines:?}")).to_string(),

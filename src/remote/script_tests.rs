@@ -202,3 +202,22 @@ fn a_script_that_was_cut_off_on_its_way_starts_nothing() {
         );
     }
 }
+
+#[test]
+fn answer_of_any_length_fills_no_memory() {
+    let mut lines = Lines::default();
+    let line = |lines: &mut Lines| lines.hear("release".into(), "r".repeat(4096), 1);
+    let heard = (0..LINES_BYTES_MAX).take_while(|_| line(&mut lines).is_ok());
+    assert!(heard.count() < LINES_BYTES_MAX / 4096 + 1);
+}
+
+#[test]
+fn output_beyond_the_largest_number_is_no_answer() {
+    for line in [
+        "data 18446744073709551615 10",
+        "data 99999999999999999999 1",
+    ] {
+        let (_, end) = read(&[format!("\n@tagship-answer-1\n{line}\n0123456789").as_bytes()]);
+        assert!(end.is_err(), "{line}");
+    }
+}

@@ -17,6 +17,7 @@
 //! | `template/NAME/DIGEST` | when this version of a template was first used, and its blob |
 //! | `disabled/HOST` | a host that stays out of releases |
 //! | `fence` | the highest fence given out |
+//! | `lift/PROJECT/ENVIRONMENT/HOST` | by how many milliseconds fences are lifted there |
 //! | `restored` | of which backup this store was made, if it was |
 
 use sha2::{Digest as _, Sha256};
@@ -51,6 +52,16 @@ pub(super) fn event_key(id: u64, number: u64) -> Key {
 
 fn active_key(id: u64) -> Key {
     format!("active/{id:016x}").into_bytes()
+}
+
+pub(super) fn lift_key(project: &str, environment: &str, host: &str) -> Key {
+    let mut key = lifts_prefix(project, environment);
+    key.extend_from_slice(host.as_bytes());
+    key
+}
+
+pub(super) fn lifts_prefix(project: &str, environment: &str) -> Key {
+    format!("lift/{project}/{environment}/").into_bytes()
 }
 
 pub(super) fn holder_key(project: &str, environment: &str) -> Key {

@@ -38,6 +38,7 @@ pub use restored::Restored;
 pub use search::Among;
 pub use templates::UsedVersion;
 
+use crate::host::FENCE_SALT_BITS;
 use crate::right::Place;
 use crate::task::{IllegalTransition, Recorded, Task};
 
@@ -122,6 +123,8 @@ pub enum StoreError {
     /// Somebody else appended first: read the task again and decide anew.
     #[error("task {0} has changed meanwhile; look at it again")]
     Changed(u64),
+    #[error("no fence is left: this machine's clock is centuries ahead, set it right")]
+    FencesUsedUp,
     #[error("another task of {0} is at work; wait for its end, or stop it")]
     QueueHeld(String),
     #[error("the push of task {0} is at work as another task; finish or withdraw that one")]
@@ -180,9 +183,6 @@ pub struct Store {
     /// The last digits of the fences that are taken through this value and its clones.
     salt: u64,
 }
-
-/// How many binary digits of a fence are its agent's own. The rest is a time in milliseconds.
-const FENCE_SALT_BITS: u32 = 20;
 
 impl Store {
     /// Opens the tasks of a key-value store.
@@ -440,38 +440,53 @@ impl Store {
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn next_fence(&self, now: Timestamp) -> Result<u64, StoreError> {
         let time = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        let salted = |time: u64| (time << FENCE_SALT_BITS) | self.salt;
+        let salted = |time: u64| {
+            let time = time.checked_mul(1 << FENCE_SALT_BITS)?;
+            Some(time | self.salt)
+        };
         let next = |held: u64| match salted(time) {
-            next if next > held => next,
+            Some(next) if next > held => Some(next),
             _ => salted((held >> FENCE_SALT_BITS) + 1),
         };
-        self.fence(next).await
+        self.greater(index::FENCE, next).await
     }
 
-    /// Every fence from now on is higher than one that a host has shown.
+    /// From the next claim on, fences on this host are above one that it has shown. No other host's
+    /// and no other place's are changed by that.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn raise_fence(&self, shown: u64) -> Result<u64, StoreError> {
-        self.fence(|held| held.max(shown)).await
+    pub async fn lift_fence(
+        &self,
+        (project, environment, host): (&str, &str, &str),
+        lift_ms: u64,
+    ) -> Result<(), StoreError> {
+        let key = index::lift_key(project, environment, host);
+        self.greater(&key, |held| Some(held.max(lift_ms))).await?;
+        Ok(())
     }
 
-    async fn fence(&self, next: impl Fn(u64) -> u64) -> Result<u64, StoreError> {
+    /// Replaces a number that only grows.
+    async fn greater(
+        &self,
+        key: &[u8],
+        next: impl Fn(u64) -> Option<u64>,
+    ) -> Result<u64, StoreError> {
         loop {
-            let entry = self.kv.get(index::FENCE).await?;
+            let entry = self.kv.get(key).await?;
             let require = entry
                 .as_ref()
                 .map_or(Require::Absent, |entry| Require::Version(entry.version));
             let held = entry
                 .and_then(|entry| index::number(&entry.value))
                 .unwrap_or(0);
-            let next = next(held);
+            let next = next(held).ok_or(StoreError::FencesUsedUp)?;
             if next == held {
                 return Ok(held);
             }
             let commit = Commit::new()
-                .require(index::FENCE, require)
-                .put(index::FENCE, next.to_string());
+                .require(key, require)
+                .put(key, next.to_string());
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(next),
                 Err(CommitError::Conflict { .. }) => {}

@@ -74,6 +74,24 @@ impl Begun {
 }
 
 impl Store {
+    /// By how many milliseconds fences are lifted on the hosts of an environment, by host name.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn fence_lifts(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
+        let prefix = index::lifts_prefix(project, environment);
+        let rows = kv::all_rows(self.kv.as_ref(), &prefix).await?;
+        let lift = |row: &kv::Row| {
+            let host = String::from_utf8_lossy(row.key.get(prefix.len()..)?).into_owned();
+            Some((host, index::number(&row.value)?))
+        };
+        Ok(rows.iter().filter_map(lift).collect())
+    }
+
     /// What is live on the hosts of an environment, by host name.
     ///
     /// # Errors

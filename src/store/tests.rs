@@ -330,18 +330,30 @@ fn fences_grow_with_the_clock_and_without_it() {
     assert!(third > second, "the clock was set back");
     let fourth = next(11);
     assert!(fourth > third, "the clock goes on");
-    let shown = fourth + (90_000 << FENCE_SALT_BITS);
-    at_once(store.raise_fence(shown)).unwrap();
-    at_once(store.raise_fence(5)).unwrap();
-    assert!(next(12) > shown);
+    // A time that does not fit a fence counts as one that was set back.
+    let fifth = at_once(store.next_fence(Timestamp::MAX)).unwrap();
+    assert!(fifth > fourth && fifth < next(12));
+}
+
+#[test]
+fn lift_of_one_host_changes_no_other_host_and_place() {
+    let (_, store) = store();
+    let lift = |place, by| at_once(store.lift_fence(place, by)).unwrap();
+    let before = at_once(store.next_fence(at(1))).unwrap();
+    lift(("shop", "qa", "web1"), 90_000);
+    lift(("shop", "qa", "web1"), 5);
+    let lifts = |environment| at_once(store.fence_lifts("shop", environment)).unwrap();
+    assert_eq!(lifts("qa"), [("web1".to_owned(), 90_000)].into());
+    assert_eq!(lifts("production"), [].into());
+    let after = at_once(store.next_fence(at(2))).unwrap();
+    assert_eq!((after - before) >> FENCE_SALT_BITS, 1000);
 }
 
 #[test]
 fn clones_whose_clocks_are_behind_never_take_the_same_fence() {
-    let held = u64::try_from(at(3600).as_millisecond()).unwrap() << FENCE_SALT_BITS;
     let taken = || -> BTreeSet<u64> {
         let (_, store) = store();
-        at_once(store.raise_fence(held)).unwrap();
+        at_once(store.next_fence(at(3600))).unwrap();
         (0..50)
             .map(|second| at_once(store.next_fence(at(second))).unwrap())
             .collect()

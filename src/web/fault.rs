@@ -95,6 +95,7 @@ impl From<StoreError> for Fault {
             StoreError::Damaged { .. }
             | StoreError::DamagedHook { .. }
             | StoreError::NoBlob(_)
+            | StoreError::FencesUsedUp
             | StoreError::TooLong(_)
             | StoreError::Kv(_)
             | StoreError::Commit(_)

@@ -9,6 +9,7 @@
 mod attempt;
 mod cut;
 mod destination;
+mod fence;
 mod hostile;
 mod over_ssh;
 mod place;

@@ -536,8 +536,12 @@ async fn login_that_prints_does_not_break_a_release() {
         let tree = small_tree();
         let release = tree.release("r1");
         let place = site.place("web0", 1);
-        stage(&hosts, "web0", &place, &tree, &release, None).await.unwrap();
-        publish(&hosts, "web0", &place, &release, "1").await.unwrap();
+        stage(&hosts, "web0", &place, &tree, &release, None)
+            .await
+            .unwrap();
+        publish(&hosts, "web0", &place, &release, "1")
+            .await
+            .unwrap();
         let stood = site.path("web0").join("current/.");
         assert_eq!(picture_of(&stood), picture_of(tree.path()), "{noise}");
     }

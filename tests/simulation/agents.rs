@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use tagship::clock::Clock as _;
-use tagship::host::ReleaseId;
+use tagship::host::{FENCE_SALT_BITS, ReleaseId};
 use tagship::request::Request;
 use tagship::rule::Schedule;
 use tagship::task::State;
@@ -173,6 +173,53 @@ fn a_restored_agent_whose_clock_is_behind_says_so_and_goes_on_when_it_is_told_to
     sim.clock.advance(std::time::Duration::from_secs(7200));
     released(&mut sim, "prod-4", '4');
     assert!(serve(&sim, '4'));
+}
+
+/// What a host shows of its own fence lifts the claims there, and nothing where it cannot be one.
+#[test]
+fn fence_of_one_host_holds_up_no_other_host() {
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, "prod-1", '1');
+    let fence_of = |sim: &Sim, host: &str| sim.disks("production")[host].fence;
+    let set = |sim: &Sim, fence: u64| {
+        let place = ("production".to_owned(), "b".to_owned());
+        let mut disks = sim.fleet.disks.lock().unwrap();
+        disks.get_mut(&place).unwrap().fence = fence;
+    };
+    let own = fence_of(&sim, "a");
+    for odd in [i64::MAX.cast_unsigned(), u64::MAX] {
+        set(&sim, odd);
+        let id = sim.push("prod-2", &object_of('2'), Schedule::Ready);
+        for _ in 0..2 {
+            sim.rest();
+            let State::Failed { reason } = sim.task(id).state else {
+                panic!("{:?}", sim.task(id).state);
+            };
+            assert!(reason.contains("b: ") && reason.contains(&odd.to_string()));
+            assert!(serve(&sim, '1'), "no host switched");
+            sim.ask(id, "bob", &Request::Retry).unwrap();
+        }
+        set(&sim, own);
+        sim.rest();
+        assert_eq!(sim.task(id).state, State::Succeeded);
+        assert_eq!(
+            fence_of(&sim, "a"),
+            fence_of(&sim, "b"),
+            "nothing is lifted"
+        );
+        released(&mut sim, "prod-1", '1');
+    }
+    // A clock that was 40 days ahead: that host alone is lifted, when a person says so.
+    let ahead = fence_of(&sim, "a") + ((40 * 86_400_000) << FENCE_SALT_BITS);
+    set(&sim, ahead);
+    let id = sim.push("prod-3", &object_of('3'), Schedule::Ready);
+    sim.rest();
+    assert!(matches!(sim.task(id).state, State::Failed { .. }));
+    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(id).state, State::Succeeded);
+    assert!(fence_of(&sim, "b") > ahead && fence_of(&sim, "a") < ahead);
+    promises_hold(&sim);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
     HostError, Hosts, Op, Output, Place, Release, ReleaseId, Reply, RunEnd, Standing, TransferSet,
-    TreeDigest,
+    TreeDigest, fenced,
 };
 use tagship::plan::Plan;
 
@@ -415,10 +415,7 @@ fn end_of(disk: &Disk, key: &str, now: Duration) -> RunEnd {
 
 fn take_fence(disk: &mut Disk, place: &Place) -> Result<(), HostError> {
     if disk.fence > place.fence {
-        return Err(HostError::Fenced {
-            ours: place.fence,
-            held: disk.fence,
-        });
+        return Err(fenced(place.fence, disk.fence));
     }
     if disk.fence < place.fence {
         // What is being built lies under the fence's directory and is renamed with it.

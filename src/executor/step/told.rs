@@ -63,7 +63,7 @@ impl Output for Telling {
         self.line(&format!("{reason}; trying again until {until:.0}"));
         self.tell(Event::HostAway {
             at: self.at,
-            reason: reason.to_owned(),
+            reason: super::cut(reason),
             until,
         });
     }

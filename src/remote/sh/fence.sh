@@ -3,26 +3,45 @@
 # the rename of an agent that was overtaken, and that of an earlier script of the same agent, fail in
 # the kernel: their directory is no longer there.
 
-# ts_look DIRECTORY NAME: sets ts_high to the highest N of DIRECTORY/NAME-N, -1 where none is seen.
+# ts_above A B: is the number A above B? Digits of any length: a shell counts to 63 bits at most.
+ts_above() {
+    if [ "${#1}" -ne "${#2}" ]; then [ "${#1}" -gt "${#2}" ]; else [ "$1" \> "$2" ]; fi
+}
+# ts_look DIRECTORY NAME MAX: sets ts_high to the highest N up to MAX of DIRECTORY/NAME-N, to nothing
+# where none is seen, and ts_odd to one that is above MAX, which no agent has made.
 ts_look() {
-    ts_high=-1
+    ts_high=
+    ts_odd=
     for ts_entry in "$1/$2"-*; do
-        ts_number=${ts_entry##*-}
-        case $ts_number in '' | *[!0-9]*) continue ;; esac
-        if [ "$ts_number" -gt "$ts_high" ]; then ts_high=$ts_number; fi
+        ts_number=${ts_entry#"$1/$2-"}
+        case $ts_number in 0) ;; '' | 0* | *[!0-9]*) continue ;; esac
+        if ts_above "$ts_number" "$3"; then
+            ts_odd=$ts_number
+        elif [ -z "$ts_high" ] || ts_above "$ts_number" "$ts_high"; then
+            ts_high=$ts_number
+        fi
     done
 }
-# ts_take DIRECTORY NAME N: renames what stands there to NAME-N. 0: it stands; 1: a higher one does;
-# 2: neither, and ts_error says why. A listing taken while another renames may show nothing: again.
+# ts_see DIRECTORY NAME MAX: as ts_look, and refuses what no agent has made.
+ts_see() {
+    ts_look "$@"
+    [ -n "$ts_odd" ] || return 0
+    if [ -n "$ts_high" ]; then
+        ts_refuse "$1/$2-$ts_odd is none of tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry"
+    fi
+    ts_refuse "$1/$2-$ts_odd has a number that is a time far ahead: if no other agent releases to $ts_at, rename it (mv -T $1/$2-$ts_odd $1/$2-0), then retry"
+}
+# ts_take DIRECTORY NAME N MAX: renames what stands there to NAME-N. 0: it stands; 1: a higher one
+# does; 2: neither, and ts_error says why. A listing taken while another renames may show nothing: again.
 ts_take() {
     ts_tries=0
     ts_error="$1 holds no $2"
     while [ "$ts_tries" -lt 100 ]; do
         ts_tries=$((ts_tries + 1))
-        ts_look "$1" "$2"
-        if [ "$ts_high" -gt "$3" ]; then return 1; fi
-        if [ "$ts_high" -eq "$3" ]; then return 0; fi
-        if [ "$ts_high" -ge 0 ]; then
+        ts_see "$1" "$2" "$4"
+        if [ "$ts_high" = "$3" ]; then return 0; fi
+        if [ -n "$ts_high" ]; then
+            if ts_above "$ts_high" "$3"; then return 1; fi
             ts_error=$(mv -fT -- "$1/$2-$ts_high" "$1/$2-$3" 2>&1) && return 0
         fi
     done
@@ -33,13 +52,13 @@ ts_no_fence() {
 }
 # Why is our directory gone? Never returns.
 ts_overtaken() {
-    ts_look "$ts_base" fence
-    if [ "$ts_high" -gt "$ts_fence" ]; then
+    ts_see "$ts_base" fence "$ts_fence_max"
+    if [ -n "$ts_high" ] && ts_above "$ts_high" "$ts_fence"; then
         ts_say "fenced $ts_high"
         ts_done
     fi
-    ts_look "$ts_base/fence-$ts_fence" turn
-    ts_say "overtaken $ts_high"
+    ts_see "$ts_base/fence-$ts_fence" turn "$ts_turn_max"
+    ts_say "overtaken ${ts_high:-0}"
     ts_done
 }
 # ts_rename FROM TO: the only way in which anything comes to stand; FROM or TO lies in $ts_mine.
@@ -72,7 +91,7 @@ ts_make_base() {
 ts_own() {
     ts_paths
     ts_make_base
-    ts_take "$ts_base" fence "$ts_fence"
+    ts_take "$ts_base" fence "$ts_fence" "$ts_fence_max"
     case $? in
     1)
         ts_say "fenced $ts_high"
@@ -80,7 +99,7 @@ ts_own() {
         ;;
     2) ts_no_fence ;;
     esac
-    ts_take "$ts_base/fence-$ts_fence" turn "$ts_turn"
+    ts_take "$ts_base/fence-$ts_fence" turn "$ts_turn" "$ts_turn_max"
     case $? in
     1) ts_overtaken ;;
     2)

@@ -1,0 +1,92 @@
+//! The numbers that order claims on hosts: pure.
+//!
+//! A claim's number is a time in milliseconds, followed by binary digits of its agent's own. What a
+//! host shows is its word about itself: it lifts the numbers that are used *there*, and only where
+//! it can be the time of an agent whose clock was ahead.
+
+use super::HostError;
+
+/// How many binary digits of a fence are its agent's own. The rest is a time in milliseconds.
+pub const FENCE_SALT_BITS: u32 = 20;
+
+/// How far a fence or a turn on a host may be ahead of ours: a clock that is set wrong is hardly off
+/// by more.
+const AHEAD_MAX_S: u64 = 366 * 24 * 3600;
+
+/// The highest fence that a host may show to whoever comes with this one.
+#[must_use]
+pub fn fence_max(ours: u64) -> u64 {
+    ours.saturating_add((AHEAD_MAX_S * 1000) << FENCE_SALT_BITS)
+}
+
+/// The highest turn, in microseconds, that a host may show to whoever comes with this one.
+#[must_use]
+pub fn turn_max(ours: u64) -> u64 {
+    ours.saturating_add(AHEAD_MAX_S * 1_000_000)
+}
+
+/// A host holds a place for another claim; or what it shows cannot be one.
+#[must_use]
+pub fn fenced(ours: u64, held: u64) -> HostError {
+    if held > ours && held <= fence_max(ours) {
+        return HostError::Fenced { ours, held };
+    }
+    HostError::Refused(format!(
+        "the host shows fence {held}, which no agent can have taken: if no other agent releases there, delete .tagship/fence-{held} on the host, or rename it to .tagship/fence-0 where it is the only one, then retry"
+    ))
+}
+
+/// By how many milliseconds claims have to be lifted on a host so that each from this one on is above
+/// the fence that the host has shown; `None` where no lift can be that high.
+#[must_use]
+pub fn lift_above(claim: u64, shown: u64) -> Option<u64> {
+    if shown > fence_max(claim) {
+        return None;
+    }
+    (shown >> FENCE_SALT_BITS)
+        .checked_sub(claim >> FENCE_SALT_BITS)?
+        .checked_add(1)
+}
+
+/// The fence of a claim on a host, lifted by so many milliseconds. What does not fit a number stays
+/// as it is: the host then refuses it.
+#[must_use]
+pub fn lifted(claim: u64, lift_ms: u64) -> u64 {
+    let lift = lift_ms.checked_mul(1 << FENCE_SALT_BITS);
+    lift.and_then(|lift| claim.checked_add(lift))
+        .unwrap_or(claim)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const CLAIM: u64 = (1_790_000_000_000 << FENCE_SALT_BITS) | 7;
+
+    #[test]
+    fn lifted_claims_are_above_what_was_shown_and_keep_their_order() {
+        for ahead_ms in [0, 1, 40 * 86_400_000] {
+            let shown = CLAIM + (ahead_ms << FENCE_SALT_BITS) + 3;
+            let lift = lift_above(CLAIM, shown).unwrap();
+            assert!(lifted(CLAIM, lift) > shown);
+            assert!(lifted(CLAIM + 1, lift) > lifted(CLAIM, lift));
+        }
+    }
+
+    #[test]
+    fn implausible_fence_lifts_nothing_and_overflows_nothing() {
+        for shown in [u64::MAX, i64::MAX.cast_unsigned(), fence_max(CLAIM) + 1] {
+            assert_eq!(lift_above(CLAIM, shown), None);
+            let HostError::Refused(why) = fenced(CLAIM, shown) else {
+                panic!("{shown} is no claim");
+            };
+            assert!(why.contains(&format!(".tagship/fence-{shown}")), "{why}");
+        }
+        assert_eq!(fence_max(u64::MAX), u64::MAX);
+        assert_eq!(turn_max(u64::MAX), u64::MAX);
+        assert_eq!(lifted(CLAIM, u64::MAX), CLAIM);
+        assert_eq!(lifted(u64::MAX, 1), u64::MAX);
+        assert_eq!(lift_above(CLAIM, 0), None);
+    }
+}
