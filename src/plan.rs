@@ -6,6 +6,7 @@
 //! the command line show the result. It never reads a file or asks for the time.
 
 mod build;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::build::{Asked, GIVEN_HOSTS_MAX, Ground, PlanError, build};
+pub use self::limits::PushLimits;
 use crate::template::{Action, Gate, OnFailure, Requirement, Step};
 
 /// The name under which steps on the agent's own machine stand beside the hosts.

@@ -27,7 +27,11 @@ pub fn source(config: &Config, project: &config::Project) -> Source {
             .clone()
             .unwrap_or_else(|| config.known_hosts()),
         token_file: config.git.token_file.clone(),
-        timeouts: Timeouts::default(),
+        timeouts: Timeouts {
+            fetch: project.limits.fetch_time,
+            ..Timeouts::default()
+        },
+        limits: project.limits,
     }
 }
 

@@ -4,19 +4,21 @@
 //! The release is to equal `git archive`, so git itself is asked, and only for commits that use
 //! these attributes at all. libgit2 would look up attributes in its own way and cannot substitute.
 //! Changed bytes are taken out of `git archive` and written to the mirror as blobs of their own, so
-//! that everything after this knows only blobs.
+//! that everything after this knows only blobs. git sees no more of the commit than the walk did, but
+//! for `git archive` of many files; what it answers is read while it comes, and it is ended after
+//! `git_time`.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::ffi::OsStr;
+use std::io::{self, BufRead, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{Oid, Repository};
 
-use super::CheckoutError;
+use super::{CheckoutError, PlanRequest, Unread, streamed};
+use crate::landing::program::on_mirror;
 
 /// Words one of which stands in any `.gitattributes` (or macro in it) that matters here.
 const TRIGGERS: [&[u8]; 4] = [b"export-", b"eol", b"ident", b"working-tree-encoding"];
@@ -45,96 +47,122 @@ pub(super) struct Answer {
     pub(super) converted: HashSet<Vec<u8>>,
 }
 
+/// A `.gitattributes` of the commit, with its path from the repository's root.
+pub(super) struct AttributesFile {
+    pub(super) path: Vec<u8>,
+    pub(super) blob: String,
+    pub(super) size: u64,
+    /// `100644`, as git writes it.
+    pub(super) mode: i32,
+}
+
 /// Asks `git check-attr` about `paths` (from the repository's root, directories with a `/` at the
-/// end), as they stand in `commit`.
-pub(super) fn ask(mirror: &Path, commit: &str, paths: &[Vec<u8>]) -> Result<Answer, CheckoutError> {
-    let index = Index::new(mirror);
-    let mut read_tree = local(mirror);
-    read_tree
-        .env("GIT_INDEX_FILE", &index.0)
-        .args(["read-tree", commit]);
-    run(mirror, read_tree, &[])?;
+/// end), under the commit's own `files`.
+pub(super) async fn ask(
+    request: &PlanRequest,
+    files: &[AttributesFile],
+    paths: Vec<Vec<u8>>,
+) -> Result<Answer, CheckoutError> {
+    // check-attr reads them from an index, in which nothing else need be.
+    let index = Index::new(&request.mirror);
+    let on_index = |arguments: &[&str]| {
+        let mut git = on_mirror(&request.mirror);
+        git.env("GIT_INDEX_FILE", &index.0).args(arguments);
+        git
+    };
+    let mut content = Vec::new();
+    for file in files {
+        content.extend_from_slice(format!("{:06o} {}\t", file.mode, file.blob).as_bytes());
+        content.extend_from_slice(&file.path);
+        content.push(0);
+    }
+    let fill = on_index(&["update-index", "-z", "--index-info"]);
+    let (commit, time) = (request.commit.as_str(), request.limits.git_time);
+    streamed((commit, "update-index"), fill, content, time, |_| Ok(())).await?;
 
-    let mut check = local(mirror);
-    check
-        .env("GIT_INDEX_FILE", &index.0)
-        .args(["check-attr", "--cached", "--stdin", "-z"])
-        .args(ASKED);
+    let mut check = on_index(&["check-attr", "--cached", "--stdin", "-z"]);
+    check.args(ASKED);
     let mut question = paths.join(&0);
+    drop(paths);
     question.push(0);
-    let output = run(mirror, check, &question)?;
+    let read = |pipe: &mut _| Ok(read_answer(pipe)?);
+    streamed((commit, "check-attr"), check, question, time, read).await
+}
 
+/// Reads `PATH NUL ATTRIBUTE NUL VALUE NUL` again and again.
+fn read_answer(pipe: &mut impl BufRead) -> io::Result<Answer> {
     let mut answer = Answer::default();
-    let fields: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
-    for triple in fields.chunks_exact(3) {
-        let (path, attribute, value) = (triple[0], triple[1], triple[2]);
-        match (attribute, value) {
-            (b"export-ignore", b"set") => answer.ignored.insert(path.to_vec()),
+    let mut fields = [Vec::new(), Vec::new(), Vec::new()];
+    loop {
+        for field in &mut fields {
+            field.clear();
+            if pipe.read_until(0, field)? == 0 {
+                return Ok(answer);
+            }
+            field.pop();
+        }
+        let [path, attribute, value] = &fields;
+        match (attribute.as_slice(), value.as_slice()) {
+            (b"export-ignore", b"set") => answer.ignored.insert(path.clone()),
             (b"export-subst" | b"ident", b"set") | (b"eol", b"crlf") => {
-                answer.converted.insert(path.to_vec())
+                answer.converted.insert(path.clone())
             }
             (b"working-tree-encoding", b"unspecified" | b"unset") => continue,
-            (b"working-tree-encoding", _) => answer.converted.insert(path.to_vec()),
+            (b"working-tree-encoding", _) => answer.converted.insert(path.clone()),
             _ => continue,
         };
     }
-    Ok(answer)
 }
 
-/// Takes `paths` out of `git archive` and writes those whose bytes differ from `blobs` to the
-/// mirror. Gives the id and size of every path that differs.
-pub(super) fn convert(
-    repository: &Repository,
-    mirror: &Path,
-    commit: &str,
-    blobs: &HashMap<Vec<u8>, Oid>,
-) -> Result<HashMap<Vec<u8>, (Oid, u64)>, CheckoutError> {
-    let mut archive = local(mirror);
-    archive
-        .arg("--literal-pathspecs")
-        .args(["archive", "--format=tar", commit]);
+/// What `git archive` makes of files: id and size of each whose bytes it changes.
+pub(super) type Converted = HashMap<Vec<u8>, (Oid, u64)>;
+
+/// Takes the paths of `blobs` out of `git archive` and writes them to the mirror. Gives the id and
+/// size of every path whose bytes differ from its blob.
+pub(super) async fn convert(
+    request: &PlanRequest,
+    blobs: HashMap<Vec<u8>, Oid>,
+) -> Result<Converted, CheckoutError> {
+    let mut archive = on_mirror(&request.mirror);
+    archive.args(["archive", "--format=tar", &request.commit]);
     if blobs.len() <= NAMED_PATHS_MAX {
         archive.arg("--");
         archive.args(blobs.keys().map(|path| OsStr::from_bytes(path)));
     }
-    archive.stdin(Stdio::null()).stdout(Stdio::piped());
-    archive.stderr(Stdio::piped());
-    let mut child = archive
-        .spawn()
-        .map_err(|error| failed(mirror, &error.to_string()))?;
-    let read = match child.stdout.take() {
-        Some(stdout) => blobs_of_tar(repository, stdout, blobs),
-        None => Err("git archive has no output".to_owned()),
-    };
-    let ended = end(mirror, child);
-    let converted = read.map_err(|error| failed(mirror, &error));
-    // What git says explains a broken tar better than the tar does.
-    ended.and(converted)
+    let entries_max = request.limits.entries;
+    let what = format!("holds more than {entries_max} files, links and directories in all");
+    let too_many = request.limit(what, "entries");
+    let (mirror, commit) = (request.mirror.clone(), request.commit.as_str());
+    let read = move |pipe: &mut _| blobs_of_tar(&mirror, pipe, &blobs, (entries_max, too_many));
+    let time = request.limits.git_time;
+    streamed((commit, "archive"), archive, Vec::new(), time, read).await
 }
 
 fn blobs_of_tar(
-    repository: &Repository,
-    tar: impl Read,
+    mirror: &Path,
+    tar: &mut impl Read,
     blobs: &HashMap<Vec<u8>, Oid>,
-) -> Result<HashMap<Vec<u8>, (Oid, u64)>, String> {
-    let text = |error: std::io::Error| format!("git archive: {error}");
+    (entries_max, too_many): (u64, CheckoutError),
+) -> Result<Converted, Unread> {
+    let repository = Repository::open_bare(mirror).map_err(io::Error::other)?;
     let mut converted = HashMap::new();
     let mut archive = tar::Archive::new(tar);
-    for entry in archive.entries().map_err(text)? {
-        let mut entry = entry.map_err(text)?;
+    let mut count = 0;
+    for entry in archive.entries()? {
+        count += 1;
+        if count > entries_max {
+            return Err(too_many.into());
+        }
+        let mut entry = entry?;
         let path = entry.path_bytes().into_owned();
         let Some(plain) = blobs.get(&path) else {
             continue;
         };
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(text)?;
-        let id = Oid::hash_object(ObjectType::Blob, &content)
-            .map_err(|error| error.message().to_owned())?;
+        let mut writer = repository.blob_writer(None).map_err(io::Error::other)?;
+        let size = io::copy(&mut entry, &mut writer)?;
+        let id = writer.commit().map_err(io::Error::other)?;
         if id != *plain {
-            repository
-                .blob(&content)
-                .map_err(|error| error.message().to_owned())?;
-            converted.insert(path, (id, content.len() as u64));
+            converted.insert(path, (id, size));
         }
     }
     Ok(converted)
@@ -155,65 +183,5 @@ impl Index {
 impl Drop for Index {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// git on the mirror alone: no transport, and no settings but the mirror's own. Nothing that the
-/// agent's caller left in `GIT_*` reaches it.
-fn local(mirror: &Path) -> Command {
-    let mut directory = OsString::from("--git-dir=");
-    directory.push(mirror);
-    let mut git = Command::new("git");
-    git.env_clear()
-        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-        .env("LC_ALL", "C")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_ATTR_NOSYSTEM", "1")
-        .env("GIT_ALLOW_PROTOCOL", "")
-        .current_dir("/")
-        .args(["-c", "core.attributesFile=/dev/null"])
-        .arg(directory);
-    git
-}
-
-/// Runs git with `input` and gives its output.
-fn run(mirror: &Path, mut git: Command, input: &[u8]) -> Result<Vec<u8>, CheckoutError> {
-    git.stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = git
-        .spawn()
-        .map_err(|error| failed(mirror, &error.to_string()))?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let mut output = Vec::new();
-    // Written from a second thread: git answers while it is still being asked.
-    let read = std::thread::scope(|scope| {
-        scope.spawn(move || stdin.map(|mut pipe| pipe.write_all(input)));
-        stdout.map(|mut pipe| pipe.read_to_end(&mut output))
-    });
-    end(mirror, child)?;
-    match read {
-        Some(Err(error)) => Err(failed(mirror, &error.to_string())),
-        _ => Ok(output),
-    }
-}
-
-fn end(mirror: &Path, child: Child) -> Result<(), CheckoutError> {
-    let ended = child
-        .wait_with_output()
-        .map_err(|error| failed(mirror, &error.to_string()))?;
-    if ended.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&ended.stderr);
-    let last = said.lines().last().unwrap_or("git failed and said nothing");
-    Err(failed(mirror, last))
-}
-
-fn failed(mirror: &Path, detail: &str) -> CheckoutError {
-    CheckoutError::Mirror {
-        mirror: mirror.to_owned(),
-        detail: detail.to_owned(),
     }
 }

@@ -9,10 +9,26 @@ use std::collections::HashMap;
 /// Links that may be passed on the way, as in the kernel.
 const HOPS_MAX: usize = 40;
 
-/// The links of one tree: those of the repository and those into `shared/`.
-#[derive(Default)]
+/// The links of one tree: those of the repository and those into `shared/`. Name by name, so that a
+/// step of a long target costs no more than one of a short one.
 pub(super) struct Links<'a> {
-    targets: HashMap<&'a [u8], Target<'a>>,
+    /// The first is the top of the release.
+    nodes: Vec<Node<'a>>,
+}
+
+/// A link, or a directory on the way to one.
+#[derive(Default)]
+struct Node<'a> {
+    below: HashMap<&'a [u8], usize>,
+    target: Option<Target<'a>>,
+}
+
+impl Default for Links<'_> {
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+        }
+    }
 }
 
 enum Target<'a> {
@@ -23,17 +39,39 @@ enum Target<'a> {
 
 impl<'a> Links<'a> {
     pub(super) fn add(&mut self, path: &'a [u8], target: &'a [u8]) {
-        self.targets.insert(path, Target::Repository(target));
+        self.insert(path, Target::Repository(target));
     }
 
     pub(super) fn add_shared(&mut self, path: &'a [u8]) {
-        self.targets.insert(path, Target::Shared);
+        self.insert(path, Target::Shared);
+    }
+
+    fn insert(&mut self, path: &'a [u8], target: Target<'a>) {
+        let mut at = 0;
+        for name in names(path) {
+            let fresh = self.nodes.len();
+            at = *self.nodes[at].below.entry(name).or_insert(fresh);
+            if at == fresh {
+                self.nodes.push(Node::default());
+            }
+        }
+        self.nodes[at].target = Some(target);
+    }
+
+    /// The node of a name below the last of `at`, if links are there or further below.
+    fn below(&self, at: &[Option<usize>], name: &[u8]) -> Option<usize> {
+        let parent = at.last().copied().unwrap_or(Some(0))?;
+        self.nodes[parent].below.get(name).copied()
     }
 
     /// Whether following the link at `path` ever leaves the tree. A link that leads nowhere, or in
     /// a circle, stays inside.
     pub(super) fn escapes(&self, path: &[u8], target: &[u8]) -> bool {
-        let mut at: Vec<&[u8]> = names(path).collect();
+        // One for each name of where we are.
+        let mut at: Vec<Option<usize>> = Vec::new();
+        for name in names(path) {
+            at.push(self.below(&at, name));
+        }
         at.pop();
         if target.starts_with(b"/") {
             return true;
@@ -47,8 +85,9 @@ impl<'a> Links<'a> {
                 b".." if at.pop().is_none() => return true,
                 b".." => {}
                 _ => {
-                    at.push(name);
-                    match self.targets.get(at.join(&b'/').as_slice()) {
+                    let here = self.below(&at, name);
+                    at.push(here);
+                    match here.and_then(|here| self.nodes[here].target.as_ref()) {
                         None => {}
                         Some(Target::Shared) => return ahead.contains(&b"..".as_slice()),
                         Some(Target::Repository(next)) => {

@@ -9,24 +9,33 @@
 //! - [`write_tree`]: brings a directory to equal a manifest, writing only what differs
 
 mod attributes;
+mod blobs;
 mod exclude;
 mod links;
 mod manifest;
 mod plan;
+mod walk;
 mod write;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::crash;
+use crate::landing::program::{self, Failure};
+use crate::plan::PushLimits;
 pub use crate::plan::Submodules;
 pub use manifest::{Entry, HOST_LISTING, Kind, Manifest, ManifestDiff, ManifestError, Mode};
 pub use plan::plan;
 pub use write::{Written, write_tree};
+
+/// Bytes of a path that an error shows.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// Which part of a commit becomes the release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +83,18 @@ pub struct PlanRequest {
     pub base: Option<Arc<Manifest>>,
     /// Seconds since 1970: the mtime of what changed, unless `base` is newer still.
     pub now_s: i64,
+    /// What the commit may hold, and what reading it may cost.
+    pub limits: PushLimits,
+}
+
+impl PlanRequest {
+    fn limit(&self, what: String, key: &'static str) -> CheckoutError {
+        CheckoutError::Limit {
+            commit: self.commit.clone(),
+            what,
+            key,
+        }
+    }
 }
 
 /// Why a commit cannot become a release, or a release not a tree.
@@ -109,19 +130,41 @@ pub enum CheckoutError {
     /// An exclude pattern that cannot be read.
     #[error("exclude pattern {pattern:?}: {reason}")]
     Exclude { pattern: String, reason: String },
-    /// More than a release may hold.
-    #[error("the tree holds more than {0} entries: exclude what is not needed")]
-    TooMany(usize),
+    /// More than a push may bring.
+    #[error(
+        "commit {commit}: {what}: remove or exclude it, or raise `{key}` in `[projects.limits]`"
+    )]
+    Limit {
+        commit: String,
+        what: String,
+        key: &'static str,
+    },
+    /// git took too long over the commit and was ended.
+    #[error(
+        "commit {commit}: git {doing} took longer than {after_s} s and was ended: simplify its .gitattributes, or raise `git_time` in `[projects.limits]`"
+    )]
+    TooSlow {
+        commit: String,
+        doing: &'static str,
+        after_s: u64,
+    },
+    /// git could not read the commit.
+    #[error("commit {commit}: git {doing}: {detail}; try the same in a clone of the repository")]
+    Git {
+        commit: String,
+        doing: &'static str,
+        detail: String,
+    },
     /// A path that must not be written, or a damaged manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// Content that the manifest names is no longer in the mirror.
-    #[error("blob {blob} of {path:?} is not in the mirror: fetch and plan again")]
+    #[error("blob {blob} of {path:?} is not in the mirror, or not whole: fetch and plan again")]
     MissingBlob { path: String, blob: String },
     /// Another process writes the same tree.
     #[error("{0}: another process is writing this tree; wait for it to end")]
     Busy(PathBuf),
-    /// git could not read its own objects.
+    /// The mirror is no repository.
     #[error("mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch makes it anew")]
     Mirror { mirror: PathBuf, detail: String },
     /// The disk said no.
@@ -149,7 +192,7 @@ pub trait Checkout: Send + Sync {
     /// crash or an error it is asked again, and the same request gives the same manifest.
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>>;
 
-    /// `checkout.write`: `dir` equals the manifest. After a crash or an error `dir` is somewhere
+    /// `checkout.write`: `dir` equals the manifest. Dropping the call ends it. After a crash or an error `dir` is somewhere
     /// between two trees and nothing vouches for it: nothing may be sent from it until a later call
     /// has succeeded. Repeating is always right.
     fn write(
@@ -168,7 +211,7 @@ impl Checkout for MirrorCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
         Box::pin(async move {
             crash::before("checkout.plan");
-            let planned = blocking(move || plan(&request).map(Arc::new)).await;
+            let planned = plan(request).await.map(Arc::new);
             crash::after("checkout.plan");
             planned
         })
@@ -181,27 +224,12 @@ impl Checkout for MirrorCheckout {
         dir: PathBuf,
     ) -> BoxFuture<'_, Result<Written, CheckoutError>> {
         Box::pin(async move {
-            // A write whose caller has gone goes on to its end, and then it is the next one's turn;
-            // whoever has gone while it waited never begins.
-            let turn = turn(&dir).lock_owned().await;
             crash::before("checkout.write");
-            let written = blocking(move || {
-                let _turn = turn;
-                write_tree(&mirror, &manifest, &dir)
-            })
-            .await;
+            let written = write_tree(mirror, manifest, dir).await;
             crash::after("checkout.write");
             written
         })
     }
-}
-
-/// One write at a time into a directory, within this process.
-fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
-    type Turns = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
-    static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(turns.entry(dir.to_owned()).or_default())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -212,9 +240,73 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(CheckoutError::Ended(error.to_string())))
 }
 
+/// Why what git wrote was not taken.
+enum Unread {
+    Io(io::Error),
+    /// What was read so far is reason enough.
+    Refused(CheckoutError),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<CheckoutError> for Unread {
+    fn from(error: CheckoutError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Runs a git that reads `commit` in the mirror, has `read` take what it writes, and ends it after
+/// `time`.
+async fn streamed<T: Send + 'static>(
+    (commit, doing): (&str, &'static str),
+    git: tokio::process::Command,
+    input: Vec<u8>,
+    time: Duration,
+    read: impl FnOnce(&mut BufReader<File>) -> Result<T, Unread> + Send + 'static,
+) -> Result<T, CheckoutError> {
+    let failed = |detail: &str| CheckoutError::Git {
+        commit: commit.to_owned(),
+        doing,
+        detail: detail.to_owned(),
+    };
+    let ended = program::stream(git, input, time, read).await;
+    let ended = ended.map_err(|failure| match failure {
+        Failure::Start(error) => failed(&error.to_string()),
+        Failure::TimedOut => CheckoutError::TooSlow {
+            commit: commit.to_owned(),
+            doing,
+            after_s: time.as_secs(),
+        },
+    })?;
+    let reason = ended.reason().to_owned();
+    match ended.stdout {
+        Some(Err(Unread::Refused(error))) => Err(error),
+        // What git says explains a broken answer better than the answer does.
+        _ if !ended.success => Err(failed(&reason)),
+        Some(Ok(made)) => Ok(made),
+        Some(Err(Unread::Io(error))) => Err(failed(&error.to_string())),
+        None => Err(failed("what it wrote was not read")),
+    }
+}
+
+fn missing(path: &[u8], blob: &str) -> CheckoutError {
+    CheckoutError::MissingBlob {
+        path: shown(path),
+        blob: blob.to_owned(),
+    }
+}
+
 /// A path for an error message.
 fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
+    let text = String::from_utf8_lossy(&path[..path.len().min(SHOWN_BYTES_MAX)]);
+    match path.len() > SHOWN_BYTES_MAX {
+        true => format!("{text}…"),
+        false => text.into_owned(),
+    }
 }
 
 #[cfg(test)]

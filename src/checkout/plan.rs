@@ -1,110 +1,91 @@
 //! The walk over a commit's tree that makes a manifest.
 //!
 //! In order: walk and collect (excludes and shared paths are cut here), ask git about attributes
-//! where the commit has any that matter, then look at what is left: submodules, links, LFS
-//! pointers, sizes, mtimes. Only blobs that differ from the live manifest are looked at, so that a
-//! plan costs one pass over the trees and little more.
+//! where the commit has any that matter, then look at what is left: submodules, sizes, links, LFS
+//! pointers, mtimes. Only blobs that differ from the live manifest are looked at, so that a
+//! plan costs one pass over the trees and little more. Trees and sizes are read through git2, contents
+//! by git; all of it within the project's limits, so that no commit costs more than they allow.
 
 use std::collections::{HashMap, HashSet};
+use std::io::BufRead;
+use std::sync::Arc;
 
-use git2::{ObjectType, Odb, Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
+use super::attributes::{self, AttributesFile};
+use super::blobs::{self, NoBlob};
 use super::exclude::Exclude;
 use super::links::Links;
 use super::manifest::{ancestors, check_path};
+use super::walk::{Found, FoundKind, Walked};
 use super::{
-    CheckoutError, Entry, Kind, Manifest, Mode, PlanOptions, PlanRequest, Submodules, attributes,
-    shown,
+    CheckoutError, Entry, Kind, Manifest, PlanRequest, Submodules, Unread, blocking, missing,
+    shown, streamed,
 };
+use crate::landing::program::on_mirror;
 
-/// Entries of one tree, visited directories included: bounds a tree that was made to explode.
-const ENTRIES_MAX: usize = 1_000_000;
 /// Paths that an error names.
 const NAMED_MAX: usize = 5;
 /// A Git LFS pointer is smaller than this, by its specification.
 const LFS_POINTER_BYTES_MAX: u64 = 1024;
 const LFS_MAGIC: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 /// Longest target that Linux takes.
-const TARGET_BYTES_MAX: usize = 4095;
+const TARGET_BYTES_MAX: u64 = 4095;
 
 /// Works out the manifest of a commit.
 ///
 /// # Errors
 /// [`CheckoutError`] names what cannot be released and what to do about it.
-pub fn plan(request: &PlanRequest) -> Result<Manifest, CheckoutError> {
-    let context = Context::open(request)?;
-    let mut found = context.walk()?;
-    context.apply_attributes(&mut found)?;
-    let mut notes = context.submodules(&mut found)?;
-    let mut entries = context.entries(&found)?;
-    notes.extend(found.notes);
-    if !found.substituted.is_empty() {
-        let count = found.substituted.len();
+pub async fn plan(request: PlanRequest) -> Result<Manifest, CheckoutError> {
+    let context = Arc::new(Context::new(request)?);
+    context.open()?;
+    let root = context.root().await?;
+    let walking = context.clone();
+    let mut walked = blocking(move || walking.walk(root)).await?;
+    context.apply_attributes(&mut walked).await?;
+    let mut notes = context.submodules(&mut walked)?;
+    if !walked.substituted.is_empty() {
+        let count = walked.substituted.len();
         notes.push(format!("{count} files are changed by .gitattributes"));
     }
-    context.set_times(&mut entries);
-    Ok(Manifest::new(&request.commit, entries, notes)?)
+    let sizing = context.clone();
+    let (entries, unknown) = blocking(move || sizing.entries(&walked)).await?;
+    let entries = context.look(entries, unknown).await?;
+    blocking(move || context.finish(entries, notes)).await
 }
 
-struct Context<'r> {
-    request: &'r PlanRequest,
-    options: &'r PlanOptions,
-    repository: Repository,
-    commit: Oid,
-    exclude: Exclude,
-    shared: HashSet<Vec<u8>>,
-    base: HashMap<&'r [u8], &'r Entry>,
+pub(super) struct Context {
+    pub(super) request: PlanRequest,
+    pub(super) exclude: Exclude,
+    pub(super) shared: HashSet<Vec<u8>>,
 }
 
-/// A path that the walk met.
-struct Found {
-    path: Vec<u8>,
-    blob: Oid,
-    kind: FoundKind,
-}
+/// Places in a list of entries whose contents are still to be looked at.
+type Unknown = Vec<usize>;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FoundKind {
-    File(Mode),
-    Link,
-    Submodule,
-}
-
-#[derive(Default)]
-struct Walked {
-    found: Vec<Found>,
-    directories: Vec<Vec<u8>>,
-    attributes_matter: bool,
-    /// Files whose bytes `git archive` changes: id and size of what it makes of them.
-    substituted: HashMap<Vec<u8>, (Oid, u64)>,
-    notes: Vec<String>,
-}
-
-impl<'r> Context<'r> {
-    fn open(request: &'r PlanRequest) -> Result<Self, CheckoutError> {
-        let repository = Repository::open_bare(&request.mirror).map_err(|e| git(request, &e))?;
-        let commit = Oid::from_str(&request.commit)
-            .ok()
-            .filter(|id| repository.find_commit(*id).is_ok())
-            .ok_or_else(|| CheckoutError::NoCommit {
-                mirror: request.mirror.clone(),
-                commit: request.commit.clone(),
-            })?;
-        let base = request.base.as_deref().map_or(&[][..], Manifest::entries);
+impl Context {
+    fn new(request: PlanRequest) -> Result<Self, CheckoutError> {
         Ok(Self {
-            request,
-            options: &request.options,
-            repository,
-            commit,
             exclude: Exclude::new(&request.options.exclude)?,
             shared: shared_paths(&request.options.shared)?,
-            base: base.iter().map(|e| (e.path.as_slice(), e)).collect(),
+            request,
+        })
+    }
+
+    fn base(&self, path: &[u8]) -> Option<&Entry> {
+        self.request.base.as_deref()?.get(path)
+    }
+
+    pub(super) fn open(&self) -> Result<Repository, CheckoutError> {
+        Repository::open_bare(&self.request.mirror).map_err(|error| CheckoutError::Mirror {
+            mirror: self.request.mirror.clone(),
+            detail: error.message().to_owned(),
         })
     }
 
     /// The directory of the repository that becomes the release, with `/` at its end; empty for all.
-    fn prefix(&self) -> Vec<u8> {
-        let source = self.options.source.as_deref().unwrap_or_default();
+    pub(super) fn prefix(&self) -> Vec<u8> {
+        let source = self.request.options.source.as_deref().unwrap_or_default();
         let source = source.trim_matches('/').trim_start_matches("./");
         match source {
             "" | "." => Vec::new(),
@@ -112,102 +93,32 @@ impl<'r> Context<'r> {
         }
     }
 
-    fn walk(&self) -> Result<Walked, CheckoutError> {
-        let mut walked = Walked::default();
-        let prefix = self.prefix();
-        let mut tree = self
-            .repository
-            .find_commit(self.commit)
-            .and_then(|commit| commit.tree())
-            .map_err(|e| self.git(&e))?;
-        let names: Vec<&[u8]> = prefix.split(|b| *b == b'/').collect();
-        for name in &names[..names.len() - 1] {
-            walked.attributes_matter |= self.attributes_of(&tree)?;
-            tree = tree
-                .get_name_bytes(name)
-                .filter(|entry| entry.kind() == Some(ObjectType::Tree))
-                .and_then(|entry| self.repository.find_tree(entry.id()).ok())
-                .ok_or_else(|| CheckoutError::NoSource {
-                    commit: self.request.commit.clone(),
-                    source_dir: self.options.source.clone().unwrap_or_default(),
-                })?;
+    /// The tree of the commit, by git, which decides what a commit is.
+    async fn root(&self) -> Result<Oid, CheckoutError> {
+        let mut git = on_mirror(&self.request.mirror);
+        git.args(["cat-file", "--batch-check=%(objecttype) %(objectname)"]);
+        let (commit, time) = (&self.request.commit, self.request.limits.git_time);
+        if Oid::from_str(commit).is_err() {
+            return Err(self.no_commit());
         }
-        let mut ahead = vec![(tree.id(), Vec::new())];
-        let mut visited = 0;
-        while let Some((id, at)) = ahead.pop() {
-            let tree = self.repository.find_tree(id).map_err(|e| self.git(&e))?;
-            walked.attributes_matter |= self.attributes_of(&tree)?;
-            visited += tree.len() + 1;
-            if visited > ENTRIES_MAX {
-                return Err(CheckoutError::TooMany(ENTRIES_MAX));
-            }
-            for entry in &tree {
-                self.visit(&entry, &at, &mut walked, &mut ahead)?;
-            }
-        }
-        Ok(walked)
-    }
-
-    fn visit(
-        &self,
-        entry: &git2::TreeEntry<'_>,
-        at: &[u8],
-        walked: &mut Walked,
-        ahead: &mut Vec<(Oid, Vec<u8>)>,
-    ) -> Result<(), CheckoutError> {
-        let name = entry.name_bytes();
-        let path = if at.is_empty() {
-            name.to_vec()
-        } else {
-            [at, name].join(&b'/')
-        };
-        let kind = match entry.filemode() {
-            0o040_000 => {
-                let cut = self.exclude.directory(&path) || self.shared.contains(&path);
-                if !cut {
-                    check_path(&path)?;
-                    walked.directories.push(path.clone());
-                    ahead.push((entry.id(), path));
-                }
-                return Ok(());
-            }
-            0o120_000 => FoundKind::Link,
-            0o160_000 => FoundKind::Submodule,
-            mode if mode & 0o111 != 0 => FoundKind::File(Mode::Executable),
-            _ => FoundKind::File(Mode::Plain),
-        };
-        let cut = match kind {
-            FoundKind::Submodule => self.exclude.directory(&path),
-            FoundKind::File(_) | FoundKind::Link => self.exclude.file(&path),
-        };
-        if cut || self.shared.contains(&path) {
-            return Ok(());
-        }
-        check_path(&path)?;
-        let blob = entry.id();
-        walked.found.push(Found { path, blob, kind });
-        Ok(())
-    }
-
-    fn attributes_of(&self, tree: &git2::Tree<'_>) -> Result<bool, CheckoutError> {
-        let Some(entry) = tree.get_name_bytes(b".gitattributes") else {
-            return Ok(false);
-        };
-        if entry.kind() != Some(ObjectType::Blob) {
-            return Ok(false);
-        }
-        let blob = self.repository.find_blob(entry.id());
-        Ok(attributes::matter(
-            blob.map_err(|e| self.git(&e))?.content(),
-        ))
+        let input = format!("{commit}^{{commit}}\n{commit}^{{tree}}\n").into_bytes();
+        let answer = streamed((commit, "cat-file"), git, input, time, |pipe| {
+            Ok(pipe.lines().collect::<Result<Vec<String>, _>>()?)
+        });
+        let answer = answer.await?;
+        let tree = answer.get(1).and_then(|line| line.strip_prefix("tree "));
+        let tree = tree.filter(|_| answer[0].starts_with("commit "));
+        tree.and_then(|id| Oid::from_str(id).ok())
+            .ok_or_else(|| self.no_commit())
     }
 
     /// Drops what `export-ignore` leaves out and notes what changes its bytes.
-    fn apply_attributes(&self, walked: &mut Walked) -> Result<(), CheckoutError> {
-        if !walked.attributes_matter {
+    async fn apply_attributes(&self, walked: &mut Walked) -> Result<(), CheckoutError> {
+        let files = std::mem::take(&mut walked.attributes);
+        let (matter, files) = self.matter(files).await?;
+        if !matter {
             return Ok(());
         }
-        let (mirror, commit) = (&self.request.mirror, &self.request.commit);
         let prefix = self.prefix();
         let full = |path: &[u8]| [prefix.as_slice(), path].concat();
         let directory = |path: &[u8]| [prefix.as_slice(), path, b"/"].concat();
@@ -215,11 +126,11 @@ impl<'r> Context<'r> {
             FoundKind::Submodule => directory(&found.path),
             FoundKind::File(_) | FoundKind::Link => full(&found.path),
         };
-        let files = walked.found.iter().map(asked_as);
+        let asked = walked.found.iter().map(asked_as);
         let directories = walked.directories.iter().map(|path| directory(path));
         let above = ancestors(&prefix).map(|path| [path, b"/"].concat());
-        let paths: Vec<Vec<u8>> = files.chain(directories).chain(above).collect();
-        let answer = attributes::ask(mirror, commit, &paths)?;
+        let paths: Vec<Vec<u8>> = asked.chain(directories).chain(above).collect();
+        let answer = attributes::ask(&self.request, &files, paths).await?;
 
         let left_out = |path: &[u8]| {
             let mut above = ancestors(path).map(|a| [a, b"/"].concat());
@@ -236,7 +147,7 @@ impl<'r> Context<'r> {
         if blobs.is_empty() {
             return Ok(());
         }
-        let converted = attributes::convert(&self.repository, mirror, commit, &blobs)?;
+        let converted = attributes::convert(&self.request, blobs).await?;
         walked.substituted = converted
             .into_iter()
             .map(|(path, made)| (path[prefix.len()..].to_vec(), made))
@@ -244,95 +155,169 @@ impl<'r> Context<'r> {
         Ok(())
     }
 
+    /// Whether any of the files can change a release.
+    async fn matter(
+        &self,
+        files: Vec<AttributesFile>,
+    ) -> Result<(bool, Vec<AttributesFile>), CheckoutError> {
+        if files.is_empty() {
+            return Ok((false, files));
+        }
+        let ids = blobs::input(files.iter().map(|file| file.blob.as_str()));
+        self.contents(ids, move |pipe| {
+            let mut matter = false;
+            for file in &files {
+                let mut content = Vec::new();
+                take(pipe, (&file.blob, file.size, &file.path), &mut content)?;
+                matter |= attributes::matter(&content);
+            }
+            Ok((matter, files))
+        })
+        .await
+    }
+
+    /// Has `read` take the contents of these blobs, one after the other.
+    async fn contents<T: Send + 'static>(
+        &self,
+        ids: Vec<u8>,
+        read: impl FnOnce(&mut std::io::BufReader<std::fs::File>) -> Result<T, Unread> + Send + 'static,
+    ) -> Result<T, CheckoutError> {
+        let request = &self.request;
+        let git = blobs::command(&request.mirror);
+        let time = request.limits.git_time;
+        streamed((&request.commit, "cat-file"), git, ids, time, read).await
+    }
+
     /// Refuses submodules, or takes them out and says so.
     fn submodules(&self, walked: &mut Walked) -> Result<Vec<String>, CheckoutError> {
         let is_submodule = |found: &Found| found.kind == FoundKind::Submodule;
         let paths = walked.found.iter().filter(|f| is_submodule(f));
         let paths: Vec<String> = paths.map(|f| shown(&f.path)).collect();
-        if !paths.is_empty() && self.options.submodules == Submodules::Refuse {
+        if !paths.is_empty() && self.request.options.submodules == Submodules::Refuse {
             return Err(CheckoutError::Submodule(few(paths)));
         }
         walked.found.retain(|found| !is_submodule(found));
+        if paths.len() > NAMED_MAX {
+            let paths = few(paths).join(", ");
+            return Ok(vec![format!("submodules are left out: {paths}")]);
+        }
         let note = |path| format!("submodule {path} is left out");
         Ok(paths.into_iter().map(note).collect())
     }
 
-    fn entries(&self, walked: &Walked) -> Result<Vec<Entry>, CheckoutError> {
-        let odb = self.repository.odb().map_err(|e| self.git(&e))?;
+    /// Every path with its size, and those whose contents must be looked at: links, and small files
+    /// that are not known from what is live.
+    fn entries(&self, walked: &Walked) -> Result<(Vec<Entry>, Unknown), CheckoutError> {
+        let repository = self.open()?;
+        let limits = &self.request.limits;
         let mut entries = Vec::with_capacity(walked.found.len() + self.shared.len());
-        let mut pointers = Vec::new();
+        let mut unknown = Vec::new();
+        let (mut total, mut path_bytes): (u64, u64) = (0, walked.path_bytes);
         for found in &walked.found {
-            let entry = match found.kind {
-                FoundKind::File(mode) => {
-                    let made = walked.substituted.get(&found.path).copied();
-                    self.file(&odb, found, mode, made, &mut pointers)?
-                }
-                FoundKind::Link => self.link(&odb, found)?,
+            let made = walked.substituted.get(&found.path).copied();
+            let blob = made.map_or(found.blob, |(id, _)| id).to_string();
+            let kind = match found.kind {
+                FoundKind::File(mode) => Kind::File(mode),
+                FoundKind::Link => Kind::Symlink { target: Vec::new() },
                 FoundKind::Submodule => continue,
             };
-            entries.push(entry);
+            let is_file = matches!(kind, Kind::File(_));
+            let known = self
+                .base(&found.path)
+                .filter(|was| is_file && was.blob == blob && matches!(was.kind, Kind::File(_)));
+            let size = match (known, made) {
+                (Some(was), _) => was.size,
+                (None, Some((_, size))) => size,
+                (None, None) => {
+                    let size = self.size(&repository, found.blob, &found.path)?;
+                    if !is_file || size < LFS_POINTER_BYTES_MAX {
+                        unknown.push(entries.len());
+                    }
+                    size
+                }
+            };
+            if !is_file {
+                if size == 0 || size > TARGET_BYTES_MAX {
+                    return Err(CheckoutError::BadLink(shown(&found.path)));
+                }
+                path_bytes += size;
+                self.within_path_bytes(path_bytes, &found.path)?;
+            }
+            total = total.saturating_add(size);
+            for (bytes, bytes_max, key) in [
+                (size, limits.file_bytes, "file_bytes"),
+                (total, limits.release_bytes, "release_bytes"),
+            ] {
+                if bytes > bytes_max {
+                    let what = match key {
+                        "file_bytes" => format!("{:?} has {bytes} bytes", shown(&found.path)),
+                        _ => format!(
+                            "its files have {bytes} bytes, counted up to {:?}",
+                            shown(&found.path)
+                        ),
+                    };
+                    let what = format!("{what}, more than {bytes_max}");
+                    return Err(self.request.limit(what, key));
+                }
+            }
+            entries.push(Entry {
+                path: found.path.clone(),
+                blob,
+                kind,
+                size,
+                mtime_s: 0,
+            });
         }
-        if !pointers.is_empty() {
-            return Err(CheckoutError::LfsPointer(few(pointers)));
+        Ok((entries, unknown))
+    }
+
+    /// Reads the targets of links, and finds LFS pointers.
+    async fn look(
+        &self,
+        mut entries: Vec<Entry>,
+        unknown: Unknown,
+    ) -> Result<Vec<Entry>, CheckoutError> {
+        if unknown.is_empty() {
+            return Ok(entries);
         }
+        let ids = blobs::input(unknown.iter().map(|at| entries[*at].blob.as_str()));
+        self.contents(ids, move |pipe| {
+            let mut pointers = Vec::new();
+            let mut content = Vec::new();
+            for at in unknown {
+                let entry = &mut entries[at];
+                content.clear();
+                take(pipe, (&entry.blob, entry.size, &entry.path), &mut content)?;
+                match &mut entry.kind {
+                    Kind::Symlink { .. } if content.contains(&0) => {
+                        return Err(CheckoutError::BadLink(shown(&entry.path)).into());
+                    }
+                    Kind::Symlink { target } => target.clone_from(&content),
+                    Kind::File(_) if content.starts_with(LFS_MAGIC) => {
+                        pointers.push(shown(&entry.path));
+                    }
+                    Kind::File(_) => {}
+                }
+            }
+            match pointers.is_empty() {
+                true => Ok(entries),
+                false => Err(CheckoutError::LfsPointer(few(pointers)).into()),
+            }
+        })
+        .await
+    }
+
+    fn finish(
+        &self,
+        mut entries: Vec<Entry>,
+        notes: Vec<String>,
+    ) -> Result<Manifest, CheckoutError> {
         for path in &self.shared {
             entries.push(self.shared_link(path)?);
         }
         self.check_links(&entries)?;
-        Ok(entries)
-    }
-
-    fn file(
-        &self,
-        odb: &Odb<'_>,
-        found: &Found,
-        mode: Mode,
-        made: Option<(Oid, u64)>,
-        pointers: &mut Vec<String>,
-    ) -> Result<Entry, CheckoutError> {
-        let blob = made.map_or(found.blob, |(id, _)| id);
-        let hex = blob.to_string();
-        let known = self.base.get(found.path.as_slice());
-        let known = known.filter(|was| was.blob == hex && matches!(was.kind, Kind::File(_)));
-        let size = match (known, made) {
-            (Some(was), _) => was.size,
-            (None, Some((_, size))) => size,
-            (None, None) => {
-                let (size, _) = odb.read_header(blob).map_err(|e| self.git(&e))?;
-                let size = size as u64;
-                if size < LFS_POINTER_BYTES_MAX && self.is_pointer(odb, blob)? {
-                    pointers.push(shown(&found.path));
-                }
-                size
-            }
-        };
-        Ok(Entry {
-            path: found.path.clone(),
-            blob: hex,
-            kind: Kind::File(mode),
-            size,
-            mtime_s: 0,
-        })
-    }
-
-    fn is_pointer(&self, odb: &Odb<'_>, blob: Oid) -> Result<bool, CheckoutError> {
-        let content = odb.read(blob).map_err(|e| self.git(&e))?;
-        Ok(content.data().starts_with(LFS_MAGIC))
-    }
-
-    fn link(&self, odb: &Odb<'_>, found: &Found) -> Result<Entry, CheckoutError> {
-        let content = odb.read(found.blob).map_err(|e| self.git(&e))?;
-        let target = content.data().to_vec();
-        if target.is_empty() || target.len() > TARGET_BYTES_MAX || target.contains(&0) {
-            return Err(CheckoutError::BadLink(shown(&found.path)));
-        }
-        Ok(Entry {
-            path: found.path.clone(),
-            blob: found.blob.to_string(),
-            size: target.len() as u64,
-            kind: Kind::Symlink { target },
-            mtime_s: 0,
-        })
+        self.set_times(&mut entries);
+        Ok(Manifest::new(&self.request.commit, entries, notes)?)
     }
 
     /// `releases/ID/PATH` leads to `shared/PATH`, two levels above the release.
@@ -343,7 +328,8 @@ impl<'r> Context<'r> {
         }
         target.extend_from_slice(b"shared/");
         target.extend_from_slice(path);
-        let blob = Oid::hash_object(ObjectType::Blob, &target).map_err(|e| self.git(&e))?;
+        let blob =
+            Oid::hash_object(ObjectType::Blob, &target).map_err(|e| self.git("hash-object", &e))?;
         Ok(Entry {
             path: path.to_vec(),
             blob: blob.to_string(),
@@ -386,22 +372,41 @@ impl<'r> Context<'r> {
             self.request.now_s.max(newest.saturating_add(1))
         });
         for entry in entries {
-            let was = self.base.get(entry.path.as_slice());
+            let was = self.base(&entry.path);
             let same = was.filter(|was| was.kind == entry.kind && was.blob == entry.blob);
             entry.mtime_s = same.map_or(fresh, |was| was.mtime_s);
         }
     }
 
-    fn git(&self, error: &git2::Error) -> CheckoutError {
-        git(self.request, error)
+    pub(super) fn git(&self, doing: &'static str, error: &git2::Error) -> CheckoutError {
+        match error.code() {
+            git2::ErrorCode::NotFound => self.no_commit(),
+            _ => CheckoutError::Git {
+                commit: self.request.commit.clone(),
+                doing,
+                detail: error.message().to_owned(),
+            },
+        }
+    }
+
+    fn no_commit(&self) -> CheckoutError {
+        CheckoutError::NoCommit {
+            mirror: self.request.mirror.clone(),
+            commit: self.request.commit.clone(),
+        }
     }
 }
 
-fn git(request: &PlanRequest, error: &git2::Error) -> CheckoutError {
-    CheckoutError::Mirror {
-        mirror: request.mirror.clone(),
-        detail: error.message().to_owned(),
-    }
+/// Reads the next content whole: nothing large is asked for.
+fn take(
+    pipe: &mut impl BufRead,
+    (blob, size, path): (&str, u64, &[u8]),
+    content: &mut Vec<u8>,
+) -> Result<(), Unread> {
+    blobs::copy(pipe, blob, size, content).map_err(|error| match error {
+        NoBlob::Missing => missing(path, blob).into(),
+        NoBlob::Read(error) | NoBlob::Write(error) => error.into(),
+    })
 }
 
 /// Checks the `shared` paths of an environment.

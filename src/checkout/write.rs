@@ -10,18 +10,23 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::Write as _;
+use std::io::{self as std_io, BufRead};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
-use git2::{ObjectType, Odb, Oid, Repository};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utimensat};
 
+use super::blobs::NoBlob;
 use super::manifest::ancestors;
-use super::{CheckoutError, Entry, Kind, Manifest, shown};
+use super::{CheckoutError, Entry, Kind, Manifest, Unread, blobs, blocking, missing, streamed};
 
 const DIRECTORY_BITS: u32 = 0o755;
+/// Bounds a git that hangs. A release of any size is written in that time; a stop ends it sooner.
+const WRITE_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// What [`write_tree`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,30 +41,174 @@ pub struct Written {
     pub removed: u64,
 }
 
-/// Makes `dir` equal `manifest`, taking content from `mirror`. Parents of `dir` are made.
+/// Makes `dir` equal `manifest`, taking content from `mirror`. Parents of `dir` are made. One call works
+/// in a directory at a time, and one that is dropped ends soon.
 ///
 /// # Errors
 /// [`CheckoutError`]; `dir` is then somewhere between two trees, and the next call repairs it.
-pub fn write_tree(
-    mirror: &Path,
-    manifest: &Manifest,
-    dir: &Path,
+pub async fn write_tree(
+    mirror: PathBuf,
+    manifest: Arc<Manifest>,
+    dir: PathBuf,
 ) -> Result<Written, CheckoutError> {
-    let files = Files::of(dir);
-    fs::create_dir_all(dir).map_err(io(dir))?;
-    let _lock = files.lock()?;
-    let record = files.read_record();
-    let tree = Tree::new(dir, manifest, record.as_ref());
-    let todo = tree.compare()?;
-    if todo.is_nothing() && record.as_ref() == Some(manifest) {
+    let turn = turn(&dir).lock_owned().await;
+    let stop = StopOnDrop::default();
+    let stopped = stop.0.clone();
+    let begun = manifest.clone();
+    // What a dropped call leaves running keeps its turn and its lock until it has ended.
+    let write = blocking(move || Write::begin(begun, dir, turn, &stopped)).await?;
+    let Some(write) = write else {
         return Ok(Written::default());
+    };
+    let input = blobs::input(write.files().map(|entry| entry.blob.as_str()));
+    let git = blobs::command(&mirror);
+    let read = move |pipe: &mut _| write.end(pipe);
+    streamed(
+        (manifest.commit(), "cat-file"),
+        git,
+        input,
+        WRITE_TIME,
+        read,
+    )
+    .await
+}
+
+/// Says to the thread that works for a call that nobody waits for it any more.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    remove_if_there(&files.record)?;
-    let repository = Repository::open_bare(mirror).map_err(|error| git(mirror, &error))?;
-    let odb = repository.odb().map_err(|error| git(mirror, &error))?;
-    let written = tree.change(&todo, &odb, &files.part)?;
-    files.write_record(manifest)?;
-    Ok(written)
+}
+
+type Turn = tokio::sync::OwnedMutexGuard<()>;
+
+/// One write at a time into a directory, within this process.
+fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    type Turns = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
+    static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(turns.entry(dir.to_owned()).or_default())
+}
+
+/// A directory for which nothing vouches until it is written.
+struct Write {
+    manifest: Arc<Manifest>,
+    dir: PathBuf,
+    files: Files,
+    todo: Todo,
+    _lock: HeldLock,
+    _turn: Turn,
+}
+
+impl Write {
+    /// Works out what differs; `None` where nothing does.
+    fn begin(
+        manifest: Arc<Manifest>,
+        dir: PathBuf,
+        turn: Turn,
+        stop: &AtomicBool,
+    ) -> Result<Option<Self>, CheckoutError> {
+        let files = Files::of(&dir);
+        fs::create_dir_all(&dir).map_err(io(&dir))?;
+        let lock = files.lock()?;
+        let record = files.read_record();
+        let tree = Tree::new(&dir, &manifest, record.as_ref(), stop);
+        let todo = tree.compare()?;
+        if todo.is_nothing() && record.as_ref() == Some(&*manifest) {
+            return Ok(None);
+        }
+        remove_if_there(&files.record)?;
+        Ok(Some(Self {
+            manifest,
+            dir,
+            files,
+            todo,
+            _lock: lock,
+            _turn: turn,
+        }))
+    }
+
+    fn entries<'w>(&'w self, places: &'w [usize]) -> impl Iterator<Item = &'w Entry> {
+        places.iter().map(|at| &self.manifest.entries()[*at])
+    }
+
+    /// The files whose contents [`Self::end`] reads, in its order.
+    fn files(&self) -> impl Iterator<Item = &Entry> {
+        self.entries(&self.todo.write)
+            .filter(|entry| matches!(entry.kind, Kind::File(_)))
+    }
+
+    fn place(&self, path: &[u8]) -> PathBuf {
+        self.dir.join(OsStr::from_bytes(path))
+    }
+
+    /// Changes the directory, with contents from `pipe`.
+    fn end(self, pipe: &mut impl BufRead) -> Result<Written, Unread> {
+        let mut done = Written::default();
+        let todo = &self.todo;
+        for place in &todo.remove_trees {
+            fs::remove_dir_all(place).map_err(io(place))?;
+        }
+        for place in &todo.remove_files {
+            fs::remove_file(place).map_err(io(place))?;
+        }
+        done.removed = (todo.remove_trees.len() + todo.remove_files.len()) as u64;
+        for place in &todo.open_directories {
+            set_mode(place, DIRECTORY_BITS)?;
+        }
+        let mut made: HashSet<&[u8]> = HashSet::new();
+        for entry in self.entries(&todo.write) {
+            for above in ancestors(&entry.path) {
+                if made.insert(above) {
+                    self.make_directory(above)?;
+                }
+            }
+            self.write(entry, pipe)?;
+            done.written += 1;
+            done.bytes += entry.size;
+        }
+        for entry in self.entries(&todo.touch) {
+            set_stat(entry, &self.place(&entry.path))?;
+            done.touched += 1;
+        }
+        self.files.write_record(&self.manifest)?;
+        Ok(done)
+    }
+
+    fn make_directory(&self, path: &[u8]) -> Result<(), CheckoutError> {
+        let place = self.place(path);
+        match fs::create_dir(&place) {
+            Ok(()) => set_mode(&place, DIRECTORY_BITS),
+            Err(error) if error.kind() == std_io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(io(&place)(error)),
+        }
+    }
+
+    /// Complete under another name first: nothing half-written ever has its name in the tree.
+    fn write(&self, entry: &Entry, pipe: &mut impl BufRead) -> Result<(), Unread> {
+        let part = &self.files.part;
+        remove_if_there(part)?;
+        match &entry.kind {
+            Kind::Symlink { target } => {
+                symlink(OsStr::from_bytes(target), part).map_err(io(part))?;
+            }
+            Kind::File(_) => {
+                let mut file = File::create_new(part).map_err(io(part))?;
+                let copied = blobs::copy(pipe, &entry.blob, entry.size, &mut file);
+                copied.map_err(|error| match error {
+                    NoBlob::Missing => missing(&entry.path, &entry.blob).into(),
+                    NoBlob::Read(error) => Unread::Io(error),
+                    NoBlob::Write(error) => io(part)(error).into(),
+                })?;
+            }
+        }
+        set_stat(entry, part)?;
+        let place = self.place(&entry.path);
+        Ok(fs::rename(part, &place).map_err(io(&place))?)
+    }
 }
 
 /// The files that stand beside the directory.
@@ -131,23 +280,26 @@ fn boot_id() -> Option<String> {
 
 struct Tree<'a> {
     dir: &'a Path,
-    entries: HashMap<&'a [u8], &'a Entry>,
+    /// Each path's place in the manifest.
+    entries: HashMap<&'a [u8], usize>,
     directories: HashSet<&'a [u8]>,
     record: Option<&'a Manifest>,
     manifest: &'a Manifest,
+    stop: &'a AtomicBool,
 }
 
 /// What differs between the disk and the manifest.
 #[derive(Default)]
-struct Todo<'a> {
+struct Todo {
     remove_files: Vec<PathBuf>,
     remove_trees: Vec<PathBuf>,
     open_directories: Vec<PathBuf>,
-    touch: Vec<&'a Entry>,
-    write: Vec<&'a Entry>,
+    /// Places in the manifest.
+    touch: Vec<usize>,
+    write: Vec<usize>,
 }
 
-impl Todo<'_> {
+impl Todo {
     fn is_nothing(&self) -> bool {
         self.remove_files.is_empty()
             && self.remove_trees.is_empty()
@@ -164,14 +316,21 @@ enum Verdict {
 }
 
 impl<'a> Tree<'a> {
-    fn new(dir: &'a Path, manifest: &'a Manifest, record: Option<&'a Manifest>) -> Self {
+    fn new(
+        dir: &'a Path,
+        manifest: &'a Manifest,
+        record: Option<&'a Manifest>,
+        stop: &'a AtomicBool,
+    ) -> Self {
         let entries = manifest.entries();
+        let numbered = entries.iter().enumerate();
         Self {
             dir,
-            entries: entries.iter().map(|e| (e.path.as_slice(), e)).collect(),
+            entries: numbered.map(|(at, e)| (e.path.as_slice(), at)).collect(),
             directories: entries.iter().flat_map(|e| ancestors(&e.path)).collect(),
             record,
             manifest,
+            stop,
         }
     }
 
@@ -180,9 +339,9 @@ impl<'a> Tree<'a> {
     }
 
     /// One pass over the disk; changes nothing.
-    fn compare(&self) -> Result<Todo<'a>, CheckoutError> {
+    fn compare(&self) -> Result<Todo, CheckoutError> {
         let mut todo = Todo::default();
-        let mut right: HashSet<&[u8]> = HashSet::new();
+        let mut right: HashSet<usize> = HashSet::new();
         let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
         // rsync gives the release directory the mode of this one.
         if self.dir.metadata().map_err(io(self.dir))?.mode() & 0o7777 != DIRECTORY_BITS {
@@ -211,22 +370,20 @@ impl<'a> Tree<'a> {
                     ahead.push(path);
                     continue;
                 }
-                let Some(entry) = self.entries.get(path.as_slice()) else {
+                let Some(at) = self.entries.get(path.as_slice()).copied() else {
                     todo.remove_files.push(place);
                     continue;
                 };
-                match self.judge(entry, &place, &stat)? {
+                match self.judge(&self.manifest.entries()[at], &place, &stat)? {
                     Verdict::Right => {}
-                    Verdict::WrongStat => todo.touch.push(entry),
+                    Verdict::WrongStat => todo.touch.push(at),
                     Verdict::Wrong => continue,
                 }
-                right.insert(&entry.path);
+                right.insert(at);
             }
         }
-        let entries = self.manifest.entries().iter();
-        todo.write = entries
-            .filter(|e| !right.contains(e.path.as_slice()))
-            .collect();
+        let all = 0..self.manifest.entries().len();
+        todo.write = all.filter(|at| !right.contains(at)).collect();
         Ok(todo)
     }
 
@@ -261,86 +418,19 @@ impl<'a> Tree<'a> {
             was.blob == entry.blob && was.mtime_s == stat.mtime() && stat.mtime_nsec() == 0
         });
         let same = vouched || {
-            let content = fs::read(place).map_err(io(place))?;
-            let id = Oid::hash_object(ObjectType::Blob, &content);
-            id.is_ok_and(|id| id.to_string() == entry.blob)
+            let mut content = File::open(place).map_err(io(place))?;
+            let read = blobs::hash(&mut content, entry.size, &mut std_io::sink(), self.stop);
+            match read {
+                Ok((size, id)) => size == entry.size && id == entry.blob,
+                Err(NoBlob::Missing) => false,
+                Err(NoBlob::Read(error) | NoBlob::Write(error)) => return Err(io(place)(error)),
+            }
         };
         Ok(match (same, agrees) {
             (false, _) => Verdict::Wrong,
             (true, true) => Verdict::Right,
             (true, false) => Verdict::WrongStat,
         })
-    }
-
-    fn change(
-        &self,
-        todo: &Todo<'_>,
-        odb: &Odb<'_>,
-        part: &Path,
-    ) -> Result<Written, CheckoutError> {
-        let mut done = Written::default();
-        for place in &todo.remove_trees {
-            fs::remove_dir_all(place).map_err(io(place))?;
-        }
-        for place in &todo.remove_files {
-            fs::remove_file(place).map_err(io(place))?;
-        }
-        done.removed = (todo.remove_trees.len() + todo.remove_files.len()) as u64;
-        for place in &todo.open_directories {
-            set_mode(place, DIRECTORY_BITS)?;
-        }
-        let mut made: HashSet<&[u8]> = HashSet::new();
-        for entry in &todo.write {
-            for above in ancestors(&entry.path) {
-                if made.insert(above) {
-                    self.make_directory(above)?;
-                }
-            }
-            self.write(entry, odb, part)?;
-            done.written += 1;
-            done.bytes += entry.size;
-        }
-        for entry in &todo.touch {
-            let place = self.place(&entry.path);
-            set_stat(entry, &place)?;
-            done.touched += 1;
-        }
-        Ok(done)
-    }
-
-    fn make_directory(&self, path: &[u8]) -> Result<(), CheckoutError> {
-        let place = self.place(path);
-        match fs::create_dir(&place) {
-            Ok(()) => set_mode(&place, DIRECTORY_BITS),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(io(&place)(error)),
-        }
-    }
-
-    /// Complete under another name first: nothing half-written ever has its name in the tree.
-    fn write(&self, entry: &Entry, odb: &Odb<'_>, part: &Path) -> Result<(), CheckoutError> {
-        remove_if_there(part)?;
-        match &entry.kind {
-            Kind::Symlink { target } => {
-                symlink(OsStr::from_bytes(target), part).map_err(io(part))?;
-            }
-            Kind::File(_) => {
-                let missing = || CheckoutError::MissingBlob {
-                    path: shown(&entry.path),
-                    blob: entry.blob.clone(),
-                };
-                let id = Oid::from_str(&entry.blob).map_err(|_| missing())?;
-                let blob = odb.read(id).map_err(|_| missing())?;
-                if blob.kind() != ObjectType::Blob || blob.len() as u64 != entry.size {
-                    return Err(missing());
-                }
-                let mut file = File::create_new(part).map_err(io(part))?;
-                file.write_all(blob.data()).map_err(io(part))?;
-            }
-        }
-        set_stat(entry, part)?;
-        let place = self.place(&entry.path);
-        fs::rename(part, &place).map_err(io(&place))
     }
 }
 
@@ -374,12 +464,5 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> CheckoutError + '_ {
     move |error| CheckoutError::Io {
         path: path.to_owned(),
         detail: error.to_string(),
-    }
-}
-
-fn git(mirror: &Path, error: &git2::Error) -> CheckoutError {
-    CheckoutError::Mirror {
-        mirror: mirror.to_owned(),
-        detail: error.message().to_owned(),
     }
 }

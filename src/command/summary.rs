@@ -218,6 +218,7 @@ fn comparison_line(comparison: &Comparison) -> String {
     };
     let lines = match (comparison.insertions, comparison.deletions) {
         (Some(insertions), Some(deletions)) => format!(", +{insertions} -{deletions} lines"),
+        _ if comparison.files_changed > 0 => ", too large to count lines".to_owned(),
         _ => String::new(),
     };
     format!("{relation}; {files}{lines}")

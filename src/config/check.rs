@@ -280,6 +280,16 @@ impl Check<'_> {
                 }
             }
             self.origin(project, &path);
+            let limits = project.limits;
+            for (key, time) in [
+                ("git_time", limits.git_time),
+                ("fetch_time", limits.fetch_time),
+            ] {
+                if time.is_zero() {
+                    let path = path.to("limits").to(key);
+                    self.refuse(&path, "git does nothing in no time: write a longer one");
+                }
+            }
             for (name, environment) in &project.environments {
                 let path = path.to("environments").to(name);
                 self.name(&path, "environment", name);

@@ -10,6 +10,7 @@ use super::keys::{
 };
 use super::{Library, Origin, parse};
 use crate::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
+use crate::plan::PushLimits;
 use crate::right::Grant;
 
 const PAGE: &str = include_str!("../../docs/config.md");
@@ -25,6 +26,7 @@ fn the_page_describes_every_key_and_no_other() {
     assert_keys::<ExecutionUser>(PAGE, "[execution_users.NAME]");
     assert_keys::<LocalRun>(PAGE, "[local_run]");
     assert_keys::<Project>(PAGE, "[[projects]]");
+    assert_keys::<PushLimits>(PAGE, "[projects.limits]");
     assert_keys::<Environment>(PAGE, "[projects.environments.NAME]");
     assert_keys::<Rule>(PAGE, "[[projects.rules]]");
     assert_keys::<FreezeWindow>(PAGE, "[[freezes]]");
@@ -39,6 +41,7 @@ fn the_page_describes_every_key_and_no_other() {
 const TEMPLATE: &str = "[agent]\n@[agent]@\n[store]\n@[store]@\n[ssh]\n@[ssh]@\n[log]\n@[log]@\n\
     [hosts.a]\n@[hosts.NAME]@\n[groups]\nweb = [\"a\"]\n\
     [[projects]]\nname = \"shop\"\nrepository = \"/srv/git/shop.git\"\n@[[projects]]@\n\
+    [projects.limits]\n@[projects.limits]@\n\
     [projects.environments.qa]\ngroup = \"web\"\ndeploy_to = \"/srv/shop\"\n@[projects.environments.NAME]@\n\
     [[projects.rules]]\npattern = \"qa-*\"\nenvironment = \"qa\"\n@[[projects.rules]]@\n";
 
@@ -66,6 +69,7 @@ fn the_defaults_on_the_page_are_those_of_the_code() {
         "[ssh]",
         "[log]",
         "[[projects]]",
+        "[projects.limits]",
         "[projects.environments.NAME]",
         "[[projects.rules]]",
     ] {

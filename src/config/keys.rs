@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::source::Origin;
 use crate::approval::freeze::{Day, NoWindow, Window};
 use crate::document::duration;
-use crate::plan::Submodules;
+use crate::plan::{PushLimits, Submodules};
 use crate::right::Grant;
 use crate::rule::{OnSpoolError, Schedule};
 use crate::template::{OnFailure, Requirement};
@@ -265,6 +265,8 @@ pub struct Project {
     pub source: Option<String>,
     #[serde(default)]
     pub submodules: Submodules,
+    #[serde(default)]
+    pub limits: PushLimits,
     #[serde(default)]
     pub environments: BTreeMap<String, Environment>,
     #[serde(default)]

@@ -22,7 +22,7 @@ use crate::approval::freeze::{Calendar, Freeze};
 
 use crate::document::{Document, Problems};
 
-pub use crate::plan::Submodules;
+pub use crate::plan::{PushLimits, Submodules};
 pub use ground::GroundError;
 pub use keys::{
     Agent, Config, Engine, Environment, ExecutionUser, FreezeWindow, Git, Host, Layout, LocalRun,

@@ -1,28 +1,28 @@
-//! What a landed object is, and how it relates to what is live. Reads the mirror through git2.
+//! What a landed object is, and how it relates to what is live. Reads the mirror by git, which decides
+//! what a commit is: see `objects`.
 //!
-//! Texts and paths are for people to read: bytes that are not UTF-8 are replaced. Every list is
-//! bounded and carries its total.
+//! Texts and paths are for people to read. Every list is bounded and carries its total, and so is the
+//! work: each git is ended after `git_time` of the project's limits, and when nobody waits for it.
 
-use std::path::{Path, PathBuf};
+use std::io::BufRead;
 
-use git2::{Commit, Delta, Diff, DiffOptions, ObjectType, Oid, Repository, Tag};
-use jiff::Timestamp;
+use git2::Oid;
 use serde::{Deserialize, Serialize};
+use tokio::process::Command;
 
-use super::LandingError;
-use crate::task::{ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo};
+use super::changes::{self, Changes, count_lines};
+use super::objects::{self, FORMAT, ShownCommit};
+use super::program::{Failure, Finished, on_mirror, run, stream};
+use super::system::blocking;
+use super::{LandingError, Source};
+use crate::task::{Comparison, Description, Relation, TagInfo};
 
-const COMMITS_MAX: usize = 50;
-const PATHS_MAX: usize = 200;
-/// Above this many changed files lines are not counted: it would read them all.
-const COUNTED_FILES_MAX: usize = 3_000;
-const MESSAGE_CHARS_MAX: usize = 4_000;
-const SUBJECT_CHARS_MAX: usize = 200;
-/// Names and addresses of people, and names of tags; a commit may carry megabytes of them.
-const NAME_CHARS_MAX: usize = 200;
-const PATH_CHARS_MAX: usize = 300;
+/// Commits of a list.
+const COMMITS_MAX: &str = "--max-count=50";
 /// Where more different commits are live, the others are counted without their lists.
 const LISTED_MAX: usize = 10;
+/// Far more than a tag shows of itself; the rest of a longer one is not kept.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What is to be described, and against what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,100 +49,30 @@ pub struct LiveOn {
 ///
 /// # Errors
 /// [`LandingError::NotACommit`] for a tag of a blob or a tree, [`LandingError::NoObject`] for what
-/// was never fetched.
-pub fn describe(mirror: &Path, question: &Question) -> Result<Description, LandingError> {
-    let reader = Reader {
-        repository: Repository::open_bare(mirror).map_err(|e| failed(mirror, &e))?,
-        mirror,
-        question,
+/// was never fetched, [`LandingError::Unreadable`] for what git can't read.
+pub async fn describe(source: &Source, question: &Question) -> Result<Description, LandingError> {
+    let reader = Reader { source, question };
+    let mut lives: Vec<(Option<&str>, Vec<String>)> = Vec::new();
+    for LiveOn { host, commit } in &question.live {
+        match lives.iter_mut().find(|known| known.0 == commit.as_deref()) {
+            Some((_, hosts)) => hosts.push(host.clone()),
+            None => lives.push((commit.as_deref(), vec![host.clone()])),
+        }
+    }
+    let found = reader.find(&lives).await?;
+    let tag = match found.is_tag {
+        true => Some(reader.tag().await?),
+        false => None,
     };
-    let id = reader.id(&question.object)?;
-    let object = reader
-        .repository
-        .find_object(id, None)
-        .map_err(|_| reader.no_object(&question.object))?;
-    let tag = object.as_tag().map(|tag| reader.tag(tag));
-    let commit = reader.peel(object)?;
-    let mut comparisons: Vec<Comparison> = Vec::new();
-    for live in &question.live {
-        let known = comparisons.iter_mut().find(|c| c.live == live.commit);
-        match known {
-            Some(comparison) => comparison.hosts.push(live.host.clone()),
-            None => {
-                let mut comparison = reader.compare(&commit, live)?;
-                if comparisons.len() >= LISTED_MAX {
-                    comparison.coming.clear();
-                    comparison.going.clear();
-                    comparison.paths.clear();
-                }
-                comparisons.push(comparison);
-            }
-        }
-    }
-    Ok(Description {
-        commit: commit.id().to_string(),
-        tag,
-        subject: subject(&commit),
-        author: person(&commit.author()),
-        committed_at: time(commit.time().seconds()),
-        comparisons,
-    })
-}
-
-struct Reader<'q> {
-    repository: Repository,
-    mirror: &'q Path,
-    question: &'q Question,
-}
-
-impl Reader<'_> {
-    fn id(&self, hex: &str) -> Result<Oid, LandingError> {
-        Oid::from_str(hex).map_err(|_| self.no_object(hex))
-    }
-
-    fn no_object(&self, hex: &str) -> LandingError {
-        LandingError::NoObject {
-            mirror: PathBuf::from(self.mirror),
-            object: hex.to_owned(),
-        }
-    }
-
-    fn git(&self, error: &git2::Error) -> LandingError {
-        failed(self.mirror, error)
-    }
-
-    fn tag(&self, tag: &Tag<'_>) -> TagInfo {
-        let reference = self.question.reference.as_bytes();
-        let short = reference.strip_prefix(b"refs/tags/").unwrap_or(reference);
-        TagInfo {
-            name: bounded(tag.name_bytes(), NAME_CHARS_MAX),
-            named_as_ref: tag.name_bytes() == short,
-            tagger: tag.tagger().map(|tagger| person(&tagger)),
-            message: bounded(tag.message_bytes().unwrap_or_default(), MESSAGE_CHARS_MAX),
-        }
-    }
-
-    /// Follows tags of tags to the commit.
-    fn peel<'o>(&self, object: git2::Object<'o>) -> Result<Commit<'o>, LandingError> {
-        let end = match object.kind() {
-            Some(ObjectType::Tag) => object
-                .as_tag()
-                .map_or_else(|| object.peel(ObjectType::Any), Tag::peel)
-                .map_err(|e| self.git(&e))?,
-            _ => object,
-        };
-        let kind = end.kind().map_or("object", |kind| kind.str());
-        let kind = kind.to_owned();
-        end.into_commit().map_err(|_| LandingError::NotACommit {
-            reference: self.question.reference.clone(),
-            kind,
-        })
-    }
-
-    fn compare(&self, commit: &Commit<'_>, live: &LiveOn) -> Result<Comparison, LandingError> {
+    let shown = reader.log(&["--no-walk", &found.commit.id]).await?;
+    let Some(commit) = shown.into_iter().next() else {
+        return Err(reader.unreadable("git log shows nothing"));
+    };
+    let mut comparisons = Vec::new();
+    for (live, hosts) in lives {
         let mut comparison = Comparison {
-            live: live.commit.clone(),
-            hosts: vec![live.host.clone()],
+            live: live.map(str::to_owned),
+            hosts,
             relation: Relation::First,
             coming: Vec::new(),
             going: Vec::new(),
@@ -151,126 +81,281 @@ impl Reader<'_> {
             deletions: None,
             paths: Vec::new(),
         };
-        let Some(hex) = &live.commit else {
-            return Ok(comparison);
+        if let Some(live) = live {
+            let listed = comparisons.len() < LISTED_MAX;
+            match found.known.iter().find(|known| known.id == live) {
+                Some(known) => {
+                    let ends = (known, &found.commit);
+                    reader.compare(ends, listed, &mut comparison).await?;
+                }
+                None => comparison.relation = Relation::Unknown,
+            }
+        }
+        comparisons.push(comparison);
+    }
+    Ok(Description {
+        commit: commit.id,
+        tag,
+        subject: commit.subject,
+        author: commit.author,
+        committed_at: commit.committed_at,
+        comparisons,
+    })
+}
+
+struct Reader<'q> {
+    source: &'q Source,
+    question: &'q Question,
+}
+
+/// What the mirror holds of what is asked about.
+struct Found {
+    is_tag: bool,
+    commit: End,
+    /// The live commits that are there.
+    known: Vec<End>,
+}
+
+/// A commit that is compared, and its tree.
+struct End {
+    id: String,
+    tree: Oid,
+}
+
+impl Reader<'_> {
+    fn git(&self, arguments: &[&str]) -> Command {
+        let mut git = on_mirror(&self.source.mirror);
+        git.args(arguments);
+        git
+    }
+
+    /// Looks for the object, the commit that it leads to, and what is live.
+    async fn find(&self, lives: &[(Option<&str>, Vec<String>)]) -> Result<Found, LandingError> {
+        let object = &self.question.object;
+        let is_id = |hex: &&str| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_id(&object.as_str()) {
+            return Err(self.no_object());
+        }
+        let lives: Vec<&str> = lives
+            .iter()
+            .filter_map(|live| live.0)
+            .filter(is_id)
+            .collect();
+        let mut input = format!("{object}\n{object}^{{}}\n{object}^{{tree}}\n");
+        for live in &lives {
+            input += &format!("{live}^{{tree}}\n");
+        }
+        let git = self.git(&["cat-file", "--batch-check=%(objecttype) %(objectname)"]);
+        let time = self.source.limits.git_time;
+        let ended = stream(git, input.into_bytes(), time, |pipe| {
+            pipe.lines().collect::<Result<Vec<String>, _>>()
+        });
+        let answer = self.read("cat-file", ended.await)?;
+        let answer: Vec<Option<(&str, &str)>> = answer
+            .iter()
+            .map(|line| line.split_once(' ').filter(|(_, id)| is_id(id)))
+            .collect();
+        let at = |number: usize| answer.get(number).copied().flatten();
+        let Some((kind, _)) = at(0) else {
+            return Err(self.no_object());
         };
-        let known = Oid::from_str(hex).and_then(|id| self.repository.find_commit(id));
-        let Ok(old) = known else {
-            comparison.relation = Relation::Unknown;
-            return Ok(comparison);
+        let commit = match at(1) {
+            Some(("commit", id)) => id.to_owned(),
+            Some((kind, _)) => {
+                return Err(LandingError::NotACommit {
+                    reference: self.question.reference.clone(),
+                    kind: kind.to_owned(),
+                });
+            }
+            None => return Err(self.unreadable("what it leads to is not there")),
         };
-        let (new, old_id) = (commit.id(), old.id());
-        let counts = self.repository.graph_ahead_behind(new, old_id);
-        let (ahead, back) = counts.map_err(|e| self.git(&e))?;
-        comparison.relation = match (ahead as u64, back as u64) {
-            _ if new == old_id => Relation::Same,
+        let end = |number, id: &str| {
+            let tree = Oid::from_str(at(number)?.1).ok()?;
+            let id = id.to_owned();
+            Some(End { id, tree })
+        };
+        let commit = end(2, &commit).ok_or_else(|| self.unreadable("its tree is not there"))?;
+        let known = lives.iter().enumerate();
+        let known = known.filter_map(|(number, live)| end(number + 3, live));
+        Ok(Found {
+            is_tag: kind == "tag",
+            commit,
+            known: known.collect(),
+        })
+    }
+
+    async fn tag(&self) -> Result<TagInfo, LandingError> {
+        let git = self.git(&["cat-file", "tag", &self.question.object]);
+        let output = self.output("cat-file", git).await?;
+        Ok(objects::tag(&output, &self.question.reference))
+    }
+
+    async fn log(&self, range: &[&str]) -> Result<Vec<ShownCommit>, LandingError> {
+        let mut git = self.git(&[
+            "log",
+            "-z",
+            FORMAT,
+            "--encoding=UTF-8",
+            "--no-show-signature",
+        ]);
+        git.args(range).arg("--");
+        let time = self.source.limits.git_time;
+        self.read("log", stream(git, Vec::new(), time, objects::commits).await)
+    }
+
+    async fn relation(&self, live: &str, commit: &str) -> Result<Relation, LandingError> {
+        let both = format!("{live}...{commit}");
+        let git = self.git(&["rev-list", "--count", "--left-right", &both, "--"]);
+        let output = self.output("rev-list", git).await?;
+        let counts = String::from_utf8_lossy(&output);
+        let mut counts = counts.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(back)), Some(Ok(ahead))) = (counts.next(), counts.next()) else {
+            return Err(self.unreadable("git rev-list counts nothing"));
+        };
+        Ok(match (ahead, back) {
+            _ if live == commit => Relation::Same,
             (commits, 0) => Relation::Ahead { commits },
             (0, commits) => Relation::Back { commits },
+            _ if self.is_cut_off(live, commit).await? => Relation::Unknown,
             (ahead, back) => Relation::Diverged { ahead, back },
-        };
-        comparison.coming = self.commits(new, old_id)?;
-        comparison.going = self.commits(old_id, new)?;
-        self.files(&old, commit, &mut comparison)?;
-        Ok(comparison)
+        })
     }
 
-    /// The newest commits that `tip` has and `without` lacks.
-    fn commits(&self, tip: Oid, without: Oid) -> Result<Vec<CommitLine>, LandingError> {
-        let list = || -> Result<Vec<CommitLine>, git2::Error> {
-            let mut walk = self.repository.revwalk()?;
-            walk.set_sorting(git2::Sort::TOPOLOGICAL | git2::Sort::TIME)?;
-            walk.push(tip)?;
-            walk.hide(without)?;
-            walk.take(COMMITS_MAX)
-                .map(|id| {
-                    let commit = self.repository.find_commit(id?)?;
-                    Ok(CommitLine {
-                        commit: commit.id().to_string(),
-                        subject: subject(&commit),
-                        author: bounded(commit.author().name_bytes(), NAME_CHARS_MAX),
-                        at: time(commit.time().seconds()),
-                    })
-                })
-                .collect()
-        };
-        list().map_err(|e| self.git(&e))
+    /// Whether what joins the two histories may lie behind the end of a shallow repository.
+    async fn is_cut_off(&self, live: &str, commit: &str) -> Result<bool, LandingError> {
+        if !self.source.mirror.join("shallow").exists() {
+            return Ok(false);
+        }
+        let git = self.git(&["merge-base", live, commit]);
+        let time = self.source.limits.git_time;
+        let ended = run(git, Vec::new(), OUTPUT_BYTES_MAX, time, &|_| {}).await;
+        Ok(self.ended("merge-base", ended)?.stdout.is_empty())
     }
 
-    fn files(
+    async fn compare(
         &self,
-        old: &Commit<'_>,
-        new: &Commit<'_>,
+        (old, new): (&End, &End),
+        listed: bool,
         comparison: &mut Comparison,
     ) -> Result<(), LandingError> {
-        let diff = self.diff(old, new).map_err(|e| self.git(&e))?;
-        let deltas = diff.deltas();
-        comparison.files_changed = deltas.len() as u64;
-        let shown = deltas.take(PATHS_MAX).map(|delta| {
-            let (status, file) = match delta.status() {
-                Delta::Added => ('A', delta.new_file()),
-                Delta::Deleted => ('D', delta.old_file()),
-                Delta::Typechange => ('T', delta.new_file()),
-                _ => ('M', delta.new_file()),
-            };
-            ChangedPath {
-                status,
-                path: bounded(file.path_bytes().unwrap_or_default(), PATH_CHARS_MAX),
+        let (live, commit) = (old.id.as_str(), new.id.as_str());
+        comparison.relation = self.relation(live, commit).await?;
+        let (coming, going) = match comparison.relation {
+            Relation::First | Relation::Unknown => return Ok(()),
+            Relation::Same => (false, false),
+            Relation::Ahead { .. } => (true, false),
+            Relation::Back { .. } => (false, true),
+            Relation::Diverged { .. } => (true, true),
+        };
+        for (wanted, from, to, list) in [
+            (coming, live, commit, &mut comparison.coming),
+            (going, commit, live, &mut comparison.going),
+        ] {
+            if wanted && listed {
+                let range = format!("{from}..{to}");
+                let shown = self.log(&["--date-order", COMMITS_MAX, &range]).await?;
+                *list = shown.into_iter().map(ShownCommit::into_line).collect();
             }
-        });
-        comparison.paths = shown.collect();
-        if diff.deltas().len() <= COUNTED_FILES_MAX {
-            let stats = diff.stats().map_err(|e| self.git(&e))?;
-            comparison.insertions = Some(stats.insertions() as u64);
-            comparison.deletions = Some(stats.deletions() as u64);
+        }
+        let changes = self.changes(old, new).await?;
+        comparison.files_changed = changes.files;
+        let lines = count_lines(&changes, &self.source.limits, self.numstat(old, new)).await?;
+        (comparison.insertions, comparison.deletions) = lines.unzip();
+        if listed {
+            comparison.paths = changes.paths;
         }
         Ok(())
     }
 
-    fn diff(&self, old: &Commit<'_>, new: &Commit<'_>) -> Result<Diff<'_>, git2::Error> {
-        let mut options = DiffOptions::new();
-        options
-            .ignore_submodules(false)
-            .include_typechange(true)
-            .disable_pathspec_match(true)
-            .context_lines(0);
+    async fn changes(&self, old: &End, new: &End) -> Result<Changes, LandingError> {
+        let limits = self.source.limits;
+        let (mirror, trees) = (self.source.mirror.clone(), (old.tree, new.tree));
+        let source = self.question.source.clone();
+        let compared = blocking(&self.source.mirror, move || {
+            Ok(changes::compare(&mirror, trees, source.as_deref(), &limits))
+        });
+        let changes = compared.await?;
+        let changes = changes.map_err(|error| self.unreadable(error.message()))?;
+        let Some(key) = changes.over else {
+            return Ok(changes);
+        };
+        let what = match key {
+            "entries" => format!("in more than {} files", limits.entries),
+            _ => format!("in a directory of more than {} bytes", limits.path_bytes),
+        };
+        Err(LandingError::Limit {
+            reference: self.question.reference.clone(),
+            what: format!(
+                "commit {} differs from {}, which is live, {what}",
+                new.id, old.id
+            ),
+            key,
+        })
+    }
+
+    fn numstat(&self, old: &End, new: &End) -> Command {
+        let mut git = self.git(&["diff-tree", "-r", "-z", "--numstat", "--no-renames"]);
+        git.args(["--no-ext-diff", "--no-textconv", &old.id, &new.id, "--"]);
         if let Some(source) = &self.question.source {
-            options.pathspec(source.trim_matches('/'));
+            git.arg(source.trim_matches('/'));
         }
-        let (old, new) = (old.tree()?, new.tree()?);
-        self.repository
-            .diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options))
+        git
     }
-}
 
-fn failed(mirror: &Path, error: &git2::Error) -> LandingError {
-    LandingError::Mirror {
-        mirror: mirror.to_owned(),
-        detail: error.message().to_owned(),
+    async fn output(&self, doing: &'static str, git: Command) -> Result<Vec<u8>, LandingError> {
+        let time = self.source.limits.git_time;
+        let ended = run(git, Vec::new(), OUTPUT_BYTES_MAX, time, &|_| {}).await;
+        let ended = self.ended(doing, ended)?;
+        match ended.success {
+            true => Ok(ended.stdout),
+            false => Err(self.unreadable(ended.reason())),
+        }
     }
-}
 
-fn subject(commit: &Commit<'_>) -> String {
-    bounded(
-        commit.summary_bytes().unwrap_or_default(),
-        SUBJECT_CHARS_MAX,
-    )
-}
-
-fn bounded(bytes: &[u8], chars_max: usize) -> String {
-    // A character has at most four bytes: the rest need not even be looked at.
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * chars_max)]);
-    text.trim_end().chars().take(chars_max).collect()
-}
-
-fn person(signature: &git2::Signature<'_>) -> Person {
-    Person {
-        name: bounded(signature.name_bytes(), NAME_CHARS_MAX),
-        email: bounded(signature.email_bytes(), NAME_CHARS_MAX),
-        at: time(signature.when().seconds()),
+    fn read<T>(
+        &self,
+        doing: &'static str,
+        ended: Result<Finished<Option<std::io::Result<T>>>, Failure>,
+    ) -> Result<T, LandingError> {
+        let ended = self.ended(doing, ended)?;
+        if !ended.success {
+            return Err(self.unreadable(ended.reason()));
+        }
+        match ended.stdout {
+            Some(Ok(made)) => Ok(made),
+            Some(Err(error)) => Err(self.unreadable(&error.to_string())),
+            None => Err(self.unreadable("what git said was not read")),
+        }
     }
-}
 
-/// A commit may carry any number; one that is no date counts as 1970.
-fn time(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
+    fn ended<T>(
+        &self,
+        doing: &'static str,
+        ended: Result<Finished<T>, Failure>,
+    ) -> Result<Finished<T>, LandingError> {
+        ended.map_err(|failure| match failure {
+            Failure::Start(error) => LandingError::NoGit(error.to_string()),
+            Failure::TimedOut => LandingError::TooSlow {
+                reference: self.question.reference.clone(),
+                doing,
+                after_s: self.source.limits.git_time.as_secs(),
+                key: "git_time",
+            },
+        })
+    }
+
+    fn no_object(&self) -> LandingError {
+        LandingError::NoObject {
+            mirror: self.source.mirror.clone(),
+            object: self.question.object.clone(),
+        }
+    }
+
+    fn unreadable(&self, detail: &str) -> LandingError {
+        LandingError::Unreadable {
+            reference: self.question.reference.clone(),
+            object: self.question.object.clone(),
+            detail: detail.to_owned(),
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Does the ref stand on the pushed object? Fetch it, pin it, compare it with what is live.
 //!
 //! The executor calls it through [`Git`]. What crosses the network (`ls-remote`, `fetch`) is done by
-//! the system's git program under an environment of our own; objects are read through git2. It never
+//! the system's git program under an environment of our own, and so is what reads commits and tags: git
+//! decides what a commit is. git2 keeps the refs of the mirror and compares trees. It never
 //! checks anything out, never writes outside the mirror, and asks nobody for a password.
 //!
 //! The mirror of a project is a bare repository that holds only refs of our own:
@@ -11,8 +12,11 @@
 //! the mirror when no call does. Nothing fetched is ever pruned (`gc.pruneExpire = never`): to give space back, delete the
 //! mirror, and the next fetch makes it anew.
 
+mod changes;
 mod describe;
-mod program;
+mod fsck;
+mod objects;
+pub(crate) mod program;
 mod progress;
 mod system;
 mod url;
@@ -22,6 +26,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+use crate::plan::PushLimits;
 
 pub use crate::task::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
@@ -45,6 +51,7 @@ pub struct Source {
     /// File with a token, or `USER:TOKEN`, for `https`.
     pub token_file: Option<PathBuf>,
     pub timeouts: Timeouts,
+    pub limits: PushLimits,
 }
 
 /// After how long git is ended, with everything that it started.
@@ -174,6 +181,37 @@ pub enum LandingError {
     /// The mirror does not hold the object.
     #[error("object {object} is not in the mirror {mirror}: fetch it first")]
     NoObject { mirror: PathBuf, object: String },
+    /// git does not take what was pushed for an object.
+    #[error(
+        "project {project}: git refuses what was pushed: {detail}; write that object again (`git fsck` in a clone names all of them), and push the tag"
+    )]
+    Fsck { project: String, detail: String },
+    /// git cannot read what was pushed.
+    #[error(
+        "{reference}: git can't read {object}: {detail}; try `git log {object}` in a clone, make the commit or tag again, and push it"
+    )]
+    Unreadable {
+        reference: String,
+        object: String,
+        detail: String,
+    },
+    /// A git of our own took too long and was ended.
+    #[error(
+        "{reference}: git {doing} took longer than {after_s} s and was ended: push less, or raise `{key}` in `[projects.limits]`"
+    )]
+    TooSlow {
+        reference: String,
+        doing: &'static str,
+        after_s: u64,
+        key: &'static str,
+    },
+    /// More than a push may bring.
+    #[error("{reference}: {what}: push less, or raise `{key}` in `[projects.limits]`")]
+    Limit {
+        reference: String,
+        what: String,
+        key: &'static str,
+    },
     /// The tag leads to something that cannot be released.
     #[error("{reference} leads to a {kind}, not to a commit: tag a commit")]
     NotACommit { reference: String, kind: String },
@@ -199,6 +237,10 @@ impl LandingError {
             | Self::ObjectFormat { .. }
             | Self::Moved { .. }
             | Self::NoObject { .. }
+            | Self::Fsck { .. }
+            | Self::Unreadable { .. }
+            | Self::TooSlow { .. }
+            | Self::Limit { .. }
             | Self::NotACommit { .. } => false,
         }
     }

@@ -1,18 +1,22 @@
-//! The git program: under which environment it runs, and how it is ended.
+//! The git program: under which environment it runs, and how it is ended. Called by `landing` and
+//! `checkout`.
 //!
 //! Nothing that the agent's own caller left in `GIT_*` reaches it. It speaks one transport, asks no
 //! questions, runs no hooks, and its ssh knows only our key and our host keys. It runs in a process
-//! group of its own, which dies with the call that started it.
+//! group of its own, which dies with the call that started it: after a time, and when the call is
+//! dropped since its task or the agent is stopped. Both of its outputs are read to their end, in
+//! bounded memory.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use super::progress::Lines;
 use super::url::{Transport, transport};
@@ -39,7 +43,7 @@ const KEPT: [&str; 17] = [
     "LD_LIBRARY_PATH",
 ];
 /// `ls-remote` of 100,000 refs is 7 MB.
-const STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(super) const STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 const STDERR_LINES_MAX: usize = 20;
 /// How long a helper of git's may hold the pipes open after git itself has ended.
 const LINGER: Duration = Duration::from_secs(2);
@@ -69,6 +73,17 @@ pub(super) fn local() -> Command {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_ALLOW_PROTOCOL", "")
         .current_dir("/");
+    git
+}
+
+/// git on a mirror, for what it holds: no transport, and no settings or attributes but the mirror's
+/// own.
+pub(crate) fn on_mirror(mirror: &Path) -> Command {
+    let mut git = local();
+    git.env("GIT_ATTR_NOSYSTEM", "1")
+        .args(["-c", "core.attributesFile=/dev/null"])
+        .args(["--no-replace-objects", "--literal-pathspecs"])
+        .arg(flag("--git-dir=", mirror));
     git
 }
 
@@ -225,40 +240,105 @@ fn header_key(url: &str) -> String {
 }
 
 /// What git said and how it ended.
-pub(super) struct Finished {
-    pub(super) success: bool,
-    pub(super) stdout: Vec<u8>,
+pub(crate) struct Finished<T = Vec<u8>> {
+    pub(crate) success: bool,
+    /// What it wrote, or what was made of that.
+    pub(crate) stdout: T,
     /// The last lines of its messages.
-    pub(super) said: Vec<String>,
+    pub(crate) said: Vec<String>,
+}
+
+impl<T> Finished<T> {
+    /// The last line of its messages.
+    pub(crate) fn reason(&self) -> &str {
+        let last = self.said.iter().rfind(|line| !line.is_empty());
+        last.map_or("git failed and said nothing", String::as_str)
+    }
 }
 
 /// Why git did not end by itself.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Start(io::Error),
     TimedOut,
 }
 
 /// Runs git to its end, or ends it and everything that it started: after `timeout`, and when the
-/// future is dropped.
-pub(super) async fn run(
-    mut git: Command,
+/// future is dropped. It is given `input`; of what it writes `stdout_max` bytes are kept.
+pub(crate) async fn run(
+    git: Command,
+    input: Vec<u8>,
+    stdout_max: usize,
     timeout: Duration,
     progress: Progress<'_>,
 ) -> Result<Finished, Failure> {
-    git.stdin(Stdio::null())
+    let mut output = Vec::new();
+    let kept = &mut output;
+    let read = move |pipe| async move { read_output(pipe, stdout_max, kept).await };
+    let ended = run_reading(git, input, (timeout, LINGER), progress, read).await?;
+    Ok(Finished {
+        success: ended.success,
+        stdout: output,
+        said: ended.said,
+    })
+}
+
+/// Runs git as [`run`] does, and has `read` take what it writes, on a thread where it may block. What
+/// `read` leaves unread ends git. `None` where it never came to an end.
+pub(crate) async fn stream<T: Send + 'static>(
+    git: Command,
+    input: Vec<u8>,
+    timeout: Duration,
+    read: impl FnOnce(&mut BufReader<File>) -> T + Send + 'static,
+) -> Result<Finished<Option<T>>, Failure> {
+    let mut made = None;
+    let kept = &mut made;
+    let take = move |pipe: ChildStdout| async move {
+        let Ok(pipe) = pipe.into_owned_fd() else {
+            return;
+        };
+        let mut pipe = BufReader::with_capacity(64 * 1024, File::from(pipe));
+        let reading = tokio::task::spawn_blocking(move || read(&mut pipe));
+        *kept = reading.await.ok();
+    };
+    // Whoever reads may be slower than git, which nothing here outlives.
+    let ended = run_reading(git, input, (timeout, timeout), &|_| {}, take).await?;
+    Ok(Finished {
+        success: ended.success,
+        stdout: made,
+        said: ended.said,
+    })
+}
+
+async fn run_reading<F: Future<Output = ()>>(
+    mut git: Command,
+    input: Vec<u8>,
+    (timeout, linger): (Duration, Duration),
+    progress: Progress<'_>,
+    read: impl FnOnce(ChildStdout) -> F,
+) -> Result<Finished<()>, Failure> {
+    let stdin = match input.is_empty() {
+        true => Stdio::null(),
+        false => Stdio::piped(),
+    };
+    git.stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
     let mut child = git.spawn().map_err(Failure::Start)?;
     let group = Group::of(&child);
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut output = Vec::new();
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    let stdout = child.stdout.take().map(read);
     let mut said = Vec::new();
     let outcome = {
         let reading = async {
             tokio::join!(
-                read_output(stdout, &mut output),
+                write_input(stdin, input),
+                async {
+                    if let Some(read) = stdout {
+                        read.await;
+                    }
+                },
                 read_messages(stderr, &mut said, progress)
             );
         };
@@ -271,7 +351,7 @@ pub(super) async fn run(
                     status = child.wait() => break status,
                 }
             };
-            let finished = read || tokio::time::timeout(LINGER, &mut reading).await.is_ok();
+            let finished = read || tokio::time::timeout(linger, &mut reading).await.is_ok();
             (status, finished)
         };
         tokio::time::timeout(timeout, ending).await
@@ -290,18 +370,24 @@ pub(super) async fn run(
             }
             Ok(Finished {
                 success: status.success(),
-                stdout: output,
+                stdout: (),
                 said,
             })
         }
     }
 }
 
-async fn read_output(pipe: Option<impl AsyncRead + Unpin>, output: &mut Vec<u8>) {
-    let Some(mut pipe) = pipe else { return };
+/// A git that reads no further says itself why.
+async fn write_input(pipe: Option<ChildStdin>, input: Vec<u8>) {
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.write_all(&input).await;
+    }
+}
+
+async fn read_output(mut pipe: ChildStdout, max: usize, output: &mut Vec<u8>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-        let room = STDOUT_BYTES_MAX - output.len();
+        let room = max - output.len();
         output.extend_from_slice(&buffer[..count.min(room)]);
     }
 }
@@ -364,6 +450,7 @@ mod tests {
             known_hosts: "/etc/tagship/known hosts".into(),
             token_file: None,
             timeouts: Timeouts::default(),
+            limits: crate::plan::PushLimits::default(),
         }
     }
 

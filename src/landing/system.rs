@@ -11,7 +11,8 @@ use futures::future::BoxFuture;
 use git2::{Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
 
-use super::program::{self, Failure, Finished};
+use super::fsck;
+use super::program::{self, Failure, Finished, STDOUT_BYTES_MAX};
 use super::{
     Description, Git, LandingError, Progress, Question, RemoteFailure, RemoteRef, Source, Wanted,
     describe,
@@ -42,7 +43,14 @@ pub async fn ls_remote(source: &Source, refs: &[String]) -> Result<Vec<RemoteRef
             git.arg(name).arg(format!("{name}^{{}}"));
         }
         crash::before("git.ls_remote");
-        let ended = program::run(git, source.timeouts.ls_remote, &|_| {}).await;
+        let ended = program::run(
+            git,
+            Vec::new(),
+            STDOUT_BYTES_MAX,
+            source.timeouts.ls_remote,
+            &|_| {},
+        )
+        .await;
         crash::after("git.ls_remote");
         let ended = succeeded(source, "ls-remote", source.timeouts.ls_remote, ended)?;
         found.extend(parse_refs(source, &ended.stdout, some)?);
@@ -70,22 +78,31 @@ pub async fn fetch(
 
     let incoming = format!("refs/tagship/incoming/{}", wanted.task);
     let mut git = program::networked(source)?;
+    for setting in fsck::SETTINGS {
+        git.args(["-c", setting]);
+    }
+    // A repository whose history is cut off is released like any other.
     git.args(["fetch", "--progress", "--no-tags", "--no-write-fetch-head"])
-        .args(["--no-recurse-submodules", "--", &source.git_url])
+        .args(["--update-shallow", "--no-recurse-submodules"])
+        .args(["--", &source.git_url])
         .arg(format!("+{}:{incoming}", wanted.reference));
     crash::before("git.fetch");
-    let ended = program::run(git, source.timeouts.fetch, progress).await;
+    let ended = program::run(git, Vec::new(), 0, source.timeouts.fetch, progress).await;
     crash::after("git.fetch");
-    succeeded(source, "fetch", source.timeouts.fetch, ended).map_err(|error| {
-        let missing = matches!(&error, LandingError::Remote { detail, .. }
-            if detail.contains("couldn't find remote ref"));
-        match missing {
-            true => LandingError::RefMissing {
+    succeeded(source, "fetch", source.timeouts.fetch, ended).map_err(|error| match error {
+        LandingError::Remote { detail, .. } if detail.contains("couldn't find remote ref") => {
+            LandingError::RefMissing {
                 project: source.project.clone(),
                 reference: wanted.reference.clone(),
-            },
-            false => error,
+            }
         }
+        LandingError::TimedOut { .. } => LandingError::TooSlow {
+            reference: wanted.reference.clone(),
+            doing: "fetch",
+            after_s: source.timeouts.fetch.as_secs(),
+            key: "fetch_time",
+        },
+        other => other,
     })?;
     let (source, wanted) = (source.clone(), wanted.clone());
     let mirror = source.mirror.clone();
@@ -229,7 +246,7 @@ async fn make_mirror(source: &Source) -> Result<(), LandingError> {
         "--object-format=sha1",
     ]);
     git.arg("--").arg(mirror);
-    let ended = program::run(git, LOCAL_TIMEOUT, &|_| {}).await;
+    let ended = program::run(git, Vec::new(), 0, LOCAL_TIMEOUT, &|_| {}).await;
     succeeded(source, "init", LOCAL_TIMEOUT, ended)?;
     let part = mirror.join("tagship.gitconfig.part");
     fs::write(&part, program::CONFIG).map_err(failed)?;
@@ -274,6 +291,9 @@ fn sweep(mirror: &Path) -> Result<(), LandingError> {
     remove_where(&mirror.join("refs/tagship"), is_lock)?;
     remove_where(&mirror.join("refs/tagship/tasks"), is_lock)?;
     remove_where(&mirror.join("refs/tagship/incoming"), is_lock)?;
+    remove_where(&mirror.join("objects"), |name| {
+        name.starts_with("streamed_git2_")
+    })?;
     remove_where(&mirror.join("objects/pack"), is_half)
 }
 
@@ -333,6 +353,12 @@ fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingE
     ]) {
         return LandingError::ObjectFormat {
             project: source.project.clone(),
+        };
+    }
+    if let Some(detail) = fsck::refusal(said) {
+        return LandingError::Fsck {
+            project: source.project.clone(),
+            detail,
         };
     }
     if has(&["not a git repository: "]) {
@@ -420,14 +446,11 @@ impl Git for SystemGit {
         source: &'a Source,
         question: &'a Question,
     ) -> BoxFuture<'a, Result<Description, LandingError>> {
-        let (mirror, question) = (source.mirror.clone(), question.clone());
-        Box::pin(blocking(&source.mirror, move || {
-            describe(&mirror, &question)
-        }))
+        Box::pin(describe(source, question))
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     mirror: &Path,
     work: impl FnOnce() -> Result<T, LandingError> + Send + 'static,
 ) -> Result<T, LandingError> {
@@ -456,6 +479,7 @@ mod tests {
             known_hosts: "/etc/tagship/known_hosts".into(),
             token_file: None,
             timeouts: Timeouts::default(),
+            limits: crate::plan::PushLimits::default(),
         }
     }
 

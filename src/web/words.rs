@@ -311,6 +311,8 @@ pub(super) fn shortstat(comparison: &Comparison) -> String {
     let mut text = plural(comparison.files_changed, "changed file");
     if let (Some(added), Some(removed)) = (comparison.insertions, comparison.deletions) {
         text.push_str(&format!(", +{added} \u{2212}{removed} lines"));
+    } else if comparison.files_changed > 0 {
+        text.push_str(", too large to count lines");
     }
     text
 }

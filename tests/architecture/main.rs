@@ -24,7 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("document", &[]),
     ("host", &[]),
     ("template", &["rule", "document", "host"]),
-    ("plan", &["rule", "template", "host"]),
+    ("plan", &["rule", "template", "host", "document"]),
     ("right", &[]),
     ("approval", &["right", "plan", "template"]),
     (
@@ -37,7 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "intake",
         &["spool", "rule", "push", "store", "task", "plan"],
     ),
-    ("landing", &["task", "rule"]),
+    ("landing", &["task", "rule", "plan"]),
     // git is started by landing alone, also where a checkout needs it.
     ("checkout", &["landing", "plan"]),
     ("remote", &[]),

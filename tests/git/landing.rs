@@ -191,17 +191,10 @@ async fn what_people_are_called_is_cut_however_long_it_is() {
     let mut tip = first.clone();
     for number in 0..60 {
         let tree = world.work.resolve("HEAD^{tree}");
-        let file = world.path("object");
         let text = format!(
             "tree {tree}\nparent {tip}\nauthor {long} <{long}> {number} +0000\ncommitter {long} <{long}> {number} +0000\n\nmore\n"
         );
-        std::fs::write(&file, text).unwrap();
-        let mut git = world.work.git();
-        let bytes = output_of(
-            git.args(["hash-object", "-t", "commit", "-w", "--literally"])
-                .arg(&file),
-        );
-        tip = String::from_utf8(bytes).unwrap().trim().to_owned();
+        tip = world.object("commit", text.as_bytes());
     }
     world.release("v1", &tip);
     world.land("v1", &tip, 1).await.unwrap();

@@ -6,7 +6,9 @@
 mod support;
 
 mod archive;
+mod bounds;
 mod landing;
+mod odd;
 mod releases;
 mod transport;
 mod world;

@@ -272,7 +272,7 @@ async fn hostile_trees_are_refused() {
         let error = planned.map(|m| paths(&m)).unwrap_err();
         let refused = matches!(
             error,
-            CheckoutError::Manifest(_) | CheckoutError::Mirror { .. }
+            CheckoutError::Manifest(_) | CheckoutError::Git { .. }
         );
         assert!(refused, "{tree}: {error}");
     }
@@ -447,7 +447,7 @@ async fn a_write_that_fails_leaves_nothing_that_vouches() {
     let mut entries = second.entries().to_vec();
     entries.last_mut().unwrap().blob = "f".repeat(40);
     let broken = Manifest::new(&two, entries, Vec::new()).unwrap();
-    let error = checkout::write_tree(&world.source.mirror, &broken, &dir).unwrap_err();
+    let error = world.try_write(&broken, &dir).unwrap_err();
     assert!(
         matches!(error, CheckoutError::MissingBlob { .. }),
         "{error}"
@@ -468,7 +468,7 @@ async fn two_writers_of_one_tree_do_not_meet() {
     world.write(&manifest, &dir);
     let lock = fs::File::open(world.path("tree.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let error = checkout::write_tree(&world.source.mirror, &manifest, &dir).unwrap_err();
+    let error = world.try_write(&manifest, &dir).unwrap_err();
     assert!(matches!(error, CheckoutError::Busy(_)), "{error}");
 }
 
@@ -483,6 +483,7 @@ async fn the_trait_does_the_same() {
         options: PlanOptions::default(),
         base: None,
         now_s: NOW,
+        limits: world.source.limits,
     };
     let manifest = MirrorCheckout.plan(request).await.unwrap();
     assert_eq!(*manifest, world.plan(&commit).unwrap());

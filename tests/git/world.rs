@@ -1,11 +1,13 @@
 //! A git server's repository, a work tree that pushes to it, and the agent's mirror of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tagship::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanRequest};
 use tagship::landing::{
     self, Description, LandingError, LiveOn, Question, Source, Timeouts, Wanted,
 };
+use tagship::plan::PushLimits;
 
 use crate::support::git::{Repository, WorkTree, output_of};
 
@@ -80,7 +82,7 @@ impl World {
             live: live.collect(),
             source: None,
         };
-        landing::describe(&self.source.mirror, &question)
+        wait(landing::describe(&self.source, &question))
     }
 
     pub(crate) fn plan(&self, commit: &str) -> Result<Manifest, CheckoutError> {
@@ -94,17 +96,48 @@ impl World {
         base: Option<&Manifest>,
         now_s: i64,
     ) -> Result<Manifest, CheckoutError> {
-        checkout::plan(&PlanRequest {
+        wait(checkout::plan(PlanRequest {
             mirror: self.source.mirror.clone(),
             commit: commit.to_owned(),
             options,
-            base: base.cloned().map(std::sync::Arc::new),
+            base: base.cloned().map(Arc::new),
             now_s,
-        })
+            limits: self.source.limits,
+        }))
     }
 
     pub(crate) fn write(&self, manifest: &Manifest, dir: &Path) -> checkout::Written {
-        checkout::write_tree(&self.source.mirror, manifest, dir).unwrap()
+        self.try_write(manifest, dir).unwrap()
+    }
+
+    pub(crate) fn try_write(
+        &self,
+        manifest: &Manifest,
+        dir: &Path,
+    ) -> Result<checkout::Written, CheckoutError> {
+        let (mirror, manifest) = (self.source.mirror.clone(), Arc::new(manifest.clone()));
+        wait(checkout::write_tree(mirror, manifest, dir.to_owned()))
+    }
+
+    /// Commits a tree whose bytes are given, below `parent` if there is one.
+    pub(crate) fn commit_tree(&self, tree: &[u8], parent: &str) -> String {
+        let tree = self.object("tree", tree);
+        let parent = match parent {
+            "" => String::new(),
+            parent => format!("parent {parent}\n"),
+        };
+        let people = "Alice <alice@example.com> 5 +0000";
+        let head = format!("tree {tree}\n{parent}author {people}\ncommitter {people}\n");
+        self.object("commit", format!("{head}\nby hand\n").as_bytes())
+    }
+
+    /// Writes an object of git's by hand, which need not make sense.
+    pub(crate) fn object(&self, kind: &str, content: &[u8]) -> String {
+        let file = self.path("object");
+        std::fs::write(&file, content).unwrap();
+        let mut git = self.work.git();
+        git.args(["hash-object", "-t", kind, "-w", "--literally"]);
+        String::from_utf8(output_of(git.arg(&file))).unwrap()
     }
 
     /// Puts a file into the work tree.
@@ -123,6 +156,28 @@ impl World {
     }
 }
 
+/// The bytes of a tree object: mode, name and id of each entry, which git would have sorted.
+pub(crate) fn tree<'e>(entries: impl IntoIterator<Item = (&'e str, String, &'e str)>) -> Vec<u8> {
+    let mut tree = Vec::new();
+    for (mode, name, id) in entries {
+        tree.extend_from_slice(format!("{mode} {name}\0").as_bytes());
+        let digits = (0..id.len()).step_by(2);
+        tree.extend(digits.map(|at| u8::from_str_radix(&id[at..at + 2], 16).unwrap()));
+    }
+    tree
+}
+
+/// Runs a future of tagship's to its end, also within another one.
+pub(crate) fn wait<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let runs = || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.enable_all().build().unwrap().block_on(work)
+        };
+        scope.spawn(runs).join().unwrap()
+    })
+}
+
 pub(crate) fn source(url: &str, dir: &Path) -> Source {
     Source {
         project: "shop".to_owned(),
@@ -132,6 +187,7 @@ pub(crate) fn source(url: &str, dir: &Path) -> Source {
         known_hosts: dir.join("known_hosts"),
         token_file: None,
         timeouts: Timeouts::default(),
+        limits: PushLimits::default(),
     }
 }
 

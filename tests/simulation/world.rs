@@ -473,6 +473,7 @@ impl Catalog for SimCatalog {
             known_hosts: PathBuf::from("/known_hosts"),
             token_file: None,
             timeouts: Timeouts::default(),
+            limits: tagship::plan::PushLimits::default(),
         })
     }
 }

@@ -22,12 +22,15 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         return Err(Trouble::Failed("the task has no release".to_owned()));
     };
     let base = live_manifest(scene).await?;
+    let source = scene.world.catalog.source(&work.plan.project);
+    let source = source.map_err(Trouble::Failed)?;
     let request = PlanRequest {
-        mirror: mirror(scene)?,
+        mirror: source.mirror,
         commit: work.plan.commit.clone(),
         options: options(placement(scene)?),
         base,
         now_s: progress.started.as_second(),
+        limits: source.limits,
     };
     let checkout = &scene.world.checkout;
     let manifest = match checkout.plan(request.clone()).await {

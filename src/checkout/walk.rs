@@ -1,0 +1,203 @@
+//! The walk over the trees of a commit: which paths it has. Reads no content, and ends where a limit of
+//! the project does.
+
+use git2::{ObjectType, Oid, Repository};
+
+use super::attributes::{AttributesFile, Converted};
+use super::manifest::{ancestors, check_path};
+use super::plan::Context;
+use super::{CheckoutError, Mode, missing, shown};
+
+/// A path that the walk met.
+pub(super) struct Found {
+    pub(super) path: Vec<u8>,
+    pub(super) blob: Oid,
+    pub(super) kind: FoundKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FoundKind {
+    File(Mode),
+    Link,
+    Submodule,
+}
+
+#[derive(Default)]
+pub(super) struct Walked {
+    pub(super) found: Vec<Found>,
+    pub(super) directories: Vec<Vec<u8>>,
+    pub(super) attributes: Vec<AttributesFile>,
+    /// Files whose bytes `git archive` changes: id and size of what it makes of them.
+    pub(super) substituted: Converted,
+    attributes_bytes: u64,
+    pub(super) path_bytes: u64,
+}
+
+impl Context {
+    pub(super) fn walk(&self, root: Oid) -> Result<Walked, CheckoutError> {
+        let repository = self.open()?;
+        let mut walked = Walked::default();
+        let prefix = self.prefix();
+        let mut id = root;
+        let mut above = Vec::new();
+        let names: Vec<&[u8]> = prefix.split(|b| *b == b'/').collect();
+        for name in &names[..names.len() - 1] {
+            let tree = self.tree(&repository, id, &above)?;
+            self.attributes_of(&repository, &tree, &above, &mut walked)?;
+            above.extend_from_slice(name);
+            above.push(b'/');
+            id = tree
+                .get_name_bytes(name)
+                .filter(|entry| entry.kind() == Some(ObjectType::Tree))
+                .map(|entry| entry.id())
+                .ok_or_else(|| CheckoutError::NoSource {
+                    commit: self.request.commit.clone(),
+                    source_dir: self.request.options.source.clone().unwrap_or_default(),
+                })?;
+        }
+        let mut ahead = vec![(id, Vec::new())];
+        let mut visited: u64 = 0;
+        while let Some((id, at)) = ahead.pop() {
+            let tree = self.tree(&repository, id, &at)?;
+            let full = match at.as_slice() {
+                b"" => prefix.clone(),
+                at => [prefix.as_slice(), at, b"/"].concat(),
+            };
+            self.attributes_of(&repository, &tree, &full, &mut walked)?;
+            visited += tree.len() as u64 + 1;
+            let entries_max = self.request.limits.entries;
+            if visited > entries_max {
+                let what = format!("has more than {entries_max} files, links and directories");
+                return Err(self.request.limit(what, "entries"));
+            }
+            for entry in &tree {
+                self.visit(&entry, &at, &mut walked, &mut ahead)?;
+            }
+        }
+        Ok(walked)
+    }
+
+    /// Looks at the size of a tree before it is read.
+    fn tree<'g>(
+        &self,
+        repository: &'g Repository,
+        id: Oid,
+        at: &[u8],
+    ) -> Result<git2::Tree<'g>, CheckoutError> {
+        let broken = |error| self.git("ls-tree", &error);
+        let odb = repository.odb().map_err(broken)?;
+        let (size, _) = odb.read_header(id).map_err(broken)?;
+        self.within_path_bytes(size as u64, at)?;
+        repository.find_tree(id).map_err(broken)
+    }
+
+    pub(super) fn within_path_bytes(&self, bytes: u64, path: &[u8]) -> Result<(), CheckoutError> {
+        let bytes_max = self.request.limits.path_bytes;
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let at = shown(path);
+        let what = format!("its paths take more than {bytes_max} bytes, counted up to {at:?}");
+        Err(self.request.limit(what, "path_bytes"))
+    }
+
+    fn visit(
+        &self,
+        entry: &git2::TreeEntry<'_>,
+        at: &[u8],
+        walked: &mut Walked,
+        ahead: &mut Vec<(Oid, Vec<u8>)>,
+    ) -> Result<(), CheckoutError> {
+        let name = entry.name_bytes();
+        let path = if at.is_empty() {
+            name.to_vec()
+        } else {
+            [at, name].join(&b'/')
+        };
+        let kind = match entry.filemode() {
+            0o040_000 => {
+                let cut = self.exclude.directory(&path) || self.shared.contains(&path);
+                if !cut {
+                    self.check(&path, walked)?;
+                    walked.directories.push(path.clone());
+                    ahead.push((entry.id(), path));
+                }
+                return Ok(());
+            }
+            0o120_000 => FoundKind::Link,
+            0o160_000 => FoundKind::Submodule,
+            mode if mode & 0o111 != 0 => FoundKind::File(Mode::Executable),
+            _ => FoundKind::File(Mode::Plain),
+        };
+        let cut = match kind {
+            FoundKind::Submodule => self.exclude.directory(&path),
+            FoundKind::File(_) | FoundKind::Link => self.exclude.file(&path),
+        };
+        if cut || self.shared.contains(&path) {
+            return Ok(());
+        }
+        self.check(&path, walked)?;
+        let blob = entry.id();
+        walked.found.push(Found { path, blob, kind });
+        Ok(())
+    }
+
+    fn check(&self, path: &[u8], walked: &mut Walked) -> Result<(), CheckoutError> {
+        check_path(path)?;
+        let depth_max = self.request.limits.depth;
+        if ancestors(path).count() as u64 > depth_max {
+            let what = format!(
+                "{:?} lies below more than {depth_max} directories",
+                shown(path)
+            );
+            return Err(self.request.limit(what, "depth"));
+        }
+        walked.path_bytes += path.len() as u64;
+        self.within_path_bytes(walked.path_bytes, path)
+    }
+
+    fn attributes_of(
+        &self,
+        repository: &Repository,
+        tree: &git2::Tree<'_>,
+        above: &[u8],
+        walked: &mut Walked,
+    ) -> Result<(), CheckoutError> {
+        let entry = tree.get_name_bytes(b".gitattributes");
+        let Some(entry) = entry.filter(|entry| entry.kind() == Some(ObjectType::Blob)) else {
+            return Ok(());
+        };
+        let path = [above, b".gitattributes"].concat();
+        let size = self.size(repository, entry.id(), &path)?;
+        walked.attributes_bytes += size;
+        let bytes_max = self.request.limits.attributes_bytes;
+        if walked.attributes_bytes > bytes_max {
+            let what = format!(
+                "its .gitattributes hold more than {bytes_max} bytes, counted up to {:?}",
+                shown(&path)
+            );
+            return Err(self.request.limit(what, "attributes_bytes"));
+        }
+        walked.attributes.push(AttributesFile {
+            path,
+            blob: entry.id().to_string(),
+            size,
+            mode: entry.filemode(),
+        });
+        Ok(())
+    }
+
+    /// Reads no content.
+    pub(super) fn size(
+        &self,
+        repository: &Repository,
+        blob: Oid,
+        path: &[u8],
+    ) -> Result<u64, CheckoutError> {
+        let header = repository.odb().and_then(|odb| odb.read_header(blob));
+        match header {
+            Ok((size, ObjectType::Blob)) => Ok(size as u64),
+            _ => Err(missing(path, &blob.to_string())),
+        }
+    }
+}

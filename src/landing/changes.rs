@@ -1,0 +1,233 @@
+//! What differs between two commits, file by file, in bounded work.
+//!
+//! The trees are compared here, in step, so that one that was made to explode ends it early: git would
+//! collect every difference before it shows the first. Lines are counted by git where that is little
+//! work: few files, few bytes, and a short time, since two files can be made that take minutes to
+//! compare. Where it is not, they are not counted, which is no error.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+use std::path::Path;
+
+use git2::{ObjectType, Odb, Oid, Repository};
+use tokio::process::Command;
+
+use super::LandingError;
+use super::objects::{bounded, read_field};
+use super::program::{Failure, Finished, stream};
+use crate::plan::PushLimits;
+use crate::task::ChangedPath;
+
+const PATHS_MAX: usize = 200;
+const PATH_CHARS_MAX: usize = 300;
+/// Longer paths are not put together: no more is shown of any.
+const PATH_BYTES_MAX: usize = 4 * PATH_CHARS_MAX;
+/// Above this many changed files lines are not counted: it would read them all.
+const COUNTED_FILES_MAX: u64 = 3_000;
+/// Directories of both sides, and what they hold, for each entry that a release may have.
+const LOOKED_AT_PER_ENTRY: u64 = 4;
+
+/// What differs, as far as it is listed.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) files: u64,
+    pub(super) paths: Vec<ChangedPath>,
+    /// Bytes of the files, old and new, as long as they are few.
+    bytes: u64,
+    /// The limit at which the comparison ended.
+    pub(super) over: Option<&'static str>,
+}
+
+/// Compares two trees, below the directory `source` of both.
+pub(super) fn compare(
+    mirror: &Path,
+    (old, new): (Oid, Oid),
+    source: Option<&str>,
+    limits: &PushLimits,
+) -> Result<Changes, git2::Error> {
+    let repository = Repository::open_bare(mirror)?;
+    let mut walk = Walk {
+        odb: repository.odb()?,
+        repository: &repository,
+        limits,
+        changes: Changes::default(),
+        looked_at: 0,
+    };
+    let (mut old, mut new, mut at) = (Some(old), Some(new), Vec::new());
+    let names = source.unwrap_or_default().split('/');
+    for name in names.filter(|name| !matches!(*name, "" | ".")) {
+        (old, new) = (walk.directory(old, name)?, walk.directory(new, name)?);
+        at.extend_from_slice(name.as_bytes());
+        at.push(b'/');
+    }
+    let mut ahead = vec![(old, new, at)];
+    while let Some((old, new, at)) = ahead.pop() {
+        if old == new {
+            continue;
+        }
+        let (old, new) = (walk.entries(old)?, walk.entries(new)?);
+        walk.level(&old, &new, &at, &mut ahead)?;
+        if walk.changes.over.is_some() {
+            break;
+        }
+    }
+    walk.changes.paths.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(walk.changes)
+}
+
+/// What stands under a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stands {
+    mode: i32,
+    id: Oid,
+}
+
+impl Stands {
+    fn is_directory(self) -> bool {
+        self.mode == 0o040_000
+    }
+
+    /// File, link or submodule.
+    fn kind(self) -> i32 {
+        self.mode & 0o170_000
+    }
+}
+
+type Level = BTreeMap<Vec<u8>, Stands>;
+type Ahead = Vec<(Option<Oid>, Option<Oid>, Vec<u8>)>;
+
+struct Walk<'g> {
+    repository: &'g Repository,
+    odb: Odb<'g>,
+    limits: &'g PushLimits,
+    changes: Changes,
+    looked_at: u64,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, tree: Option<Oid>, name: &str) -> Result<Option<Oid>, git2::Error> {
+        let entries = self.entries(tree)?;
+        let found = entries.get(name.as_bytes());
+        Ok(found
+            .filter(|found| found.is_directory())
+            .map(|found| found.id))
+    }
+
+    fn entries(&mut self, tree: Option<Oid>) -> Result<Level, git2::Error> {
+        let Some(id) = tree else {
+            return Ok(Level::new());
+        };
+        let (size, _) = self.odb.read_header(id)?;
+        if size as u64 > self.limits.path_bytes {
+            self.changes.over = Some("path_bytes");
+            return Ok(Level::new());
+        }
+        let tree = self.repository.find_tree(id)?;
+        self.looked_at += tree.len() as u64 + 1;
+        if self.looked_at / LOOKED_AT_PER_ENTRY > self.limits.entries {
+            self.changes.over = Some("entries");
+        }
+        let entries = tree.iter().map(|entry| {
+            let (mode, id) = (entry.filemode(), entry.id());
+            (entry.name_bytes().to_vec(), Stands { mode, id })
+        });
+        Ok(entries.collect())
+    }
+
+    fn level(
+        &mut self,
+        old: &Level,
+        new: &Level,
+        at: &[u8],
+        ahead: &mut Ahead,
+    ) -> Result<(), git2::Error> {
+        let gone = old.keys().filter(|name| !new.contains_key(*name));
+        for name in new.keys().chain(gone) {
+            let (was, is) = (old.get(name).copied(), new.get(name).copied());
+            if was == is {
+                continue;
+            }
+            let mut path = at.to_vec();
+            if path.len() < PATH_BYTES_MAX {
+                path.extend_from_slice(name);
+            }
+            let directory = |stands: Option<Stands>| stands.filter(|stands| stands.is_directory());
+            let file = |stands: Option<Stands>| stands.filter(|stands| !stands.is_directory());
+            let status = match (file(was), file(is)) {
+                (None, None) => None,
+                (None, Some(_)) => Some('A'),
+                (Some(_), None) => Some('D'),
+                (Some(was), Some(is)) if was.kind() != is.kind() => Some('T'),
+                (Some(_), Some(_)) => Some('M'),
+            };
+            if let Some(status) = status {
+                self.changed(status, &path, [file(was), file(is)]);
+            }
+            let (was, is) = (directory(was), directory(is));
+            if was.or(is).is_some() {
+                path.push(b'/');
+                ahead.push((was.map(|was| was.id), is.map(|is| is.id), path));
+            }
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, status: char, path: &[u8], contents: [Option<Stands>; 2]) {
+        let changes = &mut self.changes;
+        if changes.files == self.limits.entries {
+            changes.over = Some("entries");
+            return;
+        }
+        changes.files += 1;
+        if changes.paths.len() < PATHS_MAX {
+            let path = bounded(path, PATH_CHARS_MAX);
+            changes.paths.push(ChangedPath { status, path });
+        }
+        if changes.files <= COUNTED_FILES_MAX {
+            for content in contents.into_iter().flatten() {
+                // A submodule has none here.
+                if let Ok((size, ObjectType::Blob)) = self.odb.read_header(content.id) {
+                    changes.bytes = changes.bytes.saturating_add(size as u64);
+                }
+            }
+        }
+    }
+}
+
+/// Lines that come and go; `None` where counting them is too much work.
+pub(super) async fn count_lines(
+    changes: &Changes,
+    limits: &PushLimits,
+    numstat: Command,
+) -> Result<Option<(u64, u64)>, LandingError> {
+    if changes.files > COUNTED_FILES_MAX || changes.bytes > limits.counted_bytes {
+        return Ok(None);
+    }
+    let counted = stream(numstat, Vec::new(), limits.count_time, |pipe| {
+        sum_of_lines(pipe)
+    });
+    match counted.await {
+        Ok(Finished {
+            success: true,
+            stdout: Some(Ok(sum)),
+            ..
+        }) => Ok(Some(sum)),
+        Err(Failure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
+        Ok(_) | Err(Failure::TimedOut) => Ok(None),
+    }
+}
+
+/// Sums what `git diff-tree --numstat -z` prints: `COME TAB GO TAB PATH`, `-` for what is no text.
+fn sum_of_lines(pipe: &mut impl BufRead) -> io::Result<(u64, u64)> {
+    let mut sum = (0, 0);
+    let mut record = Vec::new();
+    while read_field(pipe, &mut record)? {
+        let mut numbers = record.split(|byte| *byte == b'\t').map(|number| {
+            let number = std::str::from_utf8(number).ok();
+            number.and_then(|number| number.parse().ok()).unwrap_or(0)
+        });
+        sum.0 += numbers.next().unwrap_or(0);
+        sum.1 += numbers.next().unwrap_or(0);
+    }
+    Ok(sum)
+}

@@ -1,0 +1,64 @@
+//! What git checks of every object that a fetch brings (`git fsck`), and what it lets pass.
+//!
+//! A damaged object, or one that was made to confuse programs, is refused before anything reads it.
+//! What `git log` reads is released, though: odd names and dates of people, and the directories of
+//! old tools, stand in the history of many a repository and harm nobody. What a *release* may not
+//! hold (`..`, `.git` and the like as names) `checkout` refuses.
+
+/// `-c` arguments of a fetch. git skips names that it does not know.
+pub(super) const SETTINGS: [&str; 36] = [
+    "fetch.fsckObjects=true",
+    // People and dates of commits and tags.
+    "fetch.fsck.badDate=ignore",
+    "fetch.fsck.badDateOverflow=ignore",
+    "fetch.fsck.badEmail=ignore",
+    "fetch.fsck.badName=ignore",
+    "fetch.fsck.badTimezone=ignore",
+    "fetch.fsck.missingAuthor=ignore",
+    "fetch.fsck.missingCommitter=ignore",
+    "fetch.fsck.missingEmail=ignore",
+    "fetch.fsck.missingNameBeforeEmail=ignore",
+    "fetch.fsck.missingSpaceBeforeDate=ignore",
+    "fetch.fsck.missingSpaceBeforeEmail=ignore",
+    "fetch.fsck.multipleAuthors=ignore",
+    "fetch.fsck.zeroPaddedDate=ignore",
+    // The rest of commits and tags.
+    "fetch.fsck.badTagName=ignore",
+    "fetch.fsck.extraHeaderEntry=ignore",
+    "fetch.fsck.missingTaggerEntry=ignore",
+    "fetch.fsck.nulInCommit=ignore",
+    // Directories.
+    "fetch.fsck.badFilemode=ignore",
+    "fetch.fsck.emptyName=ignore",
+    "fetch.fsck.fullPathname=ignore",
+    "fetch.fsck.hasDot=ignore",
+    "fetch.fsck.hasDotdot=ignore",
+    "fetch.fsck.hasDotgit=ignore",
+    "fetch.fsck.largePathname=ignore",
+    "fetch.fsck.nullSha1=ignore",
+    "fetch.fsck.zeroPaddedFilemode=ignore",
+    // Files that only a work tree with submodules reads.
+    "fetch.fsck.gitignoreSymlink=ignore",
+    "fetch.fsck.gitmodulesLarge=ignore",
+    "fetch.fsck.gitmodulesName=ignore",
+    "fetch.fsck.gitmodulesParse=ignore",
+    "fetch.fsck.gitmodulesPath=ignore",
+    "fetch.fsck.gitmodulesSymlink=ignore",
+    "fetch.fsck.gitmodulesUpdate=ignore",
+    "fetch.fsck.gitmodulesUrl=ignore",
+    "fetch.fsck.mailmapSymlink=ignore",
+];
+
+/// The line with which fsck refuses an object: `error: object ID: treeNotSorted: not properly sorted`.
+pub(super) fn refusal(said: &[String]) -> Option<String> {
+    let refused = said.iter().find_map(|line| {
+        let (_, rest) = line.split_once("object ")?;
+        let (id, reason) = rest.split_once(": ")?;
+        let is_id = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| format!("object {id}: {reason}"))
+    });
+    refused.or_else(|| {
+        let general = |line: &&String| line.contains("fsck error") || line.contains("fsck failed");
+        said.iter().find(general).cloned()
+    })
+}
