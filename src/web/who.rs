@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use jiff::Timestamp;
 
 use super::call::{Call, Peer};
@@ -258,18 +258,18 @@ impl Who {
     /// Whether there may be a place where they can submit a task; which one is a question of the
     /// task.
     pub(super) fn submits(&self) -> bool {
-        self.anywhere() >= Ability::Submit.role()
+        self.has_somewhere(Ability::Submit)
     }
 
     /// As [`submits`](Self::submits), without waiting for anybody's approval.
     pub(super) fn runs(&self) -> bool {
-        self.anywhere() >= Ability::Run.role()
+        self.has_somewhere(Ability::Run)
     }
 
-    fn anywhere(&self) -> Role {
+    fn has_somewhere(&self, ability: Ability) -> bool {
         let actor = &self.actor;
         let most = right::role_anywhere(self.base, &actor.name, &actor.groups, &self.grants);
-        most.min(actor.scopes.ceiling())
+        actor.scopes.has(ability.scope()) && most >= ability.role()
     }
 
     /// May do it to themselves, or as an admin to everybody. A token needs the scope `admin` for
@@ -493,19 +493,83 @@ pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
     let Peer::Network(peer) = call.peer else {
         return IpAddr::from([127, 0, 0, 1]);
     };
-    if !peer.to_canonical().is_loopback() || site.web.config.agent.public_url.is_none() {
+    let behind_proxy = site.web.config.agent.public_url.is_some();
+    let forwarded = call.headers.get_all("x-forwarded-for").iter();
+    seen_from(peer, behind_proxy, forwarded.map(HeaderValue::as_bytes))
+}
+
+/// The address of a client, given the peer of the connection and every `X-Forwarded-For` header, in
+/// their order. Only the last entry of the last header is the proxy's word; what comes before it may be
+/// the client's, and so may all of it where the peer is no proxy of this machine.
+fn seen_from<'a>(
+    peer: IpAddr,
+    behind_proxy: bool,
+    forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
+) -> IpAddr {
+    if !behind_proxy || !peer.to_canonical().is_loopback() {
         return peer;
     }
-    let forwarded = call.headers.get_all("x-forwarded-for").iter().next_back();
-    forwarded
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.rsplit(',').next()?.trim().parse().ok())
-        .unwrap_or(peer)
+    let last = forwarded.rev().next();
+    last.and_then(|value| {
+        let entry = value.rsplit(|byte| *byte == b',').next()?;
+        std::str::from_utf8(entry).ok()?.trim().parse().ok()
+    })
+    .unwrap_or(peer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every combination of peer, configuration and headers, held against the rule in other words.
+    #[test]
+    fn forwarded_address_is_believed_of_a_local_proxy_alone() {
+        let address = |text: &str| -> IpAddr { text.parse().unwrap() };
+        let peers = [
+            ("127.0.0.1", true),
+            ("127.8.9.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("10.0.0.1", false),
+            ("::ffff:192.0.2.1", false),
+            ("2001:db8::1", false),
+            ("0.0.0.0", false),
+        ];
+        // The headers, and what a local proxy has seen by them; none: nothing that can be read.
+        let headers: [(&[&[u8]], Option<&str>); 17] = [
+            (&[], None),
+            (&[b""], None),
+            (&[b"198.51.100.7"], Some("198.51.100.7")),
+            (&[b" 198.51.100.7 "], Some("198.51.100.7")),
+            (&[b"203.0.113.9, 198.51.100.7"], Some("198.51.100.7")),
+            (&[b"127.0.0.1,198.51.100.7"], Some("198.51.100.7")),
+            (&[b"203.0.113.9", b"198.51.100.7"], Some("198.51.100.7")),
+            (
+                &[b"203.0.113.9, 203.0.113.8", b"203.0.113.7, 198.51.100.7"],
+                Some("198.51.100.7"),
+            ),
+            (&[b"2001:db8::7"], Some("2001:db8::7")),
+            (&[b"198.51.100.7, 2001:db8::7"], Some("2001:db8::7")),
+            // What cannot be read is nobody's word: never the entry before it.
+            (&[b"198.51.100.7,"], None),
+            (&[b"198.51.100.7, unknown"], None),
+            (&[b"198.51.100.7:4711"], None),
+            (&[b"[2001:db8::7]"], None),
+            (&[b"198.51.100.7, \xff"], None),
+            (&[b"198.51.100.7", b""], None),
+            (&[b"for=198.51.100.7"], None),
+        ];
+        for (peer, local) in peers {
+            for behind_proxy in [false, true] {
+                for (values, seen) in headers {
+                    let found = seen_from(address(peer), behind_proxy, values.iter().copied());
+                    let believed = seen.filter(|_| local && behind_proxy).unwrap_or(peer);
+                    assert_eq!(found, address(believed), "{peer} {behind_proxy} {values:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_socket_lets_in_root_and_the_agents_own_user_alone() {

@@ -110,7 +110,7 @@ fn described() -> BTreeSet<String> {
 
 /// What `api.rs` routes below `/api/v1`, read off the arms of its `match`es: `["tasks", id]`, with
 /// `what @ ("a" | "b")` for several names.
-fn routed() -> BTreeSet<String> {
+pub(crate) fn routed() -> BTreeSet<String> {
     let text = include_str!("../../src/web/api.rs");
     let begins = |text: &str| text.find("async fn get(").unwrap();
     let post = text.find("async fn post(").unwrap();
@@ -125,39 +125,49 @@ fn routed() -> BTreeSet<String> {
             _ if begin > delete && !pattern.contains("..") => "DELETE",
             _ => continue,
         };
-        let parts = pattern.split(',').map(str::trim);
-        let mut paths = vec![Vec::new()];
-        for part in parts.filter(|part| !part.is_empty()) {
-            let names: Vec<String> = if let Some((_, names)) = part.split_once(" @ ") {
-                let names = names.trim_matches(['(', ')']).split(" | ");
-                names
-                    .map(|name| name.trim_matches('"').to_owned())
-                    .collect()
-            } else if part.starts_with('"') {
-                vec![part.trim_matches('"').to_owned()]
-            } else {
-                vec!["{}".to_owned()]
-            };
-            paths = paths
-                .iter()
-                .flat_map(|path: &Vec<String>| {
-                    names.iter().map(|name| {
-                        let mut path = path.clone();
-                        path.push(name.clone());
-                        path
-                    })
-                })
-                .collect();
-        }
-        let written = paths.iter();
-        all.extend(written.map(|path| format!("{method} {}", path.join("/"))));
+        let written = meant(&pattern).into_iter();
+        all.extend(written.map(|path| format!("{method} {path}")));
     }
     all
 }
 
+/// The paths that the pattern of an arm means: `"tasks", id`, with `what @ ("a" | "b")` for several
+/// names.
+pub(crate) fn meant(pattern: &str) -> Vec<String> {
+    let parts = pattern.split(',').map(str::trim);
+    let mut paths = vec![Vec::new()];
+    for part in parts.filter(|part| !part.is_empty()) {
+        let names: Vec<String> = if let Some((_, names)) = part.split_once(" @ ") {
+            let names = names.trim_matches(['(', ')']).split(" | ");
+            names
+                .map(|name| name.trim_matches('"').to_owned())
+                .collect()
+        } else if part.starts_with('"') {
+            vec![part.trim_matches('"').to_owned()]
+        } else {
+            vec!["{}".to_owned()]
+        };
+        paths = paths
+            .iter()
+            .flat_map(|path: &Vec<String>| {
+                names.iter().map(|name| {
+                    let mut path = path.clone();
+                    path.push(name.clone());
+                    path
+                })
+            })
+            .collect();
+    }
+    paths.iter().map(|path| path.join("/")).collect()
+}
+
 /// What is asked of a task has names of its own, in `tasks.rs`.
 fn requests() -> BTreeSet<String> {
-    let text = include_str!("../../src/web/api/tasks.rs");
+    asked(include_str!("../../src/web/api/tasks.rs"))
+}
+
+/// The names of what is asked of a task, read off a `match`.
+pub(crate) fn asked(text: &str) -> BTreeSet<String> {
     let (_, matched) = text.split_once("let request = match what {").unwrap();
     let (matched, _) = matched.split_once("_ => return Err").unwrap();
     let arms = matched

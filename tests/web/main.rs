@@ -8,6 +8,7 @@
 
 mod api;
 mod audit;
+mod audited;
 mod bad_input;
 mod browser;
 mod client;
@@ -17,6 +18,8 @@ mod contract;
 #[path = "../support/counting.rs"]
 mod counting;
 mod factor;
+mod forwarded;
+mod guarded;
 mod hands;
 mod kinds;
 mod logs;
@@ -25,6 +28,7 @@ mod pages;
 mod people;
 mod refusals;
 mod rights;
+mod routes;
 mod serving;
 mod sight;
 mod streams;

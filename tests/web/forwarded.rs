@@ -1,0 +1,95 @@
+//! From where somebody asks, at every place that keeps it: behind a proxy of this machine the address
+//! that the proxy has seen, else that of the connection, whatever a client claims.
+
+use std::sync::Arc;
+
+use reqwest::RequestBuilder;
+use serde_json::json;
+use tagship::account::Role;
+use tagship::audit::Ledger;
+use tagship::store::memory::MemoryKv;
+
+use crate::client::{client, form};
+use crate::values::sources;
+use crate::world::{Options, World};
+
+type Send = fn(&str, &str) -> RequestBuilder;
+
+/// Each leaves an entry in the audit.
+const PLACES: &[(&str, Send)] = &[
+    ("the login of the page", |url, _| {
+        let request = client().post(format!("{url}/login"));
+        form(request, &[("name", "alice"), ("password", "wrong")])
+    }),
+    ("the login of CODO's API", |url, _| {
+        let login = json!({ "username": "alice", "password": "wrong" });
+        client()
+            .post(format!("{url}/api/accounts/login/"))
+            .json(&login)
+    }),
+    ("the present password of the API", |url, token| {
+        let passwords = json!({ "present": "wrong", "password": "correct horse battery" });
+        let request = client().post(format!("{url}/api/v1/users/alice/password"));
+        request.bearer_auth(token).json(&passwords)
+    }),
+    ("the present password of the page", |url, token| {
+        let request = client().post(format!("{url}/users/alice/password"));
+        let fields = [("present", "wrong"), ("password", "correct horse battery")];
+        form(request.bearer_auth(token), &fields)
+    }),
+    ("what is done by a token", |url, token| {
+        let request = client().post(format!("{url}/api/v1/users/alice/tokens"));
+        request.bearer_auth(token).json(&json!({}))
+    }),
+];
+
+#[tokio::test]
+async fn forwarded_address_is_kept_only_behind_a_proxy() {
+    let behind = "public_url = \"http://tagship.example.com\"";
+    for (agent, seen) in [("", "127.0.0.1"), (behind, "198.51.100.7")] {
+        let kv = Arc::new(MemoryKv::new());
+        let world = World::start_with(Options {
+            agent,
+            kv: Some(kv.clone()),
+            ..Options::default()
+        })
+        .await;
+        let alice = world.account("alice", Role::Approver, &[]).await;
+        world.password(&alice, "correct horse").await;
+        let token = world.token(&alice).await;
+        for (name, send) in PLACES {
+            let request = send(&world.url, &token);
+            // What the client claims, and what the proxy has added.
+            let request = request.header("x-forwarded-for", "203.0.113.8");
+            let request = request.header("x-forwarded-for", "203.0.113.9, 198.51.100.7");
+            request.send().await.unwrap();
+            let entries = Ledger::new(kv.clone()).list(None, 1).await.unwrap();
+            let from = entries[0].action.from.split(',').next().unwrap();
+            assert_eq!(from, seen, "{name}: {:?}", entries[0]);
+        }
+        world.end().await;
+    }
+}
+
+/// Another place that reads the header, or takes the peer for the client, would not be tried above.
+#[test]
+fn peer_and_header_are_read_in_one_place() {
+    let mut found: Vec<String> = Vec::new();
+    for (file, text) in sources("src/web") {
+        let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        let lines = code.lines().filter(|line| {
+            line.contains("x-forwarded-for")
+                || line.contains("Peer::Network(") && !line.contains("=> ")
+        });
+        found.extend(lines.map(|line| format!("{file}: {}", line.trim())));
+    }
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "serve.rs: Socket::Network(socket, Peer::Network(address.ip()))",
+            "who.rs: let Peer::Network(peer) = call.peer else {",
+            "who.rs: let forwarded = call.headers.get_all(\"x-forwarded-for\").iter();",
+        ]
+    );
+}
