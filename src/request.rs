@@ -243,27 +243,31 @@ pub fn decide(
         Request::Override { reason } => override_freeze(task, actor, reason, moment)?,
         Request::Go { host } => {
             actor.may(Ability::Run, "let a task go on")?;
-            moment.may_run(task)?;
             Event::Continued {
                 by: actor.name.clone(),
                 host: host.clone(),
             }
         }
-        Request::Retry => {
-            if matches!(task.state, State::Paused { .. }) {
-                moment.may_run(task)?;
-            }
-            retry(task, actor)?
-        }
+        Request::Retry => retry(task, actor)?,
     };
     let recorded = Recorded {
         time: moment.now,
         event,
     };
-    task.clone()
-        .apply(&recorded)
-        .map_err(|_| state(request.done()))?;
+    let then = task.clone().apply(&recorded);
+    let then = then.map_err(|_| state(request.done()))?;
+    if goes_on(task, &recorded.event, &then) {
+        moment.may_run(task)?;
+    }
     Ok(vec![recorded.event])
+}
+
+/// Whether an event lets a task go on at once. What is queued or scheduled by it begins by itself, when
+/// nothing is frozen.
+fn goes_on(task: &Task, event: &Event, then: &Task) -> bool {
+    let works = |task: &Task| matches!(task.state, State::Running | State::RollingBack { .. });
+    let frees = matches!(event, Event::Continued { .. } | Event::HostSkipped { .. });
+    frees || !works(task) && works(then)
 }
 
 fn approve(task: &Task, asked: &approval::Request<'_>) -> Result<Event, RequestError> {
@@ -307,7 +311,6 @@ fn skip(
     moment: &Moment<'_>,
 ) -> Result<Event, RequestError> {
     actor.may(Ability::Run, "skip a host")?;
-    moment.may_run(task)?;
     let place = moment.host(task, host)?;
     if let Some(work) = &task.work {
         if work.runs_on(place) {

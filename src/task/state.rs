@@ -163,6 +163,7 @@ impl State {
                 | Self::Queued
                 | Self::Running
                 | Self::Paused { .. }
+                | Self::RollbackFailed { .. }
         )
     }
 

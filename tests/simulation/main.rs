@@ -19,6 +19,7 @@ mod world;
 mod agents;
 mod crash;
 mod fail;
+mod frozen;
 mod landing;
 mod late;
 mod life;

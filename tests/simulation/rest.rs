@@ -147,23 +147,41 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
 /// Nothing begins or goes on while its releases are frozen, unless somebody has overridden that.
 fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     let (project, environment) = (&task.submission.project, &task.submission.environment);
-    let mut overridden = None;
-    for Recorded { time, event } in sim.witness.events(task.id) {
-        match event {
+    let events = sim.witness.events(task.id);
+    let (mut overridden, mut before) = (None, None);
+    for recorded in &events {
+        let state = before.as_ref().map(|task: &Task| &task.state);
+        let time = recorded.time;
+        let goes_on = match &recorded.event {
+            Event::Started { .. }
+            | Event::Due
+            | Event::Continued { .. }
+            | Event::HostSkipped { .. } => true,
+            // From other states it goes back into the queue.
+            Event::RetryRequested { .. } => matches!(
+                state,
+                Some(State::Paused { .. } | State::RollbackFailed { .. })
+            ),
+            _ => false,
+        };
+        let frozen = sim.calendar.frozen(project, environment, time);
+        assert!(
+            !goes_on || frozen.is_none() || overridden.is_some_and(|until| time < until),
+            "task {}: {} at {time}, in a freeze\n{}",
+            task.id,
+            recorded.event.name(),
+            trace()
+        );
+        match &recorded.event {
             Event::FreezeOverridden { until, .. } => overridden = Some(until.unwrap()),
-            Event::Reopened { .. } | Event::Finished(_) => overridden = None,
-            Event::Started { .. } | Event::Due | Event::Continued { .. } => {
-                let frozen = sim.calendar.frozen(project, environment, time);
-                assert!(
-                    frozen.is_none() || overridden.is_some_and(|until| time < until),
-                    "task {}: {} at {time}, in a freeze\n{}",
-                    task.id,
-                    event.name(),
-                    trace()
-                );
-            }
+            Event::Reopened { .. } => overridden = None,
+            Event::RetryRequested { .. } if !goes_on => overridden = None,
             _ => {}
         }
+        before = Some(match before {
+            Some(task) => task.apply(recorded).unwrap(),
+            None => Task::fold(task.id, std::slice::from_ref(recorded)).unwrap(),
+        });
     }
 }
 

@@ -191,13 +191,17 @@ fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
     shown
 }
 
-/// The freeze that lies over a task that has yet to run, or waits at a gate.
+/// The freeze that lies over a task that has yet to run, waits at a gate, or did not go back.
 fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView> {
     let (project, environment) = (&task.submission.project, &task.submission.environment);
     let frozen = calendar.frozen(project, environment, now)?;
     let to_run = matches!(
         task.state,
-        State::Waiting | State::Scheduled { .. } | State::Queued | State::Paused { .. }
+        State::Waiting
+            | State::Scheduled { .. }
+            | State::Queued
+            | State::Paused { .. }
+            | State::RollbackFailed { .. }
     );
     to_run.then(|| FrozenView {
         name: frozen.freeze.name.clone(),

@@ -1,0 +1,325 @@
+//! Freezes: whatever a person may ask, and whatever comes due by itself, of a task in every situation
+//! from which it could begin or go on. In a freeze nothing begins; overridden, it is as outside.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use tagship::approval::freeze::{Calendar, Freeze, Window};
+use tagship::clock::Clock as _;
+use tagship::plan::PlanDigest;
+use tagship::request::{Back, Request};
+use tagship::rule::Schedule;
+use tagship::store::Filter;
+use tagship::task::{Event, Pause, State};
+use tagship::template::OnFailure;
+
+use crate::at_once::at_once;
+use crate::driver::{Sim, TEMPLATE, object_of};
+use crate::host::well;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const MINUTES: SignedDuration = SignedDuration::from_mins(10);
+
+/// What is asked of a task.
+#[derive(Clone, Debug)]
+enum Ask {
+    /// Its time comes, or has come while no agent was there.
+    Nothing,
+    Of(Request),
+    RollBack,
+}
+
+/// Every request; a new one belongs here, and into the `match` that will not compile without it.
+fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
+    let (reason, host) = (|| "because".to_owned(), || "b".to_owned());
+    let approve = Request::Approve {
+        plan: plan.clone(),
+        comment: String::new(),
+        not_before: None,
+    };
+    let requests = [
+        approve,
+        Request::Reject { reason: reason() },
+        Request::Withdraw { reason: reason() },
+        Request::Stop { host: None },
+        Request::Stop { host: Some(host()) },
+        Request::Skip {
+            host: host(),
+            reason: reason(),
+        },
+        Request::Retry,
+        Request::Go { host: None },
+        Request::Go { host: Some(host()) },
+    ];
+    for request in &requests {
+        match request {
+            Request::Approve { .. }
+            | Request::Reject { .. }
+            | Request::Withdraw { .. }
+            | Request::Stop { .. }
+            | Request::Skip { .. }
+            | Request::Retry
+            | Request::Go { .. }
+            // It is what `Freeze::Overridden` does.
+            | Request::Override { .. } => {}
+        }
+    }
+    let requests = requests.into_iter().map(Ask::Of);
+    [Ask::Nothing, Ask::RollBack]
+        .into_iter()
+        .chain(requests)
+        .collect()
+}
+
+/// A world at rest, and the task that is asked about.
+type Situation = fn() -> (Sim, u64);
+
+fn gated(gate: &str) -> String {
+    TEMPLATE.replace("name = \"switch\"", &format!("name = \"switch\"\n{gate}"))
+}
+
+/// Pushed, run for an hour, and in the state that is expected.
+fn pushed(mut sim: Sim, schedule: Schedule, is: fn(&State) -> bool) -> (Sim, u64) {
+    let id = sim.push("release-2", &object_of('2'), schedule);
+    sim.run_for(HOUR);
+    let state = sim.task(id).state;
+    assert!(is(&state), "{state:?}");
+    (sim, id)
+}
+
+/// Something is live already.
+fn live(template: &str) -> Sim {
+    let mut sim = Sim::new(template);
+    let id = sim.push("release-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(HOUR);
+    if matches!(sim.task(id).state, State::Paused { .. }) {
+        sim.ask(id, "bob", &Request::Go { host: None }).unwrap();
+        sim.run_for(HOUR);
+    }
+    assert_eq!(sim.task(id).state, State::Succeeded);
+    sim
+}
+
+fn live_with(on_failure: OnFailure) -> Sim {
+    let sim = live(TEMPLATE);
+    sim.ground.lock().unwrap().on_failure = on_failure;
+    sim
+}
+
+fn mended((sim, id): (Sim, u64)) -> (Sim, u64) {
+    sim.fate.forgive();
+    *sim.well.lock().unwrap() = true;
+    *sim.fleet.program.lock().unwrap() = well();
+    (sim, id)
+}
+
+/// The service is unwell with the new release and with the former one.
+fn rollback_failed() -> (Sim, u64) {
+    let sim = live(TEMPLATE);
+    *sim.well.lock().unwrap() = false;
+    mended(pushed(sim, Schedule::Ready, |state| {
+        matches!(state, State::RollbackFailed { .. })
+    }))
+}
+
+/// Approved for 13:00, when no agent is there, until 14:00.
+fn due_while_away(template: &str) -> (Sim, u64) {
+    let (mut sim, id) = pushed(Sim::new(template), Schedule::New, |state| {
+        *state == State::Waiting
+    });
+    let one = "2027-01-15T13:00:00Z".parse().unwrap();
+    sim.approve_from(id, "bob", Some(one)).unwrap();
+    sim.run_for(HOUR);
+    sim.kill();
+    sim.clock.set("2027-01-15T14:00:00Z".parse().unwrap());
+    (sim, id)
+}
+
+const SITUATIONS: &[(&str, Situation)] = &[
+    ("waits for approval", || {
+        pushed(live(TEMPLATE), Schedule::New, |state| {
+            *state == State::Waiting
+        })
+    }),
+    ("its time came while the agent was away", || {
+        due_while_away(TEMPLATE)
+    }),
+    ("its timed gate came due while the agent was away", || {
+        let (sim, id) = due_while_away(&gated("gate = \"timed\""));
+        let state = sim.task(id).state;
+        let why = Pause::Time {
+            until: "2027-01-15T13:00:00Z".parse().unwrap(),
+        };
+        assert_eq!(state, State::Paused { why });
+        (sim, id)
+    }),
+    ("waits at a gate", || {
+        pushed(live(&gated("gate = \"hand\"")), Schedule::Ready, |state| {
+            matches!(
+                state,
+                State::Paused {
+                    why: Pause::Gate { .. }
+                }
+            )
+        })
+    }),
+    ("hosts wait at a step", || {
+        let template = TEMPLATE.replace("in = \"release\", once = true", "gate = \"hand\"");
+        pushed(live(&template), Schedule::Ready, |state| {
+            matches!(
+                state,
+                State::Paused {
+                    why: Pause::StepGate
+                }
+            )
+        })
+    }),
+    ("a host failed", || {
+        let sim = live_with(OnFailure::Pause);
+        sim.fate.refuse("host.publish", "b", "it would not");
+        mended(pushed(sim, Schedule::Ready, |state| {
+            matches!(
+                state,
+                State::Paused {
+                    why: Pause::HostFailed { .. }
+                }
+            )
+        }))
+    }),
+    ("failed", || {
+        let sim = live(TEMPLATE);
+        sim.fate.refuse("host.seal", "b", "disk full");
+        mended(pushed(sim, Schedule::Ready, |state| {
+            matches!(state, State::Failed { .. })
+        }))
+    }),
+    ("rolled back", || {
+        let (mut sim, id) = rollback_failed();
+        sim.ask(id, "bob", &Request::Retry).unwrap();
+        sim.run_for(HOUR);
+        assert!(matches!(sim.task(id).state, State::RolledBack { .. }));
+        (sim, id)
+    }),
+    ("its rollback failed", rollback_failed),
+    ("stopped", || {
+        let (mut sim, id) = pushed(live(&gated("gate = \"hand\"")), Schedule::Ready, |state| {
+            matches!(state, State::Paused { .. })
+        });
+        sim.ask(id, "bob", &Request::Stop { host: None }).unwrap();
+        sim.run_for(HOUR);
+        assert_eq!(sim.task(id).state, State::Stopped);
+        (sim, id)
+    }),
+    ("withdrawn", || {
+        let (sim, id) = pushed(live(TEMPLATE), Schedule::New, |state| {
+            *state == State::Waiting
+        });
+        let reason = "no".to_owned();
+        sim.ask(id, "bob", &Request::Withdraw { reason }).unwrap();
+        (sim, id)
+    }),
+    ("succeeded after another one", || {
+        let sim = live(TEMPLATE);
+        pushed(sim, Schedule::Ready, |state| *state == State::Succeeded)
+    }),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Outside,
+    Inside,
+    Overridden,
+}
+
+/// The whole day on which simulated worlds begin.
+fn freeze() -> Arc<Calendar> {
+    Arc::new(Calendar {
+        freezes: vec![Freeze {
+            name: "fair".to_owned(),
+            reason: String::new(),
+            projects: BTreeSet::new(),
+            environments: BTreeSet::from(["production".to_owned()]),
+            window: Window::parse("2027-01-15", "2027-01-16", None).unwrap(),
+        }],
+        ..Calendar::default()
+    })
+}
+
+/// What has begun in all tasks.
+fn begun(sim: &Sim) -> usize {
+    let tasks = at_once(sim.store().list(&Filter::default(), None, 100)).unwrap();
+    let events = tasks.iter().flat_map(|task| {
+        sim.task(task.id);
+        sim.witness.events(task.id)
+    });
+    events
+        .filter(|one| matches!(one.event, Event::Began { .. } | Event::Started { .. }))
+        .count()
+}
+
+/// Whether anything begins by this.
+fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
+    let (mut sim, id) = situation();
+    sim.kill();
+    if when != When::Outside {
+        sim.calendar = freeze();
+    }
+    let before = begun(&sim);
+    let despite = |sim: &Sim, id: u64| {
+        if when == When::Overridden {
+            let reason = "the shop is down".to_owned();
+            let _ = sim.ask(id, "root", &Request::Override { reason });
+        }
+    };
+    despite(&sim, id);
+    sim.start();
+    let asked = match ask {
+        Ask::Nothing => id,
+        // What does not fit is refused; it begins nothing then.
+        Ask::Of(request) => sim.ask(id, "bob", request).map_or(id, |task| task.id),
+        Ask::RollBack => {
+            let before = Back::Before {
+                project: "shop".to_owned(),
+                environment: "production".to_owned(),
+            };
+            sim.roll_back(&before).unwrap_or(id)
+        }
+    };
+    sim.run_for(MINUTES);
+    // One that is taken up again, or was made for the rollback, has its own word.
+    despite(&sim, asked);
+    sim.run_for(HOUR);
+    let now = sim.clock.now();
+    assert!(now < "2027-01-16T00:00:00Z".parse().unwrap(), "{now}");
+    begun(&sim) != before
+}
+
+#[test]
+fn nothing_begins_in_a_freeze_unless_it_is_overridden() {
+    let mut begin = BTreeSet::new();
+    for (name, situation) in SITUATIONS {
+        let (sim, id) = situation();
+        let plan = sim.task(id).landed.unwrap().terms.plan;
+        for ask in every_ask(&plan) {
+            let what = format!("{name}: {ask:?}");
+            assert!(
+                !begins(*situation, &ask, When::Inside),
+                "{what} begins in a freeze"
+            );
+            let outside = begins(*situation, &ask, When::Outside);
+            let overridden = begins(*situation, &ask, When::Overridden);
+            assert_eq!(
+                outside, overridden,
+                "{what}: outside a freeze, and overridden"
+            );
+            if outside {
+                begin.insert(what);
+            }
+        }
+    }
+    assert!(
+        begin.len() > 15,
+        "so much begins outside a freeze: {begin:#?}"
+    );
+}
