@@ -23,6 +23,7 @@ use tagship::task::{Event, Pause, Recorded, State, Submission, Task};
 use tokio::sync::watch;
 
 mod formats;
+mod order;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const CLIENTS: usize = 16;

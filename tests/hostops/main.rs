@@ -11,6 +11,8 @@ mod cut;
 mod destination;
 mod fence;
 mod hostile;
+mod kept;
+mod order;
 mod over_ssh;
 mod place;
 mod release;
