@@ -358,6 +358,34 @@ mod tests {
         assert_eq!(left(&book), [0, 0, 1]);
     }
 
+    /// By age and by size, each at its bound and one beyond; the age is that of the newest line.
+    #[test]
+    fn logs_are_kept_up_to_both_bounds_and_go_beyond_them() {
+        let second = Duration::from_secs(1);
+        let (age, bytes) = (Duration::from_secs(300), 24);
+        for (oldest, bytes_max, gone) in [
+            (age, bytes, false),
+            (age + second, bytes, true),
+            (age, bytes - 1, true),
+            (age - second, bytes, false),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let book = LogBook::new(directory.path().to_owned());
+            // Of the oldest task the first step is older than anything, the second one counts.
+            for (task, step, seconds) in [(1, "first", 1), (1, "run", 300), (2, "run", 400)] {
+                book.step(task, "web1", step, 1).write_at(0, b"12345678");
+                let file = book.file(task, &entry(step), Part::Output);
+                let file = File::options().write(true).open(file).unwrap();
+                let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+                file.set_modified(time).unwrap();
+            }
+            let swept = book.sweep(oldest, bytes_max).unwrap();
+            assert_eq!(swept, usize::from(gone), "{oldest:?} {bytes_max}");
+            assert_eq!(book.entries(1).unwrap().is_empty(), gone);
+            assert_eq!(book.entries(2).unwrap().len(), 1);
+        }
+    }
+
     #[test]
     fn whoever_follows_is_woken() {
         let directory = tempfile::tempdir().unwrap();

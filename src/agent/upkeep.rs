@@ -33,16 +33,20 @@ impl Upkeep {
     pub(super) async fn run(self) {
         loop {
             let now = self.clock.now();
-            if let Err(error) = self.sessions.purge().await {
-                tracing::warn!(%error, "ended sessions were not deleted");
-            }
-            self.trim_hooks(now).await;
-            self.sweep_logs(now).await;
+            self.round(now).await;
             let next = now
                 .checked_add(SignedDuration::from_secs(PAUSE_S))
                 .unwrap_or(now);
             self.clock.sleep_until(next).await;
         }
+    }
+
+    async fn round(&self, now: Timestamp) {
+        if let Err(error) = self.sessions.purge().await {
+            tracing::warn!(%error, "ended sessions were not deleted");
+        }
+        self.trim_hooks(now).await;
+        self.sweep_logs(now).await;
     }
 
     async fn trim_hooks(&self, now: Timestamp) {
@@ -65,6 +69,138 @@ impl Upkeep {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(tasks)) => tracing::info!(tasks, "old logs deleted"),
             Ok(Err(error)) => tracing::warn!(%error, "old logs were not deleted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::account::{Account, Accounts, NewAccount, Role};
+    use crate::clock::ManualClock;
+    use crate::executor::effects::Logs as _;
+    use crate::session::Transport;
+    use crate::store::HookFilter;
+    use crate::store::kv::{Commit, Kv};
+    use crate::store::memory::MemoryKv;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    struct Kept {
+        clock: Arc<ManualClock>,
+        upkeep: Upkeep,
+        alice: Account,
+        directory: tempfile::TempDir,
+    }
+
+    async fn kept(hook_log_entries: u32) -> Kept {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at("2026-03-01T12:00:00Z".parse().unwrap()));
+        let kv: Arc<dyn Kv> = Arc::new(MemoryKv::new());
+        let accounts = Arc::new(Accounts::new(kv.clone(), clock.clone()));
+        let alice = NewAccount {
+            name: "alice".to_owned(),
+            display: String::new(),
+            role: Role::Viewer,
+            groups: [].into(),
+            password: None,
+        };
+        let alice = accounts.add(alice, Commit::new()).await.unwrap();
+        let sessions = Sessions::new(kv.clone(), clock.clone(), accounts, Transport::Http);
+        let upkeep = Upkeep {
+            clock: clock.clone(),
+            sessions: Arc::new(sessions),
+            logs: LogBook::new(directory.path().to_owned()),
+            store: Store::open(kv).await.unwrap(),
+            hook_log_age: 30 * DAY,
+            hook_log_entries,
+        };
+        Kept {
+            clock,
+            upkeep,
+            alice,
+            directory,
+        }
+    }
+
+    impl Kept {
+        async fn heard(&self, file: &str) {
+            let store = &self.upkeep.store;
+            let note = store.hook_note(file, self.clock.now(), None).await.unwrap();
+            let became = crate::store::Became {
+                project: None,
+                outcome: crate::store::HookOutcome::UnknownRepository,
+                doubted: Vec::new(),
+            };
+            store.note_hook(&note, became).await.unwrap();
+        }
+
+        async fn round(&self) {
+            self.upkeep.round(self.clock.now()).await;
+        }
+
+        async fn hooks(&self) -> usize {
+            let store = &self.upkeep.store;
+            let page = store.hooks(&HookFilter::default(), None, 100).await;
+            page.unwrap().entries.len()
+        }
+
+        fn logged(&self) {
+            self.upkeep.logs.step(7, "web1", "run", 1).write_at(0, b"x");
+            let host = self.directory.path().join("7/web1");
+            for file in std::fs::read_dir(host).unwrap() {
+                let path = file.unwrap().path();
+                let file = std::fs::File::options().write(true).open(path).unwrap();
+                file.set_modified(self.clock.now().into()).unwrap();
+            }
+        }
+
+        fn logs(&self) -> usize {
+            self.upkeep.logs.entries(7).unwrap().len()
+        }
+    }
+
+    /// Each by its days: there one moment before its bound, gone one moment after it.
+    #[tokio::test]
+    async fn what_is_old_goes_at_its_bound_and_not_before() {
+        let kept = kept(100).await;
+        let second = Duration::from_secs(1);
+        kept.heard("old").await;
+        kept.logged();
+        kept.clock.advance(second);
+        kept.heard("newest").await;
+        let sessions = &kept.upkeep.sessions;
+        let cookie = sessions.begin(&kept.alice).await.unwrap().set_cookie;
+        let cookie = crate::secret::ExposeSecret::expose_secret(&cookie).to_owned();
+        kept.clock.advance(30 * DAY - second);
+        kept.round().await;
+        assert_eq!((kept.hooks().await, kept.logs()), (2, 1));
+        assert!(sessions.find(&cookie).await.unwrap().is_none());
+        kept.clock.advance(second);
+        kept.round().await;
+        assert_eq!((kept.hooks().await, kept.logs()), (1, 1));
+        kept.clock.advance(60 * DAY - second);
+        kept.round().await;
+        assert_eq!(kept.logs(), 1, "90 days after its last line");
+        kept.clock.advance(second);
+        kept.round().await;
+        assert_eq!(kept.logs(), 0, "and a second");
+        assert_eq!(
+            kept.hooks().await,
+            1,
+            "the newest one stays, however old it is"
+        );
+    }
+
+    #[tokio::test]
+    async fn so_many_entries_of_the_hook_log_are_kept_as_configured() {
+        let kept = kept(3).await;
+        for number in 1..=5 {
+            kept.heard(&format!("{number}")).await;
+            kept.round().await;
+            assert_eq!(kept.hooks().await, number.min(3));
         }
     }
 }

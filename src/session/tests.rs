@@ -265,6 +265,42 @@ async fn what_has_ended_is_purged_and_nothing_else() {
     assert_eq!(world.stored().await, 0);
 }
 
+/// Each kind is good one moment before its end and not from then on, and is deleted only then.
+#[tokio::test]
+async fn every_kind_ends_at_its_time_and_goes_then() {
+    let moment = Duration::from_nanos(1);
+    for kind in [Kind::Session, Kind::Halfway, Kind::AuthKey] {
+        let life = match kind {
+            Kind::Session => hours(12),
+            Kind::Halfway => Duration::from_secs(5 * 60),
+            Kind::AuthKey => hours(24),
+        };
+        for (after, is_good) in [(life - moment, true), (life, false)] {
+            let world = world().await;
+            let (secret, ends) = world.sessions.keep(&world.alice, kind).await.unwrap();
+            assert_eq!(ends, world.clock.now() + life, "{kind:?}");
+            world.clock.advance(after);
+            let value = secret.expose_secret();
+            let sessions = &world.sessions;
+            let good = match kind {
+                Kind::Session => {
+                    let cookie = format!("tagship_session={value}");
+                    sessions.find(&cookie).await.unwrap().is_some()
+                }
+                Kind::Halfway => {
+                    let cookie = format!("{HALFWAY_COOKIE}={value}");
+                    sessions.is_halfway(&cookie).await.unwrap().is_some()
+                }
+                Kind::AuthKey => sessions.of_auth_key(&secret).await.unwrap().is_some(),
+            };
+            assert_eq!(good, is_good, "{kind:?} after {after:?}");
+            let purged = sessions.purge().await.unwrap();
+            assert_eq!(purged, usize::from(!is_good), "{kind:?} after {after:?}");
+            assert_eq!(world.stored().await, usize::from(is_good));
+        }
+    }
+}
+
 #[test]
 fn over_tls_the_cookie_is_bound_to_tls_and_to_the_host() {
     let transport = Transport::of_url("HTTPS://ship.example.com/");
