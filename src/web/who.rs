@@ -504,21 +504,24 @@ pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
 fn seen_from<'a>(
     peer: IpAddr,
     behind_proxy: bool,
-    forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
+    mut forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
 ) -> IpAddr {
     if !behind_proxy || !peer.to_canonical().is_loopback() {
         return peer;
     }
-    let last = forwarded.rev().next();
-    last.and_then(|value| {
-        let entry = value.rsplit(|byte| *byte == b',').next()?;
-        std::str::from_utf8(entry).ok()?.trim().parse().ok()
-    })
-    .unwrap_or(peer)
+    forwarded
+        .next_back()
+        .and_then(|value| {
+            let entry = value.rsplit(|byte| *byte == b',').next()?;
+            std::str::from_utf8(entry).ok()?.trim().parse().ok()
+        })
+        .unwrap_or(peer)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// Every combination of peer, configuration and headers, held against the rule in other words.
