@@ -220,6 +220,10 @@ pub struct Standing {
     pub fence: u64,
 }
 
+/// So much is kept of the beginning of what a program prints, and so much of its end, in bytes: in the
+/// agent's log and, with a little more, on the host.
+pub const OUTPUT_KEPT_BYTES: u64 = 8 * 1024 * 1024;
+
 /// How an attempt of a program ended, as far as the host can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunEnd {

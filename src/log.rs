@@ -2,13 +2,15 @@
 //! files.
 //!
 //! `logs/TASK/HOST/STEP.ATTEMPT` holds what a program printed, written at offsets, so that the same
-//! bytes may arrive twice; `STEP.ATTEMPT.notes` beside it holds the agent's own lines. Readers that
+//! bytes may arrive twice, with `STEP.ATTEMPT.tail/` for the end of what is long;
+//! `STEP.ATTEMPT.notes` beside it holds the agent's own lines. Readers that
 //! follow are woken by [`LogBook::changes`], nobody polls. Never logged: secrets, tokens,
 //! passwords, the environment of programs.
 
+mod kept;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +21,7 @@ use crate::crash;
 use crate::executor::effects::Logs;
 use crate::host::Output;
 
-/// What is kept of one attempt's output, in bytes; the rest is left out, and a note says so.
-pub const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub use kept::Read;
 
 /// The logs of all tasks.
 #[derive(Clone, Debug)]
@@ -96,16 +97,12 @@ impl LogBook {
         Ok(entries)
     }
 
-    /// How many bytes a part has; 0 where it is not there.
+    /// How far a part goes, in bytes; 0 where it is not there.
     ///
     /// # Errors
     /// The file cannot be looked at.
     pub fn length(&self, task: u64, entry: &Entry, part: Part) -> io::Result<u64> {
-        match fs::metadata(self.file(task, entry, part)) {
-            Ok(metadata) => Ok(metadata.len()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(error),
-        }
+        kept::length(&self.file(task, entry, part))
     }
 
     /// At most `limit` bytes of a part from an offset on; nothing where it does not reach so far.
@@ -119,16 +116,8 @@ impl LogBook {
         part: Part,
         offset: u64,
         limit: u64,
-    ) -> io::Result<Vec<u8>> {
-        let mut file = match File::open(self.file(task, entry, part)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        file.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    ) -> io::Result<Read> {
+        kept::read(&self.file(task, entry, part), offset, limit)
     }
 }
 
@@ -167,21 +156,29 @@ impl LogBook {
 }
 
 fn measure(directory: PathBuf) -> io::Result<Kept> {
-    let mut newest = Duration::ZERO;
-    let mut bytes = 0;
-    for host in read_directory(&directory)? {
-        for file in read_directory(&host)? {
-            let data = fs::metadata(&file)?;
-            bytes += data.len();
+    let mut kept = Kept {
+        directory,
+        newest: Duration::ZERO,
+        bytes: 0,
+    };
+    let mut directories = vec![kept.directory.clone()];
+    while let Some(directory) = directories.pop() {
+        for path in read_directory(&directory)? {
+            let data = match fs::metadata(&path) {
+                // The oldest part of an output that still grows.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                data => data?,
+            };
+            if data.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            kept.bytes += data.len();
             let modified = data.modified()?.duration_since(std::time::UNIX_EPOCH);
-            newest = newest.max(modified.unwrap_or_default());
+            kept.newest = kept.newest.max(modified.unwrap_or_default());
         }
     }
-    Ok(Kept {
-        directory,
-        newest,
-        bytes,
-    })
+    Ok(kept)
 }
 
 fn read_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -211,82 +208,50 @@ impl Logs for LogBook {
             attempt,
         };
         Arc::new(StepOutput {
-            output: Lazy::new(self.file(task, &entry, Part::Output)),
-            notes: Lazy::new(self.file(task, &entry, Part::Notes)),
+            output: Mutex::new(kept::Writer::new(self.file(task, &entry, Part::Output))),
+            notes: Mutex::new(self.file(task, &entry, Part::Notes)),
             changes: self.changes.clone(),
         })
     }
 }
 
-/// A file that is made with the first byte.
-struct Lazy {
-    path: PathBuf,
-    file: Mutex<Option<File>>,
-}
-
-impl Lazy {
-    fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            file: Mutex::new(None),
-        }
-    }
-
-    fn with(&self, write: impl FnOnce(&mut File) -> io::Result<()>) {
-        let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match held.as_mut() {
-            Some(file) => write(file),
-            None => self.open().and_then(|mut file| {
-                let result = write(&mut file);
-                *held = Some(file);
-                result
-            }),
-        };
-        if let Err(error) = result {
-            // Output that can't be kept is no reason to fail a release.
-            tracing::warn!(file = %self.path.display(), %error, "output of a step was lost");
-        }
-    }
-
-    fn open(&self) -> io::Result<File> {
-        if let Some(parent) = self.path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&self.path)
-    }
-}
-
 struct StepOutput {
-    output: Lazy,
-    notes: Lazy,
+    output: Mutex<kept::Writer>,
+    notes: Mutex<PathBuf>,
     changes: Arc<watch::Sender<u64>>,
+}
+
+/// Output that can't be kept is no reason to fail a release.
+fn said(file: &Path, result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!(file = %file.display(), %error, "output of a step was lost");
+    }
+}
+
+fn add_line(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(parent) = file.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file: File = OpenOptions::new().create(true).append(true).open(file)?;
+    file.write_all(format!("{text}\n").as_bytes())
 }
 
 impl Output for StepOutput {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
-        let room = OUTPUT_BYTES_MAX.saturating_sub(offset);
-        let kept = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
-        if kept > 0 {
+        if !bytes.is_empty() {
+            let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
             crash::before("log.write");
-            self.output
-                .with(|file| file.write_all_at(&bytes[..kept], offset));
+            let written = output.write_at(offset, bytes);
             crash::after("log.write");
-        }
-        if kept < bytes.len() && offset <= OUTPUT_BYTES_MAX {
-            self.line("more was printed than is kept; the rest is left out");
+            said(output.path(), written);
         }
         self.changes.send_modify(|change| *change += 1);
     }
 
     fn line(&self, text: &str) {
-        self.notes.with(|file| {
-            file.seek(SeekFrom::End(0))?;
-            file.write_all(format!("{text}\n").as_bytes())
-        });
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        said(&notes, add_line(&notes, text));
+        drop(notes);
         self.changes.send_modify(|change| *change += 1);
     }
 }
@@ -295,6 +260,7 @@ impl Output for StepOutput {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::host::OUTPUT_KEPT_BYTES;
 
     fn entry(step: &str) -> Entry {
         Entry {
@@ -314,8 +280,8 @@ mod tests {
         output.write_at(0, b"one\n");
         output.line("a note");
         let read = |part| {
-            book.read(7, &entry("switch.publish"), part, 0, 100)
-                .unwrap()
+            let read = book.read(7, &entry("switch.publish"), part, 0, 100);
+            read.unwrap().bytes
         };
         assert_eq!(read(Part::Output), b"one\ntwo\n");
         assert_eq!(read(Part::Notes), b"a note\n");
@@ -324,37 +290,27 @@ mod tests {
     }
 
     #[test]
-    fn output_is_bounded_and_says_so() {
-        let directory = tempfile::tempdir().unwrap();
-        let book = LogBook::new(directory.path().to_owned());
-        let output = book.step(7, "web1", "run", 1);
-        output.write_at(OUTPUT_BYTES_MAX - 1, b"ab");
-        output.write_at(OUTPUT_BYTES_MAX + 1, b"c");
-        let end = book
-            .read(7, &entry("run"), Part::Output, OUTPUT_BYTES_MAX - 1, 9)
-            .unwrap();
-        assert_eq!(end, b"a");
-        let notes = book.read(7, &entry("run"), Part::Notes, 0, 999).unwrap();
-        assert_eq!(notes.iter().filter(|byte| **byte == b'\n').count(), 1);
-    }
-
-    #[test]
     fn the_oldest_logs_go_first() {
         let directory = tempfile::tempdir().unwrap();
         let book = LogBook::new(directory.path().to_owned());
         for (task, seconds) in [(1, 100), (2, 200), (3, 300)] {
-            book.step(task, "web1", "run", 1).write_at(0, b"12345678");
-            let file = File::options()
-                .write(true)
-                .open(book.file(task, &entry("run"), Part::Output))
-                .unwrap();
-            let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
-            file.set_modified(time).unwrap();
+            let output = book.step(task, "web1", "run", 1);
+            output.write_at(OUTPUT_KEPT_BYTES - 4, b"12345678");
+            let beginning = book.file(task, &entry("run"), Part::Output);
+            let end = format!("{}.tail/{OUTPUT_KEPT_BYTES}", beginning.display());
+            for path in [beginning, end.into()] {
+                let file = File::options().write(true).open(path).unwrap();
+                let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+                file.set_modified(time).unwrap();
+            }
         }
         let left = |book: &LogBook| [1, 2, 3].map(|task| book.entries(task).unwrap().len());
-        assert_eq!(book.sweep(Duration::from_secs(150), 100).unwrap(), 1);
+        let each = OUTPUT_KEPT_BYTES + 4;
+        let sweep = |oldest, bytes| book.sweep(Duration::from_secs(oldest), bytes).unwrap();
+        assert_eq!(sweep(150, 3 * each), 1);
         assert_eq!(left(&book), [0, 1, 1]);
-        assert_eq!(book.sweep(Duration::ZERO, 8).unwrap(), 1);
+        assert_eq!(sweep(0, 2 * each), 0);
+        assert_eq!(sweep(0, 2 * each - 1), 1);
         assert_eq!(left(&book), [0, 0, 1]);
     }
 

@@ -16,6 +16,7 @@ use super::requests::fetch;
 use super::screen::{self, Canvas};
 use super::surroundings::{Agent, Surroundings};
 use super::table::printable;
+use crate::web::CUT_BEGINS;
 use crate::web::view::TaskView;
 
 /// How often a lost connection is tried again, once a second, before it counts as lost for good.
@@ -281,9 +282,9 @@ async fn draw_log(
 struct Told {
     lines: Lines,
     /// How often each line was told, by its digest.
-    told: HashMap<u64, u32>,
-    /// And how often of that it has not come again over this connection.
-    again: HashMap<u64, u32>,
+    told: HashMap<u64, HashMap<u64, u32>>,
+    /// And how often of that it has not come again over this connection, by the step that it names.
+    again: HashMap<u64, HashMap<u64, u32>>,
     /// Whether anything has come over this connection.
     has_come: bool,
 }
@@ -311,19 +312,37 @@ impl Told {
     fn news(&mut self, lines: &str) -> String {
         let mut news = String::new();
         for line in lines.split_inclusive('\n') {
-            let mut digest = DefaultHasher::new();
-            line.hash(&mut digest);
-            let digest = digest.finish();
-            match self.again.get_mut(&digest) {
+            let (step, text) = line.split_once("| ").unwrap_or(("", line));
+            let (step, digest) = (digest(step), digest(text));
+            if text.starts_with(CUT_BEGINS) {
+                // How often what follows was told before, nobody knows: rather twice than not at all.
+                self.again.remove(&step);
+            }
+            let again = self
+                .again
+                .get_mut(&step)
+                .and_then(|step| step.get_mut(&digest));
+            match again {
                 Some(times) if *times > 0 => *times -= 1,
                 _ => {
-                    *self.told.entry(digest).or_default() += 1;
+                    *self
+                        .told
+                        .entry(step)
+                        .or_default()
+                        .entry(digest)
+                        .or_default() += 1;
                     news.push_str(line);
                 }
             }
         }
         news
     }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut digest = DefaultHasher::new();
+    text.hash(&mut digest);
+    digest.finish()
 }
 
 /// The lines to draw of a task, and the task.
@@ -363,6 +382,15 @@ mod tests {
         assert_eq!(again, "a| one\na| two\n");
         assert_eq!(told.take(b"b| two"), "");
         assert_eq!(told.rest(), "b| two\n");
+    }
+
+    #[test]
+    fn log_with_a_cut_loses_no_line_when_it_is_told_again() {
+        let mut told = Told::default();
+        told.take(b"a| x\na| x\na| x\nb| y\n");
+        told.begin_again();
+        let again = told.take(b"a| x\na| [... 4 bytes are missing here\na| x\na| x\nb| y\n");
+        assert_eq!(again, "a| [... 4 bytes are missing here\na| x\na| x\n");
     }
 
     #[test]

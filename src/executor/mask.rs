@@ -100,6 +100,16 @@ impl Held {
         }
     }
 
+    /// Hides what may be the end of a secret whose beginning is missing.
+    fn hide_ends(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
+        for secret in secrets {
+            let ends = (1..secret.len()).map(|from| &secret[from..]);
+            if let Some(end) = ends.into_iter().find(|end| bytes.starts_with(end)) {
+                self.secret[..end.len()].fill(true);
+            }
+        }
+    }
+
     /// How many bytes no later piece can make part of a secret.
     fn clear(&self, secrets: &[Vec<u8>]) -> usize {
         let longest = secrets.iter().map(Vec::len).max().unwrap_or(0);
@@ -141,12 +151,18 @@ impl Masked {
 impl Output for Masked {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.end() != offset {
+        let cut = held.end() != offset;
+        if cut {
+            // What is held back could begin a secret whose end is missing.
+            held.secret.fill(true);
             let all = held.bytes.len();
             self.write(&mut held, all);
             held.start = offset;
         }
         held.take(bytes, &self.secrets.0);
+        if cut && offset > 0 {
+            held.hide_ends(bytes, &self.secrets.0);
+        }
         let clear = held.clear(&self.secrets.0);
         self.write(&mut held, clear);
     }
@@ -228,6 +244,19 @@ mod tests {
         assert_eq!(*file.0.lock().unwrap(), b"it is ");
         masked.write_at(10, b"ers");
         assert_eq!(*file.0.lock().unwrap(), b"it is hunters");
+    }
+
+    #[test]
+    fn secret_cut_by_missing_output_shows_neither_half() {
+        let file = Arc::new(File::default());
+        let masked = secrets(&["hunter2"]).kept_from(file.clone());
+        masked.write_at(0, b"it is hunt");
+        masked.write_at(20, b"nter2 or");
+        drop(masked);
+        assert_eq!(
+            *file.0.lock().unwrap(),
+            b"it is ****\0\0\0\0\0\0\0\0\0\0***** or"
+        );
     }
 
     #[test]

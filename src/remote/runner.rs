@@ -6,7 +6,7 @@
 //! number, start time and boot id, and *renames* it to `journal/KEY`: the attempt is begun exactly
 //! when that directory stands, only one rename can succeed, and one from under a lost fence cannot.
 //! Only then does it start the program, in a second session. The program's output goes through a
-//! pipe into a file that is kept up to a limit; its end is written there too.
+//! pipe into files that keep its beginning and its end; how it ended is written there too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,13 +15,10 @@ use std::time::Duration;
 use super::script::{
     FENCE, Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote,
 };
-use crate::host::{HOME, HostError, Place, Run, RunCommand, RunEnd};
+use crate::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Place, Run, RunCommand, RunEnd};
 
-/// So much of an attempt's output is kept on the host, in bytes.
-pub const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// The unit of `ulimit -f`, in bytes.
-const BLOCK_BYTES: u64 = 512;
+/// No program prints so many bytes: a petabyte.
+const OUTPUT_END_MAX: u64 = 1 << 50;
 
 const PROCESS: &str = include_str!("sh/process.sh");
 const ATTEMPT: &str = include_str!("sh/attempt.sh");
@@ -70,7 +67,7 @@ pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>,
         .set("ts_key", file_name("key", &run.key)?)?
         .set("ts_directory", directory)?
         .number("ts_seconds", seconds(run.timeout))
-        .number("ts_blocks", OUTPUT_BYTES_MAX / BLOCK_BYTES)
+        .number("ts_keep", OUTPUT_KEPT_BYTES)
         .number("ts_offset", offset)
         .set("ts_exports", &exports(&run.environment)?)?
         .set("ts_runner_text", &runner_text())?
@@ -185,14 +182,15 @@ impl Attempt {
         }
     }
 
-    /// Takes note of a piece of the output and returns how far that goes now. The output has no
-    /// gaps: an offset is never believed that would make the log of any size.
+    /// Takes note of a piece of the output and returns how far that goes now. Bytes are missing only
+    /// after the beginning that is always kept, and no more than a program can have printed.
     ///
     /// # Errors
     /// [`HostError::Refused`] where the piece lies beyond what came before.
     pub fn reach(&mut self, offset: u64, length: usize) -> Result<u64, HostError> {
         let end = offset.checked_add(length as u64);
-        match end.filter(|_| offset <= self.reach) {
+        let goes_on = offset <= self.reach || self.reach >= OUTPUT_KEPT_BYTES;
+        match end.filter(|end| goes_on && *end <= OUTPUT_END_MAX) {
             Some(end) => {
                 self.reach = self.reach.max(end);
                 Ok(self.reach)
@@ -223,9 +221,9 @@ impl Attempt {
             }
             ("alive" | "begun", "") => return Ok(()),
             ("clipped", "") => {
-                let note = format!("output goes on; {OUTPUT_BYTES_MAX} bytes of it were kept");
-                if !self.notes.contains(&note) {
-                    self.notes.push(note);
+                let note = "the output went on, and the host could not keep more of it (is its disk full?)";
+                if !self.notes.iter().any(|said| said == note) {
+                    self.notes.push(note.to_owned());
                 }
                 return Ok(());
             }
@@ -345,6 +343,16 @@ mod tests {
         assert_eq!(attempt.reach(0, 5), Ok(15), "the same bytes may come twice");
         for (offset, length) in [(16, 1), (1 << 60, 1), (u64::MAX, 1)] {
             assert!(attempt.reach(offset, length).is_err(), "{offset}");
+        }
+        let mut attempt = Attempt::from_offset(OUTPUT_KEPT_BYTES);
+        let later = 10 * OUTPUT_KEPT_BYTES;
+        assert_eq!(
+            attempt.reach(later, 5),
+            Ok(later + 5),
+            "the beginning is whole"
+        );
+        for offset in [OUTPUT_END_MAX, 1 << 60, u64::MAX] {
+            assert!(attempt.reach(offset, 1).is_err(), "{offset}");
         }
     }
 

@@ -41,6 +41,8 @@ use crate::log::LogBook;
 use crate::session::Sessions;
 use crate::store::Store;
 
+pub(crate) use output::CUT_BEGINS;
+
 /// What the pages and the API are made from.
 pub struct Web {
     pub store: Store,

@@ -23,6 +23,7 @@ use super::call::Call;
 use super::stream::Changes;
 use super::view::LogQuery;
 use super::who::who;
+use crate::host::OUTPUT_KEPT_BYTES;
 use crate::log::{Entry, LogBook, Part};
 use harmless::Harmless;
 
@@ -32,6 +33,8 @@ const PIECE_BYTES: u64 = 64 * 1024;
 const PIECES_WAITING: usize = 4;
 /// Changes within this time are read together.
 const TOGETHER: Duration = Duration::from_millis(100);
+/// Begins the line that stands for bytes which are not kept.
+pub(crate) const CUT_BEGINS: &str = "[... ";
 /// A line without end is cut here, in bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -144,8 +147,11 @@ pub(super) struct Reader {
     named: Option<bool>,
     places: BTreeMap<(Entry, Part), Place>,
     /// What had grown when it was last looked, and is still to be read.
-    grown: Option<VecDeque<(Entry, Part)>>,
+    grown: Option<VecDeque<Grown>>,
 }
+
+/// A part that had grown, and how long it was.
+type Grown = ((Entry, Part), u64);
 
 /// What one look into a part brought.
 struct Piece {
@@ -162,6 +168,27 @@ struct Place {
     open: String,
     /// Reading begins within a line.
     partial: bool,
+}
+
+impl Place {
+    /// Ends a line where bytes are missing, and says so in one of its own.
+    fn cut(&mut self, missing: u64) {
+        let text = std::mem::take(&mut self.text).end();
+        self.open.push_str(&text);
+        if !self.open.is_empty() && !self.open.ends_with('\n') {
+            self.open.push('\n');
+        }
+        self.open.push_str(&cut_line(missing));
+        self.open.push('\n');
+    }
+}
+
+/// What stands in a log in the place of bytes that are not kept.
+fn cut_line(missing: u64) -> String {
+    format!(
+        "{CUT_BEGINS}{missing} bytes are missing here: of each output the first and the last {} MiB are kept]",
+        OUTPUT_KEPT_BYTES / 1024 / 1024
+    )
 }
 
 impl Reader {
@@ -184,8 +211,8 @@ impl Reader {
             Some(grown) => grown,
             None => self.grown().await?,
         };
-        while let Some(key) = grown.front() {
-            let piece = self.read(key).await?;
+        while let Some((key, length)) = grown.front() {
+            let piece = self.read(key, *length).await?;
             if piece.end {
                 grown.pop_front();
             }
@@ -198,13 +225,13 @@ impl Reader {
     }
 
     /// The parts that hold more than was read of them.
-    async fn grown(&mut self) -> std::io::Result<VecDeque<(Entry, Part)>> {
+    async fn grown(&mut self) -> std::io::Result<VecDeque<Grown>> {
         let lengths = self.lengths().await?.into_iter();
         let grown = lengths.filter(|(key, length)| {
             let read = self.places.get(key).map_or(0, |place| place.offset);
             *length > read
         });
-        Ok(grown.map(|(key, _)| key).collect())
+        Ok(grown.collect())
     }
 
     /// Begins near the end, so that at most about `bytes` are read.
@@ -257,16 +284,19 @@ impl Reader {
         Ok(lengths)
     }
 
-    async fn read(&mut self, key: &(Entry, Part)) -> std::io::Result<Piece> {
+    async fn read(&mut self, key: &(Entry, Part), length: u64) -> std::io::Result<Piece> {
         let named = self.named == Some(true);
         let entry = &key.0;
         let place = self.places.entry(key.clone()).or_default();
         let (logs, task, offset) = (self.logs.clone(), self.task, place.offset);
         let (wanted, part) = key.clone();
-        let bytes = blocking(move || logs.read(task, &wanted, part, offset, PIECE_BYTES)).await?;
-        let end = (bytes.len() as u64) < PIECE_BYTES;
-        place.offset += bytes.len() as u64;
-        place.open.push_str(&place.text.push(&bytes));
+        let read = blocking(move || logs.read(task, &wanted, part, offset, PIECE_BYTES)).await?;
+        if read.missing > 0 && !std::mem::take(&mut place.partial) {
+            place.cut(read.missing);
+        }
+        place.offset += read.missing + read.bytes.len() as u64;
+        let end = place.offset >= length || read.bytes.is_empty();
+        place.open.push_str(&place.text.push(&read.bytes));
         let ended = place.open.rfind('\n').map_or(0, |end| end + 1);
         let complete = if place.open.len() - ended > LINE_BYTES_MAX {
             place.open.len()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Response, StatusCode};
 use tagship::account::Role;
 use tagship::executor::effects::Logs as _;
+use tagship::host::OUTPUT_KEPT_BYTES;
 use tagship::task::{Event, Outcome};
 
 use crate::client::{Browser, Program, both};
@@ -110,6 +111,69 @@ async fn a_host_or_a_step_that_a_task_has_not_is_told_with_those_that_it_has() {
     world.append(&early, vec![Event::Expired { reason }]).await;
     let said = missing(&vera, &path).await;
     assert!(said.ends_with("has no host nope: it has none"), "{said}");
+    world.end().await;
+}
+
+/// Lines of 16 bytes with their numbers.
+fn numbers(lines: std::ops::Range<u64>) -> String {
+    lines.map(|number| format!("{number:015}\n")).collect()
+}
+
+/// The numbers of the lines of a log, and the bytes that it says are missing.
+fn read_numbers(log: &str) -> (Vec<u64>, u64) {
+    let (mut read, mut missing) = (Vec::new(), 0);
+    for line in log.lines() {
+        match line.strip_prefix("[... ") {
+            Some(cut) => {
+                assert!(cut.contains("bytes are missing here"), "{line}");
+                let count: u64 = cut.split(' ').next().unwrap().parse().unwrap();
+                missing += count;
+            }
+            None => read.push(line.parse().unwrap()),
+        }
+    }
+    (read, missing)
+}
+
+#[tokio::test]
+async fn long_log_has_its_beginning_and_end_and_counts_the_cut() {
+    const LINES: u64 = 1 << 21;
+    const STEP: u64 = 1 << 14;
+    let world = World::start().await;
+    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let task = world.running("release-1.4").await;
+    let path = format!("tasks/{}/log?host=web-1&step=sync", task.id);
+    let log = world.logs.step(task.id, "web-1", "stage.sync", 1);
+    let write = |from: u64| log.write_at(from * 16, numbers(from..from + STEP).as_bytes());
+    (0..LINES / 4).step_by(STEP as usize).for_each(write);
+    let followed = vera.ask(Method::GET, &format!("{path}&follow=true"));
+    let mut followed = followed.send().await.unwrap();
+    let first = until(&mut followed, "000000000000000\n").await;
+    (LINES / 4..LINES).step_by(STEP as usize).for_each(write);
+    let kept = usize::try_from(OUTPUT_KEPT_BYTES / 16).unwrap();
+    let holds = |log: &str| {
+        let (read, missing) = read_numbers(log);
+        assert_eq!(read.len() as u64 * 16 + missing, LINES * 16);
+        assert!(read[..kept].iter().copied().eq(0..kept as u64));
+        let last = LINES - kept as u64;
+        assert!(read[read.len() - kept..].iter().copied().eq(last..LINES));
+        missing
+    };
+    let missing = holds(&text(&vera, &path).await);
+    assert!(missing > LINES * 16 / 4, "{missing}");
+    let mut all = first;
+    while !all.ends_with(&numbers(LINES - 1..LINES)) {
+        let chunk = tokio::time::timeout(Duration::from_secs(60), followed.chunk()).await;
+        all.push_str(std::str::from_utf8(&chunk.unwrap().unwrap().unwrap()).unwrap());
+    }
+    holds(&all);
+    // The page has the last lines.
+    let vera = Browser::of(&world, "vera-2", Role::Viewer).await;
+    let (_, page) = vera.get(&format!("/tasks/{}", task.id)).await;
+    assert!(
+        page.contains(numbers(LINES - 1..LINES).trim_end()),
+        "{page}"
+    );
     world.end().await;
 }
 

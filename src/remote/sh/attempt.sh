@@ -25,16 +25,49 @@ ts_see_state() {
     ts_program=$ts_id
     if { read -r ts_end ts_code <"$ts_dir/end"; } 2>/dev/null; then ts_state=$ts_end; fi
 }
-# Sends what the output file holds beyond ts_offset. 1: nothing new.
+# Sends what the output files hold beyond ts_offset. 1: nothing new.
 ts_send_output() {
-    [ -f "$ts_dir/out" ] || return 1
-    ts_size=$(wc -c <"$ts_dir/out")
-    ts_more=$((ts_size - ts_offset))
-    if [ "$ts_more" -le 0 ]; then return 1; fi
+    ts_sent=gone
+    while [ "$ts_sent" = gone ]; do
+        # The file in which the offset is, and where the next one begins.
+        ts_file=$ts_dir/out
+        ts_from=0
+        ts_next=-1
+        for ts_each in "$ts_dir"/out.*; do
+            ts_number=${ts_each##*.}
+            case $ts_number in '' | *[!0-9]*) continue ;; esac
+            if [ "$ts_number" -gt "$ts_offset" ]; then
+                if [ "$ts_next" -lt 0 ] || [ "$ts_number" -lt "$ts_next" ]; then ts_next=$ts_number; fi
+            elif [ "$ts_number" -gt "$ts_from" ]; then
+                ts_from=$ts_number
+                ts_file=$ts_each
+            fi
+        done
+        if [ ! -f "$ts_file" ]; then
+            if [ "$ts_next" -lt 0 ]; then return 1; fi
+            ts_offset=$ts_next
+            continue
+        fi
+        # Held open, so that it can be read also when the runner deletes it meanwhile.
+        { ts_send_piece; } 2>/dev/null 4<"$ts_file"
+        # What was between is not kept.
+        if [ "$ts_sent" = no ] && [ "$ts_next" -ge 0 ]; then
+            ts_offset=$ts_next
+            ts_sent=gone
+        fi
+    done
+    [ "$ts_sent" = yes ]
+}
+ts_send_piece() {
+    ts_sent=no
+    ts_size=$(wc -c </proc/self/fd/4)
+    ts_more=$((ts_from + ts_size - ts_offset))
+    if [ "$ts_more" -le 0 ]; then return 0; fi
     if [ "$ts_more" -gt 1048576 ]; then ts_more=1048576; fi
     ts_say "data $ts_offset $ts_more"
-    tail -c "+$((ts_offset + 1))" "$ts_dir/out" | head -c "$ts_more"
+    tail -c "+$((ts_offset - ts_from + 1))" </proc/self/fd/4 | head -c "$ts_more"
     ts_offset=$((ts_offset + ts_more))
+    ts_sent=yes
 }
 ts_say_end() {
     if [ -e "$ts_dir/clipped" ]; then ts_say clipped; fi

@@ -1,5 +1,5 @@
 # The runner: a process in a session of its own that outlives the connection. Run as
-#   setsid sh -c TEXT tagship-runner PREPARED JOURNAL SECONDS BLOCKS DIRECTORY program arguments…
+#   setsid sh -c TEXT tagship-runner PREPARED JOURNAL SECONDS BYTES DIRECTORY program arguments…
 # with TAGSHIP_RUN (the cookie) and TAGSHIP_EXPORTS (the step's variables, as sh text) in the
 # environment. It becomes the attempt by renaming PREPARED to JOURNAL: a second one, or one of an
 # agent that was overtaken, fails there and starts nothing. Says so on descriptor 3.
@@ -8,7 +8,7 @@ umask 077
 ts_prepared=$1
 ts_dir=$2
 ts_seconds=$3
-ts_blocks=$4
+ts_keep=$4
 ts_directory=$5
 shift 5
 ts_put() { printf '%s\n' "$2" >"$ts_dir/.$1" && mv -fT -- "$ts_dir/.$1" "$ts_dir/$1"; }
@@ -34,14 +34,26 @@ if [ -e "$ts_dir/stop" ] || [ -e "${ts_dir%/*}/${ts_part%%.*}/stop" ]; then
 fi
 # All parts of the runner keep their session, so that they are told apart from the program.
 (
-    # Up to the limit the output is kept; beyond it, it is read all the same, so that the program
-    # never gets SIGPIPE.
-    ulimit -f "$ts_blocks"
-    trap '' XFSZ
-    cat >>"$ts_dir/out" || {
-        : >"$ts_dir/clipped"
-        exec cat >/dev/null
-    }
+    # The beginning of the output is kept in `out`, and of the rest the last two files of so many bytes,
+    # each named by the offset at which it begins. dd writes at once what it reads.
+    ts_from=0
+    ts_size=0
+    ts_file=$ts_dir/out
+    ts_before=
+    while dd bs=4096 count=256 >>"$ts_file"; do
+        ts_now=$(($(wc -c <"$ts_file")))
+        if [ "$ts_now" -le "$ts_size" ]; then exit 0; fi
+        ts_size=$ts_now
+        if [ "$ts_size" -lt "$ts_keep" ]; then continue; fi
+        if [ -n "$ts_before" ]; then rm -f -- "$ts_before"; fi
+        if [ "$ts_from" -gt 0 ]; then ts_before=$ts_file; fi
+        ts_from=$((ts_from + ts_size))
+        ts_size=0
+        ts_file=$ts_dir/out.$ts_from
+    done
+    # What can't be kept is read all the same, so that the program never gets SIGPIPE.
+    : >"$ts_dir/clipped"
+    exec cat >/dev/null
 ) <"$ts_dir/pipe" 2>/dev/null &
 ts_pump=$!
 (

@@ -1,4 +1,4 @@
-# ts_key: names the attempt. ts_directory ts_seconds ts_blocks ts_exports: see the runner. ts_runner_text:
+# ts_key: names the attempt. ts_directory ts_seconds ts_keep ts_exports: see the runner. ts_runner_text:
 # the runner. ts_offset: where the output goes on. ts_script_name, ts_script_text: a file that is sent
 # along, or nothing. $@: the program and its arguments, or the script's arguments.
 ts_start() {
@@ -40,7 +40,7 @@ ts_start() {
         LC_ALL=$ts_locale
         export LC_ALL
     fi
-    ts_begun=$( (setsid sh -c "$ts_runner_text" tagship-runner "$ts_mine/run" "$ts_dir" "$ts_seconds" "$ts_blocks" "$ts_directory" "$@" 3>&1 >/dev/null 2>&1 </dev/null &))
+    ts_begun=$( (setsid sh -c "$ts_runner_text" tagship-runner "$ts_mine/run" "$ts_dir" "$ts_seconds" "$ts_keep" "$ts_directory" "$@" 3>&1 >/dev/null 2>&1 </dev/null &))
     unset TAGSHIP_RUN TAGSHIP_EXPORTS
     LC_ALL=C
     export LC_ALL
