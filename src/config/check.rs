@@ -125,11 +125,13 @@ impl Check<'_> {
             if let Some(address) = &host.address
                 && (address.is_empty()
                     || address.starts_with('-')
-                    || address.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/'))
+                    || address.contains(|c: char| {
+                        c.is_whitespace() || c.is_control() || "/[]".contains(c)
+                    }))
             {
                 self.refuse(
                     &path.to("address"),
-                    format!("`{address}` is no address: write a host name or an IP address"),
+                    format!("`{address}` is no address: write a host name or an IP address (IPv6 also as [ADDRESS] or [ADDRESS]:PORT, with one `port`)"),
                 );
             }
             if let Some(jump) = &host.jump {

@@ -14,6 +14,7 @@ mod local;
 mod rules;
 mod source;
 
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -127,6 +128,9 @@ impl Config {
             &mut agent.templates_dir,
         ] {
             *path = base.join(&path);
+        }
+        for host in self.hosts.values_mut() {
+            host.settle();
         }
         let hosts = self.hosts.values_mut().map(|host| &mut host.identity);
         let others = [
@@ -250,6 +254,36 @@ impl Config {
             .iter()
             .find(|(_, user)| user.gitlab.as_deref() == Some(pusher))
             .map(|(name, _)| name.as_str())
+    }
+}
+
+/// The address and the port of `[ADDRESS]` or `[ADDRESS]:PORT`, as IPv6 addresses are often written;
+/// `None` where it is neither.
+#[must_use]
+pub fn in_brackets(text: &str) -> Option<(Ipv6Addr, Option<u16>)> {
+    let (address, port) = text.strip_prefix('[')?.split_once(']')?;
+    let port = match port {
+        "" => None,
+        port => Some(
+            port.strip_prefix(':')?
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)?,
+        ),
+    };
+    Some((address.parse().ok()?, port))
+}
+
+impl keys::Host {
+    /// An address in brackets becomes one without; a port beside it is the host's.
+    fn settle(&mut self) {
+        let Some((address, port)) = self.address.as_deref().and_then(in_brackets) else {
+            return;
+        };
+        if port.is_none() || self.port.is_none() || port == self.port {
+            self.address = Some(address.to_string());
+            self.port = port.or(self.port);
+        }
     }
 }
 

@@ -306,6 +306,13 @@ const WRONG: &[(&str, &str, &str)] = &[
         "is no name for a host",
     ),
     ("\"192.0.2.1\"", "\"-oProxyCommand=x\"", "is no address"),
+    ("\"192.0.2.1\"", "\"[192.0.2.1]\"", "is no address"),
+    ("\"192.0.2.1\"", "\"[::1]22\"", "is no address"),
+    (
+        "\"192.0.2.1\"",
+        "\"[::1]:2222\"\nport = 22",
+        "is no address",
+    ),
     (
         "name = \"shop\"",
         "name = \"my shop\"",
@@ -566,5 +573,20 @@ fn a_grant_names_what_is_there() {
             found.len() == 1 && found[0].contains(complaint),
             "{lines}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn address_in_brackets_is_taken_with_its_port() {
+    for (text, address, port) in [
+        ("\"::1\"", "::1", 22),
+        ("\"[::1]\"", "::1", 22),
+        ("\"[::1]:2222\"", "::1", 2222),
+        ("\"[2001:DB8::7]\"\nport = 2200", "2001:db8::7", 2200),
+        ("\"[::1]:2222\"\nport = 2222", "::1", 2222),
+    ] {
+        let config = read(&SHOP.replace("\"192.0.2.1\"", text));
+        let endpoint = config.endpoint("web1").unwrap();
+        assert_eq!((endpoint.address.as_str(), endpoint.port), (address, port));
     }
 }

@@ -101,9 +101,11 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
     let output = world
         .logs
         .step(work.task.id, &host, &work.label(), work.attempt);
+    let last = told::LastLine::of(output);
     let scene = Scene {
+        last: Arc::clone(&last),
         output: Arc::new(told::Telling::new(
-            secrets.clone().kept_from(output),
+            secrets.clone().kept_from(last),
             work.at,
             work.attempt,
             work.tells.clone(),
@@ -221,6 +223,8 @@ struct Scene<'a> {
     world: &'a World,
     work: &'a Work,
     output: Arc<dyn Output>,
+    /// The same output as it is logged.
+    last: Arc<told::LastLine>,
 }
 
 impl Work {

@@ -10,6 +10,8 @@ use crate::remote::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
+/// So much of what is printed before an answer is kept, in bytes: its end.
+const PRINTED_BYTES_MAX: usize = 512;
 /// So much of what a script complains about is kept, in bytes.
 const STDERR_BYTES_MAX: usize = 4096;
 
@@ -47,7 +49,7 @@ impl Shell {
     fn remedy(&self) -> String {
         match self {
             Self::Remote(_) => {
-                "check that user's login shell and that the host has `sh`".to_owned()
+                "give that user a login shell that runs commands (chsh -s /bin/sh USER), and see that the host has `sh`".to_owned()
             }
             Self::Local(shell) => shell.remedy(),
         }
@@ -95,6 +97,7 @@ pub(super) async fn ask(
 ) -> Result<(), Unanswered> {
     let mut answer = Answer::default();
     let mut stderr = Vec::new();
+    let mut printed = Vec::new();
     let mut failure = None;
     let nonsense_came = Notify::new();
     let mut on_output = |stream, bytes: &[u8]| match stream {
@@ -109,6 +112,11 @@ pub(super) async fn ask(
                     failure = Some(error.into());
                 }
             };
+            if !answer.has_begun() {
+                printed.extend_from_slice(bytes);
+                let before = printed.len().saturating_sub(PRINTED_BYTES_MAX);
+                printed.drain(..before);
+            }
             if let Err(nonsense) = answer.feed(bytes, &mut listen) {
                 failure.get_or_insert(HostError::Refused(nonsense.to_string()).into());
                 nonsense_came.notify_one();
@@ -142,9 +150,13 @@ pub(super) async fn ask(
             "the script on the host ended with {exit} in the middle{said}"
         ))
     } else {
+        // A login shell that refuses says why on its standard output.
+        printed.push(b'\n');
+        printed.extend_from_slice(&stderr);
         HostError::Refused(format!(
-            "the shell of {} ended with {exit} before it did anything{said}: {}",
+            "the shell of {} ended with {exit} before it did anything{}: {}",
             shell.name(),
+            complaint(&printed),
             shell.remedy()
         ))
     }))

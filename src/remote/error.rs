@@ -113,7 +113,8 @@ pub enum RemoteError {
     },
     #[error(
         "{host} refused the key {} ({fingerprint}); add its public half to authorized_keys of that \
-         user on the host, and look at the host's sshd log", identity.display()
+         user on the host, and look at the host's sshd log (where AuthenticationMethods asks for more than \
+         the key, such as publickey,password, allow `publickey` alone for that user)", identity.display()
     )]
     Unauthorized {
         host: String,

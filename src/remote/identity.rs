@@ -2,6 +2,8 @@
 //! them, decrypted once. Keys are handed out for signing only; they are never written, logged or
 //! shown. Called by `dial`.
 
+mod form;
+
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +31,16 @@ pub enum IdentityError {
     WrongPassphrase {
         path: PathBuf,
         passphrase_file: PathBuf,
+    },
+    #[error(
+        "{} is encrypted with {cipher}, and only aes256-ctr, aes256-cbc and their 128-bit forms can be opened; convert it: ssh-keygen -p -Z aes256-ctr -f {}", path.display(), path.display()
+    )]
+    Cipher { path: PathBuf, cipher: String },
+    #[error("{} {what}; {remedy}", path.display())]
+    Kind {
+        path: PathBuf,
+        what: String,
+        remedy: String,
     },
     #[error(
         "{} is not a private key that can be used ({reason}); use an ed25519 or RSA key as made by ssh-keygen", path.display()
@@ -104,7 +116,20 @@ fn metadata(path: &Path) -> Result<Metadata, IdentityError> {
 
 fn read(identity: &Identity) -> Result<KeyPair, IdentityError> {
     let path = &identity.file;
-    let text = read_private(path)?;
+    let text = SecretString::from(form::tidy(read_private(path)?.expose_secret()));
+    if let Some(cipher) = form::unknown_cipher(text.expose_secret()) {
+        return Err(IdentityError::Cipher {
+            path: path.clone(),
+            cipher,
+        });
+    }
+    if let Some((what, remedy)) = form::useless(text.expose_secret()) {
+        return Err(IdentityError::Kind {
+            path: path.clone(),
+            what,
+            remedy,
+        });
+    }
     match decode(text.expose_secret(), None) {
         Err(thrussh_keys::Error::KeyIsEncrypted) => {}
         Ok(key) => return Ok(key),

@@ -467,11 +467,18 @@ pub fn nonsense(word: &str, value: &str) -> HostError {
     HostError::Refused(no_answer(format!("line `{}`", line.trim_end().escape_debug())).to_string())
 }
 
-/// Adds the remedy where the host's words name a cause that has one.
+/// Begins with the remedy where the host's words name a cause that has one.
 #[must_use]
 pub fn explain(text: &str) -> String {
     let remedies = [
-        ("No space left on device", "free space on the host's disk"),
+        (
+            "no inodes are left",
+            "delete files on the host until df -i shows free inodes there",
+        ),
+        (
+            "No space left on device",
+            "free space on the host's disk (df -h), or inodes where there is space (df -i)",
+        ),
         (
             "Disk quota exceeded",
             "raise the quota of the user on the host",
@@ -483,7 +490,7 @@ pub fn explain(text: &str) -> String {
     ];
     for (cause, remedy) in remedies {
         if text.contains(cause) {
-            return format!("{text}: {remedy}, then retry");
+            return format!("{remedy}, then retry: {text}");
         }
     }
     text.to_owned()

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::place::Target;
 use super::{Order, Place, Problem, SubmitError};
-use crate::config::{Config, Library};
+use crate::config::{Config, Library, in_brackets};
 use crate::document::{moment, nearest};
 use crate::plan::{self, Ground, PlanError};
 use crate::right;
@@ -446,8 +446,14 @@ fn host_name(sources: &Sources<'_>, template: &Template, given: &str) -> Result<
         return Ok(given.to_owned());
     }
     let endpoints = config.hosts.keys().filter_map(|name| config.endpoint(name));
+    let bracketed = in_brackets(given).map(|(address, port)| (address.to_string(), port));
     let at_address: Vec<String> = endpoints
-        .filter(|host| host.address == given || format!("{}:{}", host.address, host.port) == given)
+        .filter(|host| match &bracketed {
+            Some((address, port)) => {
+                host.address == *address && port.is_none_or(|port| port == host.port)
+            }
+            None => host.address == given || format!("{}:{}", host.address, host.port) == given,
+        })
         .map(|host| host.name)
         .collect();
     match at_address.as_slice() {

@@ -90,4 +90,14 @@ ts_prepare() {
     if [ -n "$ts_based" ]; then ts_say based; fi
     ts_done
 }
-ts_main() { ts_prepare; }
+# What only GNU's versions do, before anything is changed.
+ts_tools() {
+    find / -maxdepth 0 -printf '' >/dev/null 2>&1 ||
+        ts_refuse "find on the host is missing or not GNU's (busybox has no -printf); install GNU findutils there"
+    printf '' | sort -z >/dev/null 2>&1 ||
+        ts_refuse "sort on the host is missing or not GNU's (no -z); install GNU coreutils there"
+}
+ts_main() {
+    ts_tools
+    ts_prepare
+}

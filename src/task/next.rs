@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::course::{Course, Standing};
 use super::pause::{paused, time_left};
 use super::places::{host_index, index};
-use super::told::{Failure, Why, failures, together};
+use super::told::{Failure, Why, failures};
 use super::{At, Event, Outcome, Pause, State, Task, Way, Work, stop};
 use crate::plan::{AGENT, Plan, Stage};
 use crate::template::{Gate, OnFailure};
@@ -311,13 +311,16 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
     let mut stay = Vec::new();
     for (place, name) in course.places.iter().enumerate() {
         if switched.get(&host_index(plan, name)) == Some(&false) {
-            stay.push(format!("{name}: nothing was live before"));
+            stay.push(Failure::said(
+                name,
+                format!("{name}: nothing was live before"),
+            ));
         }
         match course.standing(place) {
             Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
             Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
             Standing::Failed(Why::Said(message)) | Standing::Unknown(message) => {
-                failed.push(message);
+                failed.push(Failure::said(name, message));
             }
             // What is waited for here is told by whoever was to do it.
             Standing::Failed(Why::Waited { .. })
@@ -332,12 +335,12 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
     }
     let outcome = if failed.is_empty() {
         Outcome::RolledBack {
-            message: together(stay.iter().map(String::as_str)),
+            message: failures(&stay),
         }
     } else {
         failed.extend(stay);
         Outcome::RollbackFailed {
-            message: together(failed.iter().map(String::as_str)),
+            message: failures(&failed),
         }
     };
     vec![Action::Record(Event::Finished(outcome))]

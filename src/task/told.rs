@@ -25,14 +25,29 @@ pub(super) enum Why {
     Waited { step: String, host: String },
 }
 
-/// What became of hosts, as one text: first what failed, then who waited for it, said once for each
-/// step that was waited for.
+impl Failure {
+    pub(super) fn said(host: &str, message: String) -> Self {
+        Self {
+            host: host.to_owned(),
+            why: Why::Said(message),
+        }
+    }
+}
+
+/// What became of hosts, as one text: first what failed, said once where it is the same on several,
+/// then who waited for it, said once for each step that was waited for.
 pub(super) fn failures(failed: &[Failure]) -> String {
-    let mut told = Vec::new();
+    let mut said: Vec<(String, &str, Vec<&str>)> = Vec::new();
     let mut waited: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for Failure { host, why } in failed {
         match why {
-            Why::Said(message) => told.push((message.clone(), 1)),
+            Why::Said(message) => {
+                let general = general(host, message);
+                match said.iter_mut().find(|one| one.0 == general) {
+                    Some((.., hosts)) => hosts.push(host),
+                    None => said.push((general, message, vec![host])),
+                }
+            }
             Why::Waited { step, host: on } => {
                 let same = waited.iter_mut().find(|one| (one.0, one.1) == (step, on));
                 match same {
@@ -42,6 +57,13 @@ pub(super) fn failures(failed: &[Failure]) -> String {
             }
         }
     }
+    let mut told: Vec<(String, usize)> = said
+        .into_iter()
+        .map(|(general, message, hosts)| match hosts.as_slice() {
+            [_] => (message.to_owned(), 1),
+            several => (format!("{}: {general}", names(several)), several.len()),
+        })
+        .collect();
     for (step, on, hosts) in waited {
         let named = hosts[..hosts.len().min(NAMED_MAX)].join(", ");
         let more = match hosts.len().saturating_sub(NAMED_MAX) {
@@ -56,6 +78,43 @@ pub(super) fn failures(failed: &[Failure]) -> String {
         .iter()
         .map(|(message, hosts)| (message.as_str(), *hosts));
     bounded(&told.collect::<Vec<_>>())
+}
+
+/// `web1, web2 and 8 more`: all of a few, and how many more there are of a crowd.
+fn names(hosts: &[&str]) -> String {
+    match hosts {
+        [first, second, _, _, ..] => format!("{first}, {second} and {} more", hosts.len() - 2),
+        few => few.join(", "),
+    }
+}
+
+/// What a host says, as any other would say it: its name stands as `{HOST}`, and as `the host` where
+/// its address is with it.
+fn general(host: &str, message: &str) -> String {
+    let mut rest = message
+        .strip_prefix(host)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(message);
+    let mut general = String::with_capacity(rest.len());
+    while let Some(at) = rest.find(host).filter(|_| !host.is_empty()) {
+        let (before, after) = (&rest[..at], &rest[at + host.len()..]);
+        let of_name = |c: char| c.is_alphanumeric() || "-_".contains(c);
+        general.push_str(before);
+        rest = after;
+        let address = after
+            .strip_prefix(" (")
+            .and_then(|after| after.split_once(')'));
+        match address {
+            Some((address, after)) if address.contains('@') => {
+                general.push_str("the host");
+                rest = after;
+            }
+            _ if before.ends_with(of_name) || after.starts_with(of_name) => general.push_str(host),
+            _ => general.push_str("{HOST}"),
+        }
+    }
+    general.push_str(rest);
+    general
 }
 
 /// Messages of hosts as one text: as many as fit, and how many more there are.
@@ -171,6 +230,35 @@ mod tests {
     }
 
     #[test]
+    fn same_failure_of_several_hosts_is_said_once() {
+        let reach = |host: &str, address: u8| {
+            let message = format!(
+                "{host}: sync: cannot reach {host} (deploy@192.0.2.{address}:22): connection refused; look in /srv/{host}/shop"
+            );
+            Failure::said(host, message)
+        };
+        let one = [reach("web1", 1)];
+        assert_eq!(
+            failures(&one),
+            "web1: sync: cannot reach web1 (deploy@192.0.2.1:22): connection refused; look in /srv/web1/shop"
+        );
+        let same = "sync: cannot reach the host: connection refused; look in /srv/{HOST}/shop";
+        let mut failed = vec![reach("web1", 1), reach("web2", 2)];
+        assert_eq!(failures(&failed), format!("web1, web2: {same}"));
+        failed.insert(
+            1,
+            Failure::said("db", "db: sync: web10 is no host".to_owned()),
+        );
+        failed.extend((3..=10).map(|number| reach(&format!("web{number}"), number)));
+        assert_eq!(
+            failures(&failed),
+            format!("web1, web2 and 8 more: {same}; db: sync: web10 is no host")
+        );
+        // A name within another is no name.
+        assert_eq!(general("web1", "web1: web10 and web1"), "web10 and {HOST}");
+    }
+
+    #[test]
     fn of_a_crowd_that_waited_some_are_named_and_all_are_counted() {
         let crowd = |size: usize| {
             let names = (0..size).map(|number| waited(&format!("web{number}"), "migrate"));
@@ -184,7 +272,8 @@ mod tests {
         assert!(crowd(21).contains("web19 and 1 more host did not go on: "));
         assert!(crowd(1_000).contains("web19 and 980 more hosts did not go on: "));
         // Where there is no room for them, they are counted with the others.
-        let mut many = vec![said(&"x".repeat(ONE_BYTES_MAX)); 5];
+        let long = |number| said(&format!("{number}{}", "x".repeat(ONE_BYTES_MAX - 1)));
+        let mut many: Vec<Failure> = (0..5).map(long).collect();
         many.extend((0..7).map(|number| waited(&format!("web{number}"), "migrate")));
         assert!(failures(&many).ends_with("; and 9 more hosts"));
     }

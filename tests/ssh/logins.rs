@@ -116,6 +116,72 @@ async fn a_file_that_is_no_key_or_is_not_there_is_named() {
     assert!(error.to_string().contains("not a private key"), "{error}");
 }
 
+fn ssh_keygen(arguments: &[&str], key: &std::path::Path) {
+    let mut keygen = std::process::Command::new("ssh-keygen");
+    let made = keygen.args(arguments).arg("-f").arg(key).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_in_a_form_that_cannot_be_used_is_named_with_its_remedy() {
+    let sshd = Sshd::settings().start();
+    let mut target = target(&sshd, 0);
+    // The passphrase is right in each case.
+    target.identity.passphrase_file = Some(passphrase_file(&sshd, "open sesame"));
+    let encrypted = ["-q", "-t", "ed25519", "-N", "open sesame", "-Z"];
+    for cipher in ["chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com"] {
+        target.identity.file = file(&sshd, &format!("key-{cipher}"));
+        ssh_keygen(&[&encrypted[..], &[cipher]].concat(), &target.identity.file);
+        let text = refused(&target).await.to_string();
+        let remedy = "ssh-keygen -p -Z aes256-ctr -f ";
+        assert!(text.contains(cipher) && text.contains(remedy), "{text}");
+        assert!(!text.contains("does not open"), "{text}");
+        // The remedy is one.
+        let convert = ["-q", "-p", "-P", "open sesame", "-N", "open sesame"];
+        let convert = [&convert[..], &["-Z", "aes256-ctr"]].concat();
+        ssh_keygen(&convert, &target.identity.file);
+        sshd.authorize(&target.identity.file.with_extension("com.pub"));
+        lets_in(&target).await;
+    }
+    ssh_keygen(&["-q", "-t", "ecdsa", "-N", ""], &file(&sshd, "ecdsa"));
+    fs::write(file(&sshd, "empty"), "\n").unwrap();
+    let pem = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    fs::write(file(&sshd, "des"), pem).unwrap();
+    for (name, what, remedy) in [
+        (
+            "ecdsa",
+            "ECDSA (ecdsa-sha2-nistp256)",
+            "ssh-keygen -t ed25519",
+        ),
+        ("ecdsa.pub", "public half", "without `.pub`"),
+        ("empty", "is empty", "ssh-keygen -t ed25519"),
+        ("des", "DES-EDE3-CBC", "ssh-keygen -p -Z aes256-ctr"),
+    ] {
+        target.identity.file = file(&sshd, name);
+        chmod(&target.identity.file, 0o600);
+        let text = refused(&target).await.to_string();
+        let path = target.identity.file.display().to_string();
+        assert!(text.contains(&path), "{text}");
+        assert!(text.contains(what) && text.contains(remedy), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_that_an_editor_has_touched_logs_in() {
+    let sshd = Sshd::settings().start();
+    let target = with_key(&sshd, Kind::Ed25519, "");
+    let key = fs::read_to_string(&target.identity.file).unwrap();
+    for text in [
+        format!("\u{feff}{key}"),
+        key.replace('\n', "\r\n"),
+        format!("\n\n{}", key.trim_end()),
+        key.lines().map(|line| format!("  {line} \n")).collect(),
+    ] {
+        fs::write(&target.identity.file, text).unwrap();
+        lets_in(&target).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_host_does_not_know_is_refused_with_its_fingerprint() {
     let sshd = Sshd::settings().start();

@@ -105,7 +105,9 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
             return Err(Unwell::Never(program::unended(limit)));
         }
         Ok(Reply::Run(RunEnd::BadOutput { why })) => why,
-        Ok(Reply::Run(RunEnd::Ended { code, .. })) => format!("ended with {code}"),
+        Ok(Reply::Run(RunEnd::Ended { code, .. })) => {
+            format!("ended with {code}{}", scene.last.words())
+        }
         Ok(Reply::Run(end)) => format!("{end:?}"),
         Ok(other) => match unexpected(&other) {
             Trouble::Failed(message) | Trouble::Unknown(message) => message,

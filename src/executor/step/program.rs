@@ -242,15 +242,17 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
         RunEnd::BadOutput { why } => Err(Trouble::Failed(why)),
         RunEnd::Ended { code, .. } => Ok(StepResult::Failed {
             message: format!(
-                "ended with {code}; see `tagship log {} --host {}`",
+                "ended with {code}{}; see `tagship log {} --host {}`",
+                scene.last.words(),
                 scene.work.task.id,
                 scene.work.host()
             ),
             exit_code: Some(code),
         }),
         RunEnd::TimedOut => Err(Trouble::Failed(format!(
-            "did not end within {} s and was ended",
-            program.timeout.as_secs()
+            "did not end within {} s and was ended{}",
+            program.timeout.as_secs(),
+            scene.last.words()
         ))),
         RunEnd::Unended => Err(unended(program.timeout)),
         RunEnd::NotBegun => Err(Trouble::Failed("it was not started".to_owned())),

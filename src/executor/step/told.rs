@@ -1,14 +1,65 @@
 //! What is heard of a step before it ends, besides its output: it becomes part of the task's log.
 //! Called by what performs operations on hosts; decides nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::host::Output;
 use crate::task::{At, Event};
+
+/// So much of the end of an output is looked at for its last line, in bytes.
+const END_BYTES: usize = 4096;
+/// What of that line a failure shows, in characters.
+const LINE_CHARS: usize = 300;
+
+/// The output of one attempt as it is logged, with its last line at hand.
+pub(super) struct LastLine {
+    output: Arc<dyn Output>,
+    end: Mutex<Vec<u8>>,
+}
+
+impl LastLine {
+    pub(super) fn of(output: Arc<dyn Output>) -> Arc<Self> {
+        Arc::new(Self {
+            output,
+            end: Mutex::default(),
+        })
+    }
+
+    /// `: LINE`, or nothing where nothing was printed.
+    pub(super) fn words(&self) -> String {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&end);
+        let lines = text.split(['\n', '\r']).map(str::trim);
+        let Some(line) = lines.rev().find(|line| !line.is_empty()) else {
+            return String::new();
+        };
+        let mut shown: String = line.chars().take(LINE_CHARS).collect();
+        shown = shown.replace(char::is_control, " ");
+        if line.chars().nth(LINE_CHARS).is_some() {
+            shown.push('…');
+        }
+        format!(": {shown}")
+    }
+}
+
+impl Output for LastLine {
+    fn write_at(&self, offset: u64, bytes: &[u8]) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.extend_from_slice(bytes);
+        let before = end.len().saturating_sub(END_BYTES);
+        end.drain(..before);
+        drop(end);
+        self.output.write_at(offset, bytes);
+    }
+
+    fn line(&self, text: &str) {
+        self.output.line(text);
+    }
+}
 
 /// The output of one attempt of a step; what is said of its host and program is an event, too.
 pub(super) struct Telling {

@@ -6,6 +6,12 @@ ts_done() {
     exit 0
 }
 ts_refuse() {
+    case "$*" in
+    *'No space left on device'*)
+        # Space and inodes end in the same words.
+        if df -Pi -- "${ts_at:-/}" 2>/dev/null | grep -q ' 0  *100% '; then set -- "$* (no inodes are left)"; fi
+        ;;
+    esac
     ts_text=$(printf '%s' "$*" | tr '\001-\037\177' ' ' | head -c 2000)
     ts_say "refused $ts_text"
     ts_done
