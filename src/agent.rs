@@ -6,6 +6,7 @@
 
 mod directory;
 mod group;
+mod pushes;
 pub mod reach;
 mod upkeep;
 mod world;
@@ -23,8 +24,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
 use crate::document::Problems;
 use crate::executor::{Executor, Limits, Missed, World};
-use crate::intake::{Intake, SpoolDirectory};
+use crate::intake::{Intake, Scans, SpoolDirectory};
 use crate::log::LogBook;
+use crate::reconcile::{Reconciler, WatchedRepository};
 use crate::session::{Sessions, Transport};
 use crate::spool;
 use crate::store::Store;
@@ -127,7 +129,8 @@ impl Agent {
     /// The part's. What was durable is taken up at the next start.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
         let config = self.config.clone();
-        let world = self.world()?;
+        let scans: Arc<Scans> = Arc::default();
+        let world = self.world(scans.clone())?;
         let executor = Executor::new(
             world,
             Limits {
@@ -147,6 +150,16 @@ impl Agent {
             config: config.clone(),
             spool: Arc::new(SpoolDirectory(config.agent.spool_dir.clone())),
             git_user: user(&config.agent.git_user).map(|(user, _)| user),
+            scans: scans.clone(),
+        };
+        let reconciler = Reconciler {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            rules: intake.rules.clone(),
+            config: config.clone(),
+            git: Arc::new(crate::landing::SystemGit),
+            scans,
+            watched: WatchedRepository::all(&config, |project| reach::source(&config, project)),
         };
         let mut ended = shutdown.clone();
         let upkeep = self.upkeep();
@@ -160,6 +173,7 @@ impl Agent {
             result = tokio::spawn(intake.run(config.agent.spool_dir.clone())) => flatten(result, "intake"),
             () = &mut web => Ok(()),
             () = upkeep => Ok(()),
+            () = reconciler.run() => Ok(()),
             _ = shutdown.wait_for(|end| *end) => {
                 web.await;
                 Ok(())
@@ -206,7 +220,7 @@ impl Agent {
         }
     }
 
-    fn world(&self) -> anyhow::Result<World> {
+    fn world(&self, scans: Arc<Scans>) -> anyhow::Result<World> {
         let catalog = Arc::new(world::ConfigCatalog::new(self.config.clone()));
         Ok(World {
             store: self.store.clone(),
@@ -218,6 +232,10 @@ impl Agent {
             probes: Arc::new(world::NetworkProbes::new()?),
             catalog,
             people: self.accounts(),
+            pushes: Arc::new(pushes::SpoolPushes {
+                scans,
+                clock: self.clock.clone(),
+            }),
             calendar: Arc::new(self.config.calendar()),
             logs: Arc::new(self.logs.clone()),
         })

@@ -7,6 +7,8 @@
 //! and whether the ref stands is looked up at landing. It never runs git and never contacts a host.
 //! Started by the agent.
 
+mod scans;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,14 +21,14 @@ use futures::stream::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::scans::{HeldPush, Scans};
 use crate::clock::Clock;
-use crate::config::{Config, Library, Project, RuleSets, user_name};
+use crate::config::{Config, Library, RuleSets, user_name};
 use crate::crash;
 use crate::push;
 use crate::rule::is_zero;
 use crate::spool::{self, Received, Record, SpoolError, Waiting};
-use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError};
-use crate::task::{Event, Recorded, State};
+use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, told_by_hook};
 
 /// How often the spool is looked at without being told, in seconds.
 const SCAN_S: i64 = 60;
@@ -34,8 +36,6 @@ const SCAN_S: i64 = 60;
 const SWEEP_AGE: Duration = Duration::from_secs(3600);
 /// What is wrong with a file is kept up to this length, in characters.
 const REASON_LENGTH_MAX: usize = 500;
-/// So many doubted tasks are named in the hook log.
-const DOUBTED_MAX: usize = 100;
 
 /// The records of one spool, as the intake needs them: each method is one effect with a label, so
 /// that a simulated world can stop exactly there.
@@ -158,6 +158,7 @@ pub struct Intake {
     pub spool: Arc<dyn Spool>,
     /// The user whose word about the pusher is believed; `None` where there is no such user.
     pub git_user: Option<u32>,
+    pub scans: Arc<Scans>,
 }
 
 /// Why the spool cannot be read.
@@ -190,6 +191,7 @@ impl Intake {
                 .unwrap_or(now);
             tokio::select! {
                 _ = events.next() => {}
+                () = self.scans.wanted() => {}
                 () = self.clock.sleep_until(next) => {
                     let since_1970 = Duration::try_from(next.as_duration()).unwrap_or_default();
                     if let Err(error) = spool::sweep(&directory, since_1970, SWEEP_AGE) {
@@ -210,6 +212,7 @@ impl Intake {
 
     /// As [`Intake::take_all`], without what is known to make no sense and cannot be moved away.
     async fn take_those_not(&self, left: &mut Left) -> Result<(), IntakeError> {
+        let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
         let templates = Templates::after_those_came(&self.config.agent.templates_dir);
@@ -222,6 +225,7 @@ impl Intake {
                 taken => taken?,
             }
         }
+        self.scans.end(scan);
         Ok(())
     }
 
@@ -237,6 +241,9 @@ impl Intake {
         match self.spool.read(waiting).await {
             Ok(received) => {
                 let push = self.seen(&received);
+                if let Some(name) = &push.push {
+                    self.scans.hear(name, self.clock.now());
+                }
                 while !self.decide(&file, &push, templates).await? {}
                 // What stays is looked at again, and found to be answered.
                 if let Err(error) = self.spool.remove(waiting).await {
@@ -275,7 +282,21 @@ impl Intake {
             pusher: self.pusher(record, *owner),
             owner: *owner,
             pushed_at: Timestamp::from_millisecond(record.time).ok(),
+            push: Some(self.push(record, *owner)),
         }
+    }
+
+    /// Of which push a record is. Nobody's tags belong to the push of another user.
+    fn push(&self, record: &Record, owner: u32) -> String {
+        let push = match &record.push {
+            Some(push) => push.clone(),
+            None => {
+                let pusher = format!("{owner} {} {}", record.repository, record.pusher);
+                let id = record.id.as_str();
+                self.scans.burst(&pusher, id, record.time)
+            }
+        };
+        format!("{owner}/{push}")
     }
 
     /// Only the git user is believed about somebody else.
@@ -312,10 +333,11 @@ impl Intake {
             if note.answers(Some(&project.name)) {
                 continue;
             }
+            let note = note.and(told_by_hook(push, now));
             let doubted = if is_zero(&push.old) {
                 Vec::new()
             } else {
-                self.doubt(project, push).await?
+                push::doubt(&self.store, now, &project.name, push).await?
             };
             let compiled = self.rules.get(&project.name);
             let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
@@ -367,65 +389,6 @@ impl Intake {
             Err(error) => Err(error.into()),
         }
     }
-
-    /// The ref was deleted or moved, says the record: tasks that wait for it look again. Which.
-    async fn doubt(&self, project: &Project, record: &SeenPush) -> Result<Vec<u64>, IntakeError> {
-        let (ids, _) = self.store.active().await?;
-        let mut told = Vec::new();
-        for id in ids {
-            let head = self.store.head(id).await?;
-            if head.project != project.name || head.reference != record.reference {
-                continue;
-            }
-            loop {
-                match self.doubted(id, project, record).await? {
-                    Doubt::Told => told.push(id),
-                    Doubt::NotConcerned => {}
-                    Doubt::Changed => continue,
-                }
-                break;
-            }
-        }
-        told.truncate(DOUBTED_MAX);
-        Ok(told)
-    }
-
-    /// The task doubts its ref, unless it need not. A ref that is doubted already is doubted anew: the first look may come before this change.
-    async fn doubted(
-        &self,
-        id: u64,
-        project: &Project,
-        record: &SeenPush,
-    ) -> Result<Doubt, IntakeError> {
-        let task = self.store.task(id).await?;
-        let concerned = task.submission.project == project.name
-            && task.submission.reference == record.reference
-            && task.object() != record.new
-            && matches!(
-                task.state,
-                State::Proposed | State::Waiting | State::Scheduled { .. }
-            );
-        if !concerned {
-            return Ok(Doubt::NotConcerned);
-        }
-        let doubted = vec![Recorded {
-            time: self.clock.now(),
-            event: Event::RefDoubted,
-        }];
-        match self.store.append(&task, doubted).await {
-            Ok(_) => Ok(Doubt::Told),
-            Err(StoreError::Changed(_)) => Ok(Doubt::Changed),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// What telling a task to look for its ref came to.
-enum Doubt {
-    Told,
-    NotConcerned,
-    /// It changed meanwhile: look again.
-    Changed,
 }
 
 fn watch(directory: &Path) -> Result<EventStream<[u8; 4096]>, IntakeError> {

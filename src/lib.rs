@@ -52,6 +52,8 @@ pub mod plan;
 pub mod publish;
 /// What a push means by the rules of today, and whether it is decided anew.
 pub mod push;
+/// Tags that no hook told of are found and proposed.
+pub mod reconcile;
 /// Authenticated SSH connections, the channels on them, and the runner on the host.
 pub mod remote;
 /// What people ask of a task, held against their rights.

@@ -14,7 +14,7 @@ use crate::right::{Ability, Missing};
 use crate::rule::{Decision, RuleSet, is_zero};
 use crate::store::kv::Commit;
 use crate::store::{Became, HookEntry, HookNote, HookOutcome, SeenPush, Store, StoreError};
-use crate::task::{Origin, Submission, Submitter, Supersede};
+use crate::task::{Event, Origin, PushedWith, Recorded, State, Submission, Submitter, Supersede};
 use crate::template::{Hidden, ParamKind, Template};
 
 /// How often a replay begins anew when somebody else writes the same entry.
@@ -22,6 +22,8 @@ const TRIES: u32 = 8;
 /// What rules say is kept up to this length, in characters, and for so many rules.
 const REASON_LENGTH_MAX: usize = 300;
 const REASONS_MAX: usize = 50;
+/// So many doubted tasks are named in the hook log.
+const DOUBTED_MAX: usize = 100;
 
 /// What a push means in one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,7 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
         } else {
             Supersede::Never
         },
+        push: push.push.clone().map(|id| PushedWith { id, first: 0 }),
         refuse_older: rule.refuse_older,
         parameters: rule.params.clone(),
         secrets: BTreeMap::new(),
@@ -144,6 +147,49 @@ fn of_no_template(submission: &mut Submission) {
     submission.unsorted = parameters
         .map(|(name, value)| (name, Hidden::from(value)))
         .collect();
+}
+
+/// The ref was deleted or moved, says the push: tasks that wait for it look again. Which.
+///
+/// # Errors
+/// [`StoreError::Kv`], [`StoreError::Unknown`].
+pub async fn doubt(
+    store: &Store,
+    now: Timestamp,
+    project: &str,
+    push: &SeenPush,
+) -> Result<Vec<u64>, StoreError> {
+    let (ids, _) = store.active().await?;
+    let mut told = Vec::new();
+    for id in ids {
+        let head = store.head(id).await?;
+        if head.project != project || head.reference != push.reference {
+            continue;
+        }
+        loop {
+            let task = store.task(id).await?;
+            let waits = matches!(
+                task.state,
+                State::Proposed | State::Waiting | State::Scheduled { .. }
+            );
+            if !waits || task.object() == push.new {
+                break;
+            }
+            // One that is doubted already is doubted again: the first look may come before this.
+            let event = Event::RefDoubted;
+            match store
+                .append(&task, vec![Recorded { time: now, event }])
+                .await
+            {
+                Ok(_) => told.push(id),
+                Err(StoreError::Changed(_)) => continue,
+                Err(error) => return Err(error),
+            }
+            break;
+        }
+    }
+    told.truncate(DOUBTED_MAX);
+    Ok(told)
 }
 
 /// Does what a push means in one project, and notes it.
@@ -231,6 +277,8 @@ pub async fn replay(
             if let Meaning::Task(submission) = &mut meaning {
                 // Without them there would be no task: it is as much theirs as the pusher's.
                 submission.involved.insert(actor.name.clone());
+                // The others of that push are long decided.
+                submission.push = None;
             }
             match settle(store, meaning, &project.name, None, &[], &note, now).await {
                 Err(StoreError::HooksChanged) if tries < TRIES => tries += 1,

@@ -7,6 +7,7 @@
 //! panics on a pusher that hung up, and it ends within two seconds whatever the disk does.
 
 mod deadline;
+mod process;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -238,6 +239,7 @@ impl<'a> Push<'a> {
                 pusher
             },
             time: milliseconds(),
+            push: process::push(),
         };
         spool::write(&settings.spool_dir, &record).map_err(NotHandedOver::because)?;
         self.deadline.recorded();

@@ -66,6 +66,14 @@ pub struct Rule {
     /// Who must approve, in words for the pusher: `1 of @pm and 1 of @ops`; empty where nobody must.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub approval: String,
+    /// Whether a newer tag of this rule takes the place of an older one that has not begun.
+    #[serde(default = "supersede_default")]
+    pub supersede: bool,
+}
+
+/// An older agent does not publish it.
+fn supersede_default() -> bool {
+    true
 }
 
 /// A pattern that cannot be used.

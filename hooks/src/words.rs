@@ -53,11 +53,18 @@ impl Words {
         rule: &Rule,
         page: &str,
     ) {
-        let next = match rule.schedule {
-            Schedule::Ready => "runs as soon as the tag has landed".to_owned(),
-            Schedule::New if rule.approval.is_empty() => "waits for approval".to_owned(),
-            Schedule::New => format!("waits for approval by {}", rule.approval),
-            Schedule::Observe => "is only observed, nothing is done".to_owned(),
+        // Each ref is seen alone: which tag of a push is the newest is known when all have landed.
+        let next = match (rule.schedule, rule.supersede) {
+            (Schedule::Ready, true) => format!(
+                "queued for {}; the newest tag of this push runs",
+                rule.environment
+            ),
+            (Schedule::Ready, false) => format!("queued for {}", rule.environment),
+            (Schedule::New, true) => {
+                format!("{}, if no tag of this push is newer", approval(rule))
+            }
+            (Schedule::New, false) => approval(rule),
+            (Schedule::Observe, _) => "is only observed, nothing is done".to_owned(),
         };
         let page = if page.is_empty() {
             String::new()
@@ -117,6 +124,15 @@ impl Words {
     pub(crate) fn flush(&mut self) {
         complain(&self.text);
         self.text.clear();
+    }
+}
+
+/// What a tag waits for.
+fn approval(rule: &Rule) -> String {
+    if rule.approval.is_empty() {
+        "waits for approval".to_owned()
+    } else {
+        format!("waits for approval by {}", rule.approval)
     }
 }
 

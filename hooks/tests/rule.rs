@@ -13,6 +13,7 @@ const NEW: &str = "abcdef0123456789abcdef0123456789abcdef01";
 
 fn rule(pattern: &str, schedule: Schedule) -> Rule {
     Rule {
+        supersede: true,
         pattern: pattern.to_owned(),
         environment: "production".to_owned(),
         template: String::new(),

@@ -23,6 +23,7 @@ fn new_spool() -> (TempDir, PathBuf) {
 
 fn record(time: i64) -> Record {
     Record {
+        push: None,
         format: FORMAT,
         id: RecordId::random().unwrap(),
         repository: "alice/shop".to_owned(),

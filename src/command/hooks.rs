@@ -138,10 +138,14 @@ async fn show(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandE
             format!("ref         {}", push.reference),
             format!("from        {}", push.old),
             format!("to          {}", push.new),
-            format!(
-                "pusher      {} (the file is user {}'s)",
-                push.pusher, push.owner
-            ),
+            match push.pushed_at {
+                Some(_) => format!(
+                    "pusher      {} (the file is user {}'s)",
+                    push.pusher, push.owner
+                ),
+                // No hook told of it.
+                None => format!("pusher      {}", push.pusher),
+            },
             format!("record      {}", push.record),
         ]);
     }

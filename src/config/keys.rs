@@ -265,6 +265,9 @@ pub struct Project {
     pub source: Option<String>,
     #[serde(default)]
     pub submodules: Submodules,
+    /// How often tags are looked for that no hook told of; zero for never.
+    #[serde(default, deserialize_with = "off_or_duration")]
+    pub reconcile: Option<Duration>,
     #[serde(default)]
     pub limits: PushLimits,
     #[serde(default)]
@@ -423,6 +426,20 @@ fn template_default() -> String {
 
 fn schedule_default() -> Schedule {
     Schedule::New
+}
+
+/// A duration, `"off"` or `"0"`.
+fn off_or_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let off = matches!(text.as_str(), "off" | "0");
+    let every = if off {
+        Duration::ZERO
+    } else {
+        duration::parse(&text).map_err(serde::de::Error::custom)?
+    };
+    Ok(Some(every))
 }
 
 fn expires_default() -> Duration {

@@ -68,6 +68,7 @@ impl Project {
             template: rule.template.clone(),
             schedule: rule.schedule,
             approval: approvals.join(" and "),
+            supersede: rule.supersede,
         }
     }
 }

@@ -24,8 +24,16 @@ pub(super) struct Busy {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Stage {
     pub(super) holds_queue: bool,
-    pub(super) landed: bool,
-    pub(super) comes: bool,
+    /// Landed, and not said to be gone.
+    there: bool,
+    comes: bool,
+}
+
+impl Stage {
+    /// Whether others need not wait for the task any more, or give way to it, now that it is `now`.
+    pub(super) fn is_passed_by(self, now: Self) -> bool {
+        (!self.there && now.there) || (self.comes && !now.comes)
+    }
 }
 
 /// Since when this executor looks and fetches for a task in vain. It may have been away for long, and
@@ -69,6 +77,12 @@ pub(super) struct Active {
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
     pub(super) busy: Busy,
     pub(super) in_vain: InVain,
+    /// The git server did not show its ref where it has to be.
+    pub(super) absent: bool,
+    /// Everything of its push has been heard.
+    pub(super) gathered: bool,
+    /// It is the newest of its push.
+    pub(super) newest: bool,
 }
 
 impl Active {
@@ -88,6 +102,9 @@ impl Active {
             tree: Arc::default(),
             busy: Busy::default(),
             in_vain: InVain::default(),
+            absent: false,
+            gathered: false,
+            newest: false,
         }
     }
 
@@ -214,7 +231,7 @@ impl Active {
     pub(super) fn stage(&self) -> Stage {
         Stage {
             holds_queue: self.task.state.holds_queue(),
-            landed: self.task.landed.is_some(),
+            there: self.task.landed.is_some() && self.task.doubted.is_none(),
             comes: self.comes(),
         }
     }
@@ -231,6 +248,11 @@ impl Active {
             _ => false,
         };
         goes_on && task.doubted.is_none()
+    }
+
+    /// Whether it is about to land, with others of its push perhaps.
+    pub(super) fn lands(&self) -> bool {
+        self.task.state == State::Proposed && !self.absent && self.task.doubted.is_none()
     }
 
     /// Whether its time has come, if it was given one.

@@ -89,6 +89,13 @@ pub trait People: Send + Sync {
     fn has<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>>;
 }
 
+/// When everything of a push has been heard.
+pub trait Pushes: Send + Sync {
+    /// `push.gather`: ends when every record of the push has become a task, as far as anybody can
+    /// tell, and soon in any case. Changes nothing; may be asked again at any time.
+    fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()>;
+}
+
 /// The agent's own trees and manifests, on its disk.
 pub trait Shelf: Send + Sync {
     /// The directory that is brought to equal a release of this environment.

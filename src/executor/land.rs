@@ -84,9 +84,12 @@ impl Executor {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
-        if active.busy.landing {
+        if active.busy.landing || self.is_gathering(id) {
             return;
         }
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
         if !active.task.submission.has_reference() {
             if active.task.state == State::Proposed {
                 self.plan_in_its_turn(id);
@@ -230,10 +233,12 @@ impl Executor {
         if active.task.state == State::Proposed {
             if let Some(found) = found.filter(|_| stands) {
                 active.in_vain.looks = None;
+                active.absent = false;
                 self.lines.update(active);
                 self.fetch(id, found.object.clone());
                 return;
             }
+            active.absent = true;
             let error = match found {
                 None => format!("tag {tag} is not on the git server"),
                 Some(found) => format!(
@@ -329,6 +334,7 @@ impl Executor {
             Missed::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
         };
         self.lines.update(active);
+        let task = active.task.clone();
         let passed = if came && !active.comes() {
             self.lines.queued(&active.task).next()
         } else {
@@ -362,6 +368,7 @@ impl Executor {
             // It need not wait for this one.
             self.decide(next);
         }
+        self.compare(&task);
     }
 
     /// People are told what a landing waits for.

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::active::Active;
 use crate::task::{Origin, Schedule, State, Submission, Supersede, Task};
 
@@ -20,26 +22,76 @@ struct Part {
     replaces: bool,
     /// A newer task of its rule may take its place.
     replaceable: bool,
+    /// It is about to land.
+    lands: bool,
+    /// It is the newest of its push.
+    newest: bool,
+}
+
+/// Pushes come in their order; of one push the newest is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// The first task of the push.
+    push: u64,
+    newest: bool,
+    id: u64,
+}
+
+impl Rank {
+    fn of(task: &Task, newest: bool) -> Self {
+        let id = task.id;
+        let push = task.submission.push.as_ref().map_or(id, |push| push.first);
+        Self { push, newest, id }
+    }
+
+    /// What is newer begins here: later pushes, and the newest of the same one.
+    fn newer(self) -> Self {
+        let id = 0;
+        if self.newest {
+            let push = self.push + 1;
+            let newest = false;
+            Self { push, newest, id }
+        } else {
+            let newest = true;
+            Self { newest, id, ..self }
+        }
+    }
+
+    /// What is older ends here.
+    fn older(self) -> Self {
+        Self { id: 0, ..self }
+    }
 }
 
 impl Part {
     fn of(active: &Active) -> Self {
         let task = &active.task;
-        let waits = matches!(
-            task.state,
-            State::Proposed | State::Waiting | State::Scheduled { .. }
-        );
-        let by_approval = task.submission.schedule == Schedule::New;
+        let submission = &task.submission;
+        let acts = submission.schedule != Schedule::Observe;
+        let waits = match task.state {
+            State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued => {
+                task.work.is_none()
+            }
+            _ => false,
+        };
         let goes_on = matches!(
             task.state,
-            State::Waiting | State::Scheduled { .. } | State::Queued | State::Running
+            State::Waiting
+                | State::Scheduled { .. }
+                | State::Queued
+                | State::Running
+                | State::Paused { .. }
         );
+        // What is said to be gone takes nobody's place.
+        let there = goes_on && task.landed.is_some() && task.doubted.is_none();
         Self {
             works: task.state.holds_queue() || active.busy.claiming,
             queued: task.state == State::Queued,
             comes: active.comes(),
-            replaces: by_approval && goes_on && task.landed.is_some(),
-            replaceable: by_approval && waits && task.submission.supersede == Supersede::ByNewer,
+            replaces: acts && there,
+            replaceable: acts && waits && submission.supersede == Supersede::ByNewer,
+            lands: active.lands(),
+            newest: active.newest,
         }
     }
 }
@@ -91,8 +143,32 @@ fn turn_of(task: &Task) -> Turn {
 /// Tasks of one rule that wait, by what they may do to each other.
 #[derive(Default)]
 struct Rivals {
-    replacing: BTreeSet<u64>,
-    replaceable: BTreeSet<u64>,
+    replacing: BTreeSet<Rank>,
+    replaceable: BTreeSet<Rank>,
+}
+
+/// Tasks of one push and rule, of which the newest is released.
+#[derive(Default)]
+pub(super) struct Siblings {
+    /// Those that are about to land.
+    pub(super) lands: BTreeSet<u64>,
+    /// Those that have landed and may begin, or have begun.
+    pub(super) there: BTreeSet<u64>,
+    /// Those of which the newest is known.
+    pub(super) compared: BTreeSet<u64>,
+    /// Whether git is being asked, how often it could not say, and when it is asked again.
+    pub(super) asked: bool,
+    pub(super) tries: u32,
+    pub(super) again: Option<Timestamp>,
+}
+
+/// The siblings of a task, if it may have some.
+fn push_of(task: &Task) -> Option<(u64, Rule)> {
+    let submission = &task.submission;
+    let push = submission.push.as_ref()?;
+    let one = submission.supersede == Supersede::ByNewer;
+    let acts = submission.schedule != Schedule::Observe;
+    (one && acts).then(|| (push.first, rule_of(submission)))
 }
 
 /// See the module.
@@ -101,6 +177,7 @@ pub(super) struct Lines {
     parts: BTreeMap<u64, Part>,
     queues: BTreeMap<Queue, Line>,
     rules: BTreeMap<Rule, Rivals>,
+    pushes: BTreeMap<(u64, Rule), Siblings>,
     works: BTreeSet<u64>,
 }
 
@@ -133,11 +210,40 @@ impl Lines {
         }
         let rule = rule_of(&task.submission);
         let rivals = self.rules.entry(rule.clone()).or_default();
-        put(&mut rivals.replacing, id, part.replaces);
-        put(&mut rivals.replaceable, id, part.replaceable);
+        let (before, now) = (Rank::of(task, former.newest), Rank::of(task, part.newest));
+        rivals.replacing.remove(&before);
+        rivals.replaceable.remove(&before);
+        put(&mut rivals.replacing, now, part.replaces);
+        put(&mut rivals.replaceable, now, part.replaceable);
         if rivals.replacing.is_empty() && rivals.replaceable.is_empty() {
             self.rules.remove(&rule);
         }
+        if let Some(push) = push_of(task) {
+            let siblings = self.pushes.entry(push.clone()).or_default();
+            put(&mut siblings.lands, id, part.lands);
+            put(&mut siblings.there, id, part.replaces);
+            if siblings.lands.is_empty() && siblings.there.is_empty() {
+                self.pushes.remove(&push);
+            }
+        }
+    }
+
+    /// The tasks of the same push and rule, this one among them.
+    pub(super) fn siblings(&mut self, task: &Task) -> Option<&mut Siblings> {
+        self.pushes.get_mut(&push_of(task)?)
+    }
+
+    /// Whether another task of the same push may still take this one's place, or give way to it.
+    pub(super) fn has_rivals_of_push(&self, task: &Task) -> bool {
+        let siblings = push_of(task).and_then(|push| self.pushes.get(&push));
+        let Some(siblings) = siblings else {
+            return false;
+        };
+        let mut others = siblings.lands.iter().chain(&siblings.there);
+        others.any(|id| {
+            let part = self.parts.get(id);
+            *id != task.id && part.is_some_and(|part| part.lands || part.replaceable)
+        })
     }
 
     /// How many tasks are at work, or about to be.
@@ -175,18 +281,26 @@ impl Lines {
     /// The oldest newer task that takes a task's place.
     pub(super) fn replaced_by(&self, task: &Task) -> Option<u64> {
         let rivals = self.rules.get(&rule_of(&task.submission))?;
-        let own = rivals.replaceable.get(&task.id)?;
-        rivals.replacing.range(own + 1..).next().copied()
+        let own = rivals.replaceable.get(&self.rank(task))?;
+        let mut newer = rivals.replacing.range(own.newer()..);
+        newer.next().map(|rank| rank.id)
     }
 
     /// The older tasks whose place a task takes.
     pub(super) fn replaces(&self, task: &Task) -> Vec<u64> {
+        let rank = self.rank(task);
         let rivals = self.rules.get(&rule_of(&task.submission));
-        let rivals = rivals.filter(|rivals| rivals.replacing.contains(&task.id));
+        let rivals = rivals.filter(|rivals| rivals.replacing.contains(&rank));
         let older = rivals.into_iter();
         older
-            .flat_map(|rivals| rivals.replaceable.range(..task.id).copied())
+            .flat_map(|rivals| rivals.replaceable.range(..rank.older()))
+            .map(|rank| rank.id)
             .collect()
+    }
+
+    fn rank(&self, task: &Task) -> Rank {
+        let part = self.parts.get(&task.id);
+        Rank::of(task, part.is_some_and(|part| part.newest))
     }
 }
 

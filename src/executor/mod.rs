@@ -10,10 +10,12 @@
 //! own operations are done again, a program is asked for its result first.
 
 mod active;
+mod append;
 pub mod effects;
 mod land;
 mod line;
 mod mask;
+mod newest;
 mod queue;
 mod schedule;
 mod step;
@@ -28,13 +30,13 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use self::active::Active;
-use self::effects::{Catalog, Fleet, Logs, People, Probes, Shelf};
+use self::effects::{Catalog, Fleet, Logs, People, Probes, Pushes, Shelf};
 use crate::approval::freeze::Calendar;
 use crate::checkout::Checkout;
 use crate::clock::Clock;
 use crate::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
-use crate::store::{APPEND_EVENTS_MAX, Glance, Store, StoreError};
+use crate::store::{Glance, Store, StoreError};
 use crate::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
 
 /// Waits up to this are pauses, longer ones are for a time of day.
@@ -52,6 +54,7 @@ pub struct World {
     pub probes: Arc<dyn Probes>,
     pub catalog: Arc<dyn Catalog>,
     pub people: Arc<dyn People>,
+    pub pushes: Arc<dyn Pushes>,
     /// When nothing is released.
     pub calendar: Arc<Calendar>,
     pub logs: Arc<dyn Logs>,
@@ -123,6 +126,15 @@ enum Done {
         id: u64,
         outcome: land::Outcome,
     },
+    /// Everything of a push has been heard.
+    Gathered {
+        push: String,
+    },
+    /// Which commits of a push none of the others leads to.
+    Compared {
+        ids: Ids,
+        heads: Result<Vec<String>, String>,
+    },
     Time,
     LetGo,
 }
@@ -135,6 +147,10 @@ pub struct Executor {
     effects: FuturesUnordered<BoxFuture<'static, Done>>,
     lander: land::Lander,
     lines: line::Lines,
+    /// Pushes of which more may be heard.
+    gathering: BTreeSet<String>,
+    /// Tasks that are read for the first time.
+    reading: Ids,
     /// Since when it is there.
     began: Timestamp,
     timer: Option<Timestamp>,
@@ -151,6 +167,8 @@ impl Executor {
             effects: FuturesUnordered::new(),
             lander: land::Lander::default(),
             lines: line::Lines::default(),
+            gathering: BTreeSet::new(),
+            reading: Ids::new(),
             timer: None,
         }
     }
@@ -228,7 +246,10 @@ impl Executor {
                 self.decide(head.id);
             }
             None if State::name_rests(head.state) => {}
-            None => self.refresh(head.id),
+            None => {
+                self.reading.insert(head.id);
+                self.refresh(head.id);
+            }
         }
     }
 
@@ -325,7 +346,11 @@ impl Executor {
                     active.busy.refreshing = false;
                     active.seen = active.seen.max(task.events);
                 }
+                let read = self.reading.remove(&id) && self.reading.is_empty();
                 self.changed(task, Vec::new()).await?;
+                for id in if read { self.firsts() } else { Vec::new() } {
+                    self.decide(id);
+                }
             }
             Done::Fence { id, result } => {
                 let turn = result?;
@@ -361,6 +386,8 @@ impl Executor {
             Done::Killed { id, at, result } => self.killed(id, at, result),
             Done::Seen(seen) => self.seen(seen),
             Done::Landed { id, outcome } => self.landed(id, outcome),
+            Done::Gathered { push } => self.gathered(&push),
+            Done::Compared { ids, heads } => self.compared(ids, heads),
             Done::LetGo => {}
             Done::Time => {
                 self.timer = None;
@@ -382,7 +409,7 @@ impl Executor {
         // With another agent, a task may have held the queue between two looks.
         let ends = self.tasks.contains_key(&id) && task.state.at_rest();
         let frees = ends || (before.holds_queue && !task.state.holds_queue());
-        let lands = !before.landed && task.landed.is_some();
+        let of_push = (ends && task.submission.push.is_some()).then(|| task.clone());
         let begins = !before.holds_queue && task.state.holds_queue();
         self.adopt(task).await?;
         for (at, attempt) in began {
@@ -391,10 +418,13 @@ impl Executor {
         self.decide(id);
         // Decided anew is what waits for this and nothing else: there may be thousands.
         let mut others = Vec::new();
+        if let Some(gone) = of_push {
+            self.compare(&gone);
+        }
         if frees {
             others = self.firsts();
         } else if let Some(active) = self.tasks.get(&id)
-            && (lands || begins || (before.comes && !active.comes()))
+            && (begins || before.is_passed_by(active.stage()))
         {
             others = self.lines.replaces(&active.task);
             // A rollback does not wait for what works; others wait for what comes.
@@ -404,66 +434,6 @@ impl Executor {
             self.decide(other);
         }
         Ok(())
-    }
-
-    async fn appended(
-        &mut self,
-        id: u64,
-        events: Vec<Recorded>,
-        result: Result<Task, StoreError>,
-    ) -> Result<(), ExecutorError> {
-        if let Some(active) = self.tasks.get_mut(&id) {
-            active.busy.appending = false;
-        }
-        match result {
-            // It has come to rest since: somebody was faster.
-            Ok(task) if !self.tasks.contains_key(&task.id) => Ok(()),
-            Ok(task) => {
-                for recorded in &events {
-                    tracing::info!(task = id, event = recorded.event.name(), "recorded");
-                }
-                let began: Vec<(At, u32)> = events
-                    .iter()
-                    .filter_map(|recorded| match recorded.event {
-                        Event::Began { at, attempt } => Some((at, attempt)),
-                        _ => None,
-                    })
-                    .collect();
-                self.changed(task, began).await
-            }
-            Err(StoreError::Changed(_) | StoreError::Illegal(_)) => {
-                // Somebody else appended first. Results must not be lost: they are offered again.
-                if let Some(active) = self.tasks.get_mut(&id) {
-                    active.keep_results(events);
-                    active.busy.refreshing = true;
-                    // A claim counts once it is recorded.
-                    active.claim = active
-                        .claim
-                        .filter(|claim| active.task.fence == Some(*claim));
-                }
-                self.refresh(id);
-                Ok(())
-            }
-            Err(StoreError::QueueHeld(_)) => {
-                if let Some(active) = self.tasks.get_mut(&id) {
-                    active.claim = None;
-                }
-                Ok(())
-            }
-            Err(error @ StoreError::Commit(_)) => {
-                // One task that says too much is that task's trouble, never the agent's.
-                tracing::error!(task = id, %error, "too long to be kept");
-                if let Some(active) = self.tasks.get_mut(&id)
-                    && active.shorten(events, &error)
-                {
-                    self.decide(id);
-                } else if let Some(gone) = self.tasks.remove(&id) {
-                    gone.abandon();
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn decide_all(&mut self) {
@@ -494,7 +464,9 @@ impl Executor {
                 }
                 return;
             }
-            if let Some(by) = self.lines.replaced_by(&active.task) {
+            let task = Arc::clone(&active.task);
+            self.compare(&task);
+            if let Some(by) = self.lines.replaced_by(&task) {
                 self.record(id, Event::Superseded { by });
             } else {
                 self.act(id);
@@ -539,28 +511,6 @@ impl Executor {
         if let Some(active) = self.tasks.get_mut(&id) {
             active.outbox.push(event);
         }
-    }
-
-    /// Appends what has come up for a task, in one commit.
-    fn flush(&mut self, id: u64) {
-        let time = self.world.clock.now();
-        let Some(active) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        let events = active.take_outbox(APPEND_EVENTS_MAX, time);
-        if events.is_empty() {
-            return;
-        }
-        active.busy.appending = true;
-        let store = self.world.store.clone();
-        let task = active.task.clone();
-        self.effects.push(
-            async move {
-                let result = store.append(&task, events.clone()).await;
-                Done::Appended { id, events, result }
-            }
-            .boxed(),
-        );
     }
 
     fn wake_at(&mut self, time: Timestamp) {

@@ -45,9 +45,18 @@ impl Executor {
         let held = self.lines.holders(task).next().is_some();
         if held {
             self.take_over(id);
-        } else if !self.is_awaited(task, now) && self.lines.at_work() < self.limits.parallel_tasks {
+        } else if !self.is_awaited(task, now)
+            && !self.is_one_of_several(task)
+            && self.lines.at_work() < self.limits.parallel_tasks
+        {
             self.claim(id);
         }
+    }
+
+    /// Whether more tags of the same push may take a task's place, or have not given way to it yet.
+    fn is_one_of_several(&self, task: &Task) -> bool {
+        let unread = task.submission.push.is_some() && !self.reading.is_empty();
+        unread || self.lines.has_rivals_of_push(task)
     }
 
     /// Whether a task has to wait for an older one that is on its way into the same queue: whichever

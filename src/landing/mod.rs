@@ -12,6 +12,7 @@
 //! the mirror when no call does. Nothing fetched is ever pruned (`gc.pruneExpire = never`): to give space back, delete the
 //! mirror, and the next fetch makes it anew.
 
+mod ask;
 mod changes;
 mod describe;
 mod fsck;
@@ -32,6 +33,7 @@ use crate::plan::PushLimits;
 pub use crate::task::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
+pub use ask::{heads, tags};
 pub use describe::{LiveOn, Question, describe};
 pub use system::{SystemGit, fetch, ls_remote, unpin};
 
@@ -156,6 +158,9 @@ pub enum LandingError {
         failure: RemoteFailure,
         detail: String,
     },
+    /// The answer was cut.
+    #[error("project {project}: the git server has more tags than can be read at once")]
+    TooManyTags { project: String },
     /// git took too long and was ended.
     #[error("project {project}: git {doing} took longer than {after_s} s: is the git server up?")]
     TimedOut {
@@ -236,6 +241,7 @@ impl LandingError {
             | Self::Name { .. }
             | Self::ObjectFormat { .. }
             | Self::Moved { .. }
+            | Self::TooManyTags { .. }
             | Self::NoObject { .. }
             | Self::Fsck { .. }
             | Self::Unreadable { .. }
@@ -276,6 +282,20 @@ pub trait Git: Send + Sync {
         source: &'a Source,
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>>;
+
+    /// `git.tags`: all tags of the git server, in one query. Changes nothing.
+    fn tags<'a>(
+        &'a self,
+        source: &'a Source,
+    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
+
+    /// `git.heads`: those of some commits to which none of the others leads. Reads the mirror only;
+    /// the same question has the same answer.
+    fn heads<'a>(
+        &'a self,
+        source: &'a Source,
+        commits: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<String>, LandingError>>;
 
     /// `git.describe`: what the object is, and how it relates to what is live. Reads the mirror
     /// only; the same question has the same answer.

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use git2::{Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
 
+use super::ask;
 use super::fsck;
 use super::program::{self, Failure, Finished, STDOUT_BYTES_MAX};
 use super::{
@@ -23,7 +24,7 @@ use crate::rule::is_reference;
 /// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.
 const REFS_PER_QUERY: usize = 500;
 /// `git init` and its like do little.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
 const LAST: &str = "refs/tagship/last";
 
 /// Asks the git server where refs stand now: one query for all of them, exact names only.
@@ -169,7 +170,7 @@ fn check_reference(source: &Source, name: &str) -> Result<(), LandingError> {
     Err(not_a_name(source, name))
 }
 
-fn check_object(source: &Source, object: &str) -> Result<(), LandingError> {
+pub(super) fn check_object(source: &Source, object: &str) -> Result<(), LandingError> {
     let hex = object
         .bytes()
         .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -226,7 +227,7 @@ fn parse_refs(
 }
 
 /// Makes the bare repository, once, and keeps our configuration beside its own.
-async fn make_mirror(source: &Source) -> Result<(), LandingError> {
+pub(super) async fn make_mirror(source: &Source) -> Result<(), LandingError> {
     let mirror = &source.mirror;
     let lock = mirror_lock(mirror);
     let _turn = lock.lock().await;
@@ -322,7 +323,7 @@ fn mirror_failed(mirror: &Path, detail: &str) -> LandingError {
     }
 }
 
-fn succeeded(
+pub(super) fn succeeded(
     source: &Source,
     doing: &'static str,
     timeout: Duration,
@@ -430,6 +431,21 @@ impl Git for SystemGit {
         progress: Progress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         Box::pin(fetch(source, wanted, progress))
+    }
+
+    fn tags<'a>(
+        &'a self,
+        source: &'a Source,
+    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
+        Box::pin(ask::tags(source))
+    }
+
+    fn heads<'a>(
+        &'a self,
+        source: &'a Source,
+        commits: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
+        Box::pin(ask::heads(source, commits))
     }
 
     fn unpin<'a>(

@@ -117,6 +117,7 @@ fn going_back(
         schedule: Schedule::New,
         expires_s: None,
         supersede: Supersede::Never,
+        push: None,
         refuse_older: false,
         title: String::new(),
         details: String::new(),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::kv::{Commit, CommitError, Key, Range, Require};
-use super::{Store, StoreError, index};
+use super::{Store, StoreError, index, tags};
 use crate::rule::TAGS;
 
 const HOOKS: &[u8] = b"hook/";
@@ -62,6 +62,9 @@ pub struct SeenPush {
     pub owner: u32,
     /// When, by the git server's clock.
     pub pushed_at: Option<Timestamp>,
+    /// Equal for all tags of one push; `None` where the hook does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<String>,
 }
 
 impl SeenPush {
@@ -288,7 +291,7 @@ fn hooked_key(file: &str) -> Key {
 
 /// Whether a conflict on this key is one about the hook log.
 pub(super) fn is_hook_key(key: &[u8]) -> bool {
-    key.starts_with(HOOKS) || key.starts_with(HOOKED)
+    key.starts_with(HOOKS) || key.starts_with(HOOKED) || tags::is_brought_key(key)
 }
 
 /// The id that the next entry gets.

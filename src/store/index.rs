@@ -8,6 +8,7 @@
 //! | `by/…`, `text/…`, `index` | for lists and searches: [`history`](super::history) |
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
+//! | `push/HASH` | the first task of a project that came of a push |
 //! | `keyed/HASH` | the task that was submitted under an idempotency key |
 //! | `holder/PROJECT/ENVIRONMENT` | the task that holds the queue |
 //! | `begun/PROJECT/ENVIRONMENT` | the task whose work began last, and the highest of them |
@@ -110,6 +111,11 @@ pub(super) fn template_key(name: &str, digest: &str) -> Key {
 
 pub(super) fn record_key(record: &str) -> Key {
     format!("record/{record}").into_bytes()
+}
+
+/// A push is named by others, so its name is hashed.
+pub(super) fn push_key(project: &str, push: &str) -> Key {
+    format!("push/{:x}", Sha256::digest(format!("{project}\0{push}"))).into_bytes()
 }
 
 pub(super) fn blob_prefix(digest: &str) -> Key {

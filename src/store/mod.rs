@@ -17,6 +17,7 @@ mod reindex;
 mod restored;
 mod search;
 pub mod sled;
+mod tags;
 mod templates;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,7 @@ pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord
 pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use search::Among;
+pub use tags::{Brought, KnownTag, Look, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
 use crate::host::FENCE_SALT_BITS;

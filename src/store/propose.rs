@@ -136,12 +136,16 @@ impl Store {
                 }
             }
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
+            let mut submission = submission.clone();
+            let pushed = self.pushed(&mut submission, id).await?;
             let first = vec![Recorded {
                 time: now,
-                event: Event::Proposed(Box::new(submission.clone())),
+                event: Event::Proposed(Box::new(submission)),
             }];
             let task = Task::begin(id, &first[0])?;
-            let commit = index::proposal(&task, &first, record).and(also(Proposal::New(id)));
+            let commit = index::proposal(&task, &first, record)
+                .and(pushed)
+                .and(also(Proposal::New(id)));
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(Proposal::New(id)),
                 Err(CommitError::Conflict { key }) if hooks::is_hook_key(&key) => {
@@ -151,6 +155,23 @@ impl Store {
                 Err(error) => return Err(index::error(id, error)),
             }
         }
+    }
+
+    /// Tells a submission which task was the first of its push, and what keeps that.
+    async fn pushed(&self, submission: &mut Submission, id: u64) -> Result<Commit, StoreError> {
+        let Some(push) = &mut submission.push else {
+            return Ok(Commit::new());
+        };
+        let key = index::push_key(&submission.project, &push.id);
+        let first = self.kv.get(&key).await?;
+        if let Some(first) = first.and_then(|entry| index::number(&entry.value)) {
+            push.first = first;
+            return Ok(Commit::new());
+        }
+        push.first = id;
+        Ok(Commit::new()
+            .require(key.clone(), Require::Absent)
+            .put(key, id.to_string()))
     }
 
     /// Begins a task with all of these events, the first of which proposes it.

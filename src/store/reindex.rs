@@ -56,7 +56,8 @@ impl Store {
         Ok(())
     }
 
-    async fn write(&self, commit: Commit) -> Result<(), StoreError> {
+    /// A commit that needs nothing to hold.
+    pub(super) async fn write(&self, commit: Commit) -> Result<(), StoreError> {
         let written = self.kv.commit(commit).await;
         written.map_err(|error| index::error(0, error))?;
         Ok(())

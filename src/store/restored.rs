@@ -36,6 +36,8 @@ impl Store {
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn begin_again(&self, restored: &Restored) -> Result<(), StoreError> {
         self.next_fence(restored.at).await?;
+        // Tags of the days that are lost were released, perhaps: none is by itself.
+        self.unlooked().await?;
         let commit = Commit::new().put(index::RESTORED, index::json(restored));
         let written = self.kv.commit(commit).await;
         written.map_err(|error| index::error(0, error))?;

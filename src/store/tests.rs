@@ -41,6 +41,7 @@ fn submission(environment: &str, tag: &str, object: char) -> Submission {
         object: object.to_string().repeat(40),
         expires_s: None,
         supersede: Supersede::Never,
+        push: None,
         ..pushed(Schedule::Ready)
     }
 }

@@ -145,6 +145,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
                 .saturating_add(waits_s),
         ),
         supersede: Supersede::Never,
+        push: None,
         refuse_older: target.refuse_older,
         parameters,
         secrets,

@@ -56,6 +56,15 @@ pub struct Submitter {
     pub account: Option<String>,
 }
 
+/// The push that brought a tag, perhaps together with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushedWith {
+    /// Equal for all tags of one push, and for no others.
+    pub id: String,
+    /// The first task of the project that came of this push: pushes are ordered by it.
+    pub first: u64,
+}
+
 /// Everything that is known when a task is proposed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
@@ -77,6 +86,9 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_s: Option<u64>,
     pub supersede: Supersede,
+    /// Of the tags of one push the newest commit is released; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushedWith>,
     /// Whether it is refused when it is older than what is live, or has diverged from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refuse_older: bool,

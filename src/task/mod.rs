@@ -28,8 +28,8 @@ pub use description::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
 pub use event::{
-    Asker, At, Event, Landed, Origin, Outcome, Pause, Recorded, StepResult, Submission, Submitter,
-    Supersede, Via, Waits, Way,
+    Asker, At, Event, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult, Submission,
+    Submitter, Supersede, Via, Waits, Way,
 };
 pub use next::{Action, next_actions};
 pub use places::{AGENT_INDEX, host_index};
@@ -172,9 +172,9 @@ impl Task {
                 })
             }
             (
-                State::Proposed | State::Waiting | State::Scheduled { .. },
+                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
                 Event::Superseded { by },
-            ) => Some(State::Superseded { by: *by }),
+            ) if self.work.is_none() => Some(State::Superseded { by: *by }),
             (
                 State::Proposed | State::Waiting | State::Scheduled { .. },
                 Event::Expired { reason },

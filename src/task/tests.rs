@@ -34,6 +34,7 @@ pub(crate) fn submission(schedule: Schedule) -> Submission {
         },
         expires_s: Some(3600),
         supersede: Supersede::ByNewer,
+        push: None,
         refuse_older: false,
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),

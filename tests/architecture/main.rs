@@ -38,6 +38,10 @@ const EDGES: &[(&str, &[&str])] = &[
         &["spool", "rule", "push", "store", "task", "plan"],
     ),
     ("landing", &["task", "rule", "plan"]),
+    (
+        "reconcile",
+        &["rule", "push", "store", "task", "landing", "intake"],
+    ),
     // git is started by landing alone, also where a checkout needs it.
     ("checkout", &["landing", "plan"]),
     ("remote", &[]),
@@ -71,8 +75,24 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
-            "rule", "spool", "plan", "approval", "task", "store", "intake", "landing", "checkout",
-            "remote", "sync", "publish", "perform", "executor", "account", "session", "web",
+            "rule",
+            "spool",
+            "plan",
+            "approval",
+            "task",
+            "store",
+            "intake",
+            "landing",
+            "checkout",
+            "remote",
+            "sync",
+            "publish",
+            "perform",
+            "executor",
+            "account",
+            "session",
+            "web",
+            "reconcile",
         ],
     ),
     // Looks at hosts and repositories as the agent would; changes nothing there.

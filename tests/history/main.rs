@@ -65,6 +65,7 @@ fn submission(number: u64) -> Submission {
         },
         expires_s: None,
         supersede: Supersede::Never,
+        push: None,
         title: of(11, "The Winter Sale", ""),
         ..pushed()
     }

@@ -97,7 +97,7 @@ fn a_tag_that_a_rule_matches_waits_for_the_agent() {
     assert_eq!(
         pushed.remote_lines(),
         [
-            "tagship: release-1.0 → shop production (rule 2); waits for approval by 1 of @pm; http://127.0.0.1:8080/tasks"
+            "tagship: release-1.0 → shop production (rule 2); waits for approval by 1 of @pm, if no tag of this push is newer; http://127.0.0.1:8080/tasks"
         ]
     );
     let records = shop.records();
@@ -116,7 +116,7 @@ fn each_schedule_says_what_happens_next() {
     for (tag, words) in [
         (
             "qa-1",
-            "tagship: qa-1 → shop qa (rule 1); runs as soon as the tag has landed; ",
+            "tagship: qa-1 → shop qa (rule 1); queued for qa; the newest tag of this push runs; ",
         ),
         (
             "watch-1",

@@ -28,6 +28,7 @@ pub(crate) fn rule(pattern: &str, environment: &str, schedule: Schedule) -> Rule
             Schedule::New => "1 of @pm".to_owned(),
             _ => String::new(),
         },
+        supersede: true,
     }
 }
 

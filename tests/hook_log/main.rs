@@ -169,6 +169,7 @@ impl World {
     fn record(&mut self, repository: &str, tag: &str, old: char, new: char) -> Record {
         self.records += 1;
         Record {
+            push: Some(tag.to_owned()),
             format: FORMAT,
             id: serde_json::from_value(format!("{:032x}", self.records).into()).unwrap(),
             repository: repository.to_owned(),
@@ -193,6 +194,7 @@ impl World {
 
     fn take_all(&self) -> Result<(), tagship::intake::IntakeError> {
         let intake = Intake {
+            scans: Arc::default(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             config: self.config.clone(),

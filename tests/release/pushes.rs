@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{HOSTS, Settings, Stage, usual};
 use crate::support::contract::assert_task;
-use crate::support::git::script;
+use crate::support::git::{output_of, script};
 
 fn untouched(stage: &Stage, environment: &str) {
     for host in HOSTS {
@@ -182,10 +182,12 @@ fn a_push_while_the_agent_is_down_is_one_task_when_it_is_up_again() {
     stage.commit("qa-2", &[("index.html", "two\n")]);
     stage.push("qa-2");
     stage.start_agent();
-    for tag in ["qa-1", "qa-2"] {
-        let id = stage.api.task_of(tag);
-        stage.api.until_state(id, "succeeded");
-    }
+    let [older, newer] = ["qa-1", "qa-2"].map(|tag| stage.api.task_of(tag));
+    stage.api.until_state(newer, "succeeded");
+    // It began first, or gave way to the newer one.
+    let older = stage.api.at_rest(older);
+    let state = older["state"].as_str().unwrap();
+    assert!(["succeeded", "superseded"].contains(&state), "{older:#}");
     stage.assert_live(&HOSTS, "qa", "qa-2");
     stage.kill_agent();
     stage.start_agent();
@@ -216,4 +218,54 @@ fn of_200_tags_in_one_push_exactly_the_matching_ones_are_tasks() {
     }
     assert_eq!(stage.api.tasks().len(), 20);
     untouched(&stage, "watch");
+}
+
+#[test]
+fn of_forty_tags_in_one_push_one_is_released_and_one_is_asked_about() {
+    let stage = usual().start();
+    for number in 1..=20 {
+        let text = format!("{number}\n");
+        let commit = stage.commit(&format!("qa-1.{number}"), &[("index.html", &text)]);
+        stage.tree().tag(format!("release-1.{number}"), &commit);
+    }
+    let pushed = stage.tree().push(["origin", "--tags"]);
+    assert!(pushed.success, "{}", pushed.text);
+    let words = "queued for qa; the newest tag of this push runs";
+    assert_eq!(pushed.text.matches(words).count(), 20, "{}", pushed.text);
+    let [live, asked] = ["qa-1.20", "release-1.20"].map(|tag| stage.api.task_of(tag));
+    stage.api.until_state(live, "succeeded");
+    stage.api.until_state(asked, "waiting");
+    for number in 1..20 {
+        for (rule, newest) in [("qa", live), ("release", asked)] {
+            let id = stage.api.task_of(&format!("{rule}-1.{number}"));
+            let task = stage.api.until_state(id, "superseded");
+            assert_eq!(task["detail"], format!("by task {newest}"));
+        }
+    }
+    stage.assert_live(&HOSTS, "qa", "qa-1.20");
+    let releases = fs::read_dir(stage.place("web1", "qa").join("releases")).unwrap();
+    assert_eq!(releases.count(), 1);
+    untouched(&stage, "production");
+}
+
+#[test]
+fn a_tag_made_on_the_server_while_the_agent_was_away_is_released() {
+    let mut stage = usual().start();
+    stage.release("qa-1", &[("index.html", "one\n")]);
+    stage.stop_agent();
+    let commit = stage.tree().commit_files("two", &[("index.html", "two\n")]);
+    let pushed = stage.tree().push(["origin", "HEAD:refs/heads/main"]);
+    assert!(pushed.success, "{}", pushed.text);
+    output_of(stage.repo().git().args(["tag", "qa-2", &commit]));
+    stage.start_agent();
+    let id = stage.api.task_of("qa-2");
+    let task = stage.api.until_state(id, "succeeded");
+    assert_eq!(task["commit"], commit);
+    assert!(
+        task["submitter"].to_string().contains("unknown"),
+        "{task:#}"
+    );
+    stage.kill_agent();
+    stage.start_agent();
+    assert_eq!(stage.api.tasks().len(), 2);
 }

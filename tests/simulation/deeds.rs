@@ -26,11 +26,23 @@ impl Sim {
 
     /// The hook hands a record over; `object` is all zeros where the tag is deleted.
     pub(crate) fn hook(&self, tag: &str, object: &str) {
+        self.hook_of("", tag, object);
+    }
+
+    /// Some tags are pushed together; the hook names the push.
+    pub(crate) fn push_tags(&self, push: &str, tags: &[(&str, String)]) {
+        for (tag, object) in tags {
+            self.hook_of(push, tag, object);
+            self.move_ref(tag, object);
+        }
+    }
+
+    fn hook_of(&self, push: &str, tag: &str, object: &str) {
         let reference = format!("refs/tags/{tag}");
         let old = self.refs.lock().unwrap().get(&reference).cloned();
         let old = old.unwrap_or_else(|| object_of('0'));
         let time = self.clock.now().as_millisecond();
-        self.records.write(&reference, &old, object, time);
+        self.records.write(&reference, &old, object, time, push);
         self.ring();
     }
 
@@ -60,13 +72,31 @@ impl Sim {
         self.propose(&format!("refs/tags/{tag}"), object, schedule)
     }
 
+    /// The same by a rule with `schedule = "ready"` and `supersede = false`.
+    pub(crate) fn push_kept(&self, tag: &str, object: &str) -> u64 {
+        self.move_ref(tag, object);
+        self.take(Submission {
+            reference: format!("refs/tags/{tag}"),
+            object: object.to_owned(),
+            schedule: Schedule::Ready,
+            supersede: Supersede::Never,
+            ..pushed()
+        })
+    }
+
     pub(crate) fn propose(&self, reference: &str, object: &str, schedule: Schedule) -> u64 {
-        let submission = Submission {
+        self.take(Submission {
             reference: reference.to_owned(),
             object: object.to_owned(),
-            template: "test".to_owned(),
             schedule,
             ..pushed()
+        })
+    }
+
+    fn take(&self, submission: Submission) -> u64 {
+        let submission = Submission {
+            template: "test".to_owned(),
+            ..submission
         };
         let store = self.store();
         let proposal = at_once(store.propose(submission, None, self.clock.now()));
@@ -200,6 +230,7 @@ fn by_hand() -> Submission {
         object: String::new(),
         template: "tool".to_owned(),
         supersede: Supersede::Never,
+        push: None,
         ..pushed()
     }
 }

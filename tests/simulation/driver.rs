@@ -15,8 +15,9 @@ use tagship::approval::freeze::Calendar;
 use tagship::backup::restore::begin_again;
 use tagship::clock::{Clock, ManualClock};
 use tagship::executor::{Executor, Limits, Missed, World};
-use tagship::intake::Intake;
+use tagship::intake::{Intake, Scans};
 use tagship::plan::Ground;
+use tagship::reconcile::{Reconciler, WatchedRepository};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Restored, Store};
@@ -29,8 +30,8 @@ use crate::host::{SimFleet, well};
 use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
 use crate::witness::Witness;
 use crate::world::{
-    Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimShelf, ground,
-    with_scripts,
+    Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimPushes, SimShelf,
+    ground, with_scripts,
 };
 
 /// The template of most tests: checkout; sync and a program; publish and a check.
@@ -84,6 +85,10 @@ pub(crate) struct Sim {
     pub(crate) crashes: usize,
     /// Steps of one task under way at the same time.
     pub(crate) parallel_hosts: usize,
+    /// Whether agents look for tags that no hook told of.
+    pub(crate) reconciles: bool,
+    /// Tags that were made where no hook hears of it, with their objects.
+    pub(crate) made: Vec<(String, String)>,
     /// The task of every key under which one was submitted.
     pub(crate) submitted: Mutex<BTreeMap<String, u64>>,
     template: Template,
@@ -147,6 +152,8 @@ impl Sim {
             missed: Missed::Run,
             crashes: 0,
             parallel_hosts: 8,
+            reconciles: false,
+            made: Vec::new(),
             submitted: Mutex::default(),
             template,
             manifests: Arc::default(),
@@ -177,7 +184,8 @@ impl Sim {
     pub(crate) fn start(&mut self) {
         self.started += 1;
         let number = self.started;
-        let world = self.world();
+        let scans: Arc<Scans> = Arc::default();
+        let world = self.world(scans.clone());
         let intake = Intake {
             store: world.store.clone(),
             clock: self.clock.clone(),
@@ -188,8 +196,22 @@ impl Sim {
                 fate: self.fate.clone(),
             }),
             git_user: Some(GIT_USER),
+            scans: scans.clone(),
         };
+        let reconciler = Reconciler {
+            store: intake.store.clone(),
+            clock: self.clock.clone(),
+            config: configuration(),
+            rules: rules(),
+            git: world.git.clone(),
+            scans: scans.clone(),
+            watched: WatchedRepository::all(&configuration(), |project| {
+                world.catalog.source(&project.name).unwrap()
+            }),
+        };
+        let reconciles = self.reconciles;
         let mut bell = self.bell.subscribe();
+        let mut gong = self.bell.subscribe();
         let limits = Limits {
             parallel_tasks: 4,
             parallel_hosts: self.parallel_hosts,
@@ -197,12 +219,27 @@ impl Sim {
             missed: self.missed,
         };
         let process = async move {
-            let intake =
-                async { while intake.take_all().await.is_ok() && bell.changed().await.is_ok() {} };
+            let intake = async {
+                while intake.take_all().await.is_ok() {
+                    tokio::select! {
+                        biased;
+                        rung = bell.changed() => rung.unwrap(),
+                        () = scans.wanted() => {}
+                    }
+                }
+            };
+            // A look that fails is made again when something has happened.
+            let looks = async {
+                loop {
+                    let _ = reconciler.look_all().await;
+                    gong.changed().await.unwrap();
+                }
+            };
             tokio::select! {
                 biased;
                 _ = Executor::new(world, limits).run() => {}
                 () = intake => {}
+                () = looks, if reconciles => {}
             }
         };
         self.agents.push(Agent {
@@ -213,7 +250,7 @@ impl Sim {
         });
     }
 
-    fn world(&self) -> World {
+    fn world(&self, scans: Arc<Scans>) -> World {
         let fate = &self.fate;
         let number = u64::try_from(self.started).unwrap();
         World {
@@ -249,6 +286,10 @@ impl Sim {
                 template: self.template.clone(),
             }),
             people: Arc::new(Everybody),
+            pushes: Arc::new(SimPushes {
+                scans,
+                fate: fate.clone(),
+            }),
             logs: Arc::new(NoLogs),
         }
     }

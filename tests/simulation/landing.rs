@@ -37,7 +37,7 @@ fn doubt(sim: &Sim, id: u64) {
 fn a_ref_with_an_odd_name_expires_alone() {
     let mut sim = Sim::new(TEMPLATE);
     let odd = ["qa-1\u{85}", "qa-1 x"].map(|tag| sim.push(tag, &object_of('1'), Schedule::Ready));
-    let others = ["qa-2", "qa-3"].map(|tag| sim.push(tag, &object_of('2'), Schedule::Ready));
+    let others = ["qa-2", "qa-3"].map(|tag| sim.push_kept(tag, &object_of('2')));
     sim.rest();
     for id in others {
         assert_eq!(sim.task(id).state, State::Succeeded);

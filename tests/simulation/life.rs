@@ -455,7 +455,7 @@ fn a_stop_is_heard_although_the_watch_lagged() {
 fn looks_per_task(tasks: u32) -> u32 {
     let mut sim = Sim::new(TEMPLATE);
     let pushed: Vec<u64> = (0..tasks)
-        .map(|number| sim.push(&format!("qa-{number}"), &object_of('1'), Schedule::Ready))
+        .map(|number| sim.push_kept(&format!("qa-{number}"), &object_of('1')))
         .collect();
     sim.rest();
     for id in pushed {

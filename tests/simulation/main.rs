@@ -24,4 +24,5 @@ mod landing;
 mod late;
 mod life;
 mod order;
+mod reconcile;
 mod soak;

@@ -1,12 +1,22 @@
-//! The order in which the tasks of one environment run: that of their pushes, whichever lands first.
+//! The order in which the tasks of one environment run: that of their pushes, whichever lands first;
+//! and which of them give way to newer ones, of the same push or of a later one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use tagship::host::RunEnd;
 use tagship::request::Back;
 use tagship::rule::Schedule;
+use tagship::store::Filter;
 use tagship::task::State;
 
+use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};
+use crate::fate::Blow;
 use crate::life::serves;
+use crate::rest::promises_hold;
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
@@ -14,7 +24,7 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 fn tasks_of_one_environment_run_in_order() {
     let mut sim = Sim::new(TEMPLATE);
     for digit in ['1', '2', '3'] {
-        sim.push(&format!("qa-{digit}"), &object_of(digit), Schedule::Ready);
+        sim.push_kept(&format!("qa-{digit}"), &object_of(digit));
     }
     sim.rest();
     assert!(serves(&sim, '3'));
@@ -27,11 +37,11 @@ fn tasks_of_one_environment_run_in_order() {
 #[test]
 fn a_push_that_lands_later_than_a_younger_one_still_runs_before_it() {
     let mut sim = Sim::new(TEMPLATE);
-    let older = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    let older = sim.push_kept("qa-1", &object_of('1'));
     sim.fate
         .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
     sim.run_for(SECOND);
-    let newer = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    let newer = sim.push_kept("qa-2", &object_of('2'));
     sim.run_for(SECOND * 20);
     assert_eq!(sim.task(older).state, State::Proposed);
     assert_eq!(sim.task(newer).state, State::Queued);
@@ -46,7 +56,8 @@ fn a_push_that_lands_later_than_a_younger_one_still_runs_before_it() {
 #[test]
 fn a_push_whose_ref_nobody_sees_holds_up_no_other() {
     let mut sim = Sim::new(TEMPLATE);
-    let missing = sim.propose("refs/tags/qa-1", &object_of('1'), Schedule::Ready);
+    let missing = sim.push_kept("qa-1", &object_of('1'));
+    sim.move_ref("qa-1", &object_of('0'));
     let there = sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.run_for(SECOND * 20);
     assert_eq!(sim.task(missing).state, State::Proposed);
@@ -60,7 +71,7 @@ fn a_push_whose_ref_nobody_sees_holds_up_no_other() {
 #[test]
 fn a_push_that_never_lands_lets_the_younger_ones_go() {
     let mut sim = Sim::new(TEMPLATE);
-    let never = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    let never = sim.push_kept("qa-1", &object_of('1'));
     sim.fate
         .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
     let newer = sim.push("qa-2", &object_of('2'), Schedule::Ready);
@@ -88,7 +99,7 @@ fn releases_of_the_same_second_have_names_that_sort_as_they_were_made() {
     let mut sim = Sim::new(TEMPLATE);
     let mut ids = Vec::new();
     for (tag, digit) in [("qa-1", '9'), ("qa-2", '1'), ("qa-3", '1')] {
-        ids.push(sim.push(tag, &object_of(digit), Schedule::Ready));
+        ids.push(sim.push_kept(tag, &object_of(digit)));
     }
     sim.rest();
     let mut names = Vec::new();
@@ -98,4 +109,125 @@ fn releases_of_the_same_second_have_names_that_sort_as_they_were_made() {
         names.push(task.work.unwrap().release);
     }
     assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+}
+
+#[test]
+fn a_queued_task_gives_way_to_a_newer_one() {
+    let mut sim = Sim::new(TEMPLATE);
+    let ended = RunEnd::Ended {
+        code: 0,
+        values: BTreeMap::new(),
+    };
+    *sim.fleet.program.lock().unwrap() =
+        Arc::new(move |_, _| (ended.clone(), Duration::from_secs(90)));
+    let running = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(SECOND * 5);
+    let queued = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(SECOND * 5);
+    assert_eq!(sim.task(running).state, State::Running);
+    assert_eq!(sim.task(queued).state, State::Queued);
+    let newer = sim.push("qa-3", &object_of('3'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(running).state, State::Succeeded);
+    assert_eq!(sim.task(queued).state, State::Superseded { by: newer });
+    assert!(serves(&sim, '3'));
+    for disk in sim.disks("production").values() {
+        assert_eq!(disk.history.len(), 2);
+    }
+}
+
+/// The commit of this number; odd and even ones are two lines of history.
+fn commit(number: u64) -> String {
+    format!("{number:040x}")
+}
+
+/// One push of these tags; the tag that was released, and how many were.
+fn released(sim: &mut Sim, tags: &[(&str, String)]) -> (String, usize) {
+    sim.push_tags("one push", tags);
+    sim.rest();
+    sim.ring();
+    sim.rest();
+    promises_hold(sim);
+    let began = |state: &str| {
+        let filter = Filter {
+            state: Some(state.to_owned()),
+            ..Filter::default()
+        };
+        at_once(sim.store().list(&filter, None, usize::MAX)).unwrap()
+    };
+    let done = began("succeeded");
+    assert_eq!(began("superseded").len() + done.len(), tags.len());
+    let live = sim.served();
+    let commit = live.values().next().cloned().flatten().unwrap();
+    assert!(live.values().all(|other| *other == Some(commit.clone())));
+    let tag = tags.iter().find(|(_, object)| *object == commit).unwrap();
+    (tag.0.to_owned(), done.len())
+}
+
+#[test]
+fn newest_commit_of_one_push_is_released() {
+    let tags = [
+        ("prod-3", commit(1)),
+        ("prod-1", commit(5)),
+        ("prod-2", commit(3)),
+    ];
+    let mut sim = Sim::new(TEMPLATE);
+    assert_eq!(released(&mut sim, &tags), ("prod-1".to_owned(), 1));
+}
+
+#[test]
+fn of_unrelated_commits_the_highest_version_is_released() {
+    let tags = [
+        ("prod-1.9", commit(5)),
+        ("prod-1.12", commit(4)),
+        ("prod-1.13", commit(2)),
+    ];
+    let mut sim = Sim::new(TEMPLATE);
+    assert_eq!(released(&mut sim, &tags), ("prod-1.12".to_owned(), 1));
+}
+
+#[test]
+fn one_push_asks_one_question_where_approval_is_needed() {
+    let mut sim = Sim::new(TEMPLATE);
+    let tags = [
+        ("release-1", commit(3)),
+        ("release-2", commit(1)),
+        ("release-3", commit(2)),
+    ];
+    sim.push_tags("one push", &tags);
+    sim.rest();
+    assert_eq!(sim.task(1).state, State::Superseded { by: 3 });
+    assert_eq!(sim.task(2).state, State::Superseded { by: 3 });
+    assert_eq!(sim.task(3).state, State::Waiting);
+}
+
+#[test]
+fn a_tag_that_lands_late_is_waited_for_by_its_push() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.fate
+        .refuse("git.fetch", "refs/tags/prod-2", "Connection reset");
+    let tags = [("prod-1", commit(1)), ("prod-2", commit(3))];
+    sim.push_tags("one push", &tags);
+    sim.run_for(SECOND * 20);
+    assert_eq!(sim.task(1).state, State::Queued);
+    sim.fate.forgive();
+    sim.rest();
+    assert_eq!(sim.task(1).state, State::Superseded { by: 2 });
+    assert_eq!(sim.task(2).state, State::Succeeded);
+}
+
+#[test]
+fn any_crash_leaves_one_release_of_one_push() {
+    let tags = [("prod-1", commit(3)), ("prod-2", commit(1))];
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, &tags);
+    let effects = sim.fate.count();
+    for effect in 0..effects {
+        for blow in [Blow::CrashBefore, Blow::CrashAfter, Blow::CutBefore] {
+            let mut sim = Sim::new(TEMPLATE);
+            sim.fate.strike(effect, blow);
+            let done = released(&mut sim, &tags);
+            assert_eq!(done, ("prod-1".to_owned(), 1), "{effect} {blow:?}");
+        }
+    }
 }

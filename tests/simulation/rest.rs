@@ -15,6 +15,7 @@ use crate::driver::{REST, Sim};
 use crate::fate::REFUSED;
 use crate::host::Disk;
 use crate::witness::{index_of, is_settled};
+use crate::world::leads;
 
 /// All promises that can be read off a world at rest.
 pub(crate) fn promises_hold(sim: &Sim) {
@@ -24,7 +25,12 @@ pub(crate) fn promises_hold(sim: &Sim) {
     nothing_lost(sim, &store, &trace);
     submitted_once(sim, &tasks, &trace);
     in_order(sim, &store, &tasks, &trace);
-    noted_once(sim, &store, &trace);
+    newest_of_push(sim, &tasks, &trace);
+    if sim.reconciles {
+        found_once(sim, &tasks, &trace);
+    } else {
+        noted_once(sim, &store, &trace);
+    }
     for environment in ENVIRONMENTS {
         hosts_agree(sim, &store, environment, &of(environment, &tasks), &trace);
     }
@@ -323,6 +329,64 @@ fn in_order(sim: &Sim, store: &Store, tasks: &[Arc<Task>], trace: &impl Fn() -> 
     }
 }
 
+/// Of the tags of one push that landed, and about which nobody said anything, none began but the
+/// newest, unless that gave way to a later push.
+fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
+    let said = |event: &Event| {
+        matches!(
+            event,
+            Event::RefDoubted
+                | Event::Withdrawn { .. }
+                | Event::Rejected { .. }
+                | Event::Expired { .. }
+                | Event::Reopened { .. }
+                | Event::FreezeOverridden { .. }
+        )
+    };
+    let mut pushes: BTreeMap<(u64, &str), Vec<&Arc<Task>>> = BTreeMap::new();
+    for task in tasks {
+        if let Some(push) = &task.submission.push
+            && task.landed.is_some()
+            && count(&sim.witness.events(task.id), said) == 0
+        {
+            let rule = task.submission.environment.as_str();
+            pushes.entry((push.first, rule)).or_default().push(task);
+        }
+    }
+    for siblings in pushes.into_values() {
+        let commit = |task: &Task| task.commit().unwrap().to_owned();
+        let is_head = |task: &&&Arc<Task>| {
+            let mut others = siblings.iter();
+            !others.any(|other| leads(&commit(other), &commit(task)))
+        };
+        let version = |task: &&&Arc<Task>| -> Vec<u64> {
+            let parts = task.tag().split(['-', '.']);
+            parts.filter_map(|part| part.parse().ok()).collect()
+        };
+        let newest = siblings.iter().filter(is_head);
+        let newest = newest.max_by_key(version).unwrap();
+        let is_sibling = |id: u64| siblings.iter().any(|other| other.id == id);
+        if let State::Superseded { by } = newest.state {
+            assert!(
+                !is_sibling(by),
+                "task {} was the newest of its push and gave way to {by}\n{}",
+                newest.id,
+                trace()
+            );
+            continue;
+        }
+        for task in &siblings {
+            assert!(
+                task.id == newest.id || task.work.is_none(),
+                "task {} began, and {} is the newest of its push\n{}",
+                task.id,
+                newest.id,
+                trace()
+            );
+        }
+    }
+}
+
 /// The first claim of a task about which nobody said anything.
 fn began_undisturbed(events: &[Recorded]) -> Option<u64> {
     let said = |event: &Event| {
@@ -330,6 +394,7 @@ fn began_undisturbed(events: &[Recorded]) -> Option<u64> {
             event,
             Event::RefDoubted
                 | Event::Withdrawn { .. }
+                | Event::Superseded { .. }
                 | Event::Expired { .. }
                 | Event::FreezeOverridden { .. }
         )
@@ -351,6 +416,44 @@ fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
             .filter(|task| task.submission.idempotency_key.as_ref() == Some(key));
         let of_key: Vec<u64> = of_key.map(|task| task.id).collect();
         assert_eq!(of_key, [*id], "{key}\n{}", trace());
+    }
+}
+
+/// Every tag that is there and that no hook told of became a task, and none that nobody made.
+fn found_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
+    let is_of = |task: &Task, (reference, object): &(String, String)| {
+        task.submission.reference == *reference && task.submission.object == *object
+    };
+    let matched = ["qa-", "prod-", "release-"];
+    for made in &sim.made {
+        let tag = made.0.strip_prefix("refs/tags/").unwrap();
+        let there = sim.refs.lock().unwrap().get(&made.0) == Some(&made.1);
+        let found = tasks.iter().any(|task| is_of(task, made));
+        assert!(
+            !there || found || !matched.iter().any(|prefix| tag.starts_with(prefix)),
+            "{tag} was not found\n{}",
+            trace()
+        );
+    }
+    let told = sim.records.accepted();
+    let told = told
+        .into_iter()
+        .map(|record| (record.reference, record.new));
+    let caused: Vec<(String, String)> = told.chain(sim.made.iter().cloned()).collect();
+    for task in tasks {
+        let by_tag = matches!(task.submission.origin, tagship::task::Origin::Tag { .. });
+        let of = |task: &Task| {
+            let submission = &task.submission;
+            (submission.reference.clone(), submission.object.clone())
+        };
+        let same = tasks.iter().filter(|other| is_of(other, &of(task))).count();
+        let causes = caused.iter().filter(|cause| is_of(task, cause)).count();
+        assert!(
+            !by_tag || same <= causes,
+            "{same} tasks of {:?}, which was pushed or made {causes} times\n{}",
+            of(task),
+            trace()
+        );
     }
 }
 

@@ -69,6 +69,7 @@ impl Play {
         if random.per_mille(300) {
             sim.missed = Missed::Expire;
         }
+        sim.reconciles = random.per_mille(300);
         Self {
             sim,
             deeds: 3 + random.below(9),
@@ -150,7 +151,24 @@ impl Play {
         self.sim.fate.note(what);
     }
 
+    /// Two tags of one rule come in one push.
+    fn push_both(&mut self) {
+        let rule = *self.random.pick(&[0, 2, 4]).unwrap();
+        let push = format!("both {}", self.deeds);
+        let tags = [0, 1].map(|tag| (TAGS[rule + tag], self.commit()));
+        self.note(format!("{push} of {tags:?}"));
+        self.sim.push_tags(&push, &tags);
+    }
+
     fn push(&mut self) {
+        if self.sim.reconciles && self.random.per_mille(300) {
+            self.make();
+            return;
+        }
+        if self.random.per_mille(200) {
+            self.push_both();
+            return;
+        }
         let tag = *self.random.pick(&TAGS).unwrap();
         let object = self.commit();
         self.note(format!("push {tag} {}", &object[36..]));
@@ -167,6 +185,18 @@ impl Play {
             }
             _ => self.sim.move_ref(tag, &object),
         }
+    }
+
+    /// A tag is made, or moved, where no hook hears of it.
+    fn make(&mut self) {
+        let tag = *self.random.pick(&TAGS).unwrap();
+        let object = self.commit();
+        self.note(format!("{tag} is made on the server: {}", &object[36..]));
+        self.sim
+            .made
+            .push((format!("refs/tags/{tag}"), object.clone()));
+        self.sim.move_ref(tag, &object);
+        self.sim.ring();
     }
 
     fn delete(&mut self) {

@@ -26,7 +26,7 @@ pub(crate) struct Records {
 
 impl Records {
     /// The hook has written a record: from now on the push is accepted.
-    pub(crate) fn write(&self, reference: &str, old: &str, new: &str, time: i64) {
+    pub(crate) fn write(&self, reference: &str, old: &str, new: &str, time: i64, push: &str) {
         let mut accepted = self.accepted.lock().unwrap();
         let id = format!("{:032x}", accepted.len() + 1);
         let id: RecordId = serde_json::from_value(id.into()).unwrap();
@@ -39,6 +39,10 @@ impl Records {
             new: new.to_owned(),
             pusher: "alice".to_owned(),
             time,
+            push: Some(match push {
+                "" => format!("push {}", accepted.len() + 1),
+                push => push.to_owned(),
+            }),
         };
         let name = format!("{:013}-{}.toml", record.time, record.id);
         accepted.push(record.clone());

@@ -126,7 +126,7 @@ fn a_task_that_may_run_does_not_wait_behind_one_that_is_frozen() {
         [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
     );
     let [first, frozen_one, free] = ["qa-1", "qa-2", "qa-3"].map(|tag| {
-        let id = sim.push(tag, &object_of('1'), Schedule::Ready);
+        let id = sim.push_kept(tag, &object_of('1'));
         sim.run_for(SignedDuration::from_mins(10));
         id
     });

@@ -12,9 +12,10 @@ use tagship::checkout::{
     Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
 };
 use tagship::executor::effects::{
-    Catalog, Logs, NoRecipe, People, Probes, Question, Recipe, Shelf,
+    Catalog, Logs, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf,
 };
 use tagship::host::{Output, ReleaseId, TreeDigest};
+use tagship::intake::Scans;
 use tagship::landing::{
     self, Description, Git, LandingError, Person, Progress, RemoteFailure, RemoteRef, Source,
     Timeouts, Wanted,
@@ -107,6 +108,49 @@ impl Git for SimGit {
         .boxed()
     }
 
+    fn tags<'a>(
+        &'a self,
+        _source: &'a Source,
+    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
+        async move {
+            let blow = self.fate.before("git.tags", "").await;
+            if is_cut(blow) {
+                return Err(unreachable());
+            }
+            if blow == Some(Blow::Refuse) {
+                return Err(refused("ls-remote", REFUSED.to_owned()));
+            }
+            let stand = self.refs.lock().unwrap().clone();
+            let tags = stand.into_iter().map(|(name, object)| RemoteRef {
+                name,
+                object,
+                peeled: None,
+            });
+            self.fate.after(blow).await;
+            Ok(tags.collect())
+        }
+        .boxed()
+    }
+
+    fn heads<'a>(
+        &'a self,
+        _source: &'a Source,
+        commits: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
+        async move {
+            let blow = self.fate.before("git.heads", "").await;
+            self.fate.after(blow).await;
+            if blow == Some(Blow::Refuse) {
+                return Err(unreachable());
+            }
+            let mirror = self.mirror.lock().unwrap();
+            assert!(commits.iter().all(|commit| mirror.contains(commit)));
+            let is_head = |commit: &&String| !commits.iter().any(|other| leads(other, commit));
+            Ok(commits.iter().filter(is_head).cloned().collect())
+        }
+        .boxed()
+    }
+
     fn unpin<'a>(
         &'a self,
         _source: &'a Source,
@@ -150,6 +194,12 @@ impl Git for SimGit {
         }
         .boxed()
     }
+}
+
+/// Two lines of history, of the odd and of the even commits: whether one leads back to another.
+pub(crate) fn leads(one: &str, other: &str) -> bool {
+    let line = |commit: &str| commit.as_bytes().last().unwrap() % 2;
+    line(one) == line(other) && other < one
 }
 
 /// What the git server says; a key that it does not take is no passing trouble.
@@ -407,6 +457,23 @@ pub(crate) fn ground() -> Ground {
             user: "builder".to_owned(),
             directory: "/var/lib/builder".to_owned(),
         }),
+    }
+}
+
+/// A push is over before anybody asks; its records may still wait in the spool.
+pub(crate) struct SimPushes {
+    pub(crate) scans: Arc<Scans>,
+    pub(crate) fate: Fate,
+}
+
+impl Pushes for SimPushes {
+    fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
+        async move {
+            let blow = self.fate.before("push.gather", push).await;
+            self.scans.whole(push).await;
+            self.fate.after(blow).await;
+        }
+        .boxed()
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn pushed() -> Submission {
         },
         expires_s: Some(7 * 86400),
         supersede: Supersede::ByNewer,
+        push: None,
         refuse_older: false,
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),

@@ -288,6 +288,7 @@ impl World {
     /// An entry of the hook log: what became of bob's push of `refs/tags/release-2.0` onto this object.
     pub async fn heard(&self, object: &str, project: Option<&str>, outcome: HookOutcome) {
         let push = SeenPush {
+            push: None,
             record: object[..32].to_owned(),
             repository: "/srv/git/shop.git".to_owned(),
             reference: "refs/tags/release-2.0".to_owned(),
@@ -509,6 +510,7 @@ pub fn submission(tag: &str) -> Submission {
             account: Some("bob".to_owned()),
         },
         supersede: Supersede::Never,
+        push: None,
         ..pushed()
     }
 }

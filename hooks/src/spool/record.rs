@@ -59,7 +59,13 @@ pub struct Record {
     pub pusher: String,
     /// When, by the git server's clock, in milliseconds since 1970.
     pub time: i64,
+    /// Equal for all refs of one push, where the hook can tell; older hooks do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<String>,
 }
+
+/// A longer name of a push is none of ours.
+const PUSH_LENGTH_MAX: usize = 200;
 
 /// A record that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +119,12 @@ impl Record {
             || self.old.len() != self.new.len()
         {
             "old and new are not two object ids of the same kind"
+        } else if self
+            .push
+            .as_ref()
+            .is_some_and(|push| push.len() > PUSH_LENGTH_MAX)
+        {
+            "push is too long"
         } else {
             return Ok(self);
         };

@@ -1,0 +1,131 @@
+//! When a push is over: git's process that receives it has ended, and what its hooks left in the
+//! spool has been taken in.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::SignedDuration;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::clock::Clock;
+use crate::executor::effects::Pushes;
+use crate::intake::Scans;
+use crate::reconcile::LOOK;
+
+/// A push of which nothing was heard for so long is over: what git does then (its other hooks, its
+/// own upkeep) changes no ref.
+const QUIET: SignedDuration = SignedDuration::from_secs(2);
+/// Where git's process can't be seen.
+const QUIET_UNSEEN: SignedDuration = SignedDuration::from_millis(300);
+/// However long a push takes, its first tag does not wait longer.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// [`Pushes`] by the processes of this machine and the spool.
+pub(super) struct SpoolPushes {
+    pub(super) scans: Arc<Scans>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl SpoolPushes {
+    async fn over(&self, push: &str) {
+        if push.starts_with(LOOK) {
+            return;
+        }
+        let quiet = match seen(push) {
+            Process::Ended => return,
+            Process::Unseen => {
+                self.quiet(push, QUIET_UNSEEN).await;
+                return;
+            }
+            Process::Runs(process) => process,
+        };
+        tokio::select! {
+            _ = quiet.ready(Interest::READABLE) => {}
+            () = self.quiet(push, QUIET) => {}
+        }
+    }
+
+    /// Ends when nothing was heard of a push for so long.
+    async fn quiet(&self, push: &str, time: SignedDuration) {
+        let mut since = self.clock.now();
+        loop {
+            since = self
+                .scans
+                .heard(push)
+                .map_or(since, |heard| heard.max(since));
+            let left = time - self.clock.now().duration_since(since);
+            if !left.is_positive() || left > time {
+                return;
+            }
+            let left = Duration::try_from(left).unwrap_or_default();
+            self.clock.pause(left).await;
+        }
+    }
+}
+
+impl Pushes for SpoolPushes {
+    fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
+        async move {
+            let whole = async {
+                self.over(push).await;
+                self.scans.whole(push).await;
+            };
+            tokio::select! {
+                () = whole => {}
+                () = self.clock.pause(LONGEST) => {
+                    tracing::warn!(push, "a push goes on for long; its tags do not wait for it");
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// What is seen of the process that receives a push.
+enum Process {
+    Ended,
+    /// Readable when it has ended.
+    Runs(AsyncFd<std::os::fd::OwnedFd>),
+    /// It is another machine's, or in a container of its own.
+    Unseen,
+}
+
+/// Looks for the process that the hook has named (`hooks/src/process.rs`), behind the hook's user.
+fn seen(push: &str) -> Process {
+    let named = push.split_once('/').map(|(_, named)| named);
+    let words: Vec<&str> = named.unwrap_or_default().split(' ').collect();
+    let [boot, space, process, began] = words.as_slice() else {
+        return Process::Unseen;
+    };
+    let own_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let own_space = fs::read_link("/proc/self/ns/pid");
+    let here = own_boot.is_ok_and(|own| own.trim_end() == *boot)
+        && own_space.is_ok_and(|own| own.to_str() == Some(*space));
+    let Some(pid) = process.parse().ok().and_then(Pid::from_raw) else {
+        return Process::Unseen;
+    };
+    if !here {
+        return Process::Unseen;
+    }
+    // Opened first: what has this number and began then is the process that is watched.
+    let Ok(watched) = pidfd_open(pid, PidfdFlags::NONBLOCK) else {
+        return Process::Ended;
+    };
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+    let mut fields = fields.unwrap_or_default().split_ascii_whitespace();
+    if fields.nth(19) != Some(*began) {
+        return Process::Ended;
+    }
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor is open for as long as it is watched"
+    )]
+    let watched = AsyncFd::try_with_interest(watched, Interest::READABLE);
+    watched.map_or(Process::Unseen, Process::Runs)
+}

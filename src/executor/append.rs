@@ -1,0 +1,91 @@
+//! What has come up for a task is appended in one commit, and taken up when that is durable.
+
+use futures::future::FutureExt as _;
+
+use super::{Done, Executor, ExecutorError};
+use crate::store::{APPEND_EVENTS_MAX, StoreError};
+use crate::task::{At, Event, Recorded, Task};
+
+impl Executor {
+    pub(super) async fn appended(
+        &mut self,
+        id: u64,
+        events: Vec<Recorded>,
+        result: Result<Task, StoreError>,
+    ) -> Result<(), ExecutorError> {
+        if let Some(active) = self.tasks.get_mut(&id) {
+            active.busy.appending = false;
+        }
+        match result {
+            // It has come to rest since: somebody was faster.
+            Ok(task) if !self.tasks.contains_key(&task.id) => Ok(()),
+            Ok(task) => {
+                for recorded in &events {
+                    tracing::info!(task = id, event = recorded.event.name(), "recorded");
+                }
+                let began: Vec<(At, u32)> = events
+                    .iter()
+                    .filter_map(|recorded| match recorded.event {
+                        Event::Began { at, attempt } => Some((at, attempt)),
+                        _ => None,
+                    })
+                    .collect();
+                self.changed(task, began).await
+            }
+            Err(StoreError::Changed(_) | StoreError::Illegal(_)) => {
+                // Somebody else appended first. Results must not be lost: they are offered again.
+                if let Some(active) = self.tasks.get_mut(&id) {
+                    active.keep_results(events);
+                    active.busy.refreshing = true;
+                    // A claim counts once it is recorded.
+                    active.claim = active
+                        .claim
+                        .filter(|claim| active.task.fence == Some(*claim));
+                }
+                self.refresh(id);
+                Ok(())
+            }
+            Err(StoreError::QueueHeld(_)) => {
+                if let Some(active) = self.tasks.get_mut(&id) {
+                    active.claim = None;
+                }
+                Ok(())
+            }
+            Err(error @ StoreError::Commit(_)) => {
+                // One task that says too much is that task's trouble, never the agent's.
+                tracing::error!(task = id, %error, "too long to be kept");
+                if let Some(active) = self.tasks.get_mut(&id)
+                    && active.shorten(events, &error)
+                {
+                    self.decide(id);
+                } else if let Some(gone) = self.tasks.remove(&id) {
+                    gone.abandon();
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Appends what has come up for a task, in one commit.
+    pub(super) fn flush(&mut self, id: u64) {
+        let time = self.world.clock.now();
+        let Some(active) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let events = active.take_outbox(APPEND_EVENTS_MAX, time);
+        if events.is_empty() {
+            return;
+        }
+        active.busy.appending = true;
+        let store = self.world.store.clone();
+        let task = active.task.clone();
+        self.effects.push(
+            async move {
+                let result = store.append(&task, events.clone()).await;
+                Done::Appended { id, events, result }
+            }
+            .boxed(),
+        );
+    }
+}

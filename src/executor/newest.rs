@@ -1,0 +1,222 @@
+//! Of the tags of one push the newest commit is released. A push is whole before any of its tags is
+//! looked for; when all of them have landed, git says which commits none of the others leads to, and
+//! of those the tag with the highest version is the newest. The others give way to it.
+//!
+//! What was worked out is kept in memory alone: the same question has the same answer. No task of a
+//! push begins while another one of it may still take its place.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use futures::future::FutureExt as _;
+use jiff::SignedDuration;
+
+use super::line::Siblings;
+use super::{Done, Executor, Ids};
+use crate::task::{State, Task};
+
+/// A question that git could not answer is asked again after this long, in milliseconds.
+const AGAIN_MS: i64 = 1_000;
+/// And so often; then the names of the tags alone decide.
+const TRIES_MAX: u32 = 20;
+
+impl Executor {
+    /// Whether a task is not looked for yet, since more tags of its push may come.
+    pub(super) fn is_gathering(&mut self, id: u64) -> bool {
+        let Some(active) = self.tasks.get(&id) else {
+            return false;
+        };
+        let push = active.task.submission.push.as_ref();
+        let (Some(push), State::Proposed, false) = (push, &active.task.state, active.gathered)
+        else {
+            return false;
+        };
+        let push = push.id.clone();
+        if self.gathering.insert(push.clone()) {
+            let pushes = self.world.pushes.clone();
+            self.effects.push(
+                async move {
+                    pushes.gathered(&push).await;
+                    Done::Gathered { push }
+                }
+                .boxed(),
+            );
+        }
+        true
+    }
+
+    /// Everything of a push has been heard.
+    pub(super) fn gathered(&mut self, push: &str) {
+        self.gathering.remove(push);
+        let of_push = |task: &Task| {
+            let with = task.submission.push.as_ref();
+            with.is_some_and(|with| with.id == push)
+        };
+        let mut ids = Vec::new();
+        for (id, active) in &mut self.tasks {
+            if of_push(&active.task) {
+                active.gathered = true;
+                ids.push(*id);
+            }
+        }
+        for id in ids {
+            self.decide(id);
+        }
+    }
+
+    /// Asks which task of a push is the newest, if that can be told now and is not known.
+    pub(super) fn compare(&mut self, task: &Task) {
+        let now = self.world.clock.now();
+        let Some(siblings) = self.lines.siblings(task) else {
+            return;
+        };
+        if !siblings.are_to_be_compared() {
+            return;
+        }
+        if let Some(next) = siblings.again.filter(|next| *next > now) {
+            self.wake_at(next);
+            return;
+        }
+        siblings.asked = true;
+        let ids = siblings.there.clone();
+        let commits: BTreeSet<String> = ids
+            .iter()
+            .filter_map(|id| self.tasks.get(id)?.task.commit().map(str::to_owned))
+            .collect();
+        let commits: Vec<String> = commits.into_iter().collect();
+        let (world, project) = (self.world.clone(), task.submission.project.clone());
+        self.effects.push(
+            async move {
+                let heads = match world.catalog.source(&project) {
+                    Ok(source) => {
+                        let heads = world.git.heads(&source, &commits).await;
+                        heads.map_err(|error| error.to_string())
+                    }
+                    Err(gone) => Err(gone),
+                };
+                Done::Compared { ids, heads }
+            }
+            .boxed(),
+        );
+    }
+
+    /// The newest of `ids` is known, if git could tell.
+    pub(super) fn compared(&mut self, ids: Ids, heads: Result<Vec<String>, String>) {
+        let Some(some) = ids.iter().find_map(|id| self.tasks.get(id)) else {
+            return;
+        };
+        let some = some.task.clone();
+        let now = self.world.clock.now();
+        let Some(siblings) = self.lines.siblings(&some) else {
+            return;
+        };
+        siblings.asked = false;
+        let heads = match heads {
+            Ok(heads) => heads,
+            Err(error) if siblings.tries < TRIES_MAX => {
+                tracing::warn!(task = some.id, error, "the tags of a push are not compared");
+                siblings.tries += 1;
+                let again = now.checked_add(SignedDuration::from_millis(AGAIN_MS));
+                let again = again.unwrap_or(now);
+                siblings.again = Some(again);
+                self.wake_at(again);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(task = some.id, error, "the tags decide which is the newest");
+                Vec::new()
+            }
+        };
+        siblings.compared = ids.clone();
+        let tasks = ids.iter().filter_map(|id| self.tasks.get(id));
+        let newest = newest(tasks.map(|active| active.task.as_ref()), &heads);
+        for id in &ids {
+            if let Some(active) = self.tasks.get_mut(id) {
+                active.newest = Some(*id) == newest;
+                self.lines.update(active);
+            }
+        }
+        for id in ids {
+            self.decide(id);
+        }
+    }
+}
+
+impl Siblings {
+    fn are_to_be_compared(&self) -> bool {
+        let known = self.there.is_subset(&self.compared);
+        !self.asked && !known && self.lands.is_empty() && self.there.len() > 1
+    }
+}
+
+/// The newest of some tasks: a commit to which none of the others leads, and of those the tag with
+/// the highest version.
+fn newest<'t>(tasks: impl Iterator<Item = &'t Task>, heads: &[String]) -> Option<u64> {
+    let is_head = |task: &Task| {
+        let commit = task.commit().unwrap_or_default();
+        heads.iter().any(|head| head == commit)
+    };
+    let order = |one: &&Task, other: &&Task| {
+        is_head(one)
+            .cmp(&is_head(other))
+            .then_with(|| by_version(one.tag(), other.tag()))
+            .then_with(|| one.id.cmp(&other.id))
+    };
+    tasks.max_by(order).map(|task| task.id)
+}
+
+/// Compares names part by part: numbers by their value, everything else by its letters, so that
+/// `1.12` is later than `1.9`.
+fn by_version(one: &str, other: &str) -> Ordering {
+    let (mut one, mut other) = (one, other);
+    loop {
+        if one.is_empty() || other.is_empty() {
+            return one.len().cmp(&other.len());
+        }
+        let ((first, one_rest), (second, other_rest)) = (split(one), split(other));
+        let number = |part: &str| part.starts_with(|letter: char| letter.is_ascii_digit());
+        let order = if number(first) && number(second) {
+            let value = |part: &'_ str| part.trim_start_matches('0').to_owned();
+            let (first, second) = (value(first), value(second));
+            first
+                .len()
+                .cmp(&second.len())
+                .then_with(|| first.cmp(&second))
+        } else {
+            first.cmp(second)
+        };
+        if order.is_ne() {
+            return order;
+        }
+        (one, other) = (one_rest, other_rest);
+    }
+}
+
+/// The first run of digits, or of anything else, and the rest.
+fn split(name: &str) -> (&str, &str) {
+    let is_digit = |letter: char| letter.is_ascii_digit();
+    let digits = name.starts_with(is_digit);
+    let end = name.find(|letter| is_digit(letter) != digits);
+    name.split_at(end.unwrap_or(name.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_of_tags_are_compared_by_value() {
+        let ascending = [
+            "qa-1.2", "qa-1.9", "qa-1.9.1", "qa-1.12", "qa-2", "qa-10", "qa-a", "v1",
+        ];
+        for pair in ascending.windows(2) {
+            assert_eq!(by_version(pair[0], pair[1]), Ordering::Less, "{pair:?}");
+            assert_eq!(by_version(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
+        }
+        assert_eq!(by_version("qa-007", "qa-7"), Ordering::Equal);
+        assert_eq!(
+            by_version("99999999999999999999999", "9"),
+            Ordering::Greater
+        );
+    }
+}

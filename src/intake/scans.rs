@@ -1,0 +1,125 @@
+//! Looks into the spool, counted: whoever wants to know whether a record waits there asks for one
+//! more, and when it is over every record of before has been taken in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+/// Records of one pusher that do not say of which push they are belong together when no more time is
+/// between them, in milliseconds.
+const BURST_MS: i64 = 1_000;
+/// Of so many pushes it is remembered when something was last heard of them.
+const HEARD_MAX: usize = 1_000;
+
+/// The looks of one intake.
+#[derive(Debug, Default)]
+pub struct Scans {
+    begun: AtomicU64,
+    done: watch::Sender<u64>,
+    wanted: Notify,
+    heard: Mutex<BTreeMap<String, Timestamp>>,
+    held: watch::Sender<BTreeSet<String>>,
+    bursts: Mutex<BTreeMap<String, Burst>>,
+}
+
+/// Records of one pusher that follow each other closely.
+#[derive(Debug)]
+struct Burst {
+    name: String,
+    /// When the last one was written, in milliseconds.
+    last_ms: i64,
+}
+
+/// More tags of a push may come for as long as this is kept.
+pub struct HeldPush<'s> {
+    scans: &'s Scans,
+    push: String,
+}
+
+impl Drop for HeldPush<'_> {
+    fn drop(&mut self) {
+        let push = &self.push;
+        self.scans.held.send_modify(|held| {
+            held.remove(push);
+        });
+    }
+}
+
+impl Scans {
+    /// A look begins; its number.
+    pub(super) fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The look of this number is over.
+    pub(super) fn end(&self, number: u64) {
+        self.done.send_replace(number);
+    }
+
+    /// The push of a record that does not name it: that of the pusher's last one, if that is close.
+    pub(super) fn burst(&self, pusher: &str, record: &str, written_ms: i64) -> String {
+        let mut bursts = self.bursts.lock().unwrap_or_else(PoisonError::into_inner);
+        bursts.retain(|_, burst| written_ms.saturating_sub(burst.last_ms) <= BURST_MS);
+        let burst = bursts.entry(pusher.to_owned()).or_insert_with(|| Burst {
+            name: format!("near {record}"),
+            last_ms: written_ms,
+        });
+        burst.last_ms = burst.last_ms.max(written_ms);
+        burst.name.clone()
+    }
+
+    /// Something of this push was taken in.
+    pub(super) fn hear(&self, push: &str, now: Timestamp) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() >= HEARD_MAX
+            && let Some(oldest) = heard.iter().min_by_key(|(_, at)| **at)
+        {
+            let oldest = oldest.0.clone();
+            heard.remove(&oldest);
+        }
+        heard.insert(push.to_owned(), now);
+    }
+
+    /// When something of this push was last taken in, as far as that is remembered.
+    pub fn heard(&self, push: &str) -> Option<Timestamp> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get(push).copied()
+    }
+
+    /// More tags of this push are to come.
+    pub fn hold(&self, push: &str) -> HeldPush<'_> {
+        let held = push.to_owned();
+        self.held.send_modify(|pushes| {
+            pushes.insert(held);
+        });
+        HeldPush {
+            scans: self,
+            push: push.to_owned(),
+        }
+    }
+
+    /// Ends when nothing more of a push is to come, and what waited in the spool has been taken in.
+    pub async fn whole(&self, push: &str) {
+        let mut held = self.held.subscribe();
+        // The sender is `self`'s.
+        let _ = held.wait_for(|held| !held.contains(push)).await;
+        self.another().await;
+    }
+
+    /// Ends when somebody wants one more look.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Ends when a look is over that began after this was asked.
+    pub async fn another(&self) {
+        let mut done = self.done.subscribe();
+        let begun = self.begun.load(Ordering::SeqCst);
+        self.wanted.notify_one();
+        // The sender is `self`'s.
+        let _ = done.wait_for(|done| *done > begun).await;
+    }
+}

@@ -1,0 +1,341 @@
+//! Tags that no hook told of: made on the git server's page, by a mirror, or while the hook was away.
+//!
+//! Now and then all tags of a repository are read in one query and compared with those of the last
+//! look. The first look only notes what is there. Later ones propose what is new or moved and was
+//! brought by no hook; who made it is not known, whatever a tag's own text says. The tags of one look
+//! are one push. What fails is told, and tried again later; nothing waits for it. It decides nothing
+//! about hosts and fetches nothing: a task lands as that of any push does. Started by the agent.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::config::{Config, Library, Project, RuleSets};
+use crate::intake::Scans;
+use crate::landing::{Git, LandingError, Source};
+use crate::push::{self, Meaning};
+use crate::rule::is_reference;
+use crate::store::{
+    Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, unless_brought,
+};
+use crate::task::Submitter;
+
+/// How often a repository is looked at where the configuration does not say.
+const USUAL: Duration = Duration::from_secs(300);
+/// After a look that failed; twice as long after each further one.
+const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN_LONGEST: Duration = Duration::from_secs(3600);
+/// Looks at the same time.
+const PARALLEL: usize = 4;
+/// More tags than these are not kept.
+const TAGS_MAX: usize = 200_000;
+/// What the names of these pushes begin with.
+pub const LOOK: &str = "look ";
+/// Whoever made a tag on the git server.
+const NOBODY: &str = "unknown (made on the git server)";
+
+/// A repository that is looked at.
+#[derive(Clone, Debug)]
+pub struct WatchedRepository {
+    /// As the hook names it.
+    pub repository: String,
+    pub source: Source,
+    /// How often, where the configuration says so.
+    pub every: Option<Duration>,
+}
+
+/// Looks at repositories.
+pub struct Reconciler {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub config: Arc<Config>,
+    pub rules: Arc<RuleSets>,
+    pub git: Arc<dyn Git>,
+    pub scans: Arc<Scans>,
+    pub watched: Vec<WatchedRepository>,
+}
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    #[error(transparent)]
+    Git(#[from] LandingError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "{0} has more than {TAGS_MAX} tags, which are not compared; set reconcile = \"off\" for it"
+    )]
+    TooMany(String),
+}
+
+impl WatchedRepository {
+    /// The repositories of a configuration that are looked at; `source` says where a project's is.
+    pub fn all(config: &Config, source: impl Fn(&Project) -> Source) -> Vec<Self> {
+        let mut all: BTreeMap<&str, Self> = BTreeMap::new();
+        for project in &config.projects {
+            if project.reconcile == Some(Duration::ZERO) {
+                continue;
+            }
+            let watched = all.entry(&project.repository).or_insert_with(|| Self {
+                repository: project.repository.clone(),
+                source: source(project),
+                every: None,
+            });
+            // The one that asks most often decides.
+            let both = watched.every.into_iter().chain(project.reconcile);
+            watched.every = both.min();
+        }
+        all.into_values().collect()
+    }
+
+    fn is_local(&self) -> bool {
+        let url = &self.source.git_url;
+        url.starts_with('/') || url.starts_with("file://")
+    }
+}
+
+impl Reconciler {
+    /// Looks at every repository for ever.
+    pub async fn run(self) {
+        let turns = Semaphore::new(PARALLEL);
+        let all = self
+            .watched
+            .iter()
+            .map(|watched| self.watch(watched, &turns));
+        join_all(all).await;
+        std::future::pending::<()>().await;
+    }
+
+    /// Looks at one repository until that is of no more use.
+    async fn watch(&self, watched: &WatchedRepository, turns: &Semaphore) {
+        let mut failures = 0;
+        loop {
+            let looked = {
+                let _turn = turns.acquire().await;
+                self.look(watched).await
+            };
+            let repository = &watched.repository;
+            let pause = match looked {
+                Ok(()) => {
+                    failures = 0;
+                    match self.pause(watched).await {
+                        Some(pause) => pause,
+                        None => return,
+                    }
+                }
+                Err(error) => {
+                    let pause = AGAIN * 2_u32.saturating_pow(failures);
+                    let pause = pause.min(AGAIN_LONGEST);
+                    failures = (failures + 1).min(16);
+                    let again_s = pause.as_secs();
+                    tracing::warn!(repository, %error, again_s, "tags are not compared");
+                    pause
+                }
+            };
+            self.clock.pause(pause).await;
+        }
+    }
+
+    /// How long until the next look. A hook on this machine tells of every push; what was made while
+    /// it could not is found when the agent starts.
+    async fn pause(&self, watched: &WatchedRepository) -> Option<Duration> {
+        if watched.every.is_some() || !watched.is_local() {
+            return Some(watched.every.unwrap_or(USUAL));
+        }
+        let heard = self.store.hook_heard(&watched.repository).await;
+        heard.is_ok_and(|heard| heard.is_none()).then_some(USUAL)
+    }
+
+    /// Looks at every repository once.
+    ///
+    /// # Errors
+    /// That of the first look that failed.
+    pub async fn look_all(&self) -> Result<(), LookError> {
+        for watched in &self.watched {
+            self.look(watched).await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, watched: &WatchedRepository) -> Result<(), LookError> {
+        let repository = &watched.repository;
+        let now = self.clock.now();
+        let tags = self.tags(watched).await?;
+        let mut look = Look {
+            at: now,
+            git_url: watched.source.git_url.clone(),
+            digest: digest(&tags),
+            tags: tags.len() as u64,
+        };
+        let before = self.store.looked(repository).await?;
+        let before = before.filter(|before| before.git_url == look.git_url);
+        let Some(before) = before else {
+            self.store.note_tags(repository, &tags).await?;
+            self.store.note_look(repository, &look).await?;
+            tracing::info!(
+                repository,
+                tags = tags.len(),
+                "tags noted for the first time"
+            );
+            return Ok(());
+        };
+        // The hook of every push whose tag was seen has handed its record over before.
+        self.scans.another().await;
+        let brought = self.store.brought(repository).await?;
+        if before.digest == look.digest && brought.is_empty() {
+            return Ok(());
+        }
+        let known = self.store.known_tags(repository).await?;
+        // What was read before a push, and compared after it, is read again.
+        let tags = self.tags(watched).await?;
+        look.digest = digest(&tags);
+        let settled = self
+            .settle_all(repository, &tags, &known, &brought, now)
+            .await?;
+        let patience = self.config.agent.landing_timeout;
+        let old = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
+        self.store.forget_brought(&brought, old).await?;
+        if !settled {
+            look.digest.clear();
+        }
+        Ok(self.store.note_look(repository, &look).await?)
+    }
+
+    /// All tags that can be asked for by name.
+    async fn tags(
+        &self,
+        watched: &WatchedRepository,
+    ) -> Result<BTreeMap<String, String>, LookError> {
+        let tags = self.git.tags(&watched.source).await?;
+        let tags = tags.into_iter().filter(|tag| is_reference(&tag.name));
+        let tags: BTreeMap<_, _> = tags.map(|tag| (tag.name, tag.object)).collect();
+        if tags.len() > TAGS_MAX {
+            return Err(LookError::TooMany(watched.repository.clone()));
+        }
+        Ok(tags)
+    }
+
+    /// Does what the differences mean; says whether none is left.
+    async fn settle_all(
+        &self,
+        repository: &str,
+        tags: &BTreeMap<String, String>,
+        known: &BTreeMap<String, KnownTag>,
+        brought: &Brought,
+        now: Timestamp,
+    ) -> Result<bool, LookError> {
+        let push = format!("{LOOK}{} {repository}", now.as_millisecond());
+        let _held = self.scans.hold(&push);
+        let library = Library::load(&self.config.agent.templates_dir);
+        let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
+        let mut settled = true;
+        for name in names {
+            let object = tags.get(name).map_or("", String::as_str);
+            let before = known.get(name);
+            let was = before.map_or("", |known| known.object.as_str());
+            if object == was {
+                continue;
+            }
+            if !brought.has(repository, name, object) {
+                let zero = "0".repeat(40);
+                let or_zero = |object: &str| match object {
+                    "" => zero.clone(),
+                    object => object.to_owned(),
+                };
+                let turn = before.map_or(0, |known| known.turn);
+                let seen = SeenPush {
+                    record: format!("{push} {turn} {name}"),
+                    repository: repository.to_owned(),
+                    reference: name.clone(),
+                    old: or_zero(was),
+                    new: or_zero(object),
+                    pusher: NOBODY.to_owned(),
+                    owner: 0,
+                    pushed_at: None,
+                    push: Some(push.clone()),
+                };
+                let file = format!("look {repository} {name} {object} {turn}");
+                if !self.take(&file, &seen, &library, now).await? {
+                    settled = false;
+                    continue;
+                }
+            }
+            self.store.note_tag(repository, name, object).await?;
+        }
+        Ok(settled)
+    }
+
+    /// What a tag means in every project; says whether that is done. A look that was broken off here
+    /// finds its own entries in the hook log, by the `file` that they are said to come from.
+    async fn take(
+        &self,
+        file: &str,
+        seen: &SeenPush,
+        library: &Library,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let gone = crate::rule::is_zero(&seen.new);
+        for project in self.config.projects_of(&seen.repository) {
+            let name = &project.name;
+            let doubted = match crate::rule::is_zero(&seen.old) {
+                true => Vec::new(),
+                false => push::doubt(&self.store, self.clock.now(), name, seen).await?,
+            };
+            let compiled = self.rules.get(name);
+            let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
+            let mut meaning = push::meaning(&self.config, library, project, &rules, seen);
+            match &mut meaning {
+                Meaning::Task(submission) => {
+                    submission.submitter = Submitter {
+                        name: NOBODY.to_owned(),
+                        account: None,
+                    };
+                }
+                // The hook leaves no record of these either.
+                Meaning::Nothing(HookOutcome::NoRule { .. } | HookOutcome::Deleted) => continue,
+                Meaning::Nothing(_) if gone => continue,
+                Meaning::Nothing(_) => {}
+            }
+            let note = self.store.hook_note(file, now, Some(seen)).await?;
+            if note.answers(Some(name)) {
+                continue;
+            }
+            let hooks = unless_brought(&seen.repository, &seen.reference, &seen.new);
+            let note = note.and(hooks);
+            let record = format!("look-{:x}/{name}", Sha256::digest(file));
+            let record = Some(record.as_str());
+            let settled = push::settle(&self.store, meaning, name, record, &doubted, &note, now);
+            match settled.await {
+                Ok(outcome) => tracing::info!(
+                    project = name,
+                    reference = seen.reference,
+                    outcome = outcome.name(),
+                    task = outcome.task(),
+                    "a tag that no hook told of"
+                ),
+                // A hook has told of it meanwhile.
+                Err(StoreError::HooksChanged) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn digest(tags: &BTreeMap<String, String>) -> String {
+    let mut hash = Sha256::new();
+    for (name, object) in tags {
+        hash.update(name);
+        hash.update([0]);
+        hash.update(object);
+        hash.update([0]);
+    }
+    format!("{:x}", hash.finalize())
+}

@@ -1,0 +1,250 @@
+//! On which object each tag of a repository was when it was last looked at: what is new or moved
+//! since, and was brought by no hook, was made on the git server.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `tag/REPOSITORY/REF` | a tag that was seen; without an object once it is gone |
+//! | `brought/REPOSITORY/REF/OBJECT` | when a hook told of it |
+//! | `heard/REPOSITORY` | when a hook was last heard of |
+//! | `looked/REPOSITORY` | the last look; without one, the next one only notes what is there |
+//!
+//! `intake` writes what hooks bring, `reconcile` everything else. Nothing is decided here.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::kv::{self, Commit, Key, Range, Require};
+use super::{SeenPush, Store, StoreError, index};
+
+const TAGS: &str = "tag/";
+const BROUGHT: &str = "brought/";
+const HEARD: &str = "heard/";
+const LOOKED: &str = "looked/";
+/// Writes of one commit.
+const PIECE: usize = 90;
+
+/// A tag as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTag {
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Empty where it was gone.
+    pub object: String,
+    /// Another one whenever the tag was seen to change.
+    #[serde(skip)]
+    pub turn: u64,
+}
+
+/// One look at all tags of a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    pub at: Timestamp,
+    pub git_url: String,
+    /// Of all tags and their objects; empty where something of them is still to be settled.
+    pub digest: String,
+    pub tags: u64,
+}
+
+fn hash(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text))
+}
+
+/// Repositories have few names: some digits tell them apart.
+fn of(kind: &str, repository: &str) -> String {
+    format!("{kind}{}", &hash(repository)[..16])
+}
+
+fn tag_key(repository: &str, reference: &str) -> Key {
+    format!("{}/{}", of(TAGS, repository), hash(reference)).into_bytes()
+}
+
+fn brought_key(repository: &str, reference: &str, object: &str) -> Key {
+    let reference = hash(reference);
+    format!("{}/{reference}/{object}", of(BROUGHT, repository)).into_bytes()
+}
+
+/// Whether a conflict on this key is one about what hooks brought.
+pub(super) fn is_brought_key(key: &[u8]) -> bool {
+    key.starts_with(BROUGHT.as_bytes())
+}
+
+/// What is kept of a record besides what becomes of it.
+#[must_use]
+pub fn told_by_hook(push: &SeenPush, now: Timestamp) -> Commit {
+    let commit = Commit::new().put(of(HEARD, &push.repository), index::json(&now));
+    if crate::rule::is_zero(&push.new) {
+        return commit;
+    }
+    let key = brought_key(&push.repository, &push.reference, &push.new);
+    commit.put(key, index::json(&now))
+}
+
+/// Holds only while no hook has told of a tag on this object.
+#[must_use]
+pub fn unless_brought(repository: &str, reference: &str, object: &str) -> Commit {
+    let key = brought_key(repository, reference, object);
+    Commit::new().require(key, Require::Absent)
+}
+
+impl Store {
+    /// The last look at a repository.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn looked(&self, repository: &str) -> Result<Option<Look>, StoreError> {
+        let entry = self.kv.get(of(LOOKED, repository).as_bytes()).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// Notes a look. Everything that it saw has been settled before.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn note_look(&self, repository: &str, look: &Look) -> Result<(), StoreError> {
+        self.write(Commit::new().put(of(LOOKED, repository), index::json(look)))
+            .await
+    }
+
+    /// When a hook of a repository was last heard of.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn hook_heard(&self, repository: &str) -> Result<Option<Timestamp>, StoreError> {
+        let entry = self.kv.get(of(HEARD, repository).as_bytes()).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// Notes tags as seen, by name and object.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`]: some may have been noted.
+    pub async fn note_tags(
+        &self,
+        repository: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let tags: Vec<_> = tags.iter().collect();
+        for some in tags.chunks(PIECE) {
+            let commit = some.iter().fold(Commit::new(), |commit, (name, object)| {
+                let known = KnownTag {
+                    reference: (*name).clone(),
+                    object: (*object).clone(),
+                    turn: 0,
+                };
+                commit.put(tag_key(repository, name), index::json(&known))
+            });
+            self.write(commit).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes one tag as seen, and forgets that a hook brought it. Without an object it is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn note_tag(
+        &self,
+        repository: &str,
+        reference: &str,
+        object: &str,
+    ) -> Result<(), StoreError> {
+        let known = KnownTag {
+            reference: reference.to_owned(),
+            object: object.to_owned(),
+            turn: 0,
+        };
+        let commit = Commit::new()
+            .put(tag_key(repository, reference), index::json(&known))
+            .delete(brought_key(repository, reference, object));
+        self.write(commit).await
+    }
+
+    /// All tags of a repository that were ever seen, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn known_tags(
+        &self,
+        repository: &str,
+    ) -> Result<BTreeMap<String, KnownTag>, StoreError> {
+        let prefix = format!("{}/", of(TAGS, repository));
+        let rows = kv::all_rows(self.kv.as_ref(), prefix.as_bytes()).await?;
+        let known = rows.into_iter().filter_map(|row| {
+            let mut known: KnownTag = serde_json::from_slice(&row.value).ok()?;
+            known.turn = row.version.0;
+            Some((known.reference.clone(), known))
+        });
+        Ok(known.collect())
+    }
+
+    /// What hooks brought of a repository and no look has settled, with the time.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn brought(&self, repository: &str) -> Result<Brought, StoreError> {
+        let prefix = format!("{}/", of(BROUGHT, repository));
+        let rows = kv::all_rows(self.kv.as_ref(), prefix.as_bytes()).await?;
+        let rows = rows.into_iter().filter_map(|row| {
+            let at = serde_json::from_slice(&row.value).ok()?;
+            Some((row.key, at))
+        });
+        Ok(Brought(rows.collect()))
+    }
+
+    /// Forgets what hooks brought before this time.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn forget_brought(
+        &self,
+        brought: &Brought,
+        before: Timestamp,
+    ) -> Result<(), StoreError> {
+        let old = brought.0.iter().filter(|(_, at)| **at < before);
+        let old: Vec<&Key> = old.map(|(key, _)| key).collect();
+        for some in old.chunks(PIECE) {
+            let commit = some
+                .iter()
+                .fold(Commit::new(), |commit, key| commit.delete((*key).clone()));
+            self.write(commit).await?;
+        }
+        Ok(())
+    }
+
+    /// What makes the next look at every repository note only what is there.
+    pub(super) async fn unlooked(&self) -> Result<(), StoreError> {
+        loop {
+            let range = Range::prefix(LOOKED.as_bytes()).limit(PIECE);
+            let page = self.kv.range(range).await?;
+            let commit = page
+                .rows
+                .iter()
+                .fold(Commit::new(), |commit, row| commit.delete(row.key.clone()));
+            if page.rows.is_empty() {
+                return Ok(());
+            }
+            self.write(commit).await?;
+        }
+    }
+}
+
+/// What hooks brought of one repository.
+#[derive(Clone, Debug, Default)]
+pub struct Brought(BTreeMap<Key, Timestamp>);
+
+impl Brought {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a hook told of a tag on this object.
+    #[must_use]
+    pub fn has(&self, repository: &str, reference: &str, object: &str) -> bool {
+        self.0
+            .contains_key(&brought_key(repository, reference, object))
+    }
+}

@@ -1,0 +1,170 @@
+//! Tags that no hook told of: the first look releases nothing, later ones what is new or moved.
+
+use tagship::rule::Schedule;
+use tagship::store::{Filter, Head};
+use tagship::task::State;
+
+use crate::at_once::at_once;
+use crate::driver::{Sim, TEMPLATE, object_of};
+use crate::fate::Blow;
+use crate::life::serves;
+
+/// A world that looks at its repository, and has seen `prod-0` there.
+fn looked() -> Sim {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.reconciles = true;
+    sim.move_ref("prod-0", &object_of('9'));
+    sim.rest();
+    assert_eq!(tasks(&sim), []);
+    sim
+}
+
+/// All tasks, oldest first.
+fn tasks(sim: &Sim) -> Vec<Head> {
+    let mut heads = at_once(sim.store().list(&Filter::default(), None, usize::MAX)).unwrap();
+    heads.reverse();
+    heads
+}
+
+fn made(sim: &mut Sim, tag: &str, digit: char) {
+    sim.move_ref(tag, &object_of(digit));
+    sim.ring();
+    sim.rest();
+}
+
+#[test]
+fn a_tag_made_on_the_server_is_released_once() {
+    let mut sim = looked();
+    made(&mut sim, "prod-1", '1');
+    assert!(serves(&sim, '1'));
+    sim.ring();
+    sim.rest();
+    sim.kill();
+    sim.rest();
+    let [task] = &tasks(&sim)[..] else {
+        panic!("{:?}", tasks(&sim));
+    };
+    assert_eq!(task.state, "succeeded");
+    // Nobody knows who made it.
+    assert_eq!(sim.task(task.id).submission.submitter.account, None);
+}
+
+#[test]
+fn what_is_there_at_the_first_look_is_released_by_none() {
+    let mut sim = looked();
+    for _ in 0..3 {
+        sim.ring();
+        sim.rest();
+        sim.kill();
+    }
+    assert_eq!(tasks(&sim), []);
+}
+
+#[test]
+fn a_tag_that_the_hook_brought_is_proposed_once() {
+    let mut sim = looked();
+    sim.push_tag("prod-1", &object_of('1'));
+    sim.rest();
+    sim.ring();
+    sim.rest();
+    assert_eq!(tasks(&sim).len(), 1);
+    assert!(serves(&sim, '1'));
+}
+
+#[test]
+fn a_record_that_comes_after_the_look_joins_its_task() {
+    let mut sim = looked();
+    sim.fate
+        .refuse("git.fetch", "refs/tags/prod-1", "Connection reset");
+    sim.move_ref("prod-1", &object_of('1'));
+    sim.ring();
+    sim.run_for(jiff::SignedDuration::from_secs(5));
+    sim.hook("prod-1", &object_of('1'));
+    sim.run_for(jiff::SignedDuration::from_secs(5));
+    sim.fate.forgive();
+    sim.rest();
+    sim.ring();
+    sim.rest();
+    assert_eq!(tasks(&sim).len(), 1);
+    assert!(serves(&sim, '1'));
+}
+
+#[test]
+fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
+    let mut sim = looked();
+    made(&mut sim, "prod-1", '1');
+    made(&mut sim, "prod-1", '2');
+    assert!(serves(&sim, '2'));
+    made(&mut sim, "prod-1", '0');
+    made(&mut sim, "prod-1", '2');
+    assert_eq!(tasks(&sim).len(), 3);
+}
+
+#[test]
+fn a_tag_that_is_gone_withdraws_what_waits_for_it() {
+    let mut sim = looked();
+    made(&mut sim, "release-1", '1');
+    assert_eq!(sim.task(1).state, State::Waiting);
+    assert_eq!(sim.task(1).submission.schedule, Schedule::New);
+    made(&mut sim, "release-1", '0');
+    assert!(matches!(sim.task(1).state, State::Withdrawn { .. }));
+}
+
+#[test]
+fn the_tags_of_one_look_are_one_push() {
+    let mut sim = looked();
+    sim.move_ref("prod-3", &object_of('1'));
+    sim.move_ref("prod-1", &object_of('5'));
+    made(&mut sim, "prod-2", '3');
+    let states: Vec<String> = tasks(&sim).into_iter().map(|task| task.state).collect();
+    assert_eq!(states, ["succeeded", "superseded", "superseded"]);
+    assert!(serves(&sim, '5'));
+}
+
+#[test]
+fn a_restored_store_releases_no_tag_by_itself() {
+    let mut sim = looked();
+    let (rows, taken) = (sim.backup(), tagship::clock::Clock::now(&*sim.clock));
+    made(&mut sim, "prod-1", '1');
+    sim.restore_properly(&rows, taken);
+    sim.ring();
+    sim.rest();
+    assert_eq!(tasks(&sim), []);
+    made(&mut sim, "prod-2", '2');
+    assert!(serves(&sim, '2'));
+}
+
+#[test]
+fn any_blow_at_any_effect_of_a_look_loses_and_repeats_nothing() {
+    let play = |blow: Option<(usize, Blow)>| {
+        let mut sim = looked();
+        let before = sim.fate.count();
+        if let Some((effect, blow)) = blow {
+            sim.fate.strike(before + effect, blow);
+        }
+        sim.move_ref("prod-1", &object_of('1'));
+        made(&mut sim, "prod-2", '2');
+        sim.ring();
+        sim.rest();
+        let states = tasks(&sim).into_iter().map(|task| task.state);
+        let states: Vec<String> = states.collect();
+        // A look that was broken off goes on as another one: what it had found by then may run first.
+        let [first, last] = &states[..] else {
+            panic!("{blow:?}: {states:?}");
+        };
+        assert_eq!(last, "succeeded", "{blow:?}");
+        assert!(blow.is_some() || first == "superseded", "{first}");
+        assert!(serves(&sim, '2'), "{blow:?}");
+        sim.fate.count() - before
+    };
+    for effect in 0..play(None) {
+        for blow in [
+            Blow::CrashBefore,
+            Blow::CrashAfter,
+            Blow::CutBefore,
+            Blow::CutAfter,
+        ] {
+            play(Some((effect, blow)));
+        }
+    }
+}
