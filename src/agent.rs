@@ -23,7 +23,7 @@ use crate::account::Accounts;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
 use crate::document::Problems;
-use crate::executor::{Executor, Limits, Missed, World};
+use crate::executor::{Executor, Limits, Missed, World, drift};
 use crate::intake::{Intake, Scans, SpoolDirectory};
 use crate::log::LogBook;
 use crate::reconcile::{Reconciler, WatchedRepository};
@@ -131,6 +131,7 @@ impl Agent {
         let config = self.config.clone();
         let scans: Arc<Scans> = Arc::default();
         let world = self.world(scans.clone())?;
+        let drift = drift::watch(world.clone(), config.agent.drift_check);
         let executor = Executor::new(
             world,
             Limits {
@@ -174,6 +175,7 @@ impl Agent {
             () = &mut web => Ok(()),
             () = upkeep => Ok(()),
             () = reconciler.run() => Ok(()),
+            () = drift => Ok(()),
             _ = shutdown.wait_for(|end| *end) => {
                 web.await;
                 Ok(())

@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max};
 
-/// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC.
+/// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC. What
+/// another tool made live may have any name; a text with a slash in it is no name in `releases/`, but
+/// where `current` leads, as that tool spelled it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReleaseId(pub String);
@@ -39,6 +41,22 @@ impl ReleaseId {
     pub fn made_at(&self) -> Option<Timestamp> {
         let made = DateTime::strptime("%Y%m%d-%H%M%S", self.0.get(..15)?).ok()?;
         Some(made.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    }
+
+    /// Whether it is a directory in `releases/`.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        !self.0.contains('/')
+    }
+
+    /// Its directory, where it is the live release of this place or will be.
+    #[must_use]
+    pub fn directory(&self, deploy_to: &str) -> String {
+        if self.is_named() {
+            format!("{deploy_to}/releases/{self}")
+        } else {
+            format!("{deploy_to}/current")
+        }
     }
 }
 
@@ -65,6 +83,64 @@ impl fmt::Display for TreeDigest {
 pub struct Release {
     pub id: ReleaseId,
     pub digest: TreeDigest,
+}
+
+/// What is asked of a release directory that is on the host already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It equals its manifest: a release that was not live yet.
+    Equal,
+    /// It is taken as it is: it was live, and what was written into it since belongs to it.
+    AsItIs,
+}
+
+/// `current` does not lead to what tagship switched to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// What tagship switched to.
+    pub from: ReleaseId,
+    /// Where `current` leads; `None` where there is none.
+    pub to: Option<ReleaseId>,
+    /// When that was first seen.
+    pub since: Timestamp,
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.to {
+            Some(to) => write!(f, "current leads to {to}")?,
+            None => f.write_str("current is missing")?,
+        }
+        write!(f, ", tagship switched it to {}", self.from)
+    }
+}
+
+/// So many names of files that differ are shown.
+pub const DIFFERING_NAMES_MAX: usize = 5;
+
+/// What differs in a release from what was released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differs {
+    /// 0 where only that it differs is known.
+    pub files: u64,
+    /// The first of them, without control characters.
+    pub names: Vec<String>,
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.names.len() as u64;
+        match self.files {
+            0 => return f.write_str("it differs from what was released"),
+            1 => f.write_str("1 file differs from what was released: ")?,
+            files => write!(f, "{files} files differ from what was released: ")?,
+        }
+        f.write_str(&self.names.join(", "))?;
+        if self.files > shown {
+            write!(f, " and {} more", self.files - shown)?;
+        }
+        Ok(())
+    }
 }
 
 /// Where an environment of a project lives on one host, and under which fence it is touched.
@@ -143,6 +219,9 @@ pub enum Op {
         removed: Vec<Vec<u8>>,
         /// Directories (relative to `shared/`) that must exist.
         shared: Vec<String>,
+        /// Whether a release directory that is there already is looked at; one that is taken as it
+        /// is costs no more than a look for its name.
+        existing: Existing,
     },
     /// Send files of the agent's tree `from` into the partial directory, by rsync.
     Transfer {
@@ -157,12 +236,11 @@ pub enum Op {
         /// `USER` or `USER:GROUP` to whom the files are to belong; `None`: the user who logs in.
         owner: Option<String>,
     },
-    /// Compare a release that stands in `releases/` with its digest.
-    Verify { place: Place, release: Release },
     /// What is live, which releases stand, which fence holds. Changes nothing.
     Inspect { deploy_to: String },
     /// Record durably what is live, then switch `current` to `release` by one rename. Where another
-    /// one is live than it may replace, nothing is done: [`Reply::Occupied`].
+    /// one is live than it may replace, nothing is done: [`Reply::Occupied`]. A release that is taken
+    /// as it is is compared with what was released once `current` leads to it, never before.
     Publish {
         place: Place,
         release: ReleaseId,
@@ -170,6 +248,7 @@ pub enum Op {
         over: Vec<ReleaseId>,
         /// Names the journal entry: the same key asks for the same switch.
         key: String,
+        existing: Existing,
     },
     /// Start a program under the runner and follow it to its end.
     Run { place: Place, run: Run },
@@ -198,7 +277,6 @@ impl Op {
             Self::Prepare { .. } => "host.prepare",
             Self::Transfer { .. } => "host.transfer",
             Self::Seal { .. } => "host.seal",
-            Self::Verify { .. } => "host.verify",
             Self::Inspect { .. } => "host.inspect",
             Self::Publish { .. } => "host.publish",
             Self::Run { .. } => "host.run",
@@ -251,8 +329,8 @@ pub enum RunEnd {
 pub enum Reply {
     Prepared {
         standing: Standing,
-        /// The release is complete on the host, and its tree has this digest now: nothing is to be
-        /// sent, and no partial directory stands.
+        /// The release is on the host: its tree has this digest now, or it is taken as it is. Nothing
+        /// is to be sent, and no partial directory is there.
         staged: bool,
         /// The partial directory was made from `base` by hard links.
         based: bool,
@@ -263,11 +341,14 @@ pub enum Reply {
         files_sent: u64,
     },
     Sealed,
-    Verified,
     Inspected(Standing),
     Published {
         /// What was live before this switch (also when the switch is repeated).
         was: Option<ReleaseId>,
+        /// What is on the host since.
+        standing: Standing,
+        /// How a release that is taken as it is differs from what was released, where that is known.
+        differs: Option<Differs>,
     },
     /// Another release is live than the switch may replace: nothing was switched.
     Occupied {
@@ -347,6 +428,23 @@ mod tests {
     }
 
     #[test]
+    fn differing_files_are_counted_and_the_first_named() {
+        let differs = |files, names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Differs { files, names }.to_string()
+        };
+        assert_eq!(
+            differs(1, &["log/prod.log"]),
+            "1 file differs from what was released: log/prod.log"
+        );
+        assert_eq!(
+            differs(3, &["a", "b"]),
+            "3 files differ from what was released: a, b and 1 more"
+        );
+        assert_eq!(differs(0, &[]), "it differs from what was released");
+    }
+
+    #[test]
     fn a_digest_is_shown_whole() {
         let digest = TreeDigest("0".repeat(64));
         assert_eq!(digest.to_string(), "0".repeat(64));
@@ -374,12 +472,11 @@ mod tests {
         };
         #[rustfmt::skip]
         let operations = [
-            Op::Prepare { place: place(), release: whole(), base: None, removed: Vec::new(), shared: Vec::new() },
+            Op::Prepare { place: place(), release: whole(), base: None, removed: Vec::new(), shared: Vec::new(), existing: Existing::Equal },
             Op::Transfer { place: place(), from: PathBuf::new(), set: TransferSet::Whole },
             Op::Seal { place: place(), release: whole(), owner: None },
-            Op::Verify { place: place(), release: whole() },
             Op::Inspect { deploy_to: deploy_to() },
-            Op::Publish { place: place(), release: release(), over: Vec::new(), key: key() },
+            Op::Publish { place: place(), release: release(), over: Vec::new(), key: key(), existing: Existing::Equal },
             Op::Run { place: place(), run },
             Op::RunResult { deploy_to: deploy_to(), key: key() },
             Op::Kill { deploy_to: deploy_to(), key: key() },

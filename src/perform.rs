@@ -179,9 +179,11 @@ impl SshHosts {
                 base,
                 removed,
                 shared,
+                existing,
             } => {
+                let base = base.as_ref();
                 let script =
-                    |turn| sync::prepare(place, turn, release, base.as_ref(), removed, shared);
+                    |turn| sync::prepare(place, turn, release, base, removed, shared, *existing);
                 let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
                 sync::read_prepared(&lines)
             }
@@ -197,19 +199,15 @@ impl SshHosts {
                 let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
                 sync::read_sealed(&lines)
             }
-            Op::Verify { place, release } => {
-                let script = |turn| sync::verify(place, turn, release);
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
-                sync::read_verified(&lines)
-            }
             Op::Inspect { deploy_to } => self.inspect(host, deploy_to).await.map(Reply::Inspected),
             Op::Publish {
                 place,
                 release,
                 over,
                 key,
+                existing,
             } => {
-                let script = |turn| publish::publish(place, turn, release, over, key);
+                let script = |turn| publish::publish(place, turn, release, over, key, *existing);
                 let lines = self.claimed(host, place, SCRIPT_TIMEOUT, &script).await?;
                 publish::read_published(&lines)
             }

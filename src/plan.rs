@@ -209,6 +209,10 @@ pub struct Plan {
     /// What single steps and parameters name, resolved.
     #[serde(default, skip_serializing_if = "Named::is_empty")]
     pub named: Named,
+    /// Of a rollback: the hosts that are not known to keep the release. Where it is gone it is built
+    /// again from its commit, and on these hosts alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rebuilt: Vec<String>,
 }
 
 impl Plan {

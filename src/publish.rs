@@ -6,9 +6,15 @@
 //! What was live is on the host's disk before the switch, under the key of the switch: asked again,
 //! the same key answers the same.
 
-use crate::host::{HostError, Place, ReleaseId, Reply, Standing};
-use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, nonsense};
-use crate::sync::{read_standing_line, standing_text};
+use crate::checkout::HOST_LISTING;
+use crate::host::{
+    DIFFERING_NAMES_MAX, Differs, Existing, HostError, Place, ReleaseId, Reply, Standing,
+};
+use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense};
+use crate::sync::{as_it_is, read_standing_line, standing_text};
+
+/// So much of the name of a file is shown, in characters.
+const NAME_CHARS_MAX: usize = 200;
 
 /// Script for [`Op::Inspect`](crate::host::Op::Inspect).
 ///
@@ -41,11 +47,19 @@ pub fn publish(
     release: &ReleaseId,
     over: &[ReleaseId],
     key: &str,
+    existing: Existing,
 ) -> Result<Vec<u8>, Unfit> {
+    let release = match existing {
+        Existing::Equal => file_name("release", &release.0)?,
+        Existing::AsItIs => led_to(&release.0)?,
+    };
+    let over: Result<Vec<&str>, Unfit> = over.iter().map(|release| led_to(&release.0)).collect();
     let script = Script::at(place, turn)?
-        .set("ts_release", file_name("release", &release.0)?)?
-        .set("ts_over", &names(over)?)?
-        .set("ts_key", file_name("key", key)?)?;
+        .set("ts_release", release)?
+        .set("ts_over", &over?.join("\n"))?
+        .set("ts_key", file_name("key", key)?)?
+        .set("ts_kept", as_it_is(existing))?
+        .set("ts_walk", HOST_LISTING)?;
     Ok(standing_text(&script, include_str!("publish/publish.sh")))
 }
 
@@ -54,19 +68,48 @@ pub fn publish(
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
 pub fn read_published(lines: &Lines) -> Result<Reply, HostError> {
-    let release = |word, name: &str| match file_name("release", name) {
-        Ok(name) => Ok(ReleaseId(name.to_owned())),
-        Err(_) => Err(nonsense(word, name)),
+    let release = |word, text: &str| match led_to(text) {
+        Ok(text) => Ok(ReleaseId(text.to_owned())),
+        Err(_) => Err(nonsense(word, text)),
     };
     if let Ok(live) = lines.only("occupied") {
         let live = release("occupied", live)?;
         return Ok(Reply::Occupied { live });
     }
-    let was = match lines.only("was")? {
-        "-" => None,
-        name => Some(release("was", name)?),
+    let mut lines = lines.iter();
+    let was = match lines.next() {
+        Some(("was", "-")) => None,
+        Some(("was", text)) => Some(release("was", text)?),
+        Some((word, value)) => return Err(nonsense(word, value)),
+        None => return Err(nonsense("was", "nothing")),
     };
-    Ok(Reply::Published { was })
+    let mut standing = Standing::default();
+    let mut differs: Option<Differs> = None;
+    for (word, value) in lines {
+        match (word, &mut differs) {
+            ("differ", None) => {
+                let files = value.parse().map_err(|_| nonsense(word, value))?;
+                let names = Vec::new();
+                differs = Some(Differs { files, names });
+            }
+            ("differing", Some(differs)) if differs.names.len() < DIFFERING_NAMES_MAX => {
+                differs.names.push(shown(value));
+            }
+            _ => read_standing_line(&mut standing, word, value)?,
+        }
+    }
+    Ok(Reply::Published {
+        was,
+        standing,
+        differs,
+    })
+}
+
+/// The name of a file as it may be shown.
+fn shown(name: &str) -> String {
+    let name = name.chars().take(NAME_CHARS_MAX);
+    name.map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
 }
 
 /// Script for [`Op::Prune`](crate::host::Op::Prune).
@@ -134,7 +177,7 @@ mod tests {
         );
         for bad in [
             &[("occupied", "")][..],
-            &[("occupied", "a/b")],
+            &[("occupied", "a b")],
             &[("occupied", "r3"), ("was", "r1")],
         ] {
             assert!(occupied(bad).is_err(), "{bad:?}");
@@ -143,25 +186,39 @@ mod tests {
 
     #[test]
     fn a_switch_names_what_was_live() {
-        let was = |said: &[(&str, &str)]| read_published(&lines(said));
-        assert_eq!(
-            was(&[("was", "-")]).unwrap(),
-            Reply::Published { was: None }
-        );
-        assert_eq!(
-            was(&[("was", "r1")]).unwrap(),
-            Reply::Published {
-                was: Some(ReleaseId("r1".into()))
-            }
-        );
+        let published = |said: &[(&str, &str)]| read_published(&lines(said));
+        let was = |text: &str| match published(&[("was", text)]).unwrap() {
+            Reply::Published { was, .. } => was.map(|release| release.0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(was("-"), None);
+        assert_eq!(was("r1").as_deref(), Some("r1"));
+        assert_eq!(was("/srv/old shop/v3").as_deref(), Some("/srv/old shop/v3"));
         for bad in [
             &[][..],
             &[("was", "")],
-            &[("was", "a/b")],
+            &[("was", "a b")],
+            &[("was", "a/\u{7}b")],
+            &[("was", "a/\u{fffd}b")],
             &[("was", "a"), ("was", "b")],
+            &[("was", "a"), ("differ", "many")],
+            &[("was", "a"), ("differing", "a")],
+            &[("differ", "1"), ("was", "a")],
         ] {
-            assert!(was(bad).is_err(), "{bad:?}");
+            assert!(published(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_of_differing_files_are_few_and_harmless() {
+        let mut said = vec![("was", "r2"), ("differ", "9"), ("differing", "a\u{1b}[2Jb")];
+        let Reply::Published { differs, .. } = read_published(&lines(&said)).unwrap() else {
+            panic!();
+        };
+        let names = vec!["a?[2Jb".to_owned()];
+        assert_eq!(differs, Some(Differs { files: 9, names }));
+        said.extend([("differing", "c"); DIFFERING_NAMES_MAX]);
+        assert!(read_published(&lines(&said)).is_err());
     }
 
     #[test]
@@ -183,7 +240,7 @@ mod tests {
         ] {
             let release = ReleaseId(name.into());
             assert!(
-                publish(&place, Turn(1), &release, &[], "1-2-3-4").is_err(),
+                publish(&place, Turn(1), &release, &[], "1-2-3-4", Existing::Equal).is_err(),
                 "{name:?}"
             );
             assert!(

@@ -1,5 +1,4 @@
-//! Brings a release to a host, complete, beside the live one: the scripts that prepare, seal and
-//! verify it, and rsync's arguments (`rsync`). Pure: it builds text and reads answers, it opens no
+//! Brings a release to a host, complete, beside the live one: the scripts that prepare and seal it, and rsync's arguments (`rsync`). Pure: it builds text and reads answers, it opens no
 //! connection and touches no file. `remote::SshHosts` performs what it builds.
 //!
 //! What is being built lies under `.tagship/fence-N`, and comes to stand in `releases` by one
@@ -11,15 +10,17 @@
 pub mod rsync;
 
 use crate::checkout::HOST_LISTING;
-use crate::host::{HostError, Place, Release, ReleaseId, Reply, Standing, TreeDigest};
-use crate::remote::script::{FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, nonsense};
+use crate::host::{Existing, HostError, Place, Release, ReleaseId, Reply, Standing, TreeDigest};
+use crate::remote::script::{
+    FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, led_to, nonsense,
+};
 
 /// What is live, which releases are complete, what a tree's digest is.
 const STANDING: &str = include_str!("remote/sh/standing.sh");
 
 /// The text of a script that needs to know what stands.
 pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
-    let listing = format!("ts_listing() {{ {HOST_LISTING} | sha256sum; }}\n");
+    let listing = format!("ts_listing() {{ {HOST_LISTING}; }}\n");
     script.text(&[FENCE, &listing, STANDING, body])
 }
 
@@ -27,6 +28,14 @@ fn at_release(place: &Place, turn: Turn, release: &Release) -> Result<Script, Un
     Script::at(place, turn)?
         .set("ts_release", file_name("release", &release.id.0)?)?
         .set("ts_wanted", digest(&release.digest)?)
+}
+
+/// Anything where a release that is there is taken as it is.
+pub(crate) fn as_it_is(existing: Existing) -> &'static str {
+    match existing {
+        Existing::Equal => "",
+        Existing::AsItIs => "yes",
+    }
 }
 
 fn digest(digest: &TreeDigest) -> Result<&str, Unfit> {
@@ -52,6 +61,7 @@ pub fn prepare(
     base: Option<&Release>,
     removed: &[Vec<u8>],
     shared: &[String],
+    existing: Existing,
 ) -> Result<Vec<u8>, Unfit> {
     for path in removed {
         inside("a path to delete", path)?;
@@ -64,6 +74,7 @@ pub fn prepare(
         None => ("", ""),
     };
     let script = at_release(place, turn, release)?
+        .set("ts_kept", as_it_is(existing))?
         .set("ts_from", from)?
         .set("ts_from_digest", from_digest)?
         .set(
@@ -144,9 +155,14 @@ pub(crate) fn read_standing_line(
             .map(|name| ReleaseId(name.to_owned()))
             .map_err(|_| nonsense(word, value))
     };
+    let lead = |text: &str| {
+        led_to(text)
+            .map(|name| ReleaseId(name.to_owned()))
+            .map_err(|_| nonsense(word, value))
+    };
     match word {
         "fence" => standing.fence = value.parse().map_err(|_| nonsense(word, value))?,
-        "live" if standing.live.is_none() => standing.live = Some(name(value)?),
+        "live" if standing.live.is_none() => standing.live = Some(lead(value)?),
         "release" => {
             let (id, sum) = value.split_once(' ').ok_or_else(|| nonsense(word, value))?;
             let sum = TreeDigest(sum.to_owned());
@@ -181,23 +197,6 @@ pub fn seal(
 /// [`HostError::Refused`] where the answer is none.
 pub fn read_sealed(lines: &Lines) -> Result<Reply, HostError> {
     lines.only("sealed").map(|_| Reply::Sealed)
-}
-
-/// Script for [`Op::Verify`](crate::host::Op::Verify).
-///
-/// # Errors
-/// [`Unfit`] where a path or name cannot be one on the host.
-pub fn verify(place: &Place, turn: Turn, release: &Release) -> Result<Vec<u8>, Unfit> {
-    let script = at_release(place, turn, release)?;
-    Ok(standing_text(&script, include_str!("sync/verify.sh")))
-}
-
-/// Reads the answer to [`verify`].
-///
-/// # Errors
-/// [`HostError::Refused`] where the answer is none.
-pub fn read_verified(lines: &Lines) -> Result<Reply, HostError> {
-    lines.only("verified").map(|_| Reply::Verified)
 }
 
 #[cfg(test)]

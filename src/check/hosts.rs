@@ -30,6 +30,19 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
     found.into_iter().flatten().collect()
 }
 
+/// What the agent has seen.
+fn drifts(scope: &Scope, host: &str) -> impl Iterator<Item = Finding> {
+    let subject = Subject::Host(host.to_owned());
+    let drifts = scope.drifts.get(host).into_iter().flatten();
+    drifts.map(move |drift| {
+        Finding::warn(
+            &subject,
+            drift.clone(),
+            "look who switched it; the next release or rollback there replaces it",
+        )
+    })
+}
+
 async fn host_findings(
     config: &Config,
     scope: &Scope,
@@ -37,12 +50,24 @@ async fn host_findings(
     host: String,
     places: BTreeSet<String>,
 ) -> Vec<Finding> {
-    let subject = Subject::Host(host.clone());
-    if let Some(reason) = scope.disabled.get(&host) {
+    let mut found = looked_at(config, scope, dialer, &host, places).await;
+    found.extend(drifts(scope, &host));
+    found
+}
+
+async fn looked_at(
+    config: &Config,
+    scope: &Scope,
+    dialer: Arc<Dialer>,
+    host: &str,
+    places: BTreeSet<String>,
+) -> Vec<Finding> {
+    let subject = Subject::Host(host.to_owned());
+    if let Some(reason) = scope.disabled.get(host) {
         let why = format!("it is taken out of releases: {reason}");
         return vec![Finding::not_looked_at(&subject, why)];
     }
-    let Some(planned) = config.planned_host(&host) else {
+    let Some(planned) = config.planned_host(host) else {
         let what = "it is in a group, but not in [hosts]";
         return vec![Finding::fail(&subject, what, "add it to the configuration")];
     };

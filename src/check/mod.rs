@@ -109,6 +109,8 @@ pub struct Scope {
     pub project: Option<String>,
     /// Hosts that are taken out, with the reason.
     pub disabled: BTreeMap<String, String>,
+    /// By host: where `current` leads elsewhere than tagship switched it, as the agent has seen it.
+    pub drifts: BTreeMap<String, Vec<String>>,
     /// Who has an account; `None` where nobody tells.
     pub accounts: Option<Accounts>,
     /// The installations of the hook on this machine, by project.

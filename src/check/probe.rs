@@ -209,7 +209,7 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
         }
         "real" => fail(
             format!("{value} is a real directory or file, not tagship's link"),
-            "move it away (its content too, where it is still served)",
+            "let deploy_to name another directory, and the service use its current after the first release",
         ),
         "dangling" => fail(
             format!("{value} points at a release that is gone"),

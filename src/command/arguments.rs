@@ -1,6 +1,7 @@
 //! The words of the command line: subcommands, options and their help. Nothing here does anything.
 
 mod find;
+mod live;
 mod submit;
 
 mod templates;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use live::Live;
 pub(crate) use submit::Submit;
 
 pub(super) use self::templates::Templates;
@@ -75,6 +77,8 @@ pub enum Command {
     /// Look at templates
     #[command(subcommand)]
     Templates(Templates),
+    /// See what is live on which host
+    Live(Live),
     /// Look after hosts
     #[command(subcommand)]
     Hosts(Hosts),

@@ -16,7 +16,7 @@ use super::table::printable;
 use crate::check::{Accounts, Finding, Scope, Verdict, check as look};
 use crate::config::Config;
 use crate::install::Install;
-use crate::web::view::{HostList, UserList};
+use crate::web::view::{HostList, LiveList, UserList, drift_seen};
 
 /// Runs it.
 pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {
@@ -28,6 +28,7 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
     let scope = Scope {
         project: asked.project.clone(),
         disabled: disabled(around, &config).await,
+        drifts: drifts(around, &config).await,
         accounts: accounts(around, &config).await,
         hooks: hooks(&config),
     };
@@ -92,6 +93,22 @@ async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, St
         Some((host.name, disabled.reason))
     });
     out.collect()
+}
+
+/// Where `current` leads elsewhere than it was switched to, if an agent is there to say so.
+async fn drifts(around: &Surroundings, config: &Config) -> BTreeMap<String, Vec<String>> {
+    let mut drifts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let list = asked::<LiveList>(around, config, "live").await;
+    for place in list.into_iter().flat_map(|list| list.live) {
+        for (host, live) in place.hosts {
+            if let Some(drift) = live.and_then(|live| live.drift) {
+                let (project, environment) = (&place.project, &place.environment);
+                let text = format!("{project} {environment}: {}", drift_seen(&drift));
+                drifts.entry(host).or_default().push(text);
+            }
+        }
+    }
+    drifts
 }
 
 /// Who is let in, if an agent is there and tells.

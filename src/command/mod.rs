@@ -17,6 +17,7 @@ mod follow;
 mod hooks;
 mod hosts;
 mod install;
+mod live;
 mod people;
 mod progress;
 mod requests;
@@ -93,6 +94,7 @@ async fn perform(around: &Surroundings, command: &Command) -> Result<(), Command
         Command::Rules(Rules::Test(asked)) => rules::test(around, asked),
         Command::Hooks(asked) => hooks::hooks(around, asked).await,
         Command::Templates(asked) => templates::templates(around, asked).await,
+        Command::Live(asked) => live::live(around, asked).await,
         Command::Hosts(asked) => hosts::hosts(around, asked).await,
         Command::User(asked) => people::user(around, asked).await,
         Command::Token(asked) => people::token(around, asked).await,

@@ -122,6 +122,9 @@ fn hindrances(text: &mut String, task: &TaskView, zone: &Zone) {
         let line = format!("{}: {} skipped it ({})", host.name, host.by, host.reason);
         field(text, "without", &line);
     }
+    for note in &task.notes {
+        field(text, "note", note);
+    }
 }
 
 fn commit(text: &mut String, task: &TaskView, zone: &Zone) {

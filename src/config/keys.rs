@@ -78,6 +78,9 @@ pub struct Agent {
     pub parallel_hosts: u32,
     /// How many tasks run at the same time. Default 16.
     pub parallel_tasks: u32,
+    /// How often hosts are asked where `current` leads; 0: never. Default one hour.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub drift_check: Duration,
     /// How long the hook log is kept. Default 90 days.
     #[serde(deserialize_with = "duration::deserialize")]
     pub hook_log_age: Duration,
@@ -106,6 +109,7 @@ impl Default for Agent {
             landing_timeout: 5 * MINUTE,
             parallel_hosts: 100,
             parallel_tasks: 16,
+            drift_check: 60 * MINUTE,
             hook_log_age: 90 * DAY,
             hook_log_entries: 100_000,
             time_zone: None,

@@ -11,6 +11,8 @@
 
 mod active;
 mod append;
+/// Where `current` leads, looked at now and then.
+pub mod drift;
 pub mod effects;
 mod land;
 mod line;

@@ -211,7 +211,7 @@ fn kept_in(task: &Task, plan: &Plan, at: At) -> String {
 }
 
 /// For operations that print nothing.
-struct Silent;
+pub(super) struct Silent;
 
 impl Output for Silent {
     fn write_at(&self, _offset: u64, _bytes: &[u8]) {}
@@ -355,21 +355,13 @@ impl Scene<'_> {
             values.insert(name.clone(), value.to_owned());
         }
         let release = work.release().map(ToString::to_string).unwrap_or_default();
-        let commit = match (work.at.way, work.release()) {
-            (Way::Back, Some(release)) => self
-                .world
-                .store
-                .release(&plan.project, &plan.environment, release)
-                .await
-                .ok()
-                .flatten()
-                .map(|record| record.commit)
-                .unwrap_or_default(),
-            _ => plan.commit.clone(),
+        let (tag, commit) = match (work.at.way, work.release()) {
+            (Way::Back, Some(release)) => self.made_of(release).await,
+            _ => (task.tag().to_owned(), plan.commit.clone()),
         };
         let id = task.id.to_string();
         for (name, value) in [
-            ("TAG", task.tag()),
+            ("TAG", tag.as_str()),
             ("COMMIT", &commit),
             ("PROJECT", &plan.project),
             ("ENVIRONMENT", &plan.environment),
@@ -385,6 +377,20 @@ impl Scene<'_> {
             }
         }
         values
+    }
+
+    /// Tag and commit of an earlier release; nothing where another tool made it.
+    async fn made_of(&self, release: &ReleaseId) -> (String, String) {
+        let (plan, store) = (&self.work.plan, &self.world.store);
+        let record = store
+            .release(&plan.project, &plan.environment, release)
+            .await;
+        let Ok(Some(record)) = record else {
+            return Default::default();
+        };
+        let task = store.task(record.task).await;
+        let tag = task.map(|task| task.tag().to_owned()).unwrap_or_default();
+        (tag, record.commit)
     }
 }
 

@@ -169,6 +169,7 @@ pub fn build(
         self_approval: ground.self_approval,
         stages,
         named,
+        rebuilt: Vec::new(),
     })
 }
 

@@ -90,6 +90,7 @@ fn plan() -> Plan {
             scripts: [("buy.sh".to_owned(), "5".repeat(64))].into(),
             aliases: [("MODE".to_owned(), "how".to_owned())].into(),
         },
+        rebuilt: vec!["web2".to_owned()],
         stages: vec![
             stage("stage", vec![step("sync", Action::Sync)]),
             stage(

@@ -1,5 +1,6 @@
-# ts_release: what is to be live. ts_over: what may be live before, names between blanks. ts_key: names
-# the switch.
+# ts_release: what is to be live: a name in releases, or the text of another tool's link (with a slash).
+# ts_over: what may be live before, one a line. ts_key: names the switch. ts_kept: the release is taken as
+# it is, and compared with what was released once it is live; ts_walk lists its tree.
 # The record of what was live is on disk before the switch; without its last newline it is no record,
 # and nothing was switched under it yet.
 ts_see_record() {
@@ -11,17 +12,60 @@ ts_see_record() {
     'was '*) ts_was=${ts_was#was } ;;
     *) return 1 ;;
     esac
-    case $ts_was in *[!0-9A-Za-z._-]*) return 1 ;; esac
+}
+# Sets ts_link to what current is to say, and ts_dir to the directory to which that leads.
+ts_see_target() {
+    ts_digest_recorded=
+    case $ts_release in
+    */*) ts_link=$ts_release ;;
+    *)
+        ts_link=releases/$ts_release
+        ts_recorded "$ts_release"
+        ;;
+    esac
+    case $ts_link in
+    /*) ts_dir=$ts_link ;;
+    *) ts_dir=$ts_at/$ts_link ;;
+    esac
+    if [ -n "$ts_kept" ]; then
+        [ -d "$ts_dir" ] ||
+            ts_refuse "$ts_dir is no longer there, so current cannot be switched back to it: release its commit under a new tag"
+    else
+        [ -n "$ts_digest_recorded" ] && [ -d "$ts_dir" ] ||
+            ts_refuse "release $ts_release is not complete in $ts_at/releases: retry the sync step"
+    fi
+}
+# One list after the other holds every file twice that is in both.
+ts_see_differing() {
+    { tail -n +2 -- "$ts_base/manifests/$ts_release" && cat -- "$ts_mine/listing"; } | tr '\n\0' '?\n' |
+        sort | uniq -u | sed -e 's/^f [0-7]* [0-9]* [-0-9.]* //' -e 's,^l \(.*\)//.*$,\1,' -e 's/^[a-z] [0-7a-zA-Z]* //' |
+        tr '\001-\011\013-\037\177' '?' | sort -u
+}
+ts_compare() {
+    [ -n "$ts_kept" ] && [ -n "$ts_digest_recorded" ] || return 0
+    # A walk that takes long holds up the steps that follow the switch.
+    (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") >"$ts_mine/listing" 2>/dev/null || return 0
+    ts_sum=$(sha256sum <"$ts_mine/listing")
+    [ "${ts_sum%% *}" != "$ts_digest_recorded" ] || return 0
+    # Earlier versions kept no listing, and one byte of it is enough to know that there is one.
+    if [ -z "$(tail -n +2 -- "$ts_base/manifests/$ts_release" | head -c 1)" ]; then
+        ts_say 'differ 0'
+        return 0
+    fi
+    ts_see_differing >"$ts_mine/differing" 2>/dev/null
+    ts_say "differ $(($(wc -l <"$ts_mine/differing")))"
+    head -n 5 -- "$ts_mine/differing" | cut -b 1-300 | while IFS= read -r ts_name; do
+        ts_say "differing $ts_name"
+    done
 }
 ts_main() {
     [ -d "$ts_at" ] || ts_refuse "$ts_at does not exist: the sync step comes before publish"
     ts_own
     ts_see_live
-    ts_recorded "$ts_release"
-    [ -n "$ts_digest_recorded" ] && [ -d "$ts_at/releases/$ts_release" ] ||
-        ts_refuse "release $ts_release is not complete in $ts_at/releases: retry the sync step"
-    case " $ts_release $ts_over " in
-    *" $ts_live "*) ;;
+    ts_break='
+'
+    case $ts_break$ts_release$ts_break$ts_over$ts_break in
+    *"$ts_break$ts_live$ts_break"*) ;;
     *)
         # Whoever holds a later fence is kept off by that; this is what came before ours.
         if [ -n "$ts_live" ]; then
@@ -30,6 +74,7 @@ ts_main() {
         fi
         ;;
     esac
+    ts_see_target
     if ! ts_see_record; then
         ts_was=$ts_live
         printf 'was %s\n' "${ts_was:--}" >"$ts_mine/was" 2>/dev/null || {
@@ -41,13 +86,16 @@ ts_main() {
     fi
     if [ "$ts_live" != "$ts_release" ]; then
         if [ -L "$ts_mine/current" ]; then rm -f -- "$ts_mine/current"; fi
-        ts_error=$(ln -s -- "releases/$ts_release" "$ts_mine/current" 2>&1) || {
+        ts_error=$(ln -s -- "$ts_link" "$ts_mine/current" 2>&1) || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
             ts_refuse "cannot make $ts_mine/current: $ts_error"
         }
         ts_rename "$ts_mine/current" "$ts_at/current"
+        ts_live=$ts_release
     fi
     ts_sync "$ts_at"
     ts_say "was ${ts_was:--}"
+    ts_compare
+    ts_say_standing "$ts_fence"
     ts_done
 }

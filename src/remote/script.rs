@@ -144,6 +144,24 @@ pub fn file_name<'a>(what: &str, name: &'a str) -> Result<&'a str, Unfit> {
     })
 }
 
+/// Longest text of a link that another tool has made, in bytes.
+const LINK_BYTES_MAX: usize = 1_000;
+
+/// Checks what `current` may lead to: the name of a release, or the text of another tool's link, which
+/// has a slash in it.
+///
+/// # Errors
+/// [`Unfit`] names the release.
+pub fn led_to(text: &str) -> Result<&str, Unfit> {
+    let link = text.contains('/') && text.len() <= LINK_BYTES_MAX;
+    // A byte that is no text could not be given back as it was.
+    let odd = |letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER;
+    if link && !text.contains(odd) {
+        return Ok(text);
+    }
+    file_name("release", text)
+}
+
 /// The text of one script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {

@@ -1,6 +1,6 @@
 //! Going back to an earlier release: a task of its own, which needs no push and no git server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -8,10 +8,10 @@ use super::{OVERRIDE, RequestError, given};
 use crate::approval::freeze::Calendar;
 use crate::approval::{Actor, Approval, Counts, Terms};
 use crate::host::ReleaseId;
-use crate::plan::PlanDigest;
+use crate::plan::{Plan, PlanDigest};
 use crate::right::Ability;
 use crate::rule::Schedule;
-use crate::store::{ForTask, ReleaseRecord, Store};
+use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store};
 use crate::task::{Event, Landed, Origin, Recorded, Submission, Submitter, Supersede, Task, Waits};
 use crate::template::{Approvers, Requirement};
 
@@ -63,7 +63,7 @@ pub async fn roll_back(
     let submission = &earlier.submission;
     let (project, environment) = (&submission.project, &submission.environment);
     let live = store.live(project, environment).await?;
-    let Some(latest) = live.values().map(|live| live.task).max() else {
+    let Some(latest) = live.values().map(|live| live.switched_by).max() else {
         return Err(RequestError::NoWayBack(format!(
             "nothing is live in {project} {environment}"
         )));
@@ -82,6 +82,7 @@ pub async fn roll_back(
     plan.secrets.clone_from(&then.secrets);
     plan.approvals = vec![anyone()];
     plan.self_approval = true;
+    plan.rebuilt = rebuilt(&plan, &live, &target.release);
     let digest = store.put_plan(&plan).await?;
     let mut events = going_back(&earlier, &target, &digest, actor, now);
     let frozen = asked.calendar.frozen(project, environment, now);
@@ -95,6 +96,17 @@ pub async fn roll_back(
     let events = events.into_iter();
     let recorded = events.map(|event| Recorded { time: now, event });
     Ok(store.begin_with(recorded.collect(), also).await?)
+}
+
+/// The hosts that switch and are not known to keep the release.
+fn rebuilt(plan: &Plan, live: &BTreeMap<String, LiveRelease>, release: &ReleaseId) -> Vec<String> {
+    let stage = plan.publish_stage().map(|stage| &plan.stages[stage]);
+    let hosts = stage.into_iter().flat_map(|stage| &stage.hosts);
+    let keeps = |host: &&String| {
+        live.get(*host)
+            .is_some_and(|live| live.kept.contains(release))
+    };
+    hosts.filter(|host| !keeps(host)).cloned().collect()
 }
 
 fn going_back(

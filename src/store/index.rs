@@ -13,6 +13,7 @@
 //! | `holder/PROJECT/ENVIRONMENT` | the task that holds the queue |
 //! | `begun/PROJECT/ENVIRONMENT` | the task whose work began last, and the highest of them |
 //! | `live/PROJECT/ENVIRONMENT/HOST` | what is live there |
+//! | `drift/PROJECT/ENVIRONMENT/HOST` | where `current` was seen to lead instead, and since when |
 //! | `release/PROJECT/ENVIRONMENT/RELEASE` | commit and digest of a release |
 //! | `blob/SHA256/N`, `whole/SHA256` | plans and descriptions |
 //! | `template/NAME/DIGEST` | when this version of a template was first used, and its blob |
@@ -21,22 +22,25 @@
 //! | `lift/PROJECT/ENVIRONMENT/HOST` | by how many milliseconds fences are lifted there |
 //! | `restored` | of which backup this store was made, if it was |
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::history;
 use super::kv::{Commit, CommitError, Key, Require};
+use super::places::KEPT_MAX;
 use super::{Filter, Head, Keyed, Live, ReleaseRecord, StoreError};
 use crate::host::{ReleaseId, TreeDigest};
 use crate::plan::Plan;
 use crate::rule::TAGS;
 use crate::task::{
-    At, Event, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way, joined,
+    At, Event, Found, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way, joined,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
 pub(super) const ACTIVE: &[u8] = b"active/";
 pub(super) const FENCE: &[u8] = b"fence";
 pub(super) const RESTORED: &[u8] = b"restored";
+pub(super) const LIVE: &[u8] = b"live/";
 pub(super) const DISABLED: &[u8] = b"disabled/";
 
 pub(super) fn head_key(id: u64) -> Key {
@@ -87,6 +91,14 @@ pub(super) fn live_prefix(project: &str, environment: &str) -> Key {
 
 pub(super) fn live_key(project: &str, environment: &str, host: &str) -> Key {
     format!("live/{project}/{environment}/{host}").into_bytes()
+}
+
+pub(super) fn drift_prefix(project: &str, environment: &str) -> Key {
+    format!("drift/{project}/{environment}/").into_bytes()
+}
+
+pub(super) fn drift_key(project: &str, environment: &str, host: &str) -> Key {
+    format!("drift/{project}/{environment}/{host}").into_bytes()
 }
 
 pub(super) fn release_key(project: &str, environment: &str, release: &ReleaseId) -> Key {
@@ -340,7 +352,7 @@ pub(super) fn names_hosts(events: &[Recorded]) -> bool {
         matches!(
             recorded.event,
             Event::Ended {
-                result: StepResult::Published { .. },
+                result: StepResult::Published { .. } | StepResult::Staged { drift: Some(_), .. },
                 ..
             }
         )
@@ -370,8 +382,21 @@ pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan
         },
         Event::Ended {
             at,
-            result: StepResult::Published { .. },
-        } => published(after, *at, plan),
+            result: StepResult::Published { found, .. },
+        } => published(after, *at, plan, (recorded.time, found)),
+        Event::Ended {
+            at,
+            result: StepResult::Staged {
+                drift: Some(drift), ..
+            },
+        } => {
+            let submission = &after.submission;
+            let (project, environment) = (&submission.project, &submission.environment);
+            plan.map_or_else(Commit::new, |plan| {
+                let key = drift_key(project, environment, plan.host_name(*at));
+                Commit::new().put(key, json(drift))
+            })
+        }
         _ => Commit::new(),
     }
 }
@@ -399,7 +424,12 @@ fn release_made(after: &Task, digest: &TreeDigest, worth: Worth) -> Commit {
     Commit::new().put(key, json(&record))
 }
 
-fn published(after: &Task, at: At, plan: Option<&Plan>) -> Commit {
+fn published(
+    after: &Task,
+    at: At,
+    plan: Option<&Plan>,
+    (time, found): (Timestamp, &Found),
+) -> Commit {
     let submission = &after.submission;
     let (Some(plan), Some(work)) = (plan, &after.work) else {
         return Commit::new();
@@ -415,6 +445,8 @@ fn published(after: &Task, at: At, plan: Option<&Plan>) -> Commit {
     let live = Live {
         release: release.clone(),
         task: after.id,
+        since: Some(time),
+        kept: found.kept.iter().take(KEPT_MAX).cloned().collect(),
     };
     Commit::new().put(
         live_key(&submission.project, &submission.environment, host),

@@ -1,13 +1,13 @@
 //! What is live where, which releases there are, which hosts stay out, which fence comes next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kv::{self, Commit, Range, Require};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::host::{ReleaseId, TreeDigest};
+use crate::host::{Drift, ReleaseId, Standing, TreeDigest};
 use crate::task::{Schedule, State, Task};
 
 /// How many releases of an environment are looked at when old ones are deleted.
@@ -20,17 +20,33 @@ const LANDING_MAX: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     pub release: ReleaseId,
-    /// The task that switched it.
+    /// The task that switched it: the one that made the release, or one that went back to it.
     pub task: u64,
+    /// When it was switched. Earlier versions did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The releases that are complete on the host, as it said last. Empty where that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<ReleaseId>,
 }
 
-/// What is live on one host, with its commit.
+/// So many releases of a host are remembered.
+pub(super) const KEPT_MAX: usize = 100;
+
+/// What is live on one host, with the task that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveRelease {
     pub release: ReleaseId,
-    pub task: u64,
+    /// The task that made the release; `None` where the release is none of ours.
+    pub task: Option<u64>,
     /// `None` where the release is none of ours.
     pub commit: Option<String>,
+    /// The task that switched it: the one that made the release, or one that went back to it.
+    pub switched_by: u64,
+    pub since: Option<Timestamp>,
+    pub kept: Vec<ReleaseId>,
+    /// That `current` leads elsewhere.
+    pub drift: Option<Drift>,
 }
 
 /// A release that a task has made.
@@ -73,6 +89,18 @@ impl Begun {
     }
 }
 
+fn kept(standing: &Standing) -> Vec<ReleaseId> {
+    let kept = standing.releases.iter().map(|release| release.id.clone());
+    kept.take(KEPT_MAX).collect()
+}
+
+impl Live {
+    /// Whether a drift that was seen is one from this: what was switched since has ended it.
+    fn is_left_by(&self, drift: &Drift) -> bool {
+        drift.from == self.release && self.since.is_none_or(|since| drift.since >= since)
+    }
+}
+
 impl Store {
     /// By how many milliseconds fences are lifted on the hosts of an environment, by host name.
     ///
@@ -102,28 +130,45 @@ impl Store {
         environment: &str,
     ) -> Result<BTreeMap<String, LiveRelease>, StoreError> {
         let prefix = index::live_prefix(project, environment);
-        let mut commits: BTreeMap<ReleaseId, Option<String>> = BTreeMap::new();
+        let mut drifts = self.drifts(project, environment).await?;
+        let mut records: BTreeMap<ReleaseId, Option<ReleaseRecord>> = BTreeMap::new();
         let mut hosts = BTreeMap::new();
         for row in kv::all_rows(self.kv.as_ref(), &prefix).await? {
             let host = String::from_utf8_lossy(&row.key[prefix.len()..]).into_owned();
             let Ok(live) = serde_json::from_slice::<Live>(&row.value) else {
                 continue;
             };
-            if !commits.contains_key(&live.release) {
+            if !records.contains_key(&live.release) {
                 let record = self.release(project, environment, &live.release).await?;
-                commits.insert(live.release.clone(), record.map(|record| record.commit));
+                records.insert(live.release.clone(), record);
             }
-            let commit = commits.get(&live.release).cloned().flatten();
-            hosts.insert(
-                host,
-                LiveRelease {
-                    release: live.release,
-                    task: live.task,
-                    commit,
-                },
-            );
+            let record = records.get(&live.release).and_then(Option::as_ref);
+            let live = LiveRelease {
+                task: record.map(|record| record.task),
+                commit: record.map(|record| record.commit.clone()),
+                drift: drifts.remove(&host).filter(|drift| live.is_left_by(drift)),
+                release: live.release,
+                switched_by: live.task,
+                since: live.since,
+                kept: live.kept,
+            };
+            hosts.insert(host, live);
         }
         Ok(hosts)
+    }
+
+    /// The projects and environments in which something was switched.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn places_live(&self) -> Result<BTreeSet<(String, String)>, StoreError> {
+        let rows = kv::all_rows(self.kv.as_ref(), index::LIVE).await?;
+        let places = rows.iter().filter_map(|row| {
+            let key = std::str::from_utf8(&row.key[index::LIVE.len()..]).ok()?;
+            let mut parts = key.split('/').map(str::to_owned);
+            Some((parts.next()?, parts.next()?))
+        });
+        Ok(places.collect())
     }
 
     /// What is live on one host of an environment.
@@ -139,6 +184,120 @@ impl Store {
         let key = index::live_key(project, environment, host);
         let entry = self.kv.get(&key).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// Where `current` was seen to lead elsewhere than to what was switched, by host; also what was
+    /// mended since.
+    async fn drifts(
+        &self,
+        project: &str,
+        environment: &str,
+    ) -> Result<BTreeMap<String, Drift>, StoreError> {
+        let prefix = index::drift_prefix(project, environment);
+        let rows = kv::all_rows(self.kv.as_ref(), &prefix).await?;
+        let known = rows.into_iter().filter_map(|row| {
+            let host = String::from_utf8_lossy(&row.key[prefix.len()..]).into_owned();
+            Some((host, serde_json::from_slice(&row.value).ok()?))
+        });
+        Ok(known.collect())
+    }
+
+    /// What it means that `current` of a host leads there now: that it drifted from what was switched,
+    /// and since when that is known. `None` where it did not, or where nothing was switched yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn drift_of(
+        &self,
+        (project, environment, host): (&str, &str, &str),
+        to: Option<&ReleaseId>,
+        now: Timestamp,
+    ) -> Result<Option<Drift>, StoreError> {
+        let Some(live) = self.live_on(project, environment, host).await? else {
+            return Ok(None);
+        };
+        if to == Some(&live.release) {
+            return Ok(None);
+        }
+        let key = index::drift_key(project, environment, host);
+        let known = self.kv.get(&key).await?;
+        let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
+        let known = known.filter(|known| live.is_left_by(known) && known.to.as_ref() == to);
+        Ok(Some(known.unwrap_or(Drift {
+            from: live.release,
+            to: to.cloned(),
+            since: now,
+        })))
+    }
+
+    /// Takes in which releases are complete on a host.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn keeps(
+        &self,
+        (project, environment, host): (&str, &str, &str),
+        standing: &Standing,
+    ) -> Result<(), StoreError> {
+        let key = index::live_key(project, environment, host);
+        let Some(entry) = self.kv.get(&key).await? else {
+            return Ok(());
+        };
+        let Ok(mut live) = serde_json::from_slice::<Live>(&entry.value) else {
+            return Ok(());
+        };
+        live.kept = kept(standing);
+        let commit = Commit::new()
+            .require(key.clone(), Require::Version(entry.version))
+            .put(key, index::json(&live));
+        match self.kv.commit(commit).await {
+            Ok(_) | Err(kv::CommitError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(index::error(0, error)),
+        }
+    }
+
+    /// Takes in what was seen on a host outside a task. Nothing is taken in where a task is at work
+    /// there, or has switched since `live` was read: it knows better.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn saw(
+        &self,
+        (project, environment, host): (&str, &str, &str),
+        standing: &Standing,
+        now: Timestamp,
+    ) -> Result<Option<Drift>, StoreError> {
+        let place = (project, environment, host);
+        let key = index::live_key(project, environment, host);
+        let Some(entry) = self.kv.get(&key).await? else {
+            return Ok(None);
+        };
+        let Ok(before) = serde_json::from_slice::<Live>(&entry.value) else {
+            return Ok(None);
+        };
+        let drift = self.drift_of(place, standing.live.as_ref(), now).await?;
+        let drifted = index::drift_key(project, environment, host);
+        let known = self.kv.get(&drifted).await?.map(|entry| entry.value);
+        let live = Live {
+            kept: kept(standing),
+            ..before.clone()
+        };
+        if live == before && known == drift.as_ref().map(index::json) {
+            return Ok(drift);
+        }
+        let commit = Commit::new()
+            .require(index::holder_key(project, environment), Require::Absent)
+            .require(key.clone(), Require::Version(entry.version))
+            .put(key, index::json(&live));
+        let commit = match &drift {
+            Some(drift) => commit.put(drifted, index::json(drift)),
+            None => commit.delete(drifted),
+        };
+        match self.kv.commit(commit).await {
+            Ok(_) => Ok(drift),
+            Err(kv::CommitError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(index::error(0, error)),
+        }
     }
 
     /// The latest releases of an environment, newest first, at most [`RELEASES_MAX`].

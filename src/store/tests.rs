@@ -99,6 +99,7 @@ fn plan() -> Plan {
         approvals: Vec::new(),
         self_approval: false,
         named: Named::default(),
+        rebuilt: Vec::new(),
         stages: vec![
             stage("checkout", &["agent"], template::Action::Checkout),
             stage("switch", &["web1", "web2"], template::Action::Publish),
@@ -306,7 +307,19 @@ fn what_is_live_and_which_releases_there_are_follows_from_events() {
         at_once(store.newest_release("shop", "production")).unwrap(),
         Some(release(1))
     );
-    append(&store, 1, done(1, 1, StepResult::Published { was: None })).unwrap();
+    append(
+        &store,
+        1,
+        done(
+            1,
+            1,
+            StepResult::Published {
+                was: None,
+                found: Box::default(),
+            },
+        ),
+    )
+    .unwrap();
     let live = at_once(store.live("shop", "production")).unwrap();
     assert_eq!(live.keys().collect::<Vec<_>>(), ["web2"]);
     assert_eq!(live["web2"].commit, Some("c".repeat(40)));
@@ -314,7 +327,19 @@ fn what_is_live_and_which_releases_there_are_follows_from_events() {
         at_once(store.live_on("shop", "production", "web1")).unwrap(),
         None
     );
-    append(&store, 1, done(1, 0, StepResult::Published { was: None })).unwrap();
+    append(
+        &store,
+        1,
+        done(
+            1,
+            0,
+            StepResult::Published {
+                was: None,
+                found: Box::default(),
+            },
+        ),
+    )
+    .unwrap();
     finish(&store, 1, Outcome::Succeeded);
     assert_eq!(releases(), [record(true)]);
 }

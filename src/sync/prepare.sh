@@ -1,6 +1,6 @@
 # ts_release ts_wanted: the release and its digest. ts_from ts_from_digest: the base, or nothing.
 # ts_removed: what goes from the copy, with all below it. ts_emptied: the directories above, deepest first.
-# ts_shared: directories that must exist.
+# ts_shared: directories that must exist. ts_kept: a release that is there already is taken as it is.
 ts_deploy_to() {
     [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
@@ -69,6 +69,12 @@ ts_prepare() {
     ts_deploy_to
     ts_own
     ts_see_live
+    # What is gone back to is neither walked nor changed.
+    if [ -n "$ts_kept" ] && [ -d "$ts_at/releases/$ts_release" ]; then
+        ts_say_standing "$ts_fence"
+        ts_say staged
+        ts_done
+    fi
     ts_clear
     ts_directories
     ts_see_staged

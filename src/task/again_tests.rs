@@ -125,7 +125,12 @@ fn after_going_back_everything_from_the_switch_on_is_done_again_and_nothing_befo
         way: Way::Back,
         ..of_stage(SWITCH)
     };
-    let published = || progress(Some(StepResult::Published { was: None }));
+    let published = || {
+        progress(Some(StepResult::Published {
+            was: None,
+            found: Box::default(),
+        }))
+    };
     let mut work = work();
     work.steps
         .insert(of_stage(SWITCH - 1), progress(Some(done())));

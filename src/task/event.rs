@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::approval::{Approval, Terms};
-use crate::host::{ReleaseId, TreeDigest};
+use crate::host::{Differs, Drift, ReleaseId, TreeDigest};
 use crate::plan::Plan;
 use crate::rule::Schedule;
 use crate::template::{Gate, Hidden};
@@ -223,9 +223,16 @@ pub enum StepResult {
         live: Option<ReleaseId>,
         files_sent: u64,
         bytes_sent: u64,
+        /// That this is not what tagship had switched to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drift: Option<Drift>,
     },
     /// The release is live on the host.
-    Published { was: Option<ReleaseId> },
+    Published {
+        was: Option<ReleaseId>,
+        #[serde(default, skip_serializing_if = "Found::is_empty")]
+        found: Box<Found>,
+    },
     /// The program ended with 0, the check held.
     Done {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -241,6 +248,26 @@ pub enum StepResult {
     Unknown { message: String },
     /// Somebody asked the task to stop, and nothing of the step is left running.
     Stopped,
+}
+
+/// What was found on a host besides, when it switched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// That something else was live than tagship had switched to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// How the release differs from what was released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<Differs>,
+    /// The releases that are complete on the host since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<ReleaseId>,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl StepResult {

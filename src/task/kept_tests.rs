@@ -85,6 +85,7 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
         live,
         files_sent: 0,
         bytes_sent: 0,
+        drift: None,
     };
     let sync = At {
         stage: 1,
@@ -93,7 +94,10 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
     done(&mut walk, sync, staged(id("one")));
     assert_eq!(live(&walk), Some(id("one")));
     // Somebody released meanwhile: what the switch found is what there is to go back to.
-    let published = |was| StepResult::Published { was };
+    let published = |was| StepResult::Published {
+        was,
+        found: Box::default(),
+    };
     done(&mut walk, SWITCH_OF_WEB0, published(id("two")));
     assert_eq!(live(&walk), Some(id("two")));
     // Staged once more after the switch, a host names what this task has brought.
@@ -300,11 +304,21 @@ fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
         ..SWITCH_OF_WEB0
     };
     let earlier = || Some(crate::host::ReleaseId("20270101-000000-1111111".to_owned()));
-    done(&mut walk, switch(0), StepResult::Published { was: None });
+    done(
+        &mut walk,
+        switch(0),
+        StepResult::Published {
+            was: None,
+            found: Box::default(),
+        },
+    );
     done(
         &mut walk,
         switch(1),
-        StepResult::Published { was: earlier() },
+        StepResult::Published {
+            was: earlier(),
+            found: Box::default(),
+        },
     );
     walk.apply(Event::RollbackBegan {
         reason: "no".to_owned(),

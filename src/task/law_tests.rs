@@ -24,7 +24,8 @@ fn any_event() -> impl Strategy<Value = Event> {
             values: [("KEY".to_owned(), "value".to_owned())].into(),
         }),
         Just(StepResult::Published {
-            was: Some(release())
+            was: Some(release()),
+            found: Box::default(),
         }),
         Just(StepResult::Failed {
             message: "no".to_owned(),

@@ -28,7 +28,7 @@ pub use description::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
 pub use event::{
-    Asker, At, Event, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult, Submission,
+    Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult, Submission,
     Submitter, Supersede, Via, Waits, Way,
 };
 pub use next::{Action, next_actions};
@@ -478,7 +478,7 @@ impl Task {
                     .entry(at.host)
                     .or_insert_with(|| live.clone());
             }
-            StepResult::Published { was } if at.way == Way::Forward => {
+            StepResult::Published { was, .. } if at.way == Way::Forward => {
                 work.live_before.insert(at.host, was.clone());
             }
             _ => {}

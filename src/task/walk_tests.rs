@@ -87,6 +87,7 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
         approvals: Vec::new(),
         self_approval: false,
         named: Named::default(),
+        rebuilt: Vec::new(),
         stages: vec![
             stage(
                 "checkout",
@@ -284,8 +285,12 @@ pub(super) fn good(walk: &Walk, at: At, first: bool) -> StepResult {
             live: before,
             files_sent: 1,
             bytes_sent: 1,
+            drift: None,
         },
-        template::Action::Publish => StepResult::Published { was: before },
+        template::Action::Publish => StepResult::Published {
+            was: before,
+            found: Box::default(),
+        },
         _ => StepResult::Done {
             values: BTreeMap::new(),
         },

@@ -5,6 +5,7 @@
 //! handed on as they are; whoever shows them escapes them.
 
 mod find;
+mod notes;
 mod people;
 mod task;
 mod template;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use find::{HookList, HookQuery, TaskQuery};
+pub(crate) use notes::seen as drift_seen;
 pub use people::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
@@ -27,7 +29,7 @@ pub use template::{
 
 use crate::approval::Approval;
 use crate::audit::Entry;
-use crate::host::ReleaseId;
+use crate::host::{Drift, ReleaseId};
 use crate::plan::PlanDigest;
 use crate::rule::Schedule;
 use crate::store::{Disabled, Head};
@@ -155,6 +157,11 @@ pub struct TaskView {
     pub frozen: Option<FrozenView>,
     /// The hosts without which it goes on.
     pub skipped: Vec<SkippedView>,
+    /// What whoever looks at it should know of its hosts, one line each: that a release is built again
+    /// there, that something else was live than tagship had switched to, that a release differs from
+    /// what was released.
+    #[serde(default)]
+    pub notes: Vec<String>,
     pub events: Vec<EventLine>,
     /// What the asker may ask of it now.
     pub may: Vec<May>,
@@ -492,8 +499,20 @@ pub struct LiveView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveHost {
     pub release: ReleaseId,
-    /// The task that switched it.
-    pub task: u64,
+    /// The tag from which it was made; `null` where the release is none of ours.
+    pub tag: Option<String>,
     /// `null` where the release is none of ours.
     pub commit: Option<String>,
+    /// The task that made it; `null` where the release is none of ours.
+    pub task: Option<u64>,
+    /// Who submitted that task.
+    pub by: Option<String>,
+    /// The task that switched to it, if that is another one: a rollback, or one that failed and went
+    /// back.
+    #[serde(default)]
+    pub switched_by: Option<u64>,
+    /// When it was switched; `null` where an earlier version did that.
+    pub since: Option<Timestamp>,
+    /// That `current` leads elsewhere, as was seen last.
+    pub drift: Option<Drift>,
 }

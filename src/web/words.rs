@@ -231,11 +231,14 @@ fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
     }
     let ours: Vec<String> = live
         .iter()
-        .filter(|(_, live)| live.task == view.id)
+        .filter(|(_, live)| live.task == Some(view.id) || live.switched_by == view.id)
         .map(|(host, _)| host.clone())
         .collect();
     if ours.is_empty() {
-        let newest = live.iter().map(|(_, live)| live.task).max();
+        // The release of a newer task, or an older one to which a rollback went.
+        let by = |live: &LiveRelease| live.task.filter(|task| *task > view.id);
+        let by = |live: &LiveRelease| by(live).unwrap_or(live.switched_by);
+        let newest = live.iter().map(|(_, live)| by(live)).max();
         return match newest {
             Some(newest) => format!("was released; task {newest} has replaced it since"),
             None => "was released".to_owned(),

@@ -351,7 +351,7 @@ fn a_real_directory_where_the_link_should_be() {
     world.fails_by(&[
         "host web1",
         "srv/shop/current is a real directory",
-        "move it away",
+        "let deploy_to name another directory",
     ]);
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use tagship::host::{HostError, Release, TransferSet};
+use tagship::host::{Existing, HostError, Release, TransferSet};
 use tagship::remote::script::Lines;
 use tagship::sync::rsync::End;
 use tagship::{publish, sync};
@@ -118,7 +118,16 @@ fn a_preparation_that_is_killed_anywhere_can_be_made_again() {
     for fence in [1, 2] {
         for n in 1.. {
             let place = host.place(fence);
-            let script = sync::prepare(&place, host.turn(), &r2, Some(&r1), &removed, &[]).unwrap();
+            let script = sync::prepare(
+                &place,
+                host.turn(),
+                &r2,
+                Some(&r1),
+                &removed,
+                &[],
+                Existing::Equal,
+            )
+            .unwrap();
             let whole = killed(&script, n).is_none();
             holds(&host, &format!("fence {fence}, killed at {n}"));
             let reply = host.prepare(fence, &r2, Some(&r1), &[b"gone"]).unwrap();
@@ -274,7 +283,16 @@ fn a_stale_seal_loses_wherever_it_is_overtaken() {
         let stale = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
         let removed = [b"gone".to_vec()];
         let place = host.place(9);
-        let newer = sync::prepare(&place, host.turn(), &r2, Some(&r1), &removed, &[]).unwrap();
+        let newer = sync::prepare(
+            &place,
+            host.turn(),
+            &r2,
+            Some(&r1),
+            &removed,
+            &[],
+            Existing::Equal,
+        )
+        .unwrap();
         let Some(answer) = overtaken_by(&host, &stale, n, &newer) else {
             assert!(n > 8, "{n}");
             break;
@@ -303,7 +321,16 @@ fn a_stale_preparation_and_deletion_lose_wherever_they_are_overtaken() {
         let removed = [b"gone".to_vec()];
         let prepare = |fence| {
             let place = host.place(fence);
-            sync::prepare(&place, host.turn(), &r2, Some(&r1), &removed, &[]).unwrap()
+            sync::prepare(
+                &place,
+                host.turn(),
+                &r2,
+                Some(&r1),
+                &removed,
+                &[],
+                Existing::Equal,
+            )
+            .unwrap()
         };
         let prune = publish::prune(&host.place(1), host.turn(), 1, &[], &[]).unwrap();
         let by_preparing = overtaken_by(&host, &prepare(1), n, &prepare(7));
@@ -374,7 +401,16 @@ fn of_many_first_claims_one_fence_stands() {
         let release = tree.release("r1");
         let scripts: Vec<Vec<u8>> = (1..=6)
             .map(|fence| {
-                sync::prepare(&host.place(fence), host.turn(), &release, None, &[], &[]).unwrap()
+                sync::prepare(
+                    &host.place(fence),
+                    host.turn(),
+                    &release,
+                    None,
+                    &[],
+                    &[],
+                    Existing::Equal,
+                )
+                .unwrap()
             })
             .collect();
         let shell = host.shell;

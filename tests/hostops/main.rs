@@ -7,6 +7,7 @@
 )]
 
 mod attempt;
+mod back;
 mod cut;
 mod destination;
 mod fence;

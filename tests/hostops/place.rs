@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tagship::host::{
-    HostError, Place, Release, ReleaseId, Reply, Standing, TransferSet, TreeDigest,
+    Existing, HostError, Place, Release, ReleaseId, Reply, Standing, TransferSet, TreeDigest,
 };
 use tagship::publish;
 use tagship::remote::script::{Answer, Lines, Said, Turn, overtaken};
@@ -83,7 +83,16 @@ impl Host {
         let removed: Vec<Vec<u8>> = removed.iter().map(|path| path.to_vec()).collect();
         let shared = ["log".to_owned(), "public/up loads".to_owned()];
         let place = self.place(fence);
-        let script = sync::prepare(&place, self.turn(), release, base, &removed, &shared).unwrap();
+        let script = sync::prepare(
+            &place,
+            self.turn(),
+            release,
+            base,
+            &removed,
+            &shared,
+            Existing::Equal,
+        );
+        let script = script.unwrap();
         sync::read_prepared(&self.ask(fence, &script)?)
     }
 
@@ -132,11 +141,6 @@ impl Host {
         sync::read_sealed(&self.ask(fence, &script)?)
     }
 
-    pub(crate) fn verify(&self, fence: u64, release: &Release) -> Result<Reply, HostError> {
-        let script = sync::verify(&self.place(fence), self.turn(), release).unwrap();
-        sync::read_verified(&self.ask(fence, &script)?)
-    }
-
     pub(crate) fn publish(
         &self,
         fence: u64,
@@ -145,7 +149,7 @@ impl Host {
     ) -> Result<Option<String>, HostError> {
         let script = self.switch(fence, release, key);
         match publish::read_published(&self.ask(fence, &script)?)? {
-            Reply::Published { was } => Ok(was.map(|id| id.0)),
+            Reply::Published { was, .. } => Ok(was.map(|id| id.0)),
             other => panic!("{other:?}"),
         }
     }
@@ -154,7 +158,15 @@ impl Host {
     pub(crate) fn switch(&self, fence: u64, release: &Release, key: &str) -> Vec<u8> {
         let standing = self.inspect().unwrap().releases;
         let over: Vec<ReleaseId> = standing.into_iter().map(|release| release.id).collect();
-        publish::publish(&self.place(fence), self.turn(), &release.id, &over, key).unwrap()
+        publish::publish(
+            &self.place(fence),
+            self.turn(),
+            &release.id,
+            &over,
+            key,
+            Existing::Equal,
+        )
+        .unwrap()
     }
 
     pub(crate) fn prune(

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
-    HostError, Hosts, Op, Output, Place, Release, ReleaseId, Reply, RunEnd, Standing, TransferSet,
-    TreeDigest, fenced,
+    Differs, Existing, HostError, Hosts, Op, Output, Place, Release, ReleaseId, Reply, RunEnd,
+    Standing, TransferSet, TreeDigest, fenced,
 };
 use tagship::plan::Plan;
 
@@ -26,6 +26,10 @@ pub(crate) struct Disk {
     turn: u64,
     pub(crate) live: Option<ReleaseId>,
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
+    /// Releases into which something was written since they were sealed.
+    pub(crate) written: BTreeSet<ReleaseId>,
+    /// Where another tool has led `current`.
+    pub(crate) foreign: BTreeSet<ReleaseId>,
     /// The partial directory: the digest of what stands in it.
     pub(crate) partial: Option<TreeDigest>,
     /// Publish journal: key → what was live.
@@ -39,6 +43,29 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// A service writes into what is live.
+    pub(crate) fn write_into_live(&mut self) {
+        self.written.extend(self.live.clone());
+    }
+
+    /// Another tool leads `current` elsewhere.
+    pub(crate) fn lead(&mut self, to: &str) {
+        let to = ReleaseId(to.to_owned());
+        self.foreign.insert(to.clone());
+        self.live = Some(to);
+    }
+
+    /// A release as it is, whatever was written into it.
+    fn is_there(&self, release: &ReleaseId) -> bool {
+        self.releases.contains_key(release) || self.foreign.contains(release)
+    }
+
+    /// A release as it was sealed.
+    fn is_whole(&self, release: &Release) -> bool {
+        self.releases.get(&release.id) == Some(&release.digest)
+            && !self.written.contains(&release.id)
+    }
+
     /// Somebody deletes what stands there of programs.
     pub(crate) fn forget_programs(&mut self) {
         self.runs.clear();
@@ -219,7 +246,6 @@ impl SimHosts {
             Op::Prepare { place, .. }
             | Op::Transfer { place, .. }
             | Op::Seal { place, .. }
-            | Op::Verify { place, .. }
             | Op::Publish { place, .. }
             | Op::Run { place, .. }
             | Op::Prune { place, .. } => &place.deploy_to,
@@ -306,8 +332,9 @@ impl SimHosts {
                 place,
                 release,
                 base,
+                existing,
                 ..
-            } => prepare(disk, place, release, base.as_ref()),
+            } => prepare(disk, place, release, base.as_ref(), *existing),
             Op::Transfer { place, from, set } => {
                 take_fence(disk, place)?;
                 if disk.partial.is_none() {
@@ -326,21 +353,14 @@ impl SimHosts {
                 })
             }
             Op::Seal { place, release, .. } => seal(disk, place, release),
-            Op::Verify { place, release } => {
-                take_fence(disk, place)?;
-                if disk.releases.get(&release.id) == Some(&release.digest) {
-                    Ok(Reply::Verified)
-                } else {
-                    Err(HostError::Refused(format!("{} is not whole", release.id)))
-                }
-            }
             Op::Inspect { .. } => Ok(Reply::Inspected(standing(disk))),
             Op::Publish {
                 place,
                 release,
                 over,
                 key,
-            } => publish(disk, place, release, over, key),
+                existing,
+            } => publish(disk, place, release, over, (key, *existing)),
             Op::Run { place, run } => {
                 take_fence(disk, place)?;
                 if is_barred(disk, &run.key) {
@@ -430,7 +450,6 @@ fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
     let (Op::Prepare { place, .. }
     | Op::Transfer { place, .. }
     | Op::Seal { place, .. }
-    | Op::Verify { place, .. }
     | Op::Publish { place, .. }
     | Op::Run { place, .. }
     | Op::Prune { place, .. }) = op
@@ -465,20 +484,28 @@ fn prepare(
     place: &Place,
     release: &Release,
     base: Option<&Release>,
+    existing: Existing,
 ) -> Result<Reply, HostError> {
     take_fence(disk, place)?;
+    if existing == Existing::AsItIs && disk.is_there(&release.id) {
+        return Ok(Reply::Prepared {
+            standing: standing(disk),
+            staged: true,
+            based: false,
+        });
+    }
     disk.partial = None;
-    let stands = disk.releases.get(&release.id).cloned();
-    let staged = stands.as_ref() == Some(&release.digest);
-    if stands.is_some() && !staged {
+    let stands = disk.releases.contains_key(&release.id);
+    let staged = disk.is_whole(release);
+    if stands && !staged {
         if disk.live.as_ref() == Some(&release.id) {
             return Err(HostError::Refused("it is live, and differs".to_owned()));
         }
         disk.releases.remove(&release.id);
+        disk.written.remove(&release.id);
     }
-    let based = base.is_some_and(|base| {
-        disk.live.as_ref() == Some(&base.id) && disk.releases.get(&base.id) == Some(&base.digest)
-    });
+    let based =
+        base.is_some_and(|base| disk.live.as_ref() == Some(&base.id) && disk.is_whole(base));
     if !staged {
         let empty = TreeDigest("empty".to_owned());
         let copy = base.filter(|_| based).map(|base| base.digest.clone());
@@ -515,10 +542,14 @@ fn publish(
     place: &Place,
     release: &ReleaseId,
     over: &[ReleaseId],
-    key: &str,
+    (key, existing): (&str, Existing),
 ) -> Result<Reply, HostError> {
     take_fence(disk, place)?;
-    if !disk.releases.contains_key(release) {
+    let there = match existing {
+        Existing::Equal => disk.releases.contains_key(release),
+        Existing::AsItIs => disk.is_there(release),
+    };
+    if !there {
         return Err(HostError::Refused(format!("{release} is not complete")));
     }
     if let Some(live) = &disk.live
@@ -537,7 +568,15 @@ fn publish(
         disk.live = Some(release.clone());
         disk.history.push(release.clone());
     }
-    Ok(Reply::Published { was })
+    let written = existing == Existing::AsItIs && disk.written.contains(release);
+    Ok(Reply::Published {
+        was,
+        standing: standing(disk),
+        differs: written.then(|| Differs {
+            files: 1,
+            names: vec!["log/prod.log".to_owned()],
+        }),
+    })
 }
 
 fn prune(
@@ -569,6 +608,7 @@ fn prune(
     }
     for id in &deleted {
         disk.releases.remove(id);
+        disk.written.remove(id);
     }
     Ok(Reply::Pruned { deleted })
 }

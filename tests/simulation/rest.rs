@@ -517,6 +517,14 @@ fn hosts_agree(
             continue;
         }
         let disk = disks.get(host).unwrap_or(&nothing);
+        // Another tool has been there since.
+        if disk
+            .live
+            .as_ref()
+            .is_some_and(|live| disk.foreign.contains(live))
+        {
+            continue;
+        }
         live.insert(disk.live.clone());
         let what = format!(
             "{host}: {:?} in {environment}, task {:?}",

@@ -22,7 +22,7 @@ use crate::at_once::at_once;
 use crate::drawn;
 use crate::driver::{Halt, Sim};
 use crate::fate::REFUSED;
-use crate::host::{Program, well};
+use crate::host::{Disk, Program, well};
 use crate::random::Random;
 use crate::rest::{promises_hold, promises_hold_after_a_restore};
 
@@ -39,12 +39,11 @@ const TAGS: [&str; 7] = [
     "other",
 ];
 const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
-const LABELS: [&str; 8] = [
+const LABELS: [&str; 7] = [
     "host.prepare",
     "host.transfer",
     "host.seal",
     "host.publish",
-    "host.verify",
     "host.run",
     "host.run_result",
     "host.kill",
@@ -314,7 +313,15 @@ impl Play {
 
     /// A host refuses or falls silent, a service is unwell, a program fails.
     fn trouble(&mut self) {
-        match self.random.below(5) {
+        match self.random.below(7) {
+            6 => {
+                self.note("the service writes into what is live".to_owned());
+                self.on_a_disk(Disk::write_into_live);
+            }
+            5 => {
+                self.note("another tool leads current elsewhere".to_owned());
+                self.on_a_disk(|disk| disk.lead("/srv/old/v3"));
+            }
             4 => {
                 let tag = *self.random.pick(&TAGS).unwrap();
                 self.note(format!("the git server gives nobody {tag}"));
@@ -342,6 +349,16 @@ impl Play {
                 *self.sim.fleet.program.lock().unwrap() = mood_of(mood);
             }
         }
+    }
+
+    /// Something happens on a host where a release is live.
+    fn on_a_disk(&mut self, act: impl Fn(&mut Disk)) {
+        let host = (*self.random.pick(&HOSTS).unwrap()).to_owned();
+        self.note(format!("on {host}"));
+        let place = ("production".to_owned(), host);
+        let mut disks = self.sim.fleet.disks.lock().unwrap();
+        let disk = disks.get_mut(&place).filter(|disk| disk.live.is_some());
+        disk.into_iter().for_each(act);
     }
 
     fn mend(&mut self) {

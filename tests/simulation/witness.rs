@@ -150,7 +150,9 @@ impl Witness {
 
     /// After any operation: `current` names a complete release everywhere.
     pub(crate) fn after(&self, host: &str, disk: &Disk) {
-        if let Some(live) = &disk.live {
+        if let Some(live) = &disk.live
+            && !disk.foreign.contains(live)
+        {
             let digest = disk.releases.get(live);
             let digest = digest.unwrap_or_else(|| panic!("{host}: {live} is live and not there"));
             assert!(

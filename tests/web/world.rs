@@ -436,7 +436,13 @@ impl World {
             let (publish, reload) = (at(2, host, 0), at(2, host, 1));
             events.extend([
                 began(publish),
-                ended(publish, StepResult::Published { was: None }),
+                ended(
+                    publish,
+                    StepResult::Published {
+                        was: None,
+                        found: Box::default(),
+                    },
+                ),
             ]);
             events.extend([began(reload), ended(reload, done())]);
         }
@@ -487,6 +493,7 @@ pub fn staged() -> StepResult {
         live: None,
         files_sent: 17,
         bytes_sent: 81_920,
+        drift: None,
     }
 }
 

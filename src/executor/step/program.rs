@@ -77,7 +77,7 @@ pub(super) async fn prepare(
         |placement| placement.on(scene.work.host()),
     );
     let directory = match (&program.directory, scene.work.release()) {
-        (Directory::Release, Some(release)) => format!("{deploy_to}/releases/{release}"),
+        (Directory::Release, Some(release)) => release.directory(&deploy_to),
         (Directory::Release, None) => deploy_to,
         (Directory::Home, _) => crate::host::HOME.to_owned(),
         (Directory::Absolute(path), _) => path.clone(),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::{Scene, TRIES, Trouble, fetch, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
-use crate::host::{HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet};
+use crate::host::{
+    Drift, Existing, HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet,
+};
 use crate::plan::Placement;
 use crate::store::StoreError;
-use crate::task::{Origin, StepResult, Way};
+use crate::task::{Found, Origin, StepResult, Way};
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
@@ -161,6 +163,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
             .map(|difference| difference.removed.clone())
             .unwrap_or_default(),
         shared: shared_directories(&placement(scene)?.shared),
+        existing: existing(scene),
     };
     let (standing, staged, based) = match scene.perform(&op).await? {
         Reply::Prepared {
@@ -171,15 +174,18 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         other => return Err(unexpected(&other)),
     };
     // Whoever asks to go back means to undo what is live.
-    let back = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
+    let back = existing(scene) == Existing::AsItIs;
     if let Some(live) = standing.live.as_ref().filter(|_| !back) {
         nothing_unknown_is_newer(scene, live).await?;
     }
+    let drift = drift(scene, standing.live.as_ref()).await?;
     let (files_sent, bytes_sent) = if staged {
-        // `Prepare` has held what stands there against the digest.
-        scene.output.line(&format!("{} stands here", release.id));
+        scene.output.line(&format!("{} is here", release.id));
         (0, 0)
     } else {
+        if back {
+            is_to_be_rebuilt(scene, &release.id, &standing).await?;
+        }
         let Some(manifest) = manifest else {
             return Err(Trouble::Failed(format!(
                 "release {} is not on the host and its manifest is lost; push its commit under a new tag",
@@ -196,7 +202,56 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         live: standing.live,
         files_sent,
         bytes_sent,
+        drift,
     })
+}
+
+/// What is gone back to was live once, and counts as it is.
+fn existing(scene: &Scene<'_>) -> Existing {
+    let asked = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
+    if asked || scene.work.at.way == Way::Back {
+        Existing::AsItIs
+    } else {
+        Existing::Equal
+    }
+}
+
+/// That something else is live on the host than the store and this task know of.
+async fn drift(scene: &Scene<'_>, live: Option<&ReleaseId>) -> Result<Option<Drift>, Trouble> {
+    let known = replaceable(scene).await?;
+    if known.iter().any(|known| Some(known) == live) {
+        return Ok(None);
+    }
+    let (plan, host) = (&scene.work.plan, scene.work.host());
+    let place = (plan.project.as_str(), plan.environment.as_str(), host);
+    let now = scene.world.clock.now();
+    let drift = scene.world.store.drift_of(place, live, now).await?;
+    if let Some(drift) = &drift {
+        scene.output.line(&format!("{drift}; it is replaced"));
+    }
+    Ok(drift)
+}
+
+/// What a build or the service wrote into a release is gone with it. So it is built again only where
+/// that was said before anybody approved.
+async fn is_to_be_rebuilt(
+    scene: &Scene<'_>,
+    release: &ReleaseId,
+    standing: &Standing,
+) -> Result<(), Trouble> {
+    let (plan, host) = (&scene.work.plan, scene.work.host());
+    if plan.rebuilt.iter().any(|rebuilt| rebuilt == host) {
+        scene.output.line(&format!(
+            "{release} is gone here; it is built again from commit {}",
+            plan.commit
+        ));
+        return Ok(());
+    }
+    let place = (plan.project.as_str(), plan.environment.as_str(), host);
+    scene.world.store.keeps(place, standing).await?;
+    Err(Trouble::Failed(format!(
+        "release {release} is gone from the host, and that was not known when this rollback was asked for; ask for it again, and it is built again from its commit there (without what was written into it on the host)"
+    )))
 }
 
 /// A release that is newer than the one this task brings, and of which the store knows nothing, was
@@ -324,47 +379,37 @@ async fn base(scene: &Scene<'_>) -> Result<Option<(Release, Arc<Manifest>)>, Tro
         .map(|manifest| (release, manifest)))
 }
 
-async fn verify(scene: &Scene<'_>, release: &Release) -> Result<(), Trouble> {
-    let op = Op::Verify {
-        place: scene.work.place(),
-        release: release.clone(),
-    };
-    match scene.perform(&op).await? {
-        Reply::Verified => Ok(()),
-        other => Err(unexpected(&other)),
-    }
-}
-
 /// The release becomes the live one, by one rename; what is too old goes.
 pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     let work = scene.work;
     let Some(release) = work.release().cloned() else {
         return Err(Trouble::Failed("there is nothing to switch to".to_owned()));
     };
-    if work.at.way == Way::Back
-        && let Some(known) = known(scene, &release).await?
-    {
-        verify(scene, &known).await?;
-    }
     let way = match work.at.way {
         Way::Forward => "forward",
         Way::Back => "back",
     };
     let key = format!("{}-{way}", program::begun(&work.task));
-    let was = switch(scene, &release, key).await?;
+    let (was, mut found) = switch(scene, &release, key).await?;
     let before = was
         .as_ref()
         .map_or("nothing".to_owned(), ToString::to_string);
     scene
         .output
         .line(&format!("live: {release}, was: {before}"));
-    if work.at.way == Way::Forward
-        && !matches!(work.task.submission.origin, Origin::Rollback { .. })
-    {
-        let keep = placement(scene)?.keep_releases;
-        prune(scene, &release, was.as_ref(), keep).await;
+    if let Some(differs) = &found.differs {
+        scene.output.line(&differs.to_string());
     }
-    Ok(StepResult::Published { was })
+    if existing(scene) == Existing::Equal {
+        let keep = placement(scene)?.keep_releases;
+        match prune(scene, &release, was.as_ref(), keep).await {
+            Some(gone) => found.kept.retain(|kept| !gone.contains(kept)),
+            // Some may be gone, and some not.
+            None => found.kept.clear(),
+        }
+    }
+    let found = Box::new(found);
+    Ok(StepResult::Published { was, found })
 }
 
 /// Switches from what is known to be live there. What else is live is looked at first: it came after
@@ -373,19 +418,34 @@ async fn switch(
     scene: &Scene<'_>,
     release: &ReleaseId,
     key: String,
-) -> Result<Option<ReleaseId>, Trouble> {
+) -> Result<(Option<ReleaseId>, Found), Trouble> {
     let mut over = replaceable(scene).await?;
+    let mut drifted = None;
     for _ in 0..TRIES {
         let op = Op::Publish {
             place: scene.work.place(),
             release: release.clone(),
             over: over.clone(),
             key: key.clone(),
+            existing: existing(scene),
         };
         match scene.asked(&op).await {
-            Ok(Reply::Published { was }) => return Ok(was),
+            Ok(Reply::Published {
+                was,
+                standing,
+                differs,
+            }) => {
+                let kept = standing.releases.into_iter().map(|release| release.id);
+                let found = Found {
+                    drift: drifted,
+                    differs,
+                    kept: kept.collect(),
+                };
+                return Ok((was, found));
+            }
             Ok(Reply::Occupied { live }) => {
                 nothing_unknown_is_newer(scene, &live).await?;
+                drifted = drift(scene, Some(&live)).await?;
                 over.push(live);
             }
             Ok(other) => return Err(unexpected(&other)),
@@ -422,9 +482,14 @@ async fn replaceable(scene: &Scene<'_>) -> Result<Vec<ReleaseId>, Trouble> {
         .collect())
 }
 
-/// Old releases go. What can't be deleted is told and tried again next time: it is no reason to go
-/// back.
-async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>, keep: u32) {
+/// Old releases go: those that went, where that is known. What can't be deleted is told and tried again next time: it is no
+/// reason to go back.
+async fn prune(
+    scene: &Scene<'_>,
+    live: &ReleaseId,
+    was: Option<&ReleaseId>,
+    keep: u32,
+) -> Option<Vec<ReleaseId>> {
     let plan = &scene.work.plan;
     let releases = scene
         .world
@@ -444,15 +509,17 @@ async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>, kee
         protect: was
             .into_iter()
             .chain(last_good.map(|record| &record.release))
+            .filter(|release| release.is_named())
             .cloned()
             .collect(),
         failed,
     };
     match scene.perform(&op).await {
         Ok(Reply::Pruned { deleted }) => {
-            for release in deleted {
+            for release in &deleted {
                 scene.output.line(&format!("deleted {release}"));
             }
+            return Some(deleted);
         }
         Ok(other) => scene.output.line(&format!("unexpected answer {other:?}")),
         Err(Trouble::Failed(message) | Trouble::Unknown(message)) => {
@@ -461,4 +528,5 @@ async fn prune(scene: &Scene<'_>, live: &ReleaseId, was: Option<&ReleaseId>, kee
                 .line(&format!("old releases were not deleted: {message}"));
         }
     }
+    None
 }

@@ -1,25 +1,33 @@
 # A release is for everybody to read, whatever the mask of the user who logs in.
 umask 022
-# Sets ts_live to the release that `current` names, to nothing where there is no `current`.
+# ts_plain NAME: can it be the name of a release?
+ts_plain() {
+    case $1 in '' | .* | *[!0-9A-Za-z._-]*) return 1 ;; esac
+    [ "${#1}" -le 200 ]
+}
+# Sets ts_live to the release to which `current` leads, however that is spelled; to the text of the
+# link, with a slash in it, where it leads to no release; to nothing where there is no `current`.
 ts_see_live() {
     ts_live=
     if [ -L "$ts_at/current" ]; then
         ts_link=$(readlink -- "$ts_at/current")
-        ts_name=${ts_link#"$ts_at/"}
-        ts_name=${ts_name#./}
-        case $ts_name in
-        releases/*) ts_name=${ts_name#releases/} ;;
-        *) ts_name= ;;
-        esac
-        case $ts_name in
-        '' | .* | *[!0-9A-Za-z._-]*)
-            ts_refuse "$ts_at/current points to $ts_link, which is no release in $ts_at/releases: move the link away (mv $ts_at/current $ts_at/current.before)"
-            ;;
-        esac
-        ts_live=$ts_name
+        ts_live=${ts_link#releases/}
+        if [ "$ts_live" = "$ts_link" ] || ! ts_plain "$ts_live"; then ts_see_lead; fi
     elif [ -e "$ts_at/current" ]; then
-        ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: move it away (mv $ts_at/current $ts_at/current.before), or use layout = \"in-place\""
+        ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release"
     fi
+}
+ts_see_lead() {
+    ts_live=
+    ts_lead=$(readlink -f -- "$ts_at/current") && ts_home=$(readlink -f -- "$ts_at/releases") &&
+        case $ts_lead in "$ts_home"/*) ts_live=${ts_lead#"$ts_home"/} ;; esac
+    if ts_plain "$ts_live"; then return 0; fi
+    case $ts_link in
+    */*) ts_live=$ts_link ;;
+    *) ts_live=./$ts_link ;;
+    esac
+    [ "${#ts_live}" -le 1000 ] && [ "$(printf '%s' "$ts_live" | tr -d '\001-\037\177')" = "$ts_live" ] ||
+        ts_refuse "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)"
 }
 # ts_recorded RELEASE: sets ts_digest_recorded to the digest in the release's manifest, or to nothing.
 ts_recorded() {
@@ -29,18 +37,19 @@ ts_recorded() {
     fi
     case $ts_digest_recorded in *[!0-9a-f]*) ts_digest_recorded= ;; esac
 }
-# ts_record RELEASE DIGEST: as ts_recorded reads it.
+# ts_record RELEASE DIGEST: as ts_recorded reads it, with the listing that ts_digest has kept.
 ts_record() {
-    printf '%s\n' "$2" >"$ts_mine/manifest" 2>/dev/null || {
+    { printf '%s\n' "$2" && cat -- "$ts_mine/listing"; } >"$ts_mine/manifest" 2>/dev/null || {
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
         ts_refuse "cannot write $ts_mine/manifest: is the disk full?"
     }
     ts_sync "$ts_mine/manifest"
     ts_rename "$ts_mine/manifest" "$ts_base/manifests/$1"
+    rm -f -- "$ts_mine/listing"
 }
-# ts_digest DIRECTORY: sets ts_sum to the digest of the tree that stands there.
+# ts_digest DIRECTORY: sets ts_sum to the digest of the tree that is there, and keeps its listing.
 ts_digest() {
-    ts_sum=$(cd -- "$1" 2>/dev/null && ts_listing)
+    ts_sum=$(cd -- "$1" 2>/dev/null && ts_listing | tee -- "$ts_mine/listing" 2>/dev/null | sha256sum)
     ts_sum=${ts_sum%% *}
 }
 # A release is complete when its directory and its manifest stand.

@@ -14,7 +14,8 @@ use super::super::view::{
 };
 use super::super::who::{Deed, Who, who};
 use crate::right::{Ability, Place};
-use crate::store::Disabled;
+use crate::rule::TAGS;
+use crate::store::{Disabled, Head, LiveRelease};
 
 /// For whoever is logged in, whatever they may do.
 pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> Answer {
@@ -174,20 +175,23 @@ pub(in crate::web) async fn live(
             if !who.sees_environment(&project.name, name) {
                 continue;
             }
-            let stored = site.web.store.live(&project.name, name).await?;
+            let store = &site.web.store;
+            let stored = store.live(&project.name, name).await?;
             let configured = config.groups.get(&environment.group);
             let mut hosts: BTreeMap<String, Option<LiveHost>> = configured
                 .into_iter()
                 .flatten()
                 .map(|host| (host.clone(), None))
                 .collect();
+            let mut made: BTreeMap<u64, Head> = BTreeMap::new();
+            for id in stored.values().filter_map(|live| live.task) {
+                if !made.contains_key(&id) {
+                    made.insert(id, store.head(id).await?);
+                }
+            }
             hosts.extend(stored.into_iter().map(|(host, live)| {
-                let live = LiveHost {
-                    release: live.release,
-                    task: live.task,
-                    commit: live.commit,
-                };
-                (host, Some(live))
+                let head = live.task.and_then(|id| made.get(&id));
+                (host, Some(live_host(live, head)))
             }));
             views.push(LiveView {
                 project: project.name.clone(),
@@ -197,4 +201,19 @@ pub(in crate::web) async fn live(
         }
     }
     Ok(views)
+}
+
+/// What is live on a host, with the task that made it.
+fn live_host(live: LiveRelease, head: Option<&Head>) -> LiveHost {
+    let tag = head.map(|head| head.reference.strip_prefix(TAGS).unwrap_or(&head.reference));
+    LiveHost {
+        tag: tag.map(str::to_owned),
+        by: head.map(|head| head.submitter.clone()),
+        switched_by: Some(live.switched_by).filter(|id| Some(*id) != live.task),
+        release: live.release,
+        commit: live.commit,
+        task: live.task,
+        since: live.since,
+        drift: live.drift,
+    }
 }

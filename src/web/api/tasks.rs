@@ -1,5 +1,6 @@
 //! Tasks: seen, listed, and what is asked of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -17,10 +18,11 @@ use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
 use super::super::{Site, route};
 use super::templates::{called, library};
+use crate::host::Drift;
 use crate::plan::Plan;
 use crate::request::{self, Back, Request, RequestError};
 use crate::right::Place;
-use crate::store::{Among, Filter, Head, Position, StoreError};
+use crate::store::{Among, Filter, Head, Position, Store, StoreError};
 use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
 
 const LIST_DEFAULT: usize = 50;
@@ -155,6 +157,7 @@ pub(in crate::web) struct Sight {
     pub(in crate::web) newer: Option<u64>,
     /// The task that is at work where this one waits.
     ahead: Option<Head>,
+    drifts: BTreeMap<String, Drift>,
 }
 
 impl Sight {
@@ -196,9 +199,25 @@ impl Sight {
             release: self.release,
             newer: self.newer,
             ahead: self.ahead.as_ref(),
+            drifts: &self.drifts,
         };
         task_view(shown, &who.at(&self.task.place()), site.web.clock.now())
     }
+}
+
+/// What a task that has not begun will meet.
+async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, StoreError> {
+    let submission = &task.submission;
+    if !submission.has_place() || task.work.is_some() || task.state.at_rest() {
+        return Ok(BTreeMap::new());
+    }
+    let live = store
+        .live(&submission.project, &submission.environment)
+        .await?;
+    let drifts = live.into_iter();
+    Ok(drifts
+        .filter_map(|(host, live)| Some((host, live.drift?)))
+        .collect())
 }
 
 /// As [`sight`], for somebody: a task that they may not know of is not there.
@@ -232,6 +251,7 @@ pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> 
         newer: store.ran_since(&task).await?,
         ahead: store.ahead_of(&task).await?,
         release: worth(site, &task).await?,
+        drifts: drifts(store, &task).await?,
         description,
         events,
         task,

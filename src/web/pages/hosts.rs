@@ -10,7 +10,7 @@ use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::api::{hosts, live, set_disabled};
 use super::super::call::Call;
-use super::super::view::{HostLine, LiveQuery};
+use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
@@ -43,7 +43,9 @@ impl Environment {
 
 struct Release {
     /// `None`: nothing is live there.
-    live: Option<(String, u64, String)>,
+    live: Option<LiveHost>,
+    /// Where `current` leads instead; empty where it leads to the release.
+    drift: String,
     hosts: String,
 }
 
@@ -54,13 +56,15 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let live = views
         .into_iter()
         .map(|view| {
-            let mut releases: BTreeMap<_, Vec<String>> = BTreeMap::new();
+            let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
             for (host, live) in view.hosts {
-                let live = live.map(|live| {
-                    let commit = live.commit.as_deref().map_or("", words::short).to_owned();
-                    (live.release.0, live.task, commit)
-                });
-                releases.entry(live).or_default().push(host);
+                let drift = live.as_ref().and_then(|live| live.drift.as_ref());
+                let drift = drift.map(drift_seen).unwrap_or_default();
+                let release = live.as_ref().map(|live| live.release.clone());
+                let same = releases
+                    .entry((release, drift))
+                    .or_insert((live, Vec::new()));
+                same.1.push(host);
             }
             let place = Place::new(&view.project, &view.environment, "");
             Environment {
@@ -69,8 +73,9 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
                 environment: view.environment,
                 releases: releases
                     .into_iter()
-                    .map(|(live, hosts)| Release {
+                    .map(|((_, drift), (live, hosts))| Release {
                         live,
+                        drift,
                         hosts: words::list(&hosts),
                     })
                     .collect(),

@@ -400,7 +400,7 @@ fn stale(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
     let other = live
         .iter()
         .filter(|(host, live)| live.commit.is_some() && was(host) != live.commit);
-    match other.map(|(_, live)| live.task).max() {
+    match other.map(|(_, live)| live.switched_by).max() {
         Some(task) => format!(
             "since this landed, task {task} has gone live there: what is said below compares with what was live before"
         ),

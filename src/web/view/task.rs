@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::notes;
 use super::{
     EventLine, FrozenView, HostView, May, SkippedView, StageView, StepState, StepView, TaskView,
 };
 use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor};
+use crate::host::Drift;
 use crate::plan::{Plan, PlanDigest};
 use crate::request::{self, Moment, Request};
 use crate::right::Ability;
@@ -37,6 +39,8 @@ pub struct Shown<'a> {
     pub newer: Option<u64>,
     /// The task that is at work where this one waits in the queue.
     pub ahead: Option<&'a Head>,
+    /// Hosts of its environment on which something else is live than was switched to.
+    pub drifts: &'a BTreeMap<String, Drift>,
 }
 
 /// Whether a task brought a release to which one can go back.
@@ -60,6 +64,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         release,
         newer,
         ahead,
+        drifts,
     } = shown;
     let moment = Moment {
         now,
@@ -119,6 +124,9 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .collect(),
         frozen: frozen(task, calendar, now),
         skipped: skipped(task),
+        notes: plan
+            .map(|plan| notes::notes(task, plan, drifts))
+            .unwrap_or_default(),
         may: may(task, actor, &moment, release, newer),
     }
 }
@@ -387,8 +395,8 @@ fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i3
             format!("{files_sent} files sent, {}", size(*bytes_sent)),
             None,
         ),
-        StepResult::Published { was: Some(was) } => (done, format!("was {was}"), None),
-        StepResult::Published { was: None } => (done, "nothing was live".to_owned(), None),
+        StepResult::Published { was: Some(was), .. } => (done, format!("was {was}"), None),
+        StepResult::Published { was: None, .. } => (done, "nothing was live".to_owned(), None),
         StepResult::Done { .. } => (done, String::new(), runs.then_some(0)),
         StepResult::Failed { message, exit_code } => {
             (StepState::Failed, message.clone(), *exit_code)

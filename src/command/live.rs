@@ -1,0 +1,83 @@
+//! `tagship live`: what is live, by host.
+
+use super::arguments::Live;
+use super::client::Ask;
+use super::error::CommandError;
+use super::screen;
+use super::summary::short;
+use super::surroundings::{Agent, Surroundings};
+use super::table::{Table, printable};
+use super::times::Zone;
+use crate::web::view::{LiveHost, LiveList};
+
+/// Prints it.
+pub(crate) async fn live(around: &Surroundings, asked: &Live) -> Result<(), CommandError> {
+    let Agent { client, zone } = around.agent().await?;
+    let ask = Ask::get(["live"])
+        .with("project", asked.project.as_ref())
+        .with("environment", asked.environment.as_ref());
+    let value = client.json(&ask).await?;
+    if asked.form.json {
+        return screen::print_json(&value);
+    }
+    let list: LiveList = client.read(value)?;
+    let mut table = Table::new([
+        "PROJECT",
+        "ENVIRONMENT",
+        "HOST",
+        "TAG",
+        "COMMIT",
+        "TASK",
+        "BY",
+        "SINCE",
+        "RELEASE",
+    ]);
+    let mut drifts = String::new();
+    for place in list.live {
+        for (host, live) in place.hosts {
+            let [tag, commit, task, by, since, release] = columns(live.as_ref(), &zone);
+            if let Some(drift) = live.and_then(|live| live.drift) {
+                let (since, to) = (zone.show(drift.since), drift.to_string());
+                let (project, environment) = (&place.project, &place.environment);
+                drifts.push_str(&printable(&format!(
+                    "drift: {project} {environment} {host}: {to}; first seen {since}"
+                )));
+                drifts.push('\n');
+            }
+            let (project, environment) = (place.project.clone(), place.environment.clone());
+            table.row([
+                project,
+                environment,
+                host,
+                tag,
+                commit,
+                task,
+                by,
+                since,
+                release,
+            ]);
+        }
+    }
+    screen::print(&format!("{}{drifts}", table.render(screen::width())))
+}
+
+fn columns(live: Option<&LiveHost>, zone: &Zone) -> [String; 6] {
+    let Some(live) = live else {
+        let mut nothing = [const { String::new() }; 6];
+        nothing[5] = "nothing".to_owned();
+        return nothing;
+    };
+    let task = match (live.task, live.switched_by) {
+        (Some(task), Some(by)) => format!("{task} (gone back to by {by})"),
+        (Some(task), None) => task.to_string(),
+        (None, _) => String::new(),
+    };
+    [
+        live.tag.clone().unwrap_or_default(),
+        live.commit.as_deref().map(short).unwrap_or_default(),
+        task,
+        live.by.clone().unwrap_or_default(),
+        live.since.map_or(String::new(), |since| zone.show(since)),
+        live.release.to_string(),
+    ]
+}

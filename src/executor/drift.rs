@@ -1,0 +1,90 @@
+//! Looks now and then where `current` leads on each host, and which releases it keeps. Changes nothing
+//! on a host; what it sees goes into the store, for `tagship live`, pages and rollbacks. Called by the
+//! agent. A host that can't be reached is passed over: that is found out when something is released.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use futures::stream::{self, StreamExt as _};
+
+use super::World;
+use super::step::Silent;
+use crate::host::{Op, Reply};
+use crate::store::StoreError;
+
+/// Hosts of one environment that are looked at at the same time.
+const PARALLEL: usize = 8;
+/// A host that does not answer is given up.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Looks again and again, for ever; never where the time between is none.
+pub async fn watch(world: World, every: Duration) {
+    if every.is_zero() {
+        return std::future::pending().await;
+    }
+    loop {
+        world.clock.pause(every).await;
+        look(&world).await;
+    }
+}
+
+/// Looks once, wherever something was switched.
+pub async fn look(world: &World) {
+    match world.store.places_live().await {
+        Ok(places) => {
+            for (project, environment) in places {
+                if let Err(error) = look_at(world, &project, &environment).await {
+                    tracing::warn!(%error, project, environment, "hosts were not looked at");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "hosts were not looked at"),
+    }
+}
+
+/// Every host of an environment on which something is live, but for those that are taken out.
+async fn look_at(world: &World, project: &str, environment: &str) -> Result<(), StoreError> {
+    let live = world.store.live(project, environment).await?;
+    let out = world.store.disabled_hosts().await?;
+    // As the task reached them that was there last.
+    let Some(latest) = live.values().map(|live| live.switched_by).max() else {
+        return Ok(());
+    };
+    let task = world.store.task(latest).await?;
+    let Some(plan) = world.store.plan_of(&task).await? else {
+        return Ok(());
+    };
+    let Some(placement) = &plan.placement else {
+        return Ok(());
+    };
+    let hosts = world.fleet.hosts(&plan);
+    let there = live
+        .keys()
+        .filter(|host| plan.host(host).is_some() && !out.contains(host));
+    let looks = there.map(|host| {
+        let hosts = hosts.clone();
+        let deploy_to = placement.on(host);
+        async move {
+            let op = Op::Inspect { deploy_to };
+            let asked = hosts.perform(host, &op, &Silent);
+            let given_up = world.clock.pause(TIMEOUT);
+            let Either::Left((Ok(Reply::Inspected(standing)), _)) = select(asked, given_up).await
+            else {
+                return Ok(());
+            };
+            let now = world.clock.now();
+            let place = (project, environment, host.as_str());
+            let drift = world.store.saw(place, &standing, now).await?;
+            if let Some(drift) = drift.filter(|drift| drift.since == now) {
+                tracing::warn!(project, environment, host, %drift, "drift");
+            }
+            Ok(())
+        }
+    });
+    let looks: Vec<_> = looks.collect();
+    let seen: Vec<Result<(), StoreError>> = stream::iter(looks)
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    seen.into_iter().collect()
+}

@@ -1,0 +1,212 @@
+//! Going back to a release that was written into, or that another tool had made live; and `current`
+//! leading elsewhere than it was switched to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tagship::host::{ReleaseId, RunEnd};
+use tagship::request::Back;
+use tagship::store::LiveRelease;
+use tagship::task::{State, StepResult, Task, Way};
+
+use crate::at_once::at_once;
+use crate::crash::released;
+use crate::driver::{Sim, object_of};
+use crate::fate::Blow;
+use crate::host::{Disk, Program};
+use crate::rest::promises_hold;
+
+const TEMPLATE: &str = r#"
+name = "test"
+[[stage]]
+name = "checkout"
+steps = [{ use = "checkout" }]
+[[stage]]
+name = "stage"
+steps = [{ use = "sync" }]
+[[stage]]
+name = "switch"
+steps = [{ use = "publish" }, { run = ["reload"], repeat = true }]
+"#;
+
+/// The second release does not come up.
+fn second_fails() -> Program {
+    Arc::new(|_, key| {
+        let code = i32::from(key.starts_with("2-") && !key.contains("-back-"));
+        let values = BTreeMap::new();
+        (RunEnd::Ended { code, values }, Duration::ZERO)
+    })
+}
+
+fn on_each_disk(sim: &Sim, act: impl Fn(&mut Disk)) {
+    let mut disks = sim.fleet.disks.lock().unwrap();
+    let production = disks
+        .iter_mut()
+        .filter(|((place, _), _)| place == "production");
+    production.for_each(|(_, disk)| act(disk));
+}
+
+fn live(sim: &Sim) -> BTreeMap<String, LiveRelease> {
+    at_once(sim.store().live("shop", "production")).unwrap()
+}
+
+fn leads(sim: &Sim) -> BTreeSet<Option<ReleaseId>> {
+    sim.disks("production")
+        .into_values()
+        .map(|disk| disk.live)
+        .collect()
+}
+
+/// The release of task 1 is live, something was written into it, and that of task 2 fails.
+fn second_release(blow: Option<(usize, Blow)>, prepare: impl Fn(&mut Disk)) -> Sim {
+    let mut sim = released(Sim::new(TEMPLATE));
+    on_each_disk(&sim, prepare);
+    *sim.fleet.program.lock().unwrap() = second_fails();
+    let before = sim.fate.count();
+    if let Some((effect, blow)) = blow {
+        sim.fate.strike(before + effect, blow);
+    }
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.rest();
+    sim.ring();
+    sim.rest();
+    sim
+}
+
+/// The results of the switches in one direction.
+fn switches(task: &Task, way: Way) -> Vec<StepResult> {
+    let steps = task.work.iter().flat_map(|work| &work.steps);
+    let ends = steps.filter(|(at, _)| at.way == way).map(|(_, step)| step);
+    let ends = ends.filter_map(|step| step.end.as_ref().map(|end| end.1.clone()));
+    ends.filter(|end| matches!(end, StepResult::Published { .. }))
+        .collect()
+}
+
+fn differing(switches: &[StepResult]) -> usize {
+    let differs = |end: &&StepResult| matches!(end, StepResult::Published { found, .. } if found.differs.is_some());
+    switches.iter().filter(differs).count()
+}
+
+#[test]
+fn failed_release_goes_back_to_a_written_one_after_any_crash() {
+    let first = released(Sim::new(TEMPLATE)).fate.count();
+    let effects = second_release(None, Disk::write_into_live).fate.count() - first;
+    assert!(effects > 40, "{effects} effects");
+    for effect in 0..effects {
+        for blow in [
+            Blow::CrashBefore,
+            Blow::CrashAfter,
+            Blow::CutAfter,
+            Blow::Twice,
+        ] {
+            let sim = second_release(Some((effect, blow)), Disk::write_into_live);
+            let what = || format!("{effect} {blow:?}\n{}", sim.fate.trace(first));
+            let task = sim.task(2);
+            assert!(
+                matches!(task.state, State::RolledBack { .. }),
+                "{:?}: {}",
+                task.state,
+                what()
+            );
+            let one = sim.task(1).work.unwrap().release;
+            assert_eq!(leads(&sim), BTreeSet::from([Some(one)]), "{}", what());
+            let back = switches(&task, Way::Back);
+            assert_eq!((back.len(), differing(&back)), (3, 3), "{}", what());
+            for (host, live) in live(&sim) {
+                assert_eq!(
+                    (live.task, live.switched_by),
+                    (Some(1), 2),
+                    "{host}: {}",
+                    what()
+                );
+            }
+            promises_hold(&sim);
+        }
+    }
+}
+
+#[test]
+fn rollback_is_two_operations_on_each_host() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    on_each_disk(&sim, Disk::write_into_live);
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.rest();
+    let before = sim.fate.count();
+    let back = sim.roll_back(&Back::ToTask(1)).unwrap();
+    sim.rest();
+    let task = sim.task(back);
+    assert_eq!(task.state, State::Succeeded);
+    assert_eq!(differing(&switches(&task, Way::Forward)), 3);
+    let seen = (before..sim.fate.count()).map(|number| sim.fate.effect(number));
+    let mut asked: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (label, host) in seen.filter(|(label, _)| label.starts_with("host.")) {
+        asked.entry(host).or_default().push(label);
+    }
+    assert_eq!(asked.len(), 3);
+    for (host, labels) in asked {
+        // The template's own program is the third.
+        assert_eq!(
+            labels,
+            ["host.prepare", "host.publish", "host.run"],
+            "{host}"
+        );
+    }
+    promises_hold(&sim);
+}
+
+#[test]
+fn release_that_is_gone_is_rebuilt_only_where_the_plan_says_so() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.rest();
+    let one = sim.task(1).work.unwrap().release;
+    on_each_disk(&sim, |disk| drop(disk.releases.remove(&one)));
+    let first = sim.roll_back(&Back::ToTask(1)).unwrap();
+    sim.rest();
+    let State::Failed { reason } = sim.task(first).state else {
+        panic!("{:?}", sim.task(first).state);
+    };
+    assert!(reason.contains("is gone from the host"), "{reason}");
+    assert!(sim.witness.plan(&sim.task(first)).rebuilt.is_empty());
+    let second = sim.roll_back(&Back::ToTask(1)).unwrap();
+    assert_eq!(sim.witness.plan(&sim.task(second)).rebuilt.len(), 3);
+    sim.rest();
+    assert_eq!(sim.task(second).state, State::Succeeded);
+    promises_hold(&sim);
+}
+
+#[test]
+fn drift_is_met_told_and_where_it_led_is_restored() {
+    let sim = second_release(None, |disk| disk.lead("/srv/old/v3"));
+    let task = sim.task(2);
+    assert!(
+        matches!(task.state, State::RolledBack { .. }),
+        "{:?}",
+        task.state
+    );
+    let old = ReleaseId("/srv/old/v3".to_owned());
+    assert_eq!(leads(&sim), BTreeSet::from([Some(old.clone())]));
+    let one = sim.task(1).work.unwrap().release;
+    let met = task.work.iter().flat_map(|work| work.steps.values());
+    let met: Vec<_> = met
+        .filter_map(|step| match &step.end {
+            Some((_, StepResult::Staged { drift, .. })) => drift.clone(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(met.len(), 3);
+    for drift in met {
+        assert_eq!((&drift.from, &drift.to), (&one, &Some(old.clone())));
+    }
+    for (host, live) in live(&sim) {
+        assert_eq!((live.release, live.task), (old.clone(), None), "{host}");
+        assert_eq!(live.drift, None, "{host}: it was switched there");
+    }
+}
