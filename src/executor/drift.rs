@@ -59,9 +59,9 @@ async fn look_at(world: &World, project: &str, environment: &str) -> Result<(), 
     };
     let hosts = world.fleet.hosts(&plan);
     let there = live
-        .keys()
-        .filter(|host| plan.host(host).is_some() && !out.contains(host));
-    let looks = there.map(|host| {
+        .iter()
+        .filter(|(host, _)| plan.host(host).is_some() && !out.contains(host));
+    let looks = there.map(|(host, known)| {
         let hosts = hosts.clone();
         let deploy_to = placement.on(host);
         async move {
@@ -74,7 +74,7 @@ async fn look_at(world: &World, project: &str, environment: &str) -> Result<(), 
             };
             let now = world.clock.now();
             let place = (project, environment, host.as_str());
-            let drift = world.store.saw(place, &standing, now).await?;
+            let drift = world.store.saw(place, known, &standing, now).await?;
             if let Some(drift) = drift.filter(|drift| drift.since == now) {
                 tracing::warn!(project, environment, host, %drift, "drift");
             }

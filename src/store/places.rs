@@ -95,6 +95,11 @@ fn kept(standing: &Standing) -> Vec<ReleaseId> {
 }
 
 impl Live {
+    /// Whether nothing was switched since that was read.
+    fn is_known_as(&self, known: &LiveRelease) -> bool {
+        (&self.release, self.task, self.since) == (&known.release, known.switched_by, known.since)
+    }
+
     /// Whether a drift that was seen is one from this: what was switched since has ended it.
     fn is_left_by(&self, drift: &Drift) -> bool {
         drift.from == self.release && self.since.is_none_or(|since| drift.since >= since)
@@ -256,14 +261,15 @@ impl Store {
         }
     }
 
-    /// Takes in what was seen on a host outside a task. Nothing is taken in where a task is at work
-    /// there, or has switched since `live` was read: it knows better.
+    /// Takes in what was seen on a host outside a task, after `known` was read. Nothing is taken in
+    /// where a task is at work there, or has switched since: it knows better.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn saw(
         &self,
         (project, environment, host): (&str, &str, &str),
+        known: &LiveRelease,
         standing: &Standing,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
@@ -275,6 +281,9 @@ impl Store {
         let Ok(before) = serde_json::from_slice::<Live>(&entry.value) else {
             return Ok(None);
         };
+        if !before.is_known_as(known) {
+            return Ok(None);
+        }
         let drift = self.drift_of(place, standing.live.as_ref(), now).await?;
         let drifted = index::drift_key(project, environment, host);
         let known = self.kv.get(&drifted).await?.map(|entry| entry.value);

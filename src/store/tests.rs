@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::memory::{Fault, MemoryKv};
 use super::*;
 use crate::approval::Terms;
-use crate::host::{ReleaseId, TreeDigest};
+use crate::host::{ReleaseId, Standing, TreeDigest};
 use crate::plan::{Named, Placement, Plan, PlannedHost, Stage, Submodules};
 use crate::rule::Schedule;
 use crate::task::tests::submission as pushed;
@@ -342,6 +342,47 @@ fn what_is_live_and_which_releases_there_are_follows_from_events() {
     .unwrap();
     finish(&store, 1, Outcome::Succeeded);
     assert_eq!(releases(), [record(true)]);
+}
+
+/// What a look on a host is worth depends on what was known before it.
+#[test]
+fn look_that_a_task_has_overtaken_records_no_drift() {
+    let (_, store) = store();
+    let place = ("shop", "production", "web2");
+    let live = || at_once(store.live("shop", "production")).unwrap()["web2"].clone();
+    let published = || {
+        let found = Box::default();
+        done(1, 1, StepResult::Published { was: None, found })
+    };
+    push(&store, "v1", 'a', None);
+    start(&store, 1).unwrap();
+    append(&store, 1, published()).unwrap();
+    let known = live();
+    let led = |to: &str| Standing {
+        live: Some(ReleaseId(to.to_owned())),
+        ..Standing::default()
+    };
+    let saw = |known, to, second| at_once(store.saw(place, known, &led(to), at(second))).unwrap();
+    let other = "elsewhere";
+    assert_eq!(saw(&known, other, 40), None, "the task is at work there");
+    assert_eq!(live().drift, None);
+    finish(&store, 1, Outcome::Succeeded);
+    let stale = LiveRelease {
+        switched_by: 0,
+        ..known.clone()
+    };
+    assert_eq!(saw(&stale, other, 50), None, "a task has switched since");
+    assert_eq!(live().drift, None);
+    let drift = saw(&known, other, 60).unwrap();
+    assert_eq!((&drift.from, drift.since), (&release(1), at(60)));
+    assert_eq!(live().drift, Some(drift.clone()));
+    assert_eq!(
+        saw(&known, other, 70),
+        Some(drift),
+        "since when it is known"
+    );
+    assert_eq!(saw(&known, &release(1).0, 80), None);
+    assert_eq!(live().drift, None);
 }
 
 #[test]

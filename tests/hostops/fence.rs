@@ -1,6 +1,6 @@
 //! What stands on a host as a fence or a turn is the host's word about itself: it may be anything.
 
-use tagship::host::{HostError, Reply};
+use tagship::host::{Existing, HostError, Reply};
 use tagship::remote::script::Turn;
 use tagship::sync;
 
@@ -98,7 +98,15 @@ fn fences_are_compared_as_numbers_of_any_size() {
             let prepare = |fence, turn| {
                 let place = host.place(fence);
                 let none = (None, &[][..], &[][..]);
-                let script = sync::prepare(&place, Turn(turn), &release, none.0, none.1, none.2);
+                let script = sync::prepare(
+                    &place,
+                    Turn(turn),
+                    &release,
+                    none.0,
+                    none.1,
+                    none.2,
+                    Existing::Equal,
+                );
                 sync::read_prepared(&host.ask(fence, &script.unwrap())?)
             };
             prepare(lower, 1).unwrap();

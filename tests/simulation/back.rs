@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use tagship::clock::Clock as _;
 use tagship::host::{ReleaseId, RunEnd};
 use tagship::request::Back;
 use tagship::store::LiveRelease;
@@ -27,7 +29,7 @@ name = "stage"
 steps = [{ use = "sync" }]
 [[stage]]
 name = "switch"
-steps = [{ use = "publish" }, { run = ["reload"], repeat = true }]
+steps = [{ use = "publish" }, { run = ["reload"], in = "release", repeat = true }]
 "#;
 
 /// The second release does not come up.
@@ -85,6 +87,26 @@ fn switches(task: &Task, way: Way) -> Vec<StepResult> {
         .collect()
 }
 
+/// Programs that ran on the way back were given what belongs to this release.
+fn given_of(sim: &Sim, release: &ReleaseId, tag: &str, commit: &str) {
+    for (host, disk) in sim.disks("production") {
+        let back = disk.given.iter().filter(|(key, _)| key.contains("-back-"));
+        let mut count = 0;
+        for (key, (directory, given)) in back {
+            let of = |name: &str| given[name].as_str();
+            assert_eq!((of("TAG"), of("COMMIT")), (tag, commit), "{host} {key}");
+            assert_eq!(of("RELEASE"), release.0, "{host} {key}");
+            assert_eq!(
+                *directory,
+                release.directory(&format!("/srv/{host}/shop")),
+                "{host} {key}"
+            );
+            count += 1;
+        }
+        assert!(count > 0, "{host}");
+    }
+}
+
 fn differing(switches: &[StepResult]) -> usize {
     let differs = |end: &&StepResult| matches!(end, StepResult::Published { found, .. } if found.differs.is_some());
     switches.iter().filter(differs).count()
@@ -112,7 +134,13 @@ fn failed_release_goes_back_to_a_written_one_after_any_crash() {
                 what()
             );
             let one = sim.task(1).work.unwrap().release;
-            assert_eq!(leads(&sim), BTreeSet::from([Some(one)]), "{}", what());
+            assert_eq!(
+                leads(&sim),
+                BTreeSet::from([Some(one.clone())]),
+                "{}",
+                what()
+            );
+            given_of(&sim, &one, "release-1", &object_of('1'));
             let back = switches(&task, Way::Back);
             assert_eq!((back.len(), differing(&back)), (3, 3), "{}", what());
             for (host, live) in live(&sim) {
@@ -193,6 +221,7 @@ fn drift_is_met_told_and_where_it_led_is_restored() {
     );
     let old = ReleaseId("/srv/old/v3".to_owned());
     assert_eq!(leads(&sim), BTreeSet::from([Some(old.clone())]));
+    given_of(&sim, &old, "", "");
     let one = sim.task(1).work.unwrap().release;
     let met = task.work.iter().flat_map(|work| work.steps.values());
     let met: Vec<_> = met
@@ -209,4 +238,26 @@ fn drift_is_met_told_and_where_it_led_is_restored() {
         assert_eq!((live.release, live.task), (old.clone(), None), "{host}");
         assert_eq!(live.drift, None, "{host}: it was switched there");
     }
+}
+
+/// The agent's own look, without a task.
+#[test]
+fn look_finds_drift_keeps_when_and_sees_it_mended() {
+    let sim = released(Sim::new(TEMPLATE));
+    let one = sim.task(1).work.unwrap().release;
+    let world = sim.world(Arc::default());
+    let look = || {
+        at_once(tagship::executor::drift::look(&world));
+        live(&sim).into_values().next().unwrap()
+    };
+    assert_eq!(look().drift, None);
+    on_each_disk(&sim, |disk| disk.lead("/srv/old/v3"));
+    let drift = look().drift.unwrap();
+    let old = ReleaseId("/srv/old/v3".to_owned());
+    assert_eq!((&drift.from, &drift.to), (&one, &Some(old)));
+    sim.clock
+        .set(sim.clock.now() + SignedDuration::from_hours(1));
+    assert_eq!(look().drift, Some(drift), "since when it is known");
+    on_each_disk(&sim, |disk| disk.live = Some(one.clone()));
+    assert_eq!(look().drift, None);
 }

@@ -250,7 +250,7 @@ impl Sim {
         });
     }
 
-    fn world(&self, scans: Arc<Scans>) -> World {
+    pub(crate) fn world(&self, scans: Arc<Scans>) -> World {
         let fate = &self.fate;
         let number = u64::try_from(self.started).unwrap();
         World {

@@ -36,6 +36,8 @@ pub(crate) struct Disk {
     journal: BTreeMap<String, Option<ReleaseId>>,
     /// Runner journal.
     runs: BTreeMap<String, Attempt>,
+    /// What each program was given, by key: working directory and environment.
+    pub(crate) given: BTreeMap<String, (String, BTreeMap<String, String>)>,
     /// How often each program was started, by key.
     pub(crate) started: BTreeMap<String, u32>,
     /// Every release that `current` ever named, in order.
@@ -370,6 +372,8 @@ impl SimHosts {
                 }
                 if !disk.runs.contains_key(&run.key) {
                     *disk.started.entry(run.key.clone()).or_default() += 1;
+                    let given = (run.directory.clone(), run.environment.clone());
+                    disk.given.insert(run.key.clone(), given);
                     let program = self.fleet.program.lock().unwrap().clone();
                     let (end, takes) = program(host, &run.key);
                     let until = now + takes;
