@@ -6,12 +6,11 @@
 //! What was live is on the host's disk before the switch, under the key of the switch: asked again,
 //! the same key answers the same.
 
-use crate::checkout::HOST_LISTING;
 use crate::host::{
     DIFFERING_NAMES_MAX, Differs, Existing, HostError, Place, ReleaseId, Reply, Standing,
 };
 use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense};
-use crate::sync::{as_it_is, read_standing_line, standing_text};
+use crate::sync::{WALK, as_it_is, read_standing_line, standing_text};
 
 /// So much of the name of a file is shown, in characters.
 const NAME_CHARS_MAX: usize = 200;
@@ -59,7 +58,7 @@ pub fn publish(
         .set("ts_over", &over?.join("\n"))?
         .set("ts_key", file_name("key", key)?)?
         .set("ts_kept", as_it_is(existing))?
-        .set("ts_walk", HOST_LISTING)?;
+        .set("ts_walk", WALK)?;
     Ok(standing_text(&script, include_str!("publish/publish.sh")))
 }
 

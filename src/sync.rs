@@ -18,6 +18,9 @@ use crate::remote::script::{
 /// What is live, which releases are complete, what a tree's digest is.
 const STANDING: &str = include_str!("remote/sh/standing.sh");
 
+/// Lists the tree of the working directory, as its digest is made of.
+pub(crate) const WALK: &str = HOST_LISTING;
+
 /// The text of a script that needs to know what stands.
 pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
     let listing = format!("ts_listing() {{ {HOST_LISTING}; }}\n");
@@ -244,7 +247,7 @@ mod tests {
             lines
         };
         for (word, value) in [
-            ("live", "../x"),
+            ("live", "x y"),
             ("release", "a"),
             ("release", "a 12"),
             ("fence", "-1"),
