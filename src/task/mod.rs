@@ -28,8 +28,8 @@ pub use description::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
 pub use event::{
-    Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult, Submission,
-    Submitter, Supersede, Via, Waits, Way,
+    Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult,
+    Submission, Submitter, Supersede, Via, Waits, Way,
 };
 pub use next::{Action, next_actions};
 pub use places::{AGENT_INDEX, host_index};
