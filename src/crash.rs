@@ -7,7 +7,7 @@
 //! `checkout`, `perform`, `log`, `agent`); `tests/chaos` goes through [`LABELS`].
 
 /// Every effect that has these moments.
-pub const LABELS: [&str; 21] = [
+pub const LABELS: [&str; 20] = [
     "spool.read",
     "store.commit",
     "spool.remove",
@@ -22,7 +22,6 @@ pub const LABELS: [&str; 21] = [
     "host.prepare",
     "host.transfer",
     "host.seal",
-    "host.verify",
     "host.publish",
     "host.run",
     "host.run_result",

@@ -36,9 +36,6 @@ impl Moment {
                 world.stage.api.until_logged(id, &hosts, &["waiting"]);
                 world.ask(&tag, "stop");
             }
-            "host.verify" => {
-                world.push(Fate::RollsBack, &["broken"]);
-            }
             "git.unpin" => {
                 let tag = world.push(Fate::Withdrawn, &[]);
                 let id = world.stage.api.task_of(&tag);
