@@ -113,7 +113,7 @@ impl World {
             .group("pair = ['web1', 'web2']")
             .template("steps", &format!("{steps}{STEPS}"))
             .template("plain", &format!("{TEMPLATE}{PUBLISH}"))
-            .environment("qa", "qa-", &keys("schedule = 'ready'"))
+            .environment("qa", "qa-", &keys("schedule = 'ready'\nsupersede = false"))
             .environment("production", "release-", &keys("supersede = false"))
             .start();
         let bob = stage.person("bob", "approver");
