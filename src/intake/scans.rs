@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// Records of one pusher that do not say of which push they are belong together when no more time is
 /// between them, in milliseconds.
@@ -18,10 +18,12 @@ const HEARD_MAX: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Scans {
     begun: AtomicU64,
-    done: watch::Sender<u64>,
+    done: AtomicU64,
+    /// A look is over, or a push is not held any more: who waits is woken in turn.
+    changed: Notify,
     wanted: Notify,
     heard: Mutex<BTreeMap<String, Timestamp>>,
-    held: watch::Sender<BTreeSet<String>>,
+    held: Mutex<BTreeSet<String>>,
     bursts: Mutex<BTreeMap<String, Burst>>,
 }
 
@@ -41,10 +43,10 @@ pub struct HeldPush<'s> {
 
 impl Drop for HeldPush<'_> {
     fn drop(&mut self) {
-        let push = &self.push;
-        self.scans.held.send_modify(|held| {
-            held.remove(push);
-        });
+        let mut held = self.scans.held();
+        held.remove(&self.push);
+        drop(held);
+        self.scans.changed.notify_waiters();
     }
 }
 
@@ -56,7 +58,8 @@ impl Scans {
 
     /// The look of this number is over.
     pub(super) fn end(&self, number: u64) {
-        self.done.send_replace(number);
+        self.done.store(number, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// The push of a record that does not name it: that of the pusher's last one, if that is close.
@@ -91,10 +94,7 @@ impl Scans {
 
     /// More tags of this push are to come.
     pub fn hold(&self, push: &str) -> HeldPush<'_> {
-        let held = push.to_owned();
-        self.held.send_modify(|pushes| {
-            pushes.insert(held);
-        });
+        self.held().insert(push.to_owned());
         HeldPush {
             scans: self,
             push: push.to_owned(),
@@ -103,10 +103,23 @@ impl Scans {
 
     /// Ends when nothing more of a push is to come, and what waited in the spool has been taken in.
     pub async fn whole(&self, push: &str) {
-        let mut held = self.held.subscribe();
-        // The sender is `self`'s.
-        let _ = held.wait_for(|held| !held.contains(push)).await;
+        self.until(|| !self.held().contains(push)).await;
         self.another().await;
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            // Made before the question, so that no change is missed.
+            let changed = self.changed.notified();
+            if holds() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Ends when somebody wants one more look.
@@ -116,10 +129,9 @@ impl Scans {
 
     /// Ends when a look is over that began after this was asked.
     pub async fn another(&self) {
-        let mut done = self.done.subscribe();
         let begun = self.begun.load(Ordering::SeqCst);
         self.wanted.notify_one();
-        // The sender is `self`'s.
-        let _ = done.wait_for(|done| *done > begun).await;
+        self.until(|| self.done.load(Ordering::SeqCst) > begun)
+            .await;
     }
 }

@@ -87,8 +87,6 @@ pub(crate) struct Sim {
     pub(crate) parallel_hosts: usize,
     /// Whether agents look for tags that no hook told of.
     pub(crate) reconciles: bool,
-    /// Tags that were made where no hook hears of it, with their objects.
-    pub(crate) made: Vec<(String, String)>,
     /// The task of every key under which one was submitted.
     pub(crate) submitted: Mutex<BTreeMap<String, u64>>,
     template: Template,
@@ -153,7 +151,6 @@ impl Sim {
             crashes: 0,
             parallel_hosts: 8,
             reconciles: false,
-            made: Vec::new(),
             submitted: Mutex::default(),
             template,
             manifests: Arc::default(),

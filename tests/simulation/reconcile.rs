@@ -63,8 +63,11 @@ fn what_is_there_at_the_first_look_is_released_by_none() {
 #[test]
 fn a_tag_that_the_hook_brought_is_proposed_once() {
     let mut sim = looked();
+    sim.fate.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
+    assert!(serves(&sim, '1'));
+    sim.fate.forgive();
     sim.ring();
     sim.rest();
     assert_eq!(tasks(&sim).len(), 1);

@@ -8,7 +8,7 @@ use tagship::host::ReleaseId;
 use tagship::rule::{Schedule, is_zero};
 use tagship::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
-use tagship::task::{Event, Pause, Recorded, State, StepResult, Task, Way};
+use tagship::task::{Event, Origin, Pause, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
 use crate::driver::{REST, Sim};
@@ -26,11 +26,7 @@ pub(crate) fn promises_hold(sim: &Sim) {
     submitted_once(sim, &tasks, &trace);
     in_order(sim, &store, &tasks, &trace);
     newest_of_push(sim, &tasks, &trace);
-    if sim.reconciles {
-        found_once(sim, &tasks, &trace);
-    } else {
-        noted_once(sim, &store, &trace);
-    }
+    noted_once(sim, &store, &trace);
     for environment in ENVIRONMENTS {
         hosts_agree(sim, &store, environment, &of(environment, &tasks), &trace);
     }
@@ -343,13 +339,13 @@ fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
                 | Event::FreezeOverridden { .. }
         )
     };
-    let mut pushes: BTreeMap<(u64, &str), Vec<&Arc<Task>>> = BTreeMap::new();
+    let mut pushes: BTreeMap<(u64, &Origin), Vec<&Arc<Task>>> = BTreeMap::new();
     for task in tasks {
         if let Some(push) = &task.submission.push
             && task.landed.is_some()
             && count(&sim.witness.events(task.id), said) == 0
         {
-            let rule = task.submission.environment.as_str();
+            let rule = &task.submission.origin;
             pushes.entry((push.first, rule)).or_default().push(task);
         }
     }
@@ -416,44 +412,6 @@ fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
             .filter(|task| task.submission.idempotency_key.as_ref() == Some(key));
         let of_key: Vec<u64> = of_key.map(|task| task.id).collect();
         assert_eq!(of_key, [*id], "{key}\n{}", trace());
-    }
-}
-
-/// Every tag that is there and that no hook told of became a task, and none that nobody made.
-fn found_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
-    let is_of = |task: &Task, (reference, object): &(String, String)| {
-        task.submission.reference == *reference && task.submission.object == *object
-    };
-    let matched = ["qa-", "prod-", "release-"];
-    for made in &sim.made {
-        let tag = made.0.strip_prefix("refs/tags/").unwrap();
-        let there = sim.refs.lock().unwrap().get(&made.0) == Some(&made.1);
-        let found = tasks.iter().any(|task| is_of(task, made));
-        assert!(
-            !there || found || !matched.iter().any(|prefix| tag.starts_with(prefix)),
-            "{tag} was not found\n{}",
-            trace()
-        );
-    }
-    let told = sim.records.accepted();
-    let told = told
-        .into_iter()
-        .map(|record| (record.reference, record.new));
-    let caused: Vec<(String, String)> = told.chain(sim.made.iter().cloned()).collect();
-    for task in tasks {
-        let by_tag = matches!(task.submission.origin, tagship::task::Origin::Tag { .. });
-        let of = |task: &Task| {
-            let submission = &task.submission;
-            (submission.reference.clone(), submission.object.clone())
-        };
-        let same = tasks.iter().filter(|other| is_of(other, &of(task))).count();
-        let causes = caused.iter().filter(|cause| is_of(task, cause)).count();
-        assert!(
-            !by_tag || same <= causes,
-            "{same} tasks of {:?}, which was pushed or made {causes} times\n{}",
-            of(task),
-            trace()
-        );
     }
 }
 

@@ -68,7 +68,6 @@ impl Play {
         if random.per_mille(300) {
             sim.missed = Missed::Expire;
         }
-        sim.reconciles = random.per_mille(300);
         Self {
             sim,
             deeds: 3 + random.below(9),
@@ -160,10 +159,6 @@ impl Play {
     }
 
     fn push(&mut self) {
-        if self.sim.reconciles && self.random.per_mille(300) {
-            self.make();
-            return;
-        }
         if self.random.per_mille(200) {
             self.push_both();
             return;
@@ -184,18 +179,6 @@ impl Play {
             }
             _ => self.sim.move_ref(tag, &object),
         }
-    }
-
-    /// A tag is made, or moved, where no hook hears of it.
-    fn make(&mut self) {
-        let tag = *self.random.pick(&TAGS).unwrap();
-        let object = self.commit();
-        self.note(format!("{tag} is made on the server: {}", &object[36..]));
-        self.sim
-            .made
-            .push((format!("refs/tags/{tag}"), object.clone()));
-        self.sim.move_ref(tag, &object);
-        self.sim.ring();
     }
 
     fn delete(&mut self) {

@@ -120,6 +120,9 @@ impl Git for SimGit {
             if blow == Some(Blow::Refuse) {
                 return Err(refused("ls-remote", REFUSED.to_owned()));
             }
+            if let Some(detail) = self.fate.refusal("git.tags", "") {
+                return Err(refused("ls-remote", detail));
+            }
             let stand = self.refs.lock().unwrap().clone();
             let tags = stand.into_iter().map(|(name, object)| RemoteRef {
                 name,
