@@ -19,7 +19,7 @@ use crate::task::{Comparison, Description, Relation, TagInfo};
 
 /// Commits of a list.
 const COMMITS_MAX: &str = "--max-count=50";
-/// Where more different commits are live, the others are counted without their lists.
+/// Where more different commits are live, the others have neither lists nor counts of lines.
 const LISTED_MAX: usize = 10;
 /// Far more than a tag shows of itself; the rest of a longer one is not kept.
 const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
@@ -259,9 +259,10 @@ impl Reader<'_> {
         }
         let changes = self.changes(old, new).await?;
         comparison.files_changed = changes.files;
-        let lines = count_lines(&changes, &self.source.limits, self.numstat(old, new)).await?;
-        (comparison.insertions, comparison.deletions) = lines.unzip();
         if listed {
+            let numstat = self.numstat(old, new);
+            let lines = count_lines(&changes, &self.source.limits, numstat).await?;
+            (comparison.insertions, comparison.deletions) = lines.unzip();
             comparison.paths = changes.paths;
         }
         Ok(())
