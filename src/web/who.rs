@@ -459,12 +459,7 @@ fn local(site: &Site, uid: u32) -> Who {
 /// A browser says from which site's page a POST comes. What is not ours is refused, before anything
 /// else is looked at.
 pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
-    let foreign = || {
-        Err(Fault::Forbidden(
-            "this was sent by a page of another site, which may not do that; open the page here and send it again"
-                .to_owned(),
-        ))
-    };
+    let foreign = || Err(Fault::Forbidden(of_another_site(site, call)));
     if let Some(fetched) = call.headers.get("sec-fetch-site")
         && fetched != "same-origin"
         && fetched != "none"
@@ -485,6 +480,17 @@ pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
     } else {
         foreign()
     }
+}
+
+/// What is said of a POST that is not ours. Behind a proxy that does not pass `Host` on it may be, and
+/// only the configuration knows.
+fn of_another_site(site: &Site, call: &Call) -> String {
+    let origin = call.header(header::ORIGIN).unwrap_or("its own");
+    let url = site.web.config.public_url();
+    format!(
+        "this was sent by a page of another site ({origin}), which may not do that; open {url} and \
+         send it again there. If {origin} is this site, set [agent] public_url to it"
+    )
 }
 
 /// From where somebody tries to log in. A proxy on this machine (there is one where `public_url` is

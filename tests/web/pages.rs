@@ -110,6 +110,88 @@ async fn behind_https_the_cookie_is_secure() {
     world.end().await;
 }
 
+/// A browser that keeps the cookies that this address allows.
+async fn login_page_after(world: &World, cookies: &str) -> (String, String) {
+    let fields = [
+        ("name", "alice"),
+        ("password", PASSWORD),
+        ("next", "/hosts"),
+    ];
+    let request = form(client().post(format!("{}/login", world.url)), &fields);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    let set = response.headers()["set-cookie"].to_str().unwrap();
+    let kept = set.split(';').next().unwrap_or_default().to_owned();
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    let again = client().get(format!("{}{location}", world.url));
+    let again = again.header("cookie", if cookies == "kept" { &kept } else { "" });
+    let response = again.header("accept", "text/html").send().await.unwrap();
+    let onward = response.headers().get("location").cloned();
+    let onward = onward.map_or_else(String::new, |value| value.to_str().unwrap().to_owned());
+    (onward, response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn login_over_plain_http_names_the_address_that_works() {
+    let world = World::start_with(Options {
+        agent: "public_url = \"https://ship.example.com\"",
+        ..Options::default()
+    })
+    .await;
+    with_password(&world, "alice").await;
+    let (_, page) = login_page_after(&world, "dropped").await;
+    for part in [
+        "did not send its cookie back",
+        "public_url is https://ship.example.com",
+        "open https://ship.example.com/login",
+    ] {
+        assert!(page.contains(part), "no {part:?} in {page}");
+    }
+    assert_eq!(login_page_after(&world, "kept").await.0, "/hosts");
+    let code = client().get(format!("{}/login/code?next=%2F&entered=1", world.url));
+    let sent_back = code.send().await.unwrap();
+    assert_eq!(sent_back.headers()["location"], "/login?entered=1");
+
+    let show = |header: (&'static str, &'static str), host: &'static str| {
+        let get = client().get(format!("{}/login", world.url));
+        get.header("host", host).header(header.0, header.1)
+    };
+    let over_http = "opened over plain http";
+    for (header, host, plain) in [
+        (("accept", "text/html"), "192.0.2.7:8424", true),
+        (("x-forwarded-proto", "http"), "ship.example.com", true),
+        (("x-forwarded-proto", "https"), "ship.example.com", false),
+        (("x-forwarded-for", "192.0.2.9"), "127.0.0.1:8424", false),
+        (("accept", "text/html"), "ship.example.com", false),
+        (("accept", "text/html"), "127.0.0.1:8424", false),
+    ] {
+        let (_, page) = both(show(header, host).send().await.unwrap()).await;
+        assert_eq!(page.contains(over_http), plain, "{header:?} {host}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn browser_without_cookies_learns_that_it_has_none() {
+    let world = World::start().await;
+    let get = |path: &str, from: &str| {
+        let get = client().get(format!("{}{path}", world.url));
+        get.header("referer", format!("{}{from}", world.url))
+    };
+    let page = |path: &'static str, from: &'static str| async move {
+        both(get(path, from).send().await.unwrap()).await.1
+    };
+    let said = "your browser keeps no cookies";
+    assert!(page("/login?next=%2F", "/login").await.contains(said));
+    assert!(page("/login?next=%2F", "/login/code").await.contains(said));
+    assert!(!page("/login?next=%2F", "/tasks/7").await.contains(said));
+    assert!(
+        !page("/login", "/login").await.contains(said),
+        "it was typed"
+    );
+    world.end().await;
+}
+
 #[tokio::test]
 async fn the_list_begins_with_what_waits() {
     let world = World::start().await;

@@ -1,5 +1,7 @@
 //! Logging in, in one step or two, and out.
 
+mod cookie;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,6 +19,10 @@ use super::{Frame, Plain, sender, times};
 use crate::account::{Account, Login, LoginError};
 use crate::secret::ExposeSecret as _;
 
+/// The steps of a login, by their addresses.
+const PASSWORD: &str = "/login";
+const CODE: &str = "/login/code";
+
 #[derive(Template)]
 #[template(path = "web/login.html")]
 struct LoginPage {
@@ -31,20 +37,40 @@ struct LoginPage {
 #[serde(default)]
 struct Next {
     next: String,
+    /// Sent on by a step of the login that was right: its cookie has to be here.
+    entered: Option<String>,
 }
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Next { next } = call.query()?;
+    let Next { next, entered } = call.query()?;
     if who(site, call).await.is_ok() {
         return answer::see(ours(&next));
     }
+    let lost = entered.is_some() || cookie::sent_on_by_login(call);
+    let wrong = if lost {
+        cookie::lost(site, call)
+    } else {
+        cookie::warning(site, call).unwrap_or_default()
+    };
     let page = LoginPage {
         frame: Frame::bare(site),
         next: ours(&next).to_owned(),
-        wrong: String::new(),
+        wrong,
         name: String::new(),
     };
     answer::page(StatusCode::OK, &page)
+}
+
+/// Where somebody goes on whose password, or code, was right. A cookie that only https carries back
+/// is looked for at once: without it every page would only ask for the login again.
+fn onward(site: &Site, step: &str, next: &str) -> String {
+    let query = |fields: &[(&str, &str)]| serde_urlencoded::to_string(fields).unwrap_or_default();
+    let secure = cookie::is_secure(site);
+    match (step, secure) {
+        (CODE, false) => format!("{CODE}?{}", query(&[("next", next)])),
+        (_, false) => next.to_owned(),
+        (step, true) => format!("{step}?{}", query(&[("next", next), ("entered", "1")])),
+    }
 }
 
 #[derive(Deserialize)]
@@ -73,8 +99,7 @@ pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
         Ok(Login::CodeNeeded(account)) => {
             Door::Page.half_way(site, &account, address).await;
             let cookie = site.web.sessions.halfway(&account).await?;
-            let query = serde_urlencoded::to_string([("next", ours(&next))]).unwrap_or_default();
-            let mut response = answer::see(&format!("/login/code?{query}"))?;
+            let mut response = answer::see(&onward(site, CODE, ours(&next)))?;
             answer::set_cookie(&mut response, cookie.expose_secret())?;
             return Ok(response);
         }
@@ -94,7 +119,7 @@ async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> An
     Door::Page.came_in(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
     tracing::info!(user = %account.name, "somebody logged in");
-    let mut response = answer::see(ours(next))?;
+    let mut response = answer::see(&onward(site, PASSWORD, ours(next)))?;
     answer::set_cookie(&mut response, session.set_cookie.expose_secret())?;
     Ok(response)
 }
@@ -145,10 +170,16 @@ async fn halfway(site: &Site, call: &Call) -> Result<Option<Account>, Fault> {
 
 /// `GET /login/code`: the second step.
 pub(in crate::web) async fn show_code(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Next { next } = call.query()?;
+    let Next { next, entered } = call.query()?;
     let Some(account) = halfway(site, call).await? else {
-        return answer::see("/login");
+        let lost = entered.is_some() || cookie::sent_on_by_login(call);
+        return answer::see(if lost { "/login?entered=1" } else { PASSWORD });
     };
+    if entered.is_some() {
+        // A page that is loaded again later must not take an old cookie for a lost one.
+        let query = serde_urlencoded::to_string([("next", ours(&next))]).unwrap_or_default();
+        return answer::see(&format!("{CODE}?{query}"));
+    }
     let page = CodePage {
         frame: Frame::bare(site),
         next: ours(&next).to_owned(),
@@ -170,7 +201,7 @@ pub(in crate::web) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Ans
     let Code { code, next } = call.form(site.web.limits.body).await?;
     let Some(account) = halfway(site, call).await? else {
         // It took too long: the password again.
-        return answer::see("/login");
+        return answer::see(PASSWORD);
     };
     let address = who::address(site, call);
     let accounts = &site.web.accounts;
