@@ -393,7 +393,7 @@ pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
         .collect();
     if terms.more > 0 && spare(terms, given) < terms.more {
         missing.push(format!(
-            "{} more, because no account is known for whoever pushed (map it with [users.NAME] gitlab)",
+            "{} more, because no account is known for whoever pushed (map it with gitlab, system or ssh_keys of [users.NAME])",
             terms.more
         ));
     }

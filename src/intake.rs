@@ -23,10 +23,10 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::scans::{HeldPush, Scans};
 use crate::clock::Clock;
-use crate::config::{Config, Library, RuleSets, user_name};
+use crate::config::{Config, Library, RuleSets, fingerprint, user_name};
 use crate::crash;
 use crate::push;
-use crate::rule::is_zero;
+use crate::rule::{Pusher, is_zero};
 use crate::spool::{self, Received, Record, SpoolError, Waiting};
 use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, told_by_hook};
 
@@ -36,6 +36,15 @@ const SCAN_S: i64 = 60;
 const SWEEP_AGE: Duration = Duration::from_secs(3600);
 /// What is wrong with a file is kept up to this length, in characters.
 const REASON_LENGTH_MAX: usize = 500;
+
+/// How people know who pushed.
+fn name_of(pusher: Pusher<'_>) -> String {
+    match pusher {
+        Pusher::Name(name) => name.to_owned(),
+        Pusher::Key(key) => fingerprint(key),
+        Pusher::System(number) => user_name(number).unwrap_or_else(|| Pusher::system(number)),
+    }
+}
 
 /// The records of one spool, as the intake needs them: each method is one effect with a label, so
 /// that a simulated world can stop exactly there.
@@ -273,13 +282,19 @@ impl Intake {
 
     fn seen(&self, received: &Received) -> SeenPush {
         let Received { record, owner } = received;
+        let pusher = Pusher::of(&record.pusher, &record.ssh_key, *owner, self.git_user);
         SeenPush {
             record: record.id.to_string(),
             repository: record.repository.clone(),
             reference: record.reference.clone(),
             old: record.old.clone(),
             new: record.new.clone(),
-            pusher: self.pusher(record, *owner),
+            pusher: name_of(pusher),
+            ssh_key: match pusher {
+                Pusher::Key(key) => key.to_owned(),
+                _ => String::new(),
+            },
+            system_user: matches!(pusher, Pusher::System(_)),
             owner: *owner,
             pushed_at: Timestamp::from_millisecond(record.time).ok(),
             push: Some(self.push(record, *owner)),
@@ -297,17 +312,6 @@ impl Intake {
             }
         };
         format!("{owner}/{push}")
-    }
-
-    /// Only the git user is believed about somebody else.
-    fn pusher(&self, record: &Record, owner: u32) -> String {
-        let named = if self.git_user == Some(owner) && !record.pusher.is_empty() {
-            record.pusher.clone()
-        } else {
-            format!("uid:{owner}")
-        };
-        let number = named.strip_prefix("uid:").and_then(|uid| uid.parse().ok());
-        number.and_then(user_name).unwrap_or(named)
     }
 
     /// Decides in every project of the repository that the hook log has no answer for. Says whether

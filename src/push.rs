@@ -83,6 +83,17 @@ pub fn meaning(
     }
 }
 
+/// Whose account a push is. A key, or a system user, is never taken for a name of the git server's.
+fn account<'c>(config: &'c Config, push: &SeenPush) -> Option<&'c str> {
+    if !push.ssh_key.is_empty() {
+        config.account_of_key(&push.ssh_key)
+    } else if push.system_user {
+        config.account_of_system_user(&push.pusher, &push.repository)
+    } else {
+        config.account_of(&push.pusher)
+    }
+}
+
 fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize) -> Submission {
     let rule = &project.rules[index];
     Submission {
@@ -98,7 +109,7 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
         schedule: rule.schedule,
         submitter: Submitter {
             name: push.pusher.clone(),
-            account: config.account_of(&push.pusher).map(str::to_owned),
+            account: account(config, push).map(str::to_owned),
         },
         expires_s: Some(rule.expires.as_secs()),
         supersede: if rule.supersede {

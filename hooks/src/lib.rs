@@ -3,6 +3,8 @@
 
 /// Which repository git is working on and who pushes, from the environment that a server gives.
 pub mod origin;
+/// Who pushes, and whose account that is (pure).
+pub mod pusher;
 /// Which ref of which repository becomes which task, and why not (pure).
 pub mod rule;
 /// The small file beside the hook that says where the spool is.

@@ -11,6 +11,7 @@ mod process;
 mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
@@ -18,12 +19,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tagship_hook::VERSION;
 use tagship_hook::origin::{Origin, Server};
+use tagship_hook::pusher::{Pusher, Pushers, key_of_login};
 use tagship_hook::rule::{Decision, FORMAT, OnSpoolError, RuleSet, RulesFile, TAGS};
 use tagship_hook::settings::Settings;
 use tagship_hook::spool::{self, Record, RecordId};
 
 use crate::deadline::Deadline;
-use crate::words::{Words, shown};
+use crate::words::{PusherAccount, Words, shown};
+
+/// What sshd tells of a login is a line for each method that was used.
+const LOGIN_BYTES_MAX: u64 = 64 * 1024;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -85,6 +90,8 @@ fn check(program: &OsStr) -> ExitCode {
 struct Push<'a> {
     program: &'a OsStr,
     origin: Origin,
+    /// The key that logged in at a plain server; empty where nobody says.
+    ssh_key: String,
     words: Words,
     deadline: Deadline,
     policy: OnSpoolError,
@@ -95,12 +102,21 @@ struct NotHandedOver(String);
 
 impl<'a> Push<'a> {
     fn new(program: &'a OsStr) -> Self {
-        let origin = Origin::new(|name| std::env::var(name).ok());
+        let mut origin = Origin::new(|name| std::env::var(name).ok());
+        let mut ssh_key = String::new();
+        if origin.server == Server::Plain {
+            ssh_key = login_key().unwrap_or_default();
+        }
+        if origin.pusher.is_empty() {
+            // Where the server names nobody, the system user is the best hint there is.
+            origin.pusher = own_number().map_or_else(String::new, Pusher::system);
+        }
         Self {
             program,
             words: Words::new(origin.server),
             deadline: Deadline::start(origin.server),
             origin,
+            ssh_key,
             policy: OnSpoolError::default(),
         }
     }
@@ -130,6 +146,7 @@ impl<'a> Push<'a> {
         };
         self.set_policy(settings.on_spool_error.unwrap_or(rules.on_spool_error));
         let page = rules.page.clone();
+        self.words.approver = self.approver(rules.pushers.as_ref());
         let repository = rules.repository.clone();
         let sets = rules.rule_sets();
         let mut found = Found::default();
@@ -150,6 +167,18 @@ impl<'a> Push<'a> {
             self.words.unmatched(found.tag.unwrap_or_default(), &sets);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Whose account the push is, as the agent will see it.
+    fn approver(&self, pushers: Option<&Pushers>) -> PusherAccount {
+        let (Some(pushers), Some(owner)) = (pushers, own_number()) else {
+            return PusherAccount::Untold;
+        };
+        let pusher = Pusher::of(&self.origin.pusher, &self.ssh_key, owner, pushers.git_user);
+        match pushers.account(&pusher) {
+            Some(account) => PusherAccount::Known(account.to_owned()),
+            None => PusherAccount::Unknown(shown(&pusher.to_string())),
+        }
     }
 
     /// The rules of the repository, under whichever of its keys they are published.
@@ -224,7 +253,6 @@ impl<'a> Push<'a> {
         old: &str,
         new: &str,
     ) -> Result<(), NotHandedOver> {
-        let pusher = std::mem::take(&mut self.origin.pusher);
         let record = Record {
             format: FORMAT,
             id: RecordId::random()
@@ -233,11 +261,8 @@ impl<'a> Push<'a> {
             reference: reference.to_string_lossy().into_owned(),
             old: old.to_owned(),
             new: new.to_owned(),
-            pusher: if pusher.is_empty() {
-                system_user()
-            } else {
-                pusher
-            },
+            pusher: std::mem::take(&mut self.origin.pusher),
+            ssh_key: std::mem::take(&mut self.ssh_key),
             time: milliseconds(),
             push: process::push(),
         };
@@ -290,10 +315,20 @@ struct Found<'a> {
     tag: Option<&'a str>,
 }
 
-/// Where the server names nobody, the system user is the best hint there is.
-fn system_user() -> String {
-    std::fs::metadata("/proc/self")
-        .map_or_else(|_| String::new(), |own| format!("uid:{}", own.uid()))
+/// The number of the user as whom this runs.
+fn own_number() -> Option<u32> {
+    std::fs::metadata("/proc/self").ok().map(|own| own.uid())
+}
+
+/// The key of the login that runs this, where sshd tells it (`ExposeAuthInfo yes`).
+fn login_key() -> Option<String> {
+    let path = std::env::var_os("SSH_USER_AUTH")?;
+    // Nothing that could keep a reader waiting.
+    std::fs::metadata(&path).ok()?.is_file().then_some(())?;
+    let mut told = String::new();
+    let file = std::fs::File::open(&path).ok()?;
+    file.take(LOGIN_BYTES_MAX).read_to_string(&mut told).ok()?;
+    key_of_login(&told)
 }
 
 /// The hook has no clock to be given; the time is a hint.

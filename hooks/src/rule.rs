@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::pusher::{Pusher, Pushers};
 pub use explain::{Explained, Verdict};
 pub use file::{FORMAT, OnSpoolError, ProjectRules, RulesFile, RulesFileError};
 
@@ -69,6 +70,9 @@ pub struct Rule {
     /// Whether a newer tag of this rule takes the place of an older one that has not begun.
     #[serde(default = "supersede_default")]
     pub supersede: bool,
+    /// Whether the pusher's own approval counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_approval: bool,
 }
 
 /// An older agent does not publish it.

@@ -20,6 +20,17 @@ const DIGITS: usize = 12;
 pub(crate) struct Words {
     server: Server,
     text: String,
+    /// Whose account the push is.
+    pub(crate) approver: PusherAccount,
+}
+
+/// Whose account a push is: whether that account's approval counts, and whether one more is needed.
+pub(crate) enum PusherAccount {
+    Known(String),
+    /// No account is known for them; the text says for whom.
+    Unknown(String),
+    /// The agent published nothing of it.
+    Untold,
 }
 
 impl Words {
@@ -27,6 +38,7 @@ impl Words {
         Self {
             server,
             text: String::new(),
+            approver: PusherAccount::Untold,
         }
     }
 
@@ -61,9 +73,9 @@ impl Words {
             ),
             (Schedule::Ready, false) => format!("queued for {}", rule.environment),
             (Schedule::New, true) => {
-                format!("{}, if no tag of this push is newer", approval(rule))
+                format!("{}, if no tag of this push is newer", self.approval(rule))
             }
-            (Schedule::New, false) => approval(rule),
+            (Schedule::New, false) => self.approval(rule),
             (Schedule::Observe, _) => "is only observed, nothing is done".to_owned(),
         };
         let page = if page.is_empty() {
@@ -77,6 +89,27 @@ impl Words {
             rule.environment,
             index + 1
         ));
+    }
+
+    /// How many approvals are needed of this pusher's task, and by whom.
+    fn approval(&self, rule: &Rule) -> String {
+        let mut text = "waits for approval".to_owned();
+        if !rule.approval.is_empty() {
+            let _ = write!(text, " by {}", rule.approval);
+        }
+        match &self.approver {
+            PusherAccount::Known(account) if !rule.self_approval => {
+                let _ = write!(text, ", other than {account}");
+            }
+            PusherAccount::Unknown(pusher) => {
+                let _ = write!(
+                    text,
+                    ", and by 1 more approver since no account is known for {pusher}"
+                );
+            }
+            PusherAccount::Known(_) | PusherAccount::Untold => {}
+        }
+        text
     }
 
     /// A tag that stood somewhere else before; nothing is said of a new one. These are the ids that
@@ -124,15 +157,6 @@ impl Words {
     pub(crate) fn flush(&mut self) {
         complain(&self.text);
         self.text.clear();
-    }
-}
-
-/// What a tag waits for.
-fn approval(rule: &Rule) -> String {
-    if rule.approval.is_empty() {
-        "waits for approval".to_owned()
-    } else {
-        format!("waits for approval by {}", rule.approval)
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use tagship_hook::rule::{
-    Decision, FORMAT, Malformed, OnSpoolError, ProjectRules, Rule, RuleSet, RulesFile,
+    Decision, FORMAT, Malformed, OnSpoolError, ProjectRules, Pushers, Rule, RuleSet, RulesFile,
     RulesFileError, Schedule, Verdict, is_object_id, is_reference, is_zero,
 };
 
@@ -19,6 +19,7 @@ fn rule(pattern: &str, schedule: Schedule) -> Rule {
         template: String::new(),
         schedule,
         approval: String::new(),
+        self_approval: false,
     }
 }
 
@@ -355,6 +356,11 @@ fn file() -> RulesFile {
         repository: "alice/shop".to_owned(),
         on_spool_error: OnSpoolError::Accept,
         page: "http://127.0.0.1:8080/tasks".to_owned(),
+        pushers: Some(Pushers {
+            git_user: Some(990),
+            keys: [("ssh-ed25519 AAAA+/==".to_owned(), "alice".to_owned())].into(),
+            ..Pushers::default()
+        }),
         projects: vec![ProjectRules {
             name: "shop".to_owned(),
             rules: vec![

@@ -31,6 +31,7 @@ fn record(time: i64) -> Record {
         old: "0".repeat(40),
         new: "a".repeat(40),
         pusher: "alice\n[x]".to_owned(),
+        ssh_key: "ssh-ed25519 AAAA+/==".to_owned(),
         time,
     }
 }
@@ -246,6 +247,7 @@ fn rules(repository: &str) -> RulesFile {
         repository: repository.to_owned(),
         on_spool_error: OnSpoolError::Reject,
         page: String::new(),
+        pushers: None,
         projects: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Finding, Scope, Subject};
-use crate::config::Config;
+use crate::config::{Config, fingerprint};
 use crate::right::Grantee;
 use crate::template::{Approvers, Requirement};
 
@@ -48,7 +48,9 @@ fn users(config: &Config, accounts: &Accounts) -> Vec<Finding> {
         .iter()
         .filter(|(name, _)| !accounts.contains_key(*name));
     let found = missing.map(|(name, user)| {
-        let what = match &user.gitlab {
+        let pusher = user.gitlab.iter().chain(&user.system).next().cloned();
+        let pusher = pusher.or_else(|| user.ssh_keys.first().map(|key| fingerprint(key)));
+        let what = match pusher {
             Some(pusher) => format!(
                 "[users.{name}] maps the pusher {pusher} to an account that nobody has: what they \
                  push needs one approval more"

@@ -460,4 +460,8 @@ fn supersede_default() -> bool {
 pub struct User {
     /// The name by which the git server knows them.
     pub gitlab: Option<String>,
+    /// The system user as whom they push to a plain repository.
+    pub system: Option<String>,
+    /// The public SSH keys with which they push to a plain repository, without comments.
+    pub ssh_keys: Vec<String>,
 }

@@ -11,6 +11,7 @@ mod ground;
 mod keys;
 mod library;
 mod local;
+mod pushers;
 mod rules;
 mod source;
 
@@ -31,6 +32,7 @@ pub use keys::{
 };
 pub use library::Library;
 pub use local::{LocalRunError, SystemUser, may_run, system_user, user_name};
+pub use pushers::fingerprint;
 pub use rules::RuleSets;
 pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
 
@@ -157,6 +159,9 @@ impl Config {
         if let Some(url) = &mut agent.public_url {
             url.truncate(url.trim_end_matches('/').len());
         }
+        for user in self.users.values_mut() {
+            user.settle();
+        }
         for project in &mut self.projects {
             project.settle(base);
         }
@@ -245,15 +250,6 @@ impl Config {
         self.projects
             .iter()
             .filter(move |project| project.repository == repository)
-    }
-
-    /// The account of somebody whom the git server knows by this name.
-    #[must_use]
-    pub fn account_of(&self, pusher: &str) -> Option<&str> {
-        self.users
-            .iter()
-            .find(|(_, user)| user.gitlab.as_deref() == Some(pusher))
-            .map(|(name, _)| name.as_str())
     }
 }
 

@@ -30,6 +30,7 @@ impl Config {
                 repository: repository.to_owned(),
                 on_spool_error: self.agent.on_spool_error,
                 page: page.clone(),
+                pushers: Some(self.pushers(repository)),
                 projects,
             })
             .collect()
@@ -69,6 +70,10 @@ impl Project {
             schedule: rule.schedule,
             approval: approvals.join(" and "),
             supersede: rule.supersede,
+            self_approval: self
+                .environments
+                .get(&rule.environment)
+                .is_some_and(|environment| environment.self_approval),
         }
     }
 }

@@ -58,6 +58,12 @@ pub struct SeenPush {
     pub new: String,
     /// Who pushed: the git server's word only if the file is the git user's.
     pub pusher: String,
+    /// The public SSH key that pushed, where `pusher` is its fingerprint; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ssh_key: String,
+    /// Whether `pusher` is a system user's name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub system_user: bool,
     /// Whose file it was, as a number of the system's.
     pub owner: u32,
     /// When, by the git server's clock.

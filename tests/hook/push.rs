@@ -2,10 +2,10 @@
 
 use std::process::Stdio;
 
-use tagship::rule::{OnSpoolError, ProjectRules, Schedule};
+use tagship::rule::{OnSpoolError, ProjectRules, Pushers, Schedule};
 
 use crate::shop::{Shop, rule, rules};
-use crate::support::git::script;
+use crate::support::git::{Pushed, output_of, script};
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
 
@@ -108,6 +108,93 @@ fn a_tag_that_a_rule_matches_waits_for_the_agent() {
     assert_eq!(record.old, ZERO);
     assert_eq!(record.new, shop.tree.resolve("release-1.0"));
     assert!(record.pusher.starts_with("uid:"), "{record:?}");
+}
+
+#[test]
+fn pusher_reads_how_many_approvals_are_needed_and_of_whom() {
+    let shop = Shop::new();
+    let own = rustix::process::geteuid().as_raw();
+    let pushers = |git_user, system: &[(u32, &str)]| Pushers {
+        git_user,
+        system: system
+            .iter()
+            .map(|(uid, name)| (uid.to_string(), (*name).to_owned()))
+            .collect(),
+        ..Pushers::default()
+    };
+    let unknown = format!(
+        "by 1 of @pm, and by 1 more approver since no account is known for system user number {own}, if no"
+    );
+    for (tag, pushers, self_approval, words) in [
+        (
+            "release-1",
+            pushers(Some(own), &[(own, "alice")]),
+            false,
+            "by 1 of @pm, other than alice, if no",
+        ),
+        // A name that is not the git user's word.
+        (
+            "release-2",
+            pushers(None, &[(own, "alice")]),
+            false,
+            "by 1 of @pm, other than alice, if no",
+        ),
+        (
+            "release-3",
+            pushers(Some(own), &[(own, "alice")]),
+            true,
+            "by 1 of @pm, if no",
+        ),
+        ("release-4", pushers(Some(own), &[]), false, &unknown),
+        (
+            "release-5",
+            pushers(Some(own), &[(own + 1, "alice")]),
+            true,
+            &unknown,
+        ),
+    ] {
+        let mut file = rules("shop", OnSpoolError::Reject);
+        file.pushers = Some(pushers);
+        file.projects[0].rules[1].self_approval = self_approval;
+        shop.publish(file);
+        shop.tree.tag(tag, "HEAD");
+        let pushed = shop.tree.push_tag(tag);
+        assert!(pushed.remote_lines()[0].contains(words), "{}", pushed.text);
+    }
+}
+
+#[test]
+fn key_that_logged_in_is_recorded_and_its_account_named() {
+    let shop = Shop::new();
+    let key = "ssh-ed25519 AAAA+/==";
+    let login = shop.dir.path().join("login");
+    std::fs::write(&login, format!("publickey {key}\n")).unwrap();
+    let mut file = rules("shop", OnSpoolError::Reject);
+    file.pushers = Some(Pushers {
+        git_user: Some(rustix::process::geteuid().as_raw()),
+        keys: [(key.to_owned(), "alice".to_owned())].into(),
+        ..Pushers::default()
+    });
+    shop.publish(file);
+    shop.tree.tag("release-1", "HEAD");
+    let push = |to: &str| {
+        let mut push = shop.tree.push_command(["origin", to]);
+        Pushed::from(push.env("SSH_USER_AUTH", &login).output().unwrap())
+    };
+    let pushed = push("refs/tags/release-1");
+    assert!(
+        pushed.text.contains("other than alice, "),
+        "{}",
+        pushed.text
+    );
+    assert_eq!(shop.records()[0].ssh_key, key);
+
+    // What is no file keeps no push waiting.
+    std::fs::remove_file(&login).unwrap();
+    output_of(std::process::Command::new("mkfifo").arg(&login));
+    let pushed = push("refs/tags/release-1:refs/tags/release-2");
+    assert!(pushed.success, "{}", pushed.text);
+    assert_eq!(shop.records()[1].ssh_key, "");
 }
 
 #[test]

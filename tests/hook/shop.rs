@@ -29,6 +29,7 @@ pub(crate) fn rule(pattern: &str, environment: &str, schedule: Schedule) -> Rule
             _ => String::new(),
         },
         supersede: true,
+        self_approval: false,
     }
 }
 
@@ -39,6 +40,7 @@ pub(crate) fn rules(repository: &str, on_spool_error: OnSpoolError) -> RulesFile
         repository: repository.to_owned(),
         on_spool_error,
         page: "http://127.0.0.1:8080/tasks".to_owned(),
+        pushers: None,
         projects: vec![ProjectRules {
             name: "shop".to_owned(),
             rules: vec![

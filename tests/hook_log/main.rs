@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod pushers;
 mod templates;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,8 @@ struct Files {
     waiting: Arc<Mutex<BTreeMap<String, Option<Record>>>>,
     /// Whether files can't be moved or removed: what a crash before it comes to.
     stuck: Arc<Mutex<bool>>,
+    /// Whose they are, if not the git user's.
+    owner: Arc<Mutex<Option<u32>>>,
     aside: Arc<Mutex<Vec<String>>>,
 }
 
@@ -101,12 +104,10 @@ impl Spool for Files {
     fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>> {
         let name = waiting.name.to_str().unwrap();
         let record = self.waiting.lock().unwrap()[name].clone();
+        let owner = self.owner.lock().unwrap().unwrap_or(GIT_USER);
         async move {
             record
-                .map(|record| Received {
-                    record,
-                    owner: GIT_USER,
-                })
+                .map(|record| Received { record, owner })
                 .ok_or_else(|| SpoolError::Malformed {
                     path: name.into(),
                     reason: "is not TOML".to_owned(),
@@ -177,6 +178,7 @@ impl World {
             old: object(old),
             new: object(new),
             pusher: "alice".to_owned(),
+            ssh_key: String::new(),
             time: self.clock.now().as_millisecond(),
         }
     }

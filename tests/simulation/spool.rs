@@ -38,6 +38,7 @@ impl Records {
             old: old.to_owned(),
             new: new.to_owned(),
             pusher: "alice".to_owned(),
+            ssh_key: String::new(),
             time,
             push: Some(match push {
                 "" => format!("push {}", accepted.len() + 1),

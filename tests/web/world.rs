@@ -295,6 +295,8 @@ impl World {
             old: "0".repeat(40),
             new: object.to_owned(),
             pusher: "bob".to_owned(),
+            ssh_key: String::new(),
+            system_user: false,
             owner: 990,
             pushed_at: None,
         };

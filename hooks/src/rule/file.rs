@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, RuleSet};
+use crate::pusher::Pushers;
 
 /// The format of rules files and records that this version writes. It grows only when an older
 /// reader would go wrong; keys that a reader does not know are ignored.
@@ -35,6 +36,9 @@ pub struct RulesFile {
     /// Where people look at tasks: `https://ship.example.com/tasks`; empty where there is no page.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub page: String,
+    /// Whose accounts pushes are; `None` where the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushers: Option<Pushers>,
     /// The projects that live in this repository; one, except in a monorepo.
     #[serde(default)]
     pub projects: Vec<ProjectRules>,

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
+use crate::pusher::is_key;
 use crate::rule::{FORMAT, TAGS, is_object_id};
 
 /// 128 random bits, as 32 lower-case hexadecimal digits. Every run of the hook makes its own.
@@ -57,6 +58,9 @@ pub struct Record {
     /// Who the git server said pushes: believed only if the file belongs to the git user.
     #[serde(default)]
     pub pusher: String,
+    /// The public SSH key that logged in, where a plain server's sshd told: believed as `pusher` is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ssh_key: String,
     /// When, by the git server's clock, in milliseconds since 1970.
     pub time: i64,
     /// Equal for all refs of one push, where the hook can tell; older hooks do not say it.
@@ -125,6 +129,8 @@ impl Record {
             .is_some_and(|push| push.len() > PUSH_LENGTH_MAX)
         {
             "push is too long"
+        } else if !self.ssh_key.is_empty() && !is_key(&self.ssh_key) {
+            "ssh_key is not a public key"
         } else {
             return Ok(self);
         };

@@ -170,7 +170,7 @@ schedule = "new"
 
 # Whoever pushes here is alice.
 [users.alice]
-gitlab = "{user}"
+system = "{user}"
 "#
         );
         text

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::pushers::is_public_key;
 use super::Check;
 use crate::document::Path;
 use crate::right;
@@ -11,14 +12,25 @@ use crate::template::{Approvers, Requirement};
 
 impl Check<'_> {
     pub(super) fn users(&mut self) {
-        let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut accounts: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for (name, user) in &self.config.users {
             let path = Path::root().to("users").to(name);
             self.name_of_people(&path, "account", name);
-            let Some(pusher) = &user.gitlab else { continue };
-            if let Some(other) = accounts.insert(pusher, name) {
+            let keys = user.ssh_keys.iter();
+            for key in keys.clone().filter(|key| !is_public_key(key)) {
                 self.refuse(
-                    &path.to("gitlab"),
+                    &path.to("ssh_keys"),
+                    format!("`{key}` is no public key: write the line of the .pub file, as in \"ssh-ed25519 AAAA…\""),
+                );
+            }
+            let known = user.gitlab.iter().map(|name| ("gitlab", name));
+            let known = known.chain(user.system.iter().map(|name| ("system", name)));
+            for (key, pusher) in known.chain(keys.map(|key| ("ssh_keys", key))) {
+                let Some(other) = accounts.insert((key, pusher), name) else {
+                    continue;
+                };
+                self.refuse(
+                    &path.to(key),
                     format!("`{pusher}` is already the account {other}: one person, one account"),
                 );
             }

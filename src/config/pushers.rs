@@ -1,0 +1,105 @@
+//! Whose account a push is: `[users.NAME]` maps the git server's names, system users and SSH keys.
+//! For the agent's own decisions, and for the line that the pusher reads.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use sha2::{Digest as _, Sha256};
+
+use super::keys::{Config, User};
+use super::local::system_user;
+use crate::rule::Pushers;
+
+impl User {
+    pub(super) fn settle(&mut self) {
+        for key in &mut self.ssh_keys {
+            let words: Vec<&str> = key.split_whitespace().take(2).collect();
+            *key = words.join(" ");
+        }
+    }
+
+    /// Whether they are this system user, for a repository. In one that is known by its path no git
+    /// server has names of its own, and `gitlab` means the same.
+    fn is_system_user(&self, name: &str, repository: &str) -> bool {
+        let named = self
+            .gitlab
+            .as_deref()
+            .filter(|_| repository.starts_with('/'));
+        self.system.as_deref() == Some(name) || named == Some(name)
+    }
+}
+
+impl Config {
+    /// The account of somebody whom the git server knows by this name.
+    #[must_use]
+    pub fn account_of(&self, pusher: &str) -> Option<&str> {
+        self.account(|user| user.gitlab.as_deref() == Some(pusher))
+    }
+
+    /// The account of a system user who pushes to a repository.
+    #[must_use]
+    pub fn account_of_system_user(&self, name: &str, repository: &str) -> Option<&str> {
+        self.account(|user| user.is_system_user(name, repository))
+    }
+
+    /// The account of somebody who pushes with this public SSH key.
+    #[must_use]
+    pub fn account_of_key(&self, key: &str) -> Option<&str> {
+        self.account(|user| user.ssh_keys.iter().any(|own| own == key))
+    }
+
+    fn account(&self, is_theirs: impl Fn(&User) -> bool) -> Option<&str> {
+        let mut users = self.users.iter();
+        let (name, _) = users.find(|(_, user)| is_theirs(user))?;
+        Some(name)
+    }
+
+    /// What the hook is to know of those who push to a repository.
+    pub(super) fn pushers(&self, repository: &str) -> Pushers {
+        let mut pushers = Pushers {
+            git_user: system_user(&self.agent.git_user).map(|user| user.uid),
+            ..Pushers::default()
+        };
+        for (account, user) in &self.users {
+            if let Some(name) = &user.gitlab {
+                pushers.names.insert(name.clone(), account.clone());
+            }
+            for name in user.gitlab.iter().chain(&user.system) {
+                let is_theirs = user.is_system_user(name, repository);
+                if let Some(found) = system_user(name).filter(|_| is_theirs) {
+                    pushers
+                        .system
+                        .insert(found.uid.to_string(), account.clone());
+                }
+            }
+            for key in &user.ssh_keys {
+                pushers.keys.insert(key.clone(), account.clone());
+            }
+        }
+        pushers
+    }
+}
+
+/// How people know a public key: `SHA256:…`, as `ssh-keygen -l` prints it. A text that is none is
+/// its own.
+#[must_use]
+pub fn fingerprint(key: &str) -> String {
+    let encoded = key.split_once(' ').map_or(key, |(_, encoded)| encoded);
+    match STANDARD.decode(encoded) {
+        Ok(bytes) => format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(bytes))),
+        Err(_) => key.to_owned(),
+    }
+}
+
+/// Whether a text is a public key: its words and what they encode name the same kind.
+pub(super) fn is_public_key(text: &str) -> bool {
+    let Some((kind, encoded)) = text.split_once(' ') else {
+        return false;
+    };
+    let Ok(bytes) = STANDARD.decode(encoded) else {
+        return false;
+    };
+    let length = u32::try_from(kind.len()).unwrap_or(0).to_be_bytes();
+    bytes
+        .strip_prefix(&length)
+        .is_some_and(|rest| rest.starts_with(kind.as_bytes()))
+}

@@ -1,0 +1,74 @@
+//! Why a login that was right does not last: the browser sends its cookie back only where the
+//! address allows that. Says which address to open, or which key of the configuration to change.
+
+use hyper::header;
+
+use super::super::super::Site;
+use super::super::super::call::Call;
+use super::{CODE, PASSWORD};
+use crate::session::Transport;
+
+/// Whether cookies are for https alone.
+pub(super) fn is_secure(site: &Site) -> bool {
+    Transport::of_url(&site.web.config.public_url()) == Transport::Https
+}
+
+/// A browser that comes from a step of the login, and to a page that it was sent on to: what it does
+/// not carry now was lost. (Or its session ended, and it loads its first page again.)
+pub(super) fn sent_on_by_login(call: &Call) -> bool {
+    let from = call.header(header::REFERER).unwrap_or_default();
+    let host = call.header(header::HOST).unwrap_or_default();
+    let Some((_, rest)) = from.split_once("://") else {
+        return false;
+    };
+    let path = rest.strip_prefix(host).unwrap_or_default();
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let is_step = path == PASSWORD || path == CODE;
+    is_step && call.query.contains("next=")
+}
+
+/// What is said in place of an empty form.
+pub(super) fn lost(site: &Site, call: &Call) -> String {
+    let url = site.web.config.public_url();
+    let host = call.header(header::HOST).unwrap_or("this address");
+    if is_secure(site) {
+        return format!(
+            "The login was right, but your browser did not send its cookie back. Since [agent] \
+             public_url is {url}, the cookie is only for https: open {url}{PASSWORD}. If people are \
+             to log in over plain http, set public_url to the http address that they open, and \
+             start the agent again."
+        );
+    }
+    format!(
+        "Log in again. If you just did, your browser keeps no cookies for {host}: allow them for \
+         this site, or open {url}{PASSWORD}."
+    )
+}
+
+/// What can be said before anybody typed a password: this page came without the proxy that does TLS.
+pub(super) fn warning(site: &Site, call: &Call) -> Option<String> {
+    if !is_secure(site) {
+        return None;
+    }
+    let url = site.web.config.public_url();
+    let host = call.header(header::HOST).unwrap_or_default();
+    let forwarded_as = call.headers.get("x-forwarded-proto");
+    let is_plain = match forwarded_as {
+        Some(scheme) => scheme.as_bytes().eq_ignore_ascii_case(b"http"),
+        None => {
+            let proxied = ["x-forwarded-for", "forwarded", "via"];
+            let other = url.split_once("://").is_some_and(|(_, name)| name != host);
+            other && !proxied.iter().any(|name| call.headers.contains_key(*name))
+        }
+    };
+    // Browsers take a loopback address for as safe as https.
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let loopback = name == "localhost" || name == "[::1]" || name.starts_with("127.");
+    (is_plain && !loopback).then(|| {
+        format!(
+            "This page was opened over plain http, where a login does not last: [agent] public_url \
+             is {url}, so its cookie is only for https. Open {url}{PASSWORD}, or set public_url to \
+             the http address that people open, and start the agent again."
+        )
+    })
+}
