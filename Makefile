@@ -62,9 +62,11 @@ demo: deps-demo build
 	$(RELEASE)/tagship demo $(if $(AUTO),--auto)
 
 install: build
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tagship
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tagship $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0755 $(RELEASE)/tagship $(DESTDIR)$(PREFIX)/bin/tagship
 	install -m 0755 $(RELEASE)/update $(DESTDIR)$(PREFIX)/libexec/tagship/update
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' docs/tagship.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tagship.service
+	chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/tagship.service
 
 clean:
 	$(CARGO) clean

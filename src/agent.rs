@@ -11,6 +11,8 @@ pub mod reach;
 mod upkeep;
 mod world;
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-pub(crate) use self::group::Outsider;
+pub(crate) use self::group::{Outsider, make_spool};
 use crate::account::Accounts;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
@@ -94,16 +96,17 @@ impl Agent {
         spool::setup(
             &config.agent.spool_dir,
             group.filter(|group| *group != own_group),
-        )?;
+        )
+        .with_context(|| {
+            format!(
+                "the spool can't be made or set up; run as root: {}",
+                group::make_spool(&config.agent)
+            )
+        })?;
         spool::publish_rules(&config.agent.spool_dir, &config.rules_files())?;
         let tcp = TcpListener::bind(config.agent.listen)
             .await
-            .with_context(|| {
-                format!(
-                    "cannot listen on {}; is another agent running, or change [agent] listen",
-                    config.agent.listen
-                )
-            })?;
+            .map_err(|error| no_listener(config.agent.listen, &error))?;
         let unix = listen_locally(&config.socket())?;
         Ok(Self {
             logs: LogBook::new(config.agent.data_dir.join("logs")),
@@ -251,6 +254,29 @@ fn flatten<E: std::error::Error + Send + Sync + 'static>(
     result
         .with_context(|| format!("{part} ended unexpectedly"))?
         .context(part)
+}
+
+/// Why nothing can be served there, and what to do.
+fn no_listener(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let port = listen.port();
+    let remedy = match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another program does, perhaps another agent: `ss -ltnp 'sport = :{port}'` names it; end \
+             that one, or choose another port in [agent] listen"
+        ),
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: `ip -brief address` lists those that it has; correct \
+             [agent] listen"
+                .to_owned()
+        }
+        ErrorKind::PermissionDenied => {
+            "only root may use a port below 1024: choose a higher one in [agent] listen, and let a \
+             proxy serve this one"
+                .to_owned()
+        }
+        _ => "correct [agent] listen".to_owned(),
+    };
+    anyhow::anyhow!("cannot listen on {listen}: {error}; {remedy}")
 }
 
 /// The socket of the command line: only the agent's user and root may open it.

@@ -56,6 +56,18 @@ impl fmt::Display for Outsider {
     }
 }
 
+/// What makes a spool that is missing, as root: in the group of the git user, where there is one.
+pub(crate) fn make_spool(agent: &config::Agent) -> String {
+    let ours = rustix::process::geteuid().as_raw();
+    let owner = super::user(&agent.git_user).map(|(_, group)| format!(" -g {}", group_name(group)));
+    format!(
+        "install -d -m 3770 -o {}{} {}",
+        name(ours),
+        owner.unwrap_or_default(),
+        agent.spool_dir.display()
+    )
+}
+
 /// A process whose groups can't be told counts as a member: nothing is refused by a guess.
 fn is_ours(group: u32) -> bool {
     let ours = rustix::process::getegid().as_raw() == group;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 
-use super::{Finding, Scope, Subject, probe};
+use super::send::{self, Send};
+use super::{Finding, Scope, Subject, Verdict, probe};
 use crate::agent::reach;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -75,11 +76,61 @@ async fn looked_at(
         Ok(script) => script,
         Err(unfit) => return vec![Finding::fail(&subject, unfit.to_string(), "")],
     };
-    match ask(config, &dialer, &planned, &script).await {
+    match look(config, &subject, &dialer, &planned, &script).await {
         // The error names its remedy.
         Err(error) => vec![Finding::fail(&subject, error.to_string(), "")],
-        Ok(answer) => probe::findings(&subject, &answer, SystemClock.now().as_second()),
+        Ok(findings) => findings,
     }
+}
+
+async fn look(
+    config: &Config,
+    subject: &Subject,
+    dialer: &Arc<Dialer>,
+    host: &PlannedHost,
+    script: &str,
+) -> Result<Vec<Finding>, RemoteError> {
+    let connection = open(config, dialer, host).await?;
+    let answer = answer(&connection, script).await;
+    let mut findings = Vec::new();
+    if let Ok(answer) = &answer {
+        findings = probe::findings(subject, answer, SystemClock.now().as_second());
+        if let Some(scratch) = probe::scratch(answer) {
+            // What is missing there was named already.
+            let failed = findings.iter().any(|one| one.verdict == Verdict::Fail);
+            let send = if failed { Send::Nothing } else { Send::File };
+            findings.extend(send::finding(subject, &connection, scratch, send).await);
+        } else if findings.iter().all(|one| one.verdict != Verdict::Fail) {
+            let why = "no place of a release is there to send a file to by rsync";
+            findings.push(Finding::not_looked_at(subject, why));
+        }
+    }
+    connection.close().await;
+    answer.map(|_| findings)
+}
+
+async fn open(
+    config: &Config,
+    dialer: &Arc<Dialer>,
+    host: &PlannedHost,
+) -> Result<Connection, RemoteError> {
+    let passphrase_file = config.ssh.passphrase_file.as_deref();
+    let target = reach::target(host, &config.known_hosts(), passphrase_file);
+    Connection::open(&target, dialer).await
+}
+
+/// What a host answers to a script, without what its login prints before.
+pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, RemoteError> {
+    let mut answer = probe::Heard::default();
+    let mut hear = |stream, bytes: &[u8]| {
+        if stream == Stream::Stdout {
+            answer.hear(bytes);
+        }
+    };
+    connection
+        .exec(COMMAND, script.as_bytes(), &mut hear, TIMEOUT)
+        .await?;
+    Ok(answer.into_text())
 }
 
 /// What a host answers to a script.
@@ -89,19 +140,8 @@ pub(super) async fn ask(
     host: &PlannedHost,
     script: &str,
 ) -> Result<String, RemoteError> {
-    let passphrase_file = config.ssh.passphrase_file.as_deref();
-    let target = reach::target(host, &config.known_hosts(), passphrase_file);
-    let connection = Connection::open(&target, dialer).await?;
-    let mut answer = probe::Heard::default();
-    let mut hear = |stream, bytes: &[u8]| {
-        if stream == Stream::Stdout {
-            answer.hear(bytes);
-        }
-    };
-    let ended = connection
-        .exec(COMMAND, script.as_bytes(), &mut hear, TIMEOUT)
-        .await;
+    let connection = open(config, dialer, host).await?;
+    let answer = answer(&connection, script).await;
     connection.close().await;
-    ended?;
-    Ok(answer.into_text())
+    answer
 }

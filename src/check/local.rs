@@ -1,24 +1,59 @@
 //! This machine: templates, and the spool with the rules that the hook reads.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use super::probe::INODES_MIN;
 use super::{Finding, Scope, Subject};
 use crate::agent;
-use crate::config::{Config, Library};
+use crate::config::{Agent, Config, Library};
 use crate::spool;
 
 /// As `spool::setup` makes them: for everybody who runs git, and for the agent alone.
 const SHARED_MODE: u32 = 0o3770;
 const OWN_MODE: u32 = 0o2750;
+/// With less than this a release is likely to fail.
+const FREE_MIB_MIN: u64 = 256;
 const AGAIN: &str = "start the agent again, which puts it right";
 
 /// What is found here.
 pub(super) fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
     let mut findings = templates(config);
     findings.extend(spool_findings(config, scope));
+    findings.push(room(&config.agent.data_dir));
     findings
+}
+
+/// Room for the store, mirrors and trees. A directory that is missing will be made where its nearest
+/// parent is.
+fn room(data_dir: &Path) -> Finding {
+    let shown = data_dir.display();
+    let there = data_dir.ancestors().find(|path| path.exists());
+    let Some(Ok(disk)) = there.map(rustix::fs::statvfs) else {
+        let why = format!("how much room is free for data_dir {shown} cannot be seen");
+        return Finding::not_looked_at(&Subject::Agent, why);
+    };
+    let free_mib = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
+    // Some file systems have as many as they need, and count none.
+    let inodes = (disk.f_files > 0).then_some(disk.f_favail);
+    let fail = |what: String| {
+        let remedy = "make room on that file system; logs of old tasks are in its logs/";
+        Finding::fail(&Subject::Agent, what, remedy)
+    };
+    match inodes {
+        _ if free_mib < FREE_MIB_MIN => {
+            fail(format!("only {free_mib} MiB are free for data_dir {shown}"))
+        }
+        Some(inodes) if inodes < INODES_MIN => fail(format!(
+            "only {inodes} inodes are free for data_dir {shown}"
+        )),
+        _ => Finding::ok(
+            &Subject::Agent,
+            format!("{free_mib} MiB are free for data_dir {shown}"),
+        ),
+    }
 }
 
 fn templates(config: &Config) -> Vec<Finding> {
@@ -62,7 +97,7 @@ fn spool_findings(config: &Config, scope: &Scope) -> Vec<Finding> {
         } else {
             spool_dir.join(name)
         };
-        if let Some(finding) = directory(&path, mode, group) {
+        if let Some(finding) = directory(&config.agent, &path, mode, group) {
             // What is wrong above is wrong below.
             return vec![finding];
         }
@@ -78,11 +113,16 @@ fn spool_findings(config: &Config, scope: &Scope) -> Vec<Finding> {
     vec![Finding::ok(&Subject::Agent, what)]
 }
 
-fn directory(path: &Path, mode: u32, group: Option<u32>) -> Option<Finding> {
+fn directory(agent: &Agent, path: &Path, mode: u32, group: Option<u32>) -> Option<Finding> {
     let shown = path.display();
     let fail = |what: String| Some(Finding::fail(&Subject::Agent, what, AGAIN));
     let data = match fs::symlink_metadata(path) {
         Ok(data) => data,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let what = format!("the spool {shown} is missing");
+            let remedy = format!("run as root: {}, and {AGAIN}", agent::make_spool(agent));
+            return Some(Finding::fail(&Subject::Agent, what, remedy));
+        }
         Err(error) => return fail(format!("the spool {shown} cannot be looked at: {error}")),
     };
     if !data.is_dir() {

@@ -1,8 +1,9 @@
 //! Would a release work? Looks, as the agent would, at hosts, repositories, hook, spool and
 //! templates, and says of each what is well and what is not, with the remedy; also shows and pins
-//! the key of a new host ([`enroll`]). It needs no agent, changes nothing on a host or in a
+//! the key of a new host ([`enroll`]). It needs no agent, changes nothing in a
 //! repository, and touches nothing of the store: who has an account, a running agent is asked by
-//! the command line, which calls this.
+//! the command line, which calls this. On a host it leaves nothing: one small file is sent to a
+//! directory of its own below a place of releases, as a release would be, and deleted.
 
 pub mod enroll;
 mod hosts;
@@ -11,15 +12,18 @@ mod logins;
 mod people;
 mod probe;
 mod projects;
+mod send;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::install::Install;
+use crate::secret;
 pub use people::Accounts;
 
 /// What a finding is about.
@@ -113,6 +117,9 @@ pub struct Scope {
     pub drifts: BTreeMap<String, Vec<String>>,
     /// Who has an account; `None` where nobody tells.
     pub accounts: Option<Accounts>,
+    /// When the agent last heard of a push to each project, in words; a project is missing where no
+    /// agent tells.
+    pub heard: BTreeMap<String, Option<String>>,
     /// The installations of the hook on this machine, by project.
     pub hooks: BTreeMap<String, Install>,
 }
@@ -154,6 +161,14 @@ pub async fn check(config: &Config, scope: &Scope) -> Vec<Finding> {
     findings.extend(hosts::findings(config, scope).await);
     findings.extend(logins::findings(config, scope).await);
     findings
+}
+
+fn scratch() -> std::io::Result<Scratch> {
+    let random = secret::random_bytes::<8>().map_err(std::io::Error::other)?;
+    let name = format!("tagship-check-{}", secret::hex(&random));
+    let path: PathBuf = std::env::temp_dir().join(name);
+    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+    Ok(Scratch(path))
 }
 
 /// A directory that goes with this value.

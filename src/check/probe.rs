@@ -6,11 +6,16 @@ use crate::remote::script::{Unfit, absolute, quote};
 
 /// Begins the answer; what a login shell prints comes before it.
 const MARKER: &[u8] = b"\n@tagship-check\n";
+const MARKER_LINE: &str = "@tagship-check";
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How the directory is called that the script makes.
+const SCRATCH: &str = ".tagship-check.";
 /// How far a host's clock may be off.
 const CLOCK_OFF_MAX_S: i64 = 300;
 /// With less room than this a release is likely to fail.
 const FREE_KIB_MIN: u64 = 64 * 1024;
+/// A release of more files than this is nothing special.
+pub(super) const INODES_MIN: u64 = 2_000;
 /// The oldest rsync that knows the options that are used.
 const RSYNC_MIN: (u32, u32) = (3, 1);
 
@@ -34,6 +39,40 @@ pub(super) fn script<'p>(places: impl IntoIterator<Item = &'p str>) -> Result<St
 pub(super) fn login_script() -> String {
     let text = include_str!("probe.sh");
     format!("{text}{{\nlogin\nexit\n}} </dev/null\n")
+}
+
+/// The directory that the script made for a file to be sent to; `None` where it made none, or where
+/// the host names one that is not of that form.
+pub(super) fn scratch(answer: &str) -> Option<&str> {
+    let lines = answer.lines().skip_while(|line| *line != MARKER_LINE);
+    let path = lines
+        .filter_map(|line| line.strip_prefix("scratch "))
+        .next()?;
+    let (_, name) = path.rsplit_once('/')?;
+    (name.starts_with(SCRATCH) && absolute("scratch", path).is_ok()).then_some(path)
+}
+
+/// Prints what has arrived there, and takes file and directory away.
+pub(super) fn fetch_script(scratch: &str, file: &str) -> Result<String, Unfit> {
+    let directory = quote("scratch", scratch)?;
+    let path = quote("scratch", &format!("{scratch}/{file}"))?;
+    Ok(format!(
+        "{{\nprintf '\\n{MARKER_LINE}\\n'\ncat {path}\nrm -f {path}\nrmdir {directory} && echo gone\nexit\n}} </dev/null\n"
+    ))
+}
+
+/// What the answer to [`fetch_script`] says: the file's content, and whether all is gone.
+pub(super) fn fetched(answer: &str) -> (String, bool) {
+    let lines = answer
+        .lines()
+        .skip_while(|line| *line != MARKER_LINE)
+        .skip(1);
+    let mut lines: Vec<&str> = lines.collect();
+    let gone = lines.last() == Some(&"gone");
+    if gone {
+        lines.pop();
+    }
+    (lines.join("\n"), gone)
 }
 
 /// What the answer says of an execution user.
@@ -215,6 +254,14 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
             format!("{value} points at a release that is gone"),
             "remove the link, or point it at what should be live",
         ),
+        "inodes" => {
+            let (free, path) = value.split_once(' ')?;
+            let free = free.parse().ok().filter(|free: &u64| *free < INODES_MIN)?;
+            fail(
+                format!("only {free} inodes are free for {path}"),
+                "delete what has many small files on that file system, or lower keep_releases",
+            )
+        }
         "free" => {
             let (free, path) = value.split_once(' ')?;
             match free.parse::<u64>() {
@@ -273,7 +320,7 @@ mod tests {
     #[test]
     fn a_host_that_has_everything_has_no_failure() {
         assert_eq!(
-            failures("rsync 3.2.7\nfree 1048576 /srv/shop\n"),
+            failures("rsync 3.2.7\ninodes 2000 /srv/shop\nfree 1048576 /srv/shop\n"),
             Vec::<String>::new()
         );
     }
@@ -302,6 +349,10 @@ mod tests {
                 "/srv/shop/current points at a release that is gone",
             ),
             ("free 1024 /srv/shop\n", "only 1 MiB are free for /srv/shop"),
+            (
+                "inodes 12 /srv/shop\n",
+                "only 12 inodes are free for /srv/shop",
+            ),
             ("clock 2000\n", "its clock is 1000 s ahead"),
         ] {
             assert_eq!(failures(said), [what]);
@@ -318,6 +369,17 @@ mod tests {
             let found = findings(&web1(), answer, 1000);
             assert_eq!(found.len(), 1, "{answer:?}");
             assert_eq!(found[0].verdict, Verdict::Fail, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn directory_to_send_to_is_one_that_the_script_made() {
+        let said =
+            |path: &str| format!("scratch /x/.tagship-check.0\n{MARKER_LINE}\nscratch {path}\n");
+        let good = "/srv/shop/.tagship-check.a1B2c3D4";
+        assert_eq!(scratch(&said(good)), Some(good));
+        for bad in ["/etc", "/srv/../.tagship-check.a", ".tagship-check.a", ""] {
+            assert_eq!(scratch(&said(bad)), None, "{bad}");
         }
     }
 

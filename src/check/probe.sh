@@ -1,5 +1,5 @@
 # main is called with the places of releases as arguments, login with none. They print lines
-# `word value`, and change nothing.
+# `word value`, and change nothing but for one directory that whoever asked uses and deletes.
 say() { printf '%s %s\n' "$1" "$2"; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -39,7 +39,12 @@ place() {
     done
     if [ -e "$1/current" ] && [ ! -L "$1/current" ]; then say real "$1/current"; return; fi
     if [ -L "$1/current" ] && [ ! -e "$1/current" ]; then say dangling "$1/current"; return; fi
+    say inodes "$(df -Pi "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9-]*% .*$/\1/p') $1"
     say free "$(df -Pk "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9-]*% .*$/\1/p') $1"
+    if [ -z "$scratch" ] && (umask 077; mkdir "${up%/}/.tagship-check.$$" 2>/dev/null); then
+        scratch=${up%/}/.tagship-check.$$
+        say scratch "$scratch"
+    fi
 }
 
 begin() {
@@ -64,6 +69,7 @@ main() {
     begin
     say clock "$(date +%s)"
     tools
+    scratch=
     for at in "$@"; do place "$at"; done
     say done -
 }

@@ -1,16 +1,15 @@
 //! Each project: whether its repository can be asked, and whether its hook stands.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures::stream::{self, StreamExt};
 
-use super::{Finding, Scope, Scratch, Subject};
+use super::{Finding, Scope, Subject, scratch};
 use crate::agent::reach;
 use crate::config::{Config, Project};
 use crate::install;
 use crate::landing;
-use crate::secret;
+use crate::remote::make_key;
 
 /// Repositories that are asked at the same time.
 const PARALLEL: usize = 8;
@@ -23,6 +22,7 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
     let looks = projects.map(|project| async move {
         let mut findings = vec![repository(config, project).await];
         findings.extend(hook(project, scope));
+        findings.extend(heard(project, scope));
         findings
     });
     let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
@@ -52,17 +52,17 @@ async fn repository(config: &Config, project: &Project) -> Finding {
             let own = format!("project {}: ", project.name);
             let what = error.to_string();
             let what = what.strip_prefix(&own).unwrap_or(&what);
+            if let Some(key) = config.git.identity.as_ref().filter(|key| !key.exists()) {
+                let remedy = format!(
+                    "make the key as the agent's user: {}, and give the .pub file beside it to the git server",
+                    make_key(key)
+                );
+                let what = format!("{url}: there is no key {}", key.display());
+                return Finding::fail(&subject, what, remedy);
+            }
             Finding::fail(&subject, format!("{url}: {what}"), "")
         }
     }
-}
-
-fn scratch() -> std::io::Result<Scratch> {
-    let random = secret::random_bytes::<8>().map_err(std::io::Error::other)?;
-    let name = format!("tagship-check-{}", secret::hex(&random));
-    let path: PathBuf = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-    Ok(Scratch(path))
 }
 
 fn hook(project: &Project, scope: &Scope) -> Vec<Finding> {
@@ -92,6 +92,19 @@ fn hook(project: &Project, scope: &Scope) -> Vec<Finding> {
         findings.push(Finding::not_looked_at(&subject, what));
     }
     findings
+}
+
+/// When the agent last took in a push: a hook that stands well may still be one that no server runs.
+fn heard(project: &Project, scope: &Scope) -> Option<Finding> {
+    let subject = Subject::Project(project.name.clone());
+    Some(match scope.heard.get(&project.name)? {
+        Some(heard) => Finding::ok(&subject, format!("its hook was last heard of {heard}")),
+        None => Finding::warn(
+            &subject,
+            "the agent has heard of no push by its hook",
+            "push a tag; if this stays so, the git server runs no hook of tagship's (docs/hook.md)",
+        ),
+    })
 }
 
 fn shown(path: &Path) -> String {

@@ -13,10 +13,11 @@ use super::install;
 use super::screen;
 use super::surroundings::{Surroundings, project};
 use super::table::printable;
+use super::times::Zone;
 use crate::check::{Accounts, Finding, Scope, Verdict, check as look};
 use crate::config::Config;
 use crate::install::Install;
-use crate::web::view::{HostList, LiveList, UserList, drift_seen};
+use crate::web::view::{HookList, HostList, LiveList, UserList, drift_seen};
 
 /// Runs it.
 pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {
@@ -30,6 +31,7 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
         disabled: disabled(around, &config).await,
         drifts: drifts(around, &config).await,
         accounts: accounts(around, &config).await,
+        heard: heard(around, &config).await,
         hooks: hooks(&config),
     };
     let findings = look(&config, &scope).await;
@@ -85,7 +87,7 @@ fn beware_of_another_user(config: &Config) {
 
 /// The hosts that are taken out, if an agent is there to say so.
 async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, String> {
-    let Some(list) = asked::<HostList>(around, config, "hosts").await else {
+    let Some(list) = asked::<HostList>(around, config, &Ask::get(["hosts"])).await else {
         return BTreeMap::new();
     };
     let out = list.hosts.into_iter().filter_map(|host| {
@@ -98,7 +100,7 @@ async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, St
 /// Where `current` leads elsewhere than it was switched to, if an agent is there to say so.
 async fn drifts(around: &Surroundings, config: &Config) -> BTreeMap<String, Vec<String>> {
     let mut drifts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let list = asked::<LiveList>(around, config, "live").await;
+    let list = asked::<LiveList>(around, config, &Ask::get(["live"])).await;
     for place in list.into_iter().flat_map(|list| list.live) {
         for (host, live) in place.hosts {
             if let Some(drift) = live.and_then(|live| live.drift) {
@@ -113,21 +115,46 @@ async fn drifts(around: &Surroundings, config: &Config) -> BTreeMap<String, Vec<
 
 /// Who is let in, if an agent is there and tells.
 async fn accounts(around: &Surroundings, config: &Config) -> Option<Accounts> {
-    let list: UserList = asked(around, config, "users").await?;
+    let list: UserList = asked(around, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     Some(users.map(|user| (user.name, user.groups)).collect())
+}
+
+/// When the agent last heard of a push to each project, if one is there and tells.
+async fn heard(around: &Surroundings, config: &Config) -> BTreeMap<String, Option<String>> {
+    let zone = Zone::new(config.time_zone());
+    let mut heard = BTreeMap::new();
+    for project in &config.projects {
+        let ask = Ask::get(["hooks"])
+            .with("project", Some(&project.name))
+            .with("limit", Some(1));
+        let Some(list) = asked::<HookList>(around, config, &ask).await else {
+            return heard;
+        };
+        let newest = list.hooks.first();
+        let words = newest.map(|entry| {
+            let push = entry.push.as_ref();
+            let tag = push.map_or_else(
+                || "an unreadable record".to_owned(),
+                |push| push.tag().to_owned(),
+            );
+            format!("{} ({tag})", zone.show(entry.at))
+        });
+        heard.insert(project.name.clone(), words);
+    }
+    heard
 }
 
 async fn asked<T: DeserializeOwned>(
     around: &Surroundings,
     config: &Config,
-    what: &str,
+    ask: &Ask,
 ) -> Option<T> {
     let agent = match around.is_elsewhere() {
         true => around.agent().await,
         false => Surroundings::local_agent(config),
     };
-    agent.ok()?.client.ask(&Ask::get([what])).await.ok()
+    agent.ok()?.client.ask(ask).await.ok()
 }
 
 /// What should be installed in the repositories that stand on this machine.

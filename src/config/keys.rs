@@ -54,6 +54,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Agent {
     /// Where pages and API are served. Default `127.0.0.1:8424`.
+    #[serde(deserialize_with = "listen")]
     pub listen: SocketAddr,
     /// The address that people and other programs use, without a slash at its end. Default: `http://`
     /// and `listen`; see [`Config::public_url`].
@@ -422,6 +423,17 @@ pub struct Rule {
 /// Name or number.
 fn template_named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(crate::right::template_named(deserializer)?.unwrap_or_else(template_default))
+}
+
+fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = text.parse();
+    address.map_err(|error| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no address and port ({error}): write \"127.0.0.1:8424\", \"[::1]:8424\", or \"0.0.0.0:8424\" for \
+             every address of this machine; names are not looked up"
+        ))
+    })
 }
 
 fn template_default() -> String {

@@ -103,3 +103,50 @@ pub(super) fn is_public_key(text: &str) -> bool {
         .strip_prefix(&length)
         .is_some_and(|rest| rest.starts_with(kind.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::super::parse;
+    use super::Config;
+
+    #[test]
+    fn ssh_key_of_a_person_is_a_public_key_of_theirs_alone() {
+        const KEY: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
+        let config = read(&format!(
+            "[users.alice]\nssh_keys = [\"{KEY}  alice@example.com\"]\n"
+        ));
+        assert_eq!(config.account_of_key(KEY), Some("alice"));
+        for wrong in [
+            "SHA256:TGIk2D1DFZBKmjWssB2+Qdiona/OUK1TSuWAAHMK+n0",
+            "ssh-ed25519 AAAA",
+            &KEY.replace("ssh-ed25519", "ssh-rsa"),
+            &format!("no-pty {KEY}"),
+        ] {
+            let said = complaints(&format!("[users.alice]\nssh_keys = [\"{wrong}\"]\n"));
+            assert!(
+                said[0].contains("is no public key: write the line"),
+                "{said:?}"
+            );
+        }
+        let twice = complaints(&format!(
+            "[users.alice]\nssh_keys = [\"{KEY}\"]\n[users.bob]\nssh_keys = [\"{KEY} b\"]\n"
+        ));
+        assert!(
+            twice[0].contains("is already the account alice"),
+            "{twice:?}"
+        );
+    }
+
+    fn read(text: &str) -> Config {
+        parse("c.toml", text, Path::new("/etc")).unwrap()
+    }
+
+    fn complaints(text: &str) -> Vec<String> {
+        let problems = parse("c.toml", text, Path::new("/etc")).unwrap_err();
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+}

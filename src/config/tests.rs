@@ -180,35 +180,6 @@ fn a_pusher_is_one_account() {
 }
 
 #[test]
-fn ssh_key_of_a_person_is_a_public_key_of_theirs_alone() {
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
-    let config = read(&format!(
-        "[users.alice]\nssh_keys = [\"{KEY}  alice@example.com\"]\n"
-    ));
-    assert_eq!(config.account_of_key(KEY), Some("alice"));
-    for wrong in [
-        "SHA256:TGIk2D1DFZBKmjWssB2+Qdiona/OUK1TSuWAAHMK+n0",
-        "ssh-ed25519 AAAA",
-        &KEY.replace("ssh-ed25519", "ssh-rsa"),
-        &format!("no-pty {KEY}"),
-    ] {
-        let said = complaints(&format!("[users.alice]\nssh_keys = [\"{wrong}\"]\n"));
-        assert!(
-            said[0].contains("is no public key: write the line"),
-            "{said:?}"
-        );
-    }
-    let twice = complaints(&format!(
-        "[users.alice]\nssh_keys = [\"{KEY}\"]\n[users.bob]\nssh_keys = [\"{KEY} b\"]\n"
-    ));
-    assert!(
-        twice[0].contains("is already the account alice"),
-        "{twice:?}"
-    );
-}
-
-#[test]
 fn all_that_is_wrong_is_said_at_once_in_the_files_order() {
     let text = SHOP
         .replace("\"web2\"]", "\"wbe2\"]")

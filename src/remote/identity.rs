@@ -23,6 +23,12 @@ pub enum IdentityError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "there is no key {}; make it as the agent's user: {}, and give the .pub file beside it to the \
+         hosts' authorized_keys",
+        path.display(), make_key(path)
+    )]
+    Missing { path: PathBuf },
     #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
     Exposed { path: PathBuf, mode: u32 },
     #[error("{} is encrypted and no passphrase_file is given for it", path.display())]
@@ -46,6 +52,12 @@ pub enum IdentityError {
         "{} is not a private key that can be used ({reason}); use an ed25519 or RSA key as made by ssh-keygen", path.display()
     )]
     Unusable { path: PathBuf, reason: String },
+}
+
+/// What makes a key without a passphrase.
+#[must_use]
+pub fn make_key(path: &Path) -> String {
+    format!("ssh-keygen -q -t ed25519 -N '' -f {}", path.display())
 }
 
 /// Decoded keys by file, so that a thousand hosts cost one decryption.
@@ -108,9 +120,12 @@ impl Keyring {
 }
 
 fn metadata(path: &Path) -> Result<Metadata, IdentityError> {
-    std::fs::metadata(path).map_err(|source| IdentityError::Read {
-        path: path.to_owned(),
-        source,
+    std::fs::metadata(path).map_err(|source| {
+        let path = path.to_owned();
+        match source.kind() {
+            std::io::ErrorKind::NotFound => IdentityError::Missing { path },
+            _ => IdentityError::Read { path, source },
+        }
     })
 }
 

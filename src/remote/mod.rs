@@ -41,7 +41,7 @@ use std::path::PathBuf;
 pub use connection::{Captured, Connection, Exit, Stream};
 pub use dial::{Away, DialSettings, Dialer, Keepalive, Presence, offered_key};
 pub use error::{Phase, Reach, RemoteError};
-pub use identity::IdentityError;
+pub use identity::{IdentityError, make_key};
 pub use pin::{PinError, Pinned, append};
 pub use rsync::{RsyncCommand, RsyncEnd, RsyncExit, Transport};
 pub use transport::transport_main;

@@ -165,10 +165,16 @@ fn a_world_in_which_all_is_well_has_no_failure() {
         "ok   host web1: logged in as ",
         "ok   host web1: all programs are there\n",
         "srv/shop can be written, ",
+        "ok   host web1: a file can be sent by rsync\n",
+        " MiB are free for data_dir ",
     ] {
         assert!(said.stdout.contains(part), "no {part:?} in {said}");
     }
     assert!(!world.deploy_to().exists(), "looking changes nothing");
+    std::fs::create_dir_all(world.deploy_to()).unwrap();
+    assert_eq!(world.check().status, Some(0));
+    let left = std::fs::read_dir(world.deploy_to()).unwrap().count();
+    assert_eq!(left, 0, "what was sent is deleted");
 }
 
 #[test]
@@ -241,6 +247,46 @@ fn a_host_whose_key_has_changed() {
 }
 
 #[test]
+fn a_key_that_is_missing_comes_with_the_command_that_makes_it() {
+    let mut world = World::installed();
+    world.more = "[git]\nidentity = \"no-key\"\n".to_owned();
+    std::fs::remove_file(world.sshd.identity()).unwrap();
+    world.fails_by(&[
+        "host web1: ",
+        "there is no key ",
+        "ssh-keygen -q -t ed25519 -N '' -f ",
+    ]);
+    // Only an address that is reached over ssh takes git's key; one that can't be reached says so.
+    let repository = &world.repository.path;
+    std::fs::rename(repository, world.path("away.git")).unwrap();
+    let said = world.check();
+    let line = said
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("FAIL project shop"));
+    let line = line.unwrap();
+    assert!(
+        line.contains("no-key; make the key as the agent's user: ssh-keygen"),
+        "{said}"
+    );
+}
+
+#[test]
+fn rsync_that_cannot_be_reached_through_the_login_is_found() {
+    let rsync = "#!/bin/sh\ncase $1 in --version) exec /usr/bin/rsync --version;; esac\n\
+                 echo 'no transfers here' >&2\nexit 5\n";
+    let world = with_programs(&["rsync"], &[("rsync", rsync)]);
+    std::fs::create_dir_all(world.deploy_to()).unwrap();
+    world.fails_by(&[
+        "host web1: a file cannot be sent by rsync: rsync ended with ",
+        "no transfers here",
+        "print nothing else",
+    ]);
+    let left = std::fs::read_dir(world.deploy_to()).unwrap().count();
+    assert_eq!(left, 0, "the directory for it is deleted");
+}
+
+#[test]
 fn a_host_that_refuses_the_key() {
     let world = World::installed();
     std::fs::write(world.sshd.directory().join("authorized_keys"), "").unwrap();
@@ -283,7 +329,7 @@ fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> World {
     world
 }
 
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 22] = [
     "sh",
     "rsync",
     "find",
@@ -297,6 +343,7 @@ const PROGRAMS: [&str; 21] = [
     "mv",
     "rm",
     "mkdir",
+    "rmdir",
     "sync",
     "setsid",
     "sed",
@@ -474,6 +521,15 @@ fn a_spool_that_is_missing() {
     std::fs::remove_dir_all(world.path("spool")).unwrap();
     let said = world.check();
     assert!(said.stdout.contains("FAIL agent: the spool "), "{said}");
+    let remedy = format!(
+        "{}, and start the agent again",
+        world.path("spool").display()
+    );
+    assert!(
+        said.stdout.contains("run as root: install -d -m 3770 -o "),
+        "{said}"
+    );
+    assert!(said.stdout.contains(&remedy), "{said}");
     assert_eq!(said.status, Some(1));
 }
 

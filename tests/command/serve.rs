@@ -65,6 +65,35 @@ templates_dir = "{dir}/templates"
 "#;
 
 #[test]
+fn agent_that_cannot_start_names_the_command_that_mends_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let port = taken.rsplit_once(':').unwrap().1;
+    let in_use = format!("`ss -ltnp 'sport = :{port}'` names it");
+    let listen = |address: &str| ALONE.replace("127.0.0.1:0", address);
+    for (config, words) in [
+        (listen(&taken), in_use.as_str()),
+        (
+            listen("192.0.2.1:8424"),
+            "`ip -brief address` lists those that it has",
+        ),
+        (
+            listen("localhost:8424"),
+            "config.toml:3:10: `localhost:8424` is no address and port (invalid socket address syntax): write \"127.0.0.1:8424\"",
+        ),
+        // Where nobody can make a directory.
+        (
+            ALONE.replace("{dir}/spool", "/proc/tagship"),
+            "run as root: install -d -m 3770 -o ",
+        ),
+    ] {
+        let said = Test::new().config(&config).arguments(["serve"]).said();
+        assert!(said.stderr.contains(words), "no {words:?} in {said}");
+        assert_eq!(said.status, Some(1), "{said}");
+    }
+}
+
+#[test]
 fn an_agent_serves_until_a_signal_ends_it_well() {
     for signal in [Signal::TERM, Signal::INT] {
         let test = Test::new().config(ALONE);
@@ -114,6 +143,9 @@ fn a_pushed_tag_is_released_and_the_command_line_tells_of_it() {
     let config = world.path("config.toml").display().to_string();
     let serving = Test::new().arguments(["--config", &config]);
     let _agent = Agent::start(serving.command());
+    let said = world.run(&["check"]);
+    let line = "warn project shop: the agent has heard of no push by its hook; push a tag";
+    assert!(said.stdout.contains(line), "{said}");
 
     work.tag("qa-1", &commit);
     let pushed = work.push_tag("qa-1");
@@ -130,6 +162,13 @@ fn a_pushed_tag_is_released_and_the_command_line_tells_of_it() {
     assert!(shown.stdout.contains(&commit), "{shown}");
     let live = std::fs::read_to_string(world.deploy_to().join("current/index.html"));
     assert_eq!(live.unwrap(), "shop", "{shown}");
+
+    let said = world.run(&["check"]);
+    let line = "ok   project shop: its hook was last heard of 20";
+    assert!(
+        said.stdout.contains(line) && said.stdout.contains(" (qa-1)\n"),
+        "{said}"
+    );
 
     let retried = world.run(&["retry", "1"]);
     assert_eq!(retried.status, Some(1), "{retried}");

@@ -1,0 +1,90 @@
+//! One small file, sent to a host by rsync over the connection of a release, through the login shell,
+//! read again there and deleted. What a shell prints, a restricted login or an rsync of another
+//! protocol shows here and not first in a release.
+
+use std::time::Duration;
+
+use super::{Finding, Subject, hosts, probe, scratch};
+use crate::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Transport};
+use crate::secret;
+
+const FILE: &str = "probe";
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The lines of rsync's complaints that are worth repeating.
+const COMPLAINT_LINES_MAX: usize = 3;
+const REMEDY: &str = "let `ssh HOST rsync --version` print nothing else: no output in ~/.bashrc and the like \
+                      for logins without a terminal, no ForceCommand, a plain shell";
+
+/// Sends a file to `directory`, which the probe made on the host.
+pub(super) async fn finding(
+    subject: &Subject,
+    connection: &Connection,
+    directory: &str,
+    send: Send,
+) -> Option<Finding> {
+    let sent = match send {
+        Send::File => Some(send_file(connection, directory).await),
+        Send::Nothing => None,
+    };
+    let script = probe::fetch_script(directory, FILE).ok()?;
+    let (content, gone) = match hosts::answer(connection, &script).await {
+        Ok(answer) => probe::fetched(&answer),
+        Err(_) => (String::new(), false),
+    };
+    let fail = |what: String| Some(Finding::fail(subject, what, REMEDY));
+    match sent {
+        Some(Err(reason)) => fail(format!("a file cannot be sent by rsync: {reason}")),
+        Some(Ok(token)) if token != content => {
+            fail("a file that rsync sent did not arrive as it was".to_owned())
+        }
+        _ if !gone => {
+            let what = format!("{directory} could not be deleted again");
+            Some(Finding::warn(subject, what, "delete it there"))
+        }
+        Some(Ok(_)) => Some(Finding::ok(subject, "a file can be sent by rsync")),
+        None => None,
+    }
+}
+
+/// Whether a transfer is tried, or the directory only deleted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Send {
+    File,
+    Nothing,
+}
+
+/// What was sent; else why it could not be.
+async fn send_file(connection: &Connection, directory: &str) -> Result<String, String> {
+    let here = scratch().map_err(|error| format!("no temporary directory here: {error}"))?;
+    let token = secret::random_bytes::<16>().map_err(|error| error.to_string())?;
+    let token = secret::hex(&token);
+    let from = here.0.join("from");
+    let wrote = std::fs::create_dir(&from)
+        .and_then(|()| std::fs::write(from.join(FILE), format!("{token}\n")));
+    wrote.map_err(|error| format!("{}: {error}", from.display()))?;
+    let transport = Transport::of_this_program(here.0.join("run"));
+    let transport = transport.map_err(|error| error.to_string())?;
+    let command = RsyncCommand {
+        arguments: vec![
+            "--times".into(),
+            format!("--timeout={}", TIMEOUT.as_secs()).into(),
+            "--".into(),
+            FILE.into(),
+            format!("host:{directory}/").into(),
+        ],
+        stdin: Vec::new(),
+        directory: from,
+        stall_timeout: TIMEOUT,
+    };
+    let exit = connection.rsync(&transport, &command, &mut |_, _| {}).await;
+    let exit = exit.map_err(|error: RemoteError| error.to_string())?;
+    if exit.end == RsyncEnd::Code(0) {
+        return Ok(token);
+    }
+    let complaints: Vec<String> = exit.stderr.into_iter().take(COMPLAINT_LINES_MAX).collect();
+    let how = match exit.end {
+        RsyncEnd::Code(code) => format!("rsync ended with {code}"),
+        RsyncEnd::Signal(signal) => format!("rsync was ended by signal {signal}"),
+    };
+    Err(format!("{how} ({})", complaints.join("; ")))
+}
