@@ -257,6 +257,8 @@ impl Reconciler {
                     old: or_zero(was),
                     new: or_zero(object),
                     pusher: NOBODY.to_owned(),
+                    ssh_key: String::new(),
+                    system_user: false,
                     owner: 0,
                     pushed_at: None,
                     push: Some(push.clone()),

@@ -57,13 +57,12 @@ fn pieces(tail: &Path) -> io::Result<Vec<Piece>> {
             .file_name()
             .to_str()
             .and_then(|name| name.parse().ok());
-        match (start, entry.metadata()) {
-            (Some(start), Ok(metadata)) => pieces.push(Piece {
+        // Else it was deleted meanwhile, or is nothing of ours.
+        if let (Some(start), Ok(metadata)) = (start, entry.metadata()) {
+            pieces.push(Piece {
                 start,
                 length: metadata.len(),
-            }),
-            // It was deleted meanwhile, or is nothing of ours.
-            _ => {}
+            });
         }
     }
     pieces.sort_by_key(|piece| piece.start);
