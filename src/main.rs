@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use tagship::command::{self, Cli};
 
+/// Returns to the system what a release took, also by C libraries. Its settings are in
+/// `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     // Started by rsync for every transfer: before anything that takes time.
