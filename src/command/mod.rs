@@ -5,7 +5,6 @@
 //! alone. Nothing here appends an event, touches git or contacts a host: what must look at hosts and
 //! repositories is in `check`. `main` parses and calls [`run`].
 
-mod allocator;
 mod arguments;
 mod audit;
 mod backup;
@@ -63,9 +62,6 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<(), CommandError> {
-    if let Command::Serve = cli.command {
-        allocator::begin_lean();
-    }
     let around = Surroundings::new(cli.config);
     let mut threads = match cli.command {
         Command::Serve => tokio::runtime::Builder::new_multi_thread(),
