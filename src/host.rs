@@ -154,6 +154,45 @@ pub struct Place {
     pub fence: u64,
 }
 
+/// Which inodes the files of a new release have that are as in the live one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inodes {
+    /// The live release's: nothing writes into the new one before it is live.
+    Shared,
+    /// Their own: bytes, mode, times and owner of the live release's stay as they are, whatever is
+    /// done in the new one.
+    Own,
+}
+
+/// Something that could not be deleted on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Where it is.
+    pub path: String,
+    /// The system's words.
+    pub reason: String,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, reason } = self;
+        write!(
+            f,
+            "{path} could not be deleted ({reason}): {}",
+            remove_as_root(path)
+        )
+    }
+}
+
+/// What to do about something that the login user cannot delete.
+#[must_use]
+pub fn remove_as_root(path: &str) -> String {
+    let quoted = path.replace('\'', r"'\''");
+    format!(
+        "as root on the host, run: rm -rf '{quoted}' (chattr -R -i on it first where it is immutable)"
+    )
+}
+
 /// Which files of the agent's tree rsync is to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferSet {
@@ -217,7 +256,9 @@ pub enum Op {
         release: Release,
         base: Option<Release>,
         removed: Vec<Vec<u8>>,
-        /// Directories (relative to `shared/`) that must exist.
+        /// Those of the copy.
+        inodes: Inodes,
+        /// Paths in `shared/`: directories are made, files that are missing are said.
         shared: Vec<String>,
         /// Whether a release directory that is there already is looked at; one that is taken as it
         /// is costs no more than a look for its name.
@@ -228,6 +269,7 @@ pub enum Op {
         place: Place,
         from: PathBuf,
         set: TransferSet,
+        inodes: Inodes,
     },
     /// Compare the partial directory with the digest, sync it to disk, rename it into `releases/`.
     Seal {
@@ -332,8 +374,10 @@ pub enum Reply {
         /// The release is on the host: its tree has this digest now, or it is taken as it is. Nothing
         /// is to be sent, and no partial directory is there.
         staged: bool,
-        /// The partial directory was made from `base` by hard links.
+        /// The partial directory was made from `base`.
         based: bool,
+        /// The shared files that are not there.
+        missing: Vec<String>,
     },
     Transferred {
         /// Bytes that went over the connection.
@@ -359,6 +403,8 @@ pub enum Reply {
     Killed,
     Pruned {
         deleted: Vec<ReleaseId>,
+        /// What could not be deleted, now and before.
+        left: Vec<Leftover>,
     },
 }
 
@@ -472,8 +518,8 @@ mod tests {
         };
         #[rustfmt::skip]
         let operations = [
-            Op::Prepare { place: place(), release: whole(), base: None, removed: Vec::new(), shared: Vec::new(), existing: Existing::Equal },
-            Op::Transfer { place: place(), from: PathBuf::new(), set: TransferSet::Whole },
+            Op::Prepare { place: place(), release: whole(), base: None, removed: Vec::new(), inodes: Inodes::Shared, shared: Vec::new(), existing: Existing::Equal },
+            Op::Transfer { place: place(), from: PathBuf::new(), set: TransferSet::Whole, inodes: Inodes::Shared },
             Op::Seal { place: place(), release: whole(), owner: None },
             Op::Inspect { deploy_to: deploy_to() },
             Op::Publish { place: place(), release: release(), over: Vec::new(), key: key(), existing: Existing::Equal },

@@ -178,18 +178,22 @@ impl SshHosts {
                 release,
                 base,
                 removed,
+                inodes,
                 shared,
                 existing,
             } => {
-                let base = base.as_ref();
+                let base = base.as_ref().map(|base| (base, *inodes));
                 let script =
                     |turn| sync::prepare(place, turn, release, base, removed, shared, *existing);
                 let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
                 sync::read_prepared(&lines)
             }
-            Op::Transfer { place, from, set } => {
-                transfer::transfer(self, host, place, from, set).await
-            }
+            Op::Transfer {
+                place,
+                from,
+                set,
+                inodes,
+            } => transfer::transfer(self, host, place, from, (set, *inodes)).await,
             Op::Seal {
                 place,
                 release,

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::build::{Asked, GIVEN_HOSTS_MAX, Ground, PlanError, build};
 pub use self::limits::PushLimits;
+use crate::host::Inodes;
 use crate::template::{Action, Gate, OnFailure, Requirement, Step};
 
 /// The name under which steps on the agent's own machine stand beside the hosts.
@@ -97,6 +98,30 @@ pub struct Placement {
     pub source: Option<String>,
     /// Whether entries of mode 160000 are left out; a commit that holds one is refused otherwise.
     pub submodules: Submodules,
+    /// What happens where a shared file is missing on a host.
+    #[serde(default, skip_serializing_if = "SharedMissing::is_fail")]
+    pub shared_missing: SharedMissing,
+}
+
+/// What happens where a shared file is missing on a host. Directories are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedMissing {
+    /// The release is not switched to.
+    #[default]
+    Fail,
+    /// The task says so, and goes on.
+    Warn,
+}
+
+impl SharedMissing {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature is serde's"
+    )]
+    fn is_fail(&self) -> bool {
+        *self == Self::Fail
+    }
 }
 
 impl Placement {
@@ -243,6 +268,29 @@ impl Plan {
                 .iter()
                 .any(|step| step.action == Action::Publish)
         })
+    }
+
+    /// Which inodes a new release has on this host: its own where a program may write into it before
+    /// it is live.
+    #[must_use]
+    pub fn inodes(&self, host: &str) -> Inodes {
+        let mut brought = false;
+        for stage in &self.stages {
+            let Some(place) = stage.places().iter().position(|name| *name == host) else {
+                continue;
+            };
+            let steps = stage.steps.iter().enumerate();
+            for (_, step) in steps.filter(|(at, _)| stage.runs(place, *at)) {
+                match &step.action {
+                    Action::Sync => brought = true,
+                    Action::Publish if brought => return Inodes::Shared,
+                    Action::Run(_) if brought => return Inodes::Own,
+                    Action::Check(check) if brought && check.runs_on_host() => return Inodes::Own,
+                    _ => {}
+                }
+            }
+        }
+        Inodes::Shared
     }
 
     /// Does a stage or a step wait for the task's time? Then the task itself does not.

@@ -7,7 +7,7 @@
 //! the same key answers the same.
 
 use crate::host::{
-    DIFFERING_NAMES_MAX, Differs, Existing, HostError, Place, ReleaseId, Reply, Standing,
+    DIFFERING_NAMES_MAX, Differs, Existing, HostError, Leftover, Place, ReleaseId, Reply, Standing,
 };
 use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense};
 use crate::sync::{WALK, as_it_is, read_standing_line, standing_text};
@@ -143,14 +143,24 @@ fn names(releases: &[ReleaseId]) -> Result<String, Unfit> {
 /// [`HostError::Refused`] where the answer is none.
 pub fn read_pruned(lines: &Lines) -> Result<Reply, HostError> {
     let mut deleted = Vec::new();
+    let mut left: Vec<Leftover> = Vec::new();
     for (word, value) in lines.iter() {
-        if word != "deleted" {
-            return Err(nonsense(word, value));
+        match (word, left.last_mut()) {
+            ("deleted", _) => {
+                let name = file_name("release", value).map_err(|_| nonsense(word, value))?;
+                deleted.push(ReleaseId(name.to_owned()));
+            }
+            ("left", _) => left.push(Leftover {
+                path: value.chars().filter(|c| !c.is_control()).collect(),
+                reason: String::new(),
+            }),
+            ("because", Some(last)) if last.reason.is_empty() => {
+                last.reason = value.chars().filter(|c| !c.is_control()).collect();
+            }
+            _ => return Err(nonsense(word, value)),
         }
-        let name = file_name("release", value).map_err(|_| nonsense(word, value))?;
-        deleted.push(ReleaseId(name.to_owned()));
     }
-    Ok(Reply::Pruned { deleted })
+    Ok(Reply::Pruned { deleted, left })
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@
 /// rsync's arguments, and what its ends mean (pure).
 pub mod rsync;
 
-use crate::checkout::HOST_LISTING;
-use crate::host::{Existing, HostError, Place, Release, ReleaseId, Reply, Standing, TreeDigest};
+use crate::checkout::{HOST_LISTING, shared_directories, shared_files};
+use crate::host::{
+    Existing, HostError, Inodes, Place, Release, ReleaseId, Reply, Standing, TreeDigest,
+};
 use crate::remote::script::{
     FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, led_to, nonsense,
 };
@@ -61,7 +63,7 @@ pub fn prepare(
     place: &Place,
     turn: Turn,
     release: &Release,
-    base: Option<&Release>,
+    base: Option<(&Release, Inodes)>,
     removed: &[Vec<u8>],
     shared: &[String],
     existing: Existing,
@@ -69,11 +71,13 @@ pub fn prepare(
     for path in removed {
         inside("a path to delete", path)?;
     }
-    for path in shared {
-        inside("a shared directory", path.as_bytes())?;
+    let (directories, files) = (shared_directories(shared), shared_files(shared));
+    for path in directories.iter().chain(&files) {
+        inside("a shared path", path.as_bytes())?;
     }
+    let encode = |paths: &[String]| encode_paths(paths.iter().map(String::as_bytes));
     let (from, from_digest) = match base {
-        Some(base) => (file_name("release", &base.id.0)?, digest(&base.digest)?),
+        Some((base, _)) => (file_name("release", &base.id.0)?, digest(&base.digest)?),
         None => ("", ""),
     };
     let script = at_release(place, turn, release)?
@@ -84,28 +88,16 @@ pub fn prepare(
             "ts_removed",
             &encode_paths(removed.iter().map(Vec::as_slice)),
         )?
-        .set("ts_emptied", &encode_paths(parents(removed)))?
         .set(
-            "ts_shared",
-            &encode_paths(shared.iter().map(String::as_bytes)),
-        )?;
+            "ts_inodes",
+            match base {
+                Some((_, Inodes::Own)) => "own",
+                Some((_, Inodes::Shared)) | None => "shared",
+            },
+        )?
+        .set("ts_shared", &encode(&directories))?
+        .set("ts_shared_files", &encode(&files))?;
     Ok(standing_text(&script, include_str!("sync/prepare.sh")))
-}
-
-/// The directories above the paths, each once, a directory after all that lie in it.
-fn parents(paths: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
-    let mut parents = std::collections::BTreeSet::new();
-    for path in paths {
-        let mut rest = path.as_slice();
-        while let Some(slash) = rest.iter().rposition(|&byte| byte == b'/') {
-            rest = &rest[..slash];
-            if !parents.insert(rest) {
-                break;
-            }
-        }
-    }
-    // A directory sorts before what lies in it.
-    parents.into_iter().rev()
 }
 
 /// Checks that a path stays inside the directory that it is relative to.
@@ -132,11 +124,13 @@ fn inside(what: &str, path: &[u8]) -> Result<(), Unfit> {
 pub fn read_prepared(lines: &Lines) -> Result<Reply, HostError> {
     let mut staged = false;
     let mut based = false;
+    let mut missing = Vec::new();
     let mut standing = Standing::default();
     for (word, value) in lines.iter() {
         match (word, value) {
             ("staged", "") => staged = true,
             ("based", "") => based = true,
+            ("missing", path) => missing.push(path.to_owned()),
             _ => read_standing_line(&mut standing, word, value)?,
         }
     }
@@ -144,6 +138,7 @@ pub fn read_prepared(lines: &Lines) -> Result<Reply, HostError> {
         standing,
         staged,
         based,
+        missing,
     })
 }
 
@@ -206,18 +201,6 @@ pub fn read_sealed(lines: &Lines) -> Result<Reply, HostError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_directory_is_emptied_after_all_that_lie_in_it_and_once() {
-        let paths = [
-            b"a/b/c/d".to_vec(),
-            b"a/b/e".to_vec(),
-            b"a-/f".to_vec(),
-            b"g".to_vec(),
-        ];
-        let got: Vec<&[u8]> = parents(&paths).collect();
-        assert_eq!(got, [&b"a/b/c"[..], b"a/b", b"a-", b"a"]);
-    }
 
     #[test]
     fn a_path_that_leaves_the_release_is_refused() {

@@ -1,11 +1,12 @@
 //! Each host, reached and asked as a release would.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 
+use super::probe::PlaceNeeds;
 use super::send::{self, Send};
 use super::{Finding, Scope, Subject, Verdict, probe};
 use crate::agent::reach;
@@ -49,7 +50,7 @@ async fn host_findings(
     scope: &Scope,
     dialer: Arc<Dialer>,
     host: String,
-    places: BTreeSet<String>,
+    places: BTreeMap<String, PlaceNeeds>,
 ) -> Vec<Finding> {
     let mut found = looked_at(config, scope, dialer, &host, places).await;
     found.extend(drifts(scope, &host));
@@ -61,7 +62,7 @@ async fn looked_at(
     scope: &Scope,
     dialer: Arc<Dialer>,
     host: &str,
-    places: BTreeSet<String>,
+    places: BTreeMap<String, PlaceNeeds>,
 ) -> Vec<Finding> {
     let subject = Subject::Host(host.to_owned());
     if let Some(reason) = scope.disabled.get(host) {
@@ -72,11 +73,11 @@ async fn looked_at(
         let what = "it is in a group, but not in [hosts]";
         return vec![Finding::fail(&subject, what, "add it to the configuration")];
     };
-    let script = match probe::script(places.iter().map(String::as_str)) {
+    let script = match probe::script(places.iter().map(|(at, needs)| (at.as_str(), needs))) {
         Ok(script) => script,
         Err(unfit) => return vec![Finding::fail(&subject, unfit.to_string(), "")],
     };
-    match look(config, &subject, &dialer, &planned, &script).await {
+    match look(config, &subject, &dialer, &planned, (&script, &places)).await {
         // The error names its remedy.
         Err(error) => vec![Finding::fail(&subject, error.to_string(), "")],
         Ok(findings) => findings,
@@ -88,13 +89,13 @@ async fn look(
     subject: &Subject,
     dialer: &Arc<Dialer>,
     host: &PlannedHost,
-    script: &str,
+    (script, places): (&str, &BTreeMap<String, PlaceNeeds>),
 ) -> Result<Vec<Finding>, RemoteError> {
     let connection = open(config, dialer, host).await?;
     let answer = answer(&connection, script).await;
     let mut findings = Vec::new();
     if let Ok(answer) = &answer {
-        findings = probe::findings(subject, answer, SystemClock.now().as_second());
+        findings = probe::findings(subject, answer, places, SystemClock.now().as_second());
         if let Some(scratch) = probe::scratch(answer) {
             // What is missing there was named already.
             let failed = findings.iter().any(|one| one.verdict == Verdict::Fail);

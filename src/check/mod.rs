@@ -14,17 +14,19 @@ mod probe;
 mod projects;
 mod send;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::checkout::shared_files;
 use crate::config::Config;
 use crate::install::Install;
 use crate::secret;
 pub use people::Accounts;
+use probe::PlaceNeeds;
 
 /// What a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -130,21 +132,25 @@ impl Scope {
     }
 
     /// The places on each host to which something is released: `(what, deploy_to)`.
-    fn places(&self, config: &Config) -> BTreeMap<String, BTreeSet<String>> {
-        let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    fn places(&self, config: &Config) -> BTreeMap<String, BTreeMap<String, PlaceNeeds>> {
+        let mut places: BTreeMap<String, BTreeMap<String, PlaceNeeds>> = BTreeMap::new();
         if self.project.is_none() {
             places.extend(
                 config
                     .hosts
                     .keys()
-                    .map(|host| (host.clone(), BTreeSet::new())),
+                    .map(|host| (host.clone(), BTreeMap::new())),
             );
         }
         for project in config.projects.iter().filter(|p| self.covers(&p.name)) {
             for environment in project.environments.values() {
                 for host in config.groups.get(&environment.group).into_iter().flatten() {
                     let paths = places.entry(host.clone()).or_default();
-                    paths.insert(environment.deploy_to(host));
+                    let needs = PlaceNeeds {
+                        shared_files: shared_files(&environment.shared).into_iter().collect(),
+                        shared_missing: environment.shared_missing,
+                    };
+                    paths.insert(environment.deploy_to(host), needs);
                 }
             }
         }

@@ -1,6 +1,10 @@
 //! What a host is asked, as text for `sh`, and how its answer reads (pure).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Finding, Subject};
+use crate::host::remove_as_root;
+use crate::plan::SharedMissing;
 use crate::remote::preamble::Preamble;
 use crate::remote::script::{Unfit, absolute, quote};
 
@@ -23,16 +27,32 @@ const RSYNC_MIN: (u32, u32) = (3, 1);
 ///
 /// # Errors
 /// A path that is none.
-pub(super) fn script<'p>(places: impl IntoIterator<Item = &'p str>) -> Result<String, Unfit> {
+pub(super) fn script<'p>(
+    places: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
+) -> Result<String, Unfit> {
     let mut text = include_str!("probe.sh").to_owned();
     // A group is performed only once its closing brace was read.
-    text.push_str("{\nmain");
-    for place in places {
-        text.push(' ');
-        text.push_str(&quote("deploy_to", absolute("deploy_to", place)?)?);
+    text.push_str("{\nbegin\nmachine\n");
+    for (deploy_to, needs) in places {
+        text.push_str("place ");
+        text.push_str(&quote("deploy_to", absolute("deploy_to", deploy_to)?)?);
+        for file in &needs.shared_files {
+            text.push(' ');
+            text.push_str(&quote("a shared path", file)?);
+        }
+        text.push('\n');
     }
-    text.push_str("\nexit\n} </dev/null\n");
+    text.push_str("say done -\nexit\n} </dev/null\n");
     Ok(text)
+}
+
+/// What a place of releases needs besides room and rights.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PlaceNeeds {
+    /// Files in `shared/` that the operator puts there.
+    pub(crate) shared_files: BTreeSet<String>,
+    /// Whether a release goes on without them.
+    pub(crate) shared_missing: SharedMissing,
 }
 
 /// The script that looks at what a step needs of the user who runs it.
@@ -159,7 +179,12 @@ fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
 }
 
 /// What the answer says of a host. `now_s` is the time here, in seconds since 1970.
-pub(super) fn findings(subject: &Subject, answer: &str, now_s: i64) -> Vec<Finding> {
+pub(super) fn findings(
+    subject: &Subject,
+    answer: &str,
+    places: &BTreeMap<String, PlaceNeeds>,
+    now_s: i64,
+) -> Vec<Finding> {
     let said = match said(subject, answer) {
         Ok(said) => said,
         Err(unfit) => return vec![unfit],
@@ -178,6 +203,8 @@ pub(super) fn findings(subject: &Subject, answer: &str, now_s: i64) -> Vec<Findi
         said.iter()
             .filter_map(|(word, value)| place(subject, word, value, user)),
     );
+    let missing = said.iter().filter(|(word, _)| *word == "missing-shared");
+    findings.extend(missing.filter_map(|(_, path)| shared_file(subject, path, places)));
     findings.extend(
         said.iter()
             .filter(|(word, _)| *word == "clock")
@@ -216,6 +243,29 @@ fn tool(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
             "install a newer one there",
         )),
         _ => None,
+    }
+}
+
+/// A shared file that is missing: a release would fail, or say so.
+fn shared_file(
+    subject: &Subject,
+    path: &str,
+    places: &BTreeMap<String, PlaceNeeds>,
+) -> Option<Finding> {
+    let of_place = |(deploy_to, needs): (&String, &PlaceNeeds)| {
+        let file = path
+            .strip_prefix(deploy_to.as_str())?
+            .strip_prefix("/shared/")?;
+        needs
+            .shared_files
+            .contains(file)
+            .then_some(needs.shared_missing)
+    };
+    let what = format!("shared file {path} is missing");
+    let remedy = "put it there, or write it with a `/` at its end in shared if it is a directory";
+    match places.iter().find_map(of_place)? {
+        SharedMissing::Fail => Some(Finding::fail(subject, what, remedy)),
+        SharedMissing::Warn => Some(Finding::warn(subject, what, remedy)),
     }
 }
 
@@ -262,6 +312,11 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
                 "delete what has many small files on that file system, or lower keep_releases",
             )
         }
+        "left" => Some(Finding::warn(
+            subject,
+            format!("{value} could not be deleted by the login user"),
+            remove_as_root(value),
+        )),
         "free" => {
             let (free, path) = value.split_once(' ')?;
             match free.parse::<u64>() {
@@ -305,12 +360,53 @@ mod tests {
         Subject::Host("web1".into())
     }
 
+    fn places() -> BTreeMap<String, PlaceNeeds> {
+        let needs = |shared_missing| PlaceNeeds {
+            shared_files: [".env".to_owned()].into(),
+            shared_missing,
+        };
+        BTreeMap::from([
+            ("/srv/shop".to_owned(), needs(SharedMissing::Fail)),
+            ("/srv/qa".to_owned(), needs(SharedMissing::Warn)),
+        ])
+    }
+
+    #[test]
+    fn missing_shared_files_and_leftovers_are_named_with_a_remedy() {
+        let answer = "\n@tagship-check\nuser deploy\nmissing-shared /srv/shop/shared/.env\nmissing-shared /srv/qa/shared/.env\nmissing-shared /srv/qa/shared/other\nleft /srv/shop/.tagship/trash/r1\ndone -\n";
+        let found = findings(&web1(), answer, &places(), 1000);
+        let said: Vec<(Verdict, &str)> = found
+            .iter()
+            .filter(|finding| finding.verdict != Verdict::Ok)
+            .map(|finding| (finding.verdict, finding.what.as_str()))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                (
+                    Verdict::Warn,
+                    "/srv/shop/.tagship/trash/r1 could not be deleted by the login user"
+                ),
+                (
+                    Verdict::Fail,
+                    "shared file /srv/shop/shared/.env is missing"
+                ),
+                (Verdict::Warn, "shared file /srv/qa/shared/.env is missing"),
+            ]
+        );
+        assert!(found.iter().any(|finding| {
+            finding
+                .remedy
+                .contains("rm -rf '/srv/shop/.tagship/trash/r1'")
+        }));
+    }
+
     fn failures(said: &str) -> Vec<String> {
         let mut heard = Heard::default();
         heard.hear(&[b'x'; 2 * ANSWER_BYTES_MAX]);
         heard.hear(MARKER);
         heard.hear(format!("user deploy\nclock 1000\n{said}done -\n").as_bytes());
-        findings(&web1(), &heard.into_text(), 1000)
+        findings(&web1(), &heard.into_text(), &places(), 1000)
             .into_iter()
             .filter(|finding| finding.verdict == Verdict::Fail)
             .map(|finding| finding.what)
@@ -366,7 +462,7 @@ mod tests {
             "This account is not available.\n",
             "\n@tagship-check\nuser deploy\n",
         ] {
-            let found = findings(&web1(), answer, 1000);
+            let found = findings(&web1(), answer, &places(), 1000);
             assert_eq!(found.len(), 1, "{answer:?}");
             assert_eq!(found[0].verdict, Verdict::Fail, "{answer:?}");
         }
@@ -385,8 +481,14 @@ mod tests {
 
     #[test]
     fn a_place_is_handed_over_whole() {
-        let text = script(["/srv/it's $(touch x)"]).unwrap();
-        assert!(text.ends_with("main '/srv/it'\\''s $(touch x)'\nexit\n} </dev/null\n"));
-        assert!(script(["srv"]).is_err());
+        let needs = PlaceNeeds {
+            shared_files: [".env".to_owned()].into(),
+            ..PlaceNeeds::default()
+        };
+        let text = script([("/srv/it's $(touch x)", &needs)]).unwrap();
+        assert!(text.contains(
+            "\nplace '/srv/it'\\''s $(touch x)' '.env'\nsay done -\nexit\n} </dev/null\n"
+        ));
+        assert!(script([("srv", &needs)]).is_err());
     }
 }

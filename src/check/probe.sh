@@ -1,4 +1,4 @@
-# main is called with the places of releases as arguments, login with none. They print lines
+# place is called for each place of releases, after begin and machine; or login alone. They print lines
 # `word value`, and change nothing but for one directory that whoever asked uses and deletes.
 say() { printf '%s %s\n' "$1" "$2"; }
 
@@ -24,7 +24,23 @@ above() {
     done
 }
 
+# What is missing in shared/, and what tagship could not delete.
+remains() {
+    at=$1
+    shift
+    for entry in "$at"/.tagship/trash/*; do
+        [ -e "$entry" ] || [ -L "$entry" ] || continue
+        case $entry in
+        *.stays) entry=${entry##*/} && entry=$at/releases/${entry%.stays} && [ -e "$entry" ] || continue ;;
+        esac
+        say left "$entry"
+    done
+    for entry in "$@"; do [ -e "$at/shared/$entry" ] || say missing-shared "$at/shared/$entry"; done
+}
+
+# place DEPLOY_TO SHARED_FILE...
 place() {
+    remains "$@"
     above "$1"
     if [ ! -d "$up" ]; then say notdir "$up"; return; fi
     if [ ! -w "$up" ] || [ ! -x "$up" ]; then
@@ -65,11 +81,8 @@ login() {
     say done -
 }
 
-main() {
-    begin
+machine() {
     say clock "$(date +%s)"
     tools
     scratch=
-    for at in "$@"; do place "$at"; done
-    say done -
 }

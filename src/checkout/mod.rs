@@ -58,17 +58,29 @@ pub struct PlanOptions {
 pub fn shared_directories(shared: &[String]) -> Vec<String> {
     let mut directories: Vec<String> = Vec::new();
     for path in shared {
-        let directory = match (path.strip_suffix('/'), path.rsplit_once('/')) {
-            (Some(directory), _) => directory,
-            (None, Some((parent, name))) if name.contains('.') => parent,
-            (None, None) if path.contains('.') => continue,
-            (None, _) => path,
+        let directory = match (is_shared_file(path), path.rsplit_once('/')) {
+            (false, _) => path.strip_suffix('/').unwrap_or(path),
+            (true, Some((parent, _))) => parent,
+            (true, None) => continue,
         };
         if !directories.iter().any(|known| known == directory) {
             directories.push(directory.to_owned());
         }
     }
     directories
+}
+
+/// The files among these `shared` paths: the operator's to put there.
+#[must_use]
+pub fn shared_files(shared: &[String]) -> Vec<String> {
+    let files = shared.iter().filter(|path| is_shared_file(path));
+    files.cloned().collect()
+}
+
+fn is_shared_file(path: &str) -> bool {
+    path.rsplit('/')
+        .next()
+        .is_some_and(|name| name.contains('.'))
 }
 
 /// Everything that a plan of a tree depends on.
@@ -329,5 +341,7 @@ mod tests {
             directories,
             ["log", "conf.d", "public/uploads", "config", "a.b/c"]
         );
+        let files = shared_files(&shared.map(str::to_owned));
+        assert_eq!(files, [".env", "config/a.toml", "config/b.toml"]);
     }
 }

@@ -381,6 +381,8 @@ impl Check<'_> {
             |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|r| r.starts_with('/'));
         for (index, name) in shared.iter().enumerate() {
             let path = path.to(index);
+            // `uploads/`, as people write a directory.
+            let name = name.strip_suffix('/').unwrap_or(name);
             if !is_inner_path(name) {
                 self.refuse(
                     &path,
@@ -388,6 +390,7 @@ impl Check<'_> {
                 );
             }
             for other in &shared[..index] {
+                let other = other.strip_suffix('/').unwrap_or(other);
                 if nested(name, other) || nested(other, name) {
                     self.refuse(
                         &path,

@@ -55,6 +55,7 @@ impl Config {
                 owner: place.owner.clone(),
                 source: found.source.clone(),
                 submodules: found.submodules,
+                shared_missing: place.shared_missing,
             }),
             on_failure: place.on_failure,
             pause_timeout_s: place.pause_timeout.map(|time| time.as_secs()),

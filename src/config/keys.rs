@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::source::Origin;
 use crate::approval::freeze::{Day, NoWindow, Window};
 use crate::document::duration;
-use crate::plan::{PushLimits, Submodules};
+use crate::plan::{PushLimits, SharedMissing, Submodules};
 use crate::right::Grant;
 use crate::rule::{OnSpoolError, Schedule};
 use crate::template::{OnFailure, Requirement};
@@ -300,6 +300,9 @@ pub struct Environment {
     /// Paths of the release that live in `shared/` and outlive it.
     #[serde(default)]
     pub shared: Vec<String>,
+    /// What happens where a shared file is missing on a host. Default: the release fails there.
+    #[serde(default)]
+    pub shared_missing: SharedMissing,
     /// `USER` or `USER:GROUP` to whom the files belong. Default: the login user.
     pub owner: Option<String>,
     /// All of these must be fulfilled. Default `["1"]`.

@@ -300,10 +300,6 @@ impl Project {
         for environment in self.environments.values_mut() {
             let trimmed = environment.deploy_to.trim_end_matches('/').len();
             environment.deploy_to.truncate(trimmed);
-            // `uploads/`, as people write a directory.
-            for path in &mut environment.shared {
-                path.truncate(path.trim_end_matches('/').len());
-            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{ASKED_TIMES_MAX, SshHosts};
-use crate::host::{self, HostError, Place, Reply, TransferSet};
+use crate::host::{self, HostError, Inodes, Place, Reply, TransferSet};
 use crate::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::sync::rsync::{self, End};
 
@@ -21,9 +21,9 @@ pub(super) async fn transfer(
     host: &str,
     place: &Place,
     from: &Path,
-    set: &TransferSet,
+    (set, inodes): (&TransferSet, Inodes),
 ) -> Result<Reply, HostError> {
-    let transfer = rsync::transfer(place, from, set)?;
+    let transfer = rsync::transfer(place, from, set, inodes)?;
     let command = RsyncCommand {
         arguments: transfer.arguments,
         stdin: transfer.stdin,

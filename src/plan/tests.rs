@@ -68,6 +68,7 @@ fn plan() -> Plan {
             owner: Some("www".to_owned()),
             source: Some("app".to_owned()),
             submodules: Submodules::Refuse,
+            shared_missing: SharedMissing::Warn,
         }),
         on_failure: OnFailure::Rollback,
         pause_timeout_s: None,
@@ -145,6 +146,7 @@ fn others(value: &Value) -> Vec<Value> {
         "pause",
         "skip",
         "refuse",
+        "fail",
         "Sync",
         "Publish",
         "Checkout",
@@ -358,4 +360,48 @@ fn a_digest_is_64_hexadecimal_digits_and_shown_whole() {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     );
     assert_eq!(digest.to_string(), digest.0);
+}
+
+#[test]
+fn program_between_sync_and_publish_gives_a_release_its_own_inodes() {
+    let mut plan = plan();
+    assert_eq!(
+        plan.inodes("web1"),
+        Inodes::Shared,
+        "what comes later is live"
+    );
+    let reload = plan.stages[1].steps[1].clone();
+    plan.stages[0].steps.insert(0, reload.clone());
+    assert_eq!(
+        plan.inodes("web1"),
+        Inodes::Shared,
+        "nothing is there before sync"
+    );
+    plan.stages[0].steps.push(Step {
+        once: true,
+        ..reload
+    });
+    assert_eq!(plan.inodes("web1"), Inodes::Own);
+    assert_eq!(
+        plan.inodes("web2"),
+        Inodes::Shared,
+        "it runs on the first host only"
+    );
+    assert_eq!(plan.inodes("web3"), Inodes::Shared);
+    plan.stages[0].steps.pop();
+    let mut probe = plan.stages[1].steps[4].clone();
+    plan.stages[0].steps.push(probe.clone());
+    assert_eq!(
+        plan.inodes("web1"),
+        Inodes::Shared,
+        "a check from the agent writes nothing"
+    );
+    if let Action::Check(check) = &mut probe.action {
+        check.probe = Probe::Command {
+            command: Command::Shell("test".to_owned()),
+            directory: Directory::Release,
+        };
+    }
+    plan.stages[1].steps.insert(0, probe);
+    assert_eq!(plan.inodes("web2"), Inodes::Own);
 }

@@ -1,14 +1,50 @@
 # ts_keep: how many complete releases stay. ts_protect ts_failed: names between blanks.
 # A release leaves `releases` by one rename, before its first file is deleted.
+# One that cannot even be renamed stays where it is, incomplete; a mark in the trash tells of it.
 ts_delete() {
-    ts_rename "$ts_at/releases/$1" "$ts_mine/old-$1"
+    ts_renamed=yes
+    ts_away "$ts_at/releases/$1" || ts_renamed=
+    ts_gone=$ts_free
     if [ -e "$ts_base/manifests/$1" ]; then ts_rename "$ts_base/manifests/$1" "$ts_mine/old-manifest"; fi
-    ts_say "deleted $1"
+    if [ -n "$ts_renamed" ]; then
+        ts_say "deleted $1"
+        ts_discard "$ts_gone"
+    else
+        ts_make_trash
+        : >"$ts_base/trash/$1.stays" 2>/dev/null
+    fi
 }
 ts_sweep() {
     for ts_entry in "$ts_mine"/old-* "$ts_at"/.tagship.new.*; do
-        if [ -e "$ts_entry" ]; then ts_discard "$ts_entry"; fi
+        if [ -e "$ts_entry" ] || [ -L "$ts_entry" ]; then ts_discard "$ts_entry"; fi
     done
+}
+# What could not be deleted is tried again, and what is left is told, each time.
+ts_empty_trash() {
+    for ts_entry in "$ts_base"/trash/*.stays; do
+        ts_name=${ts_entry##*/}
+        ts_name=${ts_name%.stays}
+        [ -e "$ts_entry" ] || continue
+        if [ ! -d "$ts_at/releases/$ts_name" ] || [ -e "$ts_base/manifests/$ts_name" ] ||
+            ts_in "$ts_name" "$ts_live $ts_protect"; then
+            rm -f -- "$ts_entry"
+        elif ts_away "$ts_at/releases/$ts_name"; then
+            rm -f -- "$ts_entry"
+            ts_discard "$ts_free"
+        else
+            ts_say_left "$ts_at/releases/$ts_name"
+        fi
+    done
+    for ts_entry in "$ts_base"/trash/*; do
+        case $ts_entry in *.stays) continue ;; esac
+        [ -e "$ts_entry" ] || [ -L "$ts_entry" ] || continue
+        ts_remove "$ts_entry" || ts_say_left "$ts_entry"
+    done
+    rmdir -- "$ts_base/trash" 2>/dev/null
+}
+ts_say_left() {
+    ts_say "left $1"
+    ts_say "because $(printf '%s' "${ts_error##*: }" | head -n 1 | tr '\001-\037\177' ' ' | head -c 200)"
 }
 ts_in() { case " $2 " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 ts_main() {
@@ -45,6 +81,7 @@ ts_main() {
         fi
     done
     ts_sweep
+    ts_empty_trash
     # Attempts and switches that nobody asks about any more.
     find "$ts_base/journal" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf -- {} + 2>/dev/null
     ts_done

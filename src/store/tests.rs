@@ -93,6 +93,7 @@ fn plan() -> Plan {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
+            shared_missing: crate::plan::SharedMissing::Fail,
         }),
         on_failure: OnFailure::Rollback,
         pause_timeout_s: None,

@@ -1,6 +1,7 @@
 # ts_release ts_wanted: the release and its digest. ts_from ts_from_digest: the base, or nothing.
-# ts_removed: what goes from the copy, with all below it. ts_emptied: the directories above, deepest first.
-# ts_shared: directories that must exist. ts_kept: a release that is there already is taken as it is.
+# ts_inodes: whether the copy's files are hard links (`shared`) or files of their own (`own`).
+# ts_removed: what goes from the copy, with all below it. ts_shared: directories that must exist;
+# ts_shared_files: files that should. ts_kept: a release that is there already is taken as it is.
 ts_deploy_to() {
     [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
@@ -25,10 +26,18 @@ ts_directories() {
             ts_refuse "cannot make the shared directories in $ts_at/shared: $ts_error"
     fi
 }
+# Says which shared files are missing. One that is there and cannot be seen is missing as well.
+ts_say_missing() {
+    [ -n "$ts_shared_files" ] || return 0
+    (cd -- "$ts_at/shared" && printf '%b' "$ts_shared_files" |
+        xargs -0 sh -c 'for ts_entry; do [ -e "$ts_entry" ] || printf "missing %s\n" "${ts_entry#./}"; done' sh) 2>/dev/null
+}
 # What earlier attempts left is renamed away before it is deleted: nothing half deleted stands.
 ts_clear() {
     for ts_entry in "$ts_part" "$ts_temp"; do
-        if [ -e "$ts_entry" ]; then ts_rename "$ts_entry" "$ts_mine/old-${ts_entry##*/}"; fi
+        if [ -e "$ts_entry" ]; then
+            ts_away "$ts_entry" || ts_refuse "cannot rename $ts_entry: $ts_error"
+        fi
     done
     for ts_entry in "$ts_mine"/*; do
         if [ -e "$ts_entry" ] || [ -L "$ts_entry" ]; then ts_discard "$ts_entry"; fi
@@ -48,22 +57,27 @@ ts_see_staged() {
     if [ "$ts_release" = "$ts_live" ]; then
         ts_refuse "$ts_at/releases/$ts_release is live, and differs from what was released: something wrote into it (what a service writes belongs in $ts_at/shared); release under a new tag"
     fi
-    ts_rename "$ts_at/releases/$ts_release" "$ts_mine/old-release"
+    ts_away "$ts_at/releases/$ts_release" ||
+        ts_refuse "cannot rename $ts_at/releases/$ts_release: $ts_error; delete it as root on the host, then retry"
+    ts_gone=$ts_free
     if [ -e "$ts_base/manifests/$ts_release" ]; then
         ts_rename "$ts_base/manifests/$ts_release" "$ts_mine/old-manifest"
     fi
-    ts_discard "$ts_mine/old-release"
+    ts_discard "$ts_gone"
 }
-# Hard links to the live release, if that still is what was released; minus what the new one lacks.
-# The copy is checked, not the release: nobody else writes into the copy.
+# The files of the live release, if that still is what was released; minus what the new one lacks.
+# The copy is checked, not the release: nobody else writes into the copy. Its directories are new ones:
+# modes and owners of the live release's are the service's.
 ts_copy() {
-    cp -al -- "$ts_at/releases/$ts_from" "$ts_mine/copy" 2>/dev/null || return 1
+    case $ts_inodes in
+    own) set -- --preserve=mode,timestamps --reflink=auto ;;
+    *) set -- -l ;;
+    esac
+    cp -RP "$@" -- "$ts_at/releases/$ts_from" "$ts_mine/copy" 2>/dev/null || return 1
     ts_digest "$ts_mine/copy"
     [ "$ts_sum" = "$ts_from_digest" ] || return 1
     [ -n "$ts_removed" ] || return 0
-    (cd -- "$ts_mine/copy" && printf '%b' "$ts_removed" | xargs -0 rm -rf --) 2>/dev/null || return 1
-    (cd -- "$ts_mine/copy" && printf '%b' "$ts_emptied" | xargs -0 rmdir --) 2>/dev/null
-    return 0
+    (cd -- "$ts_mine/copy" && printf '%b' "$ts_removed" | xargs -0 rm -rf --) 2>/dev/null
 }
 ts_prepare() {
     ts_deploy_to
@@ -92,6 +106,7 @@ ts_prepare() {
         ts_rename "$ts_mine/copy" "$ts_part"
     fi
     ts_say_standing "$ts_fence"
+    ts_say_missing
     if [ -n "$ts_staged" ]; then ts_say staged; fi
     if [ -n "$ts_based" ]; then ts_say based; fi
     ts_done

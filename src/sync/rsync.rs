@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::host::{Place, ReleaseId, Reply, TransferSet};
+use crate::host::{Inodes, Place, ReleaseId, Reply, TransferSet};
 use crate::remote::script::{Unfit, absolute, explain, file_name};
 
 /// rsync gives up after so long without a byte from the other side.
@@ -31,7 +31,12 @@ pub struct Transfer {
 ///
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
-pub fn transfer(place: &Place, from: &Path, set: &TransferSet) -> Result<Transfer, Unfit> {
+pub fn transfer(
+    place: &Place,
+    from: &Path,
+    set: &TransferSet,
+    inodes: Inodes,
+) -> Result<Transfer, Unfit> {
     let deploy_to = absolute("deploy_to", &place.deploy_to)?;
     let fence = format!("{deploy_to}/.tagship/fence-{}", place.fence);
     let release = |id: &ReleaseId| -> Result<String, Unfit> {
@@ -54,6 +59,13 @@ pub fn transfer(place: &Place, from: &Path, set: &TransferSet) -> Result<Transfe
     .into();
     arguments.push(format!("--timeout={SILENCE_SECONDS_MAX}").into());
     arguments.push(format!("--temp-dir={fence}/temporary").into());
+    let live = |id: &ReleaseId| -> Result<String, Unfit> {
+        let option = match inodes {
+            Inodes::Shared => "--link-dest",
+            Inodes::Own => "--copy-dest",
+        };
+        Ok(format!("{option}={}", release(id)?))
+    };
     let mut stdin = Vec::new();
     match set {
         TransferSet::Changed(paths) => {
@@ -72,12 +84,12 @@ pub fn transfer(place: &Place, from: &Path, set: &TransferSet) -> Result<Transfe
         }
         TransferSet::LinkDest(id) => {
             arguments.push("--recursive".into());
-            arguments.push(format!("--link-dest={}", release(id)?).into());
+            arguments.push(live(id)?.into());
         }
         TransferSet::Compare(id) => {
             arguments.push("--recursive".into());
             arguments.push("--checksum".into());
-            arguments.push(format!("--link-dest={}", release(id)?).into());
+            arguments.push(live(id)?.into());
         }
         TransferSet::Whole => arguments.push("--recursive".into()),
     }

@@ -1,6 +1,35 @@
 # ts_release ts_wanted: the release and its digest. ts_owner: to whom the files belong, or nothing.
 # Complete is what has directory and manifest. The manifest comes to stand first: a script that is
 # cut off between the two leaves a manifest of nothing, which means nothing and is written again.
+# A release has the directories of its files and no others, all with the same mode: what the service
+# made of those of the live release stays there.
+ts_settle_directories() {
+    find "$ts_mine/sealing" -type d \( ! -perm -0755 -o -perm /1022 \) -exec chmod u=rwx,go=rx,a-t -- {} \; 2>/dev/null
+    find "$ts_mine/sealing" -mindepth 1 -type d -empty -delete 2>/dev/null
+}
+# Gives everything to its owner. Files that are hard links get inodes of their own first where one of
+# them changes its owner: it is the live release's, too.
+ts_settle_owner() {
+    if [ -z "$ts_owner" ] && [ "$(id -u)" -eq 0 ]; then ts_owner=0; fi
+    [ -n "$ts_owner" ] || return 0
+    set -- ! -user "${ts_owner%%:*}"
+    case $ts_owner in *:*) set -- "$@" -o ! -group "${ts_owner#*:}" ;; esac
+    if [ -n "$(find "$ts_mine/sealing" ! -type d -links +1 \( "$@" \) -print -quit 2>/dev/null)" ]; then
+        if [ -e "$ts_mine/own" ]; then ts_discard "$ts_mine/own"; fi
+        ts_error=$(cp -RP --preserve=mode,timestamps --reflink=auto -- "$ts_mine/sealing" "$ts_mine/own" 2>&1) || {
+            if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+            ts_refuse "cannot copy the release for another owner: $ts_error"
+        }
+        ts_away "$ts_mine/sealing" || ts_refuse "cannot rename $ts_mine/sealing: $ts_error"
+        ts_shared=$ts_free
+        ts_rename "$ts_mine/own" "$ts_mine/sealing"
+        ts_discard "$ts_shared"
+    fi
+    ts_error=$(find "$ts_mine/sealing" \( "$@" \) -exec chown -h -- "$ts_owner" {} + 2>&1) || {
+        if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+        ts_refuse "cannot give the release to $ts_owner: $(printf '%s' "$ts_error" | head -n 1); log in as root, or take owner out of the environment"
+    }
+}
 ts_main() {
     [ -d "$ts_at" ] || ts_refuse "$ts_at is gone: retry the sync step"
     ts_own
@@ -20,10 +49,8 @@ ts_main() {
         ts_rename "$ts_part" "$ts_mine/sealing"
     fi
     [ -d "$ts_mine/sealing" ] || ts_refuse "$ts_part is gone: retry the sync step"
-    if [ -n "$ts_owner" ]; then
-        ts_error=$(chown -Rh -- "$ts_owner" "$ts_mine/sealing" 2>&1) ||
-            ts_refuse "cannot give the release to $ts_owner: $(printf '%s' "$ts_error" | head -n 1); log in as root, or take owner out of the environment"
-    fi
+    ts_settle_directories
+    ts_settle_owner
     ts_digest "$ts_mine/sealing"
     if [ "$ts_sum" != "$ts_wanted" ]; then
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi

@@ -226,6 +226,9 @@ pub enum StepResult {
         /// That this is not what tagship had switched to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift: Option<Drift>,
+        /// What people should know about the host, a line each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// The release is live on the host.
     Published {
@@ -262,6 +265,9 @@ pub struct Found {
     /// The releases that are complete on the host since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<ReleaseId>,
+    /// What people should know about the host besides, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Found {

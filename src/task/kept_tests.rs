@@ -86,6 +86,7 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
         files_sent: 0,
         bytes_sent: 0,
         drift: None,
+        notes: Vec::new(),
     };
     let sync = At {
         stage: 1,

@@ -81,6 +81,7 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
+            shared_missing: crate::plan::SharedMissing::Fail,
         }),
         pause_timeout_s: None,
         on_failure,
@@ -286,6 +287,7 @@ pub(super) fn good(walk: &Walk, at: At, first: bool) -> StepResult {
             files_sent: 1,
             bytes_sent: 1,
             drift: None,
+            notes: Vec::new(),
         },
         template::Action::Publish => StepResult::Published {
             was: before,

@@ -99,7 +99,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "check",
         &[
-            "rule", "right", "spool", "plan", "landing", "remote", "install", "agent",
+            "rule", "right", "spool", "plan", "landing", "remote", "install", "agent", "checkout",
         ],
     ),
     ("config", &["rule", "right", "plan", "approval"]),

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use tagship::host::{Existing, HostError, Release, TransferSet};
+use tagship::host::{Existing, HostError, Inodes, Release, TransferSet};
 use tagship::remote::script::Lines;
 use tagship::sync::rsync::End;
 use tagship::{publish, sync};
@@ -122,7 +122,7 @@ fn a_preparation_that_is_killed_anywhere_can_be_made_again() {
                 &place,
                 host.turn(),
                 &r2,
-                Some(&r1),
+                Some((&r1, Inodes::Shared)),
                 &removed,
                 &[],
                 Existing::Equal,
@@ -287,7 +287,7 @@ fn a_stale_seal_loses_wherever_it_is_overtaken() {
             &place,
             host.turn(),
             &r2,
-            Some(&r1),
+            Some((&r1, Inodes::Shared)),
             &removed,
             &[],
             Existing::Equal,
@@ -325,7 +325,7 @@ fn a_stale_preparation_and_deletion_lose_wherever_they_are_overtaken() {
                 &place,
                 host.turn(),
                 &r2,
-                Some(&r1),
+                Some((&r1, Inodes::Shared)),
                 &removed,
                 &[],
                 Existing::Equal,

@@ -6,6 +6,7 @@
     reason = "tests measure how long things take"
 )]
 
+mod apart;
 mod attempt;
 mod back;
 mod cut;

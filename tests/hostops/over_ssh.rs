@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tagship::host::{
-    Existing, HostError, Hosts, Op, Output, Place, Release, Reply, Run, RunCommand, RunEnd,
+    Existing, HostError, Hosts, Inodes, Op, Output, Place, Release, Reply, Run, RunCommand, RunEnd,
     Standing, TransferSet,
 };
 use tagship::perform::SshHosts;
@@ -150,6 +150,7 @@ async fn stage(
         place: place.clone(),
         release: release.clone(),
         base,
+        inodes: Inodes::Shared,
         removed,
         shared: vec!["log".into()],
         existing: Existing::Equal,
@@ -163,6 +164,7 @@ async fn stage(
         place: place.clone(),
         from: tree.path().to_owned(),
         set,
+        inodes: Inodes::Shared,
     };
     let Reply::Transferred { files_sent, .. } = ask(hosts, host, transfer).await? else {
         panic!("a transfer ends otherwise");
@@ -255,7 +257,10 @@ async fn releases_come_go_live_and_go_back_on_several_hosts() {
         let deleted = vec![r2.id.clone()];
         assert_eq!(
             ask(&hosts, host, prune).await,
-            Ok(Reply::Pruned { deleted })
+            Ok(Reply::Pruned {
+                deleted,
+                left: vec![]
+            })
         );
         let inspect = Op::Inspect {
             deploy_to: place.deploy_to,
@@ -284,6 +289,7 @@ async fn a_lost_fence_is_told_whatever_was_asked() {
         place: low.clone(),
         release: r2.clone(),
         base: None,
+        inodes: Inodes::Shared,
         removed: vec![],
         shared: vec![],
         existing: Existing::Equal,
@@ -294,6 +300,7 @@ async fn a_lost_fence_is_told_whatever_was_asked() {
         place: low.clone(),
         from: tree.path().to_owned(),
         set: TransferSet::Whole,
+        inodes: Inodes::Shared,
     };
     let run = Op::Run {
         place: low.clone(),
@@ -559,6 +566,7 @@ async fn login_that_never_stops_printing_is_named() {
         place,
         from: tree.path().to_owned(),
         set: TransferSet::Whole,
+        inodes: Inodes::Shared,
     };
     for op in [inspect, transfer] {
         let label = op.label();

@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tagship::host::{
-    Existing, HostError, Place, Release, ReleaseId, Reply, Standing, TransferSet, TreeDigest,
+    Existing, HostError, Inodes, Leftover, Place, Release, ReleaseId, Reply, Standing, TransferSet,
+    TreeDigest,
 };
 use tagship::publish;
 use tagship::remote::script::{Answer, Lines, Said, Turn, overtaken};
@@ -22,6 +23,8 @@ pub(crate) struct Host {
     name: String,
     pub(crate) shell: &'static [&'static str],
     turn: Cell<u64>,
+    /// What the files of a copy are.
+    pub(crate) inodes: Cell<Inodes>,
 }
 
 /// In memory where the system has such a place: scripts sync to disk often.
@@ -42,6 +45,15 @@ impl Host {
             name: name.to_owned(),
             shell,
             turn: Cell::new(0),
+            inodes: Cell::new(Inodes::Shared),
+        }
+    }
+
+    /// On a file system that is none in memory.
+    pub(crate) fn on_disk(shell: &'static [&'static str], name: &str) -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            ..Self::named(shell, name)
         }
     }
 
@@ -83,6 +95,7 @@ impl Host {
         let removed: Vec<Vec<u8>> = removed.iter().map(|path| path.to_vec()).collect();
         let shared = ["log".to_owned(), "public/up loads".to_owned()];
         let place = self.place(fence);
+        let base = base.map(|base| (base, self.inodes.get()));
         let script = sync::prepare(
             &place,
             self.turn(),
@@ -98,7 +111,7 @@ impl Host {
 
     /// The local rsync, with the very arguments that go to a host.
     pub(crate) fn transfer_command(&self, fence: u64, from: &Path, set: &TransferSet) -> Command {
-        let transfer = rsync::transfer(&self.place(fence), from, set).unwrap();
+        let transfer = rsync::transfer(&self.place(fence), from, set, self.inodes.get()).unwrap();
         let mut arguments = transfer.arguments;
         let target = arguments.pop().unwrap().into_string().unwrap();
         let dashes = arguments.iter().position(|word| word == "--").unwrap();
@@ -114,9 +127,8 @@ impl Host {
 
     /// Sends by the local rsync.
     pub(crate) fn transfer(&self, fence: u64, from: &Path, set: &TransferSet) -> rsync::End {
-        let stdin = rsync::transfer(&self.place(fence), from, set)
-            .unwrap()
-            .stdin;
+        let transfer = rsync::transfer(&self.place(fence), from, set, self.inodes.get());
+        let stdin = transfer.unwrap().stdin;
         let mut child = self
             .transfer_command(fence, from, set)
             .stdin(Stdio::piped())
@@ -176,6 +188,19 @@ impl Host {
         protect: &[&Release],
         failed: &[&Release],
     ) -> Result<Vec<String>, HostError> {
+        let (deleted, left) = self.pruned(fence, keep, protect, failed)?;
+        assert_eq!(left, []);
+        Ok(deleted)
+    }
+
+    /// What was deleted, and what could not be.
+    pub(crate) fn pruned(
+        &self,
+        fence: u64,
+        keep: u32,
+        protect: &[&Release],
+        failed: &[&Release],
+    ) -> Result<(Vec<String>, Vec<Leftover>), HostError> {
         let ids = |releases: &[&Release]| -> Vec<ReleaseId> {
             releases.iter().map(|release| release.id.clone()).collect()
         };
@@ -183,7 +208,9 @@ impl Host {
         let place = self.place(fence);
         let script = publish::prune(&place, self.turn(), keep, &protect, &failed).unwrap();
         match publish::read_pruned(&self.ask(fence, &script)?)? {
-            Reply::Pruned { deleted } => Ok(deleted.into_iter().map(|id| id.0).collect()),
+            Reply::Pruned { deleted, left } => {
+                Ok((deleted.into_iter().map(|id| id.0).collect(), left))
+            }
             other => panic!("{other:?}"),
         }
     }

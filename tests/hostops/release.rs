@@ -92,7 +92,8 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
             Reply::Prepared {
                 standing,
                 staged: false,
-                based: false
+                based: false,
+                missing: vec![],
             }
         );
         assert!(host.path().join("shared/public/up loads").is_dir());

@@ -10,12 +10,13 @@ use futures::future::BoxFuture;
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
-    Differs, Existing, HostError, Hosts, Op, Output, Place, Release, ReleaseId, Reply, RunEnd,
-    Standing, TransferSet, TreeDigest, fenced,
+    Differs, Existing, HostError, Hosts, Inodes, Op, Output, Place, Release, ReleaseId, Reply,
+    RunEnd, Standing, TransferSet, TreeDigest, fenced,
 };
 use tagship::plan::Plan;
 
 use crate::fate::{Blow, Fate, REFUSED};
+use crate::keeping::{prepare, prune, seal};
 use crate::witness::Witness;
 
 /// One environment on one host.
@@ -23,7 +24,7 @@ use crate::witness::Witness;
 pub(crate) struct Disk {
     pub(crate) fence: u64,
     /// The last turn that was seen.
-    turn: u64,
+    pub(crate) turn: u64,
     pub(crate) live: Option<ReleaseId>,
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
     /// Releases into which something was written since they were sealed.
@@ -32,8 +33,17 @@ pub(crate) struct Disk {
     pub(crate) foreign: BTreeSet<ReleaseId>,
     /// The partial directory: the digest of what stands in it.
     pub(crate) partial: Option<TreeDigest>,
+    /// The partial directory has files that are hard links to those of the live release.
+    pub(crate) partial_linked: bool,
+    /// Releases that came with such hard links.
+    pub(crate) linked: BTreeSet<ReleaseId>,
+    /// What is not in `shared/`.
+    pub(crate) missing: BTreeSet<String>,
+    /// Releases that cannot be deleted, and those that were set aside for that.
+    pub(crate) stuck: BTreeSet<ReleaseId>,
+    pub(crate) trash: BTreeSet<ReleaseId>,
     /// Publish journal: key → what was live.
-    journal: BTreeMap<String, Option<ReleaseId>>,
+    pub(crate) journal: BTreeMap<String, Option<ReleaseId>>,
     /// Runner journal.
     runs: BTreeMap<String, Attempt>,
     /// What each program was given, by key: working directory and environment.
@@ -58,12 +68,12 @@ impl Disk {
     }
 
     /// A release as it is, whatever was written into it.
-    fn is_there(&self, release: &ReleaseId) -> bool {
+    pub(crate) fn is_there(&self, release: &ReleaseId) -> bool {
         self.releases.contains_key(release) || self.foreign.contains(release)
     }
 
     /// A release as it was sealed.
-    fn is_whole(&self, release: &Release) -> bool {
+    pub(crate) fn is_whole(&self, release: &Release) -> bool {
         self.releases.get(&release.id) == Some(&release.digest)
             && !self.written.contains(&release.id)
     }
@@ -335,9 +345,19 @@ impl SimHosts {
                 release,
                 base,
                 existing,
+                inodes,
+                shared,
                 ..
-            } => prepare(disk, place, release, base.as_ref(), *existing),
-            Op::Transfer { place, from, set } => {
+            } => {
+                let base = (base.as_ref(), *inodes);
+                prepare(disk, place, release, base, shared, *existing)
+            }
+            Op::Transfer {
+                place,
+                from,
+                set,
+                inodes,
+            } => {
                 take_fence(disk, place)?;
                 if disk.partial.is_none() {
                     return Err(HostError::Refused("nothing is prepared".to_owned()));
@@ -347,6 +367,8 @@ impl SimHosts {
                 {
                     return Err(HostError::Refused(format!("{base} does not stand here")));
                 }
+                let links = matches!(set, TransferSet::LinkDest(_) | TransferSet::Compare(_));
+                disk.partial_linked |= links && *inodes == Inodes::Shared;
                 let trees = self.fleet.trees.lock().unwrap();
                 disk.partial = trees.get(from.to_str().unwrap()).cloned();
                 Ok(Reply::Transferred {
@@ -370,6 +392,13 @@ impl SimHosts {
                         "it was stopped before it began".to_owned(),
                     ));
                 }
+                let of_release = disk.linked.iter().find(|release| {
+                    disk.live.as_ref() != Some(release) && run.directory.ends_with(&release.0)
+                });
+                assert_eq!(
+                    of_release, None,
+                    "{host}: a program writes into the live release"
+                );
                 if !disk.runs.contains_key(&run.key) {
                     *disk.started.entry(run.key.clone()).or_default() += 1;
                     let given = (run.directory.clone(), run.environment.clone());
@@ -437,7 +466,7 @@ fn end_of(disk: &Disk, key: &str, now: Duration) -> RunEnd {
     }
 }
 
-fn take_fence(disk: &mut Disk, place: &Place) -> Result<(), HostError> {
+pub(crate) fn take_fence(disk: &mut Disk, place: &Place) -> Result<(), HostError> {
     if disk.fence > place.fence {
         return Err(fenced(place.fence, disk.fence));
     }
@@ -468,7 +497,7 @@ fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
     Ok(())
 }
 
-fn standing(disk: &Disk) -> Standing {
+pub(crate) fn standing(disk: &Disk) -> Standing {
     Standing {
         live: disk.live.clone(),
         releases: disk
@@ -481,64 +510,6 @@ fn standing(disk: &Disk) -> Standing {
             .collect(),
         fence: disk.fence,
     }
-}
-
-fn prepare(
-    disk: &mut Disk,
-    place: &Place,
-    release: &Release,
-    base: Option<&Release>,
-    existing: Existing,
-) -> Result<Reply, HostError> {
-    take_fence(disk, place)?;
-    if existing == Existing::AsItIs && disk.is_there(&release.id) {
-        return Ok(Reply::Prepared {
-            standing: standing(disk),
-            staged: true,
-            based: false,
-        });
-    }
-    disk.partial = None;
-    let stands = disk.releases.contains_key(&release.id);
-    let staged = disk.is_whole(release);
-    if stands && !staged {
-        if disk.live.as_ref() == Some(&release.id) {
-            return Err(HostError::Refused("it is live, and differs".to_owned()));
-        }
-        disk.releases.remove(&release.id);
-        disk.written.remove(&release.id);
-    }
-    let based =
-        base.is_some_and(|base| disk.live.as_ref() == Some(&base.id) && disk.is_whole(base));
-    if !staged {
-        let empty = TreeDigest("empty".to_owned());
-        let copy = base.filter(|_| based).map(|base| base.digest.clone());
-        disk.partial = Some(copy.unwrap_or(empty));
-    }
-    Ok(Reply::Prepared {
-        standing: standing(disk),
-        staged,
-        based: based && !staged,
-    })
-}
-
-fn seal(disk: &mut Disk, place: &Place, release: &Release) -> Result<Reply, HostError> {
-    take_fence(disk, place)?;
-    match disk.releases.get(&release.id) {
-        Some(digest) if *digest == release.digest => return Ok(Reply::Sealed),
-        Some(_) => return Err(HostError::Refused("another one stands there".to_owned())),
-        None => {}
-    }
-    if disk.partial.as_ref() != Some(&release.digest) {
-        return Err(HostError::Refused(format!(
-            "what arrived is not what was sent: {:?}",
-            disk.partial
-        )));
-    }
-    disk.partial = None;
-    disk.releases
-        .insert(release.id.clone(), release.digest.clone());
-    Ok(Reply::Sealed)
 }
 
 fn publish(
@@ -570,6 +541,7 @@ fn publish(
         .clone();
     if disk.live.as_ref() != Some(release) {
         disk.live = Some(release.clone());
+        disk.linked.remove(release);
         disk.history.push(release.clone());
     }
     let written = existing == Existing::AsItIs && disk.written.contains(release);
@@ -581,38 +553,4 @@ fn publish(
             names: vec!["log/prod.log".to_owned()],
         }),
     })
-}
-
-fn prune(
-    disk: &mut Disk,
-    place: &Place,
-    keep: u32,
-    protect: &[ReleaseId],
-    failed: &[ReleaseId],
-) -> Result<Reply, HostError> {
-    take_fence(disk, place)?;
-    let stays =
-        |id: &ReleaseId, disk: &Disk| disk.live.as_ref() == Some(id) || protect.contains(id);
-    let mut deleted: Vec<ReleaseId> = failed
-        .iter()
-        .filter(|id| disk.releases.contains_key(id) && !stays(id, disk))
-        .cloned()
-        .collect();
-    let mut room = usize::try_from(keep).unwrap();
-    room = room.saturating_sub(disk.releases.keys().filter(|id| stays(id, disk)).count());
-    for id in disk.releases.keys().rev() {
-        if stays(id, disk) || failed.contains(id) {
-            continue;
-        }
-        if room > 0 {
-            room -= 1;
-        } else {
-            deleted.push(id.clone());
-        }
-    }
-    for id in &deleted {
-        disk.releases.remove(id);
-        disk.written.remove(id);
-    }
-    Ok(Reply::Pruned { deleted })
 }

@@ -438,6 +438,7 @@ pub(crate) fn ground() -> Ground {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
+            shared_missing: tagship::plan::SharedMissing::Fail,
         }),
         on_failure: tagship::template::OnFailure::Rollback,
         pause_timeout_s: None,

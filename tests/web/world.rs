@@ -496,6 +496,7 @@ pub fn staged() -> StepResult {
         files_sent: 17,
         bytes_sent: 81_920,
         drift: None,
+        notes: Vec::new(),
     }
 }
 

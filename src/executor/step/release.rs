@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Scene, TRIES, Trouble, fetch, program, unexpected};
-use crate::checkout::{Manifest, PlanOptions, PlanRequest, shared_directories};
+use super::{Scene, TRIES, Trouble, cut, fetch, program, unexpected};
+use crate::checkout::{Manifest, PlanOptions, PlanRequest};
 use crate::host::{
     Drift, Existing, HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet,
 };
-use crate::plan::Placement;
+use crate::plan::{Placement, SharedMissing};
 use crate::store::StoreError;
 use crate::task::{Found, Origin, StepResult, Way};
 
@@ -162,19 +162,22 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
             .as_ref()
             .map(|difference| difference.removed.clone())
             .unwrap_or_default(),
-        shared: shared_directories(&placement(scene)?.shared),
+        inodes: scene.work.plan.inodes(scene.work.host()),
+        shared: placement(scene)?.shared.clone(),
         existing: existing(scene),
     };
-    let (standing, staged, based) = match scene.perform(&op).await? {
+    let (standing, staged, based, missing) = match scene.perform(&op).await? {
         Reply::Prepared {
             standing,
             staged,
             based,
-        } => (standing, staged, based),
+            missing,
+        } => (standing, staged, based, missing),
         other => return Err(unexpected(&other)),
     };
     // Whoever asks to go back means to undo what is live.
     let back = existing(scene) == Existing::AsItIs;
+    let notes = missing_files(scene, &missing, back)?;
     if let Some(live) = standing.live.as_ref().filter(|_| !back) {
         nothing_unknown_is_newer(scene, live).await?;
     }
@@ -203,6 +206,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         files_sent,
         bytes_sent,
         drift,
+        notes,
     })
 }
 
@@ -254,6 +258,33 @@ async fn is_to_be_rebuilt(
     )))
 }
 
+/// Shared files that are missing fail the step, or are said; a rollback is never refused for them.
+fn missing_files(
+    scene: &Scene<'_>,
+    missing: &[String],
+    back: bool,
+) -> Result<Vec<String>, Trouble> {
+    let placement = placement(scene)?;
+    // A host names what it was asked for, or nothing.
+    let names: Vec<&str> = missing
+        .iter()
+        .filter(|name| placement.shared.contains(name))
+        .map(String::as_str)
+        .collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let shared = format!("{}/shared", placement.on(scene.work.host()));
+    let what = format!("missing in {shared}: {}", names.join(", "));
+    if placement.shared_missing == SharedMissing::Fail && !back {
+        return Err(Trouble::Failed(format!(
+            "{what}; put it there, then retry (a directory is written with a `/` at its end in shared; shared_missing = \"warn\" releases all the same)"
+        )));
+    }
+    scene.output.line(&what);
+    Ok(vec![what])
+}
+
 /// A release that is newer than the one this task brings, and of which the store knows nothing, was
 /// brought by another agent, or by this one before its store was restored: it is not undone.
 async fn nothing_unknown_is_newer(scene: &Scene<'_>, live: &ReleaseId) -> Result<(), Trouble> {
@@ -302,6 +333,7 @@ async fn send(
             place: scene.work.place(),
             from: scene.world.shelf.tree(&plan.project, &plan.environment),
             set,
+            inodes: plan.inodes(scene.work.host()),
         };
         sent = match scene.perform(&op).await? {
             Reply::Transferred {
@@ -402,7 +434,9 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     }
     if existing(scene) == Existing::Equal {
         let keep = placement(scene)?.keep_releases;
-        match prune(scene, &release, was.as_ref(), keep).await {
+        let (gone, notes) = prune(scene, &release, was.as_ref(), keep).await;
+        found.notes = notes;
+        match gone {
             Some(gone) => found.kept.retain(|kept| !gone.contains(kept)),
             // Some may be gone, and some not.
             None => found.kept.clear(),
@@ -440,6 +474,7 @@ async fn switch(
                     drift: drifted,
                     differs,
                     kept: kept.collect(),
+                    notes: Vec::new(),
                 };
                 return Ok((was, found));
             }
@@ -482,14 +517,17 @@ async fn replaceable(scene: &Scene<'_>) -> Result<Vec<ReleaseId>, Trouble> {
         .collect())
 }
 
-/// Old releases go: those that went, where that is known. What can't be deleted is told and tried again next time: it is no
-/// reason to go back.
+/// So many leftovers are told one by one.
+const LEFTOVERS_TOLD_MAX: usize = 5;
+
+/// Old releases go: which went, where that is known, and what is to be said. What can't be deleted is
+/// told and tried again next time: it is no reason to go back.
 async fn prune(
     scene: &Scene<'_>,
     live: &ReleaseId,
     was: Option<&ReleaseId>,
     keep: u32,
-) -> Option<Vec<ReleaseId>> {
+) -> (Option<Vec<ReleaseId>>, Vec<String>) {
     let plan = &scene.work.plan;
     let releases = scene
         .world
@@ -514,19 +552,33 @@ async fn prune(
             .collect(),
         failed,
     };
-    match scene.perform(&op).await {
-        Ok(Reply::Pruned { deleted }) => {
+    let mut gone = None;
+    let notes = match scene.perform(&op).await {
+        Ok(Reply::Pruned { deleted, left }) => {
             for release in &deleted {
                 scene.output.line(&format!("deleted {release}"));
             }
-            return Some(deleted);
+            gone = Some(deleted);
+            let mut notes: Vec<String> = left
+                .iter()
+                .take(LEFTOVERS_TOLD_MAX)
+                .map(|leftover| cut(&leftover.to_string()))
+                .collect();
+            if left.len() > notes.len() {
+                let more = left.len() - notes.len();
+                notes.push(format!(
+                    "{more} more could not be deleted: see `tagship check`"
+                ));
+            }
+            notes
         }
-        Ok(other) => scene.output.line(&format!("unexpected answer {other:?}")),
+        Ok(other) => vec![cut(&format!("unexpected answer {other:?}"))],
         Err(Trouble::Failed(message) | Trouble::Unknown(message)) => {
-            scene
-                .output
-                .line(&format!("old releases were not deleted: {message}"));
+            vec![cut(&format!("old releases were not deleted: {message}"))]
         }
+    };
+    for note in &notes {
+        scene.output.line(note);
     }
-    None
+    (gone, notes)
 }

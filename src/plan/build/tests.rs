@@ -32,6 +32,7 @@ fn ground() -> Ground {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
+            shared_missing: crate::plan::SharedMissing::Fail,
         }),
         on_failure: OnFailure::Rollback,
         pause_timeout_s: None,

@@ -67,10 +67,42 @@ ts_rename() {
     if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
     ts_refuse "cannot rename $1 to $2: $ts_error"
 }
-# Removes something that lies in $ts_mine; a process that an earlier script left may still add to it.
+# ts_remove PATH: deletes; where that fails, directories of our own are opened first (a process that an
+# earlier script left may still add to them, too). 1: something is left, and ts_error says why.
+ts_remove() {
+    rm -rf -- "$1" 2>/dev/null && return 0
+    find "$1" -type d ! -perm -700 -exec chmod u+rwx -- {} \; 2>/dev/null
+    ts_error=$(rm -rf -- "$1" 2>&1)
+}
+# Sets ts_free to PATH, or to PATH.N where that is taken.
+ts_find_free() {
+    ts_free=$1
+    ts_copies=1
+    while [ -e "$ts_free" ] || [ -L "$ts_free" ]; do
+        ts_copies=$((ts_copies + 1))
+        ts_free=$1.$ts_copies
+    done
+}
+ts_make_trash() { [ -d "$ts_base/trash" ] || mkdir -m 700 -- "$ts_base/trash" 2>/dev/null; }
+# Removes something that lies in $ts_mine. What cannot be deleted is never a reason to fail: it goes
+# where no fence and no sync meets it again, and `prune` tries again and tells.
 ts_discard() {
-    ts_error=$(rm -rf -- "$1" 2>&1) || ts_error=$(rm -rf -- "$1" 2>&1) && return 0
-    ts_refuse "cannot delete $1: $ts_error"
+    ts_remove "$1" && return 0
+    ts_make_trash
+    ts_spot=${1##*/}
+    ts_find_free "$ts_base/trash/${ts_spot#old-}"
+    mv -fT -- "$1" "$ts_free" 2>/dev/null || [ -d "$ts_mine" ] || ts_overtaken
+}
+# ts_away PATH: renames something into $ts_mine, where it is called $ts_free. 1: it cannot be renamed,
+# and ts_error says why.
+ts_away() {
+    ts_find_free "$ts_mine/old-${1##*/}"
+    mv -fT -- "$1" "$ts_free" 2>/dev/null && return 0
+    # A directory that comes to lie in another one is written to.
+    chmod u+rwx -- "$1" 2>/dev/null
+    ts_error=$(mv -fT -- "$1" "$ts_free" 2>&1) && return 0
+    [ -d "$ts_mine" ] || ts_overtaken
+    return 1
 }
 ts_paths() {
     ts_base=$ts_at/.tagship

@@ -10,7 +10,7 @@ ts_start() {
     ts_error=$(
         umask 077
         {
-            rm -rf -- "$ts_mine/run" && mkdir -- "$ts_mine/run" && mkfifo -- "$ts_mine/run/pipe" &&
+            { [ ! -e "$ts_mine/run" ] || ts_discard "$ts_mine/run"; } && mkdir -- "$ts_mine/run" && mkfifo -- "$ts_mine/run/pipe" &&
                 : >"$ts_mine/run/out" && : >"$ts_mine/run/output"
         } 2>&1
     ) || {

@@ -389,14 +389,19 @@ fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i3
         StepResult::Staged {
             files_sent,
             bytes_sent,
+            notes,
             ..
-        } => (
-            done,
-            format!("{files_sent} files sent, {}", size(*bytes_sent)),
-            None,
-        ),
-        StepResult::Published { was: Some(was), .. } => (done, format!("was {was}"), None),
-        StepResult::Published { was: None, .. } => (done, "nothing was live".to_owned(), None),
+        } => {
+            let sent = format!("{files_sent} files sent, {}", size(*bytes_sent));
+            (done, with_notes(sent, notes), None)
+        }
+        StepResult::Published { was, found } => {
+            let before = match was {
+                Some(was) => format!("was {was}"),
+                None => "nothing was live".to_owned(),
+            };
+            (done, with_notes(before, &found.notes), None)
+        }
         StepResult::Done { .. } => (done, String::new(), runs.then_some(0)),
         StepResult::Failed { message, exit_code } => {
             (StepState::Failed, message.clone(), *exit_code)
@@ -404,6 +409,14 @@ fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i3
         StepResult::Unknown { message } => (StepState::Unknown, message.clone(), None),
         StepResult::Stopped => (StepState::Stopped, String::new(), None),
     }
+}
+
+fn with_notes(mut message: String, notes: &[String]) -> String {
+    for note in notes {
+        message.push_str("; ");
+        message.push_str(note);
+    }
+    message
 }
 
 /// `17 bytes`, `80.0 KiB`.
