@@ -17,6 +17,9 @@ pub use crate::right::Role;
 use crate::right::{Ability, Missing, Place, Scopes, Standing, Whose};
 use crate::template::{Approvers, Requirement};
 
+/// What takes an admin.
+pub const EMERGENCY: &str = "approve in an emergency";
+
 /// Somebody who asks for something, with what they are at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -128,16 +131,20 @@ pub struct Approval {
     /// The task shall not run before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// An admin gave it in an emergency, and why: it takes the place of everything that is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
     pub at: Timestamp,
 }
 
 impl Approval {
-    /// `bob`, or `bob in the stead of alice`.
+    /// `bob`, `bob in the stead of alice`, or `root in an EMERGENCY (the shop is down)`.
     #[must_use]
     pub fn said_by(&self) -> String {
-        match &self.in_stead_of {
-            Some(of) => format!("{} in the stead of {of}", self.by),
-            None => self.by.clone(),
+        match (&self.in_stead_of, &self.emergency) {
+            (_, Some(reason)) => format!("{} in an EMERGENCY ({reason})", self.by),
+            (Some(of), None) => format!("{} in the stead of {of}", self.by),
+            (None, None) => self.by.clone(),
         }
     }
 }
@@ -150,6 +157,8 @@ pub struct Request<'a> {
     pub plan: &'a PlanDigest,
     pub comment: &'a str,
     pub not_before: Option<Timestamp>,
+    /// Why it is given in an emergency, if it is.
+    pub emergency: Option<&'a str>,
     pub at: Timestamp,
 }
 
@@ -210,7 +219,7 @@ pub enum Refusal {
     #[error(transparent)]
     Right(#[from] Missing),
     #[error(
-        "{actor} is a user of the agent's machine, whose approval does not count; log in as an approver, or set [agent] local_approval = true"
+        "{actor} is a user of the agent's machine, whose approval does not count; log in as an approver, or set [agent] local_approval = true (in an emergency: --emergency REASON)"
     )]
     Local { actor: String },
     #[error("{actor} submitted this task and may not approve it; somebody else has to")]
@@ -291,6 +300,9 @@ pub fn approve(
     request: &Request<'_>,
 ) -> Result<Approval, Refusal> {
     let actor = request.actor;
+    if let Some(reason) = request.emergency {
+        return emergency(terms, request, reason);
+    }
     let own = Capacity {
         by: &actor.name,
         of: None,
@@ -331,7 +343,35 @@ pub fn approve(
         plan: terms.plan.clone(),
         comment: request.comment.to_owned(),
         not_before: request.not_before,
+        emergency: None,
         at: request.at,
+    })
+}
+
+/// The yes of an admin in an emergency. Whoever submitted the task, and users of the agent's machine,
+/// may give it, too: it is marked wherever the task is shown.
+fn emergency(terms: &Terms, request: &Request<'_>, reason: &str) -> Result<Approval, Refusal> {
+    let actor = request.actor;
+    actor.may(Ability::Manage, EMERGENCY)?;
+    if let Some(refusal) = other_plan(terms, request) {
+        return Err(refusal);
+    }
+    Ok(Approval {
+        by: actor.name.clone(),
+        in_stead_of: None,
+        groups: actor.groups.clone(),
+        plan: terms.plan.clone(),
+        comment: request.comment.to_owned(),
+        not_before: request.not_before,
+        emergency: Some(reason.to_owned()),
+        at: request.at,
+    })
+}
+
+fn other_plan(terms: &Terms, request: &Request<'_>) -> Option<Refusal> {
+    (*request.plan != terms.plan).then(|| Refusal::OtherPlan {
+        seen: short(&request.plan.0),
+        now: short(&terms.plan.0),
     })
 }
 
@@ -354,13 +394,7 @@ fn why_not(
         let actor = actor.name.clone();
         return Some(Refusal::SelfApproval { actor });
     }
-    if *request.plan != terms.plan {
-        return Some(Refusal::OtherPlan {
-            seen: short(&request.plan.0),
-            now: short(&terms.plan.0),
-        });
-    }
-    open_to(terms, given, own).err()
+    other_plan(terms, request).or_else(|| open_to(terms, given, own).err())
 }
 
 /// Whether a yes in this capacity would count.
@@ -386,6 +420,10 @@ fn open_to(terms: &Terms, given: &[Approval], capacity: Capacity<'_>) -> Result<
 /// may count for several requirements, but only once for each.
 #[must_use]
 pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
+    let in_emergency = |given: &Approval| given.plan == terms.plan && given.emergency.is_some();
+    if given.iter().any(in_emergency) {
+        return Vec::new();
+    }
     let lacking = lacking(terms, given);
     let mut missing: Vec<String> = lacking
         .iter()
@@ -462,5 +500,7 @@ fn short(digest: &str) -> String {
     digest.chars().take(12).collect()
 }
 
+#[cfg(test)]
+mod emergency_tests;
 #[cfg(test)]
 mod tests;

@@ -5,12 +5,15 @@
 //! of its own. Called by the web, for pages, API and command line alike. Nothing is performed here:
 //! the executor sees the events.
 
+mod advice;
 mod back;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::back::{Back, Rollback, roll_back, target};
+use self::advice::advised;
+pub use self::advice::{May, WaysBack, granted};
+pub use self::back::{Back, Rollback, TagsNeed, leads_back, roll_back, target, ways_back};
 use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor, Refusal};
 use crate::plan::{Plan, PlanDigest};
@@ -24,7 +27,7 @@ const OVERRIDE: &str = "override a freeze";
 
 mod words;
 
-use words::{given, instead, listed};
+use words::{given, listed};
 
 /// How often a request is decided anew when the task changes under it.
 const TRIES: u32 = 8;
@@ -40,6 +43,9 @@ pub enum Request {
         comment: String,
         #[serde(default)]
         not_before: Option<Timestamp>,
+        /// Why an admin gives whatever approval is missing, if one does.
+        #[serde(default)]
+        emergency: Option<String>,
     },
     /// No, and why.
     Reject { reason: String },
@@ -94,34 +100,36 @@ pub enum RequestError {
         state: String,
         what: &'static str,
         /// What can be done.
-        instead: &'static str,
+        instead: String,
     },
     #[error("say why: a reason is needed to {0}")]
     NoReason(&'static str),
-    #[error(
-        "task {newer} has run there since task {id}; push a new tag, or roll back to task {id} instead"
-    )]
-    Newer { id: u64, newer: u64 },
+    #[error("task {newer} has run there since task {id}; {instead}")]
+    Newer {
+        id: u64,
+        newer: u64,
+        /// What can be done.
+        instead: String,
+    },
     #[error("task {id} has no host {host}: it has {known}")]
     NoHost {
         id: u64,
         host: String,
         known: String,
     },
-    #[error("a step runs on {0}: stop it there first (`tagship stop ID --host {0}`)")]
-    Busy(String),
+    #[error("a step runs on {host}: stop it there first (`tagship stop {id} --host {host}`)")]
+    Busy { id: u64, host: String },
     #[error("{0} is the last host of the task: stop the task instead")]
     LastHost(String),
-    #[error(
-        "releases{place} are frozen until {until} ({name}{reason}); an admin can override that: `tagship go {id} --override-freeze REASON`"
-    )]
+    #[error("releases{place} are frozen until {until} ({freeze}){advice}")]
     Frozen {
-        id: u64,
         /// ` to shop production`, or nothing for a task of no project.
         place: String,
-        name: String,
-        reason: String,
+        /// Its name, and its reason if it has one.
+        freeze: String,
         until: String,
+        /// How an admin lets it run, where one can.
+        advice: String,
     },
     #[error("nothing is frozen for task {0}, so there is nothing to override")]
     NotFrozen(u64),
@@ -138,6 +146,9 @@ pub struct Moment<'a> {
     pub calendar: &'a Calendar,
     /// The task's, once it has landed.
     pub plan: Option<&'a Plan>,
+    /// The task in the same environment whose work a retry would undo.
+    pub newer: Option<u64>,
+    pub ways: WaysBack,
 }
 
 impl Moment<'_> {
@@ -165,20 +176,26 @@ impl Moment<'_> {
             return Ok(());
         };
         let reason = &frozen.freeze.reason;
+        let name = &frozen.freeze.name;
         Err(RequestError::Frozen {
-            id: task.id,
             place: if task.submission.has_place() {
                 format!(" to {project} {environment}")
             } else {
                 String::new()
             },
-            name: frozen.freeze.name.clone(),
-            reason: if reason.is_empty() {
-                String::new()
-            } else {
-                format!(": {reason}")
+            freeze: match reason.as_str() {
+                "" => name.clone(),
+                reason => format!("{name}: {reason}"),
             },
             until: self.calendar.shown(frozen.until),
+            advice: if task.state.may_be_frozen() {
+                format!(
+                    "; an admin can override that: `tagship go {} --override-freeze REASON`",
+                    task.id
+                )
+            } else {
+                String::new()
+            },
         })
     }
 }
@@ -186,30 +203,81 @@ impl Moment<'_> {
 /// The events that follow from a request, if the actor may ask it and the task allows it.
 ///
 /// # Errors
-/// [`RequestError`] says which right is missing, or in which state the task is.
+/// [`RequestError`] says which right is missing, or in which state the task is and what can be asked
+/// instead.
 pub fn decide(
     task: &Task,
     actor: &Actor,
     request: &Request,
     moment: &Moment<'_>,
 ) -> Result<Vec<Event>, RequestError> {
-    let state = |what| RequestError::State {
+    attempt(task, actor, request, moment)
+        .map(|event| vec![event])
+        .map_err(|error| advised(error, task, actor, moment))
+}
+
+/// As [`decide`]; a refusal does not say what can be asked instead.
+fn attempt(
+    task: &Task,
+    actor: &Actor,
+    request: &Request,
+    moment: &Moment<'_>,
+) -> Result<Event, RequestError> {
+    let event = wanted(task, actor, request, moment)?;
+    let recorded = Recorded {
+        time: moment.now,
+        event,
+    };
+    let then = task.clone().apply(&recorded);
+    let then = then.map_err(|_| state(task, request.done()))?;
+    if goes_on(task, &recorded.event, &then) {
+        moment.may_run(task)?;
+    }
+    Ok(recorded.event)
+}
+
+/// Whether an event lets a task go on at once. What is queued or scheduled by it begins by itself, when
+/// nothing is frozen.
+fn goes_on(task: &Task, event: &Event, then: &Task) -> bool {
+    let works = |task: &Task| matches!(task.state, State::Running | State::RollingBack { .. });
+    let frees = matches!(event, Event::Continued { .. } | Event::HostSkipped { .. });
+    frees || !works(task) && works(then)
+}
+
+fn state(task: &Task, what: &'static str) -> RequestError {
+    RequestError::State {
         id: task.id,
         state: task.state.to_string(),
         what,
-        instead: instead(&task.state),
-    };
-    let event = match request {
+        instead: String::new(),
+    }
+}
+
+/// The event that a request asks for, if the actor may; whether the task's state allows it is not
+/// asked yet.
+fn wanted(
+    task: &Task,
+    actor: &Actor,
+    request: &Request,
+    moment: &Moment<'_>,
+) -> Result<Event, RequestError> {
+    Ok(match request {
         Request::Approve {
             plan,
             comment,
             not_before,
+            emergency,
         } => {
+            let emergency = match emergency {
+                Some(reason) => Some(given(reason, approval::EMERGENCY)?),
+                None => None,
+            };
             let asked = approval::Request {
                 actor,
                 plan,
                 comment,
                 not_before: *not_before,
+                emergency: emergency.as_deref(),
                 at: moment.now,
             };
             approve(task, &asked)?
@@ -217,7 +285,7 @@ pub fn decide(
         Request::Reject { reason } => {
             actor.may(Ability::Approve, "reject a task")?;
             if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
-                return Err(state("rejected"));
+                return Err(state(task, "rejected"));
             }
             Event::Rejected {
                 by: actor.name.clone(),
@@ -248,39 +316,15 @@ pub fn decide(
                 host: host.clone(),
             }
         }
-        Request::Retry => retry(task, actor)?,
-    };
-    let recorded = Recorded {
-        time: moment.now,
-        event,
-    };
-    let then = task.clone().apply(&recorded);
-    let then = then.map_err(|_| state(request.done()))?;
-    if goes_on(task, &recorded.event, &then) {
-        moment.may_run(task)?;
-    }
-    Ok(vec![recorded.event])
-}
-
-/// Whether an event lets a task go on at once. What is queued or scheduled by it begins by itself, when
-/// nothing is frozen.
-fn goes_on(task: &Task, event: &Event, then: &Task) -> bool {
-    let works = |task: &Task| matches!(task.state, State::Running | State::RollingBack { .. });
-    let frees = matches!(event, Event::Continued { .. } | Event::HostSkipped { .. });
-    frees || !works(task) && works(then)
+        Request::Retry => retry(task, actor, moment)?,
+    })
 }
 
 fn approve(task: &Task, asked: &approval::Request<'_>) -> Result<Event, RequestError> {
-    let state = |what| RequestError::State {
-        id: task.id,
-        state: task.state.to_string(),
-        what,
-        instead: instead(&task.state),
-    };
     let terms = match (&task.state, &task.landed) {
         (State::Waiting, Some(landed)) => &landed.terms,
-        (State::Proposed, _) => return Err(state("approved before it has landed")),
-        _ => return Err(state("approved")),
+        (State::Proposed, _) => return Err(state(task, "approved before it has landed")),
+        _ => return Err(state(task, "approved")),
     };
     Ok(Event::Approved(approval::approve(
         terms,
@@ -314,7 +358,10 @@ fn skip(
     let place = moment.host(task, host)?;
     if let Some(work) = &task.work {
         if work.runs_on(place) {
-            return Err(RequestError::Busy(host.to_owned()));
+            return Err(RequestError::Busy {
+                id: task.id,
+                host: host.to_owned(),
+            });
         }
         let hosts = moment.plan.map_or(0, |plan| plan.hosts.len());
         let others = work.skipped.keys().filter(|skipped| **skipped != place);
@@ -348,8 +395,16 @@ fn override_freeze(
     })
 }
 
-fn retry(task: &Task, actor: &Actor) -> Result<Event, RequestError> {
+/// An older task must not undo what a later one has brought.
+fn retry(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Result<Event, RequestError> {
     actor.may_of(whose(task, actor), "retry this task")?;
+    if let Some(newer) = moment.newer {
+        return Err(RequestError::Newer {
+            id: task.id,
+            newer,
+            instead: String::new(),
+        });
+    }
     let by = actor.name.clone();
     Ok(match task.state {
         State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. } => {
@@ -392,19 +447,21 @@ pub async fn ask(
 ) -> Result<Task, RequestError> {
     for _ in 1..TRIES {
         let task = store.task(id).await?;
-        if *request == Request::Retry {
-            nothing_newer(store, &task).await?;
-        }
-        let plan = match request {
-            Request::Stop { host: Some(_) } | Request::Skip { .. } => store.plan_of(&task).await?,
-            _ => None,
-        };
-        let moment = Moment {
+        let plan = store.plan_of(&task).await?;
+        let mut moment = Moment {
             now,
             calendar,
             plan: plan.as_deref(),
+            newer: store.ran_since(&task).await?,
+            ways: WaysBack::default(),
         };
-        let events = decide(&task, actor, request, &moment)?;
+        let events = match decide(&task, actor, request, &moment) {
+            Err(RequestError::State { .. } | RequestError::Newer { .. }) => {
+                moment.ways = ways_back(store, &task).await?;
+                decide(&task, actor, request, &moment)?
+            }
+            decided => decided?,
+        };
         let recorded = events
             .into_iter()
             .map(|event| Recorded { time: now, event })
@@ -415,12 +472,4 @@ pub async fn ask(
         }
     }
     Err(StoreError::Changed(id).into())
-}
-
-/// An older task must not undo what a later one has brought.
-async fn nothing_newer(store: &Store, task: &Task) -> Result<(), RequestError> {
-    match store.ran_since(task).await? {
-        Some(newer) => Err(RequestError::Newer { id: task.id, newer }),
-        None => Ok(()),
-    }
 }

@@ -157,6 +157,7 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
         plan: plan.clone(),
         comment: String::new(),
         not_before: None,
+        emergency: None,
         at: Timestamp::UNIX_EPOCH,
     };
     let terms = Terms {

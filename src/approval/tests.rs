@@ -9,7 +9,7 @@ use super::*;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const GROUPS: [&str; 2] = ["pm", "ops"];
 
-fn plan(name: &str) -> PlanDigest {
+pub(super) fn plan(name: &str) -> PlanDigest {
     PlanDigest(name.to_owned())
 }
 
@@ -20,7 +20,7 @@ fn actor(name: &str, groups: &[&str]) -> Actor {
     }
 }
 
-fn terms(approvals: &[&str]) -> Terms {
+pub(super) fn terms(approvals: &[&str]) -> Terms {
     Terms {
         plan: plan("p"),
         approvals: approvals.iter().map(|text| text.parse().unwrap()).collect(),
@@ -48,6 +48,7 @@ fn yes_to(
             plan: &plan(seen),
             comment: "",
             not_before: None,
+            emergency: None,
             at: Timestamp::UNIX_EPOCH,
         },
     )
@@ -70,11 +71,7 @@ fn who_submitted_may_not_approve_unless_the_plan_allows_it() {
     let given = [yes(&terms, &[], &actor("alice", &[])).unwrap()];
     assert!(missing(&terms, &given).is_empty());
     terms.self_approval = false;
-    assert_eq!(
-        missing(&terms, &given).len(),
-        1,
-        "also one that was appended all the same"
-    );
+    assert_eq!(missing(&terms, &given).len(), 1, "also an appended one");
 }
 
 #[test]
@@ -281,6 +278,7 @@ fn standing_in_ends_exactly_at_its_time_and_takes_the_others_right_and_the_plan(
             plan: &plan("p"),
             comment: "",
             not_before: None,
+            emergency: None,
             at: Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(second),
         };
         approve(&terms, &[], &request)
@@ -413,6 +411,7 @@ proptest! {
             plan: plan(if *this { "p" } else { "q" }),
             comment: String::new(),
             not_before: None,
+            emergency: None,
             at: Timestamp::UNIX_EPOCH,
         }).collect();
         let mut first: Vec<&Approval> = Vec::new();
@@ -476,6 +475,7 @@ fn any_kept() -> impl Strategy<Value = Approval> {
         plan: plan("p"),
         comment: String::new(),
         not_before: None,
+        emergency: None,
         at: Timestamp::UNIX_EPOCH,
     })
 }

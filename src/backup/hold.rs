@@ -24,7 +24,7 @@ pub(super) async fn hold(
     let held = ids.iter().map(|id| async move {
         let task = store.task(*id).await?;
         let detail = store.head(*id).await?.detail;
-        if let Some(event) = held_by(&task.state, *id, backup, &detail) {
+        if let Some(event) = held_by(&task.state, backup, &detail) {
             let held = Recorded { time: now, event };
             store.append(&task, vec![held]).await?;
         }
@@ -36,9 +36,9 @@ pub(super) async fn hold(
 }
 
 /// What holds a task in this state, of which `detail` is shown; `None` where it only ends.
-fn held_by(state: &State, id: u64, backup: Timestamp, detail: &str) -> Option<Event> {
+fn held_by(state: &State, backup: Timestamp, detail: &str) -> Option<Event> {
     let reason = format!(
-        "restored from a backup of {backup:.0}: it may have run since; look at what is live, then take it up again with `tagship retry {id}`"
+        "restored from a backup of {backup:.0}: it may have run since; look at what is live first"
     );
     Some(match state {
         State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued => {
@@ -47,14 +47,10 @@ fn held_by(state: &State, id: u64, backup: Timestamp, detail: &str) -> Option<Ev
                 reason,
             }
         }
-        State::Running => Event::Paused(Pause::Unknown {
-            message: format!("{reason}, or end it with `tagship stop {id}`"),
-        }),
+        State::Running => Event::Paused(Pause::Unknown { message: reason }),
         // Whoever opens its gate, or the time for which it waits, must not let it go on unseen.
         State::Paused { .. } => Event::Paused(Pause::Unknown {
-            message: format!(
-                "{reason}, or end it with `tagship stop {id}`; it was paused then: {detail}"
-            ),
+            message: format!("{reason}; it was paused then: {detail}"),
         }),
         // It ends as stopped, and may be tried again as such.
         State::RollingBack { .. } => Event::StopRequested {

@@ -180,7 +180,7 @@ pub enum CheckoutError {
     #[error("mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch makes it anew")]
     Mirror { mirror: PathBuf, detail: String },
     /// The disk said no.
-    #[error("{path}: {detail}; check space and permissions, then retry")]
+    #[error("{path}: {detail}; check space and permissions")]
     Io { path: PathBuf, detail: String },
     /// A worker thread ended without a result.
     #[error("the checkout ended without a result ({0}): retry, and report it")]

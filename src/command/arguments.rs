@@ -238,6 +238,9 @@ pub struct Approve {
     /// Approve only the plan with this digest (or its beginning, 8 digits or more)
     #[arg(long, value_name = "DIGEST")]
     pub plan: Option<String>,
+    /// Give every approval that is missing, and why; takes an admin, and is marked wherever the task is shown
+    #[arg(long, value_name = "REASON")]
+    pub emergency: Option<String>,
     #[command(flatten)]
     pub then: Then,
 }
@@ -283,6 +286,9 @@ pub struct Rollback {
     /// Run although releases are frozen, and why; takes an admin
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,
+    /// Give the approval that is missing, and why; takes an admin, and is marked wherever the task is shown
+    #[arg(long, value_name = "REASON")]
+    pub emergency: Option<String>,
     #[command(flatten)]
     pub then: Then,
 }

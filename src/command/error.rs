@@ -66,6 +66,9 @@ pub enum CommandError {
         state: String,
         next: String,
     },
+    /// `--wait` waits for people, and nobody sits there.
+    #[error("{0}")]
+    WaitsForPeople(String),
     #[error(
         "no task came of entry {0}: by the rules of today nothing is released; see `tagship rules test`"
     )]

@@ -15,13 +15,15 @@ use super::progress::{self, Lines};
 use super::requests::fetch;
 use super::screen::{self, Canvas};
 use super::surroundings::{Agent, Surroundings};
-use super::table::printable;
+use super::table::{fit, printable};
 use crate::web::CUT_BEGINS;
-use crate::web::view::TaskView;
+use crate::web::view::{self, TaskView};
 
 /// How often a lost connection is tried again, once a second, before it counts as lost for good.
 const RECONNECTS_MAX: u32 = 60;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// So long `--wait` waits for people where nobody sees what it waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The line that names an event is shorter; of others no more is kept.
 const EVENT_LINE_BYTES: usize = 32;
 
@@ -67,7 +69,13 @@ impl Teller {
         match self {
             Self::Silent => Ok(()),
             Self::Drawing(canvas) => {
-                canvas.draw(&progress::lines(task, &agent.zone, canvas.size()))
+                let size = canvas.size();
+                let mut lines = progress::lines(task, &agent.zone, size);
+                if task.waits_for_people {
+                    let waits = printable(&view::waits_for(task));
+                    lines.push(fit(&waits, usize::from(size.width)));
+                }
+                canvas.draw(&lines)
             }
             Self::Events { told } => {
                 let news = task.events.get(*told..).unwrap_or_default();
@@ -85,18 +93,47 @@ impl Teller {
     }
 }
 
+/// What ended the following of a task.
+pub(crate) enum WaitEnd {
+    AtRest(Box<TaskView>),
+    /// It waits for people, and there is no terminal on which somebody would see that.
+    ForPeople(Box<TaskView>),
+}
+
+/// Until when the waiting for people goes on.
+#[derive(Default)]
+struct Patience {
+    until: Option<tokio::time::Instant>,
+}
+
+impl Patience {
+    /// How long to wait on for a task that is as it is now: for ever, unless it waits for people and
+    /// nobody sits there.
+    fn of(&mut self, task: &TaskView) -> Option<tokio::time::Instant> {
+        if !task.waits_for_people {
+            self.until = None;
+            return None;
+        }
+        let until = *self
+            .until
+            .get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
+        (!screen::is_watched()).then_some(until)
+    }
+}
+
 /// Follows a task until it is at rest, telling what happens; the task as it is then.
 pub(crate) async fn to_rest(
     agent: &Agent,
     seen: TaskView,
     form: Form,
-) -> Result<TaskView, CommandError> {
+) -> Result<WaitEnd, CommandError> {
     let id = seen.id;
+    let mut patience = Patience::default();
     let mut teller = Teller::new(form, &seen);
     let mut failed = 0;
     loop {
-        match follow(agent, id, &mut teller).await {
-            Ok(Followed::ToRest(task)) => return Ok(*task),
+        match follow(agent, id, &mut teller, &mut patience).await {
+            Ok(Followed::ToEnd(end)) => return Ok(end),
             // Streams have an end, and agents are started anew.
             Ok(Followed::StreamEnded) => failed = 0,
             Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
@@ -117,13 +154,18 @@ fn is_passing(error: &ClientError) -> bool {
 }
 
 enum Followed {
-    ToRest(Box<TaskView>),
+    ToEnd(WaitEnd),
     StreamEnded,
 }
 
 /// Follows over one connection. The stream is opened before the task is looked at, so that nothing
 /// is missed in between.
-async fn follow(agent: &Agent, id: u64, teller: &mut Teller) -> Result<Followed, CommandError> {
+async fn follow(
+    agent: &Agent,
+    id: u64,
+    teller: &mut Teller,
+    patience: &mut Patience,
+) -> Result<Followed, CommandError> {
     let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
     let mut wakes = Wakes::default();
@@ -131,10 +173,18 @@ async fn follow(agent: &Agent, id: u64, teller: &mut Teller) -> Result<Followed,
         let task = fetch(&agent.client, id).await?;
         teller.tell(&task, agent)?;
         if task.at_rest {
-            return Ok(Followed::ToRest(Box::new(task)));
+            return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
         }
+        let until = patience.of(&task);
         loop {
-            match events.next().await {
+            let event = match until {
+                None => events.next().await,
+                Some(until) => match tokio::time::timeout_at(until, events.next()).await {
+                    Ok(event) => event,
+                    Err(_) => return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task)))),
+                },
+            };
+            match event {
                 Some(Ok(bytes)) if wakes.in_piece(&bytes) => break,
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Ok(Followed::StreamEnded),

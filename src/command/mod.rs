@@ -46,6 +46,9 @@ use surroundings::Surroundings;
 /// A reader that went away is no failure of ours; shells show a program that it ended with this.
 const BROKEN_PIPE: u8 = 128 + 13;
 
+/// `--wait` would wait until somebody approves the task, or lets it go on.
+const WAITS_FOR_PEOPLE: u8 = 3;
+
 /// Does what was asked. Says on standard error why it failed, if it did.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
@@ -53,6 +56,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::from(BROKEN_PIPE)
+        }
+        Err(CommandError::WaitsForPeople(what)) => {
+            screen::note(&what);
+            ExitCode::from(WAITS_FOR_PEOPLE)
         }
         Err(error) => {
             screen::note(&format!("error: {error}"));

@@ -5,16 +5,18 @@ use super::arguments::{
 };
 use super::client::{Ask, Client};
 use super::error::CommandError;
-use super::follow::{self, Goal};
+use super::follow::{self, Goal, WaitEnd};
 use super::screen;
 use super::summary::{self, state_line};
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
+use super::times::Zone;
 use crate::clock::{Clock, SystemClock};
 use crate::document;
 use crate::plan::PlanDigest;
+use crate::store::Head;
 use crate::task::STATE_NAMES;
-use crate::web::view::{self, Because, May, Nothing, OfHost, TaskList, TaskView};
+use crate::web::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
 
 /// Fewer digits of a digest could fit another plan by chance.
 const DIGEST_DIGITS_MIN: usize = 8;
@@ -22,6 +24,8 @@ const DIGEST_DIGITS_MIN: usize = 8;
 const PIECE: u64 = 200;
 /// Digits of a commit in a list.
 const COMMIT_DIGITS: usize = 9;
+/// What a rollback is said to be.
+const ROLLBACK: &str = "made to go back";
 /// Of so many tasks of a list it is said why they have not landed.
 const DETAILED_MAX: usize = 20;
 
@@ -53,31 +57,7 @@ pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), Co
         screen::note("no task fits");
         return Ok(());
     }
-    let mut table = Table::new([
-        "ID",
-        "STATE",
-        "PROJECT",
-        "ENVIRONMENT",
-        "TAG",
-        "COMMIT",
-        "BY",
-        "CREATED",
-    ]);
-    for line in &tasks {
-        let head = &line.head;
-        let commit = head.commit.as_deref().unwrap_or("-");
-        table.row([
-            head.id.to_string(),
-            head.state.replace('-', " "),
-            or_dash(&head.project),
-            or_dash(&head.environment),
-            line.called().to_owned(),
-            commit.chars().take(COMMIT_DIGITS).collect(),
-            line.who(),
-            zone.show(head.created_at),
-        ]);
-    }
-    screen::print(&table.render(screen::width()))?;
+    screen::print(&listed(&tasks, &zone).render(screen::width()))?;
     for line in tasks.iter().take(DETAILED_MAX) {
         let head = &line.head;
         if head.state == "proposed" && !head.detail.is_empty() {
@@ -88,6 +68,40 @@ pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), Co
         screen::note(&format!("there is more: --cursor {next}"));
     }
     Ok(())
+}
+
+/// A line for each task; where something waits, also what it would change now.
+fn listed(tasks: &[TaskLine], zone: &Zone) -> Table {
+    let mut headings = vec![
+        "ID",
+        "STATE",
+        "PROJECT",
+        "ENVIRONMENT",
+        "TAG",
+        "COMMIT",
+        "BY",
+        "CREATED",
+    ];
+    let compared = tasks.iter().any(|line| !line.head.relations.is_empty());
+    headings.extend(compared.then_some("CHANGE"));
+    let mut table = Table::new(headings);
+    for line in tasks {
+        let head = &line.head;
+        let commit = head.commit.as_deref().unwrap_or("-");
+        let cells = [
+            head.id.to_string(),
+            state_in_list(head),
+            or_dash(&head.project),
+            or_dash(&head.environment),
+            line.called().to_owned(),
+            commit.chars().take(COMMIT_DIGITS).collect(),
+            line.who(),
+            zone.show(head.created_at),
+        ];
+        let change = compared.then(|| or_dash(&view::change(head)));
+        table.row(cells.into_iter().chain(change));
+    }
+    table
 }
 
 /// As many tasks as are asked for; one answer of the agent looks at so many only.
@@ -120,6 +134,15 @@ async fn found(client: &Client, asked: &Tasks) -> Result<TaskList, CommandError>
         if list.next.is_none() || list.tasks.len() as u64 >= asked.limit {
             return Ok(list);
         }
+    }
+}
+
+/// `running`; `running (EMERGENCY)` where an admin approved it in one.
+fn state_in_list(head: &Head) -> String {
+    let state = head.state.replace('-', " ");
+    match head.emergency {
+        true => format!("{state} (EMERGENCY)"),
+        false => state,
     }
 }
 
@@ -165,11 +188,16 @@ pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<()
         plan: seen_plan(&task, asked.plan.as_deref(), &agent)?,
         comment: asked.comment.clone(),
         not_before,
+        emergency: asked.emergency.clone(),
+    };
+    let done = match &asked.emergency {
+        Some(_) => "approved in an EMERGENCY",
+        None => "approved",
     };
     said(
         &agent,
         &to_task(id, "approve", &body),
-        "approved",
+        done,
         asked.then,
         Goal::Success,
     )
@@ -313,12 +341,13 @@ pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<
         project: asked.project.clone(),
         environment: asked.environment.clone(),
         override_freeze: asked.override_freeze.clone(),
+        emergency: asked.emergency.clone(),
     };
     let ask = Ask::post(["rollback"], &body);
     said(
         &around.agent().await?,
         &ask,
-        "made to go back",
+        ROLLBACK,
         asked.then,
         Goal::Success,
     )
@@ -345,20 +374,43 @@ pub(super) async fn said(
     if !then.form.json {
         screen::print(&answer(&task, done, agent))?;
     }
+    let id = task.id;
     let end = follow::to_rest(agent, task, then.form).await?;
     if then.form.json {
-        screen::print_json(&agent.client.json(&of_task(end.id)).await?)?;
+        screen::print_json(&agent.client.json(&of_task(id)).await?)?;
     }
-    reached(&end, goal, agent)
+    match end {
+        WaitEnd::AtRest(task) => reached(&task, goal, agent),
+        WaitEnd::ForPeople(task) => {
+            let waits = printable(&view::waits_for(&task));
+            Err(CommandError::WaitsForPeople(waits))
+        }
+    }
 }
 
 /// `task 7 is approved; it is scheduled: for …`, with what is still missing.
 fn answer(task: &TaskView, done: &str, agent: &Agent) -> String {
     let id = task.id;
     let state = printable(&state_line(&task.state, &task.detail, &agent.zone));
-    if task.state == "waiting" && !task.missing.is_empty() {
-        let missing = printable(&task.missing.join(" and "));
-        return format!("task {id} is {done}; still missing: {missing}\n");
+    let mut text = String::new();
+    if let Some(back) = view::way_back(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK)
+    {
+        let place = task.place();
+        text = format!("task {id} rolls back {place} {back}\n");
+        if let Some(nothing) = view::changes_nothing(task) {
+            text.push_str(&format!("{nothing}\n"));
+        }
+        text = text.lines().map(|line| printable(line) + "\n").collect();
+    }
+    if task.state == "waiting" {
+        let waits = printable(&view::waits_for(task));
+        return match text.is_empty() {
+            true => format!("task {id} is {done}; {waits}\n"),
+            false => format!("{text}{waits}\n"),
+        };
+    }
+    if !text.is_empty() {
+        return format!("{text}task {id} is {state}\n");
     }
     let words = done.split(' ').next().unwrap_or(done);
     if state.starts_with(words) {
@@ -375,7 +427,7 @@ fn reached(task: &TaskView, goal: Goal, agent: &Agent) -> Result<(), CommandErro
     Err(CommandError::NotReached {
         id: task.id,
         state: printable(&words),
-        next: summary::next(task),
+        next: view::next(task),
     })
 }
 

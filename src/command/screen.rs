@@ -26,6 +26,11 @@ pub(crate) fn width() -> Option<u16> {
     Some(width.unwrap_or(WIDTH_DEFAULT))
 }
 
+/// Whether somebody may sit before standard output.
+pub(crate) fn is_watched() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// How much fits on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {

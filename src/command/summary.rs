@@ -8,8 +8,8 @@ use super::crowd;
 use super::table::{Table, printable};
 use super::times::{Zone, span};
 use crate::rule::Schedule;
-use crate::task::{Comparison, Description, Origin, Relation};
-use crate::web::view::{FrozenView, HostView, May, StageView, StepState, StepView, TaskView};
+use crate::task::{Comparison, Description, Relation};
+use crate::web::view::{self, FrozenView, HostView, StageView, StepState, StepView, TaskView};
 
 /// Digits of commits and digests that are shown.
 const SHORT: usize = 12;
@@ -34,7 +34,7 @@ pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> Strin
         }
     }
     before(&mut text, task);
-    let _ = writeln!(text, "\nnext: {}", next(task));
+    let _ = writeln!(text, "\nnext: {}", view::next(task));
     text
 }
 
@@ -81,12 +81,11 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         ),
     };
     field(text, "state", &state_line(&task.state, &task.detail, zone));
-    if let Origin::Rollback { to, release } = &task.origin {
-        field(
-            text,
-            "goes back",
-            &format!("to release {release} of task {to}"),
-        );
+    if let Some(back) = view::way_back(task, |at| zone.show(at)) {
+        field(text, "goes back", &back);
+    }
+    if let Some(nothing) = view::changes_nothing(task) {
+        field(text, "beware", &nothing);
     }
     let submitted = format!("by {}, {}", task.who(), zone.show(task.created_at));
     field(text, "submitted", &submitted);
@@ -205,7 +204,7 @@ fn comparison_line(comparison: &Comparison) -> String {
     };
     let relation = match comparison.relation {
         Relation::First => return format!("first release on {hosts}"),
-        Relation::Same => return format!("the same commit as {live}"),
+        Relation::Same => return format!("changes nothing: the same commit as {live}"),
         Relation::Unknown => return format!("{live}, is unknown to the repository"),
         Relation::Ahead { commits } => format!("goes ahead {} from {live}", counted(commits)),
         Relation::Back { commits } => format!("goes BACK {} from {live}", counted(commits)),
@@ -228,8 +227,9 @@ fn comparison_line(comparison: &Comparison) -> String {
 }
 
 fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
-    for approval in &task.approvals {
-        let mut line = format!("by {}", approval.by);
+    for given in &task.approvals {
+        let approval = &given.approval;
+        let mut line = format!("by {}", approval.said_by());
         if !approval.groups.is_empty() {
             let _ = write!(line, " (@{})", approval.groups.join(", @"));
         }
@@ -248,6 +248,9 @@ fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
             line.push_str(" (of an earlier plan: does not count)");
         }
         field(text, "approved", &line);
+    }
+    for changed in view::changed_since_approval(task, |at| zone.show(at)) {
+        field(text, "beware", &changed);
     }
     for missing in &task.missing {
         field(text, "missing", &format!("approval: {missing}"));
@@ -317,67 +320,4 @@ fn before(text: &mut String, task: &TaskView) {
     }
     let lives = crowd::lives(&task.live_before);
     let _ = writeln!(text, "\nlive before: {}", printable(&lives));
-}
-
-/// Whether a freeze keeps it from running.
-fn frozen(task: &TaskView) -> bool {
-    let frozen = task.frozen.as_ref();
-    frozen.is_some_and(|frozen| frozen.overridden_by.is_none())
-}
-
-/// What can be done about a task, in a line.
-pub(crate) fn next(task: &TaskView) -> String {
-    let id = task.id;
-    let may = |what| task.may.contains(&what);
-    let retry = format!("`tagship retry {id}`");
-    match task.state.as_str() {
-        "proposed" if task.reference.is_empty() => {
-            "the agent makes its plan; nothing to do".to_owned()
-        }
-        "proposed" => "the agent looks whether the ref has landed; nothing to do".to_owned(),
-        "waiting" if may(May::Approve) => format!(
-            "approve with `tagship approve {id}`, or refuse with `tagship reject {id} --reason …`"
-        ),
-        "waiting" => format!("wait for approval: {}", task.missing.join(" and ")),
-        "scheduled" | "queued" if frozen(task) => format!(
-            "it runs by itself when the freeze is over; an admin lets it run before with `tagship go {id} --override-freeze REASON`; take it back with `tagship withdraw {id}`"
-        ),
-        "scheduled" => format!("it runs by itself; take it back with `tagship withdraw {id}`"),
-        "queued" if task.project.is_empty() => {
-            format!("it runs when there is room for it; take it back with `tagship withdraw {id}`")
-        }
-        "queued" => format!(
-            "it runs when {} {} is free; take it back with `tagship withdraw {id}`",
-            task.project, task.environment
-        ),
-        "running" | "rolling-back" => {
-            format!("follow it with `tagship log {id} -f`, end it with `tagship stop {id}`")
-        }
-        "paused" if frozen(task) => format!(
-            "it can go on when the freeze is over; an admin lets it run before with `tagship go {id} --override-freeze REASON`; or end it with `tagship stop {id}`"
-        ),
-        "paused" if may(May::Go) => format!(
-            "let it go on with `tagship go {id}` (one host that is held: --host NAME), or end it with `tagship stop {id}`"
-        ),
-        "paused" if may(May::Skip) => format!(
-            "look at `tagship log {id}`, mend what failed, then {retry}; or go on without a host, `tagship skip {id} --host NAME --reason …`; or end it with `tagship stop {id}`"
-        ),
-        "paused" => format!(
-            "look at `tagship log {id}`, mend what failed, then {retry}; or end it with `tagship stop {id}`"
-        ),
-        "stopping" => format!("what runs is being ended; follow with `tagship log {id} -f`"),
-        "stopped" => format!("finish it with {retry}, or go back with `tagship rollback`"),
-        "failed" | "rolled-back" | "rollback-failed" => {
-            format!("look at `tagship log {id}`, mend what failed, then {retry} or push a new tag")
-        }
-        "succeeded" if may(May::Rollback) => {
-            format!("nothing to do; come back to it later with `tagship rollback {id}`")
-        }
-        "succeeded" => "nothing to do".to_owned(),
-        "withdrawn" | "superseded" | "expired" => {
-            format!("take it up again with {retry}, or push a new tag")
-        }
-        "observed" => "nothing was done: its rule only observes".to_owned(),
-        _ => "push a new tag".to_owned(),
-    }
 }

@@ -182,7 +182,12 @@ impl Active {
         let results = events
             .into_iter()
             .map(|recorded| recorded.event)
-            .filter(|event| matches!(event, Event::Ended { .. } | Event::ProgramBegan { .. }));
+            .filter(|event| {
+                matches!(
+                    event,
+                    Event::Ended { .. } | Event::ProgramBegan { .. } | Event::Compared { .. }
+                )
+            });
         self.outbox.splice(0..0, results);
     }
 

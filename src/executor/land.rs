@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-pub(super) use self::pin::Outcome;
 use self::pin::fetch_and_plan;
+pub(super) use self::pin::{Outcome, goes_back, live_on};
 use super::active::Trial;
 use super::{Done, Executor, Ids};
 use crate::landing::{LandingError, RemoteRef};

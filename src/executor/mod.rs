@@ -11,6 +11,7 @@
 
 mod active;
 mod append;
+mod compare;
 /// Where `current` leads, looked at now and then.
 pub mod drift;
 pub mod effects;
@@ -25,7 +26,6 @@ mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -40,9 +40,6 @@ use crate::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{Glance, Store, StoreError};
 use crate::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
-
-/// Waits up to this are pauses, longer ones are for a time of day.
-const SOON: Duration = Duration::from_secs(60);
 
 /// The world that the executor acts on.
 #[derive(Clone)]
@@ -137,6 +134,10 @@ enum Done {
         ids: Ids,
         heads: Result<Vec<String>, String>,
     },
+    ComparedWithLive {
+        task: Arc<Task>,
+        outcome: compare::ComparisonOutcome,
+    },
     Time,
     LetGo,
 }
@@ -153,6 +154,7 @@ pub struct Executor {
     gathering: BTreeSet<String>,
     /// Tasks that are read for the first time.
     reading: Ids,
+    comparisons: compare::Comparisons,
     /// Since when it is there.
     began: Timestamp,
     timer: Option<Timestamp>,
@@ -171,6 +173,7 @@ impl Executor {
             lines: line::Lines::default(),
             gathering: BTreeSet::new(),
             reading: Ids::new(),
+            comparisons: compare::Comparisons::default(),
             timer: None,
         }
     }
@@ -209,6 +212,7 @@ impl Executor {
             let task = self.world.store.task(id).await?;
             self.adopt(task).await?;
         }
+        self.comparisons.doubt_all();
         Ok(revision)
     }
 
@@ -280,6 +284,7 @@ impl Executor {
         if task.state.at_rest() {
             if let Some(gone) = self.tasks.remove(&id) {
                 self.lines.remove(&gone.task);
+                self.comparisons.remove(&task);
                 gone.abandon();
                 self.let_go(&task);
             }
@@ -294,6 +299,7 @@ impl Executor {
         active.seen = active.seen.max(task.events);
         active.task = task;
         self.lines.update(active);
+        self.comparisons.update(&active.task);
         if active.is_taken_over() {
             tracing::warn!(
                 task = id,
@@ -390,6 +396,7 @@ impl Executor {
             Done::Landed { id, outcome } => self.landed(id, outcome),
             Done::Gathered { push } => self.gathered(&push),
             Done::Compared { ids, heads } => self.compared(ids, heads),
+            Done::ComparedWithLive { task, outcome } => self.compared_with_live(&task, outcome),
             Done::LetGo => {}
             Done::Time => {
                 self.timer = None;
@@ -413,6 +420,7 @@ impl Executor {
         let frees = ends || (before.holds_queue && !task.state.holds_queue());
         let of_push = (ends && task.submission.push.is_some()).then(|| task.clone());
         let begins = !before.holds_queue && task.state.holds_queue();
+        let spot = self.comparisons.heard_of(&task, frees);
         self.adopt(task).await?;
         for (at, attempt) in began {
             self.perform(id, at, attempt, step::Begun::Now);
@@ -435,6 +443,7 @@ impl Executor {
         for other in others {
             self.decide(other);
         }
+        self.compare_next(&spot);
         Ok(())
     }
 
@@ -443,6 +452,7 @@ impl Executor {
         for id in ids {
             self.decide(id);
         }
+        self.compare_all();
     }
 
     /// Does whatever may be done for one task now.
@@ -513,29 +523,6 @@ impl Executor {
         if let Some(active) = self.tasks.get_mut(&id) {
             active.outbox.push(event);
         }
-    }
-
-    fn wake_at(&mut self, time: Timestamp) {
-        if self.timer.is_some_and(|timer| timer <= time) {
-            return;
-        }
-        self.timer = Some(time);
-        // What is due soon is due soon also when the clock is set back; what was given a time of day
-        // waits for that.
-        let clock = &self.world.clock;
-        let left = Duration::try_from(time.duration_since(clock.now())).unwrap_or_default();
-        let sleep = if left <= SOON {
-            clock.pause(left)
-        } else {
-            clock.sleep_until(time)
-        };
-        self.effects.push(
-            async move {
-                sleep.await;
-                Done::Time
-            }
-            .boxed(),
-        );
     }
 }
 

@@ -42,6 +42,10 @@ impl Executor {
         if self.first(self.lines.queued(task), now) != Some(id) {
             return;
         }
+        if task.submission.refuse_older && self.comparisons.is_awaited(task) {
+            // What went live meanwhile may be newer.
+            return;
+        }
         let held = self.lines.holders(task).next().is_some();
         if held {
             self.take_over(id);

@@ -1,11 +1,40 @@
 //! Times that were given, and times at which nothing may run.
 
+use std::time::Duration;
+
+use futures::future::FutureExt as _;
 use jiff::Timestamp;
 
-use super::{Executor, Missed};
+use super::{Done, Executor, Missed};
 use crate::task::{Asker, Event, State, Task};
 
+/// Waits up to this are pauses, longer ones are for a time of day.
+const SOON: Duration = Duration::from_secs(60);
+
 impl Executor {
+    pub(super) fn wake_at(&mut self, time: Timestamp) {
+        if self.timer.is_some_and(|timer| timer <= time) {
+            return;
+        }
+        self.timer = Some(time);
+        // What is due soon is due soon also when the clock is set back; what was given a time of day
+        // waits for that.
+        let clock = &self.world.clock;
+        let left = Duration::try_from(time.duration_since(clock.now())).unwrap_or_default();
+        let sleep = if left <= SOON {
+            clock.pause(left)
+        } else {
+            clock.sleep_until(time)
+        };
+        self.effects.push(
+            async move {
+                sleep.await;
+                Done::Time
+            }
+            .boxed(),
+        );
+    }
+
     /// What waits for this time goes on when it has come and nothing is frozen.
     pub(super) fn due(&mut self, id: u64, time: Timestamp) {
         let now = self.world.clock.now();
@@ -41,9 +70,7 @@ impl Executor {
 fn missed(task: &Task, time: &str) -> Event {
     let why = format!("its time, {time}, passed while the agent was down (missed_schedule)");
     match task.state {
-        State::Scheduled { .. } => Event::Expired {
-            reason: format!("{why}; take it up again with `tagship retry`"),
-        },
+        State::Scheduled { .. } => Event::Expired { reason: why },
         // Its work has begun.
         _ => Event::StopRequested {
             by: format!("tagship, since {why}"),

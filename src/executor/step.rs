@@ -306,7 +306,7 @@ impl Scene<'_> {
                 self.output.line(&error.to_string());
             }
             return Trouble::Failed(format!(
-                "{error}; if this agent was restored from a backup and no other one serves the host, retry the task"
+                "{error}; if this agent was restored from a backup and no other one serves the host, the next attempt takes a higher fence"
             ));
         }
         Trouble::Failed(error.to_string())

@@ -36,7 +36,7 @@ pub(super) async fn run(
             Ok(End::Run(end)) => return Ok(Reply::Run(end)),
             Ok(End::Barred) => {
                 return Err(HostError::Refused(format!(
-                    "attempt {} was stopped before it began: retry the step",
+                    "attempt {} was stopped before it began",
                     run.key
                 )));
             }

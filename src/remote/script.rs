@@ -508,7 +508,7 @@ pub fn explain(text: &str) -> String {
     ];
     for (cause, remedy) in remedies {
         if text.contains(cause) {
-            return format!("{remedy}, then retry: {text}");
+            return format!("{remedy}: {text}");
         }
     }
     text.to_owned()

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{OVERRIDE, RequestError, given};
+use super::{OVERRIDE, RequestError, WaysBack, given};
 use crate::approval::freeze::Calendar;
-use crate::approval::{Actor, Approval, Counts, Terms};
+use crate::approval::{Actor, Approval, Counts, EMERGENCY, Terms};
 use crate::host::ReleaseId;
-use crate::plan::{Plan, PlanDigest};
+use crate::plan::Plan;
 use crate::right::Ability;
 use crate::rule::Schedule;
-use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store};
-use crate::task::{Event, Landed, Origin, Recorded, Submission, Submitter, Supersede, Task, Waits};
+use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
+use crate::task::{
+    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, Submission, Submitter,
+    Supersede, Task, Waits,
+};
 use crate::template::{Approvers, Requirement};
 
 /// Where a rollback is to go.
@@ -27,12 +30,23 @@ pub enum Back {
     },
 }
 
+/// What tags need in the environment of a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagsNeed {
+    Approval,
+    /// A rule with `schedule = "ready"` leads there: a rollback needs no more.
+    Nothing,
+}
+
 /// What is asked for with a rollback.
 #[derive(Clone, Copy, Debug)]
 pub struct Rollback<'a> {
     pub back: &'a Back,
     /// Why it runs although releases are frozen; where they are not, nothing follows from it.
     pub override_freeze: Option<&'a str>,
+    /// Why an admin gives the approval that is missing, if one does.
+    pub emergency: Option<&'a str>,
+    pub tags: TagsNeed,
     pub calendar: &'a Calendar,
 }
 
@@ -58,33 +72,54 @@ pub async fn roll_back(
         }
         None => None,
     };
-    let target = target(store, asked.back).await?;
-    let earlier = store.task(target.task).await?;
-    let submission = &earlier.submission;
-    let (project, environment) = (&submission.project, &submission.environment);
-    let live = store.live(project, environment).await?;
-    let Some(latest) = live.values().map(|live| live.switched_by).max() else {
-        return Err(RequestError::NoWayBack(format!(
-            "nothing is live in {project} {environment}"
-        )));
+    let emergency = match asked.emergency {
+        Some(reason) => {
+            actor.may(Ability::Manage, EMERGENCY)?;
+            Some(given(reason, EMERGENCY)?)
+        }
+        None => None,
     };
-    let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
-    // Today's hosts and steps, with the commit and the parameters of then.
-    let by = store.task(latest).await?;
-    let by = store.plan_of(&by).await?.ok_or_else(|| no_plan(latest))?;
-    let then = store
-        .plan_of(&earlier)
-        .await?
-        .ok_or_else(|| no_plan(target.task))?;
-    let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
-    plan.commit.clone_from(&target.commit);
-    plan.parameters.clone_from(&then.parameters);
-    plan.secrets.clone_from(&then.secrets);
+    let WayBack {
+        target,
+        earlier,
+        mut plan,
+        live,
+    } = way_back(store, asked.back).await?;
+    let (project, environment) = (&earlier.submission.project, &earlier.submission.environment);
     plan.approvals = vec![anyone()];
     plan.self_approval = true;
     plan.rebuilt = rebuilt(&plan, &live, &target.release);
     let digest = store.put_plan(&plan).await?;
-    let mut events = going_back(&earlier, &target, &digest, actor, now);
+    let known = ComparedWith::default();
+    let releases = store
+        .compared_releases((project, environment), live.values(), &known, now)
+        .await?;
+    let same = live.values().all(|live| live.release == target.release);
+    let compared = ComparedWith {
+        live: releases,
+        relations: same.then_some(Relation::Same).into_iter().collect(),
+    };
+    let landed = Landed {
+        commit: target.commit.clone(),
+        object: String::new(),
+        terms: Terms {
+            plan: digest,
+            approvals: vec![anyone()],
+            self_approval: true,
+            submitters: BTreeSet::from([actor.name.clone()]),
+            more: 0,
+        },
+        description: described_alone(store, &earlier).await?,
+        compared,
+        waits: Waits::Task,
+    };
+    let asker = AskedBy {
+        actor,
+        counts: emergency.is_some() || actor.counts == Counts::Yes,
+        emergency,
+        tags: asked.tags,
+    };
+    let mut events = going_back(&earlier, &target, landed, asker, now);
     let frozen = asked.calendar.frozen(project, environment, now);
     if let Some((reason, frozen)) = despite.zip(frozen) {
         events.push(Event::FreezeOverridden {
@@ -109,13 +144,110 @@ fn rebuilt(plan: &Plan, live: &BTreeMap<String, LiveRelease>, release: &ReleaseI
     hosts.filter(|host| !keeps(host)).cloned().collect()
 }
 
+/// Who asks for a rollback, and what their word is worth.
+struct AskedBy<'a> {
+    actor: &'a Actor,
+    /// Whether their own yes counts.
+    counts: bool,
+    emergency: Option<String>,
+    tags: TagsNeed,
+}
+
+/// Where a rollback goes and by what plan, and what is live there.
+struct WayBack {
+    target: ReleaseRecord,
+    earlier: Task,
+    /// Today's hosts and steps, with the commit and the parameters of then.
+    plan: Plan,
+    live: BTreeMap<String, LiveRelease>,
+}
+
+async fn way_back(store: &Store, back: &Back) -> Result<WayBack, RequestError> {
+    let target = target(store, back).await?;
+    let earlier = store.task(target.task).await?;
+    let submission = &earlier.submission;
+    let (project, environment) = (&submission.project, &submission.environment);
+    let live = store.live(project, environment).await?;
+    let Some(latest) = live.values().map(|live| live.switched_by).max() else {
+        return Err(RequestError::NoWayBack(format!(
+            "nothing is live in {project} {environment}"
+        )));
+    };
+    let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
+    let by = store.task(latest).await?;
+    let by = store.plan_of(&by).await?.ok_or_else(|| no_plan(latest))?;
+    let then = store
+        .plan_of(&earlier)
+        .await?
+        .ok_or_else(|| no_plan(target.task))?;
+    let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
+    plan.commit.clone_from(&target.commit);
+    plan.parameters.clone_from(&then.parameters);
+    plan.secrets.clone_from(&then.secrets);
+    Ok(WayBack {
+        target,
+        earlier,
+        plan,
+        live,
+    })
+}
+
+/// Which releases one can go back to from what is live where a task is at home.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreError> {
+    let submission = &task.submission;
+    if !submission.has_place() {
+        return Ok(WaysBack::default());
+    }
+    let before = Back::Before {
+        project: submission.project.clone(),
+        environment: submission.environment.clone(),
+    };
+    Ok(WaysBack {
+        to_task: leads_back(store, &Back::ToTask(task.id)).await?,
+        before_live: leads_back(store, &before).await?,
+    })
+}
+
+/// Whether there is a release to go back to.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn leads_back(store: &Store, back: &Back) -> Result<bool, StoreError> {
+    match way_back(store, back).await {
+        Ok(_) => Ok(true),
+        Err(RequestError::Store(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// What was said of the commit when it landed, without what it was compared with then: what it means
+/// now, the executor works out.
+async fn described_alone(store: &Store, earlier: &Task) -> Result<String, RequestError> {
+    let landed = earlier.landed.as_ref();
+    let blob = landed.map_or("", |landed| landed.description.as_str());
+    if blob.is_empty() {
+        return Ok(String::new());
+    }
+    let Ok(mut description) = serde_json::from_slice::<Description>(&store.blob(blob).await?)
+    else {
+        return Ok(String::new());
+    };
+    description.comparisons.clear();
+    let bytes = serde_json::to_vec(&description).unwrap_or_default();
+    Ok(store.put_blob(&bytes).await?)
+}
+
 fn going_back(
     earlier: &Task,
     target: &ReleaseRecord,
-    digest: &PlanDigest,
-    actor: &Actor,
+    landed: Landed,
+    asker: AskedBy<'_>,
     now: Timestamp,
 ) -> Vec<Event> {
+    let actor = asker.actor;
     let submission = Submission {
         origin: Origin::Rollback {
             to: target.task,
@@ -125,8 +257,12 @@ fn going_back(
             name: actor.name.clone(),
             account: Some(actor.name.clone()),
         },
-        // That the earlier one needed no approval says nothing of going back to it.
-        schedule: Schedule::New,
+        // That the earlier one needed no approval says nothing of going back to it. Where the asker's
+        // own yes does not count, it needs no more than a tag does there.
+        schedule: match asker.tags {
+            TagsNeed::Nothing if !asker.counts => Schedule::Ready,
+            TagsNeed::Nothing | TagsNeed::Approval => Schedule::New,
+        },
         expires_s: None,
         supersede: Supersede::Never,
         push: None,
@@ -141,35 +277,20 @@ fn going_back(
         idempotency_key: None,
         ..Submission::clone(&earlier.submission)
     };
-    let landed = Landed {
-        commit: target.commit.clone(),
-        object: String::new(),
-        terms: Terms {
-            plan: digest.clone(),
-            approvals: vec![anyone()],
-            self_approval: true,
-            submitters: BTreeSet::from([actor.name.clone()]),
-            more: 0,
-        },
-        description: earlier
-            .landed
-            .as_ref()
-            .map(|landed| landed.description.clone())
-            .unwrap_or_default(),
-        waits: Waits::Task,
-    };
+    let digest = landed.terms.plan.clone();
     let mut events = vec![
         Event::Proposed(Box::new(submission)),
         Event::Landed(Box::new(landed)),
     ];
-    if actor.counts == Counts::Yes {
+    if asker.counts {
         events.push(Event::Approved(Approval {
             by: actor.name.clone(),
             in_stead_of: None,
             groups: actor.groups.clone(),
-            plan: digest.clone(),
+            plan: digest,
             comment: format!("rolls back to task {}", target.task),
             not_before: None,
+            emergency: asker.emergency,
             at: now,
         }));
     }

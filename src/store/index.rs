@@ -33,7 +33,8 @@ use crate::host::{ReleaseId, TreeDigest};
 use crate::plan::Plan;
 use crate::rule::TAGS;
 use crate::task::{
-    At, Event, Found, Origin, Outcome, Recorded, State, StepResult, Submission, Task, Way, joined,
+    At, Event, Found, Origin, Outcome, Recorded, Relation, State, StepResult, Submission, Task,
+    Way, joined,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
@@ -246,12 +247,20 @@ pub(super) fn head(task: &Task) -> Head {
         approvers: submission.approvers.clone(),
         reference: submission.reference.clone(),
         commit: task.commit().map(str::to_owned),
+        relations: relations(task),
+        emergency: task.approvals.iter().any(|given| given.emergency.is_some()),
         submitter: submission.submitter.name.clone(),
         account: submission.submitter.account.clone(),
         created_at: task.created,
         updated_at: task.updated,
         events: task.events,
     }
+}
+
+/// How a task that waits relates to what is live.
+fn relations(task: &Task) -> Vec<Relation> {
+    let landed = task.landed.as_ref().filter(|_| task.is_compared());
+    landed.map_or_else(Vec::new, |landed| landed.compared.relations.clone())
 }
 
 fn pause_text(why: &crate::task::Pause) -> String {

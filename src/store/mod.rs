@@ -6,6 +6,7 @@
 //! [`Task::apply`] refuses those that may not happen. Called by `intake`, the executor, the web.
 
 mod blob;
+mod compared;
 mod history;
 mod hooks;
 mod index;
@@ -42,7 +43,7 @@ pub use templates::UsedVersion;
 
 use crate::host::FENCE_SALT_BITS;
 use crate::right::Place;
-use crate::task::{IllegalTransition, Recorded, Task};
+use crate::task::{IllegalTransition, Recorded, Relation, Task};
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
 pub const APPEND_EVENTS_MAX: usize = 40;
@@ -81,6 +82,12 @@ pub struct Head {
     /// The accounts that are asked to approve; it gives them no right.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
+    /// While it waits: how its commit relates to what is live now, each relation once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relations: Vec<Relation>,
+    /// An admin approved it in an emergency.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// How many events the task has.
@@ -96,6 +103,13 @@ pub struct Glance<'h> {
 }
 
 impl Head {
+    /// The tag's short name.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        let tag = self.reference.strip_prefix("refs/tags/");
+        tag.unwrap_or(&self.reference)
+    }
+
     /// Where the task is at home.
     #[must_use]
     pub fn place(&self) -> Place {

@@ -126,6 +126,7 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
             more: 0,
         },
         description: String::new(),
+        compared: crate::task::ComparedWith::default(),
         waits: crate::task::Waits::Task,
     };
     let fence = at_once(store.next_fence(at(1))).unwrap();

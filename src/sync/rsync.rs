@@ -159,10 +159,10 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> End {
         End::Again(said)
     } else if matches!(code, 23 | 24) {
         End::Failed(format!(
-            "{said}: not everything arrived, nothing was switched; mend what rsync names and retry"
+            "{said}: not everything arrived, nothing was switched; mend what rsync names"
         ))
     } else {
-        End::Failed(format!("{said}: mend what rsync names and retry"))
+        End::Failed(format!("{said}: mend what rsync names"))
     }
 }
 

@@ -7,6 +7,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::host::ReleaseId;
+
+/// So many relations to what is live are kept of a task, and so many releases.
+pub const RELATIONS_MAX: usize = 10;
+
 /// A landed object and its relation to what is live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -19,6 +24,21 @@ pub struct Description {
     pub committed_at: Timestamp,
     /// One for each distinct live commit, in the order of the question.
     pub comparisons: Vec<Comparison>,
+}
+
+impl Description {
+    /// How the commit relates to what is live, each relation once.
+    #[must_use]
+    pub fn relations(&self) -> Vec<Relation> {
+        let mut relations: Vec<Relation> = Vec::new();
+        for comparison in &self.comparisons {
+            if !relations.contains(&comparison.relation) {
+                relations.push(comparison.relation);
+            }
+        }
+        relations.truncate(RELATIONS_MAX);
+        relations
+    }
 }
 
 /// An annotated tag.
@@ -97,4 +117,40 @@ pub struct CommitLine {
 pub struct ChangedPath {
     pub status: char,
     pub path: String,
+}
+
+/// What a task was compared with, in short: the comparison itself is in its description.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ComparedWith {
+    /// The releases that were live then, the one on most hosts first.
+    pub live: Vec<ComparedRelease>,
+    /// How the task's commit relates to the live ones, each relation once.
+    pub relations: Vec<Relation>,
+}
+
+impl ComparedWith {
+    /// Older events do not say what it was.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A release that was live when a task was compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparedRelease {
+    pub release: ReleaseId,
+    /// The task that made it live, its tag and commit; empty and `None` for a release that tagship
+    /// did not make.
+    pub task: u64,
+    #[serde(default)]
+    pub tag: String,
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// Since when, if that is known.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// On how many hosts.
+    pub hosts: usize,
 }

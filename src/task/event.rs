@@ -11,6 +11,8 @@ use crate::plan::Plan;
 use crate::rule::Schedule;
 use crate::template::{Gate, Hidden};
 
+use super::description::ComparedWith;
+
 /// Where a task came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -356,6 +358,9 @@ pub struct Landed {
     pub terms: Terms,
     /// The blob that holds what is shown: commits, statistics, comparison with what is live.
     pub description: String,
+    /// With what it was compared.
+    #[serde(default, skip_serializing_if = "ComparedWith::is_unknown")]
+    pub compared: ComparedWith,
     /// What waits for the time that the task was given.
     #[serde(default, skip_serializing_if = "Waits::is_usual")]
     pub waits: Waits,
@@ -416,6 +421,12 @@ pub enum Event {
     },
     /// The ref stands on the pushed object, the commit is pinned, the plan is frozen.
     Landed(Box<Landed>),
+    /// Something else is live by now: it was compared again. Plan and approvals stay.
+    Compared {
+        /// The blob that takes the place of the former description.
+        description: String,
+        with: ComparedWith,
+    },
     Approved(Approval),
     Rejected {
         by: String,
@@ -522,6 +533,12 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it says nothing that anybody asked for: the time that a task has is not counted from
+    /// it.
+    pub(super) fn is_of_tagship_alone(&self) -> bool {
+        matches!(self, Self::NotLanded { .. } | Self::Compared { .. })
+    }
+
     /// The name that page, log and audit show.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -533,6 +550,7 @@ impl Event {
             Self::RefUnseen { .. } => "ref not seen",
             Self::NotLanded { .. } => "not landed yet",
             Self::Landed(_) => "landed",
+            Self::Compared { .. } => "compared",
             Self::Approved(_) => "approved",
             Self::Rejected { .. } => "rejected",
             Self::Withdrawn { .. } => "withdrawn",

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::tests::{approval, at, landed, submission};
+use super::law_tests::approval;
+use super::tests::{at, landed, submission};
 use super::walk_tests::{SWITCH, Walk, bad, good, plan, play, run, step};
 use super::*;
 use crate::plan::{Plan, PlannedHost};

@@ -4,8 +4,22 @@
 
 use proptest::prelude::*;
 
-use super::tests::{approval, at, events, landed, release, submission};
+use super::tests::{at, events, landed, release, submission};
 use super::*;
+use crate::plan::PlanDigest;
+
+pub(super) fn approval(by: &str, plan: &str) -> Approval {
+    Approval {
+        by: by.to_owned(),
+        in_stead_of: None,
+        groups: Vec::new(),
+        plan: PlanDigest(plan.to_owned()),
+        comment: String::new(),
+        not_before: None,
+        emergency: None,
+        at: at(9),
+    }
+}
 
 /// Any event of the table, more steps, and what makes logs go far.
 fn any_event() -> impl Strategy<Value = Event> {
@@ -90,13 +104,14 @@ fn accepted(log: &[Recorded]) -> (Vec<Recorded>, Vec<Task>) {
     (events, tasks)
 }
 
-/// Whether enough of others than the submitter said yes to this plan. Written apart from
+/// Whether enough of others than the submitter said yes to this plan, or somebody in an emergency. Written apart from
 /// `approval`, which is what is tried here.
 fn approved(task: &Task) -> bool {
     let terms = &task.landed.as_ref().unwrap().terms;
-    task.approvals
-        .iter()
-        .any(|yes| yes.plan == terms.plan && !terms.submitters.contains(&yes.by))
+    task.approvals.iter().any(|yes| {
+        let counts = yes.emergency.is_some() || !terms.submitters.contains(&yes.by);
+        yes.plan == terms.plan && counts
+    })
 }
 
 proptest! {

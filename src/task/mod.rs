@@ -6,6 +6,7 @@
 //! event that [`Task::apply`] refuses. The table of all states and events stands in
 //! `snapshots/`.
 
+mod compared;
 mod course;
 mod description;
 mod event;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 pub use description::{
-    ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
+    ChangedPath, CommitLine, ComparedRelease, ComparedWith, Comparison, Description, Person,
+    RELATIONS_MAX, Relation, TagInfo,
 };
 pub use event::{
     Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult,
@@ -153,9 +155,9 @@ impl Task {
     /// [`IllegalTransition`] where the state does not allow the event.
     pub fn advance(&mut self, recorded: &Recorded) -> Result<(), IllegalTransition> {
         let time = recorded.time;
-        let of_ref = self.look(&recorded.event, time);
+        let aside = self.look(&recorded.event, time) || self.compare(&recorded.event);
         let next = match (&self.state, &recorded.event) {
-            _ if of_ref => None,
+            _ if aside => None,
             (state, Event::Joined { .. }) if !state.at_rest() => None,
             (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
             (State::Waiting, Event::Approved(approval)) => self.take_approval(approval, time),
@@ -216,7 +218,7 @@ impl Task {
             self.enter(state);
         }
         self.updated = time;
-        if !matches!(recorded.event, Event::NotLanded { .. }) {
+        if !recorded.event.is_of_tagship_alone() {
             self.asked = time;
         }
         self.events += 1;

@@ -45,7 +45,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
                 actions.push(Action::Recheck);
             }
             if let Some(expiry) = task.expires() {
-                let reason = "nobody approved it in time; push a new tag, or take it up again with `tagship retry`";
+                let reason = "nobody approved it in time";
                 actions.push(Action::At(
                     expiry,
                     Event::Expired {

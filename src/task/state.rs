@@ -155,7 +155,8 @@ impl State {
     }
 
     /// Whether a freeze can keep it from going on.
-    pub(super) fn may_be_frozen(&self) -> bool {
+    #[must_use]
+    pub fn may_be_frozen(&self) -> bool {
         matches!(
             self,
             Self::Waiting

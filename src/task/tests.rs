@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::law_tests::approval;
 use super::*;
 use crate::approval::Terms;
 use crate::host::ReleaseId;
@@ -63,19 +64,8 @@ pub(super) fn landed() -> Landed {
             more: 0,
         },
         description: "d".to_owned(),
+        compared: ComparedWith::default(),
         waits: Waits::Task,
-    }
-}
-
-pub(super) fn approval(by: &str, plan: &str) -> Approval {
-    Approval {
-        by: by.to_owned(),
-        in_stead_of: None,
-        groups: Vec::new(),
-        plan: PlanDigest(plan.to_owned()),
-        comment: String::new(),
-        not_before: None,
-        at: at(9),
     }
 }
 
@@ -211,10 +201,24 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
         ("ref not seen", Event::RefUnseen { reason: text() }),
         ("not landed yet", Event::NotLanded { reason: text() }),
         ("landed", Event::Landed(Box::new(landed()))),
+        (
+            "compared",
+            Event::Compared {
+                description: "e".to_owned(),
+                with: ComparedWith::default(),
+            },
+        ),
         ("approved by bob", Event::Approved(approval("bob", "p"))),
         (
             "approved by the submitter",
             Event::Approved(approval("alice", "p")),
+        ),
+        (
+            "approved by the submitter in an emergency",
+            Event::Approved(Approval {
+                emergency: Some("why".to_owned()),
+                ..approval("alice", "p")
+            }),
         ),
         (
             "approved, another plan",
@@ -579,6 +583,7 @@ fn a_task_runs_neither_before_its_time_nor_before_the_approvals() {
             plan: PlanDigest("p".to_owned()),
             comment: String::new(),
             not_before,
+            emergency: None,
             at: at(1),
         };
         let approved = Recorded {

@@ -1,6 +1,7 @@
 //! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
 
 mod account;
+mod approvers;
 mod hooks;
 mod keep;
 mod login;

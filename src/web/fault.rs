@@ -114,7 +114,7 @@ impl From<RequestError> for Fault {
             RequestError::Refused(_) | RequestError::Right(_) => Self::Forbidden(text),
             RequestError::State { .. }
             | RequestError::Newer { .. }
-            | RequestError::Busy(_)
+            | RequestError::Busy { .. }
             | RequestError::LastHost(_)
             | RequestError::Frozen { .. }
             | RequestError::NotFrozen(_)

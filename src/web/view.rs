@@ -4,33 +4,42 @@
 //! Only words: [`task`] works a [`TaskView`] out. Texts that come from a repository or from hosts are
 //! handed on as they are; whoever shows them escapes them.
 
+mod compared;
 mod find;
+mod next;
 mod notes;
 mod people;
 mod task;
 mod template;
+pub(in crate::web) mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use compared::{
+    ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, way_back,
+};
 pub use find::{HookList, HookQuery, TaskQuery};
+pub use next::next;
 pub(crate) use notes::seen as drift_seen;
 pub use people::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
 };
-pub use task::{ReleaseWorth, Shown, task_view};
+pub use task::{Shown, task_view};
 pub use template::{
     ParamView, TemplateLine, TemplateList, TemplateQuery, TemplateStage, TemplateVersion,
     TemplateView,
 };
 
-use crate::approval::Approval;
+pub use waits::waits_for;
+
 use crate::audit::Entry;
 use crate::host::{Drift, ReleaseId};
 use crate::plan::PlanDigest;
+pub use crate::request::May;
 use crate::rule::Schedule;
 use crate::store::{Disabled, Head};
 use crate::submit::{Order, Problem};
@@ -138,9 +147,15 @@ pub struct TaskView {
     /// long as it takes.
     #[serde(default)]
     pub pause_ends_at: Option<Timestamp>,
-    pub approvals: Vec<Approval>,
+    pub approvals: Vec<ApprovalView>,
     /// What approvals are still missing, in words.
     pub missing: Vec<String>,
+    /// The accounts that can give one of them.
+    #[serde(default)]
+    pub can_approve: Vec<String>,
+    /// Nothing more happens before a person says something: approves it, or lets it go on.
+    #[serde(default)]
+    pub waits_for_people: bool,
     /// The digest that an approval names; `null` until it has landed.
     pub plan: Option<PlanDigest>,
     /// `null` until its work began.
@@ -153,6 +168,10 @@ pub struct TaskView {
     /// not in it.
     pub live_before: BTreeMap<String, Option<ReleaseId>>,
     pub description: Option<Description>,
+    /// With what the description compares it: while it waits, with what is live now. `null` until it
+    /// has landed.
+    #[serde(default)]
+    pub compared: Option<ComparedView>,
     /// The freeze that keeps it from running now, or would.
     pub frozen: Option<FrozenView>,
     /// The hosts without which it goes on.
@@ -331,26 +350,6 @@ pub struct EventLine {
     pub detail: String,
 }
 
-/// What may be asked of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum May {
-    Approve,
-    Reject,
-    Withdraw,
-    Stop,
-    /// Stop one host of it.
-    StopHost,
-    /// Go on without one host of it.
-    Skip,
-    Retry,
-    Go,
-    /// Run although releases are frozen.
-    OverrideFreeze,
-    /// Go back to what this task released.
-    Rollback,
-}
-
 /// `POST /api/v1/tasks/ID/approve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -362,6 +361,9 @@ pub struct Approve {
     /// It shall not run before this time.
     #[serde(default)]
     pub not_before: Option<Timestamp>,
+    /// Why an admin gives every approval that is missing; nothing in all other cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
 }
 
 /// `POST /api/v1/tasks/ID/{reject,withdraw,override-freeze}`; but for withdrawing, a reason is needed.
@@ -430,6 +432,9 @@ pub struct Rollback {
     /// Although releases are frozen, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
+    /// Why an admin gives the approval that is missing, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
 }
 
 /// `GET /api/v1/tasks/ID/log?…`: which of the log.

@@ -403,6 +403,11 @@ fn place(site: &Site, call: &Call) -> String {
     }
 }
 
+/// What an account is, whoever asks for it.
+pub(super) async fn as_account(site: &Site, account: Account) -> Result<Who, Fault> {
+    of_account(site, account, Scopes::default(), String::new(), Proof::Own).await
+}
+
 async fn of_account(
     site: &Site,
     account: Account,

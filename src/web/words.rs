@@ -6,11 +6,11 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::fault::Fault;
+pub(super) use super::view::waits::{list, missing, plural};
 use super::view::{StageView, StepState, TaskView};
 use crate::document::moment::{self, Written};
 use crate::store::LiveRelease;
 use crate::task::{Comparison, Relation, STATE_NAMES};
-use crate::template::{Approvers, Requirement};
 
 /// Times as people read and write them.
 #[derive(Clone, Debug)]
@@ -118,48 +118,6 @@ pub(super) fn states() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// `1 approval by @pm (0 so far)`, from what `approval::missing` says.
-pub(super) fn missing(text: &str) -> String {
-    let (requirement, have) = text.split_once(" (has ").unwrap_or((text, "0)"));
-    let Ok(requirement) = requirement.parse::<Requirement>() else {
-        return text.to_owned();
-    };
-    let have: u32 = have.trim_end_matches(')').parse().unwrap_or(0);
-    let lack = requirement.count.saturating_sub(have);
-    let more = if have > 0 { " more" } else { "" };
-    let approvals = plural(u64::from(lack), "approval");
-    let approvals = approvals.replacen(' ', &format!("{more} "), 1);
-    match &requirement.of {
-        Approvers::Anyone => approvals,
-        Approvers::Group(group) => format!("{approvals} by @{group}"),
-        Approvers::User(user) => format!("{approvals} by {user}"),
-    }
-}
-
-/// `1 commit`, `2 commits`.
-pub(super) fn plural(count: u64, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{count} {what}s")
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`; many are cut.
-pub(super) fn list(names: &[String]) -> String {
-    const NAMED_MAX: usize = 5;
-    match names {
-        [] => String::new(),
-        [one] => one.clone(),
-        _ if names.len() > NAMED_MAX => format!(
-            "{} and {} more",
-            names[..NAMED_MAX - 1].join(", "),
-            names.len() - (NAMED_MAX - 1)
-        ),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
 /// Where a task stands, in one sentence that begins with a verb: it follows "TAG → PLACE".
 pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
     let place = view.place();
@@ -213,7 +171,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
 
 /// Whether somebody is asked to approve it, and has not.
 pub(super) fn asks(view: &TaskView, name: &str) -> bool {
-    let said = view.approvals.iter().any(|yes| yes.by == name);
+    let said = view.approvals.iter().any(|yes| yes.approval.by == name);
     view.state == "waiting" && !said && view.approvers.iter().any(|asked| asked == name)
 }
 
@@ -340,23 +298,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn what_is_missing_is_said_in_words() {
-        assert_eq!(missing("1 (has 0)"), "1 approval");
-        assert_eq!(missing("2 (has 0)"), "2 approvals");
-        assert_eq!(missing("2 of @pm (has 1)"), "1 more approval by @pm");
-        assert_eq!(missing("1 of alice (has 0)"), "1 approval by alice");
-    }
-
-    #[test]
-    fn many_names_are_cut() {
-        let names: Vec<String> = (1..=7).map(|n| format!("web-{n}")).collect();
-        assert_eq!(list(&names[..1]), "web-1");
-        assert_eq!(list(&names[..2]), "web-1 and web-2");
-        assert_eq!(list(&names[..5]), "web-1, web-2, web-3, web-4 and web-5");
-        assert_eq!(list(&names), "web-1, web-2, web-3, web-4 and 3 more");
-    }
 
     #[test]
     fn a_time_is_read_in_the_agents_zone() {

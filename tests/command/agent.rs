@@ -233,10 +233,9 @@ async fn each_request_says_what_became_of_it() {
         withdrawn.stdout.starts_with("task 2 is withdrawn"),
         "{withdrawn}"
     );
-    holds(
-        lab.local(&["retry", "2"])
-            .stdout("task 2 is asked to try again; still missing: 1 (has 0)\n"),
-    );
+    holds(lab.local(&["retry", "2"]).stdout(
+        "task 2 is asked to try again; task 2 waits for 1 approval; no account can give it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
+    ));
     lab.world.running("release-3").await;
     holds(lab.local(&["stop", "3"]).stdout(&format!(
         "task 3 is asked to stop; it is stopping: asked by {}\n",
@@ -334,10 +333,10 @@ async fn a_rollback_goes_to_a_task_or_before_the_live_one() {
             .await,
     );
     assert_eq!(to.status, Some(0), "{to}");
-    assert!(
-        to.stdout.starts_with("task 3 is made to go back; it is "),
-        "{to}"
-    );
+    let words = "task 3 rolls back shop production to release-1 (";
+    assert!(to.stdout.starts_with(words), "{to}");
+    assert!(to.stdout.contains("by task 1), from release-2\n"), "{to}");
+    assert!(to.stdout.contains("\ntask 3 is scheduled"), "{to}");
     let before = [
         "rollback",
         "--project",
@@ -353,6 +352,41 @@ async fn a_rollback_goes_to_a_task_or_before_the_live_one() {
             .stderr("error: nothing is live in shop qa\n")
             .status(1),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollback_says_whose_approval_is_missing_and_does_not_wait_for_ever() {
+    let lab = Lab::new().await;
+    lab.world.succeeded("release-1").await;
+    lab.world.succeeded("release-2").await;
+    lab.world.account("bob", Role::Approver, &[]).await;
+    lab.world.account("victor", Role::Viewer, &[]).await;
+    let waits = "task 3 waits for 1 approval: bob; `tagship approve 3` (in an emergency: `tagship approve 3 --emergency REASON`)\n";
+    let back = said(lab.local(&["rollback", "1"]));
+    assert!(back.stdout.ends_with(waits), "{back}");
+    let again = said(lab.local(&["rollback", "1", "--wait"]));
+    assert_eq!(again.status, Some(3), "{again}");
+    let waits = waits
+        .replace("task 3", "task 4")
+        .replace("approve 3", "approve 4");
+    assert!(again.stderr.ends_with(&waits), "{again}");
+    let emergency = ["approve", "4", "--emergency", "the shop is down"];
+    let given = said(lab.local(&emergency));
+    assert_eq!(given.status, Some(0), "{given}");
+    let shown = said(lab.local(&["show", "4"])).stdout;
+    let words = format!("by {} in an EMERGENCY (the shop is down)", me());
+    assert!(shown.contains(&words), "{shown}");
+    let listed = said(lab.local(&["tasks"])).stdout;
+    assert!(listed.contains("scheduled (EMERGENCY)"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollback_to_what_is_live_says_that_it_changes_nothing() {
+    let lab = Lab::new().await;
+    lab.world.succeeded("release-1").await;
+    let back = said(lab.local(&["rollback", "1"]));
+    let words = "this rollback changes nothing: release-1 is live there already\n";
+    assert!(back.stdout.contains(words), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tagship::approval::{Actor, Role};
 use tagship::clock::Clock as _;
 use tagship::plan::PlanDigest;
-use tagship::request::{self, Back, Request, RequestError, Rollback};
+use tagship::request::{self, Back, Request, RequestError, Rollback, TagsNeed};
 use tagship::rule::Schedule;
 use tagship::store::kv::Commit;
 use tagship::store::{Keyed, Proposal, StoreError};
@@ -93,6 +93,30 @@ impl Sim {
         })
     }
 
+    /// A tag of a rule that supersedes nothing.
+    pub(crate) fn push_lasting(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
+        self.move_ref(tag, object);
+        self.take(Submission {
+            reference: format!("refs/tags/{tag}"),
+            object: object.to_owned(),
+            schedule,
+            supersede: Supersede::Never,
+            ..pushed()
+        })
+    }
+
+    /// Of a rule that may refuse what is older than what is live, asks nobody and supersedes nothing.
+    pub(crate) fn propose_older(&self, reference: &str, object: &str, refuse_older: bool) -> u64 {
+        self.take(Submission {
+            reference: reference.to_owned(),
+            object: object.to_owned(),
+            schedule: Schedule::Ready,
+            supersede: Supersede::Never,
+            refuse_older,
+            ..pushed()
+        })
+    }
+
     fn take(&self, submission: Submission) -> u64 {
         let submission = Submission {
             template: "test".to_owned(),
@@ -171,6 +195,7 @@ impl Sim {
             plan,
             comment: String::new(),
             not_before,
+            emergency: None,
         };
         self.ask(id, who, &request)
     }
@@ -182,6 +207,8 @@ impl Sim {
             &Rollback {
                 back,
                 override_freeze: None,
+                emergency: None,
+                tags: TagsNeed::Approval,
                 calendar: &self.calendar,
             },
             &actor("bob"),
@@ -238,6 +265,7 @@ fn by_hand() -> Submission {
 pub(crate) fn actor(name: &str) -> Actor {
     let role = match name {
         "root" => Role::Admin,
+        "viewer" => Role::Viewer,
         _ => Role::Approver,
     };
     Actor::new(name, role)

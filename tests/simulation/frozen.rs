@@ -37,6 +37,7 @@ fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
         plan: plan.clone(),
         comment: String::new(),
         not_before: None,
+        emergency: None,
     };
     let requests = [
         approve,

@@ -66,6 +66,7 @@ fn the_submitter_may_not_approve() {
         plan,
         comment: String::new(),
         not_before: None,
+        emergency: None,
     };
     let refused = sim.ask(id, "alice", &request).unwrap_err();
     assert!(matches!(refused, RequestError::Refused(_)), "{refused}");

@@ -18,7 +18,9 @@ mod times;
 mod witness;
 mod world;
 
+mod advice;
 mod agents;
+mod compared;
 mod crash;
 mod fail;
 mod frozen;

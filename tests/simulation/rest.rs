@@ -11,6 +11,7 @@ use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 use tagship::task::{Event, Origin, Pause, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
+use crate::compared::compared_with_now;
 use crate::driver::{REST, Sim};
 use crate::fate::REFUSED;
 use crate::host::Disk;
@@ -59,6 +60,7 @@ fn each_holds(sim: &Sim, store: &Store, trace: &impl Fn() -> String) -> Vec<Arc<
         refs_stand(sim, task, trace);
         started_once(sim, task, trace);
         no_freeze_broken(sim, task, trace);
+        compared_with_now(store, task, trace);
     }
     indexed(store, &tasks);
     for environment in ENVIRONMENTS {

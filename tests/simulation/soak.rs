@@ -18,6 +18,7 @@ use tagship::store::memory::Fault;
 use tagship::store::{Filter, Head};
 use tagship::task::{Event, Recorded};
 
+use crate::advice::advice_is_accepted;
 use crate::at_once::at_once;
 use crate::drawn;
 use crate::driver::{Halt, Sim};
@@ -28,6 +29,9 @@ use crate::rest::{promises_hold, promises_hold_after_a_restore};
 
 /// How many seeds a test run plays.
 const SEEDS: u64 = 20_000;
+
+/// In so many of them advice is tried.
+const ADVISED_SEEDS: u64 = 8;
 
 const TAGS: [&str; 7] = [
     "qa-1",
@@ -428,6 +432,25 @@ fn play(seed: u64) -> Play {
     let mut play = Play::new(seed);
     play.play();
     play
+}
+
+/// In some worlds, whatever is advised after a deed is tried.
+#[test]
+fn advice_is_accepted_in_random_worlds() {
+    for seed in 0..ADVISED_SEEDS {
+        let mut play = Play::new(seed);
+        while play.deeds > 0 {
+            let halt = play.sim.run();
+            play.deed();
+            play.deeds -= 1;
+            advice_is_accepted(&play.sim);
+            if halt == Halt::Interrupted {
+                play.sim.resume();
+            }
+        }
+        play.heal();
+        advice_is_accepted(&play.sim);
+    }
 }
 
 /// Every effect, blow and deed of a world.

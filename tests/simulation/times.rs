@@ -241,6 +241,7 @@ fn away(missed: Missed) -> (Sim, u64) {
         plan,
         comment: String::new(),
         not_before: Some(ten),
+        emergency: None,
     };
     sim.ask(id, "bob", &approve).unwrap();
     sim.kill();

@@ -17,8 +17,8 @@ use tagship::executor::effects::{
 use tagship::host::{Output, ReleaseId, TreeDigest};
 use tagship::intake::Scans;
 use tagship::landing::{
-    self, Description, Git, LandingError, Person, Progress, RemoteFailure, RemoteRef, Source,
-    Timeouts, Wanted,
+    self, Comparison, Description, Git, LandingError, Person, Progress, Relation, RemoteFailure,
+    RemoteRef, Source, Timeouts, Wanted,
 };
 use tagship::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUser, Submodules};
 use tagship::rule::is_reference;
@@ -192,7 +192,7 @@ impl Git for SimGit {
                     at,
                 },
                 committed_at: at,
-                comparisons: Vec::new(),
+                comparisons: comparisons(question),
             })
         }
         .boxed()
@@ -203,6 +203,38 @@ impl Git for SimGit {
 pub(crate) fn leads(one: &str, other: &str) -> bool {
     let line = |commit: &str| commit.as_bytes().last().unwrap() % 2;
     line(one) == line(other) && other < one
+}
+
+/// The commits of a world are one line of history, in the order of their last digits.
+fn comparisons(question: &landing::Question) -> Vec<Comparison> {
+    let mut comparisons: Vec<Comparison> = Vec::new();
+    for live in &question.live {
+        let known = comparisons.iter_mut().find(|one| one.live == live.commit);
+        if let Some(known) = known {
+            known.hosts.push(live.host.clone());
+            continue;
+        }
+        let place = |commit: &str| u64::from_str_radix(&commit[39..], 16).unwrap();
+        let new = place(&question.object);
+        let relation = match live.commit.as_deref().map(place) {
+            None => Relation::First,
+            Some(old) if old == new => Relation::Same,
+            Some(old) if old < new => Relation::Ahead { commits: new - old },
+            Some(old) => Relation::Back { commits: old - new },
+        };
+        comparisons.push(Comparison {
+            live: live.commit.clone(),
+            hosts: vec![live.host.clone()],
+            relation,
+            coming: Vec::new(),
+            going: Vec::new(),
+            files_changed: 0,
+            insertions: None,
+            deletions: None,
+            paths: Vec::new(),
+        });
+    }
+    comparisons
 }
 
 /// What the git server says; a key that it does not take is no passing trouble.

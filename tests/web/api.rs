@@ -238,7 +238,7 @@ async fn a_rollback_goes_to_a_tasks_release_or_to_the_one_before() {
     let (_, live) = alice.get("live?project=shop&environment=production").await;
     assert_eq!(live["live"][0]["hosts"]["web-2"]["task"], 2);
     let (_, shown) = alice.get(&format!("tasks/{}", first.id)).await;
-    assert_eq!(shown["may"], json!(["rollback"]));
+    assert_eq!(shown["may"], json!(["rollback", "rollback-before"]));
     let (status, task) = alice.post("rollback", json!({ "task": first.id })).await;
     assert_eq!(status, StatusCode::CREATED, "{task}");
     assert_eq!(task["origin"]["to"], first.id);

@@ -371,6 +371,7 @@ async fn a_task_of_an_unknown_pusher_needs_one_approval_more_and_says_why() {
     let landed = Landed {
         commit: plan.commit.clone(),
         object: String::new(),
+        compared: tagship::task::ComparedWith::default(),
         waits: Waits::Task,
         terms,
         description: String::new(),

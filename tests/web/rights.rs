@@ -281,6 +281,79 @@ async fn a_local_users_rollback_waits_for_approval_also_to_what_needed_none() {
     world.end().await;
 }
 
+/// Where a rule lets tags run at once, going back needs no more.
+#[tokio::test]
+async fn local_rollback_needs_no_approval_where_tags_need_none() {
+    let world = World::start_with(Options {
+        grants: "[[projects.rules]]\npattern = \"qa-.*\"\nenvironment = \"production\"\nschedule = \"ready\"",
+        ..Options::default()
+    })
+    .await;
+    world.succeeded("release-1.4").await;
+    let asked = request("POST", "/api/v1/rollback", r#"{"task":1}"#);
+    let answer = over_the_socket(&world, &asked).await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let state = world.store.task(2).await.unwrap().state;
+    assert!(matches!(state, State::Scheduled { .. }), "{state:?}");
+    world.end().await;
+}
+
+/// An admin gives what is missing in an emergency, for all to see; nobody else does.
+#[tokio::test]
+async fn emergency_takes_an_admin_and_is_marked_everywhere() {
+    let world = World::start().await;
+    world.succeeded("release-1.3").await;
+    let task = world.waiting("release-1.4").await;
+    let plan = &task.landed.as_ref().unwrap().terms.plan.0;
+    let body = json!({ "plan": plan, "emergency": "the shop is down" });
+    let approve = format!("tasks/{}/approve", task.id);
+    let back = json!({ "task": 1, "emergency": "the shop is down" });
+    let carol = Program::of(&world, "carol", Role::Approver).await;
+    for (path, body) in [(approve.as_str(), &body), ("rollback", &back)] {
+        let (status, answer) = carol.post(path, body.clone()).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {answer}");
+    }
+    let root = Program::of(&world, "root", Role::Admin).await;
+    let (_, shown) = root.get(&format!("tasks/{}", task.id)).await;
+    let may = shown["may"].as_array().unwrap();
+    assert!(may.contains(&json!("emergency")), "{shown}");
+    let blank = json!({ "plan": plan, "emergency": " " });
+    let (status, _) = root.post(&approve, blank).await;
+    assert_eq!(
+        status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "a reason is needed"
+    );
+    let (status, answer) = root.post(&approve, body).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["approvals"][0]["emergency"], "the shop is down");
+    assert_eq!(answer["state"], "scheduled");
+    let (status, answer) = root.post("rollback", back).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert_eq!(answer["approvals"][0]["emergency"], "the shop is down");
+    let (_, list) = root.get("tasks").await;
+    for line in &list["tasks"].as_array().unwrap()[..2] {
+        assert_eq!(line["emergency"], true, "{line}");
+    }
+    let (_, audit) = root.get("audit").await;
+    let whats: Vec<&str> = audit["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        whats[..2],
+        ["roll back in an emergency", "approve in an emergency"]
+    );
+    let hana = Browser::of(&world, "hana", Role::Viewer).await;
+    for path in ["/".to_owned(), format!("/tasks/{}", task.id)] {
+        let (_, page) = hana.get(&path).await;
+        assert!(page.contains("EMERGENCY"), "{path}");
+    }
+    world.end().await;
+}
+
 /// A token that may submit only what waits for approval does not have a task run without.
 #[tokio::test]
 async fn taking_up_again_what_runs_without_approval_takes_the_right_to_run() {

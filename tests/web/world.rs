@@ -336,6 +336,7 @@ impl World {
                 more: 0,
             },
             description: self.store.put_blob(&description).await.unwrap(),
+            compared: tagship::task::ComparedWith::default(),
             waits: tagship::task::Waits::Task,
         };
         self.append(task, vec![Event::Landed(Box::new(landed))])
@@ -357,6 +358,7 @@ impl World {
                 more: 0,
             },
             description: String::new(),
+            compared: tagship::task::ComparedWith::default(),
             waits: tagship::task::Waits::Task,
         };
         self.append(task, vec![Event::Landed(Box::new(landed))])
@@ -377,6 +379,7 @@ impl World {
             plan: task.landed.as_ref().unwrap().terms.plan.clone(),
             comment: "ready when you are".to_owned(),
             not_before: None,
+            emergency: None,
             at: self.now(),
         };
         self.append(task, vec![Event::Approved(approval), Event::Due])

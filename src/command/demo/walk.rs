@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::super::arguments::Form;
 use super::super::client::Ask;
 use super::super::error::CommandError;
-use super::super::follow;
+use super::super::follow::{self, WaitEnd};
 use super::super::requests::fetch;
 use super::super::screen;
 use super::super::surroundings::{Agent, Surroundings};
@@ -243,7 +243,8 @@ impl Walk {
         self.commit("1.0").await?;
         self.push_tag("qa-1.0", "main", &["main"]).await?;
         let task = self.task_of("qa-1.0").await?;
-        let task = follow::to_rest(&self.reach()?, task, Form { json: true }).await?;
+        let end = follow::to_rest(&self.reach()?, task, Form { json: true }).await?;
+        let (WaitEnd::AtRest(task) | WaitEnd::ForPeople(task)) = end;
         self.show_success(&task)
     }
 

@@ -5,9 +5,9 @@ use crate::approval::{self, Terms};
 use crate::executor::World;
 use crate::executor::effects::{NoRecipe, Recipe};
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, Wanted};
-use crate::plan::{self, PlannedHost};
+use crate::plan;
 use crate::store::StoreError;
-use crate::task::{Landed, Origin, Submission, Task, Waits};
+use crate::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
 
 /// What became of a task's landing.
 pub(in crate::executor) enum Outcome {
@@ -68,10 +68,18 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
         .await?;
     let recipe = recipe(world, task).await?;
     let placement = recipe.ground.placement.as_ref();
+    let hosts: Vec<&str> = recipe
+        .ground
+        .hosts
+        .iter()
+        .map(|host| host.name.as_str())
+        .collect();
+    let mut compared = ComparedWith::default();
+    let (live, releases) = live_on(world, submission, &compared, &hosts).await?;
     let question = Question {
         reference: submission.reference.clone(),
         object: object.clone(),
-        live: live(world, task, &recipe.ground.hosts).await?,
+        live,
         source: placement.and_then(|placement| placement.source.clone()),
     };
     let description = world.git.describe(&source, &question).await?;
@@ -80,6 +88,8 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
     {
         return Err(Outcome::Never(refused));
     }
+    compared.live = releases;
+    compared.relations = description.relations();
     let (terms, waits) = freeze(world, task, &recipe, &description.commit).await?;
     let bytes = serde_json::to_vec(&description)
         .map_err(|error| Outcome::Never(format!("description: {error}")))?;
@@ -94,6 +104,7 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
         },
         terms,
         description: description_blob,
+        compared,
         waits,
     })
 }
@@ -107,6 +118,7 @@ async fn plan_alone(world: &World, task: &Task) -> Result<Landed, Outcome> {
         object: String::new(),
         terms,
         description: String::new(),
+        compared: ComparedWith::default(),
         waits,
     })
 }
@@ -169,29 +181,34 @@ async fn account<'s>(
     Ok(known.then_some(account))
 }
 
-/// What is live on each host of the environment.
-async fn live(world: &World, task: &Task, hosts: &[PlannedHost]) -> Result<Vec<LiveOn>, Outcome> {
-    let submission = &task.submission;
-    let live = world
-        .store
-        .live(&submission.project, &submission.environment)
-        .await?;
-    Ok(hosts
-        .iter()
-        .map(|host| LiveOn {
-            host: host.name.clone(),
-            commit: live.get(&host.name).and_then(|live| live.commit.clone()),
-        })
-        .collect())
+/// What is live on each of these hosts, and the releases that are.
+pub(in crate::executor) async fn live_on(
+    world: &World,
+    submission: &Submission,
+    known: &ComparedWith,
+    hosts: &[&str],
+) -> Result<(Vec<LiveOn>, Vec<ComparedRelease>), StoreError> {
+    let store = &world.store;
+    let (project, environment) = (&*submission.project, &*submission.environment);
+    let live = store.live(project, environment).await?;
+    let there = hosts.iter().filter_map(|host| live.get(*host));
+    let now = world.clock.now();
+    let releases = store.compared_releases((project, environment), there, known, now);
+    let releases = releases.await?;
+    let live = hosts.iter().map(|host| LiveOn {
+        host: (*host).to_owned(),
+        commit: live.get(*host).and_then(|live| live.commit.clone()),
+    });
+    Ok((live.collect(), releases))
 }
 
 /// Why a rule with `refuse_older` refuses, if it does.
-fn goes_back(comparisons: &[Comparison]) -> Option<String> {
+pub(in crate::executor) fn goes_back(comparisons: &[Comparison]) -> Option<String> {
     comparisons
         .iter()
         .find_map(|comparison| match &comparison.relation {
             Relation::Back { commits } => Some(format!(
-                "goes BACK {commits} commits, which the rule forbids (refuse_older); roll back by `tagship rollback`, or push a newer commit"
+                "goes BACK {commits} commits, which the rule forbids (refuse_older); push a newer commit"
             )),
             Relation::Diverged { .. } => Some(
                 "its history diverged from what is live, which the rule forbids (refuse_older)"

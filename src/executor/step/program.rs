@@ -179,8 +179,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<RunEnd
         }
     }
     Err(Trouble::Unknown(
-        "the connection is lost again and again; look on the host, then retry or stop the task"
-            .to_owned(),
+        "the connection is lost again and again; look on the host".to_owned(),
     ))
 }
 
@@ -217,7 +216,7 @@ impl Output for Listening<'_> {
 fn vanished(scene: &Scene<'_>) -> Trouble {
     Trouble::Unknown(format!(
         "it was begun, and {} knows nothing of it any more: was {}/.tagship/journal deleted there? Look \
-         whether it ran or still runs, then retry or stop the task",
+         whether it ran or still runs",
         scene.work.host(),
         scene.work.place().deploy_to
     ))
@@ -257,8 +256,7 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
         RunEnd::Unended => Err(unended(program.timeout)),
         RunEnd::NotBegun => Err(Trouble::Failed("it was not started".to_owned())),
         RunEnd::Running | RunEnd::Unknown => Err(Trouble::Unknown(
-            "it was begun, and its result was never written; look on the host, then retry or stop the task"
-                .to_owned(),
+            "it was begun, and its result was never written; look on the host".to_owned(),
         )),
     }
 }
@@ -303,7 +301,7 @@ pub(super) fn undeclared(scene: &Scene<'_>, names: &[&str]) -> Trouble {
 /// repetition: neither `repeat` nor the tries of a check help.
 pub(super) fn unended(limit: Duration) -> Trouble {
     Trouble::Unknown(format!(
-        "did not end within {} s, and could not be ended (another user's?); end it on the host, then retry or stop the task",
+        "did not end within {} s, and could not be ended (another user's?); end it on the host",
         limit.as_secs()
     ))
 }

@@ -487,15 +487,14 @@ async fn switch(
             // The host may have heard it. Whoever goes back takes it for switched.
             Err(lost @ HostError::Lost(_)) => {
                 return Err(Trouble::Failed(format!(
-                    "{lost}; it may have switched all the same: look where `current` leads there, then retry or roll back"
+                    "{lost}; it may have switched all the same: look where `current` leads there"
                 )));
             }
             Err(error) => return Err(scene.refused(&error).await),
         }
     }
     Err(Trouble::Failed(
-        "what is live there changes again and again; look who else releases there, then retry the task"
-            .to_owned(),
+        "what is live there changes again and again; look who else releases there".to_owned(),
     ))
 }
 

@@ -1,5 +1,6 @@
 //! The agent itself, hosts, and what is live on them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -185,8 +186,8 @@ pub(in crate::web) async fn live(
                 .collect();
             let mut made: BTreeMap<u64, Head> = BTreeMap::new();
             for id in stored.values().filter_map(|live| live.task) {
-                if !made.contains_key(&id) {
-                    made.insert(id, store.head(id).await?);
+                if let Entry::Vacant(vacant) = made.entry(id) {
+                    vacant.insert(store.head(id).await?);
                 }
             }
             hosts.extend(stored.into_iter().map(|(host, live)| {

@@ -11,19 +11,21 @@ use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::pages::times;
 use super::super::view::{
-    Approve, Because, Nothing, OfHost, ReleaseWorth, Rollback, Shown, Skip, TaskLine, TaskList,
-    TaskQuery, TaskView, task_view,
+    Approve, Because, Nothing, OfHost, Rollback, Shown, Skip, TaskLine, TaskList, TaskQuery,
+    TaskView, task_view,
 };
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
 use super::super::{Site, route};
+use super::approvers::who_can_approve;
 use super::templates::{called, library};
 use crate::host::Drift;
 use crate::plan::Plan;
-use crate::request::{self, Back, Request, RequestError};
+use crate::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
 use crate::right::Place;
+use crate::rule::Schedule;
 use crate::store::{Among, Filter, Head, Position, Store, StoreError};
-use crate::task::{Description, Origin, Recorded, STATE_NAMES, Task};
+use crate::task::{Description, Recorded, STATE_NAMES, Task};
 
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
@@ -152,7 +154,8 @@ pub(in crate::web) struct Sight {
     pub(in crate::web) description: Option<Description>,
     head: Head,
     events: Vec<Recorded>,
-    release: ReleaseWorth,
+    ways: WaysBack,
+    can_approve: Vec<String>,
     /// The task in the same environment whose work a retry would undo.
     pub(in crate::web) newer: Option<u64>,
     /// The task that is at work where this one waits.
@@ -179,7 +182,10 @@ impl Sight {
         }
         self.newer = store.ran_since(&task).await?;
         self.ahead = store.ahead_of(&task).await?;
-        self.release = worth(site, &task).await?;
+        if task.state != self.task.state || task.approvals != self.task.approvals {
+            self.ways = request::ways_back(store, &task).await?;
+            self.can_approve = who_can_approve(site, &task).await?;
+        }
         self.head = store.head(task.id).await?;
         self.events.extend(fresh);
         self.task = task;
@@ -196,7 +202,8 @@ impl Sight {
             description: self.description.as_ref(),
             events: &self.events,
             calendar: &calendar,
-            release: self.release,
+            ways: self.ways,
+            can_approve: &self.can_approve,
             newer: self.newer,
             ahead: self.ahead.as_ref(),
             drifts: &self.drifts,
@@ -250,26 +257,12 @@ pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> 
         head: store.head(task.id).await?,
         newer: store.ran_since(&task).await?,
         ahead: store.ahead_of(&task).await?,
-        release: worth(site, &task).await?,
+        ways: request::ways_back(store, &task).await?,
+        can_approve: who_can_approve(site, &task).await?,
         drifts: drifts(store, &task).await?,
         description,
         events,
         task,
-    })
-}
-
-async fn worth(site: &Site, task: &Task) -> Result<ReleaseWorth, Fault> {
-    let release = match (&task.submission.origin, &task.work) {
-        (Origin::Rollback { release, .. }, _) => release,
-        (_, Some(work)) => &work.release,
-        (_, None) => return Ok(ReleaseWorth::None),
-    };
-    let submission = &task.submission;
-    let store = &site.web.store;
-    let record = store.release(&submission.project, &submission.environment, release);
-    Ok(match record.await? {
-        Some(record) if record.good => ReleaseWorth::Good,
-        _ => ReleaseWorth::None,
     })
 }
 
@@ -284,11 +277,13 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
                 plan,
                 comment,
                 not_before,
+                emergency,
             } = call.json(within).await?;
             Request::Approve {
                 plan,
                 comment,
                 not_before,
+                emergency,
             }
         }
         "reject" => {
@@ -340,6 +335,10 @@ pub(in crate::web) async fn ask(
     who.needs_to_see(id, &place)?;
     let actor = who.at(&place);
     let words = match request {
+        Request::Approve {
+            emergency: Some(reason),
+            ..
+        } => reason,
         Request::Approve { comment, .. } => comment,
         Request::Reject { reason }
         | Request::Withdraw { reason }
@@ -376,6 +375,9 @@ pub(in crate::web) async fn ask(
 
 fn name(request: &Request) -> &'static str {
     match request {
+        Request::Approve {
+            emergency: Some(_), ..
+        } => "approve in an emergency",
         Request::Approve { .. } => "approve",
         Request::Reject { .. } => "reject",
         Request::Withdraw { .. } => "withdraw",
@@ -437,12 +439,22 @@ pub(in crate::web) async fn go_back(
         Some(reason) => format!("{on}, override-freeze: {}", reason.trim()),
         None => on,
     };
-    let deed = Deed::on("roll back", on);
+    let on = match &asked.emergency {
+        Some(reason) => format!("{on}, EMERGENCY: {}", reason.trim()),
+        None => on,
+    };
+    let what = match &asked.emergency {
+        Some(_) => "roll back in an emergency",
+        None => "roll back",
+    };
+    let deed = Deed::on(what, on);
     let actor = who.at(&place);
     let calendar = site.web.config.calendar();
     let rollback = request::Rollback {
         back: &back,
         override_freeze: asked.override_freeze.as_deref(),
+        emergency: asked.emergency.as_deref(),
+        tags: tags_need(site, &place),
         calendar: &calendar,
     };
     let turn = who.turn(site, deed.clone()).await?;
@@ -458,6 +470,21 @@ pub(in crate::web) async fn go_back(
     };
     tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
     Ok(task)
+}
+
+/// Whether tags need an approval where a rollback goes.
+fn tags_need(site: &Site, place: &Place) -> TagsNeed {
+    let projects = site.web.config.projects.iter();
+    let mut rules = projects
+        .filter(|project| project.name == place.project)
+        .flat_map(|project| &project.rules);
+    let ready =
+        rules.any(|rule| rule.environment == place.environment && rule.schedule == Schedule::Ready);
+    if ready {
+        TagsNeed::Nothing
+    } else {
+        TagsNeed::Approval
+    }
 }
 
 /// What is said of an environment where nothing is live, and of one that somebody may not know of.

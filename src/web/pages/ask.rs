@@ -34,6 +34,9 @@ struct Fields {
     not_before: String,
     #[serde(default)]
     reason: String,
+    /// Why an admin gives every approval that is missing.
+    #[serde(default)]
+    emergency: Option<String>,
     /// Empty: the whole task.
     #[serde(default)]
     host: String,
@@ -54,6 +57,7 @@ pub(in crate::web) async fn of_task(
             plan: PlanDigest(fields.plan),
             comment: fields.comment.trim().to_owned(),
             not_before: not_before(site, &fields.not_before)?,
+            emergency: fields.emergency,
         },
         "reject" => Request::Reject {
             reason: fields.reason,
@@ -202,14 +206,22 @@ struct Back {
     #[serde(default)]
     csrf: String,
     task: u64,
+    /// Why an admin gives the approval that is missing; empty in all other cases.
+    #[serde(default)]
+    emergency: String,
 }
 
 /// The confirmed rollback: always to the release that the page named.
 pub(in crate::web) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Back { csrf, task } = call.form(site.web.limits.body).await?;
+    let Back {
+        csrf,
+        task,
+        emergency,
+    } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     let asked = Rollback {
         task: Some(task),
+        emergency: Some(emergency).filter(|reason| !reason.trim().is_empty()),
         ..Rollback::default()
     };
     let task = go_back(site, &who, asked).await?;

@@ -14,6 +14,7 @@ use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
+use crate::request::{self, Back};
 use crate::right::{Ability, Place};
 
 #[derive(Template)]
@@ -53,35 +54,39 @@ pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let views = live(site, &who, &LiveQuery::default()).await?;
-    let live = views
-        .into_iter()
-        .map(|view| {
-            let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
-            for (host, live) in view.hosts {
-                let drift = live.as_ref().and_then(|live| live.drift.as_ref());
-                let drift = drift.map(drift_seen).unwrap_or_default();
-                let release = live.as_ref().map(|live| live.release.clone());
-                let same = releases
-                    .entry((release, drift))
-                    .or_insert((live, Vec::new()));
-                same.1.push(host);
-            }
-            let place = Place::new(&view.project, &view.environment, "");
-            Environment {
-                may_roll_back: who.at(&place).may(Ability::Run, "roll back").is_ok(),
-                project: view.project,
-                environment: view.environment,
-                releases: releases
-                    .into_iter()
-                    .map(|((_, drift), (live, hosts))| Release {
-                        live,
-                        drift,
-                        hosts: words::list(&hosts),
-                    })
-                    .collect(),
-            }
-        })
-        .collect();
+    let mut live = Vec::new();
+    for view in views {
+        let place = Place::new(&view.project, &view.environment, "");
+        let back = Back::Before {
+            project: view.project.clone(),
+            environment: view.environment.clone(),
+        };
+        let may_roll_back = who.at(&place).may(Ability::Run, "roll back").is_ok()
+            && request::leads_back(&site.web.store, &back).await?;
+        let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
+        for (host, live) in view.hosts {
+            let drift = live.as_ref().and_then(|live| live.drift.as_ref());
+            let drift = drift.map(drift_seen).unwrap_or_default();
+            let release = live.as_ref().map(|live| live.release.clone());
+            let same = releases
+                .entry((release, drift))
+                .or_insert((live, Vec::new()));
+            same.1.push(host);
+        }
+        live.push(Environment {
+            may_roll_back,
+            project: view.project,
+            environment: view.environment,
+            releases: releases
+                .into_iter()
+                .map(|((_, drift), (live, hosts))| Release {
+                    live,
+                    drift,
+                    hosts: words::list(&hosts),
+                })
+                .collect(),
+        });
+    }
     let page = HostsPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),

@@ -1,10 +1,13 @@
 //! One task: where it stands in words, what it brings, what it will do, what its hosts do, and what
 //! may be asked of it. Its parts are drawn one by one too, for pages that are open.
 
+mod planned;
+
 use std::sync::Arc;
 
 use askama::Template;
 
+use self::planned::{Planned, planned};
 use super::super::Site;
 use super::super::answer::Answer;
 use super::super::api::{Sight, parse_id, sight_for};
@@ -12,17 +15,17 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::Reader;
 use super::super::stream::LOG_END_BYTES;
-use super::super::view::{HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
+use super::super::view::{self, HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
 use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 use crate::approval::Actor;
-use crate::plan::{AGENT, Plan, PlanDigest};
-use crate::request::{self, Moment, Request, RequestError};
+use crate::plan::{Plan, PlanDigest};
+use crate::request::{self, Moment, Request, RequestError, WaysBack};
 use crate::right::Ability;
 use crate::store::LiveRelease;
 use crate::task::{ChangedPath, CommitLine, Origin};
-use crate::template::{Action, Command, Directory, Gate, OnFailure, Probe, Program, Step};
+use crate::template::OnFailure;
 
 /// Above so many hosts a stage shows only those that are not through yet, or failed.
 const HOSTS_MAX: usize = 40;
@@ -50,6 +53,7 @@ part!(Statement, "web/part/statement.html");
 part!(Requests, "web/part/requests.html");
 part!(Approvals, "web/part/approvals.html");
 part!(Progress, "web/part/progress.html");
+part!(Brings, "web/part/brings.html");
 part!(History, "web/part/history.html");
 
 /// What the page and its parts are drawn from.
@@ -60,14 +64,17 @@ pub(in crate::web) struct TaskPage {
     statement: String,
     /// Why the one who looks may not do what one would expect.
     refusal: String,
-    /// What has changed since the comparisons were made; nothing where they hold.
-    stale: String,
+    /// What has changed since the comparisons were made, or since somebody approved.
+    changed: Vec<String>,
+    /// Where a rollback goes, and from what.
+    way_back: Option<String>,
+    changes_nothing: Option<String>,
     comparisons: Vec<Compared>,
     /// How many events it shows.
     events: u64,
     planned: Vec<Planned>,
     parameters: Vec<(String, String)>,
-    /// Something is live there that one could go back from.
+    /// One can go back there to the release before the live one.
     back: bool,
     /// A task like it may be submitted.
     again: bool,
@@ -88,15 +95,6 @@ struct Compared {
     paths_left_out: u64,
 }
 
-/// A stage as it will be done.
-struct Planned {
-    name: String,
-    /// On whom, and how.
-    hosts: String,
-    notes: String,
-    steps: Vec<(String, String)>,
-}
-
 impl TaskPage {
     pub(in crate::web) async fn of(site: &Site, who: &Who, sight: &Sight) -> Result<Self, Fault> {
         let view = sight.view(site, who);
@@ -111,13 +109,15 @@ impl TaskPage {
         Ok(Self {
             statement: words::statement(&view, &live, &times),
             refusal: refusal(site, &actor, sight, &view),
-            stale: stale(&view, &live),
+            changed: changed(&view, &live, &times),
+            way_back: view::way_back(&view, |at| times.minute(&at)),
+            changes_nothing: view::changes_nothing(&view),
             comparisons: compared(&view),
             events: sight.task.events,
             planned: sight.plan.as_deref().map(planned).unwrap_or_default(),
             parameters: parameters(&view, sight.plan.as_deref()),
             again: actor.may(Ability::Submit, "submit a task").is_ok(),
-            back: !live.is_empty() && actor.may(Ability::Run, "roll back").is_ok(),
+            back: view.may.contains(&May::RollbackBefore),
             csrf: who.csrf_token(),
             asks_reader: words::asks(&view, &actor.name),
             view,
@@ -140,6 +140,7 @@ impl TaskPage {
             ("requests", Requests { t }.render()),
             ("approvals", Approvals { t }.render()),
             ("progress", Progress { t }.render()),
+            ("brings", Brings { t }.render()),
             ("history", History { t }.render()),
         ];
         drawn
@@ -182,9 +183,25 @@ impl TaskPage {
             "stop-host" => May::StopHost,
             "skip" => May::Skip,
             "override-freeze" => May::OverrideFreeze,
+            "emergency" => May::Emergency,
             _ => May::Rollback,
         };
         self.view.may.contains(&what)
+    }
+
+    /// What it waits for that only people can give.
+    fn waits_for(&self) -> Option<String> {
+        let waits = self.view.state == "waiting" && !self.view.can_approve.is_empty();
+        waits.then(|| format!("Can be approved by {}", words::list(&self.view.can_approve)))
+    }
+
+    /// The approvals that an admin gave in an emergency.
+    fn emergencies(&self) -> Vec<String> {
+        let given = self.view.approvals.iter();
+        given
+            .filter(|given| given.approval.emergency.is_some())
+            .map(|given| format!("Approved by {}", given.approval.said_by()))
+            .collect()
     }
 
     fn tone(&self) -> &'static str {
@@ -228,6 +245,11 @@ impl TaskPage {
             "rollback-failed" => "Try going back again",
             _ => "Retry what failed or never began",
         }
+    }
+
+    /// Whether it is compared with what is live now.
+    fn waits(&self) -> bool {
+        matches!(self.view.state.as_str(), "waiting" | "scheduled" | "queued")
     }
 
     /// The forward stages, then the way back.
@@ -370,11 +392,14 @@ fn refusal(site: &Site, actor: &Actor, sight: &Sight, view: &TaskView) -> String
         plan: PlanDigest(plan.0),
         comment: String::new(),
         not_before: None,
+        emergency: None,
     };
     let moment = Moment {
         now: site.web.clock.now(),
         calendar: &site.web.config.calendar(),
         plan: None,
+        newer: None,
+        ways: WaysBack::default(),
     };
     match request::decide(&sight.task, actor, &approve, &moment) {
         Err(RequestError::Refused(refusal)) => refusal.to_string(),
@@ -382,30 +407,26 @@ fn refusal(site: &Site, actor: &Actor, sight: &Sight, view: &TaskView) -> String
     }
 }
 
-/// Somebody who approves must know that something else went live after this task was compared.
-fn stale(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
-    if !matches!(view.state.as_str(), "waiting" | "scheduled") {
-        return String::new();
-    }
+/// What somebody who approves must know: what has changed since others did; and that something else
+/// went live with which the task is not compared yet.
+fn changed(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> Vec<String> {
+    let mut changed = view::changed_since_approval(view, |at| times.minute(&at));
     let compared = view
-        .description
+        .compared
         .iter()
-        .flat_map(|description| &description.comparisons);
-    let was = |host: &String| {
-        let mut compared = compared.clone();
-        compared
-            .find(|comparison| comparison.hosts.contains(host))
-            .and_then(|comparison| comparison.live.clone())
-    };
+        .flat_map(|compared| &compared.with.live);
+    let known: Vec<_> = compared.map(|live| &live.release).collect();
+    let waits = matches!(view.state.as_str(), "waiting" | "scheduled" | "queued");
     let other = live
         .iter()
-        .filter(|(host, live)| live.commit.is_some() && was(host) != live.commit);
-    match other.map(|(_, live)| live.switched_by).max() {
-        Some(task) => format!(
-            "since this landed, task {task} has gone live there: what is said below compares with what was live before"
-        ),
-        None => String::new(),
+        .find(|(_, live)| !known.contains(&&live.release));
+    if let Some((_, other)) = other.filter(|_| waits && view.description.is_some()) {
+        changed.push(format!(
+            "since this was compared, task {} has gone live there; the comparison below is worked out again",
+            other.switched_by
+        ));
     }
+    changed
 }
 
 fn compared(view: &TaskView) -> Vec<Compared> {
@@ -436,48 +457,6 @@ fn compared(view: &TaskView) -> Vec<Compared> {
         .collect()
 }
 
-fn planned(plan: &Plan) -> Vec<Planned> {
-    let stages = plan.stages.iter();
-    stages
-        .map(|stage| {
-            let mut notes = Vec::new();
-            match stage.gate {
-                Gate::None => {}
-                Gate::Hand => notes.push("waits before it until somebody says go".to_owned()),
-                Gate::Timed => notes.push("waits before it for its time".to_owned()),
-            }
-            if let Some(batch) = stage.batch {
-                notes.push(format!(
-                    "{} at a time",
-                    words::plural(u64::from(batch), "host")
-                ));
-            }
-            Planned {
-                name: stage.name.clone(),
-                hosts: words::list(
-                    &stage
-                        .places()
-                        .into_iter()
-                        .map(str::to_owned)
-                        .collect::<Vec<_>>(),
-                ),
-                notes: notes.join("; "),
-                steps: stage
-                    .steps
-                    .iter()
-                    .map(|step| {
-                        let mut what = action(plan, &step.action);
-                        for note in step_notes(plan, step) {
-                            what.push_str(&format!(" ({note})"));
-                        }
-                        (step.name.clone(), what)
-                    })
-                    .collect(),
-            }
-        })
-        .collect()
-}
-
 /// The parameters by their aliases; of what is hidden the view holds no value.
 fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
     let alias = |name: &String| plan.and_then(|plan| plan.named.aliases.get(name)).cloned();
@@ -485,81 +464,6 @@ fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
     shown
         .map(|(name, value)| (alias(name).unwrap_or_else(|| name.clone()), value.clone()))
         .collect()
-}
-
-fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
-    let mut notes = Vec::new();
-    if step.once {
-        notes.push("on the first host only".to_owned());
-    }
-    match (step.host.as_deref(), &plan.named.local) {
-        (Some(AGENT), Some(local)) => {
-            notes.push(format!("on the agent's own machine, as {}", local.user));
-        }
-        (Some(host), _) => notes.push(format!("once, on {host}")),
-        (None, _) => {}
-    }
-    if let Some(user) = &step.user {
-        let system = plan
-            .named
-            .users
-            .get(user)
-            .map_or("?", |user| user.user.as_str());
-        notes.push(format!("as {user}, who is {system} there"));
-    }
-    match step.gate {
-        Gate::None => {}
-        Gate::Hand => notes.push("on each host when somebody says go".to_owned()),
-        Gate::Timed => notes.push("not before its time".to_owned()),
-    }
-    notes.extend(step.action.outputs_in_words());
-    if let Some(digest) = step
-        .action
-        .script()
-        .and_then(|name| plan.named.scripts.get(name))
-    {
-        notes.push(format!("SHA-256 {}", words::short(digest)));
-    }
-    notes
-}
-
-fn action(plan: &Plan, action: &Action) -> String {
-    let deploy_to = || {
-        let placement = plan.placement.as_ref();
-        placement.map_or("", |placement| placement.deploy_to.as_str())
-    };
-    match action {
-        Action::Checkout => format!("take the files of {}", words::short(&plan.commit)),
-        Action::Sync => format!("bring them to {}", deploy_to()),
-        Action::Publish => format!("switch {}/current to them", deploy_to()),
-        Action::Run(program) => program_words(program),
-        Action::Check(check) => match &check.probe {
-            Probe::Http { url, status } => format!("check that {url} answers {status}"),
-            Probe::Tcp { address } => format!("check that {address} answers"),
-            Probe::Command { command, .. } => format!("check: {}", command_words(command)),
-        },
-    }
-}
-
-fn program_words(program: &Program) -> String {
-    let command = command_words(&program.command);
-    let command = match program.args.as_slice() {
-        [] => command,
-        args => format!("{command} with {}", args.join(" ")),
-    };
-    match &program.directory {
-        Directory::Release => format!("{command} (in the release)"),
-        Directory::Home => command,
-        Directory::Absolute(path) => format!("{command} (in {path})"),
-    }
-}
-
-fn command_words(command: &Command) -> String {
-    match command {
-        Command::Argv(arguments) => arguments.join(" "),
-        Command::Shell(text) => text.clone(),
-        Command::Script(name) => format!("the script {name}"),
-    }
 }
 
 pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::compared::{against, compared};
 use super::notes;
 use super::{
-    EventLine, FrozenView, HostView, May, SkippedView, StageView, StepState, StepView, TaskView,
+    EventLine, FrozenView, HostView, SkippedView, StageView, StepState, StepView, TaskView,
 };
 use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor};
 use crate::host::Drift;
-use crate::plan::{Plan, PlanDigest};
-use crate::request::{self, Moment, Request};
-use crate::right::Ability;
+use crate::plan::Plan;
+use crate::request::{self, Moment, WaysBack};
 use crate::secret::REDACTED;
 use crate::store::Head;
 use crate::task::{
@@ -33,22 +33,16 @@ pub struct Shown<'a> {
     pub description: Option<&'a Description>,
     pub events: &'a [Recorded],
     pub calendar: &'a Calendar,
-    /// Whether its release is good to go back to.
-    pub release: ReleaseWorth,
+    /// To which releases one can go back there.
+    pub ways: WaysBack,
     /// The task in the same environment whose work a retry would undo.
     pub newer: Option<u64>,
     /// The task that is at work where this one waits in the queue.
     pub ahead: Option<&'a Head>,
     /// Hosts of its environment on which something else is live than was switched to.
     pub drifts: &'a BTreeMap<String, Drift>,
-}
-
-/// Whether a task brought a release to which one can go back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReleaseWorth {
-    Good,
-    /// It has none, or it did not succeed.
-    None,
+    /// The accounts whose approval it lacks, or could take.
+    pub can_approve: &'a [String],
 }
 
 /// Works out what `actor` sees of a task.
@@ -61,17 +55,22 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         description,
         events,
         calendar,
-        release,
+        ways,
         newer,
         ahead,
         drifts,
+        can_approve,
     } = shown;
     let moment = Moment {
         now,
         calendar,
         plan,
+        newer,
+        ways,
     };
     let submission = &task.submission;
+    let (approvals, compared) = compared(events);
+    let lines = events.iter().filter_map(|event| line(event, plan));
     let landed = task.landed.as_ref();
     let waiting = task.state == State::Waiting;
     TaskView {
@@ -103,11 +102,10 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         landed_at: task.landed_at,
         expires_at: task.expires().filter(|_| waiting),
         pause_ends_at: plan.and_then(|plan| task.pause_ends(plan)),
-        approvals: task.approvals.clone(),
-        missing: landed
-            .filter(|_| waiting)
-            .map(|landed| approval::missing(&landed.terms, &task.approvals))
-            .unwrap_or_default(),
+        approvals,
+        missing: missing(task),
+        can_approve: can_approve.to_vec(),
+        waits_for_people: waits_for_people(&task.state),
         plan: landed.map(|landed| landed.terms.plan.clone()),
         release: task.work.as_ref().map(|work| work.release.clone()),
         on_failure: plan.map(|plan| plan.on_failure),
@@ -118,16 +116,31 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .collect(),
         live_before: plan.map(|plan| live_before(task, plan)).unwrap_or_default(),
         description: description.cloned(),
-        events: events
-            .iter()
-            .filter_map(|event| line(event, plan))
-            .collect(),
+        compared,
+        events: lines.collect(),
         frozen: frozen(task, calendar, now),
         skipped: skipped(task),
         notes: plan
             .map(|plan| notes::notes(task, plan, drifts))
             .unwrap_or_default(),
-        may: may(task, actor, &moment, release, newer),
+        may: request::granted(task, actor, &moment),
+    }
+}
+
+fn missing(task: &Task) -> Vec<String> {
+    let landed = task.landed.as_ref();
+    let landed = landed.filter(|_| task.state == State::Waiting);
+    landed
+        .map(|landed| approval::missing(&landed.terms, &task.approvals))
+        .unwrap_or_default()
+}
+
+/// Nothing more happens before a person says something.
+fn waits_for_people(state: &State) -> bool {
+    match state {
+        State::Waiting => true,
+        State::Paused { why } => !matches!(why, Pause::Time { .. }),
+        _ => false,
     }
 }
 
@@ -217,27 +230,6 @@ fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView
         until: frozen.until,
         overridden_by: task.unfrozen_at(now).map(str::to_owned),
     })
-}
-
-/// Whether it is paused at a gate and nothing went wrong: then there is nothing to try again.
-fn only_waits(task: &Task) -> bool {
-    let at_a_gate = matches!(
-        task.state,
-        State::Paused {
-            why: Pause::Gate { .. } | Pause::StepGate | Pause::Time { .. }
-        }
-    );
-    let wrong = |progress: &Progress| {
-        matches!(
-            progress.end,
-            Some((
-                _,
-                StepResult::Failed { .. } | StepResult::Unknown { .. } | StepResult::Stopped
-            ))
-        )
-    };
-    let mut steps = task.work.iter().flat_map(|work| work.steps.values());
-    at_a_gate && !steps.any(wrong)
 }
 
 fn skipped(task: &Task) -> Vec<SkippedView> {
@@ -446,6 +438,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         Event::Joined { submitter } => format!("by {submitter}"),
         Event::RefDoubted | Event::Due => String::new(),
         Event::Landed(landed) => landed.commit.clone(),
+        Event::Compared { with, .. } => against(with),
         Event::Approved(approval) => format!("by {}", approval.said_by()),
         Event::Rejected { by, reason } | Event::Withdrawn { by, reason } => {
             because(format!("by {by}"), reason)
@@ -515,84 +508,4 @@ fn outcome_text(outcome: &Outcome) -> String {
         Outcome::RolledBack { message } => because("rolled back".to_owned(), message),
         Outcome::RollbackFailed { message } => because("rollback failed".to_owned(), message),
     }
-}
-
-/// What the actor may ask of the task now: what [`request::decide`] would grant.
-fn may(
-    task: &Task,
-    actor: &Actor,
-    moment: &Moment<'_>,
-    release: ReleaseWorth,
-    newer: Option<u64>,
-) -> Vec<May> {
-    let reason = "because".to_owned();
-    let plan = task.landed.as_ref().map_or_else(
-        || PlanDigest(String::new()),
-        |landed| landed.terms.plan.clone(),
-    );
-    let asked = [
-        (
-            May::Approve,
-            Request::Approve {
-                plan,
-                comment: String::new(),
-                not_before: None,
-            },
-        ),
-        (
-            May::Reject,
-            Request::Reject {
-                reason: reason.clone(),
-            },
-        ),
-        (
-            May::Withdraw,
-            Request::Withdraw {
-                reason: reason.clone(),
-            },
-        ),
-        (
-            May::OverrideFreeze,
-            Request::Override {
-                reason: reason.clone(),
-            },
-        ),
-        (May::Stop, Request::Stop { host: None }),
-        (May::Retry, Request::Retry),
-        (May::Go, Request::Go { host: None }),
-    ];
-    let mut may: Vec<May> = asked
-        .into_iter()
-        .filter(|(_, request)| request::decide(task, actor, request, moment).is_ok())
-        .map(|(may, _)| may)
-        .filter(|may| *may != May::Retry || newer.is_none() && !only_waits(task))
-        .collect();
-    let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
-    for host in hosts {
-        let host = &host.name;
-        let asked = [
-            (
-                May::StopHost,
-                Request::Stop {
-                    host: Some(host.clone()),
-                },
-            ),
-            (
-                May::Skip,
-                Request::Skip {
-                    host: host.clone(),
-                    reason: reason.clone(),
-                },
-            ),
-        ];
-        for (what, request) in asked {
-            if !may.contains(&what) && request::decide(task, actor, &request, moment).is_ok() {
-                may.push(what);
-            }
-        }
-    }
-    if release == ReleaseWorth::Good && actor.may(Ability::Run, "roll back").is_ok() {
-        may.push(May::Rollback);
-    }
-    may
 }

@@ -1,0 +1,301 @@
+//! What waits is compared with what is live now: when this executor first sees it, and again whenever
+//! something else went live in its environment, by a release or by a rollback. While a task is at
+//! work there, what is live changes from host to host: the comparison waits until it rests or pauses.
+//! Plan, digest and approvals stay as they are. Nothing but a rule with `refuse_older` waits for a
+//! comparison, and one that fails keeps nothing from running.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+
+use super::land::{goes_back, live_on};
+use super::{Done, Executor, World};
+use crate::landing::{Description, LandingError, Question};
+use crate::plan::Plan;
+use crate::store::StoreError;
+use crate::task::{ComparedWith, Event, State, Task};
+
+/// A comparison that failed for a moment is made again after this time.
+const PAUSE: SignedDuration = SignedDuration::from_secs(15);
+
+/// A project and environment.
+pub(super) type Spot = (String, String);
+
+fn spot_of(task: &Task) -> Spot {
+    let submission = &task.submission;
+    (submission.project.clone(), submission.environment.clone())
+}
+
+/// Which tasks are compared, and which of them have to be compared again.
+#[derive(Default)]
+pub(super) struct Comparisons {
+    spots: BTreeMap<Spot, OfSpot>,
+}
+
+/// One environment: one comparison at a time, the oldest task first.
+#[derive(Default)]
+struct OfSpot {
+    compared: BTreeSet<u64>,
+    stale: BTreeSet<u64>,
+    under_way: Option<u64>,
+    not_before: Option<Timestamp>,
+}
+
+impl Comparisons {
+    /// A task is as it is now.
+    pub(super) fn update(&mut self, task: &Task) {
+        if !task.is_compared() {
+            self.remove(task);
+            return;
+        }
+        let of_spot = self.spots.entry(spot_of(task)).or_default();
+        if of_spot.compared.insert(task.id) {
+            of_spot.stale.insert(task.id);
+        }
+    }
+
+    /// A task is not compared any more.
+    pub(super) fn remove(&mut self, task: &Task) {
+        let spot = spot_of(task);
+        let Some(of_spot) = self.spots.get_mut(&spot) else {
+            return;
+        };
+        of_spot.compared.remove(&task.id);
+        of_spot.stale.remove(&task.id);
+        if of_spot.compared.is_empty() && of_spot.under_way.is_none() {
+            self.spots.remove(&spot);
+        }
+    }
+
+    /// A task has changed: something else may be live where it is at home, if it has come to rest or
+    /// to a pause. Says where that is.
+    pub(super) fn heard_of(&mut self, task: &Task, frees: bool) -> Spot {
+        let spot = spot_of(task);
+        let rests = task.work.is_some() && task.state.at_rest();
+        let pauses = matches!(task.state, State::Paused { .. });
+        if (frees || rests || pauses)
+            && let Some(of_spot) = self.spots.get_mut(&spot)
+        {
+            of_spot.stale.clone_from(&of_spot.compared);
+        }
+        spot
+    }
+
+    /// Nobody knows what went live meanwhile.
+    pub(super) fn doubt_all(&mut self) {
+        for of_spot in self.spots.values_mut() {
+            of_spot.stale.clone_from(&of_spot.compared);
+        }
+    }
+
+    /// Whether a task is yet to be compared with what is live now.
+    pub(super) fn is_awaited(&self, task: &Task) -> bool {
+        self.spots.get(&spot_of(task)).is_some_and(|of_spot| {
+            of_spot.stale.contains(&task.id) || of_spot.under_way == Some(task.id)
+        })
+    }
+}
+
+/// A comparison that differs from the former one.
+pub(super) struct NewComparison {
+    description: String,
+    with: ComparedWith,
+    /// Why a rule with `refuse_older` refuses it now, if it does.
+    refused: Option<String>,
+}
+
+/// Why there is no comparison.
+pub(super) struct NotCompared {
+    why: String,
+    is_passing: bool,
+}
+
+impl From<LandingError> for NotCompared {
+    fn from(error: LandingError) -> Self {
+        Self {
+            is_passing: error.is_passing(),
+            why: error.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for NotCompared {
+    fn from(error: StoreError) -> Self {
+        Self {
+            is_passing: !matches!(error, StoreError::TooLong(_) | StoreError::NoBlob(_)),
+            why: error.to_string(),
+        }
+    }
+}
+
+/// What came of one comparison; `None`: what is live is what the task was compared with.
+pub(super) type ComparisonOutcome = Result<Option<NewComparison>, NotCompared>;
+
+impl Executor {
+    pub(super) fn compare_all(&mut self) {
+        let spots: Vec<Spot> = self.comparisons.spots.keys().cloned().collect();
+        for spot in spots {
+            self.compare_next(&spot);
+        }
+    }
+
+    /// Compares what waits in an environment, one after the other.
+    pub(super) fn compare_next(&mut self, spot: &Spot) {
+        let Some(of_spot) = self.comparisons.spots.get(spot) else {
+            return;
+        };
+        let Some(id) = of_spot.stale.first().copied() else {
+            return;
+        };
+        if of_spot.under_way.is_some() {
+            return;
+        }
+        let not_before = of_spot.not_before;
+        let now = self.world.clock.now();
+        if let Some(time) = not_before.filter(|time| *time > now && *time <= now + PAUSE) {
+            self.wake_at(time);
+            return;
+        }
+        let Some(active) = self.tasks.get(&id) else {
+            return;
+        };
+        let Some(plan) = active.plan.clone() else {
+            return;
+        };
+        let task = active.task.clone();
+        if self.is_moving(&task) {
+            return;
+        }
+        if let Some(of_spot) = self.comparisons.spots.get_mut(spot) {
+            of_spot.stale.remove(&id);
+            of_spot.under_way = Some(id);
+            of_spot.not_before = None;
+        }
+        let world = self.world.clone();
+        self.effects.push(
+            async move {
+                let outcome = compare(&world, &task, &plan).await;
+                Done::ComparedWithLive { task, outcome }
+            }
+            .boxed(),
+        );
+    }
+
+    /// Whether a task switches hosts there, or may.
+    fn is_moving(&self, task: &Task) -> bool {
+        self.lines.holders(task).any(|holder| {
+            self.tasks.get(&holder).is_some_and(|holder| {
+                matches!(
+                    holder.task.state,
+                    State::Running | State::Stopping { .. } | State::RollingBack { .. }
+                )
+            })
+        })
+    }
+
+    pub(super) fn compared_with_live(&mut self, task: &Task, outcome: ComparisonOutcome) {
+        let spot = spot_of(task);
+        let id = task.id;
+        let now = self.world.clock.now();
+        if let Some(of_spot) = self.comparisons.spots.get_mut(&spot) {
+            of_spot.under_way = None;
+            match &outcome {
+                Err(failed) if failed.is_passing && of_spot.compared.contains(&id) => {
+                    of_spot.stale.insert(id);
+                    of_spot.not_before = Some(now + PAUSE);
+                }
+                _ => {}
+            }
+        }
+        if let Some(active) = self.tasks.get(&id) {
+            self.comparisons.update(&active.task);
+        } else {
+            self.comparisons.remove(task);
+        }
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(new)) => {
+                let NewComparison {
+                    description,
+                    with,
+                    refused,
+                } = new;
+                self.record(id, Event::Compared { description, with });
+                if let Some(reason) = refused {
+                    let by = "tagship".to_owned();
+                    self.record(id, Event::Withdrawn { by, reason });
+                }
+            }
+            Err(NotCompared { why, .. }) => {
+                tracing::warn!(task = id, why, "not compared with what is live now");
+            }
+        }
+        self.decide(id);
+        self.compare_next(&spot);
+    }
+}
+
+/// Looks what is live on the task's hosts; where that is not what the task was compared with, the
+/// mirror says what it means now.
+async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
+    let Some(landed) = &task.landed else {
+        return Ok(None);
+    };
+    let former: Option<Description> = match landed.description.as_str() {
+        "" => None,
+        blob => serde_json::from_slice(&world.store.blob(blob).await?).ok(),
+    };
+    let comparisons = former.iter().flat_map(|former| &former.comparisons);
+    let mut known: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for comparison in comparisons {
+        let live = comparison.live.as_deref();
+        known.extend(comparison.hosts.iter().map(|host| (host.as_str(), live)));
+    }
+    let hosts: Vec<&str> = if known.is_empty() {
+        let stage = plan
+            .publish_stage()
+            .and_then(|stage| plan.stages.get(stage));
+        stage.map(|stage| stage.places()).unwrap_or_default()
+    } else {
+        known.keys().copied().collect()
+    };
+    let (live, releases) = live_on(world, &task.submission, &landed.compared, &hosts).await?;
+    let is_known = live
+        .iter()
+        .all(|live| known.get(live.host.as_str()) == Some(&live.commit.as_deref()));
+    let mut with = landed.compared.clone();
+    with.live = releases;
+    if is_known && with == landed.compared {
+        return Ok(None);
+    }
+    let source = world.catalog.source(&task.submission.project);
+    let source = source.map_err(|why| NotCompared {
+        why,
+        is_passing: false,
+    })?;
+    let object = match task.object() {
+        "" => landed.commit.clone(),
+        object => object.to_owned(),
+    };
+    let question = Question {
+        reference: task.submission.reference.clone(),
+        object,
+        live,
+        source: plan
+            .placement
+            .as_ref()
+            .and_then(|placement| placement.source.clone()),
+    };
+    let description = world.git.describe(&source, &question).await?;
+    with.relations = description.relations();
+    let refused = goes_back(&description.comparisons)
+        .filter(|_| task.submission.refuse_older)
+        .map(|why| format!("something else went live: by now it {why}"));
+    let bytes = serde_json::to_vec(&description).unwrap_or_default();
+    Ok(Some(NewComparison {
+        description: world.store.put_blob(&bytes).await?,
+        with,
+        refused,
+    }))
+}

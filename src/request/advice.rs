@@ -1,0 +1,223 @@
+//! What can be asked of a task now, and in which words that is advised. Everything here asks
+//! [`granted`] first, which tries each request as `decide` would: nothing is advised that is refused.
+//! Pure; called by `request` for its refusals and by the web for what it offers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Moment, Request, RequestError, attempt};
+use crate::approval::Actor;
+use crate::plan::PlanDigest;
+use crate::right::Ability;
+use crate::task::{Pause, Progress, State, StepResult, Task};
+
+/// What may be asked of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum May {
+    Approve,
+    /// Give every missing approval in an emergency.
+    Emergency,
+    Reject,
+    Withdraw,
+    Stop,
+    /// Stop one host of it.
+    StopHost,
+    /// Go on without one host of it.
+    Skip,
+    Retry,
+    Go,
+    /// Run although releases are frozen.
+    OverrideFreeze,
+    /// Go back to what this task released.
+    Rollback,
+    /// Go back to the good release before the live one.
+    RollbackBefore,
+}
+
+/// Which releases an environment can go back to; the store knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaysBack {
+    /// What the task released.
+    pub to_task: bool,
+    /// The good release before the live one.
+    pub before_live: bool,
+}
+
+/// What the actor may ask of the task now.
+#[must_use]
+pub fn granted(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
+    let mut granted = of_task(task, actor, moment);
+    let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
+    for host in hosts {
+        for (what, request) in of_host(&host.name) {
+            if !granted.contains(&what) && attempt(task, actor, &request, moment).is_ok() {
+                granted.push(what);
+            }
+        }
+    }
+    if actor.may(Ability::Run, "roll back").is_ok() {
+        let ways = moment.ways;
+        granted.extend(ways.to_task.then_some(May::Rollback));
+        granted.extend(ways.before_live.then_some(May::RollbackBefore));
+    }
+    granted
+}
+
+/// What may be asked of the whole task.
+fn of_task(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
+    let reason = || "because".to_owned();
+    let plan = task.landed.as_ref().map_or_else(
+        || PlanDigest(String::new()),
+        |landed| landed.terms.plan.clone(),
+    );
+    let approve = |emergency| Request::Approve {
+        plan: plan.clone(),
+        comment: String::new(),
+        not_before: None,
+        emergency,
+    };
+    let asked = [
+        (May::Approve, approve(None)),
+        (May::Emergency, approve(Some(reason()))),
+        (May::Reject, Request::Reject { reason: reason() }),
+        (May::Withdraw, Request::Withdraw { reason: reason() }),
+        (May::OverrideFreeze, Request::Override { reason: reason() }),
+        (May::Stop, Request::Stop { host: None }),
+        (May::Retry, Request::Retry),
+        (May::Go, Request::Go { host: None }),
+    ];
+    asked
+        .into_iter()
+        .filter(|(_, request)| attempt(task, actor, request, moment).is_ok())
+        .map(|(may, _)| may)
+        .filter(|may| *may != May::Retry || !only_waits(task))
+        .collect()
+}
+
+fn of_host(name: &str) -> [(May, Request); 2] {
+    let host = name.to_owned();
+    let stop = Request::Stop {
+        host: Some(host.clone()),
+    };
+    let reason = "because".to_owned();
+    [
+        (May::StopHost, stop),
+        (May::Skip, Request::Skip { host, reason }),
+    ]
+}
+
+/// Whether it is paused at a gate and nothing went wrong: then there is nothing to try again.
+fn only_waits(task: &Task) -> bool {
+    let at_a_gate = matches!(
+        task.state,
+        State::Paused {
+            why: Pause::Gate { .. } | Pause::StepGate | Pause::Time { .. }
+        }
+    );
+    let wrong = |progress: &Progress| {
+        matches!(
+            progress.end,
+            Some((
+                _,
+                StepResult::Failed { .. } | StepResult::Unknown { .. } | StepResult::Stopped
+            ))
+        )
+    };
+    let mut steps = task.work.iter().flat_map(|work| work.steps.values());
+    at_a_gate && !steps.any(wrong)
+}
+
+/// A refusal with what can be asked instead.
+pub(super) fn advised(
+    error: RequestError,
+    task: &Task,
+    actor: &Actor,
+    moment: &Moment<'_>,
+) -> RequestError {
+    match error {
+        RequestError::State {
+            id, state, what, ..
+        } => RequestError::State {
+            id,
+            state,
+            what,
+            instead: instead(task, actor, moment),
+        },
+        RequestError::Newer { id, newer, .. } => RequestError::Newer {
+            id,
+            newer,
+            instead: instead(task, actor, moment),
+        },
+        other => other,
+    }
+}
+
+/// `retry it, roll back (…) or push a new tag`.
+fn instead(task: &Task, actor: &Actor, moment: &Moment<'_>) -> String {
+    let id = task.id;
+    let begins = match &task.state {
+        State::Proposed => "wait until it has landed",
+        State::Scheduled { .. } | State::Queued => "it begins by itself",
+        State::Stopping { .. } => "wait until it has stopped",
+        State::Succeeded | State::Rejected { .. } | State::Observed => "it is done with",
+        _ => "",
+    };
+    let mut ways: Vec<String> = Vec::new();
+    for may in granted(task, actor, moment) {
+        let way = match may {
+            May::Approve => "approve it".to_owned(),
+            May::Reject => "reject it".to_owned(),
+            May::Withdraw => "withdraw it".to_owned(),
+            May::Stop => "stop it".to_owned(),
+            May::Retry if was_let_go(&task.state) => {
+                format!("take it up again (`tagship retry {id}`)")
+            }
+            May::Retry => "retry it".to_owned(),
+            May::Go => "let it go on at its gate".to_owned(),
+            May::Rollback => format!("go back to it (`tagship rollback {id}`)"),
+            May::RollbackBefore if task.state.at_rest() => {
+                let (project, environment) =
+                    (&task.submission.project, &task.submission.environment);
+                format!(
+                    "go back to the release before the live one (`tagship rollback --project {project} --environment {environment}`)"
+                )
+            }
+            May::Emergency
+            | May::StopHost
+            | May::Skip
+            | May::OverrideFreeze
+            | May::RollbackBefore => continue,
+        };
+        ways.push(way);
+    }
+    if task.state.at_rest() {
+        ways.push(afresh(task).to_owned());
+    }
+    let ways = match ways.as_slice() {
+        [] if begins.is_empty() => "wait, or ask an approver".to_owned(),
+        [] => return begins.to_owned(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    };
+    if begins.is_empty() {
+        ways
+    } else {
+        format!("{begins}; {ways}")
+    }
+}
+
+fn was_let_go(state: &State) -> bool {
+    matches!(
+        state,
+        State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. }
+    )
+}
+
+/// How the same is asked for once more, by another task.
+fn afresh(task: &Task) -> &'static str {
+    if task.submission.has_reference() {
+        "push a new tag"
+    } else {
+        "submit one like it"
+    }
+}

@@ -1,0 +1,37 @@
+//! The comparison of a task that has landed, made again when something else went live. Pure; called
+//! by the fold.
+
+use super::{Event, State, Task};
+
+impl Task {
+    /// Whether what it would change is compared with what is live now: it has landed on a commit and
+    /// has not begun.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        let waits = matches!(
+            self.state,
+            State::Waiting | State::Scheduled { .. } | State::Queued
+        );
+        waits && self.submission.has_place() && self.commit().is_some()
+    }
+
+    /// Takes a comparison in the place of the former one; whether the event was a new one. A task
+    /// that began meanwhile takes the one that was made just before.
+    pub(super) fn compare(&mut self, event: &Event) -> bool {
+        let Event::Compared { description, with } = event else {
+            return false;
+        };
+        if !self.is_compared() && self.state != State::Running {
+            return false;
+        }
+        let Some(landed) = &mut self.landed else {
+            return false;
+        };
+        if landed.description == *description && landed.compared == *with {
+            return false;
+        }
+        landed.description.clone_from(description);
+        landed.compared.clone_from(with);
+        true
+    }
+}

@@ -1,0 +1,45 @@
+//! Who can give an approval that a task lacks: by name, so that whoever waits knows whom to call.
+
+use super::super::Site;
+use super::super::fault::Fault;
+use super::super::who;
+use crate::account::Status;
+use crate::approval::{self, Request};
+use crate::task::{State, Task};
+
+/// So many are named.
+const NAMED_MAX: usize = 10;
+
+/// The accounts whose approval would be taken now, by name; at most ten.
+pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<String>, Fault> {
+    let mut names = Vec::new();
+    let Some(landed) = task
+        .landed
+        .as_ref()
+        .filter(|_| task.state == State::Waiting)
+    else {
+        return Ok(names);
+    };
+    for account in site.web.accounts.list().await? {
+        if account.status != Status::Active {
+            continue;
+        }
+        let name = account.name.clone();
+        let actor = who::as_account(site, account).await?.at(&task.place());
+        let request = Request {
+            actor: &actor,
+            plan: &landed.terms.plan,
+            comment: "",
+            not_before: None,
+            emergency: None,
+            at: site.web.clock.now(),
+        };
+        if approval::approve(&landed.terms, &task.approvals, &request).is_ok() {
+            names.push(name);
+        }
+        if names.len() == NAMED_MAX {
+            break;
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,131 @@
+//! What a plan will do, in words. Pure; drawn on the page of a task.
+
+use super::words;
+use crate::plan::{AGENT, Plan};
+use crate::template::{Action, Command, Directory, Gate, Probe, Program, Step};
+
+/// A stage as it will be done.
+pub(super) struct Planned {
+    pub(super) name: String,
+    /// On whom, and how.
+    pub(super) hosts: String,
+    pub(super) notes: String,
+    pub(super) steps: Vec<(String, String)>,
+}
+
+pub(super) fn planned(plan: &Plan) -> Vec<Planned> {
+    let stages = plan.stages.iter();
+    stages
+        .map(|stage| {
+            let mut notes = Vec::new();
+            match stage.gate {
+                Gate::None => {}
+                Gate::Hand => notes.push("waits before it until somebody says go".to_owned()),
+                Gate::Timed => notes.push("waits before it for its time".to_owned()),
+            }
+            if let Some(batch) = stage.batch {
+                notes.push(format!(
+                    "{} at a time",
+                    words::plural(u64::from(batch), "host")
+                ));
+            }
+            Planned {
+                name: stage.name.clone(),
+                hosts: words::list(
+                    &stage
+                        .places()
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>(),
+                ),
+                notes: notes.join("; "),
+                steps: stage
+                    .steps
+                    .iter()
+                    .map(|step| {
+                        let mut what = action(plan, &step.action);
+                        for note in step_notes(plan, step) {
+                            what.push_str(&format!(" ({note})"));
+                        }
+                        (step.name.clone(), what)
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
+    let mut notes = Vec::new();
+    if step.once {
+        notes.push("on the first host only".to_owned());
+    }
+    match (step.host.as_deref(), &plan.named.local) {
+        (Some(AGENT), Some(local)) => {
+            notes.push(format!("on the agent's own machine, as {}", local.user));
+        }
+        (Some(host), _) => notes.push(format!("once, on {host}")),
+        (None, _) => {}
+    }
+    if let Some(user) = &step.user {
+        let system = plan
+            .named
+            .users
+            .get(user)
+            .map_or("?", |user| user.user.as_str());
+        notes.push(format!("as {user}, who is {system} there"));
+    }
+    match step.gate {
+        Gate::None => {}
+        Gate::Hand => notes.push("on each host when somebody says go".to_owned()),
+        Gate::Timed => notes.push("not before its time".to_owned()),
+    }
+    notes.extend(step.action.outputs_in_words());
+    if let Some(digest) = step
+        .action
+        .script()
+        .and_then(|name| plan.named.scripts.get(name))
+    {
+        notes.push(format!("SHA-256 {}", words::short(digest)));
+    }
+    notes
+}
+
+fn action(plan: &Plan, action: &Action) -> String {
+    let deploy_to = || {
+        let placement = plan.placement.as_ref();
+        placement.map_or("", |placement| placement.deploy_to.as_str())
+    };
+    match action {
+        Action::Checkout => format!("take the files of {}", words::short(&plan.commit)),
+        Action::Sync => format!("bring them to {}", deploy_to()),
+        Action::Publish => format!("switch {}/current to them", deploy_to()),
+        Action::Run(program) => program_words(program),
+        Action::Check(check) => match &check.probe {
+            Probe::Http { url, status } => format!("check that {url} answers {status}"),
+            Probe::Tcp { address } => format!("check that {address} answers"),
+            Probe::Command { command, .. } => format!("check: {}", command_words(command)),
+        },
+    }
+}
+
+fn program_words(program: &Program) -> String {
+    let command = command_words(&program.command);
+    let command = match program.args.as_slice() {
+        [] => command,
+        args => format!("{command} with {}", args.join(" ")),
+    };
+    match &program.directory {
+        Directory::Release => format!("{command} (in the release)"),
+        Directory::Home => command,
+        Directory::Absolute(path) => format!("{command} (in {path})"),
+    }
+}
+
+fn command_words(command: &Command) -> String {
+    match command {
+        Command::Argv(arguments) => arguments.join(" "),
+        Command::Shell(text) => text.clone(),
+        Command::Script(name) => format!("the script {name}"),
+    }
+}

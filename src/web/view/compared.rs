@@ -1,0 +1,231 @@
+//! What a task would change now, what has changed since people approved it, and where a rollback
+//! goes: as data of the API, and in words for page and command line alike. Pure; whoever shows the
+//! words writes times in their own zone.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::TaskView;
+use crate::approval::Approval;
+use crate::store::Head;
+use crate::task::{ComparedRelease, ComparedWith, Event, Origin, Recorded, Relation};
+
+/// Digits of a commit in a sentence.
+const COMMIT_DIGITS: usize = 10;
+/// So many releases are named in a sentence.
+const NAMED_MAX: usize = 3;
+
+/// An approval, with what was live when it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalView {
+    #[serde(flatten)]
+    pub approval: Approval,
+    /// The releases that the task was compared with then.
+    #[serde(default)]
+    pub live: Vec<ComparedRelease>,
+}
+
+/// With what a task was compared, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparedView {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub with: ComparedWith,
+}
+
+/// The approvals that count for this plan or did for an earlier one, each with the comparison that
+/// held then; and the comparison that holds now.
+pub(super) fn compared(events: &[Recorded]) -> (Vec<ApprovalView>, Option<ComparedView>) {
+    let mut approvals = Vec::new();
+    let mut now: Option<ComparedView> = None;
+    for Recorded { time, event } in events {
+        match event {
+            Event::Landed(landed) => {
+                let with = landed.compared.clone();
+                now = Some(ComparedView { at: *time, with });
+            }
+            Event::Compared { with, .. } => {
+                let with = with.clone();
+                now = Some(ComparedView { at: *time, with });
+            }
+            Event::Approved(approval) => approvals.push(ApprovalView {
+                approval: approval.clone(),
+                live: now.iter().flat_map(|now| now.with.live.clone()).collect(),
+            }),
+            Event::Reopened { .. } => approvals.clear(),
+            _ => {}
+        }
+    }
+    (approvals, now)
+}
+
+/// Whether what it would change is compared with what is live now.
+fn waits(state: &str) -> bool {
+    matches!(state, "waiting" | "scheduled" | "queued")
+}
+
+/// `release-1.4`; the release's own name where no tag brought it.
+fn name(live: &ComparedRelease) -> &str {
+    match live.tag.as_str() {
+        "" => &live.release.0,
+        tag => tag,
+    }
+}
+
+fn names(live: &[ComparedRelease]) -> String {
+    let named: Vec<&str> = live.iter().take(NAMED_MAX).map(name).collect();
+    let more = live.len().saturating_sub(NAMED_MAX);
+    match (named.split_last(), more) {
+        (None, _) => "nothing".to_owned(),
+        (Some((only, [])), _) => (*only).to_owned(),
+        (Some((last, others)), 0) => format!("{} and {last}", others.join(", ")),
+        _ => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// `release-1.4 is live`, for the history.
+pub(super) fn against(with: &ComparedWith) -> String {
+    format!("{} is live", names(&with.live))
+}
+
+fn same_releases(one: &[ComparedRelease], other: &[ComparedRelease]) -> bool {
+    let ids = |live: &[ComparedRelease]| {
+        let mut ids: Vec<_> = live.iter().map(|live| live.release.clone()).collect();
+        ids.sort();
+        ids
+    };
+    ids(one) == ids(other)
+}
+
+/// `approved by bob when release-1.3 was live; release-1.4 is live since 14:02`, for each approval
+/// that saw something else live than is live now.
+#[must_use]
+pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Vec<String> {
+    let Some(compared) = task.compared.as_ref().filter(|_| waits(&task.state)) else {
+        return Vec::new();
+    };
+    let live = &compared.with.live;
+    let plan = task.plan.as_ref();
+    let others = task
+        .approvals
+        .iter()
+        .filter(|given| plan == Some(&given.approval.plan) && !same_releases(&given.live, live));
+    others
+        .map(|given| {
+            let new = live
+                .iter()
+                .find(|now| given.live.iter().all(|then| then.release != now.release));
+            let now = match new.and_then(|new| Some((new, new.since?))) {
+                Some((new, since)) => format!("{} is live since {}", name(new), show(since)),
+                None => format!("{} is live since {}", names(live), show(compared.at)),
+            };
+            format!(
+                "approved by {} when {} was live; {now}",
+                given.approval.said_by(),
+                names(&given.live),
+            )
+        })
+        .collect()
+}
+
+/// `to release-1.3 (3f2a9c1b2d, released 2026-11-20 14:02 by task 12), from release-1.4`: where a
+/// rollback goes, and from what.
+#[must_use]
+pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<String> {
+    let Origin::Rollback { to, release } = &task.origin else {
+        return None;
+    };
+    let commit = task.commit.as_deref().unwrap_or_default();
+    let commit = commit.get(..COMMIT_DIGITS).unwrap_or(commit);
+    let made = release.made_at();
+    let made = made.map_or_else(String::new, |at| format!(" {}", show(at)));
+    let back = format!(
+        "to {} ({commit}, released{made} by task {to})",
+        task.called()
+    );
+    let from = task.compared.as_ref().map(|compared| &compared.with.live);
+    Some(match from {
+        Some(live) if !live.is_empty() => format!("{back}, from {}", names(live)),
+        _ => back,
+    })
+}
+
+/// That a rollback changes nothing: what it goes back to is live on every host.
+#[must_use]
+pub fn changes_nothing(task: &TaskView) -> Option<String> {
+    let Origin::Rollback { release, .. } = &task.origin else {
+        return None;
+    };
+    let with = &task.compared.as_ref()?.with;
+    let live = !with.live.is_empty() && with.live.iter().all(|live| live.release == *release);
+    let same = live || with.relations == [Relation::Same];
+    let what = match with.live.as_slice() {
+        [one] if one.release != *release => {
+            format!("the same commit is live there as {}", name(one))
+        }
+        _ => format!("{} is live there already", task.called()),
+    };
+    same.then(|| format!("this rollback changes nothing: {what}"))
+}
+
+/// What a waiting task would change now, in a few words; nothing where that is not known.
+#[must_use]
+pub fn change(head: &Head) -> String {
+    let words = head.relations.iter().map(|relation| match relation {
+        Relation::First => "first release".to_owned(),
+        Relation::Same => "changes nothing".to_owned(),
+        Relation::Ahead { commits } => format!("brings {}", counted(*commits)),
+        Relation::Back { commits } => format!("goes BACK {}", counted(*commits)),
+        Relation::Diverged { ahead, back } => {
+            format!("DIVERGED: brings {ahead}, takes back {back}")
+        }
+        Relation::Unknown => "cannot be compared".to_owned(),
+    });
+    words.collect::<Vec<_>>().join("; ")
+}
+
+fn counted(commits: u64) -> String {
+    match commits {
+        1 => "1 commit".to_owned(),
+        _ => format!("{commits} commits"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::host::ReleaseId;
+
+    fn live(tag: &str) -> ComparedRelease {
+        ComparedRelease {
+            release: ReleaseId(format!("r-{tag}")),
+            task: 1,
+            tag: tag.to_owned(),
+            commit: None,
+            since: None,
+            hosts: 1,
+        }
+    }
+
+    #[test]
+    fn releases_are_named_by_tag_and_many_are_cut() {
+        assert_eq!(names(&[]), "nothing");
+        assert_eq!(names(&[live("a")]), "a");
+        assert_eq!(names(&[live("a"), live("b")]), "a and b");
+        assert_eq!(names(&["a", "b", "c", "d"].map(live)), "a, b, c and 1 more");
+        let mut foreign = live("");
+        foreign.release = ReleaseId("by-hand".to_owned());
+        assert_eq!(names(&[foreign]), "by-hand");
+    }
+
+    #[test]
+    fn the_order_of_releases_is_no_change() {
+        assert!(same_releases(
+            &[live("a"), live("b")],
+            &[live("b"), live("a")]
+        ));
+        assert!(!same_releases(&[live("a")], &[live("a"), live("b")]));
+    }
+}

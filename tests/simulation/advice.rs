@@ -1,0 +1,301 @@
+//! No advice is refused next: in every state of a task, each thing that is offered, and each command
+//! that is named by `tagship show` or by a refusal, is tried on a copy of the store.
+
+use tagship::approval::Actor;
+use tagship::clock::Clock as _;
+use tagship::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
+use tagship::rule::Schedule;
+use tagship::store::kv::{Commit, Kv as _, Row};
+use tagship::store::memory::MemoryKv;
+use tagship::store::{Filter, Store};
+use tagship::task::{State, Task};
+use tagship::web::view::{Shown, TaskView, next, task_view};
+
+use crate::at_once::at_once;
+use crate::deeds::actor;
+use crate::driver::{Sim, TEMPLATE, object_of};
+use crate::life::serves;
+
+/// A submitter, an approver, an admin, and somebody who may only look.
+const PEOPLE: [&str; 4] = ["alice", "bob", "root", "viewer"];
+
+/// Tries all advice that anybody gets about any task of a world.
+pub(crate) fn advice_is_accepted(sim: &Sim) {
+    let rows = sim.backup();
+    let heads = at_once(sim.store().list(&Filter::default(), None, 100)).unwrap();
+    for head in heads {
+        for who in PEOPLE {
+            Advised::new(sim, &rows, head.id, who).tried();
+        }
+    }
+}
+
+/// Somebody looks at a task.
+struct Advised<'s> {
+    sim: &'s Sim,
+    rows: &'s [Row],
+    task: Task,
+    who: &'static str,
+    view: TaskView,
+}
+
+impl<'s> Advised<'s> {
+    fn new(sim: &'s Sim, rows: &'s [Row], id: u64, who: &'static str) -> Self {
+        let store = copy(rows);
+        let task = at_once(store.task(id)).unwrap();
+        let plan = at_once(store.plan_of(&task)).unwrap();
+        let head = at_once(store.head(id)).unwrap();
+        let can_approve = ["bob".to_owned()].into_iter().filter(|_| {
+            let bob = actor("bob");
+            granted(sim, &store, &task, &bob).contains(&May::Approve)
+        });
+        let can_approve: Vec<String> = can_approve.collect();
+        let shown = Shown {
+            task: &task,
+            head: &head,
+            plan: plan.as_deref(),
+            description: None,
+            events: &at_once(store.events(id)).unwrap(),
+            calendar: &sim.calendar,
+            ways: at_once(request::ways_back(&store, &task)).unwrap(),
+            newer: at_once(store.ran_since(&task)).unwrap(),
+            ahead: None,
+            drifts: &std::collections::BTreeMap::new(),
+            can_approve: &can_approve,
+        };
+        let view = task_view(shown, &actor(who), sim.clock.now());
+        Self {
+            sim,
+            rows,
+            task,
+            who,
+            view,
+        }
+    }
+
+    fn tried(&self) {
+        for may in &self.view.may {
+            let command = self.command(*may);
+            self.is_accepted(&command, &format!("{may:?}"), &[self.who]);
+        }
+        self.commands_of(&next(&self.view), &[self.who, "bob"]);
+        for asked in self.requests() {
+            let asked = at_once(request::ask(
+                &copy(self.rows),
+                self.task.id,
+                &actor(self.who),
+                &asked,
+                &self.sim.calendar,
+                self.sim.clock.now(),
+                &Commit::new(),
+            ));
+            if let Err(refused) = asked {
+                self.commands_of(&refused.to_string(), &[self.who, "root"]);
+            }
+        }
+    }
+
+    /// What anybody may ask, wise or not.
+    fn requests(&self) -> Vec<Request> {
+        let mays = [
+            May::Approve,
+            May::Reject,
+            May::Withdraw,
+            May::Stop,
+            May::StopHost,
+            May::Skip,
+            May::Retry,
+            May::Go,
+            May::OverrideFreeze,
+        ];
+        let commands = mays.map(|may| self.command(may));
+        commands
+            .iter()
+            .filter_map(|one| self.request(one))
+            .collect()
+    }
+
+    fn command(&self, may: May) -> String {
+        let id = self.task.id;
+        let (project, environment) = (&self.view.project, &self.view.environment);
+        match may {
+            May::Approve => format!("approve {id}"),
+            May::Emergency => format!("approve {id} --emergency REASON"),
+            May::Reject => format!("reject {id}"),
+            May::Withdraw => format!("withdraw {id}"),
+            May::Stop => format!("stop {id}"),
+            May::StopHost => format!("stop {id} --host NAME"),
+            May::Skip => format!("skip {id} --host NAME"),
+            May::Retry => format!("retry {id}"),
+            May::Go => format!("go {id}"),
+            May::OverrideFreeze => format!("go {id} --override-freeze REASON"),
+            May::Rollback => format!("rollback {id}"),
+            May::RollbackBefore => {
+                format!("rollback --project {project} --environment {environment}")
+            }
+        }
+    }
+
+    /// The request that a command makes; `None` for one that only looks, or goes back.
+    fn request(&self, command: &str) -> Option<Request> {
+        let reason = || "because".to_owned();
+        let words: Vec<&str> = command.split(' ').collect();
+        let of_host = words.iter().position(|word| *word == "--host");
+        let host = of_host.map(|place| words[place + 1].to_owned());
+        Some(match words[0] {
+            "approve" => Request::Approve {
+                plan: self
+                    .view
+                    .plan
+                    .clone()
+                    .unwrap_or_else(|| tagship::plan::PlanDigest(String::new())),
+                comment: String::new(),
+                not_before: None,
+                emergency: command.contains("--emergency").then(reason),
+            },
+            "reject" => Request::Reject { reason: reason() },
+            "withdraw" => Request::Withdraw { reason: reason() },
+            "stop" => Request::Stop { host },
+            "skip" => Request::Skip {
+                host: host.unwrap(),
+                reason: reason(),
+            },
+            "retry" => Request::Retry,
+            "go" if command.contains("--override-freeze") => Request::Override { reason: reason() },
+            "go" => Request::Go { host },
+            "rollback" | "log" | "show" | "tasks" => return None,
+            _ => panic!("nobody knows `tagship {command}`"),
+        })
+    }
+
+    /// Tries every command that a text names.
+    fn commands_of(&self, text: &str, people: &[&str]) {
+        for named in text.split("`tagship ").skip(1) {
+            let command = named.split('`').next().unwrap();
+            self.is_accepted(command, text, people);
+        }
+    }
+
+    fn is_accepted(&self, command: &str, advice: &str, people: &[&str]) {
+        let answers: Vec<String> = people
+            .iter()
+            .flat_map(|who| self.answers(command, &actor(who)))
+            .collect();
+        assert!(
+            answers.iter().any(String::is_empty),
+            "task {} is {:?}, and {} reads {advice:?}: `tagship {command}` is refused: {answers:?}\n{}",
+            self.task.id,
+            self.task.state,
+            self.who,
+            self.sim.fate.trace(0)
+        );
+    }
+
+    /// What the agent says to a command, on each host that may be meant; nothing where it is taken.
+    fn answers(&self, command: &str, actor: &Actor) -> Vec<String> {
+        let hosts = self.view.stages.iter().flat_map(|stage| &stage.hosts);
+        let hosts: Vec<&str> = hosts.map(|host| host.name.as_str()).collect();
+        let commands: Vec<String> = if command.contains("NAME") {
+            hosts
+                .iter()
+                .map(|host| command.replace("NAME", host))
+                .collect()
+        } else {
+            vec![command.to_owned()]
+        };
+        let answered = commands.iter().map(|command| self.answer(command, actor));
+        answered.collect()
+    }
+
+    fn answer(&self, command: &str, actor: &Actor) -> String {
+        let (store, now) = (copy(self.rows), self.sim.clock.now());
+        let none = Commit::new();
+        if let Some(asked) = self.request(command) {
+            let id = self.task.id;
+            let calendar = &self.sim.calendar;
+            let asked = request::ask(&store, id, actor, &asked, calendar, now, &none);
+            return at_once(asked).map_or_else(|refused| refused.to_string(), |_| String::new());
+        }
+        let Some(to) = command.strip_prefix("rollback ") else {
+            return String::new();
+        };
+        let back = match to.parse() {
+            Ok(id) => Back::ToTask(id),
+            Err(_) => Back::Before {
+                project: self.view.project.clone(),
+                environment: self.view.environment.clone(),
+            },
+        };
+        let asked = Rollback {
+            back: &back,
+            override_freeze: None,
+            emergency: None,
+            tags: TagsNeed::Approval,
+            calendar: &self.sim.calendar,
+        };
+        let done = request::roll_back(&store, &asked, actor, now, &|_| Commit::new());
+        at_once(done).map_or_else(|refused| refused.to_string(), |_| String::new())
+    }
+}
+
+fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<May> {
+    let plan = at_once(store.plan_of(task)).unwrap();
+    let moment = Moment {
+        now: sim.clock.now(),
+        calendar: &sim.calendar,
+        plan: plan.as_deref(),
+        newer: at_once(store.ran_since(task)).unwrap(),
+        ways: at_once(request::ways_back(store, task)).unwrap(),
+    };
+    request::granted(task, actor, &moment)
+}
+
+fn copy(rows: &[Row]) -> Store {
+    let kv = MemoryKv::new();
+    for rows in rows.chunks(50) {
+        let commit = rows.iter().fold(Commit::new(), |commit, row| {
+            commit.put(row.key.clone(), row.value.clone())
+        });
+        at_once(kv.commit(commit)).unwrap();
+    }
+    at_once(Store::open(std::sync::Arc::new(kv))).unwrap()
+}
+
+#[test]
+fn failed_task_is_not_retried_once_a_newer_one_ran() {
+    let mut sim = Sim::new(TEMPLATE);
+    *sim.well.lock().unwrap() = false;
+    let failed = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    assert!(matches!(sim.task(failed).state, State::Failed { .. }));
+    let offered = |sim: &Sim| {
+        let rows = sim.backup();
+        let advised = Advised::new(sim, &rows, failed, "bob");
+        advised.tried();
+        next(&advised.view)
+    };
+    assert!(
+        offered(&sim).contains("`tagship retry 1`"),
+        "{}",
+        offered(&sim)
+    );
+    *sim.well.lock().unwrap() = true;
+    sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.rest();
+    assert!(serves(&sim, '2'));
+    assert!(!offered(&sim).contains("retry"), "{}", offered(&sim));
+}
+
+#[test]
+fn viewer_is_offered_nothing_to_ask() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.push("release-1", &object_of('1'), Schedule::New);
+    sim.rest();
+    let rows = sim.backup();
+    let advised = Advised::new(&sim, &rows, 1, "viewer");
+    assert_eq!(advised.view.may, []);
+    assert_eq!(
+        next(&advised.view),
+        "task 1 waits for 1 approval: bob; `tagship approve 1`"
+    );
+}
