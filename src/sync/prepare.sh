@@ -119,6 +119,7 @@ ts_tools() {
         ts_refuse "sort on the host is missing or not GNU's (no -z); install GNU coreutils there"
 }
 ts_main() {
-    ts_tools
+    # A rollback to a kept release needs none of them before its switch.
+    if [ -z "$ts_kept" ] || [ ! -d "$ts_at/releases/$ts_release" ]; then ts_tools; fi
     ts_prepare
 }
