@@ -20,6 +20,9 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How much is read of a body that is too long, before its connection is given up.
 const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// The header in which a proxy names the client.
+pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// Who is on the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -48,6 +51,12 @@ impl Call {
     /// The value of a header, if it is text.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
         self.headers.get(name.into())?.to_str().ok()
+    }
+
+    /// Whether a proxy says that it passed the call on. A hint for texts: it grants nothing.
+    pub(super) fn is_proxied(&self) -> bool {
+        let headers = [FORWARDED_FOR, "forwarded", "via"];
+        headers.iter().any(|name| self.headers.contains_key(*name))
     }
 
     /// The value of a cookie; the first one where a name comes twice.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hyper::header::{self, HeaderValue};
 use jiff::Timestamp;
 
-use super::call::{Call, Peer};
+use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use super::{Site, api};
 use crate::account::{Account, Delegation};
@@ -505,7 +505,7 @@ pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
         return IpAddr::from([127, 0, 0, 1]);
     };
     let behind_proxy = site.web.config.agent.public_url.is_some();
-    let forwarded = call.headers.get_all("x-forwarded-for").iter();
+    let forwarded = call.headers.get_all(FORWARDED_FOR).iter();
     seen_from(peer, behind_proxy, forwarded.map(HeaderValue::as_bytes))
 }
 

@@ -79,6 +79,7 @@ fn peer_and_header_are_read_in_one_place() {
         let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
         let lines = code.lines().filter(|line| {
             line.contains("x-forwarded-for")
+                || line.contains("FORWARDED_FOR")
                 || line.contains("Peer::Network(") && !line.contains("=> ")
         });
         found.extend(lines.map(|line| format!("{file}: {}", line.trim())));
@@ -87,9 +88,12 @@ fn peer_and_header_are_read_in_one_place() {
     assert_eq!(
         found,
         [
+            "call.rs: let headers = [FORWARDED_FOR, \"forwarded\", \"via\"];",
+            "call.rs: pub(super) const FORWARDED_FOR: &str = \"x-forwarded-for\";",
             "serve.rs: Socket::Network(socket, Peer::Network(address.ip()))",
             "who.rs: let Peer::Network(peer) = call.peer else {",
-            "who.rs: let forwarded = call.headers.get_all(\"x-forwarded-for\").iter();",
+            "who.rs: let forwarded = call.headers.get_all(FORWARDED_FOR).iter();",
+            "who.rs: use super::call::{Call, FORWARDED_FOR, Peer};",
         ]
     );
 }

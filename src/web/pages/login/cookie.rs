@@ -56,9 +56,8 @@ pub(super) fn warning(site: &Site, call: &Call) -> Option<String> {
     let is_plain = match forwarded_as {
         Some(scheme) => scheme.as_bytes().eq_ignore_ascii_case(b"http"),
         None => {
-            let proxied = ["x-forwarded-for", "forwarded", "via"];
             let other = url.split_once("://").is_some_and(|(_, name)| name != host);
-            other && !proxied.iter().any(|name| call.headers.contains_key(*name))
+            other && !call.is_proxied()
         }
     };
     // Browsers take a loopback address for as safe as https.
