@@ -165,6 +165,7 @@ impl Agent {
             scans,
             watched: WatchedRepository::all(&config, |project| reach::source(&config, project)),
         };
+        reconciler.hold_all();
         let mut ended = shutdown.clone();
         let upkeep = self.upkeep();
         let web = self.web().serve(self.tcp, Some(self.unix), async move {

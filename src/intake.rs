@@ -21,7 +21,7 @@ use futures::stream::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::scans::{HeldPush, Scans};
+pub use self::scans::Scans;
 use crate::clock::Clock;
 use crate::config::{Config, Library, RuleSets, fingerprint, user_name};
 use crate::crash;
@@ -225,27 +225,28 @@ impl Intake {
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
         let templates = Templates::after_those_came(&self.config.agent.templates_dir);
+        let mut left_some = false;
         for waiting in waiting {
             match self.take(&waiting, left, &templates).await {
                 // Of this one record there is too much to be kept; it is no reason to take no other.
                 Err(IntakeError::Store(error @ StoreError::Commit(_))) => {
                     left.say(&waiting, &error);
                 }
-                taken => taken?,
+                taken => left_some |= !taken?,
             }
         }
-        self.scans.end(scan);
+        self.scans.end(scan, left_some);
         Ok(())
     }
 
     /// Whoever may write to the spool can put anything there, also what the agent may not move: no
-    /// entry keeps it from taking the others.
+    /// entry keeps it from taking the others. Says whether the record could be read, or never will be.
     async fn take(
         &self,
         waiting: &Waiting,
         left: &mut Left,
         templates: &Templates<'_>,
-    ) -> Result<(), IntakeError> {
+    ) -> Result<bool, IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
         match self.spool.read(waiting).await {
             Ok(received) => {
@@ -275,9 +276,10 @@ impl Intake {
             Err(error) => {
                 // A newer format, or a file that can't be read now: it stays.
                 tracing::warn!(%error, "spool record left");
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn seen(&self, received: &Received) -> SeenPush {

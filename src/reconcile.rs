@@ -22,6 +22,7 @@ use crate::intake::Scans;
 use crate::landing::{Git, LandingError, Source};
 use crate::push::{self, Meaning};
 use crate::rule::is_reference;
+use crate::store::kv::Version;
 use crate::store::{
     Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, unless_brought,
 };
@@ -73,6 +74,10 @@ pub enum LookError {
         "{0} has more than {TAGS_MAX} tags, which are not compared; set reconcile = \"off\" for it"
     )]
     TooMany(String),
+    #[error(
+        "a record in the spool cannot be read, and may be of a tag of {0}; see \"spool record left\" in the log"
+    )]
+    Unread(String),
 }
 
 impl WatchedRepository {
@@ -164,21 +169,37 @@ impl Reconciler {
         Ok(())
     }
 
+    /// What earlier looks found waits until these are over: one that was broken off goes on as the same
+    /// push. To be called before any task can land.
+    pub fn hold_all(&self) {
+        for watched in &self.watched {
+            self.scans.hold(&pushes_of(&watched.repository));
+        }
+    }
+
     async fn look(&self, watched: &WatchedRepository) -> Result<(), LookError> {
+        let pushes = pushes_of(&watched.repository);
+        self.scans.hold(&pushes);
+        self.compare(watched).await?;
+        self.scans.release(&pushes);
+        Ok(())
+    }
+
+    async fn compare(&self, watched: &WatchedRepository) -> Result<(), LookError> {
         let repository = &watched.repository;
         let now = self.clock.now();
-        let tags = self.tags(watched).await?;
+        let mut tags = self.tags(watched).await?;
         let mut look = Look {
             at: now,
             git_url: watched.source.git_url.clone(),
             digest: digest(&tags),
             tags: tags.len() as u64,
         };
-        let before = self.store.looked(repository).await?;
+        let (before, last) = self.store.looked(repository).await?;
         let before = before.filter(|before| before.git_url == look.git_url);
-        let Some(before) = before else {
-            self.store.note_tags(repository, &tags).await?;
-            self.store.note_look(repository, &look).await?;
+        let (Some(before), Some(Version(turn))) = (before, last) else {
+            self.store.note_tags(repository, &tags, last).await?;
+            self.store.note_look(repository, &look, last).await?;
             tracing::info!(
                 repository,
                 tags = tags.len(),
@@ -188,24 +209,32 @@ impl Reconciler {
         };
         // The hook of every push whose tag was seen has handed its record over before.
         self.scans.another().await;
+        if self.scans.has_left_some() {
+            return Err(LookError::Unread(repository.clone()));
+        }
         let brought = self.store.brought(repository).await?;
         if before.digest == look.digest && brought.is_empty() {
             return Ok(());
         }
-        let known = self.store.known_tags(repository).await?;
-        // What was read before a push, and compared after it, is read again.
-        let tags = self.tags(watched).await?;
-        look.digest = digest(&tags);
-        let settled = self
-            .settle_all(repository, &tags, &known, &brought, now)
-            .await?;
+        let mut known = self.store.known_tags(repository).await?;
         let patience = self.config.agent.landing_timeout;
         let old = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
-        self.store.forget_brought(&brought, old).await?;
-        if !settled {
+        let outdated = self.store.outdated(&brought, old).await?;
+        // What has changed since then may be a push whose record nobody looked for: that is left to
+        // the next look.
+        let still = self.tags(watched).await?;
+        let steady = tags == still;
+        known.retain(|name, _| tags.get(name) == still.get(name));
+        tags.retain(|name, object| still.get(name) == Some(object));
+        let push = pushes_of(repository) + &format!("{} {turn}", before.at.as_millisecond());
+        let settled = self
+            .settle_all((repository, &push), &tags, &known, &brought, now)
+            .await?;
+        self.store.forget_brought(&outdated).await?;
+        if !settled || !steady {
             look.digest.clear();
         }
-        Ok(self.store.note_look(repository, &look).await?)
+        Ok(self.store.note_look(repository, &look, last).await?)
     }
 
     /// All tags that can be asked for by name.
@@ -225,14 +254,12 @@ impl Reconciler {
     /// Does what the differences mean; says whether none is left.
     async fn settle_all(
         &self,
-        repository: &str,
+        (repository, push): (&str, &str),
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
         brought: &Brought,
         now: Timestamp,
     ) -> Result<bool, LookError> {
-        let push = format!("{LOOK}{} {repository}", now.as_millisecond());
-        let _held = self.scans.hold(&push);
         let library = Library::load(&self.config.agent.templates_dir);
         let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
         let mut settled = true;
@@ -261,7 +288,7 @@ impl Reconciler {
                     system_user: false,
                     owner: 0,
                     pushed_at: None,
-                    push: Some(push.clone()),
+                    push: Some(push.to_owned()),
                 };
                 let file = format!("look {repository} {name} {object} {turn}");
                 if !self.take(&file, &seen, &library, now).await? {
@@ -269,7 +296,8 @@ impl Reconciler {
                     continue;
                 }
             }
-            self.store.note_tag(repository, name, object).await?;
+            let noted = self.store.note_tag(repository, name, object, before);
+            noted.await?;
         }
         Ok(settled)
     }
@@ -329,6 +357,11 @@ impl Reconciler {
         }
         Ok(true)
     }
+}
+
+/// What the names of the pushes begin with that are found at a repository.
+fn pushes_of(repository: &str) -> String {
+    format!("{LOOK}{repository} ")
 }
 
 fn digest(tags: &BTreeMap<String, String>) -> String {

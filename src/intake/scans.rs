@@ -2,7 +2,7 @@
 //! more, and when it is over every record of before has been taken in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -19,6 +19,8 @@ const HEARD_MAX: usize = 1_000;
 pub struct Scans {
     begun: AtomicU64,
     done: AtomicU64,
+    /// Whether the last look left a record that could not be read.
+    left: AtomicBool,
     /// A look is over, or a push is not held any more: who waits is woken in turn.
     changed: Notify,
     wanted: Notify,
@@ -35,29 +37,15 @@ struct Burst {
     last_ms: i64,
 }
 
-/// More tags of a push may come for as long as this is kept.
-pub struct HeldPush<'s> {
-    scans: &'s Scans,
-    push: String,
-}
-
-impl Drop for HeldPush<'_> {
-    fn drop(&mut self) {
-        let mut held = self.scans.held();
-        held.remove(&self.push);
-        drop(held);
-        self.scans.changed.notify_waiters();
-    }
-}
-
 impl Scans {
     /// A look begins; its number.
     pub(super) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// The look of this number is over.
-    pub(super) fn end(&self, number: u64) {
+    /// The look of this number is over; whether it left a record that could not be read.
+    pub(super) fn end(&self, number: u64, left: bool) {
+        self.left.store(left, Ordering::SeqCst);
         self.done.store(number, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
@@ -92,18 +80,21 @@ impl Scans {
         heard.get(push).copied()
     }
 
-    /// More tags of this push are to come.
-    pub fn hold(&self, push: &str) -> HeldPush<'_> {
-        self.held().insert(push.to_owned());
-        HeldPush {
-            scans: self,
-            push: push.to_owned(),
-        }
+    /// More tags are to come of the pushes whose names begin with this.
+    pub fn hold(&self, pushes: &str) {
+        self.held().insert(pushes.to_owned());
+    }
+
+    /// No more are to come of them.
+    pub fn release(&self, pushes: &str) {
+        self.held().remove(pushes);
+        self.changed.notify_waiters();
     }
 
     /// Ends when nothing more of a push is to come, and what waited in the spool has been taken in.
     pub async fn whole(&self, push: &str) {
-        self.until(|| !self.held().contains(push)).await;
+        let held = || self.held().iter().any(|pushes| push.starts_with(pushes));
+        self.until(|| !held()).await;
         self.another().await;
     }
 
@@ -125,6 +116,11 @@ impl Scans {
     /// Ends when somebody wants one more look.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
+    }
+
+    /// Whether a record waits that the last look could not read: of which tag it is, is not known.
+    pub fn has_left_some(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     /// Ends when a look is over that began after this was asked.

@@ -297,7 +297,7 @@ fn hooked_key(file: &str) -> Key {
 
 /// Whether a conflict on this key is one about the hook log.
 pub(super) fn is_hook_key(key: &[u8]) -> bool {
-    key.starts_with(HOOKS) || key.starts_with(HOOKED) || tags::is_brought_key(key)
+    key.starts_with(HOOKS) || key.starts_with(HOOKED) || tags::is_tag_key(key)
 }
 
 /// The id that the next entry gets.

@@ -10,14 +10,14 @@
 //!
 //! `intake` writes what hooks bring, `reconcile` everything else. Nothing is decided here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::kv::{self, Commit, Key, Range, Require};
-use super::{SeenPush, Store, StoreError, index};
+use super::kv::{self, Commit, Key, Range, Require, Version};
+use super::{SeenPush, Store, StoreError, hooks, index};
 
 const TAGS: &str = "tag/";
 const BROUGHT: &str = "brought/";
@@ -66,9 +66,15 @@ fn brought_key(repository: &str, reference: &str, object: &str) -> Key {
     format!("{}/{reference}/{object}", of(BROUGHT, repository)).into_bytes()
 }
 
-/// Whether a conflict on this key is one about what hooks brought.
-pub(super) fn is_brought_key(key: &[u8]) -> bool {
-    key.starts_with(BROUGHT.as_bytes())
+/// Whether a conflict on this key is one about what hooks brought, or with another agent's look.
+pub(super) fn is_tag_key(key: &[u8]) -> bool {
+    let kinds = [BROUGHT, TAGS, LOOKED];
+    kinds.iter().any(|kind| key.starts_with(kind.as_bytes()))
+}
+
+fn no_look_after(repository: &str, last: Option<Version>) -> Commit {
+    let last = last.map_or(Require::Absent, Require::Version);
+    Commit::new().require(of(LOOKED, repository), last)
 }
 
 /// What is kept of a record besides what becomes of it.
@@ -90,22 +96,40 @@ pub fn unless_brought(repository: &str, reference: &str, object: &str) -> Commit
 }
 
 impl Store {
-    /// The last look at a repository.
+    /// The last look at a repository, and the version of its entry.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn looked(&self, repository: &str) -> Result<Option<Look>, StoreError> {
+    pub async fn looked(
+        &self,
+        repository: &str,
+    ) -> Result<(Option<Look>, Option<Version>), StoreError> {
         let entry = self.kv.get(of(LOOKED, repository).as_bytes()).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        let last = entry.as_ref().map(|entry| entry.version);
+        let look = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        Ok((look, last))
     }
 
-    /// Notes a look. Everything that it saw has been settled before.
+    /// Notes a look, if there was none after `last`. Everything that it saw has been settled before.
     ///
     /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn note_look(&self, repository: &str, look: &Look) -> Result<(), StoreError> {
-        self.write(Commit::new().put(of(LOOKED, repository), index::json(look)))
+    /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn note_look(
+        &self,
+        repository: &str,
+        look: &Look,
+        last: Option<Version>,
+    ) -> Result<(), StoreError> {
+        let commit = no_look_after(repository, last);
+        self.note(commit.put(of(LOOKED, repository), index::json(look)))
             .await
+    }
+
+    /// Of two agents with one store, the one that has looked before the other changes nothing.
+    async fn note(&self, commit: Commit) -> Result<(), StoreError> {
+        let noted = self.kv.commit(commit).await;
+        noted.map_err(|error| hooks::error_of(0, error))?;
+        Ok(())
     }
 
     /// When a hook of a repository was last heard of.
@@ -117,49 +141,60 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// Notes tags as seen, by name and object.
+    /// Notes tags as seen, by name and object, if there was no look after `last`.
     ///
     /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`]: some may have been noted.
+    /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`]: some may have been
+    /// noted.
     pub async fn note_tags(
         &self,
         repository: &str,
         tags: &BTreeMap<String, String>,
+        last: Option<Version>,
     ) -> Result<(), StoreError> {
         let tags: Vec<_> = tags.iter().collect();
         for some in tags.chunks(PIECE) {
-            let commit = some.iter().fold(Commit::new(), |commit, (name, object)| {
-                let known = KnownTag {
-                    reference: (*name).clone(),
-                    object: (*object).clone(),
-                    turn: 0,
-                };
-                commit.put(tag_key(repository, name), index::json(&known))
-            });
-            self.write(commit).await?;
+            let commit =
+                some.iter()
+                    .fold(no_look_after(repository, last), |commit, (name, object)| {
+                        let known = KnownTag {
+                            reference: (*name).clone(),
+                            object: (*object).clone(),
+                            turn: 0,
+                        };
+                        commit.put(tag_key(repository, name), index::json(&known))
+                    });
+            self.note(commit).await?;
         }
         Ok(())
     }
 
-    /// Notes one tag as seen, and forgets that a hook brought it. Without an object it is gone.
+    /// Notes one tag as seen, if it is known as `before`, and forgets that a hook brought it. Without
+    /// an object it is gone.
     ///
     /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn note_tag(
         &self,
         repository: &str,
         reference: &str,
         object: &str,
+        before: Option<&KnownTag>,
     ) -> Result<(), StoreError> {
         let known = KnownTag {
             reference: reference.to_owned(),
             object: object.to_owned(),
             turn: 0,
         };
+        let as_before = before.map_or(Require::Absent, |known| {
+            Require::Version(Version(known.turn))
+        });
+        let key = tag_key(repository, reference);
         let commit = Commit::new()
-            .put(tag_key(repository, reference), index::json(&known))
+            .require(key.clone(), as_before)
+            .put(key, index::json(&known))
             .delete(brought_key(repository, reference, object));
-        self.write(commit).await
+        self.note(commit).await
     }
 
     /// All tags of a repository that were ever seen, by name.
@@ -194,21 +229,39 @@ impl Store {
         Ok(Brought(rows.collect()))
     }
 
-    /// Forgets what hooks brought before this time.
+    /// What hooks brought before this time, and no unfinished task waits for any more.
     ///
     /// # Errors
-    /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn forget_brought(
+    /// [`StoreError::Kv`].
+    pub async fn outdated(
         &self,
         brought: &Brought,
         before: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Key>, StoreError> {
         let old = brought.0.iter().filter(|(_, at)| **at < before);
-        let old: Vec<&Key> = old.map(|(key, _)| key).collect();
-        for some in old.chunks(PIECE) {
+        let mut old: BTreeSet<&Key> = old.map(|(key, _)| key).collect();
+        if old.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (ids, _) = self.active().await?;
+        for id in ids {
+            let task = self.task(id).await?;
+            let pushed = &task.submission;
+            let (repository, reference) = (&pushed.repository, &pushed.reference);
+            old.remove(&brought_key(repository, reference, &pushed.object));
+        }
+        Ok(old.into_iter().cloned().collect())
+    }
+
+    /// Forgets that hooks brought these.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn forget_brought(&self, outdated: &[Key]) -> Result<(), StoreError> {
+        for some in outdated.chunks(PIECE) {
             let commit = some
                 .iter()
-                .fold(Commit::new(), |commit, key| commit.delete((*key).clone()));
+                .fold(Commit::new(), |commit, key| commit.delete(key.clone()));
             self.write(commit).await?;
         }
         Ok(())

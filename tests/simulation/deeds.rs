@@ -66,6 +66,14 @@ impl Sim {
         }
     }
 
+    /// A tag is made or moved on the git server, and no hook runs.
+    pub(crate) fn make_tag(&self, tag: &str, object: &str) {
+        self.move_ref(tag, object);
+        let made = (format!("refs/tags/{tag}"), object.to_owned());
+        self.made.lock().unwrap().push(made);
+        self.ring();
+    }
+
     /// A tag stands on the git server, and is proposed for production without the spool.
     pub(crate) fn push(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
         self.move_ref(tag, object);

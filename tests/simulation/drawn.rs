@@ -109,6 +109,7 @@ pub(crate) fn sim(random: &mut Random) -> Sim {
             ground.pause_timeout_s = Some(3600);
         }
     }
+    sim.reconciles = random.per_mille(500);
     if random.per_mille(250) {
         let (from, until) = random.pick(&FREEZES).unwrap();
         sim.calendar = Arc::new(Calendar {

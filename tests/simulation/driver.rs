@@ -87,6 +87,8 @@ pub(crate) struct Sim {
     pub(crate) parallel_hosts: usize,
     /// Whether agents look for tags that no hook told of.
     pub(crate) reconciles: bool,
+    /// Tags made on the git server, of which no hook told, with their objects.
+    pub(crate) made: Mutex<Vec<(String, String)>>,
     /// The task of every key under which one was submitted.
     pub(crate) submitted: Mutex<BTreeMap<String, u64>>,
     template: Template,
@@ -151,6 +153,7 @@ impl Sim {
             crashes: 0,
             parallel_hosts: 8,
             reconciles: false,
+            made: Mutex::default(),
             submitted: Mutex::default(),
             template,
             manifests: Arc::default(),
@@ -207,6 +210,9 @@ impl Sim {
             }),
         };
         let reconciles = self.reconciles;
+        if reconciles {
+            reconciler.hold_all();
+        }
         let mut bell = self.bell.subscribe();
         let mut gong = self.bell.subscribe();
         let limits = Limits {

@@ -115,6 +115,7 @@ impl Play {
         sim.ring();
         sim.rest();
         sim.fleet.deliver();
+        sim.ring();
         sim.rest();
     }
 
@@ -162,9 +163,25 @@ impl Play {
         self.sim.push_tags(&push, &tags);
     }
 
+    /// A tag is made or moved on the git server's page, once its tags are compared.
+    fn make(&mut self) {
+        let (looked, _) = at_once(self.sim.store().looked("alice/shop")).unwrap();
+        if looked.is_some() {
+            let tag = *self.random.pick(&TAGS).unwrap();
+            self.commits += 1;
+            let object = format!("{:040x}", self.commits);
+            self.note(format!("make {tag} {}", &object[36..]));
+            self.sim.make_tag(tag, &object);
+        }
+    }
+
     fn push(&mut self) {
         if self.random.per_mille(200) {
             self.push_both();
+            return;
+        }
+        if self.sim.reconciles && self.random.per_mille(200) {
+            self.make();
             return;
         }
         let tag = *self.random.pick(&TAGS).unwrap();
@@ -212,6 +229,8 @@ impl Play {
             return;
         }
         match self.random.below(10) {
+            // Of what was made on the git server nobody knows who made it.
+            0 if self.sim.task(id).submission.submitter.name != "alice" => {}
             0 => {
                 let refused = self.sim.approve_from(id, "alice", None);
                 assert!(refused.is_err(), "she submitted it");

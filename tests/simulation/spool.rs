@@ -93,7 +93,7 @@ impl Spool for SimSpool {
             let name = waiting.name.to_str().unwrap();
             let blow = self.fate.before("spool.read", "").await;
             self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            if blow == Some(Blow::Refuse) || self.fate.refusal("spool.read", "").is_some() {
                 return Err(failed("read", name));
             }
             let record = self.records.waiting.lock().unwrap().get(name).cloned();
