@@ -438,7 +438,10 @@ fn pushed_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
         }
     }
     for (tag, ids) in once {
-        let times = put.get(&tag).copied().unwrap_or(0);
+        // Some tests propose without a push.
+        let Some(&times) = put.get(&tag) else {
+            continue;
+        };
         assert!(
             ids.len() <= times,
             "tasks {ids:?} of {tag:?}, which was put there {times} times\n{}",
