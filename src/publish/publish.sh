@@ -96,6 +96,7 @@ ts_main() {
     ts_sync "$ts_at"
     ts_say "was ${ts_was:--}"
     ts_compare
+    rm -f -- "$ts_mine/listing" "$ts_mine/differing"
     ts_say_standing "$ts_fence"
     ts_done
 }

@@ -88,7 +88,7 @@ fn a_key_file_that_is_missing_is_named_and_retried() {
         fs::copy(root.join("key"), root.join("key2")).unwrap();
     });
     let (key, away) = (stage.path().join("key2"), stage.path().join("away"));
-    let words = ["other", "key2", "check the path"];
+    let words = ["other", "key2", "there is no key"];
     survives(
         &stage,
         &ODD,
@@ -138,7 +138,7 @@ fn an_rsync_that_brought_a_part_only_is_never_published() {
             broken.display()
         ),
     );
-    let words = ["web2", "rsync ended with 23", "retry"];
+    let words = ["web2", "rsync ended with 23", "mend what rsync names"];
     survives(
         &stage,
         &HOSTS,
@@ -153,7 +153,7 @@ fn a_real_directory_at_current_is_left_alone_and_named() {
     let stage = with_three().start();
     let current = stage.place("web2", "qa").join("current");
     let away = stage.path().join("away");
-    let words = ["web2", "current", "move"];
+    let words = ["web2", "current", "let deploy_to name another directory"];
     survives(
         &stage,
         &HOSTS,

@@ -61,7 +61,11 @@ run = 'echo "begin $TAG" >>"{DIR}/order"; sleep 0.2; echo "end $TAG" >>"{DIR}/or
 "#;
     let stage = Settings::default()
         .template("steps", &format!("{TEMPLATE}{PUBLISH}{work}"))
-        .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")
+        .environment(
+            "qa",
+            "qa-",
+            "--\nschedule = 'ready'\nsupersede = false\ntemplate = 'steps'",
+        )
         .start();
     let tags = ["qa-1", "qa-2", "qa-3", "qa-4"];
     // The last two tag the same commit: each is a release of its own.
