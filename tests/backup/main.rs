@@ -359,11 +359,7 @@ async fn a_task_that_was_paused_says_why_it_waits_now_and_only_a_person_lets_it_
         assert!(done.held.contains(&id));
         let head = store.head(id).await.unwrap();
         assert_eq!(head.state, "paused");
-        for word in [
-            "restored from a backup of ",
-            &before,
-            &format!("tagship retry {id}"),
-        ] {
+        for word in ["restored from a backup of ", &before] {
             assert!(head.detail.contains(word), "{word}: {}", head.detail);
         }
         let task = store.task(id).await.unwrap();

@@ -106,7 +106,10 @@ fn pairs_of_crashes(part: usize) {
                 for two in CRASHES {
                     let blows = [(first, one), (second, two)];
                     let sim = second_release(&blows);
-                    assert_eq!(sim.crashes, 2, "{blows:?}");
+                    // While a push is gathered, the agent looks at its spool: a crash there comes first.
+                    let lasts = sim.fate.effect(before + first).0 == "push.gather";
+                    let overtaken = lasts && one == Blow::CrashAfter && sim.crashes == 1;
+                    assert!(sim.crashes == 2 || overtaken, "{blows:?}: {}", sim.crashes);
                     holds(&sim, &blows);
                 }
             }
