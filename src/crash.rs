@@ -7,10 +7,11 @@
 //! `checkout`, `perform`, `log`, `agent`); `tests/chaos` goes through [`LABELS`].
 
 /// Every effect that has these moments.
-pub const LABELS: [&str; 20] = [
+pub const LABELS: [&str; 21] = [
     "spool.read",
     "store.commit",
     "spool.remove",
+    "git.tags",
     "spool.set_aside",
     "git.ls_remote",
     "git.fetch",

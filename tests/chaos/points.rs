@@ -82,6 +82,11 @@ fn killed_at(world: &mut World, moment: &Moment) -> u64 {
         world.stage.spawn_agent();
         moment.die(world);
         kills += 1;
+    } else if moment.label == "git.tags" {
+        // Each start looks for tags that were made while no agent was there.
+        moment.arm(world);
+        world.stage.spawn_agent();
+        moment.die(world);
     } else {
         moment.arm(world);
         world.stage.start_agent();
