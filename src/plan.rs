@@ -279,8 +279,11 @@ impl Plan {
             let Some(place) = stage.places().iter().position(|name| *name == host) else {
                 continue;
             };
-            let steps = stage.steps.iter().enumerate();
-            for (_, step) in steps.filter(|(at, _)| stage.runs(place, *at)) {
+            // What is to be done once is another host's where the first one fails or is skipped.
+            let may_run = |(at, step): &(usize, &Step)| {
+                stage.runs(place, *at) || (step.once && step.host.is_none())
+            };
+            for (_, step) in stage.steps.iter().enumerate().filter(may_run) {
                 match &step.action {
                     Action::Sync => brought = true,
                     Action::Publish if brought => return Inodes::Shared,
