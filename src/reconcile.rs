@@ -270,26 +270,29 @@ impl Reconciler {
             if object == was {
                 continue;
             }
-            if !brought.has(repository, name, object) {
-                let zero = "0".repeat(40);
-                let or_zero = |object: &str| match object {
-                    "" => zero.clone(),
-                    object => object.to_owned(),
-                };
-                let turn = before.map_or(0, |known| known.turn);
-                let seen = SeenPush {
-                    record: format!("{push} {turn} {name}"),
-                    repository: repository.to_owned(),
-                    reference: name.clone(),
-                    old: or_zero(was),
-                    new: or_zero(object),
-                    pusher: NOBODY.to_owned(),
-                    ssh_key: String::new(),
-                    system_user: false,
-                    owner: 0,
-                    pushed_at: None,
-                    push: Some(push.to_owned()),
-                };
+            let zero = "0".repeat(40);
+            let or_zero = |object: &str| match object {
+                "" => zero.clone(),
+                object => object.to_owned(),
+            };
+            let turn = before.map_or(0, |known| known.turn);
+            let seen = SeenPush {
+                record: format!("{push} {turn} {name}"),
+                repository: repository.to_owned(),
+                reference: name.clone(),
+                old: or_zero(was),
+                new: or_zero(object),
+                pusher: NOBODY.to_owned(),
+                ssh_key: String::new(),
+                system_user: false,
+                owner: 0,
+                pushed_at: None,
+                push: Some(push.to_owned()),
+            };
+            if brought.has(repository, name, object) {
+                // Its hook's record came before the tag moved: a look may have proposed the former object.
+                self.doubt(&seen).await?;
+            } else {
                 let file = format!("look {repository} {name} {object} {turn}");
                 if !self.take(&file, &seen, &library, now).await? {
                     settled = false;
@@ -300,6 +303,17 @@ impl Reconciler {
             noted.await?;
         }
         Ok(settled)
+    }
+
+    /// Tasks of the object on which a tag was look for their tag again.
+    async fn doubt(&self, seen: &SeenPush) -> Result<(), StoreError> {
+        if crate::rule::is_zero(&seen.old) {
+            return Ok(());
+        }
+        for project in self.config.projects_of(&seen.repository) {
+            push::doubt(&self.store, self.clock.now(), &project.name, seen).await?;
+        }
+        Ok(())
     }
 
     /// What a tag means in every project; says whether that is done. A look that was broken off here
