@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::program;
 use super::{Scene, Trouble, unexpected};
 use crate::executor::effects::Question;
-use crate::host::{Op, Reply, RunEnd};
+use crate::host::{HostError, Op, Reply, RunEnd};
 use crate::task::StepResult;
 use crate::template::{self, Check, Probe, Program};
 
@@ -81,7 +81,7 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
     let nonce = scene.world.clock.now().as_millisecond();
     let key = program::part(&key, &format!("{number}-{nonce}"));
     let limit = program.timeout;
-    let run = program::prepare(scene, program, key);
+    let run = program::prepare(scene, program, key.clone());
     let run = run.await.map_err(|trouble| match trouble {
         Trouble::Failed(message) | Trouble::Unknown(message) => Unwell::Now(message),
     })?;
@@ -112,6 +112,18 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
         Ok(other) => match unexpected(&other) {
             Trouble::Failed(message) | Trouble::Unknown(message) => message,
         },
+        Err(error @ HostError::Lost(_)) => {
+            // It may begin yet, after the check is over: it is barred, as far as the host is there.
+            let op = Op::Kill {
+                deploy_to: super::kept_in(&work.task, &work.plan, work.at),
+                key,
+            };
+            let _ = work
+                .hosts
+                .perform(&work.plan.lane(work.at), &op, output)
+                .await;
+            error.to_string()
+        }
         Err(error) => error.to_string(),
     };
     Err(Unwell::Now(message))
