@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
@@ -16,6 +17,9 @@ use tagship::store::memory::MemoryKv;
 use tagship::store::sled::SledKv;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// By then a commit has been held up for ever.
+const HELD_UP: Duration = Duration::from_secs(60);
 
 fn on_disk(dir: &Path) -> Arc<SledKv> {
     Arc::new(SledKv::open(dir, CACHE_BYTES).unwrap())
@@ -59,6 +63,7 @@ promises!(
     a_watch_ends_with_its_engine,
     a_snapshot_stays_at_its_revision,
     of_many_that_require_the_same_version_one_wins,
+    an_unpolled_reader_holds_up_nobody,
 );
 
 fn put(key: &str, value: &str) -> Commit {
@@ -421,6 +426,36 @@ enum Step {
 /// A key of three letters, or a very long one, or one at the end of all keys. The store's keys are
 /// text: no byte of theirs is 0xff, at a row of which sled's descending ranges panic ("unreachable
 /// code" at a node whose first key begins with five of them).
+/// The executor waits for one answer of the store while it polls none of its other futures.
+async fn an_unpolled_reader_holds_up_nobody(kv: Arc<dyn Kv>) {
+    let mut readers = Vec::new();
+    for number in 0..100 {
+        let commits = (0..3).map(|place| {
+            let kv = Arc::clone(&kv);
+            let commit = put(&format!("k{place}"), &number.to_string());
+            tokio::spawn(async move { kv.commit(commit).await })
+        });
+        let commits: Vec<_> = commits.collect();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            let mut page = kv.range(Range::prefix("k"));
+            let mut entry = kv.get(b"k0");
+            let mut snapshot = kv.snapshot();
+            let _ = futures::poll!(&mut page);
+            let _ = futures::poll!(&mut entry);
+            let _ = futures::poll!(&mut snapshot);
+            // What was polled once is kept, and never polled again.
+            readers.push((page, entry, snapshot));
+        }
+        for commit in commits {
+            let commit = tokio::time::timeout(HELD_UP, commit).await;
+            let commit = commit.expect("a reader that is not polled holds up the writer");
+            commit.unwrap().unwrap();
+        }
+    }
+    assert_eq!(value(&*kv, "k2").await.as_deref(), Some("99"));
+}
+
 fn key(number: u8) -> Vec<u8> {
     match number % 8 {
         6 => vec![b'm'; 300 + usize::from(number)],

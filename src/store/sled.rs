@@ -167,8 +167,10 @@ impl SledKv {
 
     /// Why nothing more can be written.
     async fn stopped(&self) -> KvError {
-        let stopped = self.shared.gate.read().await.stopped.clone();
-        KvError::Stopped(stopped.unwrap_or_else(|| "it was closed".into()))
+        match self.shared.read(|_, _| Ok(())).await {
+            Ok(()) => KvError::Stopped("it was closed".into()),
+            Err(why) => why,
+        }
     }
 }
 
@@ -434,21 +436,26 @@ impl Shared {
         }
     }
 
-    /// Reads under the gate, on a thread that may wait for the disk.
+    /// Reads under the gate, on a thread that may wait for the disk. The gate is waited for in a task
+    /// of its own: a caller that is not polled would keep the turn that it was given, and the writer
+    /// would wait for it for ever.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Self, Revision) -> Result<T, KvError> + Send + 'static,
+        read: impl FnOnce(&Self, Tip) -> Result<T, KvError> + Send + 'static,
     ) -> Result<T, KvError> {
-        let gate = Arc::clone(&self.gate).read_owned().await;
-        gate.check()?;
-        let shared = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || {
-            let result = read(&shared, gate.tip.revision);
-            // The gate stays held to here, even if nobody waits for the result any more.
-            drop(gate);
-            result
-        });
         let ended = |_| KvError::Stopped("a reader ended early".into());
+        let shared = Arc::clone(self);
+        let read = tokio::spawn(async move {
+            let gate = Arc::clone(&shared.gate).read_owned().await;
+            gate.check()?;
+            let read = tokio::task::spawn_blocking(move || {
+                let result = read(&shared, gate.tip);
+                // The gate stays held to here, even if nobody waits for the result any more.
+                drop(gate);
+                result
+            });
+            read.await.map_err(ended)?
+        });
         read.await.map_err(ended)?
     }
 }
@@ -456,17 +463,20 @@ impl Shared {
 impl Kv for SledKv {
     fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
         Box::pin(async move {
-            let gate = self.shared.gate.read().await;
-            gate.check()?;
             // One row is near: a change of threads would cost more than reading it here.
-            self.shared.get(key)
+            if let Ok(gate) = self.shared.gate.try_read() {
+                gate.check()?;
+                return self.shared.get(key);
+            }
+            let key = key.to_vec();
+            self.shared.read(move |shared, _| shared.get(&key)).await
         })
     }
 
     fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
         Box::pin(
             self.shared
-                .read(move |shared, revision| shared.page(&range, revision)),
+                .read(move |shared, tip| shared.page(&range, tip.revision)),
         )
     }
 

@@ -128,15 +128,17 @@ impl Reader {
 
 impl Shared {
     pub(super) async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, KvError> {
-        let gate = self.gate.read().await;
-        gate.check()?;
-        let progress = Arc::new(Mutex::new(Progress::default()));
-        lock(&self.snapshots).push(Arc::downgrade(&progress));
+        let begun = self.read(|shared, tip| {
+            let progress = Arc::new(Mutex::new(Progress::default()));
+            lock(&shared.snapshots).push(Arc::downgrade(&progress));
+            Ok((tip, progress))
+        });
+        let (tip, progress) = begun.await?;
         let reader = Reader {
             shared: Arc::clone(self),
             progress,
             counted: Census::default(),
-            expected: gate.tip.census,
+            expected: tip.census,
         };
         let chunks = stream::try_unfold(Some(reader), |reader| async move {
             let Some(reader) = reader else {
@@ -146,7 +148,7 @@ impl Shared {
             Ok(Some((stream::iter(rows.into_iter().map(Ok)), reader)))
         });
         Ok(Snapshot {
-            revision: gate.tip.revision,
+            revision: tip.revision,
             rows: chunks.try_flatten().boxed(),
         })
     }
