@@ -16,11 +16,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-pub(crate) use self::group::{Outsider, make_spool};
+pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
 use crate::account::Accounts;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
@@ -97,12 +97,7 @@ impl Agent {
             &config.agent.spool_dir,
             group.filter(|group| *group != own_group),
         )
-        .with_context(|| {
-            format!(
-                "the spool can't be made or set up; run as root: {}",
-                group::make_spool(&config.agent)
-            )
-        })?;
+        .map_err(|error| anyhow!("{error}; run as root: {}", make_spool(&config.agent)))?;
         spool::publish_rules(&config.agent.spool_dir, &config.rules_files())?;
         let tcp = TcpListener::bind(config.agent.listen)
             .await

@@ -3,6 +3,8 @@
 //! none of it. Changes nothing. Called by `agent` when it starts, and by `check`.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use super::directory::name;
 use super::user;
@@ -56,16 +58,33 @@ impl fmt::Display for Outsider {
     }
 }
 
+/// The user as whom the agent runs: who has its directory; without one, this process's own.
+pub(crate) fn agents_user(agent: &config::Agent) -> u32 {
+    let ours = rustix::process::geteuid().as_raw();
+    std::fs::metadata(&agent.data_dir).map_or(ours, |data| data.uid())
+}
+
 /// What makes a spool that is missing, as root: in the group of the git user, where there is one.
 pub(crate) fn make_spool(agent: &config::Agent) -> String {
-    let ours = rustix::process::geteuid().as_raw();
-    let owner = super::user(&agent.git_user).map(|(_, group)| format!(" -g {}", group_name(group)));
+    let owner = name(agents_user(agent));
+    let group = git_group(agent).map(|group| format!(" -g {group}"));
+    let (group, spool_dir) = (group.unwrap_or_default(), agent.spool_dir.display());
+    format!("install -d -m 3770 -o {owner}{group} {spool_dir}")
+}
+
+/// What gives one directory of the spool to the agent, as root. What lies in it stays as it is: the
+/// owner of a record says who pushed.
+pub(crate) fn own(agent: &config::Agent, dir: &Path) -> String {
+    let (owner, group) = (name(agents_user(agent)), git_group(agent));
     format!(
-        "install -d -m 3770 -o {}{} {}",
-        name(ours),
-        owner.unwrap_or_default(),
-        agent.spool_dir.display()
+        "chown {owner}:{} {}",
+        group.unwrap_or_default(),
+        dir.display()
     )
+}
+
+fn git_group(agent: &config::Agent) -> Option<String> {
+    super::user(&agent.git_user).map(|(_, group)| group_name(group))
 }
 
 /// A process whose groups can't be told counts as a member: nothing is refused by a guess.

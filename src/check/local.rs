@@ -128,6 +128,15 @@ fn directory(agent: &Agent, path: &Path, mode: u32, group: Option<u32>) -> Optio
     if !data.is_dir() {
         return fail(format!("the spool {shown} is no directory"));
     }
+    if data.uid() != agent::agents_user(agent) {
+        // The agent can set neither group nor mode of what is another user's.
+        let what = format!(
+            "the spool {shown} belongs to user {}, not to the agent's",
+            data.uid()
+        );
+        let remedy = format!("run as root: {}, and {AGAIN}", agent::own(agent, path));
+        return Some(Finding::fail(&Subject::Agent, what, remedy));
+    }
     let found = data.permissions().mode() & 0o7777;
     if found != mode {
         return fail(format!(

@@ -17,7 +17,7 @@ pub(crate) async fn serve(around: &Surroundings) -> Result<(), CommandError> {
     // Before anything is started: a signal that comes early ends it well, too.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Runtime)?;
-    let failed = |error: anyhow::Error| CommandError::Serve(format!("{error:#}"));
+    let failed = |error: anyhow::Error| CommandError::Serve(causes(&error));
     let agent = Agent::start(config).await.map_err(failed)?;
     let (end, ended) = watch::channel(false);
     let signals = async move {
@@ -34,6 +34,19 @@ pub(crate) async fn serve(around: &Surroundings) -> Result<(), CommandError> {
         result = agent.run(ended) => result.map_err(failed),
         () = signals => Ok(()),
     }
+}
+
+/// An error and what caused it, each said once.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn start_log(filter: &str, format: LogFormat) -> Result<(), CommandError> {
