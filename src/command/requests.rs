@@ -95,7 +95,7 @@ fn listed(tasks: &[TaskLine], zone: &Zone) -> Table {
             or_dash(&head.environment),
             line.called().to_owned(),
             commit.chars().take(COMMIT_DIGITS).collect(),
-            line.who(),
+            line.who().to_owned(),
             zone.show(head.created_at),
         ];
         let change = compared.then(|| or_dash(&view::change(head)));

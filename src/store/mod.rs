@@ -110,6 +110,12 @@ impl Head {
         tag.unwrap_or(&self.reference)
     }
 
+    /// Who asked for it: their account, where one is known.
+    #[must_use]
+    pub fn who(&self) -> &str {
+        self.account.as_deref().unwrap_or(&self.submitter)
+    }
+
     /// Where the task is at home.
     #[must_use]
     pub fn place(&self) -> Place {

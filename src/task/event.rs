@@ -58,6 +58,14 @@ pub struct Submitter {
     pub account: Option<String>,
 }
 
+impl Submitter {
+    /// What people call them: their account, where one is known.
+    #[must_use]
+    pub fn who(&self) -> &str {
+        self.account.as_deref().unwrap_or(&self.name)
+    }
+}
+
 /// The push that brought a tag, perhaps together with others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushedWith {

@@ -76,17 +76,10 @@ pub struct TaskLine {
 }
 
 impl TaskLine {
-    /// Who asked for it, with the account that stands for them where it is called otherwise.
+    /// Who asked for it: their account, where one is known.
     #[must_use]
-    pub fn who(&self) -> String {
-        named(&self.head.submitter, self.head.account.as_deref())
-    }
-}
-
-fn named(submitter: &str, account: Option<&str>) -> String {
-    match account.filter(|account| *account != submitter) {
-        Some(account) => format!("{submitter} ({account})"),
-        None => submitter.to_owned(),
+    pub fn who(&self) -> &str {
+        self.head.who()
     }
 }
 
@@ -196,10 +189,16 @@ pub struct OrderView {
 }
 
 impl TaskView {
-    /// Who asked for it, with the account that stands for them where it is called otherwise.
+    /// Who asked for it: their account, and what the git server calls them where that is another
+    /// name, or a key.
     #[must_use]
     pub fn who(&self) -> String {
-        named(&self.submitter, self.account.as_deref())
+        match &self.account {
+            Some(account) if *account != self.submitter => {
+                format!("{account} (pushed as {})", self.submitter)
+            }
+            _ => self.submitter.clone(),
+        }
     }
 
     /// What people know it by: its title, else its tag, else its template.
@@ -510,7 +509,7 @@ pub struct LiveHost {
     pub commit: Option<String>,
     /// The task that made it; `null` where the release is none of ours.
     pub task: Option<u64>,
-    /// Who submitted that task.
+    /// Who submitted that task: their account, where one is known.
     pub by: Option<String>,
     /// The task that switched to it, if that is another one: a rollback, or one that failed and went
     /// back.

@@ -108,4 +108,9 @@ fn replay_maps_the_key_by_the_configuration_of_then() {
     let task = at_once(world.store.task(task)).unwrap();
     let submitter = task.submission.submitter.clone();
     assert_eq!(submitter.account.as_deref(), Some("carol"));
+    assert_eq!(
+        submitter.who(),
+        "carol",
+        "no fingerprint where an account is known"
+    );
 }

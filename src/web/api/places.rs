@@ -209,7 +209,7 @@ fn live_host(live: LiveRelease, head: Option<&Head>) -> LiveHost {
     let tag = head.map(|head| head.reference.strip_prefix(TAGS).unwrap_or(&head.reference));
     LiveHost {
         tag: tag.map(str::to_owned),
-        by: head.map(|head| head.submitter.clone()),
+        by: head.map(|head| head.who().to_owned()),
         switched_by: Some(live.switched_by).filter(|id| Some(*id) != live.task),
         release: live.release,
         commit: live.commit,
