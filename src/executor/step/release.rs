@@ -61,7 +61,7 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     write_tree(scene, &manifest).await?;
     let files = manifest.entries().len() as u64;
     let digest = manifest.digest();
-    scene.output.line(&format!("{files} files, tree {digest}"));
+    scene.output.line(&format!("files: {files}, tree {digest}"));
     Ok(StepResult::CheckedOut { digest, files })
 }
 
@@ -353,7 +353,7 @@ async fn send(
         other => return Err(unexpected(&other)),
     }
     scene.output.line(&format!(
-        "{} is complete: {} files, {} bytes sent",
+        "{} is complete: files sent: {}, bytes: {}",
         release.id, sent.0, sent.1
     ));
     Ok(sent)

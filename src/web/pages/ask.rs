@@ -17,7 +17,7 @@ use super::{Frame, sender, shown, times};
 use crate::plan::PlanDigest;
 use crate::request::{self, Request};
 use crate::right::{Ability, Place};
-use crate::store::{LiveRelease, ReleaseRecord};
+use crate::store::{Head, LiveRelease, ReleaseRecord};
 
 /// The fields of every form about a task.
 #[derive(Deserialize)]
@@ -101,8 +101,8 @@ struct RollbackPage {
     times: Times,
     project: String,
     environment: String,
-    /// By release: the hosts on which it is live.
-    live: Vec<(LiveRelease, String)>,
+    /// By release: the task that made it, if one did, and the hosts on which it is live.
+    live: Vec<(LiveRelease, Option<Head>, String)>,
     target: ReleaseRecord,
     /// The tag that brought the target.
     tag: String,
@@ -115,7 +115,7 @@ impl RollbackPage {
     fn is_live(&self) -> bool {
         self.live
             .iter()
-            .all(|(live, _)| live.release == self.target.release)
+            .all(|(live, ..)| live.release == self.target.release)
     }
 }
 
@@ -183,17 +183,22 @@ async fn confirm(
         }
     }
     let earlier = store.task(target.task).await?;
+    let mut shown_live = Vec::new();
+    for (release, hosts) in live {
+        let made = match release.task {
+            Some(task) => Some(store.head(task).await?),
+            None => None,
+        };
+        shown_live.push((release, made, words::list(&hosts)));
+    }
     let page = RollbackPage {
         frame: Frame::of(site, who).await?,
         times: times(site),
         project: project.to_owned(),
         environment: environment.to_owned(),
-        live: live
-            .into_iter()
-            .map(|(live, hosts)| (live, words::list(&hosts)))
-            .collect(),
+        live: shown_live,
         tag: earlier.tag().to_owned(),
-        by: earlier.submission.submitter.name.clone(),
+        by: earlier.submission.submitter.who().to_owned(),
         at: earlier.created,
         target,
     };

@@ -38,7 +38,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
         }
     }
     let found = found.into_iter();
-    lines.extend(found.map(|(text, hosts)| format!("{}: {text}", words::list(&hosts))));
+    lines.extend(found.map(|(text, hosts)| format!("on {}: {text}", words::list(&hosts))));
     lines
 }
 

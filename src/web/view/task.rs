@@ -21,7 +21,7 @@ use crate::task::{
     Way, host_index,
 };
 use crate::template::{Action, Gate};
-use crate::web::words;
+use crate::web::words::{self, plural};
 
 /// Everything that is shown of a task.
 #[derive(Clone, Copy, Debug)]
@@ -377,14 +377,18 @@ fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
 fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i32>) {
     let done = StepState::Succeeded;
     match result {
-        StepResult::CheckedOut { files, .. } => (done, format!("{files} files"), None),
+        StepResult::CheckedOut { files, .. } => (done, plural(*files, "file"), None),
         StepResult::Staged {
             files_sent,
             bytes_sent,
             notes,
             ..
         } => {
-            let sent = format!("{files_sent} files sent, {}", size(*bytes_sent));
+            let sent = format!(
+                "{} sent, {}",
+                plural(*files_sent, "file"),
+                size(*bytes_sent)
+            );
             (done, with_notes(sent, notes), None)
         }
         StepResult::Published { was, found } => {
