@@ -501,10 +501,10 @@ pub enum AuditWhat {
 
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// The file, which is written anew and then put in place; `-` is standard output
+    /// The file, which is written whole and then put in place; `-` is standard output
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Leave out the output of steps, for whoever copies `data_dir/logs` by other means
+    /// Leave out the output of steps, where `data_dir/logs` is copied by other means
     #[arg(long)]
     pub without_logs: bool,
 }

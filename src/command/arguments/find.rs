@@ -74,7 +74,7 @@ pub enum Hooks {
         #[command(flatten)]
         form: Form,
     },
-    /// Decide one of them anew, by the rules of today
+    /// Decide one of them again, by the rules of today
     Replay {
         /// The entry's number
         id: u64,
