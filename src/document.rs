@@ -219,6 +219,8 @@ fn rephrase(message: &str) -> String {
         ("value", rest)
     } else if let Some(rest) = message.strip_prefix("missing field ") {
         return format!("key {rest} is missing: add it");
+    } else if message.ends_with("expected a string") {
+        return format!("{message}: write it in quotes");
     } else {
         return message.replace('\n', ", ");
     };
@@ -382,7 +384,7 @@ mod tests {
     fn a_wrong_type_is_reported_at_the_value() {
         assert_eq!(
             complaints("listen = 7\n"),
-            ["a.toml:1:10: invalid type: integer `7`, expected a string"]
+            ["a.toml:1:10: invalid type: integer `7`, expected a string: write it in quotes"]
         );
     }
 
