@@ -1,7 +1,6 @@
 //! What a push means by the rules of today: which task it proposes in which project, or why none.
 //!
-//! `intake` asks it about every record; [`replay`] asks it again about a record of the hook log, for
-//! whoever wants that. Every answer is written to the hook log in the commit that makes it true. It
+//! `intake` asks it about every record; [`PushReplay`] asks it again about a record of the hook log. Every answer is written to the hook log in the commit that makes it true. It
 //! runs no git and starts nothing; of files it reads templates alone.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +12,7 @@ use crate::config::{Config, Library, Project};
 use crate::right::{Ability, Missing};
 use crate::rule::{Decision, RuleSet, is_zero};
 use crate::store::kv::Commit;
-use crate::store::{Became, HookEntry, HookNote, HookOutcome, SeenPush, Store, StoreError};
+use crate::store::{Became, HookNote, HookOutcome, SeenPush, Store, StoreError};
 use crate::task::{Event, Origin, PushedWith, Recorded, State, Submission, Submitter, Supersede};
 use crate::template::{Hidden, ParamKind, Template};
 
@@ -250,64 +249,86 @@ pub enum ReplayError {
     Store(#[from] StoreError),
 }
 
-/// Decides a record of the hook log anew, by the rules of today: a new task is proposed as by that
-/// push, or an unfinished one of the same push takes it up. Returns the entry, whose last replay says
-/// what became of it. `also` happens with what is done first.
-///
-/// # Errors
-/// [`ReplayError`]; a repository of several projects may have been decided in part.
-pub async fn replay(
-    store: &Store,
-    config: &Config,
+/// A record of the hook log that is decided again, by the rules of today.
+pub struct PushReplay<'a> {
+    store: &'a Store,
+    config: &'a Config,
+    library: Library,
+    actor: &'a Actor,
     id: u64,
-    actor: &Actor,
-    now: Timestamp,
-    also: &Commit,
-) -> Result<HookEntry, ReplayError> {
-    actor.may(Ability::Run, "replay a push")?;
-    let entry = store.hook(id).await?;
-    let Some(push) = &entry.push else {
-        return Err(ReplayError::Unread(id));
-    };
-    if is_zero(&push.new) {
-        return Err(ReplayError::Deletion(id));
+    push: SeenPush,
+}
+
+impl<'a> PushReplay<'a> {
+    /// # Errors
+    /// [`ReplayError`]: the actor may not, or there is nothing to decide.
+    pub async fn of(
+        store: &'a Store,
+        config: &'a Config,
+        id: u64,
+        actor: &'a Actor,
+    ) -> Result<Self, ReplayError> {
+        actor.may(Ability::Run, "replay a push")?;
+        let push = store.hook(id).await?.push.ok_or(ReplayError::Unread(id))?;
+        if is_zero(&push.new) {
+            return Err(ReplayError::Deletion(id));
+        }
+        if config.projects_of(&push.repository).next().is_none() {
+            return Err(ReplayError::NoProject(push.repository));
+        }
+        Ok(Self {
+            store,
+            config,
+            library: Library::load(&config.agent.templates_dir),
+            actor,
+            id,
+            push,
+        })
     }
-    let mut projects = config.projects_of(&push.repository).peekable();
-    if projects.peek().is_none() {
-        return Err(ReplayError::NoProject(push.repository.clone()));
+
+    /// In which it is decided, each by itself.
+    pub fn projects(&self) -> impl Iterator<Item = &Project> {
+        self.config.projects_of(&self.push.repository)
     }
-    let library = Library::load(&config.agent.templates_dir);
-    let mut also = also.clone();
-    for project in projects {
+
+    /// Decides it in one of its projects: a new task is proposed as by that push, or an unfinished one
+    /// of the same push takes it up. `also` happens in the same commit.
+    ///
+    /// # Errors
+    /// [`ReplayError::Store`].
+    pub async fn decide(
+        &self,
+        project: &Project,
+        now: Timestamp,
+        also: &Commit,
+    ) -> Result<(), ReplayError> {
         let rules = project.rule_set();
         let mut tries = 0;
         loop {
-            let note = store.hook_replay(id, now, &actor.name).await?;
-            let note = note.and(also.clone());
-            let mut meaning = meaning(config, &library, project, &rules, push);
+            let note = self.store.hook_replay(self.id, now, &self.actor.name);
+            let note = note.await?.and(also.clone());
+            let mut meaning = meaning(self.config, &self.library, project, &rules, &self.push);
             if let Meaning::Task(submission) = &mut meaning {
                 // Without them there would be no task: it is as much theirs as the pusher's.
-                submission.involved.insert(actor.name.clone());
+                submission.involved.insert(self.actor.name.clone());
                 // The others of that push are long decided.
                 submission.push = None;
             }
-            match settle(store, meaning, &project.name, None, &[], &note, now).await {
+            match settle(self.store, meaning, &project.name, None, &[], &note, now).await {
                 Err(StoreError::HooksChanged) if tries < TRIES => tries += 1,
                 settled => {
                     let outcome = settled?;
-                    also = Commit::new();
                     tracing::info!(
-                        hook = id,
+                        hook = self.id,
                         project = project.name,
-                        by = actor.name,
+                        by = self.actor.name,
                         outcome = outcome.name(),
                         task = outcome.task(),
                         "replayed"
                     );
-                    break;
+                    return Ok(());
                 }
             }
         }
     }
-    Ok(store.hook(id).await?)
 }

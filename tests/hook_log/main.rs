@@ -18,7 +18,7 @@ use tagship::approval::{Actor, Role};
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::config::{self, Config};
 use tagship::intake::{Intake, Spool};
-use tagship::push::{self, ReplayError};
+use tagship::push::{PushReplay, ReplayError};
 use tagship::rule::FORMAT;
 use tagship::spool::{Received, Record, SpoolError, Waiting};
 use tagship::store::kv::Commit;
@@ -194,8 +194,8 @@ impl World {
         self.take_all().unwrap();
     }
 
-    fn take_all(&self) -> Result<(), tagship::intake::IntakeError> {
-        let intake = Intake {
+    fn intake(&self) -> Intake {
+        Intake {
             scans: Arc::default(),
             store: self.store.clone(),
             clock: self.clock.clone(),
@@ -203,8 +203,11 @@ impl World {
             rules: Arc::new(self.config.rule_sets()),
             spool: Arc::new(self.files.clone()),
             git_user: Some(GIT_USER),
-        };
-        at_once(intake.take_all())
+        }
+    }
+
+    fn take_all(&self) -> Result<(), tagship::intake::IntakeError> {
+        at_once(self.intake().take_all())
     }
 
     fn entries(&self, filter: &HookFilter) -> Vec<HookEntry> {
@@ -229,14 +232,13 @@ impl World {
     fn replay(&self, id: u64, role: Role) -> Result<HookEntry, ReplayError> {
         let now = self.clock.now();
         let bob = actor("bob", role);
-        at_once(push::replay(
-            &self.store,
-            &self.config,
-            id,
-            &bob,
-            now,
-            &Commit::new(),
-        ))
+        at_once(async {
+            let replay = PushReplay::of(&self.store, &self.config, id, &bob).await?;
+            for project in replay.projects() {
+                replay.decide(project, now, &Commit::new()).await?;
+            }
+            Ok(self.store.hook(id).await?)
+        })
     }
 
     fn withdraw(&self, id: u64) {

@@ -16,10 +16,29 @@ use crate::codo::{self, Codo};
 use crate::routes::{Needs, ROUTES, Route};
 use crate::world::{COMMIT, Options, World, description, submission};
 
-/// Releases to qa are frozen, those to production are not. Many streams are open at once.
+const TABLES: &str = r#"
+[[freezes]]
+name = "fair"
+environments = ["qa"]
+from = "00:00"
+until = "00:00"
+[[projects]]
+name = "manual"
+repository = "/srv/git/shop.git"
+source = "manual"
+[projects.environments.production]
+group = "web"
+deploy_to = "/srv/manual"
+[[projects.rules]]
+pattern = "release-*"
+environment = "production"
+"#;
+
+/// Releases to qa are frozen, those to production are not; two projects have one repository. Many
+/// streams are open at once.
 pub(crate) fn options() -> Options {
     Options {
-        grants: "[[freezes]]\nname = \"fair\"\nenvironments = [\"qa\"]\nfrom = \"00:00\"\nuntil = \"00:00\"",
+        grants: TABLES,
         limits: Limits {
             streams: 10_000,
             streams_each: 10_000,

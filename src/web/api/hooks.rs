@@ -13,7 +13,7 @@ use super::super::pages::times;
 use super::super::view::{HookList, HookQuery, Nothing};
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
-use crate::push::{self, ReplayError};
+use crate::push::{PushReplay, ReplayError};
 use crate::right::Ability;
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 
@@ -93,7 +93,7 @@ pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answe
     answer::json(StatusCode::OK, &entry)
 }
 
-/// Has an entry decided anew.
+/// Has an entry decided again: each of its projects with an entry in the audit.
 pub(in crate::web) async fn replay_as(
     site: &Site,
     who: &Who,
@@ -101,13 +101,20 @@ pub(in crate::web) async fn replay_as(
 ) -> Result<HookEntry, Fault> {
     let id = parse_id(id)?;
     let (store, config) = (&site.web.store, &site.web.config);
+    let deed = |on: String| Deed::on("replay push", on);
+    let entry = format!("entry {id} of the hook log");
+    let replay = match PushReplay::of(store, config, id, &who.actor).await {
+        Err(error @ ReplayError::Right(_)) => {
+            who.refused(site, deed(entry), &error.to_string()).await;
+            return Err(error.into());
+        }
+        replay => replay?,
+    };
     let now = site.web.clock.now();
-    let deed = Deed::on("replay push", format!("entry {id} of the hook log"));
-    let turn = who.turn(site, deed.clone()).await?;
-    let done = push::replay(store, config, id, &who.actor, now, &turn.also()).await;
-    drop(turn);
-    if let Err(error @ ReplayError::Right(_)) = &done {
-        who.refused(site, deed, &error.to_string()).await;
+    for project in replay.projects() {
+        let on = format!("{entry}, project {}", project.name);
+        let turn = who.turn(site, deed(on)).await?;
+        replay.decide(project, now, &turn.also()).await?;
     }
-    Ok(done?)
+    Ok(store.hook(id).await?)
 }
