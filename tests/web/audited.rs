@@ -198,6 +198,9 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
     world.end().await;
 }
 
+/// What is asked of tasks and tokens is in the audit also where it is refused.
+const TOLD_REFUSALS: [&str; 5] = ["/tasks", "/submit", "/rollback", "/replay", "/tokens"];
+
 /// Whoever is refused changes nothing but the audit.
 #[tokio::test]
 async fn refused_request_changes_nothing_but_the_audit() {
@@ -226,6 +229,12 @@ async fn refused_request_changes_nothing_but_the_audit() {
             route.route,
             shown(&commits)
         );
+        let is_told = TOLD_REFUSALS.iter().any(|part| route.route.contains(part));
+        assert_eq!(!commits.is_empty(), is_told, "{}", route.route);
+        if is_told {
+            let Action { by, result, .. } = latest(&kv).await;
+            assert!(by == "vera" && result.starts_with("refused"), "{result}");
+        }
     }
     world.end().await;
 }

@@ -364,7 +364,6 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
     let csrf = fields.iter().find(|(name, _)| name == "csrf");
     let csrf = csrf.map(|(_, value)| value.clone()).unwrap_or_default();
     let who = sender(site, call, &csrf).await?;
-    submits(&who)?;
     let pasted = fields.iter().find(|(name, _)| name == "json");
     let json = pasted.map(|(_, text)| text.clone());
     let read = match &json {
@@ -381,7 +380,7 @@ pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
     };
     let problems = match fault {
         // The page shows more than what was sent.
-        Fault::Problems(problems) if who.reads().is_ok() => problems,
+        Fault::Problems(problems) if who.reads().is_ok() && who.submits() => problems,
         fault => return Err(fault),
     };
     let mut page = page(site, &who).await?;
