@@ -470,8 +470,11 @@ fn the_same_key_gives_the_same_task_for_a_day_and_more() {
         submitted(&world, &store, "alice", &restart(), 10),
         Ok(Submitted::New(_))
     ));
-    // Much later it may be used again.
-    let later = submitted(&world, &store, "alice", &order, 8 * 24 * 3600).unwrap();
+    // A week later it may be used again, and not a second sooner.
+    let week = 7 * 24 * 3600;
+    let before = submitted(&world, &store, "alice", &order, week - 1);
+    assert_eq!(before, Ok(Submitted::Before(first.id())));
+    let later = submitted(&world, &store, "alice", &order, week).unwrap();
     assert!(matches!(later, Submitted::New(_)));
 }
 

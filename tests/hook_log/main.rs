@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod pushers;
+mod sweep;
 mod templates;
 
 use std::collections::BTreeMap;

@@ -1,11 +1,13 @@
 //! What hosts keep: by days, by number, and whatever happens.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tagship::host::Release;
 
+use crate::attempt::{ended, shell as program};
 use crate::place::{Host, SHELLS, Tree};
 
 const HOUR_1: u64 = 1_700_000_000;
@@ -47,6 +49,32 @@ fn journal_entry_is_kept_for_31_days() {
             journal.join("now").exists(),
             "what was live before this switch"
         );
+    }
+}
+
+/// What `find` calls more than 90 days; other directories beside them are not ours.
+#[test]
+fn directory_of_a_task_is_kept_for_91_days() {
+    let minute = Duration::from_secs(60);
+    for shell in SHELLS {
+        let host = Host::named(shell, ".tagship-tasks/7-aa");
+        let tasks = host.path().parent().unwrap().to_owned();
+        std::fs::create_dir(&tasks).unwrap();
+        for (name, days) in [
+            ("5-before", 91 * DAY - minute),
+            ("5-after", 91 * DAY + minute),
+            ("notes", 91 * DAY + minute),
+        ] {
+            let task = tasks.join(name);
+            std::fs::create_dir(&task).unwrap();
+            std::fs::write(task.join("file"), "").unwrap();
+            age(&task, days);
+        }
+        assert_eq!(host.run(&program("k", "true")).end, ended(0));
+        let left = std::fs::read_dir(&tasks).unwrap();
+        let left: BTreeSet<_> = left.map(|one| one.unwrap().file_name()).collect();
+        let kept = ["5-before", "7-aa", "notes"];
+        assert_eq!(left, kept.map(Into::into).into_iter().collect());
     }
 }
 

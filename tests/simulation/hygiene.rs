@@ -5,6 +5,7 @@ use tagship::plan::SharedMissing;
 use tagship::request::Request;
 use tagship::rule::Schedule;
 use tagship::task::{State, StepResult};
+use tagship::template::OnFailure;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::life::serves;
@@ -65,6 +66,35 @@ fn leftovers_fail_no_release_and_are_told_until_they_are_gone() {
     }
     let last = released(&mut sim, "prod-6", '6');
     assert_eq!(told(&sim, last), 0);
+    promises_hold(&sim);
+}
+
+/// What is live, what was live before, and the newest one that was good, whatever `keep_releases` says.
+#[test]
+fn newest_good_release_is_kept_behind_one_that_failed() {
+    let mut sim = Sim::new(TEMPLATE);
+    let mut ground = sim.ground.lock().unwrap();
+    ground.on_failure = OnFailure::Stop;
+    ground.placement.as_mut().unwrap().keep_releases = 1;
+    drop(ground);
+    let release = |sim: &mut Sim, digit| {
+        let id = released(sim, &format!("prod-{digit}"), digit);
+        sim.task(id).work.unwrap().release
+    };
+    release(&mut sim, '1');
+    let good = release(&mut sim, '2');
+    *sim.well.lock().unwrap() = false;
+    let id = sim.push("prod-3", &object_of('3'), Schedule::Ready);
+    sim.rest();
+    assert!(matches!(sim.task(id).state, State::Failed { .. }));
+    assert!(serves(&sim, '3'), "what switched stays");
+    let failed = sim.task(id).work.unwrap().release;
+    *sim.well.lock().unwrap() = true;
+    let live = release(&mut sim, '4');
+    for (host, disk) in sim.disks("production") {
+        let left: Vec<_> = disk.releases.keys().collect();
+        assert_eq!(left, [&good, &failed, &live], "{host}");
+    }
     promises_hold(&sim);
 }
 
