@@ -8,6 +8,7 @@ use tagship::host::TransferSet;
 use tagship::sync;
 use tagship::sync::rsync::End;
 
+use crate::attempt::shell as program;
 use crate::place::{Host, SHELLS, Tree};
 
 const HOUR_1: u64 = 1_700_000_000;
@@ -94,11 +95,13 @@ fn tree_is_synced_before_releases_gets_it() {
         let script = sync::seal(&host.place(1), host.turn(), &release, None).unwrap();
         let calls = watched(shell, &script);
         let tree_synced = last(&calls, |call| call.syncs("/sealing"));
+        let manifest_synced = first(&calls, |call| call.syncs("/manifest>"));
         let recorded = first(&calls, |call| {
             call.renames("/manifest\"", "/manifests/r1\"")
         });
         let there = first(&calls, |call| call.renames("/sealing\"", "/releases/r1\""));
         assert!(tree_synced < recorded && recorded < there, "{calls:#?}");
+        assert!(manifest_synced < recorded, "{calls:#?}");
         // Both directories, before anybody hears that it is there.
         for directory in ["/manifests>", "/releases>"] {
             assert!(
@@ -137,4 +140,27 @@ fn record_of_what_was_live_is_synced_before_the_switch() {
 
 fn top(host: &Host) -> String {
     format!("{}>", host.path().display())
+}
+
+#[test]
+fn attempt_is_synced_before_its_program_and_its_end_after() {
+    for shell in SHELLS {
+        let host = Host::named(shell, "shop");
+        std::fs::create_dir(host.path()).unwrap();
+        std::fs::write(host.path().join("before"), "").unwrap();
+        let mut run = program("k", "mv -T before after");
+        run.directory = host.deploy_to();
+        let calls = watched(shell, &host.script(1, &run, 0));
+        let began = first(&calls, |call| call.renames("/run\"", "/journal/k\""));
+        let ran = first(&calls, |call| call.renames("\"before\"", "\"after\""));
+        for place in ["/journal/k/runner>", "/journal/k>", "/journal>"] {
+            let synced = first(&calls, |call| call.syncs(place));
+            assert!(began < synced && synced < ran, "{place}: {calls:#?}");
+        }
+        let ended = first(&calls, |call| call.renames("/.end\"", "/end\""));
+        for place in ["/journal/k/end>", "/journal/k>"] {
+            let synced = last(&calls, |call| call.syncs(place));
+            assert!(ran < ended && ended < synced, "{place}: {calls:#?}");
+        }
+    }
 }
