@@ -1,12 +1,16 @@
 //! Freezes: whatever a person may ask, and whatever comes due by itself, of a task in every situation
 //! from which it could begin or go on. In a freeze nothing begins; overridden, it is as outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tagship::approval::freeze::{Calendar, Freeze, Window};
 use tagship::clock::Clock as _;
+use tagship::host::RunEnd;
 use tagship::plan::PlanDigest;
 use tagship::request::{Back, Request};
 use tagship::rule::Schedule;
@@ -115,6 +119,18 @@ fn mended((sim, id): (Sim, u64)) -> (Sim, u64) {
     (sim, id)
 }
 
+fn hosts_wait() -> (Sim, u64) {
+    let template = TEMPLATE.replace("in = \"release\", once = true", "gate = \"hand\"");
+    pushed(live(&template), Schedule::Ready, |state| {
+        matches!(
+            state,
+            State::Paused {
+                why: Pause::StepGate
+            }
+        )
+    })
+}
+
 /// The service is unwell with the new release and with the former one.
 fn rollback_failed() -> (Sim, u64) {
     let sim = live(TEMPLATE);
@@ -165,16 +181,22 @@ const SITUATIONS: &[(&str, Situation)] = &[
             )
         })
     }),
-    ("hosts wait at a step", || {
-        let template = TEMPLATE.replace("in = \"release\", once = true", "gate = \"hand\"");
-        pushed(live(&template), Schedule::Ready, |state| {
-            matches!(
-                state,
-                State::Paused {
-                    why: Pause::StepGate
-                }
-            )
-        })
+    ("hosts wait at a step", hosts_wait),
+    ("a host works while the last one waits at a step", || {
+        let (mut sim, id) = hosts_wait();
+        *sim.fleet.program.lock().unwrap() = Arc::new(|host, _| {
+            let values = BTreeMap::new();
+            let minutes = if host == "a" { 30 } else { 0 };
+            let time = Duration::from_secs(minutes * 60);
+            (RunEnd::Ended { code: 0, values }, time)
+        });
+        for host in ["a", "c"] {
+            let host = Some(host.to_owned());
+            sim.ask(id, "bob", &Request::Go { host }).unwrap();
+        }
+        sim.run_for(MINUTES);
+        assert_eq!(sim.task(id).state, State::Running);
+        mended((sim, id))
     }),
     ("a host failed", || {
         let sim = live_with(OnFailure::Pause);
@@ -233,15 +255,21 @@ enum When {
     Overridden,
 }
 
-/// The whole day on which simulated worlds begin.
-fn freeze() -> Arc<Calendar> {
+/// It has just begun, so that what was due before it comes in it, and lasts for the rest of the day on
+/// which simulated worlds begin.
+fn freeze(now: Timestamp) -> Arc<Calendar> {
+    let from = (now - SignedDuration::from_secs(1)).to_zoned(TimeZone::UTC);
+    let until = Date::constant(2027, 1, 16).at(0, 0, 0, 0);
     Arc::new(Calendar {
         freezes: vec![Freeze {
             name: "fair".to_owned(),
             reason: String::new(),
             projects: BTreeSet::new(),
             environments: BTreeSet::from(["production".to_owned()]),
-            window: Window::parse("2027-01-15", "2027-01-16", None).unwrap(),
+            window: Window::Once {
+                from: from.datetime(),
+                until,
+            },
         }],
         ..Calendar::default()
     })
@@ -264,7 +292,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
     let (mut sim, id) = situation();
     sim.kill();
     if when != When::Outside {
-        sim.calendar = freeze();
+        sim.calendar = freeze(sim.clock.now());
     }
     let before = begun(&sim);
     let despite = |sim: &Sim, id: u64| {
