@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use tagship::command::{self, Cli};
 
-/// Returns to the system what a release took, also by C libraries. Its settings are in
-/// `.cargo/config.toml`.
+/// Returns to the system what a release took. Its settings are in `.cargo/config.toml`. C libraries keep
+/// the system's: one that is loaded first would wait for ours, which reads the clock, if it fakes that.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -24,6 +24,7 @@ mod install;
 mod lab;
 mod outsider;
 mod people;
+mod preload;
 mod rules;
 mod serve;
 mod submit;
