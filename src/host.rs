@@ -19,7 +19,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max};
+pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max, turn_of};
 
 /// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC. What
 /// another tool made live may have any name; a text with a slash in it is no name in `releases/`, but
@@ -176,12 +176,23 @@ pub struct Leftover {
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, reason } = self;
-        write!(
-            f,
-            "{path} could not be deleted ({reason}): {}",
-            remove_as_root(path)
-        )
+        let remedy = match reason.strip_suffix(IS_MOUNTED) {
+            Some(mount) => unmount(mount),
+            None => remove_as_root(path),
+        };
+        write!(f, "{path} could not be deleted ({reason}): {remedy}")
     }
+}
+
+/// Ends the reason of a [`Leftover`] in which something is mounted; before it is where.
+const IS_MOUNTED: &str = " is mounted";
+
+/// What to do about something that cannot be deleted since another file system is mounted in it.
+#[must_use]
+pub fn unmount(mount: &str) -> String {
+    format!(
+        "what is mounted would be deleted with it; unmount {mount} on the host, the next release deletes the rest"
+    )
 }
 
 /// What to do about something that the login user cannot delete.

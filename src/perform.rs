@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::crash;
-use crate::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max};
+use crate::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max, turn_of};
 use crate::publish;
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::{Lines, Turn, Unfit};
@@ -67,14 +67,15 @@ struct Turns {
 }
 
 impl Turns {
-    fn next(&self) -> Turn {
-        let next = next_turn();
+    /// Under a fence: where it was taken by a clock that was ahead, the turns of then are not far away.
+    fn next(&self, fence: u64) -> Turn {
+        let next = next_turn().max(turn_of(fence));
         Turn(raise(&self.shown, |shown| next.max(shown + 1)))
     }
 
-    /// The host has seen this turn. What cannot be one is not believed.
-    fn see(&self, turn: u64) {
-        if turn <= turn_max(next_turn()) {
+    /// The host has seen this turn under our fence. What cannot be one is not believed.
+    fn see(&self, turn: u64, fence: u64) {
+        if turn <= turn_max(next_turn().max(turn_of(fence))) {
             self.shown.fetch_max(turn, Ordering::SeqCst);
         }
     }
@@ -289,13 +290,13 @@ impl SshHosts {
     ) -> Result<Lines, HostError> {
         let turns = self.turns(host);
         let ask = || async move {
-            let script = script(turns.next())?;
+            let script = script(turns.next(place.fence))?;
             self.lines(host, &script, timeout, place.fence).await
         };
         again(|| async {
             match ask().await {
                 Err(Unanswered::Overtaken(turn)) => {
-                    turns.see(turn);
+                    turns.see(turn, place.fence);
                     ask().await
                 }
                 answer => answer,
@@ -390,16 +391,26 @@ mod tests {
     #[test]
     fn a_turn_is_above_every_one_before_it() {
         let (one, other) = (Turns::default(), Turns::default());
-        let first = one.next();
-        assert!(other.next() > first);
+        let first = one.next(0);
+        assert!(other.next(0) > first);
         let far = first.0 + (1 << 40);
-        one.see(far);
-        assert!(one.next().0 > far);
-        assert!(other.next().0 < far, "that is the one host's affair");
+        one.see(far, 0);
+        assert!(one.next(0).0 > far);
+        assert!(other.next(0).0 < far, "that is the one host's affair");
         for implausible in [u64::MAX, i64::MAX.cast_unsigned()] {
-            one.see(implausible);
-            assert!(one.next().0 < implausible);
+            one.see(implausible, 0);
+            assert!(one.next(0).0 < implausible);
         }
+    }
+
+    #[test]
+    fn turns_of_a_clock_that_was_ahead_are_within_reach_of_their_fence() {
+        let turns = Turns::default();
+        let years_ahead = next_turn() + 20 * 366 * 24 * 3600 * 1_000_000;
+        let fence = (years_ahead / 1000) << crate::host::FENCE_SALT_BITS;
+        assert!(years_ahead <= turn_max(turns.next(fence).0));
+        turns.see(years_ahead + 1, fence);
+        assert!(turns.next(fence).0 > years_ahead + 1);
     }
 
     #[tokio::test]

@@ -25,6 +25,12 @@ pub fn turn_max(ours: u64) -> u64 {
     ours.saturating_add(AHEAD_MAX_S * 1_000_000)
 }
 
+/// The turn, in microseconds, of the moment in a fence.
+#[must_use]
+pub fn turn_of(fence: u64) -> u64 {
+    (fence >> FENCE_SALT_BITS) * 1000
+}
+
 /// A host holds a place for another claim; or what it shows cannot be one.
 #[must_use]
 pub fn fenced(ours: u64, held: u64) -> HostError {

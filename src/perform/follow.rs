@@ -42,7 +42,7 @@ pub(super) async fn run(
             }
             Ok(End::Killed) => return Err(unexpected("killed")),
             Err(Unanswered::Overtaken(turn)) if !overtaken => {
-                hosts.turns(host).see(turn);
+                hosts.turns(host).see(turn, place.fence);
                 overtaken = true;
                 continue;
             }
@@ -93,7 +93,7 @@ async fn once(
 ) -> Result<End, Unanswered> {
     let script = match seen.begun {
         true => runner::follow(&place.deploy_to, &run.key, seen.offset)?,
-        false => runner::run(place, hosts.turns(host).next(), run, seen.offset)?,
+        false => runner::run(place, hosts.turns(host).next(place.fence), run, seen.offset)?,
     };
     let shell = hosts.shell(host).await?;
     let mut attempt = Attempt::from_offset(seen.offset);
