@@ -23,21 +23,29 @@ pub(super) async fn transfer(
     from: &Path,
     (set, inodes): (&TransferSet, Inodes),
 ) -> Result<Reply, HostError> {
-    let transfer = rsync::transfer(place, from, set, inodes)?;
-    let command = RsyncCommand {
-        arguments: transfer.arguments,
-        stdin: transfer.stdin,
-        directory: from.to_owned(),
-        stall_timeout: STALL_TIMEOUT,
+    let command = |set| -> Result<RsyncCommand, HostError> {
+        let transfer = rsync::transfer(place, from, set, inodes)?;
+        Ok(RsyncCommand {
+            arguments: transfer.arguments,
+            stdin: transfer.stdin,
+            directory: from.to_owned(),
+            stall_timeout: STALL_TIMEOUT,
+        })
     };
+    let mut asked = command(set)?;
     let mut lost = None;
     for _ in 0..ASKED_TIMES_MAX {
-        match once(hosts, host, &command).await {
+        match once(hosts, host, &asked).await {
             Ok((End::Complete, reply)) => return Ok(reply),
             Ok((End::Failed(message), _)) => {
                 return Err(fenced(hosts, host, place)
                     .await
                     .unwrap_or(HostError::Refused(message)));
+            }
+            Ok((End::Unlinkable(message), _)) => {
+                tracing::info!(message, "sending what the live release cannot lend");
+                asked = command(&TransferSet::Whole)?;
+                lost = Some(message);
             }
             Ok((End::Again(message), _)) | Err(HostError::Lost(message)) => {
                 tracing::info!(message, "the transfer broke off, repeating it");

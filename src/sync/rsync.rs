@@ -136,6 +136,9 @@ pub enum End {
     Complete,
     /// The connection or the other side went away: the same transfer may be tried again.
     Again(String),
+    /// The live release cannot lend its inodes (symbolic links of another user, another file system):
+    /// the same transfer without it completes what has arrived.
+    Unlinkable(String),
     /// It would fail again; the text says why and what to do.
     Failed(String),
 }
@@ -157,6 +160,8 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> End {
         End::Failed(format!("{said}: install rsync on the host"))
     } else if matches!(code, 10 | 12 | 30 | 35 | 255) {
         End::Again(said)
+    } else if code == 23 && text.contains("failed to hard-link") {
+        End::Unlinkable(said)
     } else if matches!(code, 23 | 24) {
         End::Failed(format!(
             "{said}: not everything arrived, nothing was switched; mend what rsync names"
@@ -206,6 +211,13 @@ mod tests {
         }
         assert!(matches!(judge(None, b""), End::Again(_)));
         assert_eq!(judge(Some(0), b"warning"), End::Complete);
+    }
+
+    #[test]
+    fn a_live_release_that_lends_no_inodes_is_left_out() {
+        let stderr = b"rsync: [generator] failed to hard-link /srv/a/l with l: Operation not permitted (1)\n";
+        assert!(matches!(judge(Some(23), stderr), End::Unlinkable(_)));
+        assert!(matches!(judge(Some(12), stderr), End::Again(_)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod destination;
 mod fence;
 mod hostile;
 mod kept;
+mod lend;
 mod order;
 mod over_ssh;
 mod place;

@@ -21,17 +21,17 @@ use crate::support::until;
 const HOUR: u64 = 1_700_000_000;
 
 /// One server with some hosts, all on one file system.
-struct Site {
+pub(crate) struct Site {
     sshd: Sshd,
     directory: tempfile::TempDir,
 }
 
 impl Site {
-    fn new(hosts: u8) -> Self {
+    pub(crate) fn new(hosts: u8) -> Self {
         Self::on(Sshd::settings().hosts(hosts).start())
     }
 
-    fn on(sshd: Sshd) -> Self {
+    pub(crate) fn on(sshd: Sshd) -> Self {
         let directory = quick_directory();
         Self { sshd, directory }
     }
@@ -52,7 +52,7 @@ impl Site {
     }
 
     /// The hosts as they are reached directly.
-    fn hosts(&self, count: u8) -> SshHosts {
+    pub(crate) fn hosts(&self, count: u8) -> SshHosts {
         self.hosts_of((1..=count).map(|host| self.target(host)).collect())
     }
 
@@ -83,18 +83,18 @@ impl Site {
         SshHosts::new(targets, dialer, transport)
     }
 
-    fn path(&self, host: &str) -> PathBuf {
+    pub(crate) fn path(&self, host: &str) -> PathBuf {
         self.directory.path().join(host).join("it's the shop")
     }
 
-    fn place(&self, host: &str, fence: u64) -> Place {
+    pub(crate) fn place(&self, host: &str, fence: u64) -> Place {
         Place {
             deploy_to: self.path(host).to_str().unwrap().to_owned(),
             fence,
         }
     }
 
-    fn live(&self, host: &str) -> String {
+    pub(crate) fn live(&self, host: &str) -> String {
         let target = std::fs::read_link(self.path(host).join("current")).unwrap();
         target.file_name().unwrap().to_str().unwrap().to_owned()
     }
@@ -134,7 +134,7 @@ async fn ask(hosts: &SshHosts, host: &str, op: Op) -> Result<Reply, HostError> {
 }
 
 /// Prepare, transfer, seal; the files that were sent.
-async fn stage(
+pub(crate) async fn stage(
     hosts: &SshHosts,
     host: &str,
     place: &Place,
@@ -178,7 +178,7 @@ async fn stage(
     Ok(files_sent)
 }
 
-async fn publish(
+pub(crate) async fn publish(
     hosts: &SshHosts,
     host: &str,
     place: &Place,
