@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Subject};
-use crate::host::remove_as_root;
+use crate::host::{remove_as_root, unmount};
 use crate::plan::SharedMissing;
 use crate::remote::preamble::Preamble;
 use crate::remote::script::{Unfit, absolute, quote};
 
+const PROBE: &str = concat!(
+    include_str!("../remote/sh/mounts.sh"),
+    include_str!("probe.sh")
+);
 /// Begins the answer; what a login shell prints comes before it.
 const MARKER: &[u8] = b"\n@tagship-check\n";
 const MARKER_LINE: &str = "@tagship-check";
@@ -30,7 +34,7 @@ const RSYNC_MIN: (u32, u32) = (3, 1);
 pub(super) fn script<'p>(
     places: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
 ) -> Result<String, Unfit> {
-    let mut text = include_str!("probe.sh").to_owned();
+    let mut text = PROBE.to_owned();
     // A group is performed only once its closing brace was read.
     text.push_str("{\nbegin\nmachine\n");
     for (deploy_to, needs) in places {
@@ -57,7 +61,7 @@ pub(crate) struct PlaceNeeds {
 
 /// The script that looks at what a step needs of the user who runs it.
 pub(super) fn login_script() -> String {
-    let text = include_str!("probe.sh");
+    let text = PROBE;
     format!("{text}{{\nlogin\nexit\n}} </dev/null\n")
 }
 
@@ -168,7 +172,7 @@ fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)
     Err(Finding::fail(
         subject,
         format!("the host ran no shell script to its end; it said {begin:?}"),
-        "give the login user a plain shell, without ForceCommand",
+        "give the login user a plain shell, without ForceCommand, whose startup files (.bashrc) neither exit, read nor exec another shell",
     ))
 }
 
@@ -312,6 +316,11 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
                 "delete what has many small files on that file system, or lower keep_releases",
             )
         }
+        "mounted" => Some(Finding::warn(
+            subject,
+            format!("{value} is mounted in what tagship is to delete"),
+            unmount(value),
+        )),
         "left" => Some(Finding::warn(
             subject,
             format!("{value} could not be deleted by the login user"),
@@ -373,7 +382,7 @@ mod tests {
 
     #[test]
     fn missing_shared_files_and_leftovers_are_named_with_a_remedy() {
-        let answer = "\n@tagship-check\nuser deploy\nmissing-shared /srv/shop/shared/.env\nmissing-shared /srv/qa/shared/.env\nmissing-shared /srv/qa/shared/other\nleft /srv/shop/.tagship/trash/r1\ndone -\n";
+        let answer = "\n@tagship-check\nuser deploy\nmissing-shared /srv/shop/shared/.env\nmissing-shared /srv/qa/shared/.env\nmissing-shared /srv/qa/shared/other\nleft /srv/shop/.tagship/trash/r1\nmounted /srv/shop/releases/r0/up\ndone -\n";
         let found = findings(&web1(), answer, &places(), 1000);
         let said: Vec<(Verdict, &str)> = found
             .iter()
@@ -386,6 +395,10 @@ mod tests {
                 (
                     Verdict::Warn,
                     "/srv/shop/.tagship/trash/r1 could not be deleted by the login user"
+                ),
+                (
+                    Verdict::Warn,
+                    "/srv/shop/releases/r0/up is mounted in what tagship is to delete"
                 ),
                 (
                     Verdict::Fail,

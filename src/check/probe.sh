@@ -33,7 +33,8 @@ remains() {
         case $entry in
         *.stays) entry=${entry##*/} && entry=$at/releases/${entry%.stays} && [ -e "$entry" ] || continue ;;
         esac
-        say left "$entry"
+        ts_see_mount "$entry"
+        if [ -n "$ts_mount" ]; then say mounted "$ts_mount"; else say left "$entry"; fi
     done
     for entry in "$@"; do [ -e "$at/shared/$entry" ] || say missing-shared "$at/shared/$entry"; done
 }

@@ -49,7 +49,7 @@ impl Shell {
     fn remedy(&self) -> String {
         match self {
             Self::Remote(_) => {
-                "give that user a login shell that runs commands (chsh -s /bin/sh USER), and see that the host has `sh`".to_owned()
+                "give that user a login shell that runs commands (chsh -s /bin/sh USER), whose startup files (.bashrc) neither exit nor exec another shell where it is not interactive, and see that the host has `sh`".to_owned()
             }
             Self::Local(shell) => shell.remedy(),
         }

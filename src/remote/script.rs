@@ -30,8 +30,13 @@ const ARGUMENT_BYTES_MAX: usize = 120 * 1024;
 
 const ANSWER: &str = include_str!("sh/answer.sh");
 
+/// What is read of the script before `sh` is, its beginning, is missing.
+const FIRST_LINE: &str = "ts_whole=yes\n";
+/// A group is performed only once its closing brace was read.
+const LAST_LINES: &str = include_str!("sh/last.sh");
+
 /// Fence, turn, and the renames from under them; needs the values of [`Script::at`].
-pub(crate) const FENCE: &str = include_str!("sh/fence.sh");
+pub(crate) const FENCE: &str = concat!(include_str!("sh/mounts.sh"), include_str!("sh/fence.sh"));
 
 /// A value cannot be handed to a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -224,15 +229,12 @@ impl Script {
 
     /// The whole text: values, the fixed parts (the last of which defines `ts_main`), the call.
     pub(crate) fn text(&self, parts: &[&str]) -> Vec<u8> {
-        let mut text = self.values.clone();
+        let mut text = format!("{FIRST_LINE}{}", self.values);
         text.push_str(ANSWER);
         for part in parts {
             text.push_str(part);
         }
-        // A group is performed only once its closing brace was read.
-        text.push_str(
-            "{\nts_locale=${LC_ALL-}\nLC_ALL=C\nexport LC_ALL\nts_begin\nts_main \"$@\"\nexit\n} </dev/null\n",
-        );
+        text.push_str(LAST_LINES);
         text.into_bytes()
     }
 }
@@ -262,7 +264,9 @@ pub enum Said {
 /// The answer is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nonsense {
-    #[error("the host's answer makes no sense ({0}): does something else answer as `sh` there?")]
+    #[error(
+        "the host's answer makes no sense ({0}): does something else answer as `sh` there, or does a startup file of the login (.bashrc) leave a program running that prints?"
+    )]
     Words(String),
     #[error(transparent)]
     Preamble(#[from] EndlessPreamble),

@@ -221,3 +221,30 @@ fn output_beyond_the_largest_number_is_no_answer() {
         assert!(end.is_err(), "{line}");
     }
 }
+
+const ACTS: &str = "ts_main() { ts_say acted; ts_done; }\n";
+
+#[test]
+fn script_whose_beginning_was_read_does_nothing() {
+    let script = Script::new().set("ts_at", "/srv/shop").unwrap();
+    let text = script.text(&[ACTS]);
+    let second_line = text.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    for name in SHELLS {
+        let whole = String::from_utf8(shell(name, &text)).unwrap();
+        assert_eq!(whole, "\n@tagship-answer-1\nacted\ndone\n");
+        let rest = String::from_utf8(shell(name, &text[second_line..])).unwrap();
+        assert!(rest.contains("refused a startup file"), "{rest}");
+        assert!(!rest.contains("acted"), "{rest}");
+    }
+}
+
+#[test]
+fn script_that_zsh_reads_does_nothing() {
+    if !std::path::Path::new("/usr/bin/zsh").exists() {
+        eprintln!("SKIPPED: zsh is not installed");
+        return;
+    }
+    let said = String::from_utf8(shell("/usr/bin/zsh", &Script::new().text(&[ACTS]))).unwrap();
+    assert!(said.contains("by zsh"), "{said}");
+    assert!(!said.contains("acted"), "{said}");
+}

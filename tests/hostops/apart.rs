@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use tagship::host::{Inodes, Release, TransferSet};
 use tagship::sync::rsync::End;
 
-use crate::place::{Host, SHELLS, Tree, picture_of};
+use crate::place::{Host, Mounted, SHELLS, Tree, picture_of};
 use crate::release::first_tree;
 
 const HOUR: u64 = 1_700_000_000;
@@ -212,5 +212,40 @@ fn leftovers_are_set_aside_and_told_each_time_until_they_are_gone() {
         assert!(immutable(&trash, "-i"));
         assert_eq!(host.prune(9, 1, &[], &[]).unwrap(), [""; 0]);
         assert!(!trash.exists());
+    }
+}
+
+#[test]
+fn what_is_mounted_in_an_old_release_is_never_deleted() {
+    for shell in SHELLS {
+        let host = Host::named(shell, "a shop");
+        let tree = Tree::new();
+        tree.file("a", "a", 0o644, HOUR)
+            .file("uploads/.keep", "", 0o644, HOUR);
+        let [r1, r2, r3] = ["r1", "r2", "r3"].map(|name| tree.release(name));
+        host.stage(1, &tree, &r1);
+        host.publish(1, &r1, "1").unwrap();
+        let uploads = tempfile::tempdir().unwrap();
+        std::fs::write(uploads.path().join("cat.jpg"), "x").unwrap();
+        let at = host.release(&r1).join("uploads");
+        let Some(mounted) = Mounted::at(at, &["--bind", uploads.path().to_str().unwrap()]) else {
+            return;
+        };
+        for (fence, release) in [(2, &r2), (3, &r3)] {
+            host.stage(fence, &tree, release);
+            host.publish(fence, release, &fence.to_string()).unwrap();
+            let (_, left) = host.pruned(fence, 1, &[], &[]).unwrap();
+            let [left] = left.as_slice() else {
+                panic!("{left:?}");
+            };
+            assert!(left.reason.ends_with("uploads is mounted"), "{left}");
+            assert!(left.to_string().contains("unmount"), "{left}");
+            assert!(!left.to_string().contains("rm -rf"), "{left}");
+            assert!(uploads.path().join("cat.jpg").exists());
+        }
+        drop(mounted);
+        assert_eq!(host.pruned(4, 1, &[], &[]).unwrap().1, []);
+        assert!(!host.release(&r1).exists());
+        assert!(uploads.path().join("cat.jpg").exists());
     }
 }

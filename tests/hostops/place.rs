@@ -32,6 +32,28 @@ pub(crate) fn quick_directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
+/// Something mounted, until the value is dropped.
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `mount ARGUMENTS PATH`; nothing where only root may do that.
+    pub(crate) fn at(path: PathBuf, arguments: &[&str]) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        let mount = mount.args(arguments).arg(&path).status();
+        let mounted = mount.is_ok_and(|status| status.success());
+        if !mounted {
+            eprintln!("SKIPPED: only root mounts file systems");
+        }
+        mounted.then_some(Self(path))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 impl Host {
     pub(crate) fn new(shell: &'static [&'static str]) -> Self {
         // A name that every quoting mistake stumbles over.

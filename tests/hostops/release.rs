@@ -8,7 +8,7 @@ use tagship::host::{Existing, HostError, Release, Reply, Standing, TransferSet};
 use tagship::publish;
 use tagship::sync::rsync::End;
 
-use crate::place::{Host, SHELLS, Tree, digest_of, picture_of};
+use crate::place::{Host, Mounted, SHELLS, Tree, digest_of, picture_of};
 use crate::support::eventually::eventually;
 
 const HOUR_1: u64 = 1_700_000_000;
@@ -421,21 +421,10 @@ fn a_host_that_never_saw_tagship_can_be_asked() {
 fn a_full_disk_is_said_and_nothing_half_written_stands() {
     let host = Host::new(SHELLS[0]);
     std::fs::create_dir(host.path()).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs"])
-        .arg(host.path())
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: a small file system can only be mounted by root");
+    let options = ["-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs"];
+    let Some(_mounted) = Mounted::at(host.path(), &options) else {
         return;
-    }
-    struct Mounted(std::path::PathBuf);
-    impl Drop for Mounted {
-        fn drop(&mut self) {
-            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-        }
-    }
-    let _mounted = Mounted(host.path());
+    };
     let tree = Tree::new();
     tree.file("small", "s", 0o644, HOUR_1);
     let small = tree.release("r1");

@@ -67,9 +67,16 @@ ts_rename() {
     if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
     ts_refuse "cannot rename $1 to $2: $ts_error"
 }
+# ts_holds_mount PATH: is something mounted in it? Then ts_error says so.
+ts_holds_mount() {
+    ts_see_mount "$1"
+    [ -n "$ts_mount" ] && ts_error="$1: $ts_mount is mounted"
+}
 # ts_remove PATH: deletes; where that fails, directories of our own are opened first (a process that an
-# earlier script left may still add to them, too). 1: something is left, and ts_error says why.
+# earlier script left may still add to them, too). 1: something is left, and ts_error says why. What is
+# mounted in a directory is not tagship's to delete, so the directory stays until it is unmounted.
 ts_remove() {
+    ts_holds_mount "$1" && return 1
     rm -rf -- "$1" 2>/dev/null && return 0
     find "$1" -type d ! -perm -700 -exec chmod u+rwx -- {} \; 2>/dev/null
     ts_error=$(rm -rf -- "$1" 2>&1)
@@ -96,6 +103,7 @@ ts_discard() {
 # ts_away PATH: renames something into $ts_mine, where it is called $ts_free. 1: it cannot be renamed,
 # and ts_error says why.
 ts_away() {
+    ts_holds_mount "$1" && return 1
     ts_find_free "$ts_mine/old-${1##*/}"
     mv -fT -- "$1" "$ts_free" 2>/dev/null && return 0
     # A directory that comes to lie in another one is written to.
