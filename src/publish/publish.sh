@@ -28,7 +28,8 @@ ts_see_target() {
     *) ts_dir=$ts_at/$ts_link ;;
     esac
     if [ -n "$ts_kept" ]; then
-        [ -d "$ts_dir" ] ||
+        # What another tool led to may be a file.
+        [ -d "$ts_dir" ] || { [ "$ts_link" = "$ts_release" ] && [ -e "$ts_dir" ]; } ||
             ts_refuse "$ts_dir is no longer there, so current cannot be switched back to it: release its commit under a new tag"
     else
         [ -n "$ts_digest_recorded" ] && [ -d "$ts_dir" ] ||
@@ -38,11 +39,15 @@ ts_see_target() {
 # One list after the other holds every file twice that is in both.
 ts_see_differing() {
     { tail -n +2 -- "$ts_base/manifests/$ts_release" && cat -- "$ts_mine/listing"; } | tr '\n\0' '?\n' |
-        sort | uniq -u | sed -e 's/^f [0-7]* [0-9]* [-0-9.]* //' -e 's,^l \(.*\)//.*$,\1,' -e 's/^[a-z] [0-7a-zA-Z]* //' |
+        sort | uniq -u | sed -e 's/^f [0-7]* [0-9]* [-0-9.]* //' -e t -e '/^l /{' -e 's,//.*,,' -e 's/^l //' -e t -e '}' -e 's/^o . //' |
         tr '\001-\011\013-\037\177' '?' | sort -u
 }
 ts_compare() {
     [ -n "$ts_kept" ] && [ -n "$ts_digest_recorded" ] || return 0
+    if [ ! -r "$ts_dir" ] || [ ! -x "$ts_dir" ]; then
+        ts_say 'differ 0'
+        return 0
+    fi
     # A walk that takes long holds up the steps that follow the switch.
     (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") >"$ts_mine/listing" 2>/dev/null || return 0
     ts_sum=$(sha256sum <"$ts_mine/listing")
@@ -77,6 +82,7 @@ ts_main() {
     ts_see_target
     if ! ts_see_record; then
         ts_was=$ts_live
+        [ -d "$ts_base/journal" ] || mkdir -m 700 -- "$ts_base/journal" 2>/dev/null
         printf 'was %s\n' "${ts_was:--}" >"$ts_mine/was" 2>/dev/null || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
             ts_refuse "cannot write $ts_mine/was: is the disk full?"

@@ -367,7 +367,7 @@ async fn before_live(
         .find(|record| record.good && record.release < newest)
         .ok_or_else(|| {
             RequestError::NoWayBack(format!(
-                "{project} {environment} has no good release before {newest}"
+                "{project} {environment} has no good release before {newest}; what another tool released is switched to on the hosts (ln -s DIRECTORY current.new && mv -T current.new current)"
             ))
         })
 }

@@ -15,7 +15,7 @@ ts_deploy_to() {
 }
 # Without `-p`: it would bring back the directory of a fence that was taken away.
 ts_directories() {
-    for ts_entry in "$ts_at/releases" "$ts_at/shared" "$ts_temp"; do
+    for ts_entry in "$ts_at/releases" "$ts_at/shared" "$ts_base/manifests" "$ts_temp"; do
         [ -d "$ts_entry" ] || ts_error=$(mkdir -- "$ts_entry" 2>&1) || [ -d "$ts_entry" ] || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
             ts_refuse "cannot make $ts_entry: $ts_error"

@@ -1,6 +1,7 @@
 //! Going back: a release is taken as it is, whatever was written into it, and `current` leads again
 //! where it led.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
@@ -68,7 +69,7 @@ fn written_release_goes_live_as_it_is_and_is_compared() {
         std::fs::write(directory.join("b/ü c"), "changed").unwrap();
         std::fs::remove_file(directory.join("gone")).unwrap();
         std::fs::remove_file(directory.join("l")).unwrap();
-        symlink("b", directory.join("l")).unwrap();
+        symlink("/b//c", directory.join("l")).unwrap();
         let written = picture_of(&directory);
         let prepared =
             sync::read_prepared(&host.ask(9, &scripts(&host, &r1.id, &over)[0]).unwrap());
@@ -87,6 +88,45 @@ fn written_release_goes_live_as_it_is_and_is_compared() {
         let found = differs(switched_back(&host, &r1.id, &over)).unwrap();
         assert_eq!((found.files, found.names.len()), (24, 5));
     }
+}
+
+#[test]
+fn current_leads_again_to_a_file_of_another_tool() {
+    let host = Host::new(SHELLS[0]);
+    let [_, r2] = two_releases(&host);
+    std::fs::write(host.path().join("shop-1.jar"), "x").unwrap();
+    let (by_hand, over) = (ReleaseId("./shop-1.jar".into()), [r2.id]);
+    let (place, turn) = (host.place(9), host.turn());
+    let switch = publish::publish(&place, turn, &by_hand, &over, "9-back", Existing::AsItIs);
+    host.ask(9, &switch.unwrap()).unwrap();
+    let current = std::fs::read_link(host.path().join("current")).unwrap();
+    assert_eq!(current, PathBuf::from("./shop-1.jar"));
+}
+
+#[test]
+fn host_whose_journal_was_deleted_goes_back_all_the_same() {
+    let host = Host::new(SHELLS[0]);
+    let [r1, r2] = two_releases(&host);
+    std::fs::remove_dir_all(host.path().join(".tagship/journal")).unwrap();
+    switched_back(&host, &r1.id, &[r2.id]).unwrap();
+    assert_eq!(host.live().as_deref(), Some("r1"));
+    std::fs::remove_dir_all(host.path().join(".tagship/manifests")).unwrap();
+    let next = Tree::new();
+    next.file("a", "three", 0o644, HOUR);
+    host.stage(10, &next, &next.release("r3"));
+}
+
+#[test]
+fn link_that_is_no_text_is_refused_with_a_remedy() {
+    let host = Host::new(SHELLS[0]);
+    two_releases(&host);
+    let current = host.path().join("current");
+    std::fs::remove_file(&current).unwrap();
+    symlink(std::ffi::OsStr::from_bytes(b"v\xff"), &current).unwrap();
+    let Err(HostError::Refused(why)) = host.inspect() else {
+        panic!("it could not be led back there");
+    };
+    assert!(why.contains("no UTF-8") && why.contains("mv -T"), "{why}");
 }
 
 #[test]
