@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use thrussh::client::Channel;
@@ -15,6 +16,9 @@ use tokio::task::coop::unconstrained;
 use super::dial::Keepalive;
 use super::inbox::{Event, Inbox, PACKET};
 use super::link::Link;
+
+/// How long the output of a command that has ended may be silent before that is all.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// A channel in use.
 pub(super) struct Open {
@@ -64,6 +68,16 @@ impl Open {
     pub(super) async fn start(&self, command: &str) -> Result<(), LinkEnded> {
         let mut channel = self.channel.lock().await;
         channel.exec(true, command).await.map_err(|_| LinkEnded)
+    }
+
+    /// As [`next`](Self::next), of a command that may have ended. What a login or the command left behind
+    /// may hold its output open: when nothing comes for a while, all has come.
+    pub(super) async fn next_of(&self, ended: bool) -> Event {
+        if !ended {
+            return self.next().await;
+        }
+        let last = tokio::time::timeout(LINGER, self.next()).await;
+        last.unwrap_or(Event::Closed)
     }
 
     /// The next thing that the channel says.

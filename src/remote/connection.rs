@@ -330,7 +330,7 @@ async fn read_out(
     on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
 ) -> Event {
     loop {
-        match open.next().await {
+        match open.next_of(exit.is_some()).await {
             Event::Output(stream, bytes) => on_output(stream, &bytes),
             Event::Exit(status) => *exit = Some(status),
             Event::Eof => {}

@@ -342,7 +342,7 @@ async fn receive(
     let mut code = None;
     let (mut output, mut errors) = (Greeted::default(), Greeted::default());
     loop {
-        match open.next().await {
+        match open.next_of(code.is_some()).await {
             Event::Output(Stream::Stdout, bytes) => {
                 tally.received(bytes.len());
                 if let Some(bytes) = output.said(&bytes).map_err(io::Error::other)? {
