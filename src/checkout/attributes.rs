@@ -66,7 +66,7 @@ pub(super) async fn ask(
     // check-attr reads them from an index, in which nothing else need be.
     let index = Index::new(&request.mirror);
     let on_index = |arguments: &[&str]| {
-        let mut git = on_mirror(&request.mirror);
+        let mut git = on_mirror(&request.mirror, request.limits.git_memory_bytes);
         git.env("GIT_INDEX_FILE", &index.0).args(arguments);
         git
     };
@@ -123,7 +123,7 @@ pub(super) async fn convert(
     request: &PlanRequest,
     blobs: HashMap<Vec<u8>, Oid>,
 ) -> Result<Converted, CheckoutError> {
-    let mut archive = on_mirror(&request.mirror);
+    let mut archive = on_mirror(&request.mirror, request.limits.git_memory_bytes);
     archive.args(["archive", "--format=tar", &request.commit]);
     if blobs.len() <= NAMED_PATHS_MAX {
         archive.arg("--");

@@ -8,9 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha1::{Digest, Sha1};
-use tokio::process::Command;
 
-use crate::landing::program::on_mirror;
+use crate::landing::program::{GitCommand, on_mirror};
 
 /// What is asked for, in the order in which it is read.
 pub(super) fn input<'i>(ids: impl Iterator<Item = &'i str>) -> Vec<u8> {
@@ -22,8 +21,8 @@ pub(super) fn input<'i>(ids: impl Iterator<Item = &'i str>) -> Vec<u8> {
     input
 }
 
-pub(super) fn command(mirror: &Path) -> Command {
-    let mut git = on_mirror(mirror);
+pub(super) fn command(mirror: &Path, memory_bytes: u64) -> GitCommand {
+    let mut git = on_mirror(mirror, memory_bytes);
     // Above this git itself streams what is no delta.
     git.args(["-c", "core.bigFileThreshold=1m"])
         .args(["cat-file", "--batch", "--buffer"]);

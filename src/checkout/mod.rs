@@ -275,7 +275,7 @@ impl From<CheckoutError> for Unread {
 /// `time`.
 async fn streamed<T: Send + 'static>(
     (commit, doing): (&str, &'static str),
-    git: tokio::process::Command,
+    git: program::GitCommand,
     input: Vec<u8>,
     time: Duration,
     read: impl FnOnce(&mut BufReader<File>) -> Result<T, Unread> + Send + 'static,
@@ -298,7 +298,14 @@ async fn streamed<T: Send + 'static>(
     match ended.stdout {
         Some(Err(Unread::Refused(error))) => Err(error),
         // What git says explains a broken answer better than the answer does.
-        _ if !ended.success => Err(failed(&reason)),
+        _ if !ended.success => Err(match program::out_of_memory(&ended.said) {
+            Some(said) => CheckoutError::Limit {
+                commit: commit.to_owned(),
+                what: format!("git {doing} needs more memory than it may take ({said})"),
+                key: "git_memory_bytes",
+            },
+            None => failed(&reason),
+        }),
         Some(Ok(made)) => Ok(made),
         Some(Err(Unread::Io(error))) => Err(failed(&error.to_string())),
         None => Err(failed("what it wrote was not read")),

@@ -95,7 +95,7 @@ impl Context {
 
     /// The tree of the commit, by git, which decides what a commit is.
     async fn root(&self) -> Result<Oid, CheckoutError> {
-        let mut git = on_mirror(&self.request.mirror);
+        let mut git = on_mirror(&self.request.mirror, self.request.limits.git_memory_bytes);
         git.args(["cat-file", "--batch-check=%(objecttype) %(objectname)"]);
         let (commit, time) = (&self.request.commit, self.request.limits.git_time);
         if Oid::from_str(commit).is_err() {
@@ -183,7 +183,7 @@ impl Context {
         read: impl FnOnce(&mut std::io::BufReader<std::fs::File>) -> Result<T, Unread> + Send + 'static,
     ) -> Result<T, CheckoutError> {
         let request = &self.request;
-        let git = blobs::command(&request.mirror);
+        let git = blobs::command(&request.mirror, request.limits.git_memory_bytes);
         let time = request.limits.git_time;
         streamed((&request.commit, "cat-file"), git, ids, time, read).await
     }

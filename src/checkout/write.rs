@@ -22,6 +22,8 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utim
 
 use super::blobs::NoBlob;
 use super::manifest::ancestors;
+use crate::plan::PushLimits;
+
 use super::{CheckoutError, Entry, Kind, Manifest, Unread, blobs, blocking, missing, streamed};
 
 const DIRECTORY_BITS: u32 = 0o755;
@@ -61,7 +63,8 @@ pub async fn write_tree(
         return Ok(Written::default());
     };
     let input = blobs::input(write.files().map(|entry| entry.blob.as_str()));
-    let git = blobs::command(&mirror);
+    // It reads what the plan has read, by the same git.
+    let git = blobs::command(&mirror, PushLimits::default().git_memory_bytes);
     let read = move |pipe: &mut _| write.end(pipe);
     streamed(
         (manifest.commit(), "cat-file"),

@@ -61,7 +61,7 @@ pub async fn heads(source: &Source, commits: &[String]) -> Result<Vec<String>, L
             for commit in some {
                 check_object(source, commit)?;
             }
-            let mut git = program::local();
+            let mut git = program::local(source.limits.git_memory_bytes);
             git.arg("--git-dir").arg(&source.mirror);
             git.args(["merge-base", "--independent"]).args(some);
             let ended =

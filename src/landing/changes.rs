@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::path::Path;
+use std::rc::Rc;
 
 use git2::{ObjectType, Odb, Oid, Repository};
-use tokio::process::Command;
 
 use super::LandingError;
 use super::objects::{bounded, read_field};
-use super::program::{Failure, Finished, stream};
+use super::program::{Failure, Finished, GitCommand, stream};
 use crate::plan::PushLimits;
 use crate::task::ChangedPath;
 
@@ -60,11 +60,15 @@ pub(super) fn compare(
         at.extend_from_slice(name.as_bytes());
         at.push(b'/');
     }
-    let mut ahead = vec![(old, new, at)];
-    while let Some((old, new, at)) = ahead.pop() {
+    let mut ahead = vec![(old, new, Rc::new(at), Vec::new())];
+    while let Some((old, new, above, name)) = ahead.pop() {
         if old == new {
             continue;
         }
+        let at = match name.as_slice() {
+            [] => above,
+            name => Rc::new([above.as_slice(), name, b"/"].concat()),
+        };
         let (old, new) = (walk.entries(old)?, walk.entries(new)?);
         walk.level(&old, &new, &at, &mut ahead)?;
         if walk.changes.over.is_some() {
@@ -94,7 +98,9 @@ impl Stands {
 }
 
 type Level = BTreeMap<Vec<u8>, Stands>;
-type Ahead = Vec<(Option<Oid>, Option<Oid>, Vec<u8>)>;
+/// Directories that are yet to be compared. Those of one directory share its path: a tree can name a
+/// million of them, far below.
+type Ahead = Vec<(Option<Oid>, Option<Oid>, Rc<Vec<u8>>, Vec<u8>)>;
 
 struct Walk<'g> {
     repository: &'g Repository,
@@ -138,7 +144,7 @@ impl Walk<'_> {
         &mut self,
         old: &Level,
         new: &Level,
-        at: &[u8],
+        at: &Rc<Vec<u8>>,
         ahead: &mut Ahead,
     ) -> Result<(), git2::Error> {
         let gone = old.keys().filter(|name| !new.contains_key(*name));
@@ -147,10 +153,8 @@ impl Walk<'_> {
             if was == is {
                 continue;
             }
-            let mut path = at.to_vec();
-            if path.len() < PATH_BYTES_MAX {
-                path.extend_from_slice(name);
-            }
+            let room = PATH_BYTES_MAX.saturating_sub(at.len());
+            let name = &name[..name.len().min(room)];
             let directory = |stands: Option<Stands>| stands.filter(|stands| stands.is_directory());
             let file = |stands: Option<Stands>| stands.filter(|stands| !stands.is_directory());
             let status = match (file(was), file(is)) {
@@ -161,12 +165,13 @@ impl Walk<'_> {
                 (Some(_), Some(_)) => Some('M'),
             };
             if let Some(status) = status {
+                let path = [at.as_slice(), name].concat();
                 self.changed(status, &path, [file(was), file(is)]);
             }
             let (was, is) = (directory(was), directory(is));
             if was.or(is).is_some() {
-                path.push(b'/');
-                ahead.push((was.map(|was| was.id), is.map(|is| is.id), path));
+                let (was, is) = (was.map(|was| was.id), is.map(|is| is.id));
+                ahead.push((was, is, Rc::clone(at), name.to_vec()));
             }
         }
         Ok(())
@@ -198,7 +203,7 @@ impl Walk<'_> {
 pub(super) async fn count_lines(
     changes: &Changes,
     limits: &PushLimits,
-    numstat: Command,
+    numstat: GitCommand,
 ) -> Result<Option<(u64, u64)>, LandingError> {
     let too_large = changes.files > COUNTED_FILES_MAX || changes.bytes > limits.counted_bytes;
     // A time of nothing would now and then be enough.

@@ -8,11 +8,10 @@ use std::io::BufRead;
 
 use git2::Oid;
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
 use super::changes::{self, Changes, count_lines};
 use super::objects::{self, FORMAT, ShownCommit};
-use super::program::{Failure, Finished, on_mirror, run, stream};
+use super::program::{Failure, Finished, GitCommand, on_mirror, out_of_memory, run, stream};
 use super::system::blocking;
 use super::{LandingError, Source};
 use crate::task::{Comparison, Description, Relation, TagInfo};
@@ -123,8 +122,9 @@ struct End {
 }
 
 impl Reader<'_> {
-    fn git(&self, arguments: &[&str]) -> Command {
-        let mut git = on_mirror(&self.source.mirror);
+    fn git(&self, arguments: &[&str]) -> GitCommand {
+        let memory = self.source.limits.git_memory_bytes;
+        let mut git = on_mirror(&self.source.mirror, memory);
         git.args(arguments);
         git
     }
@@ -294,7 +294,7 @@ impl Reader<'_> {
         })
     }
 
-    fn numstat(&self, old: &End, new: &End) -> Command {
+    fn numstat(&self, old: &End, new: &End) -> GitCommand {
         let mut git = self.git(&["diff-tree", "-r", "-z", "--numstat", "--no-renames"]);
         git.args(["--no-ext-diff", "--no-textconv", &old.id, &new.id, "--"]);
         if let Some(source) = &self.question.source {
@@ -303,13 +303,13 @@ impl Reader<'_> {
         git
     }
 
-    async fn output(&self, doing: &'static str, git: Command) -> Result<Vec<u8>, LandingError> {
+    async fn output(&self, doing: &'static str, git: GitCommand) -> Result<Vec<u8>, LandingError> {
         let time = self.source.limits.git_time;
         let ended = run(git, Vec::new(), OUTPUT_BYTES_MAX, time, &|_| {}).await;
         let ended = self.ended(doing, ended)?;
         match ended.success {
             true => Ok(ended.stdout),
-            false => Err(self.unreadable(ended.reason())),
+            false => Err(self.failed(doing, &ended)),
         }
     }
 
@@ -320,12 +320,23 @@ impl Reader<'_> {
     ) -> Result<T, LandingError> {
         let ended = self.ended(doing, ended)?;
         if !ended.success {
-            return Err(self.unreadable(ended.reason()));
+            return Err(self.failed(doing, &ended));
         }
         match ended.stdout {
             Some(Ok(made)) => Ok(made),
             Some(Err(error)) => Err(self.unreadable(&error.to_string())),
             None => Err(self.unreadable("what git said was not read")),
+        }
+    }
+
+    fn failed<T>(&self, doing: &str, ended: &Finished<T>) -> LandingError {
+        let Some(reason) = out_of_memory(&ended.said) else {
+            return self.unreadable(ended.reason());
+        };
+        LandingError::Limit {
+            reference: self.question.reference.clone(),
+            what: format!("git {doing} needs more memory than it may take ({reason})"),
+            key: "git_memory_bytes",
         }
     }
 

@@ -101,6 +101,8 @@ pub enum RemoteFailure {
     HostKey,
     Credentials,
     NotFound,
+    /// More memory than `git_memory_bytes`.
+    Memory,
     Other,
 }
 
@@ -114,6 +116,7 @@ impl RemoteFailure {
                 "give the agent's key or token access to it (`[git] identity`, `token_file`)"
             }
             Self::NotFound => "correct `git_url`, or give the agent access to it",
+            Self::Memory => "push less, or raise `git_memory_bytes` in `[projects.limits]`",
             Self::Other => "see whether the agent's machine reaches the git server",
         }
     }

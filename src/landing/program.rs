@@ -10,11 +10,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
+use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
@@ -48,6 +50,49 @@ const STDERR_LINES_MAX: usize = 20;
 /// How long a helper of git's may hold the pipes open after git itself has ended.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A git that is to be started, and how much memory it and what it starts may take each.
+pub(crate) struct GitCommand {
+    command: Command,
+    memory_bytes: u64,
+}
+
+impl GitCommand {
+    fn new(memory_bytes: u64) -> Self {
+        let mut command = Command::new("git");
+        command.env_clear().envs(environment()).current_dir("/");
+        Self {
+            command,
+            memory_bytes,
+        }
+    }
+}
+
+impl Deref for GitCommand {
+    type Target = Command;
+
+    fn deref(&self) -> &Command {
+        &self.command
+    }
+}
+
+impl DerefMut for GitCommand {
+    fn deref_mut(&mut self) -> &mut Command {
+        &mut self.command
+    }
+}
+
+/// Bounds what a git may take of memory that is its own; the files of a repository, which it maps, are
+/// not counted. What it starts later has the same bound. One that has ended needs none.
+fn bound_memory(group: &Group, bytes: u64) {
+    if let Some(git) = group.0 {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        let _ = prlimit(Some(git), Resource::Data, limit);
+    }
+}
+
 fn environment() -> Vec<(OsString, OsString)> {
     let kept = KEPT.iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
@@ -65,21 +110,18 @@ fn environment() -> Vec<(OsString, OsString)> {
 }
 
 /// git on this machine, to make the mirror: no transport, nobody's configuration.
-pub(super) fn local() -> Command {
-    let mut git = Command::new("git");
-    git.env_clear()
-        .envs(environment())
-        .env("GIT_CONFIG_NOSYSTEM", "1")
+pub(super) fn local(memory_bytes: u64) -> GitCommand {
+    let mut git = GitCommand::new(memory_bytes);
+    git.env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_ALLOW_PROTOCOL", "")
-        .current_dir("/");
+        .env("GIT_ALLOW_PROTOCOL", "");
     git
 }
 
 /// git on a mirror, for what it holds: no transport, and no settings or attributes but the mirror's
 /// own.
-pub(crate) fn on_mirror(mirror: &Path) -> Command {
-    let mut git = local();
+pub(crate) fn on_mirror(mirror: &Path, memory_bytes: u64) -> GitCommand {
+    let mut git = local(memory_bytes);
     git.env("GIT_ATTR_NOSYSTEM", "1")
         .args(["-c", "core.attributesFile=/dev/null"])
         .args(["--no-replace-objects", "--literal-pathspecs"])
@@ -88,19 +130,16 @@ pub(crate) fn on_mirror(mirror: &Path) -> Command {
 }
 
 /// git on the mirror, allowed to reach the project's source and nothing else.
-pub(super) fn networked(source: &Source) -> Result<Command, LandingError> {
+pub(super) fn networked(source: &Source) -> Result<GitCommand, LandingError> {
     let refused = |reason| LandingError::Url {
         project: source.project.clone(),
         url: source.git_url.clone(),
         reason,
     };
     let transport = transport(&source.git_url).map_err(refused)?;
-    let mut git = Command::new("git");
-    git.env_clear()
-        .envs(environment())
-        .env("GIT_ALLOW_PROTOCOL", transport.allowed())
+    let mut git = GitCommand::new(source.limits.git_memory_bytes);
+    git.env("GIT_ALLOW_PROTOCOL", transport.allowed())
         .env("GIT_CONFIG_GLOBAL", config_path(&source.mirror))
-        .current_dir("/")
         .arg(flag("--git-dir=", &source.mirror));
     for setting in [
         "core.hooksPath=/dev/null",
@@ -256,6 +295,17 @@ impl<T> Finished<T> {
     }
 }
 
+/// The line in which git says that it may take no more memory, if there is one. What it says after that
+/// may call an object corrupt.
+pub(crate) fn out_of_memory(said: &[String]) -> Option<&str> {
+    let words = ["out of memory", "malloc failed", "cannot allocate memory"];
+    let is_so = |line: &&String| {
+        let line = line.to_ascii_lowercase();
+        words.iter().any(|words| line.contains(words))
+    };
+    said.iter().find(is_so).map(String::as_str)
+}
+
 /// Why git did not end by itself.
 pub(crate) enum Failure {
     Start(io::Error),
@@ -265,7 +315,7 @@ pub(crate) enum Failure {
 /// Runs git to its end, or ends it and everything that it started: after `timeout`, and when the
 /// future is dropped. It is given `input`; of what it writes `stdout_max` bytes are kept.
 pub(crate) async fn run(
-    git: Command,
+    git: GitCommand,
     input: Vec<u8>,
     stdout_max: usize,
     timeout: Duration,
@@ -285,7 +335,7 @@ pub(crate) async fn run(
 /// Runs git as [`run`] does, and has `read` take what it writes, on a thread where it may block. What
 /// `read` leaves unread ends git. `None` where it never came to an end.
 pub(crate) async fn stream<T: Send + 'static>(
-    git: Command,
+    git: GitCommand,
     input: Vec<u8>,
     timeout: Duration,
     read: impl FnOnce(&mut BufReader<File>) -> T + Send + 'static,
@@ -310,7 +360,7 @@ pub(crate) async fn stream<T: Send + 'static>(
 }
 
 async fn run_reading<F: Future<Output = ()>>(
-    mut git: Command,
+    mut git: GitCommand,
     input: Vec<u8>,
     (timeout, linger): (Duration, Duration),
     progress: Progress<'_>,
@@ -327,6 +377,7 @@ async fn run_reading<F: Future<Output = ()>>(
         .kill_on_drop(true);
     let mut child = git.spawn().map_err(Failure::Start)?;
     let group = Group::of(&child);
+    bound_memory(&group, git.memory_bytes);
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let stdout = child.stdout.take().map(read);
     let mut said = Vec::new();

@@ -238,7 +238,7 @@ pub(super) async fn make_mirror(source: &Source) -> Result<(), LandingError> {
     }
     let failed = |error: io::Error| mirror_failed(mirror, &error.to_string());
     fs::create_dir_all(mirror).map_err(failed)?;
-    let mut git = program::local();
+    let mut git = program::local(source.limits.git_memory_bytes);
     git.args([
         "init",
         "--quiet",
@@ -365,7 +365,9 @@ fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingE
     if has(&["not a git repository: "]) {
         return mirror_failed(&source.mirror, "is not a git repository");
     }
-    let failure = if has(&["Host key verification failed"]) {
+    let failure = if program::out_of_memory(said).is_some() {
+        RemoteFailure::Memory
+    } else if has(&["Host key verification failed"]) {
         RemoteFailure::HostKey
     } else if has(&[
         "Permission denied",

@@ -31,6 +31,8 @@ pub struct PushLimits {
     /// How long one call of git that reads the mirror may take.
     #[serde(deserialize_with = "duration::deserialize")]
     pub git_time: Duration,
+    /// Bytes of memory of one git, besides the files of the mirror that it maps.
+    pub git_memory_bytes: u64,
     /// How long a fetch may take, the first one of a large repository too.
     #[serde(deserialize_with = "duration::deserialize")]
     pub fetch_time: Duration,
@@ -48,6 +50,7 @@ impl Default for PushLimits {
             counted_bytes: 20_000_000,
             count_time: Duration::from_secs(5),
             git_time: Duration::from_secs(10 * 60),
+            git_memory_bytes: 4_000_000_000,
             fetch_time: Duration::from_secs(30 * 60),
         }
     }

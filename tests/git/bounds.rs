@@ -446,3 +446,32 @@ fn peak_kib() -> u64 {
         .parse()
         .unwrap()
 }
+
+#[tokio::test]
+async fn git_that_needs_too_much_memory_ends_with_the_key() {
+    let mut world = World::new();
+    let first = world.ship("v1", 1).await;
+    let tree = world.work.resolve("HEAD^{tree}");
+    let people = "Alice <alice@example.com> 5 +0000";
+    let head = format!("tree {tree}\nparent {first}\nauthor {people}\ncommitter {people}\n");
+    let message = "a word\n".repeat(12_000_000);
+    let huge = world.object("commit", format!("{head}\n{message}").as_bytes());
+    world.release("v2", &huge);
+    world.land("v2", &huge, 2).await.unwrap();
+    world.source.limits.git_memory_bytes = 50_000_000;
+    let error = world.try_describe("v2", &huge, &[&first]).unwrap_err();
+    let key = "git_memory_bytes";
+    assert!(
+        matches!(&error, LandingError::Limit { key: named, .. } if *named == key),
+        "{error}"
+    );
+    let error = world.plan(&huge).unwrap_err();
+    assert!(
+        matches!(&error, CheckoutError::Limit { key: named, .. } if *named == key),
+        "{error}"
+    );
+    // What is small is read as before.
+    world.describe("v1", &first, &[]);
+    world.source.limits.git_memory_bytes = PushLimits::default().git_memory_bytes;
+    world.describe("v2", &huge, &[&first]);
+}
