@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::land::{goes_back, live_on};
 use super::{Done, Executor, World};
@@ -292,10 +293,61 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
     let refused = goes_back(&description.comparisons)
         .filter(|_| task.submission.refuse_older)
         .map(|why| format!("something else went live: by now it {why}"));
-    let bytes = serde_json::to_vec(&description).unwrap_or_default();
+    forget_older(world, task, &landed.description).await?;
+    let own = OwnDescription {
+        of_task: (task.id, task.events),
+        description: &description,
+    };
+    let bytes = serde_json::to_vec(&own).unwrap_or_default();
     Ok(Some(NewComparison {
         description: world.store.put_blob(&bytes).await?,
         with,
         refused,
     }))
+}
+
+/// A description that belongs to one state of one task alone, so that it can be deleted: blobs of the
+/// same content are one.
+#[derive(Serialize)]
+struct OwnDescription<'d> {
+    of_task: (u64, u64),
+    #[serde(flatten)]
+    description: &'d Description,
+}
+
+/// Whose a kept description is; earlier versions did not say so.
+#[derive(Deserialize)]
+struct OwnerOfDescription {
+    of_task: Option<(u64, u64)>,
+}
+
+/// Deletes the comparisons that were followed by the current one, oldest first: whoever reads the task
+/// now may still read the current one.
+async fn forget_older(world: &World, task: &Task, current: &str) -> Result<(), StoreError> {
+    let events = world.store.events(task.id).await?;
+    let older = events
+        .iter()
+        .rev()
+        .filter_map(|recorded| match &recorded.event {
+            Event::Compared { description, .. } if description != current => Some(description),
+            _ => None,
+        });
+    let mut own = Vec::new();
+    for blob in older {
+        let bytes = match world.store.blob(blob).await {
+            Ok(bytes) => bytes,
+            Err(StoreError::NoBlob(_)) => break,
+            Err(error) => return Err(error),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(OwnerOfDescription {
+                of_task: Some((id, _)),
+            }) if id == task.id => own.push(blob),
+            _ => break,
+        }
+    }
+    for blob in own.into_iter().rev() {
+        world.store.delete_blob(blob).await?;
+    }
+    Ok(())
 }

@@ -78,6 +78,19 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Deletes a blob that nothing else names, whole: its pieces and its mark in one commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub(crate) async fn delete_blob(&self, digest: &str) -> Result<(), StoreError> {
+        let rows = kv::all_rows(self.kv.as_ref(), &index::blob_prefix(digest)).await?;
+        let whole = Commit::new().delete(index::blob_whole_key(digest));
+        let commit = rows
+            .into_iter()
+            .fold(whole, |commit, row| commit.delete(row.key));
+        self.write(commit).await
+    }
+
     /// Keeps a plan; its digest is the blob's.
     ///
     /// # Errors

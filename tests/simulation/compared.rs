@@ -187,3 +187,37 @@ fn queued_task_that_became_older_is_refused_where_its_rule_says_so() {
         }
     }
 }
+
+/// The last two: somebody may be reading the former one.
+#[test]
+fn comparisons_that_were_followed_by_others_are_deleted() {
+    let (mut sim, waiting) = one_waits();
+    let play = |sim: &mut Sim| {
+        for digit in ['2', '3', '4', '2', '3', '4'] {
+            goes_live(sim, digit);
+        }
+    };
+    play(&mut sim);
+    let store = sim.store();
+    let events = at_once(store.events(waiting)).unwrap();
+    let compared = events.iter().filter_map(|recorded| match &recorded.event {
+        Event::Compared { description, .. } => Some(description),
+        _ => None,
+    });
+    let compared: Vec<&String> = compared.collect();
+    assert!(compared.len() >= 6, "{compared:?}");
+    let (older, last) = compared.split_at(compared.len() - 2);
+    for blob in last {
+        at_once(store.blob(blob)).unwrap();
+    }
+    for blob in older {
+        assert!(at_once(store.blob(blob)).is_err(), "{blob}");
+    }
+    // What the task was when it landed stays.
+    let landed = events.iter().find_map(|recorded| match &recorded.event {
+        Event::Landed(landed) => Some(&landed.description),
+        _ => None,
+    });
+    at_once(store.blob(landed.unwrap())).unwrap();
+    promises_hold(&sim);
+}
