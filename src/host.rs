@@ -6,6 +6,8 @@
 //! `remote` performs them, the simulator plays them on a directory tree in memory. Every operation
 //! but [`Op::Run`] may be repeated after a lost answer.
 
+mod address;
+mod drift;
 mod fence;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,9 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+
+pub use self::address::ipv6_address;
+pub use self::drift::{BrokenCurrent, Drift};
 
 pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max, turn_of};
 
@@ -92,27 +97,6 @@ pub enum Existing {
     Equal,
     /// It is taken as it is: it was live, and what was written into it since belongs to it.
     AsItIs,
-}
-
-/// `current` does not lead to what tagship switched to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drift {
-    /// What tagship switched to.
-    pub from: ReleaseId,
-    /// Where `current` leads; `None` where there is none.
-    pub to: Option<ReleaseId>,
-    /// When that was first seen.
-    pub since: Timestamp,
-}
-
-impl fmt::Display for Drift {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.to {
-            Some(to) => write!(f, "current leads to {to}")?,
-            None => f.write_str("current is missing")?,
-        }
-        write!(f, ", tagship switched it to {}", self.from)
-    }
 }
 
 /// So many names of files that differ are shown.
@@ -193,6 +177,30 @@ pub fn unmount(mount: &str) -> String {
     format!(
         "what is mounted would be deleted with it; unmount {mount} on the host, the next release deletes the rest"
     )
+}
+
+/// Whether a path on a host is of a release, or of what tagship keeps beside them. People are told to
+/// delete it as root, so no other one is taken from a host.
+#[must_use]
+pub fn is_own(path: &str, deploy_to: &str) -> bool {
+    let deploy_to = deploy_to.trim_end_matches('/');
+    let below = match deploy_to.strip_prefix('~') {
+        // Where the home directory is, the host alone knows.
+        Some(in_home) => path
+            .split_once(&format!("{in_home}/"))
+            .map(|(home, below)| (home.starts_with('/'), below)),
+        None => path
+            .strip_prefix(deploy_to)
+            .and_then(|below| below.strip_prefix('/'))
+            .map(|below| (true, below)),
+    };
+    let Some((true, below)) = below else {
+        return false;
+    };
+    let kind = ["releases/", ".tagship/trash/"];
+    let name = kind.iter().find_map(|kind| below.strip_prefix(kind));
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    name.is_some_and(|name| name.split('/').all(plain)) && !path.chars().any(char::is_control)
 }
 
 /// What to do about something that the login user cannot delete.
@@ -349,6 +357,12 @@ pub struct Standing {
     pub releases: Vec<Release>,
     /// The fence that holds now; 0 where none was ever taken.
     pub fence: u64,
+    /// What keeps `current` from being a link to a directory, where that was looked for.
+    #[serde(default)]
+    pub broken: Option<BrokenCurrent>,
+    /// When the link was made, by the host's clock.
+    #[serde(default)]
+    pub changed: Option<Timestamp>,
 }
 
 /// So much is kept of the beginning of what a program prints, and so much of its end, in bytes: in the

@@ -241,7 +241,7 @@ impl SshHosts {
             } => {
                 let script = |turn| publish::prune(place, turn, *keep, protect, failed);
                 let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
-                publish::read_pruned(&lines)
+                publish::read_pruned(&lines, &place.deploy_to)
             }
         }
     }

@@ -8,6 +8,7 @@
 
 use crate::host::{
     DIFFERING_NAMES_MAX, Differs, Existing, HostError, Leftover, Place, ReleaseId, Reply, Standing,
+    is_own,
 };
 use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense};
 use crate::sync::{WALK, as_it_is, read_standing_line, standing_text};
@@ -141,7 +142,7 @@ fn names(releases: &[ReleaseId]) -> Result<String, Unfit> {
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_pruned(lines: &Lines) -> Result<Reply, HostError> {
+pub fn read_pruned(lines: &Lines, deploy_to: &str) -> Result<Reply, HostError> {
     let mut deleted = Vec::new();
     let mut left: Vec<Leftover> = Vec::new();
     for (word, value) in lines.iter() {
@@ -150,8 +151,8 @@ pub fn read_pruned(lines: &Lines) -> Result<Reply, HostError> {
                 let name = file_name("release", value).map_err(|_| nonsense(word, value))?;
                 deleted.push(ReleaseId(name.to_owned()));
             }
-            ("left", _) => left.push(Leftover {
-                path: value.chars().filter(|c| !c.is_control()).collect(),
+            ("left", _) if is_own(value, deploy_to) => left.push(Leftover {
+                path: value.to_owned(),
                 reason: String::new(),
             }),
             ("because", Some(last)) if last.reason.is_empty() => {
@@ -228,6 +229,31 @@ mod tests {
         assert_eq!(differs, Some(Differs { files: 9, names }));
         said.extend([("differing", "c"); DIFFERING_NAMES_MAX]);
         assert!(read_published(&lines(&said)).is_err());
+    }
+
+    #[test]
+    fn leftover_is_below_the_place_or_no_answer() {
+        for (path, deploy_to, own) in [
+            ("/srv/shop/.tagship/trash/r1", "/srv/shop", true),
+            ("/srv/shop/releases/r1", "/srv/shop", true),
+            ("/home/deploy/shop/releases/r1", "~/shop", true),
+            ("/srv/shop/.tagship/trash/r1/it's", "/srv/shop", true),
+            ("/", "/srv/shop", false),
+            ("/srv/shop", "/srv/shop", false),
+            ("/srv/shop/", "/srv/shop", false),
+            ("/srv/shop/current", "/srv/shop", false),
+            ("/srv/shop/releases/", "/srv/shop", false),
+            ("/srv/shop/releases/../../..", "/srv/shop", false),
+            ("/srv/shop/releases//r1", "/srv/shop", false),
+            ("/srv/shop/releases/r1\u{7}", "/srv/shop", false),
+            ("/srv/shop2/releases/r1", "/srv/shop", false),
+            ("/etc", "~/shop", false),
+            ("x/shop/releases/r1", "~/shop", false),
+        ] {
+            assert_eq!(is_own(path, deploy_to), own, "{path} of {deploy_to}");
+            let said = lines(&[("left", path), ("because", "Permission denied")]);
+            assert_eq!(read_pruned(&said, deploy_to).is_ok(), own, "{path}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::push::{self, Meaning};
 use crate::rule::is_reference;
 use crate::store::kv::Version;
 use crate::store::{
-    Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, unless_brought,
+    Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, Told, unless_brought,
 };
 use crate::task::Submitter;
 
@@ -180,7 +180,21 @@ impl Reconciler {
     async fn look(&self, watched: &WatchedRepository) -> Result<(), LookError> {
         let pushes = pushes_of(&watched.repository);
         self.scans.hold(&pushes);
-        self.compare(watched).await?;
+        let compared = self.compare(watched).await;
+        let cause = match &compared {
+            // Another agent's look, or a push, came between: that is no failure to look.
+            Err(LookError::Store(_)) => None,
+            Err(error) => Some(error.to_string()),
+            Ok(()) => None,
+        };
+        if compared.is_ok() || cause.is_some() {
+            let now = self.clock.now();
+            let noted = self
+                .store
+                .note_failed_look(&watched.repository, cause.as_deref(), now);
+            noted.await?;
+        }
+        compared?;
         self.scans.release(&pushes);
         Ok(())
     }
@@ -220,6 +234,7 @@ impl Reconciler {
         let patience = self.config.agent.landing_timeout;
         let old = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
         let outdated = self.store.outdated(&brought, old).await?;
+        let passed = self.passed(repository, &tags, &known, &brought).await?;
         // What has changed since then may be a push whose record nobody looked for: that is left to
         // the next look.
         let still = self.tags(watched).await?;
@@ -228,13 +243,48 @@ impl Reconciler {
         tags.retain(|name, object| still.get(name) == Some(object));
         let push = pushes_of(repository) + &format!("{} {turn}", before.at.as_millisecond());
         let settled = self
-            .settle_all((repository, &push), &tags, &known, &brought, now)
+            .settle_all((repository, &push), &tags, &known, (&brought, &passed), now)
             .await?;
         self.store.forget_brought(&outdated).await?;
         if !settled || !steady {
             look.digest.clear();
         }
         Ok(self.store.note_look(repository, &look, last).await?)
+    }
+
+    /// What hooks brought of tags that were there, and are no longer: the tag was moved since, on the
+    /// server. By name, oldest first.
+    async fn passed(
+        &self,
+        repository: &str,
+        tags: &BTreeMap<String, String>,
+        known: &BTreeMap<String, KnownTag>,
+        brought: &Brought,
+    ) -> Result<BTreeMap<String, Vec<Told>>, LookError> {
+        let mut passed = BTreeMap::new();
+        if brought.is_empty() {
+            return Ok(passed);
+        }
+        let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
+        for name in names {
+            let mut left = Vec::new();
+            for told in brought.of(repository, name) {
+                if tags.get(name) == Some(&told.object) {
+                    continue;
+                }
+                for project in self.config.projects_of(repository) {
+                    let there = (name.as_str(), told.object.as_str());
+                    if self.store.was_on(&project.name, there, told.at).await? {
+                        left.push(told);
+                        break;
+                    }
+                }
+            }
+            if !left.is_empty() {
+                passed.insert(name.clone(), left);
+            }
+        }
+        Ok(passed)
     }
 
     /// All tags that can be asked for by name.
@@ -257,7 +307,7 @@ impl Reconciler {
         (repository, push): (&str, &str),
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
-        brought: &Brought,
+        (brought, passed): (&Brought, &BTreeMap<String, Vec<Told>>),
         now: Timestamp,
     ) -> Result<bool, LookError> {
         let library = Library::load(&self.config.agent.templates_dir);
@@ -266,8 +316,23 @@ impl Reconciler {
         for name in names {
             let object = tags.get(name).map_or("", String::as_str);
             let before = known.get(name);
-            let was = before.map_or("", |known| known.object.as_str());
-            if object == was {
+            let mut was = before.map_or("", |known| known.object.as_str());
+            let passed = passed.get(name).map(Vec::as_slice).unwrap_or_default();
+            match passed.last() {
+                // It was elsewhere between two looks, and is back.
+                Some(last) if object == was => was = &last.object,
+                None if object == was => continue,
+                _ => {}
+            }
+            let told = brought.of(repository, name);
+            let told = told.iter().rfind(|told| told.object == object);
+            // What a hook told of an object from which the tag was moved since says nothing of now.
+            let is_brought =
+                told.is_some_and(|told| passed.iter().all(|other| other.at <= told.at));
+            if let Some(told) = told.filter(|_| !is_brought)
+                && !self.forget(std::slice::from_ref(told)).await?
+            {
+                settled = false;
                 continue;
             }
             let zero = "0".repeat(40);
@@ -289,7 +354,7 @@ impl Reconciler {
                 pushed_at: None,
                 push: Some(push.to_owned()),
             };
-            if brought.has(repository, name, object) {
+            if is_brought {
                 // Its hook's record came before the tag moved: a look may have proposed the former object.
                 self.doubt(&seen).await?;
             } else {
@@ -299,10 +364,23 @@ impl Reconciler {
                     continue;
                 }
             }
+            if !self.forget(passed).await? {
+                settled = false;
+                continue;
+            }
             let noted = self.store.note_tag(repository, name, object, before);
             noted.await?;
         }
         Ok(settled)
+    }
+
+    /// Forgets what hooks told of a tag; says whether none of them has told of it again.
+    async fn forget(&self, told: &[Told]) -> Result<bool, StoreError> {
+        match self.store.forget_passed(told).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::HooksChanged) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tasks of the object on which a tag was look for their tag again.

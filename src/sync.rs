@@ -9,9 +9,12 @@
 /// rsync's arguments, and what its ends mean (pure).
 pub mod rsync;
 
+use jiff::Timestamp;
+
 use crate::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::host::{
-    Existing, HostError, Inodes, Place, Release, ReleaseId, Reply, Standing, TreeDigest,
+    BrokenCurrent, Existing, HostError, Inodes, Place, Release, ReleaseId, Reply, Standing,
+    TreeDigest,
 };
 use crate::remote::script::{
     FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, led_to, nonsense,
@@ -167,6 +170,20 @@ pub(crate) fn read_standing_line(
     match word {
         "fence" => standing.fence = value.parse().map_err(|_| nonsense(word, value))?,
         "live" if standing.live.is_none() => standing.live = Some(lead(value)?),
+        "broken" => {
+            standing.broken = Some(match value {
+                "directory" => BrokenCurrent::Directory,
+                "file" => BrokenCurrent::File,
+                "dangling" => BrokenCurrent::Dangling,
+                "text" => BrokenCurrent::Text,
+                _ => return Err(nonsense(word, value)),
+            });
+        }
+        // A time that cannot be one is none.
+        "changed" => {
+            let seconds = value.parse().ok();
+            standing.changed = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        }
         "release" => {
             let (id, sum) = value.split_once(' ').ok_or_else(|| nonsense(word, value))?;
             let sum = TreeDigest(sum.to_owned());

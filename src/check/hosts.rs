@@ -36,13 +36,7 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
 fn drifts(scope: &Scope, host: &str) -> impl Iterator<Item = Finding> {
     let subject = Subject::Host(host.to_owned());
     let drifts = scope.drifts.get(host).into_iter().flatten();
-    drifts.map(move |drift| {
-        Finding::warn(
-            &subject,
-            drift.clone(),
-            "look who switched it; the next release or rollback there replaces it",
-        )
-    })
+    drifts.map(move |(drift, remedy)| Finding::warn(&subject, drift.clone(), *remedy))
 }
 
 async fn host_findings(

@@ -38,6 +38,11 @@ fn room(data_dir: &Path) -> Finding {
     let free_mib = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
     // Some file systems have as many as they need, and count none.
     let inodes = (disk.f_files > 0).then_some(disk.f_favail);
+    room_of(&shown.to_string(), free_mib, inodes)
+}
+
+/// What it means that so much is free there.
+fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> Finding {
     let fail = |what: String| {
         let remedy = "make room on that file system; logs of old tasks are in its logs/";
         Finding::fail(&Subject::Agent, what, remedy)
@@ -176,4 +181,35 @@ fn rules(config: &Config, scope: &Scope) -> Vec<Finding> {
             Some(Finding::fail(&Subject::Agent, what, AGAIN))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Verdict;
+
+    #[test]
+    fn little_room_or_few_inodes_fail_with_a_remedy() {
+        for (free_mib, inodes, fails) in [
+            (FREE_MIB_MIN, None, None),
+            (FREE_MIB_MIN, Some(INODES_MIN), None),
+            (FREE_MIB_MIN - 1, None, Some("255 MiB")),
+            (0, Some(INODES_MIN), Some("0 MiB")),
+            (FREE_MIB_MIN, Some(INODES_MIN - 1), Some("inodes")),
+            (u64::MAX, Some(0), Some("0 inodes")),
+        ] {
+            let found = room_of("/var/lib/tagship", free_mib, inodes);
+            let Some(words) = fails else {
+                assert_eq!(found.verdict, Verdict::Ok, "{found:?}");
+                continue;
+            };
+            assert_eq!(found.verdict, Verdict::Fail, "{found:?}");
+            let what = &found.what;
+            assert!(
+                what.contains(words) && what.contains("/var/lib/tagship"),
+                "{what}"
+            );
+            assert!(found.remedy.contains("make room"), "{found:?}");
+        }
+    }
 }

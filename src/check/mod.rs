@@ -115,13 +115,16 @@ pub struct Scope {
     pub project: Option<String>,
     /// Hosts that are taken out, with the reason.
     pub disabled: BTreeMap<String, String>,
-    /// By host: where `current` leads elsewhere than tagship switched it, as the agent has seen it.
-    pub drifts: BTreeMap<String, Vec<String>>,
+    /// By host: where `current` leads elsewhere than tagship switched it, as the agent has seen it,
+    /// and what to do about it.
+    pub drifts: BTreeMap<String, Vec<(String, &'static str)>>,
     /// Who has an account; `None` where nobody tells.
     pub accounts: Option<Accounts>,
     /// When the agent last heard of a push to each project, in words; a project is missing where no
     /// agent tells.
     pub heard: BTreeMap<String, Option<String>>,
+    /// The projects whose tags the agent can't look for on the git server, with the words for it.
+    pub unseen: BTreeMap<String, String>,
     /// The installations of the hook on this machine, by project.
     pub hooks: BTreeMap<String, Install>,
 }

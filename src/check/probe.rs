@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Subject};
-use crate::host::{remove_as_root, unmount};
+use crate::host::{is_own, remove_as_root, unmount};
 use crate::plan::SharedMissing;
 use crate::remote::preamble::Preamble;
 use crate::remote::script::{Unfit, absolute, quote};
@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How the directory is called that the script makes.
 const SCRATCH: &str = ".tagship-check.";
 /// How far a host's clock may be off.
-const CLOCK_OFF_MAX_S: i64 = 300;
+const CLOCK_OFF_MAX_S: u64 = 300;
 /// With less room than this a release is likely to fail.
 const FREE_KIB_MIN: u64 = 64 * 1024;
 /// A release of more files than this is nothing special.
@@ -176,10 +176,18 @@ fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)
     ))
 }
 
-/// Who is logged in.
+fn is_own_in(places: &BTreeMap<String, PlaceNeeds>, path: &str) -> bool {
+    places.keys().any(|deploy_to| is_own(path, deploy_to))
+}
+
+/// Who is logged in, as a command may name them.
 fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
     let user = said.iter().find(|(word, _)| *word == "user");
-    user.map_or("?", |(_, user)| user)
+    let plain = |user: &&str| {
+        let harmless = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !user.starts_with('-') && user.chars().all(harmless)
+    };
+    user.map(|(_, user)| *user).filter(plain).unwrap_or("?")
 }
 
 /// What the answer says of a host. `now_s` is the time here, in seconds since 1970.
@@ -205,6 +213,7 @@ pub(super) fn findings(
     }
     findings.extend(
         said.iter()
+            .filter(|(word, value)| !matches!(*word, "left" | "mounted") || is_own_in(places, value))
             .filter_map(|(word, value)| place(subject, word, value, user)),
     );
     let missing = said.iter().filter(|(word, _)| *word == "missing-shared");
@@ -305,8 +314,8 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
             "let deploy_to name another directory, and the service use its current after the first release",
         ),
         "dangling" => fail(
-            format!("{value} points at a release that is gone"),
-            "remove the link, or point it at what should be live",
+            format!("{value} leads to what is not there, or what the login user may not see"),
+            "release or roll back there, which makes the link again; what it leads to may be live",
         ),
         "inodes" => {
             let (free, path) = value.split_once(' ')?;
@@ -347,13 +356,13 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
 fn off(subject: &Subject, clock: &str, now_s: i64) -> Option<Finding> {
     let there: i64 = clock.trim().parse().ok()?;
     let off = there.saturating_sub(now_s);
-    if off.abs() <= CLOCK_OFF_MAX_S {
+    if off.unsigned_abs() <= CLOCK_OFF_MAX_S {
         return None;
     }
     let direction = if off > 0 { "ahead" } else { "behind" };
     Some(Finding::fail(
         subject,
-        format!("its clock is {} s {direction}", off.abs()),
+        format!("its clock is {} s {direction}", off.unsigned_abs()),
         "let NTP set it",
     ))
 }
@@ -378,6 +387,22 @@ mod tests {
             ("/srv/shop".to_owned(), needs(SharedMissing::Fail)),
             ("/srv/qa".to_owned(), needs(SharedMissing::Warn)),
         ])
+    }
+
+    #[test]
+    fn no_command_is_made_of_what_a_host_says() {
+        let answer = "\n@tagship-check\nuser x;reboot\nclock 1000\nleft /\nleft /srv/shop/current\n\
+                      left /srv/shop/releases/../..\nunmade /srv/shop\ndone -\n";
+        let found = findings(&web1(), answer, &places(), 1000);
+        for finding in &found {
+            assert!(!finding.remedy.contains("reboot"), "{finding:?}");
+            assert!(!finding.remedy.contains("rm -rf"), "{finding:?}");
+        }
+        assert!(
+            found
+                .iter()
+                .any(|found| found.remedy.contains("install -d -o ?"))
+        );
     }
 
     #[test]
@@ -455,7 +480,7 @@ mod tests {
             ),
             (
                 "dangling /srv/shop/current\n",
-                "/srv/shop/current points at a release that is gone",
+                "/srv/shop/current leads to what is not there, or what the login user may not see",
             ),
             ("free 1024 /srv/shop\n", "only 1 MiB are free for /srv/shop"),
             (
@@ -463,6 +488,10 @@ mod tests {
                 "only 12 inodes are free for /srv/shop",
             ),
             ("clock 2000\n", "its clock is 1000 s ahead"),
+            (
+                "clock -9223372036854775808\n",
+                "its clock is 9223372036854775808 s behind",
+            ),
         ] {
             assert_eq!(failures(said), [what]);
         }

@@ -23,6 +23,7 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
         let mut findings = vec![repository(config, project).await];
         findings.extend(hook(project, scope));
         findings.extend(heard(project, scope));
+        findings.extend(unseen(project, scope));
         findings
     });
     let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
@@ -105,6 +106,16 @@ fn heard(project: &Project, scope: &Scope) -> Option<Finding> {
             "push a tag; if this stays so, the git server runs no hook of tagship's (docs/hook.md)",
         ),
     })
+}
+
+/// Nothing else says that a tag made on the server is not found.
+fn unseen(project: &Project, scope: &Scope) -> Option<Finding> {
+    let told = scope.unseen.get(&project.name)?;
+    Some(Finding::warn(
+        &Subject::Project(project.name.clone()),
+        told.clone(),
+        "correct git_url or [git] for it, or set reconcile = \"off\" where no tag is made on the server",
+    ))
 }
 
 fn shown(path: &Path) -> String {

@@ -32,6 +32,7 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
         drifts: drifts(around, &config).await,
         accounts: accounts(around, &config).await,
         heard: heard(around, &config).await,
+        unseen: unseen(around, &config).await,
         hooks: hooks(&config),
     };
     let findings = look(&config, &scope).await;
@@ -98,15 +99,19 @@ async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, St
 }
 
 /// Where `current` leads elsewhere than it was switched to, if an agent is there to say so.
-async fn drifts(around: &Surroundings, config: &Config) -> BTreeMap<String, Vec<String>> {
-    let mut drifts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+async fn drifts(
+    around: &Surroundings,
+    config: &Config,
+) -> BTreeMap<String, Vec<(String, &'static str)>> {
+    let mut drifts: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
     let list = asked::<LiveList>(around, config, &Ask::get(["live"])).await;
     for place in list.into_iter().flat_map(|list| list.live) {
         for (host, live) in place.hosts {
             if let Some(drift) = live.and_then(|live| live.drift) {
                 let (project, environment) = (&place.project, &place.environment);
                 let text = format!("{project} {environment}: {}", drift_seen(&drift));
-                drifts.entry(host).or_default().push(text);
+                let found = (text, drift.remedy());
+                drifts.entry(host).or_default().push(found);
             }
         }
     }
@@ -143,6 +148,17 @@ async fn heard(around: &Surroundings, config: &Config) -> BTreeMap<String, Optio
         heard.insert(project.name.clone(), words);
     }
     heard
+}
+
+/// The projects whose tags the agent can't look for on the git server, with the words for it.
+async fn unseen(around: &Surroundings, config: &Config) -> BTreeMap<String, String> {
+    let zone = Zone::new(config.time_zone());
+    let ask = Ask::get(["hooks"]).with("limit", Some(1));
+    let list = asked::<HookList>(around, config, &ask).await;
+    let unseen = list.into_iter().flat_map(|list| list.unseen);
+    unseen
+        .map(|unseen| (unseen.project.clone(), unseen.told(|at| zone.show(at))))
+        .collect()
 }
 
 async fn asked<T: DeserializeOwned>(

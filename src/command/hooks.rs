@@ -47,6 +47,7 @@ async fn list(around: &Surroundings, asked: &HooksList) -> Result<(), CommandErr
     let mut found = HookList {
         hooks: Vec::new(),
         next: asked.cursor.clone(),
+        unseen: Vec::new(),
     };
     loop {
         let lack = asked.limit - found.hooks.len() as u64;
@@ -62,12 +63,17 @@ async fn list(around: &Surroundings, asked: &HooksList) -> Result<(), CommandErr
         let piece: HookList = client.ask(&ask).await?;
         found.hooks.extend(piece.hooks);
         found.next = piece.next;
+        found.unseen = piece.unseen;
         if found.next.is_none() || found.hooks.len() as u64 >= asked.limit {
             break;
         }
     }
     if asked.form.json {
         return screen::print_json(&serde_json::to_value(&found).unwrap_or_default());
+    }
+    for unseen in &found.unseen {
+        let told = unseen.told(|at| zone.show(at));
+        screen::note(&printable(&format!("warning: {}: {told}", unseen.project)));
     }
     if found.hooks.is_empty() {
         screen::note("no push fits");

@@ -8,7 +8,7 @@ use super::summary::short;
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::web::view::{LiveHost, LiveList};
+use crate::web::view::{LiveHost, LiveList, drift_seen_at};
 
 /// Prints it.
 pub(crate) async fn live(around: &Surroundings, asked: &Live) -> Result<(), CommandError> {
@@ -37,10 +37,11 @@ pub(crate) async fn live(around: &Surroundings, asked: &Live) -> Result<(), Comm
         for (host, live) in place.hosts {
             let [tag, commit, task, by, since, release] = columns(live.as_ref(), &zone);
             if let Some(drift) = live.and_then(|live| live.drift) {
-                let (since, to) = (zone.show(drift.since), drift.to_string());
+                let seen = drift_seen_at(&drift, |at| zone.show(at));
                 let (project, environment) = (&place.project, &place.environment);
                 drifts.push_str(&printable(&format!(
-                    "drift: {project} {environment} {host}: {to}; first seen {since}"
+                    "drift: {project} {environment} {host}: {seen}; {}",
+                    drift.remedy()
                 )));
                 drifts.push('\n');
             }

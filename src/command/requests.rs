@@ -400,6 +400,9 @@ fn answer(task: &TaskView, done: &str, agent: &Agent) -> String {
         if let Some(nothing) = view::changes_nothing(task) {
             text.push_str(&format!("{nothing}\n"));
         }
+        for note in &task.notes {
+            text.push_str(&format!("{note}\n"));
+        }
         text = text.lines().map(|line| printable(line) + "\n").collect();
     }
     if task.state == "waiting" {

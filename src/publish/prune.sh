@@ -26,7 +26,7 @@ ts_empty_trash() {
         ts_name=${ts_name%.stays}
         [ -e "$ts_entry" ] || continue
         if [ ! -d "$ts_at/releases/$ts_name" ] || [ -e "$ts_base/manifests/$ts_name" ] ||
-            ts_in "$ts_name" "$ts_live $ts_protect"; then
+            ts_in "$ts_name" "$ts_within $ts_protect"; then
             rm -f -- "$ts_entry"
         elif ts_away "$ts_at/releases/$ts_name"; then
             rm -f -- "$ts_entry"
@@ -53,7 +53,7 @@ ts_main() {
     ts_see_live
     ts_sweep
     for ts_name in $ts_failed; do
-        if [ -d "$ts_at/releases/$ts_name" ] && ! ts_in "$ts_name" "$ts_live $ts_protect"; then
+        if [ -d "$ts_at/releases/$ts_name" ] && ! ts_in "$ts_name" "$ts_within $ts_protect"; then
             ts_delete "$ts_name"
         fi
     done
@@ -67,7 +67,7 @@ ts_main() {
             continue
         fi
         if ts_in "$ts_name" "$ts_failed"; then continue; fi
-        if ts_in "$ts_name" "$ts_live $ts_protect"; then
+        if ts_in "$ts_name" "$ts_within $ts_protect"; then
             ts_room=$((ts_room - 1))
         else
             ts_complete="$ts_name $ts_complete"

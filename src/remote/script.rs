@@ -22,6 +22,8 @@ const MARKER: &[u8] = b"\n@tagship-answer-1\n";
 const LINE_BYTES_MAX: usize = 8 * 1024;
 /// All lines of an answer together, and what each costs besides its text.
 const LINES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// So much is shown of a line that makes no sense, in characters.
+const LINE_CHARS_SHOWN: usize = 500;
 const LINE_COST: usize = 64;
 /// What `values` may announce.
 pub(crate) const VALUES_BYTES_MAX: u64 = 64 * 1024;
@@ -466,9 +468,8 @@ impl Lines {
     pub fn only(&self, word: &str) -> Result<&str, HostError> {
         match self.said.as_slice() {
             [(said, value)] if said == word => Ok(value),
-            lines => Err(HostError::Refused(
-                no_answer(format!("expected `{word}`, heard {lines:?}")).to_string(),
-            )),
+            [] => Err(nonsense(word, "is missing")),
+            [(said, value), ..] => Err(nonsense(said, value)),
         }
     }
 }
@@ -486,7 +487,8 @@ pub fn overtaken(said: &Said) -> Option<u64> {
 #[must_use]
 pub fn nonsense(word: &str, value: &str) -> HostError {
     let line = format!("{word} {value}");
-    HostError::Refused(no_answer(format!("line `{}`", line.trim_end().escape_debug())).to_string())
+    let shown: String = line.trim_end().chars().take(LINE_CHARS_SHOWN).collect();
+    HostError::Refused(no_answer(format!("line `{}`", shown.escape_debug())).to_string())
 }
 
 /// Begins with the remedy where the host's words name a cause that has one.

@@ -38,7 +38,7 @@ pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord
 pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use search::Among;
-pub use tags::{Brought, KnownTag, Look, told_by_hook, unless_brought};
+pub use tags::{Brought, FailedLooks, KnownTag, Look, Told, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
 use crate::host::FENCE_SALT_BITS;

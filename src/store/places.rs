@@ -215,24 +215,34 @@ impl Store {
     pub async fn drift_of(
         &self,
         (project, environment, host): (&str, &str, &str),
-        to: Option<&ReleaseId>,
+        standing: &Standing,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
         let Some(live) = self.live_on(project, environment, host).await? else {
             return Ok(None);
         };
-        if to == Some(&live.release) {
+        let (to, broken) = (standing.live.clone(), standing.broken);
+        let moved = to.as_ref() != Some(&live.release);
+        if !moved && broken.is_none() {
             return Ok(None);
         }
         let key = index::drift_key(project, environment, host);
         let known = self.kv.get(&key).await?;
         let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
-        let known = known.filter(|known| live.is_left_by(known) && known.to.as_ref() == to);
-        Ok(Some(known.unwrap_or(Drift {
+        let known = known
+            .filter(|known| live.is_left_by(known) && (&known.to, known.broken) == (&to, broken));
+        // A link of before tagship's switch was copied here: it shows no time.
+        let changed = standing.changed.filter(|at| {
+            let after = live.since.is_none_or(|switched| *at >= switched);
+            moved && after && *at <= now
+        });
+        Ok(Some(Drift {
             from: live.release,
-            to: to.cloned(),
-            since: now,
-        })))
+            to,
+            since: known.map_or(now, |known| known.since),
+            changed,
+            broken,
+        }))
     }
 
     /// Takes in which releases are complete on a host.
@@ -284,7 +294,7 @@ impl Store {
         if !before.is_known_as(known) {
             return Ok(None);
         }
-        let drift = self.drift_of(place, standing.live.as_ref(), now).await?;
+        let drift = self.drift_of(place, standing, now).await?;
         let drifted = index::drift_key(project, environment, host);
         let known = self.kv.get(&drifted).await?.map(|entry| entry.value);
         let live = Live {

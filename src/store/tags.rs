@@ -7,6 +7,7 @@
 //! | `brought/REPOSITORY/REF/OBJECT` | when a hook told of it |
 //! | `heard/REPOSITORY` | when a hook was last heard of |
 //! | `looked/REPOSITORY` | the last look; without one, the next one only notes what is there |
+//! | `unseen/REPOSITORY` | looks that failed since the last one that did not |
 //!
 //! `intake` writes what hooks bring, `reconcile` everything else. Nothing is decided here.
 
@@ -17,12 +18,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::kv::{self, Commit, Key, Range, Require, Version};
-use super::{SeenPush, Store, StoreError, hooks, index};
+use super::{Filter, SeenPush, Store, StoreError, hooks, index};
 
 const TAGS: &str = "tag/";
 const BROUGHT: &str = "brought/";
 const HEARD: &str = "heard/";
 const LOOKED: &str = "looked/";
+const UNSEEN: &str = "unseen/";
+/// So much of a cause is kept, in characters.
+const CAUSE_MAX: usize = 2_000;
+/// Tasks of one tag that are looked at to find where it was.
+const LANDED_MAX: usize = 50;
 /// Writes of one commit.
 const PIECE: usize = 90;
 
@@ -46,6 +52,17 @@ pub struct Look {
     /// Of all tags and their objects; empty where something of them is still to be settled.
     pub digest: String,
     pub tags: u64,
+}
+
+/// Looks at a repository that failed, since the last one that did not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedLooks {
+    /// When the first of them failed.
+    pub since: Timestamp,
+    /// When the last one did.
+    pub at: Timestamp,
+    /// Why the last one did.
+    pub cause: String,
 }
 
 fn hash(text: &str) -> String {
@@ -123,6 +140,68 @@ impl Store {
         let commit = no_look_after(repository, last);
         self.note(commit.put(of(LOOKED, repository), index::json(look)))
             .await
+    }
+
+    /// The looks at a repository that failed, since the last one that did not.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn failed_looks(&self, repository: &str) -> Result<Option<FailedLooks>, StoreError> {
+        let entry = self.kv.get(of(UNSEEN, repository).as_bytes()).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+
+    /// Keeps why a look failed, or forgets earlier failures where it did not.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn note_failed_look(
+        &self,
+        repository: &str,
+        cause: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let before = self.failed_looks(repository).await?;
+        let key = of(UNSEEN, repository);
+        let commit = match (cause, &before) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => Commit::new().delete(key),
+            (Some(cause), before) => {
+                let failed = FailedLooks {
+                    since: before.as_ref().map_or(now, |before| before.since),
+                    at: now,
+                    cause: cause.chars().take(CAUSE_MAX).collect(),
+                };
+                Commit::new().put(key, index::json(&failed))
+            }
+        };
+        self.write(commit).await
+    }
+
+    /// Whether a task that was made since then has landed on this object: the tag was there.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`].
+    pub async fn was_on(
+        &self,
+        project: &str,
+        (reference, object): (&str, &str),
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let filter = Filter {
+            project: Some(project.to_owned()),
+            tag: reference.strip_prefix(crate::rule::TAGS).map(str::to_owned),
+            since: Some(since),
+            ..Filter::default()
+        };
+        let heads = self.list(&filter, None, LANDED_MAX).await?;
+        for head in heads.iter().filter(|head| head.reference == reference) {
+            let task = self.task(head.id).await?;
+            if task.landed.is_some() && task.object() == object {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Of two agents with one store, the one that has looked before the other changes nothing.
@@ -224,7 +303,7 @@ impl Store {
         let rows = kv::all_rows(self.kv.as_ref(), prefix.as_bytes()).await?;
         let rows = rows.into_iter().filter_map(|row| {
             let at = serde_json::from_slice(&row.value).ok()?;
-            Some((row.key, at))
+            Some((row.key, (at, row.version)))
         });
         Ok(Brought(rows.collect()))
     }
@@ -238,7 +317,7 @@ impl Store {
         brought: &Brought,
         before: Timestamp,
     ) -> Result<Vec<Key>, StoreError> {
-        let old = brought.0.iter().filter(|(_, at)| **at < before);
+        let old = brought.0.iter().filter(|(_, (at, _))| *at < before);
         let mut old: BTreeSet<&Key> = old.map(|(key, _)| key).collect();
         if old.is_empty() {
             return Ok(Vec::new());
@@ -267,6 +346,23 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets that hooks brought a tag on these objects, unless they do so now.
+    ///
+    /// # Errors
+    /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
+    pub async fn forget_passed(&self, told: &[Told]) -> Result<(), StoreError> {
+        for some in told.chunks(PIECE) {
+            let commit = some.iter().fold(Commit::new(), |commit, told| {
+                let same = Require::Version(told.version);
+                commit
+                    .require(told.key.clone(), same)
+                    .delete(told.key.clone())
+            });
+            self.note(commit).await?;
+        }
+        Ok(())
+    }
+
     /// What makes the next look at every repository note only what is there.
     pub(super) async fn unlooked(&self) -> Result<(), StoreError> {
         loop {
@@ -286,7 +382,16 @@ impl Store {
 
 /// What hooks brought of one repository.
 #[derive(Clone, Debug, Default)]
-pub struct Brought(BTreeMap<Key, Timestamp>);
+pub struct Brought(BTreeMap<Key, (Timestamp, Version)>);
+
+/// That a hook told of a tag on one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub object: String,
+    pub at: Timestamp,
+    key: Key,
+    version: Version,
+}
 
 impl Brought {
     #[must_use]
@@ -294,10 +399,23 @@ impl Brought {
         self.0.is_empty()
     }
 
-    /// Whether a hook told of a tag on this object.
+    /// What hooks told of one tag, oldest first.
     #[must_use]
-    pub fn has(&self, repository: &str, reference: &str, object: &str) -> bool {
-        self.0
-            .contains_key(&brought_key(repository, reference, object))
+    pub fn of(&self, repository: &str, reference: &str) -> Vec<Told> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let prefix = brought_key(repository, reference, "");
+        let of_tag = self.0.range(prefix.clone()..);
+        let of_tag = of_tag.take_while(|(key, _)| key.starts_with(&prefix));
+        let told = of_tag.map(|(key, (at, version))| Told {
+            object: String::from_utf8_lossy(&key[prefix.len()..]).into_owned(),
+            at: *at,
+            key: key.clone(),
+            version: *version,
+        });
+        let mut told: Vec<Told> = told.collect();
+        told.sort_by_key(|told| told.at);
+        told
     }
 }

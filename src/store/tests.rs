@@ -385,6 +385,23 @@ fn look_that_a_task_has_overtaken_records_no_drift() {
     );
     assert_eq!(saw(&known, &release(1).0, 80), None);
     assert_eq!(live().drift, None);
+    let since = known.since.unwrap().as_second();
+    for (changed, is_known) in [
+        (None, false),
+        (Some(since - 1), false),
+        (Some(since), true),
+        (Some(at(90).as_second()), true),
+        (Some(at(91).as_second()), false),
+    ] {
+        let changed = changed.map(|second| Timestamp::from_second(second).unwrap());
+        let led = Standing {
+            changed,
+            ..led(other)
+        };
+        let drift = at_once(store.saw(place, &known, &led, at(90))).unwrap();
+        let expected = changed.filter(|_| is_known);
+        assert_eq!(drift.unwrap().changed, expected, "{changed:?}");
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ ts_see_staged() {
         ts_staged=yes
         return 0
     fi
-    if [ "$ts_release" = "$ts_live" ]; then
+    if [ "$ts_release" = "$ts_within" ]; then
         ts_refuse "$ts_at/releases/$ts_release is live, and differs from what was released: something wrote into it (what a service writes belongs in $ts_at/shared); release under a new tag"
     fi
     ts_away "$ts_at/releases/$ts_release" ||
@@ -86,6 +86,7 @@ ts_prepare() {
     # What is gone back to is neither walked nor changed.
     if [ -n "$ts_kept" ] && [ -d "$ts_at/releases/$ts_release" ]; then
         ts_say_standing "$ts_fence"
+        ts_say_current
         ts_say staged
         ts_done
     fi
@@ -106,6 +107,7 @@ ts_prepare() {
         ts_rename "$ts_mine/copy" "$ts_part"
     fi
     ts_say_standing "$ts_fence"
+    ts_say_current
     ts_say_missing
     if [ -n "$ts_staged" ]; then ts_say staged; fi
     if [ -n "$ts_based" ]; then ts_say based; fi

@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 pub use compared::{
     ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, way_back,
 };
-pub use find::{HookList, HookQuery, TaskQuery};
+pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
-pub(crate) use notes::seen as drift_seen;
+pub(crate) use notes::{seen as drift_seen, seen_at as drift_seen_at};
 pub use people::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
@@ -174,6 +174,9 @@ pub struct TaskView {
     /// what was released.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// While it has not begun, by host: what is live there in place of what tagship switched to.
+    #[serde(default)]
+    pub drift: BTreeMap<String, Drift>,
     pub events: Vec<EventLine>,
     /// What the asker may ask of it now.
     pub may: Vec<May>,

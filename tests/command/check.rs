@@ -407,7 +407,7 @@ fn a_link_that_leads_nowhere() {
     let world = World::installed();
     std::fs::create_dir_all(world.deploy_to()).unwrap();
     std::os::unix::fs::symlink("releases/gone", world.deploy_to().join("current")).unwrap();
-    world.fails_by(&["host web1", "points at a release that is gone"]);
+    world.fails_by(&["host web1", "leads to what is not there"]);
 }
 
 #[test]

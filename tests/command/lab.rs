@@ -72,6 +72,51 @@ impl Lab {
             .variable("TAGSHIP_TOKEN", &token)
             .arguments(arguments.iter().copied())
     }
+
+    /// `tagship check` of a project whose host nobody listens at; what else there is, the agent tells.
+    pub(crate) fn checking(&self) -> Test {
+        let socket = self.world.socket.display();
+        let config = format!(
+            r#"
+[agent]
+socket = "{socket}"
+time_zone = "Europe/Berlin"
+[ssh]
+user = "deploy"
+connect_timeout = "1s"
+[hosts.web-1]
+address = "127.0.0.1"
+port = 1
+[groups]
+web = ["web-1"]
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+environments.production = {{ group = "web", deploy_to = "/srv/shop" }}
+rules = [{{ pattern = "release-*", environment = "production" }}]
+"#
+        );
+        Test::new().config(&config).arguments(["check"])
+    }
+
+    /// A page as an approver reads it.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let account = match self.world.accounts.get("ann").await {
+            Ok(account) => account,
+            Err(_) => self.world.account("ann", Role::Approver, &["pm"]).await,
+        };
+        let (cookie, _) = self.world.session(&account).await;
+        let answer = reqwest::Client::new()
+            .get(format!("{}{path}", self.world.url))
+            .header("cookie", cookie)
+            .header("accept", "text/html")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let text = answer.text().await.unwrap();
+        text.replace("&#39;", "'").replace("&#x27;", "'")
+    }
 }
 
 /// Runs it, and lets the server work meanwhile.

@@ -8,6 +8,7 @@ mod support;
 mod archive;
 mod bounds;
 mod landing;
+mod looked;
 mod odd;
 mod releases;
 mod transport;

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tagship::host::{Existing, HostError, Reply, TransferSet};
+use tagship::host::{BrokenCurrent, Existing, HostError, Release, Reply, TransferSet};
 use tagship::sync::rsync::End;
 
 use crate::place::{Host, SHELLS};
@@ -103,4 +103,74 @@ fn an_owner_that_cannot_be_given_is_refused_and_one_that_can_is_had() {
         host.seal_for(1, &first, Some(&own.to_string())),
         Ok(Reply::Sealed)
     );
+}
+
+#[test]
+fn look_says_what_is_in_the_place_of_current() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let first = tree.release("r1");
+        host.stage(1, &tree, &first);
+        host.publish(1, &first, "1-forward").unwrap();
+        let current = host.path().join("current");
+        let looked = || {
+            let standing = host.inspect().unwrap();
+            (standing.live.map(|live| live.0), standing.broken)
+        };
+        let live = Some("r1".to_owned());
+        assert_eq!(looked(), (live.clone(), None), "{shell:?}");
+        let lead = |to: &str| {
+            let _ = std::fs::remove_file(&current);
+            std::os::unix::fs::symlink(to, &current).unwrap();
+        };
+        lead("/nowhere/v3");
+        let dangling = Some(BrokenCurrent::Dangling);
+        assert_eq!(looked(), (Some("/nowhere/v3".to_owned()), dangling));
+        lead("a\u{1b}[2J/b");
+        assert_eq!(looked(), (None, Some(BrokenCurrent::Text)));
+        lead("releases/r1");
+        std::fs::rename(host.path().join("releases"), host.path().join("moved")).unwrap();
+        assert_eq!(looked(), (live, dangling));
+        std::fs::remove_file(&current).unwrap();
+        assert_eq!(looked(), (None, None), "it is missing");
+        std::fs::write(&current, "").unwrap();
+        assert_eq!(looked(), (None, Some(BrokenCurrent::File)));
+        std::fs::remove_file(&current).unwrap();
+        std::fs::create_dir(&current).unwrap();
+        assert_eq!(looked(), (None, Some(BrokenCurrent::Directory)));
+    }
+}
+
+/// Another tool links to a directory within a release.
+#[test]
+fn release_in_which_current_leads_is_never_deleted() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let releases = ["r1", "r2", "r3"].map(|id| tree.release(id));
+        for (number, release) in (1..).zip(&releases) {
+            host.stage(number, &tree, release);
+            host.publish(number, release, &format!("{number}-forward"))
+                .unwrap();
+        }
+        let current = host.path().join("current");
+        for led in ["releases/r1/bin", "./releases/../releases/r1/bin"] {
+            std::fs::remove_file(&current).unwrap();
+            std::os::unix::fs::symlink(led, &current).unwrap();
+            let deleted = host.prune(3, 0, &[], &[&releases[0]]).unwrap();
+            assert!(!deleted.contains(&"r1".to_owned()), "{led}: {deleted:?}");
+            assert!(host.path().join("current/.").is_dir(), "{led}");
+            // Nor is it taken for one that may be made again.
+            let other = Release {
+                digest: tagship::host::TreeDigest("0".repeat(64)),
+                ..releases[0].clone()
+            };
+            let refused = host.prepare(3, &other, None, &[]);
+            let Err(HostError::Refused(why)) = refused else {
+                panic!("{led}: {refused:?}");
+            };
+            assert!(why.contains("is live"), "{why}");
+        }
+    }
 }

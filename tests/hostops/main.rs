@@ -9,6 +9,7 @@
 mod apart;
 mod attempt;
 mod back;
+mod causes;
 mod cut;
 mod destination;
 mod fence;

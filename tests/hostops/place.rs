@@ -229,7 +229,7 @@ impl Host {
         let (protect, failed) = (ids(protect), ids(failed));
         let place = self.place(fence);
         let script = publish::prune(&place, self.turn(), keep, &protect, &failed).unwrap();
-        match publish::read_pruned(&self.ask(fence, &script)?)? {
+        match publish::read_pruned(&self.ask(fence, &script)?, &place.deploy_to)? {
             Reply::Pruned { deleted, left } => {
                 Ok((deleted.into_iter().map(|id| id.0).collect(), left))
             }

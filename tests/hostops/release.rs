@@ -115,7 +115,10 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
             live: Some(first.id.clone()),
             releases: vec![first],
             fence: 7,
+            changed: host.inspect().unwrap().changed,
+            ..Standing::default()
         };
+        assert!(standing.changed.is_some());
         assert_eq!(host.inspect(), Ok(standing));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tagship::clock::Clock as _;
-use tagship::host::{ReleaseId, RunEnd};
+use tagship::host::{BrokenCurrent, ReleaseId, RunEnd};
 use tagship::request::Back;
 use tagship::store::LiveRelease;
 use tagship::task::{State, StepResult, Task, Way};
@@ -260,4 +260,45 @@ fn look_finds_drift_keeps_when_and_sees_it_mended() {
     assert_eq!(look().drift, Some(drift), "since when it is known");
     on_each_disk(&sim, |disk| disk.live = Some(one.clone()));
     assert_eq!(look().drift, None);
+}
+
+/// Nothing may be switched while `current` is no link, so the look is what finds it.
+#[test]
+fn look_finds_what_is_no_link_to_a_release() {
+    let sim = released(Sim::new(TEMPLATE));
+    let one = sim.task(1).work.unwrap().release;
+    let world = sim.world(Arc::default());
+    type Change = Box<dyn Fn(&mut Disk)>;
+    let put = |live: Option<ReleaseId>, obstacle: Option<BrokenCurrent>| -> Change {
+        Box::new(move |disk: &mut Disk| {
+            disk.live = live.clone();
+            disk.obstacle = obstacle;
+        })
+    };
+    let (directory, file) = (BrokenCurrent::Directory, BrokenCurrent::File);
+    let cases = [
+        (
+            put(None, Some(directory)),
+            "current is a directory and no link",
+        ),
+        (put(None, Some(file)), "current is a file and no link"),
+        (
+            put(None, Some(BrokenCurrent::Text)),
+            "current is a link whose text cannot be shown",
+        ),
+        (put(None, None), "current is missing"),
+        (
+            put(Some(one.clone()), Some(BrokenCurrent::Dangling)),
+            &*format!("current leads to {one}, which is not there"),
+        ),
+    ];
+    for (change, words) in cases {
+        on_each_disk(&sim, &change);
+        at_once(tagship::executor::drift::look(&world));
+        for (host, live) in live(&sim) {
+            let drift = live.drift.unwrap();
+            let whole = format!("{words}, tagship switched it to {one}");
+            assert_eq!(drift.to_string(), whole, "{host}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use tagship::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
-    Differs, Existing, HostError, Hosts, Inodes, Op, Output, Place, Release, ReleaseId, Reply,
-    RunEnd, Standing, TransferSet, TreeDigest, fenced,
+    BrokenCurrent, Differs, Existing, HostError, Hosts, Inodes, Op, Output, Place, Release,
+    ReleaseId, Reply, RunEnd, Standing, TransferSet, TreeDigest, fenced,
 };
 use tagship::plan::Plan;
 
@@ -29,6 +29,8 @@ pub(crate) struct Disk {
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
     /// Releases into which something was written since they were sealed.
     pub(crate) written: BTreeSet<ReleaseId>,
+    /// What is in the place of a link to a directory.
+    pub(crate) obstacle: Option<BrokenCurrent>,
     /// Where another tool has led `current`.
     pub(crate) foreign: BTreeSet<ReleaseId>,
     /// The partial directory: the digest of what stands in it.
@@ -339,6 +341,13 @@ impl SimHosts {
 
     fn on_disk(&self, host: &str, disk: &mut Disk, op: &Op) -> Result<Reply, HostError> {
         let now = self.fleet.clock.elapsed();
+        let switches = matches!(
+            op,
+            Op::Prepare { .. } | Op::Publish { .. } | Op::Prune { .. }
+        );
+        if switches && disk.obstacle.is_some() {
+            return Err(HostError::Refused("current is no symbolic link".to_owned()));
+        }
         match op {
             Op::Prepare {
                 place,
@@ -509,6 +518,8 @@ pub(crate) fn standing(disk: &Disk) -> Standing {
             })
             .collect(),
         fence: disk.fence,
+        broken: disk.obstacle,
+        changed: None,
     }
 }
 

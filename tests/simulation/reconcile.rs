@@ -9,6 +9,8 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::fate::Blow;
 use crate::life::serves;
 
+const REPOSITORY: &str = "alice/shop";
+
 /// A world that looks at its repository, and has seen `prod-0` there.
 fn looked() -> Sim {
     let mut sim = Sim::new(TEMPLATE);
@@ -135,6 +137,68 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
     made(&mut sim, "prod-1", '0');
     made(&mut sim, "prod-1", '2');
     assert_eq!(tasks(&sim).len(), 3);
+}
+
+/// Nobody looks between the push and what happens on the server.
+#[test]
+fn tag_that_the_server_puts_back_after_a_push_is_new() {
+    let mut sim = looked();
+    let unlooked = |sim: &mut Sim, act: &dyn Fn(&mut Sim)| {
+        sim.fate.refuse("git.tags", "", "Connection reset");
+        act(sim);
+        sim.rest();
+        sim.fate.forgive();
+    };
+    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('1')));
+    assert!(serves(&sim, '1'));
+    made(&mut sim, "prod-1", '2');
+    assert!(serves(&sim, '2'));
+    made(&mut sim, "prod-1", '1');
+    assert!(serves(&sim, '1'));
+    assert_eq!(tasks(&sim).len(), 3);
+    // Known to be on 1, moved by a push, and back before the next look.
+    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('3')));
+    assert!(serves(&sim, '3'));
+    made(&mut sim, "prod-1", '1');
+    assert!(serves(&sim, '1'));
+    assert_eq!(tasks(&sim).len(), 5);
+    // Pushes that follow one another are told by hooks alone.
+    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('3')));
+    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('1')));
+    for _ in 0..2 {
+        sim.ring();
+        sim.rest();
+    }
+    assert_eq!(tasks(&sim).len(), 7);
+    assert!(serves(&sim, '1'));
+}
+
+#[test]
+fn failing_looks_are_kept_with_cause_and_since_when() {
+    let mut sim = looked();
+    let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
+    assert_eq!(failed(&sim), None);
+    sim.fate.refuse("git.tags", "", "Permission denied");
+    sim.ring();
+    sim.rest();
+    let first = failed(&sim).unwrap();
+    assert!(first.cause.contains("Permission denied"), "{first:?}");
+    sim.fate.forgive();
+    sim.fate.refuse("git.tags", "", "Connection refused");
+    let later = tagship::clock::Clock::now(&*sim.clock) + jiff::SignedDuration::from_hours(3);
+    sim.clock.set(later);
+    sim.kill();
+    sim.ring();
+    sim.rest();
+    let second = failed(&sim).unwrap();
+    assert!(second.cause.contains("Connection refused"), "{second:?}");
+    assert_eq!(second.since, first.since);
+    assert!(second.at > first.at);
+    sim.fate.forgive();
+    sim.ring();
+    sim.rest();
+    assert_eq!(failed(&sim), None);
+    assert_eq!(tasks(&sim), []);
 }
 
 #[test]

@@ -181,7 +181,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
     if let Some(live) = standing.live.as_ref().filter(|_| !back) {
         nothing_unknown_is_newer(scene, live).await?;
     }
-    let drift = drift(scene, standing.live.as_ref()).await?;
+    let drift = drift(scene, &standing).await?;
     let (files_sent, bytes_sent) = if staged {
         scene.output.line(&format!("{} is here", release.id));
         (0, 0)
@@ -221,15 +221,18 @@ fn existing(scene: &Scene<'_>) -> Existing {
 }
 
 /// That something else is live on the host than the store and this task know of.
-async fn drift(scene: &Scene<'_>, live: Option<&ReleaseId>) -> Result<Option<Drift>, Trouble> {
+async fn drift(scene: &Scene<'_>, standing: &Standing) -> Result<Option<Drift>, Trouble> {
     let known = replaceable(scene).await?;
-    if known.iter().any(|known| Some(known) == live) {
+    let is_known = known
+        .iter()
+        .any(|known| Some(known) == standing.live.as_ref());
+    if is_known && standing.broken.is_none() {
         return Ok(None);
     }
     let (plan, host) = (&scene.work.plan, scene.work.host());
     let place = (plan.project.as_str(), plan.environment.as_str(), host);
     let now = scene.world.clock.now();
-    let drift = scene.world.store.drift_of(place, live, now).await?;
+    let drift = scene.world.store.drift_of(place, standing, now).await?;
     if let Some(drift) = &drift {
         scene.output.line(&format!("{drift}; it is replaced"));
     }
@@ -265,10 +268,11 @@ fn missing_files(
     back: bool,
 ) -> Result<Vec<String>, Trouble> {
     let placement = placement(scene)?;
-    // A host names what it was asked for, or nothing.
-    let names: Vec<&str> = missing
+    // A host names what it was asked for, or nothing, and each once.
+    let names: Vec<&str> = placement
+        .shared
         .iter()
-        .filter(|name| placement.shared.contains(name))
+        .filter(|name| missing.contains(name))
         .map(String::as_str)
         .collect();
     if names.is_empty() {
@@ -480,7 +484,11 @@ async fn switch(
             }
             Ok(Reply::Occupied { live }) => {
                 nothing_unknown_is_newer(scene, &live).await?;
-                drifted = drift(scene, Some(&live)).await?;
+                let standing = Standing {
+                    live: Some(live.clone()),
+                    ..Standing::default()
+                };
+                drifted = drift(scene, &standing).await?;
                 over.push(live);
             }
             Ok(other) => return Err(unexpected(&other)),

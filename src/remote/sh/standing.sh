@@ -7,27 +7,53 @@ ts_plain() {
 }
 # Sets ts_live to the release to which `current` leads, however that is spelled; to the text of the
 # link, with a slash in it, where it leads to no release; to nothing where there is no `current`.
-ts_see_live() {
+# Sets ts_within to the release in which `current` leads, to its directory or further down, or to nothing.
+# Sets ts_broken to what keeps `current` from being a link to a directory, or to nothing.
+ts_see_current() {
     ts_live=
+    ts_within=
+    ts_broken=
     if [ -L "$ts_at/current" ]; then
         ts_link=$(readlink -- "$ts_at/current")
         ts_live=${ts_link#releases/}
-        if [ "$ts_live" = "$ts_link" ] || ! ts_plain "$ts_live"; then ts_see_lead; fi
+        if [ "$ts_live" = "$ts_link" ] || ! ts_plain "$ts_live"; then ts_see_lead; else ts_within=$ts_live; fi
+        if [ -z "$ts_broken" ] && [ ! -e "$ts_at/current" ]; then ts_broken=dangling; fi
+    elif [ -d "$ts_at/current" ]; then
+        ts_broken=directory
     elif [ -e "$ts_at/current" ]; then
-        ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release"
+        ts_broken=file
     fi
+}
+ts_see_live() {
+    ts_see_current
+    case $ts_broken in
+    text) ts_refuse "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)" ;;
+    directory | file) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release" ;;
+    esac
+}
+# After ts_say_standing: the rest of what is known of `current`.
+ts_say_current() {
+    if [ -n "$ts_broken" ]; then ts_say "broken $ts_broken"; fi
+    if [ -L "$ts_at/current" ]; then
+        ts_changed=$(stat -c %Y -- "$ts_at/current" 2>/dev/null) && ts_say "changed $ts_changed"
+    fi
+    return 0
 }
 ts_see_lead() {
     ts_live=
     ts_lead=$(readlink -f -- "$ts_at/current") && ts_home=$(readlink -f -- "$ts_at/releases") &&
         case $ts_lead in "$ts_home"/*) ts_live=${ts_lead#"$ts_home"/} ;; esac
+    ts_within=${ts_live%%/*}
+    ts_plain "$ts_within" || ts_within=
     if ts_plain "$ts_live"; then return 0; fi
     case $ts_link in
     */*) ts_live=$ts_link ;;
     *) ts_live=./$ts_link ;;
     esac
-    [ "${#ts_live}" -le 1000 ] && [ "$(printf '%s' "$ts_live" | tr -d '\001-\037\177')" = "$ts_live" ] ||
-        ts_refuse "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)"
+    if [ "${#ts_live}" -gt 1000 ] || [ "$(printf '%s' "$ts_live" | tr -d '\001-\037\177')" != "$ts_live" ]; then
+        ts_live=
+        ts_broken=text
+    fi
 }
 # ts_recorded RELEASE: sets ts_digest_recorded to the digest in the release's manifest, or to nothing.
 ts_recorded() {

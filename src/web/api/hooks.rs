@@ -1,6 +1,7 @@
 //! The hook log: listed, shown, replayed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 
@@ -10,7 +11,7 @@ use super::super::call::Call;
 use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::pages::times;
-use super::super::view::{HookList, HookQuery, Nothing};
+use super::super::view::{HookList, HookQuery, Nothing, UnseenTags};
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
 use crate::push::{PushReplay, ReplayError};
@@ -63,7 +64,27 @@ pub(in crate::web) async fn hooks(site: &Site, query: &HookQuery) -> Result<Hook
             .next
             .map(|id| cursor::cursor(&format!("{id:x}"), &search)),
         hooks: page.entries,
+        unseen: unseen(site, query.project.as_deref()).await?,
     })
+}
+
+/// The projects whose tags cannot be looked for on the git server.
+async fn unseen(site: &Site, only: Option<&str>) -> Result<Vec<UnseenTags>, Fault> {
+    let mut unseen = Vec::new();
+    for project in &site.web.config.projects {
+        let wanted = only.is_none_or(|only| only == project.name);
+        if !wanted || project.reconcile == Some(Duration::ZERO) {
+            continue;
+        }
+        let failed = site.web.store.failed_looks(&project.repository).await?;
+        unseen.extend(failed.map(|failed| UnseenTags {
+            project: project.name.clone(),
+            since: failed.since,
+            at: failed.at,
+            cause: failed.cause,
+        }));
+    }
+    Ok(unseen)
 }
 
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {

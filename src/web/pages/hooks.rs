@@ -25,6 +25,8 @@ struct HooksPage {
     projects: Vec<String>,
     outcomes: Vec<(&'static str, String)>,
     hooks: Vec<HookEntry>,
+    /// Tags that cannot be looked for, in words.
+    unseen: Vec<String>,
     more: Option<String>,
 }
 
@@ -51,7 +53,11 @@ pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     let query: HookQuery = call.query()?;
-    let HookList { hooks, next } = hooks(site, &query).await?;
+    let HookList {
+        hooks,
+        next,
+        unseen,
+    } = hooks(site, &query).await?;
     let more = next.map(|cursor| {
         let next = HookQuery {
             cursor: Some(cursor),
@@ -63,6 +69,12 @@ pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
         )
     });
     let projects = site.web.config.projects.iter();
+    let shown_times = times(site);
+    let unseen = unseen.iter().map(|unseen| {
+        let told = unseen.told(|at| shown_times.minute(&at));
+        format!("{}: {told}", unseen.project)
+    });
+    let unseen = unseen.collect();
     let page = HooksPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),
@@ -72,6 +84,7 @@ pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
             .map(|name| (*name, words::state(name)))
             .collect(),
         hooks,
+        unseen,
         more,
         query,
     };

@@ -156,6 +156,9 @@ pub fn changes_nothing(task: &TaskView) -> Option<String> {
     let Origin::Rollback { release, .. } = &task.origin else {
         return None;
     };
+    if !task.drift.is_empty() {
+        return None;
+    }
     let with = &task.compared.as_ref()?.with;
     let live = !with.live.is_empty() && with.live.iter().all(|live| live.release == *release);
     let same = live || with.relations == [Relation::Same];

@@ -1,5 +1,6 @@
 //! Searches, as page, API and command line ask for them.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::store::HookEntry;
@@ -60,6 +61,30 @@ pub struct HookList {
     /// The cursor with which to go on; `null` at the end. There may be more even where this answer
     /// holds less than was asked for: one answer looks at so many entries only.
     pub next: Option<String>,
+    /// The projects whose tags cannot be looked for on the git server.
+    #[serde(default)]
+    pub unseen: Vec<UnseenTags>,
+}
+
+/// Tags of a project cannot be looked for on the git server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnseenTags {
+    pub project: String,
+    /// When the first look failed of those that failed one after the other.
+    pub since: Timestamp,
+    /// When the last one did.
+    pub at: Timestamp,
+    pub cause: String,
+}
+
+impl UnseenTags {
+    /// In words, but for the project, with times as the reader wants them.
+    #[must_use]
+    pub fn told(&self, show: impl Fn(Timestamp) -> String) -> String {
+        let (since, at) = (show(self.since), show(self.at));
+        let cause = &self.cause;
+        format!("tags that no hook told of are not found since {since} (last tried {at}): {cause}")
+    }
 }
 
 /// `GET /api/v1/tasks?…`: which tasks.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::host::{Differs, Drift};
 use crate::plan::Plan;
 use crate::task::{Origin, StepResult, Task, Way};
@@ -16,10 +18,13 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
         Some((_, hosts)) => hosts.push(host.to_owned()),
         None => found.push((text, vec![host.to_owned()])),
     };
-    if task.work.is_none() && !task.state.at_rest() {
-        for (host, drift) in drifts.iter().filter(|(host, _)| plan.host(host).is_some()) {
-            note(host, format!("{}; this task replaces it", seen(drift)));
-        }
+    for (host, drift) in met(task, Some(plan), drifts) {
+        let then = if drift.is_replaced() {
+            "this task replaces it"
+        } else {
+            drift.remedy()
+        };
+        note(&host, format!("{}; {then}", seen(&drift)));
     }
     for (at, step) in task.work.iter().flat_map(|work| &work.steps) {
         let host = plan.host_name(*at);
@@ -42,10 +47,38 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
     lines
 }
 
-/// `current leads to a, tagship switched it to b (first seen 2026-11-29 21:00:00 UTC)`.
+/// What the task is going to meet on its hosts in place of what was switched to.
+pub(super) fn met(
+    task: &Task,
+    plan: Option<&Plan>,
+    drifts: &BTreeMap<String, Drift>,
+) -> BTreeMap<String, Drift> {
+    let begun = task.work.is_some() || task.state.at_rest();
+    let Some(plan) = plan.filter(|_| !begun) else {
+        return BTreeMap::new();
+    };
+    let there = drifts.iter().filter(|(host, _)| plan.host(host).is_some());
+    there
+        .map(|(host, drift)| (host.clone(), drift.clone()))
+        .collect()
+}
+
+/// `current leads to a, tagship switched it to b (first seen 2026-11-29 21:00:00 UTC; since when is not
+/// known)`.
 pub(crate) fn seen(drift: &Drift) -> String {
-    let since = drift.since.strftime("%Y-%m-%d %H:%M:%S UTC");
-    format!("{drift} (first seen {since})")
+    seen_at(drift, |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// The same, with times as the reader wants them.
+pub(crate) fn seen_at(drift: &Drift, show: impl Fn(Timestamp) -> String) -> String {
+    let first = show(drift.since);
+    match drift.changed {
+        Some(changed) => format!(
+            "{drift} (changed {} by the host's clock, first seen {first})",
+            show(changed)
+        ),
+        None => format!("{drift} (first seen {first}; since when is not known)"),
+    }
 }
 
 fn differing(differs: &Differs, way: Way) -> String {

@@ -123,6 +123,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         notes: plan
             .map(|plan| notes::notes(task, plan, drifts))
             .unwrap_or_default(),
+        drift: notes::met(task, plan, drifts),
         may: request::granted(task, actor, &moment),
     }
 }
