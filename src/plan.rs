@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::build::{Asked, GIVEN_HOSTS_MAX, Ground, PlanError, build};
 pub use self::limits::PushLimits;
-use crate::host::Inodes;
+use crate::host::{Inodes, ipv6_address};
 use crate::template::{Action, Gate, OnFailure, Requirement, Step};
 
 /// The name under which steps on the agent's own machine stand beside the hosts.
@@ -45,6 +45,18 @@ pub struct PlannedHost {
     /// The host through which this one is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Box<PlannedHost>>,
+}
+
+impl PlannedHost {
+    /// Whether it is meant: by its name, or by its IPv6 address, of which names are made.
+    #[must_use]
+    pub fn is_called(&self, given: &str) -> bool {
+        self.name == given
+            || ipv6_address(given).is_some_and(|(address, port)| {
+                let there = self.address.parse() == Ok(address);
+                there && port.is_none_or(|port| port == self.port)
+            })
+    }
 }
 
 /// Who runs a step in place of the user who logs in, as configured at landing.

@@ -152,13 +152,13 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// The place of a host in the plan.
-    fn host(&self, task: &Task, name: &str) -> Result<u16, RequestError> {
+    /// The place of a host in the plan, and its name there.
+    fn host(&self, task: &Task, name: &str) -> Result<(u16, String), RequestError> {
         let hosts = self.plan.map(|plan| plan.hosts.as_slice());
         let hosts = hosts.unwrap_or_default();
-        let place = hosts.iter().position(|host| host.name == name);
+        let place = hosts.iter().position(|host| host.is_called(name));
         place
-            .and_then(|place| u16::try_from(place).ok())
+            .and_then(|place| Some((u16::try_from(place).ok()?, hosts[place].name.clone())))
             .ok_or_else(|| RequestError::NoHost {
                 id: task.id,
                 host: name.to_owned(),
@@ -311,9 +311,13 @@ fn wanted(
         Request::Override { reason } => override_freeze(task, actor, reason, moment)?,
         Request::Go { host } => {
             actor.may(Ability::Run, "let a task go on")?;
+            let named = |given: &String| match moment.host(task, given) {
+                Ok((_, name)) => name,
+                Err(_) => given.clone(),
+            };
             Event::Continued {
                 by: actor.name.clone(),
-                host: host.clone(),
+                host: host.as_ref().map(named),
             }
         }
         Request::Retry => retry(task, actor, moment)?,
@@ -340,9 +344,10 @@ fn stop_on(
     moment: &Moment<'_>,
 ) -> Result<Event, RequestError> {
     actor.may_of(whose(task, actor), "stop a host of this task")?;
+    let (host, name) = moment.host(task, host)?;
     Ok(Event::HostStopRequested {
-        host: moment.host(task, host)?,
-        name: host.to_owned(),
+        host,
+        name,
         by: actor.name.clone(),
     })
 }
@@ -355,23 +360,20 @@ fn skip(
     moment: &Moment<'_>,
 ) -> Result<Event, RequestError> {
     actor.may(Ability::Run, "skip a host")?;
-    let place = moment.host(task, host)?;
+    let (place, host) = moment.host(task, host)?;
     if let Some(work) = &task.work {
         if work.runs_on(place) {
-            return Err(RequestError::Busy {
-                id: task.id,
-                host: host.to_owned(),
-            });
+            return Err(RequestError::Busy { id: task.id, host });
         }
         let hosts = moment.plan.map_or(0, |plan| plan.hosts.len());
         let others = work.skipped.keys().filter(|skipped| **skipped != place);
         if others.count() + 1 >= hosts {
-            return Err(RequestError::LastHost(host.to_owned()));
+            return Err(RequestError::LastHost(host));
         }
     }
     Ok(Event::HostSkipped {
         host: place,
-        name: host.to_owned(),
+        name: host,
         by: actor.name.clone(),
         reason: given(reason, "skip a host")?,
     })

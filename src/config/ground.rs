@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Config;
 use super::keys::approvals_default;
 use crate::document::nearest;
+use crate::host::ipv6_address;
 use crate::plan::{Ground, Placement, PlannedHost, PlannedUser};
 use crate::template::OnFailure;
 
@@ -140,11 +141,34 @@ impl Config {
     }
 
     /// A host that the configuration does not have.
-    fn free_host(&self, address: &str) -> PlannedHost {
+    /// The names of the hosts with this address, with or without a port.
+    #[must_use]
+    pub fn hosts_at(&self, given: &str) -> Vec<String> {
+        let ipv6 = ipv6_address(given);
+        let endpoints = self.hosts.keys().filter_map(|name| self.endpoint(name));
+        let there = endpoints.filter(|host| match &ipv6 {
+            Some((address, port)) => {
+                host.address.parse() == Ok(*address) && port.is_none_or(|port| port == host.port)
+            }
+            None => host.address == given || format!("{}:{}", host.address, host.port) == given,
+        });
+        there.map(|host| host.name).collect()
+    }
+
+    /// A host that the configuration does not name. Its name becomes that of files, too.
+    fn free_host(&self, given: &str) -> PlannedHost {
+        let (name, address, port) = match ipv6_address(given) {
+            None => (given.to_owned(), given.to_owned(), None),
+            Some((address, port)) => {
+                let port_in_name = port.map(|port| format!("-{port}")).unwrap_or_default();
+                let name = format!("ip6-{address}{port_in_name}").replace(':', "-");
+                (name, address.to_string(), port)
+            }
+        };
         PlannedHost {
-            name: address.to_owned(),
-            address: address.to_owned(),
-            port: self.ssh.port,
+            name,
+            address,
+            port: port.unwrap_or(self.ssh.port),
             user: self.ssh.user.clone(),
             identity: self.ssh_identity().display().to_string(),
             jump: None,

@@ -15,7 +15,6 @@ mod pushers;
 mod rules;
 mod source;
 
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -23,6 +22,7 @@ use jiff::tz::TimeZone;
 use crate::approval::freeze::{Calendar, Freeze};
 
 use crate::document::{Document, Problems};
+use crate::host::ipv6_address;
 
 pub use crate::plan::{PushLimits, Submodules};
 pub use ground::GroundError;
@@ -253,27 +253,11 @@ impl Config {
     }
 }
 
-/// The address and the port of `[ADDRESS]` or `[ADDRESS]:PORT`, as IPv6 addresses are often written;
-/// `None` where it is neither.
-#[must_use]
-pub fn in_brackets(text: &str) -> Option<(Ipv6Addr, Option<u16>)> {
-    let (address, port) = text.strip_prefix('[')?.split_once(']')?;
-    let port = match port {
-        "" => None,
-        port => Some(
-            port.strip_prefix(':')?
-                .parse()
-                .ok()
-                .filter(|port| *port > 0)?,
-        ),
-    };
-    Some((address.parse().ok()?, port))
-}
-
 impl keys::Host {
     /// An address in brackets becomes one without; a port beside it is the host's.
     fn settle(&mut self) {
-        let Some((address, port)) = self.address.as_deref().and_then(in_brackets) else {
+        let given = self.address.as_deref();
+        let Some((address, port)) = given.and_then(ipv6_address) else {
             return;
         };
         if port.is_none() || self.port.is_none() || port == self.port {

@@ -587,6 +587,7 @@ fn a_grant_names_what_is_there() {
 fn address_in_brackets_is_taken_with_its_port() {
     for (text, address, port) in [
         ("\"::1\"", "::1", 22),
+        ("\"2001:DB8:0::7\"", "2001:db8::7", 22),
         ("\"[::1]\"", "::1", 22),
         ("\"[::1]:2222\"", "::1", 2222),
         ("\"[2001:DB8::7]\"\nport = 2200", "2001:db8::7", 2200),

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::place::Target;
 use super::{Order, Place, Problem, SubmitError};
-use crate::config::{Config, Library, in_brackets};
+use crate::config::{Config, Library};
 use crate::document::{moment, nearest};
+use crate::host::ipv6_address;
 use crate::plan::{self, Ground, PlanError};
 use crate::right;
 use crate::rule::Schedule;
@@ -446,17 +447,7 @@ fn host_name(sources: &Sources<'_>, template: &Template, given: &str) -> Result<
     if config.hosts.contains_key(given) {
         return Ok(given.to_owned());
     }
-    let endpoints = config.hosts.keys().filter_map(|name| config.endpoint(name));
-    let bracketed = in_brackets(given).map(|(address, port)| (address.to_string(), port));
-    let at_address: Vec<String> = endpoints
-        .filter(|host| match &bracketed {
-            Some((address, port)) => {
-                host.address == *address && port.is_none_or(|port| port == host.port)
-            }
-            None => host.address == given || format!("{}:{}", host.address, host.port) == given,
-        })
-        .map(|host| host.name)
-        .collect();
+    let at_address = config.hosts_at(given);
     match at_address.as_slice() {
         [one] => return Ok(one.clone()),
         [] => {}
@@ -480,9 +471,13 @@ fn host_name(sources: &Sources<'_>, template: &Template, given: &str) -> Result<
         } else if is_name(given) {
             Ok(given.to_owned())
         } else {
-            Err(format!(
-                "`{shown}` is no host name or IPv4 address; what has another one needs a [hosts.NAME] in the configuration"
-            ))
+            match ipv6_address(given) {
+                Some((address, None)) => Ok(address.to_string()),
+                Some((address, Some(port))) => Ok(format!("[{address}]:{port}")),
+                None => Err(format!(
+                    "`{shown}` is no host name or IP address (IPv6 also as [ADDRESS] or [ADDRESS]:PORT)"
+                )),
+            }
         };
     }
     let names = config.hosts.keys().map(String::as_str);

@@ -195,11 +195,47 @@ fn a_host_that_is_not_configured_needs_a_template_that_allows_it() {
         ["203.0.113.5"]
     );
     assert_eq!(world.submission(&order("192.0.2.1")).hosts[&2], ["web1"]);
-    for host in ["-oProxyCommand=x", "a b", "::1", "a/b"] {
+    for host in [
+        "-oProxyCommand=x",
+        "a b",
+        "::1::",
+        "[::1",
+        "[::1]:0",
+        "[a]",
+        "a/b",
+    ] {
         assert!(
             world.problems(&order(host))[0].starts_with("hosts.2: "),
             "{host}"
         );
+    }
+}
+
+/// As text of a form or the command line, as a list of the API, and as it is kept.
+#[test]
+fn ipv6_address_of_a_host_is_taken_in_brackets_and_without() {
+    let world = World::new();
+    for (given, kept, name, port) in [
+        ("2001:DB8:0::7", "2001:db8::7", "ip6-2001-db8--7", 22),
+        ("[2001:db8::7]", "2001:db8::7", "ip6-2001-db8--7", 22),
+        (
+            "[2001:db8::7]:2200",
+            "[2001:db8::7]:2200",
+            "ip6-2001-db8--7-2200",
+            2200,
+        ),
+    ] {
+        for hosts in [json!([given]), json!(given), json!(kept)] {
+            let order = json!({ "template": "free", "hosts": { "2": hosts } });
+            let submission = world.submission(&order);
+            assert_eq!(submission.hosts[&2], [kept], "{given}");
+            let planned = &world.config.given_hosts(&submission.hosts, &[])[&2][0];
+            let seen = (&*planned.name, &*planned.address, planned.port);
+            assert_eq!(seen, (name, "2001:db8::7", port), "{given}");
+            // So `--host` of the command line finds it.
+            assert!(planned.is_called(given) && planned.is_called(name));
+            assert!(!planned.is_called("2001:db8::8") && !planned.is_called("[2001:db8::7]:1"));
+        }
     }
 }
 

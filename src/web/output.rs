@@ -43,9 +43,9 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;
-    let query: LogQuery = call.query()?;
+    let mut query: LogQuery = call.query()?;
     who.needs_to_see(id, &site.web.store.head(id).await?.place())?;
-    chosen::is_there(site, id, &query).await?;
+    chosen::is_there(site, id, &mut query).await?;
     let place = match query.follow {
         false => None,
         true => Some(site.place(&who)?),

@@ -469,6 +469,15 @@ async fn addresses_are_those_of_configured_hosts_unless_the_template_is_free() {
     let free = json!({ "temp_id": 43, "hosts": "{1: '127.0.0.77,127.0.0.1'}" });
     let task = alice.submitted(&world, &free).await;
     assert_eq!(task.hosts[&1], ["127.0.0.77", "web-1"]);
+    for (given, kept) in [
+        ("2001:db8::7", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("[2001:DB8::7]:2200", "[2001:db8::7]:2200"),
+    ] {
+        let free = json!({ "temp_id": 43, "hosts": format!("{{1: '{given}'}}") });
+        let task = alice.submitted(&world, &free).await;
+        assert_eq!(task.hosts[&1], [kept], "{given}");
+    }
     world.end().await;
 }
 

@@ -10,6 +10,7 @@ use super::literal::Literal;
 use super::refusal::Refusal;
 use crate::account::Account;
 use crate::config::Config;
+use crate::host::ipv6_address;
 use crate::plan::GIVEN_HOSTS_MAX;
 use crate::submit::{Order, Problem};
 use crate::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
@@ -94,20 +95,13 @@ impl Sources<'_> {
 
     /// Every one is an address, and a configured host's unless the template allows others.
     fn check_addresses(&self, asked: &Asked) -> Result<(), Refusal> {
-        let hosts = &self.config.hosts;
-        let known: BTreeSet<String> = hosts
-            .keys()
-            .filter_map(|name| self.config.endpoint(name))
-            .flat_map(|host| {
-                let with_port = format!("{}:{}", host.address, host.port);
-                [host.address, with_port]
-            })
-            .collect();
+        let is_known = |address: &str| !self.config.hosts_at(address).is_empty();
         for (group, addresses) in &asked.hosts {
-            for address in addresses.iter().filter(|one| !known.contains(*one)) {
+            for address in addresses.iter().filter(|one| !is_known(one)) {
                 let shown: String = address.escape_debug().take(64).collect();
-                let is_address =
-                    address.parse::<IpAddr>().is_ok() || address.parse::<SocketAddr>().is_ok();
+                let is_address = address.parse::<IpAddr>().is_ok()
+                    || address.parse::<SocketAddr>().is_ok()
+                    || ipv6_address(address).is_some();
                 if !is_address {
                     return Err(Refusal::bad_address(format!(
                         "hosts: group {group}: `{shown}` is no address"

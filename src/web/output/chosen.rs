@@ -22,12 +22,13 @@ struct Place {
     way: Way,
 }
 
-/// Whether there is what is wanted of a task's log, or will be.
+/// Whether there is what is wanted of a task's log, or will be. A host that is given by its address is
+/// named from then on.
 ///
 /// # Errors
 /// [`Fault::NotFound`], which names the hosts or the steps that there are; and what hinders the store
 /// or the log from being read.
-pub(super) async fn is_there(site: &Site, id: u64, wanted: &LogQuery) -> Result<(), Fault> {
+pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Result<(), Fault> {
     if wanted.host.is_none() && wanted.step.is_none() {
         return Ok(());
     }
@@ -37,6 +38,11 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &LogQuery) -> Result<
     if plan.is_none() && !task.state.at_rest() {
         // Which hosts and steps it will have is known when it has landed.
         return Ok(());
+    }
+    if let (Some(plan), Some(given)) = (&plan, &mut wanted.host)
+        && let Some(host) = plan.hosts.iter().find(|host| host.is_called(given))
+    {
+        given.clone_from(&host.name);
     }
     let logs = site.web.logs.clone();
     let entries = blocking(move || logs.entries(id)).await;
