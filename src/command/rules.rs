@@ -78,7 +78,9 @@ fn words(answer: &Answer<'_>, decides: Option<&Explained<'_>>) -> String {
     let mut text = match decides {
         Some(Explained { number, rule, .. }) => {
             let then = match rule.schedule {
-                Schedule::Ready => "runs as soon as it has landed".to_owned(),
+                Schedule::Ready => {
+                    "queued once it has landed; the newest tag of its push runs".to_owned()
+                }
                 Schedule::New if rule.approval.is_empty() => {
                     "waits until somebody lets it run".to_owned()
                 }

@@ -321,8 +321,8 @@ struct OwnerOfDescription {
     of_task: Option<(u64, u64)>,
 }
 
-/// Deletes the comparisons that were followed by the current one, oldest first: whoever reads the task
-/// now may still read the current one.
+/// Deletes the comparisons that were followed by the current one, oldest first. The current one stays: a
+/// reader of the task as it is now still asks for it.
 async fn forget_older(world: &World, task: &Task, current: &str) -> Result<(), StoreError> {
     let events = world.store.events(task.id).await?;
     let older = events

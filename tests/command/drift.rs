@@ -1,4 +1,4 @@
-//! Where `current` of a host is not what tagship switched to: everywhere the same words.
+//! Where `current` of a host is not what tagship switched to: the same words everywhere.
 
 use std::time::Duration;
 
@@ -66,8 +66,8 @@ async fn drift_is_told_alike_wherever_hosts_are_shown() {
         let utc = since("2026-11-21 16:00:00 UTC", "2026-11-21 15:30:00 UTC");
         let local = since("2026-11-21 17:00:00 CET", "2026-11-21 16:30:00 CET");
         let listed = said(lab.local(&["live"])).stdout;
-        let line = format!("drift: shop production web-1: ");
-        let line = listed.lines().find(|seen| seen.starts_with(&line)).unwrap();
+        let line = "drift: shop production web-1: ";
+        let line = listed.lines().find(|seen| seen.starts_with(line)).unwrap();
         assert!(line.contains(&what) && line.contains(&local), "{line}");
         let hosts = lab.page("/hosts").await;
         assert!(hosts.contains(&what) && hosts.contains(&utc), "{hosts}");

@@ -73,7 +73,7 @@ impl Lab {
             .arguments(arguments.iter().copied())
     }
 
-    /// `tagship check` of a project whose host nobody listens at; what else there is, the agent tells.
+    /// `tagship check` of a project whose host does not answer; the rest comes from the agent.
     pub(crate) fn checking(&self) -> Test {
         let socket = self.world.socket.display();
         let config = format!(

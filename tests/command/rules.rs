@@ -31,7 +31,7 @@ fn the_rule_that_decides_is_named_and_the_others_say_why_they_do_not() {
     shop()
         .arguments(["qa-7"])
         .stdout(
-            "qa-7 goes to qa of shop by rule 1 (template git-release): runs as soon as it has landed\n\
+            "qa-7 goes to qa of shop by rule 1 (template git-release): queued once it has landed; the newest tag of its push runs\n\
              \x20 rule 1 \"qa-*\" matches, and decides\n\
              \x20 rule 2 \"release-\" does not match: the name does not start with \"release-\"\n\
              \x20 rule 3 \"qa-7\" would match too, but rule 1 comes first\n",

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tagship::clock::SystemClock;
 use tagship::config::{self, Config};
@@ -125,7 +124,6 @@ async fn first_look_at_many_tags_notes_them_and_releases_none() {
         let commit = world.work.commit_files("first", &[]);
         assert!(world.work.push(["origin", "HEAD:refs/heads/main"]).success);
         looking.pack(tags);
-        let began = Instant::now();
         looking.look().await.unwrap();
         assert_eq!(looking.tasks().await, 0, "{tags} tags");
         let repository = world.path("shop.git").display().to_string();
@@ -134,7 +132,6 @@ async fn first_look_at_many_tags_notes_them_and_releases_none() {
         let commits = looking.commits().await;
         let pieces = tags.div_ceil(PIECE) as u64;
         assert!(commits <= pieces + 5, "{tags} tags: {commits} commits");
-        assert!(began.elapsed() < Duration::from_secs(120), "{tags} tags");
 
         let before = looking.commits().await;
         looking.look().await.unwrap();

@@ -188,7 +188,7 @@ fn queued_task_that_became_older_is_refused_where_its_rule_says_so() {
     }
 }
 
-/// The last two: somebody may be reading the former one.
+/// The last two stay: a reader may have the former one before it.
 #[test]
 fn comparisons_that_were_followed_by_others_are_deleted() {
     let (mut sim, waiting) = one_waits();

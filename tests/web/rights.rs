@@ -346,11 +346,19 @@ async fn emergency_takes_an_admin_and_is_marked_everywhere() {
         whats[..2],
         ["roll back in an emergency", "approve in an emergency"]
     );
+    for entry in &audit["entries"].as_array().unwrap()[..2] {
+        assert!(
+            entry["on"].to_string().contains("the shop is down"),
+            "{entry}"
+        );
+    }
     let hana = Browser::of(&world, "hana", Role::Viewer).await;
     for path in ["/".to_owned(), format!("/tasks/{}", task.id)] {
         let (_, page) = hana.get(&path).await;
         assert!(page.contains("EMERGENCY"), "{path}");
     }
+    let (_, page) = hana.get(&format!("/tasks/{}", task.id)).await;
+    assert!(page.contains("the shop is down"));
     world.end().await;
 }
 

@@ -124,3 +124,30 @@ impl Output for Telling {
         self.tell(Event::HostBack { at: self.at });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::step::Silent;
+
+    #[test]
+    fn last_line_of_an_output_is_what_a_failure_begins_with() {
+        let long = "x".repeat(2 * LINE_CHARS);
+        let cut = format!(": {}…", "x".repeat(LINE_CHARS));
+        for (printed, words) in [
+            ("", ""),
+            ("\n \n", ""),
+            ("one\nno such table: cart\n\n", ": no such table: cart"),
+            ("no newline", ": no newline"),
+            ("10%\r55%\rbroken pipe\r\n", ": broken pipe"),
+            ("one\n\u{1b}[31mred\u{7}!", ":  [31mred !"),
+            (long.as_str(), cut.as_str()),
+        ] {
+            let last = LastLine::of(Arc::new(Silent));
+            for (at, piece) in printed.as_bytes().chunks(7).enumerate() {
+                last.write_at(7 * at as u64, piece);
+            }
+            assert_eq!(last.words(), words, "{printed:?}");
+        }
+    }
+}

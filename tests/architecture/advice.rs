@@ -1,0 +1,161 @@
+//! Advice that people follow on hosts: each piece that deletes, renames or gives away something where
+//! releases are was read with the question whether it can take a site down.
+
+use regex::Regex;
+
+/// The advice that was read, by its file.
+const READ: [(&str, &str); 15] = [
+    (
+        "src/check/probe.rs",
+        "delete what has many small files on that file system, or lower keep_releases",
+    ),
+    ("src/check/probe.rs", "move it away, or correct deploy_to"),
+    (
+        "src/host.rs",
+        "as root on the host, run: rm -rf '{quoted}' (chattr -R -i on it first where it is immutable)",
+    ),
+    (
+        "src/host/drift.rs",
+        "look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back",
+    ),
+    (
+        "src/host/fence.rs",
+        "the host shows fence {held}, which no agent can have taken: if no other agent releases there, delete .tagship/fence-{held} on the host, or rename it to .tagship/fence-0 where it is the only one, then retry",
+    ),
+    (
+        "src/remote/script.rs",
+        "delete files on the host until df -i shows free inodes there",
+    ),
+    (
+        "src/remote/sh/fence.sh",
+        "$1/$2-$ts_odd has a number that is a time far ahead: if no other agent releases to $ts_at, rename it (mv -T $1/$2-$ts_odd $1/$2-0), then retry",
+    ),
+    (
+        "src/remote/sh/fence.sh",
+        "$1/$2-$ts_odd is none of tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry",
+    ),
+    (
+        "src/remote/sh/fence.sh",
+        "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)",
+    ),
+    (
+        "src/remote/sh/standing.sh",
+        "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)",
+    ),
+    (
+        "src/remote/sh/standing.sh",
+        "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release",
+    ),
+    (
+        "src/remote/sh/start.sh",
+        "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at",
+    ),
+    (
+        "src/sync/prepare.sh",
+        "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at",
+    ),
+    (
+        "src/sync/prepare.sh",
+        "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at",
+    ),
+    // The release in which `current` leads was refused before.
+    (
+        "src/sync/prepare.sh",
+        "cannot rename $ts_at/releases/$ts_release: $ts_error; delete it as root on the host, then retry",
+    ),
+];
+
+/// The texts of a file that do such a thing.
+fn advice(path: &str, text: &str) -> Vec<String> {
+    let does =
+        Regex::new(r"\b(rm|delete|remove|removed|rename|move|mv|ln|chmod|chown|unlink)\b").unwrap();
+    let there =
+        Regex::new(r"current|releases|deploy_to|ts_at|\.tagship|shared|on the host").unwrap();
+    let literal = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).unwrap();
+    let is_script = path.ends_with(".sh");
+    let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+    let lines = code.lines().filter(|line| match is_script {
+        true => line.contains("ts_refuse"),
+        false => !line.trim_start().starts_with("//"),
+    });
+    let code: Vec<&str> = lines.collect();
+    let code = code.join("\n");
+    let texts = literal
+        .captures_iter(&code)
+        .map(|found| found[1].to_owned());
+    texts
+        .filter(|text| does.is_match(text) && there.is_match(text))
+        .collect()
+}
+
+fn files(directory: &std::path::Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.to_str().unwrap().to_owned();
+        if path.is_dir() {
+            files(&path, found);
+        } else if (name.ends_with(".rs") && !name.ends_with("tests.rs")) || name.ends_with(".sh") {
+            found.push((name, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn advice_that_deletes_or_renames_on_hosts_was_read() {
+    let mut sources = Vec::new();
+    // What people are told of hosts comes from these alone.
+    for directory in [
+        "check", "executor", "host", "perform", "publish", "remote", "sync",
+    ] {
+        files(&std::path::Path::new("src").join(directory), &mut sources);
+    }
+    for file in ["host", "perform", "publish", "sync"] {
+        let path = format!("src/{file}.rs");
+        sources.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
+    }
+    let mut given: Vec<(String, String)> = Vec::new();
+    for (path, text) in &sources {
+        given.extend(
+            advice(path, text)
+                .into_iter()
+                .map(|text| (path.clone(), text)),
+        );
+    }
+    given.sort();
+    let mut read: Vec<(String, String)> =
+        READ.map(|(path, text)| (path.into(), text.into())).into();
+    read.sort();
+    let unread: Vec<_> = given.iter().filter(|one| !read.contains(one)).collect();
+    assert!(unread.is_empty(), "can it take a site down? {unread:#?}");
+    let gone: Vec<_> = read.iter().filter(|one| !given.contains(one)).collect();
+    assert!(gone.is_empty(), "no longer there: {gone:#?}");
+}
+
+/// `key = value` in a text names a key that the documentation has.
+#[test]
+fn options_that_advice_names_are_options_of_the_configuration() {
+    let named = Regex::new(r#"\b([a-z][a-z_]+) = (?:\\"|true|false|[0-9])"#).unwrap();
+    let literal = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).unwrap();
+    let mut sources = Vec::new();
+    files(std::path::Path::new("src"), &mut sources);
+    let docs = ["config", "templates", "codo", "people", "ssh"]
+        .map(|page| std::fs::read_to_string(format!("docs/{page}.md")).unwrap());
+    let mut seen = 0;
+    for (path, text) in sources.iter().filter(|(path, _)| path.ends_with(".rs")) {
+        let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code: Vec<&str> = lines.collect();
+        let code = code.join("\n");
+        for text in literal.captures_iter(&code) {
+            for key in named.captures_iter(&text[1].replace("\\n", " ")) {
+                let key = &key[1];
+                let is_documented = docs.iter().any(|page| page.contains(&format!("`{key}")));
+                assert!(is_documented, "{path}: {key} in {:?}", &text[1]);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} were found");
+}
