@@ -213,7 +213,9 @@ pub(super) fn findings(
     }
     findings.extend(
         said.iter()
-            .filter(|(word, value)| !matches!(*word, "left" | "mounted") || is_own_in(places, value))
+            .filter(|(word, value)| {
+                !matches!(*word, "left" | "mounted") || is_own_in(places, value)
+            })
             .filter_map(|(word, value)| place(subject, word, value, user)),
     );
     let missing = said.iter().filter(|(word, _)| *word == "missing-shared");
