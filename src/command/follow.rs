@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 
 use super::arguments::{Form, Log};
 use super::client::Ask;
@@ -158,7 +158,7 @@ enum Followed {
     StreamEnded,
 }
 
-/// Follows over one connection. The stream is opened before the task is looked at, so that nothing
+/// Follows over one connection. The stream has begun before the task is looked at, so that nothing
 /// is missed in between.
 async fn follow(
     agent: &Agent,
@@ -169,32 +169,26 @@ async fn follow(
     let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
     let mut wakes = Wakes::default();
+    let mut heard = wakes.next(&mut events, None).await;
     loop {
+        if heard == Heard::End {
+            return Ok(Followed::StreamEnded);
+        }
         let task = fetch(&agent.client, id).await?;
         teller.tell(&task, agent)?;
         if task.at_rest {
             return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
         }
-        let until = patience.of(&task);
-        loop {
-            let event = match until {
-                None => events.next().await,
-                Some(until) => match tokio::time::timeout_at(until, events.next()).await {
-                    Ok(event) => event,
-                    Err(_) => return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task)))),
-                },
-            };
-            match event {
-                Some(Ok(bytes)) if wakes.in_piece(&bytes) => break,
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Ok(Followed::StreamEnded),
-            }
+        heard = wakes.next(&mut events, patience.of(&task)).await;
+        if heard == Heard::Nothing {
+            return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task))));
         }
     }
 }
 
+/// Word of each change of a task, without the parts of its page.
 fn events_of(id: u64) -> Ask {
-    Ask::page(["tasks", &id.to_string(), "events"])
+    Ask::page(["tasks", &id.to_string(), "events"]).with("parts", Some(false))
 }
 
 /// Sees in a stream of server-sent events, whose lines come in pieces, that the task has changed.
@@ -205,7 +199,39 @@ struct Wakes {
     begun: Vec<u8>,
 }
 
+/// What came over a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Change,
+    End,
+    /// Nothing until it was not waited for any longer.
+    Nothing,
+}
+
 impl Wakes {
+    async fn next(
+        &mut self,
+        events: &mut (impl Stream<Item = Result<Vec<u8>, ClientError>> + Unpin),
+        until: Option<tokio::time::Instant>,
+    ) -> Heard {
+        let change = async {
+            loop {
+                match events.next().await {
+                    Some(Ok(bytes)) if self.in_piece(&bytes) => return Heard::Change,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Heard::End,
+                }
+            }
+        };
+        match until {
+            None => change.await,
+            Some(until) => {
+                let heard = tokio::time::timeout_at(until, change).await;
+                heard.unwrap_or(Heard::Nothing)
+            }
+        }
+    }
+
     fn in_piece(&mut self, bytes: &[u8]) -> bool {
         let mut woken = false;
         for byte in bytes {

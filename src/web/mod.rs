@@ -68,6 +68,8 @@ pub struct Limits {
     pub head: Duration,
     /// For the body of a request.
     pub body: Duration,
+    /// Changes of a task within this time are told together.
+    pub together: Duration,
     /// A quiet event stream says that it lives this often.
     pub heartbeat: Duration,
     /// An event stream or a followed log ends after so long; whoever follows comes back, and proves
@@ -85,6 +87,7 @@ impl Default for Limits {
             streams_each: 64,
             head: Duration::from_secs(15),
             body: Duration::from_secs(15),
+            together: Duration::from_millis(200),
             heartbeat: Duration::from_secs(15),
             stream: Duration::from_secs(30 * 60),
             grace: Duration::from_secs(10),

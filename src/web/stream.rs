@@ -27,11 +27,10 @@ use super::view::LogQuery;
 use super::who::{Who, who};
 use crate::store::kv::{Watch, WatchEnd};
 use crate::store::{Store, StoreError};
+use crate::task::State;
 
 /// Events that wait for a slow reader.
 const EVENTS_WAITING: usize = 8;
-/// Changes within this time are told together.
-const TOGETHER: Duration = Duration::from_millis(200);
 /// How long a browser waits before it comes back.
 const COME_BACK: Duration = Duration::from_secs(2);
 /// What of the log a page shows, in bytes.
@@ -199,24 +198,64 @@ fn response(
     output::unbuffered(warp::sse::reply(events).into_response())
 }
 
-/// How many events of a task its page shows already.
-#[derive(Default, Deserialize)]
+/// What is asked of a task's stream.
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Seen {
+struct TaskStreamQuery {
+    /// How many events of the task its page shows already.
     seen: Option<u64>,
+    /// Whether parts of the page and the log come along, or only word that something has changed.
+    parts: bool,
+}
+
+impl Default for TaskStreamQuery {
+    fn default() -> Self {
+        Self {
+            seen: None,
+            parts: true,
+        }
+    }
 }
 
 /// `/tasks/ID/events`: `task` for each change of the task, `log` for what its steps print.
 pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
-    let Seen { seen } = call.query()?;
+    let TaskStreamQuery { seen, parts } = call.query()?;
     let again = call.header(HeaderName::from_static("last-event-id"));
     let seen = again.and_then(|id| id.parse().ok()).or(seen);
     who.reads()?;
     let sight = sight_for(site, &who, parse_id(id)?).await?;
-    open(site, who, |site, line, who| {
-        tell_task(site, line, who, sight, seen)
+    open(site, who, move |site, line, who| async move {
+        match parts {
+            true => tell_task(site, line, who, sight, seen).await,
+            false => tell_changes(site, line, sight.task.id).await,
+        }
     })
+}
+
+/// Only that something has changed: for those who ask for the task itself.
+async fn tell_changes(site: Arc<Site>, mut line: Line, id: u64) -> Result<Infallible, Over> {
+    let mut changes = Changes::of(&site).await?;
+    loop {
+        // The first time as well: what changed before it was watched is seen then.
+        line.send(data_event("task", &id)?.retry(COME_BACK)).await?;
+        let wake = changes.next(&site, id);
+        line.until(&site, std::pin::pin!(wake)).await??;
+        together(&site, &mut changes, id).await?;
+    }
+}
+
+/// Waits for what changes soon after, so that it is told together; but the end of a task is waited for
+/// by somebody, and told at once.
+async fn together(site: &Site, changes: &mut Changes, id: u64) -> Result<(), StoreError> {
+    let rests = async {
+        while !State::name_rests(&site.web.store.head(id).await?.state) {
+            changes.next(site, id).await?;
+        }
+        Ok(())
+    };
+    let waited = tokio::time::timeout(site.web.limits.together, rests).await;
+    waited.unwrap_or(Ok(()))
 }
 
 async fn tell_task(
@@ -262,7 +301,11 @@ async fn tell_task(
             }
         };
         line.until(&site, std::pin::pin!(wake)).await??;
-        tokio::time::sleep(TOGETHER).await;
+        match sight.task.state.at_rest() {
+            // Nobody waits for what is printed after the end.
+            true => tokio::time::sleep(site.web.limits.together).await,
+            false => together(&site, &mut changes, id).await?,
+        }
     }
 }
 
@@ -308,7 +351,7 @@ async fn tell_all(site: Arc<Site>, mut line: Line, who: Who) -> Result<Infallibl
             Changed::Perhaps => Vec::new(),
         };
         line.send(data_event("tasks", &ids)?).await?;
-        tokio::time::sleep(TOGETHER).await;
+        tokio::time::sleep(site.web.limits.together).await;
     }
 }
 

@@ -97,6 +97,54 @@ async fn a_stream_carries_on_where_the_browser_was() {
 }
 
 #[tokio::test]
+async fn stream_without_parts_only_says_that_the_task_has_changed() {
+    let world = World::start().await;
+    let task = world.waiting("release-1.4").await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let path = format!("/tasks/{}/events?parts=false", task.id);
+    let mut stream = open(&alice, &path).await;
+    let first = until(&mut stream, "\n\n").await;
+    assert_eq!(data(&first), task.id, "what changed before is seen then");
+    let log = world.logs.step(task.id, "web-2", "stage.sync", 1);
+    log.write_at(0, b"one\n");
+    let event = Event::Rejected {
+        by: "alice".to_owned(),
+        reason: "no".to_owned(),
+    };
+    world.append(&task, vec![event]).await;
+    let next = until(&mut stream, "\n\n").await;
+    assert!(next.contains("event:task"), "{next}");
+    assert_eq!(data(&next), task.id);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn end_of_a_task_is_told_at_once() {
+    let world = World::start_with(Options {
+        limits: Limits {
+            together: Duration::from_secs(3600),
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    for parts in ["true", "false"] {
+        let task = world.waiting("release-1.4").await;
+        let path = format!("/tasks/{}/events?parts={parts}", task.id);
+        let mut stream = open(&alice, &path).await;
+        until(&mut stream, "event:task").await;
+        let event = Event::Rejected {
+            by: "alice".to_owned(),
+            reason: "no".to_owned(),
+        };
+        world.append(&task, vec![event]).await;
+        until(&mut stream, "event:task").await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_list_learns_of_new_tasks() {
     let world = World::start().await;
     let vera = Browser::of(&world, "vera", Role::Viewer).await;
