@@ -37,8 +37,9 @@ use crate::store::memory::MemoryKv;
 use crate::store::sled::SledKv;
 use crate::web::{self, Web};
 
-/// What sled may keep in memory, in bytes.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// What sled may keep in memory, in bytes: pages of lists. Comparisons and plans, which are large, are
+/// seldom read twice.
+const CACHE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// An agent that is ready to run: it holds its store and listens.
 pub struct Agent {

@@ -23,6 +23,7 @@ use super::error::{Phase, RemoteError};
 use super::identity::Keyring;
 use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
 use super::link::{Link, Metered, Router, Shared};
+use super::pin::PinCache;
 use super::{Target, jump};
 use crate::clock::{Clock as _, SystemClock};
 
@@ -114,6 +115,7 @@ pub struct Dialer {
     pub(super) settings: DialSettings,
     opening: Semaphore,
     keys: Keyring,
+    pins: PinCache,
     jumps: Mutex<HashMap<Target, Arc<Mutex<Weak<Inner>>>>>,
     rekeying: std::sync::Mutex<HashSet<HostName>>,
 }
@@ -147,6 +149,7 @@ impl Dialer {
         Arc::new(Self {
             opening: Semaphore::new(settings.parallel.max(1)),
             keys: Keyring::default(),
+            pins: PinCache::default(),
             jumps: Mutex::default(),
             rekeying: std::sync::Mutex::default(),
             settings,
@@ -199,7 +202,7 @@ impl Dialer {
 /// # Errors
 /// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
 pub async fn offered_key(dialer: &Arc<Dialer>, target: &Target) -> Result<HostKey, RemoteError> {
-    let pins = KnownHosts::default();
+    let pins = Arc::default();
     let presence = Presence::default();
     match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence).await? {
         Outcome::Shown(key) => Ok(key),
@@ -218,7 +221,7 @@ pub(super) fn dial<'a>(
 ) -> BoxFuture<'a, Result<Link, RemoteError>> {
     // Boxed, because it calls itself for the jump host.
     Box::pin(async move {
-        let pins = read_pins(target).await?;
+        let pins = dialer.pins.of(target).await?;
         match patiently(dialer, target, &pins, Purpose::LogIn, presence).await? {
             Outcome::Link(link) => Ok(*link),
             Outcome::Shown(key) => Err(unknown(target, &key)),
@@ -251,23 +254,11 @@ impl From<RemoteError> for Failure {
     }
 }
 
-async fn read_pins(target: &Target) -> Result<KnownHosts, RemoteError> {
-    match tokio::fs::read(&target.known_hosts).await {
-        Ok(bytes) => Ok(KnownHosts::parse(&String::from_utf8_lossy(&bytes))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(KnownHosts::default()),
-        Err(source) => Err(RemoteError::KnownHosts {
-            host: target.to_string(),
-            known_hosts: target.known_hosts.clone(),
-            source,
-        }),
-    }
-}
-
 /// Tries until the server lets us in, refuses for good, or patience is at its end.
 async fn patiently(
     dialer: &Arc<Dialer>,
     target: &Target,
-    pins: &KnownHosts,
+    pins: &Arc<KnownHosts>,
     purpose: Purpose,
     presence: &Presence,
 ) -> Result<Outcome, RemoteError> {
@@ -335,7 +326,7 @@ fn back_off(attempts: u32) -> Duration {
 async fn attempt(
     dialer: &Dialer,
     target: &Target,
-    pins: &KnownHosts,
+    pins: &Arc<KnownHosts>,
     jump: Option<&Connection>,
     purpose: Purpose,
 ) -> Result<Outcome, Failure> {
@@ -415,7 +406,7 @@ async fn tcp(settings: &DialSettings, target: &Target) -> Result<TcpStream, Remo
 async fn shake_hands<S>(
     dialer: &Dialer,
     target: &Target,
-    pins: &KnownHosts,
+    pins: &Arc<KnownHosts>,
     shared: &Arc<Shared>,
     stream: S,
 ) -> Result<Handle<Router>, Failure>
@@ -451,7 +442,7 @@ where
         stream,
         pulse: Arc::clone(&shared.pulse),
     };
-    let router = Router::new(Arc::clone(shared), host, pins.clone());
+    let router = Router::new(Arc::clone(shared), host, Arc::clone(pins));
     let turned_away = |error: &thrussh::Error| match error {
         thrussh::Error::NoCommonKeyAlgo => no_usable_key(target, held.clone()).into(),
         error if is_hang_up(error) => Failure::TurnedAway(error.to_string().to_lowercase()),

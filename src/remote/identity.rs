@@ -68,14 +68,14 @@ pub(super) struct Keyring {
 
 /// Changes whenever the file was replaced or rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     length: u64,
     modified: (i64, i64),
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             inode: metadata.ino(),
             length: metadata.len(),
@@ -110,11 +110,15 @@ impl Keyring {
                     reason: "it is damaged".into(),
                 })
             })?;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody may have read the same one meanwhile: what one file holds is one key.
+        if let Some((known, key)) = keys.get(identity)
+            && *known == stamp
+        {
+            return Ok(Arc::clone(key));
+        }
         let key = Arc::new(key);
-        self.keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(identity.clone(), (stamp, Arc::clone(&key)));
+        keys.insert(identity.clone(), (stamp, Arc::clone(&key)));
         Ok(key)
     }
 }

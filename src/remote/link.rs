@@ -195,11 +195,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 pub(super) struct Router {
     shared: Arc<Shared>,
     host: HostName,
-    pins: KnownHosts,
+    pins: Arc<KnownHosts>,
 }
 
 impl Router {
-    pub(super) fn new(shared: Arc<Shared>, host: HostName, pins: KnownHosts) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, host: HostName, pins: Arc<KnownHosts>) -> Self {
         Self { shared, host, pins }
     }
 }

@@ -1,13 +1,18 @@
-//! Adding a host key to a `known_hosts` file. Whoever calls has shown the fingerprint to a person
-//! and was told yes; nothing else in the agent writes such a file.
+//! The `known_hosts` file on disk: read once for all hosts, and a key added to it. Whoever adds one has
+//! shown the fingerprint to a person and was told yes; nothing else in the agent writes such a file.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 
+use super::Target;
+use super::error::RemoteError;
+use super::identity::Stamp;
 use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
 
 /// Why a host key was not added.
@@ -27,6 +32,51 @@ pub enum PinError {
     },
     #[error("{}:{line} revokes this key; ask whoever revoked it", path.display())]
     Revoked { path: PathBuf, line: usize },
+}
+
+/// The files as they were read last. A thousand connections share what a file says.
+#[derive(Default)]
+pub(super) struct PinCache {
+    files: Mutex<HashMap<PathBuf, (Stamp, Arc<KnownHosts>)>>,
+}
+
+impl PinCache {
+    /// What the file of `target` says now; nothing where there is none. Read again when it has changed.
+    ///
+    /// # Errors
+    /// [`RemoteError::KnownHosts`].
+    pub(super) async fn of(&self, target: &Target) -> Result<Arc<KnownHosts>, RemoteError> {
+        let path = &target.known_hosts;
+        match self.read(path).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Arc::default()),
+            Err(source) => Err(RemoteError::KnownHosts {
+                host: target.to_string(),
+                known_hosts: path.clone(),
+                source,
+            }),
+            Ok(pins) => Ok(pins),
+        }
+    }
+
+    async fn read(&self, path: &Path) -> std::io::Result<Arc<KnownHosts>> {
+        // Before it is read: what is written meanwhile changes the stamp for the next time.
+        let stamp = Stamp::of(&tokio::fs::metadata(path).await?);
+        {
+            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((known, pins)) = files.get(path)
+                && *known == stamp
+            {
+                return Ok(Arc::clone(pins));
+            }
+        }
+        let bytes = tokio::fs::read(path).await?;
+        let pins = Arc::new(KnownHosts::parse(&String::from_utf8_lossy(&bytes)));
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned(), (stamp, Arc::clone(&pins)));
+        Ok(pins)
+    }
 }
 
 /// Whether a line was needed.
