@@ -18,10 +18,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::crash;
-use crate::executor::effects::Logs;
 use crate::host::Output;
 
 pub use kept::Read;
+
+/// The output of steps.
+pub trait Logs: Send + Sync {
+    /// Where the output of one attempt of a step goes.
+    fn step(&self, task: u64, host: &str, step: &str, attempt: u32) -> Arc<dyn Output>;
+}
 
 /// The logs of all tasks.
 #[derive(Clone, Debug)]

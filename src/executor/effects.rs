@@ -12,8 +12,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::checkout::Manifest;
-use crate::host::{Hosts, Output, ReleaseId};
+use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;
+pub use crate::log::Logs;
 use crate::plan::{Ground, Plan, PlannedHost};
 use crate::task::Submission;
 use crate::template::{Template, Version};
@@ -120,10 +121,4 @@ pub trait Shelf: Send + Sync {
         release: &ReleaseId,
         manifest: Arc<Manifest>,
     ) -> BoxFuture<'_, Result<(), String>>;
-}
-
-/// The output of steps.
-pub trait Logs: Send + Sync {
-    /// Where the output of one attempt of a step goes.
-    fn step(&self, task: u64, host: &str, step: &str, attempt: u32) -> Arc<dyn Output>;
 }
