@@ -1,6 +1,5 @@
-//! Who may use whom, and what no file may hold: the design's table, held against the sources.
-//!
-//! A module that needs another edge gets it in [`EDGES`], where a reader of the change sees it.
+//! Which room uses which, and what no file may hold: the table of `docs/ARCHITECTURE.md`, compared with
+//! the sources.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,132 +7,20 @@ mod advice;
 mod docs;
 mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use source::{Source, sources};
 
-/// What everybody but the pure modules may use.
-const COMMON: [&str; 8] = [
-    "clock", "config", "crash", "document", "host", "log", "secret", "template",
-];
-
-/// Each module of `src/lib.rs` with the modules that it may use, in the path's order. [`COMMON`] is
-/// added for all that are not in [`PURE`].
-const EDGES: &[(&str, &[&str])] = &[
-    ("rule", &[]),
-    ("spool", &["rule"]),
-    ("document", &[]),
-    ("host", &[]),
-    ("template", &["rule", "document", "host"]),
-    ("plan", &["rule", "template", "host", "document"]),
-    ("right", &[]),
-    ("approval", &["right", "plan", "template"]),
-    (
-        "task",
-        &["right", "plan", "approval", "template", "host", "rule"],
-    ),
-    ("store", &["right", "task", "plan", "approval", "rule"]),
-    ("push", &["rule", "right", "approval", "store", "task"]),
-    (
-        "intake",
-        &["spool", "rule", "push", "store", "task", "plan"],
-    ),
-    ("landing", &["task", "rule", "plan"]),
-    (
-        "reconcile",
-        &["rule", "push", "store", "task", "landing", "intake"],
-    ),
-    // git is started by landing alone, also where a checkout needs it.
-    ("checkout", &["landing", "plan"]),
-    ("remote", &[]),
-    ("sync", &["remote", "checkout"]),
-    ("publish", &["remote", "sync"]),
-    ("perform", &["remote", "sync", "publish"]),
-    (
-        "executor",
-        &[
-            "rule", "spool", "plan", "approval", "task", "store", "intake", "landing", "checkout",
-            "remote", "sync", "publish",
-        ],
-    ),
-    // A restored store begins no task by itself: it knows what holds one.
-    ("backup", &["store", "task", "audit"]),
-    ("audit", &["store"]),
-    ("account", &["right", "store"]),
-    ("session", &["store", "account"]),
-    (
-        "request",
-        &["rule", "right", "plan", "approval", "task", "store"],
-    ),
-    (
-        "submit",
-        &["rule", "right", "plan", "approval", "task", "store"],
-    ),
-    ("install", &["rule", "spool"]),
-    ("web", WEB),
-    ("command", COMMAND),
-    // Puts everything together; nobody but the command line uses it.
-    (
-        "agent",
-        &[
-            "rule",
-            "spool",
-            "plan",
-            "approval",
-            "task",
-            "store",
-            "intake",
-            "landing",
-            "checkout",
-            "remote",
-            "sync",
-            "publish",
-            "perform",
-            "executor",
-            "account",
-            "session",
-            "web",
-            "reconcile",
-        ],
-    ),
-    // Looks at hosts and repositories as the agent would; changes nothing there.
-    (
-        "check",
-        &[
-            "rule", "right", "spool", "plan", "landing", "remote", "install", "agent", "checkout",
-        ],
-    ),
-    ("config", &["rule", "right", "plan", "approval"]),
-    ("clock", &[]),
-    ("crash", &[]),
-    ("secret", &[]),
-    // It keeps the output of steps: a trait of the executor's.
-    ("log", &["executor"]),
-    ("update", &["rule", "spool"]),
-    (
-        "main",
-        &[
-            "command", "executor", "intake", "landing", "checkout", "remote", "perform", "web",
-            "store",
-        ],
-    ),
-];
-
-/// Pages append events and read what is stored; they perform nothing.
-const WEB: &[&str] = &[
-    "rule", "right", "store", "task", "plan", "approval", "account", "session", "request",
-    "submit", "push", "install", "backup", "audit", "web",
-];
-
-/// The command line asks the agent, or starts it; what looks at hosts by itself is `check`.
-const COMMAND: &[&str] = &[
-    "rule", "right", "spool", "store", "task", "plan", "approval", "account", "submit", "install",
-    "backup", "web", "agent", "check", "audit",
-];
-
-/// The modules that know no runtime, no clock, no file and no socket.
+/// The sources that know no runtime, no clock, no file and no socket: how their paths begin.
 const PURE: [&str; 8] = [
-    "rule", "document", "host", "template", "plan", "right", "approval", "task",
+    "hooks/src/rule",
+    "src/document",
+    "src/host",
+    "src/template",
+    "src/plan",
+    "src/right",
+    "src/approval",
+    "src/task",
 ];
 
 /// What no pure module may name.
@@ -153,13 +40,13 @@ const IMPURE: [&str; 13] = [
     "clock",
 ];
 
-/// The crates that could be replaced in one place, and that place.
+/// The crates that could be replaced in one place, and how the paths of that place begin.
 const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
-    ("sled", &["store"]),
-    ("thrussh", &["remote"]),
-    ("thrussh_keys", &["remote"]),
-    ("git2", &["checkout", "landing"]),
-    ("warp", &["web"]),
+    ("sled", &["src/store"]),
+    ("thrussh", &["src/remote"]),
+    ("thrussh_keys", &["src/remote"]),
+    ("git2", &["src/checkout", "src/landing"]),
+    ("warp", &["src/web"]),
 ];
 
 const FILE_LINES_MAX: usize = 600;
@@ -175,18 +62,17 @@ const BANNED: [&str; 6] = [
     "utils",
 ];
 
-fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
-    EDGES
-        .iter()
-        .map(|(module, uses)| {
-            let mut uses: BTreeSet<&str> = uses.iter().copied().collect();
-            if !PURE.contains(module) {
-                uses.extend(COMMON);
-            }
-            uses.insert(module);
-            (*module, uses)
-        })
-        .collect()
+/// The rooms with those that each may use, as the page has them; the program comes last.
+fn table() -> Vec<(String, Vec<String>)> {
+    let page = std::fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
+    let (_, section) = page.split_once("\n## Who may use whom\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut names = row.split('`').skip(1).step_by(2).map(str::to_owned);
+        (names.next().unwrap(), names.collect())
+    })
+    .collect()
 }
 
 fn report(complaints: &BTreeSet<String>) {
@@ -195,60 +81,62 @@ fn report(complaints: &BTreeSet<String>) {
 }
 
 #[test]
-fn every_module_uses_only_what_the_table_allows() {
-    let allowed = allowed();
+fn rooms_use_what_the_table_allows_and_need_all_of_it() {
+    let table = table();
+    let mut unused: BTreeSet<(&str, &str)> = table
+        .iter()
+        .flat_map(|(room, uses)| uses.iter().map(|other| (room.as_str(), other.as_str())))
+        .collect();
     let mut complaints = BTreeSet::new();
-    for source in sources(&["src", "hooks/src"]) {
-        let Some(uses) = allowed.get(source.module.as_str()) else {
-            continue;
-        };
+    for source in sources(&["src"]) {
+        let row = table.iter().find(|(room, _)| *room == source.room);
         for (line, used) in source.uses() {
-            if allowed.contains_key(used.as_str()) && !uses.contains(used.as_str()) {
+            if used == source.room {
+                continue;
+            }
+            if let Some((room, uses)) = row
+                && let Some(other) = uses.iter().find(|other| **other == used)
+            {
+                unused.remove(&(room.as_str(), other.as_str()));
+            } else {
                 complaints.insert(format!(
                     "{}:{line}: `{}` may not use `{used}`",
-                    source.path, source.module
+                    source.path, source.room
                 ));
             }
         }
     }
+    complaints.extend(
+        unused
+            .iter()
+            .map(|(room, other)| format!("the table lets `{room}` use `{other}`: nothing does")),
+    );
     report(&complaints);
 }
 
 #[test]
-fn the_table_names_every_module_and_no_other() {
+fn the_table_has_the_rooms_of_the_library_in_its_order() {
     let lib = std::fs::read_to_string("src/lib.rs").unwrap();
-    let declared: BTreeSet<&str> = lib
-        .lines()
-        .filter_map(|line| {
-            let rest = line.strip_prefix("pub mod ");
-            let rest = rest.or_else(|| line.strip_prefix("pub use tagship_hook::"));
-            rest.or_else(|| line.strip_prefix("mod "))
-        })
-        .map(|rest| rest.trim_end_matches(';'))
-        .chain(["main", "update"])
-        .collect();
-    let in_table: BTreeSet<&str> = EDGES.iter().map(|(module, _)| *module).collect();
-    assert_eq!(declared, in_table);
+    let declared = lib.lines().filter_map(|line| {
+        let rest = line.strip_prefix("pub mod ");
+        let rest = rest.or_else(|| line.strip_prefix("pub use tagship_hook::"));
+        rest.or_else(|| line.strip_prefix("mod "))
+    });
+    let declared = declared.map(|rest| rest.trim_end_matches(';'));
+    let declared: Vec<&str> = declared.chain(["main"]).collect();
+    let table = table();
+    let rooms: Vec<&str> = table.iter().map(|(room, _)| room.as_str()).collect();
+    assert_eq!(declared, rooms);
 }
 
 #[test]
-fn no_module_uses_one_that_uses_it() {
-    let allowed = allowed();
+fn a_room_may_use_only_rooms_above_it() {
+    let table = table();
     let mut complaints = BTreeSet::new();
-    for &(module, _) in EDGES {
-        let mut reached = BTreeSet::new();
-        let mut open: Vec<&str> = allowed[module].iter().copied().collect();
-        while let Some(next) = open.pop() {
-            if next != module && reached.insert(next) {
-                // The shared modules may know each other.
-                if COMMON.contains(&next) {
-                    continue;
-                }
-                let further = &allowed[next];
-                if further.contains(module) && !COMMON.contains(&module) {
-                    complaints.insert(format!("`{module}` and `{next}` use each other"));
-                }
-                open.extend(further);
+    for (at, (room, uses)) in table.iter().enumerate() {
+        for used in uses {
+            if !table[..at].iter().any(|(above, _)| above == used) {
+                complaints.insert(format!("`{room}` uses `{used}`, which is not above it"));
             }
         }
     }
@@ -259,7 +147,7 @@ fn no_module_uses_one_that_uses_it() {
 fn pure_modules_know_no_runtime_no_clock_no_file_and_no_socket() {
     let mut complaints = BTreeSet::new();
     for source in sources(&["src", "hooks/src"]) {
-        if PURE.contains(&source.module.as_str()) {
+        if PURE.iter().any(|place| source.path.starts_with(place)) {
             complaints.extend(source.names(&IMPURE));
         }
     }
@@ -270,8 +158,8 @@ fn pure_modules_know_no_runtime_no_clock_no_file_and_no_socket() {
 fn a_crate_that_could_be_replaced_stands_in_one_module() {
     let mut complaints = BTreeSet::new();
     for source in sources(&["src", "hooks/src"]) {
-        for (name, modules) in BEHIND_ONE_MODULE {
-            if !modules.contains(&source.module.as_str()) {
+        for (name, places) in BEHIND_ONE_MODULE {
+            if !places.iter().any(|place| source.path.starts_with(place)) {
                 complaints.extend(source.names_crate(name));
             }
         }

@@ -7,9 +7,8 @@ use std::path::Path;
 pub(crate) struct Source {
     /// From the root of the project.
     pub(crate) path: String,
-    /// The module of `lib.rs` to which it belongs; `main` for the
-    /// program, `update` for what is the hook's alone.
-    pub(crate) module: String,
+    /// The room of `lib.rs` to which it belongs; `main` for the program.
+    pub(crate) room: String,
     /// As it stands.
     pub(crate) text: String,
     /// The same lines without comments, the insides of texts, and tests.
@@ -45,10 +44,7 @@ impl Source {
     pub(crate) fn new(path: &str, text: String) -> Self {
         let below = path.strip_prefix("hooks/").unwrap_or(path);
         let below = below.strip_prefix("src/").unwrap_or(below);
-        let mut module = below.split('/').next().unwrap().trim_end_matches(".rs");
-        if path.starts_with("hooks/") && !matches!(module, "rule" | "spool") {
-            module = "update";
-        }
+        let room = below.split('/').next().unwrap().trim_end_matches(".rs");
         let is_test_file = below.ends_with("tests.rs") || below.contains("/tests/");
         let tests_start = if is_test_file {
             0
@@ -59,17 +55,17 @@ impl Source {
         };
         Self {
             path: path.to_owned(),
-            module: module.to_owned(),
+            room: room.to_owned(),
             code: without_comments_and_texts(&text[..tests_start]),
             tests: text[tests_start..].to_owned(),
             text,
         }
     }
 
-    /// The modules of the crate that the code names, each with its line.
+    /// The rooms that the code names, each with its line.
     pub(crate) fn uses(&self) -> Vec<(usize, String)> {
         let mut uses = Vec::new();
-        for root in ["crate::", "tagship_hook::", "tagship::"] {
+        for root in ["crate::", "tagship::"] {
             for (at, _) in self.code.match_indices(root) {
                 let before = self.code[..at].chars().next_back();
                 if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
@@ -372,7 +368,7 @@ fn a_use_is_seen_however_it_is_written() {
                 use self::super::inner;\nuse mycrate::store;\n\
                 #[cfg(test)]\nmod tests {\n    use crate::landing;\n}\n";
     let source = Source::new("src/plan/stage.rs", text.to_owned());
-    assert_eq!(source.module, "plan");
+    assert_eq!(source.room, "plan");
     let mut uses = source.uses();
     uses.sort();
     let uses: Vec<(usize, &str)> = uses.iter().map(|(l, name)| (*l, name.as_str())).collect();
