@@ -24,10 +24,10 @@ pub use self::password::PasswordError;
 use self::password::{Hash, Passwords, Verdict};
 pub use self::qr::Qr;
 pub use self::token::{NewToken, Spoken, Token, TokenTerms};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::secret::{self, NoRandomness, SecretString};
 pub use crate::right::Role;
 use crate::right::{self, NAME_CHARACTERS_MAX};
-use crate::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
 
 mod change;

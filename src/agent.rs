@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
 use crate::account::Accounts;
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
 use crate::document::Problems;
 use crate::executor::{Executor, Limits, Missed, World, drift};

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::secret::sha256_hex;
+use crate::base::secret::sha256_hex;
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require};
 
 const ENTRIES: &str = "audit/entry/";

@@ -22,9 +22,9 @@ use inotify::{EventStream, Inotify, WatchMask};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::scans::Scans;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::crash;
 use crate::config::{Config, Library, RuleSets, fingerprint, user_name};
-use crate::crash;
 use crate::push;
 use crate::rule::{Pusher, is_zero};
 use crate::spool::{self, Received, Record, SpoolError, Waiting};

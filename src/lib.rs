@@ -3,14 +3,8 @@
 //! Each room uses only rooms above it. `docs/ARCHITECTURE.md` walks one tag through all of them;
 //! `tests/architecture` holds who may use whom.
 
-/// The only place that asks what time it is.
-pub mod clock;
-
-/// Moments at which a test has the agent killed.
-pub mod crash;
-
-/// Values that must not be printed.
-pub mod secret;
+/// The clock, crash points for tests, and secret values: what every room needs.
+pub mod base;
 
 /// Which ref of which repository becomes which task (pure; shared with the hook).
 pub use tagship_hook::rule;

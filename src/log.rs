@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::crash;
+use crate::base::crash;
 use crate::host::Output;
 
 pub use kept::Read;

@@ -23,8 +23,8 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
-use crate::clock::{Clock as _, SystemClock};
-use crate::crash;
+use crate::base::clock::{Clock as _, SystemClock};
+use crate::base::crash;
 use crate::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max, turn_of};
 use crate::publish;
 use crate::remote::runner::{self, Attempt, End};

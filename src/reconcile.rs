@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::{Config, Library, Project, RuleSets};
 use crate::intake::Scans;
 use crate::landing::{Git, LandingError, Source};

@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountError, Accounts, Status};
-use crate::clock::Clock;
-use crate::secret::{self, ExposeSecret, NoRandomness, SecretString};
+use crate::base::clock::Clock;
+use crate::base::secret::{self, ExposeSecret, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Entry, Kv, KvError, Range, Require, Row};
 
 const SESSIONS: &str = "session/";

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, AccountError, Accounts, Committed, DELEGATIONS, Status, decode, encode, key};
-use crate::secret;
+use crate::base::secret;
 use crate::store::kv::{Commit, Require, all_rows};
 
 /// Delegations to one account: each of its requests reads them.

@@ -13,7 +13,7 @@ use super::{
     ATTEMPTS_MAX, Account, AccountError, Accounts, Committed, LoginError, Record, Status, encode,
     key,
 };
-use crate::secret::{self, ExposeSecret, SecretString};
+use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require};
 
 /// Shown in the app beside the account's name.

@@ -7,7 +7,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::secret::{self, ExposeSecret, SecretString};
+use crate::base::secret::{self, ExposeSecret, SecretString};
 
 /// Argon2id with 19 MiB, two passes, one lane: what OWASP's cheat sheet on password storage names
 /// first. The hash carries its parameters, so older ones go on working when these change.

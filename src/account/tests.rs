@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::clock::ManualClock;
-use crate::secret::ExposeSecret;
+use crate::base::clock::ManualClock;
+use crate::base::secret::ExposeSecret;
 use crate::store::memory::{Fault, MemoryKv};
 
 use crate::right::Scope;

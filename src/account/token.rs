@@ -8,8 +8,8 @@ use super::{
     ACCOUNTS, Account, AccountError, Accounts, Committed, DELEGATIONS, LoginError, Status, decode,
     encode, is_one_line, key,
 };
+use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::right::Scopes;
-use crate::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require, all_rows};
 
 const TOKENS: &str = "token/";

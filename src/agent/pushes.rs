@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::executor::effects::Pushes;
 use crate::intake::Scans;
 use crate::reconcile::LOOK;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::log::LogBook;
 use crate::session::Sessions;
 use crate::store::Store;
@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::account::{Account, Accounts, NewAccount, Role};
-    use crate::clock::ManualClock;
+    use crate::base::clock::ManualClock;
     use crate::executor::effects::Logs as _;
     use crate::session::Transport;
     use crate::store::HookFilter;
@@ -173,7 +173,7 @@ mod tests {
         kept.heard("newest").await;
         let sessions = &kept.upkeep.sessions;
         let cookie = sessions.begin(&kept.alice).await.unwrap().set_cookie;
-        let cookie = crate::secret::ExposeSecret::expose_secret(&cookie).to_owned();
+        let cookie = crate::base::secret::ExposeSecret::expose_secret(&cookie).to_owned();
         kept.clock.advance(30 * DAY - second);
         kept.round().await;
         assert_eq!((kept.hooks().await, kept.logs()), (2, 1));

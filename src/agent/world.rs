@@ -10,9 +10,9 @@ use futures::future::BoxFuture;
 
 use super::reach::{dialer, source, target};
 use crate::account::{AccountError, Accounts};
+use crate::base::crash;
 use crate::checkout::Manifest;
 use crate::config::{Config, Library};
-use crate::crash;
 use crate::executor::effects::{Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf};
 use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;

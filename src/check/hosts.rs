@@ -10,7 +10,7 @@ use super::probe::PlaceNeeds;
 use super::send::{self, Send};
 use super::{Finding, Scope, Subject, Verdict, probe};
 use crate::agent::reach;
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::plan::PlannedHost;
 use crate::remote::script::COMMAND;

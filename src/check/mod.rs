@@ -21,10 +21,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::base::secret;
 use crate::checkout::shared_files;
 use crate::config::Config;
 use crate::install::Install;
-use crate::secret;
 pub use people::Accounts;
 use probe::PlaceNeeds;
 

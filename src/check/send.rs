@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::{Finding, Subject, hosts, probe, scratch};
+use crate::base::secret;
 use crate::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Transport};
-use crate::secret;
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -26,7 +26,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::crash;
+use crate::base::crash;
 use crate::landing::program::{self, Failure};
 use crate::plan::PushLimits;
 pub use crate::plan::Submodules;

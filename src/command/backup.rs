@@ -19,7 +19,7 @@ use crate::agent;
 use crate::backup::file::{Counts, Reader, Seal};
 use crate::backup::restore::{self, Former, Wanted};
 use crate::backup::{self, Logs};
-use crate::clock::{Clock as _, SystemClock};
+use crate::base::clock::{Clock as _, SystemClock};
 use crate::config::Engine;
 use crate::log::LogBook;
 use crate::web::view::TakeBackup;

@@ -12,10 +12,10 @@ use super::table::Table;
 use crate::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::agent;
 use crate::audit::{Action, Ledger, Turn};
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
 use crate::right::Scopes;
-use crate::secret::{ExposeSecret, SecretString};
 use crate::web::view::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,

@@ -11,7 +11,7 @@ use super::summary::{self, state_line};
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
 use crate::document;
 use crate::plan::PlanDigest;
 use crate::store::Head;

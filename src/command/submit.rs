@@ -12,7 +12,7 @@ use super::follow::Goal;
 use super::requests::said;
 use super::screen;
 use super::surroundings::{Agent, Surroundings};
-use crate::clock::{Clock as _, SystemClock};
+use crate::base::clock::{Clock as _, SystemClock};
 use crate::submit::Order;
 use crate::template::Hidden;
 use crate::web::view::{OrderView, TaskView};

@@ -4,7 +4,7 @@
 use super::program::{self, STDOUT_BYTES_MAX};
 use super::system::{LOCAL_TIMEOUT, check_object, make_mirror, succeeded};
 use super::{LandingError, RemoteRef, Source};
-use crate::crash;
+use crate::base::crash;
 
 /// Commits of one question: the arguments stay far below the limit.
 const COMMITS_PER_QUESTION: usize = 1_000;

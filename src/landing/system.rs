@@ -18,7 +18,7 @@ use super::{
     Description, Git, LandingError, Progress, Question, RemoteFailure, RemoteRef, Source, Wanted,
     describe,
 };
-use crate::crash;
+use crate::base::crash;
 use crate::rule::is_reference;
 
 /// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ask::{self, Unanswered};
 use super::{SshHosts, unexpected};
-use crate::clock::{Clock as _, SystemClock};
+use crate::base::clock::{Clock as _, SystemClock};
 use crate::host::{HostError, Output, Place, Reply, Run};
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::Said;

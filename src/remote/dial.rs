@@ -25,7 +25,7 @@ use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
 use super::link::{Link, Metered, Router, Shared};
 use super::pin::PinCache;
 use super::{Target, jump};
-use crate::clock::{Clock as _, SystemClock};
+use crate::base::clock::{Clock as _, SystemClock};
 
 /// How patient the agent is with hosts.
 #[derive(Clone, Debug)]

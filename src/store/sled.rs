@@ -48,7 +48,7 @@ use super::kv::{
     Change, ChangeLog, Commit, CommitError, Entry, Key, Kv, KvError, Order, Page, Range, Revision,
     Row, Snapshot, Update, Watch, Write,
 };
-use crate::crash;
+use crate::base::crash;
 
 mod layout;
 mod opening;

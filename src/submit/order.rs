@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Problem, SubmitError};
+use crate::base::secret::sha256_hex;
 use crate::document::nearest;
 use crate::plan::GIVEN_HOSTS_MAX;
-use crate::secret::sha256_hex;
 use crate::task::{Submission, Task};
 use crate::template::{Hidden, can_be_tag, is_name, is_parameter_name};
 

@@ -10,7 +10,7 @@ use warp::reply::Reply as _;
 use super::answer::{self, Answer};
 use super::call::Call;
 use super::fault::Fault;
-use crate::secret;
+use crate::base::secret;
 
 struct Asset {
     name: &'static str,

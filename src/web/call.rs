@@ -12,7 +12,7 @@ use hyper::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
-use crate::secret::SecretString;
+use crate::base::secret::SecretString;
 
 /// The body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::fault::Fault;
-use crate::secret;
+use crate::base::secret;
 
 /// Digits of the search's digest within a cursor: against mistakes, not against malice.
 const DIGITS: usize = 10;

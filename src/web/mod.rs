@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 use crate::account::Accounts;
 use crate::audit::Ledger;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::Config;
 use crate::log::LogBook;
 use crate::session::Sessions;

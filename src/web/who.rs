@@ -13,9 +13,9 @@ use super::{Site, api};
 use crate::account::{Account, Delegation};
 use crate::approval::{Actor, Counts, Mandate, Role};
 use crate::audit::{Action, Turn};
+use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
 use crate::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
-use crate::secret::SecretString;
 use crate::session::Session;
 use crate::submit::Sight;
 

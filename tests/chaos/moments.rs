@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tagship::crash::LABELS;
+use tagship::base::crash::LABELS;
 
 use crate::chance::Chance;
 use crate::world::{Fate, World, kills, random_time, seed};

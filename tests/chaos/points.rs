@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use tagship::crash::{LABELS, VARIABLE};
+use tagship::base::crash::{LABELS, VARIABLE};
 
 use crate::chance::Chance;
 use crate::world::{Fate, World, seed};

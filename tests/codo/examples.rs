@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tagship::account::code_at;
-use tagship::clock::{Clock as _, SystemClock};
-use tagship::secret::SecretString;
+use tagship::base::clock::{Clock as _, SystemClock};
+use tagship::base::secret::SecretString;
 
 use crate::script::{Script, Task};
 use crate::stage::{Settings, Stage};

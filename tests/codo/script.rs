@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use reqwest::header::{CONTENT_TYPE, COOKIE};
 use serde_json::{Value, json};
-use tagship::clock::{Clock as _, SystemClock};
+use tagship::base::clock::{Clock as _, SystemClock};
 use tokio::runtime::Runtime;
 
 /// A script with the address and the token that were put into it.

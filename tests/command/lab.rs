@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use tagship::account::Role;
-use tagship::clock::ManualClock;
+use tagship::base::clock::ManualClock;
 use tagship::web::Limits;
 
 use crate::test::{Said, Test};

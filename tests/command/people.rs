@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use tagship::account::Role;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 
 use crate::agent::me;
 use crate::lab::{Lab, holds, said};

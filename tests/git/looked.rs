@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use tagship::clock::SystemClock;
+use tagship::base::clock::SystemClock;
 use tagship::config::{self, Config};
 use tagship::intake::{Intake, Scans, SpoolDirectory};
 use tagship::landing::SystemGit;

@@ -16,7 +16,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tagship::approval::{Actor, Role};
-use tagship::clock::{Clock as _, ManualClock};
+use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::config::{self, Config};
 use tagship::intake::{Intake, Spool};
 use tagship::push::{PushReplay, ReplayError};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 
 use crate::World;
 

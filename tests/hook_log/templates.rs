@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tagship::approval::Role;
-use tagship::clock::{Clock as _, SystemClock};
+use tagship::base::clock::{Clock as _, SystemClock};
 use tagship::config;
 
 use crate::{CONFIG, World, at_once};

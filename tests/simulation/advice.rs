@@ -2,7 +2,7 @@
 //! that is named by `tagship show` or by a refusal, is tried on a copy of the store.
 
 use tagship::approval::Actor;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
 use tagship::rule::Schedule;
 use tagship::store::kv::{Commit, Kv as _, Row};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::host::{FENCE_SALT_BITS, ReleaseId};
 use tagship::request::Request;
 use tagship::rule::Schedule;

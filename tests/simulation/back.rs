@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::host::{BrokenCurrent, ReleaseId, RunEnd};
 use tagship::request::Back;
 use tagship::store::LiveRelease;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use tagship::approval::{Actor, Role};
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::plan::PlanDigest;
 use tagship::request::{self, Back, Request, RequestError, Rollback, TagsNeed};
 use tagship::rule::Schedule;

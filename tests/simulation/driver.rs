@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tagship::approval::freeze::Calendar;
 use tagship::backup::restore::begin_again;
-use tagship::clock::{Clock, ManualClock};
+use tagship::base::clock::{Clock, ManualClock};
 use tagship::executor::{Executor, Limits, Missed, World};
 use tagship::intake::{Intake, Scans};
 use tagship::plan::Ground;

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tagship::approval::freeze::{Calendar, Freeze, Window};
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::host::RunEnd;
 use tagship::plan::PlanDigest;
 use tagship::request::{Back, Request};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tagship::clock::{Clock as _, ManualClock};
+use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::executor::effects::Fleet;
 use tagship::host::{
     BrokenCurrent, Differs, Existing, HostError, Hosts, Inodes, Op, Output, Place, Release,

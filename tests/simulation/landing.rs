@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::host::RunEnd;
 use tagship::rule::Schedule;
 use tagship::task::{Event, Recorded, State};

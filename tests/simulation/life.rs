@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::host::RunEnd;
 use tagship::request::{Back, Request, RequestError};
 use tagship::rule::Schedule;

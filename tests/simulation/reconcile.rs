@@ -185,7 +185,7 @@ fn failing_looks_are_kept_with_cause_and_since_when() {
     assert!(first.cause.contains("Permission denied"), "{first:?}");
     sim.fate.forgive();
     sim.fate.refuse("git.tags", "", "Connection refused");
-    let later = tagship::clock::Clock::now(&*sim.clock) + jiff::SignedDuration::from_hours(3);
+    let later = tagship::base::clock::Clock::now(&*sim.clock) + jiff::SignedDuration::from_hours(3);
     sim.clock.set(later);
     sim.kill();
     sim.ring();
@@ -225,7 +225,7 @@ fn the_tags_of_one_look_are_one_push() {
 #[test]
 fn a_restored_store_releases_no_tag_by_itself() {
     let mut sim = looked();
-    let (rows, taken) = (sim.backup(), tagship::clock::Clock::now(&*sim.clock));
+    let (rows, taken) = (sim.backup(), tagship::base::clock::Clock::now(&*sim.clock));
     made(&mut sim, "prod-1", '1');
     sim.restore_properly(&rows, taken);
     sim.ring();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::host::ReleaseId;
 use tagship::rule::{Schedule, is_zero};
 use tagship::spool::Record;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tagship::clock::Clock as _;
+use tagship::base::clock::Clock as _;
 use tagship::executor::Missed;
 use tagship::host::RunEnd;
 use tagship::request::{Back, Request};

@@ -1,4 +1,4 @@
-//! What several integration tests need: `#[path = "../support/mod.rs"] mod support;`.
+//! What several integration tests need: `#[path = "mod.rs"] mod support;`.
 
 #![allow(
     dead_code,

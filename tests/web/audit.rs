@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::{Role, code_at};
-use tagship::clock::{Clock as _, ManualClock};
+use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::right::Scope;
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;

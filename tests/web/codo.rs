@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tagship::account::Role;
-use tagship::clock::ManualClock;
+use tagship::base::clock::ManualClock;
 use tagship::rule::Schedule;
 use tagship::task::{Origin, Submission, Via};
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tagship::account::{Role, code_at};
-use tagship::clock::{Clock as _, ManualClock};
+use tagship::base::clock::{Clock as _, ManualClock};
 
 use crate::client::{Browser, Program, client, form};
 use crate::world::{Options, World};
 
 /// Alice with a password and a second factor, on a clock that moves by hand.
-async fn with_factor() -> (World, Arc<ManualClock>, tagship::secret::SecretString) {
+async fn with_factor() -> (World, Arc<ManualClock>, tagship::base::secret::SecretString) {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
     let world = World::start_with(Options {
         clock: clock.clone(),
@@ -24,7 +24,7 @@ async fn with_factor() -> (World, Arc<ManualClock>, tagship::secret::SecretStrin
     let alice = Program::with(&world, &world.token(&account).await);
     let (status, begun) = alice.post("users/alice/totp/begin", json!({})).await;
     assert_eq!(status, StatusCode::CREATED);
-    let secret = tagship::secret::SecretString::from(begun["secret"].as_str().unwrap());
+    let secret = tagship::base::secret::SecretString::from(begun["secret"].as_str().unwrap());
     assert!(begun["uri"].as_str().unwrap().contains("tagship"));
     let confirm = json!({ "code": code_at(&secret, clock.now()).unwrap() });
     let (status, _) = alice.post("users/alice/totp/confirm", confirm).await;
@@ -55,7 +55,7 @@ async fn the_page_draws_the_secret_and_a_wrong_code_does_not_cost_it() {
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(page.contains("no code of the secret"), "{page}");
     assert!(!page.contains(&secret), "it is shown once");
-    let secret = tagship::secret::SecretString::from(secret);
+    let secret = tagship::base::secret::SecretString::from(secret);
     let code = code_at(&secret, world.now()).unwrap();
     let (status, _) = alice
         .post("/users/alice/totp/confirm", &[("code", &code)])

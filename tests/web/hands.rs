@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::Role;
-use tagship::clock::ManualClock;
+use tagship::base::clock::ManualClock;
 use tagship::plan::Plan;
 use tagship::task::{Event, Pause, Schedule, Submission};
 

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tagship::account::{self, NewDelegation, Role};
 use tagship::approval::{self, Terms};
-use tagship::clock::{Clock as _, ManualClock};
+use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::right::Scope;
 use tagship::store::kv::Commit;
 use tagship::task::{Event, Landed, Task, Waits};

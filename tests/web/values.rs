@@ -7,7 +7,7 @@ use regex::Regex;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use tagship::account::{Account, Role};
-use tagship::secret::ExposeSecret as _;
+use tagship::base::secret::ExposeSecret as _;
 
 use crate::client::{client, form};
 use crate::codo::{Codo, fields, options, said};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::tests::{World, named, status};
 use super::*;
-use crate::clock::Clock as _;
+use crate::base::clock::Clock as _;
 
 /// Alice and Bob; the delegation ends in an hour.
 async fn world() -> (World, Delegation, Account) {

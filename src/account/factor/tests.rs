@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::tests::{HOME, World};
 use super::super::{Accounts, Login};
 use super::*;
-use crate::clock::Clock as _;
+use crate::base::clock::Clock as _;
 
 const STEP: Duration = Duration::from_secs(STEP_S);
 

@@ -72,7 +72,7 @@ pub enum DemoError {
     )]
     Locked(String),
     #[error("no password can be made: {0}")]
-    Randomness(#[from] crate::secret::NoRandomness),
+    Randomness(#[from] crate::base::secret::NoRandomness),
     #[error("interrupted; everything that was started has ended")]
     Interrupted,
 }

@@ -20,8 +20,8 @@ use super::error::DemoError;
 use super::ground::{ENVIRONMENTS, Ground, HOSTS, PLACE, cannot};
 use super::processes::{PAUSE, Processes, Program};
 use super::sshd::{self, Outside};
+use crate::base::secret;
 use crate::config::{self, LocalConfig};
-use crate::secret;
 use crate::task::Relation;
 use crate::web::view::{TaskList, TaskView};
 

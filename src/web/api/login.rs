@@ -15,7 +15,7 @@ use super::super::door::Door;
 use super::super::pages;
 use super::super::who;
 use crate::account::{Account, Login, LoginError};
-use crate::secret::ExposeSecret as _;
+use crate::base::secret::ExposeSecret as _;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

@@ -12,7 +12,7 @@ use hmac::{Hmac, Mac};
 use jiff::{SignedDuration, Timestamp};
 use sha2::Sha256;
 
-use crate::secret::{self, NoRandomness, SecretString};
+use crate::base::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require};
 
 /// How long a key is good for, in seconds.
@@ -110,7 +110,7 @@ impl Keys {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::secret::ExposeSecret as _;
+    use crate::base::secret::ExposeSecret as _;
     use crate::store::memory::MemoryKv;
 
     async fn keys() -> (Arc<dyn Kv>, Keys) {

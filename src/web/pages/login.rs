@@ -17,7 +17,7 @@ use super::super::fault::Fault;
 use super::super::who::{self, who};
 use super::{Frame, Plain, sender, times};
 use crate::account::{Account, Login, LoginError};
-use crate::secret::ExposeSecret as _;
+use crate::base::secret::ExposeSecret as _;
 
 /// The steps of a login, by their addresses.
 const PASSWORD: &str = "/login";

@@ -18,8 +18,8 @@ use super::super::who::{Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
 use crate::account::{Enrolment, Qr};
+use crate::base::secret::ExposeSecret as _;
 use crate::right::{Ability, Role, Scope};
-use crate::secret::ExposeSecret as _;
 
 #[derive(Template)]
 #[template(path = "web/users.html")]

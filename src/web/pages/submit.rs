@@ -16,9 +16,9 @@ use super::super::fault::Fault;
 use super::super::who::{Eyes, Who, who};
 use super::super::words::Times;
 use super::{Frame, sender, shown, times};
+use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Library;
 use crate::right::{Ability, Place};
-use crate::secret::{self, ExposeSecret as _};
 use crate::store::Filter;
 use crate::submit::{
     DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,

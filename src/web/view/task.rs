@@ -11,10 +11,10 @@ use super::{
 };
 use crate::approval::freeze::Calendar;
 use crate::approval::{self, Actor};
+use crate::base::secret::REDACTED;
 use crate::host::Drift;
 use crate::plan::Plan;
 use crate::request::{self, Moment, WaysBack};
-use crate::secret::REDACTED;
 use crate::store::Head;
 use crate::task::{
     At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State, StepResult, Task,
