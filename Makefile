@@ -3,7 +3,7 @@
 # make soak       what takes long: SEEDS=n new random worlds (from FROM=n), KILLS=n kills of a real
 #                 agent, random tests with another PROPTEST_RNG_SEED, then `make mutants`
 # make mutants    breaks the code on purpose, and the tests must see it (tests/mutations)
-# make mutants-pure   breaks the pure modules in every small way that cargo-mutants knows; MUTANTS=src/plan.rs
+# make mutants-pure   breaks the pure modules in every small way that cargo-mutants knows; MUTANTS=src/domain/plan.rs
 #                 takes one file (cargo install --locked cargo-mutants)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
 # make install    into PREFIX (default /usr/local), below DESTDIR where that is set

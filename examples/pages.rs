@@ -9,12 +9,12 @@
 )]
 
 use tagship::account::{NewAccount, Role};
+use tagship::domain::task::{
+    ChangedPath, CommitLine, Comparison, Event, Outcome, Relation, StepResult, TagInfo,
+};
 use tagship::executor::effects::Logs as _;
 use tagship::store::Disabled;
 use tagship::store::kv::Commit;
-use tagship::task::{
-    ChangedPath, CommitLine, Comparison, Event, Outcome, Relation, StepResult, TagInfo,
-};
 
 #[path = "../tests/web/world.rs"]
 mod world;

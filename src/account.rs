@@ -26,8 +26,8 @@ pub use self::qr::Qr;
 pub use self::token::{NewToken, Spoken, Token, TokenTerms};
 use crate::base::clock::Clock;
 use crate::base::secret::{self, NoRandomness, SecretString};
-pub use crate::right::Role;
-use crate::right::{self, NAME_CHARACTERS_MAX};
+pub use crate::domain::right::Role;
+use crate::domain::right::{self, NAME_CHARACTERS_MAX};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
 
 mod change;

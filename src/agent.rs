@@ -24,7 +24,7 @@ pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
 use crate::account::Accounts;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
-use crate::document::Problems;
+use crate::domain::document::Problems;
 use crate::executor::{Executor, Limits, Missed, World, drift};
 use crate::intake::{Intake, Scans, SpoolDirectory};
 use crate::log::LogBook;

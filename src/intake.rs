@@ -25,8 +25,8 @@ pub use self::scans::Scans;
 use crate::base::clock::Clock;
 use crate::base::crash;
 use crate::config::{Config, Library, RuleSets, fingerprint, user_name};
+use crate::domain::rule::{Pusher, is_zero};
 use crate::push;
-use crate::rule::{Pusher, is_zero};
 use crate::spool::{self, Received, Record, SpoolError, Waiting};
 use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, told_by_hook};
 

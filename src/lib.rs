@@ -6,29 +6,8 @@
 /// The clock, crash points for tests, and secret values: what every room needs.
 pub mod base;
 
-/// Which ref of which repository becomes which task (pure; shared with the hook).
-pub use tagship_hook::rule;
-
-/// A TOML text becomes a value, or complaints that name file and line (pure).
-pub mod document;
-
-/// What the agent asks of a host, and what the host answers (pure).
-pub mod host;
-
-/// Roles, scopes, grants, and what each ability takes (pure).
-pub mod right;
-
-/// Task templates: ordered stages of steps (pure).
-pub mod template;
-
-/// A template, parameters, hosts and a commit, worked out and frozen (pure).
-pub mod plan;
-
-/// Who may approve what, how many must, and until when (pure).
-pub mod approval;
-
-/// The life of a task: state, event, transition, next actions (pure).
-pub mod task;
+/// Templates, plans, approvals and the life of a task: rules without input or output (pure).
+pub mod domain;
 
 /// `config.toml`: every key, its default, and what is wrong with it.
 pub mod config;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::base::crash;
-use crate::host::Output;
+use crate::domain::host::Output;
 
 pub use kept::Read;
 
@@ -265,7 +265,7 @@ impl Output for StepOutput {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::host::OUTPUT_KEPT_BYTES;
+    use crate::domain::host::OUTPUT_KEPT_BYTES;
 
     fn entry(step: &str) -> Entry {
         Entry {

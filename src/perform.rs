@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::crash;
-use crate::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max, turn_of};
+use crate::domain::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max, turn_of};
 use crate::publish;
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::{Lines, Turn, Unfit};
@@ -222,7 +222,7 @@ impl SshHosts {
                 match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
                     End::Run(end) => Ok(Reply::Run(end)),
                     // Whoever asks learns that it does not run; whoever runs it, that it will not.
-                    End::Barred => Ok(Reply::Run(crate::host::RunEnd::NotBegun)),
+                    End::Barred => Ok(Reply::Run(crate::domain::host::RunEnd::NotBegun)),
                     End::Killed => Err(unexpected("killed")),
                 }
             }
@@ -273,7 +273,7 @@ impl SshHosts {
         &self,
         host: &str,
         deploy_to: &str,
-    ) -> Result<crate::host::Standing, HostError> {
+    ) -> Result<crate::domain::host::Standing, HostError> {
         let script = publish::inspect(deploy_to)?;
         let lines = again(|| self.lines(host, &script, SCRIPT_TIMEOUT, 0)).await?;
         publish::read_standing(&lines)
@@ -407,7 +407,7 @@ mod tests {
     fn turns_of_a_clock_that_was_ahead_are_within_reach_of_their_fence() {
         let turns = Turns::default();
         let years_ahead = next_turn() + 20 * 366 * 24 * 3600 * 1_000_000;
-        let fence = (years_ahead / 1000) << crate::host::FENCE_SALT_BITS;
+        let fence = (years_ahead / 1000) << crate::domain::host::FENCE_SALT_BITS;
         assert!(years_ahead <= turn_max(turns.next(fence).0));
         turns.see(years_ahead + 1, fence);
         assert!(turns.next(fence).0 > years_ahead + 1);

@@ -6,7 +6,7 @@
 //! What was live is on the host's disk before the switch, under the key of the switch: asked again,
 //! the same key answers the same.
 
-use crate::host::{
+use crate::domain::host::{
     DIFFERING_NAMES_MAX, Differs, Existing, HostError, Leftover, Place, ReleaseId, Reply, Standing,
     is_own,
 };
@@ -16,7 +16,7 @@ use crate::sync::{WALK, as_it_is, read_standing_line, standing_text};
 /// So much of the name of a file is shown, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
-/// Script for [`Op::Inspect`](crate::host::Op::Inspect).
+/// Script for [`Op::Inspect`](crate::domain::host::Op::Inspect).
 ///
 /// # Errors
 /// [`Unfit`] where the path cannot be one on the host.
@@ -37,7 +37,7 @@ pub fn read_standing(lines: &Lines) -> Result<Standing, HostError> {
     Ok(standing)
 }
 
-/// Script for [`Op::Publish`](crate::host::Op::Publish).
+/// Script for [`Op::Publish`](crate::domain::host::Op::Publish).
 ///
 /// # Errors
 /// [`Unfit`] where a path, name or key cannot be one on the host.
@@ -112,7 +112,7 @@ fn shown(name: &str) -> String {
         .collect()
 }
 
-/// Script for [`Op::Prune`](crate::host::Op::Prune).
+/// Script for [`Op::Prune`](crate::domain::host::Op::Prune).
 ///
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.

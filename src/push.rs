@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::approval::Actor;
 use crate::config::{Config, Library, Project};
-use crate::right::{Ability, Missing};
-use crate::rule::{Decision, RuleSet, is_zero};
+use crate::domain::approval::Actor;
+use crate::domain::right::{Ability, Missing};
+use crate::domain::rule::{Decision, RuleSet, is_zero};
+use crate::domain::task::{
+    Event, Origin, PushedWith, Recorded, State, Submission, Submitter, Supersede,
+};
+use crate::domain::template::{Hidden, ParamKind, Template};
 use crate::store::kv::Commit;
 use crate::store::{Became, HookNote, HookOutcome, SeenPush, Store, StoreError};
-use crate::task::{Event, Origin, PushedWith, Recorded, State, Submission, Submitter, Supersede};
-use crate::template::{Hidden, ParamKind, Template};
 
 /// How often a replay begins anew when somebody else writes the same entry.
 const TRIES: u32 = 8;

@@ -18,15 +18,15 @@ use tokio::sync::Semaphore;
 
 use crate::base::clock::Clock;
 use crate::config::{Config, Library, Project, RuleSets};
+use crate::domain::rule::is_reference;
+use crate::domain::task::Submitter;
 use crate::intake::Scans;
 use crate::landing::{Git, LandingError, Source};
 use crate::push::{self, Meaning};
-use crate::rule::is_reference;
 use crate::store::kv::Version;
 use crate::store::{
     Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, Told, unless_brought,
 };
-use crate::task::Submitter;
 
 /// How often a repository is looked at where the configuration does not say.
 const USUAL: Duration = Duration::from_secs(300);
@@ -385,7 +385,7 @@ impl Reconciler {
 
     /// Tasks of the object on which a tag was look for their tag again.
     async fn doubt(&self, seen: &SeenPush) -> Result<(), StoreError> {
-        if crate::rule::is_zero(&seen.old) {
+        if crate::domain::rule::is_zero(&seen.old) {
             return Ok(());
         }
         for project in self.config.projects_of(&seen.repository) {
@@ -403,10 +403,10 @@ impl Reconciler {
         library: &Library,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let gone = crate::rule::is_zero(&seen.new);
+        let gone = crate::domain::rule::is_zero(&seen.new);
         for project in self.config.projects_of(&seen.repository) {
             let name = &project.name;
-            let doubted = match crate::rule::is_zero(&seen.old) {
+            let doubted = match crate::domain::rule::is_zero(&seen.old) {
                 true => Vec::new(),
                 false => push::doubt(&self.store, self.clock.now(), name, seen).await?,
             };

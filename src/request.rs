@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use self::advice::advised;
 pub use self::advice::{May, WaysBack, granted};
 pub use self::back::{Back, Rollback, TagsNeed, leads_back, roll_back, target, ways_back};
-use crate::approval::freeze::Calendar;
-use crate::approval::{self, Actor, Refusal};
-use crate::plan::{Plan, PlanDigest};
-use crate::right::{Ability, Missing, Whose};
-use crate::rule::Schedule;
+use crate::domain::approval::freeze::Calendar;
+use crate::domain::approval::{self, Actor, Refusal};
+use crate::domain::plan::{Plan, PlanDigest};
+use crate::domain::right::{Ability, Missing, Whose};
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Asker, Event, Origin, Recorded, State, Task};
 use crate::store::kv::Commit;
 use crate::store::{Store, StoreError};
-use crate::task::{Asker, Event, Origin, Recorded, State, Task};
 
 const OVERRIDE: &str = "override a freeze";
 

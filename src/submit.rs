@@ -23,12 +23,12 @@ pub use order::{
 use resolve::OwnYes;
 pub use resolve::{Resolved, Sight, Sources, is_usable, resolve};
 
-use crate::approval::{self, Actor, Approval, Counts, Terms};
-pub use crate::right::Place;
-use crate::right::{Ability, Missing, Role};
-use crate::rule::Schedule;
+use crate::domain::approval::{self, Actor, Approval, Counts, Terms};
+pub use crate::domain::right::Place;
+use crate::domain::right::{Ability, Missing, Role};
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Submission, Submitter, Via};
 use crate::store::{ForTask, Keyed, Proposal, Store, StoreError};
-use crate::task::{Submission, Submitter, Via};
 
 /// One thing that is wrong with what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +138,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
         }
     }
     Ok(Submission {
-        origin: crate::task::Origin::Submitted { via },
+        origin: crate::domain::task::Origin::Submitted { via },
         submitter: Submitter {
             name: actor.name.clone(),
             account: Some(actor.name.clone()),
@@ -149,7 +149,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
 
 /// What the place asks for beyond the yes of the one who submits: `ready` is that yes.
 fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
-    let plan = crate::plan::PlanDigest(String::new());
+    let plan = crate::domain::plan::PlanDigest(String::new());
     let own = Approval {
         by: actor.name.clone(),
         in_stead_of: None,

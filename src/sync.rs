@@ -12,7 +12,7 @@ pub mod rsync;
 use jiff::Timestamp;
 
 use crate::checkout::{HOST_LISTING, shared_directories, shared_files};
-use crate::host::{
+use crate::domain::host::{
     BrokenCurrent, Existing, HostError, Inodes, Place, Release, ReleaseId, Reply, Standing,
     TreeDigest,
 };
@@ -58,7 +58,7 @@ fn digest(digest: &TreeDigest) -> Result<&str, Unfit> {
     })
 }
 
-/// Script for [`Op::Prepare`](crate::host::Op::Prepare).
+/// Script for [`Op::Prepare`](crate::domain::host::Op::Prepare).
 ///
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
@@ -198,7 +198,7 @@ pub(crate) fn read_standing_line(
     Ok(())
 }
 
-/// Script for [`Op::Seal`](crate::host::Op::Seal).
+/// Script for [`Op::Seal`](crate::domain::host::Op::Seal).
 ///
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.

@@ -6,7 +6,7 @@ use crate::base::clock::ManualClock;
 use crate::base::secret::ExposeSecret;
 use crate::store::memory::{Fault, MemoryKv};
 
-use crate::right::Scope;
+use crate::domain::right::Scope;
 
 use super::*;
 
@@ -457,5 +457,5 @@ async fn a_token_from_before_there_were_scopes_has_all() {
         world.kv.commit(commit).await.unwrap();
     }
     let spoken = world.accounts.authenticate(&made.secret).await.unwrap();
-    assert_eq!(spoken.scopes, crate::right::Scopes::default());
+    assert_eq!(spoken.scopes, crate::domain::right::Scopes::default());
 }

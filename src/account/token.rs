@@ -9,7 +9,7 @@ use super::{
     encode, is_one_line, key,
 };
 use crate::base::secret::{self, ExposeSecret, SecretString};
-use crate::right::Scopes;
+use crate::domain::right::Scopes;
 use crate::store::kv::{Commit, Require, all_rows};
 
 const TOKENS: &str = "token/";

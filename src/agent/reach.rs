@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, Config};
+use crate::domain::plan::PlannedHost;
 use crate::landing::{Source, Timeouts};
-use crate::plan::PlannedHost;
 use crate::remote::{DialSettings, Dialer, Identity, Keepalive, Target};
 
 /// Where a project's repository is, and its mirror.

@@ -13,13 +13,13 @@ use crate::account::{AccountError, Accounts};
 use crate::base::crash;
 use crate::checkout::Manifest;
 use crate::config::{Config, Library};
+use crate::domain::host::{Hosts, ReleaseId};
+use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
+use crate::domain::task::Submission;
 use crate::executor::effects::{Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf};
-use crate::host::{Hosts, ReleaseId};
 use crate::landing::Source;
 use crate::perform::{LocalShell, SshHosts};
-use crate::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::remote::{Dialer, Transport};
-use crate::task::Submission;
 
 /// [`Catalog`] from the configuration and the template files, which are read anew for each plan.
 pub(super) struct ConfigCatalog {

@@ -5,8 +5,8 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
+use crate::domain::task::{Asker, Event, Pause, Recorded, State};
 use crate::store::{Store, StoreError};
-use crate::task::{Asker, Event, Pause, Recorded, State};
 
 /// Who speaks in the history of the tasks.
 const BY: &str = "tagship restore";

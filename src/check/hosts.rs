@@ -12,7 +12,7 @@ use super::{Finding, Scope, Subject, Verdict, probe};
 use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::plan::PlannedHost;
+use crate::domain::plan::PlannedHost;
 use crate::remote::script::COMMAND;
 use crate::remote::{Connection, Dialer, RemoteError, Stream};
 

@@ -9,9 +9,9 @@ use super::hosts::{PARALLEL, ask};
 use super::{Finding, Scope, Subject, probe};
 use crate::agent::reach;
 use crate::config::{Config, Library};
-use crate::plan::{AGENT, PlannedUser};
+use crate::domain::plan::{AGENT, PlannedUser};
+use crate::domain::template::{StageHosts, Template};
 use crate::remote::{Dialer, RemoteError};
-use crate::template::{StageHosts, Template};
 
 /// What is found of the execution users in scope, in order of their names and those of hosts.
 pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {

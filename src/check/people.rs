@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{Finding, Scope, Subject};
 use crate::config::{Config, fingerprint};
-use crate::right::Grantee;
-use crate::template::{Approvers, Requirement};
+use crate::domain::right::Grantee;
+use crate::domain::template::{Approvers, Requirement};
 
 /// Who is let in, by the account's name, with their groups.
 pub type Accounts = BTreeMap<String, Vec<String>>;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Subject};
-use crate::host::{is_own, remove_as_root, unmount};
-use crate::plan::SharedMissing;
+use crate::domain::host::{is_own, remove_as_root, unmount};
+use crate::domain::plan::SharedMissing;
 use crate::remote::preamble::Preamble;
 use crate::remote::script::{Unfit, absolute, quote};
 

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::host::TreeDigest;
+use crate::domain::host::TreeDigest;
 
 /// The `sh` pipeline which, run inside a release directory, prints the bytes of
 /// [`Manifest::listing`]. Needs GNU find and a `sort` with `-z`; holds no value from outside.

@@ -22,7 +22,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utim
 
 use super::blobs::NoBlob;
 use super::manifest::ancestors;
-use crate::plan::PushLimits;
+use crate::domain::plan::PushLimits;
 
 use super::{CheckoutError, Entry, Kind, Manifest, Unread, blobs, blocking, missing, streamed};
 

@@ -18,7 +18,7 @@ pub(super) use self::templates::Templates;
 pub(crate) use find::{Hooks, HooksList, ListedHooks, Tasks};
 
 use super::times::{Lifetime, Moment};
-use crate::right::{Role, Scope};
+use crate::domain::right::{Role, Scope};
 
 /// Push a tag, ship it: a release agent that lives beside a git server.
 #[derive(Debug, Parser)]

@@ -7,8 +7,8 @@ use super::demo::DemoError;
 use crate::backup::restore::RestoreError;
 use crate::check::enroll::EnrollError;
 use crate::config::ConfigError;
+use crate::domain::rule::RuleError;
 use crate::install::InstallError;
-use crate::rule::RuleError;
 use crate::spool::SpoolError;
 
 /// Everything that ends a command without success.

@@ -7,7 +7,7 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::document;
+use crate::domain::document;
 use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
 use crate::web::view::{HookList, Nothing};
 

@@ -11,8 +11,8 @@ use super::screen;
 use super::surroundings::{Surroundings, project};
 use crate::agent;
 use crate::config::{Agent, Config, Project};
+use crate::domain::rule::OnSpoolError;
 use crate::install::{self, Install, InstallError, Kind, Report};
-use crate::rule::OnSpoolError;
 use crate::spool;
 
 /// `tagship install`.

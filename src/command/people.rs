@@ -15,7 +15,7 @@ use crate::audit::{Action, Ledger, Turn};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
-use crate::right::Scopes;
+use crate::domain::right::Scopes;
 use crate::web::view::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,

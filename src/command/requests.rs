@@ -12,10 +12,10 @@ use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::base::clock::{Clock, SystemClock};
-use crate::document;
-use crate::plan::PlanDigest;
+use crate::domain::document;
+use crate::domain::plan::PlanDigest;
+use crate::domain::task::STATE_NAMES;
 use crate::store::Head;
-use crate::task::STATE_NAMES;
 use crate::web::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
 
 /// Fewer digits of a digest could fit another plan by chance.

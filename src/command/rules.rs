@@ -9,7 +9,7 @@ use super::error::CommandError;
 use super::screen;
 use super::surroundings::{Surroundings, project};
 use super::table::printable;
-use crate::rule::{Explained, Schedule, TAGS, Verdict};
+use crate::domain::rule::{Explained, Schedule, TAGS, Verdict};
 
 /// The answer for programs.
 #[derive(Debug, Serialize)]

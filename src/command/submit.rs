@@ -13,8 +13,8 @@ use super::requests::said;
 use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use crate::base::clock::{Clock as _, SystemClock};
+use crate::domain::template::Hidden;
 use crate::submit::Order;
-use crate::template::Hidden;
 use crate::web::view::{OrderView, TaskView};
 
 /// The agent takes no longer one.

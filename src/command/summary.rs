@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::crowd;
 use super::table::{Table, printable};
 use super::times::{Zone, span};
-use crate::rule::Schedule;
-use crate::task::{Comparison, Description, Relation};
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Comparison, Description, Relation};
 use crate::web::view::{self, FrozenView, HostView, StageView, StepState, StepView, TaskView};
 
 /// Digits of commits and digests that are shown.

@@ -12,7 +12,7 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use crate::config::{Config, Library};
-use crate::template::{Gate, ParamKind};
+use crate::domain::template::{Gate, ParamKind};
 use crate::web::view::{ParamView, TemplateList, TemplateView};
 
 /// `tagship templates …`.

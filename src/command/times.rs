@@ -6,7 +6,7 @@ use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::document::{duration, moment};
+use crate::domain::document::{duration, moment};
 
 /// How times are shown.
 #[derive(Clone, Debug)]

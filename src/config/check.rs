@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::keys::{Config, Environment, Layout, Project};
-use crate::document::{Document, Path, Problem, nearest, one_line};
-use crate::plan::AGENT;
-use crate::rule::RuleSet;
-use crate::template::is_name;
+use crate::domain::document::{Document, Path, Problem, nearest, one_line};
+use crate::domain::plan::AGENT;
+use crate::domain::rule::RuleSet;
+use crate::domain::template::is_name;
 
 mod grants;
 mod people;

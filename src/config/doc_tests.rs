@@ -9,9 +9,9 @@ use super::keys::{
     Rule, Ssh, Store, User,
 };
 use super::{Library, Origin, parse};
-use crate::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
-use crate::plan::PushLimits;
-use crate::right::Grant;
+use crate::domain::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
+use crate::domain::plan::PushLimits;
+use crate::domain::right::Grant;
 
 const PAGE: &str = include_str!("../../docs/config.md");
 

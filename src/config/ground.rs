@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use super::keys::approvals_default;
-use crate::document::nearest;
-use crate::host::ipv6_address;
-use crate::plan::{Ground, Placement, PlannedHost, PlannedUser};
-use crate::template::OnFailure;
+use crate::domain::document::nearest;
+use crate::domain::host::ipv6_address;
+use crate::domain::plan::{Ground, Placement, PlannedHost, PlannedUser};
+use crate::domain::template::OnFailure;
 
 /// The configuration does not know what a plan is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

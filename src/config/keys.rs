@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::source::Origin;
-use crate::approval::freeze::{Day, NoWindow, Window};
-use crate::document::duration;
-use crate::plan::{PushLimits, SharedMissing, Submodules};
-use crate::right::Grant;
-use crate::rule::{OnSpoolError, Schedule};
-use crate::template::{OnFailure, Requirement};
+use crate::domain::approval::freeze::{Day, NoWindow, Window};
+use crate::domain::document::duration;
+use crate::domain::plan::{PushLimits, SharedMissing, Submodules};
+use crate::domain::right::Grant;
+use crate::domain::rule::{OnSpoolError, Schedule};
+use crate::domain::template::{OnFailure, Requirement};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -331,7 +331,7 @@ impl Environment {
 pub(super) fn approvals_default() -> Vec<Requirement> {
     vec![Requirement {
         count: 1,
-        of: crate::template::Approvers::Anyone,
+        of: crate::domain::template::Approvers::Anyone,
     }]
 }
 
@@ -425,7 +425,7 @@ pub struct Rule {
 
 /// Name or number.
 fn template_named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(crate::right::template_named(deserializer)?.unwrap_or_else(template_default))
+    Ok(crate::domain::right::template_named(deserializer)?.unwrap_or_else(template_default))
 }
 
 fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

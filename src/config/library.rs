@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use crate::document::{self, Document, Path as Way, Problem, Problems};
-use crate::template::{AGENT, StageHosts, Template, Version};
+use crate::domain::document::{self, Document, Path as Way, Problem, Problems};
+use crate::domain::template::{AGENT, StageHosts, Template, Version};
 
 /// The templates that are built in: what to show as the file's name, and the text.
 const BUILT_IN: [(&str, &str); 1] = [(

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::Config;
-use crate::plan::LocalUser;
+use crate::domain::plan::LocalUser;
 
 /// A user of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use crate::approval::freeze::{Calendar, Freeze};
+use crate::domain::approval::freeze::{Calendar, Freeze};
 
-use crate::document::{Document, Problems};
-use crate::host::ipv6_address;
+use crate::domain::document::{Document, Problems};
+use crate::domain::host::ipv6_address;
 
-pub use crate::plan::{PushLimits, Submodules};
+pub use crate::domain::plan::{PushLimits, Submodules};
 pub use ground::GroundError;
 pub use keys::{
     Agent, Config, Engine, Environment, ExecutionUser, FreezeWindow, Git, Host, Layout, LocalRun,

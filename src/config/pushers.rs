@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::keys::{Config, User};
 use super::local::system_user;
-use crate::rule::Pushers;
+use crate::domain::rule::Pushers;
 
 impl User {
     pub(super) fn settle(&mut self) {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::keys::{Config, Project, Rule};
-use crate::rule::{self, FORMAT, ProjectRules, RuleSet, RulesFile, Schedule};
-use crate::template::{Approvers, Requirement};
+use crate::domain::rule::{self, FORMAT, ProjectRules, RuleSet, RulesFile, Schedule};
+use crate::domain::template::{Approvers, Requirement};
 
 /// The rules of projects by their names, ready to decide.
 pub type RuleSets = BTreeMap<String, RuleSet>;
@@ -99,7 +99,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::rule::Decision;
+    use crate::domain::rule::Decision;
 
     const MONOREPO: &str = r#"
         [agent]

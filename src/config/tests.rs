@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::rule::Schedule;
-use crate::template::OnFailure;
+use crate::domain::rule::Schedule;
+use crate::domain::template::OnFailure;
 
 /// A configuration that has one of everything, and is right.
 const SHOP: &str = r#"

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures::future::AbortHandle;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::host::{Hosts, TreeDigest};
-use crate::plan::Plan;
+use crate::domain::host::{Hosts, TreeDigest};
+use crate::domain::plan::Plan;
+use crate::domain::task::{At, Event, Outcome, Pause, Recorded, Schedule, State, StepResult, Task};
 use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
-use crate::task::{At, Event, Outcome, Pause, Recorded, Schedule, State, StepResult, Task};
 
 /// Effects of which a task has at most one under way.
 #[derive(Default)]
@@ -331,9 +331,9 @@ fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::domain::task::Way;
+    use crate::domain::task::tests::submission;
     use crate::store::kv::{CommitError, TooLarge};
-    use crate::task::Way;
-    use crate::task::tests::submission;
 
     fn recorded(event: Event) -> Recorded {
         let time = Timestamp::UNIX_EPOCH;

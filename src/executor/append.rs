@@ -3,8 +3,8 @@
 use futures::future::FutureExt as _;
 
 use super::{Done, Executor, ExecutorError};
+use crate::domain::task::{At, Event, Recorded, Task};
 use crate::store::{APPEND_EVENTS_MAX, StoreError};
-use crate::task::{At, Event, Recorded, Task};
 
 impl Executor {
     pub(super) async fn appended(

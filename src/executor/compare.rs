@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::land::{goes_back, live_on};
 use super::{Done, Executor, World};
+use crate::domain::plan::Plan;
+use crate::domain::task::{ComparedWith, Event, State, Task};
 use crate::landing::{Description, LandingError, Question};
-use crate::plan::Plan;
 use crate::store::StoreError;
-use crate::task::{ComparedWith, Event, State, Task};
 
 /// A comparison that failed for a moment is made again after this time.
 const PAUSE: SignedDuration = SignedDuration::from_secs(15);

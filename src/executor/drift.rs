@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt as _};
 
 use super::World;
 use super::step::Silent;
-use crate::host::{Op, Reply};
+use crate::domain::host::{Op, Reply};
 use crate::store::StoreError;
 
 /// Hosts of one environment that are looked at at the same time.

@@ -12,12 +12,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::checkout::Manifest;
-use crate::host::{Hosts, ReleaseId};
+use crate::domain::host::{Hosts, ReleaseId};
+use crate::domain::plan::{Ground, Plan, PlannedHost};
+use crate::domain::task::Submission;
+use crate::domain::template::{Template, Version};
 use crate::landing::Source;
 pub use crate::log::Logs;
-use crate::plan::{Ground, Plan, PlannedHost};
-use crate::task::Submission;
-use crate::template::{Template, Version};
 
 /// Connections to the hosts of one task.
 pub trait Fleet: Send + Sync {

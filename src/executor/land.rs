@@ -13,9 +13,9 @@ use self::pin::fetch_and_plan;
 pub(super) use self::pin::{Outcome, goes_back, live_on};
 use super::active::Trial;
 use super::{Done, Executor, Ids};
+use crate::domain::rule::is_reference;
+use crate::domain::task::{Event, State, Task};
 use crate::landing::{LandingError, RemoteRef};
-use crate::rule::is_reference;
-use crate::task::{Event, State, Task};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
 /// as long.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::active::Active;
-use crate::task::{Origin, Schedule, State, Submission, Supersede, Task};
+use crate::domain::task::{Origin, Schedule, State, Submission, Supersede, Task};
 
 /// What of a task others wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

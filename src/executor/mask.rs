@@ -5,9 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::host::Output;
-use crate::plan::Plan;
-use crate::task::{Task, Work};
+use crate::domain::host::Output;
+use crate::domain::plan::Plan;
+use crate::domain::task::{Task, Work};
 
 /// Lines of a secret of several lines that are shorter are left alone: they would blot out harmless
 /// text (`}`, `-----`).

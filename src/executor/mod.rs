@@ -33,13 +33,13 @@ use jiff::Timestamp;
 
 use self::active::Active;
 use self::effects::{Catalog, Fleet, Logs, People, Probes, Pushes, Shelf};
-use crate::approval::freeze::Calendar;
 use crate::base::clock::Clock;
 use crate::checkout::Checkout;
+use crate::domain::approval::freeze::Calendar;
+use crate::domain::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
 use crate::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{Glance, Store, StoreError};
-use crate::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
 
 /// The world that the executor acts on.
 #[derive(Clone)]

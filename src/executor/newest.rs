@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 
 use super::line::Siblings;
 use super::{Done, Executor, Ids};
-use crate::task::{State, Task};
+use crate::domain::task::{State, Task};
 
 /// A question that git could not answer is asked again after this long, in milliseconds.
 const AGAIN_MS: i64 = 1_000;

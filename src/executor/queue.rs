@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::active::Active;
 use super::{Done, Executor};
-use crate::host::ReleaseId;
+use crate::domain::host::ReleaseId;
+use crate::domain::task::{Asker, Event, Origin, State, Task};
 use crate::store::{Store, StoreError};
-use crate::task::{Asker, Event, Origin, State, Task};
 
 impl Executor {
     /// The first of a queue that may begin: what is frozen does not hold up what may run.

@@ -6,7 +6,7 @@ use futures::future::FutureExt as _;
 use jiff::Timestamp;
 
 use super::{Done, Executor, Missed};
-use crate::task::{Asker, Event, State, Task};
+use crate::domain::task::{Asker, Event, State, Task};
 
 /// Waits up to this are pauses, longer ones are for a time of day.
 const SOON: Duration = Duration::from_secs(60);

@@ -17,10 +17,12 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::World;
 use super::mask::Secrets;
-use crate::host::{HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest};
-use crate::plan::{AGENT, Plan};
-use crate::task::{At, Event, StepResult, Task, Way};
-use crate::template::Action;
+use crate::domain::host::{
+    HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest,
+};
+use crate::domain::plan::{AGENT, Plan};
+use crate::domain::task::{At, Event, StepResult, Task, Way};
+use crate::domain::template::Action;
 
 /// How often an operation is tried when the connection is lost under it.
 const TRIES: u32 = 3;
@@ -300,7 +302,7 @@ impl Scene<'_> {
                 work.plan.environment.as_str(),
                 work.host(),
             );
-            if let Some(lift) = crate::host::lift_above(work.claim, *held)
+            if let Some(lift) = crate::domain::host::lift_above(work.claim, *held)
                 && let Err(error) = self.world.store.lift_fence(place, lift).await
             {
                 self.output.line(&error.to_string());

@@ -4,7 +4,7 @@ use futures::future::{AbortHandle, Abortable, FutureExt as _};
 use tokio::sync::mpsc;
 
 use super::{Done, Executor, step};
-use crate::task::{At, Event, StepResult};
+use crate::domain::task::{At, Event, StepResult};
 
 impl Executor {
     pub(super) fn perform(&mut self, id: u64, at: At, attempt: u32, begun: step::Begun) {
@@ -32,7 +32,7 @@ impl Executor {
             plan,
             hosts,
             claim,
-            fence: crate::host::lifted(claim, lift.unwrap_or(0)),
+            fence: crate::domain::host::lifted(claim, lift.unwrap_or(0)),
             at,
             attempt,
             begun,

@@ -15,8 +15,8 @@ use git2::{ObjectType, Odb, Oid, Repository};
 use super::LandingError;
 use super::objects::{bounded, read_field};
 use super::program::{Failure, Finished, GitCommand, stream};
-use crate::plan::PushLimits;
-use crate::task::ChangedPath;
+use crate::domain::plan::PushLimits;
+use crate::domain::task::ChangedPath;
 
 const PATHS_MAX: usize = 200;
 const PATH_CHARS_MAX: usize = 300;

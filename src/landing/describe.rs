@@ -14,7 +14,7 @@ use super::objects::{self, FORMAT, ShownCommit};
 use super::program::{Failure, Finished, GitCommand, on_mirror, out_of_memory, run, stream};
 use super::system::blocking;
 use super::{LandingError, Source};
-use crate::task::{Comparison, Description, Relation, TagInfo};
+use crate::domain::task::{Comparison, Description, Relation, TagInfo};
 
 /// Commits of a list.
 const COMMITS_MAX: &str = "--max-count=50";

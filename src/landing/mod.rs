@@ -28,9 +28,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::PushLimits;
+use crate::domain::plan::PushLimits;
 
-pub use crate::task::{
+pub use crate::domain::task::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
 pub use ask::{heads, tags};

@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 
 use jiff::Timestamp;
 
-use crate::task::{CommitLine, Person, TagInfo};
+use crate::domain::task::{CommitLine, Person, TagInfo};
 
 const MESSAGE_CHARS_MAX: usize = 4_000;
 const SUBJECT_CHARS_MAX: usize = 200;

@@ -501,7 +501,7 @@ mod tests {
             known_hosts: "/etc/tagship/known hosts".into(),
             token_file: None,
             timeouts: Timeouts::default(),
-            limits: crate::plan::PushLimits::default(),
+            limits: crate::domain::plan::PushLimits::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     describe,
 };
 use crate::base::crash;
-use crate::rule::is_reference;
+use crate::domain::rule::is_reference;
 
 /// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.
 const REFS_PER_QUERY: usize = 500;
@@ -497,7 +497,7 @@ mod tests {
             known_hosts: "/etc/tagship/known_hosts".into(),
             token_file: None,
             timeouts: Timeouts::default(),
-            limits: crate::plan::PushLimits::default(),
+            limits: crate::domain::plan::PushLimits::default(),
         }
     }
 

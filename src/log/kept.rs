@@ -7,7 +7,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::host::OUTPUT_KEPT_BYTES;
+use crate::domain::host::OUTPUT_KEPT_BYTES;
 
 /// What a piece of the end holds at most; so much more than [`OUTPUT_KEPT_BYTES`] may be kept.
 const PIECE_BYTES: u64 = 1024 * 1024;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::host::HostError;
+use crate::domain::host::HostError;
 use crate::remote::script::{Answer, COMMAND, Said, overtaken};
 use crate::remote::{Connection, Exit, Stream};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::ask::{self, Unanswered};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
-use crate::host::{HostError, Output, Place, Reply, Run};
+use crate::domain::host::{HostError, Output, Place, Reply, Run};
 use crate::remote::runner::{self, Attempt, End};
 use crate::remote::script::Said;
 
@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// connection itself, a host may be away for some minutes.
 const PAUSES_S: [u64; 8] = [0, 1, 2, 4, 8, 15, 30, 60];
 
-/// Performs [`Op::Run`](crate::host::Op::Run).
+/// Performs [`Op::Run`](crate::domain::host::Op::Run).
 pub(super) async fn run(
     hosts: &SshHosts,
     host: &str,

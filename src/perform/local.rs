@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::config::{SystemUser, may_run};
-use crate::host::HostError;
+use crate::domain::host::HostError;
 use crate::remote::script::quote;
 use crate::remote::{Exit, Stream};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{ASKED_TIMES_MAX, SshHosts};
-use crate::host::{self, HostError, Inodes, Place, Reply, TransferSet};
+use crate::domain::host::{self, HostError, Inodes, Place, Reply, TransferSet};
 use crate::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::sync::rsync::{self, End};
 
@@ -15,7 +15,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(180);
 /// What `--stats` prints is far less.
 const STDOUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Performs [`Op::Transfer`](crate::host::Op::Transfer).
+/// Performs [`Op::Transfer`](crate::domain::host::Op::Transfer).
 pub(super) async fn transfer(
     hosts: &SshHosts,
     host: &str,

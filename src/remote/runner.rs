@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::script::{
     FENCE, Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote,
 };
-use crate::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Place, Run, RunCommand, RunEnd};
+use crate::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Place, Run, RunCommand, RunEnd};
 
 /// No program prints so many bytes: a petabyte.
 const OUTPUT_END_MAX: u64 = 1 << 50;
@@ -37,7 +37,7 @@ fn runner_text() -> String {
     .concat()
 }
 
-/// Script for [`Op::Run`](crate::host::Op::Run): starts the attempt unless it was begun before, then
+/// Script for [`Op::Run`](crate::domain::host::Op::Run): starts the attempt unless it was begun before, then
 /// sends its output from `offset` on, and its end.
 ///
 /// # Errors
@@ -88,7 +88,7 @@ pub fn follow(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit>
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, FOLLOW]))
 }
 
-/// Script for [`Op::RunResult`](crate::host::Op::RunResult): sends the output from `offset` on, and what is
+/// Script for [`Op::RunResult`](crate::domain::host::Op::RunResult): sends the output from `offset` on, and what is
 /// known of the end.
 ///
 /// # Errors
@@ -98,7 +98,7 @@ pub fn result(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit>
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, RESULT]))
 }
 
-/// Script for [`Op::Kill`](crate::host::Op::Kill).
+/// Script for [`Op::Kill`](crate::domain::host::Op::Kill).
 ///
 /// # Errors
 /// [`Unfit`] where a path or key cannot be one on the host.

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use super::preamble::{EndlessPreamble, Preamble};
-use crate::host::{self, HostError, Place};
+use crate::domain::host::{self, HostError, Place};
 
 /// What is executed on the host; the login shell, whichever it is, replaces itself.
 pub const COMMAND: &str = "exec sh -s";

@@ -5,10 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Moment, Request, RequestError, attempt};
-use crate::approval::Actor;
-use crate::plan::PlanDigest;
-use crate::right::Ability;
-use crate::task::{Pause, Progress, State, StepResult, Task};
+use crate::domain::approval::Actor;
+use crate::domain::plan::PlanDigest;
+use crate::domain::right::Ability;
+use crate::domain::task::{Pause, Progress, State, StepResult, Task};
 
 /// What may be asked of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

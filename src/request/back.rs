@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{OVERRIDE, RequestError, WaysBack, given};
-use crate::approval::freeze::Calendar;
-use crate::approval::{Actor, Approval, Counts, EMERGENCY, Terms};
-use crate::host::ReleaseId;
-use crate::plan::Plan;
-use crate::right::Ability;
-use crate::rule::Schedule;
-use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
-use crate::task::{
+use crate::domain::approval::freeze::Calendar;
+use crate::domain::approval::{Actor, Approval, Counts, EMERGENCY, Terms};
+use crate::domain::host::ReleaseId;
+use crate::domain::plan::Plan;
+use crate::domain::right::Ability;
+use crate::domain::rule::Schedule;
+use crate::domain::task::{
     ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, Submission, Submitter,
     Supersede, Task, Waits,
 };
-use crate::template::{Approvers, Requirement};
+use crate::domain::template::{Approvers, Requirement};
+use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
 
 /// Where a rollback is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]

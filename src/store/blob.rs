@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::kv::{Commit, Require};
 use super::{Store, StoreError, index, kv};
-use crate::plan::{Plan, PlanDigest};
-use crate::task::Task;
+use crate::domain::plan::{Plan, PlanDigest};
+use crate::domain::task::Task;
 
 /// The largest blob, in bytes: a plan for some ten thousand hosts.
 pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;

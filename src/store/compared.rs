@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{LiveRelease, Store, StoreError};
-use crate::task::{ComparedRelease, ComparedWith, RELATIONS_MAX};
+use crate::domain::task::{ComparedRelease, ComparedWith, RELATIONS_MAX};
 
 impl Store {
     /// The releases that are live on these hosts, the one on most hosts first. Where nothing tells

@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Filter;
 use super::kv::{Commit, Key};
-use crate::right::Place;
-use crate::rule::TAGS;
-use crate::task::{Description, Event, Outcome, Recorded, Task};
+use crate::domain::right::Place;
+use crate::domain::rule::TAGS;
+use crate::domain::task::{Description, Event, Outcome, Recorded, Task};
 
 /// The layout that this code writes, in decimal digits. It is raised with every change of the rows,
 /// and with every kind of event that the program before could not read.

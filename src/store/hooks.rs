@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::kv::{Commit, CommitError, Key, Range, Require};
 use super::{Store, StoreError, index, tags};
-use crate::rule::TAGS;
+use crate::domain::rule::TAGS;
 
 const HOOKS: &[u8] = b"hook/";
 const HOOKED: &[u8] = b"hooked/";

@@ -29,10 +29,10 @@ use super::history;
 use super::kv::{Commit, CommitError, Key, Require};
 use super::places::KEPT_MAX;
 use super::{Filter, Head, Keyed, Live, ReleaseRecord, StoreError};
-use crate::host::{ReleaseId, TreeDigest};
-use crate::plan::Plan;
-use crate::rule::TAGS;
-use crate::task::{
+use crate::domain::host::{ReleaseId, TreeDigest};
+use crate::domain::plan::Plan;
+use crate::domain::rule::TAGS;
+use crate::domain::task::{
     At, Event, Found, Origin, Outcome, Recorded, Relation, State, StepResult, Submission, Task,
     Way, joined,
 };
@@ -263,8 +263,8 @@ fn relations(task: &Task) -> Vec<Relation> {
     landed.map_or_else(Vec::new, |landed| landed.compared.relations.clone())
 }
 
-fn pause_text(why: &crate::task::Pause) -> String {
-    use crate::task::Pause;
+fn pause_text(why: &crate::domain::task::Pause) -> String {
+    use crate::domain::task::Pause;
     match why {
         Pause::Gate { stage } => format!("waits for a go before stage {}", stage + 1),
         Pause::StepGate => "waits for a go before a step".to_owned(),

@@ -41,9 +41,9 @@ pub use search::Among;
 pub use tags::{Brought, FailedLooks, KnownTag, Look, Told, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
-use crate::host::FENCE_SALT_BITS;
-use crate::right::Place;
-use crate::task::{IllegalTransition, Recorded, Relation, Task};
+use crate::domain::host::FENCE_SALT_BITS;
+use crate::domain::right::Place;
+use crate::domain::task::{IllegalTransition, Recorded, Relation, Task};
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
 pub const APPEND_EVENTS_MAX: usize = 40;

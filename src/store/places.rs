@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kv::{self, Commit, Range, Require};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::host::{Drift, ReleaseId, Standing, TreeDigest};
-use crate::task::{Schedule, State, Task};
+use crate::domain::host::{Drift, ReleaseId, Standing, TreeDigest};
+use crate::domain::task::{Schedule, State, Task};
 
 /// How many releases of an environment are looked at when old ones are deleted.
 pub const RELEASES_MAX: usize = 200;

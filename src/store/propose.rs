@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hooks::{self, Became, HookNote, HookOutcome};
 use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index};
-use crate::task::{Event, Recorded, Submission, Task};
+use crate::domain::task::{Event, Recorded, Submission, Task};
 
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use super::history;
 use super::kv::{Commit, Range};
 use super::{Head, Store, StoreError, index};
-use crate::task::{Description, Task};
+use crate::domain::task::{Description, Task};
 
 /// Operations that one commit may hold before it is sent; one task adds fewer than the engine's
 /// limit leaves.
@@ -93,7 +93,7 @@ impl Store {
     /// The description that events bring, if it can be read: a search can do without.
     pub(super) async fn description(
         &self,
-        events: &[crate::task::Recorded],
+        events: &[crate::domain::task::Recorded],
     ) -> Option<Description> {
         let bytes = self.blob(history::description(events)?).await.ok()?;
         serde_json::from_slice(&bytes).ok()

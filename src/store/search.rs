@@ -8,7 +8,7 @@
 use super::history::{self, Position};
 use super::kv::{Key, Kv, Range, Row};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::right::Place;
+use crate::domain::right::Place;
 
 /// What one answer may cost: a row that is passed costs 1, a read of the engine [`READ`].
 const BUDGET: usize = 20_000;

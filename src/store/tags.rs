@@ -98,7 +98,7 @@ fn no_look_after(repository: &str, last: Option<Version>) -> Commit {
 #[must_use]
 pub fn told_by_hook(push: &SeenPush, now: Timestamp) -> Commit {
     let commit = Commit::new().put(of(HEARD, &push.repository), index::json(&now));
-    if crate::rule::is_zero(&push.new) {
+    if crate::domain::rule::is_zero(&push.new) {
         return commit;
     }
     let key = brought_key(&push.repository, &push.reference, &push.new);
@@ -190,7 +190,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let filter = Filter {
             project: Some(project.to_owned()),
-            tag: reference.strip_prefix(crate::rule::TAGS).map(str::to_owned),
+            tag: reference
+                .strip_prefix(crate::domain::rule::TAGS)
+                .map(str::to_owned),
             since: Some(since),
             ..Filter::default()
         };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index, kv};
-use crate::template::Version;
+use crate::domain::template::Version;
 
 /// A version of a template, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,15 +10,15 @@ use proptest::prelude::*;
 
 use super::memory::{Fault, MemoryKv};
 use super::*;
-use crate::approval::Terms;
-use crate::host::{ReleaseId, Standing, TreeDigest};
-use crate::plan::{Named, Placement, Plan, PlannedHost, Stage, Submodules};
-use crate::rule::Schedule;
-use crate::task::tests::submission as pushed;
-use crate::task::{
+use crate::domain::approval::Terms;
+use crate::domain::host::{ReleaseId, Standing, TreeDigest};
+use crate::domain::plan::{Named, Placement, Plan, PlannedHost, Stage, Submodules};
+use crate::domain::rule::Schedule;
+use crate::domain::task::tests::submission as pushed;
+use crate::domain::task::{
     AGENT_INDEX, At, Event, Landed, Outcome, StepResult, Submission, Supersede, Way,
 };
-use crate::template::{self, Gate, OnFailure, Step};
+use crate::domain::template::{self, Gate, OnFailure, Step};
 
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().unwrap()
@@ -93,7 +93,7 @@ fn plan() -> Plan {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
-            shared_missing: crate::plan::SharedMissing::Fail,
+            shared_missing: crate::domain::plan::SharedMissing::Fail,
         }),
         on_failure: OnFailure::Rollback,
         pause_timeout_s: None,
@@ -126,8 +126,8 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
             more: 0,
         },
         description: String::new(),
-        compared: crate::task::ComparedWith::default(),
-        waits: crate::task::Waits::Task,
+        compared: crate::domain::task::ComparedWith::default(),
+        waits: crate::domain::task::Waits::Task,
     };
     let fence = at_once(store.next_fence(at(1))).unwrap();
     append(

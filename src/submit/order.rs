@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{Problem, SubmitError};
 use crate::base::secret::sha256_hex;
-use crate::document::nearest;
-use crate::plan::GIVEN_HOSTS_MAX;
-use crate::task::{Submission, Task};
-use crate::template::{Hidden, can_be_tag, is_name, is_parameter_name};
+use crate::domain::document::nearest;
+use crate::domain::plan::GIVEN_HOSTS_MAX;
+use crate::domain::task::{Submission, Task};
+use crate::domain::template::{Hidden, can_be_tag, is_name, is_parameter_name};
 
 /// The longest title, in characters.
 pub const TITLE_CHARS_MAX: usize = 200;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::resolve::{Sight, Sources};
 use super::{Order, Place, Problem};
 use crate::config::{Config, Project};
-use crate::document::nearest;
-use crate::rule::is_reference;
-use crate::template::{Stage, Template};
+use crate::domain::document::nearest;
+use crate::domain::rule::is_reference;
+use crate::domain::template::{Stage, Template};
 
 /// What an order is about.
 #[derive(Clone, Debug, Default)]

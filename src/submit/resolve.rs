@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::place::Target;
 use super::{Order, Place, Problem, SubmitError};
 use crate::config::{Config, Library};
-use crate::document::{moment, nearest};
-use crate::host::ipv6_address;
-use crate::plan::{self, Ground, PlanError};
-use crate::right;
-use crate::rule::Schedule;
-use crate::task::{Origin, Submission, Submitter, Supersede, Via};
-use crate::template::{
+use crate::domain::document::{moment, nearest};
+use crate::domain::host::ipv6_address;
+use crate::domain::plan::{self, Ground, PlanError};
+use crate::domain::right;
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Origin, Submission, Submitter, Supersede, Via};
+use crate::domain::template::{
     AGENT, GIVEN_BY_PLACE, Hidden, ParamError, Requirement, StageHosts, Template, is_name,
 };
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::tests::{World, actor, release, restart};
 use super::*;
-use crate::right::Role;
+use crate::domain::right::Role;
 
 #[test]
 fn ready_needs_an_approver_whose_yes_is_enough_there() {

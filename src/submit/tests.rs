@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::right::Role;
+use crate::domain::right::Role;
 
 use super::*;
 use crate::config::{self, Config, Library};
+use crate::domain::task::Task;
 use crate::store::memory::MemoryKv;
-use crate::task::Task;
 
 const CONFIG: &str = r#"
 [agent]
@@ -553,7 +553,7 @@ fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
     assert_eq!(submission.secrets["PASSWORD"].expose(), "hunter2!");
     assert!(!format!("{submission:?}").contains("hunter2!"));
     assert!(!format!("{:?}", Order::read(&order)).contains("hunter2!"));
-    let asked = crate::plan::Asked {
+    let asked = crate::domain::plan::Asked {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
         unsorted: &submission.unsorted,
@@ -561,7 +561,7 @@ fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
     };
     let template = world.library.find("restart").unwrap();
     let ground = world.config.ground_of_none(&[]);
-    let plan = crate::plan::build(&ground, template, "", &asked).unwrap();
+    let plan = crate::domain::plan::build(&ground, template, "", &asked).unwrap();
     assert_eq!(plan.secrets, ["PASSWORD"]);
     assert!(
         !String::from_utf8(plan.canonical())
@@ -581,9 +581,9 @@ fn an_earlier_task_can_be_asked_for_again_without_its_secrets_and_time() {
         &json!({ "secrets": { "PASSWORD": "hunter2!" }, "run_at": "2027-02-01 22:30", "title": "restart the shop" }),
     );
     let submission = world.submission(&order);
-    let first = crate::task::Recorded {
+    let first = crate::domain::task::Recorded {
         time: at(0),
-        event: crate::task::Event::Proposed(Box::new(submission)),
+        event: crate::domain::task::Event::Proposed(Box::new(submission)),
     };
     let again = Order::again(&Task::begin(1, &first).unwrap());
     assert!(again.secrets.is_empty() && again.run_at.is_empty());

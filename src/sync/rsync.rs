@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::host::{Inodes, Place, ReleaseId, Reply, TransferSet};
+use crate::domain::host::{Inodes, Place, ReleaseId, Reply, TransferSet};
 use crate::remote::script::{Unfit, absolute, explain, file_name};
 
 /// rsync gives up after so long without a byte from the other side.

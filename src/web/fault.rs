@@ -5,10 +5,10 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 
 use crate::account::{AccountError, LoginError};
-use crate::approval::Refusal;
+use crate::domain::approval::Refusal;
+use crate::domain::right::Missing;
 use crate::push::ReplayError;
 use crate::request::RequestError;
-use crate::right::Missing;
 use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::submit::{Problem, SubmitError};

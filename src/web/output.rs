@@ -23,7 +23,7 @@ use super::call::Call;
 use super::stream::Changes;
 use super::view::LogQuery;
 use super::who::who;
-use crate::host::OUTPUT_KEPT_BYTES;
+use crate::domain::host::OUTPUT_KEPT_BYTES;
 use crate::log::{Entry, LogBook, Part};
 use harmless::Harmless;
 

@@ -26,7 +26,7 @@ use super::call::Call;
 use super::fault::Fault;
 use super::who::{Who, who};
 use super::words::Times;
-use crate::approval::Role;
+use crate::domain::approval::Role;
 
 /// What stands around every page.
 pub(super) struct Frame {

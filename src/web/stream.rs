@@ -25,9 +25,9 @@ use super::output::{self, Reader};
 use super::pages::task::TaskPage;
 use super::view::LogQuery;
 use super::who::{Who, who};
+use crate::domain::task::State;
 use crate::store::kv::{Watch, WatchEnd};
 use crate::store::{Store, StoreError};
-use crate::task::State;
 
 /// Events that wait for a slow reader.
 const EVENTS_WAITING: usize = 8;

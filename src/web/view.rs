@@ -37,14 +37,14 @@ pub use template::{
 pub use waits::waits_for;
 
 use crate::audit::Entry;
-use crate::host::{Drift, ReleaseId};
-use crate::plan::PlanDigest;
+use crate::domain::host::{Drift, ReleaseId};
+use crate::domain::plan::PlanDigest;
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Description, Origin, Way};
+use crate::domain::template::{Gate, OnFailure};
 pub use crate::request::May;
-use crate::rule::Schedule;
 use crate::store::{Disabled, Head};
 use crate::submit::{Order, Problem};
-use crate::task::{Description, Origin, Way};
-use crate::template::{Gate, OnFailure};
 
 /// What every answer that is no success holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,11 +11,11 @@ use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use super::{Site, api};
 use crate::account::{Account, Delegation};
-use crate::approval::{Actor, Counts, Mandate, Role};
 use crate::audit::{Action, Turn};
 use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
-use crate::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
+use crate::domain::approval::{Actor, Counts, Mandate, Role};
+use crate::domain::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
 use crate::session::Session;
 use crate::submit::Sight;
 

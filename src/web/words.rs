@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use super::fault::Fault;
 pub(super) use super::view::waits::{list, missing, plural};
 use super::view::{StageView, StepState, TaskView};
-use crate::document::moment::{self, Written};
+use crate::domain::document::moment::{self, Written};
+use crate::domain::task::{Comparison, Relation, STATE_NAMES};
 use crate::store::LiveRelease;
-use crate::task::{Comparison, Relation, STATE_NAMES};
 
 /// Times as people read and write them.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use tagship::backup::restore::Former;
+use tagship::domain::task::Recorded;
 use tagship::store::Store;
-use tagship::task::Recorded;
 
 use crate::{back_up, directory, next_day, open, restored, submission, tasks};
 

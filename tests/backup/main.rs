@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use tagship::backup::file::{Counts, Header, Reader};
 use tagship::backup::restore::{Done, Former, RestoreError, Wanted, restore};
 use tagship::backup::{self, Logs};
+use tagship::domain::task::{Event, Pause, Recorded, State, Submission, Task};
 use tagship::executor::effects::Logs as _;
 use tagship::log::LogBook;
 use tagship::store::kv::{Commit, all_rows};
 use tagship::store::sled::SledKv;
 use tagship::store::{Filter, Store};
-use tagship::task::{Event, Pause, Recorded, State, Submission, Task};
 use tokio::sync::watch;
 
 mod formats;

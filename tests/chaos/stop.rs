@@ -47,10 +47,10 @@ const KINDS: [(&str, &str); 6] = [
 ];
 
 /// What is kept of an output's beginning or of a piece of its end, with room for one more read.
-const FILE_BYTES_MAX: u64 = tagship::host::OUTPUT_KEPT_BYTES + 1024 * 1024;
+const FILE_BYTES_MAX: u64 = tagship::domain::host::OUTPUT_KEPT_BYTES + 1024 * 1024;
 /// What the agent keeps of all outputs here, and what the host does.
-const LOGS_BYTES_MAX: u64 = 3 * tagship::host::OUTPUT_KEPT_BYTES;
-const JOURNALS_BYTES_MAX: u64 = 4 * tagship::host::OUTPUT_KEPT_BYTES;
+const LOGS_BYTES_MAX: u64 = 3 * tagship::domain::host::OUTPUT_KEPT_BYTES;
+const JOURNALS_BYTES_MAX: u64 = 4 * tagship::domain::host::OUTPUT_KEPT_BYTES;
 /// An agent that held the gigabyte would have more.
 const MEMORY_KIB_MAX: u64 = 200 * 1024;
 
@@ -162,7 +162,7 @@ fn a_stopped_step_is_gone_whatever_it_does_and_what_it_printed_harms_nobody() {
     let [logs, journals] = [logs, journals].map(|sizes| sizes.iter().sum::<u64>());
     assert!(logs <= LOGS_BYTES_MAX && journals <= JOURNALS_BYTES_MAX);
     assert!(
-        logs >= 2 * tagship::host::OUTPUT_KEPT_BYTES,
+        logs >= 2 * tagship::domain::host::OUTPUT_KEPT_BYTES,
         "the gigabyte was not printed"
     );
     // And the environment is free for what comes next.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tagship::host::{BrokenCurrent, ReleaseId, Standing};
+use tagship::domain::host::{BrokenCurrent, ReleaseId, Standing};
 
 use crate::lab::{Lab, said};
 

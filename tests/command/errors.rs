@@ -90,7 +90,7 @@ fn a_state_that_is_none_names_the_nearest_and_all_others() {
     assert_eq!(said.status, Some(2));
     assert!(said.stderr.starts_with("error: "), "{said}");
     assert!(said.stderr.contains("did you mean waiting?"), "{said}");
-    for state in tagship::task::STATE_NAMES {
+    for state in tagship::domain::task::STATE_NAMES {
         assert!(said.stderr.contains(state), "{state}: {said}");
     }
 }

@@ -2,8 +2,8 @@
 //! overridden; a pause that ends by itself.
 
 use tagship::account::Role;
-use tagship::task::{Event, Pause, Task};
-use tagship::template::Gate;
+use tagship::domain::task::{Event, Pause, Task};
+use tagship::domain::template::Gate;
 
 use crate::agent::me;
 use crate::lab::{Lab, holds, said};
@@ -109,7 +109,7 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
 async fn a_pause_that_ends_by_itself_says_when() {
     let lab = Lab::new().await;
     let task = lab.world.proposed("release-1").await;
-    let hour = |plan: &mut tagship::plan::Plan| plan.pause_timeout_s = Some(90 * 60);
+    let hour = |plan: &mut tagship::domain::plan::Plan| plan.pause_timeout_s = Some(90 * 60);
     let task = lab.world.landed_with(&task, hour).await;
     let task = lab.world.approve(&task).await;
     let task = lab.world.start_work(&task).await;

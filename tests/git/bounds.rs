@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tagship::checkout::{self, CheckoutError, PlanOptions, PlanRequest};
+use tagship::domain::plan::PushLimits;
 use tagship::landing::{LandingError, Relation};
-use tagship::plan::PushLimits;
 
 use crate::support::eventually::until;
 use crate::support::git::output_of;

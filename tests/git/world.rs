@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tagship::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanRequest};
+use tagship::domain::plan::PushLimits;
 use tagship::landing::{
     self, Description, LandingError, LiveOn, Question, Source, Timeouts, Wanted,
 };
-use tagship::plan::PushLimits;
 
 use crate::support::git::{Repository, WorkTree, output_of};
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use tagship::approval::Approval;
-use tagship::plan::PlanDigest;
-use tagship::store::kv::{Commit, Kv, Range, Write};
-use tagship::store::{Filter, Position, Store};
-use tagship::task::{
+use tagship::domain::approval::Approval;
+use tagship::domain::plan::PlanDigest;
+use tagship::domain::task::{
     Description, Event, Landed, Person, Recorded, Submission, Submitter, Supersede, TagInfo,
 };
+use tagship::store::kv::{Commit, Kv, Range, Write};
+use tagship::store::{Filter, Position, Store};
 
 use counting::Counting;
 use submission::pushed;

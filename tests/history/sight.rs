@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tagship::right::Place;
+use tagship::domain::right::Place;
+use tagship::domain::task::Submission;
 use tagship::store::{Among, Filter, Head, Position, Store};
-use tagship::task::Submission;
 
 use crate::counting::Counting;
 use crate::{at, at_once, found, propose, submission, text, world};

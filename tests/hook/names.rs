@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use tagship::rule::{OnSpoolError, Schedule};
+use tagship::domain::rule::{OnSpoolError, Schedule};
 
 use crate::shop::{Shop, rule, rules};
 

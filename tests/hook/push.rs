@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tagship::rule::{OnSpoolError, ProjectRules, Pushers, Schedule};
+use tagship::domain::rule::{OnSpoolError, ProjectRules, Pushers, Schedule};
 
 use crate::shop::{Shop, rule, rules};
 use crate::support::git::{Pushed, output_of, script};

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use tagship::rule::{RuleSet, Schedule};
+use tagship::domain::rule::{RuleSet, Schedule};
 
 use crate::shop::rule;
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tagship::domain::rule::OnSpoolError;
 use tagship::install::{Install, Kind};
-use tagship::rule::OnSpoolError;
 use tagship::spool;
 
 use crate::shop::{Shop, rules};

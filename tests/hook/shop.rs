@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tagship::domain::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
 use tagship::install::{Install, Kind};
-use tagship::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
 use tagship::spool::{self, Record};
 use tempfile::TempDir;
 

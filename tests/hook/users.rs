@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use tagship::rule::OnSpoolError;
+use tagship::domain::rule::OnSpoolError;
 use tagship::spool;
 
 use crate::shop::{Shop, rules};

@@ -15,17 +15,17 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tagship::approval::{Actor, Role};
 use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::config::{self, Config};
+use tagship::domain::approval::{Actor, Role};
+use tagship::domain::rule::FORMAT;
+use tagship::domain::task::{Event, Recorded};
 use tagship::intake::{Intake, Spool};
 use tagship::push::{PushReplay, ReplayError};
-use tagship::rule::FORMAT;
 use tagship::spool::{Received, Record, SpoolError, Waiting};
 use tagship::store::kv::Commit;
 use tagship::store::memory::{Fault, MemoryKv};
 use tagship::store::{HookEntry, HookFilter, HookOutcome, Store, StoreError};
-use tagship::task::{Event, Recorded};
 
 const GIT_USER: u32 = 990;
 

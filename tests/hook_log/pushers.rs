@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tagship::approval::Role;
 use tagship::config;
-use tagship::rule::Pusher;
+use tagship::domain::approval::Role;
+use tagship::domain::rule::Pusher;
 
 use crate::{CONFIG, GIT_USER, World, at_once};
 

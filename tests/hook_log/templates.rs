@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use tagship::approval::Role;
 use tagship::base::clock::{Clock as _, SystemClock};
 use tagship::config;
+use tagship::domain::approval::Role;
 
 use crate::{CONFIG, World, at_once};
 

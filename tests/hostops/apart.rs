@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use tagship::host::{Inodes, Release, TransferSet};
+use tagship::domain::host::{Inodes, Release, TransferSet};
 use tagship::sync::rsync::End;
 
 use crate::place::{Host, Mounted, SHELLS, Tree, picture_of};

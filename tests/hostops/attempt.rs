@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tagship::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
+use tagship::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
 use tagship::remote::runner::{self, Attempt, End};
 use tagship::remote::script::{Answer, Said, overtaken};
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use tagship::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
+use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
 use tagship::{publish, sync};
 
 use crate::place::{Host, SHELLS, Tree, picture_of};

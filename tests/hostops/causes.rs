@@ -1,6 +1,6 @@
 //! One cause, one error: what is wrong is named first, with what to do about it.
 
-use tagship::host::{Existing, HostError, Op, Reply, Standing};
+use tagship::domain::host::{Existing, HostError, Op, Reply, Standing};
 
 use crate::over_ssh::{Site, ask};
 use crate::place::{Host, SHELLS};

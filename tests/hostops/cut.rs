@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use tagship::host::{Existing, HostError, Inodes, Release, TransferSet};
+use tagship::domain::host::{Existing, HostError, Inodes, Release, TransferSet};
 use tagship::remote::script::Lines;
 use tagship::sync::rsync::End;
 use tagship::{publish, sync};

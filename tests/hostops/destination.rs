@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tagship::host::{BrokenCurrent, Existing, HostError, Release, Reply, TransferSet};
+use tagship::domain::host::{BrokenCurrent, Existing, HostError, Release, Reply, TransferSet};
 use tagship::sync::rsync::End;
 
 use crate::place::{Host, SHELLS};
@@ -163,7 +163,7 @@ fn release_in_which_current_leads_is_never_deleted() {
             assert!(host.path().join("current/.").is_dir(), "{led}");
             // Nor is it taken for one that may be made again.
             let other = Release {
-                digest: tagship::host::TreeDigest("0".repeat(64)),
+                digest: tagship::domain::host::TreeDigest("0".repeat(64)),
                 ..releases[0].clone()
             };
             let refused = host.prepare(3, &other, None, &[]);

@@ -1,6 +1,6 @@
 //! What stands on a host as a fence or a turn is the host's word about itself: it may be anything.
 
-use tagship::host::{Existing, HostError, Reply};
+use tagship::domain::host::{Existing, HostError, Reply};
 use tagship::remote::script::Turn;
 use tagship::sync;
 

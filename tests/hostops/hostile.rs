@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
-use tagship::host::{HOME, Run, RunCommand, TransferSet};
+use tagship::domain::host::{HOME, Run, RunCommand, TransferSet};
+use tagship::domain::template::fill;
 use tagship::sync::rsync::End;
-use tagship::template::fill;
 
 use crate::attempt::ended;
 use crate::place::{Host, SHELLS, Tree, picture_of};

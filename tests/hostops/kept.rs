@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tagship::host::Release;
+use tagship::domain::host::Release;
 
 use crate::attempt::{ended, shell as program};
 use crate::place::{Host, SHELLS, Tree};

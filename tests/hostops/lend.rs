@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use tagship::host::TransferSet;
+use tagship::domain::host::TransferSet;
 
 use crate::over_ssh::{Site, publish, stage};
 use crate::place::{Tree, digest_of};

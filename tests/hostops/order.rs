@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use std::io::Write as _;
 
-use tagship::host::TransferSet;
+use tagship::domain::host::TransferSet;
 use tagship::sync;
 use tagship::sync::rsync::End;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tagship::host::{
+use tagship::domain::host::{
     Existing, HostError, Hosts, Inodes, Op, Output, Place, Release, Reply, Run, RunCommand, RunEnd,
     Standing, TransferSet,
 };

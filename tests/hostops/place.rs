@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use tagship::host::{
+use tagship::domain::host::{
     Existing, HostError, Inodes, Leftover, Place, Release, ReleaseId, Reply, Standing, TransferSet,
     TreeDigest,
 };

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use tagship::host::{Existing, HostError, Release, Reply, Standing, TransferSet};
+use tagship::domain::host::{Existing, HostError, Release, Reply, Standing, TransferSet};
 use tagship::publish;
 use tagship::sync::rsync::End;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tagship::host::{Run, RunEnd};
+use tagship::domain::host::{Run, RunEnd};
 use tagship::remote::runner::{self, End};
 
 use crate::attempt::{Ending, ended, heard, shell};

@@ -1,14 +1,14 @@
 //! No advice is refused next: in every state of a task, each thing that is offered, and each command
 //! that is named by `tagship show` or by a refusal, is tried on a copy of the store.
 
-use tagship::approval::Actor;
 use tagship::base::clock::Clock as _;
+use tagship::domain::approval::Actor;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{State, Task};
 use tagship::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
-use tagship::rule::Schedule;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
-use tagship::task::{State, Task};
 use tagship::web::view::{Shown, TaskView, next, task_view};
 
 use crate::at_once::at_once;
@@ -148,7 +148,7 @@ impl<'s> Advised<'s> {
                     .view
                     .plan
                     .clone()
-                    .unwrap_or_else(|| tagship::plan::PlanDigest(String::new())),
+                    .unwrap_or_else(|| tagship::domain::plan::PlanDigest(String::new())),
                 comment: String::new(),
                 not_before: None,
                 emergency: command.contains("--emergency").then(reason),

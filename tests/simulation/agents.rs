@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
-use tagship::host::{FENCE_SALT_BITS, ReleaseId};
+use tagship::domain::host::{FENCE_SALT_BITS, ReleaseId};
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::State;
 use tagship::request::Request;
-use tagship::rule::Schedule;
-use tagship::task::State;
 
 use crate::at_once::at_once;
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
-use tagship::host::{BrokenCurrent, ReleaseId, RunEnd};
+use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
+use tagship::domain::task::{State, StepResult, Task, Way};
 use tagship::request::Back;
 use tagship::store::LiveRelease;
-use tagship::task::{State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
 use crate::crash::released;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Description, Event, Relation, State, Task};
 use tagship::request::Back;
-use tagship::rule::Schedule;
 use tagship::store::Store;
-use tagship::task::{Description, Event, Relation, State, Task};
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};

@@ -1,7 +1,7 @@
 //! The agent ends, a connection is cut, a commit is not confirmed, at every effect there is: what
 //! was promised holds all the same.
 
-use tagship::task::State;
+use tagship::domain::task::State;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::fate::Blow;

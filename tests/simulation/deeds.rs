@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tagship::approval::{Actor, Role};
 use tagship::base::clock::Clock as _;
-use tagship::plan::PlanDigest;
+use tagship::domain::approval::{Actor, Role};
+use tagship::domain::plan::PlanDigest;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Origin, Submission, Supersede, Task, Via};
 use tagship::request::{self, Back, Request, RequestError, Rollback, TagsNeed};
-use tagship::rule::Schedule;
 use tagship::store::kv::Commit;
 use tagship::store::{Keyed, Proposal, StoreError};
-use tagship::task::{Origin, Submission, Supersede, Task, Via};
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, object_of};

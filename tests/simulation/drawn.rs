@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use tagship::approval::freeze::{Calendar, Freeze, Window};
-use tagship::template::{OnFailure, Template};
+use tagship::domain::approval::freeze::{Calendar, Freeze, Window};
+use tagship::domain::template::{OnFailure, Template};
 
 use crate::driver::Sim;
 use crate::random::Random;

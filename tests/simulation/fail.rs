@@ -1,9 +1,9 @@
 //! Each effect fails once: it does nothing and says so. That is no crash: the task says what failed
 //! and where, and a person goes on from there, forwards or back.
 
+use tagship::domain::task::State;
+use tagship::domain::template::OnFailure;
 use tagship::request::{Back, Request};
-use tagship::task::State;
-use tagship::template::OnFailure;
 
 use crate::crash::released;
 use crate::driver::{Sim, TEMPLATE, object_of};

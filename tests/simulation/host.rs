@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::base::clock::{Clock as _, ManualClock};
-use tagship::executor::effects::Fleet;
-use tagship::host::{
+use tagship::domain::host::{
     BrokenCurrent, Differs, Existing, HostError, Hosts, Inodes, Op, Output, Place, Release,
     ReleaseId, Reply, RunEnd, Standing, TransferSet, TreeDigest, fenced,
 };
-use tagship::plan::Plan;
+use tagship::domain::plan::Plan;
+use tagship::executor::effects::Fleet;
 
 use crate::fate::{Blow, Fate, REFUSED};
 use crate::keeping::{prepare, prune, seal};

@@ -1,11 +1,11 @@
 //! What a release leaves alone and what it tells: the live release's inodes, leftovers that nobody can
 //! delete, shared files that are missing.
 
-use tagship::plan::SharedMissing;
+use tagship::domain::plan::SharedMissing;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{State, StepResult};
+use tagship::domain::template::OnFailure;
 use tagship::request::Request;
-use tagship::rule::Schedule;
-use tagship::task::{State, StepResult};
-use tagship::template::OnFailure;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::life::serves;

@@ -1,6 +1,6 @@
 //! Releases come to a host in memory, and old ones go.
 
-use tagship::host::{
+use tagship::domain::host::{
     Existing, HostError, Inodes, Leftover, Place, Release, ReleaseId, Reply, TreeDigest,
 };
 

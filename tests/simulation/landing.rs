@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
-use tagship::host::RunEnd;
-use tagship::rule::Schedule;
-use tagship::task::{Event, Recorded, State};
-use tagship::template::OnFailure;
+use tagship::domain::host::RunEnd;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Event, Recorded, State};
+use tagship::domain::template::OnFailure;
 
 use crate::at_once::at_once;
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};

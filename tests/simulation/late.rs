@@ -1,9 +1,9 @@
 //! What was asked of a host reaches it later: the connection was lost, the agent went on, or another
 //! one did, and then the question arrives.
 
+use tagship::domain::task::State;
+use tagship::domain::template::OnFailure;
 use tagship::request::Request;
-use tagship::task::State;
-use tagship::template::OnFailure;
 
 use crate::driver::{Halt, Sim, object_of};
 use crate::fail::{first_release, gone_back, retried, serve};

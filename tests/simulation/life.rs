@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
-use tagship::host::RunEnd;
+use tagship::domain::host::RunEnd;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Pause, State};
 use tagship::request::{Back, Request, RequestError};
-use tagship::rule::Schedule;
 use tagship::store::kv::{Commit, Kv as _};
 use tagship::store::memory::Fault;
-use tagship::task::{Pause, State};
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};
@@ -229,7 +229,7 @@ fn a_program_that_a_host_has_forgotten_is_not_started_again_before_a_person_says
 
 #[test]
 fn a_deleted_tag_withdraws_its_waiting_task() {
-    use tagship::task::{Event, Recorded};
+    use tagship::domain::task::{Event, Recorded};
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
     sim.rest();
@@ -247,7 +247,7 @@ fn a_deleted_tag_withdraws_its_waiting_task() {
 
 #[test]
 fn a_tag_whose_deletion_is_told_of_is_looked_for_as_long_as_a_push_may_take() {
-    use tagship::task::{Event, Recorded};
+    use tagship::domain::task::{Event, Recorded};
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
     sim.rest();

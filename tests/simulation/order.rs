@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::host::RunEnd;
+use tagship::domain::host::RunEnd;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::State;
 use tagship::request::Back;
-use tagship::rule::Schedule;
 use tagship::store::Filter;
-use tagship::task::State;
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};

@@ -1,8 +1,8 @@
 //! Tags that no hook told of: the first look releases nothing, later ones what is new or moved.
 
-use tagship::rule::Schedule;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::State;
 use tagship::store::{Filter, Head};
-use tagship::task::State;
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tagship::base::clock::Clock as _;
-use tagship::host::ReleaseId;
-use tagship::rule::{Schedule, is_zero};
+use tagship::domain::host::ReleaseId;
+use tagship::domain::rule::{Schedule, is_zero};
+use tagship::domain::task::{Event, Origin, Pause, Recorded, State, StepResult, Task, Way};
 use tagship::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
-use tagship::task::{Event, Origin, Pause, Recorded, State, StepResult, Task, Way};
 
 use crate::at_once::at_once;
 use crate::compared::compared_with_now;
@@ -195,7 +195,10 @@ fn refs_stand(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
         return;
     }
-    let tag = matches!(task.submission.origin, tagship::task::Origin::Tag { .. });
+    let tag = matches!(
+        task.submission.origin,
+        tagship::domain::task::Origin::Tag { .. }
+    );
     let stands = sim
         .refs
         .lock()

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tagship::base::clock::Clock as _;
+use tagship::domain::host::RunEnd;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Event, Recorded};
 use tagship::executor::Missed;
-use tagship::host::RunEnd;
 use tagship::request::{Back, Request};
-use tagship::rule::Schedule;
 use tagship::store::kv::Row;
 use tagship::store::memory::Fault;
 use tagship::store::{Filter, Head};
-use tagship::task::{Event, Recorded};
 
 use crate::advice::advice_is_accepted;
 use crate::at_once::at_once;

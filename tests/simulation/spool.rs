@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::config::{self, Config, RuleSets};
+use tagship::domain::rule::FORMAT;
 use tagship::intake::Spool;
-use tagship::rule::FORMAT;
 use tagship::spool::{Received, Record, RecordId, SpoolError, Waiting};
 
 use crate::fate::{Blow, Fate, REFUSED};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::approval::freeze::{Calendar, Freeze, Window};
+use tagship::domain::approval::freeze::{Calendar, Freeze, Window};
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{State, Task};
 use tagship::executor::Missed;
 use tagship::request::{Back, Request, RequestError};
-use tagship::rule::Schedule;
-use tagship::task::{State, Task};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use tagship::host::{Op, Place, ReleaseId, TreeDigest};
-use tagship::plan::{AGENT, Plan, PlanDigest};
-use tagship::rule::Schedule;
+use tagship::domain::host::{Op, Place, ReleaseId, TreeDigest};
+use tagship::domain::plan::{AGENT, Plan, PlanDigest};
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{AGENT_INDEX, At, Origin, Recorded, State, Task, Way};
+use tagship::domain::template::{self, Gate, OnFailure};
 use tagship::store::Store;
 use tagship::store::kv::Range;
-use tagship::task::{AGENT_INDEX, At, Origin, Recorded, State, Task, Way};
-use tagship::template::{self, Gate, OnFailure};
 
 use crate::at_once::at_once;
 use crate::host::{Disk, DiskPlace, Disks};

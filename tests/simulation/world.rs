@@ -11,19 +11,19 @@ use futures::future::BoxFuture;
 use tagship::checkout::{
     Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
 };
+use tagship::domain::host::{Output, ReleaseId, TreeDigest};
+use tagship::domain::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUser, Submodules};
+use tagship::domain::rule::is_reference;
+use tagship::domain::task::Submission;
+use tagship::domain::template::{Template, Version};
 use tagship::executor::effects::{
     Catalog, Logs, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf,
 };
-use tagship::host::{Output, ReleaseId, TreeDigest};
 use tagship::intake::Scans;
 use tagship::landing::{
     self, Comparison, Description, Git, LandingError, Person, Progress, Relation, RemoteFailure,
     RemoteRef, Source, Timeouts, Wanted,
 };
-use tagship::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUser, Submodules};
-use tagship::rule::is_reference;
-use tagship::task::Submission;
-use tagship::template::{Template, Version};
 
 use crate::fate::{Blow, Fate, REFUSED};
 use crate::witness::Witness;
@@ -470,9 +470,9 @@ pub(crate) fn ground() -> Ground {
             owner: None,
             source: None,
             submodules: Submodules::Refuse,
-            shared_missing: tagship::plan::SharedMissing::Fail,
+            shared_missing: tagship::domain::plan::SharedMissing::Fail,
         }),
-        on_failure: tagship::template::OnFailure::Rollback,
+        on_failure: tagship::domain::template::OnFailure::Rollback,
         pause_timeout_s: None,
         approvals: vec!["1".parse().unwrap()],
         self_approval: false,
@@ -576,7 +576,7 @@ impl Catalog for SimCatalog {
             known_hosts: PathBuf::from("/known_hosts"),
             token_file: None,
             timeouts: Timeouts::default(),
-            limits: tagship::plan::PushLimits::default(),
+            limits: tagship::domain::plan::PushLimits::default(),
         })
     }
 }

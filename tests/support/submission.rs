@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tagship::rule::Schedule;
-use tagship::task::{Origin, Submission, Submitter, Supersede};
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Origin, Submission, Submitter, Supersede};
 
 /// alice pushed the tag `release-1` of `shop`; it waits for an approval in production.
 pub(crate) fn pushed() -> Submission {

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tagship::account::Role;
-use tagship::task::{Event, Outcome};
+use tagship::domain::task::{Event, Outcome};
 use tagship::web::view::TaskView;
 
 use crate::client::Program;
@@ -203,7 +203,7 @@ async fn what_a_newer_task_has_replaced_is_not_retried() {
     let failed = world.running("release-1.3").await;
     let event = Event::Ended {
         at: crate::world::at(1, 1, 0),
-        result: tagship::task::StepResult::Failed {
+        result: tagship::domain::task::StepResult::Failed {
             message: "no space".to_owned(),
             exit_code: Some(11),
         },

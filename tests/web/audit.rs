@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::{Role, code_at};
 use tagship::base::clock::{Clock as _, ManualClock};
-use tagship::right::Scope;
+use tagship::domain::right::Scope;
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
 

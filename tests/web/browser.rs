@@ -11,8 +11,8 @@ use base64::Engine as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tagship::account::Role;
+use tagship::domain::task::{Asker, Event};
 use tagship::store::HookOutcome;
-use tagship::task::{Asker, Event};
 use tempfile::TempDir;
 
 use crate::world::World;

@@ -7,8 +7,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tagship::account::Role;
 use tagship::base::clock::ManualClock;
-use tagship::rule::Schedule;
-use tagship::task::{Origin, Submission, Via};
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Origin, Submission, Via};
 
 use crate::client::{both, client};
 use crate::world::{Options, World};

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::json;
 use tagship::account::{Account, Role, code_at};
-use tagship::right::{Scope, Scopes};
+use tagship::domain::right::{Scope, Scopes};
+use tagship::domain::task::{Event, Pause, Submission};
 use tagship::store::HookOutcome;
-use tagship::task::{Event, Pause, Submission};
 use tagship::web::Limits;
 
 use crate::client::{Program, client};

@@ -6,8 +6,8 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::Role;
 use tagship::base::clock::ManualClock;
-use tagship::plan::Plan;
-use tagship::task::{Event, Pause, Schedule, Submission};
+use tagship::domain::plan::Plan;
+use tagship::domain::task::{Event, Pause, Schedule, Submission};
 
 use crate::client::{Browser, Program};
 use crate::world::{Options, World, at, ended, staged, submission};

@@ -2,8 +2,8 @@
 
 use reqwest::{Method, StatusCode};
 use tagship::account::{NewAccount, Role};
+use tagship::domain::task::{ChangedPath, CommitLine, Event, Relation, State, TagInfo};
 use tagship::store::kv::Commit;
-use tagship::task::{ChangedPath, CommitLine, Event, Relation, State, TagInfo};
 
 use crate::client::{Browser, both, client, form};
 use crate::world::{OLDER, Options, World, description, person};

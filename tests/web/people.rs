@@ -7,11 +7,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tagship::account::{self, NewDelegation, Role};
-use tagship::approval::{self, Terms};
 use tagship::base::clock::{Clock as _, ManualClock};
-use tagship::right::Scope;
+use tagship::domain::approval::{self, Terms};
+use tagship::domain::right::Scope;
+use tagship::domain::task::{Event, Landed, Task, Waits};
 use tagship::store::kv::Commit;
-use tagship::task::{Event, Landed, Task, Waits};
 
 use crate::client::{Browser, Program, client};
 use crate::world::{Options, World};
@@ -371,7 +371,7 @@ async fn a_task_of_an_unknown_pusher_needs_one_approval_more_and_says_why() {
     let landed = Landed {
         commit: plan.commit.clone(),
         object: String::new(),
-        compared: tagship::task::ComparedWith::default(),
+        compared: tagship::domain::task::ComparedWith::default(),
         waits: Waits::Task,
         terms,
         description: String::new(),
@@ -436,7 +436,7 @@ async fn whoever_is_asked_to_approve_is_told_and_gets_no_right_by_it() {
         .task(task["id"].as_u64().unwrap())
         .await
         .unwrap();
-    let ask_ops = |plan: &mut tagship::plan::Plan| {
+    let ask_ops = |plan: &mut tagship::domain::plan::Plan| {
         plan.approvals = vec!["1 of @ops".parse().unwrap()];
     };
     let task = world.landed_with(&task, ask_ops).await;

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tagship::account::{Account, Role, code_at};
-use tagship::right::{Scope, Scopes};
+use tagship::domain::right::{Scope, Scopes};
+use tagship::domain::task::{Event, Pause, Task};
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
-use tagship::task::{Event, Pause, Task};
 
 use crate::client::{Program, both, client};
 use crate::contract::{self, DOCUMENT};

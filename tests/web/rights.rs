@@ -3,9 +3,9 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tagship::account::Role;
-use tagship::right::Scope;
-use tagship::rule::Schedule;
-use tagship::task::{Event, Origin, State, Submission, Submitter, Via};
+use tagship::domain::right::Scope;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{Event, Origin, State, Submission, Submitter, Via};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tagship::account::Role;
-use tagship::right::Scope;
+use tagship::domain::right::Scope;
 
 use crate::contract;
 

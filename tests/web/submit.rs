@@ -3,8 +3,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tagship::account::Role;
-use tagship::right::Scope;
-use tagship::task::Event;
+use tagship::domain::right::Scope;
+use tagship::domain::task::Event;
 
 use crate::client::{Browser, Program, client};
 use crate::world::{Options, World};

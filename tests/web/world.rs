@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tagship::account::{self, Account, Accounts, NewAccount, TokenTerms};
-use tagship::approval::{Approval, Terms};
 use tagship::base::clock::{Clock, SystemClock};
 use tagship::base::secret::{ExposeSecret as _, SecretString};
 use tagship::config::{self, Config};
-use tagship::host::{ReleaseId, TreeDigest};
+use tagship::domain::approval::{Approval, Terms};
+use tagship::domain::host::{ReleaseId, TreeDigest};
+use tagship::domain::plan::{self, Plan};
+use tagship::domain::right::Scopes;
+use tagship::domain::task::{
+    AGENT_INDEX, At, Comparison, Description, Event, Landed, Origin, Outcome, Person, Recorded,
+    Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
+};
+use tagship::domain::template::Template;
 use tagship::log::LogBook;
-use tagship::plan::{self, Plan};
-use tagship::right::Scopes;
 use tagship::session::{Sessions, Transport};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Became, HookOutcome, SeenPush, Store};
-use tagship::task::{
-    AGENT_INDEX, At, Comparison, Description, Event, Landed, Origin, Outcome, Person, Recorded,
-    Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
-};
-use tagship::template::Template;
 use tagship::web::{Limits, Web};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -336,8 +336,8 @@ impl World {
                 more: 0,
             },
             description: self.store.put_blob(&description).await.unwrap(),
-            compared: tagship::task::ComparedWith::default(),
-            waits: tagship::task::Waits::Task,
+            compared: tagship::domain::task::ComparedWith::default(),
+            waits: tagship::domain::task::Waits::Task,
         };
         self.append(task, vec![Event::Landed(Box::new(landed))])
             .await
@@ -358,8 +358,8 @@ impl World {
                 more: 0,
             },
             description: String::new(),
-            compared: tagship::task::ComparedWith::default(),
-            waits: tagship::task::Waits::Task,
+            compared: tagship::domain::task::ComparedWith::default(),
+            waits: tagship::domain::task::Waits::Task,
         };
         self.append(task, vec![Event::Landed(Box::new(landed))])
             .await

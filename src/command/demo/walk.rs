@@ -22,7 +22,7 @@ use super::processes::{PAUSE, Processes, Program};
 use super::sshd::{self, Outside};
 use crate::base::secret;
 use crate::config::{self, LocalConfig};
-use crate::task::Relation;
+use crate::domain::task::Relation;
 use crate::web::view::{TaskList, TaskView};
 
 const CONFIG: &str = "var/demo/config.toml";

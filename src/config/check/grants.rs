@@ -1,8 +1,8 @@
 //! `[[grants]]`: is what they name there?
 
 use super::Check;
-use crate::document::Path;
-use crate::right::Role;
+use crate::domain::document::Path;
+use crate::domain::right::Role;
 
 impl Check<'_> {
     /// Accounts and groups live in the store, so that their names can't be checked here; nor can

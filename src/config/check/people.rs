@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::super::pushers::is_public_key;
 use super::Check;
-use crate::document::Path;
-use crate::right;
-use crate::template::{Approvers, Requirement};
+use crate::domain::document::Path;
+use crate::domain::right;
+use crate::domain::template::{Approvers, Requirement};
 
 impl Check<'_> {
     pub(super) fn users(&mut self) {

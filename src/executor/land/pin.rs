@@ -1,13 +1,13 @@
 //! What one landing does once the ref was seen: fetch, pin, describe what it means compared with what
 //! is live, plan. It looks for no ref and records nothing; called by `land`.
 
-use crate::approval::{self, Terms};
+use crate::domain::approval::{self, Terms};
+use crate::domain::plan;
+use crate::domain::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
 use crate::executor::World;
 use crate::executor::effects::{NoRecipe, Recipe};
 use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, Wanted};
-use crate::plan;
 use crate::store::StoreError;
-use crate::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
 
 /// What became of a task's landing.
 pub(in crate::executor) enum Outcome {

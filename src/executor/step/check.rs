@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::program;
 use super::{Scene, Trouble, unexpected};
+use crate::domain::host::{HostError, Op, Reply, RunEnd};
+use crate::domain::task::StepResult;
+use crate::domain::template::{self, Check, Probe, Program};
 use crate::executor::effects::Question;
-use crate::host::{HostError, Op, Reply, RunEnd};
-use crate::task::StepResult;
-use crate::template::{self, Check, Probe, Program};
 
 /// The shortest pause between two questions.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{Begun, Scene, TRIES, Trouble, unexpected};
-use crate::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
-use crate::task::{At, StepResult, Task, Way};
-use crate::template::{self, Action, Command, Directory, GIVEN, Program};
+use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
+use crate::domain::task::{At, StepResult, Task, Way};
+use crate::domain::template::{self, Action, Command, Directory, GIVEN, Program};
 
 /// How many names that a step may not hand on are named.
 const NAMES_SHOWN_MAX: usize = 5;
@@ -79,7 +79,7 @@ pub(super) async fn prepare(
     let directory = match (&program.directory, scene.work.release()) {
         (Directory::Release, Some(release)) => release.directory(&deploy_to),
         (Directory::Release, None) => deploy_to,
-        (Directory::Home, _) => crate::host::HOME.to_owned(),
+        (Directory::Home, _) => crate::domain::host::HOME.to_owned(),
         (Directory::Absolute(path), _) => path.clone(),
     };
     Ok(Run {

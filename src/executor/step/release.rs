@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{Scene, TRIES, Trouble, cut, fetch, program, unexpected};
 use crate::checkout::{Manifest, PlanOptions, PlanRequest};
-use crate::host::{
+use crate::domain::host::{
     Drift, Existing, HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet,
 };
-use crate::plan::{Placement, SharedMissing};
+use crate::domain::plan::{Placement, SharedMissing};
+use crate::domain::task::{Found, Origin, StepResult, Way};
 use crate::store::StoreError;
-use crate::task::{Found, Origin, StepResult, Way};
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {

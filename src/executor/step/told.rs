@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::host::Output;
-use crate::task::{At, Event};
+use crate::domain::host::Output;
+use crate::domain::task::{At, Event};
 
 /// So much of the end of an output is looked at for its last line, in bytes.
 const END_BYTES: usize = 4096;

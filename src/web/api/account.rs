@@ -15,7 +15,7 @@ use super::super::view::{
 use super::super::who::{self, Deed, Who, who};
 use crate::account::{self, AccountError, Delegation, Enrolment, LoginError};
 use crate::base::secret::ExposeSecret as _;
-use crate::right::Ability;
+use crate::domain::right::Ability;
 
 /// `POST …/users/NAME/totp`, `…/totp/confirm`, `…/totp/reset`.
 pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: &str) -> Answer {

@@ -4,8 +4,8 @@ use super::super::Site;
 use super::super::fault::Fault;
 use super::super::who;
 use crate::account::Status;
-use crate::approval::{self, Request};
-use crate::task::{State, Task};
+use crate::domain::approval::{self, Request};
+use crate::domain::task::{State, Task};
 
 /// So many are named.
 const NAMED_MAX: usize = 10;

@@ -14,8 +14,8 @@ use super::super::pages::times;
 use super::super::view::{HookList, HookQuery, Nothing, UnseenTags};
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
+use crate::domain::right::Ability;
 use crate::push::{PushReplay, ReplayError};
-use crate::right::Ability;
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 
 const LIST_DEFAULT: usize = 50;

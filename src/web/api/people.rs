@@ -14,7 +14,7 @@ use super::super::view::{
 use super::super::who::{self, Deed, Who, who};
 use crate::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 use crate::base::secret::ExposeSecret as _;
-use crate::right::{Ability, Scopes};
+use crate::domain::right::{Ability, Scopes};
 
 pub(in crate::web) fn user_view(account: &Account) -> UserView {
     UserView {

@@ -14,8 +14,8 @@ use super::super::view::{
     AboutAgent, Because, HostLine, HostList, LiveHost, LiveList, LiveQuery, LiveView, Nothing,
 };
 use super::super::who::{Deed, Who, who};
-use crate::right::{Ability, Place};
-use crate::rule::TAGS;
+use crate::domain::right::{Ability, Place};
+use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};
 
 /// For whoever is logged in, whatever they may do.

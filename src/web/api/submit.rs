@@ -14,10 +14,10 @@ use super::super::view::OrderView;
 use super::super::who::{Deed, Eyes, Who, who};
 use super::tasks::{parse_id, sight};
 use crate::config::Library;
-use crate::plan::Plan;
+use crate::domain::plan::Plan;
+use crate::domain::task::{Task, Via};
+use crate::domain::template::Template;
 use crate::submit::{self, Asker, Order, Problem, Sources, SubmitError, Submitted};
-use crate::task::{Task, Via};
-use crate::template::Template;
 
 /// The header in which programs may send the idempotency key.
 const KEY_HEADER: &str = "idempotency-key";

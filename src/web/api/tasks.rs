@@ -19,13 +19,13 @@ use super::super::words::Bound;
 use super::super::{Site, route};
 use super::approvers::who_can_approve;
 use super::templates::{called, library};
-use crate::host::Drift;
-use crate::plan::Plan;
+use crate::domain::host::Drift;
+use crate::domain::plan::Plan;
+use crate::domain::right::Place;
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
 use crate::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
-use crate::right::Place;
-use crate::rule::Schedule;
 use crate::store::{Among, Filter, Head, Position, Store, StoreError};
-use crate::task::{Description, Recorded, STATE_NAMES, Task};
 
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;

@@ -11,7 +11,7 @@ use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateList, TemplateVersion, TemplateView};
 use super::super::who::{Who, who};
 use crate::config::Library;
-use crate::right::Place;
+use crate::domain::right::Place;
 
 /// The templates of this moment.
 pub(in crate::web) fn library(site: &Site) -> Library {

@@ -10,10 +10,10 @@ use super::literal::Literal;
 use super::refusal::Refusal;
 use crate::account::Account;
 use crate::config::Config;
-use crate::host::ipv6_address;
-use crate::plan::GIVEN_HOSTS_MAX;
+use crate::domain::host::ipv6_address;
+use crate::domain::plan::GIVEN_HOSTS_MAX;
+use crate::domain::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
 use crate::submit::{Order, Problem};
-use crate::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
 
 /// What an order is made with.
 pub(super) struct Sources<'a> {

@@ -14,9 +14,9 @@ use super::super::who::who;
 use super::super::words::{self, Times};
 use super::super::{Site, route};
 use super::{Frame, sender, shown, times};
-use crate::plan::PlanDigest;
+use crate::domain::plan::PlanDigest;
+use crate::domain::right::{Ability, Place};
 use crate::request::{self, Request};
-use crate::right::{Ability, Place};
 use crate::store::{Head, LiveRelease, ReleaseRecord};
 
 /// The fields of every form about a task.

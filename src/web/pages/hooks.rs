@@ -12,8 +12,8 @@ use super::super::view::{HookList, HookQuery};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, Plain, sender, shown, times};
-use crate::right::Ability;
-use crate::rule::is_zero;
+use crate::domain::right::Ability;
+use crate::domain::rule::is_zero;
 use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
 
 #[derive(Template)]

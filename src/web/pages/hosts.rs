@@ -14,8 +14,8 @@ use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
+use crate::domain::right::{Ability, Place};
 use crate::request::{self, Back};
-use crate::right::{Ability, Place};
 
 #[derive(Template)]
 #[template(path = "web/hosts.html")]

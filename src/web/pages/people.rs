@@ -19,7 +19,7 @@ use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
 use crate::account::{Enrolment, Qr};
 use crate::base::secret::ExposeSecret as _;
-use crate::right::{Ability, Role, Scope};
+use crate::domain::right::{Ability, Role, Scope};
 
 #[derive(Template)]
 #[template(path = "web/users.html")]

@@ -18,13 +18,13 @@ use super::super::words::Times;
 use super::{Frame, sender, shown, times};
 use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Library;
-use crate::right::{Ability, Place};
+use crate::domain::right::{Ability, Place};
+use crate::domain::task::Via;
+use crate::domain::template::{Hidden, ParamKind, Stage, StageHosts, Template};
 use crate::store::Filter;
 use crate::submit::{
     DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
 };
-use crate::task::Via;
-use crate::template::{Hidden, ParamKind, Stage, StageHosts, Template};
 
 /// With more hosts than this in the configuration their names are written, not ticked.
 const TICKED_MAX: usize = 60;

@@ -19,13 +19,13 @@ use super::super::view::{self, HostView, LogQuery, May, StageView, StepState, St
 use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
-use crate::approval::Actor;
-use crate::plan::{Plan, PlanDigest};
+use crate::domain::approval::Actor;
+use crate::domain::plan::{Plan, PlanDigest};
+use crate::domain::right::Ability;
+use crate::domain::task::{ChangedPath, CommitLine, Origin};
+use crate::domain::template::OnFailure;
 use crate::request::{self, Moment, Request, RequestError, WaysBack};
-use crate::right::Ability;
 use crate::store::LiveRelease;
-use crate::task::{ChangedPath, CommitLine, Origin};
-use crate::template::OnFailure;
 
 /// Above so many hosts a stage shows only those that are not through yet, or failed.
 const HOSTS_MAX: usize = 40;
@@ -163,7 +163,7 @@ impl TaskPage {
         let named = self.view.stages.iter().flat_map(|stage| &stage.hosts);
         let mut hosts: Vec<&str> = Vec::new();
         for host in named.map(|host| host.name.as_str()) {
-            let out = host == crate::plan::AGENT
+            let out = host == crate::domain::plan::AGENT
                 || self.view.skipped.iter().any(|skipped| skipped.name == host);
             if !out && !hosts.contains(&host) {
                 hosts.push(host);
@@ -293,7 +293,8 @@ impl TaskPage {
         let hosts = words::plural(stage.hosts.len() as u64, "host");
         Table {
             title,
-            summary: if stage.hosts.len() == 1 && stage.hosts[0].name == crate::plan::AGENT {
+            summary: if stage.hosts.len() == 1 && stage.hosts[0].name == crate::domain::plan::AGENT
+            {
                 "on the agent".to_owned()
             } else {
                 format!("{through} of {hosts} done")

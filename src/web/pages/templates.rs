@@ -15,7 +15,7 @@ use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
-use crate::template::Version;
+use crate::domain::template::Version;
 
 /// How many unchanged lines stand around a change.
 const CONTEXT_LINES: usize = 3;

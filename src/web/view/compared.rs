@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TaskView;
-use crate::approval::Approval;
+use crate::domain::approval::Approval;
+use crate::domain::task::{ComparedRelease, ComparedWith, Event, Origin, Recorded, Relation};
 use crate::store::Head;
-use crate::task::{ComparedRelease, ComparedWith, Event, Origin, Recorded, Relation};
 
 /// Digits of a commit in a sentence.
 const COMMIT_DIGITS: usize = 10;
@@ -199,7 +199,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::host::ReleaseId;
+    use crate::domain::host::ReleaseId;
 
     fn live(tag: &str) -> ComparedRelease {
         ComparedRelease {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::host::{Differs, Drift};
-use crate::plan::Plan;
-use crate::task::{Origin, StepResult, Task, Way};
+use crate::domain::host::{Differs, Drift};
+use crate::domain::plan::Plan;
+use crate::domain::task::{Origin, StepResult, Task, Way};
 use crate::web::words;
 
 /// One line for each thing that was found, with the hosts on which it was.

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::approval::Role;
-use crate::right::{Scope, Scopes};
+use crate::domain::approval::Role;
+use crate::domain::right::{Scope, Scopes};
 
 /// `GET /api/v1/users`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,18 +9,18 @@ use super::notes;
 use super::{
     EventLine, FrozenView, HostView, SkippedView, StageView, StepState, StepView, TaskView,
 };
-use crate::approval::freeze::Calendar;
-use crate::approval::{self, Actor};
 use crate::base::secret::REDACTED;
-use crate::host::Drift;
-use crate::plan::Plan;
-use crate::request::{self, Moment, WaysBack};
-use crate::store::Head;
-use crate::task::{
+use crate::domain::approval::freeze::Calendar;
+use crate::domain::approval::{self, Actor};
+use crate::domain::host::Drift;
+use crate::domain::plan::Plan;
+use crate::domain::task::{
     At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State, StepResult, Task,
     Way, host_index,
 };
-use crate::template::{Action, Gate};
+use crate::domain::template::{Action, Gate};
+use crate::request::{self, Moment, WaysBack};
+use crate::store::Head;
 use crate::web::words::{self, plural};
 
 /// Everything that is shown of a task.
@@ -244,7 +244,10 @@ fn skipped(task: &Task) -> Vec<SkippedView> {
         .collect()
 }
 
-fn live_before(task: &Task, plan: &Plan) -> BTreeMap<String, Option<crate::host::ReleaseId>> {
+fn live_before(
+    task: &Task,
+    plan: &Plan,
+) -> BTreeMap<String, Option<crate::domain::host::ReleaseId>> {
     let Some(work) = &task.work else {
         return BTreeMap::new();
     };

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::template::{Gate, ParamKind, StageHosts, Step, Template};
+use crate::domain::template::{Gate, ParamKind, StageHosts, Step, Template};
 
 /// `GET /api/v1/templates`: those that tasks can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

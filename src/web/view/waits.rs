@@ -1,7 +1,7 @@
 //! What a task waits for that only people can give, in words for page and command line alike. Pure.
 
 use super::{May, TaskView};
-use crate::template::{Approvers, Requirement};
+use crate::domain::template::{Approvers, Requirement};
 
 /// `task 94 waits for 1 approval: bob, carol; `tagship approve 94``; at a gate, what lets it go on.
 #[must_use]

@@ -1,8 +1,8 @@
 //! What a plan will do, in words. Pure; drawn on the page of a task.
 
 use super::words;
-use crate::plan::{AGENT, Plan};
-use crate::template::{Action, Command, Directory, Gate, Probe, Program, Step};
+use crate::domain::plan::{AGENT, Plan};
+use crate::domain::template::{Action, Command, Directory, Gate, Probe, Program, Step};
 
 /// A stage as it will be done.
 pub(super) struct Planned {

@@ -1,0 +1,506 @@
+//! Who may approve a plan, and whether enough people have.
+//!
+//! Pure: the web and the command line ask [`approve`] what an actor's yes is worth, the task's fold
+//! asks [`missing`] whether it may go on. Nothing here reads an account; an [`Actor`] arrives with
+//! the role (in the task's place), the groups and the [`Mandate`]s that it had at that moment, and
+//! its [`Approval`] keeps what it was worth.
+
+pub mod freeze;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::plan::PlanDigest;
+pub use crate::domain::right::Role;
+use crate::domain::right::{Ability, Missing, Place, Scopes, Standing, Whose};
+use crate::domain::template::{Approvers, Requirement};
+
+/// What takes an admin.
+pub const EMERGENCY: &str = "approve in an emergency";
+
+/// Somebody who asks for something, with what they are at this moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The account's name, or `os:NAME` for a user of the agent's machine.
+    pub name: String,
+    /// In `place`, and no higher than `scopes` let through.
+    pub role: Role,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Whether their yes can count at all: `[agent] local_approval` decides it for `os:` actors.
+    pub counts: Counts,
+    /// What they log in with lets them do no more than this.
+    #[serde(default)]
+    pub scopes: Scopes,
+    /// Where they are asked about.
+    #[serde(default)]
+    pub place: Place,
+    /// In whose stead they may approve there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mandates: Vec<Mandate>,
+}
+
+impl Actor {
+    /// Somebody with this role and nothing else.
+    #[must_use]
+    pub fn new(name: &str, role: Role) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            groups: Vec::new(),
+            counts: Counts::Yes,
+            scopes: Scopes::default(),
+            place: Place::default(),
+            mandates: Vec::new(),
+        }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        Standing {
+            name: &self.name,
+            role: self.role,
+            scopes: &self.scopes,
+            place: &self.place,
+        }
+    }
+
+    /// # Errors
+    /// [`Missing`] says which right it takes to do `what` (`roll back`).
+    pub fn may(&self, ability: Ability, what: &'static str) -> Result<(), Missing> {
+        self.standing().may(ability, what)
+    }
+
+    /// To withdraw, stop or retry a task.
+    ///
+    /// # Errors
+    /// As [`Actor::may`].
+    pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
+        self.standing().may_of(whose, what)
+    }
+
+    /// Whether they may know of what happens in their place: by their own role, or because they
+    /// approve there for somebody. (That a token reads takes its scope besides.)
+    #[must_use]
+    pub fn sees(&self, at: Timestamp) -> bool {
+        self.role >= Ability::See.role() || self.mandates.iter().any(|mandate| mandate.holds(at))
+    }
+}
+
+/// Somebody lets somebody else approve in their stead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mandate {
+    /// In whose stead.
+    pub of: String,
+    /// What that person is in the place that is asked about, now.
+    pub role: Role,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// From then on it is worth nothing.
+    pub until: Timestamp,
+}
+
+impl Mandate {
+    fn holds(&self, at: Timestamp) -> bool {
+        at < self.until && self.role >= Role::Approver
+    }
+}
+
+/// Whether an actor's approval counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counts {
+    Yes,
+    /// A user of the agent's machine, where `[agent] local_approval` is off.
+    NotLocally,
+}
+
+/// A yes: who said it, to which plan, when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub by: String,
+    /// Who let them approve in their stead, if they did; the groups are then that person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_stead_of: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    pub plan: PlanDigest,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// The task shall not run before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// An admin gave it in an emergency, and why: it takes the place of everything that is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
+    pub at: Timestamp,
+}
+
+impl Approval {
+    /// `bob`, `bob in the stead of alice`, or `root in an EMERGENCY (the shop is down)`.
+    #[must_use]
+    pub fn said_by(&self) -> String {
+        match (&self.in_stead_of, &self.emergency) {
+            (_, Some(reason)) => format!("{} in an EMERGENCY ({reason})", self.by),
+            (Some(of), None) => format!("{} in the stead of {of}", self.by),
+            (None, None) => self.by.clone(),
+        }
+    }
+}
+
+/// What the yes of an actor was asked for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub actor: &'a Actor,
+    /// The digest that the actor saw.
+    pub plan: &'a PlanDigest,
+    pub comment: &'a str,
+    pub not_before: Option<Timestamp>,
+    /// Why it is given in an emergency, if it is.
+    pub emergency: Option<&'a str>,
+    pub at: Timestamp,
+}
+
+/// What a plan asks of its approvers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    pub plan: PlanDigest,
+    pub approvals: Vec<Requirement>,
+    pub self_approval: bool,
+    /// The accounts that have a part in the task's being there: that of whoever pushed or submitted
+    /// it, of whoever had the push replayed, and the one that a client names. None of them may
+    /// approve it. Earlier versions kept one, or `null`.
+    #[serde(
+        default,
+        alias = "submitter",
+        deserialize_with = "one_or_several",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    pub submitters: BTreeSet<String>,
+    /// So many approvals more than `approvals` ask for, by whomever: one where nobody knows which
+    /// account pushed, since the pusher may be one of those who approve.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn one_or_several<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Several(BTreeSet<String>),
+        One(Option<String>),
+    }
+    Ok(match Kept::deserialize(deserializer)? {
+        Kept::Several(several) => several,
+        Kept::One(one) => one.into_iter().collect(),
+    })
+}
+
+/// How many approvals more a task needs whose submitter has this account.
+#[must_use]
+pub fn more_for(submitter: Option<&str>) -> u32 {
+    u32::from(submitter.is_none())
+}
+
+/// Why an approval is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Right(#[from] Missing),
+    #[error(
+        "{actor} is a user of the agent's machine, whose approval does not count; log in as an approver, or set [agent] local_approval = true (in an emergency: --emergency REASON)"
+    )]
+    Local { actor: String },
+    #[error("{actor} submitted this task and may not approve it; somebody else has to")]
+    SelfApproval { actor: String },
+    #[error(
+        "{actor} has approved this plan already, or somebody in their stead; another person has to"
+    )]
+    Twice { actor: String },
+    #[error("the plan has changed: you saw {seen}, it is now {now}; look at it again")]
+    OtherPlan { seen: String, now: String },
+    #[error("{actor} is in none of the groups that this plan asks for: {asked}")]
+    NotAsked { actor: String, asked: String },
+}
+
+/// As whom somebody says yes.
+#[derive(Clone, Copy)]
+struct Capacity<'a> {
+    /// The one who speaks.
+    by: &'a str,
+    /// In whose stead, if not in their own name.
+    of: Option<&'a str>,
+    groups: &'a [String],
+}
+
+impl<'a> Capacity<'a> {
+    fn of_approval(approval: &'a Approval) -> Self {
+        Self {
+            by: &approval.by,
+            of: approval.in_stead_of.as_deref(),
+            groups: &approval.groups,
+        }
+    }
+
+    /// Whose voice it is.
+    fn voice(&self) -> &'a str {
+        self.of.unwrap_or(self.by)
+    }
+
+    fn involves(&self, name: &str) -> bool {
+        self.by == name || self.of == Some(name)
+    }
+
+    /// Whether somebody in it is in the other one, too: no person counts twice.
+    fn meets(&self, other: &Self) -> bool {
+        self.involves(other.by) || other.of.is_some_and(|of| self.involves(of))
+    }
+
+    /// Whether somebody in it submitted the task, and that matters.
+    fn submitted(&self, terms: &Terms) -> bool {
+        let mut submitters = terms.submitters.iter();
+        !terms.self_approval && submitters.any(|submitter| self.involves(submitter))
+    }
+
+    fn fulfils(&self, requirement: &Requirement) -> bool {
+        match &requirement.of {
+            Approvers::Anyone => true,
+            Approvers::Group(group) => self.groups.contains(group),
+            Approvers::User(user) => user == self.voice(),
+        }
+    }
+
+    /// Whether the plan asks for it at all.
+    fn asked(&self, terms: &Terms) -> bool {
+        terms.more > 0
+            || terms.approvals.is_empty()
+            || terms.approvals.iter().any(|asked| self.fulfils(asked))
+    }
+}
+
+/// Turns an actor's yes into an [`Approval`] of exactly this plan: in their own name, or in the
+/// stead of somebody who lets them, whichever brings the task further.
+///
+/// # Errors
+/// A [`Refusal`] that says which right is missing.
+pub fn approve(
+    terms: &Terms,
+    given: &[Approval],
+    request: &Request<'_>,
+) -> Result<Approval, Refusal> {
+    let actor = request.actor;
+    if let Some(reason) = request.emergency {
+        return emergency(terms, request, reason);
+    }
+    let own = Capacity {
+        by: &actor.name,
+        of: None,
+        groups: &actor.groups,
+    };
+    let refusal = why_not(terms, given, request, own);
+    let mut capacities: Vec<Capacity<'_>> = Vec::new();
+    capacities.extend(refusal.is_none().then_some(own));
+    // Whoever stands in needs neither role nor group, but everything else.
+    let may_stand_in = *request.plan == terms.plan
+        && actor.counts == Counts::Yes
+        && actor.scopes.has(Ability::Approve.scope());
+    let steads = actor
+        .mandates
+        .iter()
+        .filter(|mandate| may_stand_in && mandate.holds(request.at))
+        .map(|mandate| Capacity {
+            by: &actor.name,
+            of: Some(&mandate.of),
+            groups: &mandate.groups,
+        });
+    capacities.extend(steads.filter(|stead| open_to(terms, given, *stead).is_ok()));
+    let helps = |capacity: &&Capacity<'_>| {
+        lacking(terms, given)
+            .iter()
+            .any(|(requirement, _)| capacity.fulfils(requirement))
+    };
+    let best = capacities.iter().find(helps).or(capacities.first());
+    let Some(capacity) = best else {
+        return Err(refusal.unwrap_or_else(|| Refusal::Twice {
+            actor: actor.name.clone(),
+        }));
+    };
+    Ok(Approval {
+        by: actor.name.clone(),
+        in_stead_of: capacity.of.map(str::to_owned),
+        groups: capacity.groups.to_vec(),
+        plan: terms.plan.clone(),
+        comment: request.comment.to_owned(),
+        not_before: request.not_before,
+        emergency: None,
+        at: request.at,
+    })
+}
+
+/// The yes of an admin in an emergency. Whoever submitted the task, and users of the agent's machine,
+/// may give it, too: it is marked wherever the task is shown.
+fn emergency(terms: &Terms, request: &Request<'_>, reason: &str) -> Result<Approval, Refusal> {
+    let actor = request.actor;
+    actor.may(Ability::Manage, EMERGENCY)?;
+    if let Some(refusal) = other_plan(terms, request) {
+        return Err(refusal);
+    }
+    Ok(Approval {
+        by: actor.name.clone(),
+        in_stead_of: None,
+        groups: actor.groups.clone(),
+        plan: terms.plan.clone(),
+        comment: request.comment.to_owned(),
+        not_before: request.not_before,
+        emergency: Some(reason.to_owned()),
+        at: request.at,
+    })
+}
+
+fn other_plan(terms: &Terms, request: &Request<'_>) -> Option<Refusal> {
+    (*request.plan != terms.plan).then(|| Refusal::OtherPlan {
+        seen: short(&request.plan.0),
+        now: short(&terms.plan.0),
+    })
+}
+
+/// Why the actor's yes in their own name is refused, if it is.
+fn why_not(
+    terms: &Terms,
+    given: &[Approval],
+    request: &Request<'_>,
+    own: Capacity<'_>,
+) -> Option<Refusal> {
+    let actor = request.actor;
+    if let Err(missing) = actor.may(Ability::Approve, "approve a task") {
+        return Some(missing.into());
+    }
+    if actor.counts == Counts::NotLocally {
+        let actor = actor.name.clone();
+        return Some(Refusal::Local { actor });
+    }
+    if own.submitted(terms) {
+        let actor = actor.name.clone();
+        return Some(Refusal::SelfApproval { actor });
+    }
+    other_plan(terms, request).or_else(|| open_to(terms, given, own).err())
+}
+
+/// Whether a yes in this capacity would count.
+fn open_to(terms: &Terms, given: &[Approval], capacity: Capacity<'_>) -> Result<(), Refusal> {
+    let actor = || capacity.by.to_owned();
+    if capacity.submitted(terms) {
+        return Err(Refusal::SelfApproval { actor: actor() });
+    }
+    if valid(terms, given).any(|approval| Capacity::of_approval(approval).meets(&capacity)) {
+        return Err(Refusal::Twice { actor: actor() });
+    }
+    if !capacity.asked(terms) {
+        let asked: Vec<String> = terms.approvals.iter().map(ToString::to_string).collect();
+        return Err(Refusal::NotAsked {
+            actor: actor(),
+            asked: asked.join(", "),
+        });
+    }
+    Ok(())
+}
+
+/// What is still missing before the plan may run: nothing, when the list is empty. One person's yes
+/// may count for several requirements, but only once for each.
+#[must_use]
+pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
+    let in_emergency = |given: &Approval| given.plan == terms.plan && given.emergency.is_some();
+    if given.iter().any(in_emergency) {
+        return Vec::new();
+    }
+    let lacking = lacking(terms, given);
+    let mut missing: Vec<String> = lacking
+        .iter()
+        .map(|(requirement, have)| format!("{requirement} (has {have})"))
+        .collect();
+    if terms.more > 0 && spare(terms, given) < terms.more {
+        missing.push(format!(
+            "{} more, because no account is known for whoever pushed (map it with gitlab, system or ssh_keys of [users.NAME])",
+            terms.more
+        ));
+    }
+    missing
+}
+
+/// The requirements that are not met, with how many approvals each has.
+fn lacking(terms: &Terms, given: &[Approval]) -> Vec<(Requirement, usize)> {
+    let valid: Vec<Capacity<'_>> = valid(terms, given).map(Capacity::of_approval).collect();
+    lacking_of(terms, &valid)
+}
+
+fn lacking_of(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)> {
+    let anyone = [Requirement {
+        count: 1,
+        of: Approvers::Anyone,
+    }];
+    let asked = match terms.approvals.as_slice() {
+        [] => anyone.as_slice(),
+        asked => asked,
+    };
+    asked
+        .iter()
+        .map(|requirement| {
+            let fulfilling = valid.iter().filter(|one| one.fulfils(requirement));
+            (requirement.clone(), fulfilling.count())
+        })
+        .filter(|(requirement, have)| *have < requirement.count as usize)
+        .collect()
+}
+
+/// How many of the approvals could be left out without anything lacking more than now.
+fn spare(terms: &Terms, given: &[Approval]) -> u32 {
+    let mut valid: Vec<Capacity<'_>> = valid(terms, given).map(Capacity::of_approval).collect();
+    let lacking = lacking_of(terms, &valid);
+    let mut spare = 0;
+    let mut index = 0;
+    while index < valid.len() {
+        let one = valid.remove(index);
+        if lacking_of(terms, &valid) == lacking {
+            spare += 1;
+        } else {
+            valid.insert(index, one);
+            index += 1;
+        }
+    }
+    spare
+}
+
+/// The approvals that count: of this plan, nobody twice, never of the submitter.
+fn valid<'a>(terms: &'a Terms, given: &'a [Approval]) -> impl Iterator<Item = &'a Approval> {
+    let mut counted: Vec<Capacity<'a>> = Vec::new();
+    given.iter().filter(move |approval| {
+        let capacity = Capacity::of_approval(approval);
+        let counts = approval.plan == terms.plan
+            && !capacity.submitted(terms)
+            && !counted.iter().any(|earlier| earlier.meets(&capacity));
+        if counts {
+            counted.push(capacity);
+        }
+        counts
+    })
+}
+
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod emergency_tests;
+#[cfg(test)]
+mod tests;

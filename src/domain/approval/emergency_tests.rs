@@ -1,0 +1,62 @@
+//! An admin's word in an emergency.
+
+#![allow(clippy::unwrap_used)]
+
+use super::tests::{plan, terms};
+use super::*;
+
+fn in_emergency(terms: &Terms, given: &[Approval], actor: &Actor) -> Result<Approval, Refusal> {
+    let request = Request {
+        actor,
+        plan: &plan("p"),
+        comment: "",
+        not_before: None,
+        emergency: Some("the shop is down"),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    approve(terms, given, &request)
+}
+
+#[test]
+fn admin_gives_every_missing_approval_in_an_emergency() {
+    let mut terms = terms(&["2", "1 of @pm", "1 of carol"]);
+    terms.more = 1;
+    // Also who submitted it, and a user of the agent's machine.
+    terms.submitters.insert("root".to_owned());
+    for counts in [Counts::Yes, Counts::NotLocally] {
+        let root = Actor {
+            counts,
+            ..Actor::new("root", Role::Admin)
+        };
+        let given = [in_emergency(&terms, &[], &root).unwrap()];
+        assert!(missing(&terms, &given).is_empty());
+        assert_eq!(
+            given[0].said_by(),
+            "root in an EMERGENCY (the shop is down)"
+        );
+    }
+}
+
+#[test]
+fn emergency_takes_the_role_and_the_scope_of_an_admin() {
+    let terms = terms(&["1"]);
+    for role in Role::ALL {
+        let allowed = in_emergency(&terms, &[], &Actor::new("dave", role)).is_ok();
+        assert_eq!(allowed, role == Role::Admin, "{role}");
+    }
+    let token = Actor {
+        scopes: [crate::domain::right::Scope::Approve].into_iter().collect(),
+        ..Actor::new("root", Role::Admin)
+    };
+    assert!(in_emergency(&terms, &[], &token).is_err());
+}
+
+#[test]
+fn emergency_is_of_one_plan() {
+    let mut terms = terms(&["1"]);
+    let given = [in_emergency(&terms, &[], &Actor::new("root", Role::Admin)).unwrap()];
+    terms.plan = plan("q");
+    assert_eq!(missing(&terms, &given).len(), 1);
+    let refused = in_emergency(&terms, &[], &Actor::new("root", Role::Admin));
+    assert!(matches!(refused, Err(Refusal::OtherPlan { .. })));
+}

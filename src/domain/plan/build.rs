@@ -1,0 +1,368 @@
+//! How a plan is worked out: template, parameters, hosts and commit, held against each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{AGENT, LocalUser, Named, Placement, Plan, PlannedHost, PlannedUser, Stage};
+use crate::domain::template::{
+    self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, Requirement, StageHosts, Template,
+};
+
+/// What of the configuration a plan is made from; the caller resolves names into this.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// Empty, with the environment and the URL, for a task that belongs to no project.
+    pub project: String,
+    pub environment: String,
+    pub git_url: String,
+    pub placement: Option<Placement>,
+    pub on_failure: OnFailure,
+    /// How long a task waits for a person who lets it go on, in seconds.
+    pub pause_timeout_s: Option<u64>,
+    pub approvals: Vec<Requirement>,
+    pub self_approval: bool,
+    /// The environment's hosts in order, without those that are disabled.
+    pub hosts: Vec<PlannedHost>,
+    /// Other groups that a template may name.
+    pub groups: BTreeMap<String, Vec<PlannedHost>>,
+    /// Every configured host that a step may name, without those that are disabled.
+    pub machines: BTreeMap<String, PlannedHost>,
+    /// The execution users that a step may name.
+    pub users: BTreeMap<String, PlannedUser>,
+    /// Who runs steps on the agent's own machine, where that is allowed.
+    pub local: Option<LocalUser>,
+}
+
+/// What the task itself brings to its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub parameters: &'a BTreeMap<String, String>,
+    pub secrets: &'a BTreeMap<String, Hidden>,
+    /// Those of which the template tells whether they are shown.
+    pub unsorted: &'a BTreeMap<String, Hidden>,
+    /// The hosts that it gives, by the number of their group, without those that are disabled.
+    pub hosts: &'a BTreeMap<u8, Vec<PlannedHost>>,
+}
+
+/// How many hosts a task may give in one group.
+pub const GIVEN_HOSTS_MAX: usize = 100;
+
+/// Why no plan can be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error(
+        "template {template}: stage {stage} names group {group}, which the configuration does not have; add [groups] {group}"
+    )]
+    UnknownGroup {
+        template: String,
+        stage: String,
+        group: String,
+    },
+    #[error(
+        "{project} {environment}: no host is left (all are disabled); enable one with `tagship hosts enable NAME`"
+    )]
+    NoHosts {
+        project: String,
+        environment: String,
+    },
+    #[error(
+        "no host of group {number} is left for stage {stage} (all are disabled); enable one with `tagship hosts enable NAME`, or submit the task with others"
+    )]
+    NoGivenHosts { stage: String, number: u8 },
+    #[error(
+        "template {template}: group {number} of the task has {count} hosts, more than {GIVEN_HOSTS_MAX}; submit several tasks"
+    )]
+    TooManyHosts {
+        template: String,
+        number: u8,
+        count: usize,
+    },
+    #[error(
+        "template {template}: stage {stage} takes the hosts of an environment, or what is released there, and the task belongs to no project; submit it with a project and an environment"
+    )]
+    NoPlace { template: String, stage: String },
+    #[error(
+        "template {template}: stage {stage} releases a commit, and the task names no tag; submit it with one"
+    )]
+    NoCommit { template: String, stage: String },
+    #[error(
+        "template {template}: stage {stage} takes hosts that the task gives ({{{number}}}), and it gives none; submit it with hosts"
+    )]
+    HostsNotGiven {
+        template: String,
+        stage: String,
+        number: u8,
+    },
+    #[error(
+        "template {template}: step {step} runs on host {host}, which the configuration does not have, or which is disabled; add [hosts.{host}], or enable it with `tagship hosts enable {host}`"
+    )]
+    UnknownHost {
+        template: String,
+        step: String,
+        host: String,
+    },
+    #[error(
+        "template {template}: step {step} runs as {user}, which the configuration does not have; add [execution_users.{user}]"
+    )]
+    UnknownUser {
+        template: String,
+        step: String,
+        user: String,
+    },
+    #[error(
+        "template {template}: step {step} runs on the agent's own machine, which nothing may by default; add [local_run] with a system user for it"
+    )]
+    NoLocalRun { template: String, step: String },
+    #[error(
+        "template {template}: the file {script} is not beside it; put it into the template's directory"
+    )]
+    NoScript { template: String, script: String },
+    #[error("template {template}: {errors}")]
+    Parameters { template: String, errors: String },
+}
+
+/// Works a plan out: template + parameters + hosts + commit. The commit is empty where nothing of a
+/// repository is released.
+///
+/// # Errors
+/// [`PlanError`] names the template and what it lacks.
+pub fn build(
+    ground: &Ground,
+    template: &Template,
+    commit: &str,
+    asked: &Asked<'_>,
+) -> Result<Plan, PlanError> {
+    let (parameters, secrets) = parameters(ground, template, asked)?;
+    let mut hosts = Vec::new();
+    let mut stages = Vec::with_capacity(template.stages.len());
+    for stage in &template.stages {
+        fits(ground, template, stage, commit)?;
+        let names = match stage_hosts(ground, template, stage, asked)? {
+            None => vec![AGENT.to_owned()],
+            Some(on) => {
+                on.iter().for_each(|host| add(&mut hosts, host));
+                on.iter().map(|host| host.name.clone()).collect()
+            }
+        };
+        stages.push(Stage {
+            name: stage.name.clone(),
+            gate: stage.gate,
+            batch: stage.batch.map(std::num::NonZeroU32::get),
+            hosts: names,
+            steps: stage.steps.clone(),
+        });
+    }
+    let named = Named::by(ground, template, &mut hosts)?;
+    Ok(Plan {
+        project: ground.project.clone(),
+        environment: ground.environment.clone(),
+        git_url: ground.git_url.clone(),
+        template: template.name.clone(),
+        template_digest: template.digest.clone(),
+        commit: commit.to_owned(),
+        parameters,
+        secrets,
+        hosts,
+        placement: ground.placement.clone(),
+        on_failure: ground.on_failure,
+        pause_timeout_s: ground.pause_timeout_s,
+        approvals: ground.approvals.clone(),
+        self_approval: ground.self_approval,
+        stages,
+        named,
+        rebuilt: Vec::new(),
+    })
+}
+
+/// The parameters with their values, and the names of those whose values are not for the plan.
+fn parameters(
+    ground: &Ground,
+    template: &Template,
+    asked: &Asked<'_>,
+) -> Result<(BTreeMap<String, String>, Vec<String>), PlanError> {
+    let refused = |errors: &[ParamError]| PlanError::Parameters {
+        template: template.name.clone(),
+        errors: errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; "),
+    };
+    let mut given = asked.parameters.clone();
+    let hidden = asked.unsorted.iter().chain(asked.secrets);
+    given.extend(hidden.map(|(name, value)| (name.clone(), value.expose().to_owned())));
+    let mut own = BTreeMap::new();
+    if ground.project.is_empty() {
+        for name in GIVEN_BY_PLACE {
+            own.extend(given.remove_entry(name));
+        }
+    }
+    let mut values = template
+        .parameters(&given)
+        .map_err(|errors| refused(&errors))?;
+    values.extend(own);
+    if let Some((name, _)) = values.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(refused(&[ParamError::Nul { name: name.clone() }]));
+    }
+    let secrets = asked.secrets.keys().chain(template.secrets());
+    let secrets: BTreeSet<String> = secrets.cloned().collect();
+    values.retain(|name, _| !secrets.contains(name));
+    Ok((values, secrets.into_iter().collect()))
+}
+
+/// Whether the task has what the steps of a stage need.
+fn fits(
+    ground: &Ground,
+    template: &Template,
+    stage: &template::Stage,
+    commit: &str,
+) -> Result<(), PlanError> {
+    let releases = stage.steps.iter().any(|step| step.action.releases());
+    let template = template.name.clone();
+    let stage = stage.name.clone();
+    if releases && ground.placement.is_none() {
+        return Err(PlanError::NoPlace { template, stage });
+    }
+    if releases && commit.is_empty() {
+        return Err(PlanError::NoCommit { template, stage });
+    }
+    Ok(())
+}
+
+/// Adds a host that is not there yet.
+fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
+    if hosts.iter().all(|known| known.name != host.name) {
+        hosts.push(host.clone());
+    }
+}
+
+impl Named {
+    /// Resolves what the steps of a template name; hosts of single steps join `hosts`.
+    fn by(
+        ground: &Ground,
+        template: &Template,
+        hosts: &mut Vec<PlannedHost>,
+    ) -> Result<Self, PlanError> {
+        let params = template.params.iter();
+        let mut named = Self {
+            aliases: params
+                .filter_map(|param| Some((param.name.clone(), param.alias.clone()?)))
+                .collect(),
+            ..Self::default()
+        };
+        for (_, step) in template.steps() {
+            let of = || (template.name.clone(), step.name.clone());
+            if let Some(name) = &step.user {
+                let Some(user) = ground.users.get(name) else {
+                    let ((template, step), user) = (of(), name.clone());
+                    return Err(PlanError::UnknownUser {
+                        template,
+                        step,
+                        user,
+                    });
+                };
+                named.users.insert(name.clone(), user.clone());
+            }
+            match step.host.as_deref() {
+                None => {}
+                Some(AGENT) => {
+                    let (template, step) = of();
+                    let local = ground.local.clone();
+                    named.local = Some(local.ok_or(PlanError::NoLocalRun { template, step })?);
+                }
+                Some(name) => {
+                    let Some(host) = ground.machines.get(name) else {
+                        let ((template, step), host) = (of(), name.to_owned());
+                        return Err(PlanError::UnknownHost {
+                            template,
+                            step,
+                            host,
+                        });
+                    };
+                    add(hosts, host);
+                }
+            }
+            if let Some(script) = step.action.script() {
+                let Some(digest) = template.scripts.get(script) else {
+                    return Err(PlanError::NoScript {
+                        template: template.name.clone(),
+                        script: script.to_owned(),
+                    });
+                };
+                named.scripts.insert(script.to_owned(), digest.clone());
+            }
+        }
+        Ok(named)
+    }
+}
+
+/// The hosts of a stage, none where every step names its own; `None` for the agent's own machine.
+fn stage_hosts<'a>(
+    ground: &'a Ground,
+    template: &Template,
+    stage: &template::Stage,
+    asked: &Asked<'a>,
+) -> Result<Option<&'a [PlannedHost]>, PlanError> {
+    if stage.steps.iter().all(|step| step.host.is_some()) {
+        return Ok(Some(&[]));
+    }
+    let hosts = match &stage.hosts {
+        StageHosts::Agent => return Ok(None),
+        StageHosts::Environment if ground.placement.is_none() => {
+            return Err(PlanError::NoPlace {
+                template: template.name.clone(),
+                stage: stage.name.clone(),
+            });
+        }
+        StageHosts::Environment => &ground.hosts,
+        StageHosts::Group(group) => {
+            ground
+                .groups
+                .get(group)
+                .ok_or_else(|| PlanError::UnknownGroup {
+                    template: template.name.clone(),
+                    stage: stage.name.clone(),
+                    group: group.clone(),
+                })?
+        }
+        StageHosts::Given(number) => return given_hosts(template, stage, *number, asked).map(Some),
+    };
+    if hosts.is_empty() {
+        return Err(PlanError::NoHosts {
+            project: ground.project.clone(),
+            environment: ground.environment.clone(),
+        });
+    }
+    Ok(Some(hosts))
+}
+
+/// The hosts that the task gives for a stage.
+fn given_hosts<'a>(
+    template: &Template,
+    stage: &template::Stage,
+    number: u8,
+    asked: &Asked<'a>,
+) -> Result<&'a [PlannedHost], PlanError> {
+    let hosts = asked
+        .hosts
+        .get(&number)
+        .ok_or_else(|| PlanError::HostsNotGiven {
+            template: template.name.clone(),
+            stage: stage.name.clone(),
+            number,
+        })?;
+    match hosts.len() {
+        0 => Err(PlanError::NoGivenHosts {
+            stage: stage.name.clone(),
+            number,
+        }),
+        count if count > GIVEN_HOSTS_MAX => Err(PlanError::TooManyHosts {
+            template: template.name.clone(),
+            number,
+            count,
+        }),
+        _ => Ok(hosts),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::Submodules;
+use super::*;
+
+fn host(name: &str) -> PlannedHost {
+    PlannedHost {
+        name: name.to_owned(),
+        address: "127.0.0.1".to_owned(),
+        port: 22,
+        user: "deploy".to_owned(),
+        identity: "/key".to_owned(),
+        jump: None,
+    }
+}
+
+fn ground() -> Ground {
+    let user = PlannedUser {
+        user: "op".to_owned(),
+        port: None,
+        identity: "/operator".to_owned(),
+    };
+    Ground {
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        git_url: "/git/shop".to_owned(),
+        placement: Some(Placement {
+            deploy_to: "/srv/shop".to_owned(),
+            keep_releases: 3,
+            shared: Vec::new(),
+            exclude: Vec::new(),
+            owner: None,
+            source: None,
+            submodules: Submodules::Refuse,
+            shared_missing: crate::domain::plan::SharedMissing::Fail,
+        }),
+        on_failure: OnFailure::Rollback,
+        pause_timeout_s: None,
+        approvals: Vec::new(),
+        self_approval: false,
+        hosts: vec![host("web1"), host("web2")],
+        groups: [("caches".to_owned(), vec![host("cache1"), host("web2")])].into(),
+        machines: [("db1".to_owned(), host("db1"))].into(),
+        users: [("operator".to_owned(), user)].into(),
+        local: None,
+    }
+}
+
+/// The same ground without a project.
+fn nowhere() -> Ground {
+    Ground {
+        project: String::new(),
+        environment: String::new(),
+        git_url: String::new(),
+        placement: None,
+        hosts: Vec::new(),
+        ..ground()
+    }
+}
+
+/// A template of these stages: what stands beside the name, and the steps.
+fn template(head: &str, stages: &[(&str, &str)]) -> Template {
+    let mut text = format!("name = \"t\"\n{head}\n");
+    for (index, (more, steps)) in stages.iter().enumerate() {
+        text += &format!("[[stage]]\nname = \"s{index}\"\n{more}\nsteps = [{steps}]\n");
+    }
+    match Template::parse("t.toml", &text) {
+        Ok(template) => template,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+const RUN: &str = r#"{ name = "run", run = "true" }"#;
+const RELEASE: [(&str, &str); 3] = [
+    ("", r#"{ use = "checkout" }"#),
+    ("", r#"{ use = "sync" }"#),
+    ("", r#"{ use = "publish" }"#),
+];
+
+/// What a task brings.
+#[derive(Default)]
+struct Task {
+    parameters: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Hidden>,
+    unsorted: BTreeMap<String, Hidden>,
+    hosts: BTreeMap<u8, Vec<PlannedHost>>,
+}
+
+impl Task {
+    fn with(parameters: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            parameters: parameters.iter().map(owned).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn plan(&self, ground: &Ground, template: &Template, commit: &str) -> Result<Plan, PlanError> {
+        let asked = Asked {
+            parameters: &self.parameters,
+            secrets: &self.secrets,
+            unsorted: &self.unsorted,
+            hosts: &self.hosts,
+        };
+        build(ground, template, commit, &asked)
+    }
+}
+
+fn plan_of(ground: &Ground, template: &Template) -> Result<Plan, PlanError> {
+    Task::default().plan(ground, template, "c0ffee")
+}
+
+fn names(hosts: &[PlannedHost]) -> Vec<&str> {
+    hosts.iter().map(|host| host.name.as_str()).collect()
+}
+
+#[test]
+fn a_plan_names_each_host_once_and_the_agent_where_it_works() {
+    let mut stages = RELEASE.to_vec();
+    stages.push(("hosts = \"caches\"", RUN));
+    let plan = plan_of(&ground(), &template("", &stages)).unwrap();
+    assert_eq!(names(&plan.hosts), ["web1", "web2", "cache1"]);
+    let of_stages: Vec<&[String]> = plan.stages.iter().map(|stage| &stage.hosts[..]).collect();
+    assert_eq!(of_stages[0], [AGENT]);
+    assert_eq!(of_stages[1], ["web1", "web2"]);
+    assert_eq!(of_stages[3], ["cache1", "web2"]);
+    assert_eq!(plan.commit, "c0ffee");
+    assert_eq!(plan.placement, ground().placement);
+}
+
+#[test]
+fn a_stage_without_hosts_is_refused_and_says_why() {
+    let group = template("", &[("hosts = \"queues\"", RUN)]);
+    let refused = plan_of(&ground(), &group);
+    assert!(matches!(refused, Err(PlanError::UnknownGroup { group, .. }) if group == "queues"));
+    let none_left = Ground {
+        hosts: Vec::new(),
+        ..ground()
+    };
+    let here = template("", &[("", RUN)]);
+    let refused = plan_of(&none_left, &here);
+    assert!(matches!(refused, Err(PlanError::NoHosts { .. })));
+    let refused = plan_of(&nowhere(), &here);
+    assert!(matches!(refused, Err(PlanError::NoPlace { .. })));
+}
+
+#[test]
+fn a_release_takes_a_place_and_a_commit_and_nothing_else_does() {
+    let release = template("", &RELEASE);
+    let refused = plan_of(&nowhere(), &release);
+    assert!(matches!(refused, Err(PlanError::NoPlace { stage, .. }) if stage == "s0"));
+    let refused = Task::default().plan(&ground(), &release, "");
+    assert!(matches!(refused, Err(PlanError::NoCommit { stage, .. }) if stage == "s0"));
+    let elsewhere = template("", &[("hosts = \"caches\"", RUN)]);
+    for ground in [ground(), nowhere()] {
+        let plan = Task::default().plan(&ground, &elsewhere, "").unwrap();
+        assert_eq!(plan.commit, "");
+    }
+}
+
+#[test]
+fn a_task_gives_hosts_where_the_template_asks_for_them_and_not_too_many() {
+    let template = template("", &[("hosts = \"{2}\"", RUN)]);
+    let with = |count: usize| {
+        let given = (0..count).map(|number| host(&format!("given{number}")));
+        Task {
+            hosts: [(2, given.collect())].into(),
+            ..Task::default()
+        }
+        .plan(&ground(), &template, "")
+    };
+    assert_eq!(names(&with(2).unwrap().hosts), ["given0", "given1"]);
+    assert_eq!(GIVEN_HOSTS_MAX, 100);
+    assert_eq!(with(100).unwrap().stages[0].hosts.len(), 100);
+    let count = 101;
+    assert!(matches!(
+        with(count),
+        Err(PlanError::TooManyHosts { count: 101, .. })
+    ));
+    let refused = with(0);
+    assert!(matches!(
+        refused,
+        Err(PlanError::NoGivenHosts { number: 2, .. })
+    ));
+    let refused = plan_of(&ground(), &template);
+    assert!(matches!(
+        refused,
+        Err(PlanError::HostsNotGiven { number: 2, .. })
+    ));
+}
+
+#[test]
+fn what_single_steps_name_is_resolved_or_refused() {
+    let step = |more: &str| {
+        let steps = format!(r#"{RUN}, {{ name = "one", run = "true", {more} }}"#);
+        template("", &[("", &steps)])
+    };
+    let plan = plan_of(&ground(), &step(r#"host = "db1""#)).unwrap();
+    assert_eq!(names(&plan.hosts), ["web1", "web2", "db1"]);
+    assert_eq!(plan.stages[0].hosts, ["web1", "web2"]);
+    let refused = plan_of(&ground(), &step(r#"host = "db2""#));
+    assert!(matches!(refused, Err(PlanError::UnknownHost { host, .. }) if host == "db2"));
+
+    let plan = plan_of(&ground(), &step(r#"user = "operator""#)).unwrap();
+    assert_eq!(plan.named.users, ground().users);
+    let refused = plan_of(&ground(), &step(r#"user = "root""#));
+    assert!(matches!(refused, Err(PlanError::UnknownUser { user, .. }) if user == "root"));
+
+    let local = step(r#"host = "agent""#);
+    let refused = plan_of(&ground(), &local);
+    assert!(matches!(refused, Err(PlanError::NoLocalRun { step, .. }) if step == "one"));
+    let allowed = Ground {
+        local: Some(LocalUser {
+            user: "build".to_owned(),
+            directory: "/srv/build".to_owned(),
+        }),
+        ..ground()
+    };
+    let plan = plan_of(&allowed, &local).unwrap();
+    assert_eq!(plan.named.local, allowed.local);
+    assert_eq!(names(&plan.hosts), ["web1", "web2"], "the agent is no host");
+}
+
+#[test]
+fn a_stage_whose_steps_name_their_hosts_takes_no_others() {
+    let alone = template(
+        "",
+        &[("", r#"{ name = "one", run = "true", host = "db1" }"#)],
+    );
+    let plan = plan_of(&nowhere(), &alone).unwrap();
+    assert_eq!(names(&plan.hosts), ["db1"]);
+    assert!(plan.stages[0].hosts.is_empty());
+}
+
+#[test]
+fn a_plan_holds_the_digest_of_every_script_that_it_sends() {
+    let buys = template(
+        "",
+        &[(
+            "hosts = \"caches\"",
+            r#"{ name = "buy", script = "buy.sh" }"#,
+        )],
+    );
+    let refused = plan_of(&ground(), &buys);
+    assert!(matches!(refused, Err(PlanError::NoScript { script, .. }) if script == "buy.sh"));
+    let buys = buys.with_scripts(&[("buy.sh".to_owned(), "echo\n".to_owned())].into());
+    let plan = plan_of(&ground(), &buys).unwrap();
+    assert_eq!(plan.named.scripts, buys.scripts);
+    assert_eq!(plan.named.scripts.len(), 1);
+}
+
+const PARAMS: &str = r#"
+[[params]]
+name = "SIZE"
+alias = "how big"
+default = "small"
+[[params]]
+name = "TOKEN"
+kind = "secret"
+"#;
+
+#[test]
+fn a_plan_holds_every_value_but_those_of_secrets() {
+    let template = template(PARAMS, &[("hosts = \"caches\"", RUN)]);
+    let mut task = Task::with(&[("TOKEN", "hunter2")]);
+    let plan = task.plan(&ground(), &template, "").unwrap();
+    assert_eq!(plan.parameters, Task::with(&[("SIZE", "small")]).parameters);
+    assert_eq!(plan.secrets, ["TOKEN"]);
+    assert_eq!(
+        plan.named.aliases,
+        Task::with(&[("SIZE", "how big")]).parameters
+    );
+    // Where only the template can tell, it does.
+    let unsorted = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned().into());
+    let told = Task {
+        unsorted: [("TOKEN", "hunter2"), ("SIZE", "small")]
+            .map(unsorted)
+            .into(),
+        ..Task::default()
+    };
+    assert_eq!(told.plan(&ground(), &template, "").unwrap(), plan);
+    // What is given as a secret is one, whatever the template says.
+    task.secrets
+        .insert("SIZE".to_owned(), "huge".to_owned().into());
+    let plan = task.plan(&ground(), &template, "").unwrap();
+    assert!(plan.parameters.is_empty());
+    assert_eq!(plan.secrets, ["SIZE", "TOKEN"]);
+    let text = String::from_utf8(plan.canonical()).unwrap();
+    assert!(
+        !text.contains("hunter2") && !text.contains("huge"),
+        "{text}"
+    );
+}
+
+#[test]
+fn parameters_that_do_not_fit_make_no_plan() {
+    let template = template(PARAMS, &[("hosts = \"caches\"", RUN)]);
+    for (name, value) in [("COLOUR", "red"), ("SIZE", "a\0b")] {
+        let refused = Task::with(&[(name, value)]).plan(&ground(), &template, "");
+        let Err(PlanError::Parameters { errors, .. }) = refused else {
+            panic!("{name} {refused:?}");
+        };
+        assert!(errors.contains(name), "{errors}");
+    }
+}
+
+#[test]
+fn only_a_task_of_no_project_brings_what_a_project_gives() {
+    let template = template("", &[("hosts = \"caches\"", RUN)]);
+    let task = Task::with(&[("TAG", "release-1"), ("GIT_URL", "/elsewhere")]);
+    let plan = task.plan(&nowhere(), &template, "").unwrap();
+    assert_eq!(plan.parameters, task.parameters);
+    let refused = task.plan(&ground(), &template, "");
+    assert!(matches!(refused, Err(PlanError::Parameters { .. })));
+    let nul = Task::with(&[("TAG", "a\0b")]).plan(&nowhere(), &template, "");
+    assert!(matches!(nul, Err(PlanError::Parameters { errors, .. }) if errors.contains("TAG")));
+}

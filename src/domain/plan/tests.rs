@@ -1,0 +1,407 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::domain::template::{Check, Command, Directory, Probe, Program};
+
+fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
+    PlannedHost {
+        name: name.to_owned(),
+        address: "127.0.0.1".to_owned(),
+        port: 22,
+        user: "deploy".to_owned(),
+        identity: "/key".to_owned(),
+        jump: jump.map(Box::new),
+    }
+}
+
+fn step(name: &str, action: Action) -> Step {
+    Step::plain(name, action)
+}
+
+/// A plan with one of everything.
+fn plan() -> Plan {
+    let stage = |name: &str, steps| Stage {
+        name: name.to_owned(),
+        gate: Gate::Hand,
+        batch: Some(2),
+        hosts: vec!["web1".to_owned(), "web2".to_owned()],
+        steps,
+    };
+    let program = |command| {
+        Action::Run(Program {
+            command,
+            args: vec!["TAG".to_owned()],
+            directory: Directory::Absolute("/opt".to_owned()),
+            timeout: Duration::new(5, 7),
+            repeat: false,
+            outputs: vec!["BUILD_ID".to_owned()],
+            secret_outputs: vec!["SESSION".to_owned()],
+        })
+    };
+    let check = |probe| {
+        Action::Check(Check {
+            probe,
+            retries: 3,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+        })
+    };
+    Plan {
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        git_url: "/git".to_owned(),
+        template: "release".to_owned(),
+        template_digest: "d".to_owned(),
+        commit: "2".repeat(40),
+        parameters: [("MODE".to_owned(), "full".to_owned())].into(),
+        secrets: vec!["TOKEN".to_owned()],
+        hosts: vec![host("web1", Some(host("gate", None))), host("web2", None)],
+        placement: Some(Placement {
+            deploy_to: "/srv/{HOST}".to_owned(),
+            keep_releases: 3,
+            shared: vec!["log/".to_owned()],
+            exclude: vec!["*.md".to_owned()],
+            owner: Some("www".to_owned()),
+            source: Some("app".to_owned()),
+            submodules: Submodules::Refuse,
+            shared_missing: SharedMissing::Warn,
+        }),
+        on_failure: OnFailure::Rollback,
+        pause_timeout_s: None,
+        approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
+        self_approval: false,
+        named: Named {
+            users: [(
+                "operator".to_owned(),
+                PlannedUser {
+                    user: "op".to_owned(),
+                    port: Some(2222),
+                    identity: "/operator".to_owned(),
+                },
+            )]
+            .into(),
+            local: Some(LocalUser {
+                user: "build".to_owned(),
+                directory: "/srv/build".to_owned(),
+            }),
+            scripts: [("buy.sh".to_owned(), "5".repeat(64))].into(),
+            aliases: [("MODE".to_owned(), "how".to_owned())].into(),
+        },
+        rebuilt: vec!["web2".to_owned()],
+        stages: vec![
+            stage("stage", vec![step("sync", Action::Sync)]),
+            stage(
+                "switch",
+                vec![
+                    step("publish", Action::Publish),
+                    step("reload", program(Command::Shell("reload".to_owned()))),
+                    step("warm", program(Command::Argv(vec!["warm".to_owned()]))),
+                    step(
+                        "http",
+                        check(Probe::Http {
+                            url: "http://{HOST}/".to_owned(),
+                            status: 200,
+                        }),
+                    ),
+                    step(
+                        "tcp",
+                        check(Probe::Tcp {
+                            address: "{HOST}:80".to_owned(),
+                        }),
+                    ),
+                ],
+            ),
+        ],
+    }
+}
+
+/// Every value below this one that has no values below itself, as a JSON pointer.
+fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                leaves(value, &format!("{at}/{}", name.replace('/', "~1")), found);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                leaves(value, &format!("{at}/{index}"), found);
+            }
+        }
+        _ => found.push(at.to_owned()),
+    }
+}
+
+/// Other values that a field of this one could have.
+fn others(value: &Value) -> Vec<Value> {
+    let words = [
+        "none",
+        "hand",
+        "timed",
+        "stop",
+        "pause",
+        "skip",
+        "refuse",
+        "fail",
+        "Sync",
+        "Publish",
+        "Checkout",
+        "Home",
+        "Release",
+        "3 of @ops",
+    ];
+    match value {
+        Value::String(text) => std::iter::once(format!("{text}x"))
+            .chain(words.map(str::to_owned))
+            .filter(|other| other != text)
+            .map(Value::String)
+            .collect(),
+        Value::Number(number) => vec![(number.as_u64().unwrap() + 1).into()],
+        Value::Bool(flag) => vec![(!flag).into()],
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn every_field_is_in_the_digest() {
+    let plan = plan();
+    let value = serde_json::to_value(&plan).unwrap();
+    let mut paths = Vec::new();
+    leaves(&value, "", &mut paths);
+    assert!(paths.len() > 50, "{paths:?}");
+    for path in paths {
+        let before = value.pointer(&path).unwrap();
+        let changed = others(before).into_iter().find_map(|other| {
+            let mut value = value.clone();
+            *value.pointer_mut(&path).unwrap() = other;
+            let read: Plan = serde_json::from_value(value).ok()?;
+            (read != plan).then_some(read)
+        });
+        let changed = changed.unwrap_or_else(|| panic!("nothing else fits {path}"));
+        assert_ne!(changed.digest(), plan.digest(), "{path}");
+    }
+}
+
+/// What the first program may hand on.
+fn outputs(plan: &mut Plan) -> (&mut Vec<String>, &mut Vec<String>) {
+    match &mut plan.stages[1].steps[1].action {
+        Action::Run(program) => (&mut program.outputs, &mut program.secret_outputs),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_entry_more_or_less_is_in_the_digest() {
+    let digest = plan().digest();
+    let changes: [fn(&mut Plan); 12] = [
+        |plan| plan.placement = None,
+        |plan| plan.secrets.clear(),
+        |plan| drop(plan.hosts.pop()),
+        |plan| plan.hosts.swap(0, 1),
+        |plan| plan.stages.swap(0, 1),
+        |plan| drop(plan.stages[1].steps.pop()),
+        |plan| drop(plan.approvals.pop()),
+        |plan| plan.parameters.clear(),
+        |plan| plan.placement.as_mut().unwrap().owner = None,
+        |plan| plan.stages[0].batch = None,
+        |plan| outputs(plan).0.clear(),
+        |plan| outputs(plan).1.push("MORE".to_owned()),
+    ];
+    for change in changes {
+        let mut plan = plan();
+        change(&mut plan);
+        assert_ne!(plan.digest(), digest);
+    }
+}
+
+#[test]
+fn plan_without_outputs_is_written_as_before_there_were_any() {
+    let mut plan = plan();
+    for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+        if let Action::Run(program) = &mut step.action {
+            program.outputs.clear();
+            program.secret_outputs.clear();
+        }
+    }
+    let text = String::from_utf8(plan.canonical()).unwrap();
+    assert!(!text.contains("outputs"), "{text}");
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn a_plan_that_was_kept_and_read_is_the_same_plan() {
+    let plan = plan();
+    let read: Plan = serde_json::from_slice(&plan.canonical()).unwrap();
+    assert_eq!(read, plan);
+    assert_eq!(read.digest(), plan.digest());
+    // The order in which fields were written does not matter, nor does the space between them.
+    let value: Value = serde_json::from_slice(&plan.canonical()).unwrap();
+    let text = serde_json::to_string_pretty(&value).unwrap();
+    let read: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.digest(), plan.digest());
+}
+
+#[test]
+fn going_back_stages_and_switches_and_waits_for_nobody() {
+    let back = plan().going_back().unwrap();
+    let names: Vec<&str> = back
+        .stages
+        .iter()
+        .map(|stage| stage.name.as_str())
+        .collect();
+    assert_eq!(names, ["stage", "switch"]);
+    assert!(back.stages.iter().all(|stage| stage.gate == Gate::None));
+    assert_ne!(back.digest(), plan().digest());
+}
+
+#[test]
+fn everybody_of_a_stage_has_one_place_and_runs_what_is_theirs() {
+    let named = |name: &str, host: Option<&str>, once| Step {
+        host: host.map(str::to_owned),
+        once,
+        ..step(name, Action::Sync)
+    };
+    let stage = Stage {
+        name: "switch".to_owned(),
+        gate: Gate::None,
+        batch: None,
+        hosts: vec!["web1".to_owned(), "web2".to_owned()],
+        steps: vec![
+            named("all", None, false),
+            named("first", None, true),
+            named("db", Some("db1"), false),
+            named("again", Some("db1"), false),
+            named("web", Some("web2"), false),
+        ],
+    };
+    assert_eq!(stage.places(), ["web1", "web2", "db1"]);
+    let runs = |place| -> Vec<usize> { (0..5).filter(|step| stage.runs(place, *step)).collect() };
+    assert_eq!(runs(0), [0, 1], "web1");
+    assert_eq!(runs(1), [0, 4], "web2");
+    assert_eq!(runs(2), [2, 3], "db1");
+    assert!(runs(3).is_empty(), "nobody");
+}
+
+#[test]
+fn a_plan_waits_for_the_time_where_a_stage_or_a_step_does() {
+    let mut plan = plan();
+    assert!(!plan.keeps_time());
+    plan.stages[1].steps[1].gate = Gate::Timed;
+    assert!(plan.keeps_time());
+    plan.stages[1].steps[1].gate = Gate::Hand;
+    plan.stages[0].gate = Gate::Timed;
+    assert!(plan.keeps_time());
+}
+
+#[test]
+fn the_stage_that_switches_is_the_one_that_publishes() {
+    let mut plan = plan();
+    assert_eq!(plan.publish_stage(), Some(1));
+    plan.stages.swap(0, 1);
+    assert_eq!(plan.publish_stage(), Some(0));
+    plan.stages.remove(0);
+    assert_eq!(plan.publish_stage(), None);
+    assert_eq!(plan.going_back(), None);
+}
+
+#[test]
+fn a_host_is_found_by_its_name_and_reached_as_whom_the_step_says() {
+    let plan = plan();
+    let web2 = plan.host("web2").unwrap();
+    assert_eq!(web2.name, "web2");
+    assert_eq!(
+        plan.host("gate"),
+        None,
+        "the way there is no host of the task"
+    );
+    let operator = &plan.named.users["operator"];
+    let reached = PlannedHost {
+        user: "op".to_owned(),
+        port: 2222,
+        identity: "/operator".to_owned(),
+        ..web2.clone()
+    };
+    assert_eq!(operator.on(web2), reached);
+    let by_port = PlannedUser {
+        port: None,
+        ..operator.clone()
+    };
+    assert_eq!(
+        by_port.on(web2),
+        PlannedHost {
+            port: 22,
+            ..reached
+        }
+    );
+    assert_eq!(plan.placement.unwrap().on("web2"), "/srv/web2");
+}
+
+#[test]
+fn what_nobody_names_leaves_the_digest_as_it_was_before_it_could_be_named() {
+    let mut plan = plan();
+    plan.named = Named::default();
+    let text = String::from_utf8(plan.canonical()).unwrap();
+    assert!(!text.contains("\"named\""), "{text}");
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn a_digest_is_64_hexadecimal_digits_and_shown_whole() {
+    let digest = plan().digest();
+    assert_eq!(digest.0.len(), 64);
+    assert!(
+        digest
+            .0
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    );
+    assert_eq!(digest.to_string(), digest.0);
+}
+
+#[test]
+fn program_between_sync_and_publish_gives_a_release_its_own_inodes() {
+    let mut plan = plan();
+    assert_eq!(
+        plan.inodes("web1"),
+        Inodes::Shared,
+        "what comes later is live"
+    );
+    let reload = plan.stages[1].steps[1].clone();
+    plan.stages[0].steps.insert(0, reload.clone());
+    assert_eq!(
+        plan.inodes("web1"),
+        Inodes::Shared,
+        "nothing is there before sync"
+    );
+    plan.stages[0].steps.push(Step {
+        once: true,
+        ..reload
+    });
+    assert_eq!(plan.inodes("web1"), Inodes::Own);
+    assert_eq!(
+        plan.inodes("web2"),
+        Inodes::Own,
+        "it runs there if the first host is skipped"
+    );
+    assert_eq!(plan.inodes("web3"), Inodes::Shared);
+    plan.stages[0].steps.pop();
+    let mut probe = plan.stages[1].steps[4].clone();
+    plan.stages[0].steps.push(probe.clone());
+    assert_eq!(
+        plan.inodes("web1"),
+        Inodes::Shared,
+        "a check from the agent writes nothing"
+    );
+    if let Action::Check(check) = &mut probe.action {
+        check.probe = Probe::Command {
+            command: Command::Shell("test".to_owned()),
+            directory: Directory::Release,
+        };
+    }
+    plan.stages[1].steps.insert(0, probe);
+    assert_eq!(plan.inodes("web2"), Inodes::Own);
+}

@@ -1,0 +1,358 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+/// The page that tells people.
+const PAGE: &str = include_str!("../../../docs/people.md");
+
+/// The cells of the rows of the table that follows this heading.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let after = PAGE.split_once(&format!("## {heading}\n")).unwrap().1;
+    let rows = after.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        let cells = row.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    })
+    .collect()
+}
+
+fn standing_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Missing> {
+    let place = Place::default();
+    let standing = Standing {
+        name: "alice",
+        role: role.min(scopes.ceiling()),
+        scopes,
+        place: &place,
+    };
+    standing.may(ability, "do it")
+}
+
+#[test]
+fn who_may_do_what_is_as_the_page_says() {
+    let rows = table("Who may do what");
+    assert_eq!(rows.len(), Ability::ALL.len());
+    for (row, ability) in rows.iter().zip(Ability::ALL) {
+        let (scope, yes) = (&row[1], &row[2..]);
+        assert_eq!(*scope, format!("`{}`", ability.scope()), "{row:?}");
+        assert_eq!(yes.len(), Role::ALL.len(), "{row:?}");
+        for (cell, role) in yes.iter().zip(Role::ALL) {
+            let may = standing_may(role, &Scopes::default(), ability).is_ok();
+            assert_eq!(cell == "yes", may, "{role}: {row:?}");
+        }
+    }
+}
+
+#[test]
+fn each_ability_needs_its_scope_whatever_the_role() {
+    for ability in Ability::ALL {
+        for scope in Scope::ALL {
+            let alone: Scopes = [scope].into_iter().collect();
+            let may = standing_may(Role::Admin, &alone, ability);
+            assert_eq!(may.is_ok(), scope == ability.scope(), "{ability:?} {scope}");
+            if let Err(missing) = may {
+                let needs = format!("takes the scope {}", ability.scope());
+                assert!(missing.to_string().contains(&needs), "{missing}");
+            }
+            for role in Role::ALL {
+                let both = standing_may(role, &alone, ability).is_ok();
+                let role_alone = standing_may(role, &Scopes::default(), ability).is_ok();
+                assert_eq!(both, role_alone && scope == ability.scope());
+            }
+        }
+    }
+}
+
+fn grant(to: &str, role: Role, place: [&str; 3]) -> Grant {
+    let [project, environment, template] =
+        place.map(|name| (!name.is_empty()).then(|| name.to_owned()));
+    Grant {
+        to: vec![Grantee::try_from(to.to_owned()).unwrap()],
+        role,
+        project,
+        environment,
+        template,
+    }
+}
+
+/// Each grant × each place: it holds exactly where all that it names is as it says.
+#[test]
+fn a_grant_holds_where_it_says_and_nowhere_else() {
+    let names = ["", "shop", "blog"];
+    let environments = ["", "qa", "production"];
+    let templates = ["", "git-release", "reload"];
+    for project in names {
+        for environment in environments {
+            for template in templates {
+                let granted = [project, environment, template];
+                let grants = [grant("alice", Role::Approver, granted)];
+                for at_project in names {
+                    for at_environment in environments {
+                        for at_template in templates {
+                            let at = [at_project, at_environment, at_template];
+                            let place = Place::new(at_project, at_environment, at_template);
+                            let role = role_in(Role::Viewer, "alice", &[], &grants, &place);
+                            let fits = granted
+                                .iter()
+                                .zip(at)
+                                .all(|(wanted, there)| wanted.is_empty() || *wanted == there);
+                            assert_eq!(role == Role::Approver, fits, "{granted:?} in {at:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_grant_raises_and_never_lowers() {
+    let place = Place::new("shop", "qa", "git-release");
+    for base in Role::ALL {
+        for granted in Role::ALL {
+            let grants = [grant("alice", granted, ["shop", "", ""])];
+            let role = role_in(base, "alice", &[], &grants, &place);
+            assert_eq!(role, base.max(granted));
+            assert_eq!(role_in(base, "bob", &[], &grants, &place), base);
+        }
+    }
+}
+
+#[test]
+fn a_group_is_granted_to_its_members_and_no_account_of_its_name() {
+    let place = Place::default();
+    let grants = [grant("@pm", Role::Admin, ["", "", ""])];
+    let pm = ["pm".to_owned()];
+    assert_eq!(
+        role_in(Role::None, "alice", &pm, &grants, &place),
+        Role::Admin
+    );
+    assert_eq!(role_in(Role::None, "pm", &[], &grants, &place), Role::None);
+    let grants = [grant("pm", Role::Admin, ["", "", ""])];
+    assert_eq!(
+        role_in(Role::None, "alice", &pm, &grants, &place),
+        Role::None
+    );
+}
+
+#[test]
+fn ones_own_task_takes_less_than_anothers() {
+    let place = Place::new("shop", "qa", "");
+    let may = |role, scopes: &[Scope], whose| {
+        let scopes: Scopes = scopes.iter().copied().collect();
+        let standing = Standing {
+            name: "alice",
+            role,
+            scopes: &scopes,
+            place: &place,
+        };
+        standing.may_of(whose, "stop this task")
+    };
+    let all = &Scope::ALL[..];
+    may(Role::Submitter, all, Whose::Own).unwrap();
+    may(Role::Approver, &[Scope::Approve], Whose::Own).unwrap();
+    let refused = may(Role::Submitter, all, Whose::Others).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "alice has the role submitter in shop qa; to stop this task takes the role approver (or submitter, for what one submitted oneself): ask an admin for it"
+    );
+    let refused = may(Role::Submitter, &[Scope::Read], Whose::Own).unwrap_err();
+    assert!(
+        refused.to_string().contains("takes the scope submit"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn names_that_nobody_can_have_are_refused() {
+    for name in ["", "@", "Alice", "@@pm", "a b", "os:root"] {
+        assert!(Grantee::try_from(name.to_owned()).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn roles_and_scopes_are_read_by_the_names_that_are_shown_and_no_others() {
+    for role in Role::ALL {
+        assert_eq!(role.to_string().parse::<Role>(), Ok(role));
+    }
+    for scope in Scope::ALL {
+        assert_eq!(scope.to_string().parse::<Scope>(), Ok(scope));
+    }
+    for name in ["", "Admin", "root"] {
+        assert_eq!(name.parse::<Role>(), Err(UnknownRole(name.to_owned())));
+        assert_eq!(name.parse::<Scope>(), Err(UnknownScope(name.to_owned())));
+    }
+}
+
+#[test]
+fn a_set_of_scopes_lets_through_what_the_highest_of_them_does() {
+    let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
+    assert_eq!(set(&[]).ceiling(), Role::None);
+    assert_eq!(set(&[Scope::Read]).ceiling(), Role::Viewer);
+    assert_eq!(set(&[Scope::Submit]).ceiling(), Role::Submitter);
+    assert_eq!(
+        set(&[Scope::Approve, Scope::Read]).ceiling(),
+        Role::Approver
+    );
+    assert_eq!(set(&Scope::ALL).ceiling(), Role::Admin);
+}
+
+#[test]
+fn scopes_are_within_others_where_none_is_missing_there() {
+    let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
+    let reads = set(&[Scope::Read]);
+    let all = Scopes::default();
+    assert!(reads.are_within(&all) && set(&[]).are_within(&reads));
+    assert!(!all.are_within(&reads) && !set(&[Scope::Submit]).are_within(&reads));
+    assert!(set(&[]).is_empty() && !reads.is_empty());
+    assert_eq!(all.iter().collect::<Vec<_>>(), Scope::ALL);
+    assert_eq!(set(&[]).to_string(), "none");
+    assert_eq!(reads.to_string(), "read");
+    assert_eq!(all.to_string(), "read, submit, approve, admin");
+}
+
+#[test]
+fn the_most_that_somebody_is_anywhere_counts_their_own_grants_alone() {
+    let grants = [
+        grant("alice", Role::Approver, ["shop", "qa", ""]),
+        grant("@pm", Role::Submitter, ["blog", "", ""]),
+        grant("bob", Role::Admin, ["", "", ""]),
+    ];
+    let pm = ["pm".to_owned()];
+    let most = |name, groups: &[String]| role_anywhere(Role::Viewer, name, groups, &grants);
+    assert_eq!(most("alice", &[]), Role::Approver);
+    assert_eq!(most("carol", &pm), Role::Submitter);
+    assert_eq!(most("carol", &[]), Role::Viewer);
+    assert_eq!(
+        role_anywhere(Role::Admin, "alice", &[], &grants),
+        Role::Admin
+    );
+}
+
+#[test]
+fn a_place_is_told_as_far_as_it_is_one() {
+    for (place, told) in [
+        (["", "", ""], ""),
+        (["shop", "", ""], " in shop"),
+        (["shop", "qa", ""], " in shop qa"),
+        (["shop", "qa", "reload"], " in shop qa (template reload)"),
+        (["", "", "reload"], " (template reload)"),
+    ] {
+        let [project, environment, template] = place;
+        let place = Place::new(project, environment, template);
+        assert_eq!(place.to_string(), told);
+    }
+}
+
+#[test]
+fn a_name_is_short_and_plain_and_begins_with_no_dot() {
+    let longest = "a".repeat(NAME_CHARACTERS_MAX);
+    for name in ["a", "alice", "0.x_y-z", &longest] {
+        assert!(is_name(name), "{name}");
+    }
+    let too_long = format!("{longest}a");
+    for name in ["", ".alice", "Alice", "a b", "al\u{ef}ce", "a/b", &too_long] {
+        assert!(!is_name(name), "{name}");
+    }
+}
+
+#[test]
+fn a_grant_names_a_template_by_its_name_or_its_number() {
+    let template = |text: &str| {
+        let grant = format!("to = [\"alice\"]\nrole = \"viewer\"\n{text}");
+        toml::from_str::<Grant>(&grant).map(|grant| grant.template)
+    };
+    assert_eq!(template(""), Ok(None));
+    assert_eq!(
+        template("template = \"reload\""),
+        Ok(Some("reload".to_owned()))
+    );
+    assert_eq!(template("template = 7"), Ok(Some("7".to_owned())));
+    assert!(template("template = -7").is_err());
+    assert!(template("template = [7]").is_err());
+}
+
+#[test]
+fn what_is_refused_names_the_role_that_it_takes() {
+    for (ability, needs) in [
+        (Ability::See, "viewer"),
+        (Ability::Submit, "submitter"),
+        (Ability::Own, "submitter"),
+        (Ability::Approve, "approver"),
+        (Ability::Run, "approver"),
+        (Ability::Manage, "admin"),
+    ] {
+        let place = Place::default();
+        let standing = Standing {
+            name: "alice",
+            role: Role::None,
+            scopes: &Scopes::default(),
+            place: &place,
+        };
+        let refused = standing.may(ability, "do it").unwrap_err().to_string();
+        let told = format!("alice has the role none; to do it takes the role {needs}:");
+        assert!(refused.starts_with(&told), "{refused}");
+    }
+}
+
+#[test]
+fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
+    let place = Place::default();
+    let standing = Standing {
+        name: "alice",
+        role: Role::Submitter,
+        scopes: &[Scope::Submit].into_iter().collect(),
+        place: &place,
+    };
+    standing.may_of(Whose::Own, "stop this task").unwrap();
+    let refused = standing.may_of(Whose::Others, "stop this task");
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "this token of alice has the scopes submit; to stop this task takes the scope approve: make a token with it"
+    );
+}
+
+#[test]
+fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes() {
+    let place = Place::default();
+    let standing = Standing {
+        name: "alice",
+        role: Role::Viewer,
+        scopes: &Scope::ALL.into_iter().collect(),
+        place: &place,
+    };
+    for (whose, told) in [
+        (Whose::Own, "takes the role submitter:"),
+        (Whose::Others, "takes the role approver (or submitter, for"),
+    ] {
+        let refused = standing.may_of(whose, "stop this task").unwrap_err();
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+}
+
+/// Each role, each set of scopes, one's own task and others': what is asked for is what is missing.
+#[test]
+fn nobody_is_asked_for_a_scope_that_their_token_has() {
+    let place = Place::default();
+    for role in Role::ALL {
+        for which in 0..1_u8 << Scope::ALL.len() {
+            let chosen = Scope::ALL.into_iter().enumerate();
+            let scopes: Scopes = chosen
+                .filter(|(index, _)| which & (1 << index) != 0)
+                .map(|(_, scope)| scope)
+                .collect();
+            let standing = Standing {
+                name: "alice",
+                role,
+                scopes: &scopes,
+                place: &place,
+            };
+            for whose in [Whose::Own, Whose::Others] {
+                let refused = standing.may_of(whose, "stop this task");
+                if let Err(Missing::Scope { needs, .. }) = refused {
+                    assert!(!scopes.has(needs), "{role} with {scopes}: {needs}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! The life of a task: what it is ([`Task`]), what can happen to it ([`Event`]), which of that may
+//! happen when ([`Task::apply`]) and what is to be done next ([`next::next_actions`]).
+//!
+//! Pure: no clock (time arrives inside events), no path, no socket. The state of a task is the fold
+//! of its events; the store keeps the events, the executor acts on the state, and both refuse an
+//! event that [`Task::apply`] refuses. The table of all states and events stands in
+//! `snapshots/`.
+
+mod compared;
+mod course;
+mod description;
+mod event;
+mod gates;
+mod hosts;
+mod next;
+mod pause;
+mod places;
+mod recorded;
+mod state;
+mod stop;
+mod told;
+mod work;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use description::{
+    ChangedPath, CommitLine, ComparedRelease, ComparedWith, Comparison, Description, Person,
+    RELATIONS_MAX, Relation, TagInfo,
+};
+pub use event::{
+    Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult,
+    Submission, Submitter, Supersede, Via, Waits, Way,
+};
+pub use next::{Action, next_actions};
+pub use places::{AGENT_INDEX, host_index};
+pub use state::{STATE_NAMES, State};
+pub(crate) use told::joined;
+pub use work::{Held, Progress, Skipped, Work};
+
+use crate::domain::approval::{self, Approval};
+use crate::domain::right::Place;
+pub use crate::domain::rule::Schedule;
+
+/// A task: the fold of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub id: u64,
+    /// Shared, since tasks are copied wherever something is decided about them.
+    pub submission: Arc<Submission>,
+    pub state: State,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    /// When it was last told of, but for landings in vain: from then it has its time to land.
+    pub asked: Timestamp,
+    /// How many events it has; the next one gets this number.
+    pub events: u64,
+    pub landed: Option<Landed>,
+    pub landed_at: Option<Timestamp>,
+    pub approvals: Vec<Approval>,
+    /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
+    /// push that deletes or moves it is told of before the git server has done so.
+    pub doubted: Option<Timestamp>,
+    /// Why a ref in doubt could not be looked for, if that has gone on for long.
+    pub unseen: Option<String>,
+    /// Why it has not landed yet, if more than a moment was needed.
+    pub unlanded: Option<String>,
+    /// That it runs although releases are frozen, if somebody said so.
+    pub unfrozen: Option<Unfrozen>,
+    /// The claim under which its work is done; `None` while nobody has claimed it.
+    pub fence: Option<u64>,
+    pub work: Option<Work>,
+}
+
+/// Somebody said that a task runs although releases are frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfrozen {
+    pub by: String,
+    /// The end of the freeze of which they spoke, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// An event that may not happen to a task in this state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("task {id} is {state}: it cannot be {event}")]
+pub struct IllegalTransition {
+    pub id: u64,
+    pub state: String,
+    pub event: String,
+}
+
+impl Task {
+    /// The task that the first event begins.
+    ///
+    /// # Errors
+    /// Any first event but `Proposed` is refused.
+    pub fn begin(id: u64, first: &Recorded) -> Result<Self, IllegalTransition> {
+        let Event::Proposed(submission) = &first.event else {
+            return Err(IllegalTransition {
+                id,
+                state: "not there".to_owned(),
+                event: first.event.name().to_owned(),
+            });
+        };
+        Ok(Self {
+            id,
+            submission: Arc::new((**submission).clone()),
+            state: State::Proposed,
+            created: first.time,
+            updated: first.time,
+            asked: first.time,
+            events: 1,
+            landed: None,
+            landed_at: None,
+            approvals: Vec::new(),
+            doubted: None,
+            unseen: None,
+            unlanded: None,
+            unfrozen: None,
+            fence: None,
+            work: None,
+        })
+    }
+
+    /// The fold of a whole log.
+    ///
+    /// # Errors
+    /// An event that the state before it does not allow, or an empty log.
+    pub fn fold<'a>(
+        id: u64,
+        events: impl IntoIterator<Item = &'a Recorded>,
+    ) -> Result<Self, IllegalTransition> {
+        let mut events = events.into_iter();
+        let first = events.next().ok_or_else(|| IllegalTransition {
+            id,
+            state: "not there".to_owned(),
+            event: "read without a first event".to_owned(),
+        })?;
+        events.try_fold(Self::begin(id, first)?, Self::apply)
+    }
+
+    /// The task after one more event.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where the state does not allow the event.
+    pub fn apply(mut self, recorded: &Recorded) -> Result<Self, IllegalTransition> {
+        self.advance(recorded)?;
+        Ok(self)
+    }
+
+    /// As [`Task::apply`], in place; an event that is refused changes nothing.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where the state does not allow the event.
+    pub fn advance(&mut self, recorded: &Recorded) -> Result<(), IllegalTransition> {
+        let time = recorded.time;
+        let aside = self.look(&recorded.event, time) || self.compare(&recorded.event);
+        let next = match (&self.state, &recorded.event) {
+            _ if aside => None,
+            (state, Event::Joined { .. }) if !state.at_rest() => None,
+            (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
+            (State::Waiting, Event::Approved(approval)) => self.take_approval(approval, time),
+            (State::Waiting | State::Scheduled { .. }, Event::Rejected { by, reason }) => {
+                Some(State::Rejected {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
+            (state, Event::Withdrawn { by, reason }) if state.may_be_taken_back() => {
+                Some(State::Withdrawn {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
+                Event::Superseded { by },
+            ) if self.work.is_none() => Some(State::Superseded { by: *by }),
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. },
+                Event::Expired { reason },
+            ) => Some(State::Expired {
+                reason: reason.clone(),
+            }),
+            (
+                State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
+                Event::Reopened { .. },
+            ) => Some(self.reopen(time)),
+            (state, Event::FreezeOverridden { by, until, .. }) if state.may_be_frozen() => {
+                self.unfrozen = Some(Unfrozen {
+                    by: by.clone(),
+                    until: *until,
+                });
+                None
+            }
+            (State::Scheduled { .. }, Event::Due) if self.doubted.is_none() => Some(State::Queued),
+            (
+                State::Queued
+                | State::Running
+                | State::Paused { .. }
+                | State::Stopping { .. }
+                | State::RollingBack { .. },
+                Event::Claimed { fence },
+            ) if self.fence.is_none_or(|held| held < *fence) => {
+                self.fence = Some(*fence);
+                if let Some(work) = &mut self.work {
+                    work.forget_absences();
+                }
+                None
+            }
+            (state, event) => match self.work_event(&state.clone(), event, time) {
+                Ok(next) => next,
+                Err(()) => return Err(self.refuse(event)),
+            },
+        };
+        if let Some(state) = next {
+            self.enter(state);
+        }
+        self.updated = time;
+        if !recorded.event.is_of_tagship_alone() {
+            self.asked = time;
+        }
+        self.events += 1;
+        Ok(())
+    }
+
+    fn enter(&mut self, state: State) {
+        if state.at_rest() {
+            // Whoever takes it up again claims it anew.
+            self.fence = None;
+        }
+        if state == State::Running
+            && let Some(work) = &mut self.work
+            && work.went_back()
+        {
+            // Whatever lets it go on, all of it or a part has gone back.
+            work.forget_switch();
+        }
+        self.state = state;
+    }
+
+    /// What is known of the ref, of a task that needs it; whether the event was about that.
+    fn look(&mut self, event: &Event, time: Timestamp) -> bool {
+        match (&self.state, event) {
+            (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
+                self.doubted = Some(time);
+            }
+            (
+                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
+                Event::RefStands,
+            ) => {
+                self.doubted = None;
+                self.unseen = None;
+            }
+            (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
+                if self.doubted.is_some() =>
+            {
+                self.unseen = Some(reason.clone());
+            }
+            (State::Proposed, Event::NotLanded { reason }) => {
+                self.unlanded = Some(reason.clone());
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn refuse(&self, event: &Event) -> IllegalTransition {
+        IllegalTransition {
+            id: self.id,
+            state: self.state.to_string(),
+            event: event.name().to_owned(),
+        }
+    }
+
+    fn land(&mut self, landed: &Landed, time: Timestamp) -> State {
+        self.landed = Some(landed.clone());
+        self.landed_at = Some(time);
+        self.unlanded = None;
+        // A doubt stays: the ref may have been looked at before it was moved.
+        match self.submission.schedule {
+            Schedule::Ready => State::Scheduled {
+                at: self.begins(time),
+            },
+            Schedule::New => State::Waiting,
+            Schedule::Observe => State::Observed,
+        }
+    }
+
+    /// An approval counts only if the plan's terms take it, whoever appended it.
+    fn take_approval(&mut self, approval: &Approval, time: Timestamp) -> Option<State> {
+        self.approvals.push(approval.clone());
+        let terms = &self.landed.as_ref()?.terms;
+        approval::missing(terms, &self.approvals)
+            .is_empty()
+            .then(|| State::Scheduled {
+                at: self.begins(time),
+            })
+    }
+
+    /// When a task that may begin does: at its time, or at once where only gates wait for that.
+    fn begins(&self, now: Timestamp) -> Timestamp {
+        let waits = self.landed.as_ref().map(|landed| landed.waits);
+        match waits.unwrap_or_default() {
+            Waits::Task => self.time().map_or(now, |time| time.max(now)),
+            Waits::Gates => now,
+        }
+    }
+
+    /// The time that the task was given, if it was: by its submission or by approvals, the latest.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        let approvals = self.approvals.iter().map(|given| given.not_before);
+        approvals.chain([self.submission.run_at]).flatten().max()
+    }
+
+    /// What landed once may be gone from the git server by now: look again.
+    fn reopen(&mut self, time: Timestamp) -> State {
+        self.approvals.clear();
+        self.unfrozen = None;
+        self.unseen = None;
+        self.unlanded = None;
+        match (&self.landed, &self.work, self.submission.schedule) {
+            (Some(_), _, Schedule::New) => {
+                self.doubted = Some(self.created);
+                // It has as long for its approval as one that lands now.
+                self.landed_at = Some(time);
+                State::Waiting
+            }
+            // What it has done was done by this plan.
+            (Some(_), Some(_), _) => {
+                self.doubted = Some(self.created);
+                State::Scheduled { at: time }
+            }
+            _ => {
+                self.doubted = None;
+                self.landed = None;
+                State::Proposed
+            }
+        }
+    }
+
+    /// The transitions of a task whose work has begun, or begins.
+    fn work_event(
+        &mut self,
+        state: &State,
+        event: &Event,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        match (state, event) {
+            (State::Queued, Event::Started { release })
+                if self.fence.is_some() && self.landed.is_some() && self.doubted.is_none() =>
+            {
+                // A task that is tried again keeps its release and what it has done.
+                self.work
+                    .get_or_insert_with(|| Work::new(release.clone(), time));
+                Ok(Some(State::Running))
+            }
+            (
+                State::Running | State::RollingBack { .. } | State::Paused { .. },
+                Event::StopRequested { by, asker },
+            ) => {
+                self.work.as_mut().ok_or(())?.stop(*asker);
+                Ok(Some(State::Stopping { by: by.clone() }))
+            }
+            (State::Running, Event::RollbackBegan { reason }) => Ok(Some(State::RollingBack {
+                reason: reason.clone(),
+            })),
+            (State::Running, Event::Paused(why)) => {
+                self.pause(why)?;
+                Ok(Some(State::Paused { why: why.clone() }))
+            }
+            // What is known of it is not enough any more: its store was made of a backup.
+            (State::Paused { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
+                self.pause(why)?;
+                Ok(Some(State::Paused { why: why.clone() }))
+            }
+            // What could not be stopped for sure is a person's to look after.
+            (State::Stopping { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
+                self.work.as_mut().ok_or(())?.ask_about_stop();
+                Ok(Some(State::Paused { why: why.clone() }))
+            }
+            (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
+            (_, Event::Continued { .. } | Event::Due) => self.gate_event(state, event, time),
+            (_, Event::HostStopRequested { .. } | Event::HostSkipped { .. }) => {
+                self.host_event(state, event)
+            }
+            (_, Event::RetryRequested { .. }) => self.retry(state),
+            (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
+            (_, Event::ProgramBegan { .. } | Event::HostAway { .. } | Event::HostBack { .. }) => {
+                self.work.as_mut().ok_or(())?.hear(event, time)
+            }
+            (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
+            (_, Event::Finished(outcome)) => self.finish(state, outcome),
+            _ => Err(()),
+        }
+    }
+
+    /// What did not succeed is done again.
+    fn retry(&mut self, state: &State) -> Result<Option<State>, ()> {
+        match state {
+            State::Paused { .. } => {
+                let work = self.work.as_mut().ok_or(())?;
+                work.forget_stops();
+                work.forget_failures(Way::Forward);
+                Ok(Some(State::Running))
+            }
+            State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
+                // Whoever let it run did not speak of another time.
+                self.unfrozen = None;
+                if let Some(work) = &mut self.work {
+                    work.forget_stops();
+                    work.forget_skips();
+                    work.forget_failures(Way::Forward);
+                }
+                Ok(Some(State::Queued))
+            }
+            State::RollbackFailed { reason, .. } => {
+                self.work.as_mut().ok_or(())?.forget_failures(Way::Back);
+                Ok(Some(State::RollingBack {
+                    reason: reason.clone(),
+                }))
+            }
+            _ => Err(()),
+        }
+    }
+
+    fn begin_step(
+        &mut self,
+        state: &State,
+        at: At,
+        attempt: u32,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        let fits = self.fence.is_some()
+            && match at.way {
+                Way::Forward => *state == State::Running,
+                Way::Back => matches!(state, State::RollingBack { .. }),
+            };
+        let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
+        let waits = work.held.contains_key(&at);
+        if waits || work.steps.get(&at).is_some_and(|step| step.end.is_none()) {
+            return Err(());
+        }
+        work.steps.insert(
+            at,
+            Progress {
+                attempt,
+                began: time,
+                program: None,
+                away: None,
+                end: None,
+            },
+        );
+        Ok(None)
+    }
+
+    fn end_step(
+        &mut self,
+        state: &State,
+        at: At,
+        result: &StepResult,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
+        if !state.holds_queue() {
+            return Err(());
+        }
+        let work = self.work.as_mut().ok_or(())?;
+        let step = work.steps.get_mut(&at).ok_or(())?;
+        if !work.to_end.remove(&at) && step.end.is_some() {
+            return Err(());
+        }
+        step.end = Some((time, result.clone()));
+        match result {
+            StepResult::CheckedOut { digest, .. } => work.tree = Some(digest.clone()),
+            // The first answer counts: after a switch, a repeated one names the new release.
+            StepResult::Staged { live, .. } => {
+                work.live_before
+                    .entry(at.host)
+                    .or_insert_with(|| live.clone());
+            }
+            StepResult::Published { was, .. } if at.way == Way::Forward => {
+                work.live_before.insert(at.host, was.clone());
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn finish(&mut self, state: &State, outcome: &Outcome) -> Result<Option<State>, ()> {
+        let running = self
+            .work
+            .as_ref()
+            .is_some_and(|work| work.steps.values().any(|step| step.end.is_none()));
+        if running || self.fence.is_none() {
+            return Err(());
+        }
+        let next = match (state, outcome) {
+            (State::Running, Outcome::Succeeded) => State::Succeeded,
+            (State::Running, Outcome::Failed { message }) => State::Failed {
+                reason: message.clone(),
+            },
+            (State::Stopping { .. }, Outcome::Stopped) => State::Stopped,
+            (State::RollingBack { reason }, Outcome::RolledBack { message }) => State::RolledBack {
+                reason: joined(reason, message),
+            },
+            (State::RollingBack { reason }, Outcome::RollbackFailed { message }) => {
+                State::RollbackFailed {
+                    reason: reason.clone(),
+                    back: message.clone(),
+                }
+            }
+            _ => return Err(()),
+        };
+        Ok(Some(next))
+    }
+
+    /// Who said that it may run at this time although releases are frozen then.
+    #[must_use]
+    pub fn unfrozen_at(&self, at: Timestamp) -> Option<&str> {
+        let unfrozen = self.unfrozen.as_ref()?;
+        let counts = unfrozen.until.is_none_or(|until| at < until);
+        counts.then_some(unfrozen.by.as_str())
+    }
+
+    /// When a waiting task ends as expired.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let after = i64::try_from(self.submission.expires_s?).ok()?;
+        self.landed_at?
+            .checked_add(SignedDuration::from_secs(after))
+            .ok()
+    }
+
+    /// The commit, once it is known and if there is one.
+    #[must_use]
+    pub fn commit(&self) -> Option<&str> {
+        self.landed
+            .as_ref()
+            .map(|landed| landed.commit.as_str())
+            .filter(|commit| !commit.is_empty())
+    }
+
+    /// The object on which the ref must stand; empty while only the ref's name is known.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        match (&self.submission.object, &self.landed) {
+            (pushed, _) if !pushed.is_empty() => pushed,
+            (_, Some(landed)) => &landed.object,
+            (none, None) => none,
+        }
+    }
+
+    /// Where it is at home: what rights there are is a question of the place.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let submission = &self.submission;
+        Place::new(
+            &submission.project,
+            &submission.environment,
+            &submission.template,
+        )
+    }
+
+    /// The tag's short name.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.submission
+            .reference
+            .strip_prefix("refs/tags/")
+            .unwrap_or(&self.submission.reference)
+    }
+}
+
+#[cfg(test)]
+mod again_tests;
+#[cfg(test)]
+mod alone_tests;
+#[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod hands_tests;
+#[cfg(test)]
+mod kept_tests;
+#[cfg(test)]
+mod law_tests;
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(test)]
+mod walk_tests;

@@ -1,0 +1,246 @@
+//! What a task forgets and what it keeps when somebody stops, skips or does again.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use super::gate_tests::place;
+use super::tests::{at, release};
+use super::walk_tests::{SWITCH, Walk, bad, good, plan};
+use super::*;
+use crate::domain::template::{Gate, OnFailure};
+
+fn work() -> Work {
+    Work::new(release(), at(1))
+}
+
+fn skipped() -> Skipped {
+    Skipped {
+        name: "web0".to_owned(),
+        by: "alice".to_owned(),
+        reason: "its disk is broken".to_owned(),
+    }
+}
+
+fn held() -> Held {
+    Held {
+        host: "web".to_owned(),
+        gate: Gate::Hand,
+        since: at(2),
+    }
+}
+
+fn progress(result: Option<StepResult>) -> Progress {
+    Progress {
+        attempt: 3,
+        began: at(2),
+        program: None,
+        away: None,
+        end: result.map(|result| (at(3), result)),
+    }
+}
+
+fn done() -> StepResult {
+    StepResult::Done {
+        values: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn whoever_is_stopped_or_skipped_waits_at_no_gate_and_others_do() {
+    for skips in [false, true] {
+        let mut work = work();
+        work.held
+            .extend([(place(0, 1), held()), (place(1, 1), held())]);
+        let news = if skips {
+            work.skip(0, skipped())
+        } else {
+            work.stop_on(0, "alice")
+        };
+        assert!(news);
+        assert_eq!(work.held.keys().collect::<Vec<_>>(), [&place(1, 1)]);
+    }
+}
+
+#[test]
+fn a_host_is_stopped_once_and_not_when_it_is_skipped() {
+    let mut work = work();
+    assert!(work.stop_on(0, "alice"));
+    assert!(!work.stop_on(0, "bob"));
+    assert!(work.skip(0, skipped()) && work.stopped.is_empty());
+    assert!(!work.skip(0, skipped()) && !work.stop_on(0, "bob"));
+    work.forget_skips();
+    assert!(work.skipped.is_empty() && work.stop_on(0, "bob"));
+}
+
+#[test]
+fn what_is_known_of_absent_hosts_ends_with_them_or_with_the_claim() {
+    let mut work = work();
+    let here = place(0, 0);
+    let tell = |work: &mut Work, event| work.hear(&event, at(4));
+    let away = || Event::HostAway {
+        at: here,
+        reason: "refused".to_owned(),
+        until: at(600),
+    };
+    let back = || Event::HostBack { at: here };
+    work.steps.insert(here, progress(None));
+    assert!(tell(&mut work, back()).is_err(), "it never was away");
+    tell(&mut work, away()).unwrap();
+    tell(&mut work, back()).unwrap();
+    assert_eq!(work.steps[&here].away, None);
+    tell(&mut work, away()).unwrap();
+    work.forget_absences();
+    assert_eq!(work.steps[&here].away, None);
+}
+
+#[test]
+fn what_failed_on_one_way_is_forgotten_and_nothing_else() {
+    let back = At {
+        way: Way::Back,
+        ..place(0, 0)
+    };
+    let failed = || StepResult::Failed {
+        message: "no".to_owned(),
+        exit_code: None,
+    };
+    let mut work = work();
+    work.steps.insert(place(0, 0), progress(Some(failed())));
+    work.steps.insert(place(0, 1), progress(Some(done())));
+    work.steps.insert(place(1, 0), progress(None));
+    work.steps.insert(back, progress(Some(failed())));
+    work.forget_failures(Way::Forward);
+    let left: Vec<At> = work.steps.keys().copied().collect();
+    assert_eq!(left, [place(0, 1), place(1, 0), back]);
+    assert_eq!(work.attempts(place(0, 0)), 3);
+}
+
+#[test]
+fn after_going_back_everything_from_the_switch_on_is_done_again_and_nothing_before() {
+    let of_stage = |stage| At {
+        stage,
+        ..place(0, 0)
+    };
+    let back = At {
+        way: Way::Back,
+        ..of_stage(SWITCH)
+    };
+    let published = || {
+        progress(Some(StepResult::Published {
+            was: None,
+            found: Box::default(),
+        }))
+    };
+    let mut work = work();
+    work.steps
+        .insert(of_stage(SWITCH - 1), progress(Some(done())));
+    work.steps.insert(of_stage(SWITCH), published());
+    work.steps
+        .insert(of_stage(SWITCH + 1), progress(Some(done())));
+    work.steps.insert(back, published());
+    work.live_before.insert(0, None);
+    for stage in [SWITCH - 1, SWITCH, SWITCH + 1] {
+        work.held.insert(of_stage(stage), held());
+    }
+    work.forget_switch();
+    assert_eq!(
+        work.steps.keys().collect::<Vec<_>>(),
+        [&of_stage(SWITCH - 1)]
+    );
+    assert_eq!(
+        work.held.keys().collect::<Vec<_>>(),
+        [&of_stage(SWITCH - 1)]
+    );
+    assert!(work.live_before.is_empty());
+}
+
+/// What is offered is done, well but for `fails`, until `enough` is.
+fn walk_on(walk: &mut Walk, fails: Option<At>, enough: impl Fn(&Walk) -> bool) {
+    for _ in 0..100 {
+        let next = walk.actions().into_iter().next().filter(|_| !enough(walk));
+        match next {
+            Some(Action::Perform { at, attempt }) => {
+                walk.apply(Event::Began { at, attempt });
+                let result = match fails == Some(at) {
+                    true => bad(false),
+                    false => good(walk, at, false),
+                };
+                walk.apply(Event::Ended { at, result });
+            }
+            Some(Action::Record(event)) => walk.apply(event),
+            Some(other) => panic!("{other:?}"),
+            None => return,
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+/// A task that is going back: one of its two hosts is there, the other still has what it brought.
+fn half_way_back() -> Walk {
+    let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
+    walk_on(&mut walk, Some(place(1, 1)), |walk| {
+        walk.succeeded(Way::Back, SWITCH, 0, 0)
+    });
+    assert!(!walk.succeeded(Way::Back, SWITCH, 1, 0));
+    walk
+}
+
+/// Which way each host was switched last.
+fn last_switches(walk: &Walk) -> [Option<Way>; 2] {
+    [0, 1].map(|host| {
+        let switches = walk
+            .steps()
+            .iter()
+            .filter(|(at, _)| (at.stage, at.host, at.step) == (SWITCH, host, 0));
+        let last = switches.max_by_key(|(_, step)| step.began);
+        last.map(|(at, _)| at.way)
+    })
+}
+
+#[test]
+fn what_was_stopped_on_its_way_back_switches_again_where_it_had_gone_back() {
+    let mut walk = half_way_back();
+    let (by, asker) = ("alice".to_owned(), Asker::Person);
+    walk.apply(Event::StopRequested { by, asker });
+    walk_on(&mut walk, None, |_| false);
+    assert_eq!(walk.task.state, State::Stopped);
+    let by = "alice".to_owned();
+    walk.apply(Event::RetryRequested { by });
+    walk.apply(Event::Claimed { fence: 2 });
+    walk.apply(Event::Started { release: release() });
+    walk_on(&mut walk, None, |_| false);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert_eq!(last_switches(&walk), [Some(Way::Forward); 2]);
+    assert!(walk.steps().keys().all(|at| at.way == Way::Forward));
+}
+
+#[test]
+fn whatever_lets_it_go_on_when_a_way_back_could_not_be_stopped_lets_it_switch_again() {
+    let by = || "alice".to_owned();
+    let skip = Event::HostSkipped {
+        host: 1,
+        name: "web1".to_owned(),
+        by: by(),
+        reason: "its disk is broken".to_owned(),
+    };
+    for goes_on in [Event::RetryRequested { by: by() }, skip] {
+        let mut walk = half_way_back();
+        let at = At {
+            way: Way::Back,
+            ..place(0, 1)
+        };
+        walk.apply(Event::Began { at, attempt: 1 });
+        walk.apply(Event::StopRequested {
+            by: by(),
+            asker: Asker::Person,
+        });
+        let result = bad(true);
+        walk.apply(Event::Ended { at, result });
+        walk_on(&mut walk, None, |_| false);
+        assert!(matches!(walk.task.state, State::Paused { .. }));
+        walk.apply(goes_on);
+        walk_on(&mut walk, None, |_| false);
+        assert_eq!(walk.task.state, State::Succeeded);
+        assert_eq!(last_switches(&walk)[0], Some(Way::Forward));
+    }
+}

@@ -1,0 +1,293 @@
+//! Steps that one host does alone, beside a stage's hosts: who waits for whom when something fails.
+
+#![allow(clippy::unwrap_used)]
+
+use super::gate_tests::{place, with_forced};
+use super::walk_tests::{SWITCH, Walk, good, plan, play};
+use super::*;
+use crate::domain::plan::Plan;
+use crate::domain::template::{Gate, OnFailure};
+
+/// The host that does the step alone, and that step, which stands after `publish`.
+const BALANCER: u16 = 2;
+const TELL: u16 = 1;
+const RELOAD: u16 = 2;
+
+fn alone(on_failure: OnFailure) -> Plan {
+    with_forced(plan(2, None, on_failure, Gate::None), usize::from(TELL))
+}
+
+/// The host of another step, `note`, that one does alone right after `tell`.
+const DB: u16 = 3;
+const NOTE: u16 = TELL + 1;
+
+/// Two hosts do steps alone, one after the other.
+fn two_alone(on_failure: OnFailure) -> Plan {
+    let mut plan = alone(on_failure);
+    plan.hosts.push(crate::domain::plan::PlannedHost {
+        name: "db".to_owned(),
+        ..plan.hosts[0].clone()
+    });
+    let steps = &mut plan.stages[usize::from(SWITCH)].steps;
+    let mut note = steps[usize::from(TELL)].clone();
+    note.name = "note".to_owned();
+    note.host = Some("db".to_owned());
+    steps.insert(usize::from(NOTE), note);
+    plan
+}
+
+fn skip(host: u16, name: &str) -> Event {
+    Event::HostSkipped {
+        host,
+        name: name.to_owned(),
+        by: "alice".to_owned(),
+        reason: "its disk is broken".to_owned(),
+    }
+}
+
+/// What is offered is done, well, until nothing is offered any more.
+fn go_on(walk: &mut Walk) {
+    while let Some(action) = walk.actions().into_iter().next() {
+        match action {
+            Action::Perform { at, attempt } => {
+                walk.apply(Event::Began { at, attempt });
+                let result = good(walk, at, false);
+                walk.apply(Event::Ended { at, result });
+            }
+            Action::Record(event) => walk.apply(event),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn done(walk: &Walk, host: u16, step: u16) -> bool {
+    walk.succeeded(Way::Forward, SWITCH, host, step)
+}
+
+fn reason(walk: &Walk) -> String {
+    match &walk.task.state {
+        State::Failed { reason } => reason.clone(),
+        State::Paused {
+            why: Pause::HostFailed { message },
+        } => message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn with_continue_a_host_that_failed_before_is_not_waited_for() {
+    let walk = play(alone(OnFailure::Continue), &[place(1, 0)]);
+    assert!(done(&walk, BALANCER, TELL) && done(&walk, 0, RELOAD));
+    assert_eq!(reason(&walk), "web1: publish: no");
+}
+
+#[test]
+fn otherwise_nothing_is_told_of_hosts_that_failed_before() {
+    for on_failure in [OnFailure::Pause, OnFailure::Stop] {
+        let walk = play(alone(on_failure), &[place(1, 0)]);
+        assert!(!walk.steps().contains_key(&place(BALANCER, TELL)));
+        assert_eq!(reason(&walk), "web1: publish: no", "{on_failure:?}");
+    }
+}
+
+#[test]
+fn lone_hosts_do_their_steps_in_the_order_in_which_they_stand() {
+    let mut walk = Walk::new(two_alone(OnFailure::Pause));
+    let mut order = Vec::new();
+    while let Some(Action::Perform { at, attempt }) = walk.actions().first().cloned() {
+        let lone = [place(BALANCER, TELL), place(DB, NOTE)];
+        let offered = walk.actions();
+        let both = lone.map(|at| Action::Perform { at, attempt: 1 });
+        assert!(!both.iter().all(|one| offered.contains(one)), "at once");
+        order.extend(lone.contains(&at).then_some(at.host));
+        walk.apply(Event::Began { at, attempt });
+        assert!(
+            at != lone[0] || !walk.actions().contains(&both[1]),
+            "the one before still runs"
+        );
+        let result = good(&walk, at, false);
+        walk.apply(Event::Ended { at, result });
+    }
+    assert_eq!(order, [BALANCER, DB]);
+    go_on(&mut walk);
+    assert_eq!(walk.task.state, State::Succeeded);
+}
+
+#[test]
+fn what_a_lone_host_did_not_do_no_lone_host_after_it_goes_past() {
+    for on_failure in [
+        OnFailure::Rollback,
+        OnFailure::Pause,
+        OnFailure::Stop,
+        OnFailure::Continue,
+    ] {
+        let mut walk = play(two_alone(on_failure), &[place(BALANCER, TELL)]);
+        assert!(!walk.steps().contains_key(&place(DB, NOTE)));
+        let waits = matches!(walk.task.state, State::Paused { .. });
+        assert_eq!(waits, on_failure == OnFailure::Pause);
+        assert!(waits || walk.task.state.at_rest(), "{:?}", walk.task.state);
+        if waits {
+            let by = "alice".to_owned();
+            walk.apply(Event::RetryRequested { by });
+            go_on(&mut walk);
+            assert!(done(&walk, DB, NOTE) && walk.task.state == State::Succeeded);
+        }
+    }
+}
+
+#[test]
+fn a_lone_host_that_is_stopped_holds_the_next_one_until_somebody_goes_on_or_skips_it() {
+    for on_failure in [OnFailure::Pause, OnFailure::Continue] {
+        for skips in [false, true] {
+            let mut walk = Walk::new(two_alone(on_failure));
+            walk.apply(Event::HostStopRequested {
+                host: BALANCER,
+                name: "balancer".to_owned(),
+                by: "alice".to_owned(),
+            });
+            go_on(&mut walk);
+            assert_eq!(reason(&walk), "balancer: alice stopped it");
+            assert!(!walk.steps().contains_key(&place(DB, NOTE)));
+            let by = "alice".to_owned();
+            walk.apply(match skips {
+                true => skip(BALANCER, "balancer"),
+                false => Event::RetryRequested { by },
+            });
+            go_on(&mut walk);
+            assert_eq!(walk.task.state, State::Succeeded);
+            assert!(done(&walk, DB, NOTE) && done(&walk, BALANCER, TELL) != skips);
+        }
+    }
+}
+
+#[test]
+fn a_host_of_the_stage_that_does_a_step_alone_waits_for_the_lone_one_before_it_and_others_for_it() {
+    for (first, second) in [("balancer", "web1"), ("web1", "balancer")] {
+        let mut plan = two_alone(OnFailure::Pause);
+        let steps = &mut plan.stages[usize::from(SWITCH)].steps;
+        steps[usize::from(TELL)].host = Some(first.to_owned());
+        steps[usize::from(NOTE)].host = Some(second.to_owned());
+        let [tell, note] = [(first, TELL), (second, NOTE)]
+            .map(|(name, step)| place(host_index(&plan, name), step));
+        let walk = play(plan.clone(), &[tell]);
+        assert!(!walk.steps().contains_key(&note), "{first} before {second}");
+        let walk = play(plan, &[]);
+        assert_eq!(walk.task.state, State::Succeeded, "{first} before {second}");
+        assert!(done(&walk, note.host, NOTE));
+    }
+}
+
+#[test]
+fn with_continue_everybody_who_waited_for_a_step_that_failed_has_failed() {
+    let walk = play(two_alone(OnFailure::Continue), &[place(BALANCER, TELL)]);
+    assert_eq!(
+        reason(&walk),
+        "balancer: tell: no; web0, web1, db did not go on: tell did not succeed on balancer"
+    );
+    assert!(!walk.steps().contains_key(&place(0, NOTE + 1)));
+}
+
+#[test]
+fn with_continue_a_lone_host_that_failed_before_is_named_by_those_who_wait_for_it_later() {
+    let mut plan = two_alone(OnFailure::Continue);
+    let mut check = plan.stages[usize::from(SWITCH)].steps[usize::from(TELL)].clone();
+    check.name = "ready".to_owned();
+    plan.stages[1].steps.push(check);
+    let ready = At {
+        stage: 1,
+        ..place(BALANCER, 2)
+    };
+    let walk = play(plan, &[ready]);
+    assert_eq!(
+        reason(&walk),
+        "balancer: ready: no; web0, web1 did not go on: ready did not succeed on balancer; \
+         db did not go on: tell did not succeed on balancer"
+    );
+    assert!(!walk.steps().contains_key(&place(DB, NOTE)));
+}
+
+#[test]
+fn otherwise_the_one_that_failed_is_named_alone() {
+    for on_failure in [OnFailure::Pause, OnFailure::Stop] {
+        let walk = play(alone(on_failure), &[place(BALANCER, TELL)]);
+        assert_eq!(reason(&walk), "balancer: tell: no", "{on_failure:?}");
+    }
+}
+
+#[test]
+fn without_a_failure_the_others_go_on_when_the_step_is_done() {
+    for on_failure in [OnFailure::Continue, OnFailure::Pause] {
+        let walk = play(alone(on_failure), &[]);
+        assert_eq!(walk.task.state, State::Succeeded, "{on_failure:?}");
+        assert!(done(&walk, 0, RELOAD) && done(&walk, 1, RELOAD));
+    }
+}
+
+#[test]
+fn what_a_skipped_host_would_have_done_holds_nobody() {
+    let mut walk = play(alone(OnFailure::Pause), &[place(BALANCER, TELL)]);
+    walk.apply(skip(BALANCER, "balancer"));
+    let offered = walk.actions();
+    let reloads = [place(0, RELOAD), place(1, RELOAD)];
+    assert_eq!(
+        offered,
+        reloads.map(|at| Action::Perform { at, attempt: 1 })
+    );
+}
+
+#[test]
+fn what_a_skipped_host_would_have_done_holds_nobody_on_the_way_back() {
+    // It stands before the switch, so on the way back everybody would wait for it.
+    let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 0);
+    let mut walk = Walk::new(plan);
+    walk.apply(skip(BALANCER, "balancer"));
+    let reload = place(1, 2);
+    while let Some(Action::Perform { at, attempt }) = walk.actions().first().cloned() {
+        walk.apply(Event::Began { at, attempt });
+        let result = match at == reload {
+            true => super::walk_tests::bad(false),
+            false => good(&walk, at, false),
+        };
+        walk.apply(Event::Ended { at, result });
+    }
+    go_on(&mut walk);
+    assert!(
+        matches!(walk.task.state, State::RolledBack { .. }),
+        "{:?}",
+        walk.task.state
+    );
+    for host in [0, 1] {
+        assert!(walk.succeeded(Way::Back, SWITCH, host, 1), "web{host}");
+    }
+    assert!(walk.steps().keys().all(|at| at.host != BALANCER));
+}
+
+#[test]
+fn the_first_attempt_of_a_step_is_its_first_and_the_next_one_its_second() {
+    let mut walk = play(alone(OnFailure::Pause), &[place(BALANCER, TELL)]);
+    walk.apply(Event::RetryRequested {
+        by: "alice".to_owned(),
+    });
+    let at = place(BALANCER, TELL);
+    assert_eq!(walk.steps().get(&place(0, 0)).unwrap().attempt, 1);
+    assert_eq!(walk.actions(), [Action::Perform { at, attempt: 2 }]);
+    walk.apply(Event::Began { at, attempt: 2 });
+    let result = good(&walk, at, false);
+    walk.apply(Event::Ended { at, result });
+    assert!(done(&walk, BALANCER, TELL));
+}
+
+#[test]
+fn no_host_is_taken_for_the_agent_however_many_there_are() {
+    let mut crowd = alone(OnFailure::Pause);
+    let one = crowd.hosts[0].clone();
+    crowd.hosts = (0..70_000)
+        .map(|number| crate::domain::plan::PlannedHost {
+            name: format!("web{number}"),
+            ..one.clone()
+        })
+        .collect();
+    assert_eq!(host_index(&crowd, "web7"), 7);
+    assert_ne!(host_index(&crowd, "web69999"), AGENT_INDEX);
+    assert_eq!(host_index(&crowd, crate::domain::plan::AGENT), AGENT_INDEX);
+}

@@ -1,0 +1,282 @@
+//! How far each host of a stage has come, and what it waits for: for one who does its steps beside the
+//! others, for one who does single steps alone, and on the way back. Pure; called by `next`.
+
+use jiff::Timestamp;
+
+use super::places::{host_index, index};
+use super::told::Why;
+use super::{At, StepResult, Way, Work};
+use crate::domain::plan::Plan;
+use crate::domain::template::{self, Gate, OnFailure};
+
+/// How far one host of a stage has come.
+pub(super) enum Standing {
+    Done,
+    Next {
+        at: At,
+        attempt: u32,
+    },
+    Running {
+        at: At,
+        attempt: u32,
+    },
+    /// It waits at the gate of its next step.
+    Gated {
+        at: At,
+        gate: Gate,
+    },
+    /// Its next step follows what another host of the stage has yet to do.
+    Follows,
+    Failed(Why),
+    Unknown(String),
+    /// It failed in an earlier stage and takes no part in this one.
+    LeftBehind,
+}
+
+impl Standing {
+    fn said(message: String) -> Self {
+        Self::Failed(Why::Said(message))
+    }
+
+    /// There is nothing to do and nothing to say.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::LeftBehind)
+    }
+
+    /// Nothing more is done, well or not.
+    pub(super) fn is_through(&self) -> bool {
+        self.is_over() || matches!(self, Self::Failed(_) | Self::Unknown(_))
+    }
+}
+
+/// One stage, done in one direction.
+pub(super) struct Course<'a> {
+    work: &'a Work,
+    plan: &'a Plan,
+    way: Way,
+    stage: usize,
+    pub(super) places: Vec<&'a str>,
+    /// The task's time, while timed gates wait for it.
+    time: Option<Timestamp>,
+    /// Who takes no part, but for steps that name them on the way back.
+    absent: &'a dyn Fn(&str) -> bool,
+    /// Who does each step that one host of the stage does for all.
+    doers: Vec<Option<usize>>,
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn new(
+        (work, plan): (&'a Work, &'a Plan),
+        way: Way,
+        stage: usize,
+        time: Option<Timestamp>,
+        absent: &'a dyn Fn(&str) -> bool,
+    ) -> Self {
+        let mut course = Self {
+            work,
+            plan,
+            way,
+            stage,
+            places: plan.stages[stage].places(),
+            time,
+            absent,
+            doers: Vec::new(),
+        };
+        let steps = 0..plan.stages[stage].steps.len();
+        course.doers = steps.map(|step| course.doer(step)).collect();
+        course
+    }
+
+    fn at(&self, host: &str, step: usize) -> At {
+        At {
+            way: self.way,
+            stage: index(self.stage),
+            host: host_index(self.plan, host),
+            step: index(step),
+        }
+    }
+
+    /// How far the one at this place of the stage has come.
+    pub(super) fn standing(&self, place: usize) -> Standing {
+        let stage = &self.plan.stages[self.stage];
+        let name = self.places[place];
+        let absent = (self.absent)(name);
+        if absent && self.way == Way::Forward {
+            return Standing::LeftBehind;
+        }
+        for (step, described) in stage.steps.iter().enumerate() {
+            let label = &described.name;
+            if !self.does(place, step) {
+                if let Some(host) = &described.host
+                    && place < stage.hosts.len()
+                    && !absent
+                    && let Some(standing) = self.follows(host, step)
+                {
+                    return standing;
+                }
+                continue;
+            }
+            let at = self.at(name, step);
+            // Whoever is absent only does what names them, unless it goes on without them.
+            if absent && (described.host.is_none() || self.work.skipped.contains_key(&at.host)) {
+                continue;
+            }
+            match self.work.steps.get(&at) {
+                None => return self.before(at, described),
+                Some(progress) => match &progress.end {
+                    None => {
+                        let attempt = progress.attempt;
+                        return Standing::Running { at, attempt };
+                    }
+                    Some((_, result)) if result.succeeded() => {}
+                    Some((_, StepResult::Failed { message, .. })) => {
+                        return Standing::said(format!("{name}: {label}: {message}"));
+                    }
+                    Some((_, StepResult::Unknown { message })) => {
+                        return Standing::Unknown(format!("{name}: {label}: {message}"));
+                    }
+                    Some(_) => return Standing::said(format!("{name}: {label} was stopped")),
+                },
+            }
+        }
+        Standing::Done
+    }
+
+    /// Whether the one at this place does a step.
+    fn does(&self, place: usize, step: usize) -> bool {
+        let stage = &self.plan.stages[self.stage];
+        match self.doers[step] {
+            Some(doer) => place == doer,
+            None => stage.runs(place, step),
+        }
+    }
+
+    /// Who does a step with `once`: the first host of the stage that takes part, unless another one has.
+    fn doer(&self, step: usize) -> Option<usize> {
+        let stage = &self.plan.stages[self.stage];
+        let described = &stage.steps[step];
+        if !described.once || described.host.is_some() {
+            return None;
+        }
+        let mut hosts = 0..stage.hosts.len();
+        let began = hosts
+            .clone()
+            .find(|place| self.has_done_for_all(*place, step));
+        began
+            .or_else(|| hosts.find(|place| self.comes_to(*place, step)))
+            .or(Some(0))
+    }
+
+    /// Whether a host has done a step for all, or may have: nobody does it again after it. Whoever was
+    /// skipped before it was done has not.
+    fn has_done_for_all(&self, place: usize, step: usize) -> bool {
+        let at = self.at(self.places[place], step);
+        let skipped = self.work.skipped.contains_key(&at.host);
+        match self.work.steps.get(&at) {
+            None => false,
+            Some(progress) => match &progress.end {
+                Some((_, result)) => {
+                    !skipped || result.succeeded() || matches!(result, StepResult::Unknown { .. })
+                }
+                None => true,
+            },
+        }
+    }
+
+    /// Whether a host comes as far as to this step: with `continue`, one that failed before does not.
+    fn comes_to(&self, place: usize, step: usize) -> bool {
+        let name = self.places[place];
+        let failed = |earlier: usize| {
+            let progress = self.work.steps.get(&self.at(name, earlier));
+            let end = progress.and_then(|progress| progress.end.as_ref());
+            end.is_some_and(|(_, result)| !result.succeeded())
+        };
+        let falls_behind = self.plan.on_failure == OnFailure::Continue && (0..step).any(failed);
+        !falls_behind && !(self.absent)(name)
+    }
+
+    /// What stands between a host and a step that it has not begun.
+    fn before(&self, at: At, step: &template::Step) -> Standing {
+        if let Some(by) = self.work.stopped.get(&at.host)
+            && self.way == Way::Forward
+        {
+            let name = self.plan.host_name(at);
+            return Standing::said(format!("{name}: {by} stopped it"));
+        }
+        if step.host.is_some()
+            && let Some(standing) = self.held_back(usize::from(at.step))
+        {
+            return standing;
+        }
+        let closed = match step.gate {
+            Gate::None => false,
+            Gate::Hand => !self.work.is_open(at),
+            Gate::Timed => self.time.is_some(),
+        };
+        if closed && self.way == Way::Forward {
+            return Standing::Gated {
+                at,
+                gate: step.gate,
+            };
+        }
+        Standing::Next {
+            at,
+            attempt: self.work.attempts(at) + 1,
+        }
+    }
+
+    /// Where a host stands that comes to a step which another one does; `None` once that is done.
+    fn follows(&self, host: &str, step: usize) -> Option<Standing> {
+        let at = self.at(host, step);
+        if self.work.skipped.contains_key(&at.host) {
+            return None;
+        }
+        let progress = self.work.steps.get(&at);
+        let end = progress.and_then(|progress| progress.end.as_ref());
+        match end {
+            Some((_, result)) if result.succeeded() => None,
+            // Nobody will do it any more.
+            _ if self.way == Way::Forward
+                && self.plan.on_failure == OnFailure::Continue
+                && (end.is_some() || (self.absent)(host)) =>
+            {
+                let label = &self.plan.stages[self.stage].steps[step].name;
+                Some(Standing::Failed(Why::Waited {
+                    step: label.clone(),
+                    host: host.to_owned(),
+                }))
+            }
+            _ => Some(Standing::Follows),
+        }
+    }
+
+    /// What holds back a step that one host does alone: the ones of other lone hosts before it, then
+    /// what the stage's hosts do before it. Everybody waits for earlier steps alone, so nobody does
+    /// in a circle.
+    fn held_back(&self, step: usize) -> Option<Standing> {
+        let before = self.plan.stages[self.stage].steps[..step].iter();
+        let hosts = before.map(|earlier| earlier.host.as_deref());
+        hosts
+            .enumerate()
+            .find_map(|(earlier, host)| self.follows(host?, earlier))
+            .or_else(|| (!self.all_before(step)).then_some(Standing::Follows))
+    }
+
+    /// Whether every host of the stage that takes part has done what stands before this step.
+    fn all_before(&self, step: usize) -> bool {
+        let stage = &self.plan.stages[self.stage];
+        let present = (0..stage.hosts.len()).filter(|place| !(self.absent)(self.places[*place]));
+        present.into_iter().all(|place| {
+            for earlier in (0..step).filter(|earlier| self.does(place, *earlier)) {
+                let at = self.at(self.places[place], earlier);
+                match self.work.steps.get(&at).and_then(|step| step.end.as_ref()) {
+                    Some((_, result)) if result.succeeded() => {}
+                    // With `continue`, whoever failed is not waited for.
+                    Some(_) => return self.plan.on_failure == OnFailure::Continue,
+                    None => return false,
+                }
+            }
+            true
+        })
+    }
+}

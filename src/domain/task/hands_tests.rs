@@ -1,0 +1,462 @@
+//! Hands on a running task: one host stopped or skipped, a pause that nobody ends.
+
+#![allow(clippy::unwrap_used)]
+
+use super::walk_tests::{SWITCH, Walk, bad, good, plan};
+use super::*;
+use crate::domain::plan::Plan;
+use crate::domain::template::{Gate, OnFailure};
+
+const EVERY: [OnFailure; 4] = [
+    OnFailure::Rollback,
+    OnFailure::Pause,
+    OnFailure::Stop,
+    OnFailure::Continue,
+];
+
+fn stop_on(host: u16) -> Event {
+    Event::HostStopRequested {
+        host,
+        name: format!("web{host}"),
+        by: "alice".to_owned(),
+    }
+}
+
+fn skip(host: u16) -> Event {
+    Event::HostSkipped {
+        host,
+        name: format!("web{host}"),
+        by: "alice".to_owned(),
+        reason: "its disk is broken".to_owned(),
+    }
+}
+
+/// Begins everything that may be begun now.
+fn begin(walk: &mut Walk) {
+    for action in walk.actions() {
+        if let Action::Perform { at, attempt } = action {
+            walk.apply(Event::Began { at, attempt });
+        }
+    }
+}
+
+/// Does everything that is offered, well, but for `held` hosts, until nothing is offered any more.
+fn go_on(walk: &mut Walk, held: &[u16]) {
+    for _ in 0..200 {
+        let next = walk.actions().into_iter().find(|action| match action {
+            Action::Perform { at, .. } | Action::Resume { at, .. } | Action::Kill { at } => {
+                !held.contains(&at.host)
+            }
+            Action::At(..) => false,
+            _ => true,
+        });
+        match next {
+            Some(Action::Perform { at, attempt }) => walk.apply(Event::Began { at, attempt }),
+            Some(Action::Resume { at, .. }) => {
+                let result = good(walk, at, false);
+                walk.apply(Event::Ended { at, result });
+            }
+            Some(Action::Kill { at }) => walk.apply(Event::Ended {
+                at,
+                result: StepResult::Stopped,
+            }),
+            Some(Action::Record(event)) => walk.apply(event),
+            _ => return,
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+/// Until every host runs its first step of the stage that stages.
+fn staging(on_failure: OnFailure) -> Walk {
+    let mut walk = Walk::new(plan(3, None, on_failure, Gate::None));
+    begin(&mut walk);
+    let at = At {
+        way: Way::Forward,
+        stage: 0,
+        host: AGENT_INDEX,
+        step: 0,
+    };
+    let result = good(&walk, at, false);
+    walk.apply(Event::Ended { at, result });
+    begin(&mut walk);
+    walk
+}
+
+fn switched(walk: &Walk, host: u16) -> bool {
+    walk.succeeded(Way::Forward, SWITCH, host, 0)
+}
+
+#[test]
+fn what_runs_on_a_stopped_host_is_killed_and_its_siblings_go_on() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(1));
+        let killed: Vec<u16> = walk
+            .actions()
+            .iter()
+            .filter_map(|action| match action {
+                Action::Kill { at } => Some(at.host),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(killed, [1]);
+        go_on(&mut walk, &[]);
+        assert!(walk.succeeded(Way::Forward, 1, 0, 0));
+        assert!(walk.succeeded(Way::Forward, 1, 2, 0));
+        assert!(!walk.succeeded(Way::Forward, 1, 1, 0));
+    }
+}
+
+#[test]
+fn whoever_stops_a_host_says_what_becomes_of_the_task() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(1));
+        go_on(&mut walk, &[]);
+        let paused = matches!(
+            &walk.task.state,
+            State::Paused { why: Pause::HostFailed { message } } if message.contains("web1")
+        );
+        assert!(paused, "{on_failure:?}: {:?}", walk.task.state);
+        assert!(
+            (0..3).all(|host| !switched(&walk, host)),
+            "not all are staged"
+        );
+    }
+}
+
+#[test]
+fn a_stopped_host_begins_nothing_more_until_somebody_says_so() {
+    let mut walk = staging(OnFailure::Pause);
+    // Nothing runs on it: it is between two steps, or done with this stage.
+    let at = At {
+        way: Way::Forward,
+        stage: 1,
+        host: 1,
+        step: 0,
+    };
+    let result = good(&walk, at, false);
+    walk.apply(Event::Ended { at, result });
+    walk.apply(stop_on(1));
+    go_on(&mut walk, &[]);
+    assert!(
+        !walk
+            .steps()
+            .keys()
+            .any(|at| at.host == 1 && at.stage >= SWITCH)
+    );
+    walk.apply(Event::RetryRequested {
+        by: "alice".to_owned(),
+    });
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert!((0..3).all(|host| switched(&walk, host)));
+}
+
+#[test]
+fn a_task_goes_on_without_a_skipped_host_and_ends_well() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(1));
+        go_on(&mut walk, &[]);
+        walk.apply(skip(1));
+        go_on(&mut walk, &[]);
+        assert_eq!(walk.task.state, State::Succeeded, "{on_failure:?}");
+        assert!(switched(&walk, 0) && switched(&walk, 2));
+        assert!(!switched(&walk, 1));
+        let skipped = &walk.task.work.as_ref().unwrap().skipped[&1];
+        assert_eq!(skipped.name, "web1");
+    }
+}
+
+/// The step that the first host does for all, and who has done it.
+fn migrated(walk: &Walk) -> Vec<u16> {
+    let hosts = 0..u16::try_from(walk.plan.hosts.len()).unwrap();
+    hosts
+        .filter(|host| walk.succeeded(Way::Forward, 1, *host, 1))
+        .collect()
+}
+
+#[test]
+fn what_a_skipped_host_was_to_do_for_all_the_next_one_does() {
+    for on_failure in EVERY {
+        let mut walk = staging(on_failure);
+        walk.apply(stop_on(0));
+        go_on(&mut walk, &[]);
+        let waits = migrated(&walk).is_empty();
+        assert!(waits || on_failure == OnFailure::Continue);
+        walk.apply(skip(0));
+        go_on(&mut walk, &[]);
+        assert_eq!(walk.task.state, State::Succeeded, "{on_failure:?}");
+        assert_eq!(migrated(&walk), [1]);
+    }
+}
+
+#[test]
+fn what_a_host_has_done_for_all_nobody_does_again_when_it_is_skipped() {
+    let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::Hand));
+    go_on(&mut walk, &[]);
+    assert_eq!(
+        migrated(&walk),
+        [0],
+        "it waits at the gate of the last stage"
+    );
+    walk.apply(skip(0));
+    go_on(&mut walk, &[]);
+    walk.apply(Event::Continued {
+        by: "bob".to_owned(),
+        host: None,
+    });
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert_eq!(migrated(&walk), [0]);
+}
+
+#[test]
+fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
+    for (unknown, does) in [(true, &[][..]), (false, &[1])] {
+        let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::None));
+        let migrate = At {
+            way: Way::Forward,
+            stage: 1,
+            host: 0,
+            step: 1,
+        };
+        while !walk.steps().contains_key(&migrate) {
+            let next = walk.actions().remove(0);
+            match next {
+                Action::Perform { at, attempt } => walk.apply(Event::Began { at, attempt }),
+                Action::Resume { at, .. } => {
+                    let result = good(&walk, at, false);
+                    walk.apply(Event::Ended { at, result });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let (at, result) = (migrate, bad(unknown));
+        walk.apply(Event::Ended { at, result });
+        go_on(&mut walk, &[]);
+        walk.apply(skip(0));
+        go_on(&mut walk, &[]);
+        assert_eq!(walk.task.state, State::Succeeded);
+        assert_eq!(migrated(&walk), does);
+    }
+}
+
+#[test]
+fn with_continue_what_a_failed_host_was_to_do_for_all_is_done_before_others_switch() {
+    let mut walk = staging(OnFailure::Continue);
+    let at = At {
+        way: Way::Forward,
+        stage: 1,
+        host: 0,
+        step: 0,
+    };
+    let result = bad(false);
+    walk.apply(Event::Ended { at, result });
+    go_on(&mut walk, &[]);
+    assert!(matches!(walk.task.state, State::Failed { .. }));
+    assert_eq!(migrated(&walk), [1]);
+    assert!(switched(&walk, 1) && switched(&walk, 2) && !switched(&walk, 0));
+}
+
+#[test]
+fn a_failed_host_can_be_skipped_where_the_task_paused() {
+    let mut walk = staging(OnFailure::Pause);
+    let at = At {
+        way: Way::Forward,
+        stage: 1,
+        host: 2,
+        step: 0,
+    };
+    walk.apply(Event::Ended {
+        at,
+        result: bad(false),
+    });
+    go_on(&mut walk, &[]);
+    assert!(matches!(walk.task.state, State::Paused { .. }));
+    walk.apply(skip(2));
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Succeeded);
+    assert!(switched(&walk, 0) && switched(&walk, 1) && !switched(&walk, 2));
+}
+
+#[test]
+fn a_host_on_which_something_runs_is_not_skipped() {
+    let walk = staging(OnFailure::Pause);
+    let recorded = Recorded {
+        time: walk.task.updated,
+        event: skip(1),
+    };
+    assert!(walk.task.clone().apply(&recorded).is_err());
+}
+
+#[test]
+fn what_could_not_be_stopped_is_asked_of_a_person_however_long_nobody_answers() {
+    let mut patient = plan(3, None, OnFailure::Pause, Gate::None);
+    patient.pause_timeout_s = Some(3600);
+    let mut walk = Walk::new(patient);
+    begin(&mut walk);
+    let at = *walk.steps().keys().next().unwrap();
+    walk.apply(Event::StopRequested {
+        by: "alice".to_owned(),
+        asker: Asker::Person,
+    });
+    walk.apply(Event::Ended {
+        at,
+        result: StepResult::Unknown {
+            message: "the host is away".to_owned(),
+        },
+    });
+    go_on(&mut walk, &[]);
+    assert!(matches!(
+        walk.task.state,
+        State::Paused {
+            why: Pause::Unknown { .. }
+        }
+    ));
+    assert_eq!(walk.actions(), []);
+}
+
+fn paused(plan: Plan) -> Walk {
+    let mut walk = Walk::new(plan);
+    go_on(&mut walk, &[]);
+    assert!(matches!(walk.task.state, State::Paused { .. }));
+    walk
+}
+
+#[test]
+fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
+    let mut patient = plan(1, None, OnFailure::Pause, Gate::Hand);
+    let impatient = paused(patient.clone());
+    assert_eq!(impatient.actions(), []);
+    assert!(!impatient.task.is_asked_about_stop(), "a gate is no stop");
+    patient.pause_timeout_s = Some(3600);
+    let walk = paused(patient);
+    let since = walk.task.updated.as_second();
+    let ends = walk.task.pause_ends(&walk.plan).unwrap();
+    assert_eq!(ends.as_second(), since + 3600, "people are told");
+    match walk.actions().as_slice() {
+        [Action::At(time, Event::StopRequested { by, asker })] => {
+            assert_eq!(time.as_second(), since + 3600);
+            assert!(by.contains("pause_timeout"));
+            assert_eq!(*asker, Asker::Tagship);
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut goes_on = walk;
+    goes_on.apply(Event::Continued {
+        by: "bob".to_owned(),
+        host: None,
+    });
+    assert_eq!(goes_on.task.pause_ends(&goes_on.plan), None);
+}
+
+#[test]
+fn an_override_ends_with_its_freeze_and_with_the_run_for_which_it_was_said() {
+    let end: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
+    let mut walk = staging(OnFailure::Stop);
+    walk.apply(Event::FreezeOverridden {
+        by: "root".to_owned(),
+        reason: "the shop is down".to_owned(),
+        until: Some(end),
+    });
+    let second = SignedDuration::from_secs(1);
+    assert_eq!(walk.task.unfrozen_at(end - second), Some("root"));
+    assert_eq!(walk.task.unfrozen_at(end), None, "a later freeze holds");
+    walk.apply(Event::StopRequested {
+        by: "alice".to_owned(),
+        asker: Asker::Person,
+    });
+    go_on(&mut walk, &[]);
+    assert_eq!(walk.task.state, State::Stopped);
+    walk.apply(Event::RetryRequested {
+        by: "alice".to_owned(),
+    });
+    assert_eq!(walk.task.unfrozen_at(end - second), None);
+}
+
+#[test]
+fn an_override_of_an_earlier_version_is_read_and_counts() {
+    let text = r#"{"event":"freeze-overridden","by":"root","reason":"x"}"#;
+    let event: Event = serde_json::from_str(text).unwrap();
+    let mut walk = staging(OnFailure::Stop);
+    walk.apply(event);
+    let at = "2030-01-01T12:00:00Z".parse().unwrap();
+    assert_eq!(walk.task.unfrozen_at(at), Some("root"));
+}
+
+/// Takes a task with a step of unknown end through a stop whose killing does not succeed.
+fn stop(walk: &mut Walk, asker: Asker) {
+    let by = "bob".to_owned();
+    walk.apply(Event::StopRequested { by, asker });
+    while let Some(Action::Kill { at }) = walk.actions().first() {
+        let at = *at;
+        let message = "the host is away".to_owned();
+        let result = StepResult::Unknown { message };
+        walk.apply(Event::Ended { at, result });
+    }
+    for action in walk.actions() {
+        if let Action::Record(event) = action {
+            walk.apply(event);
+        }
+    }
+}
+
+#[test]
+fn only_a_person_who_was_asked_ends_what_could_not_be_shown_to_have_ended() {
+    let mut walk = staging(OnFailure::Pause);
+    walk.plan.pause_timeout_s = Some(3600);
+    let is_paused = |walk: &Walk| matches!(walk.task.state, State::Paused { .. });
+    for _ in 0..3 {
+        stop(&mut walk, Asker::Tagship);
+        assert!(is_paused(&walk) && walk.task.is_asked_about_stop());
+        assert_eq!(walk.actions(), [], "it is not asked again by itself");
+    }
+    stop(&mut walk, Asker::Person);
+    assert_eq!(walk.task.state, State::Stopped);
+
+    let mut walk = staging(OnFailure::Pause);
+    assert!(!walk.task.is_asked_about_stop(), "it runs");
+    stop(&mut walk, Asker::Person);
+    assert!(is_paused(&walk), "nobody was asked before");
+    stop(&mut walk, Asker::Tagship);
+    assert!(is_paused(&walk), "a rollback or a time is no person");
+    stop(&mut walk, Asker::Person);
+    assert_eq!(walk.task.state, State::Stopped);
+}
+
+#[test]
+fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
+    let told = r#"{"time":"2026-11-21T15:00:00Z","event":"stop-requested","by":"bob"}"#;
+    let recorded: Recorded = serde_json::from_str(told).unwrap();
+    let event = Event::StopRequested {
+        by: "bob".to_owned(),
+        asker: Asker::Tagship,
+    };
+    assert_eq!(recorded.event, event);
+    assert_eq!(serde_json::to_string(&recorded).unwrap(), told);
+}
+
+#[test]
+fn a_stop_ends_what_runs_and_what_may_run_and_asks_nothing_of_what_is_done() {
+    let mut walk = staging(OnFailure::Pause);
+    let running: Vec<At> = walk
+        .steps()
+        .iter()
+        .filter(|(_, step)| step.end.is_none())
+        .map(|(at, _)| *at)
+        .collect();
+    assert!(running.len() > 1 && running.len() < walk.steps().len());
+    // Of one of them nobody knows any more.
+    let result = bad(true);
+    let at = running[0];
+    walk.apply(Event::Ended { at, result });
+    walk.apply(Event::StopRequested {
+        by: "alice".to_owned(),
+        asker: Asker::Person,
+    });
+    let kills: Vec<Action> = running.iter().map(|at| Action::Kill { at: *at }).collect();
+    assert_eq!(walk.actions(), kills);
+}

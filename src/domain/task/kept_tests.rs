@@ -1,0 +1,344 @@
+//! What a task knows of itself after its events: where it stands, what it releases, what was live.
+
+#![allow(clippy::unwrap_used)]
+
+use super::tests::{at, landed, release, submission};
+use super::walk_tests::{SWITCH, Walk, good, plan};
+use super::*;
+use crate::domain::host::TreeDigest;
+use crate::domain::template::{Gate, OnFailure};
+
+const TREE: At = At {
+    way: Way::Forward,
+    stage: 0,
+    host: AGENT_INDEX,
+    step: 0,
+};
+const SWITCH_OF_WEB0: At = At {
+    way: Way::Forward,
+    stage: SWITCH,
+    host: 0,
+    step: 0,
+};
+
+fn fold(events: impl IntoIterator<Item = Event>) -> Task {
+    let recorded = events
+        .into_iter()
+        .map(|event| Recorded { time: at(1), event })
+        .collect::<Vec<_>>();
+    Task::fold(7, &recorded).unwrap()
+}
+
+fn proposed(submission: Submission) -> Event {
+    Event::Proposed(Box::new(submission))
+}
+
+/// Does one step, which comes to this.
+fn done(walk: &mut Walk, at: At, result: StepResult) {
+    let attempt = walk.task.work.as_ref().unwrap().attempts(at) + 1;
+    walk.apply(Event::Began { at, attempt });
+    walk.apply(Event::Ended { at, result });
+}
+
+#[test]
+fn why_a_doubted_ref_could_not_be_looked_for_is_told_until_it_is_seen() {
+    let unseen = || Event::RefUnseen {
+        reason: "the server is away".to_owned(),
+    };
+    let mut task = fold([
+        proposed(submission(Schedule::New)),
+        Event::Landed(Box::new(landed())),
+    ]);
+    let tell = |task: &mut Task, event| task.advance(&Recorded { time: at(2), event });
+    assert!(tell(&mut task, unseen()).is_err(), "nobody doubts it");
+    tell(&mut task, Event::RefDoubted).unwrap();
+    tell(&mut task, unseen()).unwrap();
+    assert_eq!(task.unseen.as_deref(), Some("the server is away"));
+    tell(&mut task, Event::RefStands).unwrap();
+    assert_eq!((task.unseen, task.doubted), (None, None));
+}
+
+#[test]
+fn what_was_checked_out_is_known_from_then_on() {
+    let mut walk = Walk::new(plan(1, None, OnFailure::Stop, Gate::None));
+    assert_eq!(walk.task.work.as_ref().unwrap().tree, None);
+    let result = good(&walk, TREE, false);
+    done(&mut walk, TREE, result);
+    let tree = walk.task.work.unwrap().tree;
+    assert_eq!(tree, Some(TreeDigest("t".to_owned())));
+}
+
+#[test]
+fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
+    let mut walk = Walk::new(plan(1, None, OnFailure::Rollback, Gate::None));
+    let live = |walk: &Walk| {
+        walk.task
+            .work
+            .as_ref()
+            .unwrap()
+            .live_before
+            .get(&0)
+            .cloned()
+    };
+    let id = |name: &str| Some(crate::domain::host::ReleaseId(name.to_owned()));
+    let staged = |live| StepResult::Staged {
+        live,
+        files_sent: 0,
+        bytes_sent: 0,
+        drift: None,
+        notes: Vec::new(),
+    };
+    let sync = At {
+        stage: 1,
+        ..SWITCH_OF_WEB0
+    };
+    done(&mut walk, sync, staged(id("one")));
+    assert_eq!(live(&walk), Some(id("one")));
+    // Somebody released meanwhile: what the switch found is what there is to go back to.
+    let published = |was| StepResult::Published {
+        was,
+        found: Box::default(),
+    };
+    done(&mut walk, SWITCH_OF_WEB0, published(id("two")));
+    assert_eq!(live(&walk), Some(id("two")));
+    // Staged once more after the switch, a host names what this task has brought.
+    done(&mut walk, sync, staged(Some(release())));
+    assert_eq!(live(&walk), Some(id("two")));
+    walk.apply(Event::RollbackBegan {
+        reason: "no".to_owned(),
+    });
+    let back = At {
+        way: Way::Back,
+        ..SWITCH_OF_WEB0
+    };
+    done(&mut walk, back, published(Some(release())));
+    assert_eq!(live(&walk), Some(id("two")));
+}
+
+#[test]
+fn a_task_has_its_commit_once_it_landed_and_if_there_is_one() {
+    let begun = fold([proposed(submission(Schedule::New))]);
+    assert_eq!(begun.commit(), None);
+    let land = |landed| {
+        fold([
+            proposed(submission(Schedule::New)),
+            Event::Landed(Box::new(landed)),
+        ])
+    };
+    assert_eq!(land(landed()).commit(), Some("2".repeat(40).as_str()));
+    let nothing = Landed {
+        commit: String::new(),
+        ..landed()
+    };
+    assert_eq!(land(nothing).commit(), None);
+}
+
+#[test]
+fn the_ref_must_stand_on_what_was_pushed_or_else_on_what_landed() {
+    let pushed = submission(Schedule::New);
+    let named = Submission {
+        object: String::new(),
+        ..submission(Schedule::New)
+    };
+    let found = || Landed {
+        object: "3".repeat(40),
+        ..landed()
+    };
+    let of = |submission: &Submission, landed: Option<Landed>| {
+        let landing = landed.map(|landed| Event::Landed(Box::new(landed)));
+        fold([proposed(submission.clone())].into_iter().chain(landing))
+    };
+    assert_eq!(of(&pushed, Some(found())).object(), "1".repeat(40));
+    assert_eq!(of(&named, None).object(), "");
+    assert_eq!(of(&named, Some(found())).object(), "3".repeat(40));
+}
+
+#[test]
+fn a_task_is_at_home_where_it_was_submitted_and_called_by_its_tag() {
+    let task = fold([proposed(submission(Schedule::New))]);
+    let place = crate::domain::right::Place::new("shop", "production", "git-release");
+    assert_eq!(task.place(), place);
+    assert_eq!(task.tag(), "release-1");
+    let branch = Submission {
+        reference: "refs/heads/main".to_owned(),
+        ..submission(Schedule::New)
+    };
+    assert_eq!(fold([proposed(branch)]).tag(), "refs/heads/main");
+}
+
+#[test]
+fn a_task_of_no_place_or_of_no_ref_says_so() {
+    let here = submission(Schedule::New);
+    assert!(here.has_place() && here.has_reference());
+    let nowhere = Submission {
+        project: String::new(),
+        reference: String::new(),
+        ..here
+    };
+    assert!(!nowhere.has_place() && !nowhere.has_reference());
+}
+
+#[test]
+fn a_secret_is_found_where_this_version_or_an_earlier_one_kept_it() {
+    let submission = Submission {
+        parameters: [
+            ("OLD".to_owned(), "before".to_owned()),
+            ("BOTH".to_owned(), "before".to_owned()),
+        ]
+        .into(),
+        secrets: [
+            ("NEW".to_owned(), "now".to_owned().into()),
+            ("BOTH".to_owned(), "now".to_owned().into()),
+        ]
+        .into(),
+        unsorted: [("ANY".to_owned(), "told later".to_owned().into())].into(),
+        ..submission(Schedule::New)
+    };
+    assert_eq!(submission.secret("OLD"), Some("before"));
+    assert_eq!(submission.secret("NEW"), Some("now"));
+    assert_eq!(submission.secret("BOTH"), Some("now"));
+    assert_eq!(submission.secret("ANY"), Some("told later"));
+    assert_eq!(submission.secret("NONE"), None);
+}
+
+/// What was kept before there was anything else to say stays byte for byte as it was.
+#[test]
+fn what_is_usual_is_not_written_down() {
+    let forward = serde_json::to_string(&SWITCH_OF_WEB0).unwrap();
+    assert_eq!(forward, r#"{"stage":2,"host":0,"step":0}"#);
+    let back = At {
+        way: Way::Back,
+        ..SWITCH_OF_WEB0
+    };
+    let back = serde_json::to_string(&back).unwrap();
+    assert_eq!(back, r#"{"way":"back","stage":2,"host":0,"step":0}"#);
+    let written = |waits| {
+        let landed = Landed { waits, ..landed() };
+        serde_json::to_string(&landed).unwrap()
+    };
+    assert!(!written(Waits::Task).contains("waits"));
+    assert!(written(Waits::Gates).contains(r#""waits":"gates""#));
+}
+
+#[test]
+fn the_task_waits_for_its_time_where_no_gate_does() {
+    let mut timed = plan(1, None, OnFailure::Stop, Gate::None);
+    assert_eq!(Waits::of(&timed), Waits::Task);
+    timed.stages[3].gate = Gate::Timed;
+    assert_eq!(Waits::of(&timed), Waits::Gates);
+}
+
+#[test]
+fn a_way_in_is_called_as_it_is_kept() {
+    for via in [Via::Page, Via::Api, Via::Codo, Via::Command] {
+        assert_eq!(serde_json::to_value(via).unwrap(), via.name());
+    }
+}
+
+#[test]
+fn what_may_not_happen_is_refused_with_the_tasks_number_and_state_and_the_event() {
+    let mut task = fold([proposed(submission(Schedule::New))]);
+    let refused = task.advance(&Recorded {
+        time: at(2),
+        event: Event::Due,
+    });
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "task 7 is proposed: it cannot be due"
+    );
+    let reordered = Recorded {
+        time: at(2),
+        event: Event::RefStands,
+    };
+    assert_eq!(
+        Task::fold(7, [&reordered]).unwrap_err().to_string(),
+        "task 7 is not there: it cannot be ref stands"
+    );
+    assert!(Task::fold(7, []).is_err());
+}
+
+#[test]
+fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
+    let mut plan = plan(1, None, OnFailure::Stop, Gate::None);
+    let at = SWITCH_OF_WEB0;
+    let back = At {
+        way: Way::Back,
+        ..at
+    };
+    assert_eq!(plan.log_name(at), "switch.publish");
+    assert_eq!(plan.log_name(back), "back.switch.publish");
+    assert_eq!(plan.lane(at), "web0");
+    assert_eq!(plan.lane(TREE), crate::domain::plan::AGENT);
+    plan.stages[usize::from(SWITCH)].steps[0].user = Some("op".to_owned());
+    assert_eq!(plan.lane(at), "op@web0");
+    assert!(plan.is_publish(at) && !plan.is_publish(TREE));
+    let nowhere = At { stage: 9, ..at };
+    assert!(plan.step(nowhere).is_none() && !plan.is_publish(nowhere));
+}
+
+#[test]
+fn every_step_of_a_plan_is_told_where_it_is_done_and_nowhere_else() {
+    let plan = plan(2, None, OnFailure::Stop, Gate::None);
+    let told: Vec<String> = (plan.every_step().into_iter())
+        .map(|at| format!("{} {}", plan.host_name(at), plan.log_name(at)))
+        .collect();
+    let wanted = [
+        "agent checkout.checkout",
+        "web0 stage.sync",
+        "web0 stage.migrate",
+        "web1 stage.sync",
+        "web0 switch.publish",
+        "web0 switch.reload",
+        "web1 switch.publish",
+        "web1 switch.reload",
+        "web0 after.warm",
+        "web1 after.warm",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
+    let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
+    let switch = |host| At {
+        host,
+        ..SWITCH_OF_WEB0
+    };
+    let earlier = || {
+        Some(crate::domain::host::ReleaseId(
+            "20270101-000000-1111111".to_owned(),
+        ))
+    };
+    done(
+        &mut walk,
+        switch(0),
+        StepResult::Published {
+            was: None,
+            found: Box::default(),
+        },
+    );
+    done(
+        &mut walk,
+        switch(1),
+        StepResult::Published {
+            was: earlier(),
+            found: Box::default(),
+        },
+    );
+    walk.apply(Event::RollbackBegan {
+        reason: "no".to_owned(),
+    });
+    let ended = loop {
+        match walk.actions().remove(0) {
+            Action::Perform { at, .. } => {
+                assert_eq!(at.host, 1, "web0 stays as it is");
+                let result = good(&walk, at, false);
+                done(&mut walk, at, result);
+            }
+            Action::Record(event) => break event,
+            other => panic!("{other:?}"),
+        }
+    };
+    let message = "web0: nothing was live before".to_owned();
+    assert_eq!(ended, Event::Finished(Outcome::RolledBack { message }));
+}

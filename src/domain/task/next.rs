@@ -1,0 +1,347 @@
+//! What is to be done next with a task: a pure function of its state and its plan.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::course::{Course, Standing};
+use super::pause::{paused, time_left};
+use super::places::{host_index, index};
+use super::told::{Failure, Why, failures};
+use super::{At, Event, Outcome, Pause, State, Task, Way, Work, stop};
+use crate::domain::plan::{AGENT, Plan, Stage};
+use crate::domain::template::{Gate, OnFailure};
+
+/// One thing that the executor is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Look whether the ref stands on the pushed object, fetch, pin, plan.
+    Land,
+    /// Look whether the ref of a landed task still stands.
+    Recheck,
+    /// Append this event when the time has come.
+    At(Timestamp, Event),
+    /// Claim the work when the queue of the project and environment is free.
+    Start,
+    /// Append the intent, then do the step.
+    Perform { at: At, attempt: u32 },
+    /// The intent stands, the result does not: find out, or do it again.
+    Resume { at: At, attempt: u32 },
+    /// End what still runs of this step.
+    Kill { at: At },
+    /// Append this event now.
+    Record(Event),
+}
+
+/// Everything that may be done now. Order does not matter; doing a part of it and asking again
+/// gives the rest.
+#[must_use]
+pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
+    match &task.state {
+        State::Proposed => vec![Action::Land],
+        State::Waiting => {
+            let mut actions = Vec::new();
+            if task.doubted.is_some() {
+                actions.push(Action::Recheck);
+            }
+            if let Some(expiry) = task.expires() {
+                let reason = "nobody approved it in time";
+                actions.push(Action::At(
+                    expiry,
+                    Event::Expired {
+                        reason: reason.to_owned(),
+                    },
+                ));
+            }
+            actions
+        }
+        State::Scheduled { .. } if task.doubted.is_some() => vec![Action::Recheck],
+        State::Scheduled { at } => vec![Action::At(*at, Event::Due)],
+        State::Queued => vec![Action::Start],
+        State::Running => with_work(task, plan, |work, plan| forward(task, work, plan)),
+        State::Paused { why } => with_work(task, plan, |work, plan| paused(task, why, work, plan)),
+        State::RollingBack { .. } => with_work(task, plan, backward),
+        State::Stopping { .. } => with_work(task, plan, stop::stopping),
+        _ => Vec::new(),
+    }
+}
+
+fn with_work(
+    task: &Task,
+    plan: Option<&Plan>,
+    actions: impl Fn(&Work, &Plan) -> Vec<Action>,
+) -> Vec<Action> {
+    match (&task.work, plan) {
+        (Some(work), Some(plan)) => actions(work, plan),
+        _ => Vec::new(),
+    }
+}
+
+fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
+    let mut left_behind = LeftBehind::default();
+    let time = time_left(task, work);
+    for (number, stage) in plan.stages.iter().enumerate() {
+        let standings: Vec<Standing> = {
+            let absent = |host: &str| {
+                left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
+            };
+            let course = Course::new((work, plan), Way::Forward, number, time, &absent);
+            let places = 0..course.places.len();
+            places.map(|place| course.standing(place)).collect()
+        };
+        if standings.iter().all(Standing::is_over) {
+            continue;
+        }
+        match (stage.gate, time) {
+            (Gate::Hand, _) if !work.gates_opened.contains(&index(number)) => {
+                let pause = Pause::Gate {
+                    stage: index(number),
+                };
+                return vec![Action::Record(Event::Paused(pause))];
+            }
+            (Gate::Timed, Some(time)) => return wait_until(time),
+            _ => {}
+        }
+        match stage_actions(work, plan, stage, &standings, time) {
+            StageOutcome::Act(actions) => return actions,
+            StageOutcome::Passed { failed } => {
+                left_behind.failed.extend(failed);
+                if left_behind.has(AGENT) {
+                    break;
+                }
+            }
+        }
+    }
+    let outcome = match left_behind.message() {
+        None => Outcome::Succeeded,
+        Some(message) => Outcome::Failed { message },
+    };
+    vec![Action::Record(Event::Finished(outcome))]
+}
+
+/// Nothing can go on before this time. (Where it has come already, the pause is refused.)
+fn wait_until(time: Timestamp) -> Vec<Action> {
+    vec![
+        Action::At(time, Event::Due),
+        Action::Record(Event::Paused(Pause::Time { until: time })),
+    ]
+}
+
+/// With `on_failure = "continue"`: hosts on which a step failed take no part in later stages, and
+/// without what the agent's own stage makes nobody does.
+#[derive(Default)]
+struct LeftBehind {
+    failed: Vec<Failure>,
+}
+
+impl LeftBehind {
+    fn has(&self, host: &str) -> bool {
+        self.failed.iter().any(|failure| failure.host == host)
+    }
+
+    fn message(&self) -> Option<String> {
+        (!self.failed.is_empty()).then(|| failures(&self.failed))
+    }
+}
+
+enum StageOutcome {
+    Act(Vec<Action>),
+    /// All hosts are through; with `on_failure = "continue"` some of them failed.
+    Passed {
+        failed: Vec<Failure>,
+    },
+}
+
+fn stage_actions(
+    work: &Work,
+    plan: &Plan,
+    stage: &Stage,
+    standings: &[Standing],
+    time: Option<Timestamp>,
+) -> StageOutcome {
+    let running: Vec<Action> = resumed(standings, work);
+    let places = stage.places();
+    let failed: Vec<Failure> = places
+        .iter()
+        .zip(standings)
+        .filter_map(|(host, standing)| match standing {
+            Standing::Failed(why) => Some(Failure {
+                host: (*host).to_owned(),
+                why: why.clone(),
+            }),
+            _ => None,
+        })
+        .collect();
+    let unknown = standings.iter().find_map(|host| match host {
+        Standing::Unknown(message) => Some(message.clone()),
+        _ => None,
+    });
+    let trouble = !failed.is_empty() || unknown.is_some();
+    // Whoever stops a host says what becomes of it.
+    let stopped = |failure: &Failure| work.stopped.contains_key(&host_index(plan, &failure.host));
+    let on_failure = if failed.iter().any(stopped) {
+        OnFailure::Pause
+    } else {
+        plan.on_failure
+    };
+    let batch = match on_failure {
+        OnFailure::Rollback | OnFailure::Stop if trouble => &[],
+        // The hosts beside the one that failed go on; those after it (it may be the canary) don't.
+        OnFailure::Pause if trouble => batch(stage, standings, Standing::is_over),
+        _ => batch(stage, standings, Standing::is_through),
+    };
+    let next = next_of(batch, work, plan);
+    let due = time.filter(|_| gated(batch, Gate::Timed));
+    if !next.is_empty() || !running.is_empty() {
+        // What waits for the time is woken beside what works.
+        let due = due.map(|time| Action::At(time, Event::Due));
+        return StageOutcome::Act(next.into_iter().chain(running).chain(due).collect());
+    }
+    if let Some(message) = unknown {
+        return StageOutcome::Act(vec![Action::Record(Event::Paused(Pause::Unknown {
+            message,
+        }))]);
+    }
+    if on_failure == OnFailure::Continue || failed.is_empty() {
+        return match due {
+            _ if gated(batch, Gate::Hand) => {
+                let due = due.map(|time| Action::At(time, Event::Due));
+                let pause = Action::Record(Event::Paused(Pause::StepGate));
+                StageOutcome::Act(due.into_iter().chain([pause]).collect())
+            }
+            Some(time) => StageOutcome::Act(wait_until(time)),
+            None => StageOutcome::Passed { failed },
+        };
+    }
+    let message = failures(&failed);
+    let event = match on_failure {
+        OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
+        OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
+        _ => Event::Finished(Outcome::Failed { message }),
+    };
+    StageOutcome::Act(vec![Action::Record(event)])
+}
+
+/// The current batch: the first one (the canary) that does not have `passed` on every host.
+fn batch<'s>(
+    stage: &Stage,
+    standings: &'s [Standing],
+    passed: impl Fn(&Standing) -> bool,
+) -> &'s [Standing] {
+    let size = stage
+        .batch
+        .map_or(standings.len(), |batch| batch.max(1) as usize);
+    standings
+        .chunks(size.max(1))
+        .find(|batch| !batch.iter().all(&passed))
+        .unwrap_or_default()
+}
+
+/// The steps that hosts of a batch may begin, and the gates at which they have come to stand.
+fn next_of(batch: &[Standing], work: &Work, plan: &Plan) -> Vec<Action> {
+    batch
+        .iter()
+        .filter_map(|host| match host {
+            Standing::Next { at, attempt } => Some(Action::Perform {
+                at: *at,
+                attempt: *attempt,
+            }),
+            Standing::Gated { at, gate } if !work.held.contains_key(at) => {
+                Some(Action::Record(Event::Held {
+                    at: *at,
+                    host: plan.host_name(*at).to_owned(),
+                    gate: *gate,
+                }))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn gated(batch: &[Standing], kind: Gate) -> bool {
+    batch
+        .iter()
+        .any(|host| matches!(host, Standing::Gated { gate, .. } if *gate == kind))
+}
+
+fn resumed(standings: &[Standing], work: &Work) -> Vec<Action> {
+    standings
+        .iter()
+        .filter_map(|host| match host {
+            Standing::Running { at, .. } if work.stopped.contains_key(&at.host) => {
+                Some(Action::Kill { at: *at })
+            }
+            Standing::Running { at, attempt } => Some(Action::Resume {
+                at: *at,
+                attempt: *attempt,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Hosts on which the switch was begun and something was live before it: an unanswered switch
+/// counts, since it may have happened.
+fn switched(work: &Work, plan: &Plan) -> BTreeMap<u16, bool> {
+    work.steps
+        .keys()
+        .filter(|at| at.way == Way::Forward && plan.is_publish(**at))
+        .map(|at| {
+            let former = work.live_before.get(&at.host).is_some_and(Option::is_some);
+            (at.host, former)
+        })
+        .collect()
+}
+
+fn can_go_back(work: &Work, plan: &Plan) -> bool {
+    switched(work, plan).values().any(|former| *former)
+}
+
+fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
+    let Some(stage) = plan.publish_stage() else {
+        return vec![Action::Record(Event::Finished(Outcome::RolledBack {
+            message: "nothing was switched".to_owned(),
+        }))];
+    };
+    let switched = switched(work, plan);
+    let absent = |host: &str| switched.get(&host_index(plan, host)) != Some(&true);
+    let course = Course::new((work, plan), Way::Back, stage, None, &absent);
+    let mut actions = Vec::new();
+    let mut failed = Vec::new();
+    let mut stay = Vec::new();
+    for (place, name) in course.places.iter().enumerate() {
+        if switched.get(&host_index(plan, name)) == Some(&false) {
+            stay.push(Failure::said(
+                name,
+                format!("{name}: nothing was live before"),
+            ));
+        }
+        match course.standing(place) {
+            Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
+            Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
+            Standing::Failed(Why::Said(message)) | Standing::Unknown(message) => {
+                failed.push(Failure::said(name, message));
+            }
+            // What is waited for here is told by whoever was to do it.
+            Standing::Failed(Why::Waited { .. })
+            | Standing::Done
+            | Standing::LeftBehind
+            | Standing::Gated { .. }
+            | Standing::Follows => {}
+        }
+    }
+    if !actions.is_empty() {
+        return actions;
+    }
+    let outcome = if failed.is_empty() {
+        Outcome::RolledBack {
+            message: failures(&stay),
+        }
+    } else {
+        failed.extend(stay);
+        Outcome::RollbackFailed {
+            message: failures(&failed),
+        }
+    };
+    vec![Action::Record(Event::Finished(outcome))]
+}

@@ -1,0 +1,54 @@
+//! What is to be done with a task that somebody has stopped: what runs is ended, and what could not
+//! be shown to have ended becomes a question. Pure; called by `next`.
+
+use super::told::together;
+use super::work::Asked;
+use super::{Action, Event, Outcome, Pause, State, StepResult, Task, Work};
+use crate::domain::plan::Plan;
+
+pub(super) fn stopping(work: &Work, plan: &Plan) -> Vec<Action> {
+    let running: Vec<Action> = work
+        .steps
+        .iter()
+        .filter(|(at, step)| step.end.is_none() || work.to_end.contains(at))
+        .map(|(at, _)| Action::Kill { at: *at })
+        .collect();
+    if !running.is_empty() {
+        return running;
+    }
+    // A person who was asked and says stop once more has seen to it; nobody else can have.
+    let event = match unstopped(work, plan) {
+        Some(message) if work.asked != Asked::Answered => Event::Paused(Pause::Unknown { message }),
+        _ => Event::Finished(Outcome::Stopped),
+    };
+    vec![Action::Record(event)]
+}
+
+/// The steps that may still run, for all that is known.
+fn unstopped(work: &Work, plan: &Plan) -> Option<String> {
+    let unknown = work.steps.iter().filter(|(_, step)| step.is_unknown());
+    let told: Vec<String> = unknown
+        .filter_map(|(at, step)| {
+            let Some((_, StepResult::Unknown { message })) = &step.end else {
+                return None;
+            };
+            let name = &plan.step(*at)?.name;
+            Some(format!("{}: {name}: {message}", plan.host_name(*at)))
+        })
+        .collect();
+    (!told.is_empty()).then(|| {
+        let told = together(told.iter().map(String::as_str));
+        format!("{told}; look on the host, then stop the task once more")
+    })
+}
+
+impl Task {
+    /// Whether a person was asked to look after steps that nobody could end, and has not answered:
+    /// to say stop once more is to answer.
+    #[must_use]
+    pub fn is_asked_about_stop(&self) -> bool {
+        let work = self.work.as_ref();
+        matches!(self.state, State::Paused { .. })
+            && work.is_some_and(|work| work.asked == Asked::Yes)
+    }
+}

@@ -1,0 +1,357 @@
+//! The text of a template, as it is written: one struct per table, then the words of the rest of
+//! the program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
+
+use super::params::{Kind, whole};
+use super::steps::Synced;
+use super::{
+    Action, Command, GIVEN, Gate, Param, Stage, StageHosts, Step, Template, is_name,
+    is_parameter_name, outputs, structure,
+};
+use crate::domain::document::{Document, Path, Problem, Problems, duration, one_line};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TemplateFile {
+    id: Option<u64>,
+    name: String,
+    #[serde(default)]
+    free_hosts: bool,
+    #[serde(default)]
+    params: Vec<ParamFile>,
+    #[serde(default)]
+    stage: Vec<StageFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ParamFile {
+    name: String,
+    alias: Option<String>,
+    #[serde(default)]
+    kind: Kind,
+    #[serde(default)]
+    choices: Vec<String>,
+    #[serde(default)]
+    required: bool,
+    default: Option<String>,
+    pattern: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StageFile {
+    name: String,
+    hosts: Option<String>,
+    #[serde(default)]
+    gate: Gate,
+    batch: Option<NonZeroU32>,
+    #[serde(default)]
+    steps: Vec<StepFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepFile {
+    #[serde(rename = "use")]
+    pub(super) uses: Option<Use>,
+    #[serde(default, deserialize_with = "command")]
+    pub(super) run: Option<Command>,
+    pub(super) script: Option<String>,
+    pub(super) args: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) gate: Option<Gate>,
+    pub(super) user: Option<String>,
+    pub(super) host: Option<String>,
+    #[serde(rename = "in")]
+    pub(super) directory: Option<String>,
+    pub(super) once: Option<bool>,
+    #[serde(default, deserialize_with = "duration::deserialize_option")]
+    pub(super) timeout: Option<Duration>,
+    pub(super) repeat: Option<bool>,
+    pub(super) outputs: Option<Vec<String>>,
+    pub(super) secret_outputs: Option<Vec<String>>,
+    pub(super) http: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) tcp: Option<String>,
+    #[serde(default, deserialize_with = "command")]
+    pub(super) command: Option<Command>,
+    pub(super) retries: Option<u32>,
+    #[serde(default, deserialize_with = "duration::deserialize_option")]
+    pub(super) interval: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Use {
+    Checkout,
+    Sync,
+    Publish,
+    Check,
+}
+
+/// A command is text for `sh` or a list of words.
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
+    struct CommandVisitor;
+
+    impl<'de> Visitor<'de> for CommandVisitor {
+        type Value = Command;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text for sh or a list of a program and its arguments")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Command, E> {
+            Ok(Command::Shell(text.to_owned()))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Command, A::Error> {
+            let mut argv = Vec::new();
+            while let Some(word) = words.next_element()? {
+                argv.push(word);
+            }
+            Ok(Command::Argv(argv))
+        }
+    }
+
+    deserializer.deserialize_any(CommandVisitor).map(Some)
+}
+
+impl Template {
+    /// Reads and checks the text of a template; `file` is the name to show for it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let document = Document::parse(file, text)?;
+        let raw: TemplateFile = document.read()?;
+        let mut reader = Reader {
+            document: &document,
+            parameters: GIVEN.iter().map(|name| (*name).to_owned()).collect(),
+            problems: Vec::new(),
+        };
+        let template = reader.template(raw, text);
+        reader
+            .problems
+            .extend(structure::problems(&template, &document));
+        reader
+            .problems
+            .extend(outputs::problems(&template, &document));
+        if reader.problems.is_empty() {
+            Ok(template)
+        } else {
+            reader.problems.sort();
+            Err(Problems(reader.problems))
+        }
+    }
+}
+
+/// Turns the file's structs into a template, and collects what is wrong on the way. What is wrong
+/// gets a stand-in value, so that the rest can be looked at too.
+pub(super) struct Reader<'d> {
+    pub(super) document: &'d Document<'d>,
+    /// The parameters that placeholders may name.
+    pub(super) parameters: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    pub(super) fn refuse(&mut self, path: &Path, message: impl Into<String>) {
+        self.problems.push(self.document.problem(path, message));
+    }
+
+    pub(super) fn name(&mut self, path: &Path, what: &str, name: &str) {
+        if !is_name(name) {
+            self.refuse(
+                path,
+                format!(
+                    "`{name}` is no name for a {what}: use up to 64 letters, digits, dots, \
+                     underscores and hyphens, beginning with a letter or digit"
+                ),
+            );
+        }
+    }
+
+    fn template(&mut self, raw: TemplateFile, text: &str) -> Template {
+        let root = Path::root();
+        self.name(&root.to("name"), "template", &raw.name);
+        let mut params: Vec<Param> = Vec::new();
+        for (index, param) in raw.params.into_iter().enumerate() {
+            let param = self.param(param, &params, &root.to("params").to(index));
+            params.push(param);
+        }
+        if raw.stage.is_empty() {
+            self.refuse(&root, "a template needs a stage: add [[stage]]");
+        }
+        let mut stages: Vec<Stage> = Vec::new();
+        for (index, stage) in raw.stage.into_iter().enumerate() {
+            let path = root.to("stage").to(index);
+            if stages.iter().any(|other| other.name == stage.name) {
+                let name = &stage.name;
+                self.refuse(
+                    &path.to("name"),
+                    format!("two stages are named `{name}`: rename one"),
+                );
+            }
+            let stage = self.stage(stage, &stages, &path);
+            stages.push(stage);
+        }
+        Template {
+            id: raw.id,
+            name: raw.name,
+            free_hosts: raw.free_hosts,
+            params,
+            stages,
+            scripts: BTreeMap::new(),
+            digest: format!("{:x}", Sha256::digest(text)),
+        }
+    }
+
+    fn param(&mut self, raw: ParamFile, before: &[Param], path: &Path) -> Param {
+        let name_path = path.to("name");
+        let name = &raw.name;
+        if !is_parameter_name(name) {
+            self.refuse(
+                &name_path,
+                format!(
+                    "`{name}` is no name for a parameter: use A-Z, 0-9 and _, up to 64 characters"
+                ),
+            );
+        } else if GIVEN.contains(&name.as_str()) || name.starts_with("TAGSHIP_") {
+            self.refuse(
+                &name_path,
+                format!("parameter {name} is given by tagship itself: choose another name"),
+            );
+        } else if before.iter().any(|param| param.name == *name) {
+            self.refuse(
+                &name_path,
+                format!("two parameters are named {name}: rename one"),
+            );
+        }
+        self.parameters.insert(raw.name.clone());
+        let param = Param {
+            name: raw.name,
+            alias: raw.alias,
+            kind: raw.kind,
+            choices: raw.choices,
+            required: raw.required,
+            default: raw.default,
+            pattern: raw.pattern,
+        };
+        self.choices(&param, path);
+        if let Some(pattern) = &param.pattern
+            && let Err(error) = whole(pattern)
+        {
+            let pattern_path = path.to("pattern");
+            self.refuse(
+                &pattern_path,
+                one_line("bad regular expression", &error.to_string()),
+            );
+        } else if let Some(default) = &param.default
+            && let Err(error) = param.check(default)
+        {
+            self.refuse(&path.to("default"), error.to_string());
+        }
+        param
+    }
+
+    /// A choice has something to choose from, and nothing else has.
+    fn choices(&mut self, param: &Param, path: &Path) {
+        let name = &param.name;
+        let given = !param.choices.is_empty();
+        if param.kind == Kind::Choice && !given {
+            self.refuse(
+                &path.to("kind"),
+                format!("parameter {name} is a choice of nothing: add `choices = [\"…\"]`"),
+            );
+        } else if param.kind != Kind::Choice && given {
+            self.refuse(
+                &path.to("choices"),
+                "`choices` means nothing without `kind = \"choice\"`: add that, or take it out",
+            );
+        }
+        if param.kind == Kind::Secret && param.default.is_some() {
+            self.refuse(
+                &path.to("default"),
+                "a secret in a template is none: take the default out",
+            );
+        }
+    }
+
+    fn stage(&mut self, raw: StageFile, before: &[Stage], path: &Path) -> Stage {
+        self.name(&path.to("name"), "stage", &raw.name);
+        if raw.steps.is_empty() {
+            self.refuse(path, "a stage needs a step: add one to `steps`");
+        }
+        let on_agent = raw
+            .steps
+            .iter()
+            .any(|step| step.uses == Some(Use::Checkout));
+        let hosts = self.hosts(raw.hosts.as_deref(), on_agent, path);
+        if on_agent && raw.batch.is_some() {
+            self.refuse(
+                &path.to("batch"),
+                "a checkout happens once, on the agent: take `batch` out",
+            );
+        }
+        let syncs = |step: &Step| step.action == Action::Sync;
+        let mut synced = Synced::No;
+        if before
+            .iter()
+            .any(|stage| stage.hosts == hosts && stage.steps.iter().any(syncs))
+        {
+            synced = Synced::Yes;
+        }
+        let mut steps: Vec<Step> = Vec::new();
+        for (index, step) in raw.steps.into_iter().enumerate() {
+            let path = path.to("steps").to(index);
+            let step = self.step(step, &steps, synced, &path);
+            if syncs(&step) {
+                synced = Synced::Yes;
+            }
+            steps.push(step);
+        }
+        Stage {
+            name: raw.name,
+            hosts,
+            gate: raw.gate,
+            batch: raw.batch,
+            steps,
+        }
+    }
+
+    fn hosts(&mut self, text: Option<&str>, on_agent: bool, path: &Path) -> StageHosts {
+        let path = path.to("hosts");
+        if on_agent {
+            if text.is_some() {
+                self.refuse(&path, "a checkout happens on the agent: take `hosts` out");
+            }
+            return StageHosts::Agent;
+        }
+        match text {
+            None | Some("{group}") => StageHosts::Environment,
+            Some(group) if is_name(group) => StageHosts::Group(group.to_owned()),
+            Some(other) => match other.as_bytes() {
+                [b'{', digit @ b'1'..=b'9', b'}'] => StageHosts::Given(digit - b'0'),
+                _ => {
+                    self.refuse(
+                        &path,
+                        format!(
+                            "`{other}` is no group of hosts: write \"{{group}}\", the name of a \
+                             group, or \"{{1}}\" to \"{{9}}\""
+                        ),
+                    );
+                    StageHosts::Environment
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What a step hands on to later steps: the names that its template declares, and no others.
+
+use std::collections::BTreeMap;
+
+use super::file::Reader;
+use super::{Action, GIVEN, Template, is_parameter_name};
+use crate::domain::document::{Document, Path, Problem};
+
+/// Variables that change how programs are found, loaded or run, beside those of [`PREFIXES`].
+const VARIABLES: &str = "\
+    ALL_PROXY AWKLIBPATH AWKPATH BROWSER CC CDPATH CFLAGS CLASSPATH CURL_HOME CXX CXXFLAGS \
+    DISPLAY EDITOR ENV EUID EXINIT FPATH FTP_PROXY GCONV_PATH GLOBIGNORE GREP_OPTIONS HOME \
+    HOSTALIASES HTTPS_PROXY HTTP_PROXY IFS LANG LANGUAGE LDFLAGS LESS LESSCLOSE LESSOPEN \
+    LOCALDOMAIN LOCPATH LOGNAME MAKEFILES MAKEFLAGS MAVEN_OPTS NLSPATH NO_PROXY OLDPWD OPTIND \
+    PAGER PATH POSIXLY_CORRECT PPID PROMPT_COMMAND PS1 PS2 PS4 PWD RES_OPTIONS R_ENVIRON \
+    R_HOME R_LIBS R_PROFILE SHELL SHELLOPTS TAR_OPTIONS TCLLIBPATH TERM TMOUT TMPDIR TZ TZDIR \
+    UID USER VIMINIT VISUAL ZDOTDIR _";
+
+/// Beginnings of such variables: of the loader, the shells, and what interpreters and tools read.
+const PREFIXES: &str = "\
+    BASH BUNDLE_ CARGO_ COMPOSER_ CORECLR_ DBUS_ DOTNET_ DYLD_ ERL_ GEM_ GIT_ GLIBC_ GNUMAKE \
+    GOFLAGS GOPATH GOROOT GRADLE_ GUILE_ JAVA_ JDK_ JULIA_ LC_ LD_ LUA_ MALLOC_ NODE_ NPM_ \
+    OPENSSL_ PERL PHP PIP_ PYTHON RSYNC_ RUBY RUST SSH_ SSL_CERT_ SUDO_ TERMINFO XDG_ _JAVA_";
+
+/// Does this variable change how programs are found, loaded or run? The declaration is what keeps
+/// others out; this list keeps a template's author from a name that never means just a value.
+fn changes_programs(name: &str) -> bool {
+    VARIABLES.split(' ').any(|variable| name == variable)
+        || PREFIXES.split(' ').any(|prefix| name.starts_with(prefix))
+}
+
+impl Action {
+    /// The names under which it hands values on: those that may be seen, and those of secrets.
+    #[must_use]
+    pub fn outputs(&self) -> (&[String], &[String]) {
+        match self {
+            Self::Run(program) => (&program.outputs, &program.secret_outputs),
+            _ => (&[], &[]),
+        }
+    }
+
+    /// `hands on A, B (a secret)`.
+    #[must_use]
+    pub fn outputs_in_words(&self) -> Option<String> {
+        let (seen, secret) = self.outputs();
+        let secret = secret.iter().map(|name| format!("{name} (a secret)"));
+        let names: Vec<String> = seen.iter().cloned().chain(secret).collect();
+        (!names.is_empty()).then(|| format!("hands on {}", names.join(", ")))
+    }
+
+    /// May it hand on a value under this name?
+    #[must_use]
+    pub fn hands_on(&self, name: &str) -> bool {
+        let (seen, secret) = self.outputs();
+        seen.iter().chain(secret).any(|declared| declared == name)
+    }
+}
+
+impl Reader<'_> {
+    /// The names that a step declares under this key.
+    pub(super) fn outputs(&mut self, names: Vec<String>, path: &Path) -> Vec<String> {
+        for (index, name) in names.iter().enumerate() {
+            let path = path.to(index);
+            if !is_parameter_name(name) {
+                self.refuse(
+                    &path,
+                    format!(
+                        "`{}` is no name for an output: use A-Z, 0-9 and _, up to 64 characters",
+                        name.escape_debug()
+                    ),
+                );
+            } else if GIVEN.contains(&name.as_str()) || name.starts_with("TAGSHIP_") {
+                self.refuse(
+                    &path,
+                    format!("output {name} is given by tagship itself: choose another name"),
+                );
+            } else if self.parameters.contains(name) {
+                self.refuse(
+                    &path,
+                    format!(
+                        "output {name} is a parameter of the template, whose value was approved: choose another name"
+                    ),
+                );
+            } else if changes_programs(name) {
+                self.refuse(
+                    &path,
+                    format!(
+                        "output {name} changes how programs are loaded or run: choose another name, and set {name} in the step that needs it"
+                    ),
+                );
+            } else if names[..index].contains(name) {
+                self.refuse(&path, format!("output {name} is named twice: take one out"));
+            }
+        }
+        names
+    }
+}
+
+/// A name is either secret in the whole template, or in no step of it.
+pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Problem> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (_, step) in template.steps() {
+        let names = step.action.outputs().0.iter();
+        seen.extend(names.map(|name| (name.as_str(), step.name.as_str())));
+    }
+    let mut problems = Vec::new();
+    for (stage, in_stage) in template.stages.iter().enumerate() {
+        let path = Path::root().to("stage").to(stage).to("steps");
+        for (step, in_step) in in_stage.steps.iter().enumerate() {
+            for name in in_step.action.outputs().1 {
+                if let Some(other) = seen.get(name.as_str()) {
+                    problems.push(document.problem(
+                        &path.to(step).to("secret_outputs"),
+                        format!(
+                            "output {name} is secret here and not in step `{other}`: name it in `secret_outputs` of both"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The template of a step with these keys, after another one.
+    fn parse(first: &str, second: &str) -> Result<Template, String> {
+        let text = format!(
+            "name = \"t\"\nparams = [{{ name = \"MODE\" }}]\n[[stage]]\nname = \"s\"\nhosts = \"g\"\n\
+             [[stage.steps]]\nrun = \"true\"\n{first}\n[[stage.steps]]\nrun = \"true\"\n{second}\n"
+        );
+        Template::parse("t.toml", &text).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn declared_outputs_are_part_of_the_step() {
+        let template = parse(
+            "outputs = [\"BUILD_ID\", \"_1\"]\nsecret_outputs = [\"TOKEN\"]",
+            "outputs = [\"BUILD_ID\"]",
+        );
+        let template = template.unwrap();
+        let actions: Vec<&Action> = template.steps().map(|(_, step)| &step.action).collect();
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&n| n.into()).collect() };
+        let (seen, secret) = actions[0].outputs();
+        assert_eq!(
+            (seen, secret),
+            (&*names(&["BUILD_ID", "_1"]), &*names(&["TOKEN"]))
+        );
+        assert!(actions[0].hands_on("TOKEN") && !actions[1].hands_on("TOKEN"));
+        assert!(actions[1].hands_on("BUILD_ID") && !actions[1].hands_on("PATH"));
+    }
+
+    #[test]
+    fn output_that_overrides_something_is_refused_by_name() {
+        let loading = [
+            "PATH",
+            "BASH_ENV",
+            "ENV",
+            "IFS",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "PERL5LIB",
+            "PERL5OPT",
+            "RUBYOPT",
+            "NODE_OPTIONS",
+            "GIT_SSH_COMMAND",
+            "SHELLOPTS",
+            "BASHOPTS",
+            "PS4",
+            "HOME",
+            "DYLD_INSERT_LIBRARIES",
+            "GLIBC_TUNABLES",
+            "JAVA_TOOL_OPTIONS",
+            "_JAVA_OPTIONS",
+            "CDPATH",
+            "ZDOTDIR",
+            "LC_ALL",
+            "SSH_AUTH_SOCK",
+            "RUSTFLAGS",
+            "MAKEFLAGS",
+            "PROMPT_COMMAND",
+            "_",
+            "UID",
+        ];
+        let given = [
+            "TAG",
+            "COMMIT",
+            "RELEASE",
+            "HOST",
+            "FLOW_ID",
+            "TAGSHIP_OUTPUT",
+            "TAGSHIP_X",
+        ];
+        let cases = loading
+            .map(|name| (name, "changes how programs are loaded or run"))
+            .into_iter()
+            .chain(given.map(|name| (name, "given by tagship itself")))
+            .chain([
+                ("MODE", "parameter of the template"),
+                ("build", "no name for an output"),
+            ])
+            .chain([
+                ("A B", "no name for an output"),
+                ("", "no name for an output"),
+            ]);
+        for (name, why) in cases {
+            for key in ["outputs", "secret_outputs"] {
+                let refused = parse("", &format!("{key} = [\"{name}\"]")).unwrap_err();
+                assert!(
+                    refused.contains(why) && refused.contains(name),
+                    "{name}: {refused}"
+                );
+                assert!(refused.starts_with("t.toml:"), "{refused}");
+            }
+        }
+        for name in [
+            "BUILD_ID",
+            "LDAP_TOKEN",
+            "PATHS",
+            "TAGS",
+            "MACHINE",
+            "HOMES",
+        ] {
+            parse("", &format!("outputs = [\"{name}\"]")).unwrap();
+        }
+    }
+
+    #[test]
+    fn output_is_secret_in_all_steps_or_in_none() {
+        for (first, second) in [
+            ("outputs = [\"A\"]", "secret_outputs = [\"A\"]"),
+            ("secret_outputs = [\"A\"]", "outputs = [\"A\"]"),
+            ("", "outputs = [\"A\"]\nsecret_outputs = [\"A\"]"),
+        ] {
+            let refused = parse(first, second).unwrap_err();
+            assert!(
+                refused.contains("output A is secret here and not in step"),
+                "{refused}"
+            );
+        }
+        let refused = parse("", "outputs = [\"A\", \"A\"]").unwrap_err();
+        assert!(refused.contains("output A is named twice"), "{refused}");
+    }
+
+    #[test]
+    fn only_programs_hand_values_on() {
+        for uses in ["use = \"check\"\ncommand = \"true\"", "use = \"checkout\""] {
+            let text = format!(
+                "name = \"t\"\n[[stage]]\nname = \"s\"\n[[stage.steps]]\n{uses}\noutputs = [\"A\"]\n"
+            );
+            let refused = Template::parse("t.toml", &text).unwrap_err().to_string();
+            assert!(
+                refused.contains("`outputs` means nothing in a check"),
+                "{refused}"
+            );
+        }
+    }
+}

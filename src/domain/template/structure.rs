@@ -1,0 +1,120 @@
+//! In which order the steps of a template may stand: no host switches before every host of the
+//! task is staged.
+
+use super::{Action, Stage, StageHosts, Template};
+use crate::domain::document::{Document, Path, Problem};
+
+/// Where one of the three steps of a release stands.
+struct Found<'t> {
+    stage_index: usize,
+    stage: &'t Stage,
+    path: Path,
+}
+
+/// Everything that is wrong with the order of the template's steps.
+pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut refuse = |path: &Path, message: String| problems.push(document.problem(path, message));
+    let checkouts = find(template, &Action::Checkout);
+    let syncs = find(template, &Action::Sync);
+    let publishes = find(template, &Action::Publish);
+
+    for (found, word) in [
+        (&checkouts, "checkout"),
+        (&syncs, "sync"),
+        (&publishes, "publish"),
+    ] {
+        for again in found.iter().skip(1) {
+            refuse(
+                &again.path,
+                format!("a template has one `{word}` step at most: take this one out"),
+            );
+        }
+    }
+    for (index, stage) in template.stages.iter().enumerate() {
+        if stage.batch.is_some() && stage.steps.iter().any(|step| step.host.is_some()) {
+            refuse(
+                &Path::root().to("stage").to(index).to("batch"),
+                "a step with `host` waits for all hosts of its stage, and `batch` holds some back: \
+                 move that step to a stage of its own"
+                    .to_owned(),
+            );
+        }
+        if stage.hosts == StageHosts::Agent && stage.steps.len() > 1 {
+            refuse(
+                &Path::root().to("stage").to(index),
+                "a checkout happens on the agent and stands alone in its stage: move the other \
+                 steps to a stage of their own"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(sync) = syncs.first() {
+        let ready = checkouts
+            .first()
+            .is_some_and(|checkout| checkout.stage_index < sync.stage_index);
+        if !ready {
+            refuse(
+                &sync.path,
+                "nothing is checked out by now: put a stage with `use = \"checkout\"` before it"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Some(publish) = publishes.first()
+        && let Some(message) = publish_problem(publish, syncs.first())
+    {
+        refuse(&publish.path, message);
+    }
+    problems
+}
+
+/// What is wrong with the place of the `publish` step.
+fn publish_problem(publish: &Found<'_>, sync: Option<&Found<'_>>) -> Option<String> {
+    let Some(sync) = sync else {
+        return Some(
+            "nothing is brought to the hosts by now: put a stage with `use = \"sync\"` before it"
+                .to_owned(),
+        );
+    };
+    let stage = &sync.stage.name;
+    if sync.stage_index == publish.stage_index {
+        return Some(format!(
+            "`publish` can't stand in the stage of `sync` ({stage}): a host would switch before \
+             every host has the release; move it to a later stage"
+        ));
+    }
+    if sync.stage_index > publish.stage_index {
+        return Some(format!(
+            "`publish` stands before `sync` (stage {stage}): no host may switch before every host \
+             has the release; move it to a later stage"
+        ));
+    }
+    if sync.stage.hosts != publish.stage.hosts {
+        return Some(format!(
+            "`publish` has other hosts than `sync` (stage {stage}): write the same `hosts` in both \
+             stages"
+        ));
+    }
+    None
+}
+
+fn find<'t>(template: &'t Template, action: &Action) -> Vec<Found<'t>> {
+    let mut found = Vec::new();
+    for (stage_index, stage) in template.stages.iter().enumerate() {
+        for (step_index, step) in stage.steps.iter().enumerate() {
+            if step.action == *action {
+                found.push(Found {
+                    stage_index,
+                    stage,
+                    path: Path::root()
+                        .to("stage")
+                        .to(stage_index)
+                        .to("steps")
+                        .to(step_index),
+                });
+            }
+        }
+    }
+    found
+}
