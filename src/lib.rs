@@ -12,17 +12,8 @@ pub mod domain;
 /// `config.toml`: every key, its default, and what is wrong with it.
 pub mod config;
 
-/// What is logged, and the output of steps as files.
-pub mod log;
-
-/// The events of every task and the indexes to find them.
+/// The event log of every task, the indexes on it, the audit trail, step output, backups.
 pub mod store;
-
-/// Who did what, each entry bound to the one before.
-pub mod audit;
-
-/// Everything durable as one file, and a store made of it again.
-pub mod backup;
 
 /// People, roles and tokens.
 pub mod account;

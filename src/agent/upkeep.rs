@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::base::clock::Clock;
-use crate::log::LogBook;
 use crate::session::Sessions;
 use crate::store::Store;
+use crate::store::log::LogBook;
 
 /// How often, in seconds.
 const PAUSE_S: i64 = 3600;

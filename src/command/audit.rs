@@ -8,7 +8,7 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
-use crate::audit::{Ledger, Verdict};
+use crate::store::audit::{Ledger, Verdict};
 use crate::web::view::AuditList;
 
 /// `tagship audit …`.

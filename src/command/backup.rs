@@ -16,12 +16,12 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::times::Zone;
 use crate::agent;
-use crate::backup::file::{Counts, Reader, Seal};
-use crate::backup::restore::{self, Former, Wanted};
-use crate::backup::{self, Logs};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::config::Engine;
-use crate::log::LogBook;
+use crate::store::backup::file::{Counts, Reader, Seal};
+use crate::store::backup::restore::{self, Former, Wanted};
+use crate::store::backup::{self, Logs};
+use crate::store::log::LogBook;
 use crate::web::view::TakeBackup;
 
 /// Standard output, in place of a file.

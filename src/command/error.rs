@@ -4,12 +4,12 @@ use std::io;
 use std::path::PathBuf;
 
 use super::demo::DemoError;
-use crate::backup::restore::RestoreError;
 use crate::check::enroll::EnrollError;
 use crate::config::ConfigError;
 use crate::domain::rule::RuleError;
 use crate::install::InstallError;
 use crate::spool::SpoolError;
+use crate::store::backup::restore::RestoreError;
 
 /// Everything that ends a command without success.
 #[derive(Debug, thiserror::Error)]

@@ -11,11 +11,11 @@ use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::agent;
-use crate::audit::{Action, Ledger, Turn};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
 use crate::domain::right::Scopes;
+use crate::store::audit::{Action, Ledger, Turn};
 use crate::web::view::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,

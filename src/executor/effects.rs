@@ -17,7 +17,7 @@ use crate::domain::plan::{Ground, Plan, PlannedHost};
 use crate::domain::task::Submission;
 use crate::domain::template::{Template, Version};
 use crate::landing::Source;
-pub use crate::log::Logs;
+pub use crate::store::log::Logs;
 
 /// Connections to the hosts of one task.
 pub trait Fleet: Send + Sync {

@@ -6,7 +6,7 @@
 //! and the limits are etcd's (several agents over one queue), so an engine over etcd can follow.
 //!
 //! **Who owns which keys.** `account/`, `token/` belong to [`account`](crate::account), `session/`
-//! to [`session`](crate::session), `audit/` to [`audit`](crate::audit); everything else to [`store`](super).
+//! to [`session`](crate::session), `audit/` to [`audit`](crate::store::audit); everything else to [`store`](super).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,16 +1,21 @@
-//! The events of every task and the indexes to find them, over [`Kv`].
+//! The events of every task and the indexes to find them, over [`Kv`]; the audit trail, the output of
+//! steps, and backups of all of it.
 //!
 //! Truth is the event log; everything else that is written here (heads, indexes, what is live) is
 //! worked out from events and goes into the same commit as the event that changes it
-//! ([`index`]). The store never decides what shall happen: callers hand in events, and
-//! [`Task::apply`] refuses those that may not happen. Called by `intake`, the executor, the web.
+//! ([`index`]). The store never decides what happens: callers append events, and [`Task::apply`]
+//! refuses those that are not allowed. Any room below it in `lib.rs` may read it; only `engine`
+//! appends events of tasks.
 
+pub mod audit;
+pub mod backup;
 mod blob;
 mod compared;
 mod history;
 mod hooks;
 mod index;
 pub mod kv;
+pub mod log;
 pub mod memory;
 mod places;
 mod propose;

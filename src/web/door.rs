@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::Site;
 use super::fault::Fault;
 use crate::account::{Account, LoginError};
-use crate::audit::Action;
+use crate::store::audit::Action;
 
 /// So many refusals for a while are remembered at once; more leave no entry.
 const SHUT_MAX: usize = 1000;

@@ -34,12 +34,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::account::Accounts;
-use crate::audit::Ledger;
 use crate::base::clock::Clock;
 use crate::config::Config;
-use crate::log::LogBook;
 use crate::session::Sessions;
 use crate::store::Store;
+use crate::store::audit::Ledger;
+use crate::store::log::LogBook;
 
 pub(crate) use output::CUT_BEGINS;
 

@@ -24,7 +24,7 @@ use super::stream::Changes;
 use super::view::LogQuery;
 use super::who::who;
 use crate::domain::host::OUTPUT_KEPT_BYTES;
-use crate::log::{Entry, LogBook, Part};
+use crate::store::log::{Entry, LogBook, Part};
 use harmless::Harmless;
 
 /// Bytes of one entry's part that are read at a time.

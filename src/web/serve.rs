@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::call::Peer;
 use super::places::Streams;
 use super::{Site, Web, route};
-use crate::audit::Ledger;
+use crate::store::audit::Ledger;
 
 /// The head of a request, in bytes. Cookies and addresses of ours are far shorter.
 const HEAD_BYTES_MAX: usize = 32 * 1024;

@@ -36,13 +36,13 @@ pub use template::{
 
 pub use waits::waits_for;
 
-use crate::audit::Entry;
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Origin, Way};
 use crate::domain::template::{Gate, OnFailure};
 pub use crate::request::May;
+use crate::store::audit::Entry;
 use crate::store::{Disabled, Head};
 use crate::submit::{Order, Problem};
 

@@ -11,12 +11,12 @@ use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use super::{Site, api};
 use crate::account::{Account, Delegation};
-use crate::audit::{Action, Turn};
 use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
 use crate::domain::approval::{Actor, Counts, Mandate, Role};
 use crate::domain::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
 use crate::session::Session;
+use crate::store::audit::{Action, Turn};
 use crate::submit::Sight;
 
 /// The header in which a script of our own pages sends the CSRF token.

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tagship::backup::restore::Former;
 use tagship::domain::task::Recorded;
 use tagship::store::Store;
+use tagship::store::backup::restore::Former;
 
 use crate::{back_up, directory, next_day, open, restored, submission, tasks};
 

@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tagship::backup::file::{Counts, Header, Reader};
-use tagship::backup::restore::{Done, Former, RestoreError, Wanted, restore};
-use tagship::backup::{self, Logs};
 use tagship::domain::task::{Event, Pause, Recorded, State, Submission, Task};
 use tagship::executor::effects::Logs as _;
-use tagship::log::LogBook;
+use tagship::store::backup::file::{Counts, Header, Reader};
+use tagship::store::backup::restore::{Done, Former, RestoreError, Wanted, restore};
+use tagship::store::backup::{self, Logs};
 use tagship::store::kv::{Commit, all_rows};
+use tagship::store::log::LogBook;
 use tagship::store::sled::SledKv;
 use tagship::store::{Filter, Store};
 use tokio::sync::watch;

@@ -100,7 +100,6 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
     ),
     ("hooks/src/spool/rules.rs", 1, Ok(())),
     ("src/agent/world.rs", 1, Ok(())),
-    ("src/backup/restore.rs", 1, Ok(())),
     (
         "src/checkout/write.rs",
         1,
@@ -123,6 +122,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         Err("it is written anew where it is missing"),
     ),
     ("src/remote/pin.rs", 1, Ok(())),
+    ("src/store/backup/restore.rs", 1, Ok(())),
 ];
 
 /// Its caller syncs the directory, after the last of several files.

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use reqwest::StatusCode;
 use serde_json::json;
 use tagship::account::Role;
-use tagship::audit::{Action, Ledger};
+use tagship::store::audit::{Action, Ledger};
 use tagship::store::kv::{
     Commit, CommitError, Entry, Key, Kv, KvError, Page, Range, Revision, Snapshot, Watch,
 };

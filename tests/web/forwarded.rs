@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reqwest::RequestBuilder;
 use serde_json::json;
 use tagship::account::Role;
-use tagship::audit::Ledger;
+use tagship::store::audit::Ledger;
 use tagship::store::memory::MemoryKv;
 
 use crate::client::{client, form};

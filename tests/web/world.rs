@@ -19,9 +19,9 @@ use tagship::domain::task::{
     Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
 };
 use tagship::domain::template::Template;
-use tagship::log::LogBook;
 use tagship::session::{Sessions, Transport};
 use tagship::store::kv::{Commit, Kv};
+use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Became, HookOutcome, SeenPush, Store};
 use tagship::web::{Limits, Web};

@@ -13,8 +13,8 @@ use super::super::fault::Fault;
 use super::super::output::unbuffered;
 use super::super::view::{AuditList, AuditQuery, TakeBackup};
 use super::super::who::{Deed, who};
-use crate::backup::{self, Logs};
 use crate::domain::right::Ability;
+use crate::store::backup::{self, Logs};
 
 /// `POST /api/v1/backup`: the backup as it is made. One that breaks off has no digest at its end.
 pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {

@@ -9,7 +9,7 @@ use super::super::view::LogQuery;
 use super::{blocking, is_called};
 use crate::domain::plan::Plan;
 use crate::domain::task::{At, Way};
-use crate::log::Entry;
+use crate::store::log::Entry;
 
 /// How many names an answer tells.
 const NAMED_MAX: usize = 20;

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use self::file::{Counts, Encoder, FORMAT, Header, PIECE_BYTES_MAX};
-use crate::log::LogBook;
 use crate::store::kv::{Kv, KvError};
+use crate::store::log::LogBook;
 
 /// Chunks of the file that wait for a slow reader.
 const CHUNKS_WAITING: usize = 4;

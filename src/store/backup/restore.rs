@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::file::{Counts, FileError, Header, Item, Reader};
 use super::{evidence, hold};
-use crate::audit::{Action, Ledger};
+use crate::store::audit::{Action, Ledger};
 use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
 use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, OpenError, SledKv};
 use crate::store::{Restored, Store, StoreError};
