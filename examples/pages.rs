@@ -8,11 +8,11 @@
     reason = "it is shared with tests, which fail by panicking"
 )]
 
-use tagship::account::{NewAccount, Role};
 use tagship::domain::task::{
     ChangedPath, CommitLine, Comparison, Event, Outcome, Relation, StepResult, TagInfo,
 };
 use tagship::executor::effects::Logs as _;
+use tagship::identity::account::{NewAccount, Role};
 use tagship::store::Disabled;
 use tagship::store::kv::Commit;
 

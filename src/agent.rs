@@ -21,14 +21,14 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
-use crate::account::Accounts;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
 use crate::domain::document::Problems;
 use crate::executor::{Executor, Limits, Missed, World, drift};
+use crate::identity::account::Accounts;
+use crate::identity::session::{Sessions, Transport};
 use crate::intake::{Intake, Scans, SpoolDirectory};
 use crate::reconcile::{Reconciler, WatchedRepository};
-use crate::session::{Sessions, Transport};
 use crate::spool;
 use crate::store::Store;
 use crate::store::kv::Kv;

@@ -15,11 +15,8 @@ pub mod config;
 /// The event log of every task, the indexes on it, the audit trail, step output, backups.
 pub mod store;
 
-/// People, roles and tokens.
-pub mod account;
-
-/// Who is on the other end of a browser or an API client.
-pub mod session;
+/// Accounts, tokens, second factors and sessions: who sends a request.
+pub mod identity;
 
 /// Does the ref stand on the pushed object? Fetch it, pin it, compare it with what is live.
 pub mod landing;

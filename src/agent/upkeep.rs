@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::base::clock::Clock;
-use crate::session::Sessions;
+use crate::identity::session::Sessions;
 use crate::store::Store;
 use crate::store::log::LogBook;
 
@@ -78,10 +78,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::account::{Account, Accounts, NewAccount, Role};
     use crate::base::clock::ManualClock;
     use crate::executor::effects::Logs as _;
-    use crate::session::Transport;
+    use crate::identity::account::{Account, Accounts, NewAccount, Role};
+    use crate::identity::session::Transport;
     use crate::store::HookFilter;
     use crate::store::kv::{Commit, Kv};
     use crate::store::memory::MemoryKv;

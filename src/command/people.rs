@@ -9,12 +9,12 @@ use super::error::CommandError;
 use super::screen;
 use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
-use crate::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::agent;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
 use crate::domain::right::Scopes;
+use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::store::audit::{Action, Ledger, Turn};
 use crate::web::view::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
@@ -254,7 +254,7 @@ async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<Turn, CommandEr
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-fn refused(error: crate::account::AccountError) -> CommandError {
+fn refused(error: crate::identity::account::AccountError) -> CommandError {
     CommandError::Accounts(error.to_string())
 }
 

@@ -5,8 +5,8 @@
 //! on one machine's disk, [`memory`](super::memory) is its twin for tests and simulation. The shape
 //! and the limits are etcd's (several agents over one queue), so an engine over etcd can follow.
 //!
-//! **Who owns which keys.** `account/`, `token/` belong to [`account`](crate::account), `session/`
-//! to [`session`](crate::session), `audit/` to [`audit`](crate::store::audit); everything else to [`store`](super).
+//! **Who owns which keys.** `account/`, `token/` belong to [`account`](crate::identity::account), `session/`
+//! to [`session`](crate::identity::session), `audit/` to [`audit`](crate::store::audit); everything else to [`store`](super).
 
 use std::collections::BTreeMap;
 use std::fmt;

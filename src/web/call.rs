@@ -61,7 +61,7 @@ impl Call {
 
     /// The value of a cookie; the first one where a name comes twice.
     pub(super) fn cookie(&self, name: &str) -> Option<SecretString> {
-        crate::session::cookie(self.header(header::COOKIE)?, name)
+        crate::identity::session::cookie(self.header(header::COOKIE)?, name)
     }
 
     /// The value of one parameter of the address, if it says anything.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::Site;
 use super::fault::Fault;
-use crate::account::{Account, LoginError};
+use crate::identity::account::{Account, LoginError};
 use crate::store::audit::Action;
 
 /// So many refusals for a while are remembered at once; more leave no entry.

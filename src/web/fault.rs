@@ -4,12 +4,12 @@
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use crate::account::{AccountError, LoginError};
 use crate::domain::approval::Refusal;
 use crate::domain::right::Missing;
+use crate::identity::account::{AccountError, LoginError};
+use crate::identity::session::SessionError;
 use crate::push::ReplayError;
 use crate::request::RequestError;
-use crate::session::SessionError;
 use crate::store::StoreError;
 use crate::submit::{Problem, SubmitError};
 

@@ -33,10 +33,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::account::Accounts;
 use crate::base::clock::Clock;
 use crate::config::Config;
-use crate::session::Sessions;
+use crate::identity::account::Accounts;
+use crate::identity::session::Sessions;
 use crate::store::Store;
 use crate::store::audit::Ledger;
 use crate::store::log::LogBook;

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use super::{Site, api};
-use crate::account::{Account, Delegation};
 use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
 use crate::domain::approval::{Actor, Counts, Mandate, Role};
 use crate::domain::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
-use crate::session::Session;
+use crate::identity::account::{Account, Delegation};
+use crate::identity::session::Session;
 use crate::store::audit::{Action, Turn};
 use crate::submit::Sight;
 

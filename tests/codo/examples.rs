@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tagship::account::code_at;
 use tagship::base::clock::{Clock as _, SystemClock};
 use tagship::base::secret::SecretString;
+use tagship::identity::account::code_at;
 
 use crate::script::{Script, Task};
 use crate::stage::{Settings, Stage};

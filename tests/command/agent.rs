@@ -3,9 +3,9 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
-use tagship::account::Role;
 use tagship::domain::task::{Event, Outcome, Pause};
 use tagship::executor::effects::Logs as _;
+use tagship::identity::account::Role;
 use tagship::web::{Limits, Web};
 
 use crate::lab::{Lab, holds, said, started};

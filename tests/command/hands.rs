@@ -1,9 +1,9 @@
 //! Hands on a running task, by the command line: one host skipped, stopped, let go on; a freeze that is
 //! overridden; a pause that ends by itself.
 
-use tagship::account::Role;
 use tagship::domain::task::{Event, Pause, Task};
 use tagship::domain::template::Gate;
+use tagship::identity::account::Role;
 
 use crate::agent::me;
 use crate::lab::{Lab, holds, said};

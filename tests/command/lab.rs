@@ -4,8 +4,8 @@
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
-use tagship::account::Role;
 use tagship::base::clock::ManualClock;
+use tagship::identity::account::Role;
 use tagship::web::Limits;
 
 use crate::test::{Said, Test};

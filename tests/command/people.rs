@@ -2,8 +2,8 @@
 
 use std::io::Read as _;
 
-use tagship::account::Role;
 use tagship::base::clock::Clock as _;
+use tagship::identity::account::Role;
 
 use crate::agent::me;
 use crate::lab::{Lab, holds, said};
@@ -237,7 +237,7 @@ async fn scopes_delegations_and_second_factors_are_asked_for_by_the_command_line
     let begun = said(lab.local(&["user", "totp", "alice"]));
     let secret = begun.stdout.lines().next().unwrap().to_owned();
     assert!(begun.stdout.contains("otpauth://totp/"), "{begun}");
-    let code = tagship::account::code_at(&secret.into(), lab.clock.now()).unwrap();
+    let code = tagship::identity::account::code_at(&secret.into(), lab.clock.now()).unwrap();
     let confirmed = said(lab.local(&["user", "totp", "alice", "--code", &code]));
     assert_eq!(confirmed.status, Some(0), "{confirmed}");
     let users = said(lab.local(&["user", "list"]));

@@ -1,6 +1,6 @@
 //! `tagship submit`, asked of a real agent's web.
 
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::lab::{Lab, holds, said, started};
 

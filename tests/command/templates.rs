@@ -1,6 +1,6 @@
 //! `tagship templates`: what the agent has, and what is wrong with a file.
 
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::lab::{Lab, said};
 use crate::test::Test;

@@ -2,8 +2,8 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tagship::account::Role;
 use tagship::domain::task::{Event, Outcome};
+use tagship::identity::account::Role;
 use tagship::web::view::TaskView;
 
 use crate::client::Program;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
 use serde_json::json;
-use tagship::account::Role;
+use tagship::identity::account::Role;
 use tagship::store::audit::{Action, Ledger};
 use tagship::store::kv::{
     Commit, CommitError, Entry, Key, Kv, KvError, Page, Range, Revision, Snapshot, Watch,

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tagship::account::Role;
 use tagship::domain::task::{Asker, Event};
+use tagship::identity::account::Role;
 use tagship::store::HookOutcome;
 use tempfile::TempDir;
 

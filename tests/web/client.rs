@@ -2,7 +2,7 @@
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::contract;
 use crate::world::World;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use tagship::account::Role;
 use tagship::base::clock::ManualClock;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Origin, Submission, Via};
+use tagship::identity::account::Role;
 
 use crate::client::{both, client};
 use crate::world::{Options, World};

@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::codo::{Codo, count, fields, said, world};
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::client::Program;
 use crate::world::World;

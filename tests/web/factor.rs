@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tagship::account::{Role, code_at};
 use tagship::base::clock::{Clock as _, ManualClock};
+use tagship::identity::account::{Role, code_at};
 
 use crate::client::{Browser, Program, client, form};
 use crate::world::{Options, World};
@@ -49,7 +49,10 @@ async fn the_page_draws_the_secret_and_a_wrong_code_does_not_cost_it() {
         .unwrap()
         .0;
     let shown = format!("otpauth://totp/tagship:alice?secret={secret}&issuer=tagship");
-    assert_eq!(drawn, tagship::account::Qr::of(&shown).unwrap().path());
+    assert_eq!(
+        drawn,
+        tagship::identity::account::Qr::of(&shown).unwrap().path()
+    );
     let wrong = [("code", "000000")];
     let (status, page) = alice.post("/users/alice/totp/confirm", &wrong).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);

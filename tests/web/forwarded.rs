@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reqwest::RequestBuilder;
 use serde_json::json;
-use tagship::account::Role;
+use tagship::identity::account::Role;
 use tagship::store::audit::Ledger;
 use tagship::store::memory::MemoryKv;
 

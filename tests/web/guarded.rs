@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::json;
-use tagship::account::{Account, Role, code_at};
 use tagship::domain::right::{Scope, Scopes};
 use tagship::domain::task::{Event, Pause, Submission};
+use tagship::identity::account::{Account, Role, code_at};
 use tagship::store::HookOutcome;
 use tagship::web::Limits;
 

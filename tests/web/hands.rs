@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use tagship::account::Role;
 use tagship::base::clock::ManualClock;
 use tagship::domain::plan::Plan;
 use tagship::domain::task::{Event, Pause, Schedule, Submission};
+use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
 use crate::world::{Options, World, at, ended, staged, submission};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reqwest::StatusCode;
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
 use crate::counting::Counting;

@@ -1,8 +1,8 @@
 //! Pages: what they say, what they offer, and that nothing in them comes alive.
 
 use reqwest::{Method, StatusCode};
-use tagship::account::{NewAccount, Role};
 use tagship::domain::task::{ChangedPath, CommitLine, Event, Relation, State, TagInfo};
+use tagship::identity::account::{NewAccount, Role};
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, both, client, form};

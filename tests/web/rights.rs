@@ -2,10 +2,10 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tagship::account::Role;
 use tagship::domain::right::Scope;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Event, Origin, State, Submission, Submitter, Via};
+use tagship::identity::account::Role;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -496,6 +496,6 @@ async fn the_page_of_a_user_changes_their_rights() {
     assert_eq!(alice.get("/").await.0, StatusCode::SEE_OTHER);
     root.post("/users/alice/enable", &[]).await;
     let account = world.accounts.get("alice").await.unwrap();
-    assert_eq!(account.status, tagship::account::Status::Active);
+    assert_eq!(account.status, tagship::identity::account::Status::Active);
     world.end().await;
 }

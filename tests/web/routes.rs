@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use tagship::account::Role;
 use tagship::domain::right::Scope;
+use tagship::identity::account::Role;
 
 use crate::contract;
 

@@ -3,7 +3,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tagship::account::Role;
+use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
 use crate::codo::Codo;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use tagship::account::Role;
 use tagship::domain::task::Event;
 use tagship::executor::effects::Logs as _;
+use tagship::identity::account::Role;
 use tagship::web::Limits;
 
 use crate::client::Browser;

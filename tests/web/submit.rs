@@ -2,9 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tagship::account::Role;
 use tagship::domain::right::Scope;
 use tagship::domain::task::Event;
+use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program, client};
 use crate::world::{Options, World};

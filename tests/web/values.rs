@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
-use tagship::account::{Account, Role};
 use tagship::base::secret::ExposeSecret as _;
+use tagship::identity::account::{Account, Role};
 
 use crate::client::{client, form};
 use crate::codo::{Codo, fields, options, said};
@@ -316,7 +316,7 @@ fn every_place_that_takes_a_value_is_tried() {
         known.collect(),
         "add what is new to PLACES, then here"
     );
-    let text = include_str!("../../src/session.rs");
+    let text = include_str!("../../src/identity/session.rs");
     let kinds = text
         .split_once("enum Kind {")
         .unwrap()

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tagship::account::{self, Account, Accounts, NewAccount, TokenTerms};
 use tagship::base::clock::{Clock, SystemClock};
 use tagship::base::secret::{ExposeSecret as _, SecretString};
 use tagship::config::{self, Config};
@@ -19,7 +18,8 @@ use tagship::domain::task::{
     Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
 };
 use tagship::domain::template::Template;
-use tagship::session::{Sessions, Transport};
+use tagship::identity::account::{self, Account, Accounts, NewAccount, TokenTerms};
+use tagship::identity::session::{Sessions, Transport};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;

@@ -13,9 +13,9 @@ use super::super::view::{
     BegunFactor, Code, DelegationList, DelegationView, NewDelegation, Nothing, ResetFactor,
 };
 use super::super::who::{self, Deed, Who, who};
-use crate::account::{self, AccountError, Delegation, Enrolment, LoginError};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::Ability;
+use crate::identity::account::{self, AccountError, Delegation, Enrolment, LoginError};
 
 /// `POST …/users/NAME/totp`, `…/totp/confirm`, `…/totp/reset`.
 pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: &str) -> Answer {

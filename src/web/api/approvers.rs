@@ -3,9 +3,9 @@
 use super::super::Site;
 use super::super::fault::Fault;
 use super::super::who;
-use crate::account::Status;
 use crate::domain::approval::{self, Request};
 use crate::domain::task::{State, Task};
+use crate::identity::account::Status;
 
 /// So many are named.
 const NAMED_MAX: usize = 10;

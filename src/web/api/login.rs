@@ -14,8 +14,8 @@ use super::super::call::Call;
 use super::super::door::Door;
 use super::super::pages;
 use super::super::who;
-use crate::account::{Account, Login, LoginError};
 use crate::base::secret::ExposeSecret as _;
+use crate::identity::account::{Account, Login, LoginError};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]

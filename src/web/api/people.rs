@@ -12,9 +12,9 @@ use super::super::view::{
     ChangeUser, MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
 };
 use super::super::who::{self, Deed, Who, who};
-use crate::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::{Ability, Scopes};
+use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 
 pub(in crate::web) fn user_view(account: &Account) -> UserView {
     UserView {

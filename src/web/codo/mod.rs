@@ -30,7 +30,7 @@ use super::{Site, route};
 use crate::base::secret::ExposeSecret as _;
 use crate::config::Library;
 use crate::domain::task::Via;
-use crate::session::Transport;
+use crate::identity::session::Transport;
 use crate::store::Keyed;
 use crate::submit::{self, Asker, Order, Problem, SubmitError, Submitted};
 

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::asked::Asked;
 use super::literal::Literal;
 use super::refusal::Refusal;
-use crate::account::Account;
 use crate::config::Config;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
 use crate::domain::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
+use crate::identity::account::Account;
 use crate::submit::{Order, Problem};
 
 /// What an order is made with.

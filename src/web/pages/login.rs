@@ -16,8 +16,8 @@ use super::super::door::Door;
 use super::super::fault::Fault;
 use super::super::who::{self, who};
 use super::{Frame, Plain, sender, times};
-use crate::account::{Account, Login, LoginError};
 use crate::base::secret::ExposeSecret as _;
+use crate::identity::account::{Account, Login, LoginError};
 
 /// The steps of a login, by their addresses.
 const PASSWORD: &str = "/login";

@@ -17,9 +17,9 @@ use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::super::who::{Who, who};
 use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
-use crate::account::{Enrolment, Qr};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::{Ability, Role, Scope};
+use crate::identity::account::{Enrolment, Qr};
 
 #[derive(Template)]
 #[template(path = "web/users.html")]

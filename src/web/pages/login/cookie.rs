@@ -6,7 +6,7 @@ use hyper::header;
 use super::super::super::Site;
 use super::super::super::call::Call;
 use super::{CODE, PASSWORD};
-use crate::session::Transport;
+use crate::identity::session::Transport;
 
 /// Whether cookies are for https alone.
 pub(super) fn is_secure(site: &Site) -> bool {

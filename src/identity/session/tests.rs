@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use crate::account::{Change, NewAccount, Role};
 use crate::base::clock::ManualClock;
+use crate::identity::account::{Change, NewAccount, Role};
 use crate::store::kv::all_rows;
 use crate::store::memory::{Fault, MemoryKv};
 

@@ -17,9 +17,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Account, AccountError, Accounts, Status};
 use crate::base::clock::Clock;
 use crate::base::secret::{self, ExposeSecret, NoRandomness, SecretString};
+use crate::identity::account::{Account, AccountError, Accounts, Status};
 use crate::store::kv::{Commit, CommitError, Entry, Kv, KvError, Range, Require, Row};
 
 const SESSIONS: &str = "session/";
