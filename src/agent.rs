@@ -157,7 +157,7 @@ impl Agent {
             clock: self.clock.clone(),
             rules: intake.rules.clone(),
             config: config.clone(),
-            git: Arc::new(crate::landing::SystemGit),
+            git: Arc::new(crate::git::landing::SystemGit),
             scans,
             watched: WatchedRepository::all(&config, |project| reach::source(&config, project)),
         };
@@ -227,8 +227,8 @@ impl Agent {
         Ok(World {
             store: self.store.clone(),
             clock: self.clock.clone(),
-            git: Arc::new(crate::landing::SystemGit),
-            checkout: Arc::new(crate::checkout::MirrorCheckout),
+            git: Arc::new(crate::git::landing::SystemGit),
+            checkout: Arc::new(crate::git::checkout::MirrorCheckout),
             shelf: Arc::new(world::DiskShelf::new(self.config.agent.data_dir.clone())),
             fleet: Arc::new(world::SshFleet::new(&self.config)?),
             probes: Arc::new(world::NetworkProbes::new()?),

@@ -18,11 +18,8 @@ pub mod store;
 /// Accounts, tokens, second factors and sessions: who sends a request.
 pub mod identity;
 
-/// Does the ref stand on the pushed object? Fetch it, pin it, compare it with what is live.
-pub mod landing;
-
-/// An exact commit becomes a tree and a manifest.
-pub mod checkout;
+/// Mirror of each repository: fetch a tag, compare commits, write an exact commit to disk.
+pub mod git;
 
 /// Authenticated SSH connections, the channels on them, and the runner on the host.
 pub mod remote;

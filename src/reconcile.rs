@@ -20,8 +20,8 @@ use crate::base::clock::Clock;
 use crate::config::{Config, Library, Project, RuleSets};
 use crate::domain::rule::is_reference;
 use crate::domain::task::Submitter;
+use crate::git::landing::{Git, LandingError, Source};
 use crate::intake::Scans;
-use crate::landing::{Git, LandingError, Source};
 use crate::push::{self, Meaning};
 use crate::store::kv::Version;
 use crate::store::{

@@ -11,11 +11,11 @@ pub mod rsync;
 
 use jiff::Timestamp;
 
-use crate::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::domain::host::{
     BrokenCurrent, Existing, HostError, Inodes, Place, Release, ReleaseId, Reply, Standing,
     TreeDigest,
 };
+use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::remote::script::{
     FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, led_to, nonsense,
 };

@@ -10,14 +10,14 @@ use futures::future::BoxFuture;
 
 use super::reach::{dialer, source, target};
 use crate::base::crash;
-use crate::checkout::Manifest;
 use crate::config::{Config, Library};
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::domain::task::Submission;
 use crate::executor::effects::{Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf};
+use crate::git::checkout::Manifest;
+use crate::git::landing::Source;
 use crate::identity::account::{AccountError, Accounts};
-use crate::landing::Source;
 use crate::perform::{LocalShell, SshHosts};
 use crate::remote::{Dialer, Transport};
 

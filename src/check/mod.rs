@@ -22,8 +22,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::base::secret;
-use crate::checkout::shared_files;
 use crate::config::Config;
+use crate::git::checkout::shared_files;
 use crate::install::Install;
 pub use people::Accounts;
 use probe::PlaceNeeds;

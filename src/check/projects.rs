@@ -7,8 +7,8 @@ use futures::stream::{self, StreamExt};
 use super::{Finding, Scope, Subject, scratch};
 use crate::agent::reach;
 use crate::config::{Config, Project};
+use crate::git::landing;
 use crate::install;
-use crate::landing;
 use crate::remote::make_key;
 
 /// Repositories that are asked at the same time.

@@ -14,7 +14,7 @@ use super::land::{goes_back, live_on};
 use super::{Done, Executor, World};
 use crate::domain::plan::Plan;
 use crate::domain::task::{ComparedWith, Event, State, Task};
-use crate::landing::{Description, LandingError, Question};
+use crate::git::landing::{Description, LandingError, Question};
 use crate::store::StoreError;
 
 /// A comparison that failed for a moment is made again after this time.

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::checkout::Manifest;
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{Ground, Plan, PlannedHost};
 use crate::domain::task::Submission;
 use crate::domain::template::{Template, Version};
-use crate::landing::Source;
+use crate::git::checkout::Manifest;
+use crate::git::landing::Source;
 pub use crate::store::log::Logs;
 
 /// Connections to the hosts of one task.

@@ -15,7 +15,7 @@ use super::active::Trial;
 use super::{Done, Executor, Ids};
 use crate::domain::rule::is_reference;
 use crate::domain::task::{Event, State, Task};
-use crate::landing::{LandingError, RemoteRef};
+use crate::git::landing::{LandingError, RemoteRef};
 
 /// The first pause between two queries of a repository, in milliseconds; each further one is twice
 /// as long.

@@ -34,10 +34,10 @@ use jiff::Timestamp;
 use self::active::Active;
 use self::effects::{Catalog, Fleet, Logs, People, Probes, Pushes, Shelf};
 use crate::base::clock::Clock;
-use crate::checkout::Checkout;
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
-use crate::landing::Git;
+use crate::git::checkout::Checkout;
+use crate::git::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{Glance, Store, StoreError};
 

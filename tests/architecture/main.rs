@@ -36,7 +36,7 @@ const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
     ("sled", &["src/store"]),
     ("thrussh", &["src/remote"]),
     ("thrussh_keys", &["src/remote"]),
-    ("git2", &["src/checkout", "src/landing"]),
+    ("git2", &["src/git"]),
     ("warp", &["src/web"]),
 ];
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tagship::checkout::{HOST_LISTING, Manifest, PlanOptions};
+use tagship::git::checkout::{HOST_LISTING, Manifest, PlanOptions};
 
 use crate::support::git::output_of;
 use crate::world::{NOW, World};

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagship::checkout::{self, CheckoutError, PlanOptions, PlanRequest};
 use tagship::domain::plan::PushLimits;
-use tagship::landing::{LandingError, Relation};
+use tagship::git::checkout::{self, CheckoutError, PlanOptions, PlanRequest};
+use tagship::git::landing::{LandingError, Relation};
 
 use crate::support::eventually::until;
 use crate::support::git::output_of;

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use tagship::landing::{self, LandingError, Relation, RemoteRef};
+use tagship::git::landing::{self, LandingError, Relation, RemoteRef};
 
 use crate::support::git::{Repository, output_of};
 use crate::world::{World, source, wanted};

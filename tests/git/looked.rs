@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tagship::base::clock::SystemClock;
 use tagship::config::{self, Config};
+use tagship::git::landing::SystemGit;
 use tagship::intake::{Intake, Scans, SpoolDirectory};
-use tagship::landing::SystemGit;
 use tagship::reconcile::{LookError, Reconciler, WatchedRepository};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};

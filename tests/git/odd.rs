@@ -1,7 +1,7 @@
 //! git decides what a commit is: whatever `git log` reads lands and is released.
 
-use tagship::checkout::CheckoutError;
-use tagship::landing::{LandingError, Relation};
+use tagship::git::checkout::CheckoutError;
+use tagship::git::landing::{LandingError, Relation};
 
 use crate::support::git::{Repository, WorkTree, output_of};
 use crate::world::{World, source, tree};

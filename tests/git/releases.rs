@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
-use tagship::checkout::{
+use tagship::git::checkout::{
     self, Checkout, CheckoutError, Kind, Manifest, MirrorCheckout, PlanOptions, PlanRequest,
     Submodules, Written,
 };

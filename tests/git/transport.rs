@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tagship::landing::{self, LandingError, RemoteFailure, RemoteRef, Source};
+use tagship::git::landing::{self, LandingError, RemoteFailure, RemoteRef, Source};
 use tokio::io::AsyncReadExt;
 
 use crate::support::git::output_of;

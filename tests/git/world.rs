@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tagship::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanRequest};
 use tagship::domain::plan::PushLimits;
-use tagship::landing::{
+use tagship::git::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanRequest};
+use tagship::git::landing::{
     self, Description, LandingError, LiveOn, Question, Source, Timeouts, Wanted,
 };
 

@@ -363,7 +363,7 @@ impl Tree {
 fn listing_of(path: &Path, then: &str) -> Output {
     Command::new("sh")
         .arg("-c")
-        .arg(format!("{} {then}", tagship::checkout::HOST_LISTING))
+        .arg(format!("{} {then}", tagship::git::checkout::HOST_LISTING))
         .current_dir(path)
         .output()
         .unwrap()

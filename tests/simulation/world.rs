@@ -8,9 +8,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tagship::checkout::{
-    Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
-};
 use tagship::domain::host::{Output, ReleaseId, TreeDigest};
 use tagship::domain::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUser, Submodules};
 use tagship::domain::rule::is_reference;
@@ -19,11 +16,14 @@ use tagship::domain::template::{Template, Version};
 use tagship::executor::effects::{
     Catalog, Logs, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf,
 };
-use tagship::intake::Scans;
-use tagship::landing::{
+use tagship::git::checkout::{
+    Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
+};
+use tagship::git::landing::{
     self, Comparison, Description, Git, LandingError, Person, Progress, Relation, RemoteFailure,
     RemoteRef, Source, Timeouts, Wanted,
 };
+use tagship::intake::Scans;
 
 use crate::fate::{Blow, Fate, REFUSED};
 use crate::witness::Witness;

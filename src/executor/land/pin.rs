@@ -6,7 +6,7 @@ use crate::domain::plan;
 use crate::domain::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
 use crate::executor::World;
 use crate::executor::effects::{NoRecipe, Recipe};
-use crate::landing::{Comparison, LandingError, LiveOn, Question, Relation, Wanted};
+use crate::git::landing::{Comparison, LandingError, LiveOn, Question, Relation, Wanted};
 use crate::store::StoreError;
 
 /// What became of a task's landing.

@@ -2,8 +2,8 @@
 //! back, or the agent was restored on another machine.
 
 use super::{Scene, Trouble};
-use crate::checkout::CheckoutError;
-use crate::landing::Wanted;
+use crate::git::checkout::CheckoutError;
+use crate::git::landing::Wanted;
 
 /// Fetches what a task releases once more and pins it; the ref must still stand on it.
 pub(super) async fn again(scene: &Scene<'_>, missing: &CheckoutError) -> Result<(), Trouble> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{Scene, TRIES, Trouble, cut, fetch, program, unexpected};
-use crate::checkout::{Manifest, PlanOptions, PlanRequest};
 use crate::domain::host::{
     Drift, Existing, HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet,
 };
 use crate::domain::plan::{Placement, SharedMissing};
 use crate::domain::task::{Found, Origin, StepResult, Way};
+use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
 use crate::store::StoreError;
 
 impl From<StoreError> for Trouble {

@@ -486,7 +486,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::landing::Timeouts;
+    use crate::git::landing::Timeouts;
 
     fn source() -> Source {
         Source {

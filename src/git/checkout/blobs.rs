@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha1::{Digest, Sha1};
 
-use crate::landing::program::{GitCommand, on_mirror};
+use crate::git::landing::program::{GitCommand, on_mirror};
 
 /// What is asked for, in the order in which it is read.
 pub(super) fn input<'i>(ids: impl Iterator<Item = &'i str>) -> Vec<u8> {

@@ -22,7 +22,7 @@ use super::{
     CheckoutError, Entry, Kind, Manifest, PlanRequest, Submodules, Unread, blocking, missing,
     shown, streamed,
 };
-use crate::landing::program::on_mirror;
+use crate::git::landing::program::on_mirror;
 
 /// Paths that an error names.
 const NAMED_MAX: usize = 5;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use git2::{Oid, Repository};
 
 use super::{CheckoutError, PlanRequest, Unread, streamed};
-use crate::landing::program::on_mirror;
+use crate::git::landing::program::on_mirror;
 
 /// Words one of which stands in any `.gitattributes` (or macro in it) that matters here.
 const TRIGGERS: [&[u8]; 4] = [b"export-", b"eol", b"ident", b"working-tree-encoding"];

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::crash;
 use crate::domain::plan::PushLimits;
 pub use crate::domain::plan::Submodules;
-use crate::landing::program::{self, Failure};
+use crate::git::landing::program::{self, Failure};
 pub use manifest::{Entry, HOST_LISTING, Kind, Manifest, ManifestDiff, ManifestError, Mode};
 pub use plan::plan;
 pub use write::{Written, write_tree};

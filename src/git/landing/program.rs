@@ -490,7 +490,7 @@ impl Drop for Group {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::landing::Timeouts;
+    use crate::git::landing::Timeouts;
 
     fn source(url: &str) -> Source {
         Source {
