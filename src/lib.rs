@@ -21,17 +21,8 @@ pub mod identity;
 /// Mirror of each repository: fetch a tag, compare commits, write an exact commit to disk.
 pub mod git;
 
-/// Authenticated SSH connections, the channels on them, and the runner on the host.
-pub mod remote;
-
-/// A release is brought to a host, complete, beside the live one.
-pub mod sync;
-
-/// A complete release becomes the live one, by one rename; also the way back.
-pub mod publish;
-
-/// What is asked of a host is performed over its connection.
-pub mod perform;
+/// SSH connections, the scripts that run on hosts, transfers and releases.
+pub mod hosts;
 
 /// How the hook hands a ref over to the agent (shared with the hook).
 pub use tagship_hook::spool;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::domain::plan::PlannedHost;
 use crate::git::landing::{Source, Timeouts};
-use crate::remote::{DialSettings, Dialer, Identity, Keepalive, Target};
+use crate::hosts::remote::{DialSettings, Dialer, Identity, Keepalive, Target};
 
 /// Where a project's repository is, and its mirror.
 #[must_use]

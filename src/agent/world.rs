@@ -17,9 +17,9 @@ use crate::domain::task::Submission;
 use crate::executor::effects::{Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf};
 use crate::git::checkout::Manifest;
 use crate::git::landing::Source;
+use crate::hosts::perform::{LocalShell, SshHosts};
+use crate::hosts::remote::{Dialer, Transport};
 use crate::identity::account::{AccountError, Accounts};
-use crate::perform::{LocalShell, SshHosts};
-use crate::remote::{Dialer, Transport};
 
 /// [`Catalog`] from the configuration and the template files, which are read anew for each plan.
 pub(super) struct ConfigCatalog {

@@ -5,12 +5,12 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
-pub use crate::remote::Pinned;
+pub use crate::hosts::remote::Pinned;
 
 use crate::agent::reach;
 use crate::config::Config;
-use crate::remote::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
-use crate::remote::{self, PinError, RemoteError, Target};
+use crate::hosts::remote::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+use crate::hosts::remote::{self, PinError, RemoteError, Target};
 
 /// Why a host is not enrolled.
 #[derive(Debug, thiserror::Error)]

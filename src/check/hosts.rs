@@ -13,8 +13,8 @@ use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::plan::PlannedHost;
-use crate::remote::script::COMMAND;
-use crate::remote::{Connection, Dialer, RemoteError, Stream};
+use crate::hosts::remote::script::COMMAND;
+use crate::hosts::remote::{Connection, Dialer, RemoteError, Stream};
 
 /// Hosts that are looked at at the same time.
 pub(super) const PARALLEL: usize = 50;

@@ -11,7 +11,7 @@ use crate::agent::reach;
 use crate::config::{Config, Library};
 use crate::domain::plan::{AGENT, PlannedUser};
 use crate::domain::template::{StageHosts, Template};
-use crate::remote::{Dialer, RemoteError};
+use crate::hosts::remote::{Dialer, RemoteError};
 
 /// What is found of the execution users in scope, in order of their names and those of hosts.
 pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {

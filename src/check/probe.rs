@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finding, Subject};
 use crate::domain::host::{is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
-use crate::remote::preamble::Preamble;
-use crate::remote::script::{Unfit, absolute, quote};
+use crate::hosts::remote::preamble::Preamble;
+use crate::hosts::remote::script::{Unfit, absolute, quote};
 
 const PROBE: &str = concat!(
-    include_str!("../remote/sh/mounts.sh"),
+    include_str!("../hosts/remote/sh/mounts.sh"),
     include_str!("probe.sh")
 );
 /// Begins the answer; what a login shell prints comes before it.

@@ -8,8 +8,8 @@ use super::{Finding, Scope, Subject, scratch};
 use crate::agent::reach;
 use crate::config::{Config, Project};
 use crate::git::landing;
+use crate::hosts::remote::make_key;
 use crate::install;
-use crate::remote::make_key;
 
 /// Repositories that are asked at the same time.
 const PARALLEL: usize = 8;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Finding, Subject, hosts, probe, scratch};
 use crate::base::secret;
-use crate::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Transport};
+use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Transport};
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);

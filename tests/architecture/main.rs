@@ -34,8 +34,8 @@ const IMPURE: [&str; 13] = [
 /// The crates that could be replaced in one place, and how the paths of that place begin.
 const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
     ("sled", &["src/store"]),
-    ("thrussh", &["src/remote"]),
-    ("thrussh_keys", &["src/remote"]),
+    ("thrussh", &["src/hosts/remote"]),
+    ("thrussh_keys", &["src/hosts/remote"]),
     ("git2", &["src/git"]),
     ("warp", &["src/web"]),
 ];

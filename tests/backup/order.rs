@@ -116,12 +116,12 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         1,
         Err("it is written anew where it is missing"),
     ),
+    ("src/hosts/remote/pin.rs", 1, Ok(())),
     (
         "src/install/file.rs",
         1,
         Err("whoever installs does it again"),
     ),
-    ("src/remote/pin.rs", 1, Ok(())),
     ("src/store/backup/restore.rs", 1, Ok(())),
 ];
 

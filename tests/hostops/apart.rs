@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tagship::domain::host::{Inodes, Release, TransferSet};
-use tagship::sync::rsync::End;
+use tagship::hosts::sync::rsync::End;
 
 use crate::place::{Host, Mounted, SHELLS, Tree, picture_of};
 use crate::release::first_tree;

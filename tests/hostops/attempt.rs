@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
-use tagship::remote::runner::{self, Attempt, End};
-use tagship::remote::script::{Answer, Said, overtaken};
+use tagship::hosts::remote::runner::{self, Attempt, End};
+use tagship::hosts::remote::script::{Answer, Said, overtaken};
 
 use crate::place::{Host, SHELLS};
 use crate::support::eventually::eventually;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
-use tagship::{publish, sync};
+use tagship::hosts::{publish, sync};
 
 use crate::place::{Host, SHELLS, Tree, picture_of};
 

@@ -96,8 +96,15 @@ fn used_up_inodes_are_told_from_used_up_space() {
             let host = Host::new(shell);
             let release = first_tree().release("r1");
             let (place, turn) = (host.place(1), host.turn());
-            let script =
-                tagship::sync::prepare(&place, turn, &release, None, &[], &[], Existing::Equal);
+            let script = tagship::hosts::sync::prepare(
+                &place,
+                turn,
+                &release,
+                None,
+                &[],
+                &[],
+                Existing::Equal,
+            );
             let whole = [fails.as_bytes(), df(used).as_bytes(), &script.unwrap()].concat();
             let answer = host.ask(1, &whole).map(drop);
             let Err(HostError::Refused(why)) = answer else {

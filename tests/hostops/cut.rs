@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use tagship::domain::host::{Existing, HostError, Inodes, Release, TransferSet};
-use tagship::remote::script::Lines;
-use tagship::sync::rsync::End;
-use tagship::{publish, sync};
+use tagship::hosts::remote::script::Lines;
+use tagship::hosts::sync::rsync::End;
+use tagship::hosts::{publish, sync};
 
 use crate::place::{Host, SHELLS, Tree, answered, digest_of, feed};
 

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use tagship::domain::host::{BrokenCurrent, Existing, HostError, Release, Reply, TransferSet};
-use tagship::sync::rsync::End;
+use tagship::hosts::sync::rsync::End;
 
 use crate::place::{Host, SHELLS};
 use crate::release::first_tree;
@@ -34,9 +34,10 @@ fn what_cannot_be_a_place_is_refused_with_a_remedy() {
 
     let mut place = Host::new(SHELLS[0]).place(1);
     place.deploy_to = "/dev/null/at all".into();
-    let turn = tagship::remote::script::Turn(1);
+    let turn = tagship::hosts::remote::script::Turn(1);
     let script =
-        tagship::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal).unwrap();
+        tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
+            .unwrap();
     let why = refusal(Host::new(SHELLS[0]).ask(1, &script).map(|_| Reply::Sealed));
     assert!(
         why.contains("/dev/null/at all") && why.contains("mkdir -p"),
@@ -51,7 +52,7 @@ fn a_narrow_mask_of_the_user_narrows_no_release() {
     let first = tree.release("r1");
     let place = host.place(1);
     let script =
-        tagship::sync::prepare(&place, host.turn(), &first, None, &[], &[], Existing::Equal)
+        tagship::hosts::sync::prepare(&place, host.turn(), &first, None, &[], &[], Existing::Equal)
             .unwrap();
     host.ask(1, &[b"umask 077\n", &script[..]].concat())
         .unwrap();
@@ -73,9 +74,10 @@ fn a_missing_place_is_made_with_its_parents() {
     let mut place = host.place(1);
     place.deploy_to.push_str("/with/parents");
     let first = tree.release("r1");
-    let turn = tagship::remote::script::Turn(1);
+    let turn = tagship::hosts::remote::script::Turn(1);
     let script =
-        tagship::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal).unwrap();
+        tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
+            .unwrap();
     host.ask(1, &script).unwrap();
     assert!(host.path().join("with/parents/releases").is_dir());
 }

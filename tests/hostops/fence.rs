@@ -1,8 +1,8 @@
 //! What stands on a host as a fence or a turn is the host's word about itself: it may be anything.
 
 use tagship::domain::host::{Existing, HostError, Reply};
-use tagship::remote::script::Turn;
-use tagship::sync;
+use tagship::hosts::remote::script::Turn;
+use tagship::hosts::sync;
 
 use crate::place::{Host, SHELLS, Tree};
 

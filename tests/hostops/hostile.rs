@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use tagship::domain::host::{HOME, Run, RunCommand, TransferSet};
 use tagship::domain::template::fill;
-use tagship::sync::rsync::End;
+use tagship::hosts::sync::rsync::End;
 
 use crate::attempt::ended;
 use crate::place::{Host, SHELLS, Tree, picture_of};

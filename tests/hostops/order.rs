@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::io::Write as _;
 
 use tagship::domain::host::TransferSet;
-use tagship::sync;
-use tagship::sync::rsync::End;
+use tagship::hosts::sync;
+use tagship::hosts::sync::rsync::End;
 
 use crate::attempt::shell as program;
 use crate::place::{Host, SHELLS, Tree};

@@ -10,8 +10,8 @@ use tagship::domain::host::{
     Existing, HostError, Hosts, Inodes, Op, Output, Place, Release, Reply, Run, RunCommand, RunEnd,
     Standing, TransferSet,
 };
-use tagship::perform::SshHosts;
-use tagship::remote::{DialSettings, Dialer, Identity, Keepalive, Target, Transport};
+use tagship::hosts::perform::SshHosts;
+use tagship::hosts::remote::{DialSettings, Dialer, Identity, Keepalive, Target, Transport};
 
 use crate::place::{Tree, digest_of, picture_of, quick_directory};
 use crate::support::proxy::{Direction, Fault, Proxy};

@@ -11,9 +11,9 @@ use tagship::domain::host::{
     Existing, HostError, Inodes, Leftover, Place, Release, ReleaseId, Reply, Standing, TransferSet,
     TreeDigest,
 };
-use tagship::publish;
-use tagship::remote::script::{Answer, Lines, Said, Turn, overtaken};
-use tagship::sync::{self, rsync};
+use tagship::hosts::publish;
+use tagship::hosts::remote::script::{Answer, Lines, Said, Turn, overtaken};
+use tagship::hosts::sync::{self, rsync};
 
 /// The shells that hosts have as `sh`.
 pub(crate) const SHELLS: [&[&str]; 2] = [&["sh"], &["bash", "--posix"]];

@@ -5,8 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use tagship::domain::host::{Existing, HostError, Release, Reply, Standing, TransferSet};
-use tagship::publish;
-use tagship::sync::rsync::End;
+use tagship::hosts::publish;
+use tagship::hosts::sync::rsync::End;
 
 use crate::place::{Host, Mounted, SHELLS, Tree, digest_of, picture_of};
 use crate::support::eventually::eventually;

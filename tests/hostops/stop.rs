@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{Run, RunEnd};
-use tagship::remote::runner::{self, End};
+use tagship::hosts::remote::runner::{self, End};
 
 use crate::attempt::{Ending, ended, heard, shell};
 use crate::place::{Host, SHELLS};

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tagship::remote::{Connection, Phase, Presence, Reach, RemoteError, Stream};
+use tagship::hosts::remote::{Connection, Phase, Presence, Reach, RemoteError, Stream};
 
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::sshd::{Sshd, free_port};

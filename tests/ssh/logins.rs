@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tagship::remote::{Connection, IdentityError, Reach, RemoteError, Target};
+use tagship::hosts::remote::{Connection, IdentityError, Reach, RemoteError, Target};
 
 use crate::support::sshd::{Kind, Sshd, chmod, make_key};
 use crate::world::{dialer, file, refused, run, target};

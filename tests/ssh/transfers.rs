@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tagship::remote::{
+use tagship::hosts::remote::{
     Connection, Reach, RemoteError, RsyncCommand, RsyncEnd, RsyncExit, Stream, Transport,
 };
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagship::remote::{
+use tagship::hosts::remote::{
     Captured, Connection, DialSettings, Dialer, Identity, Keepalive, RemoteError, Target,
 };
 

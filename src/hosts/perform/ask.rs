@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::host::HostError;
-use crate::remote::script::{Answer, COMMAND, Said, overtaken};
-use crate::remote::{Connection, Exit, Stream};
+use crate::hosts::remote::script::{Answer, COMMAND, Said, overtaken};
+use crate::hosts::remote::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
@@ -70,8 +70,8 @@ impl From<HostError> for Unanswered {
     }
 }
 
-impl From<crate::remote::script::Unfit> for Unanswered {
-    fn from(unfit: crate::remote::script::Unfit) -> Self {
+impl From<crate::hosts::remote::script::Unfit> for Unanswered {
+    fn from(unfit: crate::hosts::remote::script::Unfit) -> Self {
         Self::Host(unfit.into())
     }
 }

@@ -10,8 +10,10 @@ use crate::domain::host::{
     DIFFERING_NAMES_MAX, Differs, Existing, HostError, Leftover, Place, ReleaseId, Reply, Standing,
     is_own,
 };
-use crate::remote::script::{Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense};
-use crate::sync::{WALK, as_it_is, read_standing_line, standing_text};
+use crate::hosts::remote::script::{
+    Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense,
+};
+use crate::hosts::sync::{WALK, as_it_is, read_standing_line, standing_text};
 
 /// So much of the name of a file is shown, in characters.
 const NAME_CHARS_MAX: usize = 200;

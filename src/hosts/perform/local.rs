@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 
 use crate::config::{SystemUser, may_run};
 use crate::domain::host::HostError;
-use crate::remote::script::quote;
-use crate::remote::{Exit, Stream};
+use crate::hosts::remote::script::quote;
+use crate::hosts::remote::{Exit, Stream};
 
 /// What is read of an output at once, in bytes.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -95,7 +95,7 @@ impl LocalShell {
         }
     }
 
-    /// Performs a script; as [`crate::remote::Connection::exec`] does on a host.
+    /// Performs a script; as [`crate::hosts::remote::Connection::exec`] does on a host.
     pub(super) async fn exec(
         &self,
         script: &[u8],

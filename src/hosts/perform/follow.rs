@@ -8,8 +8,8 @@ use super::ask::{self, Unanswered};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::host::{HostError, Output, Place, Reply, Run};
-use crate::remote::runner::{self, Attempt, End};
-use crate::remote::script::Said;
+use crate::hosts::remote::runner::{self, Attempt, End};
+use crate::hosts::remote::script::Said;
 
 /// How much later than the program's own time limit the host is given up.
 const GRACE: Duration = Duration::from_secs(60);

@@ -26,11 +26,11 @@ use tracing::Instrument as _;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::crash;
 use crate::domain::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max, turn_of};
-use crate::publish;
-use crate::remote::runner::{self, Attempt, End};
-use crate::remote::script::{Lines, Turn, Unfit};
-use crate::remote::{Away, Connection, Dialer, Presence, Target, Transport};
-use crate::sync;
+use crate::hosts::publish;
+use crate::hosts::remote::runner::{self, Attempt, End};
+use crate::hosts::remote::script::{Lines, Turn, Unfit};
+use crate::hosts::remote::{Away, Connection, Dialer, Presence, Target, Transport};
+use crate::hosts::sync;
 use ask::{Shell, Unanswered};
 pub use local::LocalShell;
 
@@ -359,7 +359,7 @@ impl Hosts for SshHosts {
 }
 
 fn unexpected(what: &str) -> HostError {
-    crate::remote::script::nonsense("expected another answer than", what)
+    crate::hosts::remote::script::nonsense("expected another answer than", what)
 }
 
 /// Asks again where the answer was lost: every operation but `Run` may be performed twice. What was

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{ASKED_TIMES_MAX, SshHosts};
 use crate::domain::host::{self, HostError, Inodes, Place, Reply, TransferSet};
-use crate::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
-use crate::sync::rsync::{self, End};
+use crate::hosts::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
+use crate::hosts::sync::rsync::{self, End};
 
 /// Longer than rsync's own limit, so that it can say itself what is wrong.
 const STALL_TIMEOUT: Duration = Duration::from_secs(180);

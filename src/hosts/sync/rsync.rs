@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::domain::host::{Inodes, Place, ReleaseId, Reply, TransferSet};
-use crate::remote::script::{Unfit, absolute, explain, file_name};
+use crate::hosts::remote::script::{Unfit, absolute, explain, file_name};
 
 /// rsync gives up after so long without a byte from the other side.
 const SILENCE_SECONDS_MAX: u32 = 120;

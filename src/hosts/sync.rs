@@ -16,7 +16,7 @@ use crate::domain::host::{
     TreeDigest,
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
-use crate::remote::script::{
+use crate::hosts::remote::script::{
     FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, led_to, nonsense,
 };
 
