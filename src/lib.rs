@@ -24,26 +24,8 @@ pub mod git;
 /// SSH connections, the scripts that run on hosts, transfers and releases.
 pub mod hosts;
 
-/// How the hook hands a ref over to the agent (shared with the hook).
-pub use tagship_hook::spool;
-
-/// Claim, next action, durable intent, effect, result.
-pub mod executor;
-
-/// What a push means by the rules of today, and whether it is decided anew.
-pub mod push;
-
-/// Spool records become proposed tasks.
-pub mod intake;
-
-/// Tags that no hook told of are found and proposed.
-pub mod reconcile;
-
-/// What people ask of a task, held against their rights.
-pub mod request;
-
-/// What people ask to be run by hand, held against configuration, templates and rights.
-pub mod submit;
+/// From a pushed tag or a request to a finished task: intake, requests, executor.
+pub mod engine;
 
 /// Pages for people, the JSON API, the event stream.
 pub mod web;

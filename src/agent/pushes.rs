@@ -13,9 +13,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::base::clock::Clock;
-use crate::executor::effects::Pushes;
-use crate::intake::Scans;
-use crate::reconcile::LOOK;
+use crate::engine::executor::effects::Pushes;
+use crate::engine::intake::Scans;
+use crate::engine::reconcile::LOOK;
 
 /// A push of which nothing was heard for so long is over: what git does then (its other hooks, its
 /// own upkeep) changes no ref.

@@ -14,7 +14,9 @@ use crate::config::{Config, Library};
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::domain::task::Submission;
-use crate::executor::effects::{Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf};
+use crate::engine::executor::effects::{
+    Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf,
+};
 use crate::git::checkout::Manifest;
 use crate::git::landing::Source;
 use crate::hosts::perform::{LocalShell, SshHosts};

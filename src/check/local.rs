@@ -9,7 +9,7 @@ use super::probe::INODES_MIN;
 use super::{Finding, Scope, Subject};
 use crate::agent;
 use crate::config::{Agent, Config, Library};
-use crate::spool;
+use crate::engine::spool;
 
 /// As `spool::setup` makes them: for everybody who runs git, and for the agent alone.
 const SHARED_MODE: u32 = 0o3770;

@@ -7,8 +7,8 @@ use super::demo::DemoError;
 use crate::check::enroll::EnrollError;
 use crate::config::ConfigError;
 use crate::domain::rule::RuleError;
+use crate::engine::spool::SpoolError;
 use crate::install::InstallError;
-use crate::spool::SpoolError;
 use crate::store::backup::restore::RestoreError;
 
 /// Everything that ends a command without success.

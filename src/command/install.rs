@@ -12,8 +12,8 @@ use super::surroundings::{Surroundings, project};
 use crate::agent;
 use crate::config::{Agent, Config, Project};
 use crate::domain::rule::OnSpoolError;
+use crate::engine::spool;
 use crate::install::{self, Install, InstallError, Kind, Report};
-use crate::spool;
 
 /// `tagship install`.
 pub(crate) fn install(around: &Surroundings, asked: &Asked) -> Result<(), CommandError> {

@@ -14,7 +14,7 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::template::Hidden;
-use crate::submit::Order;
+use crate::engine::submit::Order;
 use crate::web::view::{OrderView, TaskView};
 
 /// The agent takes no longer one.

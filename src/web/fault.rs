@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::domain::approval::Refusal;
 use crate::domain::right::Missing;
+use crate::engine::push::ReplayError;
+use crate::engine::request::RequestError;
+use crate::engine::submit::{Problem, SubmitError};
 use crate::identity::account::{AccountError, LoginError};
 use crate::identity::session::SessionError;
-use crate::push::ReplayError;
-use crate::request::RequestError;
 use crate::store::StoreError;
-use crate::submit::{Problem, SubmitError};
 
 /// Why a request is refused, or failed.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 //!
 //! [`Web::serve`] answers HTTP on a TCP socket, where people are who their cookie or token says, and
 //! on a Unix socket, where they are who the kernel says; the same addresses serve both. It reads what
-//! is stored and appends what people ask ([`request`](crate::request)): it never performs anything,
+//! is stored and appends what people ask ([`request`](crate::engine::request)): it never performs anything,
 //! never starts a program and never touches git. The agent calls it, once.
 //!
 //! A request goes through `serve` (connections, limits), [`route`] (which address means what),

@@ -41,10 +41,10 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Origin, Way};
 use crate::domain::template::{Gate, OnFailure};
-pub use crate::request::May;
+pub use crate::engine::request::May;
+use crate::engine::submit::{Order, Problem};
 use crate::store::audit::Entry;
 use crate::store::{Disabled, Head};
-use crate::submit::{Order, Problem};
 
 /// What every answer that is no success holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

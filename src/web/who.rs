@@ -14,10 +14,10 @@ use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
 use crate::domain::approval::{Actor, Counts, Mandate, Role};
 use crate::domain::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
+use crate::engine::submit::Sight;
 use crate::identity::account::{Account, Delegation};
 use crate::identity::session::Session;
 use crate::store::audit::{Action, Turn};
-use crate::submit::Sight;
 
 /// The header in which a script of our own pages sends the CSRF token.
 const CSRF_HEADER: &str = "x-csrf-token";

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use tagship::domain::task::{Event, Pause, Recorded, State, Submission, Task};
-use tagship::executor::effects::Logs as _;
+use tagship::engine::executor::effects::Logs as _;
 use tagship::store::backup::file::{Counts, Header, Reader};
 use tagship::store::backup::restore::{Done, Former, RestoreError, Wanted, restore};
 use tagship::store::backup::{self, Logs};

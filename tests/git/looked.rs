@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tagship::base::clock::SystemClock;
 use tagship::config::{self, Config};
+use tagship::engine::intake::{Intake, Scans, SpoolDirectory};
+use tagship::engine::reconcile::{LookError, Reconciler, WatchedRepository};
 use tagship::git::landing::SystemGit;
-use tagship::intake::{Intake, Scans, SpoolDirectory};
-use tagship::reconcile::{LookError, Reconciler, WatchedRepository};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
 
@@ -47,7 +47,7 @@ rules = [{{ pattern = "v*", environment = "qa" }}]
         );
         let config: Arc<Config> =
             Arc::new(config::parse("c.toml", &text, world.dir.path()).unwrap());
-        tagship::spool::setup(&world.path("spool"), None).unwrap();
+        tagship::engine::spool::setup(&world.path("spool"), None).unwrap();
         let store = Store::open(Arc::new(MemoryKv::new())).await.unwrap();
         let scans: Arc<Scans> = Arc::default();
         let rules = Arc::new(config.rule_sets());

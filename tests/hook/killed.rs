@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use tagship::spool;
+use tagship::engine::spool;
 
 use crate::shop::Shop;
 use crate::support::git::script;

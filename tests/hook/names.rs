@@ -91,7 +91,7 @@ fn a_name_cannot_lead_out_of_the_spool() {
         "%2e",
         "a\0b",
     ] {
-        let path = tagship::spool::rules_path(&shop.spool, key).unwrap();
+        let path = tagship::engine::spool::rules_path(&shop.spool, key).unwrap();
         assert_eq!(path.parent().unwrap(), shop.spool.join("rules"), "{key:?}");
     }
 }

@@ -204,7 +204,7 @@ fn a_disk_that_does_not_answer_ends_the_hook_with_a_refusal() {
 #[test]
 fn a_pipe_where_the_rules_should_be_is_named_at_once() {
     let shop = Shop::new();
-    let rules = tagship::spool::rules_path(&shop.spool, "shop").unwrap();
+    let rules = tagship::engine::spool::rules_path(&shop.spool, "shop").unwrap();
     pipe_instead_of(&rules);
     let output = hook(&shop)
         .args(["refs/tags/qa-1", ZERO, NEW])

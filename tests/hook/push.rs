@@ -432,7 +432,7 @@ fn the_settings_beside_the_hook_go_before_the_agents_policy() {
 #[test]
 fn rules_that_cannot_be_understood_refuse_the_tag_by_name() {
     let shop = Shop::new();
-    let path = tagship::spool::rules_path(&shop.spool, "shop").unwrap();
+    let path = tagship::engine::spool::rules_path(&shop.spool, "shop").unwrap();
     for (text, complaint) in [
         ("format = 2\n", "format 2, which is newer"),
         ("format = 1\nrepository = 7\n", "shop.toml"),

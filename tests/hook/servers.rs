@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::OnSpoolError;
+use tagship::engine::spool;
 use tagship::install::{Install, Kind};
-use tagship::spool;
 
 use crate::shop::{Shop, rules};
 use crate::support::git::{Pushed, output_of, script};

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
+use tagship::engine::spool::{self, Record};
 use tagship::install::{Install, Kind};
-use tagship::spool::{self, Record};
 use tempfile::TempDir;
 
 use crate::support::git::{Repository, WorkTree};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tagship::domain::rule::OnSpoolError;
-use tagship::spool;
+use tagship::engine::spool;
 
 use crate::shop::{Shop, rules};
 use crate::support::git::{Pushed, output_of, script};

@@ -20,9 +20,9 @@ use tagship::config::{self, Config};
 use tagship::domain::approval::{Actor, Role};
 use tagship::domain::rule::FORMAT;
 use tagship::domain::task::{Event, Recorded};
-use tagship::intake::{Intake, Spool};
-use tagship::push::{PushReplay, ReplayError};
-use tagship::spool::{Received, Record, SpoolError, Waiting};
+use tagship::engine::intake::{Intake, Spool};
+use tagship::engine::push::{PushReplay, ReplayError};
+use tagship::engine::spool::{Received, Record, SpoolError, Waiting};
 use tagship::store::kv::Commit;
 use tagship::store::memory::{Fault, MemoryKv};
 use tagship::store::{HookEntry, HookFilter, HookOutcome, Store, StoreError};
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    fn take_all(&self) -> Result<(), tagship::intake::IntakeError> {
+    fn take_all(&self) -> Result<(), tagship::engine::intake::IntakeError> {
         at_once(self.intake().take_all())
     }
 

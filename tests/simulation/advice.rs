@@ -5,7 +5,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
-use tagship::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
+use tagship::engine::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};

@@ -8,7 +8,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::host::{FENCE_SALT_BITS, ReleaseId};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
-use tagship::request::Request;
+use tagship::engine::request::Request;
 
 use crate::at_once::at_once;
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};

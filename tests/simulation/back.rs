@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
 use tagship::domain::task::{State, StepResult, Task, Way};
-use tagship::request::Back;
+use tagship::engine::request::Back;
 use tagship::store::LiveRelease;
 
 use crate::at_once::at_once;
@@ -247,7 +247,7 @@ fn look_finds_drift_keeps_when_and_sees_it_mended() {
     let one = sim.task(1).work.unwrap().release;
     let world = sim.world(Arc::default());
     let look = || {
-        at_once(tagship::executor::drift::look(&world));
+        at_once(tagship::engine::executor::drift::look(&world));
         live(&sim).into_values().next().unwrap()
     };
     assert_eq!(look().drift, None);
@@ -294,7 +294,7 @@ fn look_finds_what_is_no_link_to_a_release() {
     ];
     for (change, words) in cases {
         on_each_disk(&sim, &change);
-        at_once(tagship::executor::drift::look(&world));
+        at_once(tagship::engine::executor::drift::look(&world));
         for (host, live) in live(&sim) {
             let drift = live.drift.unwrap();
             let whole = format!("{words}, tagship switched it to {one}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Description, Event, Relation, State, Task};
-use tagship::request::Back;
+use tagship::engine::request::Back;
 use tagship::store::Store;
 
 use crate::at_once::at_once;

@@ -8,7 +8,7 @@ use tagship::domain::approval::{Actor, Role};
 use tagship::domain::plan::PlanDigest;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Origin, Submission, Supersede, Task, Via};
-use tagship::request::{self, Back, Request, RequestError, Rollback, TagsNeed};
+use tagship::engine::request::{self, Back, Request, RequestError, Rollback, TagsNeed};
 use tagship::store::kv::Commit;
 use tagship::store::{Keyed, Proposal, StoreError};
 

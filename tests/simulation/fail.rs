@@ -3,7 +3,7 @@
 
 use tagship::domain::task::State;
 use tagship::domain::template::OnFailure;
-use tagship::request::{Back, Request};
+use tagship::engine::request::{Back, Request};
 
 use crate::crash::released;
 use crate::driver::{Sim, TEMPLATE, object_of};

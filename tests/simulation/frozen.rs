@@ -15,7 +15,7 @@ use tagship::domain::plan::PlanDigest;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Event, Pause, State};
 use tagship::domain::template::OnFailure;
-use tagship::request::{Back, Request};
+use tagship::engine::request::{Back, Request};
 use tagship::store::Filter;
 
 use crate::at_once::at_once;

@@ -13,7 +13,7 @@ use tagship::domain::host::{
     ReleaseId, Reply, RunEnd, Standing, TransferSet, TreeDigest, fenced,
 };
 use tagship::domain::plan::Plan;
-use tagship::executor::effects::Fleet;
+use tagship::engine::executor::effects::Fleet;
 
 use crate::fate::{Blow, Fate, REFUSED};
 use crate::keeping::{prepare, prune, seal};

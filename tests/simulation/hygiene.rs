@@ -5,7 +5,7 @@ use tagship::domain::plan::SharedMissing;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, StepResult};
 use tagship::domain::template::OnFailure;
-use tagship::request::Request;
+use tagship::engine::request::Request;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::life::serves;

@@ -3,7 +3,7 @@
 
 use tagship::domain::task::State;
 use tagship::domain::template::OnFailure;
-use tagship::request::Request;
+use tagship::engine::request::Request;
 
 use crate::driver::{Halt, Sim, object_of};
 use crate::fail::{first_release, gone_back, retried, serve};

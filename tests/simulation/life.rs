@@ -9,7 +9,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Pause, State};
-use tagship::request::{Back, Request, RequestError};
+use tagship::engine::request::{Back, Request, RequestError};
 use tagship::store::kv::{Commit, Kv as _};
 use tagship::store::memory::Fault;
 

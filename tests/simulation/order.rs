@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
-use tagship::request::Back;
+use tagship::engine::request::Back;
 use tagship::store::Filter;
 
 use crate::at_once::at_once;

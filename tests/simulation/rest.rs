@@ -7,7 +7,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::host::ReleaseId;
 use tagship::domain::rule::{Schedule, is_zero};
 use tagship::domain::task::{Event, Origin, Pause, Recorded, State, StepResult, Task, Way};
-use tagship::spool::Record;
+use tagship::engine::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 
 use crate::at_once::at_once;
@@ -467,7 +467,7 @@ fn noted_once(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
     }
     entries.retain(|entry| {
         let push = entry.push.as_ref().unwrap();
-        !push.record.starts_with(tagship::reconcile::LOOK)
+        !push.record.starts_with(tagship::engine::reconcile::LOOK)
     });
     let accepted = sim.records.accepted();
     assert_eq!(entries.len(), accepted.len(), "{entries:#?}\n{}", trace());

@@ -8,8 +8,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::config::{self, Config, RuleSets};
 use tagship::domain::rule::FORMAT;
-use tagship::intake::Spool;
-use tagship::spool::{Received, Record, RecordId, SpoolError, Waiting};
+use tagship::engine::intake::Spool;
+use tagship::engine::spool::{Received, Record, RecordId, SpoolError, Waiting};
 
 use crate::fate::{Blow, Fate, REFUSED};
 

@@ -9,8 +9,8 @@ use jiff::SignedDuration;
 use tagship::domain::approval::freeze::{Calendar, Freeze, Window};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
-use tagship::executor::Missed;
-use tagship::request::{Back, Request, RequestError};
+use tagship::engine::executor::Missed;
+use tagship::engine::request::{Back, Request, RequestError};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 

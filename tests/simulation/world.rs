@@ -13,9 +13,10 @@ use tagship::domain::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUs
 use tagship::domain::rule::is_reference;
 use tagship::domain::task::Submission;
 use tagship::domain::template::{Template, Version};
-use tagship::executor::effects::{
+use tagship::engine::executor::effects::{
     Catalog, Logs, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf,
 };
+use tagship::engine::intake::Scans;
 use tagship::git::checkout::{
     Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
 };
@@ -23,7 +24,6 @@ use tagship::git::landing::{
     self, Comparison, Description, Git, LandingError, Person, Progress, Relation, RemoteFailure,
     RemoteRef, Source, Timeouts, Wanted,
 };
-use tagship::intake::Scans;
 
 use crate::fate::{Blow, Fate, REFUSED};
 use crate::witness::Witness;

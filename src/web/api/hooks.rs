@@ -15,7 +15,7 @@ use super::super::view::{HookList, HookQuery, Nothing, UnseenTags};
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
 use crate::domain::right::Ability;
-use crate::push::{PushReplay, ReplayError};
+use crate::engine::push::{PushReplay, ReplayError};
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 
 const LIST_DEFAULT: usize = 50;

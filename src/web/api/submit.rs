@@ -17,7 +17,7 @@ use crate::config::Library;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Task, Via};
 use crate::domain::template::Template;
-use crate::submit::{self, Asker, Order, Problem, Sources, SubmitError, Submitted};
+use crate::engine::submit::{self, Asker, Order, Problem, Sources, SubmitError, Submitted};
 
 /// The header in which programs may send the idempotency key.
 const KEY_HEADER: &str = "idempotency-key";

@@ -24,7 +24,7 @@ use crate::domain::plan::Plan;
 use crate::domain::right::Place;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
-use crate::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
+use crate::engine::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
 use crate::store::{Among, Filter, Head, Position, Store, StoreError};
 
 const LIST_DEFAULT: usize = 50;

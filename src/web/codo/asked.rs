@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::literal::Literal;
 use super::refusal::Refusal;
-use crate::submit;
+use crate::engine::submit;
 
 /// What counts as `exec_time` where a client gives none: so late that nothing happens by mistake.
 const FAR_FUTURE: &str = "2038-10-25 14:00:00";

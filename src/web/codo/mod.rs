@@ -30,9 +30,9 @@ use super::{Site, route};
 use crate::base::secret::ExposeSecret as _;
 use crate::config::Library;
 use crate::domain::task::Via;
+use crate::engine::submit::{self, Asker, Order, Problem, SubmitError, Submitted};
 use crate::identity::session::Transport;
 use crate::store::Keyed;
-use crate::submit::{self, Asker, Order, Problem, SubmitError, Submitted};
 
 /// The longest body, in bytes: three texts of literals, each escaped by JSON, and room for the rest.
 const BODY_BYTES_MAX: usize = 1024 * 1024;

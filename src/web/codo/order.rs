@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
 use crate::domain::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
+use crate::engine::submit::{Order, Problem};
 use crate::identity::account::Account;
-use crate::submit::{Order, Problem};
 
 /// What an order is made with.
 pub(super) struct Sources<'a> {

@@ -16,7 +16,7 @@ use super::super::{Site, route};
 use super::{Frame, sender, shown, times};
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::{Ability, Place};
-use crate::request::{self, Request};
+use crate::engine::request::{self, Request};
 use crate::store::{Head, LiveRelease, ReleaseRecord};
 
 /// The fields of every form about a task.

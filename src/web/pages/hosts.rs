@@ -15,7 +15,7 @@ use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::domain::right::{Ability, Place};
-use crate::request::{self, Back};
+use crate::engine::request::{self, Back};
 
 #[derive(Template)]
 #[template(path = "web/hosts.html")]

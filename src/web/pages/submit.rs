@@ -21,10 +21,10 @@ use crate::config::Library;
 use crate::domain::right::{Ability, Place};
 use crate::domain::task::Via;
 use crate::domain::template::{Hidden, ParamKind, Stage, StageHosts, Template};
-use crate::store::Filter;
-use crate::submit::{
+use crate::engine::submit::{
     DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
 };
+use crate::store::Filter;
 
 /// With more hosts than this in the configuration their names are written, not ticked.
 const TICKED_MAX: usize = 60;
@@ -183,7 +183,7 @@ fn offers(site: &Site, who: &Who, library: &Library, template: &Template) -> boo
 fn usable<'l>(site: &Site, who: &Who, library: &'l Library, name: &str) -> Option<&'l Template> {
     let eyes = Eyes { site, who };
     let found = library.find(name)?;
-    crate::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)
+    crate::engine::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)
 }
 
 /// The names of a template's stages on hosts of some kind.

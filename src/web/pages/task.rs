@@ -24,7 +24,7 @@ use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::right::Ability;
 use crate::domain::task::{ChangedPath, CommitLine, Origin};
 use crate::domain::template::OnFailure;
-use crate::request::{self, Moment, Request, RequestError, WaysBack};
+use crate::engine::request::{self, Moment, Request, RequestError, WaysBack};
 use crate::store::LiveRelease;
 
 /// Above so many hosts a stage shows only those that are not through yet, or failed.

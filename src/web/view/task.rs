@@ -19,7 +19,7 @@ use crate::domain::task::{
     Way, host_index,
 };
 use crate::domain::template::{Action, Gate};
-use crate::request::{self, Moment, WaysBack};
+use crate::engine::request::{self, Moment, WaysBack};
 use crate::store::Head;
 use crate::web::words::{self, plural};
 

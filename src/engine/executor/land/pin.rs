@@ -4,13 +4,13 @@
 use crate::domain::approval::{self, Terms};
 use crate::domain::plan;
 use crate::domain::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
-use crate::executor::World;
-use crate::executor::effects::{NoRecipe, Recipe};
+use crate::engine::executor::World;
+use crate::engine::executor::effects::{NoRecipe, Recipe};
 use crate::git::landing::{Comparison, LandingError, LiveOn, Question, Relation, Wanted};
 use crate::store::StoreError;
 
 /// What became of a task's landing.
-pub(in crate::executor) enum Outcome {
+pub(in crate::engine::executor) enum Outcome {
     Landed(Box<Landed>),
     /// It will never land; why.
     Never(String),
@@ -182,7 +182,7 @@ async fn account<'s>(
 }
 
 /// What is live on each of these hosts, and the releases that are.
-pub(in crate::executor) async fn live_on(
+pub(in crate::engine::executor) async fn live_on(
     world: &World,
     submission: &Submission,
     known: &ComparedWith,
@@ -203,7 +203,7 @@ pub(in crate::executor) async fn live_on(
 }
 
 /// Why a rule with `refuse_older` refuses, if it does.
-pub(in crate::executor) fn goes_back(comparisons: &[Comparison]) -> Option<String> {
+pub(in crate::engine::executor) fn goes_back(comparisons: &[Comparison]) -> Option<String> {
     comparisons
         .iter()
         .find_map(|comparison| match &comparison.relation {

@@ -26,8 +26,8 @@ use crate::base::clock::Clock;
 use crate::base::crash;
 use crate::config::{Config, Library, RuleSets, fingerprint, user_name};
 use crate::domain::rule::{Pusher, is_zero};
-use crate::push;
-use crate::spool::{self, Received, Record, SpoolError, Waiting};
+use crate::engine::push;
+use crate::engine::spool::{self, Received, Record, SpoolError, Waiting};
 use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, told_by_hook};
 
 /// How often the spool is looked at without being told, in seconds.

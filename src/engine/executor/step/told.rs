@@ -128,7 +128,7 @@ impl Output for Telling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::executor::step::Silent;
+    use crate::engine::executor::step::Silent;
 
     #[test]
     fn last_line_of_an_output_is_what_a_failure_begins_with() {

@@ -7,7 +7,7 @@ use super::{Scene, Trouble, unexpected};
 use crate::domain::host::{HostError, Op, Reply, RunEnd};
 use crate::domain::task::StepResult;
 use crate::domain::template::{self, Check, Probe, Program};
-use crate::executor::effects::Question;
+use crate::engine::executor::effects::Question;
 
 /// The shortest pause between two questions.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);

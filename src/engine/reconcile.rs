@@ -20,9 +20,9 @@ use crate::base::clock::Clock;
 use crate::config::{Config, Library, Project, RuleSets};
 use crate::domain::rule::is_reference;
 use crate::domain::task::Submitter;
+use crate::engine::intake::Scans;
+use crate::engine::push::{self, Meaning};
 use crate::git::landing::{Git, LandingError, Source};
-use crate::intake::Scans;
-use crate::push::{self, Meaning};
 use crate::store::kv::Version;
 use crate::store::{
     Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, Told, unless_brought,
