@@ -30,12 +30,12 @@ use crate::engine::reconcile::{Reconciler, WatchedRepository};
 use crate::engine::spool;
 use crate::identity::account::Accounts;
 use crate::identity::session::{Sessions, Transport};
+use crate::server::{self, Web};
 use crate::store::Store;
 use crate::store::kv::Kv;
 use crate::store::log::LogBook;
 use crate::store::memory::MemoryKv;
 use crate::store::sled::SledKv;
-use crate::web::{self, Web};
 
 /// What sled may keep in memory, in bytes: pages of lists. Comparisons and plans, which are large, are
 /// seldom read twice.
@@ -218,7 +218,7 @@ impl Agent {
             config: self.config.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),
-            limits: web::Limits::default(),
+            limits: server::Limits::default(),
         }
     }
 

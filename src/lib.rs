@@ -27,8 +27,8 @@ pub mod hosts;
 /// From a pushed tag or a request to a finished task: intake, requests, executor.
 pub mod engine;
 
-/// Pages for people, the JSON API, the event stream.
-pub mod web;
+/// Web pages, JSON API, CODO API and the event stream.
+pub mod server;
 
 /// Everything put together and run.
 pub mod agent;

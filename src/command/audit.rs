@@ -8,8 +8,8 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
+use crate::server::view::AuditList;
 use crate::store::audit::{Ledger, Verdict};
-use crate::web::view::AuditList;
 
 /// `tagship audit …`.
 pub(crate) async fn audit(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {

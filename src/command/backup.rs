@@ -18,11 +18,11 @@ use super::times::Zone;
 use crate::agent;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::config::Engine;
+use crate::server::view::TakeBackup;
 use crate::store::backup::file::{Counts, Reader, Seal};
 use crate::store::backup::restore::{self, Former, Wanted};
 use crate::store::backup::{self, Logs};
 use crate::store::log::LogBook;
-use crate::web::view::TakeBackup;
 
 /// Standard output, in place of a file.
 const OUTPUT: &str = "-";

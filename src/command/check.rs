@@ -17,7 +17,7 @@ use super::times::Zone;
 use crate::check::{Accounts, Finding, Scope, Verdict, check as look};
 use crate::config::Config;
 use crate::install::Install;
-use crate::web::view::{HookList, HostList, LiveList, UserList, drift_seen};
+use crate::server::view::{HookList, HostList, LiveList, UserList, drift_seen};
 
 /// Runs it.
 pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {

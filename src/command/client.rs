@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ClientError;
-use crate::web::view::Failure;
+use crate::server::view::Failure;
 
 /// An answer takes longer only where the agent is in trouble.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use super::summary::{shown_steps, step_cells};
 use super::times::Zone;
-use crate::web::view::{HostView, StageView, StepState, StepView};
+use crate::server::view::{HostView, StageView, StepState, StepView};
 
 /// So many hosts are named each.
 const NAMED_MAX: usize = 20;

@@ -16,8 +16,8 @@ use super::requests::fetch;
 use super::screen::{self, Canvas};
 use super::surroundings::{Agent, Surroundings};
 use super::table::{fit, printable};
-use crate::web::CUT_BEGINS;
-use crate::web::view::{self, TaskView};
+use crate::server::CUT_BEGINS;
+use crate::server::view::{self, TaskView};
 
 /// How often a lost connection is tried again, once a second, before it counts as lost for good.
 const RECONNECTS_MAX: u32 = 60;

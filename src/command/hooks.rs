@@ -8,8 +8,8 @@ use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::domain::document;
+use crate::server::view::{HookList, Nothing};
 use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
-use crate::web::view::{HookList, Nothing};
 
 /// So many entries are asked for at a time.
 const PIECE: u64 = 200;

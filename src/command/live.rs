@@ -8,7 +8,7 @@ use super::summary::short;
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::web::view::{LiveHost, LiveList, drift_seen_at};
+use crate::server::view::{LiveHost, LiveList, drift_seen_at};
 
 /// Prints it.
 pub(crate) async fn live(around: &Surroundings, asked: &Live) -> Result<(), CommandError> {

@@ -15,11 +15,11 @@ use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
 use crate::domain::right::Scopes;
 use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
-use crate::store::audit::{Action, Ledger, Turn};
-use crate::web::view::{
+use crate::server::view::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,
 };
+use crate::store::audit::{Action, Ledger, Turn};
 
 /// `tagship user …`.
 pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), CommandError> {

@@ -5,7 +5,7 @@ use super::screen::Size;
 use super::summary::state_line;
 use super::table::{Table, fit, printable};
 use super::times::{Zone, span};
-use crate::web::view::{HostView, StageView, StepState, StepView, TaskView};
+use crate::server::view::{HostView, StageView, StepState, StepView, TaskView};
 
 /// A line without an end is cut here.
 const LINE_BYTES_MAX: usize = 16 * 1024;

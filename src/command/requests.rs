@@ -15,8 +15,8 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::domain::document;
 use crate::domain::plan::PlanDigest;
 use crate::domain::task::STATE_NAMES;
+use crate::server::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
 use crate::store::Head;
-use crate::web::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
 
 /// Fewer digits of a digest could fit another plan by chance.
 const DIGEST_DIGITS_MIN: usize = 8;

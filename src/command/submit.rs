@@ -15,7 +15,7 @@ use super::surroundings::{Agent, Surroundings};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::template::Hidden;
 use crate::engine::submit::Order;
-use crate::web::view::{OrderView, TaskView};
+use crate::server::view::{OrderView, TaskView};
 
 /// The agent takes no longer one.
 const INPUT_BYTES_MAX: u64 = 64 * 1024;

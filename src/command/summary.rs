@@ -9,7 +9,7 @@ use super::table::{Table, printable};
 use super::times::{Zone, span};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Comparison, Description, Relation};
-use crate::web::view::{self, FrozenView, HostView, StageView, StepState, StepView, TaskView};
+use crate::server::view::{self, FrozenView, HostView, StageView, StepState, StepView, TaskView};
 
 /// Digits of commits and digests that are shown.
 const SHORT: usize = 12;

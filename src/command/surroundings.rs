@@ -10,7 +10,7 @@ use super::client::{Address, Ask, Client};
 use super::error::{ClientError, CommandError};
 use super::times::Zone;
 use crate::config::{self, Config, LocalConfig, Project};
-use crate::web::view::AboutAgent;
+use crate::server::view::AboutAgent;
 
 /// Names the agent by URL, in place of the Unix socket of the configuration.
 const URL_VARIABLE: &str = "TAGSHIP_URL";

@@ -13,7 +13,7 @@ use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use crate::config::{Config, Library};
 use crate::domain::template::{Gate, ParamKind};
-use crate::web::view::{ParamView, TemplateList, TemplateView};
+use crate::server::view::{ParamView, TemplateList, TemplateView};
 
 /// `tagship templates …`.
 pub(crate) async fn templates(

@@ -37,7 +37,7 @@ const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
     ("thrussh", &["src/hosts/remote"]),
     ("thrussh_keys", &["src/hosts/remote"]),
     ("git2", &["src/git"]),
-    ("warp", &["src/web"]),
+    ("warp", &["src/server"]),
 ];
 
 /// What works through tasks by itself: the agent starts it, and nothing else calls it.
@@ -164,7 +164,7 @@ fn a_crate_that_could_be_replaced_stands_in_one_module() {
 #[test]
 fn server_and_command_line_perform_nothing() {
     let mut complaints = BTreeSet::new();
-    for source in sources(&["src/web", "src/command"]) {
+    for source in sources(&["src/server", "src/command"]) {
         let code = Source::new(&source.path, source.code);
         complaints.extend(code.names(&PERFORMING));
     }

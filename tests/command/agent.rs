@@ -6,7 +6,7 @@ use std::time::Duration;
 use tagship::domain::task::{Event, Outcome, Pause};
 use tagship::engine::executor::effects::Logs as _;
 use tagship::identity::account::Role;
-use tagship::web::{Limits, Web};
+use tagship::server::{Limits, Web};
 
 use crate::lab::{Lab, holds, said, started};
 use crate::support::contract::assert_task;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tagship::base::clock::ManualClock;
 use tagship::identity::account::Role;
-use tagship::web::Limits;
+use tagship::server::Limits;
 
 use crate::test::{Said, Test};
 use crate::world::{Options, World};

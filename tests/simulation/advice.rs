@@ -6,10 +6,10 @@ use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
 use tagship::engine::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
+use tagship::server::view::{Shown, TaskView, next, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
-use tagship::web::view::{Shown, TaskView, next, task_view};
 
 use crate::at_once::at_once;
 use crate::deeds::actor;

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tagship::domain::task::{Event, Outcome};
 use tagship::identity::account::Role;
-use tagship::web::view::TaskView;
+use tagship::server::view::TaskView;
 
 use crate::client::Program;
 use crate::world::{COMMIT, World};

@@ -12,7 +12,7 @@ use crate::client::Program;
 use crate::world::World;
 
 pub(crate) static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../src/web/openapi.json")).unwrap());
+    LazyLock::new(|| serde_json::from_str(include_str!("../../src/server/openapi.json")).unwrap());
 
 /// Holds an answer against what is said of its address; other tests hand over all that they get.
 pub(crate) fn keeps(method: &str, path: &str, status: StatusCode, answer: &Value) {
@@ -111,7 +111,7 @@ fn described() -> BTreeSet<String> {
 /// What `api.rs` routes below `/api/v1`, read off the arms of its `match`es: `["tasks", id]`, with
 /// `what @ ("a" | "b")` for several names.
 pub(crate) fn routed() -> BTreeSet<String> {
-    let text = include_str!("../../src/web/api.rs");
+    let text = include_str!("../../src/server/api.rs");
     let begins = |text: &str| text.find("async fn get(").unwrap();
     let post = text.find("async fn post(").unwrap();
     let delete = text.find("(\"DELETE\", [").unwrap();
@@ -163,7 +163,7 @@ pub(crate) fn meant(pattern: &str) -> Vec<String> {
 
 /// What is asked of a task has names of its own, in `tasks.rs`.
 fn requests() -> BTreeSet<String> {
-    asked(include_str!("../../src/web/api/tasks.rs"))
+    asked(include_str!("../../src/server/api/tasks.rs"))
 }
 
 /// The names of what is asked of a task, read off a `match`.

@@ -75,7 +75,7 @@ async fn forwarded_address_is_kept_only_behind_a_proxy() {
 #[test]
 fn peer_and_header_are_read_in_one_place() {
     let mut found: Vec<String> = Vec::new();
-    for (file, text) in sources("src/web") {
+    for (file, text) in sources("src/server") {
         let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
         let lines = code.lines().filter(|line| {
             line.contains("x-forwarded-for")

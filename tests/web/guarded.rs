@@ -8,8 +8,8 @@ use serde_json::json;
 use tagship::domain::right::{Scope, Scopes};
 use tagship::domain::task::{Event, Pause, Submission};
 use tagship::identity::account::{Account, Role, code_at};
+use tagship::server::Limits;
 use tagship::store::HookOutcome;
-use tagship::web::Limits;
 
 use crate::client::{Program, client};
 use crate::codo::{self, Codo};

@@ -179,7 +179,7 @@ impl Route {
 
 /// Everything that the code routes.
 fn routed() -> BTreeSet<String> {
-    let text = include_str!("../../src/web/route.rs");
+    let text = include_str!("../../src/server/route.rs");
     let part = |begin: &str, end: &str| {
         let (_, text) = text.split_once(begin).unwrap();
         text.split_once(end).unwrap().0.to_owned()
@@ -203,11 +203,13 @@ fn routed() -> BTreeSet<String> {
         }
     }
     assert!(all.remove("POST /tasks/{}/{}"), "{all:?}");
-    let asked = contract::asked(include_str!("../../src/web/pages/ask.rs"));
+    let asked = contract::asked(include_str!("../../src/server/pages/ask.rs"));
     all.extend(asked.iter().map(|one| one.replace(' ', " /")));
     let mut api = contract::routed();
     assert!(api.remove("POST tasks/{}/{}"), "{api:?}");
-    api.extend(contract::asked(include_str!("../../src/web/api/tasks.rs")));
+    api.extend(contract::asked(include_str!(
+        "../../src/server/api/tasks.rs"
+    )));
     all.extend(api.iter().map(|one| one.replace(' ', " /api/v1/")));
     all
 }
@@ -226,7 +228,7 @@ fn every_route_is_classified() {
         routed.len() > 75,
         "they are written in another way: {routed:#?}"
     );
-    let text = include_str!("../../src/web/api.rs");
+    let text = include_str!("../../src/server/api.rs");
     let outside = text.lines().filter(|line| {
         line.contains("[\"api\"") && line.contains("=>") && !line.contains("[\"api\", \"v1\"")
     });

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tagship::domain::task::Event;
 use tagship::engine::executor::effects::Logs as _;
 use tagship::identity::account::Role;
-use tagship::web::Limits;
+use tagship::server::Limits;
 
 use crate::client::Browser;
 use crate::logs::until;

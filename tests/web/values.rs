@@ -281,8 +281,8 @@ async fn ending_one_kind_leaves_values_of_another_kind() {
 
 /// What reads a value that proves something, by file.
 const READERS: &[(&str, &str)] = &[
-    ("codo/mod.rs", ".cookie(\"csrf_key\")"),
-    ("codo/mod.rs", ".parameter(\"csrf_key\")"),
+    ("codo.rs", ".cookie(\"csrf_key\")"),
+    ("codo.rs", ".parameter(\"csrf_key\")"),
     ("pages/login.rs", "sessions.end("),
     ("pages/login.rs", "sessions.end_halfway("),
     ("pages/login.rs", "sessions.is_halfway("),
@@ -303,7 +303,7 @@ fn every_place_that_takes_a_value_is_tried() {
     let (reads, spaces) = (Regex::new(reads).unwrap(), Regex::new(r"\s+").unwrap());
     let gives = ["begin", "halfway", "auth_key"].map(|name| format!("sessions.{name}("));
     let mut found = BTreeSet::new();
-    for (file, text) in sources("src/web") {
+    for (file, text) in sources("src/server") {
         let text = spaces.replace_all(&text, "");
         let all = reads.find_iter(&text).map(|one| one.as_str().to_owned());
         let all = all.filter(|one| !gives.contains(one));

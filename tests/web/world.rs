@@ -20,11 +20,11 @@ use tagship::domain::task::{
 use tagship::domain::template::Template;
 use tagship::identity::account::{self, Account, Accounts, NewAccount, TokenTerms};
 use tagship::identity::session::{Sessions, Transport};
+use tagship::server::{Limits, Web};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Became, HookOutcome, SeenPush, Store};
-use tagship::web::{Limits, Web};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -23,7 +23,7 @@ use super::sshd::{self, Outside};
 use crate::base::secret;
 use crate::config::{self, LocalConfig};
 use crate::domain::task::Relation;
-use crate::web::view::{TaskList, TaskView};
+use crate::server::view::{TaskList, TaskView};
 
 const CONFIG: &str = "var/demo/config.toml";
 const PASSWORD: &str = "var/demo/pat.password";

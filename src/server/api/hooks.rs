@@ -30,7 +30,7 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// Entries of the hook log, newest first.
-pub(in crate::web) async fn hooks(site: &Site, query: &HookQuery) -> Result<HookList, Fault> {
+pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<HookList, Fault> {
     if let Some(name) = &query.outcome
         && !OUTCOME_NAMES.contains(&name.as_str())
     {
@@ -94,7 +94,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
 }
 
 /// One entry, by its id as it stands in an address.
-pub(in crate::web) async fn hook(site: &Site, id: &str) -> Result<HookEntry, Fault> {
+pub(in crate::server) async fn hook(site: &Site, id: &str) -> Result<HookEntry, Fault> {
     Ok(site.web.store.hook(parse_id(id)?).await?)
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answe
 }
 
 /// Has an entry decided again: each of its projects with an entry in the audit.
-pub(in crate::web) async fn replay_as(
+pub(in crate::server) async fn replay_as(
     site: &Site,
     who: &Who,
     id: &str,

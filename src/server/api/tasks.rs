@@ -39,7 +39,7 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// The tasks of a list that somebody may see, newest first.
-pub(in crate::web) async fn lines(
+pub(in crate::server) async fn lines(
     site: &Site,
     who: &Who,
     query: &TaskQuery,
@@ -139,7 +139,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
 }
 
 /// The id of a task, as it stands in an address.
-pub(in crate::web) fn parse_id(id: &str) -> Result<u64, Fault> {
+pub(in crate::server) fn parse_id(id: &str) -> Result<u64, Fault> {
     let digits = id.bytes().all(|byte| byte.is_ascii_digit());
     id.parse()
         .ok()
@@ -148,16 +148,16 @@ pub(in crate::web) fn parse_id(id: &str) -> Result<u64, Fault> {
 }
 
 /// Everything that the store knows about a task.
-pub(in crate::web) struct Sight {
-    pub(in crate::web) task: Task,
-    pub(in crate::web) plan: Option<Arc<Plan>>,
-    pub(in crate::web) description: Option<Description>,
+pub(in crate::server) struct Sight {
+    pub(in crate::server) task: Task,
+    pub(in crate::server) plan: Option<Arc<Plan>>,
+    pub(in crate::server) description: Option<Description>,
     head: Head,
     events: Vec<Recorded>,
     ways: WaysBack,
     can_approve: Vec<String>,
     /// The task in the same environment whose work a retry would undo.
-    pub(in crate::web) newer: Option<u64>,
+    pub(in crate::server) newer: Option<u64>,
     /// The task that is at work where this one waits.
     ahead: Option<Head>,
     drifts: BTreeMap<String, Drift>,
@@ -165,7 +165,7 @@ pub(in crate::web) struct Sight {
 
 impl Sight {
     /// Takes in what has happened since; says whether anything has.
-    pub(in crate::web) async fn refresh(&mut self, site: &Site) -> Result<bool, Fault> {
+    pub(in crate::server) async fn refresh(&mut self, site: &Site) -> Result<bool, Fault> {
         let store = &site.web.store;
         let known = self.events.len() as u64;
         let fresh = store.events_since(self.task.id, known).await?;
@@ -193,7 +193,7 @@ impl Sight {
     }
 
     /// What somebody sees of it, with what they may do in its place.
-    pub(in crate::web) fn view(&self, site: &Site, who: &Who) -> TaskView {
+    pub(in crate::server) fn view(&self, site: &Site, who: &Who) -> TaskView {
         let calendar = site.web.config.calendar();
         let shown = Shown {
             task: &self.task,
@@ -228,14 +228,14 @@ async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, S
 }
 
 /// As [`sight`], for somebody: a task that they may not know of is not there.
-pub(in crate::web) async fn sight_for(site: &Site, who: &Who, id: u64) -> Result<Sight, Fault> {
+pub(in crate::server) async fn sight_for(site: &Site, who: &Who, id: u64) -> Result<Sight, Fault> {
     let sight = sight(site, id).await?;
     who.needs_to_see(id, &sight.task.place())?;
     Ok(sight)
 }
 
 /// Reads what is to be shown of a task.
-pub(in crate::web) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> {
+pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> {
     let store = &site.web.store;
     let events = store.events(id).await?;
     let task = Task::fold(id, &events).map_err(StoreError::from)?;
@@ -325,7 +325,7 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
 const WORDS_MAX: usize = 2_000;
 
 /// Asks something of a task, with the rights that somebody has in its place.
-pub(in crate::web) async fn ask(
+pub(in crate::server) async fn ask(
     site: &Site,
     who: &Who,
     id: u64,
@@ -399,7 +399,7 @@ pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// Makes the task that goes back.
-pub(in crate::web) async fn go_back(
+pub(in crate::server) async fn go_back(
     site: &Site,
     who: &Who,
     asked: Rollback,
@@ -488,6 +488,6 @@ fn tags_need(site: &Site, place: &Place) -> TagsNeed {
 }
 
 /// What is said of an environment where nothing is live, and of one that somebody may not know of.
-pub(in crate::web) fn nothing_live(project: &str, environment: &str) -> Fault {
+pub(in crate::server) fn nothing_live(project: &str, environment: &str) -> Fault {
     RequestError::NoWayBack(format!("nothing is live in {project} {environment}")).into()
 }

@@ -79,7 +79,7 @@ fn held(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
 
-pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let mut query: TaskQuery = call.query()?;

@@ -14,7 +14,7 @@ use crate::config::Library;
 use crate::domain::right::Place;
 
 /// The templates of this moment.
-pub(in crate::web) fn library(site: &Site) -> Library {
+pub(in crate::server) fn library(site: &Site) -> Library {
     Library::load(&site.web.config.agent.templates_dir)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn called<'a>(library: &'a Library, given: &'a str) -> &'a str {
 }
 
 /// Whether somebody may know of a template: where it may be used, or where a rule uses it.
-pub(in crate::web) fn seen(site: &Site, who: &Who, library: &Library, name: &str) -> bool {
+pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Library, name: &str) -> bool {
     let mut projects = site.web.config.projects.iter();
     // A rule may give its number.
     let is_it = |rule: &str| rule == name || called(library, rule) == name;
@@ -37,7 +37,7 @@ pub(in crate::web) fn seen(site: &Site, who: &Who, library: &Library, name: &str
 }
 
 /// The list, as page and API show it. What is wrong with files is for those who see everything.
-pub(in crate::web) fn listed(site: &Site, who: &Who, library: &Library) -> TemplateList {
+pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Library) -> TemplateList {
     let mut templates: Vec<TemplateLine> = library
         .templates()
         .filter(|template| seen(site, who, library, &template.name))
@@ -75,7 +75,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> Answe
 }
 
 /// The versions that tasks used, newest first.
-pub(in crate::web) async fn versions(
+pub(in crate::server) async fn versions(
     site: &Site,
     name: &str,
 ) -> Result<Vec<TemplateVersion>, Fault> {
@@ -89,7 +89,7 @@ pub(in crate::web) async fn versions(
         .collect())
 }
 
-pub(in crate::web) fn no_template(name: &str) -> Fault {
+pub(in crate::server) fn no_template(name: &str) -> Fault {
     Fault::NotFound(format!(
         "no template is named {}; see the list of templates",
         name.escape_debug().take(80).collect::<String>()

@@ -16,7 +16,7 @@ use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::{Ability, Scopes};
 use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 
-pub(in crate::web) fn user_view(account: &Account) -> UserView {
+pub(in crate::server) fn user_view(account: &Account) -> UserView {
     UserView {
         name: account.name.clone(),
         display: account.display.clone(),
@@ -28,7 +28,7 @@ pub(in crate::web) fn user_view(account: &Account) -> UserView {
     }
 }
 
-pub(in crate::web) fn token_view(token: &Token) -> TokenView {
+pub(in crate::server) fn token_view(token: &Token) -> TokenView {
     TokenView {
         id: token.id.clone(),
         name: token.label.clone(),
@@ -56,7 +56,7 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// Adds somebody.
-pub(in crate::web) async fn add_user(
+pub(in crate::server) async fn add_user(
     site: &Site,
     who: &Who,
     new: NewUser,
@@ -85,7 +85,7 @@ pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
 }
 
 /// Changes what somebody is called and may do, or whether they are let in.
-pub(in crate::web) async fn change_user(
+pub(in crate::server) async fn change_user(
     site: &Site,
     who: &Who,
     name: &str,
@@ -148,7 +148,11 @@ pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
 }
 
 /// Takes somebody away, with their tokens.
-pub(in crate::web) async fn remove_user(site: &Site, who: &Who, name: &str) -> Result<(), Fault> {
+pub(in crate::server) async fn remove_user(
+    site: &Site,
+    who: &Who,
+    name: &str,
+) -> Result<(), Fault> {
     who.needs(Ability::Manage, "remove users")?;
     not_oneself(who, name, "remove")?;
     let turn = who.turn(site, Deed::on("remove user", name)).await?;
@@ -168,7 +172,7 @@ pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) 
 }
 
 /// Sets a password: one's own, with the present one, or another's as an admin.
-pub(in crate::web) async fn change_password(
+pub(in crate::server) async fn change_password(
     site: &Arc<Site>,
     call: &Call,
     who: &Who,
@@ -221,7 +225,7 @@ pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> 
 }
 
 /// Makes a token for somebody, never one that may be used for more than what asks for it.
-pub(in crate::web) async fn make_token(
+pub(in crate::server) async fn make_token(
     site: &Site,
     who: &Who,
     name: &str,
@@ -280,7 +284,7 @@ pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &s
 }
 
 /// Revokes one's own token, or another's as an admin.
-pub(in crate::web) async fn revoke_token(
+pub(in crate::server) async fn revoke_token(
     site: &Site,
     who: &Who,
     name: &str,

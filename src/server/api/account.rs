@@ -46,7 +46,11 @@ pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: 
 }
 
 /// Begins somebody's second factor.
-pub(in crate::web) async fn begin(site: &Site, who: &Who, name: &str) -> Result<Enrolment, Fault> {
+pub(in crate::server) async fn begin(
+    site: &Site,
+    who: &Who,
+    name: &str,
+) -> Result<Enrolment, Fault> {
     who.needs_to_be(name, "set up another user's second factor")?;
     let turn = who
         .turn(site, Deed::on("begin second factor", name))
@@ -57,7 +61,7 @@ pub(in crate::web) async fn begin(site: &Site, who: &Who, name: &str) -> Result<
 }
 
 /// Puts it in force by one of its codes.
-pub(in crate::web) async fn confirm(
+pub(in crate::server) async fn confirm(
     site: &Site,
     who: &Who,
     name: &str,
@@ -77,7 +81,7 @@ pub(in crate::web) async fn confirm(
 }
 
 /// Takes it away: one's own with one of its codes, another's as an admin.
-pub(in crate::web) async fn reset(
+pub(in crate::server) async fn reset(
     site: &Arc<Site>,
     call: &Call,
     who: &Who,
@@ -129,7 +133,7 @@ async fn seen(site: &Site, who: &Who) -> Result<Vec<Delegation>, Fault> {
     Ok(delegations)
 }
 
-pub(in crate::web) fn delegation_view(delegation: &Delegation) -> DelegationView {
+pub(in crate::server) fn delegation_view(delegation: &Delegation) -> DelegationView {
     DelegationView {
         id: delegation.id.clone(),
         from: delegation.from.clone(),
@@ -151,7 +155,7 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer
 }
 
 /// Lets somebody approve in the stead of `from`.
-pub(in crate::web) async fn delegate(
+pub(in crate::server) async fn delegate(
     site: &Site,
     who: &Who,
     from: &str,
@@ -193,7 +197,7 @@ pub(super) async fn end(site: &Arc<Site>, call: &mut Call, name: &str, id: &str)
 }
 
 /// Ends a delegation early.
-pub(in crate::web) async fn end_delegation(
+pub(in crate::server) async fn end_delegation(
     site: &Site,
     who: &Who,
     from: &str,

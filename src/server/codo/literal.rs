@@ -14,11 +14,11 @@ use std::fmt;
 const DEPTH_MAX: usize = 16;
 
 /// How long a text may be, in bytes.
-pub(in crate::web) const BYTES_MAX: usize = 64 * 1024;
+pub(in crate::server) const BYTES_MAX: usize = 64 * 1024;
 
 /// A value as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::web) enum Literal {
+pub(in crate::server) enum Literal {
     Nothing,
     Truth(bool),
     /// The digits as they stood there, without Python 2's `L`.
@@ -32,15 +32,15 @@ pub(in crate::web) enum Literal {
 /// Where a text is no literal, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("character {position}: {problem}")]
-pub(in crate::web) struct NoLiteral {
+pub(in crate::server) struct NoLiteral {
     /// Counted in characters, from 1.
-    pub(in crate::web) position: usize,
+    pub(in crate::server) position: usize,
     problem: String,
 }
 
 impl Literal {
     /// Reads one literal, alone in its text.
-    pub(in crate::web) fn parse(text: &str) -> Result<Self, NoLiteral> {
+    pub(in crate::server) fn parse(text: &str) -> Result<Self, NoLiteral> {
         let mut reader = Reader {
             text,
             rest: text,
@@ -65,7 +65,7 @@ impl Literal {
     }
 
     /// What kind of value it is, for a message.
-    pub(in crate::web) fn kind(&self) -> &'static str {
+    pub(in crate::server) fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "None",
             Self::Truth(_) => "a truth value",

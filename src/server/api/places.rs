@@ -38,7 +38,7 @@ pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> Answer {
 
 /// The hosts of the configuration that somebody may know of, by name: all of them for whoever sees
 /// everything, else those of environments that they see.
-pub(in crate::web) async fn hosts(site: &Site, who: &Who) -> Result<Vec<HostLine>, Fault> {
+pub(in crate::server) async fn hosts(site: &Site, who: &Who) -> Result<Vec<HostLine>, Fault> {
     let config = &site.web.config;
     let seen = seen_hosts(site, who);
     let mut disabled = site.web.store.disabled().await?;
@@ -77,7 +77,7 @@ pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
 }
 
 /// The names of the hosts that somebody may know of.
-pub(in crate::web) fn seen_hosts(site: &Site, who: &Who) -> BTreeSet<String> {
+pub(in crate::server) fn seen_hosts(site: &Site, who: &Who) -> BTreeSet<String> {
     let config = &site.web.config;
     if who.sees(&Place::default()) {
         return config.hosts.keys().cloned().collect();
@@ -109,7 +109,7 @@ fn no_host(name: &str) -> Fault {
 }
 
 /// Takes a host out of every release (for this reason), or back in.
-pub(in crate::web) async fn set_disabled(
+pub(in crate::server) async fn set_disabled(
     site: &Site,
     who: &Who,
     name: &str,
@@ -159,7 +159,7 @@ pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// What is live in the environments that the query names and that somebody may know of.
-pub(in crate::web) async fn live(
+pub(in crate::server) async fn live(
     site: &Site,
     who: &Who,
     query: &LiveQuery,

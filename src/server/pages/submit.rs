@@ -114,7 +114,7 @@ struct Query {
     repeat: Option<String>,
 }
 
-pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     submits(&who)?;
@@ -359,7 +359,7 @@ async fn host_group(
 }
 
 /// The filled form, or what was pasted.
-pub(in crate::web) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
     let fields: Vec<(String, String)> = call.form(site.web.limits.body).await?;
     let csrf = fields.iter().find(|(name, _)| name == "csrf");
     let csrf = csrf.map(|(_, value)| value.clone()).unwrap_or_default();

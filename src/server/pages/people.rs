@@ -29,7 +29,7 @@ struct UsersPage {
     users: Vec<UserView>,
 }
 
-pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     who.needs(Ability::Manage, "see users")?;
@@ -58,7 +58,7 @@ struct NewUser {
     password: String,
 }
 
-pub(in crate::web) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     let new: NewUser = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &new.csrf).await?;
     let new = view::NewUser {
@@ -91,7 +91,7 @@ struct Change {
     groups: String,
 }
 
-pub(in crate::web) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let fields: Change = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let asked = ChangeUser {
@@ -104,7 +104,7 @@ pub(in crate::web) async fn change(site: &Arc<Site>, call: &mut Call, name: &str
 }
 
 /// `…/disable`, `…/enable`.
-pub(in crate::web) async fn switch(
+pub(in crate::server) async fn switch(
     site: &Arc<Site>,
     call: &mut Call,
     name: &str,
@@ -120,7 +120,7 @@ pub(in crate::web) async fn switch(
     answer::see(&format!("/users/{name}"))
 }
 
-pub(in crate::web) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     remove_user(site, &who, name).await?;
@@ -182,7 +182,7 @@ impl UserPage {
     }
 }
 
-pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     show(site, &who, name, Made::Nothing).await
@@ -236,7 +236,11 @@ struct Password {
     password: String,
 }
 
-pub(in crate::web) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn set_password(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+) -> Answer {
     let fields: Password = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let passwords = [fields.present, fields.password];
@@ -283,7 +287,7 @@ impl NewToken {
     }
 }
 
-pub(in crate::web) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let fields: NewToken = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let asked = view::NewToken {
@@ -296,7 +300,7 @@ pub(in crate::web) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &
     show(site, &who, name, Made::Token(secret)).await
 }
 
-pub(in crate::web) async fn revoke(
+pub(in crate::server) async fn revoke(
     site: &Arc<Site>,
     call: &mut Call,
     name: &str,

@@ -68,7 +68,7 @@ impl One {
     }
 }
 
-pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let listed = listed(site, &who, &library(site));
@@ -79,7 +79,7 @@ pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     })
 }
 
-pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     let query: TemplateQuery = call.query()?;
     let library = library(site);

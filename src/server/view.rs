@@ -11,7 +11,7 @@ mod notes;
 mod people;
 mod task;
 mod template;
-pub(in crate::web) mod waits;
+pub(in crate::server) mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,8 +20,8 @@ use crate::domain::task::{
 };
 use crate::domain::template::{Action, Gate};
 use crate::engine::request::{self, Moment, WaysBack};
+use crate::server::words::{self, plural};
 use crate::store::Head;
-use crate::web::words::{self, plural};
 
 /// Everything that is shown of a task.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,9 @@
 //! Pages for people, the JSON API, the event stream.
 //!
-//! [`Web::serve`] answers HTTP on a TCP socket, where people are who their cookie or token says, and
-//! on a Unix socket, where they are who the kernel says; the same addresses serve both. It reads what
-//! is stored and appends what people ask ([`request`](crate::engine::request)): it never performs anything,
-//! never starts a program and never touches git. The agent calls it, once.
+//! [`Web::serve`] answers HTTP on a TCP socket, where a cookie or a token identifies the person, and
+//! on a Unix socket, where the kernel does; the same addresses serve both. It reads what is stored
+//! and appends what people ask ([`request`](crate::engine::request)): it never performs anything,
+//! never starts a program and never touches git or a host. The agent calls it, once.
 //!
 //! A request goes through `serve` (connections, limits), [`route`] (which address means what),
 //! `who` (whose it is), and one of `api`, `pages`, `stream`, `output`.

@@ -50,7 +50,7 @@ struct Release {
     hosts: String,
 }
 
-pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let views = live(site, &who, &LiveQuery::default()).await?;
@@ -108,7 +108,7 @@ struct Fields {
     reason: String,
 }
 
-pub(in crate::web) async fn switch(
+pub(in crate::server) async fn switch(
     site: &Arc<Site>,
     call: &mut Call,
     name: &str,

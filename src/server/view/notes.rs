@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::domain::host::{Differs, Drift};
 use crate::domain::plan::Plan;
 use crate::domain::task::{Origin, StepResult, Task, Way};
-use crate::web::words;
+use crate::server::words;
 
 /// One line for each thing that was found, with the hosts on which it was.
 pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) -> Vec<String> {

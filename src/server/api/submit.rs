@@ -57,7 +57,7 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// Makes a task of an order.
-pub(in crate::web) async fn take(
+pub(in crate::server) async fn take(
     site: &Site,
     who: &Who,
     order: &Order,
@@ -100,7 +100,7 @@ pub(in crate::web) async fn take(
 }
 
 /// What the audit says of an order: never a value.
-pub(in crate::web) fn audited(order: &Order) -> String {
+pub(in crate::server) fn audited(order: &Order) -> String {
     let place = [&order.project, &order.environment, &order.tag];
     let place = place.into_iter().filter(|name| !name.is_empty());
     let words: Vec<&str> = std::iter::once(&order.template)
@@ -111,7 +111,7 @@ pub(in crate::web) fn audited(order: &Order) -> String {
 }
 
 /// The templates as their files are now.
-pub(in crate::web) fn templates(site: &Site) -> Library {
+pub(in crate::server) fn templates(site: &Site) -> Library {
     Library::load(&site.web.config.agent.templates_dir)
 }
 
@@ -129,7 +129,7 @@ pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer
 /// An order like that of an earlier task; what it does not tell is named. Earlier versions kept what
 /// a rule gives among the others in the submission, whatever the template says of it, and what nobody
 /// could sort stands apart: the plan knows what is secret, and before there is one the template.
-pub(in crate::web) fn order_again(
+pub(in crate::server) fn order_again(
     task: &Task,
     plan: Option<&Plan>,
     library: &Library,

@@ -22,7 +22,7 @@ struct Factor {
     code: String,
 }
 
-pub(in crate::web) async fn factor(
+pub(in crate::server) async fn factor(
     site: &Arc<Site>,
     call: &mut Call,
     name: &str,
@@ -62,7 +62,7 @@ struct Delegate {
     project: String,
 }
 
-pub(in crate::web) async fn delegate(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn delegate(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let fields: Delegate = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let until = times(site).parse(&fields.until)?;
@@ -77,7 +77,12 @@ pub(in crate::web) async fn delegate(site: &Arc<Site>, call: &mut Call, name: &s
     answer::see(&format!("/users/{name}"))
 }
 
-pub(in crate::web) async fn end(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> Answer {
+pub(in crate::server) async fn end(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+    id: &str,
+) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     api::end_delegation(site, &who, name, id).await?;

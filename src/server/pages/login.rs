@@ -41,7 +41,7 @@ struct Next {
     entered: Option<String>,
 }
 
-pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
     let Next { next, entered } = call.query()?;
     if who(site, call).await.is_ok() {
         return answer::see(ours(&next));
@@ -82,7 +82,7 @@ struct Fields {
     next: String,
 }
 
-pub(in crate::web) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
     let Fields {
         name,
         password,
@@ -169,7 +169,7 @@ async fn halfway(site: &Site, call: &Call) -> Result<Option<Account>, Fault> {
 }
 
 /// `GET /login/code`: the second step.
-pub(in crate::web) async fn show_code(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show_code(site: &Arc<Site>, call: &mut Call) -> Answer {
     let Next { next, entered } = call.query()?;
     let Some(account) = halfway(site, call).await? else {
         let lost = entered.is_some() || cookie::sent_on_by_login(call);
@@ -197,7 +197,7 @@ struct Code {
     next: String,
 }
 
-pub(in crate::web) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Answer {
     let Code { code, next } = call.form(site.web.limits.body).await?;
     let Some(account) = halfway(site, call).await? else {
         // It took too long: the password again.
@@ -226,7 +226,7 @@ pub(in crate::web) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Ans
     }
 }
 
-pub(in crate::web) async fn leave(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn leave(site: &Arc<Site>, call: &mut Call) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     match sender(site, call, &csrf).await {
         Ok(_) | Err(Fault::NotLoggedIn) => {}

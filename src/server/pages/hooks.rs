@@ -49,7 +49,7 @@ fn held(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
 
-pub(in crate::web) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     let query: HookQuery = call.query()?;
@@ -100,7 +100,7 @@ struct HookPage {
     may_replay: bool,
 }
 
-pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     let hook = hook(site, id).await?;
@@ -114,7 +114,7 @@ pub(in crate::web) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> 
     shown(&page)
 }
 
-pub(in crate::web) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     let entry = replay_as(site, &who, id).await?;

@@ -30,7 +30,7 @@ pub fn waits_for(task: &TaskView) -> String {
 }
 
 /// `1 approval by @pm (0 so far)`, from what `approval::missing` says.
-pub(in crate::web) fn missing(text: &str) -> String {
+pub(in crate::server) fn missing(text: &str) -> String {
     let (requirement, have) = text.split_once(" (has ").unwrap_or((text, "0)"));
     let Ok(requirement) = requirement.parse::<Requirement>() else {
         return text.to_owned();
@@ -48,7 +48,7 @@ pub(in crate::web) fn missing(text: &str) -> String {
 }
 
 /// `1 commit`, `2 commits`.
-pub(in crate::web) fn plural(count: u64, what: &str) -> String {
+pub(in crate::server) fn plural(count: u64, what: &str) -> String {
     if count == 1 {
         format!("1 {what}")
     } else {
@@ -57,7 +57,7 @@ pub(in crate::web) fn plural(count: u64, what: &str) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; many are cut.
-pub(in crate::web) fn list(names: &[String]) -> String {
+pub(in crate::server) fn list(names: &[String]) -> String {
     const NAMED_MAX: usize = 5;
     match names {
         [] => String::new(),

@@ -57,7 +57,7 @@ part!(Brings, "web/part/brings.html");
 part!(History, "web/part/history.html");
 
 /// What the page and its parts are drawn from.
-pub(in crate::web) struct TaskPage {
+pub(in crate::server) struct TaskPage {
     view: TaskView,
     times: Times,
     csrf: String,
@@ -96,7 +96,11 @@ struct Compared {
 }
 
 impl TaskPage {
-    pub(in crate::web) async fn of(site: &Site, who: &Who, sight: &Sight) -> Result<Self, Fault> {
+    pub(in crate::server) async fn of(
+        site: &Site,
+        who: &Who,
+        sight: &Sight,
+    ) -> Result<Self, Fault> {
         let view = sight.view(site, who);
         let actor = who.at(&sight.task.place());
         let times = times(site);
@@ -126,14 +130,14 @@ impl TaskPage {
     }
 
     /// The title of the browser's window.
-    pub(in crate::web) fn title(&self) -> String {
+    pub(in crate::server) fn title(&self) -> String {
         let view = &self.view;
         let state = words::state(&view.state);
         format!("{state}: {} \u{2192} {}", view.called(), view.place())
     }
 
     /// The parts that change, by the ids of their elements.
-    pub(in crate::web) fn parts(&self) -> Result<Vec<(&'static str, String)>, Fault> {
+    pub(in crate::server) fn parts(&self) -> Result<Vec<(&'static str, String)>, Fault> {
         let t = self;
         let drawn = [
             ("statement", Statement { t }.render()),
@@ -467,7 +471,7 @@ fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(in crate::web) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;

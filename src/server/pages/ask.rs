@@ -42,7 +42,7 @@ struct Fields {
     host: String,
 }
 
-pub(in crate::web) async fn of_task(
+pub(in crate::server) async fn of_task(
     site: &Arc<Site>,
     call: &mut Call,
     id: &str,
@@ -120,7 +120,7 @@ impl RollbackPage {
 }
 
 /// `GET /tasks/ID/rollback`: what going back to a task's release would mean.
-pub(in crate::web) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;
@@ -144,7 +144,7 @@ struct Environment {
 }
 
 /// `GET /rollback?project=&environment=`: what going back to the release before would mean.
-pub(in crate::web) async fn back_before(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
     who.reads()?;
     let Environment {
@@ -217,7 +217,7 @@ struct Back {
 }
 
 /// The confirmed rollback: always to the release that the page named.
-pub(in crate::web) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> Answer {
     let Back {
         csrf,
         task,
