@@ -30,7 +30,7 @@ pub mod engine;
 /// Web pages, JSON API, CODO API and the event stream.
 pub mod server;
 
-/// Everything put together and run.
+/// Connects all of the above and runs it: `tagship serve`.
 pub mod agent;
 
 /// Puts the hook in place beside a git server, and takes it out again.
