@@ -33,11 +33,8 @@ pub mod server;
 /// Connects all of the above and runs it: `tagship serve`.
 pub mod agent;
 
-/// Puts the hook in place beside a git server, and takes it out again.
-pub mod install;
-
-/// Would a release work? Hosts, repositories, hook and spool, looked at as the agent would.
-pub mod check;
+/// `tagship check` and `tagship install`: everything works before the first push.
+pub mod setup;
 
 /// The command line.
 pub mod command;

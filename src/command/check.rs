@@ -14,10 +14,10 @@ use super::screen;
 use super::surroundings::{Surroundings, project};
 use super::table::printable;
 use super::times::Zone;
-use crate::check::{Accounts, Finding, Scope, Verdict, check as look};
 use crate::config::Config;
-use crate::install::Install;
 use crate::server::view::{HookList, HostList, LiveList, UserList, drift_seen};
+use crate::setup::check::{Accounts, Finding, Scope, Verdict, check as look};
+use crate::setup::install::Install;
 
 /// Runs it.
 pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {

@@ -4,11 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use super::demo::DemoError;
-use crate::check::enroll::EnrollError;
 use crate::config::ConfigError;
 use crate::domain::rule::RuleError;
 use crate::engine::spool::SpoolError;
-use crate::install::InstallError;
+use crate::setup::check::enroll::EnrollError;
+use crate::setup::install::InstallError;
 use crate::store::backup::restore::RestoreError;
 
 /// Everything that ends a command without success.

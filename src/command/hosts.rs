@@ -7,8 +7,8 @@ use super::error::CommandError;
 use super::screen;
 use super::surroundings::{Agent, Surroundings, listed};
 use super::table::{Table, printable};
-use crate::check::enroll::{self, Pinned};
 use crate::server::view::{Because, HostList, Nothing};
+use crate::setup::check::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
 pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), CommandError> {

@@ -13,7 +13,7 @@ use crate::agent;
 use crate::config::{Agent, Config, Project};
 use crate::domain::rule::OnSpoolError;
 use crate::engine::spool;
-use crate::install::{self, Install, InstallError, Kind, Report};
+use crate::setup::install::{self, Install, InstallError, Kind, Report};
 
 /// `tagship install`.
 pub(crate) fn install(around: &Surroundings, asked: &Asked) -> Result<(), CommandError> {

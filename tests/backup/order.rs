@@ -118,7 +118,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
     ),
     ("src/hosts/remote/pin.rs", 1, Ok(())),
     (
-        "src/install/file.rs",
+        "src/setup/install/file.rs",
         1,
         Err("whoever installs does it again"),
     ),

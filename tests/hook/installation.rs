@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tagship::install::{self, Install, InstallError, Kind};
+use tagship::setup::install::{self, Install, InstallError, Kind};
 
 use crate::shop::Shop;
 use crate::support::git::{output_of, script};

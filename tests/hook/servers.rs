@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::OnSpoolError;
 use tagship::engine::spool;
-use tagship::install::{Install, Kind};
+use tagship::setup::install::{Install, Kind};
 
 use crate::shop::{Shop, rules};
 use crate::support::git::{Pushed, output_of, script};
@@ -173,7 +173,7 @@ fn the_tar_for_gitaly_holds_what_stood_there_and_works_when_unpacked() {
     let mut bytes = Vec::new();
     let install = installation(&shop);
     let write = |bytes: &mut Vec<u8>| {
-        tagship::install::archive(
+        tagship::setup::install::archive(
             Some(&shop.repo.path),
             &install.hook_program,
             &install.settings().unwrap(),
@@ -227,7 +227,7 @@ fn a_tar_without_a_repository_holds_tagship_alone() {
         ..shop.installation()
     };
     let mut bytes = Vec::new();
-    tagship::install::archive(
+    tagship::setup::install::archive(
         None,
         &install.hook_program,
         &install.settings().unwrap(),
@@ -289,7 +289,7 @@ fn on_gitea_the_hook_stands_beside_its_own() {
     assert_eq!(records[0].repository, "alice/shop");
     assert_eq!(records[0].pusher, "bob");
 
-    let removed = tagship::install::uninstall(&shop.repo.path, Kind::Gitea).unwrap();
+    let removed = tagship::setup::install::uninstall(&shop.repo.path, Kind::Gitea).unwrap();
     assert_eq!(removed.files.len(), 2);
     assert!(shop.repo.path.join("hooks/update.d/gitea").exists());
     assert_eq!(push_tag(&shop, "release-2").remote_lines(), ["gitea"]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
 use tagship::engine::spool::{self, Record};
-use tagship::install::{Install, Kind};
+use tagship::setup::install::{Install, Kind};
 use tempfile::TempDir;
 
 use crate::support::git::{Repository, WorkTree};

@@ -9,7 +9,7 @@ use crate::agent::reach;
 use crate::config::{Config, Project};
 use crate::git::landing;
 use crate::hosts::remote::make_key;
-use crate::install;
+use crate::setup::install;
 
 /// Repositories that are asked at the same time.
 const PARALLEL: usize = 8;

@@ -141,8 +141,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::check::Verdict;
     use crate::config;
+    use crate::setup::check::Verdict;
 
     const SHOP: &str = r#"
 [hosts.web1]

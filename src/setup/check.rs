@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::base::secret;
 use crate::config::Config;
 use crate::git::checkout::shared_files;
-use crate::install::Install;
+use crate::setup::install::Install;
 pub use people::Accounts;
 use probe::PlaceNeeds;
 

@@ -9,7 +9,7 @@ use crate::hosts::remote::preamble::Preamble;
 use crate::hosts::remote::script::{Unfit, absolute, quote};
 
 const PROBE: &str = concat!(
-    include_str!("../hosts/remote/sh/mounts.sh"),
+    include_str!("../../hosts/remote/sh/mounts.sh"),
     include_str!("probe.sh")
 );
 /// Begins the answer; what a login shell prints comes before it.

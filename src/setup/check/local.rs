@@ -186,7 +186,7 @@ fn rules(config: &Config, scope: &Scope) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Verdict;
+    use crate::setup::check::Verdict;
 
     #[test]
     fn little_room_or_few_inodes_fail_with_a_remedy() {
