@@ -37,4 +37,4 @@ pub mod agent;
 pub mod setup;
 
 /// The command line.
-pub mod command;
+pub mod cli;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tagship::command::{self, Cli};
+use tagship::cli::{self, Cli};
 
 /// Returns to the system what a release took. Its settings are in `.cargo/config.toml`. C libraries keep
 /// the system's: one that is loaded first would wait for ours, which reads the clock, if it fakes that.
@@ -16,5 +16,5 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == "transport") {
         return tagship::hosts::remote::transport_main(arguments);
     }
-    command::run(Cli::parse())
+    cli::run(Cli::parse())
 }

@@ -2,7 +2,7 @@
 //!
 //! Loading reads one file (or the text that is built in), refuses what it does not know, collects
 //! everything that could not work, and answers plain structs. It starts nothing, connects nowhere
-//! and reads no secret: files that keys name are opened by whoever needs them. `main` and `command`
+//! and reads no secret: files that keys name are opened by whoever needs them. `main` and `cli`
 //! load; everybody else is handed a [`Config`]. Templates are read here too ([`Library`]), since
 //! `template` itself opens no file.
 

@@ -1,5 +1,5 @@
 //! People, roles, tokens, second factors and delegations, in the store. It decides who somebody is
-//! and what they may do at most; what an approval needs is `approval`'s. `session`, `web` and `command` call it.
+//! and what they may do at most; what an approval needs is `approval`'s. `session`, `server` and `cli` call it.
 //!
 //! | key | what |
 //! |---|---|

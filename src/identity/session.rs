@@ -1,5 +1,5 @@
 //! Who is on the other end of a browser: cookie sessions in the store, and the token that proves
-//! that a form came from our own page. It never checks a password; `web` calls it once `account`
+//! that a form came from our own page. It never checks a password; `server` calls it once `account`
 //! has let somebody in.
 //!
 //! A session is 256 random bits in a cookie. The store knows only their hash, under

@@ -1,4 +1,4 @@
-//! One request, as far as the rest of `web` needs it: read here, and bounded here.
+//! One request, as far as the rest of `server` needs it: read here, and bounded here.
 
 use std::net::IpAddr;
 use std::pin::Pin;

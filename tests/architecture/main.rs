@@ -164,7 +164,7 @@ fn a_crate_that_could_be_replaced_stands_in_one_module() {
 #[test]
 fn server_and_command_line_perform_nothing() {
     let mut complaints = BTreeSet::new();
-    for source in sources(&["src/server", "src/command"]) {
+    for source in sources(&["src/server", "src/cli"]) {
         let code = Source::new(&source.path, source.code);
         complaints.extend(code.names(&PERFORMING));
     }

@@ -100,7 +100,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
     ),
     ("hooks/src/spool/rules.rs", 1, Ok(())),
     ("src/agent/world.rs", 1, Ok(())),
-    ("src/command/backup.rs", 1, Ok(())),
+    ("src/cli/backup.rs", 1, Ok(())),
     (
         "src/git/checkout/write.rs",
         1,

@@ -1,7 +1,7 @@
 //! What the program says about itself.
 
 use clap::CommandFactory;
-use tagship::command::Cli;
+use tagship::cli::Cli;
 
 use crate::test::Test;
 

@@ -244,7 +244,7 @@ async fn refused_request_changes_nothing_but_the_audit() {
 #[test]
 fn requests_and_commands_make_no_commit_without_an_entry() {
     let mut found = Vec::new();
-    for root in ["src/server", "src/command"] {
+    for root in ["src/server", "src/cli"] {
         for (file, text) in sources(root) {
             let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
             let lines = code.lines().map(str::trim);

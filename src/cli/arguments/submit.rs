@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::command::times::Moment;
+use crate::cli::times::Moment;
 
 #[derive(Debug, Args)]
 pub struct Submit {

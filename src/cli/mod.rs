@@ -3,7 +3,7 @@
 //! Everything about tasks, people and hosts goes to the agent, over its Unix socket or over HTTP
 //! ([`client`]); the agent decides. `rules test`, `install` and `check` work from the configuration
 //! alone. Nothing here appends an event, touches git or contacts a host: what must look at hosts and
-//! repositories is in `check`. `main` parses and calls [`run`].
+//! repositories is in `setup`. `main` parses and calls [`run`].
 
 mod arguments;
 mod audit;

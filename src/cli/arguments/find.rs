@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Form;
-use crate::command::{hooks, requests};
+use crate::cli::{hooks, requests};
 
 #[derive(Debug, Args)]
 pub struct Tasks {
