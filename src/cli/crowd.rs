@@ -2,10 +2,9 @@
 //! that is well, and the one that is not must not be lost among them. Called by `summary`.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
-use super::summary::{shown_steps, step_cells};
-use super::times::Zone;
+use super::times::{Zone, span};
 use crate::server::view::{HostView, StageView, StepState, StepView};
 
 /// So many hosts are named each.
@@ -89,6 +88,43 @@ pub(super) fn rows(stage: &StageView, zone: &Zone) -> Vec<[String; 7]> {
         rows.extend(of.filter(|(_, step)| !WELL.contains(&step.state)).map(each));
     }
     rows
+}
+
+/// Steps that another host does for all are left out here.
+fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
+    host.steps
+        .iter()
+        .filter(|step| step.state != StepState::Elsewhere)
+}
+
+fn step_cells(stage: &StageView, host: &HostView, step: &StepView, zone: &Zone) -> [String; 7] {
+    let took = match (step.started_at, step.ended_at) {
+        (Some(began), Some(ended)) => span(began, ended),
+        _ => String::new(),
+    };
+    let mut result = step.message.clone();
+    if let Some(code) = step.exit_code {
+        let exit = format!("exit {code}");
+        result = match result.is_empty() {
+            true => exit,
+            false => format!("{exit}, {result}"),
+        };
+    }
+    let mut state = step.state.name().to_owned();
+    if step.attempt > 1 {
+        let _ = write!(state, " ({}x)", step.attempt);
+    }
+    [
+        format!("  {}", stage.name),
+        host.name.clone(),
+        step.name.clone(),
+        state,
+        step.started_at
+            .map(|began| zone.time_of_day(began))
+            .unwrap_or_default(),
+        took,
+        result,
+    ]
 }
 
 #[cfg(test)]

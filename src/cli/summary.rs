@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::crowd;
 use super::table::{Table, printable};
-use super::times::{Zone, span};
+use super::times::Zone;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Comparison, Description, Relation};
-use crate::server::view::{self, FrozenView, HostView, StageView, StepState, StepView, TaskView};
+use crate::server::view::{self, FrozenView, StageView, TaskView};
 
 /// Digits of commits and digests that are shown.
 const SHORT: usize = 12;
@@ -270,48 +270,6 @@ fn steps(stages: &[StageView], zone: &Zone, width: Option<u16>) -> String {
         }
     }
     table.render(width)
-}
-
-/// Steps that another host does for all are left out here.
-pub(super) fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
-    host.steps
-        .iter()
-        .filter(|step| step.state != StepState::Elsewhere)
-}
-
-pub(super) fn step_cells(
-    stage: &StageView,
-    host: &HostView,
-    step: &StepView,
-    zone: &Zone,
-) -> [String; 7] {
-    let took = match (step.started_at, step.ended_at) {
-        (Some(began), Some(ended)) => span(began, ended),
-        _ => String::new(),
-    };
-    let mut result = step.message.clone();
-    if let Some(code) = step.exit_code {
-        let exit = format!("exit {code}");
-        result = match result.is_empty() {
-            true => exit,
-            false => format!("{exit}, {result}"),
-        };
-    }
-    let mut state = step.state.name().to_owned();
-    if step.attempt > 1 {
-        let _ = write!(state, " ({}x)", step.attempt);
-    }
-    [
-        format!("  {}", stage.name),
-        host.name.clone(),
-        step.name.clone(),
-        state,
-        step.started_at
-            .map(|began| zone.time_of_day(began))
-            .unwrap_or_default(),
-        took,
-        result,
-    ]
 }
 
 fn before(text: &mut String, task: &TaskView) {
