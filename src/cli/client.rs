@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ClientError;
-use crate::server::view::Failure;
+use crate::server::view::{Failure, TaskView};
 
 /// An answer takes longer only where the agent is in trouble.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,6 +59,11 @@ impl Ask {
             query: Vec::new(),
             body: None,
         }
+    }
+
+    /// Of a task.
+    pub(crate) fn task(id: u64) -> Self {
+        Self::get(["tasks", &id.to_string()])
     }
 
     /// Of this path of the pages, outside the API.
@@ -139,6 +144,11 @@ impl Client {
     pub(crate) async fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, ClientError> {
         let value = self.json(ask).await?;
         self.read(value)
+    }
+
+    /// The task as it is now.
+    pub(crate) async fn task(&self, id: u64) -> Result<TaskView, ClientError> {
+        self.ask(&Ask::task(id)).await
     }
 
     /// Asks for something whose answer says nothing.

@@ -12,7 +12,6 @@ use super::arguments::{Form, Log};
 use super::client::Ask;
 use super::error::{ClientError, CommandError};
 use super::progress::{self, Lines};
-use super::requests::fetch;
 use super::screen::{self, Canvas};
 use super::surroundings::{Agent, Surroundings};
 use super::table::{fit, printable};
@@ -174,7 +173,7 @@ async fn follow(
         if heard == Heard::End {
             return Ok(Followed::StreamEnded);
         }
-        let task = fetch(&agent.client, id).await?;
+        let task = agent.client.task(id).await?;
         teller.tell(&task, agent)?;
         if task.at_rest {
             return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
@@ -276,7 +275,7 @@ pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), Comman
 /// cuts each after a while, and wants to know again who asks.
 async fn follow_log(agent: &Agent, ask: &Ask, id: u64) -> Result<(), CommandError> {
     // Whoever asks for what is not there learns it at once.
-    fetch(&agent.client, id).await?;
+    agent.client.task(id).await?;
     let mut told = Told::default();
     let mut canvas = screen::canvas();
     let mut failed = 0;
@@ -311,7 +310,7 @@ async fn print_log(
         screen::print(&told.take(&bytes?))?;
     }
     screen::print(&told.rest())?;
-    fetch(&agent.client, id).await
+    Ok(agent.client.task(id).await?)
 }
 
 /// As [`print_log`], with the hosts drawn below.
@@ -427,7 +426,7 @@ async fn drawing(
     id: u64,
     canvas: &Canvas,
 ) -> Result<(Vec<String>, TaskView), CommandError> {
-    let task = fetch(&agent.client, id).await?;
+    let task = agent.client.task(id).await?;
     let lines = progress::lines(&task, &agent.zone, canvas.size());
     Ok((lines, task))
 }

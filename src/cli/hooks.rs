@@ -7,30 +7,13 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::domain::document;
 use crate::server::view::{HookList, Nothing};
-use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
+use crate::store::{Became, HookEntry, HookOutcome};
 
 /// So many entries are asked for at a time.
 const PIECE: u64 = 200;
 /// Digits of an object in a list.
 const OBJECT_DIGITS: usize = 9;
-
-/// Checks the name of an outcome; `no rule` is `no-rule`.
-///
-/// # Errors
-/// Names the nearest one and all others.
-pub(crate) fn outcome_name(text: &str) -> Result<String, String> {
-    let name = text.trim().to_lowercase().replace([' ', '_'], "-");
-    if OUTCOME_NAMES.contains(&name.as_str()) {
-        return Ok(name);
-    }
-    let all = OUTCOME_NAMES.join(", ");
-    Err(match document::nearest(&name, &OUTCOME_NAMES) {
-        Some(nearest) => format!("did you mean {nearest}? The outcomes are {all}"),
-        None => format!("the outcomes are {all}"),
-    })
-}
 
 /// `tagship hooks …`.
 pub(crate) async fn hooks(around: &Surroundings, asked: &ListedHooks) -> Result<(), CommandError> {

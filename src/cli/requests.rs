@@ -12,9 +12,7 @@ use super::surroundings::{Agent, Surroundings};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::base::clock::{Clock, SystemClock};
-use crate::domain::document;
 use crate::domain::plan::PlanDigest;
-use crate::domain::task::STATE_NAMES;
 use crate::server::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
 use crate::store::Head;
 
@@ -28,22 +26,6 @@ const COMMIT_DIGITS: usize = 9;
 const ROLLBACK: &str = "made to go back";
 /// Of so many tasks of a list it is said why they have not landed.
 const DETAILED_MAX: usize = 20;
-
-/// Checks the name of a state; `rolling back` is `rolling-back`.
-///
-/// # Errors
-/// Names the nearest one and all others.
-pub(crate) fn state_name(text: &str) -> Result<String, String> {
-    let name = text.trim().to_lowercase().replace([' ', '_'], "-");
-    if STATE_NAMES.contains(&name.as_str()) {
-        return Ok(name);
-    }
-    let all = STATE_NAMES.join(", ");
-    Err(match document::nearest(&name, &STATE_NAMES) {
-        Some(nearest) => format!("did you mean {nearest}? The states are {all}"),
-        None => format!("the states are {all}"),
-    })
-}
 
 /// `tagship tasks`.
 pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), CommandError> {
@@ -153,16 +135,12 @@ fn or_dash(text: &str) -> String {
 /// `tagship show`.
 pub(crate) async fn show(around: &Surroundings, asked: &Show) -> Result<(), CommandError> {
     let Agent { client, zone } = around.agent().await?;
-    let value = client.json(&of_task(asked.id)).await?;
+    let value = client.json(&Ask::task(asked.id)).await?;
     if asked.form.json {
         return screen::print_json(&value);
     }
     let task: TaskView = client.read(value)?;
     screen::print(&summary::summary(&task, &zone, screen::width()))
-}
-
-fn of_task(id: u64) -> Ask {
-    Ask::get(["tasks", &id.to_string()])
 }
 
 fn to_task(id: u64, verb: &str, body: &impl serde::Serialize) -> Ask {
@@ -183,7 +161,7 @@ pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<()
         ),
         None => None,
     };
-    let task: TaskView = agent.client.ask(&of_task(id)).await?;
+    let task = agent.client.task(id).await?;
     let body = view::Approve {
         plan: seen_plan(&task, asked.plan.as_deref(), &agent)?,
         comment: asked.comment.clone(),
@@ -328,7 +306,7 @@ pub(crate) async fn go(around: &Surroundings, asked: &Go) -> Result<(), CommandE
     let ask = if task.may.contains(&May::Go) {
         go
     } else {
-        of_task(asked.id)
+        Ask::task(asked.id)
     };
     let done = "told to run although releases are frozen";
     said(&agent, &ask, done, asked.then, Goal::Success).await
@@ -377,7 +355,7 @@ pub(super) async fn said(
     let id = task.id;
     let end = follow::to_rest(agent, task, then.form).await?;
     if then.form.json {
-        screen::print_json(&agent.client.json(&of_task(id)).await?)?;
+        screen::print_json(&agent.client.json(&Ask::task(id)).await?)?;
     }
     match end {
         WaitEnd::AtRest(task) => reached(&task, goal, agent),
@@ -432,9 +410,4 @@ fn reached(task: &TaskView, goal: Goal, agent: &Agent) -> Result<(), CommandErro
         state: printable(&words),
         next: view::next(task),
     })
-}
-
-/// The task as it is now.
-pub(super) async fn fetch(client: &Client, id: u64) -> Result<TaskView, CommandError> {
-    Ok(client.ask(&of_task(id)).await?)
 }

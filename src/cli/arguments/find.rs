@@ -3,12 +3,14 @@
 use clap::{Args, Subcommand};
 
 use super::Form;
-use crate::cli::{hooks, requests};
+use crate::domain::document;
+use crate::domain::task::STATE_NAMES;
+use crate::store::OUTCOME_NAMES;
 
 #[derive(Debug, Args)]
 pub struct Tasks {
     /// Only tasks in this state
-    #[arg(long, value_name = "STATE", value_parser = requests::state_name)]
+    #[arg(long, value_name = "STATE", value_parser = state_name)]
     pub state: Option<String>,
     /// Only tasks of this project
     #[arg(long, value_name = "NAME")]
@@ -95,7 +97,7 @@ pub struct HooksList {
     #[arg(long, value_name = "NAME")]
     pub pusher: Option<String>,
     /// Only what became this: `proposed`, `joined`, `no-rule`, …
-    #[arg(long, value_name = "OUTCOME", value_parser = hooks::outcome_name)]
+    #[arg(long, value_name = "OUTCOME", value_parser = outcome_name)]
     pub outcome: Option<String>,
     /// Only from then on: `2026-11-21`, `2026-11-21T18:04` or with an offset
     #[arg(long, value_name = "TIME")]
@@ -111,4 +113,28 @@ pub struct HooksList {
     pub limit: u64,
     #[command(flatten)]
     pub form: Form,
+}
+
+/// Checks the name of a state; `rolling back` is `rolling-back`.
+fn state_name(text: &str) -> Result<String, String> {
+    one_of(text, "states", &STATE_NAMES)
+}
+
+/// Checks the name of an outcome; `no rule` is `no-rule`.
+fn outcome_name(text: &str) -> Result<String, String> {
+    one_of(text, "outcomes", &OUTCOME_NAMES)
+}
+
+/// # Errors
+/// Names the nearest one and all others.
+fn one_of(text: &str, what: &str, names: &[&str]) -> Result<String, String> {
+    let name = text.trim().to_lowercase().replace([' ', '_'], "-");
+    if names.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    let all = names.join(", ");
+    Err(match document::nearest(&name, names) {
+        Some(nearest) => format!("did you mean {nearest}? The {what} are {all}"),
+        None => format!("the {what} are {all}"),
+    })
 }

@@ -12,7 +12,6 @@ use super::super::arguments::Form;
 use super::super::client::Ask;
 use super::super::error::CommandError;
 use super::super::follow::{self, WaitEnd};
-use super::super::requests::fetch;
 use super::super::screen;
 use super::super::surroundings::{Agent, Surroundings};
 use super::super::table::{Table, printable};
@@ -307,7 +306,7 @@ impl Walk {
         // Then each step of each host has two lines; those are for `tagship log`.
         let (printed, _) = self.surround(approve).run().await?;
         self.show_output(printed.lines().next().unwrap_or_default())?;
-        let task = fetch(&self.reach()?.client, id).await?;
+        let task = self.reach()?.client.task(id).await?;
         self.show_success(&task)
     }
 
@@ -346,7 +345,7 @@ impl Walk {
                 let line = tasks.iter().find(|line| line.tag == tag);
                 match line.map(|line| &line.head) {
                     Some(head) if head.state != "proposed" => {
-                        return fetch(&agent.client, head.id).await;
+                        return Ok(agent.client.task(head.id).await?);
                     }
                     _ => sleep(PAUSE).await,
                 }
