@@ -9,6 +9,8 @@ use askama::Template;
 use hyper::{StatusCode, header};
 use serde::Deserialize;
 
+use cookie::{CODE, PASSWORD};
+
 use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
@@ -18,10 +20,6 @@ use super::super::who::{self, who};
 use super::{Frame, Plain, sender, times};
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
-
-/// The steps of a login, by their addresses.
-const PASSWORD: &str = "/login";
-const CODE: &str = "/login/code";
 
 #[derive(Template)]
 #[template(path = "web/login.html")]

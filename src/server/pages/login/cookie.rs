@@ -5,8 +5,11 @@ use hyper::header;
 
 use super::super::super::Site;
 use super::super::super::call::Call;
-use super::{CODE, PASSWORD};
 use crate::identity::session::Transport;
+
+/// The steps of a login, by their addresses.
+pub(super) const PASSWORD: &str = "/login";
+pub(super) const CODE: &str = "/login/code";
 
 /// Whether cookies are for https alone.
 pub(super) fn is_secure(site: &Site) -> bool {
