@@ -25,6 +25,7 @@ use super::view::LogQuery;
 use super::who::who;
 use crate::domain::host::OUTPUT_KEPT_BYTES;
 use crate::store::log::{Entry, LogBook, Part};
+use chosen::{blocking, is_called};
 use harmless::Harmless;
 
 /// Bytes of one entry's part that are read at a time.
@@ -325,11 +326,6 @@ fn wants(wanted: &LogQuery, entry: &Entry) -> bool {
         && step.is_none_or(|step| is_called(&entry.step, step))
 }
 
-/// Whether a step, `STAGE.STEP` in the log, is the one that somebody calls so.
-fn is_called(entry: &str, asked: &str) -> bool {
-    entry == asked || entry.rsplit('.').next() == Some(asked)
-}
-
 fn push_line(text: &mut String, entry: Option<&Entry>, line: &str) {
     if let Some(entry) = entry {
         text.push_str(&entry.host);
@@ -341,15 +337,6 @@ fn push_line(text: &mut String, entry: Option<&Entry>, line: &str) {
         text.push_str("| ");
     }
     text.push_str(line);
-}
-
-/// Reads files where that may block.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(std::io::Error::other)?
 }
 
 impl Site {

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::LogQuery;
-use super::{blocking, is_called};
 use crate::domain::plan::Plan;
 use crate::domain::task::{At, Way};
 use crate::store::log::Entry;
@@ -103,6 +102,20 @@ fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
         0 => told,
         more => format!("{told} and {more} more"),
     }
+}
+
+/// Whether a step, `STAGE.STEP` in the log, is the one that somebody calls so.
+pub(super) fn is_called(entry: &str, asked: &str) -> bool {
+    entry == asked || entry.rsplit('.').next() == Some(asked)
+}
+
+/// Reads files where that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(std::io::Error::other)?
 }
 
 #[cfg(test)]
