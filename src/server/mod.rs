@@ -12,6 +12,7 @@ mod answer;
 mod api;
 mod assets;
 mod call;
+mod changes;
 mod codo;
 mod cursor;
 mod door;

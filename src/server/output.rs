@@ -20,7 +20,7 @@ use super::Site;
 use super::answer::Answer;
 use super::api::parse_id;
 use super::call::Call;
-use super::stream::Changes;
+use super::changes::Changes;
 use super::view::LogQuery;
 use super::who::who;
 use crate::domain::host::OUTPUT_KEPT_BYTES;
@@ -30,6 +30,8 @@ use harmless::Harmless;
 
 /// Bytes of one entry's part that are read at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
+/// What of the log a page shows, in bytes.
+pub(super) const LOG_END_BYTES: u64 = 48 * 1024;
 /// Pieces that wait for a slow reader.
 const PIECES_WAITING: usize = 4;
 /// Changes within this time are read together.

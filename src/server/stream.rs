@@ -20,77 +20,19 @@ use super::Site;
 use super::answer::Answer;
 use super::api::{Sight, parse_id, sight_for};
 use super::call::Call;
+use super::changes::{Changed, Changes};
 use super::fault::Fault;
-use super::output::{self, Reader};
+use super::output::{self, LOG_END_BYTES, Reader};
 use super::pages::task::TaskPage;
 use super::view::LogQuery;
 use super::who::{Who, who};
 use crate::domain::task::State;
-use crate::store::kv::{Watch, WatchEnd};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// Events that wait for a slow reader.
 const EVENTS_WAITING: usize = 8;
 /// How long a browser waits before it comes back.
 const COME_BACK: Duration = Duration::from_secs(2);
-/// What of the log a page shows, in bytes.
-pub(super) const LOG_END_BYTES: u64 = 48 * 1024;
-
-/// What has changed in the store, for those who wait for it.
-pub(super) struct Changes {
-    watch: Watch,
-}
-
-impl Changes {
-    /// From now on.
-    pub(super) async fn of(site: &Site) -> Result<Self, StoreError> {
-        let store = &site.web.store;
-        let revision = store.revision().await?;
-        Ok(Self {
-            watch: store.watch_heads(revision),
-        })
-    }
-
-    /// Waits until this task has changed. Safe to cancel.
-    pub(super) async fn next(&mut self, site: &Site, id: u64) -> Result<(), StoreError> {
-        while !self.any(site).await?.contains(&id) {}
-        Ok(())
-    }
-
-    /// Waits until tasks have changed, and says which. Safe to cancel.
-    async fn any(&mut self, site: &Site) -> Result<Changed, StoreError> {
-        match self.watch.next().await {
-            Ok(update) => {
-                let ids = update.changes.iter();
-                Ok(Changed::These(
-                    ids.filter_map(|change| Store::head_id(&change.key))
-                        .collect(),
-                ))
-            }
-            Err(WatchEnd::Lagged) => {
-                *self = Self::of(site).await?;
-                Ok(Changed::Perhaps)
-            }
-            Err(WatchEnd::Closed) => std::future::pending().await,
-        }
-    }
-}
-
-enum Changed {
-    These(Vec<u64>),
-    /// Too much happened at once to say.
-    Perhaps,
-}
-
-impl Changed {
-    fn contains(&self, id: &u64) -> bool {
-        match self {
-            Self::These(ids) => ids.contains(id),
-            Self::Perhaps => true,
-        }
-    }
-}
-
 /// The data of `task`: parts of the page, as HTML, by the ids of the elements that they replace.
 #[derive(Serialize)]
 struct TaskData {

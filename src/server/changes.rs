@@ -1,0 +1,60 @@
+//! What changes in the store, for those who wait for it: event streams, and readers of a log.
+
+use super::Site;
+use crate::store::kv::{Watch, WatchEnd};
+use crate::store::{Store, StoreError};
+
+/// What has changed in the store, for those who wait for it.
+pub(super) struct Changes {
+    watch: Watch,
+}
+
+impl Changes {
+    /// From now on.
+    pub(super) async fn of(site: &Site) -> Result<Self, StoreError> {
+        let store = &site.web.store;
+        let revision = store.revision().await?;
+        Ok(Self {
+            watch: store.watch_heads(revision),
+        })
+    }
+
+    /// Waits until this task has changed. Safe to cancel.
+    pub(super) async fn next(&mut self, site: &Site, id: u64) -> Result<(), StoreError> {
+        while !self.any(site).await?.contains(&id) {}
+        Ok(())
+    }
+
+    /// Waits until tasks have changed, and says which. Safe to cancel.
+    pub(super) async fn any(&mut self, site: &Site) -> Result<Changed, StoreError> {
+        match self.watch.next().await {
+            Ok(update) => {
+                let ids = update.changes.iter();
+                Ok(Changed::These(
+                    ids.filter_map(|change| Store::head_id(&change.key))
+                        .collect(),
+                ))
+            }
+            Err(WatchEnd::Lagged) => {
+                *self = Self::of(site).await?;
+                Ok(Changed::Perhaps)
+            }
+            Err(WatchEnd::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+pub(super) enum Changed {
+    These(Vec<u64>),
+    /// Too much happened at once to say.
+    Perhaps,
+}
+
+impl Changed {
+    pub(super) fn contains(&self, id: &u64) -> bool {
+        match self {
+            Self::These(ids) => ids.contains(id),
+            Self::Perhaps => true,
+        }
+    }
+}
