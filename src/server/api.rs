@@ -29,7 +29,7 @@ pub(super) use templates::{library, listed, no_template, seen, versions};
 
 use super::answer::{self, Answer};
 use super::call::Call;
-use super::{Site, codo, output, route, who};
+use super::{Site, codo, output, who};
 
 /// What describes the API for programs.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -57,10 +57,10 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
                 ["users", name] => people::remove(site, call, name).await,
                 ["users", name, "tokens", id] => people::revoke(site, call, name, id).await,
                 ["users", name, "delegations", id] => account::end(site, call, name, id).await,
-                _ => Err(route::unknown(call)),
+                _ => Err(call.unknown()),
             }
         }
-        _ => Err(route::unknown(call)),
+        _ => Err(call.unknown()),
     }
 }
 
@@ -82,7 +82,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["live"] => places::list_live(site, call).await,
         ["audit"] => keep::audit(site, call).await,
         ["audit", "verify"] => keep::verify(site, call).await,
-        _ => Err(route::unknown(call)),
+        _ => Err(call.unknown()),
     }
 }
 
@@ -106,7 +106,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
         ["users", name, "delegations"] => account::add(site, call, name).await,
         ["hosts", name, "disable"] => places::disable(site, call, name).await,
         ["hosts", name, "enable"] => places::enable(site, call, name).await,
-        _ => Err(route::unknown(call)),
+        _ => Err(call.unknown()),
     }
 }
 

@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 use super::fault::Fault;
 use crate::base::secret::SecretString;
 
+/// The methods that something here is done by.
+const METHODS: &str = "GET, HEAD, POST, DELETE";
+
 /// The body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -48,6 +51,19 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// What is answered to an address that is none.
+    pub(super) fn unknown(&self) -> Fault {
+        if ["GET", "POST", "DELETE"].contains(&self.method.as_str()) {
+            Fault::NotFound(format!(
+                "there is nothing at {} {}; see the list of tasks, or /api/v1/openapi.json",
+                self.method,
+                self.path.escape_debug().take(200).collect::<String>()
+            ))
+        } else {
+            Fault::Method(self.method.to_string(), METHODS)
+        }
+    }
+
     /// The value of a header, if it is text.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
         self.headers.get(name.into())?.to_str().ok()

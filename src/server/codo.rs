@@ -21,12 +21,12 @@ use warp::reply::Response;
 use self::asked::Asked;
 use self::csrf::{Keys, LIFETIME_S, Unspent};
 use self::refusal::Refusal;
+use super::Site;
 use super::answer::{self, Answer};
 use super::api::audited;
 use super::call::Call;
 use super::fault::Fault;
 use super::who::{self, Deed, Eyes, Who};
-use super::{Site, route};
 use crate::base::secret::ExposeSecret as _;
 use crate::config::Library;
 use crate::domain::task::Via;
@@ -42,7 +42,7 @@ pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> Answer {
     let answered = match call.method.as_str() {
         "GET" => give_key(site, call).await,
         "POST" => take_task(site, call).await,
-        _ => return Err(route::unknown(call)),
+        _ => return Err(call.unknown()),
     };
     answered.or_else(|refusal| refusal.response())
 }

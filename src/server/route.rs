@@ -13,9 +13,6 @@ use super::call::{Body, Call, Peer};
 use super::fault::Fault;
 use super::{Site, api, assets, output, pages, stream, who};
 
-/// The methods that something here is done by.
-const METHODS: &str = "GET, HEAD, POST, DELETE";
-
 /// Everything as one filter of warp's: it takes requests apart and hands them on.
 pub(super) fn routes(
     site: Arc<Site>,
@@ -111,7 +108,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
             who::from_our_site(site, call)?;
             post(site, call, rest).await
         }
-        _ => Err(unknown(call)),
+        _ => Err(call.unknown()),
     }
 }
 
@@ -149,19 +146,6 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
         ["users", name, "delegations", id, "end"] => {
             pages::account::end(site, call, name, id).await
         }
-        _ => Err(unknown(call)),
-    }
-}
-
-/// What is answered to an address that is none.
-pub(super) fn unknown(call: &Call) -> Fault {
-    if ["GET", "POST", "DELETE"].contains(&call.method.as_str()) {
-        Fault::NotFound(format!(
-            "there is nothing at {} {}; see the list of tasks, or /api/v1/openapi.json",
-            call.method,
-            call.path.escape_debug().take(200).collect::<String>()
-        ))
-    } else {
-        Fault::Method(call.method.to_string(), METHODS)
+        _ => Err(call.unknown()),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
+use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::cursor;
@@ -16,7 +17,6 @@ use super::super::view::{
 };
 use super::super::who::{Deed, Who, who};
 use super::super::words::Bound;
-use super::super::{Site, route};
 use super::approvers::who_can_approve;
 use super::templates::{called, library};
 use crate::domain::host::Drift;
@@ -314,7 +314,7 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
             let OfHost { host } = call.json(within).await?;
             Request::Go { host }
         }
-        _ => return Err(route::unknown(call)),
+        _ => return Err(call.unknown()),
     };
     let task = ask(site, &who, id, &request).await?;
     let view = sight(site, task.id).await?.view(site, &who);

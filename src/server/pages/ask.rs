@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use serde::Deserialize;
 
+use super::super::Site;
 use super::super::answer::{self, Answer};
 use super::super::api::{ask, go_back, nothing_live, parse_id};
 use super::super::call::Call;
@@ -12,7 +13,6 @@ use super::super::fault::Fault;
 use super::super::view::Rollback;
 use super::super::who::who;
 use super::super::words::{self, Times};
-use super::super::{Site, route};
 use super::{Frame, sender, shown, times};
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::{Ability, Place};
@@ -75,7 +75,7 @@ pub(in crate::server) async fn of_task(
         },
         "retry" => Request::Retry,
         "go" => Request::Go { host: of_host() },
-        _ => return Err(route::unknown(call)),
+        _ => return Err(call.unknown()),
     };
     ask(site, &who, id, &request).await?;
     answer::see(&format!("/tasks/{id}"))
