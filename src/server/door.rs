@@ -4,19 +4,14 @@
 //! account has is not written down: people type passwords there. Whoever is refused for a while, and
 //! knocks on, leaves one entry for that while, so that nobody fills the store by knocking.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+pub(super) mod shut;
 
-use jiff::Timestamp;
+use std::net::IpAddr;
 
 use super::Site;
 use super::fault::Fault;
 use crate::identity::account::{Account, LoginError};
 use crate::store::audit::Action;
-
-/// So many refusals for a while are remembered at once; more leave no entry.
-const SHUT_MAX: usize = 1000;
 
 /// Where somebody logs in.
 #[derive(Clone, Copy)]
@@ -24,19 +19,6 @@ pub(super) enum Door {
     Page,
     /// `/api/accounts/login/`.
     Codo,
-}
-
-/// Ends of refusals for a while that have their entry.
-#[derive(Default)]
-pub(super) struct Shut(Mutex<BTreeSet<Timestamp>>);
-
-impl Shut {
-    /// Whether the refusal until then is news.
-    fn is_news(&self, until: Timestamp, now: Timestamp) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = known.split_off(&now);
-        known.len() < SHUT_MAX && known.insert(until)
-    }
 }
 
 impl Door {
@@ -99,21 +81,5 @@ impl Door {
             on,
             result,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_for_a_while_is_news_once() {
-        let shut = Shut::default();
-        let at = |second| Timestamp::constant(second, 0);
-        assert!(shut.is_news(at(900), at(0)));
-        assert!(!shut.is_news(at(900), at(1)));
-        assert!(shut.is_news(at(905), at(1)), "somebody else's");
-        assert!(!shut.is_news(at(905), at(904)));
-        assert_eq!(shut.0.lock().map(|known| known.len()).unwrap_or(0), 1);
     }
 }

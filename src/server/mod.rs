@@ -103,7 +103,7 @@ struct Site {
     /// Turns true when the agent is to end.
     stop: watch::Receiver<bool>,
     ledger: Ledger,
-    shut: door::Shut,
+    shut: door::shut::Shut,
     streams: Arc<places::Streams>,
     /// Requests by the hundreds of their status.
     answered: [AtomicU64; 6],

@@ -51,7 +51,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
     chosen::is_there(site, id, &mut query).await?;
     let place = match query.follow {
         false => None,
-        true => Some(site.place(&who)?),
+        true => Some(site.streams.take(&who.actor.name)?),
     };
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
     let reader = Reader::new(site.web.logs.clone(), id, &query);

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fault::Fault;
-use super::who::Who;
-use super::{Limits, Site};
 
 /// What is open, by account.
 pub(super) struct Streams {
-    limits: Limits,
+    /// At a time; and of one account.
+    most: usize,
+    each: usize,
     open: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -21,9 +21,10 @@ pub(super) struct Place {
 }
 
 impl Streams {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(most: usize, each: usize) -> Self {
         Self {
-            limits,
+            most,
+            each,
             open: Mutex::default(),
         }
     }
@@ -37,15 +38,16 @@ impl Streams {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, account: &str) -> Result<Place, Fault> {
+    /// A place for something that stays open for an account.
+    pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<Place, Fault> {
         let mut open = self.open();
         let own = open.get(account).copied().unwrap_or_default();
-        if own >= self.limits.streams_each {
+        if own >= self.each {
             return Err(Fault::Busy(format!(
                 "{account} follows {own} tasks, logs and lists at this moment; end one of them, or come back later"
             )));
         }
-        if open.values().sum::<usize>() >= self.limits.streams {
+        if open.values().sum::<usize>() >= self.most {
             return Err(Fault::Busy(
                 "too many are watching at this moment; load the page again later".to_owned(),
             ));
@@ -67,12 +69,5 @@ impl Drop for Place {
                 open.remove(&self.account);
             }
         }
-    }
-}
-
-impl Site {
-    /// A place for something that stays open for somebody.
-    pub(super) fn place(&self, who: &Who) -> Result<Place, Fault> {
-        self.streams.take(&who.actor.name)
     }
 }

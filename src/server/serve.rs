@@ -46,10 +46,10 @@ impl Web {
         let site = Arc::new(Site {
             started: self.clock.now(),
             ledger: Ledger::new(self.store.kv()),
-            shut: super::door::Shut::default(),
+            shut: super::door::shut::Shut::default(),
             web: self,
             stop,
-            streams: Arc::new(Streams::new(limits)),
+            streams: Arc::new(Streams::new(limits.streams, limits.streams_each)),
             answered: [const { AtomicU64::new(0) }; 6],
             uid: rustix::process::getuid().as_raw(),
         });

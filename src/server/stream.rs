@@ -114,7 +114,7 @@ fn open<F>(site: &Arc<Site>, who: Who, tell: impl FnOnce(Arc<Site>, Line, Who) -
 where
     F: Future<Output = Result<Infallible, Over>> + Send + 'static,
 {
-    let place = site.place(&who)?;
+    let place = site.streams.take(&who.actor.name)?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let limits = site.web.limits;
     let now = Instant::now();

@@ -1,0 +1,38 @@
+//! Which refusals for a while have their entry in the audit.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+/// So many refusals for a while are remembered at once; more leave no entry.
+const SHUT_MAX: usize = 1000;
+
+/// Ends of refusals for a while that have their entry.
+#[derive(Default)]
+pub(in crate::server) struct Shut(Mutex<BTreeSet<Timestamp>>);
+
+impl Shut {
+    /// Whether the refusal until then is news.
+    pub(super) fn is_news(&self, until: Timestamp, now: Timestamp) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.split_off(&now);
+        known.len() < SHUT_MAX && known.insert(until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_a_while_is_news_once() {
+        let shut = Shut::default();
+        let at = |second| Timestamp::constant(second, 0);
+        assert!(shut.is_news(at(900), at(0)));
+        assert!(!shut.is_news(at(900), at(1)));
+        assert!(shut.is_news(at(905), at(1)), "somebody else's");
+        assert!(!shut.is_news(at(905), at(904)));
+        assert_eq!(shut.0.lock().map(|known| known.len()).unwrap_or(0), 1);
+    }
+}
