@@ -23,7 +23,7 @@ pub(super) use people::{
     user_view,
 };
 pub(super) use places::{hosts, live, seen_hosts, set_disabled};
-pub(super) use submit::{audited, order_again, take, templates};
+pub(super) use submit::{Eyes, audited, order_again, take, templates};
 pub(super) use tasks::{Sight, ask, go_back, lines, nothing_live, parse_id, sight_for};
 pub(super) use templates::{library, listed, no_template, seen, versions};
 

@@ -25,7 +25,7 @@ use super::assets;
 use super::call::Call;
 use super::fault::Fault;
 use super::who::{Who, who};
-use super::words::Times;
+pub(super) use super::words::times;
 use crate::domain::approval::Role;
 
 /// What stands around every page.
@@ -93,10 +93,6 @@ impl Frame {
             zone: times(site).zone(),
         }
     }
-}
-
-pub(super) fn times(site: &Site) -> Times {
-    Times::new(site.web.config.time_zone())
 }
 
 /// How an answer that is no page is to be given.

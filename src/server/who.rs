@@ -7,14 +7,13 @@ use std::sync::Arc;
 use hyper::header::{self, HeaderValue};
 use jiff::Timestamp;
 
+use super::Site;
 use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
-use super::{Site, api};
 use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
 use crate::domain::approval::{Actor, Counts, Mandate, Role};
 use crate::domain::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
-use crate::engine::submit::Sight;
 use crate::identity::account::{Account, Delegation};
 use crate::identity::session::Session;
 use crate::store::audit::{Action, Turn};
@@ -287,26 +286,6 @@ impl Who {
             what: "look after one's own account",
             needs: Scope::Admin,
         }))
-    }
-}
-
-/// What somebody may know of, for whoever tells them what is wrong.
-pub(super) struct Eyes<'a> {
-    pub(super) site: &'a Site,
-    pub(super) who: &'a Who,
-}
-
-impl Sight for Eyes<'_> {
-    fn place(&self, place: &Place) -> bool {
-        self.who.sees(place)
-    }
-
-    fn lists(&self, template: &str) -> bool {
-        api::seen(self.site, self.who, &api::templates(self.site), template)
-    }
-
-    fn host(&self, name: &str) -> bool {
-        api::seen_hosts(self.site, self.who).contains(name)
     }
 }
 

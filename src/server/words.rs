@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
+use super::Site;
 use super::fault::Fault;
 pub(super) use super::view::waits::{list, missing, plural};
 use super::view::{StageView, StepState, TaskView};
@@ -291,6 +292,10 @@ pub(super) fn lasted(from: Timestamp, to: Timestamp) -> String {
         1_000..60_000 => format!("{} s", millis / 1000),
         _ => format!("{} min {} s", millis / 60_000, millis / 1000 % 60),
     }
+}
+
+pub(super) fn times(site: &Site) -> Times {
+    Times::new(site.web.config.time_zone())
 }
 
 #[cfg(test)]

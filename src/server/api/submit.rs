@@ -11,13 +11,15 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::OrderView;
-use super::super::who::{Deed, Eyes, Who, who};
+use super::super::who::{Deed, Who, who};
 use super::tasks::{parse_id, sight};
+use super::{seen, seen_hosts};
 use crate::config::Library;
 use crate::domain::plan::Plan;
+use crate::domain::right::Place;
 use crate::domain::task::{Task, Via};
 use crate::domain::template::Template;
-use crate::engine::submit::{self, Asker, Order, Problem, Sources, SubmitError, Submitted};
+use crate::engine::submit::{self, Asker, Order, Problem, Sight, Sources, SubmitError, Submitted};
 
 /// The header in which programs may send the idempotency key.
 const KEY_HEADER: &str = "idempotency-key";
@@ -54,6 +56,26 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> Answer {
     };
     let view = sight(site, submitted.id()).await?.view(site, &who);
     answer::json(status, &view)
+}
+
+/// What somebody may know of, for whoever tells them what is wrong.
+pub(in crate::server) struct Eyes<'a> {
+    pub(in crate::server) site: &'a Site,
+    pub(in crate::server) who: &'a Who,
+}
+
+impl Sight for Eyes<'_> {
+    fn place(&self, place: &Place) -> bool {
+        self.who.sees(place)
+    }
+
+    fn lists(&self, template: &str) -> bool {
+        seen(self.site, self.who, &templates(self.site), template)
+    }
+
+    fn host(&self, name: &str) -> bool {
+        seen_hosts(self.site, self.who).contains(name)
+    }
 }
 
 /// Makes a task of an order.

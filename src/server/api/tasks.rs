@@ -10,13 +10,12 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::cursor;
 use super::super::fault::Fault;
-use super::super::pages::times;
 use super::super::view::{
     Approve, Because, Nothing, OfHost, Rollback, Shown, Skip, TaskLine, TaskList, TaskQuery,
     TaskView, task_view,
 };
 use super::super::who::{Deed, Who, who};
-use super::super::words::Bound;
+use super::super::words::{Bound, times};
 use super::approvers::who_can_approve;
 use super::templates::{called, library};
 use crate::domain::host::Drift;

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::super::Site;
 use super::super::answer::{self, Answer};
-use super::super::api::{order_again, parse_id, seen, seen_hosts, take, templates};
+use super::super::api::{Eyes, order_again, parse_id, seen, seen_hosts, take, templates};
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;
-use super::super::who::{Eyes, Who, who};
+use super::super::who::{Who, who};
 use super::super::words::Times;
 use super::{Frame, sender, shown, times};
 use crate::base::secret::{self, ExposeSecret as _};
