@@ -1,7 +1,6 @@
 //! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
 
 mod account;
-mod approvers;
 mod hooks;
 mod keep;
 mod login;
@@ -15,17 +14,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-pub(super) use account::{begin, confirm, delegate, delegation_view, end_delegation, reset};
-pub(super) use hooks::{hook, hooks, replay_as};
-pub(super) use people::{
-    add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
-    user_view,
-};
-pub(super) use places::{hosts, live, seen_hosts, set_disabled};
-pub(super) use submit::{Eyes, audited, order_again, take, templates};
-pub(super) use tasks::{Sight, ask, go_back, lines, nothing_live, parse_id, sight_for};
-pub(super) use templates::{library, listed, no_template, seen, versions};
 
 use super::answer::{self, Answer};
 use super::call::Call;

@@ -8,6 +8,7 @@
 //! A request goes through `serve` (connections, limits), [`route`] (which address means what),
 //! `who` (whose it is), and one of `api`, `pages`, `stream`, `output`.
 
+mod actions;
 mod answer;
 mod api;
 mod assets;

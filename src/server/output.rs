@@ -17,8 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use warp::reply::{Reply as _, Response};
 
 use super::Site;
+use super::actions::tasks::parse_id;
 use super::answer::Answer;
-use super::api::parse_id;
 use super::call::Call;
 use super::changes::Changes;
 use super::view::LogQuery;

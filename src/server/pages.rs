@@ -19,8 +19,8 @@ use hyper::header;
 use warp::reply::Response;
 
 use super::Site;
+use super::actions::places::seen_hosts;
 use super::answer::{self, Answer};
-use super::api::seen_hosts;
 use super::assets;
 use super::call::Call;
 use super::fault::Fault;

@@ -17,8 +17,8 @@ use warp::reply::{Reply as _, Response};
 use warp::sse::Event;
 
 use super::Site;
+use super::actions::tasks::{Sight, parse_id, sight_for};
 use super::answer::Answer;
-use super::api::{Sight, parse_id, sight_for};
 use super::call::Call;
 use super::changes::{Changed, Changes};
 use super::fault::Fault;

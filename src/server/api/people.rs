@@ -5,38 +5,18 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
+use super::super::actions::people::{
+    add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
+    user_view,
+};
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
-use super::super::fault::Fault;
 use super::super::view::{
-    ChangeUser, MadeToken, NewPassword, NewToken, NewUser, TokenList, TokenView, UserList, UserView,
+    ChangeUser, MadeToken, NewPassword, NewToken, NewUser, TokenList, UserList,
 };
-use super::super::who::{self, Deed, Who, who};
+use super::super::who::who;
 use crate::base::secret::ExposeSecret as _;
-use crate::domain::right::{Ability, Scopes};
-use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
-
-pub(in crate::server) fn user_view(account: &Account) -> UserView {
-    UserView {
-        name: account.name.clone(),
-        display: account.display.clone(),
-        role: account.role,
-        groups: account.groups.iter().cloned().collect(),
-        disabled: account.status == Status::Disabled,
-        created_at: account.created,
-        second_factor: account.second_factor,
-    }
-}
-
-pub(in crate::server) fn token_view(token: &Token) -> TokenView {
-    TokenView {
-        id: token.id.clone(),
-        name: token.label.clone(),
-        created_at: token.created,
-        expires: token.expires,
-        scopes: token.scopes.clone(),
-    }
-}
+use crate::domain::right::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
@@ -55,27 +35,6 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
     answer::json(StatusCode::CREATED, &user_view(&account))
 }
 
-/// Adds somebody.
-pub(in crate::server) async fn add_user(
-    site: &Site,
-    who: &Who,
-    new: NewUser,
-) -> Result<Account, Fault> {
-    who.needs(Ability::Manage, "add users")?;
-    let account = NewAccount {
-        name: new.name,
-        display: new.display,
-        role: new.role,
-        groups: new.groups.into_iter().collect(),
-        password: new.password.map(Into::into),
-    };
-    let on = format!("{} as {}", account.name, account.role);
-    let turn = who.turn(site, Deed::on("add user", on)).await?;
-    let account = site.web.accounts.add(account, turn.also()).await?;
-    tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
-    Ok(account)
-}
-
 pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
@@ -84,81 +43,11 @@ pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
     answer::json(StatusCode::OK, &user_view(&account))
 }
 
-/// Changes what somebody is called and may do, or whether they are let in.
-pub(in crate::server) async fn change_user(
-    site: &Site,
-    who: &Who,
-    name: &str,
-    asked: ChangeUser,
-) -> Result<Account, Fault> {
-    who.needs(Ability::Manage, "change users")?;
-    if asked.disabled == Some(true) {
-        not_oneself(who, name, "disable")?;
-    }
-    let mut changed: Vec<String> = Vec::new();
-    changed.extend(asked.role.map(|role| format!("role {role}")));
-    changed.extend(asked.groups.as_ref().map(|groups| match groups.as_slice() {
-        [] => "no groups".to_owned(),
-        groups => format!("groups {}", groups.join(" ")),
-    }));
-    changed.extend(asked.display.as_ref().map(|_| "another display".to_owned()));
-    changed.extend(asked.disabled.map(|disabled| match disabled {
-        true => "disabled".to_owned(),
-        false => "enabled".to_owned(),
-    }));
-    if changed.is_empty() {
-        return Err(Fault::Invalid(
-            "nothing is to be changed: give role, groups, display or disabled".to_owned(),
-        ));
-    }
-    let change = account::Change {
-        display: asked.display,
-        role: asked.role,
-        groups: asked.groups.map(|groups| groups.into_iter().collect()),
-        status: asked.disabled.map(|disabled| match disabled {
-            true => Status::Disabled,
-            false => Status::Active,
-        }),
-    };
-    let on = format!("{name}: {}", changed.join(", "));
-    let turn = who.turn(site, Deed::on("change user", on)).await?;
-    let account = site.web.accounts.update(name, change, turn.also()).await?;
-    tracing::info!(
-        user = name, changed = %changed.join(", "), actor = %who.actor.name,
-        "a user was changed"
-    );
-    Ok(account)
-}
-
-/// Nobody locks themselves out by a slip.
-fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
-    if who.actor.name == name {
-        return Err(Fault::Conflict(format!(
-            "that is you: let another admin {what} you"
-        )));
-    }
-    Ok(())
-}
-
 pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
     remove_user(site, &who, name).await?;
     Ok(answer::nothing())
-}
-
-/// Takes somebody away, with their tokens.
-pub(in crate::server) async fn remove_user(
-    site: &Site,
-    who: &Who,
-    name: &str,
-) -> Result<(), Fault> {
-    who.needs(Ability::Manage, "remove users")?;
-    not_oneself(who, name, "remove")?;
-    let turn = who.turn(site, Deed::on("remove user", name)).await?;
-    site.web.accounts.remove(name, turn.also()).await?;
-    tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
-    Ok(())
 }
 
 pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
@@ -169,38 +58,6 @@ pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) 
     let present = present.unwrap_or_default();
     change_password(site, call, &who, name, [present, password]).await?;
     Ok(answer::nothing())
-}
-
-/// Sets a password: one's own, with the present one, or another's as an admin.
-pub(in crate::server) async fn change_password(
-    site: &Arc<Site>,
-    call: &Call,
-    who: &Who,
-    name: &str,
-    [present, password]: [String; 2],
-) -> Result<(), Fault> {
-    who.needs_to_be(name, "set another user's password")?;
-    let accounts = &site.web.accounts;
-    if who.actor.name == name {
-        let address = who::address(site, call);
-        let present = present.into();
-        let verified = accounts.verify_password(name, &present, address);
-        if let Err(error) = verified.await {
-            let deed = Deed::on("set password", name);
-            who.refused(site, deed, &error.to_string()).await;
-            return Err(match error {
-                LoginError::Denied => Fault::Forbidden(
-                    "the present password is missing or wrong; write it again".to_owned(),
-                ),
-                error => error.into(),
-            });
-        }
-    }
-    let turn = who.turn(site, Deed::on("set password", name)).await?;
-    let password = password.into();
-    accounts.set_password(name, &password, turn.also()).await?;
-    tracing::info!(user = name, actor = %who.actor.name, "a password was set");
-    Ok(())
 }
 
 pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
@@ -224,79 +81,9 @@ pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> 
     answer::json(StatusCode::CREATED, &made)
 }
 
-/// Makes a token for somebody, never one that may be used for more than what asks for it.
-pub(in crate::server) async fn make_token(
-    site: &Site,
-    who: &Who,
-    name: &str,
-    asked: NewToken,
-) -> Result<account::NewToken, Fault> {
-    let scopes: Scopes = match asked.scopes {
-        Some(scopes) => scopes.into_iter().collect(),
-        None => who.actor.scopes.clone(),
-    };
-    let terms = TokenTerms {
-        label: label(&asked.name).to_owned(),
-        expires: asked.expires,
-        scopes,
-    };
-    let on = format!("{name}: {} ({})", terms.label, terms.scopes);
-    let deed = Deed::on("make token", on);
-    if let Err(fault) = may_make(who, name, &terms.scopes) {
-        who.refused(site, deed, &fault.to_string()).await;
-        return Err(fault);
-    }
-    let turn = who.turn(site, deed).await?;
-    let made = site.web.accounts.new_token(name, terms, turn.also());
-    let made = made.await?;
-    tracing::info!(
-        user = name, token = %made.token.id, scopes = %made.token.scopes, actor = %who.actor.name,
-        "a token was made"
-    );
-    Ok(made)
-}
-
-fn may_make(who: &Who, name: &str, scopes: &Scopes) -> Result<(), Fault> {
-    who.needs_to_be(name, "make a token for another user")?;
-    let own = &who.actor.scopes;
-    if scopes.are_within(own) {
-        return Ok(());
-    }
-    Err(Fault::Forbidden(format!(
-        "this token of {} has the scopes {own}; a token that it makes cannot have {scopes}: ask with one that has them, or log in",
-        who.actor.name
-    )))
-}
-
-/// A token without a name is called so.
-fn label(given: &str) -> &str {
-    match given.trim() {
-        "" => "token",
-        given => given,
-    }
-}
-
 pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> Answer {
     let who = who(site, call).await?;
     who.called(call)?;
     revoke_token(site, &who, name, id).await?;
     Ok(answer::nothing())
-}
-
-/// Revokes one's own token, or another's as an admin.
-pub(in crate::server) async fn revoke_token(
-    site: &Site,
-    who: &Who,
-    name: &str,
-    id: &str,
-) -> Result<(), Fault> {
-    let deed = Deed::on("revoke token", format!("{name}: {id}"));
-    if let Err(fault) = who.needs_to_be(name, "revoke another user's token") {
-        who.refused(site, deed, &fault.to_string()).await;
-        return Err(fault);
-    }
-    let turn = who.turn(site, deed).await?;
-    site.web.accounts.revoke(name, id, turn.also()).await?;
-    tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
-    Ok(())
 }

@@ -5,53 +5,11 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
+use super::super::actions::templates::{library, listed, no_template, seen, versions};
 use super::super::answer::{self, Answer};
 use super::super::call::Call;
-use super::super::fault::Fault;
-use super::super::view::{TemplateLine, TemplateList, TemplateVersion, TemplateView};
-use super::super::who::{Who, who};
-use crate::config::Library;
-use crate::domain::right::Place;
-
-/// The templates of this moment.
-pub(in crate::server) fn library(site: &Site) -> Library {
-    Library::load(&site.web.config.agent.templates_dir)
-}
-
-/// The name of a template that is given by name or number; what is not there stays as it is given.
-pub(super) fn called<'a>(library: &'a Library, given: &'a str) -> &'a str {
-    let found = library.find(given);
-    found.map_or(given, |template| template.name.as_str())
-}
-
-/// Whether somebody may know of a template: where it may be used, or where a rule uses it.
-pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Library, name: &str) -> bool {
-    let mut projects = site.web.config.projects.iter();
-    // A rule may give its number.
-    let is_it = |rule: &str| rule == name || called(library, rule) == name;
-    who.sees(&Place::new("", "", name))
-        || projects.any(|project| {
-            let mut rules = project.rules.iter().filter(|rule| is_it(&rule.template));
-            rules.any(|rule| who.sees(&Place::new(&project.name, &rule.environment, name)))
-        })
-}
-
-/// The list, as page and API show it. What is wrong with files is for those who see everything.
-pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Library) -> TemplateList {
-    let mut templates: Vec<TemplateLine> = library
-        .templates()
-        .filter(|template| seen(site, who, library, &template.name))
-        .map(|template| TemplateLine::of(template, library.file(template).unwrap_or_default()))
-        .collect();
-    templates.sort_by(|a, b| a.name.cmp(&b.name));
-    TemplateList {
-        templates,
-        problems: match who.sees(&Place::default()) {
-            true => library.problems().iter().map(ToString::to_string).collect(),
-            false => Vec::new(),
-        },
-    }
-}
+use super::super::view::{TemplateLine, TemplateView};
+use super::super::who::who;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
@@ -72,26 +30,4 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> Answe
         versions: versions(site, &template.name).await?,
     };
     answer::json(StatusCode::OK, &view)
-}
-
-/// The versions that tasks used, newest first.
-pub(in crate::server) async fn versions(
-    site: &Site,
-    name: &str,
-) -> Result<Vec<TemplateVersion>, Fault> {
-    let versions = site.web.store.template_versions(name).await?;
-    Ok(versions
-        .into_iter()
-        .map(|version| TemplateVersion {
-            digest: version.digest,
-            first_used: version.first_used,
-        })
-        .collect())
-}
-
-pub(in crate::server) fn no_template(name: &str) -> Fault {
-    Fault::NotFound(format!(
-        "no template is named {}; see the list of templates",
-        name.escape_debug().take(80).collect::<String>()
-    ))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::super::Site;
+use super::super::actions;
 use super::super::answer::{self, Answer};
-use super::super::api;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::NewDelegation;
@@ -32,16 +32,19 @@ pub(in crate::server) async fn factor(
     let who = sender(site, call, &csrf).await?;
     match what {
         "begin" => {
-            let begun = api::begin(site, &who, name).await?;
+            let begun = actions::account::begin(site, &who, name).await?;
             return show(site, &who, name, Made::Factor(begun)).await;
         }
         "confirm" => {
             // The secret is shown once: a slip of the thumb must not cost it.
-            if api::confirm(site, &who, name, &code).await?.is_err() {
+            if actions::account::confirm(site, &who, name, &code)
+                .await?
+                .is_err()
+            {
                 return show(site, &who, name, Made::WrongCode).await;
             }
         }
-        _ => api::reset(site, call, &who, name, Some(&code)).await?,
+        _ => actions::account::reset(site, call, &who, name, Some(&code)).await?,
     }
     // One's own session has ended.
     answer::see(&if who.actor.name == name {
@@ -73,7 +76,7 @@ pub(in crate::server) async fn delegate(site: &Arc<Site>, call: &mut Call, name:
         })?,
         project: (!fields.project.is_empty()).then_some(fields.project),
     };
-    api::delegate(site, &who, name, new).await?;
+    actions::account::delegate(site, &who, name, new).await?;
     answer::see(&format!("/users/{name}"))
 }
 
@@ -85,6 +88,6 @@ pub(in crate::server) async fn end(
 ) -> Answer {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
-    api::end_delegation(site, &who, name, id).await?;
+    actions::account::end_delegation(site, &who, name, id).await?;
     answer::see(&format!("/users/{name}"))
 }

@@ -6,8 +6,8 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::Site;
+use super::super::actions::tasks::{ask, go_back, nothing_live, parse_id};
 use super::super::answer::{self, Answer};
-use super::super::api::{ask, go_back, nothing_live, parse_id};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::Rollback;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use askama::Template;
 
 use super::super::Site;
+use super::super::actions::hooks::{hook, hooks, replay_as};
 use super::super::answer::{self, Answer};
-use super::super::api::{hook, hooks, replay_as};
 use super::super::call::Call;
 use super::super::view::{HookList, HookQuery};
 use super::super::who::who;

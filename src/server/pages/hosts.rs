@@ -7,8 +7,8 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::Site;
+use super::super::actions::places::{hosts, live, set_disabled};
 use super::super::answer::{self, Answer};
-use super::super::api::{hosts, live, set_disabled};
 use super::super::call::Call;
 use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use askama::Template;
 
 use super::super::Site;
+use super::super::actions::tasks::lines;
 use super::super::answer::Answer;
-use super::super::api::lines;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TaskLine, TaskList, TaskQuery};

@@ -7,11 +7,12 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::super::Site;
-use super::super::answer::{self, Answer};
-use super::super::api::{
-    add_user, change_password, change_user, delegation_view, make_token, remove_user, revoke_token,
-    token_view, user_view,
+use super::super::actions::account::delegation_view;
+use super::super::actions::people::{
+    add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
+    user_view,
 };
+use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::super::who::{Who, who};

@@ -8,8 +8,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::Site;
+use super::super::actions::places::seen_hosts;
+use super::super::actions::submit::{Eyes, order_again, take, templates};
+use super::super::actions::tasks::parse_id;
+use super::super::actions::templates::seen;
 use super::super::answer::{self, Answer};
-use super::super::api::{Eyes, order_again, parse_id, seen, seen_hosts, take, templates};
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;

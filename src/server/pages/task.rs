@@ -9,8 +9,8 @@ use askama::Template;
 
 use self::planned::{Planned, planned};
 use super::super::Site;
+use super::super::actions::tasks::{Sight, parse_id, sight_for};
 use super::super::answer::Answer;
-use super::super::api::{Sight, parse_id, sight_for};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::{LOG_END_BYTES, Reader};

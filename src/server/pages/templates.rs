@@ -7,8 +7,8 @@ use askama::Template;
 use similar::{ChangeTag, TextDiff};
 
 use super::super::Site;
+use super::super::actions::templates::{library, listed, no_template, seen, versions};
 use super::super::answer::Answer;
-use super::super::api::{library, listed, no_template, seen, versions};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};

@@ -1,0 +1,142 @@
+//! Second factors and delegations: what pages, API and CODO's API share.
+
+use std::sync::Arc;
+
+use super::super::Site;
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::view::{DelegationView, NewDelegation};
+use super::super::who::{self, Deed, Who};
+use crate::identity::account::{self, AccountError, Delegation, Enrolment, LoginError};
+
+/// Begins somebody's second factor.
+pub(in crate::server) async fn begin(
+    site: &Site,
+    who: &Who,
+    name: &str,
+) -> Result<Enrolment, Fault> {
+    who.needs_to_be(name, "set up another user's second factor")?;
+    let turn = who
+        .turn(site, Deed::on("begin second factor", name))
+        .await?;
+    let begun = site.web.accounts.begin_factor(name, turn.also()).await?;
+    tracing::info!(user = name, actor = %who.actor.name, "a second factor was begun");
+    Ok(begun)
+}
+
+/// Puts it in force by one of its codes.
+pub(in crate::server) async fn confirm(
+    site: &Site,
+    who: &Who,
+    name: &str,
+    code: &str,
+) -> Result<Result<(), AccountError>, Fault> {
+    who.needs_to_be(name, "set up another user's second factor")?;
+    let accounts = &site.web.accounts;
+    let turn = who
+        .turn(site, Deed::on("confirm second factor", name))
+        .await?;
+    match accounts.confirm_factor(name, code, turn.also()).await {
+        Err(wrong @ AccountError::WrongCode) => return Ok(Err(wrong)),
+        confirmed => confirmed?,
+    };
+    tracing::info!(user = name, actor = %who.actor.name, "a second factor is in force");
+    Ok(Ok(()))
+}
+
+/// Takes it away: one's own with one of its codes, another's as an admin.
+pub(in crate::server) async fn reset(
+    site: &Arc<Site>,
+    call: &Call,
+    who: &Who,
+    name: &str,
+    code: Option<&str>,
+) -> Result<(), Fault> {
+    who.needs_to_be(name, "reset another user's second factor")?;
+    let accounts = &site.web.accounts;
+    let account = accounts.get(name).await?;
+    if who.actor.name == name && account.second_factor.is_some() {
+        let address = who::address(site, call);
+        let verified = accounts.verify_code(name, code.unwrap_or(""), address);
+        if let Err(error) = verified.await {
+            let deed = Deed::on("reset second factor", name);
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(match error {
+                LoginError::WrongCode | LoginError::UsedCode => Fault::Forbidden(
+                    "resetting one's own second factor takes one of its codes; where it is lost, an admin resets it"
+                        .to_owned(),
+                ),
+                error => error.into(),
+            });
+        }
+    }
+    let turn = who
+        .turn(site, Deed::on("reset second factor", name))
+        .await?;
+    accounts.reset_factor(name, turn.also()).await?;
+    tracing::warn!(user = name, actor = %who.actor.name, "a second factor was reset");
+    Ok(())
+}
+
+pub(in crate::server) fn delegation_view(delegation: &Delegation) -> DelegationView {
+    DelegationView {
+        id: delegation.id.clone(),
+        from: delegation.from.clone(),
+        to: delegation.to.clone(),
+        until: delegation.until,
+        project: delegation.project.clone(),
+        by: delegation.by.clone(),
+        created_at: delegation.created,
+    }
+}
+
+/// Lets somebody approve in the stead of `from`.
+pub(in crate::server) async fn delegate(
+    site: &Site,
+    who: &Who,
+    from: &str,
+    new: NewDelegation,
+) -> Result<Delegation, Fault> {
+    who.needs_to_be(from, "delegate for another user")?;
+    if let Some(project) = &new.project
+        && site.web.config.project(project).is_none()
+    {
+        return Err(Fault::Invalid(format!(
+            "the configuration has no project {}; leave it out for all projects",
+            project.escape_debug().take(80).collect::<String>()
+        )));
+    }
+    let new = account::NewDelegation {
+        from: from.to_owned(),
+        to: new.to,
+        until: new.until,
+        project: new.project,
+        by: who.actor.name.clone(),
+    };
+    let place = new.project.as_deref().unwrap_or("all projects");
+    let on = format!("{} to {} until {} in {place}", new.from, new.to, new.until);
+    let turn = who.turn(site, Deed::on("delegate", on)).await?;
+    let made = site.web.accounts.delegate(new, turn.also()).await?;
+    tracing::info!(
+        from = %made.from, to = %made.to, until = %made.until, actor = %who.actor.name,
+        "a delegation was made"
+    );
+    Ok(made)
+}
+
+/// Ends a delegation early.
+pub(in crate::server) async fn end_delegation(
+    site: &Site,
+    who: &Who,
+    from: &str,
+    id: &str,
+) -> Result<(), Fault> {
+    who.needs_to_be(from, "end a delegation of another user")?;
+    let accounts = &site.web.accounts;
+    let turn = who
+        .turn(site, Deed::on("end delegation", format!("{from}: {id}")))
+        .await?;
+    accounts.end_delegation(from, id, turn.also()).await?;
+    tracing::info!(from, delegation = id, actor = %who.actor.name, "a delegation was ended");
+    Ok(())
+}

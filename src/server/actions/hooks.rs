@@ -1,0 +1,113 @@
+//! The hook log: what pages, API and CODO's API share.
+
+use std::time::Duration;
+
+use super::super::Site;
+use super::super::cursor;
+use super::super::fault::Fault;
+use super::super::view::{HookList, HookQuery, UnseenTags};
+use super::super::who::{Deed, Who};
+use super::super::words::{Bound, times};
+use crate::engine::push::{PushReplay, ReplayError};
+use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
+
+const LIST_DEFAULT: usize = 50;
+
+const LIST_MAX: usize = 200;
+
+/// Entries of the hook log, newest first.
+pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<HookList, Fault> {
+    if let Some(name) = &query.outcome
+        && !OUTCOME_NAMES.contains(&name.as_str())
+    {
+        return Err(Fault::Invalid(format!(
+            "{name:?} is no outcome; take one of {}",
+            OUTCOME_NAMES.join(", ")
+        )));
+    }
+    let times = times(site);
+    let filter = HookFilter {
+        project: query.project.clone(),
+        reference: query.reference.clone(),
+        pusher: query.pusher.clone(),
+        outcome: query.outcome.clone(),
+        since: times.bound(query.since.as_deref(), Bound::Since)?,
+        until: times.bound(query.until.as_deref(), Bound::Until)?,
+    };
+    let search = query.search();
+    let before = match &query.cursor {
+        Some(given) => {
+            let place = cursor::place(given, &search)?;
+            let id = u64::from_str_radix(place, 16).map_err(|_| cursor::unknown_place())?;
+            Some(id)
+        }
+        None => None,
+    };
+    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let page = site.web.store.hooks(&filter, before, limit).await?;
+    Ok(HookList {
+        next: page
+            .next
+            .map(|id| cursor::cursor(&format!("{id:x}"), &search)),
+        hooks: page.entries,
+        unseen: unseen(site, query.project.as_deref()).await?,
+    })
+}
+
+/// The projects whose tags cannot be looked for on the git server.
+async fn unseen(site: &Site, only: Option<&str>) -> Result<Vec<UnseenTags>, Fault> {
+    let mut unseen = Vec::new();
+    for project in &site.web.config.projects {
+        let wanted = only.is_none_or(|only| only == project.name);
+        if !wanted || project.reconcile == Some(Duration::ZERO) {
+            continue;
+        }
+        let failed = site.web.store.failed_looks(&project.repository).await?;
+        unseen.extend(failed.map(|failed| UnseenTags {
+            project: project.name.clone(),
+            since: failed.since,
+            at: failed.at,
+            cause: failed.cause,
+        }));
+    }
+    Ok(unseen)
+}
+
+/// One entry, by its id as it stands in an address.
+pub(in crate::server) async fn hook(site: &Site, id: &str) -> Result<HookEntry, Fault> {
+    Ok(site.web.store.hook(parse_id(id)?).await?)
+}
+
+fn parse_id(id: &str) -> Result<u64, Fault> {
+    let digits = id.bytes().all(|byte| byte.is_ascii_digit());
+    id.parse().ok().filter(|_| digits).ok_or_else(|| {
+        let id: String = id.escape_debug().take(40).collect();
+        Fault::NotFound(format!("the hook log has no entry {id}; see /hooks"))
+    })
+}
+
+/// Has an entry decided again: each of its projects with an entry in the audit.
+pub(in crate::server) async fn replay_as(
+    site: &Site,
+    who: &Who,
+    id: &str,
+) -> Result<HookEntry, Fault> {
+    let id = parse_id(id)?;
+    let (store, config) = (&site.web.store, &site.web.config);
+    let deed = |on: String| Deed::on("replay push", on);
+    let entry = format!("entry {id} of the hook log");
+    let replay = match PushReplay::of(store, config, id, &who.actor).await {
+        Err(error @ ReplayError::Right(_)) => {
+            who.refused(site, deed(entry), &error.to_string()).await;
+            return Err(error.into());
+        }
+        replay => replay?,
+    };
+    let now = site.web.clock.now();
+    for project in replay.projects() {
+        let on = format!("{entry}, project {}", project.name);
+        let turn = who.turn(site, deed(on)).await?;
+        replay.decide(project, now, &turn.also()).await?;
+    }
+    Ok(store.hook(id).await?)
+}

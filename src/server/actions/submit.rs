@@ -1,0 +1,134 @@
+//! Tasks that somebody submits by hand: what pages, API and CODO's API share.
+
+use std::collections::BTreeSet;
+
+use super::super::Site;
+use super::super::fault::Fault;
+use super::super::view::OrderView;
+use super::super::who::{Deed, Who};
+use super::places::seen_hosts;
+use super::templates::seen;
+use crate::config::Library;
+use crate::domain::plan::Plan;
+use crate::domain::right::Place;
+use crate::domain::task::{Task, Via};
+use crate::domain::template::Template;
+use crate::engine::submit::{self, Asker, Order, Sight, Sources, SubmitError, Submitted};
+
+/// What somebody may know of, for whoever tells them what is wrong.
+pub(in crate::server) struct Eyes<'a> {
+    pub(in crate::server) site: &'a Site,
+    pub(in crate::server) who: &'a Who,
+}
+
+impl Sight for Eyes<'_> {
+    fn place(&self, place: &Place) -> bool {
+        self.who.sees(place)
+    }
+
+    fn lists(&self, template: &str) -> bool {
+        seen(self.site, self.who, &templates(self.site), template)
+    }
+
+    fn host(&self, name: &str) -> bool {
+        seen_hosts(self.site, self.who).contains(name)
+    }
+}
+
+/// Makes a task of an order.
+pub(in crate::server) async fn take(
+    site: &Site,
+    who: &Who,
+    order: &Order,
+    via: Via,
+) -> Result<Submitted, Fault> {
+    let problems = order.problems();
+    if !problems.is_empty() {
+        return Err(Fault::Problems(problems));
+    }
+    let library = templates(site);
+    let store = &site.web.store;
+    let now = site.web.clock.now();
+    let disabled = store.disabled_hosts().await?;
+    let sources = Sources {
+        config: &site.web.config,
+        library: &library,
+        sight: &Eyes { site, who },
+        disabled: &disabled,
+        now,
+    };
+    let asker = Asker {
+        name: &who.actor.name,
+        in_place: &|place| who.at(place),
+        via,
+    };
+    let deed = Deed::on("submit", audited(order));
+    let turn = who.turn(site, deed.clone()).await?;
+    let also = |id| turn.making(id);
+    let submitted = submit::submit(store, &sources, order, &asker, now, &also).await;
+    drop(turn);
+    let submitted = match submitted {
+        Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(error.into());
+        }
+        submitted => submitted?,
+    };
+    tracing::info!(task = submitted.id(), actor = %who.actor.name, "a task was submitted");
+    Ok(submitted)
+}
+
+/// What the audit says of an order: never a value.
+pub(in crate::server) fn audited(order: &Order) -> String {
+    let place = [&order.project, &order.environment, &order.tag];
+    let place = place.into_iter().filter(|name| !name.is_empty());
+    let words: Vec<&str> = std::iter::once(&order.template)
+        .chain(place)
+        .map(String::as_str)
+        .collect();
+    words.join(" ")
+}
+
+/// The templates as their files are now.
+pub(in crate::server) fn templates(site: &Site) -> Library {
+    Library::load(&site.web.config.agent.templates_dir)
+}
+
+/// An order like that of an earlier task; what it does not tell is named. Earlier versions kept what
+/// a rule gives among the others in the submission, whatever the template says of it, and what nobody
+/// could sort stands apart: the plan knows what is secret, and before there is one the template.
+pub(in crate::server) fn order_again(
+    task: &Task,
+    plan: Option<&Plan>,
+    library: &Library,
+) -> OrderView {
+    let mut order = Order::again(task);
+    let given = task.submission.secrets.keys();
+    let mut secrets: BTreeSet<String> = given.cloned().collect();
+    let template = library.find(&task.submission.template);
+    let by_template = template.into_iter().flat_map(Template::secrets);
+    if plan.is_none() && template.is_none() {
+        // Nobody can say which of them are secret.
+        secrets.extend(std::mem::take(&mut order.params).into_keys());
+    }
+    for name in task.submission.unsorted.keys() {
+        match plan.and_then(|plan| plan.parameters.get(name)) {
+            Some(value) => {
+                order.params.insert(name.clone(), value.clone());
+            }
+            None => {
+                secrets.insert(name.clone());
+            }
+        }
+    }
+    let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
+    for name in planned.chain(by_template) {
+        if order.params.remove(name).is_some() {
+            secrets.insert(name.clone());
+        }
+    }
+    OrderView {
+        order,
+        secrets: secrets.into_iter().collect(),
+    }
+}

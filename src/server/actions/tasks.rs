@@ -1,0 +1,409 @@
+//! Tasks: found, read, and what is asked of them: what pages, API and CODO's API share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::Site;
+use super::super::cursor;
+use super::super::fault::Fault;
+use super::super::view::{Rollback, Shown, TaskLine, TaskList, TaskQuery, TaskView, task_view};
+use super::super::who::{Deed, Who};
+use super::super::words::{Bound, times};
+use super::approvers::who_can_approve;
+use super::templates::{called, library};
+use crate::domain::host::Drift;
+use crate::domain::plan::Plan;
+use crate::domain::right::Place;
+use crate::domain::rule::Schedule;
+use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
+use crate::engine::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
+use crate::store::{Among, Filter, Head, Position, Store, StoreError};
+
+const LIST_DEFAULT: usize = 50;
+
+const LIST_MAX: usize = 200;
+
+const SEARCH_WORDS_MAX: usize = 8;
+
+/// The tasks of a list that somebody may see, newest first.
+pub(in crate::server) async fn lines(
+    site: &Site,
+    who: &Who,
+    query: &TaskQuery,
+) -> Result<TaskList, Fault> {
+    let filter = filter(site, query)?;
+    let search = query.search();
+    let store = &site.web.store;
+    let after = match (&query.cursor, query.before) {
+        (Some(given), None) => {
+            let place = cursor::place(given, &search)?;
+            Some(Position::parse(place).ok_or_else(cursor::unknown_place)?)
+        }
+        (None, Some(id)) => match store.place_of(id).await? {
+            Some(place) => Some(place),
+            None => return Ok(TaskList::default()),
+        },
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            return Err(Fault::Invalid(
+                "`cursor` and `before` both say where to go on: give one of them".to_owned(),
+            ));
+        }
+    };
+    let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
+    let seen = |head: &Head| who.sees(&head.place());
+    let places = who.places();
+    let among = Among {
+        places: places.as_deref(),
+        wanted: &seen,
+    };
+    let found = store
+        .search_among(&filter, after.as_ref(), limit, among)
+        .await?;
+    let next = found.next.as_ref();
+    Ok(TaskList {
+        tasks: found.heads.into_iter().map(TaskLine::from).collect(),
+        next: next.map(|place| cursor::cursor(place.as_str(), &search)),
+    })
+}
+
+fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
+    if let Some(state) = &query.state
+        && !STATE_NAMES.contains(&state.as_str())
+    {
+        return Err(Fault::Invalid(format!(
+            "{state:?} is no state; take one of {}",
+            STATE_NAMES.join(", ")
+        )));
+    }
+    let id = match &query.id {
+        Some(id) => Some(id.trim().parse().map_err(|_| {
+            Fault::Invalid("`id` is the number of a task: write digits alone".to_owned())
+        })?),
+        None => None,
+    };
+    let times = times(site);
+    let words = query.words.as_deref().unwrap_or_default();
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    if words.len() > SEARCH_WORDS_MAX {
+        return Err(Fault::Invalid(format!(
+            "at most {SEARCH_WORDS_MAX} words are looked for; leave some out"
+        )));
+    }
+    Ok(Filter {
+        id,
+        state: query.state.clone(),
+        project: query.project.clone(),
+        environment: query.environment.clone(),
+        template: query
+            .template
+            .as_deref()
+            .map(|given| called(&library(site), given).to_owned()),
+        submitter: query.submitter.clone(),
+        approver: query.approver.clone(),
+        tag: query.tag.clone(),
+        words,
+        since: times.bound(query.since.as_deref(), Bound::Since)?,
+        until: times.bound(query.until.as_deref(), Bound::Until)?,
+    })
+}
+
+impl From<Head> for TaskLine {
+    fn from(head: Head) -> Self {
+        let tag = head.reference.strip_prefix("refs/tags/");
+        Self {
+            tag: tag.unwrap_or(&head.reference).to_owned(),
+            head,
+        }
+    }
+}
+
+/// The id of a task, as it stands in an address.
+pub(in crate::server) fn parse_id(id: &str) -> Result<u64, Fault> {
+    let digits = id.bytes().all(|byte| byte.is_ascii_digit());
+    id.parse()
+        .ok()
+        .filter(|_| digits)
+        .ok_or_else(|| Fault::no_task(&id.escape_debug().take(40).collect::<String>()))
+}
+
+/// Everything that the store knows about a task.
+pub(in crate::server) struct Sight {
+    pub(in crate::server) task: Task,
+    pub(in crate::server) plan: Option<Arc<Plan>>,
+    pub(in crate::server) description: Option<Description>,
+    head: Head,
+    events: Vec<Recorded>,
+    ways: WaysBack,
+    can_approve: Vec<String>,
+    /// The task in the same environment whose work a retry would undo.
+    pub(in crate::server) newer: Option<u64>,
+    /// The task that is at work where this one waits.
+    ahead: Option<Head>,
+    drifts: BTreeMap<String, Drift>,
+}
+
+impl Sight {
+    /// Takes in what has happened since; says whether anything has.
+    pub(in crate::server) async fn refresh(&mut self, site: &Site) -> Result<bool, Fault> {
+        let store = &site.web.store;
+        let known = self.events.len() as u64;
+        let fresh = store.events_since(self.task.id, known).await?;
+        if fresh.is_empty() {
+            return Ok(false);
+        }
+        let mut task = self.task.clone();
+        for event in &fresh {
+            task = task.apply(event).map_err(StoreError::from)?;
+        }
+        if task.landed != self.task.landed {
+            *self = sight(site, task.id).await?;
+            return Ok(true);
+        }
+        self.newer = store.ran_since(&task).await?;
+        self.ahead = store.ahead_of(&task).await?;
+        if task.state != self.task.state || task.approvals != self.task.approvals {
+            self.ways = request::ways_back(store, &task).await?;
+            self.can_approve = who_can_approve(site, &task).await?;
+        }
+        self.head = store.head(task.id).await?;
+        self.events.extend(fresh);
+        self.task = task;
+        Ok(true)
+    }
+
+    /// What somebody sees of it, with what they may do in its place.
+    pub(in crate::server) fn view(&self, site: &Site, who: &Who) -> TaskView {
+        let calendar = site.web.config.calendar();
+        let shown = Shown {
+            task: &self.task,
+            head: &self.head,
+            plan: self.plan.as_deref(),
+            description: self.description.as_ref(),
+            events: &self.events,
+            calendar: &calendar,
+            ways: self.ways,
+            can_approve: &self.can_approve,
+            newer: self.newer,
+            ahead: self.ahead.as_ref(),
+            drifts: &self.drifts,
+        };
+        task_view(shown, &who.at(&self.task.place()), site.web.clock.now())
+    }
+}
+
+/// What a task that has not begun will meet.
+async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, StoreError> {
+    let submission = &task.submission;
+    if !submission.has_place() || task.work.is_some() || task.state.at_rest() {
+        return Ok(BTreeMap::new());
+    }
+    let live = store
+        .live(&submission.project, &submission.environment)
+        .await?;
+    let drifts = live.into_iter();
+    Ok(drifts
+        .filter_map(|(host, live)| Some((host, live.drift?)))
+        .collect())
+}
+
+/// As [`sight`], for somebody: a task that they may not know of is not there.
+pub(in crate::server) async fn sight_for(site: &Site, who: &Who, id: u64) -> Result<Sight, Fault> {
+    let sight = sight(site, id).await?;
+    who.needs_to_see(id, &sight.task.place())?;
+    Ok(sight)
+}
+
+/// Reads what is to be shown of a task.
+pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> {
+    let store = &site.web.store;
+    let events = store.events(id).await?;
+    let task = Task::fold(id, &events).map_err(StoreError::from)?;
+    let description = match &task.landed {
+        Some(landed) if !landed.description.is_empty() => {
+            let bytes = store.blob(&landed.description).await?;
+            let read = serde_json::from_slice(&bytes);
+            Some(read.map_err(|error| {
+                Fault::Broken(format!(
+                    "the description of task {} cannot be read: {error}; restore the store from a backup",
+                    task.id
+                ))
+            })?)
+        }
+        _ => None,
+    };
+    Ok(Sight {
+        plan: store.plan_of(&task).await?,
+        head: store.head(task.id).await?,
+        newer: store.ran_since(&task).await?,
+        ahead: store.ahead_of(&task).await?,
+        ways: request::ways_back(store, &task).await?,
+        can_approve: who_can_approve(site, &task).await?,
+        drifts: drifts(store, &task).await?,
+        description,
+        events,
+        task,
+    })
+}
+
+/// The longest comment or reason, in characters.
+const WORDS_MAX: usize = 2_000;
+
+/// Asks something of a task, with the rights that somebody has in its place.
+pub(in crate::server) async fn ask(
+    site: &Site,
+    who: &Who,
+    id: u64,
+    request: &Request,
+) -> Result<Task, Fault> {
+    let place = site.web.store.head(id).await?.place();
+    who.needs_to_see(id, &place)?;
+    let actor = who.at(&place);
+    let words = match request {
+        Request::Approve {
+            emergency: Some(reason),
+            ..
+        } => reason,
+        Request::Approve { comment, .. } => comment,
+        Request::Reject { reason }
+        | Request::Withdraw { reason }
+        | Request::Skip { reason, .. }
+        | Request::Override { reason } => reason,
+        Request::Stop { .. } | Request::Retry | Request::Go { .. } => "",
+    };
+    if words.chars().count() > WORDS_MAX {
+        return Err(Fault::Invalid(format!(
+            "a comment or reason has at most {WORDS_MAX} characters; shorten it"
+        )));
+    }
+    let now = site.web.clock.now();
+    let calendar = site.web.config.calendar();
+    let deed = Deed {
+        what: name(request),
+        task: Some(id),
+        on: words.to_owned(),
+    };
+    let turn = who.turn(site, deed.clone()).await?;
+    let also = turn.also();
+    let asked = request::ask(&site.web.store, id, &actor, request, &calendar, now, &also).await;
+    drop(turn);
+    let task = match asked {
+        Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(error.into());
+        }
+        asked => asked?,
+    };
+    tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was taken");
+    Ok(task)
+}
+
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Approve {
+            emergency: Some(_), ..
+        } => "approve in an emergency",
+        Request::Approve { .. } => "approve",
+        Request::Reject { .. } => "reject",
+        Request::Withdraw { .. } => "withdraw",
+        Request::Stop { .. } => "stop",
+        Request::Skip { .. } => "skip",
+        Request::Override { .. } => "override-freeze",
+        Request::Retry => "retry",
+        Request::Go { .. } => "go",
+    }
+}
+
+/// Makes the task that goes back.
+pub(in crate::server) async fn go_back(
+    site: &Site,
+    who: &Who,
+    asked: Rollback,
+) -> Result<Task, Fault> {
+    let (back, place) = match (asked.task, asked.project, asked.environment) {
+        (Some(id), None, None) => {
+            let place = site.web.store.head(id).await?.place();
+            who.needs_to_see(id, &place)?;
+            (Back::ToTask(id), place)
+        }
+        (None, Some(project), Some(environment)) => {
+            let place = Place::new(&project, &environment, "");
+            if !who.sees(&place) {
+                return Err(nothing_live(&project, &environment));
+            }
+            let back = Back::Before {
+                project,
+                environment,
+            };
+            (back, place)
+        }
+        _ => {
+            return Err(Fault::Invalid(
+                "say where to go back to: either `task`, or `project` and `environment`".to_owned(),
+            ));
+        }
+    };
+    let now = site.web.clock.now();
+    let on = match &back {
+        Back::ToTask(id) => format!("to task {id}"),
+        Back::Before {
+            project,
+            environment,
+        } => format!("{project} {environment}"),
+    };
+    let on = match &asked.override_freeze {
+        Some(reason) => format!("{on}, override-freeze: {}", reason.trim()),
+        None => on,
+    };
+    let on = match &asked.emergency {
+        Some(reason) => format!("{on}, EMERGENCY: {}", reason.trim()),
+        None => on,
+    };
+    let what = match &asked.emergency {
+        Some(_) => "roll back in an emergency",
+        None => "roll back",
+    };
+    let deed = Deed::on(what, on);
+    let actor = who.at(&place);
+    let calendar = site.web.config.calendar();
+    let rollback = request::Rollback {
+        back: &back,
+        override_freeze: asked.override_freeze.as_deref(),
+        emergency: asked.emergency.as_deref(),
+        tags: tags_need(site, &place),
+        calendar: &calendar,
+    };
+    let turn = who.turn(site, deed.clone()).await?;
+    let also = |id| turn.making(id);
+    let done = request::roll_back(&site.web.store, &rollback, &actor, now, &also).await;
+    drop(turn);
+    let task = match done {
+        Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
+            who.refused(site, deed, &error.to_string()).await;
+            return Err(error.into());
+        }
+        done => done?,
+    };
+    tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
+    Ok(task)
+}
+
+/// Whether tags need an approval where a rollback goes.
+fn tags_need(site: &Site, place: &Place) -> TagsNeed {
+    let projects = site.web.config.projects.iter();
+    let mut rules = projects
+        .filter(|project| project.name == place.project)
+        .flat_map(|project| &project.rules);
+    let ready =
+        rules.any(|rule| rule.environment == place.environment && rule.schedule == Schedule::Ready);
+    if ready {
+        TagsNeed::Nothing
+    } else {
+        TagsNeed::Approval
+    }
+}
+
+/// What is said of an environment where nothing is live, and of one that somebody may not know of.
+pub(in crate::server) fn nothing_live(project: &str, environment: &str) -> Fault {
+    RequestError::NoWayBack(format!("nothing is live in {project} {environment}")).into()
+}
