@@ -6,6 +6,7 @@
 //! event that [`Task::apply`] refuses. The table of all states and events stands in
 //! `snapshots/`.
 
+mod action;
 mod compared;
 mod course;
 mod description;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use action::Action;
 pub use description::{
     ChangedPath, CommitLine, ComparedRelease, ComparedWith, Comparison, Description, Person,
     RELATIONS_MAX, Relation, TagInfo,
@@ -33,7 +35,7 @@ pub use event::{
     Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult,
     Submission, Submitter, Supersede, Via, Waits, Way,
 };
-pub use next::{Action, next_actions};
+pub use next::next_actions;
 pub use places::{AGENT_INDEX, host_index};
 pub use state::{STATE_NAMES, State};
 pub(crate) use told::joined;

@@ -8,30 +8,9 @@ use super::course::{Course, Standing};
 use super::pause::{paused, time_left};
 use super::places::{host_index, index};
 use super::told::{Failure, Why, failures};
-use super::{At, Event, Outcome, Pause, State, Task, Way, Work, stop};
+use super::{Action, Event, Outcome, Pause, State, Task, Way, Work, stop};
 use crate::domain::plan::{AGENT, Plan, Stage};
 use crate::domain::template::{Gate, OnFailure};
-
-/// One thing that the executor is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Look whether the ref stands on the pushed object, fetch, pin, plan.
-    Land,
-    /// Look whether the ref of a landed task still stands.
-    Recheck,
-    /// Append this event when the time has come.
-    At(Timestamp, Event),
-    /// Claim the work when the queue of the project and environment is free.
-    Start,
-    /// Append the intent, then do the step.
-    Perform { at: At, attempt: u32 },
-    /// The intent stands, the result does not: find out, or do it again.
-    Resume { at: At, attempt: u32 },
-    /// End what still runs of this step.
-    Kill { at: At },
-    /// Append this event now.
-    Record(Event),
-}
 
 /// Everything that may be done now. Order does not matter; doing a part of it and asking again
 /// gives the rest.
