@@ -34,25 +34,10 @@ pub use library::Library;
 pub use local::{LocalRunError, SystemUser, may_run, system_user, user_name};
 pub use pushers::fingerprint;
 pub use rules::RuleSets;
-pub use source::{DEFAULT_FILE, LocalConfig, Origin, Source, find};
+pub use source::{ConfigError, DEFAULT_FILE, LocalConfig, Origin, Source, find};
 
 /// The configuration that is built in.
 pub const BUILT_IN: &str = include_str!("../../config.toml");
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("no configuration at {}: write one, or give --config FILE", .0.display())]
-    Absent(PathBuf),
-    #[error("can't read {}: {error}; give its user the right to, or give --config FILE", path.display())]
-    Unreadable {
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    /// Everything that is wrong with the file, a line each.
-    #[error("{0}")]
-    Wrong(#[from] Problems),
-}
 
 /// How to reach a host, everything filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]

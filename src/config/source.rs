@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::ConfigError;
+use crate::domain::document::Problems;
 
 /// Where the configuration is looked for when nobody says.
 pub const DEFAULT_FILE: &str = "/etc/tagship/config.toml";
@@ -42,6 +42,21 @@ pub enum LocalConfig {
     Also,
     /// For commands that speak to an agent which somebody else started.
     Never,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("no configuration at {}: write one, or give --config FILE", .0.display())]
+    Absent(PathBuf),
+    #[error("can't read {}: {error}; give its user the right to, or give --config FILE", path.display())]
+    Unreadable {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// Everything that is wrong with the file, a line each.
+    #[error("{0}")]
+    Wrong(#[from] Problems),
 }
 
 /// Says where the configuration is: the file that was asked for; else `/etc/tagship/config.toml`;
