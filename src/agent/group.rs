@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::directory::name;
-use super::user;
 use crate::config;
 
 /// This process runs as a user who is not in the git user's group.
@@ -84,7 +83,7 @@ pub(crate) fn own(agent: &config::Agent, dir: &Path) -> String {
 }
 
 fn git_group(agent: &config::Agent) -> Option<String> {
-    super::user(&agent.git_user).map(|(_, group)| group_name(group))
+    user(&agent.git_user).map(|(_, group)| group_name(group))
 }
 
 /// A process whose groups can't be told counts as a member: nothing is refused by a guess.
@@ -103,4 +102,17 @@ fn group_name(group: u32) -> String {
         (fields.nth(1)?.parse() == Ok(group)).then(|| name.to_owned())
     });
     named.unwrap_or_else(|| group.to_string())
+}
+
+/// User and group number of a system user, by `/etc/passwd`.
+#[must_use]
+pub fn user(name: &str) -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then_some(())?;
+        let user = fields.nth(1)?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some((user, group))
+    })
 }

@@ -20,6 +20,7 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+pub use self::group::user;
 pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
@@ -290,17 +291,4 @@ fn listen_locally(path: &Path) -> anyhow::Result<UnixListener> {
         .with_context(|| format!("cannot listen on {}; set [agent] socket", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-/// User and group number of a system user, by `/etc/passwd`.
-#[must_use]
-pub fn user(name: &str) -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then_some(())?;
-        let user = fields.nth(1)?.parse().ok()?;
-        let group = fields.next()?.parse().ok()?;
-        Some((user, group))
-    })
 }
