@@ -13,6 +13,7 @@
 
 mod archive;
 mod elsewhere;
+mod error;
 mod file;
 mod layout;
 mod trial;
@@ -25,75 +26,12 @@ use tagship_hook::rule::OnSpoolError;
 use tagship_hook::settings::Settings;
 
 pub use archive::archive;
+pub use error::InstallError;
 pub use layout::{Kind, repository_dir};
 pub use verify::{Finding, unseen, verify};
 
 use layout::Layout;
 use trial::Identity;
-
-/// Why the hook could not be installed, or taken out.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    #[error("{0} is not a git repository; name the directory that holds HEAD, objects and refs")]
-    NotARepository(PathBuf),
-    #[error(
-        "{path}: git, run by {user}, takes hooks from {hooks_path} and not from the repository (core.hooksPath in {set_in}); take that setting out, or install there by hand, as docs/hook.md says"
-    )]
-    HooksElsewhere {
-        path: PathBuf,
-        hooks_path: PathBuf,
-        set_in: String,
-        user: String,
-    },
-    #[error(
-        "{0} belongs to gitolite, which puts its own hook back; install tagship's as a VREF, as docs/hook.md says"
-    )]
-    Gitolite(PathBuf),
-    #[error("hook program {0} is missing; name it with --hook")]
-    ProgramMissing(PathBuf),
-    #[error(
-        "{path} does not answer as tagship's hook ({answer}); name the right program with --hook"
-    )]
-    NotAHook { path: PathBuf, answer: String },
-    #[error("system user {0} is unknown here; correct git_user in the configuration")]
-    UnknownUser(String),
-    #[error("spool_dir {0} must be an absolute path; correct it in the configuration")]
-    RelativeSpool(PathBuf),
-    #[error(
-        "{kept} is in the way: it was kept by an earlier installation, and {hook} has been replaced since; move one of them away"
-    )]
-    KeptTwice { kept: PathBuf, hook: PathBuf },
-    #[error("cannot {doing} {path}: {error}; {remedy}")]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        error: io::Error,
-        remedy: &'static str,
-    },
-    #[error("settings for the hook: {0}")]
-    Settings(String),
-}
-
-impl InstallError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |error| {
-            let remedy = match error.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "run it as root or as the user who owns the repository"
-                }
-                io::ErrorKind::StorageFull => "make room on that file system",
-                _ => "look at the path",
-            };
-            Self::Io {
-                doing,
-                path,
-                error,
-                remedy,
-            }
-        }
-    }
-}
 
 /// What is to be installed, and where.
 #[derive(Clone, Debug)]
