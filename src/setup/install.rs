@@ -19,7 +19,6 @@ mod layout;
 mod trial;
 mod verify;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use tagship_hook::rule::OnSpoolError;

@@ -10,14 +10,14 @@ use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 use std::sync::Arc;
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid};
 
 use super::attributes::{self, AttributesFile};
 use super::blobs::{self, NoBlob};
 use super::exclude::Exclude;
 use super::links::Links;
 use super::manifest::{ancestors, check_path};
-use super::walk::{Found, FoundKind, Walked};
+use super::walk::{Context, Found, FoundKind, Walked};
 use super::{
     CheckoutError, Entry, Kind, Manifest, PlanRequest, Submodules, Unread, blocking, missing,
     shown, streamed,
@@ -54,12 +54,6 @@ pub async fn plan(request: PlanRequest) -> Result<Manifest, CheckoutError> {
     blocking(move || context.finish(entries, notes)).await
 }
 
-pub(super) struct Context {
-    pub(super) request: PlanRequest,
-    pub(super) exclude: Exclude,
-    pub(super) shared: HashSet<Vec<u8>>,
-}
-
 /// Places in a list of entries whose contents are still to be looked at.
 type Unknown = Vec<usize>;
 
@@ -74,23 +68,6 @@ impl Context {
 
     fn base(&self, path: &[u8]) -> Option<&Entry> {
         self.request.base.as_deref()?.get(path)
-    }
-
-    pub(super) fn open(&self) -> Result<Repository, CheckoutError> {
-        Repository::open_bare(&self.request.mirror).map_err(|error| CheckoutError::Mirror {
-            mirror: self.request.mirror.clone(),
-            detail: error.message().to_owned(),
-        })
-    }
-
-    /// The directory of the repository that becomes the release, with `/` at its end; empty for all.
-    pub(super) fn prefix(&self) -> Vec<u8> {
-        let source = self.request.options.source.as_deref().unwrap_or_default();
-        let source = source.trim_matches('/').trim_start_matches("./");
-        match source {
-            "" | "." => Vec::new(),
-            _ => format!("{source}/").into_bytes(),
-        }
     }
 
     /// The tree of the commit, by git, which decides what a commit is.
@@ -375,24 +352,6 @@ impl Context {
             let was = self.base(&entry.path);
             let same = was.filter(|was| was.kind == entry.kind && was.blob == entry.blob);
             entry.mtime_s = same.map_or(fresh, |was| was.mtime_s);
-        }
-    }
-
-    pub(super) fn git(&self, doing: &'static str, error: &git2::Error) -> CheckoutError {
-        match error.code() {
-            git2::ErrorCode::NotFound => self.no_commit(),
-            _ => CheckoutError::Git {
-                commit: self.request.commit.clone(),
-                doing,
-                detail: error.message().to_owned(),
-            },
-        }
-    }
-
-    fn no_commit(&self) -> CheckoutError {
-        CheckoutError::NoCommit {
-            mirror: self.request.mirror.clone(),
-            commit: self.request.commit.clone(),
         }
     }
 }

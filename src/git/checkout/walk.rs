@@ -1,12 +1,20 @@
 //! The walk over the trees of a commit: which paths it has. Reads no content, and ends where a limit of
 //! the project does.
 
+use std::collections::HashSet;
+
 use git2::{ObjectType, Oid, Repository};
 
 use super::attributes::{AttributesFile, Converted};
+use super::exclude::Exclude;
 use super::manifest::{ancestors, check_path};
-use super::plan::Context;
-use super::{CheckoutError, Mode, missing, shown};
+use super::{CheckoutError, Mode, PlanRequest, missing, shown};
+
+pub(super) struct Context {
+    pub(super) request: PlanRequest,
+    pub(super) exclude: Exclude,
+    pub(super) shared: HashSet<Vec<u8>>,
+}
 
 /// A path that the walk met.
 pub(super) struct Found {
@@ -34,6 +42,41 @@ pub(super) struct Walked {
 }
 
 impl Context {
+    pub(super) fn open(&self) -> Result<Repository, CheckoutError> {
+        Repository::open_bare(&self.request.mirror).map_err(|error| CheckoutError::Mirror {
+            mirror: self.request.mirror.clone(),
+            detail: error.message().to_owned(),
+        })
+    }
+
+    /// The directory of the repository that becomes the release, with `/` at its end; empty for all.
+    pub(super) fn prefix(&self) -> Vec<u8> {
+        let source = self.request.options.source.as_deref().unwrap_or_default();
+        let source = source.trim_matches('/').trim_start_matches("./");
+        match source {
+            "" | "." => Vec::new(),
+            _ => format!("{source}/").into_bytes(),
+        }
+    }
+
+    pub(super) fn git(&self, doing: &'static str, error: &git2::Error) -> CheckoutError {
+        match error.code() {
+            git2::ErrorCode::NotFound => self.no_commit(),
+            _ => CheckoutError::Git {
+                commit: self.request.commit.clone(),
+                doing,
+                detail: error.message().to_owned(),
+            },
+        }
+    }
+
+    pub(super) fn no_commit(&self) -> CheckoutError {
+        CheckoutError::NoCommit {
+            mirror: self.request.mirror.clone(),
+            commit: self.request.commit.clone(),
+        }
+    }
+
     pub(super) fn walk(&self, root: Oid) -> Result<Walked, CheckoutError> {
         let repository = self.open()?;
         let mut walked = Walked::default();

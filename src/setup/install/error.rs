@@ -47,7 +47,7 @@ pub enum InstallError {
 }
 
 impl InstallError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| {
             let remedy = match error.kind() {
