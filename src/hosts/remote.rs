@@ -38,10 +38,12 @@ mod wire;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use connection::{Captured, Connection, Exit, Stream};
-pub use dial::{Away, DialSettings, Dialer, Keepalive, Presence, offered_key};
+pub use channel::Keepalive;
+pub use connection::{Captured, Connection};
+pub use dial::{Away, DialSettings, Dialer, Presence, offered_key};
 pub use error::{Phase, Reach, RemoteError};
 pub use identity::{IdentityError, make_key};
+pub use inbox::{Exit, Stream};
 pub use pin::{PinError, Pinned, append};
 pub use rsync::{RsyncCommand, RsyncEnd, RsyncExit, Transport};
 pub use transport::transport_main;

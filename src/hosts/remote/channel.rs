@@ -13,12 +13,29 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Mutex;
 use tokio::task::coop::unconstrained;
 
-use super::dial::Keepalive;
 use super::inbox::{Event, Inbox, PACKET};
 use super::link::Link;
 
 /// How long the output of a command that has ended may be silent before that is all.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// How a dead peer is noticed while a command runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// After so long without a byte from the host it is asked for an answer.
+    pub interval: Duration,
+    /// After so many silent intervals the connection counts as lost.
+    pub missed: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(15),
+            missed: 3,
+        }
+    }
+}
 
 /// A channel in use.
 pub(super) struct Open {

@@ -7,46 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::channel::Open;
+use super::channel::{Keepalive, Open};
 use super::dial::{Dialer, Presence};
 use super::error::{Phase, RemoteError};
-use super::inbox::Event;
+use super::inbox::{Event, Exit, Stream};
 use super::link::{Destination, End, Link, OpenError};
 use super::{Target, dial};
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
 const COMMAND_MAX: usize = 120_000;
-
-/// Where a command wrote to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
-
-/// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    Code(u32),
-    /// The signal's name without `SIG`.
-    Signal(String),
-}
-
-impl Exit {
-    #[must_use]
-    pub fn success(&self) -> bool {
-        *self == Self::Code(0)
-    }
-}
-
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(name) => write!(f, "signal {name}"),
-        }
-    }
-}
 
 /// A command's end with the beginning of what it wrote.
 #[derive(Clone, Debug)]
@@ -226,7 +195,7 @@ impl Connection {
         self.inner.target.to_string()
     }
 
-    pub(super) fn keepalive(&self) -> dial::Keepalive {
+    pub(super) fn keepalive(&self) -> Keepalive {
         self.inner.dialer.settings.keepalive
     }
 

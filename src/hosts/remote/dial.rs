@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
+use super::channel::Keepalive;
 use super::connection::{Connection, Inner};
 use super::error::{Phase, RemoteError};
 use super::identity::Keyring;
@@ -49,24 +50,6 @@ impl Default for DialSettings {
             handshake_timeout: Duration::from_secs(30),
             refusal_patience: Duration::from_secs(60),
             keepalive: Keepalive::default(),
-        }
-    }
-}
-
-/// How a dead peer is noticed while a command runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Keepalive {
-    /// After so long without a byte from the host it is asked for an answer.
-    pub interval: Duration,
-    /// After so many silent intervals the connection counts as lost.
-    pub missed: u32,
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(15),
-            missed: 3,
         }
     }
 }
@@ -367,7 +350,8 @@ async fn attempt(
             return Ok(shared.shown().map(|(key, _)| Outcome::Shown(key)));
         };
         log_in(target, key, &mut handle, &shared).await?;
-        let link = Link::new(handle, shared, jump.cloned());
+        let jump = jump.map(|jump| Box::new(jump.clone()) as Box<dyn Send + Sync>);
+        let link = Link::new(handle, shared, jump);
         Ok(Some(Outcome::Link(Box::new(link))))
     };
     match tokio::time::timeout(settings.handshake_timeout, work).await {

@@ -13,13 +13,42 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::connection::{Exit, Stream};
-
 /// The most that is sent in one packet, whatever the window.
 pub(super) const PACKET: u32 = 32 * 1024;
 
 /// Messages that the library queues towards its session's task, each a packet, plus one in hand.
 const IN_FLIGHT: u32 = 11 * PACKET;
+
+/// Where a command wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(u32),
+    /// The signal's name without `SIG`.
+    Signal(String),
+}
+
+impl Exit {
+    #[must_use]
+    pub fn success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(name) => write!(f, "signal {name}"),
+        }
+    }
+}
 
 /// What a channel says.
 #[derive(Debug)]

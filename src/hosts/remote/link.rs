@@ -16,8 +16,7 @@ use thrussh_keys::key::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Exit, Stream};
-use super::inbox::{Inbox, Parked};
+use super::inbox::{Exit, Inbox, Parked, Stream};
 use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
 
 /// What is known of a link by all who work on it.
@@ -376,8 +375,8 @@ pub(super) struct Link {
     pub(super) shared: Arc<Shared>,
     opened: AtomicU32,
     retired: AtomicBool,
-    /// Kept open as long as this link leads through it.
-    _jump: Option<Connection>,
+    /// The connection to its jump host: open as long as this link leads through it.
+    _jump: Option<Box<dyn Send + Sync>>,
 }
 
 impl Drop for Link {
@@ -391,7 +390,7 @@ impl Link {
     pub(super) fn new(
         handle: Handle<Router>,
         shared: Arc<Shared>,
-        jump: Option<Connection>,
+        jump: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         Self {
             handle: tokio::sync::Mutex::new(handle),

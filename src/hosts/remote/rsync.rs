@@ -21,9 +21,10 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::channel::Open;
-use super::connection::{Connection, Exit, Stream};
+use super::connection::Connection;
 use super::error::RemoteError;
 use super::inbox::{Bound, Event};
+use super::inbox::{Exit, Stream};
 use super::preamble::{EndlessPreamble, Preamble};
 use super::wire;
 
