@@ -6,79 +6,31 @@
 //! [`submit`] adds the store. It performs nothing: the executor lands the task and runs it. Called by
 //! the web, for page, API, CODO's API and command line alike.
 
+mod error;
 mod order;
 mod place;
 mod resolve;
+mod sources;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+pub use error::{Problem, SubmitError};
 pub use order::{
     APPROVERS_MAX, DETAILS_CHARS_MAX, KEY_CHARS_MAX, Order, PARAMS_MAX, TITLE_CHARS_MAX,
     VALUE_BYTES_MAX, VALUES_BYTES_MAX, group_number,
 };
 use resolve::OwnYes;
-pub use resolve::{Resolved, Sight, Sources, is_usable, resolve};
+pub use resolve::{Resolved, is_usable, resolve};
+pub use sources::{Sight, Sources};
 
 use crate::domain::approval::{self, Actor, Approval, Counts, Terms};
 pub use crate::domain::right::Place;
-use crate::domain::right::{Ability, Missing, Role};
+use crate::domain::right::{Ability, Role};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Submission, Submitter, Via};
-use crate::store::{ForTask, Keyed, Proposal, Store, StoreError};
-
-/// One thing that is wrong with what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// The field, as the API names it: `params.VERSION`, `hosts.1`.
-    pub field: String,
-    pub message: String,
-}
-
-impl Problem {
-    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
-
-/// Why nothing was submitted.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    #[error("nothing was submitted: {}", listed(.0))]
-    Problems(Vec<Problem>),
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    #[error("{actor} may not {what}{place}: it takes {needs}")]
-    Right {
-        actor: String,
-        what: &'static str,
-        place: Box<Place>,
-        needs: String,
-    },
-    #[error(
-        "idempotency key `{key}` was used for task {id}, which was asked for with other content; take another key"
-    )]
-    OtherContent { key: String, id: u64 },
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-fn listed(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    lines.join("; ")
-}
+use crate::store::{ForTask, Keyed, Proposal, Store};
 
 /// Who submits.
 pub struct Asker<'a> {

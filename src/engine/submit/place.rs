@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::resolve::{Sight, Sources};
-use super::{Order, Place, Problem};
+use super::{Order, Place, Problem, Sight, Sources};
 use crate::config::{Config, Project};
 use crate::domain::document::nearest;
 use crate::domain::rule::is_reference;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::place::Target;
-use super::{Order, Place, Problem, SubmitError};
-use crate::config::{Config, Library};
+use super::{Order, Place, Problem, Sight, Sources, SubmitError};
+use crate::config::Config;
 use crate::domain::document::{moment, nearest};
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::{self, Ground, PlanError};
@@ -20,27 +20,6 @@ use crate::domain::template::{
 
 /// How long a submitted task may wait for approval, beyond the time for which it is meant.
 const EXPIRES_S: u64 = 7 * 24 * 3600;
-
-/// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
-/// names it.
-pub trait Sight: Sync {
-    /// Whether they may know of what happens in a place.
-    fn place(&self, place: &Place) -> bool;
-    /// Whether the list of templates shows them this one.
-    fn lists(&self, template: &str) -> bool;
-    /// Whether the list of hosts shows them this one.
-    fn host(&self, name: &str) -> bool;
-}
-
-/// What an order is held against.
-pub struct Sources<'a> {
-    pub config: &'a Config,
-    pub library: &'a Library,
-    pub sight: &'a dyn Sight,
-    /// Hosts that stay out.
-    pub disabled: &'a [String],
-    pub now: Timestamp,
-}
 
 /// Whether there is a place where whoever asks may know of tasks of this template: they may name it
 /// then, though it need not be on their list.

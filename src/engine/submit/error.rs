@@ -1,0 +1,58 @@
+//! What is wrong with an order, and why it was not submitted.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::right::{Missing, Place};
+use crate::store::StoreError;
+
+/// One thing that is wrong with what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The field, as the API names it: `params.VERSION`, `hosts.1`.
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Why nothing was submitted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("nothing was submitted: {}", listed(.0))]
+    Problems(Vec<Problem>),
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    #[error("{actor} may not {what}{place}: it takes {needs}")]
+    Right {
+        actor: String,
+        what: &'static str,
+        place: Box<Place>,
+        needs: String,
+    },
+    #[error(
+        "idempotency key `{key}` was used for task {id}, which was asked for with other content; take another key"
+    )]
+    OtherContent { key: String, id: u64 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn listed(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}

@@ -1,0 +1,27 @@
+//! What an order is compared with.
+
+use jiff::Timestamp;
+
+use crate::config::{Config, Library};
+use crate::domain::right::Place;
+
+/// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
+/// names it.
+pub trait Sight: Sync {
+    /// Whether they may know of what happens in a place.
+    fn place(&self, place: &Place) -> bool;
+    /// Whether the list of templates shows them this one.
+    fn lists(&self, template: &str) -> bool;
+    /// Whether the list of hosts shows them this one.
+    fn host(&self, name: &str) -> bool;
+}
+
+/// What an order is held against.
+pub struct Sources<'a> {
+    pub config: &'a Config,
+    pub library: &'a Library,
+    pub sight: &'a dyn Sight,
+    /// Hosts that stay out.
+    pub disabled: &'a [String],
+    pub now: Timestamp,
+}
