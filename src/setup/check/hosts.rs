@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 
+use super::ask::{PARALLEL, answer, open};
 use super::probe::PlaceNeeds;
 use super::send::{self, Send};
 use super::{Finding, Scope, Subject, Verdict, probe};
@@ -13,13 +13,7 @@ use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::plan::PlannedHost;
-use crate::hosts::remote::script::COMMAND;
-use crate::hosts::remote::{Connection, Dialer, RemoteError, Stream};
-
-/// Hosts that are looked at at the same time.
-pub(super) const PARALLEL: usize = 50;
-/// For the look itself, once the host is reached.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::hosts::remote::{Dialer, RemoteError};
 
 /// What is found on the hosts in scope, in order of their names.
 pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
@@ -102,41 +96,4 @@ async fn look(
     }
     connection.close().await;
     answer.map(|_| findings)
-}
-
-async fn open(
-    config: &Config,
-    dialer: &Arc<Dialer>,
-    host: &PlannedHost,
-) -> Result<Connection, RemoteError> {
-    let passphrase_file = config.ssh.passphrase_file.as_deref();
-    let target = reach::target(host, &config.known_hosts(), passphrase_file);
-    Connection::open(&target, dialer).await
-}
-
-/// What a host answers to a script, without what its login prints before.
-pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, RemoteError> {
-    let mut answer = probe::Heard::default();
-    let mut hear = |stream, bytes: &[u8]| {
-        if stream == Stream::Stdout {
-            answer.hear(bytes);
-        }
-    };
-    connection
-        .exec(COMMAND, script.as_bytes(), &mut hear, TIMEOUT)
-        .await?;
-    Ok(answer.into_text())
-}
-
-/// What a host answers to a script.
-pub(super) async fn ask(
-    config: &Config,
-    dialer: &Arc<Dialer>,
-    host: &PlannedHost,
-    script: &str,
-) -> Result<String, RemoteError> {
-    let connection = open(config, dialer, host).await?;
-    let answer = answer(&connection, script).await;
-    connection.close().await;
-    answer
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::hosts::{PARALLEL, ask};
+use super::ask::{PARALLEL, ask};
 use super::{Finding, Scope, Subject, probe};
 use crate::agent::reach;
 use crate::config::{Config, Library};

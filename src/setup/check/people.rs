@@ -1,15 +1,10 @@
 //! People: whether those whom the configuration names are there. Reads nothing; whoever calls brings
 //! the accounts.
 
-use std::collections::BTreeMap;
-
-use super::{Finding, Scope, Subject};
+use super::{Accounts, Finding, Scope, Subject};
 use crate::config::{Config, fingerprint};
 use crate::domain::right::Grantee;
 use crate::domain::template::{Approvers, Requirement};
-
-/// Who is let in, by the account's name, with their groups.
-pub type Accounts = BTreeMap<String, Vec<String>>;
 
 const ADD: &str = "add it (tagship user add), or correct the name";
 const JOIN: &str = "put somebody into it (tagship user set), or correct the name";

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use futures::stream::{self, StreamExt};
 
-use super::{Finding, Scope, Subject, scratch};
+use super::scratch::scratch;
+use super::{Finding, Scope, Subject};
 use crate::agent::reach;
 use crate::config::{Config, Project};
 use crate::git::landing;

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{Finding, Subject, hosts, probe, scratch};
+use super::ask::answer;
+use super::scratch::scratch;
+use super::{Finding, Subject, probe};
 use crate::base::secret;
 use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Transport};
 
@@ -27,7 +29,7 @@ pub(super) async fn finding(
         Send::Nothing => None,
     };
     let script = probe::fetch_script(directory, FILE).ok()?;
-    let (content, gone) = match hosts::answer(connection, &script).await {
+    let (content, gone) = match answer(connection, &script).await {
         Ok(answer) => probe::fetched(&answer),
         Err(_) => (String::new(), false),
     };

@@ -1,0 +1,93 @@
+//! What was looked at, and whether it is well.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "name", rename_all = "lowercase")]
+pub enum Subject {
+    /// This machine: configuration, templates, spool.
+    Agent,
+    Project(String),
+    Host(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent => f.write_str("agent"),
+            Self::Project(name) => write!(f, "project {name}"),
+            Self::Host(name) => write!(f, "host {name}"),
+        }
+    }
+}
+
+/// Whether all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Ok,
+    /// A release works, and not as the configuration says.
+    Warn,
+    /// A release would fail, or a tag would be lost.
+    Fail,
+    /// It can't be told from here, or is left out on purpose.
+    NotLookedAt,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub subject: Subject,
+    pub verdict: Verdict,
+    /// What was found.
+    pub what: String,
+    /// What to do about it; empty where `what` says it, or nothing is to be done.
+    pub remedy: String,
+}
+
+impl Finding {
+    pub(super) fn ok(subject: &Subject, what: impl Into<String>) -> Self {
+        Self {
+            subject: subject.clone(),
+            verdict: Verdict::Ok,
+            what: what.into(),
+            remedy: String::new(),
+        }
+    }
+
+    pub(super) fn fail(
+        subject: &Subject,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject: subject.clone(),
+            verdict: Verdict::Fail,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(super) fn warn(
+        subject: &Subject,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            verdict: Verdict::Warn,
+            ..Self::fail(subject, what, remedy)
+        }
+    }
+
+    pub(super) fn not_looked_at(subject: &Subject, why: impl Into<String>) -> Self {
+        Self {
+            subject: subject.clone(),
+            verdict: Verdict::NotLookedAt,
+            what: why.into(),
+            remedy: String::new(),
+        }
+    }
+}
