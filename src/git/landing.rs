@@ -12,6 +12,7 @@
 //! the mirror when no call does. Nothing fetched is ever pruned (`gc.pruneExpire = never`): to give space back, delete the
 //! mirror, and the next fetch makes it anew.
 
+mod adapter;
 mod ask;
 mod changes;
 mod describe;
@@ -33,9 +34,10 @@ use crate::domain::plan::PushLimits;
 pub use crate::domain::task::{
     ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
 };
+pub use adapter::SystemGit;
 pub use ask::{heads, tags};
 pub use describe::{LiveOn, Question, describe};
-pub use system::{SystemGit, fetch, ls_remote, unpin};
+pub use system::{fetch, ls_remote, unpin};
 
 /// Where a project's objects come from, and where they are kept.
 #[derive(Clone, Debug)]

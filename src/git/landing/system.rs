@@ -7,17 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use git2::{Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
 
-use super::ask;
 use super::fsck;
 use super::program::{self, Failure, Finished, STDOUT_BYTES_MAX};
-use super::{
-    Description, Git, LandingError, Progress, Question, RemoteFailure, RemoteRef, Source, Wanted,
-    describe,
-};
+use super::{LandingError, Progress, RemoteFailure, RemoteRef, Source, Wanted};
 use crate::base::crash;
 use crate::domain::rule::is_reference;
 
@@ -410,61 +405,6 @@ fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingE
             [] => "it failed and said nothing".to_owned(),
             lines => lines.join(" / ") + &known_hosts,
         },
-    }
-}
-
-/// [`Git`] by the system's program and git2.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemGit;
-
-impl Git for SystemGit {
-    fn ls_remote<'a>(
-        &'a self,
-        source: &'a Source,
-        refs: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
-        Box::pin(ls_remote(source, refs))
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        source: &'a Source,
-        wanted: &'a Wanted,
-        progress: Progress<'a>,
-    ) -> BoxFuture<'a, Result<(), LandingError>> {
-        Box::pin(fetch(source, wanted, progress))
-    }
-
-    fn tags<'a>(
-        &'a self,
-        source: &'a Source,
-    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
-        Box::pin(ask::tags(source))
-    }
-
-    fn heads<'a>(
-        &'a self,
-        source: &'a Source,
-        commits: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
-        Box::pin(ask::heads(source, commits))
-    }
-
-    fn unpin<'a>(
-        &'a self,
-        source: &'a Source,
-        task: u64,
-    ) -> BoxFuture<'a, Result<(), LandingError>> {
-        let mirror = source.mirror.clone();
-        Box::pin(blocking(&source.mirror, move || unpin(&mirror, task)))
-    }
-
-    fn describe<'a>(
-        &'a self,
-        source: &'a Source,
-        question: &'a Question,
-    ) -> BoxFuture<'a, Result<Description, LandingError>> {
-        Box::pin(describe(source, question))
     }
 }
 
