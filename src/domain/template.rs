@@ -10,6 +10,7 @@ mod hidden;
 mod outputs;
 mod params;
 mod placeholder;
+mod reader;
 mod requirement;
 mod steps;
 mod structure;

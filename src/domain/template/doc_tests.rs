@@ -1,6 +1,7 @@
 //! `docs/templates.md` says what the code does.
 
-use super::file::{ParamFile, StageFile, StepFile, TemplateFile};
+use super::file::{ParamFile, StageFile, TemplateFile};
+use super::reader::StepFile;
 use super::{
     CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, GIVEN,
     RUN_TIMEOUT_DEFAULT, Template,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::file::Reader;
+use super::reader::Reader;
 use super::{Action, GIVEN, Template, is_parameter_name};
 use crate::domain::document::{Document, Path, Problem};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::file::{Reader, StepFile, Use};
+use super::reader::{Reader, StepFile, Use};
 use super::{
     AGENT, Action, CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, Check,
     Command, Directory, Probe, Program, RUN_TIMEOUT_DEFAULT, Step, arguments, is_name, placeholder,

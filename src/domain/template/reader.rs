@@ -1,0 +1,105 @@
+//! What reads the tables of a template, and the table of a step as it is written.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{Command, Gate, is_name};
+use crate::domain::document::{Document, Path, Problem, duration};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepFile {
+    #[serde(rename = "use")]
+    pub(super) uses: Option<Use>,
+    #[serde(default, deserialize_with = "command")]
+    pub(super) run: Option<Command>,
+    pub(super) script: Option<String>,
+    pub(super) args: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) gate: Option<Gate>,
+    pub(super) user: Option<String>,
+    pub(super) host: Option<String>,
+    #[serde(rename = "in")]
+    pub(super) directory: Option<String>,
+    pub(super) once: Option<bool>,
+    #[serde(default, deserialize_with = "duration::deserialize_option")]
+    pub(super) timeout: Option<Duration>,
+    pub(super) repeat: Option<bool>,
+    pub(super) outputs: Option<Vec<String>>,
+    pub(super) secret_outputs: Option<Vec<String>>,
+    pub(super) http: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) tcp: Option<String>,
+    #[serde(default, deserialize_with = "command")]
+    pub(super) command: Option<Command>,
+    pub(super) retries: Option<u32>,
+    #[serde(default, deserialize_with = "duration::deserialize_option")]
+    pub(super) interval: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Use {
+    Checkout,
+    Sync,
+    Publish,
+    Check,
+}
+
+/// A command is text for `sh` or a list of words.
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
+    struct CommandVisitor;
+
+    impl<'de> Visitor<'de> for CommandVisitor {
+        type Value = Command;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text for sh or a list of a program and its arguments")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Command, E> {
+            Ok(Command::Shell(text.to_owned()))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Command, A::Error> {
+            let mut argv = Vec::new();
+            while let Some(word) = words.next_element()? {
+                argv.push(word);
+            }
+            Ok(Command::Argv(argv))
+        }
+    }
+
+    deserializer.deserialize_any(CommandVisitor).map(Some)
+}
+
+/// Turns the file's structs into a template, and collects what is wrong on the way. What is wrong
+/// gets a stand-in value, so that the rest can be looked at too.
+pub(super) struct Reader<'d> {
+    pub(super) document: &'d Document<'d>,
+    /// The parameters that placeholders may name.
+    pub(super) parameters: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    pub(super) fn refuse(&mut self, path: &Path, message: impl Into<String>) {
+        self.problems.push(self.document.problem(path, message));
+    }
+
+    pub(super) fn name(&mut self, path: &Path, what: &str, name: &str) {
+        if !is_name(name) {
+            self.refuse(
+                path,
+                format!(
+                    "`{name}` is no name for a {what}: use up to 64 letters, digits, dots, \
+                     underscores and hyphens, beginning with a letter or digit"
+                ),
+            );
+        }
+    }
+}
