@@ -43,7 +43,7 @@ use self::layout::{
 pub use self::opening::OpenError;
 use self::opening::Opened;
 pub(crate) use self::opening::{LOCK_PAUSE, LOCK_TRIES};
-use self::snapshot::Progress;
+use self::progress::Progress;
 use super::kv::{
     Change, ChangeLog, Commit, CommitError, Entry, Key, Kv, KvError, Order, Page, Range, Revision,
     Row, Snapshot, Update, Watch, Write,
@@ -52,6 +52,7 @@ use crate::base::crash;
 
 mod layout;
 mod opening;
+mod progress;
 mod snapshot;
 
 /// Commits that become durable together.

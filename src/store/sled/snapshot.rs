@@ -2,13 +2,13 @@
 //! snapshot has not reached, it keeps the row as it was here. At its end a snapshot is held against
 //! the census: sled passes over some damage to its log in silence, and a backup must not.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::layout::{Census, row_bounds};
+use super::progress::Progress;
 use super::{Shared, lock};
 use crate::store::kv::{Entry, Key, KvError, Row, Snapshot};
 
@@ -16,81 +16,6 @@ use crate::store::kv::{Entry, Key, KvError, Row, Snapshot};
 const CHUNK_ROWS: usize = 256;
 /// And bytes of their keys and values; one row may go beyond.
 const CHUNK_BYTES: usize = 1024 * 1024;
-
-/// Rows as they were, kept for one snapshot, in bytes: a snapshot that needs more is given up.
-const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// How far one snapshot has been read, and what was changed beyond that since it began.
-#[derive(Default)]
-pub(super) struct Progress {
-    /// The last key of the latest chunk.
-    reached: Option<Key>,
-    /// Rows as they were when the snapshot began; `None` where there was none.
-    kept: BTreeMap<Key, Option<Row>>,
-    kept_bytes: usize,
-    /// Why there will be no further chunk.
-    failed: Option<KvError>,
-}
-
-impl Progress {
-    /// Where the next chunk begins.
-    pub(super) fn next(&self) -> Result<Bound<Key>, KvError> {
-        match (&self.failed, &self.reached) {
-            (Some(why), _) => Err(why.clone()),
-            (None, Some(key)) => Ok(Bound::Excluded(key.clone())),
-            (None, None) => Ok(Bound::Unbounded),
-        }
-    }
-
-    /// Called before a key is changed; `read` gives its row as it stands.
-    pub(super) fn keep(&mut self, key: &Key, read: impl FnOnce() -> Result<Option<Row>, KvError>) {
-        let passed = self.reached.as_ref().is_some_and(|reached| key <= reached);
-        if passed || self.failed.is_some() || self.kept.contains_key(key) {
-            return;
-        }
-        let row = match read() {
-            Ok(row) => row,
-            Err(why) => return self.fail(why),
-        };
-        self.kept_bytes += key.len() + row.as_ref().map_or(0, |row| row.value.len());
-        self.kept.insert(key.clone(), row);
-        if self.kept_bytes > KEPT_BYTES_MAX {
-            self.fail(KvError::SnapshotOverrun);
-        }
-    }
-
-    fn fail(&mut self, why: KvError) {
-        self.failed = Some(why);
-        self.kept = BTreeMap::new();
-    }
-
-    /// Turns the rows that stand from [`next`](Self::next) up to `end` (`None`: the last ones) into
-    /// those that stood when the snapshot began.
-    pub(super) fn pass(&mut self, stand: Vec<Row>, end: Option<&Key>) -> Vec<Row> {
-        let kept = match end {
-            Some(end) => {
-                self.reached = Some(end.clone());
-                let after = (Bound::Excluded(end.clone()), Bound::Unbounded);
-                let beyond: Vec<Key> = self.kept.range(after).map(|(key, _)| key.clone()).collect();
-                let beyond = beyond.first().map(|first| self.kept.split_off(first));
-                std::mem::replace(&mut self.kept, beyond.unwrap_or_default())
-            }
-            None => std::mem::take(&mut self.kept),
-        };
-        let mut rows: BTreeMap<Key, Row> = stand
-            .into_iter()
-            .map(|row| (row.key.clone(), row))
-            .collect();
-        for (key, row) in kept {
-            self.kept_bytes -= key.len() + row.as_ref().map_or(0, |row| row.value.len());
-            match row {
-                Some(row) => rows.insert(key, row),
-                None => rows.remove(&key),
-            };
-        }
-        rows.into_values().collect()
-    }
-}
 
 enum Chunk {
     More,
