@@ -32,32 +32,10 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 
 use self::active::Active;
-use self::effects::{Catalog, Fleet, Logs, People, Probes, Pushes, Shelf};
-use crate::base::clock::Clock;
-use crate::domain::approval::freeze::Calendar;
+pub use self::effects::World;
 use crate::domain::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
-use crate::git::checkout::Checkout;
-use crate::git::landing::Git;
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
-use crate::store::{Glance, Store, StoreError};
-
-/// The world that the executor acts on.
-#[derive(Clone)]
-pub struct World {
-    pub store: Store,
-    pub clock: Arc<dyn Clock>,
-    pub git: Arc<dyn Git>,
-    pub checkout: Arc<dyn Checkout>,
-    pub shelf: Arc<dyn Shelf>,
-    pub fleet: Arc<dyn Fleet>,
-    pub probes: Arc<dyn Probes>,
-    pub catalog: Arc<dyn Catalog>,
-    pub people: Arc<dyn People>,
-    pub pushes: Arc<dyn Pushes>,
-    /// When nothing is released.
-    pub calendar: Arc<Calendar>,
-    pub logs: Arc<dyn Logs>,
-}
+use crate::store::{Glance, StoreError};
 
 /// Bounds of the executor.
 #[derive(Clone, Copy, Debug)]

@@ -11,13 +11,34 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use crate::base::clock::Clock;
+use crate::domain::approval::freeze::Calendar;
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{Ground, Plan, PlannedHost};
 use crate::domain::task::Submission;
 use crate::domain::template::{Template, Version};
-use crate::git::checkout::Manifest;
-use crate::git::landing::Source;
+use crate::git::checkout::{Checkout, Manifest};
+use crate::git::landing::{Git, Source};
+use crate::store::Store;
 pub use crate::store::log::Logs;
+
+/// The world that the executor acts on.
+#[derive(Clone)]
+pub struct World {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub git: Arc<dyn Git>,
+    pub checkout: Arc<dyn Checkout>,
+    pub shelf: Arc<dyn Shelf>,
+    pub fleet: Arc<dyn Fleet>,
+    pub probes: Arc<dyn Probes>,
+    pub catalog: Arc<dyn Catalog>,
+    pub people: Arc<dyn People>,
+    pub pushes: Arc<dyn Pushes>,
+    /// When nothing is released.
+    pub calendar: Arc<Calendar>,
+    pub logs: Arc<dyn Logs>,
+}
 
 /// Connections to the hosts of one task.
 pub trait Fleet: Send + Sync {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::program;
-use super::{Scene, Trouble, unexpected};
+use super::scene::{Scene, Trouble, unexpected};
 use crate::domain::host::{HostError, Op, Reply, RunEnd};
 use crate::domain::task::StepResult;
 use crate::domain::template::{self, Check, Probe, Program};
@@ -115,7 +115,7 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
         Err(error @ HostError::Lost(_)) => {
             // It may begin yet, after the check is over: it is barred, as far as the host is there.
             let op = Op::Kill {
-                deploy_to: super::kept_in(&work.task, &work.plan, work.at),
+                deploy_to: super::scene::kept_in(&work.task, &work.plan, work.at),
                 key,
             };
             let _ = work

@@ -1,7 +1,7 @@
 //! A commit that landed once and is not in the mirror any more: the mirror was deleted to give space
 //! back, or the agent was restored on another machine.
 
-use super::{Scene, Trouble};
+use super::scene::{Scene, Trouble};
 use crate::git::checkout::CheckoutError;
 use crate::git::landing::Wanted;
 

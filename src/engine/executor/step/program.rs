@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Begun, Scene, TRIES, Trouble, unexpected};
+use super::scene::{Begun, Scene, TRIES, Trouble, begun, unexpected};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{At, StepResult, Task, Way};
 use crate::domain::template::{self, Action, Command, Directory, GIVEN, Program};
@@ -23,12 +23,6 @@ pub(super) fn key(task: &Task, at: At, attempt: u32) -> String {
     };
     let begun = begun(task);
     format!("{begun}-{way}{}-{}-{attempt}", at.stage, at.step)
-}
-
-/// Names the work of a task on hosts, which outlive the store that numbers tasks.
-pub(super) fn begun(task: &Task) -> String {
-    let started = task.work.as_ref().map(|work| work.started.as_second());
-    format!("{}-{:x}", task.id, started.unwrap_or_default().max(0))
 }
 
 /// A program that an attempt starts besides its first, or one of those that a check asks by: whoever

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Scene, TRIES, Trouble, cut, fetch, program, unexpected};
+use super::fetch;
+use super::scene::{Scene, TRIES, Trouble, begun, unexpected};
+use super::told::cut;
 use crate::domain::host::{
     Drift, Existing, HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet,
 };
@@ -425,7 +427,7 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         Way::Forward => "forward",
         Way::Back => "back",
     };
-    let key = format!("{}-{way}", program::begun(&work.task));
+    let key = format!("{}-{way}", begun(&work.task));
     let (was, mut found) = switch(scene, &release, key).await?;
     let before = was
         .as_ref()

@@ -14,6 +14,16 @@ use crate::domain::task::{At, Event};
 const END_BYTES: usize = 4096;
 /// What of that line a failure shows, in characters.
 const LINE_CHARS: usize = 300;
+/// What a host says is kept in the store, so it may not be of any length: in characters.
+const MESSAGE_MAX: usize = 2_000;
+
+/// A message that may come from a host, as long as it may be.
+pub(super) fn cut(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{} …", &message[..end]),
+        None => message.to_owned(),
+    }
+}
 
 /// The output of one attempt as it is logged, with its last line at hand.
 pub(super) struct LastLine {
@@ -114,7 +124,7 @@ impl Output for Telling {
         self.line(&format!("{reason}; trying again until {until:.0}"));
         self.tell(Event::HostAway {
             at: self.at,
-            reason: super::cut(reason),
+            reason: cut(reason),
             until,
         });
     }

@@ -1,0 +1,274 @@
+//! What a step is done with, and how it asks its host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::told::LastLine;
+use crate::domain::host::{
+    HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest,
+};
+use crate::domain::plan::{AGENT, Plan};
+use crate::domain::task::{At, Event, StepResult, Task, Way};
+use crate::engine::executor::effects::World;
+
+/// How often an operation is tried when the connection is lost under it.
+pub(super) const TRIES: u32 = 3;
+
+/// Whether the intent was made durable by this executor or by one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine::executor) enum Begun {
+    Now,
+    Before,
+}
+
+/// Everything that a step is done with.
+pub(in crate::engine::executor) struct Work {
+    pub(in crate::engine::executor) task: Arc<Task>,
+    pub(in crate::engine::executor) plan: Arc<Plan>,
+    pub(in crate::engine::executor) hosts: Arc<dyn Hosts>,
+    pub(in crate::engine::executor) claim: u64,
+    /// The claim's fence on this host.
+    pub(in crate::engine::executor) fence: u64,
+    pub(in crate::engine::executor) at: At,
+    pub(in crate::engine::executor) attempt: u32,
+    pub(in crate::engine::executor) begun: Begun,
+    pub(in crate::engine::executor) tree: Arc<Mutex<Option<TreeDigest>>>,
+    /// Takes what is heard of the step before it ends.
+    pub(in crate::engine::executor) tells: mpsc::UnboundedSender<Event>,
+}
+
+/// Why a step did not succeed.
+pub(in crate::engine::executor) enum Trouble {
+    Failed(String),
+    Unknown(String),
+}
+
+impl From<Trouble> for StepResult {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Failed(message) => Self::Failed {
+                message,
+                exit_code: None,
+            },
+            Trouble::Unknown(message) => Self::Unknown { message },
+        }
+    }
+}
+
+/// Where the attempts of a step are kept on its host: beside the releases, or in a directory of the
+/// task's own (so that it shares no fence with others) where somebody else runs it, or where it
+/// belongs to no project.
+pub(super) fn kept_in(task: &Task, plan: &Plan, at: At) -> String {
+    let host = plan.host_name(at);
+    let own = plan
+        .step(at)
+        .is_some_and(|step| step.user.is_some() || step.host.is_some());
+    if let Some(placement) = plan.placement.as_ref().filter(|_| !own) {
+        return placement.on(host);
+    }
+    let base = match &plan.named.local {
+        Some(local) if host == AGENT => format!("{}/.tagship-tasks", local.directory),
+        _ => TASKS.to_owned(),
+    };
+    // Hosts may share their homes.
+    format!("{base}/{}-{host}", begun(task))
+}
+
+/// Names the work of a task on hosts, which outlive the store that numbers tasks.
+pub(super) fn begun(task: &Task) -> String {
+    let started = task.work.as_ref().map(|work| work.started.as_second());
+    format!("{}-{:x}", task.id, started.unwrap_or_default().max(0))
+}
+
+/// For operations that print nothing.
+pub(in crate::engine::executor) struct Silent;
+
+impl Output for Silent {
+    fn write_at(&self, _offset: u64, _bytes: &[u8]) {}
+    fn line(&self, _text: &str) {}
+}
+
+/// A step under way.
+pub(super) struct Scene<'a> {
+    pub(super) world: &'a World,
+    pub(super) work: &'a Work,
+    pub(super) output: Arc<dyn Output>,
+    /// The same output as it is logged.
+    pub(super) last: Arc<LastLine>,
+}
+
+impl Work {
+    pub(super) fn host(&self) -> &str {
+        self.plan.host_name(self.at)
+    }
+
+    /// Whether the host has said that the program of this attempt is begun, as far as is recorded.
+    pub(super) fn has_program(&self) -> bool {
+        let work = self.task.work.as_ref();
+        work.and_then(|work| work.steps.get(&self.at))
+            .is_some_and(|step| step.attempt == self.attempt && step.program.is_some())
+    }
+
+    /// The name of the step's log.
+    pub(super) fn label(&self) -> String {
+        self.plan.log_name(self.at)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place {
+            deploy_to: kept_in(&self.task, &self.plan, self.at),
+            fence: self.fence,
+        }
+    }
+
+    /// The release that this step brings, starts or goes back to.
+    pub(super) fn release(&self) -> Option<&ReleaseId> {
+        if self.plan.commit.is_empty() {
+            return None;
+        }
+        let work = self.task.work.as_ref()?;
+        match self.at.way {
+            Way::Forward => Some(&work.release),
+            Way::Back => work.live_before.get(&self.at.host)?.as_ref(),
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// Performs an operation that may be repeated.
+    pub(super) async fn perform(&self, op: &Op) -> Result<Reply, Trouble> {
+        match self.asked(op).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(self.refused(&error).await),
+        }
+    }
+
+    /// Asks for an operation that may be repeated, again where the connection was lost under it.
+    pub(super) async fn asked(&self, op: &Op) -> Result<Reply, HostError> {
+        let host = &self.work.plan.lane(self.work.at);
+        let mut attempt = 1;
+        loop {
+            let hosts = &self.work.hosts;
+            let error = match hosts.perform(host, op, self.output.as_ref()).await {
+                Err(error) if matches!(error, HostError::Lost(_)) && attempt < TRIES => error,
+                answer => return answer,
+            };
+            self.output.line(&format!("{error}; trying again"));
+            self.wait(Duration::from_secs(attempt.into())).await;
+            attempt += 1;
+        }
+    }
+
+    /// What an answer comes to that is no reply and will be none when it is asked for again.
+    pub(super) async fn refused(&self, error: &HostError) -> Trouble {
+        if let HostError::Fenced { held, .. } = error {
+            // Whoever retries has seen the message and means it: later claims stand above that one,
+            // on this host. (If it was made in this store, they do already.)
+            let work = self.work;
+            let place = (
+                work.plan.project.as_str(),
+                work.plan.environment.as_str(),
+                work.host(),
+            );
+            if let Some(lift) = crate::domain::host::lift_above(work.claim, *held)
+                && let Err(error) = self.world.store.lift_fence(place, lift).await
+            {
+                self.output.line(&error.to_string());
+            }
+            return Trouble::Failed(format!(
+                "{error}; if this agent was restored from a backup and no other one serves the host, the next attempt takes a higher fence"
+            ));
+        }
+        Trouble::Failed(error.to_string())
+    }
+
+    pub(super) async fn wait(&self, time: Duration) {
+        self.world.clock.pause(time).await;
+    }
+
+    /// What earlier steps of this host, or of the agent's own machine, hand on under the names that
+    /// the plan has for them. Of two values the later step's counts, as the plan orders them.
+    pub(super) fn handed_on(&self) -> BTreeMap<String, String> {
+        let (plan, here) = (&self.work.plan, self.work.at.host);
+        let progress = self
+            .work
+            .task
+            .work
+            .iter()
+            .flat_map(|work| work.steps.iter());
+        let mut done: Vec<(&At, &BTreeMap<String, String>)> = progress
+            .filter(|(at, _)| at.host == here || plan.host_name(**at) == AGENT)
+            .filter_map(|(at, step)| Some((at, step.values()?)))
+            .collect();
+        done.sort_by_key(|(at, _)| (at.way, at.stage, at.step));
+        let mut handed_on = BTreeMap::new();
+        for (at, values) in done {
+            let declared = values.iter().filter(|(name, _)| {
+                plan.step(*at)
+                    .is_some_and(|step| step.action.hands_on(name))
+            });
+            handed_on.extend(declared.map(|(name, value)| (name.clone(), value.clone())));
+        }
+        handed_on
+    }
+
+    /// What every command of this step finds in its environment.
+    pub(super) async fn values(&self) -> BTreeMap<String, String> {
+        let work = self.work;
+        let (plan, task) = (&work.plan, &work.task);
+        let mut values = self.handed_on();
+        // What was approved comes last: nothing that a step wrote takes its place.
+        values.extend(plan.parameters.clone());
+        let submission = &task.submission;
+        for name in &plan.secrets {
+            let value = submission.secret(name).unwrap_or_default();
+            values.insert(name.clone(), value.to_owned());
+        }
+        let release = work.release().map(ToString::to_string).unwrap_or_default();
+        let (tag, commit) = match (work.at.way, work.release()) {
+            (Way::Back, Some(release)) => self.made_of(release).await,
+            _ => (task.tag().to_owned(), plan.commit.clone()),
+        };
+        let id = task.id.to_string();
+        for (name, value) in [
+            ("TAG", tag.as_str()),
+            ("COMMIT", &commit),
+            ("PROJECT", &plan.project),
+            ("ENVIRONMENT", &plan.environment),
+            ("TASK_ID", &id),
+            ("FLOW_ID", &id),
+            ("GIT_URL", &plan.git_url),
+            ("HOST", work.host()),
+            ("RELEASE", &release),
+        ] {
+            // Where a task belongs to no project, its own parameters may have these names.
+            if !(value.is_empty() && values.contains_key(name)) {
+                values.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        values
+    }
+
+    /// Tag and commit of an earlier release; nothing where another tool made it.
+    pub(super) async fn made_of(&self, release: &ReleaseId) -> (String, String) {
+        let (plan, store) = (&self.work.plan, &self.world.store);
+        let record = store
+            .release(&plan.project, &plan.environment, release)
+            .await;
+        let Ok(Some(record)) = record else {
+            return Default::default();
+        };
+        let task = store.task(record.task).await;
+        let tag = task.map(|task| task.tag().to_owned()).unwrap_or_default();
+        (tag, record.commit)
+    }
+}
+
+pub(super) fn unexpected(reply: &Reply) -> Trouble {
+    Trouble::Failed(format!(
+        "the host gave an answer to another question: {reply:?}"
+    ))
+}
