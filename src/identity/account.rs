@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::change::Change;
 pub use self::delegation::{Delegation, NewDelegation};
-use self::factor::Factor;
 pub use self::factor::{Enrolment, code_at};
 use self::limiter::Limiter;
 pub use self::password::PasswordError;
@@ -39,6 +38,7 @@ mod qr;
 mod token;
 
 const ACCOUNTS: &str = "account/";
+const TOKENS: &str = "token/";
 const DELEGATIONS: &str = "delegation/";
 
 const DISPLAY_CHARACTERS_MAX: usize = 100;
@@ -174,6 +174,15 @@ struct Record {
     password: Option<Hash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     factor: Option<Factor>,
+}
+
+/// The second factor, as its account keeps it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Factor {
+    /// In base32, as apps take it.
+    secret: String,
+    /// The step of the last code that was taken; `0` before the first.
+    last_step: u64,
 }
 
 /// How far a right name and password have brought somebody.
@@ -365,9 +374,7 @@ impl Accounts {
     async fn commit(&self, name: &str, commit: Commit) -> Result<Committed, AccountError> {
         match self.kv.commit(commit).await {
             Ok(_) => Ok(Committed::Done),
-            Err(CommitError::Conflict { key }) if token::is_of_accounts(&key) => {
-                Ok(Committed::Conflict)
-            }
+            Err(CommitError::Conflict { key }) if is_of_accounts(&key) => Ok(Committed::Conflict),
             Err(CommitError::Conflict { .. }) => Err(AccountError::Overtaken),
             Err(CommitError::Failed(error)) => Err(error.into()),
             Err(error @ (CommitError::Unknown(_) | CommitError::TooLarge(_))) => {
@@ -383,6 +390,13 @@ impl Accounts {
 enum Committed {
     Done,
     Conflict,
+}
+
+/// Whether a key is one of this module, rather than of what else was to happen in a commit.
+fn is_of_accounts(key: &[u8]) -> bool {
+    [ACCOUNTS, TOKENS, DELEGATIONS]
+        .iter()
+        .any(|prefix| key.starts_with(prefix.as_bytes()))
 }
 
 fn key(name: &str) -> String {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use totp_rs::{Builder, Secret, Totp};
 
 use super::{
-    ATTEMPTS_MAX, Account, AccountError, Accounts, Committed, LoginError, Record, Status, encode,
-    key,
+    ATTEMPTS_MAX, Account, AccountError, Accounts, Committed, Factor, LoginError, Record, Status,
+    encode, key,
 };
 use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require};
@@ -22,15 +22,6 @@ const ISSUER: &str = "tagship";
 const STEP_S: u64 = 30;
 /// A code may be so many steps early or late: clocks differ, and people type slowly.
 const SKEW: u16 = 1;
-
-/// What stands in the record of the account.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Factor {
-    /// In base32, as apps take it.
-    secret: String,
-    /// The step of the last code that was taken; `0` before the first.
-    last_step: u64,
-}
 
 /// What a code is.
 enum Judged {

@@ -5,14 +5,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNTS, Account, AccountError, Accounts, Committed, DELEGATIONS, LoginError, Status, decode,
-    encode, is_one_line, key,
+    Account, AccountError, Accounts, Committed, LoginError, Status, TOKENS, decode, encode,
+    is_one_line, key,
 };
 use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::domain::right::Scopes;
 use crate::store::kv::{Commit, Require, all_rows};
-
-const TOKENS: &str = "token/";
 
 /// What a token begins with, so that people and scanners know it when they see it.
 pub(super) const MARK: &str = "tagship_";
@@ -234,13 +232,6 @@ impl Accounts {
         let rows = all_rows(&*self.kv, listed_key(user, "").as_bytes()).await?;
         rows.iter().map(|row| decode(user, &row.value)).collect()
     }
-}
-
-/// Whether a key is one of this module, rather than of what else was to happen in a commit.
-pub(super) fn is_of_accounts(key: &[u8]) -> bool {
-    [ACCOUNTS, TOKENS, DELEGATIONS]
-        .iter()
-        .any(|prefix| key.starts_with(prefix.as_bytes()))
 }
 
 fn hash(secret: &SecretString) -> String {
