@@ -7,6 +7,7 @@
 
 mod advice;
 mod back;
+mod error;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use self::advice::advised;
 pub use self::advice::{May, WaysBack, granted};
 pub use self::back::{Back, Rollback, TagsNeed, leads_back, roll_back, target, ways_back};
+pub use self::error::RequestError;
 use crate::domain::approval::freeze::Calendar;
-use crate::domain::approval::{self, Actor, Refusal};
+use crate::domain::approval::{self, Actor};
 use crate::domain::plan::{Plan, PlanDigest};
-use crate::domain::right::{Ability, Missing, Whose};
+use crate::domain::right::{Ability, Whose};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Asker, Event, Origin, Recorded, State, Task};
 use crate::store::kv::Commit;
@@ -85,58 +87,6 @@ impl Request {
             Self::Go { .. } => "told to go on",
         }
     }
-}
-
-/// Why a request is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Right(#[from] Missing),
-    #[error("task {id} is {state}: it cannot be {what}; {instead}")]
-    State {
-        id: u64,
-        state: String,
-        what: &'static str,
-        /// What can be done.
-        instead: String,
-    },
-    #[error("say why: a reason is needed to {0}")]
-    NoReason(&'static str),
-    #[error("task {newer} has run there since task {id}; {instead}")]
-    Newer {
-        id: u64,
-        newer: u64,
-        /// What can be done.
-        instead: String,
-    },
-    #[error("task {id} has no host {host}: it has {known}")]
-    NoHost {
-        id: u64,
-        host: String,
-        known: String,
-    },
-    #[error("a step runs on {host}: stop it there first (`tagship stop {id} --host {host}`)")]
-    Busy { id: u64, host: String },
-    #[error("{0} is the last host of the task: stop the task instead")]
-    LastHost(String),
-    #[error("releases{place} are frozen until {until} ({freeze}){advice}")]
-    Frozen {
-        /// ` to shop production`, or nothing for a task of no project.
-        place: String,
-        /// Its name, and its reason if it has one.
-        freeze: String,
-        until: String,
-        /// How an admin lets it run, where one can.
-        advice: String,
-    },
-    #[error("nothing is frozen for task {0}, so there is nothing to override")]
-    NotFrozen(u64),
-    #[error("{0}")]
-    NoWayBack(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// What a request is held against, besides the task.

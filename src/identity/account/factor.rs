@@ -6,7 +6,6 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use totp_rs::{Builder, Secret, Totp};
 
 use super::{

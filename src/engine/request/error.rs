@@ -1,0 +1,57 @@
+//! Why a request is refused.
+
+use crate::domain::approval::Refusal;
+use crate::domain::right::Missing;
+use crate::store::StoreError;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Right(#[from] Missing),
+    #[error("task {id} is {state}: it cannot be {what}; {instead}")]
+    State {
+        id: u64,
+        state: String,
+        what: &'static str,
+        /// What can be done.
+        instead: String,
+    },
+    #[error("say why: a reason is needed to {0}")]
+    NoReason(&'static str),
+    #[error("task {newer} has run there since task {id}; {instead}")]
+    Newer {
+        id: u64,
+        newer: u64,
+        /// What can be done.
+        instead: String,
+    },
+    #[error("task {id} has no host {host}: it has {known}")]
+    NoHost {
+        id: u64,
+        host: String,
+        known: String,
+    },
+    #[error("a step runs on {host}: stop it there first (`tagship stop {id} --host {host}`)")]
+    Busy { id: u64, host: String },
+    #[error("{0} is the last host of the task: stop the task instead")]
+    LastHost(String),
+    #[error("releases{place} are frozen until {until} ({freeze}){advice}")]
+    Frozen {
+        /// ` to shop production`, or nothing for a task of no project.
+        place: String,
+        /// Its name, and its reason if it has one.
+        freeze: String,
+        until: String,
+        /// How an admin lets it run, where one can.
+        advice: String,
+    },
+    #[error("nothing is frozen for task {0}, so there is nothing to override")]
+    NotFrozen(u64),
+    #[error("{0}")]
+    NoWayBack(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
