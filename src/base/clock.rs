@@ -92,13 +92,13 @@ fn piece(now: Timestamp, at: Timestamp) -> Option<Duration> {
 /// A clock that moves only by hand.
 #[derive(Debug)]
 pub struct ManualClock {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ManualClockState>>,
     /// How many sleepers there are, for those who wait until somebody sleeps.
     sleepers: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ManualClockState {
     now: Timestamp,
     /// How far the clock was moved on, without what it was set back.
     elapsed: Duration,
@@ -112,7 +112,7 @@ struct State {
 impl ManualClock {
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        let state = State {
+        let state = ManualClockState {
             now,
             elapsed: Duration::ZERO,
             waiting: BTreeMap::new(),
@@ -183,7 +183,7 @@ impl ManualClock {
     }
 
     /// Forgets cancelled sleepers and tells how many are left.
-    fn count(&self, state: &mut State) {
+    fn count(&self, state: &mut ManualClockState) {
         state.waiting.retain(|_, wake| !wake.is_closed());
         state.pausing.retain(|_, wake| !wake.is_closed());
         let sleepers = state.waiting.len() + state.pausing.len();
@@ -234,7 +234,7 @@ async fn wait(woken: oneshot::Receiver<()>) {
 }
 
 /// The state is whole between any two statements.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ManualClockState>) -> MutexGuard<'_, ManualClockState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
