@@ -35,7 +35,7 @@ impl Zone {
 /// A point in time as it was written, before zone and present are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moment {
-    Written(moment::Written),
+    Written(moment::WrittenMoment),
     /// The next time that the clock shows this, in the agent's zone.
     Clock(Time),
     /// From now on.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::keys::{Config, Environment, Layout, Project};
-use crate::domain::document::{Document, Path, Problem, nearest, one_line};
+use crate::domain::document::{Document, DocumentProblem, Path, nearest, one_line};
 use crate::domain::plan::AGENT;
 use crate::domain::rule::RuleSet;
 use crate::domain::template::is_name;
@@ -15,7 +15,7 @@ mod people;
 const SOCKET_PATH_MAX: usize = 107;
 
 /// Everything that is wrong with `config`, which was read from `document`.
-pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Problem> {
+pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<DocumentProblem> {
     let mut check = Check {
         config,
         document,
@@ -37,7 +37,7 @@ pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Problem>
 struct Check<'c> {
     config: &'c Config,
     document: &'c Document<'c>,
-    problems: Vec<Problem>,
+    problems: Vec<DocumentProblem>,
 }
 
 impl Check<'_> {

@@ -6,7 +6,7 @@ use super::Config;
 use super::keys::approvals_default;
 use crate::domain::document::nearest;
 use crate::domain::host::ipv6_address;
-use crate::domain::plan::{Ground, Placement, PlannedHost, PlannedUser};
+use crate::domain::plan::{Placement, PlannedHost, PlannedUser, ResolvedEnvironment};
 use crate::domain::template::OnFailure;
 
 /// The configuration does not know what a plan is asked for.
@@ -32,7 +32,7 @@ impl Config {
         project: &str,
         environment: &str,
         disabled: &[String],
-    ) -> Result<Ground, GroundError> {
+    ) -> Result<ResolvedEnvironment, GroundError> {
         let found = self.project(project).ok_or_else(|| GroundError::Project {
             project: project.to_owned(),
             hint: hint(project, self.projects.iter().map(|project| &project.name)),
@@ -44,7 +44,7 @@ impl Config {
             hint: hint(environment, found.environments.keys()),
         })?;
         let groups = self.enabled_groups(disabled);
-        Ok(Ground {
+        Ok(ResolvedEnvironment {
             project: project.to_owned(),
             environment: environment.to_owned(),
             git_url: found.git_url().to_owned(),
@@ -73,8 +73,8 @@ impl Config {
     /// What the plan of a task is made from that belongs to no project: one approver, and a host that
     /// fails waits for a person.
     #[must_use]
-    pub fn ground_of_none(&self, disabled: &[String]) -> Ground {
-        Ground {
+    pub fn ground_of_none(&self, disabled: &[String]) -> ResolvedEnvironment {
+        ResolvedEnvironment {
             project: String::new(),
             environment: String::new(),
             git_url: String::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::source::Origin;
-use crate::domain::approval::freeze::{Day, NoWindow, Window};
+use crate::domain::approval::freeze::{Day, FreezePeriod, NoWindow};
 use crate::domain::document::duration;
 use crate::domain::plan::{PushLimits, SharedMissing, Submodules};
 use crate::domain::right::Grant;
@@ -362,8 +362,8 @@ impl FreezeWindow {
     ///
     /// # Errors
     /// [`NoWindow`] says what is wrong with `from`, `until` and `days`.
-    pub fn window(&self) -> Result<Window, NoWindow> {
-        Window::parse(&self.from, &self.until, self.days.as_ref())
+    pub fn window(&self) -> Result<FreezePeriod, NoWindow> {
+        FreezePeriod::parse(&self.from, &self.until, self.days.as_ref())
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use crate::domain::document::{self, Document, Path as Way, Problem, Problems};
-use crate::domain::template::{AGENT, StageHosts, Template, Version};
+use crate::domain::document::{self, Document, DocumentProblem, Path as Way, Problems};
+use crate::domain::template::{AGENT, StageHosts, StoredTemplate, Template};
 
 /// The templates that are built in: what to show as the file's name, and the text.
 const BUILT_IN: [(&str, &str); 1] = [(
@@ -18,7 +18,7 @@ const BUILT_IN: [(&str, &str); 1] = [(
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     shelf: Vec<Kept>,
-    problems: Vec<Problem>,
+    problems: Vec<DocumentProblem>,
     /// Something could not be read that may be read the next moment.
     partly_unread: bool,
     /// A text is wrong, or a script is missing: somebody may be about to write it.
@@ -94,7 +94,7 @@ impl Library {
                 Ok(template) => library.take(dir, shown, template, text),
                 Err(Problems(problems)) => library.problems = problems,
             },
-            Err(error) => library.problems.push(Problem {
+            Err(error) => library.problems.push(DocumentProblem {
                 file: shown,
                 position: None,
                 message: format!("can't be read: {error}; name a file that is there"),
@@ -106,7 +106,7 @@ impl Library {
     /// What a template names that this configuration does not have. Groups are told of, hosts that a
     /// task gives are not.
     #[must_use]
-    pub fn misfits_of(&self, template: &Template, config: &Config) -> Vec<Problem> {
+    pub fn misfits_of(&self, template: &Template, config: &Config) -> Vec<DocumentProblem> {
         let stages = template.stages.iter();
         let groups = stages.filter_map(|stage| match &stage.hosts {
             StageHosts::Group(group) if !config.groups.contains_key(group) => Some(format!(
@@ -117,7 +117,7 @@ impl Library {
         });
         let messages = groups.chain(step_misfits(template, config));
         messages
-            .map(|message| Problem {
+            .map(|message| DocumentProblem {
                 file: self.file(template).unwrap_or_default().to_owned(),
                 position: None,
                 message,
@@ -132,7 +132,7 @@ impl Library {
             self.partly_unread |= may_pass(path, &error);
             self.partly_wrong |= error.kind() == ErrorKind::InvalidData;
             replaced.extend(stem(path));
-            self.problems.push(Problem {
+            self.problems.push(DocumentProblem {
                 file: path.display().to_string(),
                 position: None,
                 message: format!("can't be read: {error}; give the agent's user the right to"),
@@ -207,7 +207,7 @@ impl Library {
             self.shelf.push(new);
             return;
         };
-        self.problems.push(Problem {
+        self.problems.push(DocumentProblem {
             file: new.file,
             position: None,
             message,
@@ -237,10 +237,10 @@ impl Library {
 
     /// The template of this name or number as it is kept with the tasks that use it.
     #[must_use]
-    pub fn version(&self, name_or_id: &str) -> Option<Version> {
+    pub fn version(&self, name_or_id: &str) -> Option<StoredTemplate> {
         let mut shelf = self.shelf.iter();
         let kept = shelf.find(|kept| kept.template.answers_to(name_or_id))?;
-        Some(Version {
+        Some(StoredTemplate {
             name: kept.template.name.clone(),
             digest: kept.template.digest.clone(),
             text: kept.text.clone(),
@@ -272,14 +272,14 @@ impl Library {
 
     /// What is wrong with files; their templates are missing here.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[DocumentProblem] {
         &self.problems
     }
 
     /// What is wrong between the rules and grants of a configuration and these templates, each with its line
     /// in the configuration.
     #[must_use]
-    pub fn misfits(&self, config: &Config) -> Vec<Problem> {
+    pub fn misfits(&self, config: &Config) -> Vec<DocumentProblem> {
         let Ok(document) = Document::parse(&config.origin.file, &config.origin.text) else {
             return Vec::new();
         };
@@ -336,7 +336,7 @@ fn may_pass(path: &Path, error: &std::io::Error) -> bool {
 
 /// Why a template has not all of its scripts.
 struct Scriptless {
-    problems: Vec<Problem>,
+    problems: Vec<DocumentProblem>,
     /// One of them may be read the next moment.
     passing: bool,
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::PlanDigest;
 pub use crate::domain::right::Role;
-use crate::domain::right::{Ability, Missing, Place, Scopes, Standing, Whose};
+use crate::domain::right::{Ability, EffectiveRole, Missing, PermissionTarget, Scopes, Whose};
 use crate::domain::template::{Approvers, Requirement};
 
 /// What takes an admin.
@@ -30,13 +30,13 @@ pub struct Actor {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// Whether their yes can count at all: `[agent] local_approval` decides it for `os:` actors.
-    pub counts: Counts,
+    pub counts: ApprovalWeight,
     /// What they log in with lets them do no more than this.
     #[serde(default)]
     pub scopes: Scopes,
     /// Where they are asked about.
     #[serde(default)]
-    pub place: Place,
+    pub place: PermissionTarget,
     /// In whose stead they may approve there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mandates: Vec<Mandate>,
@@ -50,15 +50,15 @@ impl Actor {
             name: name.to_owned(),
             role,
             groups: Vec::new(),
-            counts: Counts::Yes,
+            counts: ApprovalWeight::Yes,
             scopes: Scopes::default(),
-            place: Place::default(),
+            place: PermissionTarget::default(),
             mandates: Vec::new(),
         }
     }
 
-    fn standing(&self) -> Standing<'_> {
-        Standing {
+    fn standing(&self) -> EffectiveRole<'_> {
+        EffectiveRole {
             name: &self.name,
             role: self.role,
             scopes: &self.scopes,
@@ -110,7 +110,7 @@ impl Mandate {
 /// Whether an actor's approval counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Counts {
+pub enum ApprovalWeight {
     Yes,
     /// A user of the agent's machine, where `[agent] local_approval` is off.
     NotLocally,
@@ -151,7 +151,7 @@ impl Approval {
 
 /// What the yes of an actor was asked for.
 #[derive(Clone, Debug)]
-pub struct Request<'a> {
+pub struct ApprovalRequest<'a> {
     pub actor: &'a Actor,
     /// The digest that the actor saw.
     pub plan: &'a PlanDigest,
@@ -215,7 +215,7 @@ pub fn more_for(submitter: Option<&str>) -> u32 {
 
 /// Why an approval is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ApprovalRefusal {
     #[error(transparent)]
     Right(#[from] Missing),
     #[error(
@@ -293,12 +293,12 @@ impl<'a> Capacity<'a> {
 /// stead of somebody who lets them, whichever brings the task further.
 ///
 /// # Errors
-/// A [`Refusal`] that says which right is missing.
+/// A [`ApprovalRefusal`] that says which right is missing.
 pub fn approve(
     terms: &Terms,
     given: &[Approval],
-    request: &Request<'_>,
-) -> Result<Approval, Refusal> {
+    request: &ApprovalRequest<'_>,
+) -> Result<Approval, ApprovalRefusal> {
     let actor = request.actor;
     if let Some(reason) = request.emergency {
         return emergency(terms, request, reason);
@@ -313,7 +313,7 @@ pub fn approve(
     capacities.extend(refusal.is_none().then_some(own));
     // Whoever stands in needs neither role nor group, but everything else.
     let may_stand_in = *request.plan == terms.plan
-        && actor.counts == Counts::Yes
+        && actor.counts == ApprovalWeight::Yes
         && actor.scopes.has(Ability::Approve.scope());
     let steads = actor
         .mandates
@@ -332,7 +332,7 @@ pub fn approve(
     };
     let best = capacities.iter().find(helps).or(capacities.first());
     let Some(capacity) = best else {
-        return Err(refusal.unwrap_or_else(|| Refusal::Twice {
+        return Err(refusal.unwrap_or_else(|| ApprovalRefusal::Twice {
             actor: actor.name.clone(),
         }));
     };
@@ -350,7 +350,11 @@ pub fn approve(
 
 /// The yes of an admin in an emergency. Whoever submitted the task, and users of the agent's machine,
 /// may give it, too: it is marked wherever the task is shown.
-fn emergency(terms: &Terms, request: &Request<'_>, reason: &str) -> Result<Approval, Refusal> {
+fn emergency(
+    terms: &Terms,
+    request: &ApprovalRequest<'_>,
+    reason: &str,
+) -> Result<Approval, ApprovalRefusal> {
     let actor = request.actor;
     actor.may(Ability::Manage, EMERGENCY)?;
     if let Some(refusal) = other_plan(terms, request) {
@@ -368,8 +372,8 @@ fn emergency(terms: &Terms, request: &Request<'_>, reason: &str) -> Result<Appro
     })
 }
 
-fn other_plan(terms: &Terms, request: &Request<'_>) -> Option<Refusal> {
-    (*request.plan != terms.plan).then(|| Refusal::OtherPlan {
+fn other_plan(terms: &Terms, request: &ApprovalRequest<'_>) -> Option<ApprovalRefusal> {
+    (*request.plan != terms.plan).then(|| ApprovalRefusal::OtherPlan {
         seen: short(&request.plan.0),
         now: short(&terms.plan.0),
     })
@@ -379,36 +383,40 @@ fn other_plan(terms: &Terms, request: &Request<'_>) -> Option<Refusal> {
 fn why_not(
     terms: &Terms,
     given: &[Approval],
-    request: &Request<'_>,
+    request: &ApprovalRequest<'_>,
     own: Capacity<'_>,
-) -> Option<Refusal> {
+) -> Option<ApprovalRefusal> {
     let actor = request.actor;
     if let Err(missing) = actor.may(Ability::Approve, "approve a task") {
         return Some(missing.into());
     }
-    if actor.counts == Counts::NotLocally {
+    if actor.counts == ApprovalWeight::NotLocally {
         let actor = actor.name.clone();
-        return Some(Refusal::Local { actor });
+        return Some(ApprovalRefusal::Local { actor });
     }
     if own.submitted(terms) {
         let actor = actor.name.clone();
-        return Some(Refusal::SelfApproval { actor });
+        return Some(ApprovalRefusal::SelfApproval { actor });
     }
     other_plan(terms, request).or_else(|| open_to(terms, given, own).err())
 }
 
 /// Whether a yes in this capacity would count.
-fn open_to(terms: &Terms, given: &[Approval], capacity: Capacity<'_>) -> Result<(), Refusal> {
+fn open_to(
+    terms: &Terms,
+    given: &[Approval],
+    capacity: Capacity<'_>,
+) -> Result<(), ApprovalRefusal> {
     let actor = || capacity.by.to_owned();
     if capacity.submitted(terms) {
-        return Err(Refusal::SelfApproval { actor: actor() });
+        return Err(ApprovalRefusal::SelfApproval { actor: actor() });
     }
     if valid(terms, given).any(|approval| Capacity::of_approval(approval).meets(&capacity)) {
-        return Err(Refusal::Twice { actor: actor() });
+        return Err(ApprovalRefusal::Twice { actor: actor() });
     }
     if !capacity.asked(terms) {
         let asked: Vec<String> = terms.approvals.iter().map(ToString::to_string).collect();
-        return Err(Refusal::NotAsked {
+        return Err(ApprovalRefusal::NotAsked {
             actor: actor(),
             asked: asked.join(", "),
         });

@@ -25,7 +25,7 @@ const UNKNOWN_KEYS_MAX: usize = 50;
 
 /// Where in a text something stands; lines and columns count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub struct TextPosition {
     pub line: usize,
     /// In characters, not bytes.
     pub column: usize,
@@ -33,18 +33,18 @@ pub struct Position {
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
+pub struct DocumentProblem {
     /// The file's name as it is shown to people.
     pub file: String,
-    pub position: Option<Position>,
+    pub position: Option<TextPosition>,
     /// What is wrong and what the operator can do about it.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for DocumentProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.position {
-            Some(Position { line, column }) => {
+            Some(TextPosition { line, column }) => {
                 write!(f, "{}:{line}:{column}: {}", self.file, self.message)
             }
             None => write!(f, "{}: {}", self.file, self.message),
@@ -54,7 +54,7 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with one or more files, a line each; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems(pub Vec<DocumentProblem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,7 +106,7 @@ impl<'t> Document<'t> {
     pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Problems> {
         match DeTable::parse(text) {
             Ok(root) => Ok(Self { file, text, root }),
-            Err(error) => Err(Problems(vec![Problem {
+            Err(error) => Err(Problems(vec![DocumentProblem {
                 file: file.to_owned(),
                 position: error.span().map(|span| position(text, span.start)),
                 message: error.message().replace('\n', ", "),
@@ -153,8 +153,8 @@ impl<'t> Document<'t> {
 
     /// A complaint about the value at `path`, or about the nearest table around it that is there.
     #[must_use]
-    pub fn problem(&self, path: &Path, message: impl Into<String>) -> Problem {
-        Problem {
+    pub fn problem(&self, path: &Path, message: impl Into<String>) -> DocumentProblem {
+        DocumentProblem {
             file: self.file.to_owned(),
             position: Some(position(self.text, self.span(path).start)),
             message: message.into(),
@@ -163,13 +163,18 @@ impl<'t> Document<'t> {
 
     /// A complaint about the place inside the value at `path` where `words` stand.
     #[must_use]
-    pub fn problem_at(&self, path: &Path, words: &str, message: impl Into<String>) -> Problem {
+    pub fn problem_at(
+        &self,
+        path: &Path,
+        words: &str,
+        message: impl Into<String>,
+    ) -> DocumentProblem {
         let span = self.span(path);
         let inside = self
             .text
             .get(span.clone())
             .and_then(|text| text.find(words));
-        Problem {
+        DocumentProblem {
             file: self.file.to_owned(),
             position: Some(position(self.text, span.start + inside.unwrap_or(0))),
             message: message.into(),
@@ -202,8 +207,8 @@ impl<'t> Document<'t> {
     }
 
     /// What serde found wrong, in our words.
-    fn refusal(&self, error: &toml::de::Error) -> Problem {
-        Problem {
+    fn refusal(&self, error: &toml::de::Error) -> DocumentProblem {
+        DocumentProblem {
             file: self.file.to_owned(),
             position: error.span().map(|span| position(self.text, span.start)),
             message: rephrase(error.message()),
@@ -282,14 +287,14 @@ fn remove_key_below(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
 }
 
 /// Line and column of a byte offset.
-fn position(text: &str, offset: usize) -> Position {
+fn position(text: &str, offset: usize) -> TextPosition {
     let mut offset = offset.min(text.len());
     while !text.is_char_boundary(offset) {
         offset -= 1;
     }
     let before = &text[..offset];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Position {
+    TextPosition {
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
     }
@@ -401,7 +406,7 @@ mod tests {
     fn columns_count_characters() {
         assert_eq!(
             position("a = 'é' # x\nb", "a = 'é' #".len()),
-            Position {
+            TextPosition {
                 line: 1,
                 column: 10
             }

@@ -129,7 +129,7 @@ impl fmt::Display for Differs {
 
 /// Where an environment of a project lives on one host, and under which fence it is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct DeployTarget {
     /// Absolute path on the host, `{HOST}` already replaced: `/srv/shop`. What begins with `~/` is
     /// below the home directory of the user.
     pub deploy_to: String,
@@ -271,7 +271,7 @@ pub enum Op {
     /// Take over the fence, make the directories, empty the partial directory; where `base` is the
     /// live release, hard-link it into the partial directory and delete `removed` from the copy.
     Prepare {
-        place: Place,
+        place: DeployTarget,
         release: Release,
         base: Option<Release>,
         removed: Vec<Vec<u8>>,
@@ -285,14 +285,14 @@ pub enum Op {
     },
     /// Send files of the agent's tree `from` into the partial directory, by rsync.
     Transfer {
-        place: Place,
+        place: DeployTarget,
         from: PathBuf,
         set: TransferSet,
         inodes: Inodes,
     },
     /// Compare the partial directory with the digest, sync it to disk, rename it into `releases/`.
     Seal {
-        place: Place,
+        place: DeployTarget,
         release: Release,
         /// `USER` or `USER:GROUP` to whom the files are to belong; `None`: the user who logs in.
         owner: Option<String>,
@@ -303,7 +303,7 @@ pub enum Op {
     /// one is live than it may replace, nothing is done: [`Reply::Occupied`]. A release that is taken
     /// as it is is compared with what was released once `current` leads to it, never before.
     Publish {
-        place: Place,
+        place: DeployTarget,
         release: ReleaseId,
         /// What may be live before, besides nothing and the release itself.
         over: Vec<ReleaseId>,
@@ -312,7 +312,7 @@ pub enum Op {
         existing: Existing,
     },
     /// Start a program under the runner and follow it to its end.
-    Run { place: Place, run: Run },
+    Run { place: DeployTarget, run: Run },
     /// What became of an attempt that was started before: asked after a lost connection.
     RunResult { deploy_to: String, key: String },
     /// End the attempt's process group and whatever carries its cookie, those of its parts included;
@@ -320,7 +320,7 @@ pub enum Op {
     Kill { deploy_to: String, key: String },
     /// Delete old releases. Never deletes what `current` names or what `protect` lists.
     Prune {
-        place: Place,
+        place: DeployTarget,
         /// How many complete releases may stay, the live one included.
         keep: u32,
         /// Releases that must stay: the last good one, the one to go back to.
@@ -350,7 +350,7 @@ impl Op {
 
 /// What stands on a host at one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct HostState {
     /// What `current` names; `None` before the first release.
     pub live: Option<ReleaseId>,
     /// The complete releases with the digest recorded when they were sealed.
@@ -395,7 +395,7 @@ pub enum RunEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Prepared {
-        standing: Standing,
+        standing: HostState,
         /// The release is on the host: its tree has this digest now, or it is taken as it is. Nothing
         /// is to be sent, and no partial directory is there.
         staged: bool,
@@ -410,12 +410,12 @@ pub enum Reply {
         files_sent: u64,
     },
     Sealed,
-    Inspected(Standing),
+    Inspected(HostState),
     Published {
         /// What was live before this switch (also when the switch is repeated).
         was: Option<ReleaseId>,
         /// What is on the host since.
-        standing: Standing,
+        standing: HostState,
         /// How a release that is taken as it is differs from what was released, where that is known.
         differs: Option<Differs>,
     },
@@ -530,7 +530,7 @@ mod tests {
             id: release(),
             digest: TreeDigest(String::new()),
         };
-        let place = || Place {
+        let place = || DeployTarget {
             deploy_to: deploy_to(),
             fence: 0,
         };

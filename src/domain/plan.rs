@@ -14,10 +14,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-pub use self::build::{Asked, GIVEN_HOSTS_MAX, Ground, PlanError, build};
+pub use self::build::{GIVEN_HOSTS_MAX, PlanError, ResolvedEnvironment, TaskInputs, build};
 pub use self::limits::PushLimits;
 use crate::domain::host::{Inodes, ipv6_address};
-use crate::domain::template::{Action, Gate, OnFailure, Requirement, Step};
+use crate::domain::template::{Gate, OnFailure, Requirement, Step, StepAction};
 
 /// The name under which steps on the agent's own machine stand beside the hosts.
 pub use crate::domain::template::AGENT;
@@ -195,7 +195,7 @@ impl Stage {
 
 /// What single steps and parameters name, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
+pub struct ResolvedNames {
     /// The execution users that steps name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, PlannedUser>,
@@ -211,7 +211,7 @@ pub struct Named {
     pub aliases: BTreeMap<String, String>,
 }
 
-impl Named {
+impl ResolvedNames {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -244,8 +244,8 @@ pub struct Plan {
     pub self_approval: bool,
     pub stages: Vec<Stage>,
     /// What single steps and parameters name, resolved.
-    #[serde(default, skip_serializing_if = "Named::is_empty")]
-    pub named: Named,
+    #[serde(default, skip_serializing_if = "ResolvedNames::is_empty")]
+    pub named: ResolvedNames,
     /// Of a rollback: the hosts that are not known to keep the release. Where it is gone it is built
     /// again from its commit, and on these hosts alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -278,7 +278,7 @@ impl Plan {
             stage
                 .steps
                 .iter()
-                .any(|step| step.action == Action::Publish)
+                .any(|step| step.action == StepAction::Publish)
         })
     }
 
@@ -297,10 +297,12 @@ impl Plan {
             };
             for (_, step) in stage.steps.iter().enumerate().filter(may_run) {
                 match &step.action {
-                    Action::Sync => brought = true,
-                    Action::Publish if brought => return Inodes::Shared,
-                    Action::Run(_) if brought => return Inodes::Own,
-                    Action::Check(check) if brought && check.runs_on_host() => return Inodes::Own,
+                    StepAction::Sync => brought = true,
+                    StepAction::Publish if brought => return Inodes::Shared,
+                    StepAction::Run(_) if brought => return Inodes::Own,
+                    StepAction::Check(check) if brought && check.runs_on_host() => {
+                        return Inodes::Own;
+                    }
                     _ => {}
                 }
             }
@@ -348,7 +350,10 @@ impl Plan {
             step.gate = Gate::None;
         }
         Some(Self {
-            stages: vec![stage("stage", publish.hosts.clone(), Action::Sync), publish],
+            stages: vec![
+                stage("stage", publish.hosts.clone(), StepAction::Sync),
+                publish,
+            ],
             ..self.clone()
         })
     }

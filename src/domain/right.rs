@@ -2,7 +2,7 @@
 //! ability takes.
 //!
 //! Pure: `config` reads grants, `account` keeps roles and scopes, the web works out with [`role_in`]
-//! what somebody is in the place that is asked about, and [`Standing::may`] says which right is
+//! what somebody is in the place that is asked about, and [`EffectiveRole::may`] says which right is
 //! missing. What a plan asks of its approvers is `approval`'s.
 
 use std::collections::BTreeSet;
@@ -178,14 +178,14 @@ impl fmt::Display for Scopes {
 /// Where something is done. All empty: nowhere in particular, so that only what holds everywhere
 /// counts. A task of no project has an empty project and environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct PermissionTarget {
     pub project: String,
     pub environment: String,
     /// The template's name, or its number where the task was given that.
     pub template: String,
 }
 
-impl Place {
+impl PermissionTarget {
     #[must_use]
     pub fn new(project: &str, environment: &str, template: &str) -> Self {
         Self {
@@ -197,7 +197,7 @@ impl Place {
 }
 
 /// ` in shop production (template git-release)`: with a space before it, or nothing at all.
-impl fmt::Display for Place {
+impl fmt::Display for PermissionTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.project.as_str(), self.environment.as_str()) {
             ("", "") => {}
@@ -293,7 +293,7 @@ impl Grant {
         })
     }
 
-    fn holds_in(&self, place: &Place) -> bool {
+    fn holds_in(&self, place: &PermissionTarget) -> bool {
         let is = |wanted: &Option<String>, value: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == value)
         };
@@ -305,7 +305,13 @@ impl Grant {
 
 /// What somebody is in a place: the highest of their base role and of what is granted there.
 #[must_use]
-pub fn role_in(base: Role, name: &str, groups: &[String], grants: &[Grant], place: &Place) -> Role {
+pub fn role_in(
+    base: Role,
+    name: &str,
+    groups: &[String],
+    grants: &[Grant],
+    place: &PermissionTarget,
+) -> Role {
     grants
         .iter()
         .filter(|grant| grant.is_for(name, groups) && grant.holds_in(place))
@@ -328,11 +334,11 @@ pub fn granted<'a>(
     name: &'a str,
     groups: &'a [String],
     grants: &'a [Grant],
-) -> impl Iterator<Item = Place> + 'a {
+) -> impl Iterator<Item = PermissionTarget> + 'a {
     let own = grants.iter().filter(|grant| grant.is_for(name, groups));
     own.map(|grant| {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
-        Place {
+        PermissionTarget {
             project: part(&grant.project),
             environment: part(&grant.environment),
             template: part(&grant.template),
@@ -400,7 +406,7 @@ pub enum Missing {
     Role {
         actor: String,
         role: Role,
-        place: Box<Place>,
+        place: Box<PermissionTarget>,
         what: &'static str,
         needs: &'static str,
     },
@@ -417,14 +423,14 @@ pub enum Missing {
 
 /// What somebody is in one place at this moment, as far as what they log in with lets them.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
+pub struct EffectiveRole<'a> {
     pub name: &'a str,
     pub role: Role,
     pub scopes: &'a Scopes,
-    pub place: &'a Place,
+    pub place: &'a PermissionTarget,
 }
 
-impl Standing<'_> {
+impl EffectiveRole<'_> {
     /// # Errors
     /// [`Missing`] says which right it takes to do `what`.
     pub fn may(&self, ability: Ability, what: &'static str) -> Result<(), Missing> {
@@ -441,7 +447,7 @@ impl Standing<'_> {
     /// To withdraw, stop or retry: one's own with [`Ability::Own`], anybody's with [`Ability::Run`].
     ///
     /// # Errors
-    /// As [`Standing::may`].
+    /// As [`EffectiveRole::may`].
     pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
         match whose {
             // Whoever lacks both is told of the smaller right.

@@ -26,23 +26,23 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use action::Action;
+pub use action::NextAction;
 pub use description::{
-    ChangedPath, CommitLine, ComparedRelease, ComparedWith, Comparison, Description, Person,
+    ChangedPath, CommitLine, CommitPerson, ComparedRelease, ComparedWith, Comparison, Description,
     RELATIONS_MAX, Relation, TagInfo,
 };
 pub use event::{
-    Asker, At, Event, Found, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepResult,
-    Submission, Submitter, Supersede, Via, Waits, Way,
+    Direction, Event, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepRef, StepResult,
+    StopRequester, Submission, Submitter, Supersede, SwitchReport, Via, Waits,
 };
 pub use next::next_actions;
 pub use places::{AGENT_INDEX, host_index};
 pub use state::{STATE_NAMES, State};
 pub(crate) use told::joined;
-pub use work::{Held, Progress, Skipped, Work};
+pub use work::{HeldHost, Skipped, StepProgress, TaskWork};
 
 use crate::domain::approval::{self, Approval};
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 pub use crate::domain::rule::Schedule;
 
 /// A task: the fold of its events.
@@ -72,7 +72,7 @@ pub struct Task {
     pub unfrozen: Option<Unfrozen>,
     /// The claim under which its work is done; `None` while nobody has claimed it.
     pub fence: Option<u64>,
-    pub work: Option<Work>,
+    pub work: Option<TaskWork>,
 }
 
 /// Somebody said that a task runs although releases are frozen.
@@ -356,7 +356,7 @@ impl Task {
             {
                 // A task that is tried again keeps its release and what it has done.
                 self.work
-                    .get_or_insert_with(|| Work::new(release.clone(), time));
+                    .get_or_insert_with(|| TaskWork::new(release.clone(), time));
                 Ok(Some(State::Running))
             }
             (
@@ -405,7 +405,7 @@ impl Task {
             State::Paused { .. } => {
                 let work = self.work.as_mut().ok_or(())?;
                 work.forget_stops();
-                work.forget_failures(Way::Forward);
+                work.forget_failures(Direction::Forward);
                 Ok(Some(State::Running))
             }
             State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
@@ -414,12 +414,15 @@ impl Task {
                 if let Some(work) = &mut self.work {
                     work.forget_stops();
                     work.forget_skips();
-                    work.forget_failures(Way::Forward);
+                    work.forget_failures(Direction::Forward);
                 }
                 Ok(Some(State::Queued))
             }
             State::RollbackFailed { reason, .. } => {
-                self.work.as_mut().ok_or(())?.forget_failures(Way::Back);
+                self.work
+                    .as_mut()
+                    .ok_or(())?
+                    .forget_failures(Direction::Back);
                 Ok(Some(State::RollingBack {
                     reason: reason.clone(),
                 }))
@@ -431,14 +434,14 @@ impl Task {
     fn begin_step(
         &mut self,
         state: &State,
-        at: At,
+        at: StepRef,
         attempt: u32,
         time: Timestamp,
     ) -> Result<Option<State>, ()> {
         let fits = self.fence.is_some()
             && match at.way {
-                Way::Forward => *state == State::Running,
-                Way::Back => matches!(state, State::RollingBack { .. }),
+                Direction::Forward => *state == State::Running,
+                Direction::Back => matches!(state, State::RollingBack { .. }),
             };
         let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
         let waits = work.held.contains_key(&at);
@@ -447,7 +450,7 @@ impl Task {
         }
         work.steps.insert(
             at,
-            Progress {
+            StepProgress {
                 attempt,
                 began: time,
                 program: None,
@@ -461,7 +464,7 @@ impl Task {
     fn end_step(
         &mut self,
         state: &State,
-        at: At,
+        at: StepRef,
         result: &StepResult,
         time: Timestamp,
     ) -> Result<Option<State>, ()> {
@@ -482,7 +485,7 @@ impl Task {
                     .entry(at.host)
                     .or_insert_with(|| live.clone());
             }
-            StepResult::Published { was, .. } if at.way == Way::Forward => {
+            StepResult::Published { was, .. } if at.way == Direction::Forward => {
                 work.live_before.insert(at.host, was.clone());
             }
             _ => {}
@@ -556,9 +559,9 @@ impl Task {
 
     /// Where it is at home: what rights there are is a question of the place.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> PermissionTarget {
         let submission = &self.submission;
-        Place::new(
+        PermissionTarget::new(
             &submission.project,
             &submission.environment,
             &submission.template,

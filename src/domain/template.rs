@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use arguments::{arguments, split};
 pub use hidden::Hidden;
-pub use params::{Kind as ParamKind, Param, ParamError, can_be_tag};
+pub use params::{Param, ParamError, ParamKind, can_be_tag};
 pub use placeholder::{GIVEN, GIVEN_BY_PLACE, fill, is_parameter_name, names as placeholder_names};
 pub use requirement::{Approvers, NoRequirement, Requirement};
 
@@ -63,7 +63,7 @@ pub struct Template {
     /// The parameters that a task must or may give, besides [`GIVEN`].
     pub params: Vec<Param>,
     /// At least one.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageTemplate>,
     /// The files beside the template that its steps send and run, each with the SHA-256 of its
     /// content as 64 hex digits. Empty until [`Template::with_scripts`] was told of them.
     pub scripts: BTreeMap<String, String>,
@@ -73,7 +73,7 @@ pub struct Template {
 
 /// One version of a template: what the store keeps for the tasks that used it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
+pub struct StoredTemplate {
     pub name: String,
     /// The template's [digest](Template::digest).
     pub digest: String,
@@ -85,7 +85,7 @@ pub struct Version {
 
 /// A group of hosts and the steps that each of them runs, in order; hosts side by side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageTemplate {
     /// Unique in the template.
     pub name: String,
     pub hosts: StageHosts,
@@ -96,7 +96,7 @@ pub struct Stage {
     pub steps: Vec<Step>,
 }
 
-impl Stage {
+impl StageTemplate {
     /// Whether a step of it runs on the hosts of the task's environment.
     #[must_use]
     pub fn takes_environment(&self) -> bool {
@@ -158,12 +158,12 @@ pub struct Step {
     /// it later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    pub action: Action,
+    pub action: StepAction,
 }
 
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Action {
+pub enum StepAction {
     /// The commit becomes a tree on the agent.
     Checkout,
     /// The tree is brought to the host, complete, beside the live release.
@@ -173,14 +173,14 @@ pub enum Action {
     /// A program runs on the host.
     Run(Program),
     /// Something must answer, or the host has failed.
-    Check(Check),
+    Check(HealthCheck),
 }
 
 /// A program that a `run` step starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Arguments may hold `{NAME}`, to be filled in by [`fill`]; shell text holds none.
-    pub command: Command,
+    pub command: ProgramCommand,
     /// Further arguments, in which a word that is a parameter's name stands for its value: see
     /// [`arguments`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -199,7 +199,7 @@ pub struct Program {
 
 /// What a `run` step starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
+pub enum ProgramCommand {
     /// A program and its arguments, each passed whole.
     Argv(Vec<String>),
     /// Text for `sh`, taken as it stands.
@@ -221,7 +221,7 @@ pub enum Directory {
 
 /// A health check: tried until it holds or the retries are used up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
+pub struct HealthCheck {
     pub probe: Probe,
     /// Attempts after the first.
     pub retries: u32,
@@ -231,7 +231,7 @@ pub struct Check {
     pub timeout: Duration,
 }
 
-impl Check {
+impl HealthCheck {
     /// Whether it asks by a program on the host.
     #[must_use]
     pub fn runs_on_host(&self) -> bool {
@@ -239,7 +239,7 @@ impl Check {
     }
 }
 
-/// What a [`Check`] asks.
+/// What a [`HealthCheck`] asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
     /// A GET of this URL answers with this status. The URL may hold `{NAME}`.
@@ -248,7 +248,7 @@ pub enum Probe {
     Tcp { address: String },
     /// This program exits 0 on the host.
     Command {
-        command: Command,
+        command: ProgramCommand,
         directory: Directory,
     },
 }
@@ -271,7 +271,7 @@ pub enum OnFailure {
 impl Step {
     /// A step that waits for nothing and is done by whoever does the stage.
     #[must_use]
-    pub fn plain(name: &str, action: Action) -> Self {
+    pub fn plain(name: &str, action: StepAction) -> Self {
         Self {
             name: name.to_owned(),
             once: false,
@@ -283,7 +283,7 @@ impl Step {
     }
 }
 
-impl Action {
+impl StepAction {
     /// Is it a part of releasing a commit?
     #[must_use]
     pub fn releases(&self) -> bool {
@@ -295,7 +295,7 @@ impl Action {
     pub fn script(&self) -> Option<&str> {
         match self {
             Self::Run(Program {
-                command: Command::Script(name),
+                command: ProgramCommand::Script(name),
                 ..
             }) => Some(name),
             _ => None,
@@ -311,7 +311,7 @@ impl Template {
     }
 
     /// Every step with its stage, in order.
-    pub fn steps(&self) -> impl Iterator<Item = (&Stage, &Step)> {
+    pub fn steps(&self) -> impl Iterator<Item = (&StageTemplate, &Step)> {
         self.stages
             .iter()
             .flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)))
@@ -349,7 +349,8 @@ impl Template {
     /// Does it switch a release?
     #[must_use]
     pub fn publishes(&self) -> bool {
-        self.steps().any(|(_, step)| step.action == Action::Publish)
+        self.steps()
+            .any(|(_, step)| step.action == StepAction::Publish)
     }
 }
 

@@ -33,7 +33,9 @@ use jiff::Timestamp;
 
 use self::active::Active;
 pub use self::effects::World;
-use crate::domain::task::{Action, At, Event, Recorded, State, StepResult, Task, next_actions};
+use crate::domain::task::{
+    Event, NextAction, Recorded, State, StepRef, StepResult, Task, next_actions,
+};
 use crate::store::kv::{Revision, Watch, WatchEnd, Write};
 use crate::store::{Glance, StoreError};
 
@@ -83,19 +85,19 @@ enum Done {
     },
     Step {
         id: u64,
-        at: At,
+        at: StepRef,
         result: StepResult,
     },
     /// Something was heard of a step that goes on.
     Heard {
         id: u64,
-        at: At,
+        at: StepRef,
         event: Event,
         more: step::Heard,
     },
     Killed {
         id: u64,
-        at: At,
+        at: StepRef,
         result: Result<(), String>,
     },
     Seen(land::Seen),
@@ -385,7 +387,11 @@ impl Executor {
     }
 
     /// A task is now as `task` says: its steps in `began` are durable, others may be able to go on.
-    async fn changed(&mut self, task: Task, began: Vec<(At, u32)>) -> Result<(), ExecutorError> {
+    async fn changed(
+        &mut self,
+        task: Task,
+        began: Vec<(StepRef, u32)>,
+    ) -> Result<(), ExecutorError> {
         let id = task.id;
         if self.knows_more_than(&task) {
             // Steps that have begun meanwhile are taken up by what is known.
@@ -470,29 +476,29 @@ impl Executor {
         let actions = next_actions(&active.task, active.plan.as_deref());
         for action in actions {
             match action {
-                Action::Land => self.land(id),
-                Action::Recheck => self.recheck(id),
-                Action::At(time, Event::Due) => self.due(id, time),
-                Action::At(time, event) => {
+                NextAction::Land => self.land(id),
+                NextAction::Recheck => self.recheck(id),
+                NextAction::At(time, Event::Due) => self.due(id, time),
+                NextAction::At(time, event) => {
                     if self.world.clock.now() >= time {
                         self.record(id, event);
                     } else {
                         self.wake_at(time);
                     }
                 }
-                Action::Start => self.start(id),
-                Action::Perform { at, attempt } => {
+                NextAction::Start => self.start(id),
+                NextAction::Perform { at, attempt } => {
                     let active = &self.tasks[&id];
                     let begun = active.outbox.len() + active.inflight.len();
                     if begun < self.limits.parallel_hosts {
                         self.record(id, Event::Began { at, attempt });
                     }
                 }
-                Action::Resume { at, attempt } => {
+                NextAction::Resume { at, attempt } => {
                     self.perform(id, at, attempt, step::Begun::Before);
                 }
-                Action::Kill { at } => self.kill(id, at),
-                Action::Record(event) => self.record(id, event),
+                NextAction::Kill { at } => self.kill(id, at),
+                NextAction::Record(event) => self.record(id, event),
             }
         }
     }

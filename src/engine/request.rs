@@ -21,7 +21,7 @@ use crate::domain::approval::{self, Actor};
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::right::{Ability, Whose};
 use crate::domain::rule::Schedule;
-use crate::domain::task::{Asker, Event, Origin, Recorded, State, Task};
+use crate::domain::task::{Event, Origin, Recorded, State, StopRequester, Task};
 use crate::store::kv::Commit;
 use crate::store::{Store, StoreError};
 
@@ -222,7 +222,7 @@ fn wanted(
                 Some(reason) => Some(given(reason, approval::EMERGENCY)?),
                 None => None,
             };
-            let asked = approval::Request {
+            let asked = approval::ApprovalRequest {
                 actor,
                 plan,
                 comment,
@@ -253,7 +253,7 @@ fn wanted(
             actor.may_of(whose(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
-                asker: Asker::Person,
+                asker: StopRequester::Person,
             }
         }
         Request::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,
@@ -274,7 +274,7 @@ fn wanted(
     })
 }
 
-fn approve(task: &Task, asked: &approval::Request<'_>) -> Result<Event, RequestError> {
+fn approve(task: &Task, asked: &approval::ApprovalRequest<'_>) -> Result<Event, RequestError> {
     let terms = match (&task.state, &task.landed) {
         (State::Waiting, Some(landed)) => &landed.terms,
         (State::Proposed, _) => return Err(state(task, "approved before it has landed")),

@@ -25,8 +25,8 @@ use resolve::OwnYes;
 pub use resolve::{Resolved, is_usable, resolve};
 pub use sources::{Sight, Sources};
 
-use crate::domain::approval::{self, Actor, Approval, Counts, Terms};
-pub use crate::domain::right::Place;
+use crate::domain::approval::{self, Actor, Approval, ApprovalWeight, Terms};
+pub use crate::domain::right::PermissionTarget;
 use crate::domain::right::{Ability, Role};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Submission, Submitter, Via};
@@ -37,7 +37,7 @@ pub struct Asker<'a> {
     /// The account's name, or `os:NAME`.
     pub name: &'a str,
     /// What they are in a place.
-    pub in_place: &'a (dyn Fn(&Place) -> Actor + Sync),
+    pub in_place: &'a (dyn Fn(&PermissionTarget) -> Actor + Sync),
     pub via: Via,
 }
 
@@ -73,7 +73,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
     if resolved.submission.schedule == Schedule::Ready {
         let what = "have a task run without approval";
         actor.may(Ability::Run, what)?;
-        if actor.counts == Counts::NotLocally {
+        if actor.counts == ApprovalWeight::NotLocally {
             return Err(right(
                 what,
                 "an account (or [agent] local_approval = true); submit it as `new`".to_owned(),

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::plan::PushLimits;
 
 pub use crate::domain::task::{
-    ChangedPath, CommitLine, Comparison, Description, Person, Relation, TagInfo,
+    ChangedPath, CommitLine, CommitPerson, Comparison, Description, Relation, TagInfo,
 };
 pub use adapter::SystemGit;
 pub use ask::{heads, tags};

@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::crash;
-use crate::domain::host::{HostError, Hosts, Op, Output, Place, Reply, turn_max, turn_of};
+use crate::domain::host::{DeployTarget, HostError, Hosts, Op, Output, Reply, turn_max, turn_of};
 use crate::hosts::publish;
 use crate::hosts::remote::runner::{self, Attempt, End};
 use crate::hosts::remote::script::{Lines, Turn, Unfit};
@@ -273,7 +273,7 @@ impl SshHosts {
         &self,
         host: &str,
         deploy_to: &str,
-    ) -> Result<crate::domain::host::Standing, HostError> {
+    ) -> Result<crate::domain::host::HostState, HostError> {
         let script = publish::inspect(deploy_to)?;
         let lines = again(|| self.lines(host, &script, SCRIPT_TIMEOUT, 0)).await?;
         publish::read_standing(&lines)
@@ -284,7 +284,7 @@ impl SshHosts {
     async fn claimed(
         &self,
         host: &str,
-        place: &Place,
+        place: &DeployTarget,
         timeout: Duration,
         script: &(dyn Fn(Turn) -> Result<Vec<u8>, Unfit> + Send + Sync),
     ) -> Result<Lines, HostError> {

@@ -7,8 +7,8 @@
 //! the same key answers the same.
 
 use crate::domain::host::{
-    DIFFERING_NAMES_MAX, Differs, Existing, HostError, Leftover, Place, ReleaseId, Reply, Standing,
-    is_own,
+    DIFFERING_NAMES_MAX, DeployTarget, Differs, Existing, HostError, HostState, Leftover,
+    ReleaseId, Reply, is_own,
 };
 use crate::hosts::remote::script::{
     Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense,
@@ -31,8 +31,8 @@ pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, Unfit> {
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_standing(lines: &Lines) -> Result<Standing, HostError> {
-    let mut standing = Standing::default();
+pub fn read_standing(lines: &Lines) -> Result<HostState, HostError> {
+    let mut standing = HostState::default();
     for (word, value) in lines.iter() {
         read_standing_line(&mut standing, word, value)?;
     }
@@ -44,7 +44,7 @@ pub fn read_standing(lines: &Lines) -> Result<Standing, HostError> {
 /// # Errors
 /// [`Unfit`] where a path, name or key cannot be one on the host.
 pub fn publish(
-    place: &Place,
+    place: &DeployTarget,
     turn: Turn,
     release: &ReleaseId,
     over: &[ReleaseId],
@@ -85,7 +85,7 @@ pub fn read_published(lines: &Lines) -> Result<Reply, HostError> {
         Some((word, value)) => return Err(nonsense(word, value)),
         None => return Err(nonsense("was", "nothing")),
     };
-    let mut standing = Standing::default();
+    let mut standing = HostState::default();
     let mut differs: Option<Differs> = None;
     for (word, value) in lines {
         match (word, &mut differs) {
@@ -119,7 +119,7 @@ fn shown(name: &str) -> String {
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
 pub fn prune(
-    place: &Place,
+    place: &DeployTarget,
     turn: Turn,
     keep: u32,
     protect: &[ReleaseId],
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_release_never_reaches_a_host() {
-        let place = Place {
+        let place = DeployTarget {
             deploy_to: "/srv/shop".into(),
             fence: 1,
         };

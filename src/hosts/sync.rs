@@ -12,7 +12,7 @@ pub mod rsync;
 use jiff::Timestamp;
 
 use crate::domain::host::{
-    BrokenCurrent, Existing, HostError, Inodes, Place, Release, ReleaseId, Reply, Standing,
+    BrokenCurrent, DeployTarget, Existing, HostError, HostState, Inodes, Release, ReleaseId, Reply,
     TreeDigest,
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
@@ -32,7 +32,7 @@ pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
     script.text(&[FENCE, &listing, STANDING, body])
 }
 
-fn at_release(place: &Place, turn: Turn, release: &Release) -> Result<Script, Unfit> {
+fn at_release(place: &DeployTarget, turn: Turn, release: &Release) -> Result<Script, Unfit> {
     Script::at(place, turn)?
         .set("ts_release", file_name("release", &release.id.0)?)?
         .set("ts_wanted", digest(&release.digest)?)
@@ -63,7 +63,7 @@ fn digest(digest: &TreeDigest) -> Result<&str, Unfit> {
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
 pub fn prepare(
-    place: &Place,
+    place: &DeployTarget,
     turn: Turn,
     release: &Release,
     base: Option<(&Release, Inodes)>,
@@ -128,7 +128,7 @@ pub fn read_prepared(lines: &Lines) -> Result<Reply, HostError> {
     let mut staged = false;
     let mut based = false;
     let mut missing = Vec::new();
-    let mut standing = Standing::default();
+    let mut standing = HostState::default();
     for (word, value) in lines.iter() {
         match (word, value) {
             ("staged", "") => staged = true,
@@ -147,7 +147,7 @@ pub fn read_prepared(lines: &Lines) -> Result<Reply, HostError> {
 
 /// Reads one line of what stands on a host.
 pub(crate) fn read_standing_line(
-    standing: &mut Standing,
+    standing: &mut HostState,
     word: &str,
     value: &str,
 ) -> Result<(), HostError> {
@@ -203,7 +203,7 @@ pub(crate) fn read_standing_line(
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
 pub fn seal(
-    place: &Place,
+    place: &DeployTarget,
     turn: Turn,
     release: &Release,
     owner: Option<&str>,

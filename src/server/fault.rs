@@ -4,7 +4,7 @@
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use crate::domain::approval::Refusal;
+use crate::domain::approval::ApprovalRefusal;
 use crate::domain::right::Missing;
 use crate::engine::push::ReplayError;
 use crate::engine::request::RequestError;
@@ -108,9 +108,9 @@ impl From<RequestError> for Fault {
     fn from(error: RequestError) -> Self {
         let text = error.to_string();
         match error {
-            RequestError::Refused(Refusal::OtherPlan { .. } | Refusal::Twice { .. }) => {
-                Self::Conflict(text)
-            }
+            RequestError::Refused(
+                ApprovalRefusal::OtherPlan { .. } | ApprovalRefusal::Twice { .. },
+            ) => Self::Conflict(text),
             RequestError::Refused(_) | RequestError::Right(_) => Self::Forbidden(text),
             RequestError::State { .. }
             | RequestError::Newer { .. }

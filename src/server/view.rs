@@ -39,7 +39,7 @@ pub use waits::waits_for;
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
-use crate::domain::task::{Description, Origin, Way};
+use crate::domain::task::{Description, Direction, Origin};
 use crate::domain::template::{Gate, OnFailure};
 pub use crate::engine::request::May;
 use crate::engine::submit::{Order, Problem};
@@ -294,7 +294,7 @@ pub struct StepView {
     pub name: String,
     /// The name of its log: `STAGE.STEP`, `back.STAGE.STEP` on the way back.
     pub log: String,
-    pub way: Way,
+    pub way: Direction,
     pub state: StepState,
     /// How often it was begun.
     pub attempt: u32,

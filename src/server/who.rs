@@ -12,8 +12,8 @@ use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use crate::base::secret::SecretString;
 use crate::config::{self, Config, Library};
-use crate::domain::approval::{Actor, Counts, Mandate, Role};
-use crate::domain::right::{self, Ability, Grant, Missing, Place, Scope, Scopes};
+use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
+use crate::domain::right::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
 use crate::identity::account::{Account, Delegation};
 use crate::identity::session::Session;
 use crate::store::audit::{Action, Turn};
@@ -156,8 +156,8 @@ impl Who {
 
     /// What they are in one place: what their account is everywhere, raised by grants there, no
     /// higher than what they log in with lets through.
-    pub(super) fn at(&self, place: &Place) -> Actor {
-        let place = Place {
+    pub(super) fn at(&self, place: &PermissionTarget) -> Actor {
+        let place = PermissionTarget {
             template: self.templates.name(&place.template).to_owned(),
             ..place.clone()
         };
@@ -188,22 +188,22 @@ impl Who {
     }
 
     /// Whether they may know of what happens in a place.
-    pub(super) fn sees(&self, place: &Place) -> bool {
+    pub(super) fn sees(&self, place: &PermissionTarget) -> bool {
         self.at(place).sees(self.now)
     }
 
     /// The places in which alone there may be something that they may know of, so that nobody need
     /// look at all others; `None` where those are many, or all. What they see there says
     /// [`sees`](Self::sees).
-    pub(super) fn places(&self) -> Option<Vec<Place>> {
+    pub(super) fn places(&self) -> Option<Vec<PermissionTarget>> {
         if self.base >= Ability::See.role() {
             return None;
         }
-        let mut places: Vec<Place> =
+        let mut places: Vec<PermissionTarget> =
             right::granted(&self.actor.name, &self.actor.groups, &self.grants).collect();
         for (delegation, from) in &self.mandates {
             let groups: Vec<String> = from.groups.iter().cloned().collect();
-            let everywhere = (from.role >= Ability::Approve.role()).then(Place::default);
+            let everywhere = (from.role >= Ability::Approve.role()).then(PermissionTarget::default);
             let granted = right::granted(&from.name, &groups, &self.grants);
             let of_project = granted.chain(everywhere).map(|mut place| {
                 // A grant in another project is worth nothing; to look there does no harm.
@@ -214,11 +214,11 @@ impl Who {
             });
             places.extend(of_project);
         }
-        let numbered: Vec<Place> = places
+        let numbered: Vec<PermissionTarget> = places
             .iter()
             .flat_map(|place| {
                 let numbers = self.templates.numbers(&place.template);
-                numbers.map(|number| Place {
+                numbers.map(|number| PermissionTarget {
                     template: number.to_owned(),
                     ..place.clone()
                 })
@@ -230,11 +230,11 @@ impl Who {
 
     /// Whether they may know of an environment, and so of its hosts.
     pub(super) fn sees_environment(&self, project: &str, environment: &str) -> bool {
-        self.sees(&Place::new(project, environment, ""))
+        self.sees(&PermissionTarget::new(project, environment, ""))
     }
 
     /// What is shown of a task that they may not know of: as of one that is not there.
-    pub(super) fn needs_to_see(&self, id: u64, place: &Place) -> Result<(), Fault> {
+    pub(super) fn needs_to_see(&self, id: u64, place: &PermissionTarget) -> Result<(), Fault> {
         if self.sees(place) {
             return Ok(());
         }
@@ -412,7 +412,7 @@ async fn of_account(
         proof,
         now: site.web.clock.now(),
     };
-    who.actor = who.at(&Place::default());
+    who.actor = who.at(&PermissionTarget::default());
     Ok(who)
 }
 
@@ -425,9 +425,9 @@ fn local(site: &Site, uid: u32) -> Who {
         from: SOCKET.to_owned(),
         actor: Actor {
             counts: if site.web.config.agent.local_approval {
-                Counts::Yes
+                ApprovalWeight::Yes
             } else {
-                Counts::NotLocally
+                ApprovalWeight::NotLocally
             },
             ..Actor::new(&name, Role::Admin)
         },

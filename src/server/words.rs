@@ -9,7 +9,7 @@ use super::Site;
 use super::fault::Fault;
 pub(super) use super::view::waits::{list, missing, plural};
 use super::view::{StageView, StepState, TaskView};
-use crate::domain::document::moment::{self, Written};
+use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::task::{Comparison, Relation, STATE_NAMES};
 use crate::store::LiveRelease;
 
@@ -74,8 +74,10 @@ impl Times {
         let written = match (text.parse::<Date>(), bound) {
             // A date is read out of a time, too.
             (Ok(_), _) if text.contains(':') => moment::parse(text),
-            (Ok(date), Bound::Since) => Some(Written::Local(date.to_datetime(Time::midnight()))),
-            (Ok(date), Bound::Until) => Some(Written::Local(date.to_datetime(Time::MAX))),
+            (Ok(date), Bound::Since) => {
+                Some(WrittenMoment::Local(date.to_datetime(Time::midnight())))
+            }
+            (Ok(date), Bound::Until) => Some(WrittenMoment::Local(date.to_datetime(Time::MAX))),
             (Err(_), _) => moment::parse(text),
         };
         let at = written.and_then(|at| at.in_zone(&self.zone));

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Filter;
 use super::kv::{Commit, Key};
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{Description, Event, Outcome, Recorded, Task};
 
@@ -171,7 +171,7 @@ pub(super) fn prefixes(filter: &Filter) -> Vec<Key> {
 
 /// The rows among which are those of all tasks of a place; of what is empty there may be anything.
 /// `None` where that is every task.
-pub(super) fn prefix_of(place: &Place) -> Option<Key> {
+pub(super) fn prefix_of(place: &PermissionTarget) -> Option<Key> {
     let (project, environment) = (place.project.as_str(), place.environment.as_str());
     Some(match (project, environment, place.template.as_str()) {
         ("", "", "") => return None,

@@ -33,8 +33,8 @@ use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{
-    At, Event, Found, Origin, Outcome, Recorded, Relation, State, StepResult, Submission, Task,
-    Way, joined,
+    Direction, Event, Origin, Outcome, Recorded, Relation, State, StepRef, StepResult, Submission,
+    SwitchReport, Task, joined,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
@@ -435,9 +435,9 @@ fn release_made(after: &Task, digest: &TreeDigest, worth: Worth) -> Commit {
 
 fn published(
     after: &Task,
-    at: At,
+    at: StepRef,
     plan: Option<&Plan>,
-    (time, found): (Timestamp, &Found),
+    (time, found): (Timestamp, &SwitchReport),
 ) -> Commit {
     let submission = &after.submission;
     let (Some(plan), Some(work)) = (plan, &after.work) else {
@@ -445,8 +445,8 @@ fn published(
     };
     let host = plan.host_name(at);
     let release = match at.way {
-        Way::Forward => Some(&work.release),
-        Way::Back => work.live_before.get(&at.host).and_then(Option::as_ref),
+        Direction::Forward => Some(&work.release),
+        Direction::Back => work.live_before.get(&at.host).and_then(Option::as_ref),
     };
     let Some(release) = release else {
         return Commit::new();

@@ -47,7 +47,7 @@ pub use tags::{Brought, FailedLooks, KnownTag, Look, Told, told_by_hook, unless_
 pub use templates::UsedVersion;
 
 use crate::domain::host::FENCE_SALT_BITS;
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 use crate::domain::task::{IllegalTransition, Recorded, Relation, Task};
 
 /// How many events one append may hold, so that a commit stays within the engine's limits.
@@ -123,8 +123,8 @@ impl Head {
 
     /// Where the task is at home.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place::new(&self.project, &self.environment, &self.template)
+    pub fn place(&self) -> PermissionTarget {
+        PermissionTarget::new(&self.project, &self.environment, &self.template)
     }
 }
 

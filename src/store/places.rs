@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kv::{self, Commit, Range, Require};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::domain::host::{Drift, ReleaseId, Standing, TreeDigest};
+use crate::domain::host::{Drift, HostState, ReleaseId, TreeDigest};
 use crate::domain::task::{Schedule, State, Task};
 
 /// How many releases of an environment are looked at when old ones are deleted.
@@ -89,7 +89,7 @@ impl Begun {
     }
 }
 
-fn kept(standing: &Standing) -> Vec<ReleaseId> {
+fn kept(standing: &HostState) -> Vec<ReleaseId> {
     let kept = standing.releases.iter().map(|release| release.id.clone());
     kept.take(KEPT_MAX).collect()
 }
@@ -215,7 +215,7 @@ impl Store {
     pub async fn drift_of(
         &self,
         (project, environment, host): (&str, &str, &str),
-        standing: &Standing,
+        standing: &HostState,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
         let Some(live) = self.live_on(project, environment, host).await? else {
@@ -252,7 +252,7 @@ impl Store {
     pub async fn keeps(
         &self,
         (project, environment, host): (&str, &str, &str),
-        standing: &Standing,
+        standing: &HostState,
     ) -> Result<(), StoreError> {
         let key = index::live_key(project, environment, host);
         let Some(entry) = self.kv.get(&key).await? else {
@@ -280,7 +280,7 @@ impl Store {
         &self,
         (project, environment, host): (&str, &str, &str),
         known: &LiveRelease,
-        standing: &Standing,
+        standing: &HostState,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
         let place = (project, environment, host);

@@ -8,7 +8,7 @@
 use super::history::{self, Position};
 use super::kv::{Key, Kv, Range, Row};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 
 /// What one answer may cost: a row that is passed costs 1, a read of the engine [`READ`].
 const BUDGET: usize = 20_000;
@@ -21,7 +21,7 @@ const TEXT_STRIDE: usize = 1_000;
 #[derive(Clone, Copy)]
 pub struct Among<'a> {
     /// Only those of these places, if there are any given: it saves looking at all others.
-    pub places: Option<&'a [Place]>,
+    pub places: Option<&'a [PermissionTarget]>,
     /// Of those only what this says of its head.
     pub wanted: &'a (dyn Fn(&Head) -> bool + Sync),
 }
@@ -366,7 +366,7 @@ impl Store {
 }
 
 /// The indexes that a search goes over; all tasks where there is none.
-fn branches(filter: &Filter, places: Option<&[Place]>, limit: usize) -> Vec<Branch> {
+fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) -> Vec<Branch> {
     let mut all: Vec<Vec<Key>> = history::prefixes(filter)
         .into_iter()
         .map(|prefix| vec![prefix])

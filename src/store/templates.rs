@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index, kv};
-use crate::domain::template::Version;
+use crate::domain::template::StoredTemplate;
 
 /// A version of a template, as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn put_template(&self, version: &Version, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn put_template(
+        &self,
+        version: &StoredTemplate,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let key = index::template_key(&version.name, &version.digest);
         // A plan names the blobs of the scripts: they must be there, whatever was written before.
         for text in version.scripts.values() {
@@ -67,7 +71,7 @@ impl Store {
         &self,
         name: &str,
         digest: &str,
-    ) -> Result<Option<Version>, StoreError> {
+    ) -> Result<Option<StoredTemplate>, StoreError> {
         let Some(entry) = self.kv.get(&index::template_key(name, digest)).await? else {
             return Ok(None);
         };

@@ -11,12 +11,12 @@ use proptest::prelude::*;
 use super::memory::{Fault, MemoryKv};
 use super::*;
 use crate::domain::approval::Terms;
-use crate::domain::host::{ReleaseId, Standing, TreeDigest};
-use crate::domain::plan::{Named, Placement, Plan, PlannedHost, Stage, Submodules};
+use crate::domain::host::{HostState, ReleaseId, TreeDigest};
+use crate::domain::plan::{Placement, Plan, PlannedHost, ResolvedNames, Stage, Submodules};
 use crate::domain::rule::Schedule;
 use crate::domain::task::tests::submission as pushed;
 use crate::domain::task::{
-    AGENT_INDEX, At, Event, Landed, Outcome, StepResult, Submission, Supersede, Way,
+    AGENT_INDEX, Direction, Event, Landed, Outcome, StepRef, StepResult, Submission, Supersede,
 };
 use crate::domain::template::{self, Gate, OnFailure, Step};
 
@@ -99,11 +99,11 @@ fn plan() -> Plan {
         pause_timeout_s: None,
         approvals: Vec::new(),
         self_approval: false,
-        named: Named::default(),
+        named: ResolvedNames::default(),
         rebuilt: Vec::new(),
         stages: vec![
-            stage("checkout", &["agent"], template::Action::Checkout),
-            stage("switch", &["web1", "web2"], template::Action::Publish),
+            stage("checkout", &["agent"], template::StepAction::Checkout),
+            stage("switch", &["web1", "web2"], template::StepAction::Publish),
         ],
     }
 }
@@ -155,8 +155,8 @@ fn failed() -> Outcome {
 }
 
 fn done(stage: u16, host: u16, result: StepResult) -> Vec<Event> {
-    let at = At {
-        way: Way::Forward,
+    let at = StepRef {
+        way: Direction::Forward,
         stage,
         host,
         step: 0,
@@ -360,9 +360,9 @@ fn look_that_a_task_has_overtaken_records_no_drift() {
     start(&store, 1).unwrap();
     append(&store, 1, published()).unwrap();
     let known = live();
-    let led = |to: &str| Standing {
+    let led = |to: &str| HostState {
         live: Some(ReleaseId(to.to_owned())),
-        ..Standing::default()
+        ..HostState::default()
     };
     let saw = |known, to, second| at_once(store.saw(place, known, &led(to), at(second))).unwrap();
     let other = "elsewhere";
@@ -394,7 +394,7 @@ fn look_that_a_task_has_overtaken_records_no_drift() {
         (Some(at(91).as_second()), false),
     ] {
         let changed = changed.map(|second| Timestamp::from_second(second).unwrap());
-        let led = Standing {
+        let led = HostState {
             changed,
             ..led(other)
         };

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tagship::domain::host::{BrokenCurrent, ReleaseId, Standing};
+use tagship::domain::host::{BrokenCurrent, HostState, ReleaseId};
 
 use crate::lab::{Lab, said};
 
-async fn seen(lab: &Lab, standing: &Standing) {
+async fn seen(lab: &Lab, standing: &HostState) {
     let store = &lab.world.store;
     let known = store.live("shop", "production").await.unwrap();
     let place = ("shop", "production", "web-1");
@@ -24,13 +24,13 @@ async fn drift_is_told_alike_wherever_hosts_are_shown() {
     let live = lab.world.store.live("shop", "production").await.unwrap();
     let from = live["web-1"].release.clone();
     lab.clock.advance(Duration::from_secs(3600));
-    let led = |to: Option<&str>, broken| Standing {
+    let led = |to: Option<&str>, broken| HostState {
         live: to.map(|to| ReleaseId(to.to_owned())),
         broken,
-        ..Standing::default()
+        ..HostState::default()
     };
     let changed: Timestamp = "2026-11-21T15:30:00Z".parse().unwrap();
-    let relinked = Standing {
+    let relinked = HostState {
         changed: Some(changed),
         ..led(Some("/srv/old/v3"), None)
     };
@@ -96,9 +96,9 @@ async fn rollback_over_a_drifted_host_says_what_it_replaces() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     lab.world.succeeded("release-2").await;
-    let old = Standing {
+    let old = HostState {
         live: Some(ReleaseId("/srv/old/v3".to_owned())),
-        ..Standing::default()
+        ..HostState::default()
     };
     seen(&lab, &old).await;
     let words = "web-1: current leads to /srv/old/v3, tagship switched it to ";

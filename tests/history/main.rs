@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tagship::domain::approval::Approval;
 use tagship::domain::plan::PlanDigest;
 use tagship::domain::task::{
-    Description, Event, Landed, Person, Recorded, Submission, Submitter, Supersede, TagInfo,
+    CommitPerson, Description, Event, Landed, Recorded, Submission, Submitter, Supersede, TagInfo,
 };
 use tagship::store::kv::{Commit, Kv, Range, Write};
 use tagship::store::{Filter, Position, Store};
@@ -92,8 +92,8 @@ fn withdraw(store: &Store, id: u64, reason: &str) {
     append(store, id, vec![Event::Withdrawn { by, reason }]);
 }
 
-fn person() -> Person {
-    Person {
+fn person() -> CommitPerson {
+    CommitPerson {
         name: "carol".to_owned(),
         email: "carol@example.com".to_owned(),
         at: at(0),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tagship::domain::right::Place;
+use tagship::domain::right::PermissionTarget;
 use tagship::domain::task::Submission;
 use tagship::store::{Among, Filter, Head, Position, Store};
 
@@ -10,7 +10,7 @@ use crate::counting::Counting;
 use crate::{at, at_once, found, propose, submission, text, world};
 
 /// Everything that a search of somebody finds who sees only these places, in pages of this size.
-fn seen(store: &Store, filter: &Filter, places: &[Place], size: usize) -> Vec<u64> {
+fn seen(store: &Store, filter: &Filter, places: &[PermissionTarget], size: usize) -> Vec<u64> {
     let among = Among {
         places: Some(places),
         wanted: &|head| sees(places, head),
@@ -27,7 +27,7 @@ fn seen(store: &Store, filter: &Filter, places: &[Place], size: usize) -> Vec<u6
     }
 }
 
-fn sees(places: &[Place], head: &Head) -> bool {
+fn sees(places: &[PermissionTarget], head: &Head) -> bool {
     let fits = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
     places.iter().any(|place| {
         fits(&place.project, &head.project)
@@ -40,7 +40,7 @@ fn sees(places: &[Place], head: &Head) -> bool {
 fn whoever_sees_some_places_finds_what_a_look_at_each_task_finds() {
     let (_, store) = world(60);
     let all: Vec<Head> = at_once(store.list(&Filter::default(), None, 100)).unwrap();
-    let place = Place::new;
+    let place = PermissionTarget::new;
     let sights = [
         vec![],
         vec![place("cart", "", "")],
@@ -100,7 +100,7 @@ fn whoever_sees_little_pays_only_for_what_they_see() {
     for number in 4..=25_000 {
         propose(&store, number);
     }
-    let places = [Place::new("rare", "", "")];
+    let places = [PermissionTarget::new("rare", "", "")];
     let among = Among {
         places: Some(&places),
         wanted: &|head| sees(&places, head),
@@ -140,7 +140,7 @@ async fn a_page_of_many() {
         made.unwrap();
     }
     drop(made);
-    let rare = [Place::new("rare", "", "")];
+    let rare = [PermissionTarget::new("rare", "", "")];
     let by = |change: fn(&mut Filter)| {
         let mut filter = Filter::default();
         change(&mut filter);

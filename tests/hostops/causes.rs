@@ -1,6 +1,6 @@
 //! One cause, one error: what is wrong is named first, with what to do about it.
 
-use tagship::domain::host::{Existing, HostError, Op, Reply, Standing};
+use tagship::domain::host::{Existing, HostError, HostState, Op, Reply};
 
 use crate::over_ssh::{Site, ask};
 use crate::place::{Host, SHELLS};
@@ -64,7 +64,11 @@ async fn login_that_runs_no_script_is_named_and_one_that_prints_is_not() {
         let deploy_to = site.path("web0").to_str().unwrap().to_owned();
         let answer = ask(&hosts, "web0", Op::Inspect { deploy_to }).await;
         if words.is_empty() {
-            assert_eq!(answer, Ok(Reply::Inspected(Standing::default())), "{login}");
+            assert_eq!(
+                answer,
+                Ok(Reply::Inspected(HostState::default())),
+                "{login}"
+            );
             continue;
         }
         let Err(HostError::Refused(why)) = answer else {

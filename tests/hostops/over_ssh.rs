@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tagship::domain::host::{
-    Existing, HostError, Hosts, Inodes, Op, Output, Place, Release, Reply, Run, RunCommand, RunEnd,
-    Standing, TransferSet,
+    DeployTarget, Existing, HostError, HostState, Hosts, Inodes, Op, Output, Release, Reply, Run,
+    RunCommand, RunEnd, TransferSet,
 };
 use tagship::hosts::perform::SshHosts;
 use tagship::hosts::remote::{DialSettings, Dialer, Identity, Keepalive, Target, Transport};
@@ -87,8 +87,8 @@ impl Site {
         self.directory.path().join(host).join("it's the shop")
     }
 
-    pub(crate) fn place(&self, host: &str, fence: u64) -> Place {
-        Place {
+    pub(crate) fn place(&self, host: &str, fence: u64) -> DeployTarget {
+        DeployTarget {
             deploy_to: self.path(host).to_str().unwrap().to_owned(),
             fence,
         }
@@ -137,7 +137,7 @@ pub(crate) async fn ask(hosts: &SshHosts, host: &str, op: Op) -> Result<Reply, H
 pub(crate) async fn stage(
     hosts: &SshHosts,
     host: &str,
-    place: &Place,
+    place: &DeployTarget,
     tree: &Tree,
     release: &Release,
     base: Option<(&Release, TransferSet, Vec<Vec<u8>>)>,
@@ -181,7 +181,7 @@ pub(crate) async fn stage(
 pub(crate) async fn publish(
     hosts: &SshHosts,
     host: &str,
-    place: &Place,
+    place: &DeployTarget,
     release: &Release,
     key: &str,
 ) -> Result<Option<String>, HostError> {
@@ -265,11 +265,11 @@ async fn releases_come_go_live_and_go_back_on_several_hosts() {
         let inspect = Op::Inspect {
             deploy_to: place.deploy_to,
         };
-        let standing = Standing {
+        let standing = HostState {
             live: Some(r1.id.clone()),
             releases: vec![r1.clone()],
             fence: 4,
-            ..Standing::default()
+            ..HostState::default()
         };
         let mut found = ask(&hosts, host, inspect).await;
         if let Ok(Reply::Inspected(found)) = &mut found {
@@ -515,7 +515,7 @@ async fn a_noisy_login_shell_confuses_nobody() {
     let path = site.path("web0");
     assert_eq!(
         ask(&hosts, "web0", inspect(&path)).await,
-        Ok(Reply::Inspected(Standing::default()))
+        Ok(Reply::Inspected(HostState::default()))
     );
 }
 

@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tagship::domain::host::{
-    Existing, HostError, Inodes, Leftover, Place, Release, ReleaseId, Reply, Standing, TransferSet,
-    TreeDigest,
+    DeployTarget, Existing, HostError, HostState, Inodes, Leftover, Release, ReleaseId, Reply,
+    TransferSet, TreeDigest,
 };
 use tagship::hosts::publish;
 use tagship::hosts::remote::script::{Answer, Lines, Said, Turn, overtaken};
@@ -87,8 +87,8 @@ impl Host {
         self.path().to_str().unwrap().to_owned()
     }
 
-    pub(crate) fn place(&self, fence: u64) -> Place {
-        Place {
+    pub(crate) fn place(&self, fence: u64) -> DeployTarget {
+        DeployTarget {
             deploy_to: self.deploy_to(),
             fence,
         }
@@ -237,7 +237,7 @@ impl Host {
         }
     }
 
-    pub(crate) fn inspect(&self) -> Result<Standing, HostError> {
+    pub(crate) fn inspect(&self) -> Result<HostState, HostError> {
         let script = publish::inspect(&self.deploy_to()).unwrap();
         publish::read_standing(&self.ask(0, &script)?)
     }

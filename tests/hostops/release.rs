@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use tagship::domain::host::{Existing, HostError, Release, Reply, Standing, TransferSet};
+use tagship::domain::host::{Existing, HostError, HostState, Release, Reply, TransferSet};
 use tagship::hosts::publish;
 use tagship::hosts::sync::rsync::End;
 
@@ -83,9 +83,9 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
         let tree = first_tree();
         let first = tree.release("20261121-160314-3f2a9c1");
         let reply = host.prepare(7, &first, None, &[]).unwrap();
-        let standing = Standing {
+        let standing = HostState {
             fence: 7,
-            ..Standing::default()
+            ..HostState::default()
         };
         assert_eq!(
             reply,
@@ -111,12 +111,12 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
         assert_eq!(host.live(), None, "staging switches nothing");
         assert_eq!(host.publish(7, &first, "1-switch"), Ok(None));
         assert_eq!(host.live(), Some(first.id.0.clone()));
-        let standing = Standing {
+        let standing = HostState {
             live: Some(first.id.clone()),
             releases: vec![first],
             fence: 7,
             changed: host.inspect().unwrap().changed,
-            ..Standing::default()
+            ..HostState::default()
         };
         assert!(standing.changed.is_some());
         assert_eq!(host.inspect(), Ok(standing));
@@ -414,7 +414,7 @@ fn old_releases_go_and_the_live_one_the_protected_and_the_newest_stay() {
 #[test]
 fn a_host_that_never_saw_tagship_can_be_asked() {
     let host = Host::new(SHELLS[0]);
-    assert_eq!(host.inspect(), Ok(Standing::default()));
+    assert_eq!(host.inspect(), Ok(HostState::default()));
     assert_eq!(host.prune(1, 3, &[], &[]), Ok(vec![]));
     assert!(!host.path().exists(), "asking makes nothing");
 }

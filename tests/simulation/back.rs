@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
-use tagship::domain::task::{State, StepResult, Task, Way};
+use tagship::domain::task::{Direction, State, StepResult, Task};
 use tagship::engine::request::Back;
 use tagship::store::LiveRelease;
 
@@ -79,7 +79,7 @@ fn second_release(blow: Option<(usize, Blow)>, prepare: impl Fn(&mut Disk)) -> S
 }
 
 /// The results of the switches in one direction.
-fn switches(task: &Task, way: Way) -> Vec<StepResult> {
+fn switches(task: &Task, way: Direction) -> Vec<StepResult> {
     let steps = task.work.iter().flat_map(|work| &work.steps);
     let ends = steps.filter(|(at, _)| at.way == way).map(|(_, step)| step);
     let ends = ends.filter_map(|step| step.end.as_ref().map(|end| end.1.clone()));
@@ -141,7 +141,7 @@ fn failed_release_goes_back_to_a_written_one_after_any_crash() {
                 what()
             );
             given_of(&sim, &one, "release-1", &object_of('1'));
-            let back = switches(&task, Way::Back);
+            let back = switches(&task, Direction::Back);
             assert_eq!((back.len(), differing(&back)), (3, 3), "{}", what());
             for (host, live) in live(&sim) {
                 assert_eq!(
@@ -169,7 +169,7 @@ fn rollback_is_two_operations_on_each_host() {
     sim.rest();
     let task = sim.task(back);
     assert_eq!(task.state, State::Succeeded);
-    assert_eq!(differing(&switches(&task, Way::Forward)), 3);
+    assert_eq!(differing(&switches(&task, Direction::Forward)), 3);
     let seen = (before..sim.fate.count()).map(|number| sim.fate.effect(number));
     let mut asked: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (label, host) in seen.filter(|(label, _)| label.starts_with("host.")) {

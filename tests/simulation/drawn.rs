@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use tagship::domain::approval::freeze::{Calendar, Freeze, Window};
+use tagship::domain::approval::freeze::{Calendar, Freeze, FreezePeriod};
 use tagship::domain::template::{OnFailure, Template};
 
 use crate::driver::Sim;
@@ -118,7 +118,7 @@ pub(crate) fn sim(random: &mut Random) -> Sim {
                 reason: String::new(),
                 projects: BTreeSet::new(),
                 environments: BTreeSet::from(["production".to_owned()]),
-                window: Window::parse(from, until, None).unwrap(),
+                window: FreezePeriod::parse(from, until, None).unwrap(),
             }],
             ..Calendar::default()
         });

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tagship::base::clock::{Clock, ManualClock};
 use tagship::domain::approval::freeze::Calendar;
-use tagship::domain::plan::Ground;
+use tagship::domain::plan::ResolvedEnvironment;
 use tagship::domain::template::Template;
 use tagship::engine::executor::{Executor, Limits, Missed, World};
 use tagship::engine::intake::{Intake, Scans};
@@ -79,7 +79,7 @@ pub(crate) struct Sim {
     pub(crate) records: Records,
     pub(crate) fleet: SimFleet,
     pub(crate) well: Arc<Mutex<bool>>,
-    pub(crate) ground: Arc<Mutex<Ground>>,
+    pub(crate) ground: Arc<Mutex<ResolvedEnvironment>>,
     pub(crate) calendar: Arc<Calendar>,
     pub(crate) missed: Missed,
     pub(crate) crashes: usize,

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tagship::base::clock::Clock as _;
-use tagship::domain::approval::freeze::{Calendar, Freeze, Window};
+use tagship::domain::approval::freeze::{Calendar, Freeze, FreezePeriod};
 use tagship::domain::host::RunEnd;
 use tagship::domain::plan::PlanDigest;
 use tagship::domain::rule::Schedule;
@@ -266,7 +266,7 @@ fn freeze(now: Timestamp) -> Arc<Calendar> {
             reason: String::new(),
             projects: BTreeSet::new(),
             environments: BTreeSet::from(["production".to_owned()]),
-            window: Window::Once {
+            window: FreezePeriod::Once {
                 from: from.datetime(),
                 until,
             },

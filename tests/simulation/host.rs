@@ -9,8 +9,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::domain::host::{
-    BrokenCurrent, Differs, Existing, HostError, Hosts, Inodes, Op, Output, Place, Release,
-    ReleaseId, Reply, RunEnd, Standing, TransferSet, TreeDigest, fenced,
+    BrokenCurrent, DeployTarget, Differs, Existing, HostError, HostState, Hosts, Inodes, Op,
+    Output, Release, ReleaseId, Reply, RunEnd, TransferSet, TreeDigest, fenced,
 };
 use tagship::domain::plan::Plan;
 use tagship::engine::executor::effects::Fleet;
@@ -475,7 +475,7 @@ fn end_of(disk: &Disk, key: &str, now: Duration) -> RunEnd {
     }
 }
 
-pub(crate) fn take_fence(disk: &mut Disk, place: &Place) -> Result<(), HostError> {
+pub(crate) fn take_fence(disk: &mut Disk, place: &DeployTarget) -> Result<(), HostError> {
     if disk.fence > place.fence {
         return Err(fenced(place.fence, disk.fence));
     }
@@ -506,8 +506,8 @@ fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
     Ok(())
 }
 
-pub(crate) fn standing(disk: &Disk) -> Standing {
-    Standing {
+pub(crate) fn standing(disk: &Disk) -> HostState {
+    HostState {
         live: disk.live.clone(),
         releases: disk
             .releases
@@ -525,7 +525,7 @@ pub(crate) fn standing(disk: &Disk) -> Standing {
 
 fn publish(
     disk: &mut Disk,
-    place: &Place,
+    place: &DeployTarget,
     release: &ReleaseId,
     over: &[ReleaseId],
     (key, existing): (&str, Existing),

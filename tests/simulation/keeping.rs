@@ -1,14 +1,14 @@
 //! Releases come to a host in memory, and old ones go.
 
 use tagship::domain::host::{
-    Existing, HostError, Inodes, Leftover, Place, Release, ReleaseId, Reply, TreeDigest,
+    DeployTarget, Existing, HostError, Inodes, Leftover, Release, ReleaseId, Reply, TreeDigest,
 };
 
 use crate::host::{Disk, standing, take_fence};
 
 pub(crate) fn prepare(
     disk: &mut Disk,
-    place: &Place,
+    place: &DeployTarget,
     release: &Release,
     (base, inodes): (Option<&Release>, Inodes),
     shared: &[String],
@@ -54,7 +54,11 @@ pub(crate) fn prepare(
     })
 }
 
-pub(crate) fn seal(disk: &mut Disk, place: &Place, release: &Release) -> Result<Reply, HostError> {
+pub(crate) fn seal(
+    disk: &mut Disk,
+    place: &DeployTarget,
+    release: &Release,
+) -> Result<Reply, HostError> {
     take_fence(disk, place)?;
     match disk.releases.get(&release.id) {
         Some(digest) if *digest == release.digest => return Ok(Reply::Sealed),
@@ -78,7 +82,7 @@ pub(crate) fn seal(disk: &mut Disk, place: &Place, release: &Release) -> Result<
 
 pub(crate) fn prune(
     disk: &mut Disk,
-    place: &Place,
+    place: &DeployTarget,
     keep: u32,
     protect: &[ReleaseId],
     failed: &[ReleaseId],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::ReleaseId;
 use tagship::domain::rule::{Schedule, is_zero};
-use tagship::domain::task::{Event, Origin, Pause, Recorded, State, StepResult, Task, Way};
+use tagship::domain::task::{Direction, Event, Origin, Pause, Recorded, State, StepResult, Task};
 use tagship::engine::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 
@@ -544,7 +544,7 @@ fn hosts_agree(
             State::RolledBack { .. } => {
                 let back = work.steps.iter().any(|(at, step)| {
                     let done = matches!(step.end, Some((_, StepResult::Published { .. })));
-                    at.way == Way::Back && at.host == index && done
+                    at.way == Direction::Back && at.host == index && done
                 });
                 if back {
                     assert_eq!(disk.live, work.live_before[&index], "{what}\n{}", trace());

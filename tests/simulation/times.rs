@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tagship::domain::approval::freeze::{Calendar, Freeze, Window};
+use tagship::domain::approval::freeze::{Calendar, Freeze, FreezePeriod};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
 use tagship::engine::executor::Missed;
@@ -29,7 +29,7 @@ fn frozen_from(from: &str) -> Arc<Calendar> {
             reason: "everybody is out".to_owned(),
             projects: BTreeSet::new(),
             environments: BTreeSet::from(["production".to_owned()]),
-            window: Window::parse(from, "2027-01-15 12:00", None).unwrap(),
+            window: FreezePeriod::parse(from, "2027-01-15 12:00", None).unwrap(),
         }],
         ..Calendar::default()
     })
@@ -208,7 +208,7 @@ fn going_back_is_a_release_too() {
 fn an_override_frees_a_task_from_no_later_freeze() {
     let mut sim = frozen_sim();
     let later = Freeze {
-        window: Window::parse("2027-01-16", "2027-01-17", None).unwrap(),
+        window: FreezePeriod::parse("2027-01-16", "2027-01-17", None).unwrap(),
         ..sim.calendar.freezes[0].clone()
     };
     let mut calendar = (*sim.calendar).clone();

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use tagship::domain::host::{Op, Place, ReleaseId, TreeDigest};
+use tagship::domain::host::{DeployTarget, Op, ReleaseId, TreeDigest};
 use tagship::domain::plan::{AGENT, Plan, PlanDigest};
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{AGENT_INDEX, At, Origin, Recorded, State, Task, Way};
+use tagship::domain::task::{AGENT_INDEX, Direction, Origin, Recorded, State, StepRef, Task};
 use tagship::domain::template::{self, Gate, OnFailure};
 use tagship::store::Store;
 use tagship::store::kv::Range;
@@ -222,7 +222,7 @@ impl Seen {
     }
 
     /// The task of a key, at work.
-    fn at_work(&mut self, place: &Place, key: &str) -> (Arc<Task>, Arc<Plan>) {
+    fn at_work(&mut self, place: &DeployTarget, key: &str) -> (Arc<Task>, Arc<Plan>) {
         let id = key.split('-').next().unwrap().parse().unwrap();
         let task = self.task(id);
         if task.fence == Some(place.fence) {
@@ -278,7 +278,7 @@ impl Seen {
         &mut self,
         environment: &str,
         host: &str,
-        place: &Place,
+        place: &DeployTarget,
         release: &ReleaseId,
         key: &str,
         disks: &Disks,
@@ -286,9 +286,9 @@ impl Seen {
         let (task, plan) = self.at_work(place, key);
         let work = task.work.as_ref().unwrap();
         let way = if key.ends_with("-back") {
-            Way::Back
+            Direction::Back
         } else {
-            Way::Forward
+            Direction::Forward
         };
         let begun = work
             .steps
@@ -296,11 +296,11 @@ impl Seen {
             .find(|at| at.way == way && plan.is_publish(**at) && plan.host_name(**at) == host);
         let at = begun.unwrap_or_else(|| panic!("{key} on {host}: the intent is not durable"));
         let expected = match way {
-            Way::Forward => Some(&work.release),
-            Way::Back => work.live_before[&at.host].as_ref(),
+            Direction::Forward => Some(&work.release),
+            Direction::Back => work.live_before[&at.host].as_ref(),
         };
         assert_eq!(expected, Some(release), "{key} on {host}");
-        if way == Way::Back {
+        if way == Direction::Back {
             return;
         }
         open(&task, &plan, *at);
@@ -324,19 +324,19 @@ impl Seen {
     }
 
     /// `TASK-STARTED-[back-]STAGE-STEP-ATTEMPT[.PART]`
-    fn program(&mut self, host: &str, place: &Place, key: &str) {
+    fn program(&mut self, host: &str, place: &DeployTarget, key: &str) {
         let (task, plan) = self.at_work(place, key);
         let work = task.work.as_ref().unwrap();
         let attempt = key.split('.').next().unwrap_or(key);
         let mut parts: Vec<&str> = attempt.split('-').skip(2).collect();
         let way = if parts[0] == "back" {
             parts.remove(0);
-            Way::Back
+            Direction::Back
         } else {
-            Way::Forward
+            Direction::Forward
         };
         let attempt: u32 = parts[2].parse().unwrap();
-        let at = At {
+        let at = StepRef {
             way,
             stage: parts[0].parse().unwrap(),
             host: index_of(&plan, host),
@@ -351,14 +351,14 @@ impl Seen {
             begun || before,
             "{key} on {host}: the intent is not durable"
         );
-        if way == Way::Forward {
+        if way == Direction::Forward {
             open(&task, &plan, at);
         }
     }
 }
 
 /// A step that waits at a gate begins once that is open.
-fn open(task: &Task, plan: &Plan, at: At) {
+fn open(task: &Task, plan: &Plan, at: StepRef) {
     let work = task.work.as_ref().unwrap();
     let is_time = work.due.is_some() || task.time().is_none();
     let opened = |gate, by_hand| match gate {
@@ -378,7 +378,7 @@ fn open(task: &Task, plan: &Plan, at: At) {
 
 /// The hosts on which a release is staged.
 fn staged_on(plan: &Plan) -> impl Iterator<Item = &str> {
-    let syncs = |step: &template::Step| step.action == template::Action::Sync;
+    let syncs = |step: &template::Step| step.action == template::StepAction::Sync;
     let stages = plan.stages.iter();
     stages
         .filter(move |stage| stage.steps.iter().any(syncs))

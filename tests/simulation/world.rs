@@ -9,10 +9,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::domain::host::{Output, ReleaseId, TreeDigest};
-use tagship::domain::plan::{Ground, LocalUser, Placement, PlannedHost, PlannedUser, Submodules};
+use tagship::domain::plan::{
+    LocalUser, Placement, PlannedHost, PlannedUser, ResolvedEnvironment, Submodules,
+};
 use tagship::domain::rule::is_reference;
 use tagship::domain::task::Submission;
-use tagship::domain::template::{Template, Version};
+use tagship::domain::template::{StoredTemplate, Template};
 use tagship::engine::executor::effects::{
     Catalog, Logs, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf,
 };
@@ -21,8 +23,8 @@ use tagship::git::checkout::{
     Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
 };
 use tagship::git::landing::{
-    self, Comparison, Description, Git, LandingError, Person, Progress, Relation, RemoteFailure,
-    RemoteRef, Source, Timeouts, Wanted,
+    self, CommitPerson, Comparison, Description, Git, LandingError, Progress, Relation,
+    RemoteFailure, RemoteRef, Source, Timeouts, Wanted,
 };
 
 use crate::fate::{Blow, Fate, REFUSED};
@@ -186,7 +188,7 @@ impl Git for SimGit {
                 commit: question.object.clone(),
                 tag: None,
                 subject: "a commit".to_owned(),
-                author: Person {
+                author: CommitPerson {
                     name: "alice".to_owned(),
                     email: "alice@example.com".to_owned(),
                     at,
@@ -426,7 +428,7 @@ fn tool() -> Template {
 
 pub(crate) struct SimCatalog {
     pub(crate) fate: Fate,
-    pub(crate) ground: Arc<Mutex<Ground>>,
+    pub(crate) ground: Arc<Mutex<ResolvedEnvironment>>,
     pub(crate) template: Template,
 }
 
@@ -456,9 +458,9 @@ fn host(name: &str) -> PlannedHost {
 }
 
 /// `shop` in `production` on hosts `a`, `b`, `c`; `d` serves single steps.
-pub(crate) fn ground() -> Ground {
+pub(crate) fn ground() -> ResolvedEnvironment {
     let hosts = ["a", "b", "c"].map(host).to_vec();
-    Ground {
+    ResolvedEnvironment {
         project: "shop".to_owned(),
         environment: "production".to_owned(),
         git_url: "/git/shop.git".to_owned(),
@@ -549,7 +551,7 @@ impl Catalog for SimCatalog {
             (*number, machines.collect())
         });
         let given = given.collect();
-        let version = Version {
+        let version = StoredTemplate {
             name: template.name.clone(),
             digest: template.digest.clone(),
             text: String::new(),

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tagship::domain::task::{Asker, Event};
+use tagship::domain::task::{Event, StopRequester};
 use tagship::identity::account::Role;
 use tagship::store::HookOutcome;
 use tempfile::TempDir;
@@ -233,7 +233,7 @@ async fn a_manager_approves_in_a_browser_and_sees_it_go_on() {
     browser.sees("running").await;
     let stopped_by = Event::StopRequested {
         by: "bob".to_owned(),
-        asker: Asker::Person,
+        asker: StopRequester::Person,
     };
     world.append(&running, vec![stopped_by]).await;
     browser.sees("stopping").await;

@@ -14,8 +14,8 @@ use tagship::domain::host::{ReleaseId, TreeDigest};
 use tagship::domain::plan::{self, Plan};
 use tagship::domain::right::Scopes;
 use tagship::domain::task::{
-    AGENT_INDEX, At, Comparison, Description, Event, Landed, Origin, Outcome, Person, Recorded,
-    Relation, StepResult, Submission, Submitter, Supersede, Task, Way,
+    AGENT_INDEX, CommitPerson, Comparison, Description, Direction, Event, Landed, Origin, Outcome,
+    Recorded, Relation, StepRef, StepResult, Submission, Submitter, Supersede, Task,
 };
 use tagship::domain::template::Template;
 use tagship::identity::account::{self, Account, Accounts, NewAccount, TokenTerms};
@@ -265,7 +265,7 @@ impl World {
     pub fn plan(&self, environment: &str, commit: &str) -> Plan {
         let ground = self.config.ground("shop", environment, &[]).unwrap();
         let template = Template::parse("shop-release.toml", TEMPLATE).unwrap();
-        let none = plan::Asked {
+        let none = plan::TaskInputs {
             parameters: &BTreeMap::new(),
             secrets: &BTreeMap::new(),
             unsorted: &BTreeMap::new(),
@@ -476,20 +476,20 @@ impl Drop for World {
     }
 }
 
-pub fn at(stage: u16, host: u16, step: u16) -> At {
-    At {
-        way: Way::Forward,
+pub fn at(stage: u16, host: u16, step: u16) -> StepRef {
+    StepRef {
+        way: Direction::Forward,
         stage,
         host,
         step,
     }
 }
 
-pub fn began(at: At) -> Event {
+pub fn began(at: StepRef) -> Event {
     Event::Began { at, attempt: 1 }
 }
 
-pub fn ended(at: At, result: StepResult) -> Event {
+pub fn ended(at: StepRef, result: StepResult) -> Event {
     Event::Ended { at, result }
 }
 
@@ -528,8 +528,8 @@ pub fn submission(tag: &str) -> Submission {
     }
 }
 
-pub fn person(name: &str) -> Person {
-    Person {
+pub fn person(name: &str) -> CommitPerson {
+    CommitPerson {
         name: name.to_owned(),
         email: format!("{name}@example.com"),
         at: "2026-11-20T16:00:00Z".parse().unwrap(),

@@ -5,8 +5,12 @@
 use super::tests::{plan, terms};
 use super::*;
 
-fn in_emergency(terms: &Terms, given: &[Approval], actor: &Actor) -> Result<Approval, Refusal> {
-    let request = Request {
+fn in_emergency(
+    terms: &Terms,
+    given: &[Approval],
+    actor: &Actor,
+) -> Result<Approval, ApprovalRefusal> {
+    let request = ApprovalRequest {
         actor,
         plan: &plan("p"),
         comment: "",
@@ -23,7 +27,7 @@ fn admin_gives_every_missing_approval_in_an_emergency() {
     terms.more = 1;
     // Also who submitted it, and a user of the agent's machine.
     terms.submitters.insert("root".to_owned());
-    for counts in [Counts::Yes, Counts::NotLocally] {
+    for counts in [ApprovalWeight::Yes, ApprovalWeight::NotLocally] {
         let root = Actor {
             counts,
             ..Actor::new("root", Role::Admin)
@@ -58,5 +62,5 @@ fn emergency_is_of_one_plan() {
     terms.plan = plan("q");
     assert_eq!(missing(&terms, &given).len(), 1);
     let refused = in_emergency(&terms, &[], &Actor::new("root", Role::Admin));
-    assert!(matches!(refused, Err(Refusal::OtherPlan { .. })));
+    assert!(matches!(refused, Err(ApprovalRefusal::OtherPlan { .. })));
 }

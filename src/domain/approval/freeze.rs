@@ -26,12 +26,12 @@ pub struct Freeze {
     pub projects: BTreeSet<String>,
     /// Empty: all of them.
     pub environments: BTreeSet<String>,
-    pub window: Window,
+    pub window: FreezePeriod,
 }
 
 /// The time of a [`Freeze`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Window {
+pub enum FreezePeriod {
     /// From one local time to another, once.
     Once { from: DateTime, until: DateTime },
     /// On these days of the week. Where `until` is not after `from`, it is on the following day.
@@ -120,13 +120,13 @@ pub enum NoWindow {
 
 /// One end of a window, as it is written.
 #[derive(Clone, Copy)]
-enum End {
+enum WindowEnd {
     Of(DateTime),
     OfDay(Time),
     OfWeek(Day, Time),
 }
 
-impl FromStr for End {
+impl FromStr for WindowEnd {
     type Err = NoWindow;
 
     fn from_str(text: &str) -> Result<Self, NoWindow> {
@@ -146,7 +146,7 @@ impl FromStr for End {
     }
 }
 
-impl Window {
+impl FreezePeriod {
     /// Reads `from` and `until` as they are written: both as times of day (with `days`, or on every
     /// day), of the week, or of the calendar.
     ///
@@ -154,7 +154,7 @@ impl Window {
     /// [`NoWindow`] says what is wrong.
     pub fn parse(from: &str, until: &str, days: Option<&BTreeSet<Day>>) -> Result<Self, NoWindow> {
         let window = match (from.parse()?, until.parse()?) {
-            (End::OfDay(from), End::OfDay(until)) => Self::Daily {
+            (WindowEnd::OfDay(from), WindowEnd::OfDay(until)) => Self::Daily {
                 days: match days {
                     Some(days) if days.is_empty() => return Err(NoWindow::NoDays),
                     Some(days) => days.clone(),
@@ -164,15 +164,17 @@ impl Window {
                 until,
             },
             _ if days.is_some() => return Err(NoWindow::Days),
-            (End::OfWeek(day, time), End::OfWeek(until, end)) => Self::Weekly {
+            (WindowEnd::OfWeek(day, time), WindowEnd::OfWeek(until, end)) => Self::Weekly {
                 from: (day, time),
                 until: (until, end),
             },
-            (End::Of(from), End::Of(until)) if from < until => Self::Once { from, until },
-            (End::Of(_), End::Of(_)) => return Err(NoWindow::Backwards),
-            (End::Of(_), _) => return Err(NoWindow::Mixed("\"2026-12-24 18:00\"")),
-            (End::OfWeek(..), _) => return Err(NoWindow::Mixed("\"fri 16:00\"")),
-            (End::OfDay(_), _) => return Err(NoWindow::Mixed("\"16:00\"")),
+            (WindowEnd::Of(from), WindowEnd::Of(until)) if from < until => {
+                Self::Once { from, until }
+            }
+            (WindowEnd::Of(_), WindowEnd::Of(_)) => return Err(NoWindow::Backwards),
+            (WindowEnd::Of(_), _) => return Err(NoWindow::Mixed("\"2026-12-24 18:00\"")),
+            (WindowEnd::OfWeek(..), _) => return Err(NoWindow::Mixed("\"fri 16:00\"")),
+            (WindowEnd::OfDay(_), _) => return Err(NoWindow::Mixed("\"16:00\"")),
         };
         Ok(window)
     }
@@ -282,7 +284,7 @@ mod tests {
             reason: String::new(),
             projects: BTreeSet::new(),
             environments: BTreeSet::new(),
-            window: Window::parse(from, until, days.as_ref()).unwrap(),
+            window: FreezePeriod::parse(from, until, days.as_ref()).unwrap(),
         }
     }
 
@@ -485,7 +487,7 @@ mod tests {
             ("12:00", "13:00", Some(&BTreeSet::new()), NoWindow::NoDays),
         ] {
             assert_eq!(
-                Window::parse(from, until, days),
+                FreezePeriod::parse(from, until, days),
                 Err(wrong),
                 "{from} {until}"
             );

@@ -30,7 +30,7 @@ pub(super) fn terms(approvals: &[&str]) -> Terms {
     }
 }
 
-fn yes(terms: &Terms, given: &[Approval], actor: &Actor) -> Result<Approval, Refusal> {
+fn yes(terms: &Terms, given: &[Approval], actor: &Actor) -> Result<Approval, ApprovalRefusal> {
     yes_to(terms, given, actor, "p")
 }
 
@@ -39,11 +39,11 @@ fn yes_to(
     given: &[Approval],
     actor: &Actor,
     seen: &str,
-) -> Result<Approval, Refusal> {
+) -> Result<Approval, ApprovalRefusal> {
     approve(
         terms,
         given,
-        &Request {
+        &ApprovalRequest {
             actor,
             plan: &plan(seen),
             comment: "",
@@ -66,7 +66,7 @@ fn one_yes_is_enough_where_one_is_asked_for() {
 fn who_submitted_may_not_approve_unless_the_plan_allows_it() {
     let mut terms = terms(&["1"]);
     let refused = yes(&terms, &[], &actor("alice", &[]));
-    assert!(matches!(refused, Err(Refusal::SelfApproval { .. })));
+    assert!(matches!(refused, Err(ApprovalRefusal::SelfApproval { .. })));
     terms.self_approval = true;
     let given = [yes(&terms, &[], &actor("alice", &[])).unwrap()];
     assert!(missing(&terms, &given).is_empty());
@@ -81,7 +81,7 @@ fn nobody_who_has_a_part_in_a_task_approves_it() {
     for name in ["alice", "bob"] {
         let refused = yes(&terms, &[], &actor(name, &[]));
         assert!(
-            matches!(refused, Err(Refusal::SelfApproval { .. })),
+            matches!(refused, Err(ApprovalRefusal::SelfApproval { .. })),
             "{name}"
         );
     }
@@ -108,7 +108,7 @@ fn terms_that_an_earlier_version_kept_still_forbid_the_submitter() {
 fn a_yes_to_another_plan_is_none() {
     let terms = terms(&["1"]);
     let refused = yes_to(&terms, &[], &actor("bob", &[]), "q");
-    assert!(matches!(refused, Err(Refusal::OtherPlan { .. })));
+    assert!(matches!(refused, Err(ApprovalRefusal::OtherPlan { .. })));
     let mut other = yes(&terms, &[], &actor("bob", &[])).unwrap();
     other.plan = plan("q");
     assert_eq!(missing(&terms, &[other]).len(), 1);
@@ -133,7 +133,7 @@ fn the_same_person_counts_once() {
     let bob = yes(&terms, &[], &actor("bob", &[])).unwrap();
     let given = [bob];
     let refused = yes(&terms, &given, &actor("bob", &[]));
-    assert!(matches!(refused, Err(Refusal::Twice { .. })));
+    assert!(matches!(refused, Err(ApprovalRefusal::Twice { .. })));
     let twice = [given[0].clone(), given[0].clone()];
     assert_eq!(missing(&terms, &twice), ["2 (has 1)"]);
 }
@@ -142,7 +142,7 @@ fn the_same_person_counts_once() {
 fn every_requirement_must_hold_and_one_person_may_meet_several() {
     let terms = terms(&["1 of @pm", "1 of @ops"]);
     let refused = yes(&terms, &[], &actor("bob", &[]));
-    assert!(matches!(refused, Err(Refusal::NotAsked { .. })));
+    assert!(matches!(refused, Err(ApprovalRefusal::NotAsked { .. })));
     let pm = yes(&terms, &[], &actor("bob", &["pm"])).unwrap();
     assert_eq!(missing(&terms, &[pm]), ["1 of @ops (has 0)"]);
     let both = yes(&terms, &[], &actor("bob", &["pm", "ops"])).unwrap();
@@ -158,13 +158,19 @@ fn no_role_below_approver_approves_nor_a_user_of_the_machine() {
             ..actor("bob", &[])
         };
         let refused = yes(&terms, &[], &who);
-        assert!(matches!(refused, Err(Refusal::Right(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ApprovalRefusal::Right(_))),
+            "{refused:?}"
+        );
     }
     let who = Actor {
-        counts: Counts::NotLocally,
+        counts: ApprovalWeight::NotLocally,
         ..actor("os:bob", &[])
     };
-    assert!(matches!(yes(&terms, &[], &who), Err(Refusal::Local { .. })));
+    assert!(matches!(
+        yes(&terms, &[], &who),
+        Err(ApprovalRefusal::Local { .. })
+    ));
 }
 
 #[test]
@@ -219,7 +225,10 @@ fn standing_in_counts_nobody_twice() {
     let own = yes(&terms, &[], &dave).unwrap();
     assert_eq!(own.in_stead_of, None, "the own yes comes first");
     let again = yes(&terms, std::slice::from_ref(&own), &dave);
-    assert!(matches!(again, Err(Refusal::Twice { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(ApprovalRefusal::Twice { .. })),
+        "{again:?}"
+    );
     // Whatever somebody wrote into the log.
     let stead = Approval {
         in_stead_of: Some("carol".to_owned()),
@@ -239,7 +248,10 @@ fn standing_in_counts_nobody_twice() {
     );
     assert!(missing(&terms, &[own, carol]).is_empty());
     let carol = yes(&terms, &[stead], &actor("carol", &[]));
-    assert!(matches!(carol, Err(Refusal::Twice { .. })), "{carol:?}");
+    assert!(
+        matches!(carol, Err(ApprovalRefusal::Twice { .. })),
+        "{carol:?}"
+    );
 }
 
 #[test]
@@ -251,11 +263,14 @@ fn nobody_stands_in_for_the_submitter_nor_as_the_submitter() {
     };
     let for_submitter = with(viewer("dave"), &[mandate("alice", &[])]);
     let refused = yes(&terms, &[], &for_submitter);
-    assert!(matches!(refused, Err(Refusal::Right(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ApprovalRefusal::Right(_))),
+        "{refused:?}"
+    );
     let submitter = with(actor("alice", &[]), &[mandate("carol", &[])]);
     let refused = yes(&terms, &[], &submitter);
     assert!(
-        matches!(refused, Err(Refusal::SelfApproval { .. })),
+        matches!(refused, Err(ApprovalRefusal::SelfApproval { .. })),
         "{refused:?}"
     );
     terms.self_approval = true;
@@ -273,7 +288,7 @@ fn standing_in_ends_exactly_at_its_time_and_takes_the_others_right_and_the_plan(
         with(dave, &[mandate])
     };
     let at = |second, actor: &Actor| {
-        let request = Request {
+        let request = ApprovalRequest {
             actor,
             plan: &plan("p"),
             comment: "",
@@ -580,7 +595,7 @@ proptest! {
             let actor = with(actor(NAMES[who], &groups_of(who)), &mandates);
             match yes(&terms, &given, &actor) {
                 Ok(approval) => given.push(approval),
-                Err(Refusal::Twice { .. }) => {
+                Err(ApprovalRefusal::Twice { .. }) => {
                     let own = given.iter().any(|one| part_of(one).contains(NAMES[who]));
                     prop_assert!(own, "{}: {:?}", NAMES[who], given);
                 }

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Zoned};
 
 /// What was written, before it is known which zone goes without saying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum WrittenMoment {
     /// `2026-11-21T22:30:00Z`, `2026-11-21T22:30+01:00`, `2026-11-21T22:30[Asia/Tokyo]`.
     Exact(Timestamp),
     /// `2026-11-21 22:30`, also with a `T` between and with seconds.
@@ -16,14 +16,14 @@ pub enum Written {
 
 /// `None`: it is no time. An offset or a zone is never left unread.
 #[must_use]
-pub fn parse(text: &str) -> Option<Written> {
+pub fn parse(text: &str) -> Option<WrittenMoment> {
     let text = text.trim();
     let spaced = text.replacen(' ', "T", 1);
     if let Ok(at) = spaced.parse::<Timestamp>() {
-        return Some(Written::Exact(at));
+        return Some(WrittenMoment::Exact(at));
     }
     if let Ok(at) = spaced.parse::<Zoned>() {
-        return Some(Written::Exact(at.timestamp()));
+        return Some(WrittenMoment::Exact(at.timestamp()));
     }
     // Without seconds an offset is none to the parsers above.
     let short = ["%Y-%m-%dT%H:%M%:z", "%Y-%m-%dT%H:%MZ"];
@@ -38,11 +38,11 @@ pub fn parse(text: &str) -> Option<Written> {
             utc.and_then(|at| at.to_zoned(TimeZone::UTC))
                 .map(|at| at.timestamp())
         };
-        return at.ok().map(Written::Exact);
+        return at.ok().map(WrittenMoment::Exact);
     }
     let (date, time) = text.split_once([' ', 'T'])?;
     let date: Date = date.parse().ok()?;
-    Some(Written::Local(date.to_datetime(time_of_day(time)?)))
+    Some(WrittenMoment::Local(date.to_datetime(time_of_day(time)?)))
 }
 
 /// `22:30` or `22:30:15`.
@@ -53,7 +53,7 @@ pub fn time_of_day(text: &str) -> Option<Time> {
         .find_map(|format| Time::strptime(format, text).ok())
 }
 
-impl Written {
+impl WrittenMoment {
     /// The point in time that is meant; `None` beyond the years that there are.
     #[must_use]
     pub fn in_zone(self, zone: &TimeZone) -> Option<Timestamp> {

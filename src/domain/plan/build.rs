@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AGENT, LocalUser, Named, Placement, Plan, PlannedHost, PlannedUser, Stage};
+use super::{AGENT, LocalUser, Placement, Plan, PlannedHost, PlannedUser, ResolvedNames, Stage};
 use crate::domain::template::{
     self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, Requirement, StageHosts, Template,
 };
 
 /// What of the configuration a plan is made from; the caller resolves names into this.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct ResolvedEnvironment {
     /// Empty, with the environment and the URL, for a task that belongs to no project.
     pub project: String,
     pub environment: String,
@@ -34,7 +34,7 @@ pub struct Ground {
 
 /// What the task itself brings to its plan.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct TaskInputs<'a> {
     pub parameters: &'a BTreeMap<String, String>,
     pub secrets: &'a BTreeMap<String, Hidden>,
     /// Those of which the template tells whether they are shown.
@@ -126,10 +126,10 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`] names the template and what it lacks.
 pub fn build(
-    ground: &Ground,
+    ground: &ResolvedEnvironment,
     template: &Template,
     commit: &str,
-    asked: &Asked<'_>,
+    asked: &TaskInputs<'_>,
 ) -> Result<Plan, PlanError> {
     let (parameters, secrets) = parameters(ground, template, asked)?;
     let mut hosts = Vec::new();
@@ -151,7 +151,7 @@ pub fn build(
             steps: stage.steps.clone(),
         });
     }
-    let named = Named::by(ground, template, &mut hosts)?;
+    let named = ResolvedNames::by(ground, template, &mut hosts)?;
     Ok(Plan {
         project: ground.project.clone(),
         environment: ground.environment.clone(),
@@ -175,9 +175,9 @@ pub fn build(
 
 /// The parameters with their values, and the names of those whose values are not for the plan.
 fn parameters(
-    ground: &Ground,
+    ground: &ResolvedEnvironment,
     template: &Template,
-    asked: &Asked<'_>,
+    asked: &TaskInputs<'_>,
 ) -> Result<(BTreeMap<String, String>, Vec<String>), PlanError> {
     let refused = |errors: &[ParamError]| PlanError::Parameters {
         template: template.name.clone(),
@@ -211,9 +211,9 @@ fn parameters(
 
 /// Whether the task has what the steps of a stage need.
 fn fits(
-    ground: &Ground,
+    ground: &ResolvedEnvironment,
     template: &Template,
-    stage: &template::Stage,
+    stage: &template::StageTemplate,
     commit: &str,
 ) -> Result<(), PlanError> {
     let releases = stage.steps.iter().any(|step| step.action.releases());
@@ -235,10 +235,10 @@ fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
     }
 }
 
-impl Named {
+impl ResolvedNames {
     /// Resolves what the steps of a template name; hosts of single steps join `hosts`.
     fn by(
-        ground: &Ground,
+        ground: &ResolvedEnvironment,
         template: &Template,
         hosts: &mut Vec<PlannedHost>,
     ) -> Result<Self, PlanError> {
@@ -297,10 +297,10 @@ impl Named {
 
 /// The hosts of a stage, none where every step names its own; `None` for the agent's own machine.
 fn stage_hosts<'a>(
-    ground: &'a Ground,
+    ground: &'a ResolvedEnvironment,
     template: &Template,
-    stage: &template::Stage,
-    asked: &Asked<'a>,
+    stage: &template::StageTemplate,
+    asked: &TaskInputs<'a>,
 ) -> Result<Option<&'a [PlannedHost]>, PlanError> {
     if stage.steps.iter().all(|step| step.host.is_some()) {
         return Ok(Some(&[]));
@@ -338,9 +338,9 @@ fn stage_hosts<'a>(
 /// The hosts that the task gives for a stage.
 fn given_hosts<'a>(
     template: &Template,
-    stage: &template::Stage,
+    stage: &template::StageTemplate,
     number: u8,
-    asked: &Asked<'a>,
+    asked: &TaskInputs<'a>,
 ) -> Result<&'a [PlannedHost], PlanError> {
     let hosts = asked
         .hosts

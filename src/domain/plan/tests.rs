@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::domain::template::{Check, Command, Directory, Probe, Program};
+use crate::domain::template::{Directory, HealthCheck, Probe, Program, ProgramCommand};
 
 fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
     PlannedHost {
@@ -18,7 +18,7 @@ fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
     }
 }
 
-fn step(name: &str, action: Action) -> Step {
+fn step(name: &str, action: StepAction) -> Step {
     Step::plain(name, action)
 }
 
@@ -32,7 +32,7 @@ fn plan() -> Plan {
         steps,
     };
     let program = |command| {
-        Action::Run(Program {
+        StepAction::Run(Program {
             command,
             args: vec!["TAG".to_owned()],
             directory: Directory::Absolute("/opt".to_owned()),
@@ -43,7 +43,7 @@ fn plan() -> Plan {
         })
     };
     let check = |probe| {
-        Action::Check(Check {
+        StepAction::Check(HealthCheck {
             probe,
             retries: 3,
             interval: Duration::from_secs(1),
@@ -74,7 +74,7 @@ fn plan() -> Plan {
         pause_timeout_s: None,
         approvals: vec!["1 of @pm".parse().unwrap(), "2".parse().unwrap()],
         self_approval: false,
-        named: Named {
+        named: ResolvedNames {
             users: [(
                 "operator".to_owned(),
                 PlannedUser {
@@ -93,13 +93,19 @@ fn plan() -> Plan {
         },
         rebuilt: vec!["web2".to_owned()],
         stages: vec![
-            stage("stage", vec![step("sync", Action::Sync)]),
+            stage("stage", vec![step("sync", StepAction::Sync)]),
             stage(
                 "switch",
                 vec![
-                    step("publish", Action::Publish),
-                    step("reload", program(Command::Shell("reload".to_owned()))),
-                    step("warm", program(Command::Argv(vec!["warm".to_owned()]))),
+                    step("publish", StepAction::Publish),
+                    step(
+                        "reload",
+                        program(ProgramCommand::Shell("reload".to_owned())),
+                    ),
+                    step(
+                        "warm",
+                        program(ProgramCommand::Argv(vec!["warm".to_owned()])),
+                    ),
                     step(
                         "http",
                         check(Probe::Http {
@@ -189,7 +195,7 @@ fn every_field_is_in_the_digest() {
 /// What the first program may hand on.
 fn outputs(plan: &mut Plan) -> (&mut Vec<String>, &mut Vec<String>) {
     match &mut plan.stages[1].steps[1].action {
-        Action::Run(program) => (&mut program.outputs, &mut program.secret_outputs),
+        StepAction::Run(program) => (&mut program.outputs, &mut program.secret_outputs),
         other => panic!("{other:?}"),
     }
 }
@@ -222,7 +228,7 @@ fn an_entry_more_or_less_is_in_the_digest() {
 fn plan_without_outputs_is_written_as_before_there_were_any() {
     let mut plan = plan();
     for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
-        if let Action::Run(program) = &mut step.action {
+        if let StepAction::Run(program) = &mut step.action {
             program.outputs.clear();
             program.secret_outputs.clear();
         }
@@ -263,7 +269,7 @@ fn everybody_of_a_stage_has_one_place_and_runs_what_is_theirs() {
     let named = |name: &str, host: Option<&str>, once| Step {
         host: host.map(str::to_owned),
         once,
-        ..step(name, Action::Sync)
+        ..step(name, StepAction::Sync)
     };
     let stage = Stage {
         name: "switch".to_owned(),
@@ -343,7 +349,7 @@ fn a_host_is_found_by_its_name_and_reached_as_whom_the_step_says() {
 #[test]
 fn what_nobody_names_leaves_the_digest_as_it_was_before_it_could_be_named() {
     let mut plan = plan();
-    plan.named = Named::default();
+    plan.named = ResolvedNames::default();
     let text = String::from_utf8(plan.canonical()).unwrap();
     assert!(!text.contains("\"named\""), "{text}");
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
@@ -396,9 +402,9 @@ fn program_between_sync_and_publish_gives_a_release_its_own_inodes() {
         Inodes::Shared,
         "a check from the agent writes nothing"
     );
-    if let Action::Check(check) = &mut probe.action {
+    if let StepAction::Check(check) = &mut probe.action {
         check.probe = Probe::Command {
-            command: Command::Shell("test".to_owned()),
+            command: ProgramCommand::Shell("test".to_owned()),
             directory: Directory::Release,
         };
     }

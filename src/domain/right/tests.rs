@@ -18,8 +18,8 @@ fn table(heading: &str) -> Vec<Vec<String>> {
 }
 
 fn standing_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Missing> {
-    let place = Place::default();
-    let standing = Standing {
+    let place = PermissionTarget::default();
+    let standing = EffectiveRole {
         name: "alice",
         role: role.min(scopes.ceiling()),
         scopes,
@@ -90,7 +90,8 @@ fn a_grant_holds_where_it_says_and_nowhere_else() {
                     for at_environment in environments {
                         for at_template in templates {
                             let at = [at_project, at_environment, at_template];
-                            let place = Place::new(at_project, at_environment, at_template);
+                            let place =
+                                PermissionTarget::new(at_project, at_environment, at_template);
                             let role = role_in(Role::Viewer, "alice", &[], &grants, &place);
                             let fits = granted
                                 .iter()
@@ -107,7 +108,7 @@ fn a_grant_holds_where_it_says_and_nowhere_else() {
 
 #[test]
 fn a_grant_raises_and_never_lowers() {
-    let place = Place::new("shop", "qa", "git-release");
+    let place = PermissionTarget::new("shop", "qa", "git-release");
     for base in Role::ALL {
         for granted in Role::ALL {
             let grants = [grant("alice", granted, ["shop", "", ""])];
@@ -120,7 +121,7 @@ fn a_grant_raises_and_never_lowers() {
 
 #[test]
 fn a_group_is_granted_to_its_members_and_no_account_of_its_name() {
-    let place = Place::default();
+    let place = PermissionTarget::default();
     let grants = [grant("@pm", Role::Admin, ["", "", ""])];
     let pm = ["pm".to_owned()];
     assert_eq!(
@@ -137,10 +138,10 @@ fn a_group_is_granted_to_its_members_and_no_account_of_its_name() {
 
 #[test]
 fn ones_own_task_takes_less_than_anothers() {
-    let place = Place::new("shop", "qa", "");
+    let place = PermissionTarget::new("shop", "qa", "");
     let may = |role, scopes: &[Scope], whose| {
         let scopes: Scopes = scopes.iter().copied().collect();
-        let standing = Standing {
+        let standing = EffectiveRole {
             name: "alice",
             role,
             scopes: &scopes,
@@ -239,7 +240,7 @@ fn a_place_is_told_as_far_as_it_is_one() {
         (["", "", "reload"], " (template reload)"),
     ] {
         let [project, environment, template] = place;
-        let place = Place::new(project, environment, template);
+        let place = PermissionTarget::new(project, environment, template);
         assert_eq!(place.to_string(), told);
     }
 }
@@ -282,8 +283,8 @@ fn what_is_refused_names_the_role_that_it_takes() {
         (Ability::Run, "approver"),
         (Ability::Manage, "admin"),
     ] {
-        let place = Place::default();
-        let standing = Standing {
+        let place = PermissionTarget::default();
+        let standing = EffectiveRole {
             name: "alice",
             role: Role::None,
             scopes: &Scopes::default(),
@@ -297,8 +298,8 @@ fn what_is_refused_names_the_role_that_it_takes() {
 
 #[test]
 fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
-    let place = Place::default();
-    let standing = Standing {
+    let place = PermissionTarget::default();
+    let standing = EffectiveRole {
         name: "alice",
         role: Role::Submitter,
         scopes: &[Scope::Submit].into_iter().collect(),
@@ -314,8 +315,8 @@ fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
 
 #[test]
 fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes() {
-    let place = Place::default();
-    let standing = Standing {
+    let place = PermissionTarget::default();
+    let standing = EffectiveRole {
         name: "alice",
         role: Role::Viewer,
         scopes: &Scope::ALL.into_iter().collect(),
@@ -333,7 +334,7 @@ fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes(
 /// Each role, each set of scopes, one's own task and others': what is asked for is what is missing.
 #[test]
 fn nobody_is_asked_for_a_scope_that_their_token_has() {
-    let place = Place::default();
+    let place = PermissionTarget::default();
     for role in Role::ALL {
         for which in 0..1_u8 << Scope::ALL.len() {
             let chosen = Scope::ALL.into_iter().enumerate();
@@ -341,7 +342,7 @@ fn nobody_is_asked_for_a_scope_that_their_token_has() {
                 .filter(|(index, _)| which & (1 << index) != 0)
                 .map(|(_, scope)| scope)
                 .collect();
-            let standing = Standing {
+            let standing = EffectiveRole {
                 name: "alice",
                 role,
                 scopes: &scopes,

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{At, Event};
+use super::{Event, StepRef};
 
 /// One thing that the executor is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum NextAction {
     /// Look whether the ref stands on the pushed object, fetch, pin, plan.
     Land,
     /// Look whether the ref of a landed task still stands.
@@ -16,11 +16,11 @@ pub enum Action {
     /// Claim the work when the queue of the project and environment is free.
     Start,
     /// Append the intent, then do the step.
-    Perform { at: At, attempt: u32 },
+    Perform { at: StepRef, attempt: u32 },
     /// The intent stands, the result does not: find out, or do it again.
-    Resume { at: At, attempt: u32 },
+    Resume { at: StepRef, attempt: u32 },
     /// End what still runs of this step.
-    Kill { at: At },
+    Kill { at: StepRef },
     /// Append this event now.
     Record(Event),
 }

@@ -10,8 +10,8 @@ use super::walk_tests::{SWITCH, Walk, bad, good, plan};
 use super::*;
 use crate::domain::template::{Gate, OnFailure};
 
-fn work() -> Work {
-    Work::new(release(), at(1))
+fn work() -> TaskWork {
+    TaskWork::new(release(), at(1))
 }
 
 fn skipped() -> Skipped {
@@ -22,16 +22,16 @@ fn skipped() -> Skipped {
     }
 }
 
-fn held() -> Held {
-    Held {
+fn held() -> HeldHost {
+    HeldHost {
         host: "web".to_owned(),
         gate: Gate::Hand,
         since: at(2),
     }
 }
 
-fn progress(result: Option<StepResult>) -> Progress {
-    Progress {
+fn progress(result: Option<StepResult>) -> StepProgress {
+    StepProgress {
         attempt: 3,
         began: at(2),
         program: None,
@@ -77,7 +77,7 @@ fn a_host_is_stopped_once_and_not_when_it_is_skipped() {
 fn what_is_known_of_absent_hosts_ends_with_them_or_with_the_claim() {
     let mut work = work();
     let here = place(0, 0);
-    let tell = |work: &mut Work, event| work.hear(&event, at(4));
+    let tell = |work: &mut TaskWork, event| work.hear(&event, at(4));
     let away = || Event::HostAway {
         at: here,
         reason: "refused".to_owned(),
@@ -96,8 +96,8 @@ fn what_is_known_of_absent_hosts_ends_with_them_or_with_the_claim() {
 
 #[test]
 fn what_failed_on_one_way_is_forgotten_and_nothing_else() {
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..place(0, 0)
     };
     let failed = || StepResult::Failed {
@@ -109,20 +109,20 @@ fn what_failed_on_one_way_is_forgotten_and_nothing_else() {
     work.steps.insert(place(0, 1), progress(Some(done())));
     work.steps.insert(place(1, 0), progress(None));
     work.steps.insert(back, progress(Some(failed())));
-    work.forget_failures(Way::Forward);
-    let left: Vec<At> = work.steps.keys().copied().collect();
+    work.forget_failures(Direction::Forward);
+    let left: Vec<StepRef> = work.steps.keys().copied().collect();
     assert_eq!(left, [place(0, 1), place(1, 0), back]);
     assert_eq!(work.attempts(place(0, 0)), 3);
 }
 
 #[test]
 fn after_going_back_everything_from_the_switch_on_is_done_again_and_nothing_before() {
-    let of_stage = |stage| At {
+    let of_stage = |stage| StepRef {
         stage,
         ..place(0, 0)
     };
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..of_stage(SWITCH)
     };
     let published = || {
@@ -155,11 +155,11 @@ fn after_going_back_everything_from_the_switch_on_is_done_again_and_nothing_befo
 }
 
 /// What is offered is done, well but for `fails`, until `enough` is.
-fn walk_on(walk: &mut Walk, fails: Option<At>, enough: impl Fn(&Walk) -> bool) {
+fn walk_on(walk: &mut Walk, fails: Option<StepRef>, enough: impl Fn(&Walk) -> bool) {
     for _ in 0..100 {
         let next = walk.actions().into_iter().next().filter(|_| !enough(walk));
         match next {
-            Some(Action::Perform { at, attempt }) => {
+            Some(NextAction::Perform { at, attempt }) => {
                 walk.apply(Event::Began { at, attempt });
                 let result = match fails == Some(at) {
                     true => bad(false),
@@ -167,7 +167,7 @@ fn walk_on(walk: &mut Walk, fails: Option<At>, enough: impl Fn(&Walk) -> bool) {
                 };
                 walk.apply(Event::Ended { at, result });
             }
-            Some(Action::Record(event)) => walk.apply(event),
+            Some(NextAction::Record(event)) => walk.apply(event),
             Some(other) => panic!("{other:?}"),
             None => return,
         }
@@ -179,14 +179,14 @@ fn walk_on(walk: &mut Walk, fails: Option<At>, enough: impl Fn(&Walk) -> bool) {
 fn half_way_back() -> Walk {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
     walk_on(&mut walk, Some(place(1, 1)), |walk| {
-        walk.succeeded(Way::Back, SWITCH, 0, 0)
+        walk.succeeded(Direction::Back, SWITCH, 0, 0)
     });
-    assert!(!walk.succeeded(Way::Back, SWITCH, 1, 0));
+    assert!(!walk.succeeded(Direction::Back, SWITCH, 1, 0));
     walk
 }
 
 /// Which way each host was switched last.
-fn last_switches(walk: &Walk) -> [Option<Way>; 2] {
+fn last_switches(walk: &Walk) -> [Option<Direction>; 2] {
     [0, 1].map(|host| {
         let switches = walk
             .steps()
@@ -200,7 +200,7 @@ fn last_switches(walk: &Walk) -> [Option<Way>; 2] {
 #[test]
 fn what_was_stopped_on_its_way_back_switches_again_where_it_had_gone_back() {
     let mut walk = half_way_back();
-    let (by, asker) = ("alice".to_owned(), Asker::Person);
+    let (by, asker) = ("alice".to_owned(), StopRequester::Person);
     walk.apply(Event::StopRequested { by, asker });
     walk_on(&mut walk, None, |_| false);
     assert_eq!(walk.task.state, State::Stopped);
@@ -210,8 +210,8 @@ fn what_was_stopped_on_its_way_back_switches_again_where_it_had_gone_back() {
     walk.apply(Event::Started { release: release() });
     walk_on(&mut walk, None, |_| false);
     assert_eq!(walk.task.state, State::Succeeded);
-    assert_eq!(last_switches(&walk), [Some(Way::Forward); 2]);
-    assert!(walk.steps().keys().all(|at| at.way == Way::Forward));
+    assert_eq!(last_switches(&walk), [Some(Direction::Forward); 2]);
+    assert!(walk.steps().keys().all(|at| at.way == Direction::Forward));
 }
 
 #[test]
@@ -225,14 +225,14 @@ fn whatever_lets_it_go_on_when_a_way_back_could_not_be_stopped_lets_it_switch_ag
     };
     for goes_on in [Event::RetryRequested { by: by() }, skip] {
         let mut walk = half_way_back();
-        let at = At {
-            way: Way::Back,
+        let at = StepRef {
+            way: Direction::Back,
             ..place(0, 1)
         };
         walk.apply(Event::Began { at, attempt: 1 });
         walk.apply(Event::StopRequested {
             by: by(),
-            asker: Asker::Person,
+            asker: StopRequester::Person,
         });
         let result = bad(true);
         walk.apply(Event::Ended { at, result });
@@ -241,6 +241,6 @@ fn whatever_lets_it_go_on_when_a_way_back_could_not_be_stopped_lets_it_switch_ag
         walk.apply(goes_on);
         walk_on(&mut walk, None, |_| false);
         assert_eq!(walk.task.state, State::Succeeded);
-        assert_eq!(last_switches(&walk)[0], Some(Way::Forward));
+        assert_eq!(last_switches(&walk)[0], Some(Direction::Forward));
     }
 }

@@ -49,19 +49,19 @@ fn skip(host: u16, name: &str) -> Event {
 fn go_on(walk: &mut Walk) {
     while let Some(action) = walk.actions().into_iter().next() {
         match action {
-            Action::Perform { at, attempt } => {
+            NextAction::Perform { at, attempt } => {
                 walk.apply(Event::Began { at, attempt });
                 let result = good(walk, at, false);
                 walk.apply(Event::Ended { at, result });
             }
-            Action::Record(event) => walk.apply(event),
+            NextAction::Record(event) => walk.apply(event),
             other => panic!("{other:?}"),
         }
     }
 }
 
 fn done(walk: &Walk, host: u16, step: u16) -> bool {
-    walk.succeeded(Way::Forward, SWITCH, host, step)
+    walk.succeeded(Direction::Forward, SWITCH, host, step)
 }
 
 fn reason(walk: &Walk) -> String {
@@ -94,10 +94,10 @@ fn otherwise_nothing_is_told_of_hosts_that_failed_before() {
 fn lone_hosts_do_their_steps_in_the_order_in_which_they_stand() {
     let mut walk = Walk::new(two_alone(OnFailure::Pause));
     let mut order = Vec::new();
-    while let Some(Action::Perform { at, attempt }) = walk.actions().first().cloned() {
+    while let Some(NextAction::Perform { at, attempt }) = walk.actions().first().cloned() {
         let lone = [place(BALANCER, TELL), place(DB, NOTE)];
         let offered = walk.actions();
-        let both = lone.map(|at| Action::Perform { at, attempt: 1 });
+        let both = lone.map(|at| NextAction::Perform { at, attempt: 1 });
         assert!(!both.iter().all(|one| offered.contains(one)), "at once");
         order.extend(lone.contains(&at).then_some(at.host));
         walk.apply(Event::Began { at, attempt });
@@ -193,7 +193,7 @@ fn with_continue_a_lone_host_that_failed_before_is_named_by_those_who_wait_for_i
     let mut check = plan.stages[usize::from(SWITCH)].steps[usize::from(TELL)].clone();
     check.name = "ready".to_owned();
     plan.stages[1].steps.push(check);
-    let ready = At {
+    let ready = StepRef {
         stage: 1,
         ..place(BALANCER, 2)
     };
@@ -231,7 +231,7 @@ fn what_a_skipped_host_would_have_done_holds_nobody() {
     let reloads = [place(0, RELOAD), place(1, RELOAD)];
     assert_eq!(
         offered,
-        reloads.map(|at| Action::Perform { at, attempt: 1 })
+        reloads.map(|at| NextAction::Perform { at, attempt: 1 })
     );
 }
 
@@ -242,7 +242,7 @@ fn what_a_skipped_host_would_have_done_holds_nobody_on_the_way_back() {
     let mut walk = Walk::new(plan);
     walk.apply(skip(BALANCER, "balancer"));
     let reload = place(1, 2);
-    while let Some(Action::Perform { at, attempt }) = walk.actions().first().cloned() {
+    while let Some(NextAction::Perform { at, attempt }) = walk.actions().first().cloned() {
         walk.apply(Event::Began { at, attempt });
         let result = match at == reload {
             true => super::walk_tests::bad(false),
@@ -257,7 +257,10 @@ fn what_a_skipped_host_would_have_done_holds_nobody_on_the_way_back() {
         walk.task.state
     );
     for host in [0, 1] {
-        assert!(walk.succeeded(Way::Back, SWITCH, host, 1), "web{host}");
+        assert!(
+            walk.succeeded(Direction::Back, SWITCH, host, 1),
+            "web{host}"
+        );
     }
     assert!(walk.steps().keys().all(|at| at.host != BALANCER));
 }
@@ -270,7 +273,7 @@ fn the_first_attempt_of_a_step_is_its_first_and_the_next_one_its_second() {
     });
     let at = place(BALANCER, TELL);
     assert_eq!(walk.steps().get(&place(0, 0)).unwrap().attempt, 1);
-    assert_eq!(walk.actions(), [Action::Perform { at, attempt: 2 }]);
+    assert_eq!(walk.actions(), [NextAction::Perform { at, attempt: 2 }]);
     walk.apply(Event::Began { at, attempt: 2 });
     let result = good(&walk, at, false);
     walk.apply(Event::Ended { at, result });

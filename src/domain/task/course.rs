@@ -5,24 +5,24 @@ use jiff::Timestamp;
 
 use super::places::{host_index, index};
 use super::told::Why;
-use super::{At, StepResult, Way, Work};
+use super::{Direction, StepRef, StepResult, TaskWork};
 use crate::domain::plan::Plan;
 use crate::domain::template::{self, Gate, OnFailure};
 
 /// How far one host of a stage has come.
-pub(super) enum Standing {
+pub(super) enum HostProgress {
     Done,
     Next {
-        at: At,
+        at: StepRef,
         attempt: u32,
     },
     Running {
-        at: At,
+        at: StepRef,
         attempt: u32,
     },
     /// It waits at the gate of its next step.
     Gated {
-        at: At,
+        at: StepRef,
         gate: Gate,
     },
     /// Its next step follows what another host of the stage has yet to do.
@@ -33,7 +33,7 @@ pub(super) enum Standing {
     LeftBehind,
 }
 
-impl Standing {
+impl HostProgress {
     fn said(message: String) -> Self {
         Self::Failed(Why::Said(message))
     }
@@ -50,10 +50,10 @@ impl Standing {
 }
 
 /// One stage, done in one direction.
-pub(super) struct Course<'a> {
-    work: &'a Work,
+pub(super) struct StageProgress<'a> {
+    work: &'a TaskWork,
     plan: &'a Plan,
-    way: Way,
+    way: Direction,
     stage: usize,
     pub(super) places: Vec<&'a str>,
     /// The task's time, while timed gates wait for it.
@@ -64,10 +64,10 @@ pub(super) struct Course<'a> {
     doers: Vec<Option<usize>>,
 }
 
-impl<'a> Course<'a> {
+impl<'a> StageProgress<'a> {
     pub(super) fn new(
-        (work, plan): (&'a Work, &'a Plan),
-        way: Way,
+        (work, plan): (&'a TaskWork, &'a Plan),
+        way: Direction,
         stage: usize,
         time: Option<Timestamp>,
         absent: &'a dyn Fn(&str) -> bool,
@@ -87,8 +87,8 @@ impl<'a> Course<'a> {
         course
     }
 
-    fn at(&self, host: &str, step: usize) -> At {
-        At {
+    fn at(&self, host: &str, step: usize) -> StepRef {
+        StepRef {
             way: self.way,
             stage: index(self.stage),
             host: host_index(self.plan, host),
@@ -97,12 +97,12 @@ impl<'a> Course<'a> {
     }
 
     /// How far the one at this place of the stage has come.
-    pub(super) fn standing(&self, place: usize) -> Standing {
+    pub(super) fn standing(&self, place: usize) -> HostProgress {
         let stage = &self.plan.stages[self.stage];
         let name = self.places[place];
         let absent = (self.absent)(name);
-        if absent && self.way == Way::Forward {
-            return Standing::LeftBehind;
+        if absent && self.way == Direction::Forward {
+            return HostProgress::LeftBehind;
         }
         for (step, described) in stage.steps.iter().enumerate() {
             let label = &described.name;
@@ -126,20 +126,20 @@ impl<'a> Course<'a> {
                 Some(progress) => match &progress.end {
                     None => {
                         let attempt = progress.attempt;
-                        return Standing::Running { at, attempt };
+                        return HostProgress::Running { at, attempt };
                     }
                     Some((_, result)) if result.succeeded() => {}
                     Some((_, StepResult::Failed { message, .. })) => {
-                        return Standing::said(format!("{name}: {label}: {message}"));
+                        return HostProgress::said(format!("{name}: {label}: {message}"));
                     }
                     Some((_, StepResult::Unknown { message })) => {
-                        return Standing::Unknown(format!("{name}: {label}: {message}"));
+                        return HostProgress::Unknown(format!("{name}: {label}: {message}"));
                     }
-                    Some(_) => return Standing::said(format!("{name}: {label} was stopped")),
+                    Some(_) => return HostProgress::said(format!("{name}: {label} was stopped")),
                 },
             }
         }
-        Standing::Done
+        HostProgress::Done
     }
 
     /// Whether the one at this place does a step.
@@ -196,12 +196,12 @@ impl<'a> Course<'a> {
     }
 
     /// What stands between a host and a step that it has not begun.
-    fn before(&self, at: At, step: &template::Step) -> Standing {
+    fn before(&self, at: StepRef, step: &template::Step) -> HostProgress {
         if let Some(by) = self.work.stopped.get(&at.host)
-            && self.way == Way::Forward
+            && self.way == Direction::Forward
         {
             let name = self.plan.host_name(at);
-            return Standing::said(format!("{name}: {by} stopped it"));
+            return HostProgress::said(format!("{name}: {by} stopped it"));
         }
         if step.host.is_some()
             && let Some(standing) = self.held_back(usize::from(at.step))
@@ -213,20 +213,20 @@ impl<'a> Course<'a> {
             Gate::Hand => !self.work.is_open(at),
             Gate::Timed => self.time.is_some(),
         };
-        if closed && self.way == Way::Forward {
-            return Standing::Gated {
+        if closed && self.way == Direction::Forward {
+            return HostProgress::Gated {
                 at,
                 gate: step.gate,
             };
         }
-        Standing::Next {
+        HostProgress::Next {
             at,
             attempt: self.work.attempts(at) + 1,
         }
     }
 
     /// Where a host stands that comes to a step which another one does; `None` once that is done.
-    fn follows(&self, host: &str, step: usize) -> Option<Standing> {
+    fn follows(&self, host: &str, step: usize) -> Option<HostProgress> {
         let at = self.at(host, step);
         if self.work.skipped.contains_key(&at.host) {
             return None;
@@ -236,30 +236,30 @@ impl<'a> Course<'a> {
         match end {
             Some((_, result)) if result.succeeded() => None,
             // Nobody will do it any more.
-            _ if self.way == Way::Forward
+            _ if self.way == Direction::Forward
                 && self.plan.on_failure == OnFailure::Continue
                 && (end.is_some() || (self.absent)(host)) =>
             {
                 let label = &self.plan.stages[self.stage].steps[step].name;
-                Some(Standing::Failed(Why::Waited {
+                Some(HostProgress::Failed(Why::Waited {
                     step: label.clone(),
                     host: host.to_owned(),
                 }))
             }
-            _ => Some(Standing::Follows),
+            _ => Some(HostProgress::Follows),
         }
     }
 
     /// What holds back a step that one host does alone: the ones of other lone hosts before it, then
     /// what the stage's hosts do before it. Everybody waits for earlier steps alone, so nobody does
     /// in a circle.
-    fn held_back(&self, step: usize) -> Option<Standing> {
+    fn held_back(&self, step: usize) -> Option<HostProgress> {
         let before = self.plan.stages[self.stage].steps[..step].iter();
         let hosts = before.map(|earlier| earlier.host.as_deref());
         hosts
             .enumerate()
             .find_map(|(earlier, host)| self.follows(host?, earlier))
-            .or_else(|| (!self.all_before(step)).then_some(Standing::Follows))
+            .or_else(|| (!self.all_before(step)).then_some(HostProgress::Follows))
     }
 
     /// Whether every host of the stage that takes part has done what stands before this step.

@@ -20,7 +20,7 @@ pub struct Description {
     /// `None` for a lightweight tag.
     pub tag: Option<TagInfo>,
     pub subject: String,
-    pub author: Person,
+    pub author: CommitPerson,
     pub committed_at: Timestamp,
     /// One for each distinct live commit, in the order of the question.
     pub comparisons: Vec<Comparison>,
@@ -49,13 +49,13 @@ pub struct TagInfo {
     /// Whether the ref's short name is that name. A signed tag that was pushed under another name
     /// still verifies.
     pub named_as_ref: bool,
-    pub tagger: Option<Person>,
+    pub tagger: Option<CommitPerson>,
     pub message: String,
 }
 
 /// Who, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Person {
+pub struct CommitPerson {
     pub name: String,
     pub email: String,
     pub at: Timestamp,

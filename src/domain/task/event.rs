@@ -196,7 +196,7 @@ pub enum Supersede {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum Direction {
     #[default]
     Forward,
     /// The publish stage's steps, with what was live before.
@@ -205,9 +205,9 @@ pub enum Way {
 
 /// One step of one host of one stage, by their places in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct At {
+pub struct StepRef {
     #[serde(default, skip_serializing_if = "is_forward")]
-    pub way: Way,
+    pub way: Direction,
     pub stage: u16,
     pub host: u16,
     pub step: u16,
@@ -217,8 +217,8 @@ pub struct At {
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"
 )]
-fn is_forward(way: &Way) -> bool {
-    *way == Way::Forward
+fn is_forward(way: &Direction) -> bool {
+    *way == Direction::Forward
 }
 
 /// How a step ended.
@@ -243,8 +243,8 @@ pub enum StepResult {
     /// The release is live on the host.
     Published {
         was: Option<ReleaseId>,
-        #[serde(default, skip_serializing_if = "Found::is_empty")]
-        found: Box<Found>,
+        #[serde(default, skip_serializing_if = "SwitchReport::is_empty")]
+        found: Box<SwitchReport>,
     },
     /// The program ended with 0, the check held.
     Done {
@@ -265,7 +265,7 @@ pub enum StepResult {
 
 /// What was found on a host besides, when it switched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct SwitchReport {
     /// That something else was live than tagship had switched to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
@@ -280,7 +280,7 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-impl Found {
+impl SwitchReport {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -318,7 +318,7 @@ pub enum Pause {
 /// Who says stop. Only a person can have looked after what nobody could end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Asker {
+pub enum StopRequester {
     /// A time that is up, or a task that takes over. Events of older versions do not tell: nothing
     /// follows from them that only a person can say.
     #[default]
@@ -326,7 +326,7 @@ pub enum Asker {
     Person,
 }
 
-impl Asker {
+impl StopRequester {
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "the signature is serde's"
@@ -466,33 +466,33 @@ pub enum Event {
     },
     /// The intent of a step: durable before its effect.
     Began {
-        at: At,
+        at: StepRef,
         attempt: u32,
     },
     /// The host has said that the program of this attempt is begun there: nobody may take it for one
     /// that never was, whatever the host says later.
     ProgramBegan {
-        at: At,
+        at: StepRef,
         attempt: u32,
     },
     /// The host of a step can't be reached; it is tried again until then, and fails after.
     HostAway {
-        at: At,
+        at: StepRef,
         reason: String,
         until: Timestamp,
     },
     /// The host is there again, and the step goes on.
     HostBack {
-        at: At,
+        at: StepRef,
     },
     Ended {
-        at: At,
+        at: StepRef,
         result: StepResult,
     },
     Paused(Pause),
     /// A host waits at the gate of a step; the others go on.
     Held {
-        at: At,
+        at: StepRef,
         host: String,
         gate: Gate,
     },
@@ -504,8 +504,8 @@ pub enum Event {
     },
     StopRequested {
         by: String,
-        #[serde(default, skip_serializing_if = "Asker::is_tagship")]
-        asker: Asker,
+        #[serde(default, skip_serializing_if = "StopRequester::is_tagship")]
+        asker: StopRequester,
     },
     /// What runs on one host is ended, and nothing more is begun there; the others go on.
     HostStopRequested {

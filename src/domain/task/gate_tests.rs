@@ -37,9 +37,9 @@ pub(super) fn with_forced(mut plan: Plan, position: usize) -> Plan {
     plan
 }
 
-pub(super) fn place(host: u16, step: u16) -> At {
-    At {
-        way: Way::Forward,
+pub(super) fn place(host: u16, step: u16) -> StepRef {
+    StepRef {
+        way: Direction::Forward,
         stage: SWITCH,
         host,
         step,
@@ -54,23 +54,23 @@ fn go(host: Option<&str>) -> Event {
 }
 
 /// What may be begun now.
-fn offered(walk: &Walk) -> Vec<At> {
+fn offered(walk: &Walk) -> Vec<StepRef> {
     let actions = walk.actions();
     let begins = actions.iter().filter_map(|action| match action {
-        Action::Perform { at, .. } => Some(*at),
+        NextAction::Perform { at, .. } => Some(*at),
         _ => None,
     });
     begins.collect()
 }
 
-fn do_it(walk: &mut Walk, at: At) {
+fn do_it(walk: &mut Walk, at: StepRef) {
     walk.apply(Event::Began { at, attempt: 1 });
     let result = good(walk, at, false);
     walk.apply(Event::Ended { at, result });
 }
 
 /// Does everything that is offered until this is: then the caller goes on by hand.
-fn until(plan: Plan, wanted: At) -> Walk {
+fn until(plan: Plan, wanted: StepRef) -> Walk {
     let mut walk = Walk::new(plan);
     while !offered(&walk).contains(&wanted) {
         let first = offered(&walk)[0];
@@ -84,7 +84,7 @@ fn a_host_at_a_gate_does_not_hold_its_siblings() {
     let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
     do_it(&mut walk, place(0, 0));
     let held = walk.actions().into_iter().find_map(|action| match action {
-        Action::Record(event @ Event::Held { .. }) => Some(event),
+        NextAction::Record(event @ Event::Held { .. }) => Some(event),
         _ => None,
     });
     walk.apply(held.unwrap());
@@ -103,7 +103,8 @@ fn the_task_pauses_when_nothing_can_go_on_but_for_a_gate() {
     };
     assert_eq!(walk.task.state, paused);
     assert!(
-        walk.succeeded(Way::Forward, SWITCH, 0, 0) && walk.succeeded(Way::Forward, SWITCH, 1, 0)
+        walk.succeeded(Direction::Forward, SWITCH, 0, 0)
+            && walk.succeeded(Direction::Forward, SWITCH, 1, 0)
     );
     assert!(
         walk.steps()
@@ -119,7 +120,7 @@ fn go_opens_for_all_hosts_or_for_one() {
     assert_eq!(offered(&walk), [place(1, GATED)]);
     do_it(&mut walk, place(1, GATED));
     let pause = walk.actions().remove(0);
-    let Action::Record(pause) = pause else {
+    let NextAction::Record(pause) = pause else {
         panic!("{pause:?}")
     };
     walk.apply(pause);
@@ -139,10 +140,10 @@ fn go_opens_for_all_hosts_or_for_one() {
 fn go_for_all_opens_also_for_those_who_have_not_come_there_yet() {
     let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
     do_it(&mut walk, place(0, 0));
-    let Some(Action::Record(held)) = walk
+    let Some(NextAction::Record(held)) = walk
         .actions()
         .into_iter()
-        .find(|action| matches!(action, Action::Record(_)))
+        .find(|action| matches!(action, NextAction::Record(_)))
     else {
         panic!("{:?}", walk.actions())
     };
@@ -175,8 +176,8 @@ fn a_failure_goes_back_although_others_wait_at_a_gate() {
         "{:?}",
         walk.task.state
     );
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..place(0, GATED)
     };
     assert!(
@@ -220,12 +221,12 @@ fn a_timed_step_waits_for_the_time_and_nothing_else_does() {
     while let Some(first) = offered(&walk).first() {
         do_it(&mut walk, *first);
     }
-    assert!(walk.succeeded(Way::Forward, SWITCH, 1, 0));
-    let due = Action::At(at(500), Event::Due);
+    assert!(walk.succeeded(Direction::Forward, SWITCH, 1, 0));
+    let due = NextAction::At(at(500), Event::Due);
     let mut seen = walk.actions();
-    while let Some(Action::Record(event)) = seen
+    while let Some(NextAction::Record(event)) = seen
         .iter()
-        .find(|action| matches!(action, Action::Record(_)))
+        .find(|action| matches!(action, NextAction::Record(_)))
         .cloned()
     {
         walk.apply(event);
@@ -264,7 +265,7 @@ fn a_timed_stage_waits_before_its_first_step() {
         do_it(&mut walk, *first);
     }
     assert!(
-        walk.succeeded(Way::Forward, 1, 1, 0),
+        walk.succeeded(Direction::Forward, 1, 1, 0),
         "what stands before it is done"
     );
     assert!(walk.steps().keys().all(|at| at.stage < SWITCH));
@@ -290,8 +291,8 @@ fn nobody_is_held_where_no_gate_is_closed() {
     assert!(holds(&walk.task, here, Gate::Hand));
     assert!(holds(&walk.task, here, Gate::Timed));
     assert!(!holds(&walk.task, here, Gate::None));
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..here
     };
     assert!(
@@ -337,7 +338,7 @@ fn a_step_of_one_host_is_done_again_on_the_way_back() {
     let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 1);
     let walk = play(plan, &[place(1, 2)]);
     assert!(matches!(walk.task.state, State::RolledBack { .. }));
-    assert!(walk.succeeded(Way::Back, SWITCH, 2, 1));
+    assert!(walk.succeeded(Direction::Back, SWITCH, 2, 1));
 }
 
 #[test]
@@ -350,7 +351,8 @@ fn when_a_step_of_one_host_fails_nobody_goes_past_it() {
     ] {
         let plan = with_forced(plan(2, None, on_failure, Gate::None), 1);
         let walk = play(plan, &[place(2, 1)]);
-        let past = |at: &&At| at.way == Way::Forward && at.stage == SWITCH && at.step == 2;
+        let past =
+            |at: &&StepRef| at.way == Direction::Forward && at.stage == SWITCH && at.step == 2;
         assert_eq!(walk.steps().keys().find(past), None, "{on_failure:?}");
         let waits = matches!(walk.task.state, State::Paused { .. });
         assert_eq!(waits, on_failure == OnFailure::Pause);
@@ -381,8 +383,8 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 }
 
 /// What must hold before a step begins, told apart from what `next` works out.
-fn may_begin(walk: &Walk, at: At, opened: &BTreeSet<(u16, u16, Option<u16>)>, due: bool) {
-    if at.way == Way::Back {
+fn may_begin(walk: &Walk, at: StepRef, opened: &BTreeSet<(u16, u16, Option<u16>)>, due: bool) {
+    if at.way == Direction::Back {
         return;
     }
     let stage = &walk.plan.stages[usize::from(at.stage)];
@@ -397,7 +399,7 @@ fn may_begin(walk: &Walk, at: At, opened: &BTreeSet<(u16, u16, Option<u16>)>, du
         Gate::None => {}
     }
     let go_on = walk.plan.on_failure == OnFailure::Continue;
-    let through = |host: u16, step: u16| walk.succeeded(Way::Forward, at.stage, host, step);
+    let through = |host: u16, step: u16| walk.succeeded(Direction::Forward, at.stage, host, step);
     let hosts = u16::try_from(stage.hosts.len()).unwrap();
     if step.host.is_some() && !go_on {
         for host in 0..hosts {
@@ -438,7 +440,7 @@ proptest! {
             rounds += 1;
             prop_assert!(rounds < 600, "it does not come to an end: {:?}", walk.task.state);
             let (which, how) = choices.next().unwrap();
-            let held: Vec<(At, Held)> = walk.task.work.as_ref().unwrap().held.clone().into_iter()
+            let held: Vec<(StepRef, HeldHost)> = walk.task.work.as_ref().unwrap().held.clone().into_iter()
                 .filter(|(_, held)| held.gate == Gate::Hand).collect();
             let actions = walk.actions();
             let pauses = matches!(walk.task.state, State::Paused { .. });
@@ -458,26 +460,26 @@ proptest! {
                 match &walk.task.state {
                     State::Paused { why: Pause::Gate { .. } } => walk.apply(go(None)),
                     _ if how % 2 == 0 => walk.apply(Event::RetryRequested { by: "bob".to_owned() }),
-                    _ => walk.apply(Event::StopRequested { by: "bob".to_owned(), asker: Asker::Person }),
+                    _ => walk.apply(Event::StopRequested { by: "bob".to_owned(), asker: StopRequester::Person }),
                 }
                 continue;
             }
             match actions[usize::from(*which) % actions.len()].clone() {
-                Action::Perform { at, attempt } => {
+                NextAction::Perform { at, attempt } => {
                     may_begin(&walk, at, &opened, due);
                     walk.apply(Event::Began { at, attempt });
                 }
-                Action::Resume { at, .. } => {
+                NextAction::Resume { at, .. } => {
                     let result = if *how < 12 { bad(*how < 4) } else { good(&walk, at, false) };
                     walk.apply(Event::Ended { at, result });
                 }
-                Action::At(time, event) => {
+                NextAction::At(time, event) => {
                     prop_assert_eq!((time, &event), (at(500), &Event::Due));
                     due = true;
                     walk.apply(event);
                 }
-                Action::Kill { at } => walk.apply(Event::Ended { at, result: StepResult::Stopped }),
-                Action::Record(event) => walk.apply(event),
+                NextAction::Kill { at } => walk.apply(Event::Ended { at, result: StepResult::Stopped }),
+                NextAction::Record(event) => walk.apply(event),
                 other => prop_assert!(false, "{:?}", other),
             }
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{At, Event, Held, Pause, State, Task, Way};
+use super::{Direction, Event, HeldHost, Pause, State, StepRef, Task};
 use crate::domain::template::Gate;
 
 impl Task {
@@ -67,12 +67,12 @@ impl Task {
 
     pub(super) fn hold(
         &mut self,
-        at: At,
+        at: StepRef,
         host: &str,
         gate: Gate,
         since: Timestamp,
     ) -> Result<Option<State>, ()> {
-        let fits = self.fence.is_some() && at.way == Way::Forward && gate != Gate::None;
+        let fits = self.fence.is_some() && at.way == Direction::Forward && gate != Gate::None;
         let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
         let open = match gate {
             Gate::Timed => work.due.is_some(),
@@ -82,7 +82,7 @@ impl Task {
             return Err(());
         }
         let host = host.to_owned();
-        work.held.insert(at, Held { host, gate, since });
+        work.held.insert(at, HeldHost { host, gate, since });
         Ok(None)
     }
 }

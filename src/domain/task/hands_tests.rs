@@ -34,7 +34,7 @@ fn skip(host: u16) -> Event {
 /// Begins everything that may be begun now.
 fn begin(walk: &mut Walk) {
     for action in walk.actions() {
-        if let Action::Perform { at, attempt } = action {
+        if let NextAction::Perform { at, attempt } = action {
             walk.apply(Event::Began { at, attempt });
         }
     }
@@ -44,23 +44,23 @@ fn begin(walk: &mut Walk) {
 fn go_on(walk: &mut Walk, held: &[u16]) {
     for _ in 0..200 {
         let next = walk.actions().into_iter().find(|action| match action {
-            Action::Perform { at, .. } | Action::Resume { at, .. } | Action::Kill { at } => {
-                !held.contains(&at.host)
-            }
-            Action::At(..) => false,
+            NextAction::Perform { at, .. }
+            | NextAction::Resume { at, .. }
+            | NextAction::Kill { at } => !held.contains(&at.host),
+            NextAction::At(..) => false,
             _ => true,
         });
         match next {
-            Some(Action::Perform { at, attempt }) => walk.apply(Event::Began { at, attempt }),
-            Some(Action::Resume { at, .. }) => {
+            Some(NextAction::Perform { at, attempt }) => walk.apply(Event::Began { at, attempt }),
+            Some(NextAction::Resume { at, .. }) => {
                 let result = good(walk, at, false);
                 walk.apply(Event::Ended { at, result });
             }
-            Some(Action::Kill { at }) => walk.apply(Event::Ended {
+            Some(NextAction::Kill { at }) => walk.apply(Event::Ended {
                 at,
                 result: StepResult::Stopped,
             }),
-            Some(Action::Record(event)) => walk.apply(event),
+            Some(NextAction::Record(event)) => walk.apply(event),
             _ => return,
         }
     }
@@ -71,8 +71,8 @@ fn go_on(walk: &mut Walk, held: &[u16]) {
 fn staging(on_failure: OnFailure) -> Walk {
     let mut walk = Walk::new(plan(3, None, on_failure, Gate::None));
     begin(&mut walk);
-    let at = At {
-        way: Way::Forward,
+    let at = StepRef {
+        way: Direction::Forward,
         stage: 0,
         host: AGENT_INDEX,
         step: 0,
@@ -84,7 +84,7 @@ fn staging(on_failure: OnFailure) -> Walk {
 }
 
 fn switched(walk: &Walk, host: u16) -> bool {
-    walk.succeeded(Way::Forward, SWITCH, host, 0)
+    walk.succeeded(Direction::Forward, SWITCH, host, 0)
 }
 
 #[test]
@@ -96,15 +96,15 @@ fn what_runs_on_a_stopped_host_is_killed_and_its_siblings_go_on() {
             .actions()
             .iter()
             .filter_map(|action| match action {
-                Action::Kill { at } => Some(at.host),
+                NextAction::Kill { at } => Some(at.host),
                 _ => None,
             })
             .collect();
         assert_eq!(killed, [1]);
         go_on(&mut walk, &[]);
-        assert!(walk.succeeded(Way::Forward, 1, 0, 0));
-        assert!(walk.succeeded(Way::Forward, 1, 2, 0));
-        assert!(!walk.succeeded(Way::Forward, 1, 1, 0));
+        assert!(walk.succeeded(Direction::Forward, 1, 0, 0));
+        assert!(walk.succeeded(Direction::Forward, 1, 2, 0));
+        assert!(!walk.succeeded(Direction::Forward, 1, 1, 0));
     }
 }
 
@@ -130,8 +130,8 @@ fn whoever_stops_a_host_says_what_becomes_of_the_task() {
 fn a_stopped_host_begins_nothing_more_until_somebody_says_so() {
     let mut walk = staging(OnFailure::Pause);
     // Nothing runs on it: it is between two steps, or done with this stage.
-    let at = At {
-        way: Way::Forward,
+    let at = StepRef {
+        way: Direction::Forward,
         stage: 1,
         host: 1,
         step: 0,
@@ -174,7 +174,7 @@ fn a_task_goes_on_without_a_skipped_host_and_ends_well() {
 fn migrated(walk: &Walk) -> Vec<u16> {
     let hosts = 0..u16::try_from(walk.plan.hosts.len()).unwrap();
     hosts
-        .filter(|host| walk.succeeded(Way::Forward, 1, *host, 1))
+        .filter(|host| walk.succeeded(Direction::Forward, 1, *host, 1))
         .collect()
 }
 
@@ -217,8 +217,8 @@ fn what_a_host_has_done_for_all_nobody_does_again_when_it_is_skipped() {
 fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
     for (unknown, does) in [(true, &[][..]), (false, &[1])] {
         let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::None));
-        let migrate = At {
-            way: Way::Forward,
+        let migrate = StepRef {
+            way: Direction::Forward,
             stage: 1,
             host: 0,
             step: 1,
@@ -226,8 +226,8 @@ fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
         while !walk.steps().contains_key(&migrate) {
             let next = walk.actions().remove(0);
             match next {
-                Action::Perform { at, attempt } => walk.apply(Event::Began { at, attempt }),
-                Action::Resume { at, .. } => {
+                NextAction::Perform { at, attempt } => walk.apply(Event::Began { at, attempt }),
+                NextAction::Resume { at, .. } => {
                     let result = good(&walk, at, false);
                     walk.apply(Event::Ended { at, result });
                 }
@@ -247,8 +247,8 @@ fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
 #[test]
 fn with_continue_what_a_failed_host_was_to_do_for_all_is_done_before_others_switch() {
     let mut walk = staging(OnFailure::Continue);
-    let at = At {
-        way: Way::Forward,
+    let at = StepRef {
+        way: Direction::Forward,
         stage: 1,
         host: 0,
         step: 0,
@@ -264,8 +264,8 @@ fn with_continue_what_a_failed_host_was_to_do_for_all_is_done_before_others_swit
 #[test]
 fn a_failed_host_can_be_skipped_where_the_task_paused() {
     let mut walk = staging(OnFailure::Pause);
-    let at = At {
-        way: Way::Forward,
+    let at = StepRef {
+        way: Direction::Forward,
         stage: 1,
         host: 2,
         step: 0,
@@ -301,7 +301,7 @@ fn what_could_not_be_stopped_is_asked_of_a_person_however_long_nobody_answers() 
     let at = *walk.steps().keys().next().unwrap();
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
-        asker: Asker::Person,
+        asker: StopRequester::Person,
     });
     walk.apply(Event::Ended {
         at,
@@ -338,10 +338,10 @@ fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
     let ends = walk.task.pause_ends(&walk.plan).unwrap();
     assert_eq!(ends.as_second(), since + 3600, "people are told");
     match walk.actions().as_slice() {
-        [Action::At(time, Event::StopRequested { by, asker })] => {
+        [NextAction::At(time, Event::StopRequested { by, asker })] => {
             assert_eq!(time.as_second(), since + 3600);
             assert!(by.contains("pause_timeout"));
-            assert_eq!(*asker, Asker::Tagship);
+            assert_eq!(*asker, StopRequester::Tagship);
         }
         other => panic!("{other:?}"),
     }
@@ -367,7 +367,7 @@ fn an_override_ends_with_its_freeze_and_with_the_run_for_which_it_was_said() {
     assert_eq!(walk.task.unfrozen_at(end), None, "a later freeze holds");
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
-        asker: Asker::Person,
+        asker: StopRequester::Person,
     });
     go_on(&mut walk, &[]);
     assert_eq!(walk.task.state, State::Stopped);
@@ -388,17 +388,17 @@ fn an_override_of_an_earlier_version_is_read_and_counts() {
 }
 
 /// Takes a task with a step of unknown end through a stop whose killing does not succeed.
-fn stop(walk: &mut Walk, asker: Asker) {
+fn stop(walk: &mut Walk, asker: StopRequester) {
     let by = "bob".to_owned();
     walk.apply(Event::StopRequested { by, asker });
-    while let Some(Action::Kill { at }) = walk.actions().first() {
+    while let Some(NextAction::Kill { at }) = walk.actions().first() {
         let at = *at;
         let message = "the host is away".to_owned();
         let result = StepResult::Unknown { message };
         walk.apply(Event::Ended { at, result });
     }
     for action in walk.actions() {
-        if let Action::Record(event) = action {
+        if let NextAction::Record(event) = action {
             walk.apply(event);
         }
     }
@@ -410,20 +410,20 @@ fn only_a_person_who_was_asked_ends_what_could_not_be_shown_to_have_ended() {
     walk.plan.pause_timeout_s = Some(3600);
     let is_paused = |walk: &Walk| matches!(walk.task.state, State::Paused { .. });
     for _ in 0..3 {
-        stop(&mut walk, Asker::Tagship);
+        stop(&mut walk, StopRequester::Tagship);
         assert!(is_paused(&walk) && walk.task.is_asked_about_stop());
         assert_eq!(walk.actions(), [], "it is not asked again by itself");
     }
-    stop(&mut walk, Asker::Person);
+    stop(&mut walk, StopRequester::Person);
     assert_eq!(walk.task.state, State::Stopped);
 
     let mut walk = staging(OnFailure::Pause);
     assert!(!walk.task.is_asked_about_stop(), "it runs");
-    stop(&mut walk, Asker::Person);
+    stop(&mut walk, StopRequester::Person);
     assert!(is_paused(&walk), "nobody was asked before");
-    stop(&mut walk, Asker::Tagship);
+    stop(&mut walk, StopRequester::Tagship);
     assert!(is_paused(&walk), "a rollback or a time is no person");
-    stop(&mut walk, Asker::Person);
+    stop(&mut walk, StopRequester::Person);
     assert_eq!(walk.task.state, State::Stopped);
 }
 
@@ -433,7 +433,7 @@ fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
     let recorded: Recorded = serde_json::from_str(told).unwrap();
     let event = Event::StopRequested {
         by: "bob".to_owned(),
-        asker: Asker::Tagship,
+        asker: StopRequester::Tagship,
     };
     assert_eq!(recorded.event, event);
     assert_eq!(serde_json::to_string(&recorded).unwrap(), told);
@@ -442,7 +442,7 @@ fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
 #[test]
 fn a_stop_ends_what_runs_and_what_may_run_and_asks_nothing_of_what_is_done() {
     let mut walk = staging(OnFailure::Pause);
-    let running: Vec<At> = walk
+    let running: Vec<StepRef> = walk
         .steps()
         .iter()
         .filter(|(_, step)| step.end.is_none())
@@ -455,8 +455,11 @@ fn a_stop_ends_what_runs_and_what_may_run_and_asks_nothing_of_what_is_done() {
     walk.apply(Event::Ended { at, result });
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
-        asker: Asker::Person,
+        asker: StopRequester::Person,
     });
-    let kills: Vec<Action> = running.iter().map(|at| Action::Kill { at: *at }).collect();
+    let kills: Vec<NextAction> = running
+        .iter()
+        .map(|at| NextAction::Kill { at: *at })
+        .collect();
     assert_eq!(walk.actions(), kills);
 }

@@ -8,14 +8,14 @@ use super::*;
 use crate::domain::host::TreeDigest;
 use crate::domain::template::{Gate, OnFailure};
 
-const TREE: At = At {
-    way: Way::Forward,
+const TREE: StepRef = StepRef {
+    way: Direction::Forward,
     stage: 0,
     host: AGENT_INDEX,
     step: 0,
 };
-const SWITCH_OF_WEB0: At = At {
-    way: Way::Forward,
+const SWITCH_OF_WEB0: StepRef = StepRef {
+    way: Direction::Forward,
     stage: SWITCH,
     host: 0,
     step: 0,
@@ -34,7 +34,7 @@ fn proposed(submission: Submission) -> Event {
 }
 
 /// Does one step, which comes to this.
-fn done(walk: &mut Walk, at: At, result: StepResult) {
+fn done(walk: &mut Walk, at: StepRef, result: StepResult) {
     let attempt = walk.task.work.as_ref().unwrap().attempts(at) + 1;
     walk.apply(Event::Began { at, attempt });
     walk.apply(Event::Ended { at, result });
@@ -88,7 +88,7 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
         drift: None,
         notes: Vec::new(),
     };
-    let sync = At {
+    let sync = StepRef {
         stage: 1,
         ..SWITCH_OF_WEB0
     };
@@ -107,8 +107,8 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
     walk.apply(Event::RollbackBegan {
         reason: "no".to_owned(),
     });
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..SWITCH_OF_WEB0
     };
     done(&mut walk, back, published(Some(release())));
@@ -156,7 +156,7 @@ fn the_ref_must_stand_on_what_was_pushed_or_else_on_what_landed() {
 #[test]
 fn a_task_is_at_home_where_it_was_submitted_and_called_by_its_tag() {
     let task = fold([proposed(submission(Schedule::New))]);
-    let place = crate::domain::right::Place::new("shop", "production", "git-release");
+    let place = crate::domain::right::PermissionTarget::new("shop", "production", "git-release");
     assert_eq!(task.place(), place);
     assert_eq!(task.tag(), "release-1");
     let branch = Submission {
@@ -206,8 +206,8 @@ fn a_secret_is_found_where_this_version_or_an_earlier_one_kept_it() {
 fn what_is_usual_is_not_written_down() {
     let forward = serde_json::to_string(&SWITCH_OF_WEB0).unwrap();
     assert_eq!(forward, r#"{"stage":2,"host":0,"step":0}"#);
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..SWITCH_OF_WEB0
     };
     let back = serde_json::to_string(&back).unwrap();
@@ -261,8 +261,8 @@ fn what_may_not_happen_is_refused_with_the_tasks_number_and_state_and_the_event(
 fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
     let mut plan = plan(1, None, OnFailure::Stop, Gate::None);
     let at = SWITCH_OF_WEB0;
-    let back = At {
-        way: Way::Back,
+    let back = StepRef {
+        way: Direction::Back,
         ..at
     };
     assert_eq!(plan.log_name(at), "switch.publish");
@@ -272,7 +272,7 @@ fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
     plan.stages[usize::from(SWITCH)].steps[0].user = Some("op".to_owned());
     assert_eq!(plan.lane(at), "op@web0");
     assert!(plan.is_publish(at) && !plan.is_publish(TREE));
-    let nowhere = At { stage: 9, ..at };
+    let nowhere = StepRef { stage: 9, ..at };
     assert!(plan.step(nowhere).is_none() && !plan.is_publish(nowhere));
 }
 
@@ -300,7 +300,7 @@ fn every_step_of_a_plan_is_told_where_it_is_done_and_nowhere_else() {
 #[test]
 fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
-    let switch = |host| At {
+    let switch = |host| StepRef {
         host,
         ..SWITCH_OF_WEB0
     };
@@ -330,12 +330,12 @@ fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
     });
     let ended = loop {
         match walk.actions().remove(0) {
-            Action::Perform { at, .. } => {
+            NextAction::Perform { at, .. } => {
                 assert_eq!(at.host, 1, "web0 stays as it is");
                 let result = good(&walk, at, false);
                 done(&mut walk, at, result);
             }
-            Action::Record(event) => break event,
+            NextAction::Record(event) => break event,
             other => panic!("{other:?}"),
         }
     };

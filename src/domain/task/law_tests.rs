@@ -25,8 +25,12 @@ pub(super) fn approval(by: &str, plan: &str) -> Approval {
 fn any_event() -> impl Strategy<Value = Event> {
     let step =
         (0..2_u16, 0..2_u16, 0..2_u16, prop::bool::ANY).prop_map(|(stage, host, step, forward)| {
-            At {
-                way: if forward { Way::Forward } else { Way::Back },
+            StepRef {
+                way: if forward {
+                    Direction::Forward
+                } else {
+                    Direction::Back
+                },
                 stage,
                 host,
                 step,
@@ -289,7 +293,7 @@ fn a_doubt_outlives_the_landing_and_keeps_the_time_from_coming() {
         event: Event::Due,
     };
     assert!(task.clone().apply(&due).is_err());
-    assert_eq!(next_actions(&task, None), [Action::Recheck]);
+    assert_eq!(next_actions(&task, None), [NextAction::Recheck]);
 }
 
 #[test]
@@ -304,18 +308,18 @@ fn what_has_not_begun_waits_for_its_landing_an_approval_its_time_and_its_turn() 
     };
     let begins = |schedule| Event::Proposed(Box::new(submission(schedule)));
     let lands = || Event::Landed(Box::new(landed()));
-    assert_eq!(after(&[begins(Schedule::New)]), [Action::Land]);
+    assert_eq!(after(&[begins(Schedule::New)]), [NextAction::Land]);
 
     match after(&[begins(Schedule::New), lands()]).as_slice() {
-        [Action::At(time, Event::Expired { reason })] => {
+        [NextAction::At(time, Event::Expired { reason })] => {
             assert_eq!(*time, at(3601), "nobody has longer to approve it");
             assert!(reason.contains("nobody approved it in time"), "{reason}");
         }
         other => panic!("{other:?}"),
     }
     let doubted = after(&[begins(Schedule::New), lands(), Event::RefDoubted]);
-    assert_eq!(doubted[0], Action::Recheck);
-    assert!(matches!(doubted[1], Action::At(..)), "its time runs on");
+    assert_eq!(doubted[0], NextAction::Recheck);
+    assert!(matches!(doubted[1], NextAction::At(..)), "its time runs on");
     let patient = Submission {
         expires_s: None,
         ..submission(Schedule::New)
@@ -323,9 +327,9 @@ fn what_has_not_begun_waits_for_its_landing_an_approval_its_time_and_its_turn() 
     assert_eq!(after(&[Event::Proposed(Box::new(patient)), lands()]), []);
 
     let scheduled = [begins(Schedule::Ready), lands()];
-    assert_eq!(after(&scheduled), [Action::At(at(1), Event::Due)]);
+    assert_eq!(after(&scheduled), [NextAction::At(at(1), Event::Due)]);
     let [first, second] = scheduled;
-    assert_eq!(after(&[first, second, Event::Due]), [Action::Start]);
+    assert_eq!(after(&[first, second, Event::Due]), [NextAction::Start]);
 }
 
 #[test]

@@ -4,28 +4,28 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::course::{Course, Standing};
+use super::course::{HostProgress, StageProgress};
 use super::pause::{paused, time_left};
 use super::places::{host_index, index};
-use super::told::{Failure, Why, failures};
-use super::{Action, Event, Outcome, Pause, State, Task, Way, Work, stop};
+use super::told::{HostFailure, Why, failures};
+use super::{Direction, Event, NextAction, Outcome, Pause, State, Task, TaskWork, stop};
 use crate::domain::plan::{AGENT, Plan, Stage};
 use crate::domain::template::{Gate, OnFailure};
 
 /// Everything that may be done now. Order does not matter; doing a part of it and asking again
 /// gives the rest.
 #[must_use]
-pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
+pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
     match &task.state {
-        State::Proposed => vec![Action::Land],
+        State::Proposed => vec![NextAction::Land],
         State::Waiting => {
             let mut actions = Vec::new();
             if task.doubted.is_some() {
-                actions.push(Action::Recheck);
+                actions.push(NextAction::Recheck);
             }
             if let Some(expiry) = task.expires() {
                 let reason = "nobody approved it in time";
-                actions.push(Action::At(
+                actions.push(NextAction::At(
                     expiry,
                     Event::Expired {
                         reason: reason.to_owned(),
@@ -34,9 +34,9 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
             }
             actions
         }
-        State::Scheduled { .. } if task.doubted.is_some() => vec![Action::Recheck],
-        State::Scheduled { at } => vec![Action::At(*at, Event::Due)],
-        State::Queued => vec![Action::Start],
+        State::Scheduled { .. } if task.doubted.is_some() => vec![NextAction::Recheck],
+        State::Scheduled { at } => vec![NextAction::At(*at, Event::Due)],
+        State::Queued => vec![NextAction::Start],
         State::Running => with_work(task, plan, |work, plan| forward(task, work, plan)),
         State::Paused { why } => with_work(task, plan, |work, plan| paused(task, why, work, plan)),
         State::RollingBack { .. } => with_work(task, plan, backward),
@@ -48,27 +48,28 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<Action> {
 fn with_work(
     task: &Task,
     plan: Option<&Plan>,
-    actions: impl Fn(&Work, &Plan) -> Vec<Action>,
-) -> Vec<Action> {
+    actions: impl Fn(&TaskWork, &Plan) -> Vec<NextAction>,
+) -> Vec<NextAction> {
     match (&task.work, plan) {
         (Some(work), Some(plan)) => actions(work, plan),
         _ => Vec::new(),
     }
 }
 
-fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
+fn forward(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let mut left_behind = LeftBehind::default();
     let time = time_left(task, work);
     for (number, stage) in plan.stages.iter().enumerate() {
-        let standings: Vec<Standing> = {
+        let standings: Vec<HostProgress> = {
             let absent = |host: &str| {
                 left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
             };
-            let course = Course::new((work, plan), Way::Forward, number, time, &absent);
+            let course =
+                StageProgress::new((work, plan), Direction::Forward, number, time, &absent);
             let places = 0..course.places.len();
             places.map(|place| course.standing(place)).collect()
         };
-        if standings.iter().all(Standing::is_over) {
+        if standings.iter().all(HostProgress::is_over) {
             continue;
         }
         match (stage.gate, time) {
@@ -76,7 +77,7 @@ fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
                 let pause = Pause::Gate {
                     stage: index(number),
                 };
-                return vec![Action::Record(Event::Paused(pause))];
+                return vec![NextAction::Record(Event::Paused(pause))];
             }
             (Gate::Timed, Some(time)) => return wait_until(time),
             _ => {}
@@ -95,14 +96,14 @@ fn forward(task: &Task, work: &Work, plan: &Plan) -> Vec<Action> {
         None => Outcome::Succeeded,
         Some(message) => Outcome::Failed { message },
     };
-    vec![Action::Record(Event::Finished(outcome))]
+    vec![NextAction::Record(Event::Finished(outcome))]
 }
 
 /// Nothing can go on before this time. (Where it has come already, the pause is refused.)
-fn wait_until(time: Timestamp) -> Vec<Action> {
+fn wait_until(time: Timestamp) -> Vec<NextAction> {
     vec![
-        Action::At(time, Event::Due),
-        Action::Record(Event::Paused(Pause::Time { until: time })),
+        NextAction::At(time, Event::Due),
+        NextAction::Record(Event::Paused(Pause::Time { until: time })),
     ]
 }
 
@@ -110,7 +111,7 @@ fn wait_until(time: Timestamp) -> Vec<Action> {
 /// without what the agent's own stage makes nobody does.
 #[derive(Default)]
 struct LeftBehind {
-    failed: Vec<Failure>,
+    failed: Vec<HostFailure>,
 }
 
 impl LeftBehind {
@@ -124,27 +125,27 @@ impl LeftBehind {
 }
 
 enum StageOutcome {
-    Act(Vec<Action>),
+    Act(Vec<NextAction>),
     /// All hosts are through; with `on_failure = "continue"` some of them failed.
     Passed {
-        failed: Vec<Failure>,
+        failed: Vec<HostFailure>,
     },
 }
 
 fn stage_actions(
-    work: &Work,
+    work: &TaskWork,
     plan: &Plan,
     stage: &Stage,
-    standings: &[Standing],
+    standings: &[HostProgress],
     time: Option<Timestamp>,
 ) -> StageOutcome {
-    let running: Vec<Action> = resumed(standings, work);
+    let running: Vec<NextAction> = resumed(standings, work);
     let places = stage.places();
-    let failed: Vec<Failure> = places
+    let failed: Vec<HostFailure> = places
         .iter()
         .zip(standings)
         .filter_map(|(host, standing)| match standing {
-            Standing::Failed(why) => Some(Failure {
+            HostProgress::Failed(why) => Some(HostFailure {
                 host: (*host).to_owned(),
                 why: why.clone(),
             }),
@@ -152,12 +153,13 @@ fn stage_actions(
         })
         .collect();
     let unknown = standings.iter().find_map(|host| match host {
-        Standing::Unknown(message) => Some(message.clone()),
+        HostProgress::Unknown(message) => Some(message.clone()),
         _ => None,
     });
     let trouble = !failed.is_empty() || unknown.is_some();
     // Whoever stops a host says what becomes of it.
-    let stopped = |failure: &Failure| work.stopped.contains_key(&host_index(plan, &failure.host));
+    let stopped =
+        |failure: &HostFailure| work.stopped.contains_key(&host_index(plan, &failure.host));
     let on_failure = if failed.iter().any(stopped) {
         OnFailure::Pause
     } else {
@@ -166,26 +168,26 @@ fn stage_actions(
     let batch = match on_failure {
         OnFailure::Rollback | OnFailure::Stop if trouble => &[],
         // The hosts beside the one that failed go on; those after it (it may be the canary) don't.
-        OnFailure::Pause if trouble => batch(stage, standings, Standing::is_over),
-        _ => batch(stage, standings, Standing::is_through),
+        OnFailure::Pause if trouble => batch(stage, standings, HostProgress::is_over),
+        _ => batch(stage, standings, HostProgress::is_through),
     };
     let next = next_of(batch, work, plan);
     let due = time.filter(|_| gated(batch, Gate::Timed));
     if !next.is_empty() || !running.is_empty() {
         // What waits for the time is woken beside what works.
-        let due = due.map(|time| Action::At(time, Event::Due));
+        let due = due.map(|time| NextAction::At(time, Event::Due));
         return StageOutcome::Act(next.into_iter().chain(running).chain(due).collect());
     }
     if let Some(message) = unknown {
-        return StageOutcome::Act(vec![Action::Record(Event::Paused(Pause::Unknown {
+        return StageOutcome::Act(vec![NextAction::Record(Event::Paused(Pause::Unknown {
             message,
         }))]);
     }
     if on_failure == OnFailure::Continue || failed.is_empty() {
         return match due {
             _ if gated(batch, Gate::Hand) => {
-                let due = due.map(|time| Action::At(time, Event::Due));
-                let pause = Action::Record(Event::Paused(Pause::StepGate));
+                let due = due.map(|time| NextAction::At(time, Event::Due));
+                let pause = NextAction::Record(Event::Paused(Pause::StepGate));
                 StageOutcome::Act(due.into_iter().chain([pause]).collect())
             }
             Some(time) => StageOutcome::Act(wait_until(time)),
@@ -198,15 +200,15 @@ fn stage_actions(
         OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
         _ => Event::Finished(Outcome::Failed { message }),
     };
-    StageOutcome::Act(vec![Action::Record(event)])
+    StageOutcome::Act(vec![NextAction::Record(event)])
 }
 
 /// The current batch: the first one (the canary) that does not have `passed` on every host.
 fn batch<'s>(
     stage: &Stage,
-    standings: &'s [Standing],
-    passed: impl Fn(&Standing) -> bool,
-) -> &'s [Standing] {
+    standings: &'s [HostProgress],
+    passed: impl Fn(&HostProgress) -> bool,
+) -> &'s [HostProgress] {
     let size = stage
         .batch
         .map_or(standings.len(), |batch| batch.max(1) as usize);
@@ -217,16 +219,16 @@ fn batch<'s>(
 }
 
 /// The steps that hosts of a batch may begin, and the gates at which they have come to stand.
-fn next_of(batch: &[Standing], work: &Work, plan: &Plan) -> Vec<Action> {
+fn next_of(batch: &[HostProgress], work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     batch
         .iter()
         .filter_map(|host| match host {
-            Standing::Next { at, attempt } => Some(Action::Perform {
+            HostProgress::Next { at, attempt } => Some(NextAction::Perform {
                 at: *at,
                 attempt: *attempt,
             }),
-            Standing::Gated { at, gate } if !work.held.contains_key(at) => {
-                Some(Action::Record(Event::Held {
+            HostProgress::Gated { at, gate } if !work.held.contains_key(at) => {
+                Some(NextAction::Record(Event::Held {
                     at: *at,
                     host: plan.host_name(*at).to_owned(),
                     gate: *gate,
@@ -237,20 +239,20 @@ fn next_of(batch: &[Standing], work: &Work, plan: &Plan) -> Vec<Action> {
         .collect()
 }
 
-fn gated(batch: &[Standing], kind: Gate) -> bool {
+fn gated(batch: &[HostProgress], kind: Gate) -> bool {
     batch
         .iter()
-        .any(|host| matches!(host, Standing::Gated { gate, .. } if *gate == kind))
+        .any(|host| matches!(host, HostProgress::Gated { gate, .. } if *gate == kind))
 }
 
-fn resumed(standings: &[Standing], work: &Work) -> Vec<Action> {
+fn resumed(standings: &[HostProgress], work: &TaskWork) -> Vec<NextAction> {
     standings
         .iter()
         .filter_map(|host| match host {
-            Standing::Running { at, .. } if work.stopped.contains_key(&at.host) => {
-                Some(Action::Kill { at: *at })
+            HostProgress::Running { at, .. } if work.stopped.contains_key(&at.host) => {
+                Some(NextAction::Kill { at: *at })
             }
-            Standing::Running { at, attempt } => Some(Action::Resume {
+            HostProgress::Running { at, attempt } => Some(NextAction::Resume {
                 at: *at,
                 attempt: *attempt,
             }),
@@ -261,10 +263,10 @@ fn resumed(standings: &[Standing], work: &Work) -> Vec<Action> {
 
 /// Hosts on which the switch was begun and something was live before it: an unanswered switch
 /// counts, since it may have happened.
-fn switched(work: &Work, plan: &Plan) -> BTreeMap<u16, bool> {
+fn switched(work: &TaskWork, plan: &Plan) -> BTreeMap<u16, bool> {
     work.steps
         .keys()
-        .filter(|at| at.way == Way::Forward && plan.is_publish(**at))
+        .filter(|at| at.way == Direction::Forward && plan.is_publish(**at))
         .map(|at| {
             let former = work.live_before.get(&at.host).is_some_and(Option::is_some);
             (at.host, former)
@@ -272,41 +274,43 @@ fn switched(work: &Work, plan: &Plan) -> BTreeMap<u16, bool> {
         .collect()
 }
 
-fn can_go_back(work: &Work, plan: &Plan) -> bool {
+fn can_go_back(work: &TaskWork, plan: &Plan) -> bool {
     switched(work, plan).values().any(|former| *former)
 }
 
-fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
+fn backward(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let Some(stage) = plan.publish_stage() else {
-        return vec![Action::Record(Event::Finished(Outcome::RolledBack {
+        return vec![NextAction::Record(Event::Finished(Outcome::RolledBack {
             message: "nothing was switched".to_owned(),
         }))];
     };
     let switched = switched(work, plan);
     let absent = |host: &str| switched.get(&host_index(plan, host)) != Some(&true);
-    let course = Course::new((work, plan), Way::Back, stage, None, &absent);
+    let course = StageProgress::new((work, plan), Direction::Back, stage, None, &absent);
     let mut actions = Vec::new();
     let mut failed = Vec::new();
     let mut stay = Vec::new();
     for (place, name) in course.places.iter().enumerate() {
         if switched.get(&host_index(plan, name)) == Some(&false) {
-            stay.push(Failure::said(
+            stay.push(HostFailure::said(
                 name,
                 format!("{name}: nothing was live before"),
             ));
         }
         match course.standing(place) {
-            Standing::Next { at, attempt } => actions.push(Action::Perform { at, attempt }),
-            Standing::Running { at, attempt } => actions.push(Action::Resume { at, attempt }),
-            Standing::Failed(Why::Said(message)) | Standing::Unknown(message) => {
-                failed.push(Failure::said(name, message));
+            HostProgress::Next { at, attempt } => actions.push(NextAction::Perform { at, attempt }),
+            HostProgress::Running { at, attempt } => {
+                actions.push(NextAction::Resume { at, attempt })
+            }
+            HostProgress::Failed(Why::Said(message)) | HostProgress::Unknown(message) => {
+                failed.push(HostFailure::said(name, message));
             }
             // What is waited for here is told by whoever was to do it.
-            Standing::Failed(Why::Waited { .. })
-            | Standing::Done
-            | Standing::LeftBehind
-            | Standing::Gated { .. }
-            | Standing::Follows => {}
+            HostProgress::Failed(Why::Waited { .. })
+            | HostProgress::Done
+            | HostProgress::LeftBehind
+            | HostProgress::Gated { .. }
+            | HostProgress::Follows => {}
         }
     }
     if !actions.is_empty() {
@@ -322,5 +326,5 @@ fn backward(work: &Work, plan: &Plan) -> Vec<Action> {
             message: failures(&failed),
         }
     };
-    vec![Action::Record(Event::Finished(outcome))]
+    vec![NextAction::Record(Event::Finished(outcome))]
 }

@@ -2,20 +2,20 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::work::Asked;
-use super::{Action, Asker, Event, Pause, State, Task, Work};
+use super::work::PersonAsked;
+use super::{Event, NextAction, Pause, State, StopRequester, Task, TaskWork};
 use crate::domain::plan::Plan;
 
 /// What waits for the task's time goes on by itself; what waits for a person does not for ever.
-pub(super) fn paused(task: &Task, why: &Pause, work: &Work, plan: &Plan) -> Vec<Action> {
+pub(super) fn paused(task: &Task, why: &Pause, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let mut actions = Vec::new();
     if matches!(why, Pause::StepGate | Pause::Time { .. }) {
-        actions.extend(time_left(task, work).map(|time| Action::At(time, Event::Due)));
+        actions.extend(time_left(task, work).map(|time| NextAction::At(time, Event::Due)));
     }
     if let Some(end) = ends(task, why, plan) {
         let by = "tagship, since nobody let it go on in time (pause_timeout)".to_owned();
-        let asker = Asker::Tagship;
-        actions.push(Action::At(end, Event::StopRequested { by, asker }));
+        let asker = StopRequester::Tagship;
+        actions.push(NextAction::At(end, Event::StopRequested { by, asker }));
     }
     actions
 }
@@ -30,7 +30,7 @@ fn ends(task: &Task, why: &Pause, plan: &Plan) -> Option<Timestamp> {
     let asked = task
         .work
         .as_ref()
-        .is_some_and(|work| work.asked != Asked::No);
+        .is_some_and(|work| work.asked != PersonAsked::No);
     let waits = !matches!(why, Pause::Time { .. }) && !asked;
     end.ok().filter(|_| waits)
 }
@@ -48,6 +48,6 @@ impl Task {
 }
 
 /// The task's time, while what waits for it still has to.
-pub(super) fn time_left(task: &Task, work: &Work) -> Option<Timestamp> {
+pub(super) fn time_left(task: &Task, work: &TaskWork) -> Option<Timestamp> {
     task.time().filter(|_| work.due.is_none())
 }

@@ -16,13 +16,13 @@ const TIME: &str = "time";
 
 impl<'de> Deserialize<'de> for Recorded {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reader)
+        deserializer.deserialize_map(RecordedVisitor)
     }
 }
 
-struct Reader;
+struct RecordedVisitor;
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for RecordedVisitor {
     type Value = Recorded;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +82,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<'_, A> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use crate::domain::task::{At, Event, Recorded, StepResult, Way};
+    use crate::domain::task::{Direction, Event, Recorded, StepRef, StepResult};
 
     #[test]
     fn the_time_may_stand_anywhere_and_stands_once() {
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let at = At {
-            way: Way::Back,
+        let at = StepRef {
+            way: Direction::Back,
             stage: 1,
             host: 2,
             step: 3,

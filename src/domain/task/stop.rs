@@ -2,30 +2,32 @@
 //! be shown to have ended becomes a question. Pure; called by `next`.
 
 use super::told::together;
-use super::work::Asked;
-use super::{Action, Event, Outcome, Pause, State, StepResult, Task, Work};
+use super::work::PersonAsked;
+use super::{Event, NextAction, Outcome, Pause, State, StepResult, Task, TaskWork};
 use crate::domain::plan::Plan;
 
-pub(super) fn stopping(work: &Work, plan: &Plan) -> Vec<Action> {
-    let running: Vec<Action> = work
+pub(super) fn stopping(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
+    let running: Vec<NextAction> = work
         .steps
         .iter()
         .filter(|(at, step)| step.end.is_none() || work.to_end.contains(at))
-        .map(|(at, _)| Action::Kill { at: *at })
+        .map(|(at, _)| NextAction::Kill { at: *at })
         .collect();
     if !running.is_empty() {
         return running;
     }
     // A person who was asked and says stop once more has seen to it; nobody else can have.
     let event = match unstopped(work, plan) {
-        Some(message) if work.asked != Asked::Answered => Event::Paused(Pause::Unknown { message }),
+        Some(message) if work.asked != PersonAsked::Answered => {
+            Event::Paused(Pause::Unknown { message })
+        }
         _ => Event::Finished(Outcome::Stopped),
     };
-    vec![Action::Record(event)]
+    vec![NextAction::Record(event)]
 }
 
 /// The steps that may still run, for all that is known.
-fn unstopped(work: &Work, plan: &Plan) -> Option<String> {
+fn unstopped(work: &TaskWork, plan: &Plan) -> Option<String> {
     let unknown = work.steps.iter().filter(|(_, step)| step.is_unknown());
     let told: Vec<String> = unknown
         .filter_map(|(at, step)| {
@@ -49,6 +51,6 @@ impl Task {
     pub fn is_asked_about_stop(&self) -> bool {
         let work = self.work.as_ref();
         matches!(self.state, State::Paused { .. })
-            && work.is_some_and(|work| work.asked == Asked::Yes)
+            && work.is_some_and(|work| work.asked == PersonAsked::Yes)
     }
 }

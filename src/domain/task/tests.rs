@@ -69,14 +69,14 @@ pub(super) fn landed() -> Landed {
     }
 }
 
-const STEP: At = At {
-    way: Way::Forward,
+const STEP: StepRef = StepRef {
+    way: Direction::Forward,
     stage: 0,
     host: 0,
     step: 0,
 };
-const STEP_BACK: At = At {
-    way: Way::Back,
+const STEP_BACK: StepRef = StepRef {
+    way: Direction::Back,
     ..STEP
 };
 
@@ -85,12 +85,12 @@ pub(super) fn release() -> ReleaseId {
 }
 
 /// A task in a state, with a log that is plausible for it.
-fn task_in(state: State, running: Option<At>) -> Task {
-    let mut work = Work::new(release(), at(5));
+fn task_in(state: State, running: Option<StepRef>) -> Task {
+    let mut work = TaskWork::new(release(), at(5));
     if let Some(step) = running {
         work.steps.insert(
             step,
-            Progress {
+            StepProgress {
                 attempt: 1,
                 began: at(6),
                 program: None,
@@ -99,12 +99,12 @@ fn task_in(state: State, running: Option<At>) -> Task {
             },
         );
     }
-    let waits = |gate| Held {
+    let waits = |gate| HeldHost {
         host: "web1".to_owned(),
         gate,
         since: at(6),
     };
-    let behind = At { host: 1, ..STEP };
+    let behind = StepRef { host: 1, ..STEP };
     match &state {
         State::Paused {
             why: Pause::StepGate,
@@ -356,7 +356,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             "stop requested",
             Event::StopRequested {
                 by: text(),
-                asker: Asker::Person,
+                asker: StopRequester::Person,
             },
         ),
         ("retry requested", Event::RetryRequested { by: text() }),

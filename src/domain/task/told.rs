@@ -11,7 +11,7 @@ const NAMED_MAX: usize = 20;
 
 /// A host on which a stage did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct HostFailure {
     pub(super) host: String,
     pub(super) why: Why,
 }
@@ -25,7 +25,7 @@ pub(super) enum Why {
     Waited { step: String, host: String },
 }
 
-impl Failure {
+impl HostFailure {
     pub(super) fn said(host: &str, message: String) -> Self {
         Self {
             host: host.to_owned(),
@@ -36,10 +36,10 @@ impl Failure {
 
 /// What became of hosts, as one text: first what failed, said once where it is the same on several,
 /// then who waited for it, said once for each step that was waited for.
-pub(super) fn failures(failed: &[Failure]) -> String {
+pub(super) fn failures(failed: &[HostFailure]) -> String {
     let mut said: Vec<(String, &str, Vec<&str>)> = Vec::new();
     let mut waited: Vec<(&str, &str, Vec<&str>)> = Vec::new();
-    for Failure { host, why } in failed {
+    for HostFailure { host, why } in failed {
         match why {
             Why::Said(message) => {
                 let general = general(host, message);
@@ -201,16 +201,16 @@ mod tests {
         assert_eq!((longer.len(), TOLD_BYTES_MAX), (8_192, 8_192));
     }
 
-    fn said(message: &str) -> Failure {
-        Failure {
+    fn said(message: &str) -> HostFailure {
+        HostFailure {
             host: "web1".to_owned(),
             why: Why::Said(message.to_owned()),
         }
     }
 
-    fn waited(host: &str, step: &str) -> Failure {
+    fn waited(host: &str, step: &str) -> HostFailure {
         let (step, on) = (step.to_owned(), "db".to_owned());
-        Failure {
+        HostFailure {
             host: host.to_owned(),
             why: Why::Waited { step, host: on },
         }
@@ -235,7 +235,7 @@ mod tests {
             let message = format!(
                 "{host}: sync: cannot reach {host} (deploy@192.0.2.{address}:22): connection refused; look in /srv/{host}/shop"
             );
-            Failure::said(host, message)
+            HostFailure::said(host, message)
         };
         let one = [reach("web1", 1)];
         assert_eq!(
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(failures(&failed), format!("web1, web2: {same}"));
         failed.insert(
             1,
-            Failure::said("db", "db: sync: web10 is no host".to_owned()),
+            HostFailure::said("db", "db: sync: web10 is no host".to_owned()),
         );
         failed.extend((3..=10).map(|number| reach(&format!("web{number}"), number)));
         assert_eq!(
@@ -273,7 +273,7 @@ mod tests {
         assert!(crowd(1_000).contains("web19 and 980 more hosts did not go on: "));
         // Where there is no room for them, they are counted with the others.
         let long = |number| said(&format!("{number}{}", "x".repeat(ONE_BYTES_MAX - 1)));
-        let mut many: Vec<Failure> = (0..5).map(long).collect();
+        let mut many: Vec<HostFailure> = (0..5).map(long).collect();
         many.extend((0..7).map(|number| waited(&format!("web{number}"), "migrate")));
         assert!(failures(&many).ends_with("; and 9 more hosts"));
     }

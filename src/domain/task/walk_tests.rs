@@ -10,19 +10,19 @@ use proptest::prelude::*;
 use super::tests::{at, landed, release, submission};
 use super::*;
 use crate::domain::host::{ReleaseId, TreeDigest};
-use crate::domain::plan::{AGENT, Named, Placement, Plan, PlannedHost, Stage, Submodules};
-use crate::domain::template::{self, Command, Directory, Gate, OnFailure, Program, Step};
+use crate::domain::plan::{AGENT, Placement, Plan, PlannedHost, ResolvedNames, Stage, Submodules};
+use crate::domain::template::{self, Directory, Gate, OnFailure, Program, ProgramCommand, Step};
 
-pub(super) fn step(name: &str, once: bool, action: template::Action) -> Step {
+pub(super) fn step(name: &str, once: bool, action: template::StepAction) -> Step {
     Step {
         once,
         ..Step::plain(name, action)
     }
 }
 
-pub(super) fn run() -> template::Action {
-    template::Action::Run(Program {
-        command: Command::Shell("true".to_owned()),
+pub(super) fn run() -> template::StepAction {
+    template::StepAction::Run(Program {
+        command: ProgramCommand::Shell("true".to_owned()),
         args: Vec::new(),
         directory: Directory::Home,
         timeout: std::time::Duration::from_secs(1),
@@ -46,7 +46,7 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
         "switch",
         &names,
         vec![
-            step("publish", false, template::Action::Publish),
+            step("publish", false, template::StepAction::Publish),
             step("reload", false, run()),
         ],
     );
@@ -87,19 +87,19 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
         on_failure,
         approvals: Vec::new(),
         self_approval: false,
-        named: Named::default(),
+        named: ResolvedNames::default(),
         rebuilt: Vec::new(),
         stages: vec![
             stage(
                 "checkout",
                 &[AGENT.to_owned()],
-                vec![step("checkout", false, template::Action::Checkout)],
+                vec![step("checkout", false, template::StepAction::Checkout)],
             ),
             stage(
                 "stage",
                 &names,
                 vec![
-                    step("sync", false, template::Action::Sync),
+                    step("sync", false, template::StepAction::Sync),
                     step("migrate", true, run()),
                 ],
             ),
@@ -148,25 +148,25 @@ impl Walk {
         self.task.advance(&recorded).unwrap();
     }
 
-    pub(super) fn actions(&self) -> Vec<Action> {
+    pub(super) fn actions(&self) -> Vec<NextAction> {
         next_actions(&self.task, Some(&self.plan))
     }
 
-    pub(super) fn steps(&self) -> &BTreeMap<At, Progress> {
+    pub(super) fn steps(&self) -> &BTreeMap<StepRef, StepProgress> {
         &self.task.work.as_ref().unwrap().steps
     }
 
     fn failed(&self, host: u16) -> bool {
         self.steps().iter().any(|(at, step)| {
             at.host == host
-                && at.way == Way::Forward
+                && at.way == Direction::Forward
                 && matches!(&step.end, Some((_, result)) if !result.succeeded())
         })
     }
 
     fn begun(&self, stage: u16, host: u16, step: u16) -> bool {
-        let way = Way::Forward;
-        self.steps().contains_key(&At {
+        let way = Direction::Forward;
+        self.steps().contains_key(&StepRef {
             way,
             stage,
             host,
@@ -174,8 +174,8 @@ impl Walk {
         })
     }
 
-    pub(super) fn succeeded(&self, way: Way, stage: u16, host: u16, step: u16) -> bool {
-        let at = At {
+    pub(super) fn succeeded(&self, way: Direction, stage: u16, host: u16, step: u16) -> bool {
+        let at = StepRef {
             way,
             stage,
             host,
@@ -186,36 +186,36 @@ impl Walk {
     }
 
     /// Holds what is offered against what may be offered.
-    fn holds(&self, actions: &[Action]) {
-        let begun: Vec<At> = actions
+    fn holds(&self, actions: &[NextAction]) {
+        let begun: Vec<StepRef> = actions
             .iter()
             .filter_map(|action| match action {
-                Action::Perform { at, .. } => Some(*at),
+                NextAction::Perform { at, .. } => Some(*at),
                 _ => None,
             })
             .collect();
-        let under_way: Vec<At> = actions
+        let under_way: Vec<StepRef> = actions
             .iter()
             .filter_map(|action| match action {
-                Action::Perform { at, .. } | Action::Resume { at, .. } => Some(*at),
+                NextAction::Perform { at, .. } | NextAction::Resume { at, .. } => Some(*at),
                 _ => None,
             })
             .collect();
-        let ways: BTreeSet<Way> = under_way.iter().map(|at| at.way).collect();
+        let ways: BTreeSet<Direction> = under_way.iter().map(|at| at.way).collect();
         assert!(
             ways.len() <= 1,
             "forwards and backwards at once: {actions:?}"
         );
         let back = matches!(self.task.state, State::RollingBack { .. });
         for at in &begun {
-            assert_eq!(at.way == Way::Back, back);
+            assert_eq!(at.way == Direction::Back, back);
             self.may_begin(*at);
         }
         let stages: BTreeSet<u16> = under_way.iter().map(|at| at.stage).collect();
         assert!(stages.len() <= 1, "two stages at once: {actions:?}");
     }
 
-    fn may_begin(&self, at: At) {
+    fn may_begin(&self, at: StepRef) {
         let stage = &self.plan.stages[usize::from(at.stage)];
         let hosts = u16::try_from(self.plan.stages[1].hosts.len()).unwrap();
         let step = &stage.steps[usize::from(at.step)];
@@ -227,12 +227,12 @@ impl Walk {
         }
         let before = self.steps().get(&at).map(|step| step.end.clone());
         assert_eq!(before, None, "it has been begun");
-        if at.way == Way::Back {
+        if at.way == Direction::Back {
             if step.host.is_some() {
                 return;
             }
             let switched = self.steps().keys().any(|done| {
-                done.way == Way::Forward && done.stage == SWITCH && done.host == at.host
+                done.way == Direction::Forward && done.stage == SWITCH && done.host == at.host
             });
             assert!(switched, "going back where nothing switched");
             return;
@@ -242,13 +242,13 @@ impl Walk {
         }
         let go_on = self.plan.on_failure == OnFailure::Continue;
         assert!(
-            self.succeeded(Way::Forward, 0, AGENT_INDEX, 0),
+            self.succeeded(Direction::Forward, 0, AGENT_INDEX, 0),
             "nothing is checked out"
         );
         assert!(!self.failed(at.host), "it failed there, and goes on there");
         if at.stage >= SWITCH {
             for host in 0..hosts {
-                let staged = self.succeeded(Way::Forward, 1, host, 0);
+                let staged = self.succeeded(Direction::Forward, 1, host, 0);
                 assert!(
                     staged || (go_on && self.failed(host)),
                     "host {host} is not staged"
@@ -265,7 +265,7 @@ impl Walk {
         if let (SWITCH, Some(size)) = (at.stage, stage.batch) {
             let size = u16::try_from(size).unwrap();
             for earlier in 0..(at.host / size) * size {
-                let through = self.succeeded(Way::Forward, SWITCH, earlier, 1);
+                let through = self.succeeded(Direction::Forward, SWITCH, earlier, 1);
                 assert!(
                     through || (go_on && self.failed(earlier)),
                     "the batch before is not through"
@@ -275,21 +275,21 @@ impl Walk {
     }
 }
 
-pub(super) fn good(walk: &Walk, at: At, first: bool) -> StepResult {
+pub(super) fn good(walk: &Walk, at: StepRef, first: bool) -> StepResult {
     let before = (!first).then(|| ReleaseId("20270101-000000-1111111".to_owned()));
     match &walk.plan.step(at).unwrap().action {
-        template::Action::Checkout => StepResult::CheckedOut {
+        template::StepAction::Checkout => StepResult::CheckedOut {
             digest: TreeDigest("t".to_owned()),
             files: 1,
         },
-        template::Action::Sync => StepResult::Staged {
+        template::StepAction::Sync => StepResult::Staged {
             live: before,
             files_sent: 1,
             bytes_sent: 1,
             drift: None,
             notes: Vec::new(),
         },
-        template::Action::Publish => StepResult::Published {
+        template::StepAction::Publish => StepResult::Published {
             was: before,
             found: Box::default(),
         },
@@ -353,7 +353,7 @@ fn walk(plan: Plan, first: bool, choices: &[(u8, u8)]) -> Task {
                 (State::Paused { .. }, _) => {
                     walk.apply(Event::StopRequested {
                         by: "bob".to_owned(),
-                        asker: Asker::Person,
+                        asker: StopRequester::Person,
                     });
                 }
                 _ => return walk.task,
@@ -361,8 +361,8 @@ fn walk(plan: Plan, first: bool, choices: &[(u8, u8)]) -> Task {
             continue;
         }
         match actions[usize::from(*which) % actions.len()].clone() {
-            Action::Perform { at, attempt } => walk.apply(Event::Began { at, attempt }),
-            Action::Resume { at, .. } => {
+            NextAction::Perform { at, attempt } => walk.apply(Event::Began { at, attempt }),
+            NextAction::Resume { at, .. } => {
                 let result = match how {
                     0..20 => bad(false),
                     20..28 => bad(true),
@@ -370,11 +370,11 @@ fn walk(plan: Plan, first: bool, choices: &[(u8, u8)]) -> Task {
                 };
                 walk.apply(Event::Ended { at, result });
             }
-            Action::Kill { at } => walk.apply(Event::Ended {
+            NextAction::Kill { at } => walk.apply(Event::Ended {
                 at,
                 result: StepResult::Stopped,
             }),
-            Action::Record(event) => walk.apply(event),
+            NextAction::Record(event) => walk.apply(event),
             other => panic!("{other:?}"),
         }
     }
@@ -421,12 +421,12 @@ proptest! {
 }
 
 /// Performs everything that is offered, well, but for the steps that `fails` names.
-pub(super) fn play(plan: Plan, fails: &[At]) -> Walk {
+pub(super) fn play(plan: Plan, fails: &[StepRef]) -> Walk {
     let mut walk = Walk::new(plan);
     while let Some(action) = walk.actions().into_iter().next() {
         walk.holds(&walk.actions());
         match action {
-            Action::Perform { at, attempt } => {
+            NextAction::Perform { at, attempt } => {
                 walk.apply(Event::Began { at, attempt });
                 let result = if fails.contains(&at) {
                     bad(false)
@@ -435,16 +435,16 @@ pub(super) fn play(plan: Plan, fails: &[At]) -> Walk {
                 };
                 walk.apply(Event::Ended { at, result });
             }
-            Action::Record(event) => walk.apply(event),
+            NextAction::Record(event) => walk.apply(event),
             other => panic!("{other:?}"),
         }
     }
     walk
 }
 
-fn switch_of(host: u16) -> At {
-    At {
-        way: Way::Forward,
+fn switch_of(host: u16) -> StepRef {
+    StepRef {
+        way: Direction::Forward,
         stage: SWITCH,
         host,
         step: 0,
@@ -455,7 +455,7 @@ fn touched(walk: &Walk, stage: u16) -> Vec<u16> {
     let hosts: BTreeSet<u16> = walk
         .steps()
         .keys()
-        .filter(|at| at.stage == stage && at.way == Way::Forward)
+        .filter(|at| at.stage == stage && at.way == Direction::Forward)
         .map(|at| at.host)
         .collect();
     hosts.into_iter().collect()
@@ -471,8 +471,8 @@ fn a_failed_canary_keeps_the_other_hosts_as_they_are() {
 
 #[test]
 fn with_continue_the_other_hosts_go_on_and_the_task_fails() {
-    let sync = At {
-        way: Way::Forward,
+    let sync = StepRef {
+        way: Direction::Forward,
         stage: 1,
         host: 1,
         step: 0,
@@ -488,8 +488,8 @@ fn with_continue_the_other_hosts_go_on_and_the_task_fails() {
 
 #[test]
 fn with_continue_nothing_happens_without_a_tree() {
-    let checkout = At {
-        way: Way::Forward,
+    let checkout = StepRef {
+        way: Direction::Forward,
         stage: 0,
         host: AGENT_INDEX,
         step: 0,
@@ -509,7 +509,7 @@ fn a_rollback_goes_back_where_it_switched_and_nowhere_else() {
     let back: Vec<u16> = walk
         .steps()
         .keys()
-        .filter(|at| at.way == Way::Back && at.step == 0)
+        .filter(|at| at.way == Direction::Back && at.step == 0)
         .map(|at| at.host)
         .collect();
     // The switch of host 1 was begun: nobody can say that it did not happen.
@@ -530,5 +530,5 @@ fn a_gate_opens_once() {
         by: "bob".to_owned(),
         host: None,
     });
-    assert!(matches!(walk.actions()[0], Action::Perform { .. }));
+    assert!(matches!(walk.actions()[0], NextAction::Perform { .. }));
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Asker, At, Event, State, StepResult, Way};
+use super::{Direction, Event, State, StepRef, StepResult, StopRequester};
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::template::Gate;
 
 /// What is known of one step on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct StepProgress {
     pub attempt: u32,
     pub began: Timestamp,
     /// When the host was heard to say that the attempt's program is begun.
@@ -23,13 +23,13 @@ pub struct Progress {
 
 /// A host that waits at the gate of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldHost {
     pub host: String,
     pub gate: Gate,
     pub since: Timestamp,
 }
 
-impl Progress {
+impl StepProgress {
     /// What it hands on.
     #[must_use]
     pub fn values(&self) -> Option<&BTreeMap<String, String>> {
@@ -55,13 +55,13 @@ pub struct Skipped {
 
 /// The work of a task, from its first claim on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Work {
+pub struct TaskWork {
     pub release: ReleaseId,
     pub started: Timestamp,
     pub tree: Option<TreeDigest>,
-    pub steps: BTreeMap<At, Progress>,
+    pub steps: BTreeMap<StepRef, StepProgress>,
     /// How often steps whose progress was forgotten have been tried.
-    tried: BTreeMap<At, u32>,
+    tried: BTreeMap<StepRef, u32>,
     /// What such steps have handed on: secrets among it stay secret.
     forgotten: Vec<BTreeMap<String, String>>,
     /// What was live on each host (an index into the plan's hosts) before the switch.
@@ -71,7 +71,7 @@ pub struct Work {
     /// Steps whose gate a person has opened: stage, step, and the host if it was for that one alone.
     pub steps_opened: BTreeSet<(u16, u16, Option<u16>)>,
     /// Where hosts wait at the gates of steps.
-    pub held: BTreeMap<At, Held>,
+    pub held: BTreeMap<StepRef, HeldHost>,
     /// Hosts that are stopped, and who asked for it.
     pub stopped: BTreeMap<u16, String>,
     /// Hosts without which it goes on.
@@ -80,14 +80,14 @@ pub struct Work {
     pub due: Option<Timestamp>,
     /// Steps of which nobody knows whether they ended, since somebody said stop: to be ended, and
     /// shown to be gone.
-    pub(super) to_end: BTreeSet<At>,
+    pub(super) to_end: BTreeSet<StepRef>,
     /// A person was asked about steps that could not be shown to have ended.
-    pub(super) asked: Asked,
+    pub(super) asked: PersonAsked,
 }
 
 /// Whether a person was asked to look after steps that nobody could stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum PersonAsked {
     #[default]
     No,
     Yes,
@@ -95,7 +95,7 @@ pub(super) enum Asked {
     Answered,
 }
 
-impl Work {
+impl TaskWork {
     pub(super) fn new(release: ReleaseId, started: Timestamp) -> Self {
         Self {
             release,
@@ -112,13 +112,13 @@ impl Work {
             skipped: BTreeMap::new(),
             due: None,
             to_end: BTreeSet::new(),
-            asked: Asked::No,
+            asked: PersonAsked::No,
         }
     }
 
     /// Whether a person has opened the gate of this step on this host.
     #[must_use]
-    pub fn is_open(&self, at: At) -> bool {
+    pub fn is_open(&self, at: StepRef) -> bool {
         [None, Some(at.host)]
             .iter()
             .any(|host| self.steps_opened.contains(&(at.stage, at.step, *host)))
@@ -127,7 +127,7 @@ impl Work {
     /// Opens the gates at which hosts wait for a person, for all hosts or for one; whether one waits.
     pub(super) fn open(&mut self, host: Option<&str>) -> bool {
         let opens =
-            |held: &Held| held.gate == Gate::Hand && host.is_none_or(|host| held.host == host);
+            |held: &HeldHost| held.gate == Gate::Hand && host.is_none_or(|host| held.host == host);
         let opened = &mut self.steps_opened;
         let before = self.held.len();
         self.held.retain(|at, held| {
@@ -147,26 +147,26 @@ impl Work {
 
     /// Everything that a step has ever handed on.
     pub fn ever_handed_on(&self) -> impl Iterator<Item = (&String, &String)> {
-        let now = self.steps.values().filter_map(Progress::values);
+        let now = self.steps.values().filter_map(StepProgress::values);
         now.chain(&self.forgotten).flatten()
     }
 
     /// How often a step has been tried.
     #[must_use]
-    pub fn attempts(&self, at: At) -> u32 {
+    pub fn attempts(&self, at: StepRef) -> u32 {
         let before = self.tried.get(&at).copied().unwrap_or(0);
         self.steps.get(&at).map_or(before, |step| step.attempt)
     }
 
     /// A person is asked about what could not be shown to have ended.
     pub(super) fn ask_about_stop(&mut self) {
-        self.asked = Asked::Yes;
+        self.asked = PersonAsked::Yes;
     }
 
     /// Somebody says stop: what may still run, for all that is known, is to be ended too.
-    pub(super) fn stop(&mut self, asker: Asker) {
-        if (self.asked, asker) == (Asked::Yes, Asker::Person) {
-            self.asked = Asked::Answered;
+    pub(super) fn stop(&mut self, asker: StopRequester) {
+        if (self.asked, asker) == (PersonAsked::Yes, StopRequester::Person) {
+            self.asked = PersonAsked::Answered;
         }
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
         self.to_end = unknown.map(|(at, _)| *at).collect();
@@ -241,8 +241,8 @@ impl Work {
     }
 
     /// Steps that did not succeed count as not done. Their attempts stay counted.
-    pub(super) fn forget_failures(&mut self, way: Way) {
-        self.asked = Asked::No;
+    pub(super) fn forget_failures(&mut self, way: Direction) {
+        self.asked = PersonAsked::No;
         self.forget(|at, step| {
             at.way == way
                 && step
@@ -254,7 +254,7 @@ impl Work {
 
     /// Whether a step was begun on the way back.
     pub(super) fn went_back(&self) -> bool {
-        self.steps.keys().any(|at| at.way == Way::Back)
+        self.steps.keys().any(|at| at.way == Direction::Back)
     }
 
     /// After going back, everything from the switch on is to be done again.
@@ -266,12 +266,12 @@ impl Work {
             .map(|(at, _)| at.stage)
             .min()
             .unwrap_or(u16::MAX);
-        self.forget(|at, _| at.way == Way::Back || at.stage >= switch);
+        self.forget(|at, _| at.way == Direction::Back || at.stage >= switch);
         self.live_before.clear();
         self.held.retain(|at, _| at.stage < switch);
     }
 
-    fn forget(&mut self, which: impl Fn(&At, &Progress) -> bool) {
+    fn forget(&mut self, which: impl Fn(&StepRef, &StepProgress) -> bool) {
         let (tried, forgotten) = (&mut self.tried, &mut self.forgotten);
         self.steps.retain(|at, step| {
             let goes = which(at, step);

@@ -155,7 +155,7 @@ fn a_check_takes_what_its_kind_does_and_says_where_it_asks() {
     let asks = |step: &str| {
         let template = parse(&with_step(step));
         match &template.stages[0].steps[0].action {
-            Action::Check(check) => check.runs_on_host(),
+            StepAction::Check(check) => check.runs_on_host(),
             other => panic!("{other:?}"),
         }
     };
@@ -228,7 +228,7 @@ fn words_and_directories_that_no_program_can_have_are_refused() {
     accepted(r#"{ run = ["a", ""], args = "'a b' c", in = "/srv" }"#);
     let template = parse(&with_step(r#"{ run = "true", args = "'a b' TAG" }"#));
     match &template.stages[0].steps[0].action {
-        Action::Run(program) => assert_eq!(program.args, ["a b", "TAG"]),
+        StepAction::Run(program) => assert_eq!(program.args, ["a b", "TAG"]),
         other => panic!("{other:?}"),
     }
 }
@@ -297,7 +297,7 @@ fn a_secret_does_not_print_itself() {
 fn a_gate_that_is_none_is_not_written_down() {
     let step = |gate| Step {
         gate,
-        ..Step::plain("run", Action::Sync)
+        ..Step::plain("run", StepAction::Sync)
     };
     let text = |gate| serde_json::to_string(&step(gate)).unwrap();
     assert!(!text(Gate::None).contains("gate"));

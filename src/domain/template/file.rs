@@ -7,12 +7,12 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::params::{Kind, whole};
-use super::reader::{Reader, StepFile, Use};
+use super::params::{ParamKind, whole};
+use super::reader::{StepFile, TemplateReader, Use};
 use super::steps::Synced;
 use super::{
-    Action, GIVEN, Gate, Param, Stage, StageHosts, Step, Template, is_name, is_parameter_name,
-    outputs, structure,
+    GIVEN, Gate, Param, StageHosts, StageTemplate, Step, StepAction, Template, is_name,
+    is_parameter_name, outputs, structure,
 };
 use crate::domain::document::{Document, Path, Problems, one_line};
 
@@ -35,7 +35,7 @@ pub(super) struct ParamFile {
     name: String,
     alias: Option<String>,
     #[serde(default)]
-    kind: Kind,
+    kind: ParamKind,
     #[serde(default)]
     choices: Vec<String>,
     #[serde(default)]
@@ -64,7 +64,7 @@ impl Template {
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
         let document = Document::parse(file, text)?;
         let raw: TemplateFile = document.read()?;
-        let mut reader = Reader {
+        let mut reader = TemplateReader {
             document: &document,
             parameters: GIVEN.iter().map(|name| (*name).to_owned()).collect(),
             problems: Vec::new(),
@@ -85,7 +85,7 @@ impl Template {
     }
 }
 
-impl Reader<'_> {
+impl TemplateReader<'_> {
     fn template(&mut self, raw: TemplateFile, text: &str) -> Template {
         let root = Path::root();
         self.name(&root.to("name"), "template", &raw.name);
@@ -97,7 +97,7 @@ impl Reader<'_> {
         if raw.stage.is_empty() {
             self.refuse(&root, "a template needs a stage: add [[stage]]");
         }
-        let mut stages: Vec<Stage> = Vec::new();
+        let mut stages: Vec<StageTemplate> = Vec::new();
         for (index, stage) in raw.stage.into_iter().enumerate() {
             let path = root.to("stage").to(index);
             if stages.iter().any(|other| other.name == stage.name) {
@@ -173,18 +173,18 @@ impl Reader<'_> {
     fn choices(&mut self, param: &Param, path: &Path) {
         let name = &param.name;
         let given = !param.choices.is_empty();
-        if param.kind == Kind::Choice && !given {
+        if param.kind == ParamKind::Choice && !given {
             self.refuse(
                 &path.to("kind"),
                 format!("parameter {name} is a choice of nothing: add `choices = [\"…\"]`"),
             );
-        } else if param.kind != Kind::Choice && given {
+        } else if param.kind != ParamKind::Choice && given {
             self.refuse(
                 &path.to("choices"),
                 "`choices` means nothing without `kind = \"choice\"`: add that, or take it out",
             );
         }
-        if param.kind == Kind::Secret && param.default.is_some() {
+        if param.kind == ParamKind::Secret && param.default.is_some() {
             self.refuse(
                 &path.to("default"),
                 "a secret in a template is none: take the default out",
@@ -192,7 +192,7 @@ impl Reader<'_> {
         }
     }
 
-    fn stage(&mut self, raw: StageFile, before: &[Stage], path: &Path) -> Stage {
+    fn stage(&mut self, raw: StageFile, before: &[StageTemplate], path: &Path) -> StageTemplate {
         self.name(&path.to("name"), "stage", &raw.name);
         if raw.steps.is_empty() {
             self.refuse(path, "a stage needs a step: add one to `steps`");
@@ -208,7 +208,7 @@ impl Reader<'_> {
                 "a checkout happens once, on the agent: take `batch` out",
             );
         }
-        let syncs = |step: &Step| step.action == Action::Sync;
+        let syncs = |step: &Step| step.action == StepAction::Sync;
         let mut synced = Synced::No;
         if before
             .iter()
@@ -225,7 +225,7 @@ impl Reader<'_> {
             }
             steps.push(step);
         }
-        Stage {
+        StageTemplate {
             name: raw.name,
             hosts,
             gate: raw.gate,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::Reader;
-use super::{Action, GIVEN, Template, is_parameter_name};
-use crate::domain::document::{Document, Path, Problem};
+use super::reader::TemplateReader;
+use super::{GIVEN, StepAction, Template, is_parameter_name};
+use crate::domain::document::{Document, DocumentProblem, Path};
 
 /// Variables that change how programs are found, loaded or run, beside those of [`PREFIXES`].
 const VARIABLES: &str = "\
@@ -29,7 +29,7 @@ fn changes_programs(name: &str) -> bool {
         || PREFIXES.split(' ').any(|prefix| name.starts_with(prefix))
 }
 
-impl Action {
+impl StepAction {
     /// The names under which it hands values on: those that may be seen, and those of secrets.
     #[must_use]
     pub fn outputs(&self) -> (&[String], &[String]) {
@@ -56,7 +56,7 @@ impl Action {
     }
 }
 
-impl Reader<'_> {
+impl TemplateReader<'_> {
     /// The names that a step declares under this key.
     pub(super) fn outputs(&mut self, names: Vec<String>, path: &Path) -> Vec<String> {
         for (index, name) in names.iter().enumerate() {
@@ -97,7 +97,7 @@ impl Reader<'_> {
 }
 
 /// A name is either secret in the whole template, or in no step of it.
-pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Problem> {
+pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<DocumentProblem> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (_, step) in template.steps() {
         let names = step.action.outputs().0.iter();
@@ -143,7 +143,7 @@ mod tests {
             "outputs = [\"BUILD_ID\"]",
         );
         let template = template.unwrap();
-        let actions: Vec<&Action> = template.steps().map(|(_, step)| &step.action).collect();
+        let actions: Vec<&StepAction> = template.steps().map(|(_, step)| &step.action).collect();
         let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&n| n.into()).collect() };
         let (seen, secret) = actions[0].outputs();
         assert_eq!(

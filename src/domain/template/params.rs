@@ -12,8 +12,8 @@ pub struct Param {
     pub name: String,
     /// What people see in its place.
     pub alias: Option<String>,
-    pub kind: Kind,
-    /// What a [`Kind::Choice`] may be; empty for other kinds.
+    pub kind: ParamKind,
+    /// What a [`ParamKind::Choice`] may be; empty for other kinds.
     pub choices: Vec<String>,
     /// A task without it is refused.
     pub required: bool,
@@ -26,7 +26,7 @@ pub struct Param {
 /// What a value is, and how a form asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ParamKind {
     /// Any text.
     #[default]
     Text,
@@ -72,13 +72,13 @@ impl Param {
             return Err(ParamError::Nul { name: name() });
         }
         match self.kind {
-            Kind::Choice if !self.choices.iter().any(|choice| choice == value) => {
+            ParamKind::Choice if !self.choices.iter().any(|choice| choice == value) => {
                 return Err(ParamError::Choice {
                     name: name(),
                     choices: self.choices.join(", "),
                 });
             }
-            Kind::Tag if !can_be_tag(value) => return Err(ParamError::Tag { name: name() }),
+            ParamKind::Tag if !can_be_tag(value) => return Err(ParamError::Tag { name: name() }),
             _ => {}
         }
         match &self.pattern {
@@ -117,7 +117,10 @@ pub(super) fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
 impl Template {
     /// The names of the parameters whose values nobody is shown.
     pub fn secrets(&self) -> impl Iterator<Item = &String> {
-        let secret = self.params.iter().filter(|one| one.kind == Kind::Secret);
+        let secret = self
+            .params
+            .iter()
+            .filter(|one| one.kind == ParamKind::Secret);
         secret.map(|param| &param.name)
     }
 

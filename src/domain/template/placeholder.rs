@@ -30,7 +30,7 @@ pub fn is_parameter_name(name: &str) -> bool {
 }
 
 /// A piece of a text with placeholders.
-enum Piece<'t> {
+enum TextPiece<'t> {
     Text(&'t str),
     /// The name between the braces, and whether a `$` stands before them.
     Placeholder(&'t str, Dollar),
@@ -44,7 +44,7 @@ enum Dollar {
 
 /// Cuts a text into what stands as it is and its placeholders. Braces around anything but a
 /// parameter's name are ordinary text.
-fn pieces(text: &str) -> Vec<Piece<'_>> {
+fn pieces(text: &str) -> Vec<TextPiece<'_>> {
     let mut pieces = Vec::new();
     let mut done = 0;
     let mut from = 0;
@@ -54,18 +54,18 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
             break;
         };
         if is_parameter_name(name) {
-            pieces.push(Piece::Text(&text[done..open]));
+            pieces.push(TextPiece::Text(&text[done..open]));
             let dollar = if text[..open].ends_with('$') {
                 Dollar::Before
             } else {
                 Dollar::Absent
             };
-            pieces.push(Piece::Placeholder(name, dollar));
+            pieces.push(TextPiece::Placeholder(name, dollar));
             from += name.len() + 1;
             done = from;
         }
     }
-    pieces.push(Piece::Text(&text[done..]));
+    pieces.push(TextPiece::Text(&text[done..]));
     pieces
 }
 
@@ -75,8 +75,8 @@ pub fn names(text: &str) -> Vec<&str> {
     pieces(text)
         .into_iter()
         .filter_map(|piece| match piece {
-            Piece::Placeholder(name, _) => Some(name),
-            Piece::Text(_) => None,
+            TextPiece::Placeholder(name, _) => Some(name),
+            TextPiece::Text(_) => None,
         })
         .collect()
 }
@@ -86,7 +86,7 @@ pub(super) fn names_in_shell_text(text: &str) -> Vec<&str> {
     pieces(text)
         .into_iter()
         .filter_map(|piece| match piece {
-            Piece::Placeholder(name, Dollar::Absent) => Some(name),
+            TextPiece::Placeholder(name, Dollar::Absent) => Some(name),
             _ => None,
         })
         .collect()
@@ -99,8 +99,8 @@ pub fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
     let mut filled = String::with_capacity(text.len());
     for piece in pieces(text) {
         match piece {
-            Piece::Text(text) => filled.push_str(text),
-            Piece::Placeholder(name, _) => match values.get(name) {
+            TextPiece::Text(text) => filled.push_str(text),
+            TextPiece::Placeholder(name, _) => match values.get(name) {
                 Some(value) => filled.push_str(value),
                 None => {
                     filled.push('{');

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Command, Gate, is_name};
-use crate::domain::document::{Document, Path, Problem, duration};
+use super::{Gate, ProgramCommand, is_name};
+use crate::domain::document::{Document, DocumentProblem, Path, duration};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +16,7 @@ pub(super) struct StepFile {
     #[serde(rename = "use")]
     pub(super) uses: Option<Use>,
     #[serde(default, deserialize_with = "command")]
-    pub(super) run: Option<Command>,
+    pub(super) run: Option<ProgramCommand>,
     pub(super) script: Option<String>,
     pub(super) args: Option<String>,
     pub(super) name: Option<String>,
@@ -35,7 +35,7 @@ pub(super) struct StepFile {
     pub(super) status: Option<u16>,
     pub(super) tcp: Option<String>,
     #[serde(default, deserialize_with = "command")]
-    pub(super) command: Option<Command>,
+    pub(super) command: Option<ProgramCommand>,
     pub(super) retries: Option<u32>,
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub(super) interval: Option<Duration>,
@@ -51,26 +51,26 @@ pub(super) enum Use {
 }
 
 /// A command is text for `sh` or a list of words.
-fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
+fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProgramCommand>, D::Error> {
     struct CommandVisitor;
 
     impl<'de> Visitor<'de> for CommandVisitor {
-        type Value = Command;
+        type Value = ProgramCommand;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("text for sh or a list of a program and its arguments")
         }
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Command, E> {
-            Ok(Command::Shell(text.to_owned()))
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<ProgramCommand, E> {
+            Ok(ProgramCommand::Shell(text.to_owned()))
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Command, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<ProgramCommand, A::Error> {
             let mut argv = Vec::new();
             while let Some(word) = words.next_element()? {
                 argv.push(word);
             }
-            Ok(Command::Argv(argv))
+            Ok(ProgramCommand::Argv(argv))
         }
     }
 
@@ -79,14 +79,14 @@ fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>
 
 /// Turns the file's structs into a template, and collects what is wrong on the way. What is wrong
 /// gets a stand-in value, so that the rest can be looked at too.
-pub(super) struct Reader<'d> {
+pub(super) struct TemplateReader<'d> {
     pub(super) document: &'d Document<'d>,
     /// The parameters that placeholders may name.
     pub(super) parameters: BTreeSet<String>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<DocumentProblem>,
 }
 
-impl Reader<'_> {
+impl TemplateReader<'_> {
     pub(super) fn refuse(&mut self, path: &Path, message: impl Into<String>) {
         self.problems.push(self.document.problem(path, message));
     }

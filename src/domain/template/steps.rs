@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::reader::{Reader, StepFile, Use};
+use super::reader::{StepFile, TemplateReader, Use};
 use super::{
-    AGENT, Action, CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, Check,
-    Command, Directory, Probe, Program, RUN_TIMEOUT_DEFAULT, Step, arguments, is_name, placeholder,
+    AGENT, CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, Directory,
+    HealthCheck, Probe, Program, ProgramCommand, RUN_TIMEOUT_DEFAULT, Step, StepAction, arguments,
+    is_name, placeholder,
 };
 use crate::domain::document::Path;
 
 /// What kind of step an entry is, with the keys that mean something there.
 #[derive(Clone, Copy)]
-enum Kind {
+enum StepKind {
     Checkout,
     Sync,
     Publish,
@@ -19,7 +20,7 @@ enum Kind {
     Run,
 }
 
-impl Kind {
+impl StepKind {
     fn of(raw: &StepFile) -> Option<Self> {
         let program = raw.run.is_some() || raw.script.is_some();
         match (raw.uses, program) {
@@ -99,7 +100,7 @@ fn keys_present(raw: &StepFile) -> Vec<&'static str> {
     .collect()
 }
 
-impl Reader<'_> {
+impl TemplateReader<'_> {
     /// Reads one step; `synced` says whether the release stands on the hosts by then.
     pub(super) fn step(
         &mut self,
@@ -108,13 +109,13 @@ impl Reader<'_> {
         synced: Synced,
         path: &Path,
     ) -> Step {
-        let kind = Kind::of(&raw).unwrap_or_else(|| {
+        let kind = StepKind::of(&raw).unwrap_or_else(|| {
             self.refuse(
                 path,
                 "a step has either `use = \"checkout\"`, \"sync\", \"publish\" or \"check\", or \
                  `run = …`, or `script = …`: write one of them",
             );
-            Kind::Run
+            StepKind::Run
         });
         for key in keys_present(&raw) {
             if !kind.keys().contains(&key) && !matches!(key, "use" | "run" | "script") {
@@ -134,11 +135,11 @@ impl Reader<'_> {
         // Nothing is synced to a host of a step's own.
         let synced = if host.is_some() { Synced::No } else { synced };
         let action = match kind {
-            Kind::Checkout => Action::Checkout,
-            Kind::Sync => Action::Sync,
-            Kind::Publish => Action::Publish,
-            Kind::Check => Action::Check(self.check(raw, synced, path)),
-            Kind::Run => Action::Run(self.program(raw, synced, path)),
+            StepKind::Checkout => StepAction::Checkout,
+            StepKind::Sync => StepAction::Sync,
+            StepKind::Publish => StepAction::Publish,
+            StepKind::Check => StepAction::Check(self.check(raw, synced, path)),
+            StepKind::Run => StepAction::Run(self.program(raw, synced, path)),
         };
         Step {
             name,
@@ -153,7 +154,7 @@ impl Reader<'_> {
     fn step_name(
         &mut self,
         given: Option<&str>,
-        kind: Kind,
+        kind: StepKind,
         before: &[Step],
         path: &Path,
     ) -> String {
@@ -183,10 +184,10 @@ impl Reader<'_> {
         let command = match (raw.script, raw.run) {
             (Some(script), _) => {
                 self.script(&script, &path.to("script"));
-                Command::Script(script)
+                ProgramCommand::Script(script)
             }
             (None, run) => {
-                let command = run.unwrap_or(Command::Argv(Vec::new()));
+                let command = run.unwrap_or(ProgramCommand::Argv(Vec::new()));
                 self.command(&command, &path.to("run"));
                 command
             }
@@ -263,7 +264,7 @@ impl Reader<'_> {
         }
     }
 
-    fn check(&mut self, raw: StepFile, synced: Synced, path: &Path) -> Check {
+    fn check(&mut self, raw: StepFile, synced: Synced, path: &Path) -> HealthCheck {
         for (key, present, with) in [
             ("status", raw.status.is_some(), raw.http.is_some()),
             ("in", raw.directory.is_some(), raw.command.is_some()),
@@ -291,7 +292,7 @@ impl Reader<'_> {
                 }
             }
         };
-        Check {
+        HealthCheck {
             probe,
             retries: raw.retries.unwrap_or(CHECK_RETRIES_DEFAULT),
             interval: raw.interval.unwrap_or(CHECK_INTERVAL_DEFAULT),
@@ -338,9 +339,9 @@ impl Reader<'_> {
         Probe::Tcp { address }
     }
 
-    fn command(&mut self, command: &Command, path: &Path) {
+    fn command(&mut self, command: &ProgramCommand, path: &Path) {
         match command {
-            Command::Shell(text) => {
+            ProgramCommand::Shell(text) => {
                 if text.trim().is_empty() {
                     self.refuse(path, "the command is empty: write one");
                 }
@@ -358,8 +359,8 @@ impl Reader<'_> {
                     self.problems.push(problem);
                 }
             }
-            Command::Script(name) => self.script(name, path),
-            Command::Argv(words) => {
+            ProgramCommand::Script(name) => self.script(name, path),
+            ProgramCommand::Argv(words) => {
                 if words.first().is_none_or(String::is_empty) {
                     self.refuse(path, "the command is empty: write a program first");
                 }

@@ -1,23 +1,23 @@
 //! In which order the steps of a template may stand: no host switches before every host of the
 //! task is staged.
 
-use super::{Action, Stage, StageHosts, Template};
-use crate::domain::document::{Document, Path, Problem};
+use super::{StageHosts, StageTemplate, StepAction, Template};
+use crate::domain::document::{Document, DocumentProblem, Path};
 
 /// Where one of the three steps of a release stands.
-struct Found<'t> {
+struct ReleaseStepPosition<'t> {
     stage_index: usize,
-    stage: &'t Stage,
+    stage: &'t StageTemplate,
     path: Path,
 }
 
 /// Everything that is wrong with the order of the template's steps.
-pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Problem> {
+pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<DocumentProblem> {
     let mut problems = Vec::new();
     let mut refuse = |path: &Path, message: String| problems.push(document.problem(path, message));
-    let checkouts = find(template, &Action::Checkout);
-    let syncs = find(template, &Action::Sync);
-    let publishes = find(template, &Action::Publish);
+    let checkouts = find(template, &StepAction::Checkout);
+    let syncs = find(template, &StepAction::Sync);
+    let publishes = find(template, &StepAction::Publish);
 
     for (found, word) in [
         (&checkouts, "checkout"),
@@ -70,7 +70,10 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Prob
 }
 
 /// What is wrong with the place of the `publish` step.
-fn publish_problem(publish: &Found<'_>, sync: Option<&Found<'_>>) -> Option<String> {
+fn publish_problem(
+    publish: &ReleaseStepPosition<'_>,
+    sync: Option<&ReleaseStepPosition<'_>>,
+) -> Option<String> {
     let Some(sync) = sync else {
         return Some(
             "nothing is brought to the hosts by now: put a stage with `use = \"sync\"` before it"
@@ -99,12 +102,12 @@ fn publish_problem(publish: &Found<'_>, sync: Option<&Found<'_>>) -> Option<Stri
     None
 }
 
-fn find<'t>(template: &'t Template, action: &Action) -> Vec<Found<'t>> {
+fn find<'t>(template: &'t Template, action: &StepAction) -> Vec<ReleaseStepPosition<'t>> {
     let mut found = Vec::new();
     for (stage_index, stage) in template.stages.iter().enumerate() {
         for (step_index, step) in stage.steps.iter().enumerate() {
             if step.action == *action {
-                found.push(Found {
+                found.push(ReleaseStepPosition {
                     stage_index,
                     stage,
                     path: Path::root()

@@ -83,8 +83,8 @@ fn the_designs_example_reads_as_it_is_meant() {
     assert!(migrate.once);
     assert_eq!(
         migrate.action,
-        Action::Run(Program {
-            command: Command::Shell("bin/migrate --check".into()),
+        StepAction::Run(Program {
+            command: ProgramCommand::Shell("bin/migrate --check".into()),
             args: Vec::new(),
             directory: Directory::Release,
             timeout: Duration::from_secs(600),
@@ -100,7 +100,7 @@ fn the_designs_example_reads_as_it_is_meant() {
     );
     assert_eq!(
         switch.steps[2].action,
-        Action::Check(Check {
+        StepAction::Check(HealthCheck {
             probe: Probe::Http {
                 url: "http://{HOST}:8080/health".into(),
                 status: 200
@@ -120,7 +120,11 @@ fn the_template_that_is_built_in_is_checkout_sync_publish() {
     let actions: Vec<_> = template.steps().map(|(_, step)| &step.action).collect();
     assert_eq!(
         actions,
-        [&Action::Checkout, &Action::Sync, &Action::Publish]
+        [
+            &StepAction::Checkout,
+            &StepAction::Sync,
+            &StepAction::Publish
+        ]
     );
 }
 
@@ -279,7 +283,7 @@ fn the_working_directory_is_the_release_once_it_is_there() {
     let directory =
         |text: &str, stage: usize, step: usize| match &parse(text).stages[stage].steps[step].action
         {
-            Action::Run(program) => program.directory.clone(),
+            StepAction::Run(program) => program.directory.clone(),
             other => panic!("{other:?}"),
         };
     let run = r#"{ run = "true" }"#;

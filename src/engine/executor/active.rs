@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::host::{Hosts, TreeDigest};
 use crate::domain::plan::Plan;
-use crate::domain::task::{At, Event, Outcome, Pause, Recorded, Schedule, State, StepResult, Task};
+use crate::domain::task::{
+    Event, Outcome, Pause, Recorded, Schedule, State, StepRef, StepResult, Task,
+};
 use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
 
 /// Effects of which a task has at most one under way.
@@ -69,10 +71,10 @@ pub(super) struct Active {
     pub(super) seen: u64,
     /// Events that come into the next append.
     pub(super) outbox: Vec<Event>,
-    pub(super) inflight: BTreeMap<At, AbortHandle>,
-    pub(super) killing: BTreeSet<At>,
+    pub(super) inflight: BTreeMap<StepRef, AbortHandle>,
+    pub(super) killing: BTreeSet<StepRef>,
     /// How steps ended that are being killed: it counts once nothing of them is left.
-    pub(super) ended: BTreeMap<At, StepResult>,
+    pub(super) ended: BTreeMap<StepRef, StepResult>,
     /// Which release the agent's tree was brought to for this task.
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
     pub(super) busy: Busy,
@@ -166,7 +168,7 @@ impl Active {
     }
 
     /// A step has ended. What was heard of it meanwhile, and not recorded yet, is of no use.
-    pub(super) fn end(&mut self, ended: At, result: StepResult) {
+    pub(super) fn end(&mut self, ended: StepRef, result: StepResult) {
         self.outbox.retain(|event| {
             !matches!(
                 event,
@@ -331,7 +333,7 @@ fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::domain::task::Way;
+    use crate::domain::task::Direction;
     use crate::domain::task::tests::submission;
     use crate::store::kv::{CommitError, TooLarge};
 
@@ -346,8 +348,8 @@ mod tests {
     }
 
     fn ended(result: StepResult) -> Event {
-        let at = At {
-            way: Way::Forward,
+        let at = StepRef {
+            way: Direction::Forward,
             stage: 0,
             host: 0,
             step: 0,

@@ -3,7 +3,7 @@
 use futures::future::FutureExt as _;
 
 use super::{Done, Executor, ExecutorError};
-use crate::domain::task::{At, Event, Recorded, Task};
+use crate::domain::task::{Event, Recorded, StepRef, Task};
 use crate::store::{APPEND_EVENTS_MAX, StoreError};
 
 impl Executor {
@@ -23,7 +23,7 @@ impl Executor {
                 for recorded in &events {
                     tracing::info!(task = id, event = recorded.event.name(), "recorded");
                 }
-                let began: Vec<(At, u32)> = events
+                let began: Vec<(StepRef, u32)> = events
                     .iter()
                     .filter_map(|recorded| match recorded.event {
                         Event::Began { at, attempt } => Some((at, attempt)),

@@ -14,9 +14,9 @@ use futures::future::BoxFuture;
 use crate::base::clock::Clock;
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::host::{Hosts, ReleaseId};
-use crate::domain::plan::{Ground, Plan, PlannedHost};
+use crate::domain::plan::{Plan, PlannedHost, ResolvedEnvironment};
 use crate::domain::task::Submission;
-use crate::domain::template::{Template, Version};
+use crate::domain::template::{StoredTemplate, Template};
 use crate::git::checkout::{Checkout, Manifest};
 use crate::git::landing::{Git, Source};
 use crate::store::Store;
@@ -69,12 +69,12 @@ pub trait Probes: Send + Sync {
 /// plan is made.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    pub ground: Ground,
+    pub ground: ResolvedEnvironment,
     pub template: Template,
     /// The hosts that the task gives, by the number of their group.
     pub given: BTreeMap<u8, Vec<PlannedHost>>,
     /// The template as the store is to keep it.
-    pub version: Version,
+    pub version: StoredTemplate,
 }
 
 /// Why there is no recipe, in words that name the file or the key.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::host::Output;
 use crate::domain::plan::Plan;
-use crate::domain::task::{Task, Work};
+use crate::domain::task::{Task, TaskWork};
 
 /// Lines of a secret of several lines that are shorter are left alone: they would blot out harmless
 /// text (`}`, `-----`).
@@ -25,7 +25,7 @@ impl Secrets {
         let given = plan.secrets.iter();
         let given = given.filter_map(|name| task.submission.secret(name));
         let secret = plan.secret_outputs();
-        let handed_on = task.work.iter().flat_map(Work::ever_handed_on);
+        let handed_on = task.work.iter().flat_map(TaskWork::ever_handed_on);
         let handed_on = handed_on
             .filter(|(name, _)| secret.contains(name.as_str()))
             .map(|(_, value)| value.as_str());

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::active::Active;
 use super::{Done, Executor};
 use crate::domain::host::ReleaseId;
-use crate::domain::task::{Asker, Event, Origin, State, Task};
+use crate::domain::task::{Event, Origin, State, StopRequester, Task};
 use crate::store::{Store, StoreError};
 
 impl Executor {
@@ -89,7 +89,7 @@ impl Executor {
         let holder = self.lines.holders(&rollback.task).find(may_be_stopped);
         if let Some(holder) = holder {
             let by = format!("rollback {id}");
-            let asker = Asker::Tagship;
+            let asker = StopRequester::Tagship;
             self.record(holder, Event::StopRequested { by, asker });
             self.decide(holder);
         }

@@ -6,7 +6,7 @@ use futures::future::FutureExt as _;
 use jiff::Timestamp;
 
 use super::{Done, Executor, Missed};
-use crate::domain::task::{Asker, Event, State, Task};
+use crate::domain::task::{Event, State, StopRequester, Task};
 
 /// Waits up to this are pauses, longer ones are for a time of day.
 const SOON: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ fn missed(task: &Task, time: &str) -> Event {
         // Its work has begun.
         _ => Event::StopRequested {
             by: format!("tagship, since {why}"),
-            asker: Asker::Tagship,
+            asker: StopRequester::Tagship,
         },
     }
 }

@@ -22,8 +22,8 @@ use super::World;
 use super::mask::Secrets;
 use crate::domain::host::{Hosts, Op, Reply};
 use crate::domain::plan::Plan;
-use crate::domain::task::{At, Event, StepResult, Task};
-use crate::domain::template::Action;
+use crate::domain::task::{Event, StepRef, StepResult, Task};
+use crate::domain::template::StepAction;
 
 /// How a step is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +37,11 @@ pub(super) enum Stopping {
 }
 
 /// How the step of this place is stopped.
-pub(super) fn stopping(plan: &Plan, at: At) -> Stopping {
+pub(super) fn stopping(plan: &Plan, at: StepRef) -> Stopping {
     match plan.step(at).map(|step| &step.action) {
-        Some(Action::Publish) => Stopping::LetEnd,
-        Some(Action::Run(_)) => Stopping::KillOnHost,
-        Some(Action::Check(check)) if check.runs_on_host() => Stopping::KillOnHost,
+        Some(StepAction::Publish) => Stopping::LetEnd,
+        Some(StepAction::Run(_)) => Stopping::KillOnHost,
+        Some(StepAction::Check(check)) if check.runs_on_host() => Stopping::KillOnHost,
         _ => Stopping::Drop,
     }
 }
@@ -73,11 +73,11 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
         work: &work,
     };
     let result = match &step.action {
-        Action::Checkout => release::checkout(&scene).await,
-        Action::Sync => release::sync(&scene).await,
-        Action::Publish => release::publish(&scene).await,
-        Action::Run(program) => program::run(&scene, program).await,
-        Action::Check(check) => check::check(&scene, check).await,
+        StepAction::Checkout => release::checkout(&scene).await,
+        StepAction::Sync => release::sync(&scene).await,
+        StepAction::Publish => release::publish(&scene).await,
+        StepAction::Run(program) => program::run(&scene, program).await,
+        StepAction::Check(check) => check::check(&scene, check).await,
     };
     let result = bounded(result.unwrap_or_else(StepResult::from), &secrets);
     if let StepResult::Failed { message, .. } | StepResult::Unknown { message } = &result {
@@ -126,7 +126,7 @@ pub(super) async fn kill(
     task: &Task,
     plan: &Plan,
     hosts: &dyn Hosts,
-    at: At,
+    at: StepRef,
 ) -> Result<(), String> {
     let lane = plan.lane(at);
     let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));

@@ -4,10 +4,10 @@ use futures::future::{AbortHandle, Abortable, FutureExt as _};
 use tokio::sync::mpsc;
 
 use super::{Done, Executor, step};
-use crate::domain::task::{At, Event, StepResult};
+use crate::domain::task::{Event, StepRef, StepResult};
 
 impl Executor {
-    pub(super) fn perform(&mut self, id: u64, at: At, attempt: u32, begun: step::Begun) {
+    pub(super) fn perform(&mut self, id: u64, at: StepRef, attempt: u32, begun: step::Begun) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -51,7 +51,7 @@ impl Executor {
     }
 
     /// Waits for the next thing that is heard of a step before it ends.
-    pub(super) fn listen(&mut self, id: u64, at: At, mut heard: step::Heard) {
+    pub(super) fn listen(&mut self, id: u64, at: StepRef, mut heard: step::Heard) {
         self.effects.push(
             async move {
                 match heard.recv().await {
@@ -69,7 +69,7 @@ impl Executor {
     }
 
     /// Ends what runs of a step, in the way that its kind needs.
-    pub(super) fn kill(&mut self, id: u64, at: At) {
+    pub(super) fn kill(&mut self, id: u64, at: StepRef) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -114,7 +114,7 @@ impl Executor {
         }
     }
 
-    pub(super) fn killed(&mut self, id: u64, at: At, result: Result<(), String>) {
+    pub(super) fn killed(&mut self, id: u64, at: StepRef, result: Result<(), String>) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };

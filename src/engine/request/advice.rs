@@ -8,7 +8,7 @@ use super::{Moment, Request, RequestError, attempt};
 use crate::domain::approval::Actor;
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::Ability;
-use crate::domain::task::{Pause, Progress, State, StepResult, Task};
+use crate::domain::task::{Pause, State, StepProgress, StepResult, Task};
 
 /// What may be asked of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ fn only_waits(task: &Task) -> bool {
             why: Pause::Gate { .. } | Pause::StepGate | Pause::Time { .. }
         }
     );
-    let wrong = |progress: &Progress| {
+    let wrong = |progress: &StepProgress| {
         matches!(
             progress.end,
             Some((

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{OVERRIDE, RequestError, WaysBack, given};
 use crate::domain::approval::freeze::Calendar;
-use crate::domain::approval::{Actor, Approval, Counts, EMERGENCY, Terms};
+use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
 use crate::domain::host::ReleaseId;
 use crate::domain::plan::Plan;
 use crate::domain::right::Ability;
@@ -115,7 +115,7 @@ pub async fn roll_back(
     };
     let asker = AskedBy {
         actor,
-        counts: emergency.is_some() || actor.counts == Counts::Yes,
+        counts: emergency.is_some() || actor.counts == ApprovalWeight::Yes,
         emergency,
         tags: asked.tags,
     };

@@ -1,6 +1,6 @@
 //! Why a request is refused.
 
-use crate::domain::approval::Refusal;
+use crate::domain::approval::ApprovalRefusal;
 use crate::domain::right::Missing;
 use crate::store::StoreError;
 
@@ -8,7 +8,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] ApprovalRefusal),
     #[error(transparent)]
     Right(#[from] Missing),
     #[error("task {id} is {state}: it cannot be {what}; {instead}")]

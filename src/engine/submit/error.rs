@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::right::{Missing, Place};
+use crate::domain::right::{Missing, PermissionTarget};
 use crate::store::StoreError;
 
 /// One thing that is wrong with what was asked for.
@@ -41,7 +41,7 @@ pub enum SubmitError {
     Right {
         actor: String,
         what: &'static str,
-        place: Box<Place>,
+        place: Box<PermissionTarget>,
         needs: String,
     },
     #[error(

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Order, Place, Problem, Sight, Sources};
+use super::{Order, PermissionTarget, Problem, Sight, Sources};
 use crate::config::{Config, Project};
 use crate::domain::document::nearest;
 use crate::domain::rule::is_reference;
-use crate::domain::template::{Stage, Template};
+use crate::domain::template::{StageTemplate, Template};
 
 /// What an order is about.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +107,7 @@ pub(super) fn all(given: &BTreeMap<u8, Vec<String>>) -> BTreeSet<&str> {
 }
 
 fn takes_environment(template: &Template) -> bool {
-    template.releases() || template.stages.iter().any(Stage::takes_environment)
+    template.releases() || template.stages.iter().any(StageTemplate::takes_environment)
 }
 
 struct Search<'a> {
@@ -133,7 +133,7 @@ impl<'a> Search<'a> {
     fn seen_with(&self, project: &'a Project, template: &str) -> Vec<&'a str> {
         let names = project.environments.keys().map(String::as_str);
         let seen = |name: &&str| {
-            let place = Place::new(&project.name, name, template);
+            let place = PermissionTarget::new(&project.name, name, template);
             self.sight.place(&place)
         };
         names.filter(seen).collect()

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::place::Target;
-use super::{Order, Place, Problem, Sight, Sources, SubmitError};
+use super::{Order, PermissionTarget, Problem, Sight, Sources, SubmitError};
 use crate::config::Config;
 use crate::domain::document::{moment, nearest};
 use crate::domain::host::ipv6_address;
-use crate::domain::plan::{self, Ground, PlanError};
+use crate::domain::plan::{self, PlanError, ResolvedEnvironment};
 use crate::domain::right;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Origin, Submission, Submitter, Supersede, Via};
@@ -26,10 +26,11 @@ const EXPIRES_S: u64 = 7 * 24 * 3600;
 #[must_use]
 pub fn is_usable(config: &Config, sight: &dyn Sight, template: &str) -> bool {
     let mut projects = config.projects.iter();
-    sight.place(&Place::new("", "", template))
+    sight.place(&PermissionTarget::new("", "", template))
         || projects.any(|project| {
             let mut environments = project.environments.keys();
-            environments.any(|name| sight.place(&Place::new(&project.name, name, template)))
+            environments
+                .any(|name| sight.place(&PermissionTarget::new(&project.name, name, template)))
         })
 }
 
@@ -64,8 +65,8 @@ pub(super) enum OwnYes {
 impl Resolved {
     /// Where it is to run.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> PermissionTarget {
+        PermissionTarget {
             project: self.submission.project.clone(),
             environment: self.submission.environment.clone(),
             template: self.submission.template.clone(),
@@ -332,7 +333,7 @@ impl<'a> Resolver<'a> {
         let Sources {
             config, disabled, ..
         } = self.sources;
-        let ground: Ground = if submission.has_place() {
+        let ground: ResolvedEnvironment = if submission.has_place() {
             match config.ground(&submission.project, &submission.environment, disabled) {
                 Ok(ground) => ground,
                 Err(error) => {
@@ -348,7 +349,7 @@ impl<'a> Resolver<'a> {
         } else {
             String::new()
         };
-        let asked = plan::Asked {
+        let asked = plan::TaskInputs {
             parameters: &submission.parameters,
             secrets: &submission.secrets,
             unsorted: &submission.unsorted,

@@ -29,7 +29,7 @@ fn ready_needs_an_approver_whose_yes_is_enough_there() {
     assert_eq!(may(&ready("own"), &actor(Role::Approver, &["pm"])), "");
     assert!(may(&ready("careful"), &actor(Role::Admin, &["pm"])).contains("2 (has 1)"));
     let mut local = actor(Role::Admin, &[]);
-    local.counts = Counts::NotLocally;
+    local.counts = ApprovalWeight::NotLocally;
     assert!(may(&ready("qa"), &local).contains("local_approval"));
 }
 

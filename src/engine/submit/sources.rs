@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use crate::config::{Config, Library};
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 
 /// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
 /// names it.
 pub trait Sight: Sync {
     /// Whether they may know of what happens in a place.
-    fn place(&self, place: &Place) -> bool;
+    fn place(&self, place: &PermissionTarget) -> bool;
     /// Whether the list of templates shows them this one.
     fn lists(&self, template: &str) -> bool;
     /// Whether the list of hosts shows them this one.

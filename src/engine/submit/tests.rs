@@ -67,7 +67,7 @@ steps = [{ run = "true" }]
 struct Everything;
 
 impl Sight for Everything {
-    fn place(&self, _: &Place) -> bool {
+    fn place(&self, _: &PermissionTarget) -> bool {
         true
     }
 
@@ -459,7 +459,7 @@ fn submitted(
     second: i64,
 ) -> Result<Submitted, String> {
     let order = Order::read(order).map_err(|error| error.to_string())?;
-    let in_place = |_: &Place| Actor {
+    let in_place = |_: &PermissionTarget| Actor {
         name: name.to_owned(),
         ..actor(Role::Submitter, &[])
     };
@@ -553,7 +553,7 @@ fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
     assert_eq!(submission.secrets["PASSWORD"].expose(), "hunter2!");
     assert!(!format!("{submission:?}").contains("hunter2!"));
     assert!(!format!("{:?}", Order::read(&order)).contains("hunter2!"));
-    let asked = crate::domain::plan::Asked {
+    let asked = crate::domain::plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
         unsorted: &submission.unsorted,

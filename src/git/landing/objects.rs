@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 
 use jiff::Timestamp;
 
-use crate::domain::task::{CommitLine, Person, TagInfo};
+use crate::domain::task::{CommitLine, CommitPerson, TagInfo};
 
 const MESSAGE_CHARS_MAX: usize = 4_000;
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -24,7 +24,7 @@ const FIELD_BYTES_MAX: usize = 4_000;
 pub(super) struct ShownCommit {
     pub(super) id: String,
     pub(super) committed_at: Timestamp,
-    pub(super) author: Person,
+    pub(super) author: CommitPerson,
     pub(super) subject: String,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn commits(pipe: &mut impl BufRead) -> io::Result<Vec<ShownCommit>> {
         commits.push(ShownCommit {
             id: String::from_utf8_lossy(id).into_owned(),
             committed_at: time(committed_at),
-            author: Person {
+            author: CommitPerson {
                 name: bounded(name, NAME_CHARS_MAX),
                 email: bounded(email, NAME_CHARS_MAX),
                 at: time(written_at),
@@ -105,7 +105,7 @@ pub(super) fn tag(object: &[u8], reference: &str) -> TagInfo {
 }
 
 /// `NAME <EMAIL> SECONDS ZONE`, as far as it is that.
-fn person(line: &[u8]) -> Person {
+fn person(line: &[u8]) -> CommitPerson {
     let cut = |bytes: &[u8], at: u8| {
         let end = bytes.iter().position(|byte| *byte == at);
         match end {
@@ -117,7 +117,7 @@ fn person(line: &[u8]) -> Person {
     let (email, date) = cut(&rest, b'>');
     let seconds = date.trim_ascii_start();
     let (seconds, _) = cut(seconds, b' ');
-    Person {
+    CommitPerson {
         name: bounded(&name, NAME_CHARS_MAX),
         email: bounded(&email, NAME_CHARS_MAX),
         at: time(&seconds),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::ask::{self, Unanswered};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
-use crate::domain::host::{HostError, Output, Place, Reply, Run};
+use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
 use crate::hosts::remote::runner::{self, Attempt, End};
 use crate::hosts::remote::script::Said;
 
@@ -22,7 +22,7 @@ const PAUSES_S: [u64; 8] = [0, 1, 2, 4, 8, 15, 30, 60];
 pub(super) async fn run(
     hosts: &SshHosts,
     host: &str,
-    place: &Place,
+    place: &DeployTarget,
     run: &Run,
     output: &dyn Output,
 ) -> Result<Reply, HostError> {
@@ -86,7 +86,7 @@ struct Seen {
 async fn once(
     hosts: &SshHosts,
     host: &str,
-    place: &Place,
+    place: &DeployTarget,
     run: &Run,
     seen: &mut Seen,
     output: &dyn Output,

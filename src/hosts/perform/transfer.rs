@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{ASKED_TIMES_MAX, SshHosts};
-use crate::domain::host::{self, HostError, Inodes, Place, Reply, TransferSet};
+use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, TransferSet};
 use crate::hosts::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::hosts::sync::rsync::{self, End};
 
@@ -19,7 +19,7 @@ const STDOUT_BYTES_MAX: usize = 64 * 1024;
 pub(super) async fn transfer(
     hosts: &SshHosts,
     host: &str,
-    place: &Place,
+    place: &DeployTarget,
     from: &Path,
     (set, inodes): (&TransferSet, Inodes),
 ) -> Result<Reply, HostError> {
@@ -89,7 +89,7 @@ async fn once(
 }
 
 /// Did it fail because another agent has taken the directory away?
-async fn fenced(hosts: &SshHosts, name: &str, place: &Place) -> Option<HostError> {
+async fn fenced(hosts: &SshHosts, name: &str, place: &DeployTarget) -> Option<HostError> {
     let held = hosts.inspect(name, &place.deploy_to).await.ok()?.fence;
     (held > place.fence).then(|| host::fenced(place.fence, held))
 }

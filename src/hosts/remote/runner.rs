@@ -15,7 +15,9 @@ use std::time::Duration;
 use super::script::{
     FENCE, Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote,
 };
-use crate::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Place, Run, RunCommand, RunEnd};
+use crate::domain::host::{
+    DeployTarget, HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd,
+};
 
 /// No program prints so many bytes: a petabyte.
 const OUTPUT_END_MAX: u64 = 1 << 50;
@@ -42,7 +44,7 @@ fn runner_text() -> String {
 ///
 /// # Errors
 /// [`Unfit`] where the key, directory, command or environment cannot be handed over.
-pub fn run(place: &Place, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>, Unfit> {
+pub fn run(place: &DeployTarget, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>, Unfit> {
     let words = match &run.command {
         RunCommand::Argv(words) if words.first().is_none_or(String::is_empty) => {
             return Err(Unfit::Form {

@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use super::preamble::{EndlessPreamble, Preamble};
-use crate::domain::host::{self, HostError, Place};
+use crate::domain::host::{self, DeployTarget, HostError};
 
 /// What is executed on the host; the login shell, whichever it is, replaces itself.
 pub const COMMAND: &str = "exec sh -s";
@@ -184,7 +184,7 @@ impl Script {
     }
 
     /// A script that knows where it is, and under which fence and turn.
-    pub(crate) fn at(place: &Place, turn: Turn) -> Result<Self, Unfit> {
+    pub(crate) fn at(place: &DeployTarget, turn: Turn) -> Result<Self, Unfit> {
         Ok(Self::new()
             .place(&place.deploy_to)?
             .number("ts_fence", place.fence)

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use crate::domain::host::{Inodes, Place, ReleaseId, Reply, TransferSet};
+use crate::domain::host::{DeployTarget, Inodes, ReleaseId, Reply, TransferSet};
 use crate::hosts::remote::script::{Unfit, absolute, explain, file_name};
 
 /// rsync gives up after so long without a byte from the other side.
@@ -32,7 +32,7 @@ pub struct Transfer {
 /// # Errors
 /// [`Unfit`] where a path or name cannot be one on the host.
 pub fn transfer(
-    place: &Place,
+    place: &DeployTarget,
     from: &Path,
     set: &TransferSet,
     inodes: Inodes,

@@ -3,7 +3,7 @@
 use super::super::Site;
 use super::super::fault::Fault;
 use super::super::who;
-use crate::domain::approval::{self, Request};
+use crate::domain::approval::{self, ApprovalRequest};
 use crate::domain::task::{State, Task};
 use crate::identity::account::Status;
 
@@ -26,7 +26,7 @@ pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<Stri
         }
         let name = account.name.clone();
         let actor = who::as_account(site, account).await?.at(&task.place());
-        let request = Request {
+        let request = ApprovalRequest {
             actor: &actor,
             plan: &landed.terms.plan,
             comment: "",

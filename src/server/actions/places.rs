@@ -7,7 +7,7 @@ use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::{HostLine, LiveHost, LiveQuery, LiveView};
 use super::super::who::{Deed, Who};
-use crate::domain::right::{Ability, Place};
+use crate::domain::right::{Ability, PermissionTarget};
 use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};
 
@@ -38,7 +38,7 @@ pub(in crate::server) async fn hosts(site: &Site, who: &Who) -> Result<Vec<HostL
 /// The names of the hosts that somebody may know of.
 pub(in crate::server) fn seen_hosts(site: &Site, who: &Who) -> BTreeSet<String> {
     let config = &site.web.config;
-    if who.sees(&Place::default()) {
+    if who.sees(&PermissionTarget::default()) {
         return config.hosts.keys().cloned().collect();
     }
     let mut seen = BTreeSet::new();

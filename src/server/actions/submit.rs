@@ -10,7 +10,7 @@ use super::places::seen_hosts;
 use super::templates::seen;
 use crate::config::Library;
 use crate::domain::plan::Plan;
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 use crate::domain::task::{Task, Via};
 use crate::domain::template::Template;
 use crate::engine::submit::{self, Asker, Order, Sight, Sources, SubmitError, Submitted};
@@ -22,7 +22,7 @@ pub(in crate::server) struct Eyes<'a> {
 }
 
 impl Sight for Eyes<'_> {
-    fn place(&self, place: &Place) -> bool {
+    fn place(&self, place: &PermissionTarget) -> bool {
         self.who.sees(place)
     }
 

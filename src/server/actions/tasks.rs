@@ -13,7 +13,7 @@ use super::approvers::who_can_approve;
 use super::templates::{called, library};
 use crate::domain::host::Drift;
 use crate::domain::plan::Plan;
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
 use crate::engine::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
@@ -327,7 +327,7 @@ pub(in crate::server) async fn go_back(
             (Back::ToTask(id), place)
         }
         (None, Some(project), Some(environment)) => {
-            let place = Place::new(&project, &environment, "");
+            let place = PermissionTarget::new(&project, &environment, "");
             if !who.sees(&place) {
                 return Err(nothing_live(&project, &environment));
             }
@@ -389,7 +389,7 @@ pub(in crate::server) async fn go_back(
 }
 
 /// Whether tags need an approval where a rollback goes.
-fn tags_need(site: &Site, place: &Place) -> TagsNeed {
+fn tags_need(site: &Site, place: &PermissionTarget) -> TagsNeed {
     let projects = site.web.config.projects.iter();
     let mut rules = projects
         .filter(|project| project.name == place.project)

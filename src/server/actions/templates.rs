@@ -5,7 +5,7 @@ use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateList, TemplateVersion};
 use super::super::who::Who;
 use crate::config::Library;
-use crate::domain::right::Place;
+use crate::domain::right::PermissionTarget;
 
 /// The templates of this moment.
 pub(in crate::server) fn library(site: &Site) -> Library {
@@ -23,10 +23,16 @@ pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Library, name: &
     let mut projects = site.web.config.projects.iter();
     // A rule may give its number.
     let is_it = |rule: &str| rule == name || called(library, rule) == name;
-    who.sees(&Place::new("", "", name))
+    who.sees(&PermissionTarget::new("", "", name))
         || projects.any(|project| {
             let mut rules = project.rules.iter().filter(|rule| is_it(&rule.template));
-            rules.any(|rule| who.sees(&Place::new(&project.name, &rule.environment, name)))
+            rules.any(|rule| {
+                who.sees(&PermissionTarget::new(
+                    &project.name,
+                    &rule.environment,
+                    name,
+                ))
+            })
         })
 }
 
@@ -40,7 +46,7 @@ pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Library) -> Te
     templates.sort_by(|a, b| a.name.cmp(&b.name));
     TemplateList {
         templates,
-        problems: match who.sees(&Place::default()) {
+        problems: match who.sees(&PermissionTarget::default()) {
             true => library.problems().iter().map(ToString::to_string).collect(),
             false => Vec::new(),
         },

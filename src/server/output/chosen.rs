@@ -7,7 +7,7 @@ use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::LogQuery;
 use crate::domain::plan::Plan;
-use crate::domain::task::{At, Way};
+use crate::domain::task::{Direction, StepRef};
 use crate::store::log::Entry;
 
 /// How many names an answer tells.
@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 20;
 struct Place {
     host: String,
     step: String,
-    way: Way,
+    way: Direction,
 }
 
 /// Whether there is what is wanted of a task's log, or will be. A host that is given by its address is
@@ -51,7 +51,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
     places.extend(entries.into_iter().map(|Entry { host, step, .. }| Place {
         host,
         step,
-        way: Way::Forward,
+        way: Direction::Forward,
     }));
     chosen(&places, wanted)
         .map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
@@ -61,11 +61,11 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
 fn planned(plan: &Plan) -> Vec<Place> {
     let mut places = Vec::new();
     for at in plan.every_step() {
-        let back = (plan.publish_stage() == Some(at.stage.into())).then_some(Way::Back);
-        for way in [Way::Forward].into_iter().chain(back) {
+        let back = (plan.publish_stage() == Some(at.stage.into())).then_some(Direction::Back);
+        for way in [Direction::Forward].into_iter().chain(back) {
             places.push(Place {
                 host: plan.host_name(at).to_owned(),
-                step: plan.log_name(At { way, ..at }),
+                step: plan.log_name(StepRef { way, ..at }),
                 way,
             });
         }
@@ -87,7 +87,7 @@ fn chosen(places: &[Place], wanted: &LogQuery) -> Result<(), String> {
         _ => return Ok(()),
     };
     let on = host.map(|host| format!(" on {host}")).unwrap_or_default();
-    let forward = here.iter().filter(|place| place.way == Way::Forward);
+    let forward = here.iter().filter(|place| place.way == Direction::Forward);
     let steps = named(forward.map(|place| place.step.as_str()));
     Err(format!("step {step}{on}: it has {steps}"))
 }
@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    fn place(host: &str, step: &str, way: Way) -> Place {
+    fn place(host: &str, step: &str, way: Direction) -> Place {
         let (host, step) = (host.to_owned(), step.to_owned());
         Place { host, step, way }
     }
@@ -141,10 +141,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told_with_what_is() {
         let places = [
-            place("agent", "checkout.checkout", Way::Forward),
-            place("web1", "switch.publish", Way::Forward),
-            place("web1", "back.switch.publish", Way::Back),
-            place("web2", "switch.publish", Way::Forward),
+            place("agent", "checkout.checkout", Direction::Forward),
+            place("web1", "switch.publish", Direction::Forward),
+            place("web1", "back.switch.publish", Direction::Back),
+            place("web2", "switch.publish", Direction::Forward),
         ];
         let missing = |host, step| missing(&places, host, step);
         for step in ["publish", "switch.publish", "back.switch.publish"] {
@@ -174,7 +174,7 @@ mod tests {
         let crowd = |size: usize| -> Vec<Place> {
             let names = (0..size).map(|number| format!("web{number}"));
             names
-                .map(|name| place(&name, "s.s", Way::Forward))
+                .map(|name| place(&name, "s.s", Direction::Forward))
                 .collect()
         };
         let told = |size| missing(&crowd(size), Some("nope"), None).unwrap();

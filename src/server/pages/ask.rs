@@ -15,7 +15,7 @@ use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::domain::plan::PlanDigest;
-use crate::domain::right::{Ability, Place};
+use crate::domain::right::{Ability, PermissionTarget};
 use crate::engine::request::{self, Request};
 use crate::store::{Head, LiveRelease, ReleaseRecord};
 
@@ -128,7 +128,7 @@ pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &s
     who.needs_to_see(id, &task.place())?;
     who.at(&task.place()).may(Ability::Run, "roll back")?;
     let target = request::target(&site.web.store, &request::Back::ToTask(id)).await?;
-    let Place {
+    let PermissionTarget {
         project,
         environment,
         ..
@@ -151,7 +151,7 @@ pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) ->
         project,
         environment,
     } = call.query()?;
-    let place = Place::new(&project, &environment, "");
+    let place = PermissionTarget::new(&project, &environment, "");
     if !who.sees(&place) {
         return Err(nothing_live(&project, &environment));
     }

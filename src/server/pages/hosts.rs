@@ -14,7 +14,7 @@ use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
-use crate::domain::right::{Ability, Place};
+use crate::domain::right::{Ability, PermissionTarget};
 use crate::engine::request::{self, Back};
 
 #[derive(Template)]
@@ -56,7 +56,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer
     let views = live(site, &who, &LiveQuery::default()).await?;
     let mut live = Vec::new();
     for view in views {
-        let place = Place::new(&view.project, &view.environment, "");
+        let place = PermissionTarget::new(&view.project, &view.environment, "");
         let back = Back::Before {
             project: view.project.clone(),
             environment: view.environment.clone(),

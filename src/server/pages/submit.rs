@@ -21,9 +21,9 @@ use super::super::words::Times;
 use super::{Frame, sender, shown, times};
 use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Library;
-use crate::domain::right::{Ability, Place};
+use crate::domain::right::{Ability, PermissionTarget};
 use crate::domain::task::Via;
-use crate::domain::template::{Hidden, ParamKind, Stage, StageHosts, Template};
+use crate::domain::template::{Hidden, ParamKind, StageHosts, StageTemplate, Template};
 use crate::engine::submit::{
     DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
 };
@@ -204,7 +204,7 @@ async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
         Fault::NotFound(format!("there is no template {name}; choose another one"))
     })?;
     let takes_tag = template.releases();
-    let takes_place = takes_tag || template.stages.iter().any(Stage::takes_environment);
+    let takes_place = takes_tag || template.stages.iter().any(StageTemplate::takes_environment);
     let places = if takes_place {
         places(site, who, &order)
     } else {
@@ -301,7 +301,7 @@ fn places(site: &Site, who: &Who, order: &Order) -> Vec<PlaceChoice> {
             });
         };
         let submits = |environment: &str| {
-            let place = Place::new(name, environment, &order.template);
+            let place = PermissionTarget::new(name, environment, &order.template);
             who.at(&place).may(Ability::Submit, "submit a task").is_ok()
         };
         let mut environments = project.environments.keys();

@@ -15,7 +15,7 @@ use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
-use crate::domain::template::Version;
+use crate::domain::template::StoredTemplate;
 
 /// How many unchanged lines stand around a change.
 const CONTEXT_LINES: usize = 3;
@@ -37,7 +37,7 @@ struct One {
     /// `None` where the file is gone, and only versions are left.
     line: Option<TemplateLine>,
     /// The version that is shown, or that of now.
-    version: Version,
+    version: StoredTemplate,
     versions: Vec<TemplateVersion>,
     changes: Option<Changes>,
 }
@@ -121,8 +121,8 @@ async fn version(
     site: &Site,
     name: &str,
     digest: &str,
-    now: Option<&Version>,
-) -> Result<Version, Fault> {
+    now: Option<&StoredTemplate>,
+) -> Result<StoredTemplate, Fault> {
     if let Some(now) = now.filter(|now| now.digest == digest) {
         return Ok(now.clone());
     }
@@ -135,13 +135,13 @@ async fn version(
     })
 }
 
-fn compared(before: &Version, after: &Version) -> Changes {
+fn compared(before: &StoredTemplate, after: &StoredTemplate) -> Changes {
     let mut names: Vec<&String> = before.scripts.keys().chain(after.scripts.keys()).collect();
     names.sort();
     names.dedup();
     let none = String::new();
     let scripts = names.into_iter().map(|name| {
-        let text = |version: &Version| version.scripts.get(name).unwrap_or(&none).clone();
+        let text = |version: &StoredTemplate| version.scripts.get(name).unwrap_or(&none).clone();
         (name.clone(), lines(&text(before), &text(after)))
     });
     let text = ("the template".to_owned(), lines(&before.text, &after.text));

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::domain::host::{Differs, Drift};
 use crate::domain::plan::Plan;
-use crate::domain::task::{Origin, StepResult, Task, Way};
+use crate::domain::task::{Direction, Origin, StepResult, Task};
 use crate::server::words;
 
 /// One line for each thing that was found, with the hosts on which it was.
@@ -81,10 +81,10 @@ pub(crate) fn seen_at(drift: &Drift, show: impl Fn(Timestamp) -> String) -> Stri
     }
 }
 
-fn differing(differs: &Differs, way: Way) -> String {
+fn differing(differs: &Differs, way: Direction) -> String {
     match way {
-        Way::Forward => differs.to_string(),
-        Way::Back => format!("went back, and {differs}"),
+        Direction::Forward => differs.to_string(),
+        Direction::Back => format!("went back, and {differs}"),
     }
 }
 

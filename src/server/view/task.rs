@@ -15,10 +15,10 @@ use crate::domain::approval::{self, Actor};
 use crate::domain::host::Drift;
 use crate::domain::plan::Plan;
 use crate::domain::task::{
-    At, Description, Event, Origin, Outcome, Pause, Progress, Recorded, State, StepResult, Task,
-    Way, host_index,
+    Description, Direction, Event, Origin, Outcome, Pause, Recorded, State, StepProgress, StepRef,
+    StepResult, Task, host_index,
 };
-use crate::domain::template::{Action, Gate};
+use crate::domain::template::{Gate, StepAction};
 use crate::engine::request::{self, Moment, WaysBack};
 use crate::server::words::{self, plural};
 use crate::store::Head;
@@ -262,7 +262,7 @@ fn live_before(
 
 fn stages(task: &Task, plan: &Plan) -> Vec<StageView> {
     (0..plan.stages.len())
-        .map(|stage| stage_view(task, plan, Way::Forward, stage))
+        .map(|stage| stage_view(task, plan, Direction::Forward, stage))
         .collect()
 }
 
@@ -273,11 +273,11 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
         .as_ref()?
         .steps
         .keys()
-        .any(|at| at.way == Way::Back);
+        .any(|at| at.way == Direction::Back);
     if !went_back && !matches!(task.state, State::RollingBack { .. }) {
         return None;
     }
-    let mut stage = stage_view(task, plan, Way::Back, plan.publish_stage()?);
+    let mut stage = stage_view(task, plan, Direction::Back, plan.publish_stage()?);
     if went_back && task.state.at_rest() {
         // Hosts that had not switched have nothing to go back from.
         stage.hosts.retain(|host| {
@@ -289,13 +289,13 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
     Some(stage)
 }
 
-fn stage_view(task: &Task, plan: &Plan, way: Way, number: usize) -> StageView {
+fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageView {
     let stage = &plan.stages[number];
     let host = |(position, name): (usize, &&str)| HostView {
         name: (*name).to_owned(),
         steps: (0..stage.steps.len())
             .map(|step| {
-                let at = At {
+                let at = StepRef {
                     way,
                     stage: index(number),
                     host: host_index(plan, name),
@@ -325,7 +325,7 @@ fn index(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX - 1)
 }
 
-fn not_here(plan: &Plan, at: At) -> StepView {
+fn not_here(plan: &Plan, at: StepRef) -> StepView {
     StepView {
         name: plan
             .step(at)
@@ -342,7 +342,7 @@ fn not_here(plan: &Plan, at: At) -> StepView {
     }
 }
 
-fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
+fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
     let work = task.work.as_ref();
     let mut view = StepView {
         state: StepState::Pending,
@@ -357,7 +357,7 @@ fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
         }
         return view;
     };
-    let Progress {
+    let StepProgress {
         began,
         end,
         away: gone,
@@ -372,7 +372,7 @@ fn step_view(task: &Task, plan: &Plan, at: At) -> StepView {
         view.ended_at = Some(*ended);
         let runs = plan
             .step(at)
-            .is_some_and(|step| matches!(step.action, Action::Run(_)));
+            .is_some_and(|step| matches!(step.action, StepAction::Run(_)));
         (view.state, view.message, view.exit_code) = result_view(result, runs);
     }
     view
@@ -436,7 +436,7 @@ fn size(bytes: u64) -> String {
 
 /// An event in words; claims, and looks whether a ref stands, are the agent's own business.
 fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
-    let step = |at: &At| match plan {
+    let step = |at: &StepRef| match plan {
         Some(plan) => format!("{} {}", plan.host_name(*at), plan.log_name(*at)),
         None => String::new(),
     };

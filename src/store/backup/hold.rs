@@ -5,7 +5,7 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
-use crate::domain::task::{Asker, Event, Pause, Recorded, State};
+use crate::domain::task::{Event, Pause, Recorded, State, StopRequester};
 use crate::store::{Store, StoreError};
 
 /// Who speaks in the history of the tasks.
@@ -55,7 +55,7 @@ fn held_by(state: &State, backup: Timestamp, detail: &str) -> Option<Event> {
         // It ends as stopped, and may be tried again as such.
         State::RollingBack { .. } => Event::StopRequested {
             by: BY.to_owned(),
-            asker: Asker::Tagship,
+            asker: StopRequester::Tagship,
         },
         _ => return None,
     })

@@ -14,13 +14,13 @@ fn host(name: &str) -> PlannedHost {
     }
 }
 
-fn ground() -> Ground {
+fn ground() -> ResolvedEnvironment {
     let user = PlannedUser {
         user: "op".to_owned(),
         port: None,
         identity: "/operator".to_owned(),
     };
-    Ground {
+    ResolvedEnvironment {
         project: "shop".to_owned(),
         environment: "production".to_owned(),
         git_url: "/git/shop".to_owned(),
@@ -47,8 +47,8 @@ fn ground() -> Ground {
 }
 
 /// The same ground without a project.
-fn nowhere() -> Ground {
-    Ground {
+fn nowhere() -> ResolvedEnvironment {
+    ResolvedEnvironment {
         project: String::new(),
         environment: String::new(),
         git_url: String::new(),
@@ -95,8 +95,13 @@ impl Task {
         }
     }
 
-    fn plan(&self, ground: &Ground, template: &Template, commit: &str) -> Result<Plan, PlanError> {
-        let asked = Asked {
+    fn plan(
+        &self,
+        ground: &ResolvedEnvironment,
+        template: &Template,
+        commit: &str,
+    ) -> Result<Plan, PlanError> {
+        let asked = TaskInputs {
             parameters: &self.parameters,
             secrets: &self.secrets,
             unsorted: &self.unsorted,
@@ -106,7 +111,7 @@ impl Task {
     }
 }
 
-fn plan_of(ground: &Ground, template: &Template) -> Result<Plan, PlanError> {
+fn plan_of(ground: &ResolvedEnvironment, template: &Template) -> Result<Plan, PlanError> {
     Task::default().plan(ground, template, "c0ffee")
 }
 
@@ -133,7 +138,7 @@ fn a_stage_without_hosts_is_refused_and_says_why() {
     let group = template("", &[("hosts = \"queues\"", RUN)]);
     let refused = plan_of(&ground(), &group);
     assert!(matches!(refused, Err(PlanError::UnknownGroup { group, .. }) if group == "queues"));
-    let none_left = Ground {
+    let none_left = ResolvedEnvironment {
         hosts: Vec::new(),
         ..ground()
     };
@@ -209,7 +214,7 @@ fn what_single_steps_name_is_resolved_or_refused() {
     let local = step(r#"host = "agent""#);
     let refused = plan_of(&ground(), &local);
     assert!(matches!(refused, Err(PlanError::NoLocalRun { step, .. }) if step == "one"));
-    let allowed = Ground {
+    let allowed = ResolvedEnvironment {
         local: Some(LocalUser {
             user: "build".to_owned(),
             directory: "/srv/build".to_owned(),

@@ -142,7 +142,7 @@ async fn freeze(
     commit: &str,
 ) -> Result<(Terms, Waits), Outcome> {
     let submission = &task.submission;
-    let asked = plan::Asked {
+    let asked = plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
         unsorted: &submission.unsorted,

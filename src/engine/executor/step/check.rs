@@ -6,7 +6,7 @@ use super::program;
 use super::scene::{Scene, Trouble, unexpected};
 use crate::domain::host::{HostError, Op, Reply, RunEnd};
 use crate::domain::task::StepResult;
-use crate::domain::template::{self, Check, Probe, Program};
+use crate::domain::template::{self, HealthCheck, Probe, Program};
 use crate::engine::executor::effects::Question;
 
 /// The shortest pause between two questions.
@@ -21,7 +21,7 @@ enum Unwell {
 }
 
 /// Asks until it holds.
-pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult, Trouble> {
+pub(super) async fn check(scene: &Scene<'_>, check: &HealthCheck) -> Result<StepResult, Trouble> {
     let mut last = String::new();
     for number in 0..=check.retries {
         if number > 0 {
@@ -47,7 +47,7 @@ pub(super) async fn check(scene: &Scene<'_>, check: &Check) -> Result<StepResult
     )))
 }
 
-async fn ask(scene: &Scene<'_>, check: &Check, number: u32) -> Result<(), Unwell> {
+async fn ask(scene: &Scene<'_>, check: &HealthCheck, number: u32) -> Result<(), Unwell> {
     let values = scene.values().await;
     let question = match &check.probe {
         Probe::Http { url, status } => Question::Http {

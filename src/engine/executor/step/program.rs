@@ -9,17 +9,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::scene::{Begun, Scene, TRIES, Trouble, begun, unexpected};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
-use crate::domain::task::{At, StepResult, Task, Way};
-use crate::domain::template::{self, Action, Command, Directory, GIVEN, Program};
+use crate::domain::task::{Direction, StepRef, StepResult, Task};
+use crate::domain::template::{self, Directory, GIVEN, Program, ProgramCommand, StepAction};
 
 /// How many names that a step may not hand on are named.
 const NAMES_SHOWN_MAX: usize = 5;
 
 /// Names an attempt of a step in the host's journal; see [`Run::key`].
-pub(super) fn key(task: &Task, at: At, attempt: u32) -> String {
+pub(super) fn key(task: &Task, at: StepRef, attempt: u32) -> String {
     let way = match at.way {
-        Way::Forward => "",
-        Way::Back => "back-",
+        Direction::Forward => "",
+        Direction::Back => "back-",
     };
     let begun = begun(task);
     format!("{begun}-{way}{}-{}-{attempt}", at.stage, at.step)
@@ -101,16 +101,16 @@ async fn command(
     let named = named.map(|(name, value)| (name.clone(), value.clone()));
     let arguments = template::arguments(&program.args, &named.collect());
     Ok(match &program.command {
-        Command::Argv(words) => {
+        ProgramCommand::Argv(words) => {
             let words = words.iter().map(|word| template::fill(word, values));
             RunCommand::Argv(words.chain(arguments).collect())
         }
-        Command::Shell(text) if arguments.is_empty() => RunCommand::Shell(text.clone()),
-        Command::Shell(text) => {
+        ProgramCommand::Shell(text) if arguments.is_empty() => RunCommand::Shell(text.clone()),
+        ProgramCommand::Shell(text) => {
             let shell = ["sh", "-c", text, "sh"].map(str::to_owned);
             RunCommand::Argv(shell.into_iter().chain(arguments).collect())
         }
-        Command::Script(name) => RunCommand::Script {
+        ProgramCommand::Script(name) => RunCommand::Script {
             name: name.clone(),
             text: script(scene, name).await?,
             arguments,
@@ -277,7 +277,7 @@ pub(super) fn undeclared(scene: &Scene<'_>, names: &[&str]) -> Trouble {
     let plan = &scene.work.plan;
     let step = plan.step(scene.work.at);
     let remedy = match step.map(|step| &step.action) {
-        Some(Action::Run(_)) => format!(
+        Some(StepAction::Run(_)) => format!(
             "name it in `outputs` or `secret_outputs` of step {} in template {} and push a new tag, or do not write it",
             step.map_or("?", |step| step.name.as_str()),
             plan.template

@@ -6,10 +6,10 @@ use super::fetch;
 use super::scene::{Scene, TRIES, Trouble, begun, unexpected};
 use super::told::cut;
 use crate::domain::host::{
-    Drift, Existing, HostError, Op, Release, ReleaseId, Reply, Standing, TransferSet,
+    Drift, Existing, HostError, HostState, Op, Release, ReleaseId, Reply, TransferSet,
 };
 use crate::domain::plan::{Placement, SharedMissing};
-use crate::domain::task::{Found, Origin, StepResult, Way};
+use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
 use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
 use crate::store::StoreError;
 
@@ -215,7 +215,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
 /// What is gone back to was live once, and counts as it is.
 fn existing(scene: &Scene<'_>) -> Existing {
     let asked = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
-    if asked || scene.work.at.way == Way::Back {
+    if asked || scene.work.at.way == Direction::Back {
         Existing::AsItIs
     } else {
         Existing::Equal
@@ -223,7 +223,7 @@ fn existing(scene: &Scene<'_>) -> Existing {
 }
 
 /// That something else is live on the host than the store and this task know of.
-async fn drift(scene: &Scene<'_>, standing: &Standing) -> Result<Option<Drift>, Trouble> {
+async fn drift(scene: &Scene<'_>, standing: &HostState) -> Result<Option<Drift>, Trouble> {
     let known = replaceable(scene).await?;
     let is_known = known
         .iter()
@@ -246,7 +246,7 @@ async fn drift(scene: &Scene<'_>, standing: &Standing) -> Result<Option<Drift>, 
 async fn is_to_be_rebuilt(
     scene: &Scene<'_>,
     release: &ReleaseId,
-    standing: &Standing,
+    standing: &HostState,
 ) -> Result<(), Trouble> {
     let (plan, host) = (&scene.work.plan, scene.work.host());
     if plan.rebuilt.iter().any(|rebuilt| rebuilt == host) {
@@ -306,7 +306,7 @@ async fn nothing_unknown_is_newer(scene: &Scene<'_>, live: &ReleaseId) -> Result
 }
 
 /// How to send a whole tree to a host whose live release is not the one that was expected.
-async fn whole_set(scene: &Scene<'_>, standing: &Standing) -> TransferSet {
+async fn whole_set(scene: &Scene<'_>, standing: &HostState) -> TransferSet {
     let Some(live) = &standing.live else {
         return TransferSet::Whole;
     };
@@ -424,8 +424,8 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         return Err(Trouble::Failed("there is nothing to switch to".to_owned()));
     };
     let way = match work.at.way {
-        Way::Forward => "forward",
-        Way::Back => "back",
+        Direction::Forward => "forward",
+        Direction::Back => "back",
     };
     let key = format!("{}-{way}", begun(&work.task));
     let (was, mut found) = switch(scene, &release, key).await?;
@@ -458,7 +458,7 @@ async fn switch(
     scene: &Scene<'_>,
     release: &ReleaseId,
     key: String,
-) -> Result<(Option<ReleaseId>, Found), Trouble> {
+) -> Result<(Option<ReleaseId>, SwitchReport), Trouble> {
     let mut over = replaceable(scene).await?;
     let mut drifted = None;
     for _ in 0..TRIES {
@@ -476,7 +476,7 @@ async fn switch(
                 differs,
             }) => {
                 let kept = standing.releases.into_iter().map(|release| release.id);
-                let found = Found {
+                let found = SwitchReport {
                     drift: drifted,
                     differs,
                     kept: kept.collect(),
@@ -486,9 +486,9 @@ async fn switch(
             }
             Ok(Reply::Occupied { live }) => {
                 nothing_unknown_is_newer(scene, &live).await?;
-                let standing = Standing {
+                let standing = HostState {
                     live: Some(live.clone()),
-                    ..Standing::default()
+                    ..HostState::default()
                 };
                 drifted = drift(scene, &standing).await?;
                 over.push(live);

@@ -8,10 +8,10 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::told::LastLine;
 use crate::domain::host::{
-    HostError, Hosts, Op, Output, Place, ReleaseId, Reply, TASKS, TreeDigest,
+    DeployTarget, HostError, Hosts, Op, Output, ReleaseId, Reply, TASKS, TreeDigest,
 };
 use crate::domain::plan::{AGENT, Plan};
-use crate::domain::task::{At, Event, StepResult, Task, Way};
+use crate::domain::task::{Direction, Event, StepRef, StepResult, Task};
 use crate::engine::executor::effects::World;
 
 /// How often an operation is tried when the connection is lost under it.
@@ -32,7 +32,7 @@ pub(in crate::engine::executor) struct Work {
     pub(in crate::engine::executor) claim: u64,
     /// The claim's fence on this host.
     pub(in crate::engine::executor) fence: u64,
-    pub(in crate::engine::executor) at: At,
+    pub(in crate::engine::executor) at: StepRef,
     pub(in crate::engine::executor) attempt: u32,
     pub(in crate::engine::executor) begun: Begun,
     pub(in crate::engine::executor) tree: Arc<Mutex<Option<TreeDigest>>>,
@@ -61,7 +61,7 @@ impl From<Trouble> for StepResult {
 /// Where the attempts of a step are kept on its host: beside the releases, or in a directory of the
 /// task's own (so that it shares no fence with others) where somebody else runs it, or where it
 /// belongs to no project.
-pub(super) fn kept_in(task: &Task, plan: &Plan, at: At) -> String {
+pub(super) fn kept_in(task: &Task, plan: &Plan, at: StepRef) -> String {
     let host = plan.host_name(at);
     let own = plan
         .step(at)
@@ -117,8 +117,8 @@ impl Work {
         self.plan.log_name(self.at)
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place {
+    pub(super) fn place(&self) -> DeployTarget {
+        DeployTarget {
             deploy_to: kept_in(&self.task, &self.plan, self.at),
             fence: self.fence,
         }
@@ -131,8 +131,8 @@ impl Work {
         }
         let work = self.task.work.as_ref()?;
         match self.at.way {
-            Way::Forward => Some(&work.release),
-            Way::Back => work.live_before.get(&self.at.host)?.as_ref(),
+            Direction::Forward => Some(&work.release),
+            Direction::Back => work.live_before.get(&self.at.host)?.as_ref(),
         }
     }
 }
@@ -199,7 +199,7 @@ impl Scene<'_> {
             .work
             .iter()
             .flat_map(|work| work.steps.iter());
-        let mut done: Vec<(&At, &BTreeMap<String, String>)> = progress
+        let mut done: Vec<(&StepRef, &BTreeMap<String, String>)> = progress
             .filter(|(at, _)| at.host == here || plan.host_name(**at) == AGENT)
             .filter_map(|(at, step)| Some((at, step.values()?)))
             .collect();
@@ -229,7 +229,7 @@ impl Scene<'_> {
         }
         let release = work.release().map(ToString::to_string).unwrap_or_default();
         let (tag, commit) = match (work.at.way, work.release()) {
-            (Way::Back, Some(release)) => self.made_of(release).await,
+            (Direction::Back, Some(release)) => self.made_of(release).await,
             _ => (task.tag().to_owned(), plan.commit.clone()),
         };
         let id = task.id.to_string();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::domain::host::Output;
-use crate::domain::task::{At, Event};
+use crate::domain::task::{Event, StepRef};
 
 /// So much of the end of an output is looked at for its last line, in bytes.
 const END_BYTES: usize = 4096;
@@ -74,7 +74,7 @@ impl Output for LastLine {
 /// The output of one attempt of a step; what is said of its host and program is an event, too.
 pub(super) struct Telling {
     output: Arc<dyn Output>,
-    at: At,
+    at: StepRef,
     attempt: u32,
     tells: mpsc::UnboundedSender<Event>,
     begun: AtomicBool,
@@ -83,7 +83,7 @@ pub(super) struct Telling {
 impl Telling {
     pub(super) fn new(
         output: Arc<dyn Output>,
-        at: At,
+        at: StepRef,
         attempt: u32,
         tells: mpsc::UnboundedSender<Event>,
     ) -> Self {

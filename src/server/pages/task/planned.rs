@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::domain::plan::{AGENT, Plan};
-use crate::domain::template::{Action, Command, Directory, Gate, Probe, Program, Step};
+use crate::domain::template::{Directory, Gate, Probe, Program, ProgramCommand, Step, StepAction};
 
 /// A stage as it will be done.
 pub(super) struct Planned {
@@ -91,17 +91,17 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
     notes
 }
 
-fn action(plan: &Plan, action: &Action) -> String {
+fn action(plan: &Plan, action: &StepAction) -> String {
     let deploy_to = || {
         let placement = plan.placement.as_ref();
         placement.map_or("", |placement| placement.deploy_to.as_str())
     };
     match action {
-        Action::Checkout => format!("take the files of {}", words::short(&plan.commit)),
-        Action::Sync => format!("bring them to {}", deploy_to()),
-        Action::Publish => format!("switch {}/current to them", deploy_to()),
-        Action::Run(program) => program_words(program),
-        Action::Check(check) => match &check.probe {
+        StepAction::Checkout => format!("take the files of {}", words::short(&plan.commit)),
+        StepAction::Sync => format!("bring them to {}", deploy_to()),
+        StepAction::Publish => format!("switch {}/current to them", deploy_to()),
+        StepAction::Run(program) => program_words(program),
+        StepAction::Check(check) => match &check.probe {
             Probe::Http { url, status } => format!("check that {url} answers {status}"),
             Probe::Tcp { address } => format!("check that {address} answers"),
             Probe::Command { command, .. } => format!("check: {}", command_words(command)),
@@ -122,10 +122,10 @@ fn program_words(program: &Program) -> String {
     }
 }
 
-fn command_words(command: &Command) -> String {
+fn command_words(command: &ProgramCommand) -> String {
     match command {
-        Command::Argv(arguments) => arguments.join(" "),
-        Command::Shell(text) => text.clone(),
-        Command::Script(name) => format!("the script {name}"),
+        ProgramCommand::Argv(arguments) => arguments.join(" "),
+        ProgramCommand::Shell(text) => text.clone(),
+        ProgramCommand::Script(name) => format!("the script {name}"),
     }
 }
