@@ -20,7 +20,7 @@ pub(crate) struct Outsider {
 
 impl Outsider {
     /// `None` where all is well, and where nobody knows: this machine has no such git user.
-    pub(crate) fn of(agent: &config::Agent) -> Option<Self> {
+    pub(crate) fn of(agent: &config::AgentConfig) -> Option<Self> {
         let ours = rustix::process::geteuid();
         let (git, group) = user(&agent.git_user)?;
         if ours.is_root() || ours.as_raw() == git || is_ours(group) {
@@ -58,13 +58,13 @@ impl fmt::Display for Outsider {
 }
 
 /// The user as whom the agent runs: who has its directory; without one, this process's own.
-pub(crate) fn agents_user(agent: &config::Agent) -> u32 {
+pub(crate) fn agents_user(agent: &config::AgentConfig) -> u32 {
     let ours = rustix::process::geteuid().as_raw();
     std::fs::metadata(&agent.data_dir).map_or(ours, |data| data.uid())
 }
 
 /// What makes a spool that is missing, as root: in the group of the git user, where there is one.
-pub(crate) fn make_spool(agent: &config::Agent) -> String {
+pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
     let owner = name(agents_user(agent));
     let group = git_group(agent).map(|group| format!(" -g {group}"));
     let (group, spool_dir) = (group.unwrap_or_default(), agent.spool_dir.display());
@@ -73,7 +73,7 @@ pub(crate) fn make_spool(agent: &config::Agent) -> String {
 
 /// What gives one directory of the spool to the agent, as root. What lies in it stays as it is: the
 /// owner of a record says who pushed.
-pub(crate) fn own(agent: &config::Agent, dir: &Path) -> String {
+pub(crate) fn own(agent: &config::AgentConfig, dir: &Path) -> String {
     let (owner, group) = (name(agents_user(agent)), git_group(agent));
     format!(
         "chown {owner}:{} {}",
@@ -82,7 +82,7 @@ pub(crate) fn own(agent: &config::Agent, dir: &Path) -> String {
     )
 }
 
-fn git_group(agent: &config::Agent) -> Option<String> {
+fn git_group(agent: &config::AgentConfig) -> Option<String> {
     user(&agent.git_user).map(|(_, group)| group_name(group))
 }
 

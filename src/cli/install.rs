@@ -10,7 +10,7 @@ use super::error::CommandError;
 use super::screen;
 use super::surroundings::{Surroundings, project};
 use crate::agent;
-use crate::config::{Agent, Config, Project};
+use crate::config::{AgentConfig, Config, Project};
 use crate::domain::rule::OnSpoolError;
 use crate::engine::spool;
 use crate::setup::install::{self, Install, InstallError, Kind, Report};
@@ -87,7 +87,7 @@ pub(crate) fn installation(
     // The default is a name that a plain server need not have: then git runs as the repository's
     // owner.
     let git_user = &config.agent.git_user;
-    let is_default = *git_user == Agent::default().git_user;
+    let is_default = *git_user == AgentConfig::default().git_user;
     let git_user = (!is_default || agent::user(git_user).is_some()).then(|| git_user.clone());
     Ok(Install {
         repo: repo.to_owned(),
@@ -101,7 +101,7 @@ pub(crate) fn installation(
 }
 
 /// The hook refuses by itself while it cannot read the rules; only the other choice must be told.
-fn on_spool_error(agent: &Agent) -> Option<OnSpoolError> {
+fn on_spool_error(agent: &AgentConfig) -> Option<OnSpoolError> {
     (agent.on_spool_error != OnSpoolError::Reject).then_some(agent.on_spool_error)
 }
 

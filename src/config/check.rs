@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::keys::{Config, Environment, Layout, Project};
+use super::keys::{Config, EnvironmentConfig, Project, ReleaseLayout};
 use crate::domain::document::{Document, DocumentProblem, Path, nearest, one_line};
 use crate::domain::plan::AGENT;
 use crate::domain::rule::RuleSet;
@@ -16,7 +16,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// Everything that is wrong with `config`, which was read from `document`.
 pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<DocumentProblem> {
-    let mut check = Check {
+    let mut check = ConfigCheck {
         config,
         document,
         problems: Vec::new(),
@@ -34,13 +34,13 @@ pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Document
     check.problems
 }
 
-struct Check<'c> {
+struct ConfigCheck<'c> {
     config: &'c Config,
     document: &'c Document<'c>,
     problems: Vec<DocumentProblem>,
 }
 
-impl Check<'_> {
+impl ConfigCheck<'_> {
     fn refuse(&mut self, path: &Path, message: impl Into<String>) {
         self.problems.push(self.document.problem(path, message));
     }
@@ -335,7 +335,7 @@ impl Check<'_> {
         }
     }
 
-    fn environment(&mut self, environment: &Environment, path: &Path) {
+    fn environment(&mut self, environment: &EnvironmentConfig, path: &Path) {
         if !self.config.groups.contains_key(&environment.group) {
             let message = self.unknown("group", &environment.group, self.config.groups.keys());
             self.refuse(&path.to("group"), message);
@@ -343,7 +343,7 @@ impl Check<'_> {
         if let Err(message) = check_deploy_to(&environment.deploy_to) {
             self.refuse(&path.to("deploy_to"), message);
         }
-        if environment.layout == Layout::InPlace {
+        if environment.layout == ReleaseLayout::InPlace {
             self.refuse(
                 &path.to("layout"),
                 "this version does not do layout \"in-place\" yet: take \"releases\", and let what \
@@ -429,7 +429,7 @@ impl Check<'_> {
         places.sort();
         let mut told = BTreeSet::new();
         let mut refused = Vec::new();
-        let mut outer: Option<&Place<'_>> = None;
+        let mut outer: Option<&DeployDirectory<'_>> = None;
         for inner in &places {
             let Some(around) = outer.filter(|outer| inner.is_inside(outer)) else {
                 outer = Some(inner);
@@ -444,14 +444,14 @@ impl Check<'_> {
         }
     }
 
-    fn all_places(&self) -> Vec<Place<'_>> {
+    fn all_places(&self) -> Vec<DeployDirectory<'_>> {
         let mut places = Vec::new();
         for (index, project) in self.config.projects.iter().enumerate() {
             for (name, environment) in &project.environments {
                 let hosts = self.config.groups.get(&environment.group);
                 for host in hosts.into_iter().flatten() {
                     if let Some(endpoint) = self.config.endpoint(host) {
-                        places.push(Place {
+                        places.push(DeployDirectory {
                             machine: (endpoint.address, endpoint.port),
                             directory: environment.deploy_to(host) + "/",
                             environment: (index, name),
@@ -468,7 +468,7 @@ impl Check<'_> {
 /// Where an environment stands on one machine. The order puts a directory right before whatever
 /// lies inside it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'c> {
+struct DeployDirectory<'c> {
     /// Address and port: two names of hosts may mean one machine.
     machine: (String, u16),
     /// With a slash at its end.
@@ -478,7 +478,7 @@ struct Place<'c> {
     host: &'c str,
 }
 
-impl Place<'_> {
+impl DeployDirectory<'_> {
     fn is_inside(&self, outer: &Self) -> bool {
         self.machine == outer.machine && self.directory.starts_with(&outer.directory)
     }

@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use super::keys::{
-    Agent, Config, Environment, ExecutionUser, FreezeWindow, Git, Host, LocalRun, Log, Project,
-    Rule, Ssh, Store, User,
+    AgentConfig, Config, EnvironmentConfig, ExecutionUser, FreezeWindow, GitConfig, Host, LocalRun,
+    LogConfig, Project, RuleConfig, Ssh, StoreConfig, UserConfig,
 };
-use super::{Library, Origin, parse};
+use super::{ConfigOrigin, Library, parse};
 use crate::domain::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
 use crate::domain::plan::PushLimits;
 use crate::domain::right::Grant;
@@ -17,20 +17,20 @@ const PAGE: &str = include_str!("../../docs/config.md");
 
 #[test]
 fn the_page_describes_every_key_and_no_other() {
-    assert_keys::<Agent>(PAGE, "[agent]");
-    assert_keys::<Store>(PAGE, "[store]");
-    assert_keys::<Git>(PAGE, "[git]");
+    assert_keys::<AgentConfig>(PAGE, "[agent]");
+    assert_keys::<StoreConfig>(PAGE, "[store]");
+    assert_keys::<GitConfig>(PAGE, "[git]");
     assert_keys::<Ssh>(PAGE, "[ssh]");
-    assert_keys::<Log>(PAGE, "[log]");
+    assert_keys::<LogConfig>(PAGE, "[log]");
     assert_keys::<Host>(PAGE, "[hosts.NAME]");
     assert_keys::<ExecutionUser>(PAGE, "[execution_users.NAME]");
     assert_keys::<LocalRun>(PAGE, "[local_run]");
     assert_keys::<Project>(PAGE, "[[projects]]");
     assert_keys::<PushLimits>(PAGE, "[projects.limits]");
-    assert_keys::<Environment>(PAGE, "[projects.environments.NAME]");
-    assert_keys::<Rule>(PAGE, "[[projects.rules]]");
+    assert_keys::<EnvironmentConfig>(PAGE, "[projects.environments.NAME]");
+    assert_keys::<RuleConfig>(PAGE, "[[projects.rules]]");
     assert_keys::<FreezeWindow>(PAGE, "[[freezes]]");
-    assert_keys::<User>(PAGE, "[users.NAME]");
+    assert_keys::<UserConfig>(PAGE, "[users.NAME]");
     assert_keys::<Grant>(PAGE, "[[grants]]");
     for table in fields_of::<Config>() {
         assert!(PAGE.contains(&format!("[{table}")), "{table}");
@@ -56,7 +56,7 @@ fn read_with(heading: &str, lines: &str) -> String {
         })
         .collect();
     let mut config = parse("c.toml", &text, Path::new("/")).unwrap();
-    config.origin = Origin::default();
+    config.origin = ConfigOrigin::default();
     format!("{config:?}")
 }
 
@@ -100,7 +100,7 @@ fn a_default_that_is_not_the_codes_would_be_seen() {
 fn both_readmes_show_the_same_configuration() {
     let shown = |readme| {
         let mut config = parse("c.toml", examples(readme)[0], Path::new("/")).unwrap();
-        config.origin = Origin::default();
+        config.origin = ConfigOrigin::default();
         format!("{config:?}")
     };
     assert_eq!(

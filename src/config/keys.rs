@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::source::Origin;
+use super::source::ConfigOrigin;
 use crate::domain::approval::freeze::{Day, FreezePeriod, NoWindow};
 use crate::domain::document::duration;
 use crate::domain::plan::{PushLimits, SharedMissing, Submodules};
@@ -24,11 +24,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    pub agent: Agent,
-    pub store: Store,
-    pub git: Git,
+    pub agent: AgentConfig,
+    pub store: StoreConfig,
+    pub git: GitConfig,
     pub ssh: Ssh,
-    pub log: Log,
+    pub log: LogConfig,
     /// Machines by name.
     pub hosts: BTreeMap<String, Host>,
     /// Who steps may run as in place of the user who logs in, by the name that templates use.
@@ -41,18 +41,18 @@ pub struct Config {
     /// When nothing is released.
     pub freezes: Vec<FreezeWindow>,
     /// What is known about accounts beyond the store, by their name.
-    pub users: BTreeMap<String, User>,
+    pub users: BTreeMap<String, UserConfig>,
     /// Roles that hold in one place only.
     pub grants: Vec<Grant>,
     /// Where all this was read.
     #[serde(skip)]
-    pub origin: Origin,
+    pub origin: ConfigOrigin,
 }
 
 /// `[agent]`: the agent itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Agent {
+pub struct AgentConfig {
     /// Where pages and API are served. Default `127.0.0.1:8424`.
     #[serde(deserialize_with = "listen")]
     pub listen: SocketAddr,
@@ -96,7 +96,7 @@ pub struct Agent {
     pub on_spool_error: OnSpoolError,
 }
 
-impl Default for Agent {
+impl Default for AgentConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8424)),
@@ -123,7 +123,7 @@ impl Default for Agent {
 /// `[store]`: where the events of tasks are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Store {
+pub struct StoreConfig {
     pub engine: Engine,
 }
 
@@ -141,7 +141,7 @@ pub enum Engine {
 /// `[git]`: how the agent asks the git server and fetches from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Git {
+pub struct GitConfig {
     /// The private key for `ssh` URLs. Default: what the agent's user has.
     pub identity: Option<PathBuf>,
     /// The known host keys for `ssh` URLs. Default: what the agent's user has.
@@ -196,13 +196,13 @@ impl Default for Ssh {
 /// `[log]`: what the agent writes to its standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub struct LogConfig {
     /// A filter of the `tracing` crate. Default `info,thrussh=warn`.
     pub filter: String,
     pub format: LogFormat,
 }
 
-impl Default for Log {
+impl Default for LogConfig {
     fn default() -> Self {
         Self {
             filter: "info,thrussh=warn".to_owned(),
@@ -276,21 +276,21 @@ pub struct Project {
     #[serde(default)]
     pub limits: PushLimits,
     #[serde(default)]
-    pub environments: BTreeMap<String, Environment>,
+    pub environments: BTreeMap<String, EnvironmentConfig>,
     #[serde(default)]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RuleConfig>,
 }
 
 /// `[projects.environments.NAME]`: where a project runs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Environment {
+pub struct EnvironmentConfig {
     pub group: String,
     /// Absolute path on the hosts; `{HOST}` is the host's name. Without a slash at its end once
     /// loaded.
     pub deploy_to: String,
     #[serde(default)]
-    pub layout: Layout,
+    pub layout: ReleaseLayout,
     /// How many complete releases stay on a host, the live one included. Default 5, at least 2.
     #[serde(default = "keep_releases_default")]
     pub keep_releases: u32,
@@ -318,7 +318,7 @@ pub struct Environment {
     pub pause_timeout: Option<Duration>,
 }
 
-impl Environment {
+impl EnvironmentConfig {
     /// Whether it asks for anything but the yes of one approver, whoever that is: then those who are
     /// asked are not passed by.
     #[must_use]
@@ -385,7 +385,7 @@ fn keep_releases_default() -> u32 {
 /// How releases stand on a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Layout {
+pub enum ReleaseLayout {
     /// `releases/ID` side by side, `current` names one.
     #[default]
     Releases,
@@ -396,7 +396,7 @@ pub enum Layout {
 /// `[[projects.rules]]`: what a tag means. The first rule that matches wins.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct RuleConfig {
     /// A regular expression, matched from the start of the tag's short name.
     pub pattern: String,
     pub environment: String,
@@ -472,7 +472,7 @@ fn supersede_default() -> bool {
 /// `[users.NAME]`: an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct User {
+pub struct UserConfig {
     /// The name by which the git server knows them.
     pub gitlab: Option<String>,
     /// The system user as whom they push to a plain repository.

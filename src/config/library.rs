@@ -17,7 +17,7 @@ const BUILT_IN: [(&str, &str); 1] = [(
 /// The templates of one moment. Loading again after a file has changed makes another.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
-    shelf: Vec<Kept>,
+    shelf: Vec<KeptTemplate>,
     problems: Vec<DocumentProblem>,
     /// Something could not be read that may be read the next moment.
     partly_unread: bool,
@@ -27,7 +27,7 @@ pub struct Library {
 
 /// A template with the texts that it was read from.
 #[derive(Clone, Debug)]
-struct Kept {
+struct KeptTemplate {
     /// The file's name, as it is shown.
     file: String,
     template: Template,
@@ -67,9 +67,9 @@ impl Library {
                 Ok(mut template) => {
                     // A number is a file's before it is a built-in template's.
                     let id = template.id.take();
-                    let taken = |kept: &Kept| kept.template.id == id;
+                    let taken = |kept: &KeptTemplate| kept.template.id == id;
                     template.id = id.filter(|_| !library.shelf.iter().any(taken));
-                    library.shelf.push(Kept {
+                    library.shelf.push(KeptTemplate {
                         file: file.to_owned(),
                         template,
                         text: text.to_owned(),
@@ -172,7 +172,7 @@ impl Library {
         match scripts(dir, &file, &text, &template) {
             Ok(scripts) => {
                 let template = template.with_scripts(&scripts);
-                self.shelve(Kept {
+                self.shelve(KeptTemplate {
                     file,
                     template,
                     text,
@@ -189,10 +189,11 @@ impl Library {
     }
 
     /// Takes a template of a file in, unless another one has its name or number.
-    fn shelve(&mut self, new: Kept) {
+    fn shelve(&mut self, new: KeptTemplate) {
         let template = &new.template;
-        let same_name = |kept: &&Kept| kept.template.name == template.name;
-        let same_id = |kept: &&Kept| template.id.is_some() && kept.template.id == template.id;
+        let same_name = |kept: &&KeptTemplate| kept.template.name == template.name;
+        let same_id =
+            |kept: &&KeptTemplate| template.id.is_some() && kept.template.id == template.id;
         let message = if self.shelf.iter().any(|kept| same_name(&kept)) {
             format!(
                 "another file has the template `{}` already: rename one",

@@ -27,14 +27,15 @@ use crate::domain::host::ipv6_address;
 pub use crate::domain::plan::{PushLimits, Submodules};
 pub use ground::GroundError;
 pub use keys::{
-    Agent, Config, Engine, Environment, ExecutionUser, FreezeWindow, Git, Host, Layout, LocalRun,
-    Log, LogFormat, MissedSchedule, Project, Rule, Ssh, Store, User,
+    AgentConfig, Config, Engine, EnvironmentConfig, ExecutionUser, FreezeWindow, GitConfig, Host,
+    LocalRun, LogConfig, LogFormat, MissedSchedule, Project, ReleaseLayout, RuleConfig, Ssh,
+    StoreConfig, UserConfig,
 };
 pub use library::Library;
 pub use local::{LocalRunError, SystemUser, may_run, system_user, user_name};
 pub use pushers::fingerprint;
 pub use rules::RuleSets;
-pub use source::{ConfigError, DEFAULT_FILE, LocalConfig, Origin, Source, find};
+pub use source::{ConfigError, ConfigOrigin, ConfigSource, DEFAULT_FILE, LocalConfig, find};
 
 /// The configuration that is built in.
 pub const BUILT_IN: &str = include_str!("../../config.toml");
@@ -57,7 +58,7 @@ pub struct Endpoint {
 ///
 /// # Errors
 /// The file can't be read, or everything that is wrong with it.
-pub fn load(source: &Source) -> Result<Config, ConfigError> {
+pub fn load(source: &ConfigSource) -> Result<Config, ConfigError> {
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|error| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -65,12 +66,12 @@ pub fn load(source: &Source) -> Result<Config, ConfigError> {
         })
     };
     match source {
-        Source::BuiltIn => Ok(parse(
+        ConfigSource::BuiltIn => Ok(parse(
             &source.to_string(),
             BUILT_IN,
             &absolute(Path::new("."))?,
         )?),
-        Source::File(path) => {
+        ConfigSource::File(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
                 path: path.clone(),
                 error,
@@ -93,7 +94,7 @@ pub fn parse(file: &str, text: &str, base: &Path) -> Result<Config, Problems> {
     config.settle(base);
     let mut problems = check::problems(&config, &document);
     if problems.is_empty() {
-        config.origin = Origin {
+        config.origin = ConfigOrigin {
             file: file.to_owned(),
             text: text.to_owned(),
         };
@@ -279,7 +280,7 @@ impl Project {
     }
 }
 
-impl Environment {
+impl EnvironmentConfig {
     /// Where the project lives on this host.
     #[must_use]
     pub fn deploy_to(&self, host: &str) -> String {

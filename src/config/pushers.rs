@@ -5,11 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
-use super::keys::{Config, User};
+use super::keys::{Config, UserConfig};
 use super::local::system_user;
 use crate::domain::rule::Pushers;
 
-impl User {
+impl UserConfig {
     pub(super) fn settle(&mut self) {
         for key in &mut self.ssh_keys {
             let words: Vec<&str> = key.split_whitespace().take(2).collect();
@@ -47,7 +47,7 @@ impl Config {
         self.account(|user| user.ssh_keys.iter().any(|own| own == key))
     }
 
-    fn account(&self, is_theirs: impl Fn(&User) -> bool) -> Option<&str> {
+    fn account(&self, is_theirs: impl Fn(&UserConfig) -> bool) -> Option<&str> {
         let mut users = self.users.iter();
         let (name, _) = users.find(|(_, user)| is_theirs(user))?;
         Some(name)

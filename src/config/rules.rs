@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::{Config, Project, Rule};
+use super::keys::{Config, Project, RuleConfig};
 use crate::domain::rule::{self, FORMAT, ProjectRules, RuleSet, RulesFile, Schedule};
 use crate::domain::template::{Approvers, Requirement};
 
@@ -57,7 +57,7 @@ impl Project {
         self.rules.iter().map(|rule| self.hook_rule(rule)).collect()
     }
 
-    pub(super) fn hook_rule(&self, rule: &Rule) -> rule::Rule {
+    pub(super) fn hook_rule(&self, rule: &RuleConfig) -> rule::Rule {
         let approvals = match (rule.schedule, self.environments.get(&rule.environment)) {
             (Schedule::New, Some(environment)) => environment.approvals.as_slice(),
             _ => &[],

@@ -12,13 +12,13 @@ const LOCAL_FILE: &str = "config.toml";
 
 /// A place from which a configuration can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ConfigSource {
     File(PathBuf),
     /// The `config.toml` that is built in; its paths are relative to the working directory.
     BuiltIn,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -29,7 +29,7 @@ impl fmt::Display for Source {
 
 /// What a loaded configuration remembers of its file, to name the line of what is found wrong later.
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub struct ConfigOrigin {
     /// The file's name as it is shown to people.
     pub file: String,
     pub text: String,
@@ -64,7 +64,7 @@ pub enum ConfigError {
 ///
 /// # Errors
 /// None of them is there.
-pub fn find(explicit: Option<&Path>, local: LocalConfig) -> Result<Source, ConfigError> {
+pub fn find(explicit: Option<&Path>, local: LocalConfig) -> Result<ConfigSource, ConfigError> {
     find_among(
         explicit,
         local,
@@ -78,20 +78,20 @@ fn find_among(
     local: LocalConfig,
     default_file: &Path,
     local_file: &Path,
-) -> Result<Source, ConfigError> {
+) -> Result<ConfigSource, ConfigError> {
     if let Some(path) = explicit {
         return if path.exists() {
-            Ok(Source::File(path.to_owned()))
+            Ok(ConfigSource::File(path.to_owned()))
         } else {
             Err(ConfigError::Absent(path.to_owned()))
         };
     }
     if default_file.exists() {
-        return Ok(Source::File(default_file.to_owned()));
+        return Ok(ConfigSource::File(default_file.to_owned()));
     }
     match local {
-        LocalConfig::Also if local_file.exists() => Ok(Source::File(local_file.to_owned())),
-        LocalConfig::Also => Ok(Source::BuiltIn),
+        LocalConfig::Also if local_file.exists() => Ok(ConfigSource::File(local_file.to_owned())),
+        LocalConfig::Also => Ok(ConfigSource::BuiltIn),
         LocalConfig::Never => Err(ConfigError::Absent(default_file.to_owned())),
     }
 }
@@ -109,9 +109,12 @@ mod tests {
         let find = |explicit: Option<&Path>, local| {
             find_among(explicit, local, &default_file, &local_file)
         };
-        let file = |path: &Path| Source::File(path.to_owned());
+        let file = |path: &Path| ConfigSource::File(path.to_owned());
 
-        assert_eq!(find(None, LocalConfig::Also).unwrap(), Source::BuiltIn);
+        assert_eq!(
+            find(None, LocalConfig::Also).unwrap(),
+            ConfigSource::BuiltIn
+        );
         assert!(find(None, LocalConfig::Never).is_err());
         std::fs::write(&local_file, "").unwrap();
         assert_eq!(find(None, LocalConfig::Also).unwrap(), file(&local_file));

@@ -56,7 +56,7 @@ pub(super) fn shop_with(old: &str, new: &str) -> String {
 
 #[test]
 fn the_configuration_that_is_built_in_loads_and_stays_on_loopback() {
-    let config = load(&Source::BuiltIn).unwrap();
+    let config = load(&ConfigSource::BuiltIn).unwrap();
     assert!(config.agent.listen.ip().is_loopback());
     assert!(config.agent.data_dir.is_absolute());
     assert!(config.agent.data_dir.ends_with("var/lib"));
@@ -70,7 +70,7 @@ fn the_configuration_that_is_built_in_loads_and_stays_on_loopback() {
 #[test]
 fn an_empty_file_is_all_defaults() {
     let config = read("");
-    assert_eq!(config.agent, Agent::default());
+    assert_eq!(config.agent, AgentConfig::default());
     assert_eq!(config.public_url(), "http://127.0.0.1:8424");
     assert_eq!(config.socket(), Path::new("/var/lib/tagship/agent.sock"));
     assert_eq!(config.agent.landing_timeout, Duration::from_secs(300));
@@ -108,16 +108,18 @@ fn a_file_is_loaded_from_where_it_lies() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, "[agent]\ndata_dir = \"d\"\n").unwrap();
-    let config = load(&Source::File(file.clone())).unwrap();
+    let config = load(&ConfigSource::File(file.clone())).unwrap();
     assert_eq!(config.agent.data_dir, dir.path().join("d"));
     std::fs::write(&file, "[agent]\ndata_dri = \"d\"\n").unwrap();
-    let error = load(&Source::File(file.clone())).unwrap_err().to_string();
+    let error = load(&ConfigSource::File(file.clone()))
+        .unwrap_err()
+        .to_string();
     let expected = format!(
         "{}:2:1: unknown key `data_dri`: did you mean `data_dir`?",
         file.display()
     );
     assert_eq!(error, expected);
-    let error = load(&Source::File(dir.path().to_owned()))
+    let error = load(&ConfigSource::File(dir.path().to_owned()))
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("can't read "), "{error}");

@@ -1,10 +1,10 @@
 //! `[[grants]]`: is what they name there?
 
-use super::Check;
+use super::ConfigCheck;
 use crate::domain::document::Path;
 use crate::domain::right::Role;
 
-impl Check<'_> {
+impl ConfigCheck<'_> {
     /// Accounts and groups live in the store, so that their names can't be checked here; nor can
     /// templates: [`Library::misfits`](super::super::Library::misfits) does.
     pub(super) fn grants(&mut self) {

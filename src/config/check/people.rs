@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use super::super::pushers::is_public_key;
-use super::Check;
+use super::ConfigCheck;
 use crate::domain::document::Path;
 use crate::domain::right;
 use crate::domain::template::{Approvers, Requirement};
 
-impl Check<'_> {
+impl ConfigCheck<'_> {
     pub(super) fn users(&mut self) {
         let mut accounts: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for (name, user) in &self.config.users {

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::probe::INODES_MIN;
 use super::{Finding, Scope, Subject};
 use crate::agent;
-use crate::config::{Agent, Config, Library};
+use crate::config::{AgentConfig, Config, Library};
 use crate::engine::spool;
 
 /// As `spool::setup` makes them: for everybody who runs git, and for the agent alone.
@@ -118,7 +118,7 @@ fn spool_findings(config: &Config, scope: &Scope) -> Vec<Finding> {
     vec![Finding::ok(&Subject::Agent, what)]
 }
 
-fn directory(agent: &Agent, path: &Path, mode: u32, group: Option<u32>) -> Option<Finding> {
+fn directory(agent: &AgentConfig, path: &Path, mode: u32, group: Option<u32>) -> Option<Finding> {
     let shown = path.display();
     let fail = |what: String| Some(Finding::fail(&Subject::Agent, what, AGAIN));
     let data = match fs::symlink_metadata(path) {
