@@ -11,7 +11,7 @@
 use tagship::domain::task::{
     ChangedPath, CommitLine, Comparison, Event, Outcome, Relation, StepResult, TagInfo,
 };
-use tagship::engine::executor::effects::Logs as _;
+use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::{NewAccount, Role};
 use tagship::store::Disabled;
 use tagship::store::kv::Commit;

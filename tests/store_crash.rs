@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tagship::store::kv::{
     Commit, CommitError, Kv, KvError, Range, Require, Revision, Row, WatchEnd, all_rows,
 };
-use tagship::store::sled::{OpenError, SledKv};
+use tagship::store::sled::{SledKv, StoreOpenError};
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Names the store in which the child is to commit.
@@ -47,7 +47,7 @@ fn this_program() -> Command {
     Command::new(std::env::current_exe().unwrap())
 }
 
-fn open(dir: &Path) -> Result<SledKv, OpenError> {
+fn open(dir: &Path) -> Result<SledKv, StoreOpenError> {
     SledKv::open(dir, CACHE_BYTES)
 }
 
@@ -193,7 +193,7 @@ async fn check(kv: &SledKv, counts: &[usize], last: u64) {
         for (number, (left, right)) in left.iter().zip(&right).enumerate() {
             let writes = pair(task, number);
             for row in [left, right] {
-                let write = tagship::store::kv::Write::Put(row.value.clone());
+                let write = tagship::store::kv::KeyWrite::Put(row.value.clone());
                 assert!(writes.writes().get(&row.key) == Some(&write));
             }
             assert_eq!(left.version, right.version);
@@ -319,7 +319,7 @@ fn a_second_agent_is_told_that_the_store_is_held() {
     assert!(lines.any(|line| line.contains("done")));
     let error = open(dir.path()).err().unwrap();
     drop(lines);
-    assert!(matches!(error, OpenError::Held { .. }), "{error}");
+    assert!(matches!(error, StoreOpenError::Held { .. }), "{error}");
     assert!(error.to_string().contains("another agent holds"));
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
 use tagship::store::kv::{
-    COMMIT_BYTES_MAX, Change, Commit, CommitError, Entry, KEY_BYTES_MAX, Kv, OPERATIONS_MAX,
-    PAGE_ROWS_MAX, Page, Range, Require, Revision, Row, TooLarge, Update, VALUE_BYTES_MAX, Version,
-    WatchEnd, Write, all_rows,
+    COMMIT_BYTES_MAX, Commit, CommitError, KEY_BYTES_MAX, KeyChange, KeyVersion, KeyWrite, Kv,
+    OPERATIONS_MAX, PAGE_ROWS_MAX, Range, Require, Revision, Row, RowPage, StoredValue, TooLarge,
+    Update, VALUE_BYTES_MAX, WatchEnd, all_rows,
 };
 use tagship::store::memory::MemoryKv;
 use tagship::store::sled::SledKv;
@@ -75,7 +75,7 @@ async fn value(kv: &dyn Kv, key: &str) -> Option<String> {
     entry.map(|entry| String::from_utf8(entry.value).unwrap())
 }
 
-fn keys(page: &Page) -> Vec<&str> {
+fn keys(page: &RowPage) -> Vec<&str> {
     let rows = page.rows.iter();
     rows.map(|row| std::str::from_utf8(&row.key).unwrap())
         .collect()
@@ -85,9 +85,9 @@ async fn what_was_written_is_read(kv: Arc<dyn Kv>) {
     assert_eq!(kv.get(b"a").await.unwrap(), None);
     let revision = kv.commit(put("a", "one").put("b", "two")).await.unwrap();
     assert_eq!(revision, Revision(1));
-    let entry = Entry {
+    let entry = StoredValue {
         value: b"one".to_vec(),
-        version: Version(1),
+        version: KeyVersion(1),
     };
     assert_eq!(kv.get(b"a").await.unwrap(), Some(entry));
     kv.commit(Commit::new().delete("a")).await.unwrap();
@@ -98,9 +98,9 @@ async fn what_was_written_is_read(kv: Arc<dyn Kv>) {
 async fn a_version_is_the_revision_of_the_last_write(kv: Arc<dyn Kv>) {
     kv.commit(put("a", "1").put("b", "1")).await.unwrap();
     let second = kv.commit(put("a", "2")).await.unwrap();
-    let version = |entry: Option<Entry>| entry.unwrap().version;
+    let version = |entry: Option<StoredValue>| entry.unwrap().version;
     assert_eq!(version(kv.get(b"a").await.unwrap()), second.into());
-    assert_eq!(version(kv.get(b"b").await.unwrap()), Version(1));
+    assert_eq!(version(kv.get(b"b").await.unwrap()), KeyVersion(1));
     let page = kv.range(Range::prefix("")).await.unwrap();
     assert_eq!(page.revision, second);
 }
@@ -110,7 +110,7 @@ async fn a_commit_happens_whole_or_not_at_all(kv: Arc<dyn Kv>) {
     let half = put("b", "x")
         .delete("a")
         .require("b", Require::Absent)
-        .require("c", Require::Version(Version(1)));
+        .require("c", Require::Version(KeyVersion(1)));
     let refused = kv.commit(half).await.unwrap_err();
     assert_eq!(refused, CommitError::Conflict { key: "c".into() });
     assert_eq!(value(&*kv, "a").await.as_deref(), Some("1"));
@@ -125,8 +125,8 @@ async fn a_requirement_that_does_not_hold_is_named(kv: Arc<dyn Kv>) {
     let refused = kv.commit(absent).await.unwrap_err();
     assert_eq!(refused, CommitError::Conflict { key: "a".into() });
     let both = put("x", "1")
-        .require("a", Require::Version(Version(1)))
-        .require("b", Require::Version(Version(7)));
+        .require("a", Require::Version(KeyVersion(1)))
+        .require("b", Require::Version(KeyVersion(7)));
     let refused = kv.commit(both).await.unwrap_err();
     assert_eq!(refused, CommitError::Conflict { key: "b".into() });
 }
@@ -303,9 +303,9 @@ async fn a_page_is_bounded(kv: Arc<dyn Kv>) {
 }
 
 fn update(revision: u64, changes: &[(&str, Option<&str>)]) -> Update {
-    let change = |(key, value): &(&str, Option<&str>)| Change {
+    let change = |(key, value): &(&str, Option<&str>)| KeyChange {
         key: (*key).into(),
-        write: value.map_or(Write::Delete, |value| Write::Put(value.into())),
+        write: value.map_or(KeyWrite::Delete, |value| KeyWrite::Put(value.into())),
     };
     Update {
         revision: Revision(revision),
@@ -488,7 +488,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What a write of a history asks for: mostly something that holds, sometimes not.
-fn to_commit(writes: &[(u8, u16, Option<usize>)], stands: &[(Vec<u8>, Version)]) -> Commit {
+fn to_commit(writes: &[(u8, u16, Option<usize>)], stands: &[(Vec<u8>, KeyVersion)]) -> Commit {
     writes
         .iter()
         .fold(Commit::new(), |commit, (number, dice, bytes)| {
@@ -496,7 +496,7 @@ fn to_commit(writes: &[(u8, u16, Option<usize>)], stands: &[(Vec<u8>, Version)])
             let found = stands.iter().find(|(stands, _)| *stands == key);
             let require = match (dice % 50, found) {
                 (0, _) => Some(Require::Absent),
-                (1, _) => Some(Require::Version(Version(u64::from(*dice % 7)))),
+                (1, _) => Some(Require::Version(KeyVersion(u64::from(*dice % 7)))),
                 (2..20, Some((_, version))) => Some(Require::Version(*version)),
                 (2..20, None) => Some(Require::Absent),
                 _ => None,

@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
     use crate::base::clock::ManualClock;
-    use crate::engine::executor::effects::Logs as _;
+    use crate::engine::executor::effects::StepLogs as _;
     use crate::identity::account::{Account, Accounts, NewAccount, Role};
     use crate::identity::session::Transport;
     use crate::store::HookFilter;

@@ -9,7 +9,7 @@ use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
 use crate::server::view::AuditList;
-use crate::store::audit::{Ledger, Verdict};
+use crate::store::audit::{ChainReport, Ledger};
 
 /// `tagship audit …`.
 pub(crate) async fn audit(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {
@@ -50,7 +50,9 @@ async fn list(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> 
 
 async fn verify(around: &Surroundings, form: Form) -> Result<(), CommandError> {
     let Agent { client, .. } = around.agent().await?;
-    let asked = client.ask::<Verdict>(&Ask::get(["audit", "verify"])).await;
+    let asked = client
+        .ask::<ChainReport>(&Ask::get(["audit", "verify"]))
+        .await;
     let verdict = match asked.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && nobody_answers(&error) => of_store(around).await?,
         asked => asked?,
@@ -77,7 +79,7 @@ async fn verify(around: &Surroundings, form: Form) -> Result<(), CommandError> {
     }
 }
 
-async fn of_store(around: &Surroundings) -> Result<Verdict, CommandError> {
+async fn of_store(around: &Surroundings) -> Result<ChainReport, CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
     let failed = |error: String| CommandError::Directory(error);

@@ -19,9 +19,9 @@ use crate::agent;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::config::Engine;
 use crate::server::view::TakeBackup;
-use crate::store::backup::file::{Counts, Reader, Seal};
-use crate::store::backup::restore::{self, Former, Wanted};
-use crate::store::backup::{self, Logs};
+use crate::store::backup::file::{BackupCounts, BackupReader, Seal};
+use crate::store::backup::restore::{self, Former, RestoreRequest};
+use crate::store::backup::{self, LogInclusion};
 use crate::store::log::LogBook;
 
 /// Standard output, in place of a file.
@@ -65,8 +65,8 @@ async fn from_store(around: &Surroundings, asked: &Backup) -> Result<(), Command
     let store = store.map_err(|error| CommandError::Backup(format!("{error:#}")))?;
     let logs = LogBook::new(config.agent.data_dir.join("logs"));
     let which = match asked.without_logs {
-        true => Logs::LeftOut,
-        false => Logs::Included,
+        true => LogInclusion::LeftOut,
+        false => LogInclusion::Included,
     };
     let chunks = backup::stream(store.kv(), logs, which, SystemClock.now());
     let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
@@ -123,7 +123,7 @@ impl Drop for Unfinished {
 async fn save(
     chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
     path: &Path,
-) -> Result<Counts, CommandError> {
+) -> Result<BackupCounts, CommandError> {
     let mut unfinished = beside(path)?;
     let failed = |error: io::Error| CommandError::File {
         doing: "write",
@@ -136,7 +136,7 @@ async fn save(
     }
     unfinished.file.sync_all().map_err(failed)?;
     let written = File::open(&unfinished.path).map_err(failed)?;
-    let counts = Reader::new(io::BufReader::new(written)).and_then(Reader::verify);
+    let counts = BackupReader::new(io::BufReader::new(written)).and_then(BackupReader::verify);
     let counts = counts.map_err(|error| CommandError::Backup(error.to_string()))?;
     std::fs::rename(&unfinished.path, path).map_err(failed)?;
     unfinished.in_place = true;
@@ -184,7 +184,7 @@ pub(crate) async fn restore(around: &Surroundings, asked: &Restore) -> Result<()
         });
     }
     let store = agent::store_directory(&config);
-    let done = restore::restore(Wanted {
+    let done = restore::restore(RestoreRequest {
         file: &asked.file,
         data_dir: &config.agent.data_dir,
         store: &store,

@@ -19,7 +19,7 @@ use crate::server::view::{
     BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
     NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,
 };
-use crate::store::audit::{Action, Ledger, Turn};
+use crate::store::audit::{AuditAction, Ledger, PendingEntry};
 
 /// `tagship user …`.
 pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), CommandError> {
@@ -247,8 +247,8 @@ async fn accounts(config: &Config) -> Result<(Accounts, Ledger), CommandError> {
 }
 
 /// The entry of the audit for what is done in the store itself.
-async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<Turn, CommandError> {
-    let action = Action::in_store(what, on);
+async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<PendingEntry, CommandError> {
+    let action = AuditAction::in_store(what, on);
     let turn = ledger.turn(action, SystemClock.now()).await;
     turn.map_err(|error| CommandError::Accounts(error.to_string()))
 }

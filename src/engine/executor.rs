@@ -36,7 +36,7 @@ pub use self::effects::World;
 use crate::domain::task::{
     Event, NextAction, Recorded, State, StepRef, StepResult, Task, next_actions,
 };
-use crate::store::kv::{Revision, Watch, WatchEnd, Write};
+use crate::store::kv::{KeyWrite, Revision, Watch, WatchEnd};
 use crate::store::{Glance, StoreError};
 
 /// Bounds of the executor.
@@ -206,7 +206,7 @@ impl Executor {
                     Err(end) => return Ok(end),
                     Ok(update) => {
                         for change in update.changes {
-                            if let Write::Put(value) = change.write {
+                            if let KeyWrite::Put(value) = change.write {
                                 self.head_changed(&value);
                             }
                         }

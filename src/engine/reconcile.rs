@@ -23,9 +23,9 @@ use crate::domain::task::Submitter;
 use crate::engine::intake::Scans;
 use crate::engine::push::{self, Meaning};
 use crate::git::landing::{Git, LandingError, Source};
-use crate::store::kv::Version;
+use crate::store::kv::KeyVersion;
 use crate::store::{
-    Brought, HookOutcome, KnownTag, Look, SeenPush, Store, StoreError, Told, unless_brought,
+    Brought, HookOutcome, KnownTag, Look, ReportedTag, SeenPush, Store, StoreError, unless_brought,
 };
 
 /// How often a repository is looked at where the configuration does not say.
@@ -211,7 +211,7 @@ impl Reconciler {
         };
         let (before, last) = self.store.looked(repository).await?;
         let before = before.filter(|before| before.git_url == look.git_url);
-        let (Some(before), Some(Version(turn))) = (before, last) else {
+        let (Some(before), Some(KeyVersion(turn))) = (before, last) else {
             self.store.note_tags(repository, &tags, last).await?;
             self.store.note_look(repository, &look, last).await?;
             tracing::info!(
@@ -260,7 +260,7 @@ impl Reconciler {
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
         brought: &Brought,
-    ) -> Result<BTreeMap<String, Vec<Told>>, LookError> {
+    ) -> Result<BTreeMap<String, Vec<ReportedTag>>, LookError> {
         let mut passed = BTreeMap::new();
         if brought.is_empty() {
             return Ok(passed);
@@ -307,7 +307,7 @@ impl Reconciler {
         (repository, push): (&str, &str),
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
-        (brought, passed): (&Brought, &BTreeMap<String, Vec<Told>>),
+        (brought, passed): (&Brought, &BTreeMap<String, Vec<ReportedTag>>),
         now: Timestamp,
     ) -> Result<bool, LookError> {
         let library = Library::load(&self.config.agent.templates_dir);
@@ -375,7 +375,7 @@ impl Reconciler {
     }
 
     /// Forgets what hooks told of a tag; says whether none of them has told of it again.
-    async fn forget(&self, told: &[Told]) -> Result<bool, StoreError> {
+    async fn forget(&self, told: &[ReportedTag]) -> Result<bool, StoreError> {
         match self.store.forget_passed(told).await {
             Ok(()) => Ok(true),
             Err(StoreError::HooksChanged) => Ok(false),

@@ -27,7 +27,7 @@ use crate::base::clock::Clock;
 use crate::base::secret::{self, NoRandomness, SecretString};
 pub use crate::domain::right::Role;
 use crate::domain::right::{self, NAME_CHARACTERS_MAX};
-use crate::store::kv::{Commit, CommitError, Kv, KvError, Require, Version, all_rows};
+use crate::store::kv::{Commit, CommitError, KeyVersion, Kv, KvError, Require, all_rows};
 
 mod change;
 mod delegation;
@@ -345,7 +345,7 @@ impl Accounts {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn record(&self, name: &str) -> Result<(Record, Version), AccountError> {
+    async fn record(&self, name: &str) -> Result<(Record, KeyVersion), AccountError> {
         let entry = self.kv.get(key(name).as_bytes()).await?;
         let entry = entry.ok_or_else(|| AccountError::NoSuchAccount(name.to_owned()))?;
         Ok((decode(name, &entry.value)?, entry.version))

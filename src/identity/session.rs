@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Clock;
 use crate::base::secret::{self, ExposeSecret, NoRandomness, SecretString};
 use crate::identity::account::{Account, AccountError, Accounts, Status};
-use crate::store::kv::{Commit, CommitError, Entry, Kv, KvError, Range, Require, Row};
+use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require, Row, StoredValue};
 
 const SESSIONS: &str = "session/";
 
@@ -338,7 +338,7 @@ impl Sessions {
         &self,
         secret: &SecretString,
         kind: Kind,
-    ) -> Result<Option<(Record, Entry)>, SessionError> {
+    ) -> Result<Option<(Record, StoredValue)>, SessionError> {
         let Some(entry) = self.kv.get(key(secret).as_bytes()).await? else {
             return Ok(None);
         };
@@ -453,7 +453,7 @@ impl Sessions {
     async fn note(
         &self,
         secret: &SecretString,
-        entry: &Entry,
+        entry: &StoredValue,
         record: &Record,
     ) -> Result<(), SessionError> {
         let key = key(secret);

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::Site;
 use super::fault::Fault;
 use crate::identity::account::{Account, LoginError};
-use crate::store::audit::Action;
+use crate::store::audit::AuditAction;
 
 /// Where somebody logs in.
 #[derive(Clone, Copy)]
@@ -68,12 +68,12 @@ impl Door {
         }
     }
 
-    fn action(self, by: &str, on: String, from: IpAddr, result: String) -> Action {
+    fn action(self, by: &str, on: String, from: IpAddr, result: String) -> AuditAction {
         let what = match self {
             Self::Page => "log in",
             Self::Codo => "log in for CODO's API",
         };
-        Action {
+        AuditAction {
             by: by.to_owned(),
             from: from.to_string(),
             what: what.to_owned(),

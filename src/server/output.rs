@@ -24,7 +24,7 @@ use super::changes::Changes;
 use super::view::LogQuery;
 use super::who::who;
 use crate::domain::host::OUTPUT_KEPT_BYTES;
-use crate::store::log::{Entry, LogBook, Part};
+use crate::store::log::{LogBook, LogEntry, LogPart};
 use chosen::{blocking, is_called};
 use harmless::Harmless;
 
@@ -148,13 +148,13 @@ pub(super) struct Reader {
     /// Whether lines name their entry: known once the entries are, or from the start for those who
     /// follow.
     named: Option<bool>,
-    places: BTreeMap<(Entry, Part), Place>,
+    places: BTreeMap<(LogEntry, LogPart), Place>,
     /// What had grown when it was last looked, and is still to be read.
     grown: Option<VecDeque<Grown>>,
 }
 
 /// A part that had grown, and how long it was.
-type Grown = ((Entry, Part), u64);
+type Grown = ((LogEntry, LogPart), u64);
 
 /// What one look into a part brought.
 struct Piece {
@@ -265,7 +265,7 @@ impl Reader {
     }
 
     /// The parts of all entries that are wanted, and how long they are by now.
-    async fn lengths(&mut self) -> std::io::Result<Vec<((Entry, Part), u64)>> {
+    async fn lengths(&mut self) -> std::io::Result<Vec<((LogEntry, LogPart), u64)>> {
         let (logs, task, wanted) = (self.logs.clone(), self.task, self.wanted.clone());
         let look = move || {
             let mut lengths = Vec::new();
@@ -273,7 +273,7 @@ impl Reader {
                 if !wants(&wanted, &entry) {
                     continue;
                 }
-                for part in [Part::Notes, Part::Output] {
+                for part in [LogPart::Notes, LogPart::Output] {
                     let length = logs.length(task, &entry, part)?;
                     lengths.push(((entry.clone(), part), length));
                 }
@@ -287,7 +287,7 @@ impl Reader {
         Ok(lengths)
     }
 
-    async fn read(&mut self, key: &(Entry, Part), length: u64) -> std::io::Result<Piece> {
+    async fn read(&mut self, key: &(LogEntry, LogPart), length: u64) -> std::io::Result<Piece> {
         let named = self.named == Some(true);
         let entry = &key.0;
         let place = self.places.entry(key.clone()).or_default();
@@ -321,14 +321,14 @@ impl Reader {
     }
 }
 
-fn wants(wanted: &LogQuery, entry: &Entry) -> bool {
+fn wants(wanted: &LogQuery, entry: &LogEntry) -> bool {
     let host = wanted.host.as_ref();
     let step = wanted.step.as_deref();
     host.is_none_or(|host| *host == entry.host)
         && step.is_none_or(|step| is_called(&entry.step, step))
 }
 
-fn push_line(text: &mut String, entry: Option<&Entry>, line: &str) {
+fn push_line(text: &mut String, entry: Option<&LogEntry>, line: &str) {
     if let Some(entry) = entry {
         text.push_str(&entry.host);
         text.push(' ');

@@ -43,7 +43,7 @@ use crate::domain::task::{Description, Direction, Origin};
 use crate::domain::template::{Gate, OnFailure};
 pub use crate::engine::request::May;
 use crate::engine::submit::{Order, Problem};
-use crate::store::audit::Entry;
+use crate::store::audit::AuditEntry;
 use crate::store::{Disabled, Head};
 
 /// What every answer that is no success holds.
@@ -401,7 +401,7 @@ pub struct AuditQuery {
 /// `GET /api/v1/audit`: newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditList {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<AuditEntry>,
 }
 
 /// `POST /api/v1/backup`: an empty body, or what is to be left out.

@@ -16,7 +16,7 @@ use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
 use crate::domain::right::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
 use crate::identity::account::{Account, Delegation};
 use crate::identity::session::Session;
-use crate::store::audit::{Action, Turn};
+use crate::store::audit::{AuditAction, PendingEntry};
 
 /// The header in which a script of our own pages sends the CSRF token.
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -103,7 +103,7 @@ impl Templates {
 
 impl Who {
     /// Their action as an entry of the audit: part of the commit that does it.
-    pub(super) async fn turn(&self, site: &Site, deed: Deed) -> Result<Turn, Fault> {
+    pub(super) async fn turn(&self, site: &Site, deed: Deed) -> Result<PendingEntry, Fault> {
         let now = site.web.clock.now();
         let turn = site.ledger.turn(self.action(deed, "done".to_owned()), now);
         turn.await.map_err(|error| Fault::Broken(error.to_string()))
@@ -118,8 +118,8 @@ impl Who {
         }
     }
 
-    fn action(&self, deed: Deed, result: String) -> Action {
-        Action {
+    fn action(&self, deed: Deed, result: String) -> AuditAction {
+        AuditAction {
             by: self.actor.name.clone(),
             from: self.from.clone(),
             what: deed.what.to_owned(),

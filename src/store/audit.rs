@@ -22,7 +22,7 @@ const TIP: &str = "audit/tip";
 
 /// What somebody does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Action {
+pub struct AuditAction {
     /// The account, or `os:NAME`.
     pub by: String,
     /// From where: an address, or the agent's socket.
@@ -38,7 +38,7 @@ pub struct Action {
     pub result: String,
 }
 
-impl Action {
+impl AuditAction {
     /// What the user who runs this program does in a store that no agent holds.
     #[must_use]
     pub fn in_store(what: &str, on: String) -> Self {
@@ -55,20 +55,20 @@ impl Action {
 
 /// An action as it stands in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct AuditEntry {
     /// From 1 on, without gaps.
     pub number: u64,
     pub time: Timestamp,
     #[serde(flatten)]
-    pub action: Action,
+    pub action: AuditAction,
     /// The digest of the entry before; empty before the first.
     pub before: String,
     /// SHA-256 of all the rest.
     pub digest: String,
 }
 
-impl Entry {
-    fn new(number: u64, time: Timestamp, action: Action, before: String) -> Self {
+impl AuditEntry {
+    fn new(number: u64, time: Timestamp, action: AuditAction, before: String) -> Self {
         let mut entry = Self {
             number,
             time,
@@ -82,7 +82,7 @@ impl Entry {
 
     /// The digest that fits what the entry says. Each part with its length: no two entries read alike.
     fn worked_out(&self) -> String {
-        let Action {
+        let AuditAction {
             by,
             from,
             what,
@@ -112,14 +112,14 @@ impl Entry {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Tip {
+struct AuditTip {
     number: u64,
     digest: String,
 }
 
 /// Whether the chain fits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct ChainReport {
     /// How many entries fit, from the first on.
     pub entries: u64,
     /// The digest of the last one that fits: worth noting elsewhere.
@@ -137,35 +137,35 @@ pub struct Ledger {
 }
 
 /// An entry that is yet to be committed. Until this is dropped nobody else makes one.
-pub struct Turn {
+pub struct PendingEntry {
     number: u64,
     time: Timestamp,
-    action: Action,
+    action: AuditAction,
     /// The digest of the entry before.
     before: String,
     require: Require,
     _one: OwnedMutexGuard<()>,
 }
 
-impl Turn {
+impl PendingEntry {
     /// What writes the entry, to become part of the commit of what was done.
     #[must_use]
     pub fn also(&self) -> Commit {
         self.written(self.action.clone())
     }
 
-    /// As [`Turn::also`], for an action that makes this task.
+    /// As [`PendingEntry::also`], for an action that makes this task.
     #[must_use]
     pub fn making(&self, task: u64) -> Commit {
-        self.written(Action {
+        self.written(AuditAction {
             task: Some(task),
             ..self.action.clone()
         })
     }
 
-    fn written(&self, action: Action) -> Commit {
-        let entry = Entry::new(self.number, self.time, action, self.before.clone());
-        let tip = Tip {
+    fn written(&self, action: AuditAction) -> Commit {
+        let entry = AuditEntry::new(self.number, self.time, action, self.before.clone());
+        let tip = AuditTip {
             number: entry.number,
             digest: entry.digest.clone(),
         };
@@ -189,15 +189,15 @@ impl Ledger {
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
-    pub async fn turn(&self, action: Action, now: Timestamp) -> Result<Turn, KvError> {
+    pub async fn turn(&self, action: AuditAction, now: Timestamp) -> Result<PendingEntry, KvError> {
         let one = self.one.clone().lock_owned().await;
         let stands = self.kv.get(TIP.as_bytes()).await?;
         let tip = match &stands {
-            Some(stands) => read::<Tip>(TIP, &stands.value)?,
-            None => Tip::default(),
+            Some(stands) => read::<AuditTip>(TIP, &stands.value)?,
+            None => AuditTip::default(),
         };
         let require = stands.map_or(Require::Absent, |stands| Require::Version(stands.version));
-        Ok(Turn {
+        Ok(PendingEntry {
             number: tip.number + 1,
             time: now,
             action,
@@ -211,7 +211,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`CommitError`] of the store.
-    pub async fn note(&self, action: Action, now: Timestamp) -> Result<(), CommitError> {
+    pub async fn note(&self, action: AuditAction, now: Timestamp) -> Result<(), CommitError> {
         let turn = self.turn(action, now).await?;
         self.kv.commit(turn.also()).await.map(|_| ())
     }
@@ -220,7 +220,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
-    pub async fn list(&self, before: Option<u64>, limit: usize) -> Result<Vec<Entry>, KvError> {
+    pub async fn list(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, KvError> {
         let mut range = Range::prefix(ENTRIES).descending().limit(limit);
         if let Some(before) = before {
             range = range.after(key(before));
@@ -236,13 +240,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
-    pub async fn verify(&self) -> Result<Verdict, KvError> {
+    pub async fn verify(&self) -> Result<ChainReport, KvError> {
         // First: what is added meanwhile lies beyond it.
         let tip = match self.kv.get(TIP.as_bytes()).await? {
-            Some(tip) => read::<Tip>(TIP, &tip.value)?,
-            None => Tip::default(),
+            Some(tip) => read::<AuditTip>(TIP, &tip.value)?,
+            None => AuditTip::default(),
         };
-        let mut verdict = Verdict {
+        let mut verdict = ChainReport {
             entries: 0,
             digest: String::new(),
             fault: None,
@@ -252,7 +256,7 @@ impl Ledger {
             let page = self.kv.range(range.clone()).await?;
             for row in &page.rows {
                 let number = verdict.entries + 1;
-                let entry = serde_json::from_slice::<Entry>(&row.value).ok();
+                let entry = serde_json::from_slice::<AuditEntry>(&row.value).ok();
                 let Some(entry) = entry.filter(|entry| fits(entry, row.key.as_slice(), &verdict))
                 else {
                     verdict.fault = Some(format!("entry {number} was changed or is missing"));
@@ -278,7 +282,7 @@ impl Ledger {
     }
 }
 
-fn fits(entry: &Entry, stands_under: &[u8], verdict: &Verdict) -> bool {
+fn fits(entry: &AuditEntry, stands_under: &[u8], verdict: &ChainReport) -> bool {
     entry.number == verdict.entries + 1
         && key(entry.number).as_bytes() == stands_under
         && entry.before == verdict.digest
@@ -312,8 +316,8 @@ mod tests {
     use super::*;
     use crate::store::memory::MemoryKv;
 
-    fn action(what: &str) -> Action {
-        Action {
+    fn action(what: &str) -> AuditAction {
+        AuditAction {
             by: "alice".to_owned(),
             from: "127.0.0.1".to_owned(),
             what: what.to_owned(),
@@ -350,7 +354,7 @@ mod tests {
         for number in 1..=4 {
             let (kv, ledger) = ledger().await;
             let stands = kv.get(key(number).as_bytes()).await.unwrap().unwrap();
-            let mut entry: Entry = serde_json::from_slice(&stands.value).unwrap();
+            let mut entry: AuditEntry = serde_json::from_slice(&stands.value).unwrap();
             entry.action.by = "bob".to_owned();
             let mut forged = vec![Commit::new().put(key(number), json(&entry))];
             entry.digest = entry.worked_out();
@@ -386,7 +390,7 @@ mod tests {
         let turn = ledger.turn(action("approve"), now).await.unwrap();
         let lost = turn
             .also()
-            .require("head/1", Require::Version(crate::store::kv::Version(9)));
+            .require("head/1", Require::Version(crate::store::kv::KeyVersion(9)));
         assert!(kv.commit(lost).await.is_err());
         drop(turn);
         assert_eq!(ledger.verify().await.unwrap().entries, 4);

@@ -22,7 +22,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use self::file::{Counts, Encoder, FORMAT, Header, PIECE_BYTES_MAX};
+use self::file::{BackupCounts, Encoder, FORMAT, Header, PIECE_BYTES_MAX};
 use crate::store::kv::{Kv, KvError};
 use crate::store::log::LogBook;
 
@@ -31,7 +31,7 @@ const CHUNKS_WAITING: usize = 4;
 
 /// Whether the output of steps goes into a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logs {
+pub enum LogInclusion {
     Included,
     LeftOut,
 }
@@ -57,7 +57,7 @@ pub enum BackupError {
 pub fn stream(
     kv: Arc<dyn Kv>,
     logs: LogBook,
-    which: Logs,
+    which: LogInclusion,
     now: Timestamp,
 ) -> ReceiverStream<Result<Vec<u8>, BackupError>> {
     let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);
@@ -98,7 +98,7 @@ impl Out {
 async fn write(
     kv: &dyn Kv,
     logs: &LogBook,
-    which: Logs,
+    which: LogInclusion,
     now: Timestamp,
     out: &mut Out,
 ) -> Result<(), BackupError> {
@@ -108,10 +108,10 @@ async fn write(
         tagship: env!("CARGO_PKG_VERSION").to_owned(),
         created_at: now,
         revision: snapshot.revision.0,
-        logs: which == Logs::Included,
+        logs: which == LogInclusion::Included,
     };
     out.encoder.header(&header).map_err(BackupError::Header)?;
-    let mut counts = Counts::default();
+    let mut counts = BackupCounts::default();
     let mut rows = snapshot.rows;
     // To its end: only there does the engine know that no row is missing.
     while let Some(row) = rows.try_next().await? {
@@ -119,7 +119,7 @@ async fn write(
         out.encoder.row(&row.key, &row.value);
         out.pass().await?;
     }
-    if which == Logs::Included {
+    if which == LogInclusion::Included {
         // After the rows: whatever they speak of has been logged by now.
         write_logs(logs.directory(), &mut counts, out).await?;
     }
@@ -128,7 +128,11 @@ async fn write(
     out.send(rest).await
 }
 
-async fn write_logs(root: &Path, counts: &mut Counts, out: &mut Out) -> Result<(), BackupError> {
+async fn write_logs(
+    root: &Path,
+    counts: &mut BackupCounts,
+    out: &mut Out,
+) -> Result<(), BackupError> {
     for task in names(root).await? {
         for host in names(&root.join(&task)).await? {
             for file in names(&root.join(&task).join(&host)).await? {

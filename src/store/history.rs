@@ -38,10 +38,10 @@ const BEGINNINGS: [usize; 4] = [4, 8, 16, 32];
 
 /// Where a task stands in the order of lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(pub(super) String);
+pub struct ListPosition(pub(super) String);
 
-impl Position {
-    /// The text is opaque; [`Position::parse`] reads it.
+impl ListPosition {
+    /// The text is opaque; [`ListPosition::parse`] reads it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -62,8 +62,8 @@ impl Position {
 }
 
 /// Where a task made at this time has its place.
-pub(super) fn place(created: Timestamp, id: u64) -> Position {
-    Position(format!("{}/{id:016x}", time(created.as_millisecond())))
+pub(super) fn place(created: Timestamp, id: u64) -> ListPosition {
+    ListPosition(format!("{}/{id:016x}", time(created.as_millisecond())))
 }
 
 /// Milliseconds that sort as text, also before 1970.
@@ -84,15 +84,15 @@ fn prefix(field: &str, values: &[&str]) -> Key {
     format!("by/{field}/{hex}/").into_bytes()
 }
 
-fn row(prefix: &[u8], place: &Position) -> Key {
+fn row(prefix: &[u8], place: &ListPosition) -> Key {
     [prefix, place.0.as_bytes()].concat()
 }
 
-pub(super) fn state_row(state: &str, place: &Position) -> Key {
+pub(super) fn state_row(state: &str, place: &ListPosition) -> Key {
     row(&prefix("state", &[state]), place)
 }
 
-pub(super) fn text_row(place: &Position) -> Key {
+pub(super) fn text_row(place: &ListPosition) -> Key {
     row(TEXTS, place)
 }
 

@@ -197,7 +197,7 @@ impl HookFilter {
 
 /// Some entries, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookPage {
+pub struct HookEntryPage {
     pub entries: Vec<HookEntry>,
     /// Go on before this entry; `None` where there is nothing more. Set also where entries were only
     /// looked at and none fits.
@@ -208,14 +208,14 @@ pub struct HookPage {
 #[derive(Clone, Debug)]
 pub struct HookNote {
     entry: HookEntry,
-    stands: Stands,
+    stands: HookCondition,
     slot: Slot,
     /// What else belongs into the commit.
     more: Commit,
 }
 
 #[derive(Clone, Debug)]
-enum Stands {
+enum HookCondition {
     NotYet,
     At(Require),
 }
@@ -269,8 +269,8 @@ impl HookNote {
         }
         let key = hook_key(entry.id);
         let commit = match self.stands {
-            Stands::At(require) => Commit::new().require(key.clone(), require),
-            Stands::NotYet => {
+            HookCondition::At(require) => Commit::new().require(key.clone(), require),
+            HookCondition::NotYet => {
                 let hooked = hooked_key(&entry.file);
                 Commit::new()
                     .require(key.clone(), Require::Absent)
@@ -336,7 +336,7 @@ impl Store {
                 became: Vec::new(),
                 replays: Vec::new(),
             },
-            stands: Stands::NotYet,
+            stands: HookCondition::NotYet,
             slot: Slot::Record,
             more: Commit::new(),
         })
@@ -363,7 +363,7 @@ impl Store {
         };
         Ok(Some(HookNote {
             entry: read(id, &row.value)?,
-            stands: Stands::At(Require::Version(row.version)),
+            stands: HookCondition::At(Require::Version(row.version)),
             slot,
             more: Commit::new(),
         }))
@@ -399,7 +399,7 @@ impl Store {
         filter: &HookFilter,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<HookPage, StoreError> {
+    ) -> Result<HookEntryPage, StoreError> {
         let mut entries = Vec::new();
         let mut range = Range::prefix(HOOKS).descending();
         range.after = before.map(hook_key);
@@ -414,14 +414,14 @@ impl Store {
                 let id = index::id_of(&row.key).unwrap_or(0);
                 let entry = read(id, &row.value)?;
                 if filter.since.is_some_and(|since| entry.at < since) {
-                    return Ok(HookPage {
+                    return Ok(HookEntryPage {
                         entries,
                         next: None,
                     });
                 }
                 if entries.len() == limit {
                     let next = entries.last().map(|entry: &HookEntry| entry.id);
-                    return Ok(HookPage { entries, next });
+                    return Ok(HookEntryPage { entries, next });
                 }
                 if filter.fits(&entry) {
                     entries.push(entry);
@@ -432,7 +432,7 @@ impl Store {
                 Some(last) if seen < HOOK_SCAN_MAX => range = range.after(last.key.clone()),
                 last => {
                     let next = last.and_then(|row| index::id_of(&row.key));
-                    return Ok(HookPage { entries, next });
+                    return Ok(HookEntryPage { entries, next });
                 }
             }
         }

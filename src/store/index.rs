@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 use super::history;
 use super::kv::{Commit, CommitError, Key, Require};
 use super::places::KEPT_MAX;
-use super::{Filter, Head, Keyed, Live, ReleaseRecord, StoreError};
+use super::{Filter, Head, Keyed, LiveRecord, ReleaseRecord, StoreError};
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
@@ -451,7 +451,7 @@ fn published(
     let Some(release) = release else {
         return Commit::new();
     };
-    let live = Live {
+    let live = LiveRecord {
         release: release.clone(),
         task: after.id,
         since: Some(time),

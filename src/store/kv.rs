@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 mod changes;
 
 pub(super) use changes::ChangeLog;
-pub use changes::{Change, Update, Watch, WatchEnd};
+pub use changes::{KeyChange, Update, Watch, WatchEnd};
 
 /// Requirements and writes of one commit, counted together.
 pub const OPERATIONS_MAX: usize = 100;
@@ -29,9 +29,9 @@ pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 /// One key, in bytes; a key has at least one. Keys are text (UTF-8): sled bears no row at a key of
 /// 0xff bytes in a descending range.
 pub const KEY_BYTES_MAX: usize = 400;
-/// Rows of one [`Page`]; a greater limit is taken for this one.
+/// Rows of one [`RowPage`]; a greater limit is taken for this one.
 pub const PAGE_ROWS_MAX: usize = 1000;
-/// Keys and values of one [`Page`], in bytes: it ends once they have reached this.
+/// Keys and values of one [`RowPage`], in bytes: it ends once they have reached this.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Keys are bytes and sort as bytes.
@@ -54,9 +54,9 @@ impl fmt::Display for Revision {
 /// and written again has another version than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Version(pub u64);
+pub struct KeyVersion(pub u64);
 
-impl From<Revision> for Version {
+impl From<Revision> for KeyVersion {
     fn from(revision: Revision) -> Self {
         Self(revision.0)
     }
@@ -64,9 +64,9 @@ impl From<Revision> for Version {
 
 /// What stands under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoredValue {
     pub value: Vec<u8>,
-    pub version: Version,
+    pub version: KeyVersion,
 }
 
 /// A key and what stands under it.
@@ -74,12 +74,12 @@ pub struct Entry {
 pub struct Row {
     pub key: Key,
     pub value: Vec<u8>,
-    pub version: Version,
+    pub version: KeyVersion,
 }
 
 /// In which direction a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ScanOrder {
     Ascending,
     Descending,
 }
@@ -92,7 +92,7 @@ pub struct Range {
     /// Only keys beyond this one in `order`, itself excluded: the last key of the page before. It
     /// need not exist.
     pub after: Option<Key>,
-    pub order: Order,
+    pub order: ScanOrder,
     /// At most so many rows, and at most [`PAGE_ROWS_MAX`].
     pub limit: usize,
 }
@@ -104,7 +104,7 @@ impl Range {
         Self {
             prefix: prefix.into(),
             after: None,
-            order: Order::Ascending,
+            order: ScanOrder::Ascending,
             limit: PAGE_ROWS_MAX,
         }
     }
@@ -117,7 +117,7 @@ impl Range {
 
     #[must_use]
     pub fn descending(mut self) -> Self {
-        self.order = Order::Descending;
+        self.order = ScanOrder::Descending;
         self
     }
 
@@ -132,9 +132,9 @@ impl Range {
         &self,
         rows: impl Iterator<Item = Result<Row, E>>,
         revision: Revision,
-    ) -> Result<Page, E> {
+    ) -> Result<RowPage, E> {
         let limit = self.limit.min(PAGE_ROWS_MAX);
-        let mut page = Page {
+        let mut page = RowPage {
             rows: Vec::new(),
             more: false,
             revision,
@@ -158,13 +158,13 @@ impl Range {
         let mut lower = Included(self.prefix.clone());
         let mut upper = prefix_end(&self.prefix).map_or(Unbounded, Excluded);
         match (&self.after, self.order) {
-            (Some(after), Order::Ascending) if *after >= self.prefix => {
+            (Some(after), ScanOrder::Ascending) if *after >= self.prefix => {
                 if matches!(&upper, Excluded(end) if after >= end) {
                     return None;
                 }
                 lower = Excluded(after.clone());
             }
-            (Some(after), Order::Descending) => {
+            (Some(after), ScanOrder::Descending) => {
                 if *after <= self.prefix {
                     return None;
                 }
@@ -172,7 +172,7 @@ impl Range {
                     upper = Excluded(after.clone());
                 }
             }
-            (Some(_), Order::Ascending) | (None, _) => {}
+            (Some(_), ScanOrder::Ascending) | (None, _) => {}
         }
         Some((lower, upper))
     }
@@ -188,7 +188,7 @@ fn prefix_end(prefix: &[u8]) -> Option<Key> {
 
 /// Rows of a range, all of one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct RowPage {
     pub rows: Vec<Row>,
     /// Rows were left out: ask again [after](Range::after) the last key. The next page may be of a
     /// later revision.
@@ -203,12 +203,12 @@ pub enum Require {
     /// Nothing stands under the key.
     Absent,
     /// The key was last written at this revision.
-    Version(Version),
+    Version(KeyVersion),
 }
 
 /// What a commit does to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Write {
+pub enum KeyWrite {
     Put(Vec<u8>),
     /// Deleting what is not there is no error.
     Delete,
@@ -218,7 +218,7 @@ pub enum Write {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     require: Vec<(Key, Require)>,
-    writes: BTreeMap<Key, Write>,
+    writes: BTreeMap<Key, KeyWrite>,
 }
 
 impl Commit {
@@ -237,13 +237,13 @@ impl Commit {
     /// Writes a value; a later write to the same key in this commit replaces an earlier one.
     #[must_use]
     pub fn put(mut self, key: impl Into<Key>, value: impl Into<Vec<u8>>) -> Self {
-        self.writes.insert(key.into(), Write::Put(value.into()));
+        self.writes.insert(key.into(), KeyWrite::Put(value.into()));
         self
     }
 
     #[must_use]
     pub fn delete(mut self, key: impl Into<Key>) -> Self {
-        self.writes.insert(key.into(), Write::Delete);
+        self.writes.insert(key.into(), KeyWrite::Delete);
         self
     }
 
@@ -271,8 +271,8 @@ impl Commit {
             .map(|(key, write)| {
                 key.len()
                     + match write {
-                        Write::Put(value) => value.len(),
-                        Write::Delete => 0,
+                        KeyWrite::Put(value) => value.len(),
+                        KeyWrite::Delete => 0,
                     }
             })
             .sum();
@@ -286,11 +286,11 @@ impl Commit {
     }
 
     #[must_use]
-    pub fn writes(&self) -> &BTreeMap<Key, Write> {
+    pub fn writes(&self) -> &BTreeMap<Key, KeyWrite> {
         &self.writes
     }
 
-    pub(super) fn into_writes(self) -> BTreeMap<Key, Write> {
+    pub(super) fn into_writes(self) -> BTreeMap<Key, KeyWrite> {
         self.writes
     }
 
@@ -307,10 +307,10 @@ impl Commit {
         }
         for (key, write) in &self.writes {
             match write {
-                Write::Put(value) if value.len() > VALUE_BYTES_MAX => {
+                KeyWrite::Put(value) if value.len() > VALUE_BYTES_MAX => {
                     return Err(TooLarge::Value(shown(key), value.len()));
                 }
-                Write::Put(_) | Write::Delete => {}
+                KeyWrite::Put(_) | KeyWrite::Delete => {}
             }
         }
         if self.bytes() > COMMIT_BYTES_MAX {
@@ -322,7 +322,7 @@ impl Commit {
     /// Holds the requirements against the versions that stand; gives the first key that differs.
     pub(super) fn check_requirements<E>(
         &self,
-        mut version_of: impl FnMut(&[u8]) -> Result<Option<Version>, E>,
+        mut version_of: impl FnMut(&[u8]) -> Result<Option<KeyVersion>, E>,
     ) -> Result<Result<(), Key>, E> {
         for (key, require) in &self.require {
             let met = match (version_of(key)?, require) {
@@ -411,7 +411,7 @@ pub trait Kv: Send + Sync {
     ///
     /// # Errors
     /// [`KvError`] if the engine has stopped or is damaged.
-    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>>;
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>>;
 
     /// One page of rows, all of one revision.
     ///
@@ -419,7 +419,7 @@ pub trait Kv: Send + Sync {
     ///
     /// # Errors
     /// [`KvError`] if the engine has stopped or is damaged.
-    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>>;
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<RowPage, KvError>>;
 
     /// Writes all of it or nothing, if every requirement holds.
     ///

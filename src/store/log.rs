@@ -23,7 +23,7 @@ use crate::domain::host::Output;
 pub use kept::Read;
 
 /// The output of steps.
-pub trait Logs: Send + Sync {
+pub trait StepLogs: Send + Sync {
     /// Where the output of one attempt of a step goes.
     fn step(&self, task: u64, host: &str, step: &str, attempt: u32) -> Arc<dyn Output>;
 }
@@ -37,7 +37,7 @@ pub struct LogBook {
 
 /// One attempt of one step, as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct LogEntry {
     pub host: String,
     /// `STAGE.STEP`, or `back.STAGE.STEP` on the way back; `landing` on the agent.
     pub step: String,
@@ -46,7 +46,7 @@ pub struct Entry {
 
 /// Which file of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum LogPart {
     /// The agent's own lines.
     Notes,
     /// What the program printed.
@@ -75,10 +75,10 @@ impl LogBook {
         self.changes.subscribe()
     }
 
-    fn file(&self, task: u64, entry: &Entry, part: Part) -> PathBuf {
+    fn file(&self, task: u64, entry: &LogEntry, part: LogPart) -> PathBuf {
         let suffix = match part {
-            Part::Notes => ".notes",
-            Part::Output => "",
+            LogPart::Notes => ".notes",
+            LogPart::Output => "",
         };
         self.directory
             .join(task.to_string())
@@ -90,7 +90,7 @@ impl LogBook {
     ///
     /// # Errors
     /// The directory cannot be read. A task without output has none: that is no error.
-    pub fn entries(&self, task: u64) -> io::Result<Vec<Entry>> {
+    pub fn entries(&self, task: u64) -> io::Result<Vec<LogEntry>> {
         let mut entries = Vec::new();
         for host in read_directory(&self.directory.join(task.to_string()))? {
             for file in read_directory(&host)? {
@@ -106,7 +106,7 @@ impl LogBook {
     ///
     /// # Errors
     /// The file cannot be looked at.
-    pub fn length(&self, task: u64, entry: &Entry, part: Part) -> io::Result<u64> {
+    pub fn length(&self, task: u64, entry: &LogEntry, part: LogPart) -> io::Result<u64> {
         kept::length(&self.file(task, entry, part))
     }
 
@@ -117,8 +117,8 @@ impl LogBook {
     pub fn read(
         &self,
         task: u64,
-        entry: &Entry,
-        part: Part,
+        entry: &LogEntry,
+        part: LogPart,
         offset: u64,
         limit: u64,
     ) -> io::Result<Read> {
@@ -127,7 +127,7 @@ impl LogBook {
 }
 
 /// What one task's logs take.
-struct Kept {
+struct LogUsage {
     directory: PathBuf,
     newest: Duration,
     bytes: u64,
@@ -160,8 +160,8 @@ impl LogBook {
     }
 }
 
-fn measure(directory: PathBuf) -> io::Result<Kept> {
-    let mut kept = Kept {
+fn measure(directory: PathBuf) -> io::Result<LogUsage> {
+    let mut kept = LogUsage {
         directory,
         newest: Duration::ZERO,
         bytes: 0,
@@ -194,34 +194,38 @@ fn read_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-fn parse(host: &Path, file: &Path) -> Option<Entry> {
+fn parse(host: &Path, file: &Path) -> Option<LogEntry> {
     let name = file.file_name()?.to_str()?;
     let name = name.strip_suffix(".notes").unwrap_or(name);
     let (step, attempt) = name.rsplit_once('.')?;
-    Some(Entry {
+    Some(LogEntry {
         host: host.file_name()?.to_str()?.to_owned(),
         step: step.to_owned(),
         attempt: attempt.parse().ok()?,
     })
 }
 
-impl Logs for LogBook {
+impl StepLogs for LogBook {
     fn step(&self, task: u64, host: &str, step: &str, attempt: u32) -> Arc<dyn Output> {
-        let entry = Entry {
+        let entry = LogEntry {
             host: host.to_owned(),
             step: step.to_owned(),
             attempt,
         };
         Arc::new(StepOutput {
-            output: Mutex::new(kept::Writer::new(self.file(task, &entry, Part::Output))),
-            notes: Mutex::new(self.file(task, &entry, Part::Notes)),
+            output: Mutex::new(kept::LogWriter::new(self.file(
+                task,
+                &entry,
+                LogPart::Output,
+            ))),
+            notes: Mutex::new(self.file(task, &entry, LogPart::Notes)),
             changes: self.changes.clone(),
         })
     }
 }
 
 struct StepOutput {
-    output: Mutex<kept::Writer>,
+    output: Mutex<kept::LogWriter>,
     notes: Mutex<PathBuf>,
     changes: Arc<watch::Sender<u64>>,
 }
@@ -267,8 +271,8 @@ mod tests {
     use super::*;
     use crate::domain::host::OUTPUT_KEPT_BYTES;
 
-    fn entry(step: &str) -> Entry {
-        Entry {
+    fn entry(step: &str) -> LogEntry {
+        LogEntry {
             host: "web1".to_owned(),
             step: step.to_owned(),
             attempt: 1,
@@ -288,8 +292,8 @@ mod tests {
             let read = book.read(7, &entry("switch.publish"), part, 0, 100);
             read.unwrap().bytes
         };
-        assert_eq!(read(Part::Output), b"one\ntwo\n");
-        assert_eq!(read(Part::Notes), b"a note\n");
+        assert_eq!(read(LogPart::Output), b"one\ntwo\n");
+        assert_eq!(read(LogPart::Notes), b"a note\n");
         assert_eq!(book.entries(7).unwrap(), [entry("switch.publish")]);
         assert!(book.entries(8).unwrap().is_empty());
     }
@@ -301,7 +305,7 @@ mod tests {
         for (task, seconds) in [(1, 100), (2, 200), (3, 300)] {
             let output = book.step(task, "web1", "run", 1);
             output.write_at(OUTPUT_KEPT_BYTES - 4, b"12345678");
-            let beginning = book.file(task, &entry("run"), Part::Output);
+            let beginning = book.file(task, &entry("run"), LogPart::Output);
             let end = format!("{}.tail/{OUTPUT_KEPT_BYTES}", beginning.display());
             for path in [beginning, end.into()] {
                 let file = File::options().write(true).open(path).unwrap();
@@ -335,7 +339,7 @@ mod tests {
             // Of the oldest task the first step is older than anything, the second one counts.
             for (task, step, seconds) in [(1, "first", 1), (1, "run", 300), (2, "run", 400)] {
                 book.step(task, "web1", step, 1).write_at(0, b"12345678");
-                let file = book.file(task, &entry(step), Part::Output);
+                let file = book.file(task, &entry(step), LogPart::Output);
                 let file = File::options().write(true).open(file).unwrap();
                 let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
                 file.set_modified(time).unwrap();

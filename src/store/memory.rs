@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::kv::{
-    Change, ChangeLog, Commit, CommitError, Entry, Key, Kv, KvError, Order, Page, Range, Revision,
-    Row, Snapshot, Update, Version, Watch, Write,
+    ChangeLog, Commit, CommitError, Key, KeyChange, KeyVersion, KeyWrite, Kv, KvError, Range,
+    Revision, Row, RowPage, ScanOrder, Snapshot, StoredValue, Update, Watch,
 };
 
 /// The label under which a commit is announced to [`MemoryKv::on_commit`].
@@ -20,7 +20,7 @@ pub const COMMIT_LABEL: &str = "store.commit";
 
 /// What becomes of one commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
+pub enum CommitFault {
     /// It goes as it should.
     #[default]
     None,
@@ -35,15 +35,15 @@ pub enum Fault {
     Hold,
 }
 
-type FaultHook = Box<dyn Fn(&'static str) -> Fault + Send + Sync>;
+type FaultHook = Box<dyn Fn(&'static str) -> CommitFault + Send + Sync>;
 
 /// An ordered map with the promises of [`Kv`].
 pub struct MemoryKv {
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     fault: Mutex<FaultHook>,
 }
 
-struct State {
+struct MemoryState {
     /// What a crash leaves.
     durable: Rows,
     revision: Revision,
@@ -51,17 +51,17 @@ struct State {
     changes: ChangeLog,
 }
 
-type Rows = BTreeMap<Key, Entry>;
-type Answer = oneshot::Sender<Result<Revision, CommitError>>;
+type Rows = BTreeMap<Key, StoredValue>;
+type CommitReply = oneshot::Sender<Result<Revision, CommitError>>;
 
 /// Commits that are applied but not durable, as a layer over the durable rows.
 #[derive(Default)]
 struct Pending {
     /// `None` where the key is deleted.
-    versions: HashMap<Key, Option<Version>>,
+    versions: HashMap<Key, Option<KeyVersion>>,
     updates: Vec<Update>,
     /// Who waits, with the result that becomes true once the layer is durable.
-    held: Vec<(Answer, Result<Revision, CommitError>)>,
+    held: Vec<(CommitReply, Result<Revision, CommitError>)>,
 }
 
 impl Default for MemoryKv {
@@ -74,18 +74,18 @@ impl MemoryKv {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(MemoryState {
                 durable: Rows::new(),
                 revision: Revision::default(),
                 pending: Pending::default(),
                 changes: ChangeLog::starting_at(Revision::default()),
             }),
-            fault: Mutex::new(Box::new(|_| Fault::None)),
+            fault: Mutex::new(Box::new(|_| CommitFault::None)),
         }
     }
 
     /// From now on this decides what becomes of each commit; it is asked with [`COMMIT_LABEL`].
-    pub fn on_commit(&self, fault: impl Fn(&'static str) -> Fault + Send + Sync + 'static) {
+    pub fn on_commit(&self, fault: impl Fn(&'static str) -> CommitFault + Send + Sync + 'static) {
         *lock(&self.fault) = Box::new(fault);
     }
 
@@ -100,7 +100,7 @@ impl MemoryKv {
         lock(&self.state).crash();
     }
 
-    /// Commits that [`Fault::Hold`] keeps waiting.
+    /// Commits that [`CommitFault::Hold`] keeps waiting.
     #[must_use]
     pub fn held(&self) -> usize {
         lock(&self.state).pending.held.len()
@@ -108,31 +108,31 @@ impl MemoryKv {
 }
 
 /// What a commit is answered: now, or once it is durable.
-enum Outcome {
+enum CommitAnswer {
     Now(Result<Revision, CommitError>),
     Held(oneshot::Receiver<Result<Revision, CommitError>>),
 }
 
-impl State {
-    fn commit(&mut self, commit: Commit, fault: &Fault) -> Outcome {
+impl MemoryState {
+    fn commit(&mut self, commit: Commit, fault: &CommitFault) -> CommitAnswer {
         match fault {
-            Fault::Refuse => {
+            CommitFault::Refuse => {
                 let why = KvError::Stopped("refused on purpose".into());
-                return Outcome::Now(Err(CommitError::Failed(why)));
+                return CommitAnswer::Now(Err(CommitError::Failed(why)));
             }
-            Fault::UnknownLost => return Outcome::Now(Err(unconfirmed())),
-            Fault::None | Fault::UnknownApplied | Fault::Hold => {}
+            CommitFault::UnknownLost => return CommitAnswer::Now(Err(unconfirmed())),
+            CommitFault::None | CommitFault::UnknownApplied | CommitFault::Hold => {}
         }
         let result = self.apply(commit);
-        if *fault == Fault::Hold {
+        if *fault == CommitFault::Hold {
             let (answer, receiver) = oneshot::channel();
             self.pending.held.push((answer, result));
-            return Outcome::Held(receiver);
+            return CommitAnswer::Held(receiver);
         }
         self.flush();
         match (result, fault) {
-            (Ok(_), Fault::UnknownApplied) => Outcome::Now(Err(unconfirmed())),
-            (result, _) => Outcome::Now(result),
+            (Ok(_), CommitFault::UnknownApplied) => CommitAnswer::Now(Err(unconfirmed())),
+            (result, _) => CommitAnswer::Now(result),
         }
     }
 
@@ -150,18 +150,18 @@ impl State {
         let mut changes = Vec::new();
         for (key, write) in commit.into_writes() {
             let version = match write {
-                Write::Put(_) => Some(revision.into()),
-                Write::Delete if self.version_of(&key).is_none() => continue,
-                Write::Delete => None,
+                KeyWrite::Put(_) => Some(revision.into()),
+                KeyWrite::Delete if self.version_of(&key).is_none() => continue,
+                KeyWrite::Delete => None,
             };
             self.pending.versions.insert(key.clone(), version);
-            changes.push(Change { key, write });
+            changes.push(KeyChange { key, write });
         }
         self.pending.updates.push(Update { revision, changes });
         Ok(revision)
     }
 
-    fn version_of(&self, key: &[u8]) -> Option<Version> {
+    fn version_of(&self, key: &[u8]) -> Option<KeyVersion> {
         match self.pending.versions.get(key) {
             Some(version) => *version,
             None => self.durable.get(key).map(|entry| entry.version),
@@ -172,16 +172,16 @@ impl State {
         let pending = std::mem::take(&mut self.pending);
         for update in &pending.updates {
             self.revision = update.revision;
-            for Change { key, write } in &update.changes {
+            for KeyChange { key, write } in &update.changes {
                 match write {
-                    Write::Put(value) => self.durable.insert(
+                    KeyWrite::Put(value) => self.durable.insert(
                         key.clone(),
-                        Entry {
+                        StoredValue {
                             value: value.clone(),
                             version: update.revision.into(),
                         },
                     ),
-                    Write::Delete => self.durable.remove(key),
+                    KeyWrite::Delete => self.durable.remove(key),
                 };
             }
         }
@@ -205,11 +205,11 @@ fn unconfirmed() -> CommitError {
 }
 
 impl Kv for MemoryKv {
-    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>> {
         Box::pin(async move { Ok(lock(&self.state).durable.get(key).cloned()) })
     }
 
-    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<RowPage, KvError>> {
         Box::pin(async move {
             let state = lock(&self.state);
             let Some(bounds) = range.bounds() else {
@@ -217,8 +217,8 @@ impl Kv for MemoryKv {
             };
             let rows = state.durable.range(bounds).map(|row| Ok(to_row(row)));
             match range.order {
-                Order::Ascending => range.page(rows, state.revision),
-                Order::Descending => range.page(rows.rev(), state.revision),
+                ScanOrder::Ascending => range.page(rows, state.revision),
+                ScanOrder::Descending => range.page(rows.rev(), state.revision),
             }
         })
     }
@@ -228,8 +228,8 @@ impl Kv for MemoryKv {
             let fault = lock(&self.fault)(COMMIT_LABEL);
             let outcome = lock(&self.state).commit(commit, &fault);
             match outcome {
-                Outcome::Now(result) => result,
-                Outcome::Held(answer) => answer.await.unwrap_or_else(|_| Err(unconfirmed())),
+                CommitAnswer::Now(result) => result,
+                CommitAnswer::Held(answer) => answer.await.unwrap_or_else(|_| Err(unconfirmed())),
             }
         })
     }
@@ -250,7 +250,7 @@ impl Kv for MemoryKv {
     }
 }
 
-fn to_row((key, entry): (&Key, &Entry)) -> Row {
+fn to_row((key, entry): (&Key, &StoredValue)) -> Row {
     Row {
         key: key.clone(),
         value: entry.value.clone(),
@@ -286,11 +286,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_pending_is_seen_by_no_reader_but_by_the_next_commit() {
         let kv = MemoryKv::new();
-        kv.on_commit(|_| Fault::Hold);
+        kv.on_commit(|_| CommitFault::Hold);
         let mut watch = kv.watch(b"", Revision(0));
         let mut first = kv.commit(put("a", "1"));
         let mut second = kv.commit(put("b", "1").require("a", Require::Absent));
-        let mut third = kv.commit(put("c", "1").require("a", Require::Version(Version(1))));
+        let mut third = kv.commit(put("c", "1").require("a", Require::Version(KeyVersion(1))));
         assert!((&mut first).now_or_never().is_none());
         assert!((&mut second).now_or_never().is_none());
         assert!((&mut third).now_or_never().is_none());
@@ -309,7 +309,7 @@ mod tests {
     async fn a_crash_drops_what_was_pending_and_keeps_what_was_durable() {
         let kv = MemoryKv::new();
         kv.commit(put("a", "1")).await.unwrap();
-        kv.on_commit(|_| Fault::Hold);
+        kv.on_commit(|_| CommitFault::Hold);
         let mut watch = kv.watch(b"", Revision(1));
         let mut lost = kv.commit(put("a", "2"));
         assert!((&mut lost).now_or_never().is_none());
@@ -317,7 +317,7 @@ mod tests {
         assert!(matches!(lost.await, Err(CommitError::Unknown(_))));
         assert_eq!(watch.next().await, Err(WatchEnd::Closed));
         assert_eq!(value(&kv, "a").await.as_deref(), Some("1"));
-        kv.on_commit(|_| Fault::None);
+        kv.on_commit(|_| CommitFault::None);
         assert_eq!(kv.commit(put("b", "1")).await, Ok(Revision(2)));
         assert_eq!(value(&kv, "a").await.as_deref(), Some("1"));
     }
@@ -325,10 +325,10 @@ mod tests {
     #[tokio::test]
     async fn a_commit_that_becomes_durable_takes_the_pending_ones_along() {
         let kv = Arc::new(MemoryKv::new());
-        kv.on_commit(|_| Fault::Hold);
+        kv.on_commit(|_| CommitFault::Hold);
         let mut held = kv.commit(put("a", "1"));
         assert!((&mut held).now_or_never().is_none());
-        kv.on_commit(|_| Fault::None);
+        kv.on_commit(|_| CommitFault::None);
         assert_eq!(kv.commit(put("b", "1")).await, Ok(Revision(2)));
         assert_eq!(held.await, Ok(Revision(1)));
     }
@@ -338,7 +338,7 @@ mod tests {
         let kv = MemoryKv::new();
         kv.on_commit(|label| {
             assert_eq!(label, "store.commit");
-            Fault::UnknownApplied
+            CommitFault::UnknownApplied
         });
         let unknown = kv.commit(put("applied", "1")).await;
         assert!(matches!(unknown, Err(CommitError::Unknown(_))));
@@ -347,8 +347,8 @@ mod tests {
             .commit(put("applied", "2").require("applied", Require::Absent))
             .await;
         assert!(matches!(conflict, Err(CommitError::Conflict { .. })));
-        for fault in [Fault::UnknownLost, Fault::Refuse] {
-            let refused = fault == Fault::Refuse;
+        for fault in [CommitFault::UnknownLost, CommitFault::Refuse] {
+            let refused = fault == CommitFault::Refuse;
             kv.on_commit(move |_| fault.clone());
             let error = kv.commit(put("lost", "1")).await.unwrap_err();
             assert_eq!(matches!(error, CommitError::Failed(_)), refused);

@@ -33,17 +33,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use blob::BLOB_BYTES_MAX;
-pub use history::Position;
+pub use history::ListPosition;
 pub use hooks::{
-    Became, HOOK_SCAN_MAX, HookEntry, HookFilter, HookNote, HookOutcome, HookPage, OUTCOME_NAMES,
-    Replay, SeenPush,
+    Became, HOOK_SCAN_MAX, HookEntry, HookEntryPage, HookFilter, HookNote, HookOutcome,
+    OUTCOME_NAMES, Replay, SeenPush,
 };
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
-pub use places::{Begun, Disabled, Live, LiveRelease, RELEASES_MAX, ReleaseRecord};
+pub use places::{BegunWork, Disabled, LiveRecord, LiveRelease, RELEASES_MAX, ReleaseRecord};
 pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use search::Among;
-pub use tags::{Brought, FailedLooks, KnownTag, Look, Told, told_by_hook, unless_brought};
+pub use tags::{Brought, FailedLooks, KnownTag, Look, ReportedTag, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
 use crate::domain::host::FENCE_SALT_BITS;

@@ -18,7 +18,7 @@ const LANDING_MAX: usize = 20;
 
 /// What is live on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Live {
+pub struct LiveRecord {
     pub release: ReleaseId,
     /// The task that switched it: the one that made the release, or one that went back to it.
     pub task: u64,
@@ -70,13 +70,13 @@ pub struct Disabled {
 
 /// Which tasks' work has begun in an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct BegunWork {
     /// The task that began last; with a queue that is not always the highest.
     pub last: u64,
     pub highest: u64,
 }
 
-impl Begun {
+impl BegunWork {
     /// The task whose work an attempt of this one would undo: whatever began after it, or, where it
     /// has not begun itself, what is newer.
     #[must_use]
@@ -94,7 +94,7 @@ fn kept(standing: &HostState) -> Vec<ReleaseId> {
     kept.take(KEPT_MAX).collect()
 }
 
-impl Live {
+impl LiveRecord {
     /// Whether nothing was switched since that was read.
     fn is_known_as(&self, known: &LiveRelease) -> bool {
         (&self.release, self.task, self.since) == (&known.release, known.switched_by, known.since)
@@ -140,7 +140,7 @@ impl Store {
         let mut hosts = BTreeMap::new();
         for row in kv::all_rows(self.kv.as_ref(), &prefix).await? {
             let host = String::from_utf8_lossy(&row.key[prefix.len()..]).into_owned();
-            let Ok(live) = serde_json::from_slice::<Live>(&row.value) else {
+            let Ok(live) = serde_json::from_slice::<LiveRecord>(&row.value) else {
                 continue;
             };
             if !records.contains_key(&live.release) {
@@ -185,7 +185,7 @@ impl Store {
         project: &str,
         environment: &str,
         host: &str,
-    ) -> Result<Option<Live>, StoreError> {
+    ) -> Result<Option<LiveRecord>, StoreError> {
         let key = index::live_key(project, environment, host);
         let entry = self.kv.get(&key).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
@@ -258,7 +258,7 @@ impl Store {
         let Some(entry) = self.kv.get(&key).await? else {
             return Ok(());
         };
-        let Ok(mut live) = serde_json::from_slice::<Live>(&entry.value) else {
+        let Ok(mut live) = serde_json::from_slice::<LiveRecord>(&entry.value) else {
             return Ok(());
         };
         live.kept = kept(standing);
@@ -288,7 +288,7 @@ impl Store {
         let Some(entry) = self.kv.get(&key).await? else {
             return Ok(None);
         };
-        let Ok(before) = serde_json::from_slice::<Live>(&entry.value) else {
+        let Ok(before) = serde_json::from_slice::<LiveRecord>(&entry.value) else {
             return Ok(None);
         };
         if !before.is_known_as(known) {
@@ -297,7 +297,7 @@ impl Store {
         let drift = self.drift_of(place, standing, now).await?;
         let drifted = index::drift_key(project, environment, host);
         let known = self.kv.get(&drifted).await?.map(|entry| entry.value);
-        let live = Live {
+        let live = LiveRecord {
             kept: kept(standing),
             ..before.clone()
         };
@@ -425,7 +425,7 @@ impl Store {
         &self,
         project: &str,
         environment: &str,
-    ) -> Result<Option<Begun>, StoreError> {
+    ) -> Result<Option<BegunWork>, StoreError> {
         let key = index::begun_key(project, environment);
         let entry = self.kv.get(&key).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
@@ -493,9 +493,9 @@ impl Store {
         let require = entry
             .as_ref()
             .map_or(Require::Absent, |entry| Require::Version(entry.version));
-        let before: Option<Begun> =
+        let before: Option<BegunWork> =
             entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-        let begun = Begun {
+        let begun = BegunWork {
             last: id,
             highest: before.map_or(id, |before| before.highest.max(id)),
         };

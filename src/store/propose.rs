@@ -37,7 +37,7 @@ pub struct Keyed {
 
 /// What is kept under an idempotency key.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct ProposedKey {
     pub(super) task: u64,
     pub(super) digest: String,
     pub(super) at: Timestamp,
@@ -232,7 +232,7 @@ impl Store {
                         Proposal::OtherContent(kept.task)
                     });
                 }
-                let kept = Kept {
+                let kept = ProposedKey {
                     task: id,
                     digest: keyed.digest.clone(),
                     at: now,
@@ -274,12 +274,12 @@ impl Store {
         &self,
         keyed: &Keyed,
         now: Timestamp,
-    ) -> Result<(Option<Kept>, Require), StoreError> {
+    ) -> Result<(Option<ProposedKey>, Require), StoreError> {
         let Some(entry) = self.kv.get(&index::keyed_key(keyed)).await? else {
             return Ok((None, Require::Absent));
         };
         let kept = serde_json::from_slice(&entry.value).ok();
-        let counts = |kept: &Kept| now.duration_since(kept.at).as_secs() < KEYED_S;
+        let counts = |kept: &ProposedKey| now.duration_since(kept.at).as_secs() < KEYED_S;
         Ok((kept.filter(counts), Require::Version(entry.version)))
     }
 

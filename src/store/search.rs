@@ -1,11 +1,11 @@
 //! Finding tasks: newest first, by everything that is indexed, in bounded pieces.
 //!
 //! Every index sorts by the time a task was made, so a search by several walks them side by side and
-//! jumps ([`Walk`]). What is in no index (short beginnings of tags, words) is looked at task by task;
+//! jumps ([`IndexWalk`]). What is in no index (short beginnings of tags, words) is looked at task by task;
 //! after [`BUDGET`] the answer says where to go on. So no search reads more than so much at a time,
 //! however many tasks there are.
 
-use super::history::{self, Position};
+use super::history::{self, ListPosition};
 use super::kv::{Key, Kv, Range, Row};
 use super::{Filter, Head, Store, StoreError, index};
 use crate::domain::right::PermissionTarget;
@@ -35,15 +35,15 @@ impl Among<'_> {
 
 /// Some tasks, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct SearchPage {
     pub heads: Vec<Head>,
     /// Go on after this place; `None` where there is nothing more. Set also where tasks were only
     /// looked at and none fits.
-    pub next: Option<Position>,
+    pub next: Option<ListPosition>,
 }
 
 /// Rows of one index, from new to old.
-struct Walk {
+struct IndexWalk {
     prefix: Key,
     rows: std::collections::VecDeque<Row>,
     /// The engine has no more.
@@ -51,7 +51,7 @@ struct Walk {
     stride: usize,
 }
 
-impl Walk {
+impl IndexWalk {
     fn new(prefix: Key, stride: usize) -> Self {
         Self {
             prefix,
@@ -94,7 +94,7 @@ impl Walk {
 }
 
 /// Rows of any of several indexes, from new to old.
-struct Branch(Vec<Walk>);
+struct Branch(Vec<IndexWalk>);
 
 impl Branch {
     /// The place and the value of the newest row whose place sorts before `below`.
@@ -125,7 +125,7 @@ impl Branch {
 
 /// A task that every index has.
 struct Candidate {
-    place: Position,
+    place: ListPosition,
     /// Its words, where the walk goes over them.
     text: Option<Vec<u8>>,
 }
@@ -138,9 +138,9 @@ impl Store {
     pub async fn search(
         &self,
         filter: &Filter,
-        after: Option<&Position>,
+        after: Option<&ListPosition>,
         limit: usize,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<SearchPage, StoreError> {
         self.search_among(filter, after, limit, Among::ALL).await
     }
 
@@ -151,10 +151,10 @@ impl Store {
     pub async fn search_among(
         &self,
         filter: &Filter,
-        after: Option<&Position>,
+        after: Option<&ListPosition>,
         limit: usize,
         among: Among<'_>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<SearchPage, StoreError> {
         if let Some(id) = filter.id {
             let mut found = self.only(filter, id, after).await?;
             found.heads.retain(among.wanted);
@@ -169,9 +169,9 @@ impl Store {
         &self,
         filter: &Filter,
         id: u64,
-        after: Option<&Position>,
-    ) -> Result<Found, StoreError> {
-        let nothing = Found {
+        after: Option<&ListPosition>,
+    ) -> Result<SearchPage, StoreError> {
+        let nothing = SearchPage {
             heads: Vec::new(),
             next: None,
         };
@@ -202,7 +202,7 @@ impl Store {
         mut below: Vec<u8>,
         limit: usize,
         among: Among<'_>,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<SearchPage, StoreError> {
         if let Some(until) = filter.until {
             let end = history::time(until.as_millisecond().saturating_add(1));
             below = below.min(end.into_bytes());
@@ -217,27 +217,27 @@ impl Store {
                 .next_candidate(&mut branches, &below, &mut spent)
                 .await?
             else {
-                return Ok(Found { heads, next: None });
+                return Ok(SearchPage { heads, next: None });
             };
             if oldest
                 .as_ref()
                 .is_some_and(|oldest| candidate.place.0 < *oldest)
             {
-                return Ok(Found { heads, next: None });
+                return Ok(SearchPage { heads, next: None });
             }
             let fitting = self.fitting(filter, &candidate, &mut spent).await?;
             if let Some(head) = fitting.filter(|head| (among.wanted)(head)) {
                 if heads.len() == limit {
                     let last = heads.last().map(|head: &Head| (head.created_at, head.id));
                     let next = last.map(|(at, id)| history::place(at, id));
-                    return Ok(Found { heads, next });
+                    return Ok(SearchPage { heads, next });
                 }
                 heads.push(head);
             }
             // What fits is paid for by the limit; what is passed over, by the budget.
             if spent >= BUDGET + heads.len() * 2 * READ {
                 let next = Some(candidate.place);
-                return Ok(Found { heads, next });
+                return Ok(SearchPage { heads, next });
             }
             below = candidate.place.0.into_bytes();
         }
@@ -269,7 +269,7 @@ impl Store {
                 below = [place.as_slice(), &[0]].concat();
             }
             if agreed == count {
-                let place = Position(String::from_utf8_lossy(&place).into_owned());
+                let place = ListPosition(String::from_utf8_lossy(&place).into_owned());
                 return Ok(Some(Candidate { place, text }));
             }
             turn += 1;
@@ -359,9 +359,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
-    pub async fn place_of(&self, id: u64) -> Result<Option<Position>, StoreError> {
+    pub async fn place_of(&self, id: u64) -> Result<Option<ListPosition>, StoreError> {
         let below = self.below_id(id).await?;
-        Ok(below.map(|below| Position(String::from_utf8_lossy(&below).into_owned())))
+        Ok(below.map(|below| ListPosition(String::from_utf8_lossy(&below).into_owned())))
     }
 }
 
@@ -385,7 +385,7 @@ fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) 
     if all.is_empty() {
         all.push(vec![history::TEXTS.to_vec()]);
     }
-    let walk = |prefix: Key| Walk::new(prefix, stride);
+    let walk = |prefix: Key| IndexWalk::new(prefix, stride);
     all.into_iter()
         .map(|prefixes| Branch(prefixes.into_iter().map(walk).collect()))
         .collect()

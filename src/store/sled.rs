@@ -37,16 +37,16 @@ use sled::{Batch, Db, IVec};
 use tokio::sync::{RwLock, mpsc, oneshot};
 
 use self::layout::{
-    INLINE_BYTES_MAX, Standing, TIP_KEY, Tip, decode_row, encode_row, key_of_row, piece_key,
+    INLINE_BYTES_MAX, StoreTip, StoredRow, TIP_KEY, decode_row, encode_row, key_of_row, piece_key,
     row_bounds, row_key,
 };
-pub use self::opening::OpenError;
 use self::opening::Opened;
+pub use self::opening::StoreOpenError;
 pub(crate) use self::opening::{LOCK_PAUSE, LOCK_TRIES};
-use self::progress::Progress;
+use self::progress::SnapshotProgress;
 use super::kv::{
-    Change, ChangeLog, Commit, CommitError, Entry, Key, Kv, KvError, Order, Page, Range, Revision,
-    Row, Snapshot, Update, Watch, Write,
+    ChangeLog, Commit, CommitError, Key, KeyChange, KeyWrite, Kv, KvError, Range, Revision, Row,
+    RowPage, ScanOrder, Snapshot, StoredValue, Update, Watch,
 };
 use crate::base::crash;
 
@@ -74,38 +74,38 @@ pub struct Counters {
 /// The engine. Dropping it waits for the commits that were queued, then releases the directory
 /// (once the last [`Snapshot`] is gone too).
 pub struct SledKv {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     /// `None` only while it is dropped.
-    queue: Option<mpsc::Sender<Request>>,
+    queue: Option<mpsc::Sender<CommitRequest>>,
     writer: Option<JoinHandle<()>>,
 }
 
-struct Request {
+struct CommitRequest {
     commit: Commit,
     answer: oneshot::Sender<Result<Revision, CommitError>>,
 }
 
-struct Shared {
+struct StoreShared {
     db: Db,
     /// A second handle on sled's log, to sync it.
     log: File,
     confirmed: File,
-    gate: Arc<RwLock<Gate>>,
+    gate: Arc<RwLock<CommitGate>>,
     changes: Mutex<Option<ChangeLog>>,
-    snapshots: Mutex<Vec<Weak<Mutex<Progress>>>>,
+    snapshots: Mutex<Vec<Weak<Mutex<SnapshotProgress>>>>,
     commits: AtomicU64,
     flushes: AtomicU64,
 }
 
 /// What readers and the writer take turns over.
-struct Gate {
+struct CommitGate {
     /// What is durable.
-    tip: Tip,
+    tip: StoreTip,
     /// Set for good by an error of the disk, and while a group is being written.
     stopped: Option<String>,
 }
 
-impl Gate {
+impl CommitGate {
     fn check(&self) -> Result<(), KvError> {
         match &self.stopped {
             Some(why) => Err(KvError::Stopped(why.clone())),
@@ -121,33 +121,33 @@ impl SledKv {
     /// Crash: may be repeated at any point.
     ///
     /// # Errors
-    /// [`OpenError`]; a damaged store is left as it is.
-    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+    /// [`StoreOpenError`]; a damaged store is left as it is.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreOpenError> {
         let Opened {
             db,
             log,
             confirmed,
             tip,
         } = opening::open(dir, cache_bytes)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(StoreShared {
             db,
             log,
             confirmed,
-            gate: Arc::new(RwLock::new(Gate { tip, stopped: None })),
+            gate: Arc::new(RwLock::new(CommitGate { tip, stopped: None })),
             changes: Mutex::new(Some(ChangeLog::starting_at(tip.revision))),
             snapshots: Mutex::default(),
             commits: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
         });
         let (queue, requests) = mpsc::channel(QUEUE_COMMITS_MAX);
-        let writer = Writer {
+        let writer = StoreWriter {
             shared: Arc::clone(&shared),
             tip,
         };
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(requests))
-            .map_err(|source| OpenError::Io {
+            .map_err(|source| StoreOpenError::Io {
                 dir: dir.to_path_buf(),
                 source,
             })?;
@@ -186,14 +186,14 @@ impl Drop for SledKv {
 }
 
 /// The thread that writes.
-struct Writer {
-    shared: Arc<Shared>,
+struct StoreWriter {
+    shared: Arc<StoreShared>,
     /// What is durable; the gate shows the same.
-    tip: Tip,
+    tip: StoreTip,
 }
 
-impl Writer {
-    fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+impl StoreWriter {
+    fn run(mut self, mut requests: mpsc::Receiver<CommitRequest>) {
         while let Some(first) = requests.blocking_recv() {
             let group = gather(first, &mut requests);
             if let Err(why) = self.write(group) {
@@ -209,9 +209,9 @@ impl Writer {
     }
 
     /// Decides, writes and answers one group. The error is why the engine must stop.
-    fn write(&mut self, requests: Vec<Request>) -> Result<(), String> {
+    fn write(&mut self, requests: Vec<CommitRequest>) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
-        let mut group = Group::after(&shared.db, self.tip);
+        let mut group = CommitGroup::after(&shared.db, self.tip);
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             answers.push((request.answer, group.add(request.commit)));
@@ -232,8 +232,8 @@ impl Writer {
         durable
     }
 
-    fn make_durable(&mut self, group: Group<'_>) -> Result<(), String> {
-        let Group {
+    fn make_durable(&mut self, group: CommitGroup<'_>) -> Result<(), String> {
+        let CommitGroup {
             tip,
             mut batch,
             touched,
@@ -269,7 +269,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for StoreWriter {
     /// However the thread ends, nothing will change any more.
     fn drop(&mut self) {
         *lock(&self.shared.changes) = None;
@@ -277,7 +277,10 @@ impl Drop for Writer {
 }
 
 /// Takes what else waits, up to the bounds of a group.
-fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Vec<Request> {
+fn gather(
+    first: CommitRequest,
+    requests: &mut mpsc::Receiver<CommitRequest>,
+) -> Vec<CommitRequest> {
     let mut bytes = first.commit.bytes();
     let mut group = vec![first];
     while group.len() < GROUP_COMMITS_MAX && bytes < GROUP_BYTES_MAX {
@@ -291,17 +294,17 @@ fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Vec<Request
 }
 
 /// Commits that become durable together, as one batch.
-struct Group<'db> {
+struct CommitGroup<'db> {
     db: &'db Db,
-    tip: Tip,
+    tip: StoreTip,
     batch: Batch,
     /// What stands under each key that the group writes; `None` where it is deleted.
-    touched: HashMap<Key, Option<Standing>>,
+    touched: HashMap<Key, Option<StoredRow>>,
     updates: Vec<Update>,
 }
 
-impl<'db> Group<'db> {
-    fn after(db: &'db Db, tip: Tip) -> Self {
+impl<'db> CommitGroup<'db> {
+    fn after(db: &'db Db, tip: StoreTip) -> Self {
         Self {
             db,
             tip,
@@ -330,9 +333,9 @@ impl<'db> Group<'db> {
         let mut changes = Vec::with_capacity(before.len());
         for ((key, write), before) in commit.into_writes().into_iter().zip(before) {
             let standing = match &write {
-                Write::Put(value) => Some(self.put(&key, value)),
-                Write::Delete if before.is_none() => continue,
-                Write::Delete => {
+                KeyWrite::Put(value) => Some(self.put(&key, value)),
+                KeyWrite::Delete if before.is_none() => continue,
+                KeyWrite::Delete => {
                     self.batch.remove(row_key(&key));
                     None
                 }
@@ -348,7 +351,7 @@ impl<'db> Group<'db> {
                 self.tip.census.add(&key, standing.version);
             }
             self.touched.insert(key.clone(), standing);
-            changes.push(Change { key, write });
+            changes.push(KeyChange { key, write });
         }
         self.updates.push(Update {
             revision: self.tip.revision,
@@ -357,8 +360,8 @@ impl<'db> Group<'db> {
         Ok(self.tip.revision)
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Standing {
-        let mut standing = Standing {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> StoredRow {
+        let mut standing = StoredRow {
             version: self.tip.revision.into(),
             pieces: 0,
         };
@@ -375,7 +378,7 @@ impl<'db> Group<'db> {
         standing
     }
 
-    fn standing(&self, key: &[u8]) -> Result<Option<Standing>, KvError> {
+    fn standing(&self, key: &[u8]) -> Result<Option<StoredRow>, KvError> {
         if let Some(standing) = self.touched.get(key) {
             return Ok(*standing);
         }
@@ -387,7 +390,7 @@ impl<'db> Group<'db> {
     }
 }
 
-impl Shared {
+impl StoreShared {
     /// Applies a batch and makes it durable. The error is why the engine must stop.
     fn apply(&self, batch: Batch) -> Result<(), String> {
         self.db.apply_batch(batch).map_err(|e| e.to_string())?;
@@ -397,20 +400,20 @@ impl Shared {
         Ok(())
     }
 
-    fn entry(&self, key: &[u8], row: &[u8]) -> Result<Entry, KvError> {
+    fn entry(&self, key: &[u8], row: &[u8]) -> Result<StoredValue, KvError> {
         let (standing, inline) = decode_row(row).ok_or_else(|| no_row(key))?;
         let mut value = inline.to_vec();
         for number in 0..standing.pieces {
             let piece = self.db.get(piece_key(key, number)).map_err(unreadable)?;
             value.extend_from_slice(&piece.ok_or_else(|| no_row(key))?);
         }
-        Ok(Entry {
+        Ok(StoredValue {
             value,
             version: standing.version,
         })
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Entry>, KvError> {
+    fn get(&self, key: &[u8]) -> Result<Option<StoredValue>, KvError> {
         let row = self.db.get(row_key(key)).map_err(unreadable)?;
         row.map(|row| self.entry(key, &row)).transpose()
     }
@@ -418,7 +421,7 @@ impl Shared {
     fn row(&self, found: sled::Result<(IVec, IVec)>) -> Result<Row, KvError> {
         let (key, row) = found.map_err(unreadable)?;
         let key = key_of_row(&key);
-        let Entry { value, version } = self.entry(&key, &row)?;
+        let StoredValue { value, version } = self.entry(&key, &row)?;
         Ok(Row {
             key,
             value,
@@ -426,14 +429,14 @@ impl Shared {
         })
     }
 
-    fn page(&self, range: &Range, revision: Revision) -> Result<Page, KvError> {
+    fn page(&self, range: &Range, revision: Revision) -> Result<RowPage, KvError> {
         let Some(bounds) = range.bounds() else {
             return range.page(std::iter::empty(), revision);
         };
         let found = self.db.range(row_bounds(bounds));
         match range.order {
-            Order::Ascending => range.page(found.map(|row| self.row(row)), revision),
-            Order::Descending => range.page(found.rev().map(|row| self.row(row)), revision),
+            ScanOrder::Ascending => range.page(found.map(|row| self.row(row)), revision),
+            ScanOrder::Descending => range.page(found.rev().map(|row| self.row(row)), revision),
         }
     }
 
@@ -442,7 +445,7 @@ impl Shared {
     /// would wait for it for ever.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Self, Tip) -> Result<T, KvError> + Send + 'static,
+        read: impl FnOnce(&Self, StoreTip) -> Result<T, KvError> + Send + 'static,
     ) -> Result<T, KvError> {
         let ended = |_| KvError::Stopped("a reader ended early".into());
         let shared = Arc::clone(self);
@@ -462,7 +465,7 @@ impl Shared {
 }
 
 impl Kv for SledKv {
-    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>> {
         Box::pin(async move {
             // One row is near: a change of threads would cost more than reading it here.
             if let Ok(gate) = self.shared.gate.try_read() {
@@ -474,7 +477,7 @@ impl Kv for SledKv {
         })
     }
 
-    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<RowPage, KvError>> {
         Box::pin(
             self.shared
                 .read(move |shared, tip| shared.page(&range, tip.revision)),
@@ -488,7 +491,7 @@ impl Kv for SledKv {
                 return Err(self.stopped().await.into());
             };
             let (answer, answered) = oneshot::channel();
-            if queue.send(Request { commit, answer }).await.is_err() {
+            if queue.send(CommitRequest { commit, answer }).await.is_err() {
                 return Err(self.stopped().await.into());
             }
             answered

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::kv::{self, Commit, Key, Range, Require, Version};
+use super::kv::{self, Commit, Key, KeyVersion, Range, Require};
 use super::{Filter, SeenPush, Store, StoreError, hooks, index};
 
 const TAGS: &str = "tag/";
@@ -89,7 +89,7 @@ pub(super) fn is_tag_key(key: &[u8]) -> bool {
     kinds.iter().any(|kind| key.starts_with(kind.as_bytes()))
 }
 
-fn no_look_after(repository: &str, last: Option<Version>) -> Commit {
+fn no_look_after(repository: &str, last: Option<KeyVersion>) -> Commit {
     let last = last.map_or(Require::Absent, Require::Version);
     Commit::new().require(of(LOOKED, repository), last)
 }
@@ -120,7 +120,7 @@ impl Store {
     pub async fn looked(
         &self,
         repository: &str,
-    ) -> Result<(Option<Look>, Option<Version>), StoreError> {
+    ) -> Result<(Option<Look>, Option<KeyVersion>), StoreError> {
         let entry = self.kv.get(of(LOOKED, repository).as_bytes()).await?;
         let last = entry.as_ref().map(|entry| entry.version);
         let look = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
@@ -135,7 +135,7 @@ impl Store {
         &self,
         repository: &str,
         look: &Look,
-        last: Option<Version>,
+        last: Option<KeyVersion>,
     ) -> Result<(), StoreError> {
         let commit = no_look_after(repository, last);
         self.note(commit.put(of(LOOKED, repository), index::json(look)))
@@ -231,7 +231,7 @@ impl Store {
         &self,
         repository: &str,
         tags: &BTreeMap<String, String>,
-        last: Option<Version>,
+        last: Option<KeyVersion>,
     ) -> Result<(), StoreError> {
         let tags: Vec<_> = tags.iter().collect();
         for some in tags.chunks(PIECE) {
@@ -268,7 +268,7 @@ impl Store {
             turn: 0,
         };
         let as_before = before.map_or(Require::Absent, |known| {
-            Require::Version(Version(known.turn))
+            Require::Version(KeyVersion(known.turn))
         });
         let key = tag_key(repository, reference);
         let commit = Commit::new()
@@ -352,7 +352,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn forget_passed(&self, told: &[Told]) -> Result<(), StoreError> {
+    pub async fn forget_passed(&self, told: &[ReportedTag]) -> Result<(), StoreError> {
         for some in told.chunks(PIECE) {
             let commit = some.iter().fold(Commit::new(), |commit, told| {
                 let same = Require::Version(told.version);
@@ -384,15 +384,15 @@ impl Store {
 
 /// What hooks brought of one repository.
 #[derive(Clone, Debug, Default)]
-pub struct Brought(BTreeMap<Key, (Timestamp, Version)>);
+pub struct Brought(BTreeMap<Key, (Timestamp, KeyVersion)>);
 
 /// That a hook told of a tag on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ReportedTag {
     pub object: String,
     pub at: Timestamp,
     key: Key,
-    version: Version,
+    version: KeyVersion,
 }
 
 impl Brought {
@@ -403,20 +403,20 @@ impl Brought {
 
     /// What hooks told of one tag, oldest first.
     #[must_use]
-    pub fn of(&self, repository: &str, reference: &str) -> Vec<Told> {
+    pub fn of(&self, repository: &str, reference: &str) -> Vec<ReportedTag> {
         if self.is_empty() {
             return Vec::new();
         }
         let prefix = brought_key(repository, reference, "");
         let of_tag = self.0.range(prefix.clone()..);
         let of_tag = of_tag.take_while(|(key, _)| key.starts_with(&prefix));
-        let told = of_tag.map(|(key, (at, version))| Told {
+        let told = of_tag.map(|(key, (at, version))| ReportedTag {
             object: String::from_utf8_lossy(&key[prefix.len()..]).into_owned(),
             at: *at,
             key: key.clone(),
             version: *version,
         });
-        let mut told: Vec<Told> = told.collect();
+        let mut told: Vec<ReportedTag> = told.collect();
         told.sort_by_key(|told| told.at);
         told
     }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use futures::FutureExt as _;
 use proptest::prelude::*;
 
-use super::memory::{Fault, MemoryKv};
+use super::memory::{CommitFault, MemoryKv};
 use super::*;
 use crate::domain::approval::Terms;
 use crate::domain::host::{HostState, ReleaseId, TreeDigest};
@@ -275,7 +275,7 @@ fn what_ran_since_is_the_last_that_began_and_for_the_untried_the_highest() {
     let begun = at_once(store.begun("shop", "production")).unwrap();
     assert_eq!(
         begun,
-        Some(Begun {
+        Some(BegunWork {
             last: 2,
             highest: 3
         })
@@ -459,9 +459,9 @@ fn a_blob_is_there_once_it_is_whole() {
             let mut seen = seen.lock().unwrap();
             *seen += 1;
             if *seen > stops_at {
-                Fault::Refuse
+                CommitFault::Refuse
             } else {
-                Fault::None
+                CommitFault::None
             }
         });
         let kept = at_once(store.put_blob(&bytes));
@@ -472,7 +472,7 @@ fn a_blob_is_there_once_it_is_whole() {
             matches!(read, Err(StoreError::NoBlob(_))),
             "after {stops_at} commits"
         );
-        kv.on_commit(|_| Fault::None);
+        kv.on_commit(|_| CommitFault::None);
         assert_eq!(at_once(store.put_blob(&bytes)).unwrap(), digest);
         assert_eq!(at_once(store.blob(&digest)).unwrap(), bytes);
         assert_eq!(at_once(store.put_blob(&bytes)).unwrap(), digest, "again");
@@ -483,7 +483,10 @@ fn a_blob_is_there_once_it_is_whole() {
 fn a_commit_that_was_not_confirmed_is_told_as_such() {
     let (kv, store) = store();
     push(&store, "v1", 'a', None);
-    for (fault, applied) in [(Fault::UnknownLost, 0), (Fault::UnknownApplied, 1)] {
+    for (fault, applied) in [
+        (CommitFault::UnknownLost, 0),
+        (CommitFault::UnknownApplied, 1),
+    ] {
         let before = at_once(store.task(1)).unwrap().events;
         kv.on_commit(move |_| fault.clone());
         let answer = append(&store, 1, vec![Event::RefDoubted]);
@@ -491,7 +494,7 @@ fn a_commit_that_was_not_confirmed_is_told_as_such() {
             matches!(answer, Err(StoreError::Unknown { id: 1, .. })),
             "{answer:?}"
         );
-        kv.on_commit(|_| Fault::None);
+        kv.on_commit(|_| CommitFault::None);
         assert_eq!(at_once(store.task(1)).unwrap().events, before + applied);
     }
 }

@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use tagship::domain::task::{Event, Pause, Recorded, State, Submission, Task};
-use tagship::engine::executor::effects::Logs as _;
-use tagship::store::backup::file::{Counts, Header, Reader};
-use tagship::store::backup::restore::{Done, Former, RestoreError, Wanted, restore};
-use tagship::store::backup::{self, Logs};
+use tagship::engine::executor::effects::StepLogs as _;
+use tagship::store::backup::file::{BackupCounts, BackupReader, Header};
+use tagship::store::backup::restore::{
+    Former, RestoreError, RestoreReport, RestoreRequest, restore,
+};
+use tagship::store::backup::{self, LogInclusion};
 use tagship::store::kv::{Commit, all_rows};
 use tagship::store::log::LogBook;
 use tagship::store::sled::SledKv;
@@ -70,9 +72,9 @@ async fn open(dir: &Path) -> Store {
 }
 
 /// Writes a backup as it comes; the file is good only if all of it came.
-async fn back_up(store: &Store, data_dir: &Path, file: &Path) -> Result<Counts, String> {
+async fn back_up(store: &Store, data_dir: &Path, file: &Path) -> Result<BackupCounts, String> {
     let logs = LogBook::new(data_dir.join("logs"));
-    let mut chunks = backup::stream(store.kv(), logs, Logs::Included, now());
+    let mut chunks = backup::stream(store.kv(), logs, LogInclusion::Included, now());
     let mut written = fs::File::create(file).unwrap();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| error.to_string())?;
@@ -82,15 +84,20 @@ async fn back_up(store: &Store, data_dir: &Path, file: &Path) -> Result<Counts, 
     read(file).map(|(_, counts)| counts)
 }
 
-fn read(file: &Path) -> Result<(Header, Counts), String> {
-    let reader = Reader::new(fs::File::open(file).unwrap()).map_err(|error| error.to_string())?;
+fn read(file: &Path) -> Result<(Header, BackupCounts), String> {
+    let reader =
+        BackupReader::new(fs::File::open(file).unwrap()).map_err(|error| error.to_string())?;
     let header = reader.header().clone();
     let counts = reader.verify().map_err(|error| error.to_string())?;
     Ok((header, counts))
 }
 
-async fn restored(file: &Path, data_dir: &Path, former: Former) -> Result<Done, RestoreError> {
-    restore(Wanted {
+async fn restored(
+    file: &Path,
+    data_dir: &Path,
+    former: Former,
+) -> Result<RestoreReport, RestoreError> {
+    restore(RestoreRequest {
         file,
         data_dir,
         store: &data_dir.join("store"),
@@ -167,7 +174,7 @@ async fn tasks(store: &Store) -> BTreeMap<u64, Task> {
 }
 
 /// Everything acknowledged before the backup began is there; of what came later a beginning.
-async fn check(dir: &Path, done: &Done, told: &BTreeMap<usize, Vec<u64>>, former: &Store) {
+async fn check(dir: &Path, done: &RestoreReport, told: &BTreeMap<usize, Vec<u64>>, former: &Store) {
     let store = open(dir).await;
     let tasks = tasks(&store).await;
     for ids in told.values() {
@@ -420,7 +427,7 @@ async fn an_id_that_may_have_been_given_out_is_refused() {
     let (_dir, file) = small().await;
     let to = directory();
     fs::create_dir_all(to.path().join("logs/9")).unwrap();
-    let wanted = |next_id| Wanted {
+    let wanted = |next_id| RestoreRequest {
         file: &file,
         data_dir: to.path(),
         store: Path::new(""),

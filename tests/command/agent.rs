@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
 use tagship::domain::task::{Event, Outcome, Pause};
-use tagship::engine::executor::effects::Logs as _;
+use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
 use tagship::server::{Limits, Web};
 

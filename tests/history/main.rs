@@ -12,8 +12,8 @@ use tagship::domain::plan::PlanDigest;
 use tagship::domain::task::{
     CommitPerson, Description, Event, Landed, Recorded, Submission, Submitter, Supersede, TagInfo,
 };
-use tagship::store::kv::{Commit, Kv, Range, Write};
-use tagship::store::{Filter, Position, Store};
+use tagship::store::kv::{Commit, KeyWrite, Kv, Range};
+use tagship::store::{Filter, ListPosition, Store};
 
 use counting::Counting;
 use submission::pushed;
@@ -146,7 +146,7 @@ fn world(tasks: u64) -> (Arc<Counting>, Store) {
 /// Everything that a search finds, in pages of this size.
 fn found(store: &Store, filter: &Filter, size: usize) -> Vec<u64> {
     let mut ids = Vec::new();
-    let mut after: Option<Position> = None;
+    let mut after: Option<ListPosition> = None;
     loop {
         let page = at_once(store.search(filter, after.as_ref(), size)).unwrap();
         assert!(page.heads.len() <= size);
@@ -321,7 +321,7 @@ fn a_cursor_is_not_disturbed_by_tasks_that_are_made_meanwhile() {
     };
     let wanted = found(&store, &filter, 100);
     let mut ids = Vec::new();
-    let mut after: Option<Position> = None;
+    let mut after: Option<ListPosition> = None;
     let mut number = 30;
     loop {
         let page = at_once(store.search(&filter, after.as_ref(), 4)).unwrap();
@@ -332,11 +332,11 @@ fn a_cursor_is_not_disturbed_by_tasks_that_are_made_meanwhile() {
         }
         let Some(next) = page.next else { break };
         // As it comes back in an address.
-        after = Some(Position::parse(next.as_str()).unwrap());
+        after = Some(ListPosition::parse(next.as_str()).unwrap());
     }
     assert_eq!(ids, wanted);
     for wrong in ["", "/", "0/0", "x000000000000000/0000000000000000", "a/b/c"] {
-        assert_eq!(Position::parse(wrong), None, "{wrong}");
+        assert_eq!(ListPosition::parse(wrong), None, "{wrong}");
     }
 }
 
@@ -485,7 +485,11 @@ fn a_store_from_before_the_index_is_indexed_when_it_is_opened() {
         .delete("index")
         .put("state/withdrawn/0000000000000008", "")
         .put("project/shop/qa/0000000000000008", "");
-    assert!(old.writes().values().any(|write| *write == Write::Delete));
+    assert!(
+        old.writes()
+            .values()
+            .any(|write| *write == KeyWrite::Delete)
+    );
     at_once(kv.commit(old)).unwrap();
     let store = at_once(Store::open(kv.clone())).unwrap();
     let after: Vec<_> = filters.iter().map(|f| found(&store, f, 7)).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tagship::domain::right::PermissionTarget;
 use tagship::domain::task::Submission;
-use tagship::store::{Among, Filter, Head, Position, Store};
+use tagship::store::{Among, Filter, Head, ListPosition, Store};
 
 use crate::counting::Counting;
 use crate::{at, at_once, found, propose, submission, text, world};
@@ -16,7 +16,7 @@ fn seen(store: &Store, filter: &Filter, places: &[PermissionTarget], size: usize
         wanted: &|head| sees(places, head),
     };
     let mut ids = Vec::new();
-    let mut after: Option<Position> = None;
+    let mut after: Option<ListPosition> = None;
     loop {
         let page = at_once(store.search_among(filter, after.as_ref(), size, among)).unwrap();
         ids.extend(page.heads.iter().map(|head| head.id));

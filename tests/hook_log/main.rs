@@ -24,7 +24,7 @@ use tagship::engine::intake::{Intake, Spool};
 use tagship::engine::push::{PushReplay, ReplayError};
 use tagship::engine::spool::{Received, Record, SpoolError, Waiting};
 use tagship::store::kv::Commit;
-use tagship::store::memory::{Fault, MemoryKv};
+use tagship::store::memory::{CommitFault, MemoryKv};
 use tagship::store::{HookEntry, HookFilter, HookOutcome, Store, StoreError};
 
 const GIT_USER: u32 = 990;
@@ -355,9 +355,9 @@ fn a_record_of_several_projects_has_one_entry_and_an_outcome_in_each() {
             let mut commits = commits.lock().unwrap();
             *commits += 1;
             match (*commits, blow) {
-                (1, 0) | (2, 1) => Fault::UnknownLost,
-                (1, 2) | (2, 3) => Fault::UnknownApplied,
-                _ => Fault::None,
+                (1, 0) | (2, 1) => CommitFault::UnknownLost,
+                (1, 2) | (2, 3) => CommitFault::UnknownApplied,
+                _ => CommitFault::None,
             }
         });
         assert!(world.take_all().is_err(), "the commit was not confirmed");

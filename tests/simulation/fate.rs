@@ -8,7 +8,7 @@ use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use tagship::store::memory::Fault;
+use tagship::store::memory::CommitFault;
 
 use crate::random::Random;
 
@@ -71,7 +71,7 @@ struct State {
     interrupts: u64,
     refusals: Vec<(String, String, String)>,
     /// What becomes of the next commit that people make.
-    for_people: Option<Fault>,
+    for_people: Option<CommitFault>,
     /// The agent that is being polled; `None` while people act.
     polled: Option<usize>,
     crashed: BTreeMap<usize, Ending>,
@@ -288,12 +288,12 @@ impl Fate {
     }
 
     /// The next commit that people make comes to this.
-    pub(crate) fn strike_people(&self, fault: Fault) {
+    pub(crate) fn strike_people(&self, fault: CommitFault) {
         self.state(|state| state.for_people = Some(fault));
     }
 
     /// A commit of the store. Blows strike those of agents alone.
-    pub(crate) fn commit(&self, label: &'static str) -> Fault {
+    pub(crate) fn commit(&self, label: &'static str) -> CommitFault {
         if let Some(fault) = self.state(|state| match state.polled {
             None => Some(state.for_people.take().unwrap_or_default()),
             Some(_) => None,
@@ -301,31 +301,31 @@ impl Fate {
             return fault;
         }
         if self.state(|state| state.is_dead()) {
-            return Fault::Refuse;
+            return CommitFault::Refuse;
         }
         let Some(blow) = self.number(label, "") else {
-            return Fault::None;
+            return CommitFault::None;
         };
         self.state(|state| match (blow, state.shared_store) {
-            (Blow::CutBefore | Blow::Refuse, _) => Fault::Refuse,
-            (Blow::CutAfter, _) => Fault::UnknownApplied,
-            (Blow::Twice | Blow::Late, _) => Fault::UnknownLost,
+            (Blow::CutBefore | Blow::Refuse, _) => CommitFault::Refuse,
+            (Blow::CutAfter, _) => CommitFault::UnknownApplied,
+            (Blow::Twice | Blow::Late, _) => CommitFault::UnknownLost,
             // The commit never answers, and the store ends with the agent.
             (Blow::CrashBefore, false) => {
                 state.end(Ending::Lost);
-                Fault::Hold
+                CommitFault::Hold
             }
             (Blow::CrashAfter | Blow::CrashLate, false) => {
                 state.end(Ending::Kept);
-                Fault::Hold
+                CommitFault::Hold
             }
             (Blow::CrashBefore, true) => {
                 state.end(Ending::Lost);
-                Fault::UnknownLost
+                CommitFault::UnknownLost
             }
             (Blow::CrashAfter | Blow::CrashLate, true) => {
                 state.end(Ending::Lost);
-                Fault::UnknownApplied
+                CommitFault::UnknownApplied
             }
         })
     }

@@ -11,7 +11,7 @@ use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Pause, State};
 use tagship::engine::request::{Back, Request, RequestError};
 use tagship::store::kv::{Commit, Kv as _};
-use tagship::store::memory::Fault;
+use tagship::store::memory::CommitFault;
 
 use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};
@@ -422,9 +422,9 @@ fn a_stop_is_heard_although_the_watch_lagged() {
         let commits = AtomicU32::new(0);
         sim.kv.on_commit(move |_| {
             if commits.fetch_add(1, Ordering::SeqCst) == held {
-                return Fault::Hold;
+                return CommitFault::Hold;
             }
-            Fault::None
+            CommitFault::None
         });
         sim.run_for(SignedDuration::from_mins(1));
         if sim.kv.held() == 0 {

@@ -15,7 +15,7 @@ use tagship::domain::task::{Event, Recorded};
 use tagship::engine::executor::Missed;
 use tagship::engine::request::{Back, Request};
 use tagship::store::kv::Row;
-use tagship::store::memory::Fault;
+use tagship::store::memory::CommitFault;
 use tagship::store::{Filter, Head};
 
 use crate::advice::advice_is_accepted;
@@ -283,16 +283,16 @@ impl Play {
         let host = *self.random.pick(&HOSTS).unwrap();
         let schedule = *self.random.pick(&[Schedule::New, Schedule::Ready]).unwrap();
         let faults = [
-            Fault::None,
-            Fault::Refuse,
-            Fault::UnknownApplied,
-            Fault::UnknownLost,
+            CommitFault::None,
+            CommitFault::Refuse,
+            CommitFault::UnknownApplied,
+            CommitFault::UnknownLost,
         ];
         let fault = self.random.pick(&faults).unwrap().clone();
         self.note(format!("submit {key} on {host} ({fault:?})"));
         self.sim.fate.strike_people(fault);
         self.sim.submit(key, host, schedule);
-        self.sim.fate.strike_people(Fault::None);
+        self.sim.fate.strike_people(CommitFault::None);
     }
 
     fn go_back(&mut self) {

@@ -16,7 +16,7 @@ use tagship::domain::rule::is_reference;
 use tagship::domain::task::Submission;
 use tagship::domain::template::{StoredTemplate, Template};
 use tagship::engine::executor::effects::{
-    Catalog, Logs, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf,
+    Catalog, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf, StepLogs,
 };
 use tagship::engine::intake::Scans;
 use tagship::git::checkout::{
@@ -593,7 +593,7 @@ impl Output for NoOutput {
     fn line(&self, _text: &str) {}
 }
 
-impl Logs for NoLogs {
+impl StepLogs for NoLogs {
     fn step(&self, _task: u64, _host: &str, _step: &str, _attempt: u32) -> Arc<dyn Output> {
         Arc::new(NoOutput)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::store::kv::{
-    Commit, CommitError, Entry, Kv, KvError, Page, Range, Revision, Snapshot, Watch,
+    Commit, CommitError, Kv, KvError, Range, Revision, RowPage, Snapshot, StoredValue, Watch,
 };
 use tagship::store::memory::MemoryKv;
 
@@ -34,13 +34,13 @@ impl Counting {
 }
 
 impl Kv for Counting {
-    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.rows.fetch_add(1, Ordering::SeqCst);
         self.kv.get(key)
     }
 
-    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<RowPage, KvError>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         async {
             let page = self.kv.range(range).await?;

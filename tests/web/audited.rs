@@ -7,9 +7,9 @@ use futures::future::BoxFuture;
 use reqwest::StatusCode;
 use serde_json::json;
 use tagship::identity::account::Role;
-use tagship::store::audit::{Action, Ledger};
+use tagship::store::audit::{AuditAction, Ledger};
 use tagship::store::kv::{
-    Commit, CommitError, Entry, Key, Kv, KvError, Page, Range, Revision, Snapshot, Watch,
+    Commit, CommitError, Key, Kv, KvError, Range, Revision, RowPage, Snapshot, StoredValue, Watch,
 };
 use tagship::store::memory::MemoryKv;
 
@@ -35,11 +35,11 @@ impl Recording {
 }
 
 impl Kv for Recording {
-    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Entry>, KvError>> {
+    fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>> {
         self.kv.get(key)
     }
 
-    fn range(&self, range: Range) -> BoxFuture<'_, Result<Page, KvError>> {
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<RowPage, KvError>> {
         self.kv.range(range)
     }
 
@@ -148,7 +148,7 @@ async fn every_change_is_in_the_audit_in_the_same_commit() {
     world.end().await;
 }
 
-async fn latest(kv: &Arc<Recording>) -> Action {
+async fn latest(kv: &Arc<Recording>) -> AuditAction {
     let entries = Ledger::new(kv.clone()).list(None, 1).await.unwrap();
     entries[0].action.clone()
 }
@@ -232,7 +232,7 @@ async fn refused_request_changes_nothing_but_the_audit() {
         let is_told = TOLD_REFUSALS.iter().any(|part| route.route.contains(part));
         assert_eq!(!commits.is_empty(), is_told, "{}", route.route);
         if is_told {
-            let Action { by, result, .. } = latest(&kv).await;
+            let AuditAction { by, result, .. } = latest(&kv).await;
             assert!(by == "vera" && result.starts_with("refused"), "{result}");
         }
     }

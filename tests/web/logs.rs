@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Response, StatusCode};
 use tagship::domain::host::OUTPUT_KEPT_BYTES;
 use tagship::domain::task::{Event, Outcome};
-use tagship::engine::executor::effects::Logs as _;
+use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program, both};

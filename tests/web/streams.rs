@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use tagship::domain::task::Event;
-use tagship::engine::executor::effects::Logs as _;
+use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
 use tagship::server::Limits;
 

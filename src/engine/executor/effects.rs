@@ -20,7 +20,7 @@ use crate::domain::template::{StoredTemplate, Template};
 use crate::git::checkout::{Checkout, Manifest};
 use crate::git::landing::{Git, Source};
 use crate::store::Store;
-pub use crate::store::log::Logs;
+pub use crate::store::log::StepLogs;
 
 /// The world that the executor acts on.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub struct World {
     pub pushes: Arc<dyn Pushes>,
     /// When nothing is released.
     pub calendar: Arc<Calendar>,
-    pub logs: Arc<dyn Logs>,
+    pub logs: Arc<dyn StepLogs>,
 }
 
 /// Connections to the hosts of one task.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::clock::ManualClock;
 use crate::base::secret::ExposeSecret;
-use crate::store::memory::{Fault, MemoryKv};
+use crate::store::memory::{CommitFault, MemoryKv};
 
 use crate::domain::right::Scope;
 
@@ -408,14 +408,17 @@ async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
 #[tokio::test]
 async fn a_change_that_the_store_did_not_confirm_says_so() {
     let (world, _) = World::with_alice().await;
-    for (fault, there) in [(Fault::UnknownApplied, true), (Fault::UnknownLost, false)] {
+    for (fault, there) in [
+        (CommitFault::UnknownApplied, true),
+        (CommitFault::UnknownLost, false),
+    ] {
         let name = if there { "bob" } else { "carol" };
         world.kv.on_commit(move |_| fault.clone());
         let added = world.accounts.add(named(name), Commit::new()).await;
         assert!(matches!(added, Err(AccountError::Unconfirmed { .. })));
         assert_eq!(world.accounts.get(name).await.is_ok(), there);
     }
-    world.kv.on_commit(|_| Fault::Refuse);
+    world.kv.on_commit(|_| CommitFault::Refuse);
     let refused = world.accounts.add(named("dave"), Commit::new()).await;
     assert!(matches!(refused, Err(AccountError::Store(_))));
 }

@@ -3,7 +3,7 @@
 use crate::base::clock::ManualClock;
 use crate::identity::account::{Change, NewAccount, Role};
 use crate::store::kv::all_rows;
-use crate::store::memory::{Fault, MemoryKv};
+use crate::store::memory::{CommitFault, MemoryKv};
 
 use super::*;
 
@@ -163,7 +163,7 @@ async fn a_use_that_cannot_be_noted_is_still_a_use() {
     let world = world().await;
     let cookie = world.cookie().await;
     world.clock.advance(hours(1));
-    world.kv.on_commit(|_| Fault::UnknownLost);
+    world.kv.on_commit(|_| CommitFault::UnknownLost);
     assert!(world.who(&cookie).await.is_some());
 }
 

@@ -17,7 +17,7 @@ use crate::domain::right::PermissionTarget;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
 use crate::engine::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
-use crate::store::{Among, Filter, Head, Position, Store, StoreError};
+use crate::store::{Among, Filter, Head, ListPosition, Store, StoreError};
 
 const LIST_DEFAULT: usize = 50;
 
@@ -37,7 +37,7 @@ pub(in crate::server) async fn lines(
     let after = match (&query.cursor, query.before) {
         (Some(given), None) => {
             let place = cursor::place(given, &search)?;
-            Some(Position::parse(place).ok_or_else(cursor::unknown_place)?)
+            Some(ListPosition::parse(place).ok_or_else(cursor::unknown_place)?)
         }
         (None, Some(id)) => match store.place_of(id).await? {
             Some(place) => Some(place),

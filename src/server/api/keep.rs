@@ -14,7 +14,7 @@ use super::super::output::unbuffered;
 use super::super::view::{AuditList, AuditQuery, TakeBackup};
 use super::super::who::{Deed, who};
 use crate::domain::right::Ability;
-use crate::store::backup::{self, Logs};
+use crate::store::backup::{self, LogInclusion};
 
 /// `POST /api/v1/backup`: the backup as it is made. One that breaks off has no digest at its end.
 pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {
@@ -29,8 +29,8 @@ pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {
     noted.map_err(|error| Fault::Broken(error.to_string()))?;
     drop(turn);
     let which = match without_logs {
-        true => Logs::LeftOut,
-        false => Logs::Included,
+        true => LogInclusion::LeftOut,
+        false => LogInclusion::Included,
     };
     let chunks = backup::stream(web.store.kv(), web.logs.clone(), which, web.clock.now());
     tracing::info!(actor = %who.actor.name, "a backup is taken");

@@ -8,7 +8,7 @@ use super::super::fault::Fault;
 use super::super::view::LogQuery;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, StepRef};
-use crate::store::log::Entry;
+use crate::store::log::LogEntry;
 
 /// How many names an answer tells.
 const NAMED_MAX: usize = 20;
@@ -48,11 +48,15 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
     let entries = entries.map_err(|error| Fault::Broken(error.to_string()))?;
     let mut places = plan.as_deref().map(planned).unwrap_or_default();
     // Besides, the landing, and what an earlier plan did.
-    places.extend(entries.into_iter().map(|Entry { host, step, .. }| Place {
-        host,
-        step,
-        way: Direction::Forward,
-    }));
+    places.extend(
+        entries
+            .into_iter()
+            .map(|LogEntry { host, step, .. }| Place {
+                host,
+                step,
+                way: Direction::Forward,
+            }),
+    );
     chosen(&places, wanted)
         .map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
 }

@@ -11,7 +11,7 @@
 //! SHA-256 of everything before, 32 bytes
 //! ```
 //!
-//! Whoever reads it gets nothing but what was checked: [`Reader`] says of a file without a digest, or
+//! Whoever reads it gets nothing but what was checked: [`BackupReader`] says of a file without a digest, or
 //! with a wrong one, that it is none, but only at its end. So a file is read twice where it matters.
 
 use std::io::{self, Read};
@@ -51,7 +51,7 @@ pub struct Header {
 
 /// What stands last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct BackupCounts {
     pub rows: u64,
     pub logs: u64,
 }
@@ -102,7 +102,7 @@ impl Encoder {
         self.frame(b'P', &[bytes]);
     }
 
-    pub(super) fn end(&mut self, counts: &Counts) -> serde_json::Result<()> {
+    pub(super) fn end(&mut self, counts: &BackupCounts) -> serde_json::Result<()> {
         let json = serde_json::to_vec(counts)?;
         self.frame(b'E', &[&json]);
         Ok(())
@@ -150,15 +150,15 @@ pub enum Item {
 }
 
 /// Reads a backup from its beginning to its end.
-pub struct Reader<R> {
+pub struct BackupReader<R> {
     input: R,
     hash: Sha256,
     header: Header,
-    seen: Counts,
-    counts: Option<Counts>,
+    seen: BackupCounts,
+    counts: Option<BackupCounts>,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> BackupReader<R> {
     /// Reads the header.
     ///
     /// # Errors
@@ -191,7 +191,7 @@ impl<R: Read> Reader<R> {
             header: json(&content)?,
             input,
             hash,
-            seen: Counts::default(),
+            seen: BackupCounts::default(),
             counts: None,
         })
     }
@@ -242,13 +242,13 @@ impl<R: Read> Reader<R> {
     /// Reads everything that is left, and says how much all of it was.
     ///
     /// # Errors
-    /// As [`Reader::next_item`].
-    pub fn verify(mut self) -> Result<Counts, FileError> {
+    /// As [`BackupReader::next_item`].
+    pub fn verify(mut self) -> Result<BackupCounts, FileError> {
         while self.next_item()?.is_some() {}
         Ok(self.counts.unwrap_or_default())
     }
 
-    fn end(&mut self, counts: Counts) -> Result<(), FileError> {
+    fn end(&mut self, counts: BackupCounts) -> Result<(), FileError> {
         let wanted = std::mem::take(&mut self.hash).finalize();
         let mut digest = [0; DIGEST_BYTES];
         read(&mut self.input, &mut digest)?;
@@ -358,19 +358,19 @@ mod tests {
         encoder.row(b"long", &[7; 100_000]);
         encoder.log(Path::new("1/web1/switch.publish.1"));
         encoder.piece(b"published\n");
-        let counts = Counts { rows: 2, logs: 1 };
+        let counts = BackupCounts { rows: 2, logs: 1 };
         encoder.end(&counts).unwrap();
         encoder.finish()
     }
 
-    fn verify(bytes: &[u8]) -> Result<Counts, FileError> {
-        Reader::new(bytes)?.verify()
+    fn verify(bytes: &[u8]) -> Result<BackupCounts, FileError> {
+        BackupReader::new(bytes)?.verify()
     }
 
     #[test]
     fn a_backup_reads_as_it_was_written() {
         let bytes = backup(&header());
-        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let mut reader = BackupReader::new(&bytes[..]).unwrap();
         assert_eq!(*reader.header(), header());
         let mut items = Vec::new();
         while let Some(item) = reader.next_item().unwrap() {

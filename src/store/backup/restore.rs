@@ -14,11 +14,11 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::file::{Counts, FileError, Header, Item, Reader};
+use super::file::{BackupCounts, BackupReader, FileError, Header, Item};
 use super::{evidence, hold};
-use crate::store::audit::{Action, Ledger};
+use crate::store::audit::{AuditAction, Ledger};
 use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
-use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, OpenError, SledKv};
+use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, SledKv, StoreOpenError};
 use crate::store::{Restored, Store, StoreError};
 
 /// Rows of one commit.
@@ -43,7 +43,7 @@ pub enum Former {
 
 /// What is to be restored, and where.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct RestoreRequest<'a> {
     pub file: &'a Path,
     pub data_dir: &'a Path,
     /// Where the store is, within `data_dir`.
@@ -56,9 +56,9 @@ pub struct Wanted<'a> {
 
 /// What was restored.
 #[derive(Clone, Debug)]
-pub struct Done {
+pub struct RestoreReport {
     pub header: Header,
-    pub counts: Counts,
+    pub counts: BackupCounts,
     /// The first id that the agent gives out.
     pub next_id: u64,
     /// The tasks that wait for somebody to look.
@@ -88,7 +88,7 @@ pub enum RestoreError {
         source: io::Error,
     },
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] StoreOpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the new store cannot be filled: {0}")]
@@ -112,17 +112,17 @@ fn io_error<'a>(
 ///
 /// # Errors
 /// [`RestoreError`]; nothing has changed then.
-pub async fn restore(wanted: Wanted<'_>) -> Result<Done, RestoreError> {
+pub async fn restore(wanted: RestoreRequest<'_>) -> Result<RestoreReport, RestoreError> {
     let of_file = |source| RestoreError::File {
         file: wanted.file.to_owned(),
         source,
     };
     let counts = open(wanted.file)
-        .and_then(Reader::verify)
+        .and_then(BackupReader::verify)
         .map_err(of_file)?;
     make_private(wanted.data_dir)?;
     let _lock = take_store(&wanted).await?;
-    let place = Place::make(&wanted)?;
+    let place = RestorePaths::make(&wanted)?;
     let reader = open(wanted.file).map_err(of_file)?;
     let header = reader.header().clone();
     let (next_id, held) = match build(reader, &place, &wanted, &of_file).await {
@@ -134,7 +134,7 @@ pub async fn restore(wanted: Wanted<'_>) -> Result<Done, RestoreError> {
         }
     };
     let former = place.swap(&wanted, header.logs)?;
-    Ok(Done {
+    Ok(RestoreReport {
         header,
         counts,
         next_id,
@@ -145,9 +145,9 @@ pub async fn restore(wanted: Wanted<'_>) -> Result<Done, RestoreError> {
 
 /// Fills the new store and closes it.
 async fn build(
-    mut reader: Reader<BufReader<File>>,
-    place: &Place,
-    wanted: &Wanted<'_>,
+    mut reader: BackupReader<BufReader<File>>,
+    place: &RestorePaths,
+    wanted: &RestoreRequest<'_>,
     of_file: &impl Fn(FileError) -> RestoreError,
 ) -> Result<(u64, Vec<u64>), RestoreError> {
     let kv = Arc::new(SledKv::open(&place.store(), CACHE_BYTES)?);
@@ -155,8 +155,8 @@ async fn build(
     settle(&kv, wanted, reader.header()).await
 }
 
-fn open(file: &Path) -> Result<Reader<BufReader<File>>, FileError> {
-    Reader::new(BufReader::with_capacity(1024 * 1024, File::open(file)?))
+fn open(file: &Path) -> Result<BackupReader<BufReader<File>>, FileError> {
+    BackupReader::new(BufReader::with_capacity(1024 * 1024, File::open(file)?))
 }
 
 fn make_private(directory: &Path) -> Result<(), RestoreError> {
@@ -169,7 +169,7 @@ fn make_private(directory: &Path) -> Result<(), RestoreError> {
 
 /// Sees that nobody uses the store, and that nobody will until the file that is returned is closed:
 /// it is the one that an agent locks, also in a store that is damaged.
-async fn take_store(wanted: &Wanted<'_>) -> Result<Option<File>, RestoreError> {
+async fn take_store(wanted: &RestoreRequest<'_>) -> Result<Option<File>, RestoreError> {
     let log = wanted.store.join("db");
     let held = || RestoreError::Held {
         dir: wanted.data_dir.to_owned(),
@@ -180,7 +180,7 @@ async fn take_store(wanted: &Wanted<'_>) -> Result<Option<File>, RestoreError> {
     if wanted.former == Former::Refuse {
         let empty = match SledKv::open(wanted.store, CACHE_BYTES) {
             Ok(kv) => is_empty(&kv).await?,
-            Err(OpenError::Held { .. }) => return Err(held()),
+            Err(StoreOpenError::Held { .. }) => return Err(held()),
             Err(_) => false,
         };
         if !empty {
@@ -206,13 +206,13 @@ async fn is_empty(kv: &SledKv) -> Result<bool, KvError> {
 }
 
 /// Where the new store is filled, and the former one lies afterwards.
-struct Place {
+struct RestorePaths {
     filling: PathBuf,
     replaced: PathBuf,
 }
 
-impl Place {
-    fn make(wanted: &Wanted<'_>) -> Result<Self, RestoreError> {
+impl RestorePaths {
+    fn make(wanted: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
         let date = wanted.now.strftime("%Y%m%d-%H%M%S");
         let place = Self {
             filling: wanted.data_dir.join(format!("restoring-{date}")),
@@ -235,7 +235,11 @@ impl Place {
     }
 
     /// Puts what was filled in the place of what stands there.
-    fn swap(&self, wanted: &Wanted<'_>, logs: bool) -> Result<Option<PathBuf>, RestoreError> {
+    fn swap(
+        &self,
+        wanted: &RestoreRequest<'_>,
+        logs: bool,
+    ) -> Result<Option<PathBuf>, RestoreError> {
         let directory = File::open(&self.filling).map_err(io_error("open", &self.filling))?;
         // Names, logs and store, all of it, before the first rename.
         rustix::fs::syncfs(&directory)
@@ -273,7 +277,7 @@ fn exchange(new: &Path, place: &Path) -> Result<(), RestoreError> {
 }
 
 async fn fill(
-    reader: &mut Reader<BufReader<File>>,
+    reader: &mut BackupReader<BufReader<File>>,
     kv: &SledKv,
     logs: &Path,
     of_file: &impl Fn(FileError) -> RestoreError,
@@ -323,7 +327,7 @@ async fn write(kv: &SledKv, commits: Vec<Commit>) -> Result<(), RestoreError> {
 /// that begins by itself.
 async fn settle(
     kv: &Arc<SledKv>,
-    wanted: &Wanted<'_>,
+    wanted: &RestoreRequest<'_>,
     header: &Header,
 ) -> Result<(u64, Vec<u64>), RestoreError> {
     let store = Store::open(kv.clone()).await?;
@@ -346,7 +350,7 @@ async fn settle(
         next_id,
     };
     let held = begin_again(&store, &restored).await?;
-    let action = Action::in_store("restore", format!("a backup of {:.0}", header.created_at));
+    let action = AuditAction::in_store("restore", format!("a backup of {:.0}", header.created_at));
     Ledger::new(kv.clone()).note(action, wanted.now).await?;
     Ok((next_id, held))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Key, Revision, Write};
+use super::{Key, KeyWrite, Revision};
 
 /// How far a watcher may fall behind, in commits.
 const UPDATES_MAX: usize = 4096;
@@ -16,9 +16,9 @@ const BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// What one commit did to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct KeyChange {
     pub key: Key,
-    pub write: Write,
+    pub write: KeyWrite,
 }
 
 /// What one commit did, as far as it concerns the watcher; never empty when a watcher gets it.
@@ -26,16 +26,16 @@ pub struct Change {
 pub struct Update {
     pub revision: Revision,
     /// In the order of the keys.
-    pub changes: Vec<Change>,
+    pub changes: Vec<KeyChange>,
 }
 
 impl Update {
     fn bytes(&self) -> usize {
-        let of = |change: &Change| {
+        let of = |change: &KeyChange| {
             change.key.len()
                 + match &change.write {
-                    Write::Put(value) => value.len(),
-                    Write::Delete => 0,
+                    KeyWrite::Put(value) => value.len(),
+                    KeyWrite::Delete => 0,
                 }
         };
         self.changes.iter().map(of).sum()
@@ -85,7 +85,7 @@ impl Watch {
     }
 
     fn concerned_by(&self, update: &Update) -> Option<Update> {
-        let changes: Vec<Change> = update
+        let changes: Vec<KeyChange> = update
             .changes
             .iter()
             .filter(|change| change.key.starts_with(&self.prefix))

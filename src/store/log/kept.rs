@@ -14,12 +14,12 @@ const PIECE_BYTES: u64 = 1024 * 1024;
 
 /// A piece of the end.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
+struct TailPiece {
     start: u64,
     length: u64,
 }
 
-impl Piece {
+impl TailPiece {
     fn end(self) -> u64 {
         self.start + self.length
     }
@@ -44,7 +44,7 @@ fn piece_file(tail: &Path, start: u64) -> PathBuf {
 }
 
 /// The pieces of the end, in order.
-fn pieces(tail: &Path) -> io::Result<Vec<Piece>> {
+fn pieces(tail: &Path) -> io::Result<Vec<TailPiece>> {
     let mut pieces = Vec::new();
     let entries = match fs::read_dir(tail) {
         Ok(entries) => entries,
@@ -59,7 +59,7 @@ fn pieces(tail: &Path) -> io::Result<Vec<Piece>> {
             .and_then(|name| name.parse().ok());
         // Else it was deleted meanwhile, or is nothing of ours.
         if let (Some(start), Ok(metadata)) = (start, entry.metadata()) {
-            pieces.push(Piece {
+            pieces.push(TailPiece {
                 start,
                 length: metadata.len(),
             });
@@ -128,20 +128,20 @@ fn read_file(path: &Path, offset: u64, limit: u64) -> io::Result<Option<Vec<u8>>
 }
 
 /// Writes one output; its files are made with the first byte.
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     path: PathBuf,
     beginning: Option<File>,
-    end: Option<End>,
+    end: Option<TailWriter>,
 }
 
 /// The end of an output, while it is written.
-struct End {
+struct TailWriter {
     directory: PathBuf,
-    pieces: Vec<Piece>,
+    pieces: Vec<TailPiece>,
     open: Option<(u64, File)>,
 }
 
-impl Writer {
+impl LogWriter {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -171,13 +171,13 @@ impl Writer {
         }
         let tail = match &mut self.end {
             Some(tail) => tail,
-            none => none.insert(End::of(tail_of(&self.path))?),
+            none => none.insert(TailWriter::of(tail_of(&self.path))?),
         };
         tail.write_at(offset + beginning.len() as u64, end)
     }
 }
 
-impl End {
+impl TailWriter {
     fn of(directory: PathBuf) -> io::Result<Self> {
         Ok(Self {
             pieces: pieces(&directory)?,
@@ -207,9 +207,9 @@ impl End {
 
     /// Goes on after the last piece; how many bytes were written.
     fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let goes_on = |last: &Piece| last.end() == offset && last.length < PIECE_BYTES;
+        let goes_on = |last: &TailPiece| last.end() == offset && last.length < PIECE_BYTES;
         if !self.pieces.last().is_some_and(goes_on) {
-            self.pieces.push(Piece {
+            self.pieces.push(TailPiece {
                 start: offset,
                 length: 0,
             });
@@ -304,7 +304,7 @@ mod tests {
     fn beginning_and_end_are_kept_and_the_cut_is_counted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.1");
-        let mut writer = Writer::new(path.clone());
+        let mut writer = LogWriter::new(path.clone());
         for number in 0..1_000 {
             writer.write_at(number * STEP, &block(number)).unwrap();
             let printed = (number + 1) * STEP;
@@ -328,11 +328,11 @@ mod tests {
     fn output_that_is_written_again_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.1");
-        let mut writer = Writer::new(path.clone());
+        let mut writer = LogWriter::new(path.clone());
         (0..600).for_each(|number| writer.write_at(number * STEP, &block(number)).unwrap());
         let before = whole(&path, 0);
         // By another agent, after a crash, with a part that the host has not kept.
-        let mut writer = Writer::new(path.clone());
+        let mut writer = LogWriter::new(path.clone());
         for number in (0..130).chain(400..600) {
             writer.write_at(number * STEP, &block(number)).unwrap();
         }
@@ -350,7 +350,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.1");
         assert_eq!((length(&path).unwrap(), whole(&path, 0)), (0, (vec![], 0)));
-        let mut writer = Writer::new(path.clone());
+        let mut writer = LogWriter::new(path.clone());
         let long = vec![7; usize::try_from(2 * OUTPUT_KEPT_BYTES).unwrap()];
         writer.write_at(0, &long).unwrap();
         assert!(whole(&path, 0) == (long, 0));

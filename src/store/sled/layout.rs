@@ -13,7 +13,7 @@ use std::ops::Bound;
 
 use sha2::{Digest, Sha256};
 
-use crate::store::kv::{Key, Revision, Version};
+use crate::store::kv::{Key, KeyVersion, Revision};
 
 /// The layout that this code writes. A store of a greater number is refused.
 pub(super) const FORMAT: u32 = 1;
@@ -29,8 +29,8 @@ pub(super) const INLINE_BYTES_MAX: usize = 4096;
 
 /// A row without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) version: Version,
+pub(super) struct StoredRow {
+    pub(super) version: KeyVersion,
     /// How many pieces hold its value; none where it stands in the row.
     pub(super) pieces: u16,
 }
@@ -68,31 +68,31 @@ pub(super) fn pieces_from() -> [u8; 1] {
     [PIECE]
 }
 
-pub(super) fn encode_row(standing: Standing, inline: &[u8]) -> Vec<u8> {
+pub(super) fn encode_row(standing: StoredRow, inline: &[u8]) -> Vec<u8> {
     let pieces = standing.pieces.to_be_bytes();
     let version = standing.version.0.to_be_bytes();
     [&pieces[..], &version, inline].concat()
 }
 
 /// The row and what follows: its value, unless it is in pieces. `None` where it is no row.
-pub(super) fn decode_row(row: &[u8]) -> Option<(Standing, &[u8])> {
+pub(super) fn decode_row(row: &[u8]) -> Option<(StoredRow, &[u8])> {
     let (pieces, rest) = row.split_first_chunk()?;
     let (version, inline) = rest.split_first_chunk()?;
-    let standing = Standing {
+    let standing = StoredRow {
         pieces: u16::from_be_bytes(*pieces),
-        version: Version(u64::from_be_bytes(*version)),
+        version: KeyVersion(u64::from_be_bytes(*version)),
     };
     Some((standing, inline))
 }
 
 /// Where the store stands; written with each group of commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tip {
+pub(super) struct StoreTip {
     pub(super) revision: Revision,
     pub(super) census: Census,
 }
 
-impl Tip {
+impl StoreTip {
     pub(super) fn encode(self) -> Vec<u8> {
         let numbers = [self.revision.0, self.census.rows, self.census.sum];
         numbers.map(u64::to_be_bytes).concat()
@@ -122,18 +122,18 @@ pub(super) struct Census {
 }
 
 impl Census {
-    pub(super) fn add(&mut self, key: &[u8], version: Version) {
+    pub(super) fn add(&mut self, key: &[u8], version: KeyVersion) {
         self.rows = self.rows.wrapping_add(1);
         self.sum = self.sum.wrapping_add(digest(key, version));
     }
 
-    pub(super) fn remove(&mut self, key: &[u8], version: Version) {
+    pub(super) fn remove(&mut self, key: &[u8], version: KeyVersion) {
         self.rows = self.rows.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(digest(key, version));
     }
 }
 
-fn digest(key: &[u8], version: Version) -> u64 {
+fn digest(key: &[u8], version: KeyVersion) -> u64 {
     let digest = Sha256::new()
         .chain_update(key)
         .chain_update(version.0.to_be_bytes())

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sled::{Batch, Db};
 
 use super::layout::{
-    Census, FORMAT, FORMAT_KEY, TIP_KEY, Tip, decode_row, key_of_row, pieces_from, row_bounds,
+    Census, FORMAT, FORMAT_KEY, StoreTip, TIP_KEY, decode_row, key_of_row, pieces_from, row_bounds,
 };
 use crate::store::kv::Revision;
 
@@ -22,7 +22,7 @@ pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum StoreOpenError {
     #[error("another agent holds {0}: stop it first, or choose another `data_dir`", .dir.display())]
     Held { dir: PathBuf },
     #[error(
@@ -48,11 +48,11 @@ pub(super) struct Opened {
     pub(super) log: File,
     /// Holds the revision last answered.
     pub(super) confirmed: File,
-    pub(super) tip: Tip,
+    pub(super) tip: StoreTip,
 }
 
-pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
-    let io = |source| OpenError::Io {
+pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, StoreOpenError> {
+    let io = |source| StoreOpenError::Io {
         dir: dir.to_path_buf(),
         source,
     };
@@ -64,7 +64,7 @@ pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
         .map_err(io)?;
     let db = open_db(dir, cache_bytes)?;
     check_format(&db, dir)?;
-    let damaged = |why: String| OpenError::Damaged {
+    let damaged = |why: String| StoreOpenError::Damaged {
         dir: dir.to_path_buf(),
         why,
     };
@@ -86,10 +86,10 @@ pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
 }
 
 /// Opens it; one that this process closed a moment ago is let go a moment later by sled's threads.
-fn open_db(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
+fn open_db(dir: &Path, cache_bytes: u64) -> Result<Db, StoreOpenError> {
     for _ in 0..LOCK_TRIES {
         match try_open(dir, cache_bytes) {
-            Err(OpenError::Held { .. }) => std::thread::sleep(LOCK_PAUSE),
+            Err(StoreOpenError::Held { .. }) => std::thread::sleep(LOCK_PAUSE),
             opened => return opened,
         }
     }
@@ -97,24 +97,24 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
 }
 
 /// sled panics on some damaged files and returns errors for others.
-fn try_open(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
+fn try_open(dir: &Path, cache_bytes: u64) -> Result<Db, StoreOpenError> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(cache_bytes)
         // No thread of sled's own writes behind the writer's back; cleaning goes with writing.
         .flush_every_ms(None);
-    let damaged = |why: String| OpenError::Damaged {
+    let damaged = |why: String| StoreOpenError::Damaged {
         dir: dir.to_path_buf(),
         why,
     };
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(Ok(db)) => Ok(db),
         Ok(Err(sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
-            Err(OpenError::Held {
+            Err(StoreOpenError::Held {
                 dir: dir.to_path_buf(),
             })
         }
-        Ok(Err(sled::Error::Io(source))) => Err(OpenError::Io {
+        Ok(Err(sled::Error::Io(source))) => Err(StoreOpenError::Io {
             dir: dir.to_path_buf(),
             source,
         }),
@@ -124,8 +124,8 @@ fn try_open(dir: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
 }
 
 /// Writes the format into an empty store, and refuses what is not ours or is newer.
-fn check_format(db: &Db, dir: &Path) -> Result<(), OpenError> {
-    let damaged = |why: String| OpenError::Damaged {
+fn check_format(db: &Db, dir: &Path) -> Result<(), StoreOpenError> {
+    let damaged = |why: String| StoreOpenError::Damaged {
         dir: dir.to_path_buf(),
         why,
     };
@@ -136,9 +136,9 @@ fn check_format(db: &Db, dir: &Path) -> Result<(), OpenError> {
         }
         let mut batch = Batch::default();
         batch.insert(FORMAT_KEY, &FORMAT.to_be_bytes());
-        batch.insert(TIP_KEY, Tip::default().encode());
+        batch.insert(TIP_KEY, StoreTip::default().encode());
         let written = db.apply_batch(batch).and_then(|()| db.flush());
-        return written.map(|_| ()).map_err(|e| OpenError::Io {
+        return written.map(|_| ()).map_err(|e| StoreOpenError::Io {
             dir: dir.to_path_buf(),
             source: io::Error::other(e),
         });
@@ -146,7 +146,7 @@ fn check_format(db: &Db, dir: &Path) -> Result<(), OpenError> {
     let found = <[u8; 4]>::try_from(format.as_ref());
     match found.map(u32::from_be_bytes) {
         Ok(FORMAT) => Ok(()),
-        Ok(found) if found > FORMAT => Err(OpenError::TooNew {
+        Ok(found) if found > FORMAT => Err(StoreOpenError::TooNew {
             dir: dir.to_path_buf(),
             found,
         }),
@@ -154,15 +154,15 @@ fn check_format(db: &Db, dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn read_tip(db: &Db) -> Result<Tip, String> {
+fn read_tip(db: &Db) -> Result<StoreTip, String> {
     let stored = db.get(TIP_KEY).map_err(|e| e.to_string())?;
-    let tip = stored.and_then(|bytes| Tip::decode(&bytes));
+    let tip = stored.and_then(|bytes| StoreTip::decode(&bytes));
     tip.ok_or_else(|| "its revision is missing".into())
 }
 
 /// Are all rows there? sled passes in silence over some damage to its log, and what an agent does not
 /// find it would take for never done. This reads every key once.
-fn count(db: &Db, tip: Tip) -> Result<(), String> {
+fn count(db: &Db, tip: StoreTip) -> Result<(), String> {
     let mut census = Census::default();
     let mut pieces = 0;
     for row in db.range(row_bounds((Bound::Unbounded, Bound::Unbounded))) {
@@ -186,8 +186,8 @@ fn count(db: &Db, tip: Tip) -> Result<(), String> {
 }
 
 /// Opens the record of what was answered, and holds what was recovered against it.
-fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, OpenError> {
-    let io = |source| OpenError::Io {
+fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, StoreOpenError> {
+    let io = |source| StoreOpenError::Io {
         dir: dir.to_path_buf(),
         source,
     };
@@ -202,7 +202,7 @@ fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, OpenError> {
     }
     let confirmed = Revision(u64::from_be_bytes(bytes));
     if confirmed > recovered {
-        return Err(OpenError::Damaged {
+        return Err(StoreOpenError::Damaged {
             dir: dir.to_path_buf(),
             why: format!("revision {confirmed} was confirmed, but it ends at {recovered}"),
         });
@@ -243,7 +243,7 @@ mod tests {
         all_rows(&kv, b"").await.unwrap()
     }
 
-    fn refused(dir: &Path) -> OpenError {
+    fn refused(dir: &Path) -> StoreOpenError {
         SledKv::open(dir, CACHE_BYTES).err().unwrap()
     }
 
@@ -258,7 +258,7 @@ mod tests {
         drop(db);
         let error = refused(dir.path());
         assert!(
-            matches!(error, OpenError::TooNew { found: 2, .. }),
+            matches!(error, StoreOpenError::TooNew { found: 2, .. }),
             "{error}"
         );
         let db = open_db(dir.path(), CACHE_BYTES).unwrap();
@@ -273,7 +273,7 @@ mod tests {
         db.flush().unwrap();
         drop(db);
         let error = refused(dir.path());
-        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::Damaged { .. }), "{error}");
     }
 
     #[tokio::test]
@@ -286,7 +286,7 @@ mod tests {
             .unwrap();
         log.set_len(log.metadata().unwrap().len() / 2).unwrap();
         let error = refused(dir.path());
-        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(matches!(error, StoreOpenError::Damaged { .. }), "{error}");
         assert!(error.to_string().contains("tagship restore"));
     }
 

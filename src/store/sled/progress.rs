@@ -10,7 +10,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How far one snapshot has been read, and what was changed beyond that since it began.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct SnapshotProgress {
     /// The last key of the latest chunk.
     reached: Option<Key>,
     /// Rows as they were when the snapshot began; `None` where there was none.
@@ -20,7 +20,7 @@ pub(super) struct Progress {
     failed: Option<KvError>,
 }
 
-impl Progress {
+impl SnapshotProgress {
     /// Where the next chunk begins.
     pub(super) fn next(&self) -> Result<Bound<Key>, KvError> {
         match (&self.failed, &self.reached) {

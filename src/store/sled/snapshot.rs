@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::layout::{Census, row_bounds};
-use super::progress::Progress;
-use super::{Shared, lock};
-use crate::store::kv::{Entry, Key, KvError, Row, Snapshot};
+use super::progress::SnapshotProgress;
+use super::{StoreShared, lock};
+use crate::store::kv::{Key, KvError, Row, Snapshot, StoredValue};
 
 /// Rows that are read between two groups of commits.
 const CHUNK_ROWS: usize = 256;
@@ -23,16 +23,16 @@ enum Chunk {
 }
 
 /// A snapshot that is being read.
-struct Reader {
-    shared: Arc<Shared>,
-    progress: Arc<Mutex<Progress>>,
+struct SnapshotReader {
+    shared: Arc<StoreShared>,
+    progress: Arc<Mutex<SnapshotProgress>>,
     /// Of the rows read so far.
     counted: Census,
     /// Of the store when the snapshot began.
     expected: Census,
 }
 
-impl Reader {
+impl SnapshotReader {
     async fn next(mut self) -> Result<(Vec<Row>, Option<Self>), KvError> {
         let progress = Arc::clone(&self.progress);
         let chunk = self.shared.read(move |shared, _| shared.chunk(&progress));
@@ -51,15 +51,15 @@ impl Reader {
     }
 }
 
-impl Shared {
+impl StoreShared {
     pub(super) async fn snapshot(self: &Arc<Self>) -> Result<Snapshot, KvError> {
         let begun = self.read(|shared, tip| {
-            let progress = Arc::new(Mutex::new(Progress::default()));
+            let progress = Arc::new(Mutex::new(SnapshotProgress::default()));
             lock(&shared.snapshots).push(Arc::downgrade(&progress));
             Ok((tip, progress))
         });
         let (tip, progress) = begun.await?;
-        let reader = Reader {
+        let reader = SnapshotReader {
             shared: Arc::clone(self),
             progress,
             counted: Census::default(),
@@ -88,7 +88,7 @@ impl Shared {
             for key in keys.clone() {
                 progress.keep(key, || {
                     let entry = self.get(key)?;
-                    Ok(entry.map(|Entry { value, version }| Row {
+                    Ok(entry.map(|StoredValue { value, version }| Row {
                         key: key.clone(),
                         value,
                         version,
@@ -100,7 +100,7 @@ impl Shared {
     }
 
     /// The next rows of a snapshot, and whether there are more. The gate is held.
-    fn chunk(&self, progress: &Mutex<Progress>) -> Result<(Vec<Row>, Chunk), KvError> {
+    fn chunk(&self, progress: &Mutex<SnapshotProgress>) -> Result<(Vec<Row>, Chunk), KvError> {
         let mut progress = lock(progress);
         let bounds = row_bounds((progress.next()?, Bound::Unbounded));
         let mut rows = Vec::new();
