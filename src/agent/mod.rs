@@ -30,7 +30,7 @@ use crate::engine::intake::{Intake, Scans, SpoolDirectory};
 use crate::engine::reconcile::{Reconciler, WatchedRepository};
 use crate::engine::spool;
 use crate::identity::account::Accounts;
-use crate::identity::session::{Sessions, Transport};
+use crate::identity::session::{Sessions, WebTransport};
 use crate::server::{self, Web};
 use crate::store::Store;
 use crate::store::kv::Kv;
@@ -207,7 +207,7 @@ impl Agent {
             self.store.kv(),
             self.clock.clone(),
             self.accounts(),
-            Transport::of_url(&self.config.public_url()),
+            WebTransport::of_url(&self.config.public_url()),
         ))
     }
 

@@ -81,7 +81,7 @@ mod tests {
     use crate::base::clock::ManualClock;
     use crate::engine::executor::effects::StepLogs as _;
     use crate::identity::account::{Account, Accounts, NewAccount, Role};
-    use crate::identity::session::Transport;
+    use crate::identity::session::WebTransport;
     use crate::store::HookFilter;
     use crate::store::kv::{Commit, Kv};
     use crate::store::memory::MemoryKv;
@@ -108,7 +108,7 @@ mod tests {
             password: None,
         };
         let alice = accounts.add(alice, Commit::new()).await.unwrap();
-        let sessions = Sessions::new(kv.clone(), clock.clone(), accounts, Transport::Http);
+        let sessions = Sessions::new(kv.clone(), clock.clone(), accounts, WebTransport::Http);
         let upkeep = Upkeep {
             clock: clock.clone(),
             sessions: Arc::new(sessions),

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::change::Change;
+pub use self::change::AccountChange;
 pub use self::delegation::{Delegation, NewDelegation};
 pub use self::factor::{Enrolment, code_at};
 use self::limiter::Limiter;
 pub use self::password::PasswordError;
-use self::password::{Hash, Passwords, Verdict};
+use self::password::{Hash, PasswordMatch, Passwords};
 pub use self::qr::Qr;
 pub use self::token::{NewToken, Spoken, Token, TokenTerms};
 use crate::base::clock::Clock;
@@ -167,18 +167,18 @@ pub enum LoginError {
 
 /// What stands in the store.
 #[derive(Clone, Serialize, Deserialize)]
-struct Record {
+struct AccountRecord {
     #[serde(flatten)]
     account: Account,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<Hash>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    factor: Option<Factor>,
+    factor: Option<SecondFactor>,
 }
 
 /// The second factor, as its account keeps it.
 #[derive(Clone, Serialize, Deserialize)]
-struct Factor {
+struct SecondFactor {
     /// In base32, as apps take it.
     secret: String,
     /// The step of the last code that was taken; `0` before the first.
@@ -251,7 +251,7 @@ impl Accounts {
             epoch: 0,
             second_factor: None,
         };
-        let record = Record {
+        let record = AccountRecord {
             account: account.clone(),
             password,
             factor: None,
@@ -280,7 +280,7 @@ impl Accounts {
         rows.iter()
             .map(|row| {
                 let name = String::from_utf8_lossy(&row.key[ACCOUNTS.len()..]);
-                decode::<Record>(&name, &row.value).map(|record| record.account)
+                decode::<AccountRecord>(&name, &row.value).map(|record| record.account)
             })
             .collect()
     }
@@ -328,7 +328,9 @@ impl Accounts {
         let hash = record.as_ref().and_then(|record| record.password.clone());
         let verdict = self.passwords.verify(password, hash).await;
         match (verdict.map_err(AccountError::from)?, record) {
-            (Verdict::Right, Some(Record { account, .. })) if account.status == Status::Active => {
+            (PasswordMatch::Right, Some(AccountRecord { account, .. }))
+                if account.status == Status::Active =>
+            {
                 if account.second_factor.is_some() {
                     // Only the code clears the count: a known password buys no guesses at codes.
                     limiter().undo(counted, from);
@@ -337,7 +339,7 @@ impl Accounts {
                 limiter().succeeded(counted, from);
                 Ok(Login::In(account))
             }
-            (Verdict::Right | Verdict::Wrong, _) => Err(LoginError::Denied),
+            (PasswordMatch::Right | PasswordMatch::Wrong, _) => Err(LoginError::Denied),
         }
     }
 
@@ -345,7 +347,7 @@ impl Accounts {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn record(&self, name: &str) -> Result<(Record, KeyVersion), AccountError> {
+    async fn record(&self, name: &str) -> Result<(AccountRecord, KeyVersion), AccountError> {
         let entry = self.kv.get(key(name).as_bytes()).await?;
         let entry = entry.ok_or_else(|| AccountError::NoSuchAccount(name.to_owned()))?;
         Ok((decode(name, &entry.value)?, entry.version))
@@ -355,8 +357,8 @@ impl Accounts {
         &self,
         name: &str,
         also: Commit,
-        change: impl Fn(&mut Record),
-    ) -> Result<Record, AccountError> {
+        change: impl Fn(&mut AccountRecord),
+    ) -> Result<AccountRecord, AccountError> {
         for _ in 0..ATTEMPTS_MAX {
             let (mut record, version) = self.record(name).await?;
             change(&mut record);

@@ -43,12 +43,12 @@ const PURGE_ROWS: usize = 50;
 
 /// How browsers reach the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub enum WebTransport {
     Http,
     Https,
 }
 
-impl Transport {
+impl WebTransport {
     /// That of `public_url`.
     #[must_use]
     pub fn of_url(url: &str) -> Self {
@@ -154,7 +154,7 @@ pub struct NewAuthKey {
 /// What a stored secret is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Kind {
+enum SecretKind {
     #[default]
     Session,
     Halfway,
@@ -163,9 +163,9 @@ enum Kind {
 
 /// What stands in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
+struct SessionRecord {
     #[serde(default)]
-    kind: Kind,
+    kind: SecretKind,
     user: String,
     /// As the account had them when the session began: see [`Account`].
     uid: String,
@@ -175,12 +175,12 @@ struct Record {
     seen: Timestamp,
 }
 
-impl Record {
+impl SessionRecord {
     fn ends(&self) -> Timestamp {
         match self.kind {
-            Kind::Session => (self.seen + IDLE).min(self.created + WHOLE),
-            Kind::Halfway => self.created + HALFWAY,
-            Kind::AuthKey => self.created + AUTH_KEY,
+            SecretKind::Session => (self.seen + IDLE).min(self.created + WHOLE),
+            SecretKind::Halfway => self.created + HALFWAY,
+            SecretKind::AuthKey => self.created + AUTH_KEY,
         }
     }
 
@@ -194,7 +194,7 @@ pub struct Sessions {
     kv: Arc<dyn Kv>,
     clock: Arc<dyn Clock>,
     accounts: Arc<Accounts>,
-    transport: Transport,
+    transport: WebTransport,
 }
 
 impl Sessions {
@@ -203,7 +203,7 @@ impl Sessions {
         kv: Arc<dyn Kv>,
         clock: Arc<dyn Clock>,
         accounts: Arc<Accounts>,
-        transport: Transport,
+        transport: WebTransport,
     ) -> Self {
         Self {
             kv,
@@ -219,7 +219,7 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`]; the caller shows the login page again.
     pub async fn begin(&self, account: &Account) -> Result<NewSession, SessionError> {
-        let (secret, ends) = self.keep(account, Kind::Session).await?;
+        let (secret, ends) = self.keep(account, SecretKind::Session).await?;
         let cookie = self.transport.set_cookie(secret.expose_secret(), WHOLE);
         Ok(NewSession {
             set_cookie: cookie.into(),
@@ -237,7 +237,7 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::begin`].
     pub async fn halfway(&self, account: &Account) -> Result<SecretString, SessionError> {
-        let (secret, _) = self.keep(account, Kind::Halfway).await?;
+        let (secret, _) = self.keep(account, SecretKind::Halfway).await?;
         let cookie = self
             .transport
             .set_named(HALFWAY_COOKIE, secret.expose_secret(), HALFWAY);
@@ -252,7 +252,7 @@ impl Sessions {
         let Some(secret) = cookie(cookie_header, HALFWAY_COOKIE) else {
             return Ok(None);
         };
-        self.kept(&secret, Kind::Halfway).await
+        self.kept(&secret, SecretKind::Halfway).await
     }
 
     /// Forgets it, and gives the `Set-Cookie` that makes the browser forget it.
@@ -261,7 +261,7 @@ impl Sessions {
     /// As [`Sessions::end`].
     pub async fn end_halfway(&self, cookie_header: &str) -> Result<String, SessionError> {
         if let Some(secret) = cookie(cookie_header, HALFWAY_COOKIE) {
-            self.delete(&secret, Kind::Halfway).await?;
+            self.delete(&secret, SecretKind::Halfway).await?;
         }
         let forget = self.transport.set_named(HALFWAY_COOKIE, "", Duration::ZERO);
         Ok(forget)
@@ -273,7 +273,7 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::begin`].
     pub async fn auth_key(&self, account: &Account) -> Result<NewAuthKey, SessionError> {
-        let (secret, _) = self.keep(account, Kind::AuthKey).await?;
+        let (secret, _) = self.keep(account, SecretKind::AuthKey).await?;
         let cookie = self
             .transport
             .set_named("auth_key", secret.expose_secret(), AUTH_KEY);
@@ -291,18 +291,18 @@ impl Sessions {
         &self,
         auth_key: &SecretString,
     ) -> Result<Option<Account>, SessionError> {
-        self.kept(auth_key, Kind::AuthKey).await
+        self.kept(auth_key, SecretKind::AuthKey).await
     }
 
     /// Stores a fresh secret; gives it, and when it ends.
     async fn keep(
         &self,
         account: &Account,
-        kind: Kind,
+        kind: SecretKind,
     ) -> Result<(SecretString, Timestamp), SessionError> {
         let secret = secret::token()?;
         let now = self.clock.now();
-        let record = Record {
+        let record = SessionRecord {
             kind,
             user: account.name.clone(),
             uid: account.uid.clone(),
@@ -324,7 +324,7 @@ impl Sessions {
     async fn kept(
         &self,
         secret: &SecretString,
-        kind: Kind,
+        kind: SecretKind,
     ) -> Result<Option<Account>, SessionError> {
         match self.stored(secret, kind).await? {
             Some((record, _)) => self.speaker(&record).await,
@@ -337,18 +337,18 @@ impl Sessions {
     async fn stored(
         &self,
         secret: &SecretString,
-        kind: Kind,
-    ) -> Result<Option<(Record, StoredValue)>, SessionError> {
+        kind: SecretKind,
+    ) -> Result<Option<(SessionRecord, StoredValue)>, SessionError> {
         let Some(entry) = self.kv.get(key(secret).as_bytes()).await? else {
             return Ok(None);
         };
-        let record: Record = decode(&entry.value)?;
+        let record: SessionRecord = decode(&entry.value)?;
         let is_good = record.kind == kind && record.ends() > self.clock.now();
         Ok(is_good.then_some((record, entry)))
     }
 
     /// The account of a session, if the session still speaks for it.
-    async fn speaker(&self, record: &Record) -> Result<Option<Account>, SessionError> {
+    async fn speaker(&self, record: &SessionRecord) -> Result<Option<Account>, SessionError> {
         match self.accounts.get(&record.user).await {
             Ok(account) if record.speaks_for(&account) => Ok(Some(account)),
             Ok(_) | Err(AccountError::NoSuchAccount(_)) => Ok(None),
@@ -356,7 +356,7 @@ impl Sessions {
         }
     }
 
-    async fn delete(&self, secret: &SecretString, kind: Kind) -> Result<(), SessionError> {
+    async fn delete(&self, secret: &SecretString, kind: SecretKind) -> Result<(), SessionError> {
         if self.stored(secret, kind).await?.is_none() {
             return Ok(());
         }
@@ -373,7 +373,7 @@ impl Sessions {
         let Some(secret) = cookie(cookie_header, self.transport.cookie_name()) else {
             return Ok(None);
         };
-        let Some((mut record, entry)) = self.stored(&secret, Kind::Session).await? else {
+        let Some((mut record, entry)) = self.stored(&secret, SecretKind::Session).await? else {
             return Ok(None);
         };
         let now = self.clock.now();
@@ -398,7 +398,7 @@ impl Sessions {
     /// [`SessionError`] if the store did not confirm it; the cookie may still be good.
     pub async fn end(&self, cookie_header: &str) -> Result<String, SessionError> {
         if let Some(secret) = cookie(cookie_header, self.transport.cookie_name()) {
-            self.delete(&secret, Kind::Session).await?;
+            self.delete(&secret, SecretKind::Session).await?;
         }
         Ok(self.transport.set_cookie("", Duration::ZERO))
     }
@@ -439,7 +439,7 @@ impl Sessions {
     }
 
     async fn has_ended(&self, row: &Row, now: Timestamp) -> Result<bool, SessionError> {
-        let Ok(record) = decode::<Record>(&row.value) else {
+        let Ok(record) = decode::<SessionRecord>(&row.value) else {
             return Ok(true);
         };
         if record.ends() <= now {
@@ -454,7 +454,7 @@ impl Sessions {
         &self,
         secret: &SecretString,
         entry: &StoredValue,
-        record: &Record,
+        record: &SessionRecord,
     ) -> Result<(), SessionError> {
         let key = key(secret);
         let commit = Commit::new().require(key.clone(), Require::Version(entry.version));
@@ -486,7 +486,7 @@ pub fn cookie(header: &str, name: &str) -> Option<SecretString> {
         .map(SecretString::from)
 }
 
-fn encode(record: &Record) -> Result<Vec<u8>, SessionError> {
+fn encode(record: &SessionRecord) -> Result<Vec<u8>, SessionError> {
     serde_json::to_vec(record).map_err(|error| SessionError::Damaged(error.to_string()))
 }
 

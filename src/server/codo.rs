@@ -31,7 +31,7 @@ use crate::base::secret::ExposeSecret as _;
 use crate::config::Library;
 use crate::domain::task::Via;
 use crate::engine::submit::{self, Asker, Order, Problem, SubmitError, Submitted};
-use crate::identity::session::Transport;
+use crate::identity::session::WebTransport;
 use crate::store::Keyed;
 
 /// The longest body, in bytes: three texts of literals, each escaped by JSON, and room for the rest.
@@ -71,9 +71,9 @@ fn broken(error: impl std::fmt::Display) -> Refusal {
 }
 
 fn cookie(site: &Site, value: &str, max_age_s: i64) -> String {
-    let secure = match Transport::of_url(&site.web.config.public_url()) {
-        Transport::Http => "",
-        Transport::Https => "; Secure",
+    let secure = match WebTransport::of_url(&site.web.config.public_url()) {
+        WebTransport::Http => "",
+        WebTransport::Https => "; Secure",
     };
     format!("csrf_key={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}")
 }

@@ -19,7 +19,7 @@ use tagship::domain::task::{
 };
 use tagship::domain::template::Template;
 use tagship::identity::account::{self, Account, Accounts, NewAccount, TokenTerms};
-use tagship::identity::session::{Sessions, Transport};
+use tagship::identity::session::{Sessions, WebTransport};
 use tagship::server::{Limits, Web};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
@@ -167,7 +167,7 @@ impl World {
         let kv: Arc<dyn Kv> = options.kv.unwrap_or_else(|| Arc::new(MemoryKv::new()));
         let store = Store::open(kv.clone()).await.unwrap();
         let accounts = Arc::new(Accounts::new(kv.clone(), clock.clone()));
-        let transport = Transport::of_url(&config.public_url());
+        let transport = WebTransport::of_url(&config.public_url());
         let sessions = Sessions::new(kv, clock.clone(), accounts.clone(), transport);
         let sessions = Arc::new(sessions);
         let logs = LogBook::new(directory.path().join("logs"));

@@ -4,21 +4,21 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ACCOUNTS, ATTEMPTS_MAX, Account, AccountError, Accounts, Committed, Record, Role, Status,
-    check_display, check_groups, decode, encode, key,
+    ACCOUNTS, ATTEMPTS_MAX, Account, AccountError, AccountRecord, Accounts, Committed, Role,
+    Status, check_display, check_groups, decode, encode, key,
 };
 use crate::store::kv::{Commit, Require, all_rows};
 
 /// What is to become different about an account; `None` stays as it is.
 #[derive(Clone, Debug, Default)]
-pub struct Change {
+pub struct AccountChange {
     pub display: Option<String>,
     pub role: Option<Role>,
     pub groups: Option<BTreeSet<String>>,
     pub status: Option<Status>,
 }
 
-impl Change {
+impl AccountChange {
     fn check(&self) -> Result<(), AccountError> {
         if let Some(display) = &self.display {
             check_display(display)?;
@@ -49,7 +49,7 @@ impl Accounts {
     pub async fn update(
         &self,
         name: &str,
-        change: Change,
+        change: AccountChange,
         also: Commit,
     ) -> Result<Account, AccountError> {
         change.check()?;
@@ -97,7 +97,7 @@ impl Accounts {
     async fn while_another_manages(&self, name: &str) -> Result<Commit, AccountError> {
         for row in all_rows(&*self.kv, ACCOUNTS.as_bytes()).await? {
             let of = String::from_utf8_lossy(&row.key[ACCOUNTS.len()..]);
-            let account = decode::<Record>(&of, &row.value)?.account;
+            let account = decode::<AccountRecord>(&of, &row.value)?.account;
             if account.name != name && manages(&account) {
                 let still = Require::Version(row.version);
                 return Ok(Commit::new().require(key(&account.name), still));

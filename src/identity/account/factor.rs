@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use totp_rs::{Builder, Secret, Totp};
 
 use super::{
-    ATTEMPTS_MAX, Account, AccountError, Accounts, Committed, Factor, LoginError, Record, Status,
-    encode, key,
+    ATTEMPTS_MAX, Account, AccountError, AccountRecord, Accounts, Committed, LoginError,
+    SecondFactor, Status, encode, key,
 };
 use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require};
@@ -31,7 +31,7 @@ enum Judged {
     Wrong,
 }
 
-impl Factor {
+impl SecondFactor {
     /// What a code is at this time.
     fn judge(&self, name: &str, code: &str, now: Timestamp) -> Result<Judged, AccountError> {
         let totp = totp(name, &self.secret)?;
@@ -68,7 +68,7 @@ impl Accounts {
             if record.account.second_factor.is_some() {
                 return Err(AccountError::HasFactor(name.to_owned()));
             }
-            record.factor = Some(Factor {
+            record.factor = Some(SecondFactor {
                 secret: fresh.clone(),
                 last_step: 0,
             });
@@ -180,7 +180,7 @@ impl Accounts {
         Err(AccountError::Overtaken.into())
     }
 
-    fn use_up(&self, record: &mut Record, step: u64) {
+    fn use_up(&self, record: &mut AccountRecord, step: u64) {
         if let Some(factor) = &mut record.factor {
             factor.last_step = step;
         }

@@ -27,7 +27,7 @@ const COUNTS_LEFT: usize = 9_000;
 
 /// From where somebody guesses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum GuessOrigin {
     Account(String, IpAddr),
     Address(IpAddr),
 }
@@ -55,15 +55,15 @@ struct Count {
     since: Timestamp,
 }
 
-struct Counts<K>(HashMap<K, Count>);
+struct GuessCounts<K>(HashMap<K, Count>);
 
-impl<K> Default for Counts<K> {
+impl<K> Default for GuessCounts<K> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<K: Clone + Eq + Hash> Counts<K> {
+impl<K: Clone + Eq + Hash> GuessCounts<K> {
     /// Until when there have been too many failures.
     fn full_until(&self, key: &K, max: u32, now: Timestamp) -> Option<Timestamp> {
         let count = self.0.get(key)?;
@@ -124,9 +124,9 @@ fn danger(count: &Count) -> (u32, Timestamp) {
 #[derive(Default)]
 pub(super) struct Limiter {
     /// There are as many as somebody has addresses.
-    places: Counts<Place>,
+    places: GuessCounts<GuessOrigin>,
     /// Apart, so that however many addresses are counted, these stay.
-    accounts: Counts<(Secret, String)>,
+    accounts: GuessCounts<(Secret, String)>,
 }
 
 impl Limiter {
@@ -206,14 +206,14 @@ impl Limiter {
     }
 }
 
-fn places(account: &str, from: IpAddr) -> [(Place, u32); 2] {
+fn places(account: &str, from: IpAddr) -> [(GuessOrigin, u32); 2] {
     let from = network(from);
     [
         (
-            Place::Account(account.to_owned(), from),
+            GuessOrigin::Account(account.to_owned(), from),
             ACCOUNT_FAILURES_MAX,
         ),
-        (Place::Address(from), ADDRESS_FAILURES_MAX),
+        (GuessOrigin::Address(from), ADDRESS_FAILURES_MAX),
     ]
 }
 

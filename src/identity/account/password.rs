@@ -71,9 +71,9 @@ impl Passwords {
         &self,
         password: &SecretString,
         hash: Option<Hash>,
-    ) -> Result<Verdict, PasswordError> {
+    ) -> Result<PasswordMatch, PasswordError> {
         if password.expose_secret().len() > BYTES_MAX {
-            return Ok(Verdict::Wrong);
+            return Ok(PasswordMatch::Wrong);
         }
         let password = password.clone();
         self.in_turn(move || match hash {
@@ -82,7 +82,7 @@ impl Passwords {
                 if let Ok(nobody) = &*NOBODY {
                     verify_now(password.expose_secret().as_bytes(), nobody);
                 }
-                Verdict::Wrong
+                PasswordMatch::Wrong
             }
         })
         .await
@@ -107,7 +107,7 @@ impl Passwords {
 
 /// What became of a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PasswordMatch {
     Right,
     Wrong,
 }
@@ -134,13 +134,13 @@ fn hash_now(password: &[u8]) -> Result<Hash, PasswordError> {
     Ok(Hash(hash.to_string()))
 }
 
-fn verify_now(password: &[u8], hash: &Hash) -> Verdict {
+fn verify_now(password: &[u8], hash: &Hash) -> PasswordMatch {
     // The hash names its own parameters; `Argon2` takes them from there.
     let right = PasswordHash::new(&hash.0)
         .and_then(|hash| Argon2::default().verify_password(password, &hash));
     match right {
-        Ok(()) => Verdict::Right,
-        Err(_) => Verdict::Wrong,
+        Ok(()) => PasswordMatch::Right,
+        Err(_) => PasswordMatch::Wrong,
     }
 }
 
@@ -162,17 +162,20 @@ mod tests {
         let verify = async |text: &str, hash| passwords.verify(&text.into(), hash).await.unwrap();
         assert_eq!(
             verify("correct horse", Some(hash.clone())).await,
-            Verdict::Right
+            PasswordMatch::Right
         );
         assert_eq!(
             verify("correct horse ", Some(hash.clone())).await,
-            Verdict::Wrong
+            PasswordMatch::Wrong
         );
-        assert_eq!(verify(&"x".repeat(2000), Some(hash)).await, Verdict::Wrong);
-        assert_eq!(verify("correct horse", None).await, Verdict::Wrong);
+        assert_eq!(
+            verify(&"x".repeat(2000), Some(hash)).await,
+            PasswordMatch::Wrong
+        );
+        assert_eq!(verify("correct horse", None).await, PasswordMatch::Wrong);
         assert_eq!(
             verify("correct horse", Some(Hash("garbage".into()))).await,
-            Verdict::Wrong
+            PasswordMatch::Wrong
         );
     }
 

@@ -62,7 +62,7 @@ impl World {
         login.map(|login| login.account().clone())
     }
 
-    pub(super) async fn set(&self, name: &str, change: Change) -> Account {
+    pub(super) async fn set(&self, name: &str, change: AccountChange) -> Account {
         self.accounts
             .update(name, change, Commit::new())
             .await
@@ -92,10 +92,10 @@ fn until(expires: Timestamp) -> TokenTerms {
     }
 }
 
-pub(super) fn status(status: Status) -> Change {
-    Change {
+pub(super) fn status(status: Status) -> AccountChange {
+    AccountChange {
         status: Some(status),
-        ..Change::default()
+        ..AccountChange::default()
     }
 }
 
@@ -155,9 +155,9 @@ async fn names_that_would_confuse_are_refused() {
 #[tokio::test]
 async fn a_change_touches_only_what_it_names() {
     let (world, alice) = World::with_alice().await;
-    let role = Change {
+    let role = AccountChange {
         role: Some(Role::Admin),
-        ..Change::default()
+        ..AccountChange::default()
     };
     let changed = world.set("alice", role).await;
     assert_eq!(
@@ -170,7 +170,7 @@ async fn a_change_touches_only_what_it_names() {
     world.log_in("alice", "correct horse").await.unwrap();
     let nobody = world
         .accounts
-        .update("bob", Change::default(), Commit::new())
+        .update("bob", AccountChange::default(), Commit::new())
         .await;
     assert!(matches!(nobody, Err(AccountError::NoSuchAccount(_))));
 }
@@ -343,13 +343,13 @@ async fn changes_side_by_side_are_all_made() {
     let changes = (0..4).map(|number| {
         let accounts = Arc::clone(&accounts);
         let next = match number % 2 {
-            0 => Change {
+            0 => AccountChange {
                 role: Some(Role::Admin),
-                ..Change::default()
+                ..AccountChange::default()
             },
-            _ => Change {
+            _ => AccountChange {
                 display: Some("Alice".into()),
-                ..Change::default()
+                ..AccountChange::default()
             },
         };
         tokio::spawn(async move { accounts.update("alice", next, Commit::new()).await })
@@ -373,9 +373,9 @@ async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
             .require("audit/1", Require::Absent)
             .put("audit/1", at)
     };
-    let role = Change {
+    let role = AccountChange {
         role: Some(Role::Submitter),
-        ..Change::default()
+        ..AccountChange::default()
     };
     let changed = world
         .accounts

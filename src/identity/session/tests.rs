@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::base::clock::ManualClock;
-use crate::identity::account::{Change, NewAccount, Role};
+use crate::identity::account::{AccountChange, NewAccount, Role};
 use crate::store::kv::all_rows;
 use crate::store::memory::{CommitFault, MemoryKv};
 
@@ -32,7 +32,7 @@ async fn world() -> World {
         Arc::clone(&kv) as _,
         Arc::clone(&clock) as _,
         Arc::clone(&accounts),
-        Transport::Http,
+        WebTransport::Http,
     );
     World {
         kv,
@@ -56,7 +56,7 @@ impl World {
         session.map(|session| session.account.name)
     }
 
-    async fn change(&self, change: Change) {
+    async fn change(&self, change: AccountChange) {
         self.accounts
             .update("alice", change, Commit::new())
             .await
@@ -172,9 +172,9 @@ async fn a_role_holds_from_the_next_request_on() {
     let world = world().await;
     let cookie = world.cookie().await;
     world
-        .change(Change {
+        .change(AccountChange {
             role: Some(Role::Viewer),
-            ..Change::default()
+            ..AccountChange::default()
         })
         .await;
     let session = world.sessions.find(&cookie).await.unwrap().unwrap();
@@ -187,9 +187,9 @@ async fn a_disabled_account_has_no_session_not_even_when_it_is_active_again() {
     let cookie = world.cookie().await;
     for status in [Status::Disabled, Status::Active] {
         world
-            .change(Change {
+            .change(AccountChange {
                 status: Some(status),
-                ..Change::default()
+                ..AccountChange::default()
             })
             .await;
         assert_eq!(world.who(&cookie).await, None);
@@ -269,11 +269,15 @@ async fn what_has_ended_is_purged_and_nothing_else() {
 #[tokio::test]
 async fn every_kind_ends_at_its_time_and_goes_then() {
     let moment = Duration::from_nanos(1);
-    for kind in [Kind::Session, Kind::Halfway, Kind::AuthKey] {
+    for kind in [
+        SecretKind::Session,
+        SecretKind::Halfway,
+        SecretKind::AuthKey,
+    ] {
         let life = match kind {
-            Kind::Session => hours(12),
-            Kind::Halfway => Duration::from_secs(5 * 60),
-            Kind::AuthKey => hours(24),
+            SecretKind::Session => hours(12),
+            SecretKind::Halfway => Duration::from_secs(5 * 60),
+            SecretKind::AuthKey => hours(24),
         };
         for (after, is_good) in [(life - moment, true), (life, false)] {
             let world = world().await;
@@ -283,15 +287,15 @@ async fn every_kind_ends_at_its_time_and_goes_then() {
             let value = secret.expose_secret();
             let sessions = &world.sessions;
             let good = match kind {
-                Kind::Session => {
+                SecretKind::Session => {
                     let cookie = format!("tagship_session={value}");
                     sessions.find(&cookie).await.unwrap().is_some()
                 }
-                Kind::Halfway => {
+                SecretKind::Halfway => {
                     let cookie = format!("{HALFWAY_COOKIE}={value}");
                     sessions.is_halfway(&cookie).await.unwrap().is_some()
                 }
-                Kind::AuthKey => sessions.of_auth_key(&secret).await.unwrap().is_some(),
+                SecretKind::AuthKey => sessions.of_auth_key(&secret).await.unwrap().is_some(),
             };
             assert_eq!(good, is_good, "{kind:?} after {after:?}");
             let purged = sessions.purge().await.unwrap();
@@ -303,12 +307,12 @@ async fn every_kind_ends_at_its_time_and_goes_then() {
 
 #[test]
 fn over_tls_the_cookie_is_bound_to_tls_and_to_the_host() {
-    let transport = Transport::of_url("HTTPS://ship.example.com/");
+    let transport = WebTransport::of_url("HTTPS://ship.example.com/");
     assert_eq!(
         transport.set_cookie("x", Duration::from_secs(60)),
         "__Host-tagship_session=x; Path=/; HttpOnly; SameSite=Lax; Max-Age=60; Secure"
     );
     for url in ["http://127.0.0.1:8080", "ship.example.com", "httpsx://", ""] {
-        assert_eq!(Transport::of_url(url), Transport::Http);
+        assert_eq!(WebTransport::of_url(url), WebTransport::Http);
     }
 }

@@ -80,7 +80,7 @@ pub(in crate::server) async fn change_user(
             "nothing is to be changed: give role, groups, display or disabled".to_owned(),
         ));
     }
-    let change = account::Change {
+    let change = account::AccountChange {
         display: asked.display,
         role: asked.role,
         groups: asked.groups.map(|groups| groups.into_iter().collect()),

@@ -7,10 +7,10 @@ use crate::store::kv::Kv as _;
 use super::super::tests::{World, status};
 use super::*;
 
-fn role(role: Role) -> Change {
-    Change {
+fn role(role: Role) -> AccountChange {
+    AccountChange {
         role: Some(role),
-        ..Change::default()
+        ..AccountChange::default()
     }
 }
 
@@ -47,7 +47,7 @@ async fn of_two_admins_who_take_each_others_role_at_once_one_stays() {
     // When the one's change is about to be made, the other's has been.
     let kv = Arc::clone(&world.kv);
     let bob = kv.get(b"account/bob").await.unwrap().unwrap();
-    let mut viewer: Record = decode("bob", &bob.value).unwrap();
+    let mut viewer: AccountRecord = decode("bob", &bob.value).unwrap();
     viewer.account.role = Role::Viewer;
     let commit = Commit::new().put("account/bob", encode("bob", &viewer).unwrap());
     let guard = world.accounts.while_another_manages("alice").await.unwrap();

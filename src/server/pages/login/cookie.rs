@@ -5,7 +5,7 @@ use hyper::header;
 
 use super::super::super::Site;
 use super::super::super::call::Call;
-use crate::identity::session::Transport;
+use crate::identity::session::WebTransport;
 
 /// The steps of a login, by their addresses.
 pub(super) const PASSWORD: &str = "/login";
@@ -13,7 +13,7 @@ pub(super) const CODE: &str = "/login/code";
 
 /// Whether cookies are for https alone.
 pub(super) fn is_secure(site: &Site) -> bool {
-    Transport::of_url(&site.web.config.public_url()) == Transport::Https
+    WebTransport::of_url(&site.web.config.public_url()) == WebTransport::Https
 }
 
 /// A browser that comes from a step of the login, and to a page that it was sent on to: what it does
