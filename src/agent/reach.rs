@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::domain::plan::PlannedHost;
-use crate::git::landing::{Source, Timeouts};
+use crate::git::landing::{GitSource, Timeouts};
 use crate::hosts::remote::{DialSettings, Dialer, Identity, Keepalive, Target};
 
 /// Where a project's repository is, and its mirror.
 #[must_use]
-pub fn source(config: &Config, project: &config::Project) -> Source {
-    Source {
+pub fn source(config: &Config, project: &config::Project) -> GitSource {
+    GitSource {
         project: project.name.clone(),
         git_url: project.git_url().to_owned(),
         mirror: config

@@ -18,7 +18,7 @@ use crate::engine::executor::effects::{
     Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf,
 };
 use crate::git::checkout::Manifest;
-use crate::git::landing::Source;
+use crate::git::landing::GitSource;
 use crate::hosts::perform::{LocalShell, SshHosts};
 use crate::hosts::remote::{Dialer, Transport};
 use crate::identity::account::{AccountError, Accounts};
@@ -72,7 +72,7 @@ impl Catalog for ConfigCatalog {
         })
     }
 
-    fn source(&self, project: &str) -> Result<Source, String> {
+    fn source(&self, project: &str) -> Result<GitSource, String> {
         let described = self
             .config
             .project(project)

@@ -22,7 +22,7 @@ use crate::domain::rule::is_reference;
 use crate::domain::task::Submitter;
 use crate::engine::intake::Scans;
 use crate::engine::push::{self, Meaning};
-use crate::git::landing::{Git, LandingError, Source};
+use crate::git::landing::{Git, GitSource, LandingError};
 use crate::store::kv::KeyVersion;
 use crate::store::{
     Brought, HookOutcome, KnownTag, Look, ReportedTag, SeenPush, Store, StoreError, unless_brought,
@@ -47,7 +47,7 @@ const NOBODY: &str = "unknown (made on the git server)";
 pub struct WatchedRepository {
     /// As the hook names it.
     pub repository: String,
-    pub source: Source,
+    pub source: GitSource,
     /// How often, where the configuration says so.
     pub every: Option<Duration>,
 }
@@ -82,7 +82,7 @@ pub enum LookError {
 
 impl WatchedRepository {
     /// The repositories of a configuration that are looked at; `source` says where a project's is.
-    pub fn all(config: &Config, source: impl Fn(&Project) -> Source) -> Vec<Self> {
+    pub fn all(config: &Config, source: impl Fn(&Project) -> GitSource) -> Vec<Self> {
         let mut all: BTreeMap<&str, Self> = BTreeMap::new();
         for project in &config.projects {
             if project.reconcile == Some(Duration::ZERO) {

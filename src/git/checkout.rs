@@ -29,10 +29,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::crash;
 use crate::domain::plan::PushLimits;
 pub use crate::domain::plan::Submodules;
-use crate::git::landing::program::{self, Failure};
-pub use manifest::{Entry, HOST_LISTING, Kind, Manifest, ManifestDiff, ManifestError, Mode};
+use crate::git::landing::program::{self, GitFailure};
+pub use manifest::{
+    EntryKind, HOST_LISTING, Manifest, ManifestDiff, ManifestEntry, ManifestError, Mode,
+};
 pub use plan::plan;
-pub use write::{Written, write_tree};
+pub use write::{WrittenTree, write_tree};
 
 /// Bytes of a path that an error shows.
 const SHOWN_BYTES_MAX: usize = 200;
@@ -212,7 +214,7 @@ pub trait Checkout: Send + Sync {
         mirror: PathBuf,
         manifest: Arc<Manifest>,
         dir: PathBuf,
-    ) -> BoxFuture<'_, Result<Written, CheckoutError>>;
+    ) -> BoxFuture<'_, Result<WrittenTree, CheckoutError>>;
 }
 
 /// [`Checkout`] on a real mirror and a real disk.
@@ -234,7 +236,7 @@ impl Checkout for MirrorCheckout {
         mirror: PathBuf,
         manifest: Arc<Manifest>,
         dir: PathBuf,
-    ) -> BoxFuture<'_, Result<Written, CheckoutError>> {
+    ) -> BoxFuture<'_, Result<WrittenTree, CheckoutError>> {
         Box::pin(async move {
             crash::before("checkout.write");
             let written = write_tree(mirror, manifest, dir).await;
@@ -287,8 +289,8 @@ async fn streamed<T: Send + 'static>(
     };
     let ended = program::stream(git, input, time, read).await;
     let ended = ended.map_err(|failure| match failure {
-        Failure::Start(error) => failed(&error.to_string()),
-        Failure::TimedOut => CheckoutError::TooSlow {
+        GitFailure::Start(error) => failed(&error.to_string()),
+        GitFailure::TimedOut => CheckoutError::TooSlow {
             commit: commit.to_owned(),
             doing,
             after_s: time.as_secs(),

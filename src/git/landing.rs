@@ -36,12 +36,12 @@ pub use crate::domain::task::{
 };
 pub use adapter::SystemGit;
 pub use ask::{heads, tags};
-pub use describe::{LiveOn, Question, describe};
+pub use describe::{DescribeRequest, LiveOn, describe};
 pub use system::{fetch, ls_remote, unpin};
 
 /// Where a project's objects come from, and where they are kept.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct GitSource {
     /// The project's name, for messages.
     pub project: String,
     /// `ssh://`, `user@host:path`, `https://`, `http://`, `file://` or an absolute path.
@@ -88,7 +88,7 @@ pub struct RemoteRef {
 
 /// What a fetch is to bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct FetchRequest {
     /// Full name of the ref.
     pub reference: String,
     /// The object on which it must stand, hex digits.
@@ -258,7 +258,7 @@ impl LandingError {
 }
 
 /// Receives lines of git's progress, a few dozen for a large fetch.
-pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
+pub type GitProgress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// git as the executor sees it; a simulation brings its own.
 pub trait Git: Send + Sync {
@@ -266,7 +266,7 @@ pub trait Git: Send + Sync {
     /// are not there are not in the answer. Changes nothing: after a crash or an error, ask again.
     fn ls_remote<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
         refs: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
 
@@ -275,30 +275,30 @@ pub trait Git: Send + Sync {
     /// not compared; repeating is always right.
     fn fetch<'a>(
         &'a self,
-        source: &'a Source,
-        wanted: &'a Wanted,
-        progress: Progress<'a>,
+        source: &'a GitSource,
+        wanted: &'a FetchRequest,
+        progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>>;
 
     /// `git.unpin`: the task's pin is gone. Repeating is harmless; after a crash it may stand or
     /// not, and harms nobody.
     fn unpin<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>>;
 
     /// `git.tags`: all tags of the git server, in one query. Changes nothing.
     fn tags<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
 
     /// `git.heads`: those of some commits to which none of the others leads. Reads the mirror only;
     /// the same question has the same answer.
     fn heads<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
         commits: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, LandingError>>;
 
@@ -306,8 +306,8 @@ pub trait Git: Send + Sync {
     /// only; the same question has the same answer.
     fn describe<'a>(
         &'a self,
-        source: &'a Source,
-        question: &'a Question,
+        source: &'a GitSource,
+        question: &'a DescribeRequest,
     ) -> BoxFuture<'a, Result<Description, LandingError>>;
 }
 

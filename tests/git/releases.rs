@@ -5,22 +5,22 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
 use tagship::git::checkout::{
-    self, Checkout, CheckoutError, Kind, Manifest, MirrorCheckout, PlanOptions, PlanRequest,
-    Submodules, Written,
+    self, Checkout, CheckoutError, EntryKind, Manifest, MirrorCheckout, PlanOptions, PlanRequest,
+    Submodules, WrittenTree,
 };
 
 use crate::support::git::{output_of, scrub};
 use crate::world::{NOW, World};
 
 fn paths(manifest: &Manifest) -> Vec<String> {
-    let text = |e: &checkout::Entry| String::from_utf8_lossy(&e.path).into_owned();
+    let text = |e: &checkout::ManifestEntry| String::from_utf8_lossy(&e.path).into_owned();
     manifest.entries().iter().map(text).collect()
 }
 
 fn target(manifest: &Manifest, path: &str) -> String {
     match &manifest.get(path.as_bytes()).unwrap().kind {
-        Kind::Symlink { target } => String::from_utf8_lossy(target).into_owned(),
-        Kind::File(_) => panic!("{path} is a file"),
+        EntryKind::Symlink { target } => String::from_utf8_lossy(target).into_owned(),
+        EntryKind::File(_) => panic!("{path} is a file"),
     }
 }
 
@@ -295,10 +295,10 @@ async fn only_what_differs_is_written() {
         .plan_with(&two, PlanOptions::default(), Some(&first), NOW + 5)
         .unwrap();
     assert_eq!(world.write(&first, &dir).written, 3);
-    assert_eq!(world.write(&first, &dir), Written::default());
+    assert_eq!(world.write(&first, &dir), WrittenTree::default());
     let inode = fs::metadata(dir.join("same")).unwrap().ino();
     let done = world.write(&second, &dir);
-    let expected = Written {
+    let expected = WrittenTree {
         written: 2,
         bytes: 3,
         touched: 0,

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tagship::git::landing::{self, LandingError, RemoteFailure, RemoteRef, Source};
+use tagship::git::landing::{self, GitSource, LandingError, RemoteFailure, RemoteRef};
 use tokio::io::AsyncReadExt;
 
 use crate::support::git::output_of;
@@ -278,7 +278,7 @@ impl Sshd {
         format!("[127.0.0.1]:{} {key}", self.port)
     }
 
-    fn source(&self, world: &World) -> Source {
+    fn source(&self, world: &World) -> GitSource {
         let user = output_of(Command::new("id").arg("-un"));
         let user = String::from_utf8(user).unwrap();
         let path = world.server.path.display();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tagship::domain::plan::PushLimits;
 use tagship::git::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanRequest};
 use tagship::git::landing::{
-    self, Description, LandingError, LiveOn, Question, Source, Timeouts, Wanted,
+    self, DescribeRequest, Description, FetchRequest, GitSource, LandingError, LiveOn, Timeouts,
 };
 
 use crate::support::git::{Repository, WorkTree, output_of};
@@ -17,7 +17,7 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) server: Repository,
     pub(crate) work: WorkTree,
-    pub(crate) source: Source,
+    pub(crate) source: GitSource,
 }
 
 impl World {
@@ -76,7 +76,7 @@ impl World {
             host: format!("web{number}"),
             commit: (!commit.is_empty()).then(|| (*commit).to_owned()),
         });
-        let question = Question {
+        let question = DescribeRequest {
             reference: format!("refs/tags/{tag}"),
             object: object.to_owned(),
             live: live.collect(),
@@ -106,7 +106,7 @@ impl World {
         }))
     }
 
-    pub(crate) fn write(&self, manifest: &Manifest, dir: &Path) -> checkout::Written {
+    pub(crate) fn write(&self, manifest: &Manifest, dir: &Path) -> checkout::WrittenTree {
         self.try_write(manifest, dir).unwrap()
     }
 
@@ -114,7 +114,7 @@ impl World {
         &self,
         manifest: &Manifest,
         dir: &Path,
-    ) -> Result<checkout::Written, CheckoutError> {
+    ) -> Result<checkout::WrittenTree, CheckoutError> {
         let (mirror, manifest) = (self.source.mirror.clone(), Arc::new(manifest.clone()));
         wait(checkout::write_tree(mirror, manifest, dir.to_owned()))
     }
@@ -178,8 +178,8 @@ pub(crate) fn wait<T: Send>(work: impl Future<Output = T> + Send) -> T {
     })
 }
 
-pub(crate) fn source(url: &str, dir: &Path) -> Source {
-    Source {
+pub(crate) fn source(url: &str, dir: &Path) -> GitSource {
+    GitSource {
         project: "shop".to_owned(),
         git_url: url.to_owned(),
         mirror: dir.join("data/mirrors/shop.git"),
@@ -191,8 +191,8 @@ pub(crate) fn source(url: &str, dir: &Path) -> Source {
     }
 }
 
-pub(crate) fn wanted(tag: &str, object: &str, task: u64) -> Wanted {
-    Wanted {
+pub(crate) fn wanted(tag: &str, object: &str, task: u64) -> FetchRequest {
+    FetchRequest {
         reference: format!("refs/tags/{tag}"),
         object: object.to_owned(),
         task,

@@ -20,11 +20,11 @@ use tagship::engine::executor::effects::{
 };
 use tagship::engine::intake::Scans;
 use tagship::git::checkout::{
-    Checkout, CheckoutError, Entry, Kind, Manifest, Mode, PlanRequest, Written,
+    Checkout, CheckoutError, EntryKind, Manifest, ManifestEntry, Mode, PlanRequest, WrittenTree,
 };
 use tagship::git::landing::{
-    self, CommitPerson, Comparison, Description, Git, LandingError, Progress, Relation,
-    RemoteFailure, RemoteRef, Source, Timeouts, Wanted,
+    self, CommitPerson, Comparison, Description, FetchRequest, Git, GitProgress, GitSource,
+    LandingError, Relation, RemoteFailure, RemoteRef, Timeouts,
 };
 
 use crate::fate::{Blow, Fate, REFUSED};
@@ -41,7 +41,7 @@ pub(crate) struct SimGit {
 impl Git for SimGit {
     fn ls_remote<'a>(
         &'a self,
-        _source: &'a Source,
+        _source: &'a GitSource,
         refs: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         async move {
@@ -81,9 +81,9 @@ impl Git for SimGit {
 
     fn fetch<'a>(
         &'a self,
-        source: &'a Source,
-        wanted: &'a Wanted,
-        _progress: Progress<'a>,
+        source: &'a GitSource,
+        wanted: &'a FetchRequest,
+        _progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
             let blow = self.fate.before("git.fetch", &wanted.reference).await;
@@ -112,7 +112,7 @@ impl Git for SimGit {
 
     fn tags<'a>(
         &'a self,
-        _source: &'a Source,
+        _source: &'a GitSource,
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         async move {
             let blow = self.fate.before("git.tags", "").await;
@@ -139,7 +139,7 @@ impl Git for SimGit {
 
     fn heads<'a>(
         &'a self,
-        _source: &'a Source,
+        _source: &'a GitSource,
         commits: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
         async move {
@@ -158,7 +158,7 @@ impl Git for SimGit {
 
     fn unpin<'a>(
         &'a self,
-        _source: &'a Source,
+        _source: &'a GitSource,
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
@@ -174,8 +174,8 @@ impl Git for SimGit {
 
     fn describe<'a>(
         &'a self,
-        _source: &'a Source,
-        question: &'a landing::Question,
+        _source: &'a GitSource,
+        question: &'a landing::DescribeRequest,
     ) -> BoxFuture<'a, Result<Description, LandingError>> {
         async move {
             let blow = self.fate.before("git.describe", "").await;
@@ -208,7 +208,7 @@ pub(crate) fn leads(one: &str, other: &str) -> bool {
 }
 
 /// The commits of a world are one line of history, in the order of their last digits.
-fn comparisons(question: &landing::Question) -> Vec<Comparison> {
+fn comparisons(question: &landing::DescribeRequest) -> Vec<Comparison> {
     let mut comparisons: Vec<Comparison> = Vec::new();
     for live in &question.live {
         let known = comparisons.iter_mut().find(|one| one.live == live.commit);
@@ -292,10 +292,10 @@ impl Checkout for SimCheckout {
                     commit: request.commit,
                 });
             }
-            let mut entry = Entry {
+            let mut entry = ManifestEntry {
                 path: b"file".to_vec(),
                 blob: request.commit.clone(),
-                kind: Kind::File(Mode::Plain),
+                kind: EntryKind::File(Mode::Plain),
                 size: u64::from_str_radix(&request.commit[30..], 16).unwrap(),
                 mtime_s: request.now_s,
             };
@@ -319,7 +319,7 @@ impl Checkout for SimCheckout {
         _mirror: PathBuf,
         manifest: Arc<Manifest>,
         dir: PathBuf,
-    ) -> BoxFuture<'_, Result<Written, CheckoutError>> {
+    ) -> BoxFuture<'_, Result<WrittenTree, CheckoutError>> {
         async move {
             let dir = dir.to_str().unwrap().to_owned();
             let half = TreeDigest("half".to_owned());
@@ -330,7 +330,7 @@ impl Checkout for SimCheckout {
             }
             self.trees.lock().unwrap().insert(dir, manifest.digest());
             self.fate.after(blow).await;
-            Ok(Written::default())
+            Ok(WrittenTree::default())
         }
         .boxed()
     }
@@ -569,8 +569,8 @@ impl Catalog for SimCatalog {
         })
     }
 
-    fn source(&self, project: &str) -> Result<Source, String> {
-        Ok(Source {
+    fn source(&self, project: &str) -> Result<GitSource, String> {
+        Ok(GitSource {
             project: project.to_owned(),
             git_url: "/git/shop.git".to_owned(),
             mirror: PathBuf::from("/mirror"),

@@ -14,7 +14,7 @@ use super::land::{goes_back, live_on};
 use super::{Done, Executor, World};
 use crate::domain::plan::Plan;
 use crate::domain::task::{ComparedWith, Event, State, Task};
-use crate::git::landing::{Description, LandingError, Question};
+use crate::git::landing::{DescribeRequest, Description, LandingError};
 use crate::store::StoreError;
 
 /// A comparison that failed for a moment is made again after this time.
@@ -279,7 +279,7 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
         "" => landed.commit.clone(),
         object => object.to_owned(),
     };
-    let question = Question {
+    let question = DescribeRequest {
         reference: task.submission.reference.clone(),
         object,
         live,

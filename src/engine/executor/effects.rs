@@ -18,7 +18,7 @@ use crate::domain::plan::{Plan, PlannedHost, ResolvedEnvironment};
 use crate::domain::task::Submission;
 use crate::domain::template::{StoredTemplate, Template};
 use crate::git::checkout::{Checkout, Manifest};
-use crate::git::landing::{Git, Source};
+use crate::git::landing::{Git, GitSource};
 use crate::store::Store;
 pub use crate::store::log::StepLogs;
 
@@ -99,7 +99,7 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// The configuration does not know the project any more.
-    fn source(&self, project: &str) -> Result<Source, String>;
+    fn source(&self, project: &str) -> Result<GitSource, String>;
 }
 
 /// Who has an account.

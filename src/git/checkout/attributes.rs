@@ -40,7 +40,7 @@ pub(super) fn matter(content: &[u8]) -> bool {
 
 /// What git answers for a commit's paths.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct CommitAttributes {
     /// Paths (directories end in `/`) that carry `export-ignore`.
     pub(super) ignored: HashSet<Vec<u8>>,
     /// Files whose bytes `git archive` changes.
@@ -62,7 +62,7 @@ pub(super) async fn ask(
     request: &PlanRequest,
     files: &[AttributesFile],
     paths: Vec<Vec<u8>>,
-) -> Result<Answer, CheckoutError> {
+) -> Result<CommitAttributes, CheckoutError> {
     // check-attr reads them from an index, in which nothing else need be.
     let index = Index::new(&request.mirror);
     let on_index = |arguments: &[&str]| {
@@ -90,8 +90,8 @@ pub(super) async fn ask(
 }
 
 /// Reads `PATH NUL ATTRIBUTE NUL VALUE NUL` again and again.
-fn read_answer(pipe: &mut impl BufRead) -> io::Result<Answer> {
-    let mut answer = Answer::default();
+fn read_answer(pipe: &mut impl BufRead) -> io::Result<CommitAttributes> {
+    let mut answer = CommitAttributes::default();
     let mut fields = [Vec::new(), Vec::new(), Vec::new()];
     loop {
         for field in &mut fields {

@@ -20,7 +20,7 @@ pub(super) struct Links<'a> {
 #[derive(Default)]
 struct Node<'a> {
     below: HashMap<&'a [u8], usize>,
-    target: Option<Target<'a>>,
+    target: Option<LinkTarget<'a>>,
 }
 
 impl Default for Links<'_> {
@@ -31,7 +31,7 @@ impl Default for Links<'_> {
     }
 }
 
-enum Target<'a> {
+enum LinkTarget<'a> {
     Repository(&'a [u8]),
     /// Leads out of the release on purpose. A path may end or go on there, but not climb.
     Shared,
@@ -39,14 +39,14 @@ enum Target<'a> {
 
 impl<'a> Links<'a> {
     pub(super) fn add(&mut self, path: &'a [u8], target: &'a [u8]) {
-        self.insert(path, Target::Repository(target));
+        self.insert(path, LinkTarget::Repository(target));
     }
 
     pub(super) fn add_shared(&mut self, path: &'a [u8]) {
-        self.insert(path, Target::Shared);
+        self.insert(path, LinkTarget::Shared);
     }
 
-    fn insert(&mut self, path: &'a [u8], target: Target<'a>) {
+    fn insert(&mut self, path: &'a [u8], target: LinkTarget<'a>) {
         let mut at = 0;
         for name in names(path) {
             let fresh = self.nodes.len();
@@ -89,8 +89,8 @@ impl<'a> Links<'a> {
                     at.push(here);
                     match here.and_then(|here| self.nodes[here].target.as_ref()) {
                         None => {}
-                        Some(Target::Shared) => return ahead.contains(&b"..".as_slice()),
-                        Some(Target::Repository(next)) => {
+                        Some(LinkTarget::Shared) => return ahead.contains(&b"..".as_slice()),
+                        Some(LinkTarget::Repository(next)) => {
                             hops += 1;
                             if hops > HOPS_MAX {
                                 return false;

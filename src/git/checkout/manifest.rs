@@ -51,7 +51,7 @@ impl Mode {
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EntryKind {
     /// A regular file.
     File(Mode),
     /// A symbolic link and the bytes that it holds.
@@ -60,12 +60,12 @@ pub enum Kind {
 
 /// One path of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ManifestEntry {
     /// Relative to the release directory, `/` between names, never assumed to be UTF-8.
     pub path: Vec<u8>,
     /// Object id of the content in the mirror, hex digits.
     pub blob: String,
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Bytes; for a link the length of its target.
     pub size: u64,
     /// Seconds since 1970, whole.
@@ -76,7 +76,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     commit: String,
-    entries: Vec<Entry>,
+    entries: Vec<ManifestEntry>,
     notes: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ impl Manifest {
     /// `.git` as a name, stands twice, or stands below another entry.
     pub fn new(
         commit: &str,
-        mut entries: Vec<Entry>,
+        mut entries: Vec<ManifestEntry>,
         notes: Vec<String>,
     ) -> Result<Self, ManifestError> {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -143,7 +143,7 @@ impl Manifest {
 
     /// The entries, sorted by the bytes of their paths.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ManifestEntry] {
         &self.entries
     }
 
@@ -155,7 +155,7 @@ impl Manifest {
 
     /// The entry at a path.
     #[must_use]
-    pub fn get(&self, path: &[u8]) -> Option<&Entry> {
+    pub fn get(&self, path: &[u8]) -> Option<&ManifestEntry> {
         let found = self
             .entries
             .binary_search_by(|e| e.path.as_slice().cmp(path));
@@ -200,7 +200,7 @@ impl Manifest {
     /// What turns a copy of `base` into this tree.
     #[must_use]
     pub fn diff(&self, base: &Manifest) -> ManifestDiff {
-        let before: HashMap<&[u8], &Entry> = base
+        let before: HashMap<&[u8], &ManifestEntry> = base
             .entries
             .iter()
             .map(|e| (e.path.as_slice(), e))
@@ -334,48 +334,49 @@ fn refused(path: &[u8], reason: &'static str) -> ManifestError {
     }
 }
 
-fn same_type(a: &Kind, b: &Kind) -> bool {
+fn same_type(a: &EntryKind, b: &EntryKind) -> bool {
     matches!(
         (a, b),
-        (Kind::File(_), Kind::File(_)) | (Kind::Symlink { .. }, Kind::Symlink { .. })
+        (EntryKind::File(_), EntryKind::File(_))
+            | (EntryKind::Symlink { .. }, EntryKind::Symlink { .. })
     )
 }
 
 /// Whether a host that has `was` need not be sent `now`. A link's mtime is nobody's business.
-fn stands_alike(now: &Entry, was: &Entry) -> bool {
+fn stands_alike(now: &ManifestEntry, was: &ManifestEntry) -> bool {
     now.kind == was.kind
         && match now.kind {
-            Kind::File(_) => now.blob == was.blob && now.mtime_s == was.mtime_s,
-            Kind::Symlink { .. } => true,
+            EntryKind::File(_) => now.blob == was.blob && now.mtime_s == was.mtime_s,
+            EntryKind::Symlink { .. } => true,
         }
 }
 
-fn record_of_host(entry: &Entry) -> Vec<u8> {
+fn record_of_host(entry: &ManifestEntry) -> Vec<u8> {
     match &entry.kind {
-        Kind::File(mode) => {
+        EntryKind::File(mode) => {
             let (bits, size, mtime_s) = (mode.bits(), entry.size, entry.mtime_s);
             let head = format!("f {bits:o} {size} {mtime_s}.0000000000 ");
             [head.as_bytes(), &entry.path].concat()
         }
-        Kind::Symlink { target } => [b"l ", entry.path.as_slice(), b"//", target].concat(),
+        EntryKind::Symlink { target } => [b"l ", entry.path.as_slice(), b"//", target].concat(),
     }
 }
 
-fn record_of_store(entry: &Entry) -> Vec<u8> {
+fn record_of_store(entry: &ManifestEntry) -> Vec<u8> {
     let (size, mtime_s, blob) = (entry.size, entry.mtime_s, &entry.blob);
     match &entry.kind {
-        Kind::File(mode) => {
+        EntryKind::File(mode) => {
             let head = format!("f {:o} {size} {mtime_s} {blob} ", mode.bits());
             [head.as_bytes(), &entry.path].concat()
         }
-        Kind::Symlink { target } => {
+        EntryKind::Symlink { target } => {
             let head = format!("l 0 {size} {mtime_s} {blob} ");
             [head.as_bytes(), &entry.path, b"//", target].concat()
         }
     }
 }
 
-fn entry_of_store(record: &[u8]) -> Option<Entry> {
+fn entry_of_store(record: &[u8]) -> Option<ManifestEntry> {
     let mut fields = record.splitn(6, |byte| *byte == b' ');
     let mut text = || fields.next().and_then(|f| std::str::from_utf8(f).ok());
     let (kind, mode) = (text()?, text()?);
@@ -387,21 +388,21 @@ fn entry_of_store(record: &[u8]) -> Option<Entry> {
     }
     let rest = fields.next()?;
     let (path, kind) = match (kind, mode) {
-        ("f", "644") => (rest, Kind::File(Mode::Plain)),
-        ("f", "755") => (rest, Kind::File(Mode::Executable)),
+        ("f", "644") => (rest, EntryKind::File(Mode::Plain)),
+        ("f", "755") => (rest, EntryKind::File(Mode::Executable)),
         ("l", "0") => {
             let at = rest.windows(2).position(|w| w == b"//")?;
             let target = rest[at + 2..].to_vec();
-            (&rest[..at], Kind::Symlink { target })
+            (&rest[..at], EntryKind::Symlink { target })
         }
         _ => return None,
     };
-    if let Kind::Symlink { target } = &kind
+    if let EntryKind::Symlink { target } = &kind
         && target.len() as u64 != size
     {
         return None;
     }
-    Some(Entry {
+    Some(ManifestEntry {
         path: path.to_vec(),
         blob,
         kind,
@@ -415,19 +416,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn file(path: &str, blob: char, mtime_s: i64) -> Entry {
-        Entry {
+    fn file(path: &str, blob: char, mtime_s: i64) -> ManifestEntry {
+        ManifestEntry {
             path: path.as_bytes().to_vec(),
             blob: blob.to_string().repeat(40),
-            kind: Kind::File(Mode::Plain),
+            kind: EntryKind::File(Mode::Plain),
             size: 3,
             mtime_s,
         }
     }
 
-    fn link(path: &str, target: &[u8]) -> Entry {
-        Entry {
-            kind: Kind::Symlink {
+    fn link(path: &str, target: &[u8]) -> ManifestEntry {
+        ManifestEntry {
+            kind: EntryKind::Symlink {
                 target: target.to_vec(),
             },
             size: target.len() as u64,
@@ -435,7 +436,7 @@ mod tests {
         }
     }
 
-    fn manifest(entries: Vec<Entry>) -> Manifest {
+    fn manifest(entries: Vec<ManifestEntry>) -> Manifest {
         Manifest::new(&"c".repeat(40), entries, Vec::new()).unwrap()
     }
 
@@ -458,7 +459,7 @@ mod tests {
     fn the_stored_form_comes_back_whole() {
         let mut odd = file("with space\nand line", '2', -1);
         odd.path.push(0xff);
-        odd.kind = Kind::File(Mode::Executable);
+        odd.kind = EntryKind::File(Mode::Executable);
         let entries = vec![file("-x", '1', 5), odd, link("l n", b"//x/ \n")];
         let notes = vec!["submodule x\nis left out".to_owned()];
         let whole = Manifest::new(&"c".repeat(40), entries, notes).unwrap();
@@ -527,7 +528,7 @@ mod tests {
             link("link-to-file", b"a"),
         ]);
         let mut mode = file("mode", '1', 6);
-        mode.kind = Kind::File(Mode::Executable);
+        mode.kind = EntryKind::File(Mode::Executable);
         let now = manifest(vec![
             file("same", '1', 5),
             file("content", '2', 6),

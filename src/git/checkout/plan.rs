@@ -17,10 +17,10 @@ use super::blobs::{self, NoBlob};
 use super::exclude::Exclude;
 use super::links::Links;
 use super::manifest::{ancestors, check_path};
-use super::walk::{Context, Found, FoundKind, Walked};
+use super::walk::{Context, FoundKind, Walked, WalkedPath};
 use super::{
-    CheckoutError, Entry, Kind, Manifest, PlanRequest, Submodules, Unread, blocking, missing,
-    shown, streamed,
+    CheckoutError, EntryKind, Manifest, ManifestEntry, PlanRequest, Submodules, Unread, blocking,
+    missing, shown, streamed,
 };
 use crate::git::landing::program::on_mirror;
 
@@ -66,7 +66,7 @@ impl Context {
         })
     }
 
-    fn base(&self, path: &[u8]) -> Option<&Entry> {
+    fn base(&self, path: &[u8]) -> Option<&ManifestEntry> {
         self.request.base.as_deref()?.get(path)
     }
 
@@ -99,7 +99,7 @@ impl Context {
         let prefix = self.prefix();
         let full = |path: &[u8]| [prefix.as_slice(), path].concat();
         let directory = |path: &[u8]| [prefix.as_slice(), path, b"/"].concat();
-        let asked_as = |found: &Found| match found.kind {
+        let asked_as = |found: &WalkedPath| match found.kind {
             FoundKind::Submodule => directory(&found.path),
             FoundKind::File(_) | FoundKind::Link => full(&found.path),
         };
@@ -167,7 +167,7 @@ impl Context {
 
     /// Refuses submodules, or takes them out and says so.
     fn submodules(&self, walked: &mut Walked) -> Result<Vec<String>, CheckoutError> {
-        let is_submodule = |found: &Found| found.kind == FoundKind::Submodule;
+        let is_submodule = |found: &WalkedPath| found.kind == FoundKind::Submodule;
         let paths = walked.found.iter().filter(|f| is_submodule(f));
         let paths: Vec<String> = paths.map(|f| shown(&f.path)).collect();
         if !paths.is_empty() && self.request.options.submodules == Submodules::Refuse {
@@ -184,7 +184,7 @@ impl Context {
 
     /// Every path with its size, and those whose contents must be looked at: links, and small files
     /// that are not known from what is live.
-    fn entries(&self, walked: &Walked) -> Result<(Vec<Entry>, Unknown), CheckoutError> {
+    fn entries(&self, walked: &Walked) -> Result<(Vec<ManifestEntry>, Unknown), CheckoutError> {
         let repository = self.open()?;
         let limits = &self.request.limits;
         let mut entries = Vec::with_capacity(walked.found.len() + self.shared.len());
@@ -194,14 +194,14 @@ impl Context {
             let made = walked.substituted.get(&found.path).copied();
             let blob = made.map_or(found.blob, |(id, _)| id).to_string();
             let kind = match found.kind {
-                FoundKind::File(mode) => Kind::File(mode),
-                FoundKind::Link => Kind::Symlink { target: Vec::new() },
+                FoundKind::File(mode) => EntryKind::File(mode),
+                FoundKind::Link => EntryKind::Symlink { target: Vec::new() },
                 FoundKind::Submodule => continue,
             };
-            let is_file = matches!(kind, Kind::File(_));
-            let known = self
-                .base(&found.path)
-                .filter(|was| is_file && was.blob == blob && matches!(was.kind, Kind::File(_)));
+            let is_file = matches!(kind, EntryKind::File(_));
+            let known = self.base(&found.path).filter(|was| {
+                is_file && was.blob == blob && matches!(was.kind, EntryKind::File(_))
+            });
             let size = match (known, made) {
                 (Some(was), _) => was.size,
                 (None, Some((_, size))) => size,
@@ -237,7 +237,7 @@ impl Context {
                     return Err(self.request.limit(what, key));
                 }
             }
-            entries.push(Entry {
+            entries.push(ManifestEntry {
                 path: found.path.clone(),
                 blob,
                 kind,
@@ -251,9 +251,9 @@ impl Context {
     /// Reads the targets of links, and finds LFS pointers.
     async fn look(
         &self,
-        mut entries: Vec<Entry>,
+        mut entries: Vec<ManifestEntry>,
         unknown: Unknown,
-    ) -> Result<Vec<Entry>, CheckoutError> {
+    ) -> Result<Vec<ManifestEntry>, CheckoutError> {
         if unknown.is_empty() {
             return Ok(entries);
         }
@@ -266,14 +266,14 @@ impl Context {
                 content.clear();
                 take(pipe, (&entry.blob, entry.size, &entry.path), &mut content)?;
                 match &mut entry.kind {
-                    Kind::Symlink { .. } if content.contains(&0) => {
+                    EntryKind::Symlink { .. } if content.contains(&0) => {
                         return Err(CheckoutError::BadLink(shown(&entry.path)).into());
                     }
-                    Kind::Symlink { target } => target.clone_from(&content),
-                    Kind::File(_) if content.starts_with(LFS_MAGIC) => {
+                    EntryKind::Symlink { target } => target.clone_from(&content),
+                    EntryKind::File(_) if content.starts_with(LFS_MAGIC) => {
                         pointers.push(shown(&entry.path));
                     }
-                    Kind::File(_) => {}
+                    EntryKind::File(_) => {}
                 }
             }
             match pointers.is_empty() {
@@ -286,7 +286,7 @@ impl Context {
 
     fn finish(
         &self,
-        mut entries: Vec<Entry>,
+        mut entries: Vec<ManifestEntry>,
         notes: Vec<String>,
     ) -> Result<Manifest, CheckoutError> {
         for path in &self.shared {
@@ -298,7 +298,7 @@ impl Context {
     }
 
     /// `releases/ID/PATH` leads to `shared/PATH`, two levels above the release.
-    fn shared_link(&self, path: &[u8]) -> Result<Entry, CheckoutError> {
+    fn shared_link(&self, path: &[u8]) -> Result<ManifestEntry, CheckoutError> {
         let mut target = b"../../".to_vec();
         for _ in ancestors(path) {
             target.extend_from_slice(b"../");
@@ -307,28 +307,28 @@ impl Context {
         target.extend_from_slice(path);
         let blob =
             Oid::hash_object(ObjectType::Blob, &target).map_err(|e| self.git("hash-object", &e))?;
-        Ok(Entry {
+        Ok(ManifestEntry {
             path: path.to_vec(),
             blob: blob.to_string(),
             size: target.len() as u64,
-            kind: Kind::Symlink { target },
+            kind: EntryKind::Symlink { target },
             mtime_s: 0,
         })
     }
 
-    fn check_links(&self, entries: &[Entry]) -> Result<(), CheckoutError> {
+    fn check_links(&self, entries: &[ManifestEntry]) -> Result<(), CheckoutError> {
         let mut links = Links::default();
         let mut own = Vec::new();
         for entry in entries {
             match &entry.kind {
-                Kind::Symlink { .. } if self.shared.contains(&entry.path) => {
+                EntryKind::Symlink { .. } if self.shared.contains(&entry.path) => {
                     links.add_shared(&entry.path);
                 }
-                Kind::Symlink { target } => {
+                EntryKind::Symlink { target } => {
                     links.add(&entry.path, target);
                     own.push((&entry.path, target));
                 }
-                Kind::File(_) => {}
+                EntryKind::File(_) => {}
             }
         }
         let leaves = own
@@ -343,7 +343,7 @@ impl Context {
     }
 
     /// What stands alike in the live release keeps its time there; the rest is newer than all of it.
-    fn set_times(&self, entries: &mut [Entry]) {
+    fn set_times(&self, entries: &mut [ManifestEntry]) {
         let newest = self.request.base.as_deref().and_then(Manifest::newest_s);
         let fresh = newest.map_or(self.request.now_s, |newest| {
             self.request.now_s.max(newest.saturating_add(1))

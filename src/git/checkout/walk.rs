@@ -17,7 +17,7 @@ pub(super) struct Context {
 }
 
 /// A path that the walk met.
-pub(super) struct Found {
+pub(super) struct WalkedPath {
     pub(super) path: Vec<u8>,
     pub(super) blob: Oid,
     pub(super) kind: FoundKind,
@@ -32,7 +32,7 @@ pub(super) enum FoundKind {
 
 #[derive(Default)]
 pub(super) struct Walked {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<WalkedPath>,
     pub(super) directories: Vec<Vec<u8>>,
     pub(super) attributes: Vec<AttributesFile>,
     /// Files whose bytes `git archive` changes: id and size of what it makes of them.
@@ -181,7 +181,7 @@ impl Context {
         }
         self.check(&path, walked)?;
         let blob = entry.id();
-        walked.found.push(Found { path, blob, kind });
+        walked.found.push(WalkedPath { path, blob, kind });
         Ok(())
     }
 

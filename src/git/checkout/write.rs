@@ -24,7 +24,9 @@ use super::blobs::NoBlob;
 use super::manifest::ancestors;
 use crate::domain::plan::PushLimits;
 
-use super::{CheckoutError, Entry, Kind, Manifest, Unread, blobs, blocking, missing, streamed};
+use super::{
+    CheckoutError, EntryKind, Manifest, ManifestEntry, Unread, blobs, blocking, missing, streamed,
+};
 
 const DIRECTORY_BITS: u32 = 0o755;
 /// Bounds a git that hangs. A release of any size is written in that time; a stop ends it sooner.
@@ -32,7 +34,7 @@ const WRITE_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// What [`write_tree`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenTree {
     /// Files and links that were written anew.
     pub written: u64,
     /// Bytes of these.
@@ -52,15 +54,15 @@ pub async fn write_tree(
     mirror: PathBuf,
     manifest: Arc<Manifest>,
     dir: PathBuf,
-) -> Result<Written, CheckoutError> {
+) -> Result<WrittenTree, CheckoutError> {
     let turn = turn(&dir).lock_owned().await;
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
     let begun = manifest.clone();
     // What a dropped call leaves running keeps its turn and its lock until it has ended.
-    let write = blocking(move || Write::begin(begun, dir, turn, &stopped)).await?;
+    let write = blocking(move || TreeWrite::begin(begun, dir, turn, &stopped)).await?;
     let Some(write) = write else {
-        return Ok(Written::default());
+        return Ok(WrittenTree::default());
     };
     let input = blobs::input(write.files().map(|entry| entry.blob.as_str()));
     // It reads what the plan has read, by the same git.
@@ -86,7 +88,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-type Turn = tokio::sync::OwnedMutexGuard<()>;
+type DirectoryGuard = tokio::sync::OwnedMutexGuard<()>;
 
 /// One write at a time into a directory, within this process.
 fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
@@ -97,21 +99,21 @@ fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
 }
 
 /// A directory for which nothing vouches until it is written.
-struct Write {
+struct TreeWrite {
     manifest: Arc<Manifest>,
     dir: PathBuf,
     files: Files,
     todo: Todo,
-    _lock: HeldLock,
-    _turn: Turn,
+    _lock: TreeLock,
+    _turn: DirectoryGuard,
 }
 
-impl Write {
+impl TreeWrite {
     /// Works out what differs; `None` where nothing does.
     fn begin(
         manifest: Arc<Manifest>,
         dir: PathBuf,
-        turn: Turn,
+        turn: DirectoryGuard,
         stop: &AtomicBool,
     ) -> Result<Option<Self>, CheckoutError> {
         let files = Files::of(&dir);
@@ -134,14 +136,14 @@ impl Write {
         }))
     }
 
-    fn entries<'w>(&'w self, places: &'w [usize]) -> impl Iterator<Item = &'w Entry> {
+    fn entries<'w>(&'w self, places: &'w [usize]) -> impl Iterator<Item = &'w ManifestEntry> {
         places.iter().map(|at| &self.manifest.entries()[*at])
     }
 
     /// The files whose contents [`Self::end`] reads, in its order.
-    fn files(&self) -> impl Iterator<Item = &Entry> {
+    fn files(&self) -> impl Iterator<Item = &ManifestEntry> {
         self.entries(&self.todo.write)
-            .filter(|entry| matches!(entry.kind, Kind::File(_)))
+            .filter(|entry| matches!(entry.kind, EntryKind::File(_)))
     }
 
     fn place(&self, path: &[u8]) -> PathBuf {
@@ -149,8 +151,8 @@ impl Write {
     }
 
     /// Changes the directory, with contents from `pipe`.
-    fn end(self, pipe: &mut impl BufRead) -> Result<Written, Unread> {
-        let mut done = Written::default();
+    fn end(self, pipe: &mut impl BufRead) -> Result<WrittenTree, Unread> {
+        let mut done = WrittenTree::default();
         let todo = &self.todo;
         for place in &todo.remove_trees {
             fs::remove_dir_all(place).map_err(io(place))?;
@@ -191,14 +193,14 @@ impl Write {
     }
 
     /// Complete under another name first: nothing half-written ever has its name in the tree.
-    fn write(&self, entry: &Entry, pipe: &mut impl BufRead) -> Result<(), Unread> {
+    fn write(&self, entry: &ManifestEntry, pipe: &mut impl BufRead) -> Result<(), Unread> {
         let part = &self.files.part;
         remove_if_there(part)?;
         match &entry.kind {
-            Kind::Symlink { target } => {
+            EntryKind::Symlink { target } => {
                 symlink(OsStr::from_bytes(target), part).map_err(io(part))?;
             }
-            Kind::File(_) => {
+            EntryKind::File(_) => {
                 let mut file = File::create_new(part).map_err(io(part))?;
                 let copied = blobs::copy(pipe, &entry.blob, entry.size, &mut file);
                 copied.map_err(|error| match error {
@@ -236,10 +238,10 @@ impl Files {
     }
 
     /// Held until dropped; the kernel lets go of it when the process dies.
-    fn lock(&self) -> Result<HeldLock, CheckoutError> {
+    fn lock(&self) -> Result<TreeLock, CheckoutError> {
         let file = File::create(&self.lock).map_err(io(&self.lock))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(HeldLock(file)),
+            Ok(()) => Ok(TreeLock(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(CheckoutError::Busy(self.lock.clone())),
             Err(error) => Err(io(&self.lock)(error.into())),
         }
@@ -265,9 +267,9 @@ impl Files {
     }
 }
 
-struct HeldLock(File);
+struct TreeLock(File);
 
-impl Drop for HeldLock {
+impl Drop for TreeLock {
     /// Closing is not enough: a child that another thread has just forked holds a copy of the
     /// descriptor, and with it the lock, until it executes its program.
     fn drop(&mut self) {
@@ -312,7 +314,7 @@ impl Todo {
     }
 }
 
-enum Verdict {
+enum FileMatch {
     Right,
     WrongStat,
     Wrong,
@@ -378,9 +380,9 @@ impl<'a> Tree<'a> {
                     continue;
                 };
                 match self.judge(&self.manifest.entries()[at], &place, &stat)? {
-                    Verdict::Right => {}
-                    Verdict::WrongStat => todo.touch.push(at),
-                    Verdict::Wrong => continue,
+                    FileMatch::Right => {}
+                    FileMatch::WrongStat => todo.touch.push(at),
+                    FileMatch::Wrong => continue,
                 }
                 right.insert(at);
             }
@@ -392,25 +394,25 @@ impl<'a> Tree<'a> {
 
     fn judge(
         &self,
-        entry: &Entry,
+        entry: &ManifestEntry,
         place: &Path,
         stat: &Metadata,
-    ) -> Result<Verdict, CheckoutError> {
+    ) -> Result<FileMatch, CheckoutError> {
         let mode = match &entry.kind {
-            Kind::Symlink { target } => {
+            EntryKind::Symlink { target } => {
                 let same = stat.is_symlink()
                     && fs::read_link(place).map_err(io(place))?.as_os_str()
                         == OsStr::from_bytes(target);
                 return Ok(match same {
-                    false => Verdict::Wrong,
-                    true if stat.mtime() == entry.mtime_s => Verdict::Right,
-                    true => Verdict::WrongStat,
+                    false => FileMatch::Wrong,
+                    true if stat.mtime() == entry.mtime_s => FileMatch::Right,
+                    true => FileMatch::WrongStat,
                 });
             }
-            Kind::File(mode) => *mode,
+            EntryKind::File(mode) => *mode,
         };
         if !stat.is_file() || stat.len() != entry.size {
-            return Ok(Verdict::Wrong);
+            return Ok(FileMatch::Wrong);
         }
         let agrees = stat.mtime() == entry.mtime_s
             && stat.mtime_nsec() == 0
@@ -430,15 +432,15 @@ impl<'a> Tree<'a> {
             }
         };
         Ok(match (same, agrees) {
-            (false, _) => Verdict::Wrong,
-            (true, true) => Verdict::Right,
-            (true, false) => Verdict::WrongStat,
+            (false, _) => FileMatch::Wrong,
+            (true, true) => FileMatch::Right,
+            (true, false) => FileMatch::WrongStat,
         })
     }
 }
 
-fn set_stat(entry: &Entry, place: &Path) -> Result<(), CheckoutError> {
-    if let Kind::File(mode) = entry.kind {
+fn set_stat(entry: &ManifestEntry, place: &Path) -> Result<(), CheckoutError> {
+    if let EntryKind::File(mode) = entry.kind {
         set_mode(place, mode.bits())?;
     }
     let at = Timespec {

@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 
 use super::system::blocking;
 use super::{
-    Description, Git, LandingError, Progress, Question, RemoteRef, Source, Wanted, ask, describe,
-    fetch, ls_remote, unpin,
+    DescribeRequest, Description, FetchRequest, Git, GitProgress, GitSource, LandingError,
+    RemoteRef, ask, describe, fetch, ls_remote, unpin,
 };
 
 /// [`Git`] by the system's program and git2.
@@ -15,7 +15,7 @@ pub struct SystemGit;
 impl Git for SystemGit {
     fn ls_remote<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
         refs: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         Box::pin(ls_remote(source, refs))
@@ -23,23 +23,23 @@ impl Git for SystemGit {
 
     fn fetch<'a>(
         &'a self,
-        source: &'a Source,
-        wanted: &'a Wanted,
-        progress: Progress<'a>,
+        source: &'a GitSource,
+        wanted: &'a FetchRequest,
+        progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         Box::pin(fetch(source, wanted, progress))
     }
 
     fn tags<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         Box::pin(ask::tags(source))
     }
 
     fn heads<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
         commits: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
         Box::pin(ask::heads(source, commits))
@@ -47,7 +47,7 @@ impl Git for SystemGit {
 
     fn unpin<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a GitSource,
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         let mirror = source.mirror.clone();
@@ -56,8 +56,8 @@ impl Git for SystemGit {
 
     fn describe<'a>(
         &'a self,
-        source: &'a Source,
-        question: &'a Question,
+        source: &'a GitSource,
+        question: &'a DescribeRequest,
     ) -> BoxFuture<'a, Result<Description, LandingError>> {
         Box::pin(describe(source, question))
     }

@@ -3,7 +3,7 @@
 
 use super::program::{self, STDOUT_BYTES_MAX};
 use super::system::{LOCAL_TIMEOUT, check_object, make_mirror, succeeded};
-use super::{LandingError, RemoteRef, Source};
+use super::{GitSource, LandingError, RemoteRef};
 use crate::base::crash;
 
 /// Commits of one question: the arguments stay far below the limit.
@@ -13,7 +13,7 @@ const COMMITS_PER_QUESTION: usize = 1_000;
 ///
 /// # Errors
 /// [`LandingError`]; also where the answer is too long to be whole.
-pub async fn tags(source: &Source) -> Result<Vec<RemoteRef>, LandingError> {
+pub async fn tags(source: &GitSource) -> Result<Vec<RemoteRef>, LandingError> {
     make_mirror(source).await?;
     let mut git = program::networked(source)?;
     git.args(["ls-remote", "--quiet", "--tags", "--refs", "--"])
@@ -52,7 +52,7 @@ pub async fn tags(source: &Source) -> Result<Vec<RemoteRef>, LandingError> {
 ///
 /// # Errors
 /// [`LandingError`] when the mirror does not hold them all.
-pub async fn heads(source: &Source, commits: &[String]) -> Result<Vec<String>, LandingError> {
+pub async fn heads(source: &GitSource, commits: &[String]) -> Result<Vec<String>, LandingError> {
     let mut left: Vec<String> = commits.to_vec();
     loop {
         let mut heads = Vec::new();

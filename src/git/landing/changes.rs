@@ -14,7 +14,7 @@ use git2::{ObjectType, Odb, Oid, Repository};
 
 use super::LandingError;
 use super::objects::{bounded, read_field};
-use super::program::{Failure, Finished, GitCommand, stream};
+use super::program::{Finished, GitCommand, GitFailure, stream};
 use crate::domain::plan::PushLimits;
 use crate::domain::task::ChangedPath;
 
@@ -29,7 +29,7 @@ const LOOKED_AT_PER_ENTRY: u64 = 4;
 
 /// What differs, as far as it is listed.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct ListedChanges {
     pub(super) files: u64,
     pub(super) paths: Vec<ChangedPath>,
     /// Bytes of the files, old and new, as long as they are few.
@@ -44,13 +44,13 @@ pub(super) fn compare(
     (old, new): (Oid, Oid),
     source: Option<&str>,
     limits: &PushLimits,
-) -> Result<Changes, git2::Error> {
+) -> Result<ListedChanges, git2::Error> {
     let repository = Repository::open_bare(mirror)?;
-    let mut walk = Walk {
+    let mut walk = TreeDiff {
         odb: repository.odb()?,
         repository: &repository,
         limits,
-        changes: Changes::default(),
+        changes: ListedChanges::default(),
         looked_at: 0,
     };
     let (mut old, mut new, mut at) = (Some(old), Some(new), Vec::new());
@@ -81,12 +81,12 @@ pub(super) fn compare(
 
 /// What stands under a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stands {
+struct PathState {
     mode: i32,
     id: Oid,
 }
 
-impl Stands {
+impl PathState {
     fn is_directory(self) -> bool {
         self.mode == 0o040_000
     }
@@ -97,20 +97,20 @@ impl Stands {
     }
 }
 
-type Level = BTreeMap<Vec<u8>, Stands>;
+type Level = BTreeMap<Vec<u8>, PathState>;
 /// Directories that are yet to be compared. Those of one directory share its path: a tree can name a
 /// million of them, far below.
 type Ahead = Vec<(Option<Oid>, Option<Oid>, Rc<Vec<u8>>, Vec<u8>)>;
 
-struct Walk<'g> {
+struct TreeDiff<'g> {
     repository: &'g Repository,
     odb: Odb<'g>,
     limits: &'g PushLimits,
-    changes: Changes,
+    changes: ListedChanges,
     looked_at: u64,
 }
 
-impl Walk<'_> {
+impl TreeDiff<'_> {
     fn directory(&mut self, tree: Option<Oid>, name: &str) -> Result<Option<Oid>, git2::Error> {
         let entries = self.entries(tree)?;
         let found = entries.get(name.as_bytes());
@@ -135,7 +135,7 @@ impl Walk<'_> {
         }
         let entries = tree.iter().map(|entry| {
             let (mode, id) = (entry.filemode(), entry.id());
-            (entry.name_bytes().to_vec(), Stands { mode, id })
+            (entry.name_bytes().to_vec(), PathState { mode, id })
         });
         Ok(entries.collect())
     }
@@ -155,8 +155,9 @@ impl Walk<'_> {
             }
             let room = PATH_BYTES_MAX.saturating_sub(at.len());
             let name = &name[..name.len().min(room)];
-            let directory = |stands: Option<Stands>| stands.filter(|stands| stands.is_directory());
-            let file = |stands: Option<Stands>| stands.filter(|stands| !stands.is_directory());
+            let directory =
+                |stands: Option<PathState>| stands.filter(|stands| stands.is_directory());
+            let file = |stands: Option<PathState>| stands.filter(|stands| !stands.is_directory());
             let status = match (file(was), file(is)) {
                 (None, None) => None,
                 (None, Some(_)) => Some('A'),
@@ -177,7 +178,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn changed(&mut self, status: char, path: &[u8], contents: [Option<Stands>; 2]) {
+    fn changed(&mut self, status: char, path: &[u8], contents: [Option<PathState>; 2]) {
         let changes = &mut self.changes;
         if changes.files == self.limits.entries {
             changes.over = Some("entries");
@@ -201,7 +202,7 @@ impl Walk<'_> {
 
 /// Lines that come and go; `None` where counting them is too much work.
 pub(super) async fn count_lines(
-    changes: &Changes,
+    changes: &ListedChanges,
     limits: &PushLimits,
     numstat: GitCommand,
 ) -> Result<Option<(u64, u64)>, LandingError> {
@@ -219,8 +220,8 @@ pub(super) async fn count_lines(
             stdout: Some(Ok(sum)),
             ..
         }) => Ok(Some(sum)),
-        Err(Failure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
-        Ok(_) | Err(Failure::TimedOut) => Ok(None),
+        Err(GitFailure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
+        Ok(_) | Err(GitFailure::TimedOut) => Ok(None),
     }
 }
 

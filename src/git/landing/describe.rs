@@ -9,11 +9,11 @@ use std::io::BufRead;
 use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::changes::{self, Changes, count_lines};
+use super::changes::{self, ListedChanges, count_lines};
 use super::objects::{self, FORMAT, ShownCommit};
-use super::program::{Failure, Finished, GitCommand, on_mirror, out_of_memory, run, stream};
+use super::program::{Finished, GitCommand, GitFailure, on_mirror, out_of_memory, run, stream};
 use super::system::blocking;
-use super::{LandingError, Source};
+use super::{GitSource, LandingError};
 use crate::domain::task::{Comparison, Description, Relation, TagInfo};
 
 /// Commits of a list.
@@ -25,7 +25,7 @@ const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What is to be described, and against what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct DescribeRequest {
     /// Full name of the ref: its short name is compared with the tag's own.
     pub reference: String,
     /// The landed object, hex digits.
@@ -49,8 +49,11 @@ pub struct LiveOn {
 /// # Errors
 /// [`LandingError::NotACommit`] for a tag of a blob or a tree, [`LandingError::NoObject`] for what
 /// was never fetched, [`LandingError::Unreadable`] for what git can't read.
-pub async fn describe(source: &Source, question: &Question) -> Result<Description, LandingError> {
-    let reader = Reader { source, question };
+pub async fn describe(
+    source: &GitSource,
+    question: &DescribeRequest,
+) -> Result<Description, LandingError> {
+    let reader = CommitReader { source, question };
     let mut lives: Vec<(Option<&str>, Vec<String>)> = Vec::new();
     for LiveOn { host, commit } in &question.live {
         match lives.iter_mut().find(|known| known.0 == commit.as_deref()) {
@@ -102,26 +105,26 @@ pub async fn describe(source: &Source, question: &Question) -> Result<Descriptio
     })
 }
 
-struct Reader<'q> {
-    source: &'q Source,
-    question: &'q Question,
+struct CommitReader<'q> {
+    source: &'q GitSource,
+    question: &'q DescribeRequest,
 }
 
 /// What the mirror holds of what is asked about.
-struct Found {
+struct DescribedCommit {
     is_tag: bool,
-    commit: End,
+    commit: ComparedCommit,
     /// The live commits that are there.
-    known: Vec<End>,
+    known: Vec<ComparedCommit>,
 }
 
 /// A commit that is compared, and its tree.
-struct End {
+struct ComparedCommit {
     id: String,
     tree: Oid,
 }
 
-impl Reader<'_> {
+impl CommitReader<'_> {
     fn git(&self, arguments: &[&str]) -> GitCommand {
         let memory = self.source.limits.git_memory_bytes;
         let mut git = on_mirror(&self.source.mirror, memory);
@@ -130,7 +133,10 @@ impl Reader<'_> {
     }
 
     /// Looks for the object, the commit that it leads to, and what is live.
-    async fn find(&self, lives: &[(Option<&str>, Vec<String>)]) -> Result<Found, LandingError> {
+    async fn find(
+        &self,
+        lives: &[(Option<&str>, Vec<String>)],
+    ) -> Result<DescribedCommit, LandingError> {
         let object = &self.question.object;
         let is_id = |hex: &&str| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_id(&object.as_str()) {
@@ -172,12 +178,12 @@ impl Reader<'_> {
         let end = |number, id: &str| {
             let tree = Oid::from_str(at(number)?.1).ok()?;
             let id = id.to_owned();
-            Some(End { id, tree })
+            Some(ComparedCommit { id, tree })
         };
         let commit = end(2, &commit).ok_or_else(|| self.unreadable("its tree is not there"))?;
         let known = lives.iter().enumerate();
         let known = known.filter_map(|(number, live)| end(number + 3, live));
-        Ok(Found {
+        Ok(DescribedCommit {
             is_tag: kind == "tag",
             commit,
             known: known.collect(),
@@ -234,7 +240,7 @@ impl Reader<'_> {
 
     async fn compare(
         &self,
-        (old, new): (&End, &End),
+        (old, new): (&ComparedCommit, &ComparedCommit),
         listed: bool,
         comparison: &mut Comparison,
     ) -> Result<(), LandingError> {
@@ -268,7 +274,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn changes(&self, old: &End, new: &End) -> Result<Changes, LandingError> {
+    async fn changes(
+        &self,
+        old: &ComparedCommit,
+        new: &ComparedCommit,
+    ) -> Result<ListedChanges, LandingError> {
         let limits = self.source.limits;
         let (mirror, trees) = (self.source.mirror.clone(), (old.tree, new.tree));
         let source = self.question.source.clone();
@@ -294,7 +304,7 @@ impl Reader<'_> {
         })
     }
 
-    fn numstat(&self, old: &End, new: &End) -> GitCommand {
+    fn numstat(&self, old: &ComparedCommit, new: &ComparedCommit) -> GitCommand {
         let mut git = self.git(&["diff-tree", "-r", "-z", "--numstat", "--no-renames"]);
         git.args(["--no-ext-diff", "--no-textconv", &old.id, &new.id, "--"]);
         if let Some(source) = &self.question.source {
@@ -316,7 +326,7 @@ impl Reader<'_> {
     fn read<T>(
         &self,
         doing: &'static str,
-        ended: Result<Finished<Option<std::io::Result<T>>>, Failure>,
+        ended: Result<Finished<Option<std::io::Result<T>>>, GitFailure>,
     ) -> Result<T, LandingError> {
         let ended = self.ended(doing, ended)?;
         if !ended.success {
@@ -343,11 +353,11 @@ impl Reader<'_> {
     fn ended<T>(
         &self,
         doing: &'static str,
-        ended: Result<Finished<T>, Failure>,
+        ended: Result<Finished<T>, GitFailure>,
     ) -> Result<Finished<T>, LandingError> {
         ended.map_err(|failure| match failure {
-            Failure::Start(error) => LandingError::NoGit(error.to_string()),
-            Failure::TimedOut => LandingError::TooSlow {
+            GitFailure::Start(error) => LandingError::NoGit(error.to_string()),
+            GitFailure::TimedOut => LandingError::TooSlow {
                 reference: self.question.reference.clone(),
                 doing,
                 after_s: self.source.limits.git_time.as_secs(),

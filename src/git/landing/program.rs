@@ -20,9 +20,9 @@ use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
-use super::progress::Lines;
-use super::url::{Transport, transport};
-use super::{LandingError, Progress, Source};
+use super::progress::ProgressLines;
+use super::url::{GitTransport, transport};
+use super::{GitProgress, GitSource, LandingError};
 
 /// What git and the programs that it starts may see of our own environment.
 const KEPT: [&str; 17] = [
@@ -83,7 +83,7 @@ impl DerefMut for GitCommand {
 
 /// Bounds what a git may take of memory that is its own; the files of a repository, which it maps, are
 /// not counted. What it starts later has the same bound. One that has ended needs none.
-fn bound_memory(group: &Group, bytes: u64) {
+fn bound_memory(group: &GitProcessGroup, bytes: u64) {
     if let Some(git) = group.0 {
         let limit = Rlimit {
             current: Some(bytes),
@@ -130,7 +130,7 @@ pub(crate) fn on_mirror(mirror: &Path, memory_bytes: u64) -> GitCommand {
 }
 
 /// git on the mirror, allowed to reach the project's source and nothing else.
-pub(super) fn networked(source: &Source) -> Result<GitCommand, LandingError> {
+pub(super) fn networked(source: &GitSource) -> Result<GitCommand, LandingError> {
     let refused = |reason| LandingError::Url {
         project: source.project.clone(),
         url: source.git_url.clone(),
@@ -152,10 +152,10 @@ pub(super) fn networked(source: &Source) -> Result<GitCommand, LandingError> {
         git.args(["-c", setting]);
     }
     match transport {
-        Transport::Ssh => {
+        GitTransport::Ssh => {
             git.env("GIT_SSH_COMMAND", ssh(source)?);
         }
-        Transport::Https | Transport::HttpLoopback | Transport::Http => {
+        GitTransport::Https | GitTransport::HttpLoopback | GitTransport::Http => {
             if let Some(token) = read_token(source, transport)? {
                 // Through the environment: arguments are shown to every user of the machine.
                 git.env("GIT_CONFIG_COUNT", "1")
@@ -163,7 +163,7 @@ pub(super) fn networked(source: &Source) -> Result<GitCommand, LandingError> {
                     .env("GIT_CONFIG_VALUE_0", token.header());
             }
         }
-        Transport::File => {}
+        GitTransport::File => {}
     }
     Ok(git)
 }
@@ -191,7 +191,7 @@ fn flag(name: &str, value: &Path) -> OsString {
 
 /// The command line that git hands to `sh` for ssh. Only paths of the configuration stand in it,
 /// each quoted for ssh's own reading of options and then for sh.
-fn ssh(source: &Source) -> Result<String, LandingError> {
+fn ssh(source: &GitSource) -> Result<String, LandingError> {
     let mut options = vec![
         "BatchMode=yes".to_owned(),
         "StrictHostKeyChecking=yes".to_owned(),
@@ -235,17 +235,20 @@ fn quoted_for_ssh(path: &Path) -> Result<String, LandingError> {
 }
 
 /// A token as git's HTTP transport sends it; never printed.
-struct Token {
+struct GitToken {
     basic: String,
 }
 
-impl Token {
+impl GitToken {
     fn header(&self) -> String {
         format!("Authorization: Basic {}", self.basic)
     }
 }
 
-fn read_token(source: &Source, transport: Transport) -> Result<Option<Token>, LandingError> {
+fn read_token(
+    source: &GitSource,
+    transport: GitTransport,
+) -> Result<Option<GitToken>, LandingError> {
     let Some(path) = &source.token_file else {
         return Ok(None);
     };
@@ -267,7 +270,7 @@ fn read_token(source: &Source, transport: Transport) -> Result<Option<Token>, La
         false => format!("oauth2:{text}"),
     };
     let basic = base64::engine::general_purpose::STANDARD.encode(pair);
-    Ok(Some(Token { basic }))
+    Ok(Some(GitToken { basic }))
 }
 
 /// The header goes to this scheme, host and port only.
@@ -307,7 +310,7 @@ pub(crate) fn out_of_memory(said: &[String]) -> Option<&str> {
 }
 
 /// Why git did not end by itself.
-pub(crate) enum Failure {
+pub(crate) enum GitFailure {
     Start(io::Error),
     TimedOut,
 }
@@ -319,8 +322,8 @@ pub(crate) async fn run(
     input: Vec<u8>,
     stdout_max: usize,
     timeout: Duration,
-    progress: Progress<'_>,
-) -> Result<Finished, Failure> {
+    progress: GitProgress<'_>,
+) -> Result<Finished, GitFailure> {
     let mut output = Vec::new();
     let kept = &mut output;
     let read = move |pipe| async move { read_output(pipe, stdout_max, kept).await };
@@ -339,7 +342,7 @@ pub(crate) async fn stream<T: Send + 'static>(
     input: Vec<u8>,
     timeout: Duration,
     read: impl FnOnce(&mut BufReader<File>) -> T + Send + 'static,
-) -> Result<Finished<Option<T>>, Failure> {
+) -> Result<Finished<Option<T>>, GitFailure> {
     let mut made = None;
     let kept = &mut made;
     let take = move |pipe: ChildStdout| async move {
@@ -363,9 +366,9 @@ async fn run_reading<F: Future<Output = ()>>(
     mut git: GitCommand,
     input: Vec<u8>,
     (timeout, linger): (Duration, Duration),
-    progress: Progress<'_>,
+    progress: GitProgress<'_>,
     read: impl FnOnce(ChildStdout) -> F,
-) -> Result<Finished<()>, Failure> {
+) -> Result<Finished<()>, GitFailure> {
     let stdin = match input.is_empty() {
         true => Stdio::null(),
         false => Stdio::piped(),
@@ -375,8 +378,8 @@ async fn run_reading<F: Future<Output = ()>>(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = git.spawn().map_err(Failure::Start)?;
-    let group = Group::of(&child);
+    let mut child = git.spawn().map_err(GitFailure::Start)?;
+    let group = GitProcessGroup::of(&child);
     bound_memory(&group, git.memory_bytes);
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let stdout = child.stdout.take().map(read);
@@ -411,9 +414,9 @@ async fn run_reading<F: Future<Output = ()>>(
         Err(_) => {
             drop(group);
             let _ = child.wait().await;
-            Err(Failure::TimedOut)
+            Err(GitFailure::TimedOut)
         }
-        Ok((Err(error), _)) => Err(Failure::Start(error)),
+        Ok((Err(error), _)) => Err(GitFailure::Start(error)),
         Ok((Ok(status), finished)) => {
             if finished {
                 // Nothing is left that holds the pipes; its number may already be another's.
@@ -446,10 +449,10 @@ async fn read_output(mut pipe: ChildStdout, max: usize, output: &mut Vec<u8>) {
 async fn read_messages(
     pipe: Option<impl AsyncRead + Unpin>,
     said: &mut Vec<String>,
-    progress: Progress<'_>,
+    progress: GitProgress<'_>,
 ) {
     let Some(mut pipe) = pipe else { return };
-    let mut lines = Lines::default();
+    let mut lines = ProgressLines::default();
     let mut line = |text: &str| {
         if said.len() == STDERR_LINES_MAX {
             said.remove(0);
@@ -465,9 +468,9 @@ async fn read_messages(
 }
 
 /// The process group of a running git; killed when dropped.
-struct Group(Option<rustix::process::Pid>);
+struct GitProcessGroup(Option<rustix::process::Pid>);
 
-impl Group {
+impl GitProcessGroup {
     fn of(child: &tokio::process::Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(rustix::process::Pid::from_raw))
@@ -478,7 +481,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for GitProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -492,8 +495,8 @@ mod tests {
     use super::*;
     use crate::git::landing::Timeouts;
 
-    fn source(url: &str) -> Source {
-        Source {
+    fn source(url: &str) -> GitSource {
+        GitSource {
             project: "shop".to_owned(),
             git_url: url.to_owned(),
             mirror: "/tmp/mirror".into(),
@@ -558,13 +561,13 @@ mod tests {
         std::fs::write(&file, "s3cret\n").unwrap();
         let mut plain = source("http://git.example.com/shop.git");
         plain.token_file = Some(file.clone());
-        assert!(read_token(&plain, Transport::Http).unwrap().is_none());
-        let token = read_token(&plain, Transport::Https).unwrap().unwrap();
+        assert!(read_token(&plain, GitTransport::Http).unwrap().is_none());
+        let token = read_token(&plain, GitTransport::Https).unwrap().unwrap();
         assert_eq!(token.header(), "Authorization: Basic b2F1dGgyOnMzY3JldA==");
         std::fs::write(&file, "deploy:s3cret").unwrap();
-        let token = read_token(&plain, Transport::Https).unwrap().unwrap();
+        let token = read_token(&plain, GitTransport::Https).unwrap().unwrap();
         assert_eq!(token.header(), "Authorization: Basic ZGVwbG95OnMzY3JldA==");
         std::fs::write(&file, "").unwrap();
-        assert!(read_token(&plain, Transport::Https).is_err());
+        assert!(read_token(&plain, GitTransport::Https).is_err());
     }
 }

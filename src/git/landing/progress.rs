@@ -12,13 +12,13 @@ const COUNT_MIN: u64 = 1000;
 
 /// Cuts a stream into lines and thins out progress.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(super) struct ProgressLines {
     partial: Vec<u8>,
     /// Title and tenth of the last rewritten line that passed.
     last: Option<(String, Option<u8>)>,
 }
 
-impl Lines {
+impl ProgressLines {
     /// Takes the next bytes and calls `line` for each line that is worth showing.
     pub(super) fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
         for byte in bytes {
@@ -77,7 +77,7 @@ mod tests {
 
     fn shown(chunks: &[&str]) -> Vec<String> {
         let mut all = Vec::new();
-        let mut lines = Lines::default();
+        let mut lines = ProgressLines::default();
         for chunk in chunks {
             lines.push(chunk.as_bytes(), &mut |line| all.push(line.to_owned()));
         }

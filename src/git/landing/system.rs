@@ -11,8 +11,8 @@ use git2::{Oid, Repository};
 use rustix::fs::{FlockOperation, flock};
 
 use super::fsck;
-use super::program::{self, Failure, Finished, STDOUT_BYTES_MAX};
-use super::{LandingError, Progress, RemoteFailure, RemoteRef, Source, Wanted};
+use super::program::{self, Finished, GitFailure, STDOUT_BYTES_MAX};
+use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteFailure, RemoteRef};
 use crate::base::crash;
 use crate::domain::rule::is_reference;
 
@@ -26,7 +26,10 @@ const LAST: &str = "refs/tagship/last";
 ///
 /// # Errors
 /// [`LandingError`]; a ref that is not there is no error, it is not in the answer.
-pub async fn ls_remote(source: &Source, refs: &[String]) -> Result<Vec<RemoteRef>, LandingError> {
+pub async fn ls_remote(
+    source: &GitSource,
+    refs: &[String],
+) -> Result<Vec<RemoteRef>, LandingError> {
     for name in refs {
         check_reference(source, name)?;
     }
@@ -60,9 +63,9 @@ pub async fn ls_remote(source: &Source, refs: &[String]) -> Result<Vec<RemoteRef
 /// # Errors
 /// [`LandingError::Moved`] when it stands on something else by now; nothing is pinned then.
 pub async fn fetch(
-    source: &Source,
-    wanted: &Wanted,
-    progress: Progress<'_>,
+    source: &GitSource,
+    wanted: &FetchRequest,
+    progress: GitProgress<'_>,
 ) -> Result<(), LandingError> {
     check_reference(source, &wanted.reference)?;
     check_object(source, &wanted.object)?;
@@ -106,7 +109,7 @@ pub async fn fetch(
 }
 
 /// Compares what arrived with what was pushed, and keeps it.
-fn pin(source: &Source, wanted: &Wanted, incoming: &str) -> Result<(), LandingError> {
+fn pin(source: &GitSource, wanted: &FetchRequest, incoming: &str) -> Result<(), LandingError> {
     let failed = |error: git2::Error| mirror_failed(&source.mirror, error.message());
     let repository = Repository::open_bare(&source.mirror).map_err(failed)?;
     let mut arrived = repository.find_reference(incoming).map_err(failed)?;
@@ -158,14 +161,14 @@ fn pin_name(task: u64) -> String {
 }
 
 /// Intake takes nothing in that is refused here, and the executor asks for nothing.
-fn check_reference(source: &Source, name: &str) -> Result<(), LandingError> {
+fn check_reference(source: &GitSource, name: &str) -> Result<(), LandingError> {
     if is_reference(name) {
         return Ok(());
     }
     Err(not_a_name(source, name))
 }
 
-pub(super) fn check_object(source: &Source, object: &str) -> Result<(), LandingError> {
+pub(super) fn check_object(source: &GitSource, object: &str) -> Result<(), LandingError> {
     let hex = object
         .bytes()
         .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -178,7 +181,7 @@ pub(super) fn check_object(source: &Source, object: &str) -> Result<(), LandingE
     }
 }
 
-fn not_a_name(source: &Source, what: &str) -> LandingError {
+fn not_a_name(source: &GitSource, what: &str) -> LandingError {
     LandingError::Name {
         project: source.project.clone(),
         what: what.to_owned(),
@@ -188,7 +191,7 @@ fn not_a_name(source: &Source, what: &str) -> LandingError {
 /// Reads `OBJECT TAB NAME` lines; `NAME^{}` belongs to the line before. A pattern also matches the
 /// end of longer names, so the names are compared.
 fn parse_refs(
-    source: &Source,
+    source: &GitSource,
     output: &[u8],
     asked: &[String],
 ) -> Result<Vec<RemoteRef>, LandingError> {
@@ -222,7 +225,7 @@ fn parse_refs(
 }
 
 /// Makes the bare repository, once, and keeps our configuration beside its own.
-pub(super) async fn make_mirror(source: &Source) -> Result<(), LandingError> {
+pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> {
     let mirror = &source.mirror;
     let lock = mirror_lock(mirror);
     let _turn = lock.lock().await;
@@ -258,9 +261,9 @@ fn mirror_lock(mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
 }
 
 /// The same between processes; the kernel lets go of it when the process dies.
-struct HeldLock(File);
+struct MirrorLock(File);
 
-impl Drop for HeldLock {
+impl Drop for MirrorLock {
     /// Closing is not enough: a child that another thread has just forked holds a copy of the
     /// descriptor, and with it the lock, until it executes its program.
     fn drop(&mut self) {
@@ -268,11 +271,11 @@ impl Drop for HeldLock {
     }
 }
 
-fn lock_file(mirror: &Path) -> Result<HeldLock, LandingError> {
+fn lock_file(mirror: &Path) -> Result<MirrorLock, LandingError> {
     let path = mirror.join("tagship.lock");
     let file = File::create(&path).map_err(|e| mirror_failed(mirror, &e.to_string()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(HeldLock(file)),
+        Ok(()) => Ok(MirrorLock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(LandingError::Busy(mirror.to_owned())),
         Err(error) => Err(mirror_failed(mirror, &error.to_string())),
     }
@@ -319,17 +322,17 @@ fn mirror_failed(mirror: &Path, detail: &str) -> LandingError {
 }
 
 pub(super) fn succeeded(
-    source: &Source,
+    source: &GitSource,
     doing: &'static str,
     timeout: Duration,
-    ended: Result<Finished, Failure>,
+    ended: Result<Finished, GitFailure>,
 ) -> Result<Finished, LandingError> {
     let project = source.project.clone();
     match ended {
         Ok(finished) if finished.success => Ok(finished),
         Ok(finished) => Err(failure_of(source, doing, &finished.said)),
-        Err(Failure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
-        Err(Failure::TimedOut) => Err(LandingError::TimedOut {
+        Err(GitFailure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
+        Err(GitFailure::TimedOut) => Err(LandingError::TimedOut {
             project,
             doing,
             after_s: timeout.as_secs(),
@@ -339,7 +342,7 @@ pub(super) fn succeeded(
 
 /// What git's words mean. They are stable under `LC_ALL=C` and differ between versions at most in
 /// what is not looked at here.
-fn failure_of(source: &Source, doing: &'static str, said: &[String]) -> LandingError {
+fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> LandingError {
     let all = said.join("\n");
     let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
     if has(&[
@@ -428,8 +431,8 @@ mod tests {
     use super::*;
     use crate::git::landing::Timeouts;
 
-    fn source() -> Source {
-        Source {
+    fn source() -> GitSource {
+        GitSource {
             project: "shop".to_owned(),
             git_url: "/srv/git/shop.git".to_owned(),
             mirror: "/var/lib/tagship/mirrors/shop.git".into(),

@@ -5,7 +5,7 @@
 
 /// How git reaches a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(super) enum GitTransport {
     File,
     Ssh,
     Https,
@@ -15,7 +15,7 @@ pub(super) enum Transport {
     Http,
 }
 
-impl Transport {
+impl GitTransport {
     /// The value of `GIT_ALLOW_PROTOCOL`.
     pub(super) fn allowed(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Transport {
 ///
 /// # Errors
 /// The end of a sentence that begins with the address.
-pub(super) fn transport(url: &str) -> Result<Transport, &'static str> {
+pub(super) fn transport(url: &str) -> Result<GitTransport, &'static str> {
     if url.is_empty() {
         return Err("is empty: name the repository to fetch from");
     }
@@ -44,11 +44,11 @@ pub(super) fn transport(url: &str) -> Result<Transport, &'static str> {
         return Err("holds a control character: correct it");
     }
     if url.starts_with('/') {
-        return Ok(Transport::File);
+        return Ok(GitTransport::File);
     }
     if let Some(path) = url.strip_prefix("file://") {
         return match path.starts_with('/') {
-            true => Ok(Transport::File),
+            true => Ok(GitTransport::File),
             false => Err("must be file:///ABSOLUTE/PATH"),
         };
     }
@@ -67,10 +67,10 @@ pub(super) fn transport(url: &str) -> Result<Transport, &'static str> {
         return Err("names no host: correct it");
     }
     match scheme {
-        "ssh" => Ok(Transport::Ssh),
-        "https" => Ok(Transport::Https),
-        "http" if is_loopback(host) => Ok(Transport::HttpLoopback),
-        "http" => Ok(Transport::Http),
+        "ssh" => Ok(GitTransport::Ssh),
+        "https" => Ok(GitTransport::Https),
+        "http" if is_loopback(host) => Ok(GitTransport::HttpLoopback),
+        "http" => Ok(GitTransport::Http),
         _ => Err(FORMS),
     }
 }
@@ -79,7 +79,7 @@ const FORMS: &str =
     "is none of ssh://HOST/PATH, USER@HOST:PATH, https://HOST/PATH, file:///PATH, /PATH";
 
 /// `user@host:path`, as ssh's own copy program writes it.
-fn scp_like(url: &str) -> Result<Transport, &'static str> {
+fn scp_like(url: &str) -> Result<GitTransport, &'static str> {
     let Some((host, path)) = url.split_once(':') else {
         return Err("is a relative path: write the absolute one");
     };
@@ -90,7 +90,7 @@ fn scp_like(url: &str) -> Result<Transport, &'static str> {
         && !path.is_empty()
         && !path.starts_with(':');
     if plain {
-        Ok(Transport::Ssh)
+        Ok(GitTransport::Ssh)
     } else {
         Err(FORMS)
     }
@@ -112,18 +112,21 @@ mod tests {
     #[test]
     fn each_form_is_recognised() {
         for (url, expected) in [
-            ("/srv/git/shop.git", Transport::File),
-            ("file:///srv/git/shop.git", Transport::File),
-            ("ssh://git@git.example.com:2222/shop.git", Transport::Ssh),
-            ("git@git.example.com:team/shop.git", Transport::Ssh),
-            ("git.example.com:shop.git", Transport::Ssh),
-            ("https://git.example.com/shop.git", Transport::Https),
-            ("https://alice@git.example.com/shop.git", Transport::Https),
-            ("http://127.0.0.1:3000/shop.git", Transport::HttpLoopback),
-            ("http://[::1]:3000/shop.git", Transport::HttpLoopback),
-            ("http://localhost/shop.git", Transport::HttpLoopback),
-            ("http://git.example.com/shop.git", Transport::Http),
-            ("http://127.0.0.1.example.com/shop.git", Transport::Http),
+            ("/srv/git/shop.git", GitTransport::File),
+            ("file:///srv/git/shop.git", GitTransport::File),
+            ("ssh://git@git.example.com:2222/shop.git", GitTransport::Ssh),
+            ("git@git.example.com:team/shop.git", GitTransport::Ssh),
+            ("git.example.com:shop.git", GitTransport::Ssh),
+            ("https://git.example.com/shop.git", GitTransport::Https),
+            (
+                "https://alice@git.example.com/shop.git",
+                GitTransport::Https,
+            ),
+            ("http://127.0.0.1:3000/shop.git", GitTransport::HttpLoopback),
+            ("http://[::1]:3000/shop.git", GitTransport::HttpLoopback),
+            ("http://localhost/shop.git", GitTransport::HttpLoopback),
+            ("http://git.example.com/shop.git", GitTransport::Http),
+            ("http://127.0.0.1.example.com/shop.git", GitTransport::Http),
         ] {
             assert_eq!(transport(url), Ok(expected), "{url}");
         }

@@ -6,7 +6,9 @@ use crate::domain::plan;
 use crate::domain::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
 use crate::engine::executor::World;
 use crate::engine::executor::effects::{NoRecipe, Recipe};
-use crate::git::landing::{Comparison, LandingError, LiveOn, Question, Relation, Wanted};
+use crate::git::landing::{
+    Comparison, DescribeRequest, FetchRequest, LandingError, LiveOn, Relation,
+};
 use crate::store::StoreError;
 
 /// What became of a task's landing.
@@ -57,7 +59,7 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
         .source(&submission.project)
         .map_err(Outcome::Never)?;
     let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
-    let wanted = Wanted {
+    let wanted = FetchRequest {
         reference: submission.reference.clone(),
         object: object.clone(),
         task: task.id,
@@ -76,7 +78,7 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
         .collect();
     let mut compared = ComparedWith::default();
     let (live, releases) = live_on(world, submission, &compared, &hosts).await?;
-    let question = Question {
+    let question = DescribeRequest {
         reference: submission.reference.clone(),
         object: object.clone(),
         live,

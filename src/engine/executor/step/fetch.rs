@@ -3,7 +3,7 @@
 
 use super::scene::{Scene, Trouble};
 use crate::git::checkout::CheckoutError;
-use crate::git::landing::Wanted;
+use crate::git::landing::FetchRequest;
 
 /// Fetches what a task releases once more and pins it; the ref must still stand on it.
 pub(super) async fn again(scene: &Scene<'_>, missing: &CheckoutError) -> Result<(), Trouble> {
@@ -18,7 +18,7 @@ pub(super) async fn again(scene: &Scene<'_>, missing: &CheckoutError) -> Result<
     scene
         .output
         .line(&format!("{missing}; it is fetched again"));
-    let wanted = Wanted {
+    let wanted = FetchRequest {
         reference: submission.reference.clone(),
         object: object.to_owned(),
         task: task.id,
