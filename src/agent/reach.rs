@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::domain::plan::PlannedHost;
 use crate::git::landing::{GitSource, Timeouts};
-use crate::hosts::remote::{DialSettings, Dialer, Identity, Keepalive, Target};
+use crate::hosts::remote::{DialSettings, Dialer, Keepalive, SshIdentity, SshTarget};
 
 /// Where a project's repository is, and its mirror.
 #[must_use]
@@ -51,13 +51,13 @@ pub fn dialer(config: &Config) -> Arc<Dialer> {
 
 /// A planned host as the connection wants it.
 #[must_use]
-pub fn target(host: &PlannedHost, known_hosts: &Path, passphrase_file: Option<&Path>) -> Target {
-    Target {
+pub fn target(host: &PlannedHost, known_hosts: &Path, passphrase_file: Option<&Path>) -> SshTarget {
+    SshTarget {
         name: host.name.clone(),
         address: host.address.clone(),
         port: host.port,
         user: host.user.clone(),
-        identity: Identity {
+        identity: SshIdentity {
             file: PathBuf::from(&host.identity),
             passphrase_file: passphrase_file.map(Path::to_owned),
         },

@@ -20,7 +20,7 @@ use crate::engine::executor::effects::{
 use crate::git::checkout::Manifest;
 use crate::git::landing::GitSource;
 use crate::hosts::perform::{LocalShell, SshHosts};
-use crate::hosts::remote::{Dialer, Transport};
+use crate::hosts::remote::{Dialer, RsyncTransport};
 use crate::identity::account::{AccountError, Accounts};
 
 /// [`Catalog`] from the configuration and the template files, which are read anew for each plan.
@@ -174,7 +174,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// [`Fleet`] over SSH.
 pub(super) struct SshFleet {
     dialer: Arc<Dialer>,
-    transport: Transport,
+    transport: RsyncTransport,
     known_hosts: PathBuf,
     passphrase_file: Option<PathBuf>,
     /// Who may run steps on this machine, as the configuration says now.
@@ -185,7 +185,7 @@ impl SshFleet {
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
             dialer: dialer(config),
-            transport: Transport::of_this_program(config.agent.data_dir.join("run"))?,
+            transport: RsyncTransport::of_this_program(config.agent.data_dir.join("run"))?,
             known_hosts: config.known_hosts(),
             passphrase_file: config.ssh.passphrase_file.clone(),
             local: config.local_user(),

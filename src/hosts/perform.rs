@@ -27,11 +27,11 @@ use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::crash;
 use crate::domain::host::{DeployTarget, HostError, Hosts, Op, Output, Reply, turn_max, turn_of};
 use crate::hosts::publish;
-use crate::hosts::remote::runner::{self, Attempt, End};
-use crate::hosts::remote::script::{Lines, Turn, Unfit};
-use crate::hosts::remote::{Away, Connection, Dialer, Presence, Target, Transport};
+use crate::hosts::remote::runner::{self, Attempt, AttemptEnd};
+use crate::hosts::remote::script::{AnswerLines, InvalidValue, OpSequence};
+use crate::hosts::remote::{Connection, Dialer, Presence, RsyncTransport, SshTarget, Unreachable};
 use crate::hosts::sync;
-use ask::{Shell, Unanswered};
+use ask::{NoReply, Shell};
 pub use local::LocalShell;
 
 /// A script that works on whole trees may take so long; a dead connection is noticed far earlier.
@@ -68,9 +68,9 @@ struct Turns {
 
 impl Turns {
     /// Under a fence: where it was taken by a clock that was ahead, the turns of then are not far away.
-    fn next(&self, fence: u64) -> Turn {
+    fn next(&self, fence: u64) -> OpSequence {
         let next = next_turn().max(turn_of(fence));
-        Turn(raise(&self.shown, |shown| next.max(shown + 1)))
+        OpSequence(raise(&self.shown, |shown| next.max(shown + 1)))
     }
 
     /// The host has seen this turn under our fence. What cannot be one is not believed.
@@ -89,11 +89,11 @@ pub struct SshHosts {
     local: Option<(String, Result<LocalShell, String>)>,
     local_turns: Turns,
     dialer: Arc<Dialer>,
-    transport: Transport,
+    transport: RsyncTransport,
 }
 
 struct SshHost {
-    target: Target,
+    target: SshTarget,
     connection: Mutex<Option<Connection>>,
     presence: Presence,
     turns: Turns,
@@ -102,7 +102,7 @@ struct SshHost {
 impl SshHosts {
     /// The hosts of these targets, by their names. Opens nothing.
     #[must_use]
-    pub fn new(targets: Vec<Target>, dialer: Arc<Dialer>, transport: Transport) -> Self {
+    pub fn new(targets: Vec<SshTarget>, dialer: Arc<Dialer>, transport: RsyncTransport) -> Self {
         let named = targets.into_iter();
         let named = named.map(|target| (target.name.clone(), target));
         Self::named(named, dialer, transport)
@@ -111,9 +111,9 @@ impl SshHosts {
     /// The hosts of these targets, each by what it is asked for: a name, or `USER@NAME`.
     #[must_use]
     pub fn named(
-        targets: impl IntoIterator<Item = (String, Target)>,
+        targets: impl IntoIterator<Item = (String, SshTarget)>,
         dialer: Arc<Dialer>,
-        transport: Transport,
+        transport: RsyncTransport,
     ) -> Self {
         let hosts = targets.into_iter().map(|(name, target)| {
             let host = SshHost {
@@ -220,17 +220,19 @@ impl SshHosts {
             Op::RunResult { deploy_to, key } => {
                 let script = runner::result(deploy_to, key, 0)?;
                 match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
-                    End::Run(end) => Ok(Reply::Run(end)),
+                    AttemptEnd::Run(end) => Ok(Reply::Run(end)),
                     // Whoever asks learns that it does not run; whoever runs it, that it will not.
-                    End::Barred => Ok(Reply::Run(crate::domain::host::RunEnd::NotBegun)),
-                    End::Killed => Err(unexpected("killed")),
+                    AttemptEnd::Barred => Ok(Reply::Run(crate::domain::host::RunEnd::NotBegun)),
+                    AttemptEnd::Killed => Err(unexpected("killed")),
                 }
             }
             Op::Kill { deploy_to, key } => {
                 let script = runner::kill(deploy_to, key)?;
                 match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
-                    End::Killed => Ok(Reply::Killed),
-                    End::Run(_) | End::Barred => Err(unexpected("the end of an attempt")),
+                    AttemptEnd::Killed => Ok(Reply::Killed),
+                    AttemptEnd::Run(_) | AttemptEnd::Barred => {
+                        Err(unexpected("the end of an attempt"))
+                    }
                 }
             }
             Op::Prune {
@@ -261,7 +263,7 @@ impl SshHosts {
                 Ok(()) = changes.changed() => {
                     let away = changes.borrow_and_update().clone();
                     match away {
-                        Some(Away { reason, until }) => output.away(&reason, until),
+                        Some(Unreachable { reason, until }) => output.away(&reason, until),
                         None => output.back(),
                     }
                 }
@@ -286,8 +288,8 @@ impl SshHosts {
         host: &str,
         place: &DeployTarget,
         timeout: Duration,
-        script: &(dyn Fn(Turn) -> Result<Vec<u8>, Unfit> + Send + Sync),
-    ) -> Result<Lines, HostError> {
+        script: &(dyn Fn(OpSequence) -> Result<Vec<u8>, InvalidValue> + Send + Sync),
+    ) -> Result<AnswerLines, HostError> {
         let turns = self.turns(host);
         let ask = || async move {
             let script = script(turns.next(place.fence))?;
@@ -295,7 +297,7 @@ impl SshHosts {
         };
         again(|| async {
             match ask().await {
-                Err(Unanswered::Overtaken(turn)) => {
+                Err(NoReply::Overtaken(turn)) => {
                     turns.see(turn, place.fence);
                     ask().await
                 }
@@ -312,9 +314,9 @@ impl SshHosts {
         script: &[u8],
         timeout: Duration,
         ours: u64,
-    ) -> Result<Lines, Unanswered> {
+    ) -> Result<AnswerLines, NoReply> {
         let shell = self.shell(host).await?;
-        let mut lines = Lines::default();
+        let mut lines = AnswerLines::default();
         let mut hear = |said| lines.hear_said(said, ours);
         ask::ask(&shell, script, timeout, &mut hear).await?;
         Ok(lines)
@@ -327,7 +329,7 @@ impl SshHosts {
         script: &[u8],
         timeout: Duration,
         output: &dyn Output,
-    ) -> Result<End, HostError> {
+    ) -> Result<AttemptEnd, HostError> {
         again(|| async {
             let shell = self.shell(host).await?;
             let mut attempt = Attempt::default();
@@ -366,7 +368,7 @@ fn unexpected(what: &str) -> HostError {
 /// once lost stays lost, even if the host can't be reached any more: it may have acted.
 async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HostError>
 where
-    F: Future<Output = Result<T, Unanswered>>,
+    F: Future<Output = Result<T, NoReply>>,
 {
     let mut lost = None;
     for _ in 0..ASKED_TIMES_MAX {
@@ -416,9 +418,9 @@ mod tests {
     #[tokio::test]
     async fn what_was_lost_once_is_never_said_to_be_not_reached() {
         let mut answers = vec![
-            Err(Unanswered::Host(HostError::NotReached("down".into()))),
-            Err(Unanswered::Host(HostError::NotReached("down".into()))),
-            Err(Unanswered::Host(HostError::Lost("cut".into()))),
+            Err(NoReply::Host(HostError::NotReached("down".into()))),
+            Err(NoReply::Host(HostError::NotReached("down".into()))),
+            Err(NoReply::Host(HostError::Lost("cut".into()))),
         ];
         let answer: Result<(), _> =
             again(|| std::future::ready(answers.pop().unwrap_or(Ok(())))).await;
@@ -430,7 +432,7 @@ mod tests {
         let mut asked = 0;
         let answer: Result<(), _> = again(|| {
             asked += 1;
-            std::future::ready(Err(Unanswered::Host(HostError::Refused("no".into()))))
+            std::future::ready(Err(NoReply::Host(HostError::Refused("no".into()))))
         })
         .await;
         assert_eq!((answer, asked), (Err(HostError::Refused("no".into())), 1));

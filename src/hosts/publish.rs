@@ -11,7 +11,7 @@ use crate::domain::host::{
     ReleaseId, Reply, is_own,
 };
 use crate::hosts::remote::script::{
-    Lines, Script, Turn, Unfit, absolute, file_name, led_to, nonsense,
+    AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, led_to, nonsense,
 };
 use crate::hosts::sync::{WALK, as_it_is, read_standing_line, standing_text};
 
@@ -21,8 +21,8 @@ const NAME_CHARS_MAX: usize = 200;
 /// Script for [`Op::Inspect`](crate::domain::host::Op::Inspect).
 ///
 /// # Errors
-/// [`Unfit`] where the path cannot be one on the host.
-pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, Unfit> {
+/// [`InvalidValue`] where the path cannot be one on the host.
+pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, InvalidValue> {
     let script = Script::new().set("ts_at", absolute("deploy_to", deploy_to)?)?;
     Ok(standing_text(&script, include_str!("publish/inspect.sh")))
 }
@@ -31,7 +31,7 @@ pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, Unfit> {
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_standing(lines: &Lines) -> Result<HostState, HostError> {
+pub fn read_standing(lines: &AnswerLines) -> Result<HostState, HostError> {
     let mut standing = HostState::default();
     for (word, value) in lines.iter() {
         read_standing_line(&mut standing, word, value)?;
@@ -42,20 +42,21 @@ pub fn read_standing(lines: &Lines) -> Result<HostState, HostError> {
 /// Script for [`Op::Publish`](crate::domain::host::Op::Publish).
 ///
 /// # Errors
-/// [`Unfit`] where a path, name or key cannot be one on the host.
+/// [`InvalidValue`] where a path, name or key cannot be one on the host.
 pub fn publish(
     place: &DeployTarget,
-    turn: Turn,
+    turn: OpSequence,
     release: &ReleaseId,
     over: &[ReleaseId],
     key: &str,
     existing: Existing,
-) -> Result<Vec<u8>, Unfit> {
+) -> Result<Vec<u8>, InvalidValue> {
     let release = match existing {
         Existing::Equal => file_name("release", &release.0)?,
         Existing::AsItIs => led_to(&release.0)?,
     };
-    let over: Result<Vec<&str>, Unfit> = over.iter().map(|release| led_to(&release.0)).collect();
+    let over: Result<Vec<&str>, InvalidValue> =
+        over.iter().map(|release| led_to(&release.0)).collect();
     let script = Script::at(place, turn)?
         .set("ts_release", release)?
         .set("ts_over", &over?.join("\n"))?
@@ -69,7 +70,7 @@ pub fn publish(
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_published(lines: &Lines) -> Result<Reply, HostError> {
+pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     let release = |word, text: &str| match led_to(text) {
         Ok(text) => Ok(ReleaseId(text.to_owned())),
         Err(_) => Err(nonsense(word, text)),
@@ -117,14 +118,14 @@ fn shown(name: &str) -> String {
 /// Script for [`Op::Prune`](crate::domain::host::Op::Prune).
 ///
 /// # Errors
-/// [`Unfit`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] where a path or name cannot be one on the host.
 pub fn prune(
     place: &DeployTarget,
-    turn: Turn,
+    turn: OpSequence,
     keep: u32,
     protect: &[ReleaseId],
     failed: &[ReleaseId],
-) -> Result<Vec<u8>, Unfit> {
+) -> Result<Vec<u8>, InvalidValue> {
     let script = Script::at(place, turn)?
         .number("ts_keep", u64::from(keep))
         .set("ts_protect", &names(protect)?)?
@@ -132,8 +133,8 @@ pub fn prune(
     Ok(standing_text(&script, include_str!("publish/prune.sh")))
 }
 
-fn names(releases: &[ReleaseId]) -> Result<String, Unfit> {
-    let names: Result<Vec<&str>, Unfit> = releases
+fn names(releases: &[ReleaseId]) -> Result<String, InvalidValue> {
+    let names: Result<Vec<&str>, InvalidValue> = releases
         .iter()
         .map(|release| file_name("release", &release.0))
         .collect();
@@ -144,7 +145,7 @@ fn names(releases: &[ReleaseId]) -> Result<String, Unfit> {
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_pruned(lines: &Lines, deploy_to: &str) -> Result<Reply, HostError> {
+pub fn read_pruned(lines: &AnswerLines, deploy_to: &str) -> Result<Reply, HostError> {
     let mut deleted = Vec::new();
     let mut left: Vec<Leftover> = Vec::new();
     for (word, value) in lines.iter() {
@@ -171,8 +172,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn lines(said: &[(&str, &str)]) -> Lines {
-        let mut lines = Lines::default();
+    fn lines(said: &[(&str, &str)]) -> AnswerLines {
+        let mut lines = AnswerLines::default();
         for (word, value) in said {
             lines.hear((*word).into(), (*value).into(), 1).unwrap();
         }
@@ -277,11 +278,19 @@ mod tests {
         ] {
             let release = ReleaseId(name.into());
             assert!(
-                publish(&place, Turn(1), &release, &[], "1-2-3-4", Existing::Equal).is_err(),
+                publish(
+                    &place,
+                    OpSequence(1),
+                    &release,
+                    &[],
+                    "1-2-3-4",
+                    Existing::Equal
+                )
+                .is_err(),
                 "{name:?}"
             );
             assert!(
-                prune(&place, Turn(1), 3, &[], &[release]).is_err(),
+                prune(&place, OpSequence(1), 3, &[], &[release]).is_err(),
                 "{name:?}"
             );
         }

@@ -40,30 +40,30 @@ use std::path::PathBuf;
 
 pub use channel::Keepalive;
 pub use connection::{Captured, Connection};
-pub use dial::{Away, DialSettings, Dialer, Presence, offered_key};
-pub use error::{Phase, Reach, RemoteError};
+pub use dial::{DialSettings, Dialer, Presence, Unreachable, offered_key};
+pub use error::{Reach, RemoteError, WaitPhase};
 pub use identity::{IdentityError, make_key};
 pub use inbox::{Exit, Stream};
 pub use pin::{PinError, Pinned, append};
-pub use rsync::{RsyncCommand, RsyncEnd, RsyncExit, Transport};
+pub use rsync::{RsyncCommand, RsyncEnd, RsyncExit, RsyncTransport};
 pub use transport::transport_main;
 
 /// Where a host is, as whom to log in, and what to trust.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
+pub struct SshTarget {
     /// The host's name in the configuration: for messages and for `tagship hosts enroll NAME`.
     pub name: String,
     /// IP address or DNS name; also what is looked up in `known_hosts`.
     pub address: String,
     pub port: u16,
     pub user: String,
-    pub identity: Identity,
+    pub identity: SshIdentity,
     pub known_hosts: PathBuf,
     /// The host through which this one is reached.
-    pub jump: Option<Box<Target>>,
+    pub jump: Option<Box<SshTarget>>,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for SshTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             name,
@@ -82,7 +82,7 @@ impl fmt::Display for Target {
 
 /// A private key's file, and the file with the passphrase that opens it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct SshIdentity {
     pub file: PathBuf,
     pub passphrase_file: Option<PathBuf>,
 }

@@ -17,7 +17,7 @@ use crate::domain::host::{
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::hosts::remote::script::{
-    FENCE, Lines, Script, Turn, Unfit, encode_paths, file_name, led_to, nonsense,
+    AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, led_to, nonsense,
 };
 
 /// What is live, which releases are complete, what a tree's digest is.
@@ -32,7 +32,11 @@ pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
     script.text(&[FENCE, &listing, STANDING, body])
 }
 
-fn at_release(place: &DeployTarget, turn: Turn, release: &Release) -> Result<Script, Unfit> {
+fn at_release(
+    place: &DeployTarget,
+    turn: OpSequence,
+    release: &Release,
+) -> Result<Script, InvalidValue> {
     Script::at(place, turn)?
         .set("ts_release", file_name("release", &release.id.0)?)?
         .set("ts_wanted", digest(&release.digest)?)
@@ -46,12 +50,12 @@ pub(crate) fn as_it_is(existing: Existing) -> &'static str {
     }
 }
 
-fn digest(digest: &TreeDigest) -> Result<&str, Unfit> {
+fn digest(digest: &TreeDigest) -> Result<&str, InvalidValue> {
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if digest.0.len() == 64 && digest.0.bytes().all(hex) {
         return Ok(&digest.0);
     }
-    Err(Unfit::Form {
+    Err(InvalidValue::Form {
         what: "digest".into(),
         value: digest.0.escape_debug().to_string(),
         why: "is no SHA-256: release the commit again",
@@ -61,16 +65,16 @@ fn digest(digest: &TreeDigest) -> Result<&str, Unfit> {
 /// Script for [`Op::Prepare`](crate::domain::host::Op::Prepare).
 ///
 /// # Errors
-/// [`Unfit`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] where a path or name cannot be one on the host.
 pub fn prepare(
     place: &DeployTarget,
-    turn: Turn,
+    turn: OpSequence,
     release: &Release,
     base: Option<(&Release, Inodes)>,
     removed: &[Vec<u8>],
     shared: &[String],
     existing: Existing,
-) -> Result<Vec<u8>, Unfit> {
+) -> Result<Vec<u8>, InvalidValue> {
     for path in removed {
         inside("a path to delete", path)?;
     }
@@ -104,7 +108,7 @@ pub fn prepare(
 }
 
 /// Checks that a path stays inside the directory that it is relative to.
-fn inside(what: &str, path: &[u8]) -> Result<(), Unfit> {
+fn inside(what: &str, path: &[u8]) -> Result<(), InvalidValue> {
     let bad_part = |part: &[u8]| matches!(part, b"" | b"." | b"..");
     let why = if path.contains(&0) {
         "holds a NUL byte: take it out"
@@ -113,7 +117,7 @@ fn inside(what: &str, path: &[u8]) -> Result<(), Unfit> {
     } else {
         return Ok(());
     };
-    Err(Unfit::Form {
+    Err(InvalidValue::Form {
         what: what.into(),
         value: path.escape_ascii().to_string(),
         why,
@@ -124,7 +128,7 @@ fn inside(what: &str, path: &[u8]) -> Result<(), Unfit> {
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_prepared(lines: &Lines) -> Result<Reply, HostError> {
+pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
     let mut staged = false;
     let mut based = false;
     let mut missing = Vec::new();
@@ -201,13 +205,13 @@ pub(crate) fn read_standing_line(
 /// Script for [`Op::Seal`](crate::domain::host::Op::Seal).
 ///
 /// # Errors
-/// [`Unfit`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] where a path or name cannot be one on the host.
 pub fn seal(
     place: &DeployTarget,
-    turn: Turn,
+    turn: OpSequence,
     release: &Release,
     owner: Option<&str>,
-) -> Result<Vec<u8>, Unfit> {
+) -> Result<Vec<u8>, InvalidValue> {
     let script = at_release(place, turn, release)?.set("ts_owner", owner.unwrap_or_default())?;
     Ok(standing_text(&script, include_str!("sync/seal.sh")))
 }
@@ -216,7 +220,7 @@ pub fn seal(
 ///
 /// # Errors
 /// [`HostError::Refused`] where the answer is none.
-pub fn read_sealed(lines: &Lines) -> Result<Reply, HostError> {
+pub fn read_sealed(lines: &AnswerLines) -> Result<Reply, HostError> {
     lines.only("sealed").map(|_| Reply::Sealed)
 }
 
@@ -248,7 +252,7 @@ mod tests {
     #[test]
     fn a_line_that_prepare_never_says_is_no_answer() {
         let lines = |word: &str, value: &str| {
-            let mut lines = Lines::default();
+            let mut lines = AnswerLines::default();
             lines.hear(word.into(), value.into(), 1).unwrap();
             lines
         };

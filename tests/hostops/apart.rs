@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use tagship::domain::host::{Inodes, Release, TransferSet};
-use tagship::hosts::sync::rsync::End;
+use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::place::{Host, Mounted, SHELLS, Tree, picture_of};
 use crate::release::first_tree;
@@ -49,7 +49,7 @@ fn staged_from(host: &Host, tree: &Tree, (first, second): (&Release, &Release), 
         false => TransferSet::LinkDest(first.id.clone()),
     };
     if set != TransferSet::Changed(Vec::new()) {
-        assert_eq!(host.transfer(2, tree.path(), &set), End::Complete);
+        assert_eq!(host.transfer(2, tree.path(), &set), TransferEnd::Complete);
     }
 }
 

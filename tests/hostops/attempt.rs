@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
-use tagship::hosts::remote::runner::{self, Attempt, End};
-use tagship::hosts::remote::script::{Answer, Said, overtaken};
+use tagship::hosts::remote::runner::{self, Attempt, AttemptEnd};
+use tagship::hosts::remote::script::{AnswerReader, Said, overtaken};
 
 use crate::place::{Host, SHELLS};
 use crate::support::eventually::eventually;
@@ -20,7 +20,7 @@ use crate::support::eventually::eventually;
 /// What a script about an attempt said.
 #[derive(Debug)]
 pub(crate) struct Heard {
-    pub(crate) end: Result<End, HostError>,
+    pub(crate) end: Result<AttemptEnd, HostError>,
     pub(crate) output: Vec<u8>,
     /// Where bytes are missing that the host has not kept, from and to: zeros are in their place.
     gaps: Vec<(usize, usize)>,
@@ -29,7 +29,7 @@ pub(crate) struct Heard {
 
 impl Heard {
     fn of(fence: u64, stdout: &[u8]) -> Self {
-        let mut answer = Answer::default();
+        let mut answer = AnswerReader::default();
         let mut attempt = Attempt::default();
         let mut output: Vec<u8> = Vec::new();
         let mut gaps = Vec::new();
@@ -160,8 +160,8 @@ pub(crate) fn shell(key: &str, text: &str) -> Run {
     }
 }
 
-pub(crate) fn ended(code: i32) -> Result<End, HostError> {
-    Ok(End::Run(RunEnd::Ended {
+pub(crate) fn ended(code: i32) -> Result<AttemptEnd, HostError> {
+    Ok(AttemptEnd::Run(RunEnd::Ended {
         code,
         values: BTreeMap::new(),
     }))
@@ -274,11 +274,14 @@ fn a_program_hands_values_on() {
         ("LAST".to_owned(), "1".to_owned()),
         ("URL".to_owned(), "http://x/?a=b".to_owned()),
     ]);
-    assert_eq!(heard.end, Ok(End::Run(RunEnd::Ended { code: 0, values })));
+    assert_eq!(
+        heard.end,
+        Ok(AttemptEnd::Run(RunEnd::Ended { code: 0, values }))
+    );
     let text = "yes A=123456789 | head -c 100000 >\"$TAGSHIP_OUTPUT\"";
     let heard = host.run(&shell("k-long", text));
     assert!(
-        matches!(&heard.end, Ok(End::Run(RunEnd::BadOutput { why })) if why.contains("longer than")),
+        matches!(&heard.end, Ok(AttemptEnd::Run(RunEnd::BadOutput { why })) if why.contains("longer than")),
         "{heard:?}"
     );
 }
@@ -331,7 +334,7 @@ fn what_a_program_leaves_behind_does_not_hold_its_result_back() {
     assert_eq!((heard.end, heard.output), (ended(0), b"started\n".to_vec()));
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert!(!host.carriers("k").is_empty(), "nobody asked to end it");
-    assert_eq!(host.kill("k").end, Ok(End::Killed));
+    assert_eq!(host.kill("k").end, Ok(AttemptEnd::Killed));
     assert!(host.carriers("k").is_empty());
 }
 
@@ -346,9 +349,9 @@ fn a_program_that_prints_nothing_still_times_out_with_all_it_started() {
             ..shell("k", text)
         };
         let begun = Instant::now();
-        assert_eq!(host.run(&run).end, Ok(End::Run(RunEnd::TimedOut)));
+        assert_eq!(host.run(&run).end, Ok(AttemptEnd::Run(RunEnd::TimedOut)));
         assert!(begun.elapsed() < Duration::from_secs(20));
-        assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::TimedOut)));
+        assert_eq!(host.result("k").end, Ok(AttemptEnd::Run(RunEnd::TimedOut)));
         eventually("all are gone", || {
             host.carriers("k").is_empty().then_some(())
         });
@@ -379,7 +382,7 @@ fn a_cut_connection_ends_nothing_and_the_rest_is_heard_later() {
         drop(stdout);
         cut.kill().unwrap();
         cut.wait().unwrap();
-        assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::Running)));
+        assert_eq!(host.result("k").end, Ok(AttemptEnd::Run(RunEnd::Running)));
         assert_eq!(host.result("k").text(), "first\n");
         let again = host.follow(&host.script(1, &run, 6));
         std::fs::write(gate, "").unwrap();
@@ -435,15 +438,15 @@ fn an_attempt_whose_runner_was_killed_has_an_unknown_end() {
         kill(&runner);
         assert_eq!(
             host.result("k").end,
-            Ok(End::Run(RunEnd::Running)),
+            Ok(AttemptEnd::Run(RunEnd::Running)),
             "the program runs on"
         );
         kill(&program);
-        let unknown = Ok(End::Run(RunEnd::Unknown));
+        let unknown = Ok(AttemptEnd::Run(RunEnd::Unknown));
         assert_eq!(heard(1, follower).end, unknown);
         assert_eq!(host.result("k").end, unknown);
         assert_eq!(host.run(&shell("k", "echo never again")).end, unknown);
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
+        assert_eq!(host.kill("k").end, Ok(AttemptEnd::Killed));
         assert!(host.carriers("k").is_empty());
     }
 }
@@ -464,7 +467,7 @@ fn an_attempt_of_another_boot_has_an_unknown_end() {
         words[2] = "another-boot";
         std::fs::write(path, format!("{}\n", words.join(" "))).unwrap();
     }
-    assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::Unknown)));
+    assert_eq!(host.result("k").end, Ok(AttemptEnd::Run(RunEnd::Unknown)));
     follower.wait().unwrap();
 }
 
@@ -475,7 +478,7 @@ fn an_attempt_that_is_known_to_have_begun_is_followed_and_never_started() {
         let script = runner::follow(&host.deploy_to(), key, 0).unwrap();
         heard(1, host.follow(&script))
     };
-    let unknown = Ok(End::Run(RunEnd::Unknown));
+    let unknown = Ok(AttemptEnd::Run(RunEnd::Unknown));
     assert_eq!(follow("k").end, unknown, "nothing stands there");
     let run = shell(
         "k",
@@ -500,7 +503,7 @@ fn a_fence_that_was_lost_starts_nothing() {
         host.run(&run).end,
         Err(HostError::Fenced { ours: 1, held: 9 })
     );
-    assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::NotBegun)));
+    assert_eq!(host.result("k").end, Ok(AttemptEnd::Run(RunEnd::NotBegun)));
     assert!(!host.marks().exists());
 }
 
@@ -515,5 +518,5 @@ fn a_directory_that_is_not_there_is_named() {
         panic!("there is no such place");
     };
     assert!(why.contains("/no/such/place"), "{why}");
-    assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::NotBegun)));
+    assert_eq!(host.result("k").end, Ok(AttemptEnd::Run(RunEnd::NotBegun)));
 }

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use tagship::domain::host::{Existing, HostError, Inodes, Release, TransferSet};
-use tagship::hosts::remote::script::Lines;
-use tagship::hosts::sync::rsync::End;
+use tagship::hosts::remote::script::AnswerLines;
+use tagship::hosts::sync::rsync::TransferEnd;
 use tagship::hosts::{publish, sync};
 
 use crate::place::{Host, SHELLS, Tree, answered, digest_of, feed};
@@ -43,7 +43,7 @@ fn overtaken_by(
     stale: &[u8],
     n: usize,
     other: &[u8],
-) -> Option<Result<Lines, HostError>> {
+) -> Option<Result<AnswerLines, HostError>> {
     let path = host.path().with_file_name("other.sh");
     let said = host.path().with_file_name("other.said");
     std::fs::write(&path, other).unwrap();
@@ -108,7 +108,10 @@ fn send(host: &Host, fence: u64, tree: &Tree, base: &Release, based: bool) {
     } else {
         TransferSet::LinkDest(base.id.clone())
     };
-    assert_eq!(host.transfer(fence, tree.path(), &set), End::Complete);
+    assert_eq!(
+        host.transfer(fence, tree.path(), &set),
+        TransferEnd::Complete
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use tagship::domain::host::{BrokenCurrent, Existing, HostError, Release, Reply, TransferSet};
-use tagship::hosts::sync::rsync::End;
+use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::place::{Host, SHELLS};
 use crate::release::first_tree;
@@ -34,7 +34,7 @@ fn what_cannot_be_a_place_is_refused_with_a_remedy() {
 
     let mut place = Host::new(SHELLS[0]).place(1);
     place.deploy_to = "/dev/null/at all".into();
-    let turn = tagship::hosts::remote::script::Turn(1);
+    let turn = tagship::hosts::remote::script::OpSequence(1);
     let script =
         tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
             .unwrap();
@@ -58,7 +58,7 @@ fn a_narrow_mask_of_the_user_narrows_no_release() {
         .unwrap();
     assert_eq!(
         host.transfer(1, tree.path(), &TransferSet::Whole),
-        End::Complete
+        TransferEnd::Complete
     );
     host.seal(1, &first).unwrap();
     for path in ["", "releases", "releases/r1", "releases/r1/bin"] {
@@ -74,7 +74,7 @@ fn a_missing_place_is_made_with_its_parents() {
     let mut place = host.place(1);
     place.deploy_to.push_str("/with/parents");
     let first = tree.release("r1");
-    let turn = tagship::hosts::remote::script::Turn(1);
+    let turn = tagship::hosts::remote::script::OpSequence(1);
     let script =
         tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
             .unwrap();

@@ -1,7 +1,7 @@
 //! What stands on a host as a fence or a turn is the host's word about itself: it may be anything.
 
 use tagship::domain::host::{Existing, HostError, Reply};
-use tagship::hosts::remote::script::Turn;
+use tagship::hosts::remote::script::OpSequence;
 use tagship::hosts::sync;
 
 use crate::place::{Host, SHELLS, Tree};
@@ -100,7 +100,7 @@ fn fences_are_compared_as_numbers_of_any_size() {
                 let none = (None, &[][..], &[][..]);
                 let script = sync::prepare(
                     &place,
-                    Turn(turn),
+                    OpSequence(turn),
                     &release,
                     none.0,
                     none.1,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 use tagship::domain::host::{HOME, Run, RunCommand, TransferSet};
 use tagship::domain::template::fill;
-use tagship::hosts::sync::rsync::End;
+use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::attempt::ended;
 use crate::place::{Host, SHELLS, Tree, picture_of};
@@ -130,7 +130,7 @@ proptest! {
         let second = next.release("r2");
         host.prepare(2, &second, Some(&first), &[&gone]).unwrap();
         let end = host.transfer(2, next.path(), &TransferSet::Changed(changed));
-        prop_assert_eq!(end, End::Complete);
+        prop_assert_eq!(end, TransferEnd::Complete);
         host.seal(2, &second).unwrap();
         prop_assert_eq!(host.publish(2, &second, "2").unwrap(), Some("r1".to_owned()));
         prop_assert_eq!(picture_of(&host.release(&second)), picture_of(next.path()));

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use tagship::domain::host::TransferSet;
 use tagship::hosts::sync;
-use tagship::hosts::sync::rsync::End;
+use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::attempt::shell as program;
 use crate::place::{Host, SHELLS, Tree};
@@ -91,7 +91,7 @@ fn tree_is_synced_before_releases_gets_it() {
         let release = tree.release("r1");
         host.prepare(1, &release, None, &[]).unwrap();
         let end = host.transfer(1, tree.path(), &TransferSet::Whole);
-        assert_eq!(end, End::Complete);
+        assert_eq!(end, TransferEnd::Complete);
         let script = sync::seal(&host.place(1), host.turn(), &release, None).unwrap();
         let calls = watched(shell, &script);
         let tree_synced = last(&calls, |call| call.syncs("/sealing"));

@@ -11,7 +11,9 @@ use tagship::domain::host::{
     RunCommand, RunEnd, TransferSet,
 };
 use tagship::hosts::perform::SshHosts;
-use tagship::hosts::remote::{DialSettings, Dialer, Identity, Keepalive, Target, Transport};
+use tagship::hosts::remote::{
+    DialSettings, Dialer, Keepalive, RsyncTransport, SshIdentity, SshTarget,
+};
 
 use crate::place::{Tree, digest_of, picture_of, quick_directory};
 use crate::support::proxy::{Direction, Fault, Proxy};
@@ -36,13 +38,13 @@ impl Site {
         Self { sshd, directory }
     }
 
-    pub(crate) fn target(&self, host: u8) -> Target {
-        Target {
+    pub(crate) fn target(&self, host: u8) -> SshTarget {
+        SshTarget {
             name: format!("web{host}"),
             address: self.sshd.address(host).to_string(),
             port: self.sshd.port,
             user: self.sshd.user.clone(),
-            identity: Identity {
+            identity: SshIdentity {
                 file: self.sshd.identity(),
                 passphrase_file: None,
             },
@@ -64,7 +66,7 @@ impl Site {
         self.hosts_of(vec![target])
     }
 
-    pub(crate) fn hosts_of(&self, targets: Vec<Target>) -> SshHosts {
+    pub(crate) fn hosts_of(&self, targets: Vec<SshTarget>) -> SshHosts {
         let dialer = Dialer::new(DialSettings {
             connect_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
@@ -75,7 +77,7 @@ impl Site {
             },
             ..DialSettings::default()
         });
-        let transport = Transport {
+        let transport = RsyncTransport {
             program: PathBuf::from(env!("CARGO_BIN_EXE_tagship")),
             runtime_dir: self.sshd.directory().join("run"),
             rsync: PathBuf::from("rsync"),

@@ -12,7 +12,7 @@ use tagship::domain::host::{
     TransferSet, TreeDigest,
 };
 use tagship::hosts::publish;
-use tagship::hosts::remote::script::{Answer, Lines, Said, Turn, overtaken};
+use tagship::hosts::remote::script::{AnswerLines, AnswerReader, OpSequence, Said, overtaken};
 use tagship::hosts::sync::{self, rsync};
 
 /// The shells that hosts have as `sh`.
@@ -94,16 +94,16 @@ impl Host {
         }
     }
 
-    pub(crate) fn turn(&self) -> Turn {
+    pub(crate) fn turn(&self) -> OpSequence {
         self.turn.set(self.turn.get() + 1);
-        Turn(self.turn.get())
+        OpSequence(self.turn.get())
     }
 
     pub(crate) fn last_turn(&self) -> u64 {
         self.turn.get()
     }
 
-    pub(crate) fn ask(&self, fence: u64, script: &[u8]) -> Result<Lines, HostError> {
+    pub(crate) fn ask(&self, fence: u64, script: &[u8]) -> Result<AnswerLines, HostError> {
         answered(fence, &feed(self.shell, script))
     }
 
@@ -148,7 +148,12 @@ impl Host {
     }
 
     /// Sends by the local rsync.
-    pub(crate) fn transfer(&self, fence: u64, from: &Path, set: &TransferSet) -> rsync::End {
+    pub(crate) fn transfer(
+        &self,
+        fence: u64,
+        from: &Path,
+        set: &TransferSet,
+    ) -> rsync::TransferEnd {
         let transfer = rsync::transfer(&self.place(fence), from, set, self.inodes.get());
         let stdin = transfer.unwrap().stdin;
         let mut child = self
@@ -246,7 +251,7 @@ impl Host {
     pub(crate) fn stage(&self, fence: u64, tree: &Tree, release: &Release) {
         self.prepare(fence, release, None, &[]).unwrap();
         let end = self.transfer(fence, tree.path(), &TransferSet::Whole);
-        assert_eq!(end, rsync::End::Complete);
+        assert_eq!(end, rsync::TransferEnd::Complete);
         self.seal(fence, release).unwrap();
     }
 
@@ -277,9 +282,9 @@ pub(crate) fn feed(shell: &[&str], script: &[u8]) -> Output {
 }
 
 /// The lines of an answer; [`HostError::Lost`] where it is not complete.
-pub(crate) fn answered(fence: u64, output: &Output) -> Result<Lines, HostError> {
-    let mut answer = Answer::default();
-    let mut lines = Lines::default();
+pub(crate) fn answered(fence: u64, output: &Output) -> Result<AnswerLines, HostError> {
+    let mut answer = AnswerReader::default();
+    let mut lines = AnswerLines::default();
     let mut error = None;
     let mut hear = |said: Said| {
         if let Some(turn) = overtaken(&said) {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tagship::domain::host::{Existing, HostError, HostState, Release, Reply, TransferSet};
 use tagship::hosts::publish;
-use tagship::hosts::sync::rsync::End;
+use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::place::{Host, Mounted, SHELLS, Tree, digest_of, picture_of};
 use crate::support::eventually::eventually;
@@ -99,7 +99,7 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
         assert!(host.path().join("shared/public/up loads").is_dir());
         assert_eq!(
             host.transfer(7, tree.path(), &TransferSet::Whole),
-            End::Complete
+            TransferEnd::Complete
         );
         assert_eq!(
             host.inspect().unwrap().releases,
@@ -152,7 +152,10 @@ fn the_next_release_shares_what_is_the_same_and_leaves_the_last_as_it_was() {
             } else {
                 changed
             };
-            assert_eq!(host.transfer(2, next_tree.path(), &set), End::Complete);
+            assert_eq!(
+                host.transfer(2, next_tree.path(), &set),
+                TransferEnd::Complete
+            );
             assert_eq!(host.seal(2, &second), Ok(Reply::Sealed));
 
             assert_eq!(
@@ -205,7 +208,10 @@ fn a_release_whose_manifest_is_lost_is_compared_and_not_touched() {
     let second = next_tree.release("r2");
     host.prepare(2, &second, None, &[]).unwrap();
     let set = TransferSet::Compare(first.id.clone());
-    assert_eq!(host.transfer(2, next_tree.path(), &set), End::Complete);
+    assert_eq!(
+        host.transfer(2, next_tree.path(), &set),
+        TransferEnd::Complete
+    );
     assert_eq!(host.seal(2, &second), Ok(Reply::Sealed));
     assert_eq!(picture_of(&host.release(&first)), before);
     assert_eq!(host.inspect().unwrap().releases, [second]);
@@ -234,7 +240,10 @@ fn a_base_that_somebody_wrote_into_is_not_copied() {
         "{reply:?}"
     );
     let set = TransferSet::LinkDest(first.id.clone());
-    assert_eq!(host.transfer(2, next_tree.path(), &set), End::Complete);
+    assert_eq!(
+        host.transfer(2, next_tree.path(), &set),
+        TransferEnd::Complete
+    );
     assert_eq!(host.seal(2, &second), Ok(Reply::Sealed));
 }
 
@@ -249,7 +258,7 @@ fn every_step_may_be_asked_twice() {
     for _ in 0..2 {
         assert_eq!(
             host.transfer(1, tree.path(), &TransferSet::Whole),
-            End::Complete
+            TransferEnd::Complete
         );
     }
     for _ in 0..2 {
@@ -297,7 +306,7 @@ fn what_arrived_otherwise_than_it_was_sent_is_never_sealed() {
         host.prepare(1, &first, None, &[]).unwrap();
         assert_eq!(
             host.transfer(1, tree.path(), &TransferSet::Whole),
-            End::Complete
+            TransferEnd::Complete
         );
         spoil();
         assert!(
@@ -345,7 +354,7 @@ fn a_transfer_that_was_killed_leaves_nothing_that_hinders_the_next() {
     slow.wait().unwrap();
     assert_eq!(
         host.transfer(1, tree.path(), &TransferSet::Whole),
-        End::Complete
+        TransferEnd::Complete
     );
     assert_eq!(host.seal(1, &first), Ok(Reply::Sealed));
     host.prepare(2, &tree.release("r2"), None, &[]).unwrap();
@@ -437,7 +446,7 @@ fn a_full_disk_is_said_and_nothing_half_written_stands() {
     big_tree.file("big", &"x".repeat(4 << 20), 0o644, HOUR_2);
     let big = big_tree.release("r2");
     host.prepare(2, &big, Some(&small), &[]).unwrap();
-    let End::Failed(why) =
+    let TransferEnd::Failed(why) =
         host.transfer(2, big_tree.path(), &TransferSet::LinkDest(small.id.clone()))
     else {
         panic!("4 MiB do not fit into 2");

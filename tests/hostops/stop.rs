@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{Run, RunEnd};
-use tagship::hosts::remote::runner::{self, End};
+use tagship::hosts::remote::runner::{self, AttemptEnd};
 
 use crate::attempt::{Ending, ended, heard, shell};
 use crate::place::{Host, SHELLS};
@@ -23,11 +23,15 @@ fn what_ignores_term_or_left_for_another_session_is_ended_and_shown_to_be() {
         let follower = host.follow(&host.script(1, &shell("k", &text), 0));
         eventually("it is up", || host.marks().exists().then_some(()));
         assert!(host.carriers("k").len() > 3);
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
+        assert_eq!(host.kill("k").end, Ok(AttemptEnd::Killed));
         assert!(host.carriers("k").is_empty());
         let heard = heard(1, follower);
         assert_eq!(heard.end, ended(137), "and its end was written");
-        assert_eq!(host.kill("k").end, Ok(End::Killed), "twice is as once");
+        assert_eq!(
+            host.kill("k").end,
+            Ok(AttemptEnd::Killed),
+            "twice is as once"
+        );
     }
 }
 
@@ -37,17 +41,17 @@ fn an_attempt_that_was_stopped_before_it_began_never_begins() {
         let host = Host::new(shells);
         assert_eq!(
             host.kill("k").end,
-            Ok(End::Killed),
+            Ok(AttemptEnd::Killed),
             "nothing was ever done here"
         );
-        assert_eq!(host.result("k").end, Ok(End::Barred));
+        assert_eq!(host.result("k").end, Ok(AttemptEnd::Barred));
         // What was on its way when the stop came may arrive after it.
         let late = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
-        assert_eq!(host.run(&late).end, Ok(End::Barred));
+        assert_eq!(host.run(&late).end, Ok(AttemptEnd::Barred));
         assert_eq!(host.run(&shell("other", "true")).end, ended(0));
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
+        assert_eq!(host.kill("k").end, Ok(AttemptEnd::Killed));
         let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
-        assert_eq!(host.run(&run).end, Ok(End::Barred));
+        assert_eq!(host.run(&run).end, Ok(AttemptEnd::Barred));
         assert!(!host.marks().exists());
     }
 }
@@ -78,14 +82,14 @@ fn a_stop_between_begin_and_start_waits_for_the_runner_and_bars_the_program() {
         host.journal("k").join("stop").exists().then_some(())
     });
     for _ in 0..20 {
-        assert_eq!(host.result("k").end, Ok(End::Run(RunEnd::Running)));
+        assert_eq!(host.result("k").end, Ok(AttemptEnd::Run(RunEnd::Running)));
     }
     assert!(
         killing.try_wait().unwrap().is_none(),
         "the runner may still start it"
     );
     std::fs::write(gate, "").unwrap();
-    assert_eq!(heard(0, killing).end, Ok(End::Killed));
+    assert_eq!(heard(0, killing).end, Ok(AttemptEnd::Killed));
     assert!(host.carriers("k").is_empty());
     heard(1, follower);
     assert!(!host.marks().exists());
@@ -150,7 +154,7 @@ fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
         4 => spin_until(|| journal.exists()),
         _ => spin_until(|| journal.join("program").exists()),
     }
-    assert_eq!(heard(0, host.follow(&killing)).end, Ok(End::Killed));
+    assert_eq!(heard(0, host.follow(&killing)).end, Ok(AttemptEnd::Killed));
     let begun = marks();
     let end = heard(1, follower).end;
     // A runner that came too late is still about to leave.
@@ -176,11 +180,11 @@ fn a_program_that_passes_its_limit_and_cannot_be_ended_is_not_said_to_have_ended
             .replace("kill -TERM", "true -TERM")
             .replace("kill -KILL", "true -KILL");
         assert_ne!(powerless, script);
-        let unended = Ok(End::Run(RunEnd::Unended));
+        let unended = Ok(AttemptEnd::Run(RunEnd::Unended));
         assert_eq!(heard(1, host.follow(powerless.as_bytes())).end, unended);
         assert!(!host.carriers("k").is_empty(), "it runs on");
         assert_eq!(host.result("k").end, unended);
-        assert_eq!(host.kill("k").end, Ok(End::Killed));
+        assert_eq!(host.kill("k").end, Ok(AttemptEnd::Killed));
         eventually("all are gone", || {
             host.carriers("k").is_empty().then_some(())
         });
@@ -215,7 +219,7 @@ fn stopping_an_attempt_ends_all_its_parts_and_nothing_else() {
         eventually("only what it left is there", || {
             (host.carriers("5-a-1-2-1.1-99").len() == 1).then_some(())
         });
-        assert_eq!(host.kill("5-a-1-2-1").end, Ok(End::Killed));
+        assert_eq!(host.kill("5-a-1-2-1").end, Ok(AttemptEnd::Killed));
         for key in &keys[..3] {
             assert!(host.carriers(key).is_empty(), "{key}");
         }
@@ -224,7 +228,7 @@ fn stopping_an_attempt_ends_all_its_parts_and_nothing_else() {
         // And none begins any more.
         let marks = host.marks();
         let late = shell("5-a-1-2-1.2-99", &format!("echo >>'{}'", marks.display()));
-        assert_eq!(host.run(&late).end, Ok(End::Barred));
+        assert_eq!(host.run(&late).end, Ok(AttemptEnd::Barred));
         assert!(!marks.exists());
         drop(endings);
         for follower in followers {
@@ -242,7 +246,7 @@ fn a_program_whose_journal_was_deleted_is_ended_by_its_cookie() {
         host.journal("k").join("program").exists().then_some(())
     });
     std::fs::remove_dir_all(host.path().join(".tagship/journal")).unwrap();
-    assert_eq!(host.kill("k").end, Ok(End::Killed));
+    assert_eq!(host.kill("k").end, Ok(AttemptEnd::Killed));
     eventually("all are gone", || {
         host.carriers("k").is_empty().then_some(())
     });

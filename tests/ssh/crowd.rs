@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tagship::hosts::remote::{Connection, RemoteError, Target};
+use tagship::hosts::remote::{Connection, RemoteError, SshTarget};
 use tokio::task::coop::consume_budget;
 
 use crate::support::sshd::{Sshd, free_port};
@@ -18,7 +18,7 @@ async fn a_server_that_lets_few_in_at_once_lets_thirty_in_by_and_by() {
         .line("MaxStartups 2:100:4")
         .start();
     let dialer = dialer();
-    let targets: Vec<Target> = (0..30)
+    let targets: Vec<SshTarget> = (0..30)
         .map(|number| target(&sshd, number % 15 + 1))
         .collect();
     let opened = join_all(
@@ -36,9 +36,9 @@ async fn a_server_that_lets_few_in_at_once_lets_thirty_in_by_and_by() {
 }
 
 /// The host at `inner`, reached through the server `outer`.
-fn behind(outer: &Sshd, inner: &Sshd, host: u8) -> Target {
-    Target {
-        jump: Some(Box::new(Target {
+fn behind(outer: &Sshd, inner: &Sshd, host: u8) -> SshTarget {
+    SshTarget {
+        jump: Some(Box::new(SshTarget {
             name: "bastion".into(),
             ..target(outer, 0)
         })),
@@ -51,7 +51,7 @@ async fn hosts_behind_a_jump_host_share_one_connection_to_it() {
     let outer = Sshd::settings().start();
     let inner = Sshd::settings().hosts(15).start();
     let dialer = dialer();
-    let targets: Vec<Target> = (1..=15).map(|host| behind(&outer, &inner, host)).collect();
+    let targets: Vec<SshTarget> = (1..=15).map(|host| behind(&outer, &inner, host)).collect();
     let opened = join_all(
         targets
             .iter()

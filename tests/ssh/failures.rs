@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tagship::hosts::remote::{Connection, Phase, Presence, Reach, RemoteError, Stream};
+use tagship::hosts::remote::{Connection, Presence, Reach, RemoteError, Stream, WaitPhase};
 
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::sshd::{Sshd, free_port};
@@ -34,7 +34,7 @@ async fn a_listener_that_never_answers_costs_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = target_through(&sshd, listener.local_addr().unwrap().port());
     let error = refused(&target).await;
-    let silent = |phase| phase == Phase::ShakingHands;
+    let silent = |phase| phase == WaitPhase::ShakingHands;
     assert!(
         matches!(error, RemoteError::Silent { phase, .. } if silent(phase)),
         "{error}"

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tagship::hosts::remote::{Connection, IdentityError, Reach, RemoteError, Target};
+use tagship::hosts::remote::{Connection, IdentityError, Reach, RemoteError, SshTarget};
 
 use crate::support::sshd::{Kind, Sshd, chmod, make_key};
 use crate::world::{dialer, file, refused, run, target};
 
 /// A target with a fresh key that the server knows.
-fn with_key(sshd: &Sshd, kind: Kind, passphrase: &str) -> Target {
+fn with_key(sshd: &Sshd, kind: Kind, passphrase: &str) -> SshTarget {
     let key = file(sshd, "own_key");
     make_key(&key, kind, passphrase);
     sshd.authorize(&file(sshd, "own_key.pub"));
@@ -25,7 +25,7 @@ fn passphrase_file(sshd: &Sshd, passphrase: &str) -> PathBuf {
     path
 }
 
-async fn lets_in(target: &Target) {
+async fn lets_in(target: &SshTarget) {
     let connection = Connection::open(target, &dialer()).await.unwrap();
     assert!(run(&connection, "true").await.exit.success());
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tagship::hosts::remote::{
-    Connection, Reach, RemoteError, RsyncCommand, RsyncEnd, RsyncExit, Stream, Transport,
+    Connection, Reach, RemoteError, RsyncCommand, RsyncEnd, RsyncExit, RsyncTransport, Stream,
 };
 
 use crate::support::proxy::{Direction, Fault, Proxy};
@@ -16,8 +16,8 @@ use crate::support::sshd::Sshd;
 use crate::support::until;
 use crate::world::{LONG, file, hasty_dialer, open, target_through};
 
-fn transport(sshd: &Sshd) -> Transport {
-    Transport {
+fn transport(sshd: &Sshd) -> RsyncTransport {
+    RsyncTransport {
         program: PathBuf::from(env!("CARGO_BIN_EXE_tagship")),
         runtime_dir: file(sshd, "run"),
         rsync: PathBuf::from("rsync"),
@@ -81,7 +81,7 @@ fn command(from: &Path, to: &Path, options: &[&str]) -> RsyncCommand {
 
 async fn rsync(
     connection: &Connection,
-    transport: &Transport,
+    transport: &RsyncTransport,
     command: &RsyncCommand,
 ) -> (RsyncExit, String) {
     let mut output = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tagship::hosts::remote::{
-    Captured, Connection, DialSettings, Dialer, Identity, Keepalive, RemoteError, Target,
+    Captured, Connection, DialSettings, Dialer, Keepalive, RemoteError, SshIdentity, SshTarget,
 };
 
 use crate::support::sshd::Sshd;
@@ -13,13 +13,13 @@ use crate::support::sshd::Sshd;
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// The server's host number `host`, by its own port.
-pub(crate) fn target(sshd: &Sshd, host: u8) -> Target {
-    Target {
+pub(crate) fn target(sshd: &Sshd, host: u8) -> SshTarget {
+    SshTarget {
         name: format!("web{host}"),
         address: sshd.address(host).to_string(),
         port: sshd.port,
         user: sshd.user.clone(),
-        identity: Identity {
+        identity: SshIdentity {
             file: sshd.identity(),
             passphrase_file: None,
         },
@@ -29,7 +29,7 @@ pub(crate) fn target(sshd: &Sshd, host: u8) -> Target {
 }
 
 /// The server as seen through another port of 127.0.0.1.
-pub(crate) fn target_through(sshd: &Sshd, port: u16) -> Target {
+pub(crate) fn target_through(sshd: &Sshd, port: u16) -> SshTarget {
     let mut target = target(sshd, 0);
     target.port = port;
     target.known_hosts = sshd.known_hosts(&[port]);
@@ -58,7 +58,7 @@ pub(crate) async fn open(sshd: &Sshd) -> Connection {
     Connection::open(&target(sshd, 0), &dialer()).await.unwrap()
 }
 
-pub(crate) async fn refused(target: &Target) -> RemoteError {
+pub(crate) async fn refused(target: &SshTarget) -> RemoteError {
     match Connection::open(target, &hasty_dialer()).await {
         Ok(_) => panic!("{target} let us in"),
         Err(error) => error,

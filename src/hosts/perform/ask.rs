@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::host::HostError;
-use crate::hosts::remote::script::{Answer, COMMAND, Said, overtaken};
+use crate::hosts::remote::script::{AnswerReader, COMMAND, Said, overtaken};
 use crate::hosts::remote::{Connection, Exit, Stream};
 
 use super::LocalShell;
@@ -58,29 +58,29 @@ impl Shell {
 
 /// There is no answer, or another than was asked for.
 #[derive(Debug)]
-pub(super) enum Unanswered {
+pub(super) enum NoReply {
     Host(HostError),
     /// A later turn of the same fence works there.
     Overtaken(u64),
 }
 
-impl From<HostError> for Unanswered {
+impl From<HostError> for NoReply {
     fn from(error: HostError) -> Self {
         Self::Host(error)
     }
 }
 
-impl From<crate::hosts::remote::script::Unfit> for Unanswered {
-    fn from(unfit: crate::hosts::remote::script::Unfit) -> Self {
+impl From<crate::hosts::remote::script::InvalidValue> for NoReply {
+    fn from(unfit: crate::hosts::remote::script::InvalidValue) -> Self {
         Self::Host(unfit.into())
     }
 }
 
-impl From<Unanswered> for HostError {
-    fn from(unanswered: Unanswered) -> Self {
+impl From<NoReply> for HostError {
+    fn from(unanswered: NoReply) -> Self {
         match unanswered {
-            Unanswered::Host(error) => error,
-            Unanswered::Overtaken(turn) => Self::Refused(format!(
+            NoReply::Host(error) => error,
+            NoReply::Overtaken(turn) => Self::Refused(format!(
                 "a later operation of the same task works there (turn {turn}): if two hosts share \
                  this path, put {{HOST}} into deploy_to"
             )),
@@ -94,8 +94,8 @@ pub(super) async fn ask(
     script: &[u8],
     timeout: Duration,
     hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
-) -> Result<(), Unanswered> {
-    let mut answer = Answer::default();
+) -> Result<(), NoReply> {
+    let mut answer = AnswerReader::default();
     let mut stderr = Vec::new();
     let mut printed = Vec::new();
     let mut failure = None;
@@ -107,7 +107,7 @@ pub(super) async fn ask(
                     return;
                 }
                 if let Some(turn) = overtaken(&said) {
-                    failure = Some(Unanswered::Overtaken(turn));
+                    failure = Some(NoReply::Overtaken(turn));
                 } else if let Err(error) = hear(said) {
                     failure = Some(error.into());
                 }
@@ -145,7 +145,7 @@ pub(super) async fn ask(
     }
     let exit = exit?;
     let said = complaint(&stderr);
-    Err(Unanswered::Host(if answer.has_begun() {
+    Err(NoReply::Host(if answer.has_begun() {
         HostError::Lost(format!(
             "the script on the host ended with {exit} in the middle{said}"
         ))

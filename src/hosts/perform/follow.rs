@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use super::ask::{self, Unanswered};
+use super::ask::{self, NoReply};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
-use crate::hosts::remote::runner::{self, Attempt, End};
+use crate::hosts::remote::runner::{self, Attempt, AttemptEnd};
 use crate::hosts::remote::script::Said;
 
 /// How much later than the program's own time limit the host is given up.
@@ -26,22 +26,22 @@ pub(super) async fn run(
     run: &Run,
     output: &dyn Output,
 ) -> Result<Reply, HostError> {
-    let mut seen = Seen::default();
+    let mut seen = AttemptOutput::default();
     let mut overtaken = false;
     let mut lost: Option<String> = None;
     let mut pauses = PAUSES_S.iter();
     loop {
         let before = seen.offset;
         let error = match once(hosts, host, place, run, &mut seen, output).await {
-            Ok(End::Run(end)) => return Ok(Reply::Run(end)),
-            Ok(End::Barred) => {
+            Ok(AttemptEnd::Run(end)) => return Ok(Reply::Run(end)),
+            Ok(AttemptEnd::Barred) => {
                 return Err(HostError::Refused(format!(
                     "attempt {} was stopped before it began",
                     run.key
                 )));
             }
-            Ok(End::Killed) => return Err(unexpected("killed")),
-            Err(Unanswered::Overtaken(turn)) if !overtaken => {
+            Ok(AttemptEnd::Killed) => return Err(unexpected("killed")),
+            Err(NoReply::Overtaken(turn)) if !overtaken => {
                 hosts.turns(host).see(turn, place.fence);
                 overtaken = true;
                 continue;
@@ -74,7 +74,7 @@ pub(super) async fn run(
 
 /// What was heard of an attempt so far.
 #[derive(Default)]
-struct Seen {
+struct AttemptOutput {
     /// How far its output goes.
     offset: u64,
     /// The host said that it is begun.
@@ -88,9 +88,9 @@ async fn once(
     host: &str,
     place: &DeployTarget,
     run: &Run,
-    seen: &mut Seen,
+    seen: &mut AttemptOutput,
     output: &dyn Output,
-) -> Result<End, Unanswered> {
+) -> Result<AttemptEnd, NoReply> {
     let script = match seen.begun {
         true => runner::follow(&place.deploy_to, &run.key, seen.offset)?,
         false => runner::run(place, hosts.turns(host).next(place.fence), run, seen.offset)?,
@@ -135,7 +135,7 @@ pub(super) fn hear(
 }
 
 /// The end that a complete answer named; its notes go to the log.
-pub(super) fn end(attempt: Attempt, output: &dyn Output) -> Result<End, HostError> {
+pub(super) fn end(attempt: Attempt, output: &dyn Output) -> Result<AttemptEnd, HostError> {
     let (end, notes) = attempt.into_end();
     for note in notes {
         output.line(&note);

@@ -25,17 +25,17 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub struct LocalShell {
     user: SystemUser,
     directory: PathBuf,
-    way: Way,
+    way: UserSwitch,
 }
 
 /// The program that becomes another user, with its arguments up to the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Way {
+struct UserSwitch {
     program: PathBuf,
     arguments: Vec<String>,
 }
 
-impl Way {
+impl UserSwitch {
     /// Root sheds what it is and its capabilities.
     fn of_root(user: &SystemUser) -> Self {
         let SystemUser { uid, gid, .. } = user;
@@ -67,8 +67,8 @@ impl LocalShell {
     pub fn new(user: &str, directory: &Path) -> Result<Self, String> {
         let user = may_run(user).map_err(|error| format!("[local_run] user: {error}"))?;
         let way = match rustix::process::geteuid().is_root() {
-            true => Way::of_root(&user),
-            false => Way::of_others(&user),
+            true => UserSwitch::of_root(&user),
+            false => UserSwitch::of_others(&user),
         };
         Ok(Self {
             user,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     /// What would be run, word by word.
-    fn words(way: Way) -> String {
+    fn words(way: UserSwitch) -> String {
         let shell = LocalShell {
             user: build(),
             directory: "/srv/build".into(),
@@ -238,28 +238,28 @@ mod tests {
 
     #[test]
     fn another_user_is_become_by_the_words_that_the_page_tells_admins_to_allow() {
-        let sudo = words(Way::of_others(&build()));
+        let sudo = words(UserSwitch::of_others(&build()));
         assert_eq!(sudo, "sudo -n -H -u build -- sh -s");
         let page = fs::read_to_string("docs/templates.md").unwrap();
         assert!(page.contains(&format!("`{sudo}`")));
         assert_eq!(
-            words(Way::of_root(&build())),
+            words(UserSwitch::of_root(&build())),
             "setpriv --reuid=1001 --regid=1002 --init-groups --inh-caps=-all -- sh -s"
         );
     }
 
     /// A sudo that notes what it was asked and then runs it, as whoever asks, with the home that the
     /// user has in /etc/passwd.
-    fn stand_in(directory: &Path) -> Way {
+    fn stand_in(directory: &Path) -> UserSwitch {
         let program = directory.join("sudo");
         let text = "#!/bin/sh\nprintf '%s\\n' \"$@\" >\"${0%/*}/asked\"\n\
                     HOME=/nonexistent\n\
                     while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Way {
+        UserSwitch {
             program,
-            ..Way::of_others(&build())
+            ..UserSwitch::of_others(&build())
         }
     }
 
@@ -290,11 +290,15 @@ mod tests {
             directory: "/srv/build".into(),
             way,
         };
-        let told = shell(Way::of_others(&build())).remedy();
+        let told = shell(UserSwitch::of_others(&build())).remedy();
         let (_, line) = told.split_once("AGENT ").unwrap();
         let page = fs::read_to_string("docs/templates.md").unwrap();
         assert!(page.contains(&format!("\ntagship {line}\n")), "{line}");
-        assert!(!shell(Way::of_root(&build())).remedy().contains("sudo"));
+        assert!(
+            !shell(UserSwitch::of_root(&build()))
+                .remedy()
+                .contains("sudo")
+        );
     }
 
     #[tokio::test]
@@ -302,9 +306,9 @@ mod tests {
         let shell = LocalShell {
             user: build(),
             directory: "/srv/build".into(),
-            way: Way {
+            way: UserSwitch {
                 program: "/nonexistent/sudo".into(),
-                ..Way::of_others(&build())
+                ..UserSwitch::of_others(&build())
             },
         };
         let exec = shell

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{ASKED_TIMES_MAX, SshHosts};
 use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, TransferSet};
 use crate::hosts::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
-use crate::hosts::sync::rsync::{self, End};
+use crate::hosts::sync::rsync::{self, TransferEnd};
 
 /// Longer than rsync's own limit, so that it can say itself what is wrong.
 const STALL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -36,18 +36,18 @@ pub(super) async fn transfer(
     let mut lost = None;
     for _ in 0..ASKED_TIMES_MAX {
         match once(hosts, host, &asked).await {
-            Ok((End::Complete, reply)) => return Ok(reply),
-            Ok((End::Failed(message), _)) => {
+            Ok((TransferEnd::Complete, reply)) => return Ok(reply),
+            Ok((TransferEnd::Failed(message), _)) => {
                 return Err(fenced(hosts, host, place)
                     .await
                     .unwrap_or(HostError::Refused(message)));
             }
-            Ok((End::Unlinkable(message), _)) => {
+            Ok((TransferEnd::Unlinkable(message), _)) => {
                 tracing::info!(message, "sending what the live release cannot lend");
                 asked = command(&TransferSet::Whole)?;
                 lost = Some(message);
             }
-            Ok((End::Again(message), _)) | Err(HostError::Lost(message)) => {
+            Ok((TransferEnd::Again(message), _)) | Err(HostError::Lost(message)) => {
                 tracing::info!(message, "the transfer broke off, repeating it");
                 lost = Some(message);
             }
@@ -64,7 +64,7 @@ async fn once(
     hosts: &SshHosts,
     host: &str,
     command: &RsyncCommand,
-) -> Result<(End, Reply), HostError> {
+) -> Result<(TransferEnd, Reply), HostError> {
     let connection = hosts.connection(host).await?;
     let mut stdout = Vec::new();
     let mut on_output = |stream, bytes: &[u8]| {

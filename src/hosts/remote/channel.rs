@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Mutex;
 use tokio::task::coop::unconstrained;
 
-use super::inbox::{Event, Inbox, PACKET};
+use super::inbox::{ChannelEvent, Inbox, PACKET};
 use super::link::Link;
 
 /// How long the output of a command that has ended may be silent before that is all.
@@ -89,18 +89,18 @@ impl Open {
 
     /// As [`next`](Self::next), of a command that may have ended. What a login or the command left behind
     /// may hold its output open: when nothing comes for a while, all has come.
-    pub(super) async fn next_of(&self, ended: bool) -> Event {
+    pub(super) async fn next_of(&self, ended: bool) -> ChannelEvent {
         if !ended {
             return self.next().await;
         }
         let last = tokio::time::timeout(LINGER, self.next()).await;
-        last.unwrap_or(Event::Closed)
+        last.unwrap_or(ChannelEvent::Closed)
     }
 
     /// The next thing that the channel says.
-    pub(super) async fn next(&self) -> Event {
+    pub(super) async fn next(&self) -> ChannelEvent {
         let event = self.inbox.next().await;
-        if let Event::Closed | Event::Lost = event {
+        if let ChannelEvent::Closed | ChannelEvent::Lost = event {
             self.finished.store(true, Ordering::SeqCst);
         }
         event

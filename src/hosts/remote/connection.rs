@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 
 use super::channel::{Keepalive, Open};
 use super::dial::{Dialer, Presence};
-use super::error::{Phase, RemoteError};
-use super::inbox::{Event, Exit, Stream};
-use super::link::{Destination, End, Link, OpenError};
-use super::{Target, dial};
+use super::error::{RemoteError, WaitPhase};
+use super::inbox::{ChannelEvent, Exit, Stream};
+use super::link::{ChannelOpenError, Destination, Link, LinkEnd};
+use super::{SshTarget, dial};
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
 const COMMAND_MAX: usize = 120_000;
@@ -36,7 +36,7 @@ pub struct Connection {
 
 pub(super) struct Inner {
     presence: Presence,
-    target: Target,
+    target: SshTarget,
     dialer: Arc<Dialer>,
     current: Mutex<Option<Arc<Link>>>,
     closed: AtomicBool,
@@ -53,7 +53,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`RemoteError`] with [`Reach::NotReached`](super::Reach): nothing was asked of the host.
-    pub async fn open(target: &Target, dialer: &Arc<Dialer>) -> Result<Self, RemoteError> {
+    pub async fn open(target: &SshTarget, dialer: &Arc<Dialer>) -> Result<Self, RemoteError> {
         Self::open_told(target, dialer, Presence::default()).await
     }
 
@@ -63,7 +63,7 @@ impl Connection {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_told(
-        target: &Target,
+        target: &SshTarget,
         dialer: &Arc<Dialer>,
         presence: Presence,
     ) -> Result<Self, RemoteError> {
@@ -84,7 +84,7 @@ impl Connection {
     }
 
     #[must_use]
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &SshTarget {
         &self.inner.target
     }
 
@@ -130,7 +130,7 @@ impl Connection {
         let end = tokio::time::timeout(timeout, run).await;
         match (end, exit) {
             // The command has ended; what it left behind still holds its output open.
-            (Ok(Event::Closed) | Err(_), Some(exit)) => Ok(exit),
+            (Ok(ChannelEvent::Closed) | Err(_), Some(exit)) => Ok(exit),
             (Ok(_), _) => Err(self.lost(&open).await),
             (Err(_), None) => Err(RemoteError::TimedOut {
                 host: self.host(),
@@ -212,9 +212,9 @@ impl Connection {
         }
     }
 
-    async fn why_ended(&self, link: &Link) -> End {
+    async fn why_ended(&self, link: &Link) -> LinkEnd {
         let end = link.why_ended().await;
-        if let End::Rekeyed = end {
+        if let LinkEnd::Rekeyed = end {
             self.inner.dialer.note_rekeying(&self.inner.target);
         }
         end
@@ -241,27 +241,27 @@ impl Connection {
             match link.open(destination, patience).await {
                 Ok((channel, inbox)) => return Ok(Open::new(link, channel, inbox)),
                 // The limit of sessions per connection; another connection has room again.
-                Err(OpenError::Refused { opened_before, .. })
+                Err(ChannelOpenError::Refused { opened_before, .. })
                     if opened_before > 0 && matches!(destination, Destination::Session) =>
                 {
                     link.retire();
                     refused += 1;
                 }
-                Err(OpenError::Refused { reason, .. }) => {
+                Err(ChannelOpenError::Refused { reason, .. }) => {
                     return Err(RemoteError::ChannelRefused {
                         host: self.host(),
                         reason,
                     });
                 }
-                Err(OpenError::Ended) => {
+                Err(ChannelOpenError::Ended) => {
                     self.why_ended(&link).await;
                     ended += 1;
                 }
-                Err(OpenError::Silent) => {
+                Err(ChannelOpenError::Silent) => {
                     link.kill("it does not answer");
                     return Err(RemoteError::Silent {
                         host: self.host(),
-                        phase: Phase::OpeningChannel,
+                        phase: WaitPhase::OpeningChannel,
                         after: patience,
                     });
                 }
@@ -297,13 +297,15 @@ async fn read_out(
     open: &Open,
     exit: &mut Option<Exit>,
     on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
-) -> Event {
+) -> ChannelEvent {
     loop {
         match open.next_of(exit.is_some()).await {
-            Event::Output(stream, bytes) => on_output(stream, &bytes),
-            Event::Exit(status) => *exit = Some(status),
-            Event::Eof => {}
-            end @ (Event::Closed | Event::Lost | Event::Overflow) => return end,
+            ChannelEvent::Output(stream, bytes) => on_output(stream, &bytes),
+            ChannelEvent::Exit(status) => *exit = Some(status),
+            ChannelEvent::Eof => {}
+            end @ (ChannelEvent::Closed | ChannelEvent::Lost | ChannelEvent::Overflow) => {
+                return end;
+            }
         }
     }
 }

@@ -20,12 +20,12 @@ use tokio::time::Instant;
 
 use super::channel::Keepalive;
 use super::connection::{Connection, Inner};
-use super::error::{Phase, RemoteError};
+use super::error::{RemoteError, WaitPhase};
 use super::identity::Keyring;
-use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
-use super::link::{Link, Metered, Router, Shared};
+use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
+use super::link::{Link, LinkState, Metered, Router};
 use super::pin::PinCache;
-use super::{Target, jump};
+use super::{SshTarget, jump};
 use crate::base::clock::{Clock as _, SystemClock};
 
 /// How patient the agent is with hosts.
@@ -56,7 +56,7 @@ impl Default for DialSettings {
 
 /// A host that turns every connection away, and is asked again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Away {
+pub struct Unreachable {
     /// Names the host, and says what it does.
     pub reason: String,
     /// When it is given up.
@@ -65,7 +65,7 @@ pub struct Away {
 
 /// Says of one host whether it is away; whoever waits for it looks here.
 #[derive(Clone, Debug)]
-pub struct Presence(Arc<watch::Sender<Option<Away>>>);
+pub struct Presence(Arc<watch::Sender<Option<Unreachable>>>);
 
 impl Default for Presence {
     fn default() -> Self {
@@ -76,11 +76,11 @@ impl Default for Presence {
 impl Presence {
     /// Wakes when the host goes away or comes back.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Option<Away>> {
+    pub fn changes(&self) -> watch::Receiver<Option<Unreachable>> {
         self.0.subscribe()
     }
 
-    fn say(&self, away: Option<Away>) {
+    fn say(&self, away: Option<Unreachable>) {
         self.0.send_if_modified(|said| {
             let changed = *said != away;
             *said = away;
@@ -99,7 +99,7 @@ pub struct Dialer {
     opening: Semaphore,
     keys: Keyring,
     pins: PinCache,
-    jumps: Mutex<HashMap<Target, Arc<Mutex<Weak<Inner>>>>>,
+    jumps: Mutex<HashMap<SshTarget, Arc<Mutex<Weak<Inner>>>>>,
     rekeying: std::sync::Mutex<HashSet<HostName>>,
 }
 
@@ -141,7 +141,7 @@ impl Dialer {
 
     /// This host renews session keys sooner than the preferred cipher can bear: the next link uses
     /// another one.
-    pub(super) fn note_rekeying(&self, target: &Target) {
+    pub(super) fn note_rekeying(&self, target: &SshTarget) {
         let host = HostName::new(&target.address, target.port);
         self.rekeying
             .lock()
@@ -161,7 +161,7 @@ impl Dialer {
     /// The connection to a jump host, shared by all hosts behind it.
     async fn jump(
         self: &Arc<Self>,
-        target: &Target,
+        target: &SshTarget,
         presence: &Presence,
     ) -> Result<Connection, RemoteError> {
         let slot = {
@@ -184,12 +184,12 @@ impl Dialer {
 ///
 /// # Errors
 /// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
-pub async fn offered_key(dialer: &Arc<Dialer>, target: &Target) -> Result<HostKey, RemoteError> {
+pub async fn offered_key(dialer: &Arc<Dialer>, target: &SshTarget) -> Result<HostKey, RemoteError> {
     let pins = Arc::default();
     let presence = Presence::default();
     match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence).await? {
-        Outcome::Shown(key) => Ok(key),
-        Outcome::Link(_) => Err(RemoteError::Handshake {
+        DialOutcome::Shown(key) => Ok(key),
+        DialOutcome::Link(_) => Err(RemoteError::Handshake {
             host: target.to_string(),
             reason: "it showed no host key".into(),
         }),
@@ -199,15 +199,15 @@ pub async fn offered_key(dialer: &Arc<Dialer>, target: &Target) -> Result<HostKe
 /// Opens a link to `target`, logged in.
 pub(super) fn dial<'a>(
     dialer: &'a Arc<Dialer>,
-    target: &'a Target,
+    target: &'a SshTarget,
     presence: &'a Presence,
 ) -> BoxFuture<'a, Result<Link, RemoteError>> {
     // Boxed, because it calls itself for the jump host.
     Box::pin(async move {
         let pins = dialer.pins.of(target).await?;
         match patiently(dialer, target, &pins, Purpose::LogIn, presence).await? {
-            Outcome::Link(link) => Ok(*link),
-            Outcome::Shown(key) => Err(unknown(target, &key)),
+            DialOutcome::Link(link) => Ok(*link),
+            DialOutcome::Shown(key) => Err(unknown(target, &key)),
         }
     })
 }
@@ -218,20 +218,20 @@ enum Purpose {
     LookAtKey,
 }
 
-enum Outcome {
+enum DialOutcome {
     Link(Box<Link>),
     Shown(HostKey),
 }
 
 /// Why one attempt failed.
-enum Failure {
+enum DialFailure {
     /// The server closed the connection before it knew who we are: it may be too busy.
     TurnedAway(String),
     /// Another attempt would end the same way.
     Final(Box<RemoteError>),
 }
 
-impl From<RemoteError> for Failure {
+impl From<RemoteError> for DialFailure {
     fn from(error: RemoteError) -> Self {
         Self::Final(Box::new(error))
     }
@@ -240,11 +240,11 @@ impl From<RemoteError> for Failure {
 /// Tries until the server lets us in, refuses for good, or patience is at its end.
 async fn patiently(
     dialer: &Arc<Dialer>,
-    target: &Target,
+    target: &SshTarget,
     pins: &Arc<KnownHosts>,
     purpose: Purpose,
     presence: &Presence,
-) -> Result<Outcome, RemoteError> {
+) -> Result<DialOutcome, RemoteError> {
     let jump = match &target.jump {
         Some(jump) => {
             Some(
@@ -270,10 +270,10 @@ async fn patiently(
                 presence.say(None);
                 return Ok(outcome);
             }
-            Err(Failure::Final(error)) => return Err(*error),
-            Err(Failure::TurnedAway(reason)) => {
+            Err(DialFailure::Final(error)) => return Err(*error),
+            Err(DialFailure::TurnedAway(reason)) => {
                 if attempts >= ATTEMPTS_UNTOLD {
-                    presence.say(Some(Away {
+                    presence.say(Some(Unreachable {
                         reason: format!("{target} turns every connection away ({reason})"),
                         until: told_until,
                     }));
@@ -308,11 +308,11 @@ fn back_off(attempts: u32) -> Duration {
 
 async fn attempt(
     dialer: &Dialer,
-    target: &Target,
+    target: &SshTarget,
     pins: &Arc<KnownHosts>,
     jump: Option<&Connection>,
     purpose: Purpose,
-) -> Result<Outcome, Failure> {
+) -> Result<DialOutcome, DialFailure> {
     // First what needs no network: a key that cannot be used fails the same for every host.
     let key = match purpose {
         Purpose::LogIn => Some(dialer.keys.key(&target.identity).await.map_err(|source| {
@@ -337,7 +337,7 @@ async fn attempt(
     let settings = &dialer.settings;
     let _slot = dialer.opening.acquire().await;
     let work = async {
-        let shared = Shared::new();
+        let shared = LinkState::new();
         let mut handle = match bridge {
             Some(stream) => shake_hands(dialer, target, pins, &shared, stream).await?,
             None => {
@@ -347,35 +347,35 @@ async fn attempt(
         };
         judge(target, &shared, purpose)?;
         let Some(key) = key else {
-            return Ok(shared.shown().map(|(key, _)| Outcome::Shown(key)));
+            return Ok(shared.shown().map(|(key, _)| DialOutcome::Shown(key)));
         };
         log_in(target, key, &mut handle, &shared).await?;
         let jump = jump.map(|jump| Box::new(jump.clone()) as Box<dyn Send + Sync>);
         let link = Link::new(handle, shared, jump);
-        Ok(Some(Outcome::Link(Box::new(link))))
+        Ok(Some(DialOutcome::Link(Box::new(link))))
     };
     match tokio::time::timeout(settings.handshake_timeout, work).await {
         Ok(Ok(Some(outcome))) => Ok(outcome),
-        Ok(Ok(None)) => Err(Failure::from(RemoteError::Handshake {
+        Ok(Ok(None)) => Err(DialFailure::from(RemoteError::Handshake {
             host: target.to_string(),
             reason: "it showed no host key".into(),
         })),
         Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::from(RemoteError::Silent {
+        Err(_) => Err(DialFailure::from(RemoteError::Silent {
             host: target.to_string(),
-            phase: Phase::ShakingHands,
+            phase: WaitPhase::ShakingHands,
             after: settings.handshake_timeout,
         })),
     }
 }
 
 /// A TCP connection without Nagle's algorithm, which would add 40 ms to every request.
-async fn tcp(settings: &DialSettings, target: &Target) -> Result<TcpStream, RemoteError> {
+async fn tcp(settings: &DialSettings, target: &SshTarget) -> Result<TcpStream, RemoteError> {
     let address = (target.address.as_str(), target.port);
     let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(address));
     let connected = connecting.await.map_err(|_| RemoteError::Silent {
         host: target.to_string(),
-        phase: Phase::Connecting,
+        phase: WaitPhase::Connecting,
         after: settings.connect_timeout,
     })?;
     let unreachable = |error: std::io::Error| RemoteError::Unreachable {
@@ -389,11 +389,11 @@ async fn tcp(settings: &DialSettings, target: &Target) -> Result<TcpStream, Remo
 
 async fn shake_hands<S>(
     dialer: &Dialer,
-    target: &Target,
+    target: &SshTarget,
     pins: &Arc<KnownHosts>,
-    shared: &Arc<Shared>,
+    shared: &Arc<LinkState>,
     stream: S,
-) -> Result<Handle<Router>, Failure>
+) -> Result<Handle<Router>, DialFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -429,8 +429,8 @@ where
     let router = Router::new(Arc::clone(shared), host, Arc::clone(pins));
     let turned_away = |error: &thrussh::Error| match error {
         thrussh::Error::NoCommonKeyAlgo => no_usable_key(target, held.clone()).into(),
-        error if is_hang_up(error) => Failure::TurnedAway(error.to_string().to_lowercase()),
-        error => Failure::from(RemoteError::Handshake {
+        error if is_hang_up(error) => DialFailure::TurnedAway(error.to_string().to_lowercase()),
+        error => DialFailure::from(RemoteError::Handshake {
             host: target.to_string(),
             reason: error.to_string().to_lowercase(),
         }),
@@ -441,7 +441,7 @@ where
     if shared.ended() && shared.shown().is_none() {
         return Err(match (&mut handle).await {
             Err(error) => turned_away(&error),
-            Ok(()) => Failure::TurnedAway("it hung up".into()),
+            Ok(()) => DialFailure::TurnedAway("it hung up".into()),
         });
     }
     Ok(handle)
@@ -460,7 +460,7 @@ fn algorithms(held: &[String]) -> Option<&'static [key::Name]> {
     }
 }
 
-fn no_usable_key(target: &Target, held: Vec<String>) -> RemoteError {
+fn no_usable_key(target: &SshTarget, held: Vec<String>) -> RemoteError {
     RemoteError::NoUsableHostKey {
         host: target.to_string(),
         name: target.name.clone(),
@@ -489,18 +489,18 @@ fn is_hang_up(error: &thrussh::Error) -> bool {
 }
 
 /// What the pins say of the key that was shown.
-fn judge(target: &Target, shared: &Shared, purpose: Purpose) -> Result<(), Failure> {
+fn judge(target: &SshTarget, shared: &LinkState, purpose: Purpose) -> Result<(), DialFailure> {
     let Some((key, verdict)) = shared.shown() else {
-        return Err(Failure::TurnedAway("it showed no host key".into()));
+        return Err(DialFailure::TurnedAway("it showed no host key".into()));
     };
     let (host, name) = (target.to_string(), target.name.clone());
     let known_hosts = target.known_hosts.clone();
     match verdict {
-        Verdict::Trusted => Ok(()),
+        HostKeyTrust::Trusted => Ok(()),
         _ if purpose == Purpose::LookAtKey => Ok(()),
-        Verdict::Unknown => Err(unknown(target, &key).into()),
-        Verdict::OtherTypes { held } => Err(no_usable_key(target, held).into()),
-        Verdict::Changed { line, expected } => Err(RemoteError::ChangedHostKey {
+        HostKeyTrust::Unknown => Err(unknown(target, &key).into()),
+        HostKeyTrust::OtherTypes { held } => Err(no_usable_key(target, held).into()),
+        HostKeyTrust::Changed { line, expected } => Err(RemoteError::ChangedHostKey {
             host,
             name,
             known_hosts,
@@ -510,7 +510,7 @@ fn judge(target: &Target, shared: &Shared, purpose: Purpose) -> Result<(), Failu
             algorithm: key.key_type,
         }
         .into()),
-        Verdict::Revoked { line } => Err(RemoteError::RevokedHostKey {
+        HostKeyTrust::Revoked { line } => Err(RemoteError::RevokedHostKey {
             host,
             known_hosts,
             line,
@@ -520,7 +520,7 @@ fn judge(target: &Target, shared: &Shared, purpose: Purpose) -> Result<(), Failu
     }
 }
 
-fn unknown(target: &Target, key: &HostKey) -> RemoteError {
+fn unknown(target: &SshTarget, key: &HostKey) -> RemoteError {
     RemoteError::UnknownHostKey {
         host: target.to_string(),
         name: target.name.clone(),
@@ -531,11 +531,11 @@ fn unknown(target: &Target, key: &HostKey) -> RemoteError {
 }
 
 async fn log_in(
-    target: &Target,
+    target: &SshTarget,
     key: Arc<key::KeyPair>,
     handle: &mut Handle<Router>,
-    shared: &Shared,
-) -> Result<(), Failure> {
+    shared: &LinkState,
+) -> Result<(), DialFailure> {
     let fingerprint = format!("SHA256:{}", key.clone_public_key().fingerprint());
     let accepted = handle.authenticate_publickey(&target.user, key).await;
     if let Ok(true) = accepted {
@@ -544,11 +544,15 @@ async fn log_in(
     if shared.ended() {
         match handle.await {
             Err(thrussh::Error::NoAuthMethod) => {}
-            Err(error) => return Err(Failure::TurnedAway(error.to_string().to_lowercase())),
-            Ok(()) => return Err(Failure::TurnedAway("it hung up during the login".into())),
+            Err(error) => return Err(DialFailure::TurnedAway(error.to_string().to_lowercase())),
+            Ok(()) => {
+                return Err(DialFailure::TurnedAway(
+                    "it hung up during the login".into(),
+                ));
+            }
         }
     }
-    Err(Failure::from(RemoteError::Unauthorized {
+    Err(DialFailure::from(RemoteError::Unauthorized {
         host: target.to_string(),
         identity: target.identity.file.clone(),
         fingerprint,

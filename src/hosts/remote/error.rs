@@ -32,7 +32,7 @@ pub enum RemoteError {
     )]
     Silent {
         host: String,
-        phase: Phase,
+        phase: WaitPhase,
         after: Duration,
     },
     #[error(
@@ -159,13 +159,13 @@ pub enum RemoteError {
 
 /// What was being waited for when a host stayed silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum WaitPhase {
     Connecting,
     ShakingHands,
     OpeningChannel,
 }
 
-impl std::fmt::Display for Phase {
+impl std::fmt::Display for WaitPhase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Connecting => "connecting",

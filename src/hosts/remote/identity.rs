@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::{ExposeSecret, SecretString};
 use thrussh_keys::key::KeyPair;
 
-use super::Identity;
+use super::SshIdentity;
 
 /// Why a private key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub fn make_key(path: &Path) -> String {
 /// Decoded keys by file, so that a thousand hosts cost one decryption.
 #[derive(Default)]
 pub(super) struct Keyring {
-    keys: Mutex<HashMap<Identity, (Stamp, Arc<KeyPair>)>>,
+    keys: Mutex<HashMap<SshIdentity, (Stamp, Arc<KeyPair>)>>,
 }
 
 /// Changes whenever the file was replaced or rewritten.
@@ -89,7 +89,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`IdentityError`] names the file and what to do about it.
-    pub(super) async fn key(&self, identity: &Identity) -> Result<Arc<KeyPair>, IdentityError> {
+    pub(super) async fn key(&self, identity: &SshIdentity) -> Result<Arc<KeyPair>, IdentityError> {
         let stamp = Stamp::of(&metadata(&identity.file)?);
         {
             let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +133,7 @@ fn metadata(path: &Path) -> Result<Metadata, IdentityError> {
     })
 }
 
-fn read(identity: &Identity) -> Result<KeyPair, IdentityError> {
+fn read(identity: &SshIdentity) -> Result<KeyPair, IdentityError> {
     let path = &identity.file;
     let text = SecretString::from(form::tidy(read_private(path)?.expose_secret()));
     if let Some(cipher) = form::unknown_cipher(text.expose_secret()) {

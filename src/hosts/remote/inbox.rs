@@ -5,7 +5,7 @@
 //! whole link back (a command's output), or the channel fails (rsync and jump hosts, where holding
 //! back would also hold back the window that the other direction waits for).
 //!
-//! [`Window`] keeps the account of what may be sent; see there for why the library's own is not
+//! [`SendWindow`] keeps the account of what may be sent; see there for why the library's own is not
 //! used.
 
 use std::collections::VecDeque;
@@ -52,7 +52,7 @@ impl std::fmt::Display for Exit {
 
 /// What a channel says.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum ChannelEvent {
     Output(Stream, Vec<u8>),
     Exit(Exit),
     /// The far side writes no more.
@@ -61,13 +61,13 @@ pub(super) enum Event {
     Closed,
     /// The connection ended before the channel did.
     Lost,
-    /// More arrived than [`Bound::Fail`] lets wait.
+    /// More arrived than [`InboxBound::Fail`] lets wait.
     Overflow,
 }
 
 /// What happens when more than so many bytes wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Bound {
+pub(super) enum InboxBound {
     /// The link's task waits, and with it every channel on that link.
     Hold(usize),
     /// The channel fails.
@@ -75,7 +75,7 @@ pub(super) enum Bound {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ChannelPhase {
     Open,
     Closed,
     Lost,
@@ -85,45 +85,45 @@ enum Phase {
 }
 
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     arrived: Notify,
     drained: Notify,
-    pub(super) window: Window,
+    pub(super) window: SendWindow,
 }
 
-struct State {
-    events: VecDeque<Event>,
+struct InboxState {
+    events: VecDeque<ChannelEvent>,
     bytes: usize,
-    bound: Bound,
-    phase: Phase,
+    bound: InboxBound,
+    phase: ChannelPhase,
 }
 
 impl Default for Inbox {
     fn default() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(InboxState {
                 events: VecDeque::new(),
                 bytes: 0,
-                bound: Bound::Hold(4 << 20),
-                phase: Phase::Open,
+                bound: InboxBound::Hold(4 << 20),
+                phase: ChannelPhase::Open,
             }),
             arrived: Notify::new(),
             drained: Notify::new(),
-            window: Window::default(),
+            window: SendWindow::default(),
         }
     }
 }
 
 impl Inbox {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_bound(&self, bound: Bound) {
+    pub(super) fn set_bound(&self, bound: InboxBound) {
         self.state().bound = bound;
     }
 
-    /// Takes data in; waits for room under [`Bound::Hold`]. Called by the link's task only.
+    /// Takes data in; waits for room under [`InboxBound::Hold`]. Called by the link's task only.
     pub(super) async fn deliver(&self, stream: Stream, data: &[u8]) {
         while !self.try_deliver(stream, data) {
             self.drained.notified().await;
@@ -133,34 +133,36 @@ impl Inbox {
 
     fn try_deliver(&self, stream: Stream, data: &[u8]) -> bool {
         let mut state = self.state();
-        if state.phase != Phase::Open {
+        if state.phase != ChannelPhase::Open {
             return true;
         }
         match state.bound {
             // One packet always finds room, else a small bound would wait for ever.
-            Bound::Hold(limit) if state.bytes >= limit => return false,
-            Bound::Fail(limit) if state.bytes >= limit => {
-                state.phase = Phase::Overflow;
+            InboxBound::Hold(limit) if state.bytes >= limit => return false,
+            InboxBound::Fail(limit) if state.bytes >= limit => {
+                state.phase = ChannelPhase::Overflow;
                 return true;
             }
-            Bound::Hold(_) | Bound::Fail(_) => {}
+            InboxBound::Hold(_) | InboxBound::Fail(_) => {}
         }
         state.bytes += data.len();
-        state.events.push_back(Event::Output(stream, data.to_vec()));
+        state
+            .events
+            .push_back(ChannelEvent::Output(stream, data.to_vec()));
         true
     }
 
     pub(super) fn exited(&self, exit: Exit) {
-        self.note(Event::Exit(exit));
+        self.note(ChannelEvent::Exit(exit));
     }
 
     pub(super) fn output_ended(&self) {
-        self.note(Event::Eof);
+        self.note(ChannelEvent::Eof);
     }
 
-    fn note(&self, event: Event) {
+    fn note(&self, event: ChannelEvent) {
         let mut state = self.state();
-        if state.phase == Phase::Open {
+        if state.phase == ChannelPhase::Open {
             state.events.push_back(event);
         }
         drop(state);
@@ -168,17 +170,17 @@ impl Inbox {
     }
 
     pub(super) fn close(&self) {
-        self.end(Phase::Closed);
+        self.end(ChannelPhase::Closed);
     }
 
     pub(super) fn lose(&self) {
-        self.end(Phase::Lost);
+        self.end(ChannelPhase::Lost);
     }
 
-    fn end(&self, phase: Phase) {
+    fn end(&self, phase: ChannelPhase) {
         {
             let mut state = self.state();
-            if state.phase == Phase::Open {
+            if state.phase == ChannelPhase::Open {
                 state.phase = phase;
             }
         }
@@ -191,7 +193,7 @@ impl Inbox {
     pub(super) fn abandon(&self) {
         {
             let mut state = self.state();
-            state.phase = Phase::Abandoned;
+            state.phase = ChannelPhase::Abandoned;
             state.events.clear();
             state.bytes = 0;
         }
@@ -200,14 +202,14 @@ impl Inbox {
 
     /// The next event, in the order of arrival; the last one is repeated for ever. Dropping the
     /// future loses nothing.
-    pub(super) async fn next(&self) -> Event {
+    pub(super) async fn next(&self) -> ChannelEvent {
         // A host that sends faster than the reader takes must not keep its timeout from the turn.
         tokio::task::coop::consume_budget().await;
         loop {
             {
                 let mut state = self.state();
                 if let Some(event) = state.events.pop_front() {
-                    if let Event::Output(_, data) = &event {
+                    if let ChannelEvent::Output(_, data) = &event {
                         state.bytes -= data.len();
                         drop(state);
                         self.drained.notify_one();
@@ -215,10 +217,10 @@ impl Inbox {
                     return event;
                 }
                 match state.phase {
-                    Phase::Open => {}
-                    Phase::Closed => return Event::Closed,
-                    Phase::Lost | Phase::Abandoned => return Event::Lost,
-                    Phase::Overflow => return Event::Overflow,
+                    ChannelPhase::Open => {}
+                    ChannelPhase::Closed => return ChannelEvent::Closed,
+                    ChannelPhase::Lost | ChannelPhase::Abandoned => return ChannelEvent::Lost,
+                    ChannelPhase::Overflow => return ChannelEvent::Overflow,
                 }
             }
             self.arrived.notified().await;
@@ -231,20 +233,20 @@ impl Inbox {
 /// The library's `Channel` keeps a count of its own, to which every `WindowAdjusted` message *adds*
 /// the whole window that is left now: it runs high and in the end over, after some 200 MB to an
 /// OpenSSH server. So the messages that reach the `Channel` carry an amount chosen here, just
-/// enough to keep its count near [`Window::LEVEL`], and the true window is kept in `credit`.
+/// enough to keep its count near [`SendWindow::LEVEL`], and the true window is kept in `credit`.
 ///
 /// The true window is known when the far side adjusts it, but for the packets that are still on
 /// their way to the library's task. Where that made us send too much, the library parks the excess
 /// and sends it at the next adjustment; its message then tells the exact window, and is
 /// taken as it is.
 #[derive(Default)]
-pub(super) struct Window {
-    state: Mutex<Account>,
+pub(super) struct SendWindow {
+    state: Mutex<WindowAccount>,
     pub(super) changed: Notify,
 }
 
 #[derive(Default)]
-struct Account {
+struct WindowAccount {
     credit: Option<u32>,
     /// What we believe the `Channel` counts; at most so much is true.
     level: i64,
@@ -266,10 +268,10 @@ pub(super) enum Parked {
     Some,
 }
 
-impl Window {
+impl SendWindow {
     const LEVEL: i64 = 1 << 30;
 
-    fn state(&self) -> MutexGuard<'_, Account> {
+    fn state(&self) -> MutexGuard<'_, WindowAccount> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -329,19 +331,19 @@ mod tests {
     #[tokio::test]
     async fn a_full_inbox_holds_the_link_until_something_is_read() {
         let inbox = Inbox::default();
-        inbox.set_bound(Bound::Hold(10));
+        inbox.set_bound(InboxBound::Hold(10));
         inbox.deliver(Stream::Stdout, &[1; 10]).await;
         let mut waiting = Box::pin(inbox.deliver(Stream::Stdout, &[2; 10]));
         assert!(futures::poll!(&mut waiting).is_pending());
-        assert!(matches!(inbox.next().await, Event::Output(Stream::Stdout, d) if d[0] == 1));
+        assert!(matches!(inbox.next().await, ChannelEvent::Output(Stream::Stdout, d) if d[0] == 1));
         waiting.await;
-        assert!(matches!(inbox.next().await, Event::Output(Stream::Stdout, d) if d[0] == 2));
+        assert!(matches!(inbox.next().await, ChannelEvent::Output(Stream::Stdout, d) if d[0] == 2));
     }
 
     #[tokio::test]
     async fn abandoning_an_inbox_lets_a_held_link_go_on() {
         let inbox = Inbox::default();
-        inbox.set_bound(Bound::Hold(1));
+        inbox.set_bound(InboxBound::Hold(1));
         inbox.deliver(Stream::Stdout, &[1]).await;
         let mut waiting = Box::pin(inbox.deliver(Stream::Stdout, &[2]));
         assert!(futures::poll!(&mut waiting).is_pending());
@@ -352,13 +354,13 @@ mod tests {
     #[tokio::test]
     async fn an_inbox_that_may_not_hold_fails_after_what_it_has() {
         let inbox = Inbox::default();
-        inbox.set_bound(Bound::Fail(2));
+        inbox.set_bound(InboxBound::Fail(2));
         for byte in 0..4 {
             inbox.deliver(Stream::Stdout, &[byte]).await;
         }
-        assert!(matches!(inbox.next().await, Event::Output(_, d) if d == [0]));
-        assert!(matches!(inbox.next().await, Event::Output(_, d) if d == [1]));
-        assert!(matches!(inbox.next().await, Event::Overflow));
+        assert!(matches!(inbox.next().await, ChannelEvent::Output(_, d) if d == [0]));
+        assert!(matches!(inbox.next().await, ChannelEvent::Output(_, d) if d == [1]));
+        assert!(matches!(inbox.next().await, ChannelEvent::Overflow));
     }
 
     #[tokio::test]
@@ -370,16 +372,19 @@ mod tests {
         inbox.lose();
         assert!(matches!(
             inbox.next().await,
-            Event::Output(Stream::Stderr, _)
+            ChannelEvent::Output(Stream::Stderr, _)
         ));
-        assert!(matches!(inbox.next().await, Event::Exit(Exit::Code(3))));
-        assert!(matches!(inbox.next().await, Event::Closed));
-        assert!(matches!(inbox.next().await, Event::Closed));
+        assert!(matches!(
+            inbox.next().await,
+            ChannelEvent::Exit(Exit::Code(3))
+        ));
+        assert!(matches!(inbox.next().await, ChannelEvent::Closed));
+        assert!(matches!(inbox.next().await, ChannelEvent::Closed));
     }
 
     #[test]
     fn the_channels_count_stays_level_however_much_is_sent() {
-        let window = Window::default();
+        let window = SendWindow::default();
         let mut channel: u32 = 0;
         for _ in 0..200_000 {
             let amount = window.adjusted(2 << 20, Parked::Nothing);
@@ -389,12 +394,12 @@ mod tests {
             window.sent(98_304);
             channel = channel.checked_sub(98_304).expect("no underflow");
         }
-        assert!(i64::from(channel) <= Window::LEVEL);
+        assert!(i64::from(channel) <= SendWindow::LEVEL);
     }
 
     #[test]
     fn after_parked_data_the_credit_is_what_the_library_says() {
-        let window = Window::default();
+        let window = SendWindow::default();
         window.adjusted(100_000, Parked::Nothing);
         window.taken(1 << 30);
         window.sent(100_000);

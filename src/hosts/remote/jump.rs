@@ -8,7 +8,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
 use super::channel::Open;
 use super::connection::Connection;
 use super::error::RemoteError;
-use super::inbox::{Bound, Event};
+use super::inbox::{ChannelEvent, InboxBound};
 
 /// Between the bridge and the inner connection.
 const PIPE: usize = 256 * 1024;
@@ -27,7 +27,7 @@ pub(super) async fn stream(
     port: u16,
 ) -> Result<DuplexStream, RemoteError> {
     let open = jump.forward(address, port).await?;
-    open.inbox().set_bound(Bound::Fail(WAITING));
+    open.inbox().set_bound(InboxBound::Fail(WAITING));
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let keepalive = jump.keepalive();
     tokio::spawn(async move {
@@ -49,14 +49,14 @@ pub(super) async fn stream(
 async fn pass_on(open: &Open, mut to_inner: impl AsyncWrite + Unpin) {
     loop {
         match open.next().await {
-            Event::Output(_, bytes) => {
+            ChannelEvent::Output(_, bytes) => {
                 let _ = to_inner.write_all(&bytes).await;
             }
-            Event::Eof => {
+            ChannelEvent::Eof => {
                 let _ = to_inner.shutdown().await;
             }
-            Event::Exit(_) => {}
-            Event::Closed | Event::Lost | Event::Overflow => break,
+            ChannelEvent::Exit(_) => {}
+            ChannelEvent::Closed | ChannelEvent::Lost | ChannelEvent::Overflow => break,
         }
     }
     let _ = to_inner.shutdown().await;

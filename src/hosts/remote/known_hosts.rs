@@ -61,7 +61,7 @@ impl HostKey {
 
 /// What the file says of a key that a host has shown. Lines count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HostKeyTrust {
     Trusted,
     /// No line is about this host.
     Unknown,
@@ -82,11 +82,11 @@ pub enum Verdict {
 /// The lines of a `known_hosts` file.
 #[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
-    lines: Vec<Line>,
+    lines: Vec<KnownHostsLine>,
 }
 
 #[derive(Clone, Debug)]
-struct Line {
+struct KnownHostsLine {
     number: usize,
     mark: Mark,
     hosts: String,
@@ -108,14 +108,14 @@ impl KnownHosts {
         let lines = text
             .lines()
             .enumerate()
-            .filter_map(|(index, text)| Line::parse(index + 1, text))
+            .filter_map(|(index, text)| KnownHostsLine::parse(index + 1, text))
             .collect();
         Self { lines }
     }
 
     /// What the file says of `key`, shown by `host`. A revocation wins over everything.
     #[must_use]
-    pub fn check(&self, host: &HostName, key: &HostKey) -> Verdict {
+    pub fn check(&self, host: &HostName, key: &HostKey) -> HostKeyTrust {
         let mut changed = None;
         let mut trusted = false;
         let mut held: Vec<String> = Vec::new();
@@ -123,7 +123,7 @@ impl KnownHosts {
             let Some(known) = line.decode() else { continue };
             match line.mark {
                 Mark::Revoked if known == *key => {
-                    return Verdict::Revoked { line: line.number };
+                    return HostKeyTrust::Revoked { line: line.number };
                 }
                 Mark::Revoked => {}
                 Mark::Pin if known == *key => trusted = true,
@@ -136,10 +136,10 @@ impl KnownHosts {
             }
         }
         match changed {
-            _ if trusted => Verdict::Trusted,
-            Some((line, expected)) => Verdict::Changed { line, expected },
-            None if held.is_empty() => Verdict::Unknown,
-            None => Verdict::OtherTypes { held },
+            _ if trusted => HostKeyTrust::Trusted,
+            Some((line, expected)) => HostKeyTrust::Changed { line, expected },
+            None if held.is_empty() => HostKeyTrust::Unknown,
+            None => HostKeyTrust::OtherTypes { held },
         }
     }
 
@@ -159,7 +159,7 @@ impl KnownHosts {
     }
 }
 
-impl Line {
+impl KnownHostsLine {
     fn parse(number: usize, text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let first = words.next().filter(|word| !word.starts_with('#'))?;
@@ -260,30 +260,33 @@ mod tests {
         }
     }
 
-    fn verdict(text: &str, address: &str, port: u16, base64: &str) -> Verdict {
+    fn verdict(text: &str, address: &str, port: u16, base64: &str) -> HostKeyTrust {
         KnownHosts::parse(text).check(&HostName::new(address, port), &key(base64))
     }
 
     #[test]
     fn a_pinned_key_is_trusted_for_its_host_and_port_only() {
         let text = format!("# ours\n\nweb1.example.com,10.0.0.5 ssh-ed25519 {ED} a comment\n");
-        assert_eq!(verdict(&text, "10.0.0.5", 22, ED), Verdict::Trusted);
-        assert_eq!(verdict(&text, "WEB1.example.com", 22, ED), Verdict::Trusted);
-        assert_eq!(verdict(&text, "10.0.0.5", 2222, ED), Verdict::Unknown);
-        assert_eq!(verdict(&text, "10.0.0.6", 22, ED), Verdict::Unknown);
+        assert_eq!(verdict(&text, "10.0.0.5", 22, ED), HostKeyTrust::Trusted);
+        assert_eq!(
+            verdict(&text, "WEB1.example.com", 22, ED),
+            HostKeyTrust::Trusted
+        );
+        assert_eq!(verdict(&text, "10.0.0.5", 2222, ED), HostKeyTrust::Unknown);
+        assert_eq!(verdict(&text, "10.0.0.6", 22, ED), HostKeyTrust::Unknown);
     }
 
     #[test]
     fn a_port_other_than_22_is_written_in_brackets() {
         let text = format!("[10.0.0.5]:2222 ssh-ed25519 {ED}\n");
-        assert_eq!(verdict(&text, "10.0.0.5", 2222, ED), Verdict::Trusted);
-        assert_eq!(verdict(&text, "10.0.0.5", 22, ED), Verdict::Unknown);
+        assert_eq!(verdict(&text, "10.0.0.5", 2222, ED), HostKeyTrust::Trusted);
+        assert_eq!(verdict(&text, "10.0.0.5", 22, ED), HostKeyTrust::Unknown);
     }
 
     #[test]
     fn another_key_of_the_same_type_is_a_change_and_names_line_and_key() {
         let text = format!("\n#\nweb1 ssh-ed25519 {ED}\n");
-        let Verdict::Changed { line, expected } = verdict(&text, "web1", 22, ED_OTHER) else {
+        let HostKeyTrust::Changed { line, expected } = verdict(&text, "web1", 22, ED_OTHER) else {
             panic!("not a change");
         };
         assert_eq!((line, expected), (3, key(ED)));
@@ -292,8 +295,8 @@ mod tests {
     #[test]
     fn one_of_several_keys_of_a_host_is_enough() {
         let text = format!("web1 ssh-ed25519 {ED}\nweb1 ssh-ed25519 {ED_OTHER}\n");
-        assert_eq!(verdict(&text, "web1", 22, ED), Verdict::Trusted);
-        assert_eq!(verdict(&text, "web1", 22, ED_OTHER), Verdict::Trusted);
+        assert_eq!(verdict(&text, "web1", 22, ED), HostKeyTrust::Trusted);
+        assert_eq!(verdict(&text, "web1", 22, ED_OTHER), HostKeyTrust::Trusted);
     }
 
     #[test]
@@ -302,7 +305,7 @@ mod tests {
         let text = format!("web1 ssh-rsa {rsa}\n");
         assert_eq!(
             verdict(&text, "web1", 22, ED),
-            Verdict::OtherTypes {
+            HostKeyTrust::OtherTypes {
                 held: vec!["ssh-rsa".into()]
             }
         );
@@ -318,11 +321,11 @@ mod tests {
             mac.update(HostName::new(name, port).to_string().as_bytes());
             let hash = STANDARD.encode(mac.finalize().into_bytes());
             let text = format!("|1|{salt}|{hash} ssh-ed25519 {ED}\n");
-            assert_eq!(verdict(&text, name, port, ED), Verdict::Trusted);
-            assert_eq!(verdict(&text, name, 23, ED), Verdict::Unknown);
+            assert_eq!(verdict(&text, name, port, ED), HostKeyTrust::Trusted);
+            assert_eq!(verdict(&text, name, 23, ED), HostKeyTrust::Unknown);
             assert_eq!(
                 verdict(&text, "web2.example.com", port, ED),
-                Verdict::Unknown
+                HostKeyTrust::Unknown
             );
         }
     }
@@ -330,13 +333,22 @@ mod tests {
     #[test]
     fn wildcards_match_and_negation_wins() {
         let text = format!("*.example.com,!db?.example.com ssh-ed25519 {ED}\n");
-        assert_eq!(verdict(&text, "web1.example.com", 22, ED), Verdict::Trusted);
-        assert_eq!(verdict(&text, "db1.example.com", 22, ED), Verdict::Unknown);
-        assert_eq!(verdict(&text, "db10.example.com", 22, ED), Verdict::Trusted);
-        assert_eq!(verdict(&text, "example.com", 22, ED), Verdict::Unknown);
+        assert_eq!(
+            verdict(&text, "web1.example.com", 22, ED),
+            HostKeyTrust::Trusted
+        );
+        assert_eq!(
+            verdict(&text, "db1.example.com", 22, ED),
+            HostKeyTrust::Unknown
+        );
+        assert_eq!(
+            verdict(&text, "db10.example.com", 22, ED),
+            HostKeyTrust::Trusted
+        );
+        assert_eq!(verdict(&text, "example.com", 22, ED), HostKeyTrust::Unknown);
         // A negation alone makes a line about nobody.
         let text = format!("!web1 ssh-ed25519 {ED}\n");
-        assert_eq!(verdict(&text, "web2", 22, ED), Verdict::Unknown);
+        assert_eq!(verdict(&text, "web2", 22, ED), HostKeyTrust::Unknown);
     }
 
     #[test]
@@ -351,10 +363,13 @@ mod tests {
     #[test]
     fn a_revoked_key_is_refused_even_if_a_pin_trusts_it() {
         let text = format!("web1 ssh-ed25519 {ED}\n@revoked * ssh-ed25519 {ED}\n");
-        assert_eq!(verdict(&text, "web1", 22, ED), Verdict::Revoked { line: 2 });
+        assert_eq!(
+            verdict(&text, "web1", 22, ED),
+            HostKeyTrust::Revoked { line: 2 }
+        );
         assert_eq!(
             verdict(&text, "web1", 22, ED_OTHER),
-            Verdict::Changed {
+            HostKeyTrust::Changed {
                 line: 1,
                 expected: key(ED)
             }
@@ -372,7 +387,11 @@ mod tests {
             "|1|broken ssh-ed25519 x\n".into(),
             "* ssh-ed25519 AAAA\n".into(),
         ] {
-            assert_eq!(verdict(&text, "web1", 22, ED), Verdict::Unknown, "{text}");
+            assert_eq!(
+                verdict(&text, "web1", 22, ED),
+                HostKeyTrust::Unknown,
+                "{text}"
+            );
         }
     }
 
@@ -388,7 +407,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic_or_trust(text in "\\PC{0,200}(\n\\PC{0,80}){0,4}") {
-            proptest::prop_assert_ne!(verdict(&text, "web1", 22, ED), Verdict::Trusted);
+            proptest::prop_assert_ne!(verdict(&text, "web1", 22, ED), HostKeyTrust::Trusted);
         }
     }
 }

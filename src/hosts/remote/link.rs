@@ -17,23 +17,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::inbox::{Exit, Inbox, Parked, Stream};
-use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
 
 /// What is known of a link by all who work on it.
-pub(super) struct Shared {
+pub(super) struct LinkState {
     inboxes: Mutex<HashMap<ChannelId, Arc<Inbox>>>,
     refusal: Mutex<Option<String>>,
-    shown: Mutex<Option<(HostKey, Verdict)>>,
-    reason: Mutex<Option<End>>,
+    shown: Mutex<Option<(HostKey, HostKeyTrust)>>,
+    reason: Mutex<Option<LinkEnd>>,
     ended: AtomicBool,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) pulse: Arc<Liveness>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl LinkState {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             inboxes: Mutex::default(),
@@ -41,7 +41,7 @@ impl Shared {
             shown: Mutex::default(),
             reason: Mutex::default(),
             ended: AtomicBool::new(false),
-            pulse: Arc::new(Pulse::new()),
+            pulse: Arc::new(Liveness::new()),
         })
     }
 
@@ -66,12 +66,12 @@ impl Shared {
     }
 
     /// The key that the server has shown, and what `known_hosts` said of it.
-    pub(super) fn shown(&self) -> Option<(HostKey, Verdict)> {
+    pub(super) fn shown(&self) -> Option<(HostKey, HostKeyTrust)> {
         lock(&self.shown).clone()
     }
 
     /// Every channel is lost from now on; the first reason stays.
-    fn end(&self, reason: Option<End>) {
+    fn end(&self, reason: Option<LinkEnd>) {
         if let Some(reason) = reason {
             lock(&self.reason).get_or_insert(reason);
         }
@@ -84,14 +84,14 @@ impl Shared {
 
 /// Why a link has ended.
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(super) enum LinkEnd {
     /// In words.
     Because(String),
     /// The server asked for new session keys under a cipher that bears none, see `dial`.
     Rekeyed,
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Because(reason) => f.write_str(reason),
@@ -104,7 +104,7 @@ impl std::fmt::Display for End {
 }
 
 /// When the far side was last heard, and the means to cut the stream.
-pub(super) struct Pulse {
+pub(super) struct Liveness {
     began: Instant,
     heard_ms: AtomicU64,
     cut: AtomicBool,
@@ -112,7 +112,7 @@ pub(super) struct Pulse {
     writer: AtomicWaker,
 }
 
-impl Pulse {
+impl Liveness {
     fn new() -> Self {
         Self {
             began: Instant::now(),
@@ -150,7 +150,7 @@ impl Pulse {
 /// A stream that notes when something arrived and that can be cut from outside.
 pub(super) struct Metered<S> {
     pub(super) stream: S,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) pulse: Arc<Liveness>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
@@ -192,13 +192,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
 /// What the session's task calls for every message of the server's.
 pub(super) struct Router {
-    shared: Arc<Shared>,
+    shared: Arc<LinkState>,
     host: HostName,
     pins: Arc<KnownHosts>,
 }
 
 impl Router {
-    pub(super) fn new(shared: Arc<Shared>, host: HostName, pins: Arc<KnownHosts>) -> Self {
+    pub(super) fn new(shared: Arc<LinkState>, host: HostName, pins: Arc<KnownHosts>) -> Self {
         Self { shared, host, pins }
     }
 }
@@ -227,7 +227,7 @@ impl Handler for Router {
             blob,
         };
         let verdict = self.pins.check(&self.host, &key);
-        let trusted = verdict == Verdict::Trusted;
+        let trusted = verdict == HostKeyTrust::Trusted;
         *lock(&self.shared.shown) = Some((key, verdict));
         Ok((self, trusted))
     }
@@ -353,7 +353,7 @@ fn key_type(blob: &[u8]) -> String {
 }
 
 /// Why a channel could not be opened. In each case nothing was asked of the host.
-pub(super) enum OpenError {
+pub(super) enum ChannelOpenError {
     /// The server said no, after it had opened so many others on this link.
     Refused { reason: String, opened_before: u32 },
     /// The link is gone.
@@ -372,7 +372,7 @@ pub(super) enum Destination<'a> {
 /// One authenticated SSH connection.
 pub(super) struct Link {
     handle: tokio::sync::Mutex<Handle<Router>>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<LinkState>,
     opened: AtomicU32,
     retired: AtomicBool,
     /// The connection to its jump host: open as long as this link leads through it.
@@ -389,7 +389,7 @@ impl Drop for Link {
 impl Link {
     pub(super) fn new(
         handle: Handle<Router>,
-        shared: Arc<Shared>,
+        shared: Arc<LinkState>,
         jump: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         Self {
@@ -413,12 +413,12 @@ impl Link {
     /// Ends the link now: all its channels are lost, for this reason.
     pub(super) fn kill(&self, reason: &str) {
         self.retire();
-        self.shared.end(Some(End::Because(reason.to_owned())));
+        self.shared.end(Some(LinkEnd::Because(reason.to_owned())));
         self.shared.pulse.cut();
     }
 
     /// Why the link has ended, as far as that is known.
-    pub(super) async fn why_ended(&self) -> End {
+    pub(super) async fn why_ended(&self) -> LinkEnd {
         let known = lock(&self.shared.reason).clone();
         if let Some(reason) = known {
             return reason;
@@ -431,9 +431,9 @@ impl Link {
         }
         let reason = match tokio::time::timeout(Duration::from_secs(1), &mut *handle).await {
             // The first signature was right, or the link would not be.
-            Ok(Err(thrussh::Error::WrongServerSig)) => End::Rekeyed,
-            Ok(Err(error)) => End::Because(error.to_string().to_lowercase()),
-            Ok(Ok(())) | Err(_) => End::Because("closed by the other side".to_owned()),
+            Ok(Err(thrussh::Error::WrongServerSig)) => LinkEnd::Rekeyed,
+            Ok(Err(error)) => LinkEnd::Because(error.to_string().to_lowercase()),
+            Ok(Ok(())) | Err(_) => LinkEnd::Because("closed by the other side".to_owned()),
         };
         lock(&self.shared.reason).get_or_insert(reason).clone()
     }
@@ -443,7 +443,7 @@ impl Link {
         &self,
         destination: Destination<'_>,
         patience: Duration,
-    ) -> Result<(Channel, Arc<Inbox>), OpenError> {
+    ) -> Result<(Channel, Arc<Inbox>), ChannelOpenError> {
         let opening = async {
             let mut handle = self.handle.lock().await;
             lock(&self.shared.refusal).take();
@@ -458,11 +458,11 @@ impl Link {
             let Ok(channel) = opened else {
                 let refusal = lock(&self.shared.refusal).take();
                 return Err(match refusal {
-                    Some(reason) if !self.shared.ended() => OpenError::Refused {
+                    Some(reason) if !self.shared.ended() => ChannelOpenError::Refused {
                         reason,
                         opened_before: self.opened.load(Ordering::SeqCst),
                     },
-                    _ => OpenError::Ended,
+                    _ => ChannelOpenError::Ended,
                 });
             };
             self.opened.fetch_add(1, Ordering::SeqCst);
@@ -471,6 +471,6 @@ impl Link {
         };
         tokio::time::timeout(patience, opening)
             .await
-            .unwrap_or(Err(OpenError::Silent))
+            .unwrap_or(Err(ChannelOpenError::Silent))
     }
 }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 
-use super::Target;
+use super::SshTarget;
 use super::error::RemoteError;
 use super::identity::Stamp;
-use super::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
+use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
 
 /// Why a host key was not added.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ impl PinCache {
     ///
     /// # Errors
     /// [`RemoteError::KnownHosts`].
-    pub(super) async fn of(&self, target: &Target) -> Result<Arc<KnownHosts>, RemoteError> {
+    pub(super) async fn of(&self, target: &SshTarget) -> Result<Arc<KnownHosts>, RemoteError> {
         let path = &target.known_hosts;
         match self.read(path).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Arc::default()),
@@ -112,8 +112,8 @@ pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, Pin
 
     let mut text = read(path).map_err(at(path))?;
     match KnownHosts::parse(&String::from_utf8_lossy(&text)).check(host, key) {
-        Verdict::Trusted => return Ok(Pinned::WasThere),
-        Verdict::Changed { line, expected } => {
+        HostKeyTrust::Trusted => return Ok(Pinned::WasThere),
+        HostKeyTrust::Changed { line, expected } => {
             return Err(PinError::Changed {
                 path: path.to_owned(),
                 line,
@@ -121,13 +121,13 @@ pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, Pin
                 expected: expected.fingerprint(),
             });
         }
-        Verdict::Revoked { line } => {
+        HostKeyTrust::Revoked { line } => {
             return Err(PinError::Revoked {
                 path: path.to_owned(),
                 line,
             });
         }
-        Verdict::Unknown | Verdict::OtherTypes { .. } => {}
+        HostKeyTrust::Unknown | HostKeyTrust::OtherTypes { .. } => {}
     }
     if text.last().is_some_and(|&byte| byte != b'\n') {
         text.push(b'\n');

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::channel::Open;
 use super::connection::Connection;
 use super::error::RemoteError;
-use super::inbox::{Bound, Event};
+use super::inbox::{ChannelEvent, InboxBound};
 use super::inbox::{Exit, Stream};
 use super::preamble::{EndlessPreamble, Preamble};
 use super::wire;
@@ -45,7 +45,7 @@ const SOCKET_PATH_MAX: usize = 108;
 
 /// How rsync comes to its remote shell.
 #[derive(Clone, Debug)]
-pub struct Transport {
+pub struct RsyncTransport {
     /// The program that has the `transport` subcommand: tagship itself.
     pub program: PathBuf,
     /// Where the sockets are; made with mode 0700 if it is missing. A short path.
@@ -54,7 +54,7 @@ pub struct Transport {
     pub rsync: PathBuf,
 }
 
-impl Transport {
+impl RsyncTransport {
     /// This very program, and `rsync` from the `PATH`.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Connection {
     /// than 0 is no error here.
     pub async fn rsync(
         &self,
-        transport: &Transport,
+        transport: &RsyncTransport,
         command: &RsyncCommand,
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
     ) -> Result<RsyncExit, RemoteError> {
@@ -122,11 +122,11 @@ impl Connection {
             move |source| RemoteError::Local { host, what, source }
         };
         let open = self.session().await?;
-        open.inbox().set_bound(Bound::Fail(WAITING));
-        let socket =
-            Socket::bind(&transport.runtime_dir).map_err(local("make a socket for rsync"))?;
+        open.inbox().set_bound(InboxBound::Fail(WAITING));
+        let socket = TransferSocket::bind(&transport.runtime_dir)
+            .map_err(local("make a socket for rsync"))?;
         let mut child = start(transport, command, &socket.path).map_err(local("start rsync"))?;
-        let group = Group::of(&child);
+        let group = RsyncProcessGroup::of(&child);
         let tally = Tally::new(on_output);
 
         let ended = {
@@ -177,18 +177,18 @@ enum Bridged {
 }
 
 /// The socket of one transfer; its file goes when one process has joined, or with this value.
-struct Socket {
+struct TransferSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Drop for Socket {
+impl Drop for TransferSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-impl Socket {
+impl TransferSocket {
     fn bind(directory: &Path) -> io::Result<Self> {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -226,7 +226,7 @@ impl Socket {
     }
 }
 
-fn start(transport: &Transport, command: &RsyncCommand, socket: &Path) -> io::Result<Child> {
+fn start(transport: &RsyncTransport, command: &RsyncCommand, socket: &Path) -> io::Result<Child> {
     let mut shell = OsString::from(quoted(transport.program.as_os_str())?);
     shell.push(" transport ");
     shell.push(quoted(socket.as_os_str())?);
@@ -260,11 +260,11 @@ fn quoted(path: &OsStr) -> io::Result<String> {
 }
 
 /// rsync and whatever it starts, ended together.
-struct Group {
+struct RsyncProcessGroup {
     id: std::cell::Cell<Option<Pid>>,
 }
 
-impl Group {
+impl RsyncProcessGroup {
     fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Self { id: id.into() }
@@ -282,7 +282,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for RsyncProcessGroup {
     fn drop(&mut self) {
         self.kill();
     }
@@ -308,7 +308,7 @@ async fn local_side(child: &mut Child, stdin: &[u8], tally: &Tally<'_>) -> io::R
 }
 
 /// Waits for the transport process, starts what it asks for on the host, and copies both ways.
-async fn bridge(open: &Open, socket: Socket, tally: &Tally<'_>) -> io::Result<Bridged> {
+async fn bridge(open: &Open, socket: TransferSocket, tally: &Tally<'_>) -> io::Result<Bridged> {
     let stream = socket.join().await?;
     let (mut from_rsync, to_rsync) = stream.into_split();
     let words = wire::read_words(&mut from_rsync).await?;
@@ -344,28 +344,28 @@ async fn receive(
     let (mut output, mut errors) = (Greeted::default(), Greeted::default());
     loop {
         match open.next_of(code.is_some()).await {
-            Event::Output(Stream::Stdout, bytes) => {
+            ChannelEvent::Output(Stream::Stdout, bytes) => {
                 tally.received(bytes.len());
                 if let Some(bytes) = output.said(&bytes).map_err(io::Error::other)? {
                     // An rsync that reads no more has ended, or is about to.
                     let _ = to_rsync.write_all(&wire::frame(wire::OUTPUT, bytes)).await;
                 }
             }
-            Event::Output(Stream::Stderr, bytes) => {
+            ChannelEvent::Output(Stream::Stderr, bytes) => {
                 if let Some(bytes) = errors.said(&bytes).map_err(io::Error::other)? {
                     tally.output(Stream::Stderr, bytes);
                 }
             }
-            Event::Exit(Exit::Code(exit)) => code = Some(u8::try_from(exit).unwrap_or(255)),
-            Event::Exit(Exit::Signal(name)) => {
+            ChannelEvent::Exit(Exit::Code(exit)) => code = Some(u8::try_from(exit).unwrap_or(255)),
+            ChannelEvent::Exit(Exit::Signal(name)) => {
                 tally.output(
                     Stream::Stderr,
                     format!("rsync on the host was ended by signal {name}\n").as_bytes(),
                 );
                 code = Some(255);
             }
-            Event::Eof => {}
-            Event::Closed => {
+            ChannelEvent::Eof => {}
+            ChannelEvent::Closed => {
                 let Some(code) = code else {
                     return Ok(Bridged::Lost);
                 };
@@ -374,8 +374,8 @@ async fn receive(
                 let _ = to_rsync.write_all(&wire::frame(wire::EXIT, &[code])).await;
                 return Ok(Bridged::Done);
             }
-            Event::Lost => return Ok(Bridged::Lost),
-            Event::Overflow => {
+            ChannelEvent::Lost => return Ok(Bridged::Lost),
+            ChannelEvent::Overflow => {
                 return Err(io::Error::other(
                     "rsync reads nothing of what the host sends",
                 ));
@@ -422,10 +422,10 @@ impl Greeted {
 
 /// What has moved, when last, and the end of what was said.
 struct Tally<'a> {
-    state: Mutex<Counts<'a>>,
+    state: Mutex<TransferCounts<'a>>,
 }
 
-struct Counts<'a> {
+struct TransferCounts<'a> {
     on_output: &'a mut (dyn FnMut(Stream, &[u8]) + Send),
     sent: u64,
     received: u64,
@@ -436,7 +436,7 @@ struct Counts<'a> {
 impl<'a> Tally<'a> {
     fn new(on_output: &'a mut (dyn FnMut(Stream, &[u8]) + Send)) -> Self {
         Self {
-            state: Mutex::new(Counts {
+            state: Mutex::new(TransferCounts {
                 on_output,
                 sent: 0,
                 received: 0,
@@ -446,7 +446,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Counts<'a>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut TransferCounts<'a>) -> T) -> T {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

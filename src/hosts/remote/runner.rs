@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::script::{
-    FENCE, Said, Script, Turn, Unfit, absolute, at_most, file_name, nonsense, quote,
+    FENCE, InvalidValue, OpSequence, Said, Script, absolute, at_most, file_name, nonsense, quote,
 };
 use crate::domain::host::{
     DeployTarget, HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd,
@@ -43,11 +43,16 @@ fn runner_text() -> String {
 /// sends its output from `offset` on, and its end.
 ///
 /// # Errors
-/// [`Unfit`] where the key, directory, command or environment cannot be handed over.
-pub fn run(place: &DeployTarget, turn: Turn, run: &Run, offset: u64) -> Result<Vec<u8>, Unfit> {
+/// [`InvalidValue`] where the key, directory, command or environment cannot be handed over.
+pub fn run(
+    place: &DeployTarget,
+    turn: OpSequence,
+    run: &Run,
+    offset: u64,
+) -> Result<Vec<u8>, InvalidValue> {
     let words = match &run.command {
         RunCommand::Argv(words) if words.first().is_none_or(String::is_empty) => {
-            return Err(Unfit::Form {
+            return Err(InvalidValue::Form {
                 what: "command".into(),
                 value: String::new(),
                 why: "names no program",
@@ -84,8 +89,8 @@ pub fn run(place: &DeployTarget, turn: Turn, run: &Run, offset: u64) -> Result<V
 /// [`RunEnd::Unknown`].
 ///
 /// # Errors
-/// [`Unfit`] where a path or key cannot be one on the host.
-pub fn follow(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit> {
+/// [`InvalidValue`] where a path or key cannot be one on the host.
+pub fn follow(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, InvalidValue> {
     let script = about(deploy_to, key)?.number("ts_offset", offset);
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, FOLLOW]))
 }
@@ -94,8 +99,8 @@ pub fn follow(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit>
 /// known of the end.
 ///
 /// # Errors
-/// [`Unfit`] where a path or key cannot be one on the host.
-pub fn result(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit> {
+/// [`InvalidValue`] where a path or key cannot be one on the host.
+pub fn result(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, InvalidValue> {
     let script = about(deploy_to, key)?.number("ts_offset", offset);
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, RESULT]))
 }
@@ -103,13 +108,13 @@ pub fn result(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, Unfit>
 /// Script for [`Op::Kill`](crate::domain::host::Op::Kill).
 ///
 /// # Errors
-/// [`Unfit`] where a path or key cannot be one on the host.
-pub fn kill(deploy_to: &str, key: &str) -> Result<Vec<u8>, Unfit> {
+/// [`InvalidValue`] where a path or key cannot be one on the host.
+pub fn kill(deploy_to: &str, key: &str) -> Result<Vec<u8>, InvalidValue> {
     Ok(about(deploy_to, key)?.text(&[FENCE, PROCESS, ATTEMPT, KILL]))
 }
 
 /// An attempt, without fence: whoever asks may ask.
-fn about(deploy_to: &str, key: &str) -> Result<Script, Unfit> {
+fn about(deploy_to: &str, key: &str) -> Result<Script, InvalidValue> {
     Script::new()
         .number("ts_fence", 0)
         .number("ts_turn", 0)
@@ -125,14 +130,14 @@ fn seconds(timeout: Duration) -> u64 {
 }
 
 /// The step's variables as text for `sh`. `TAGSHIP_OUTPUT` is the runner's to say.
-fn exports(environment: &BTreeMap<String, String>) -> Result<String, Unfit> {
+fn exports(environment: &BTreeMap<String, String>) -> Result<String, InvalidValue> {
     let mut text = String::new();
     for (name, value) in environment {
         if name == "TAGSHIP_OUTPUT" {
             continue;
         }
         if !is_name(name) || name.starts_with("ts_") || name == "TAGSHIP_RUN" {
-            return Err(Unfit::Form {
+            return Err(InvalidValue::Form {
                 what: "parameter".into(),
                 value: name.escape_debug().to_string(),
                 why: "cannot be the name of an environment variable: use A-Z, 0-9 and `_`",
@@ -158,7 +163,7 @@ fn is_name(name: &str) -> bool {
 pub struct Attempt {
     /// How far the output goes, from the offset on that was asked for.
     reach: u64,
-    end: Option<End>,
+    end: Option<AttemptEnd>,
     values: BTreeMap<String, String>,
     /// Why what was written for later steps can't be read.
     unreadable: Option<String>,
@@ -167,7 +172,7 @@ pub struct Attempt {
 
 /// What the host says of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum AttemptEnd {
     Run(RunEnd),
     /// It was stopped before it was begun, and never will be.
     Barred,
@@ -219,7 +224,7 @@ impl Attempt {
     fn hear_line(&mut self, word: &str, value: &str, ours: u64) -> Result<(), HostError> {
         let end = match (word, value) {
             ("refused" | "fenced", _) => {
-                return super::script::Lines::default().hear(word.into(), value.into(), ours);
+                return super::script::AnswerLines::default().hear(word.into(), value.into(), ours);
             }
             ("alive" | "begun", "") => return Ok(()),
             ("clipped", "") => {
@@ -232,18 +237,18 @@ impl Attempt {
             ("ended", code) => {
                 let code = code.parse().map_err(|_| nonsense(word, value))?;
                 let values = std::mem::take(&mut self.values);
-                End::Run(match self.unreadable.take() {
+                AttemptEnd::Run(match self.unreadable.take() {
                     Some(why) if code == 0 => RunEnd::BadOutput { why },
                     _ => RunEnd::Ended { code, values },
                 })
             }
-            ("unended", "") => End::Run(RunEnd::Unended),
-            ("late", "") => End::Run(RunEnd::TimedOut),
-            ("running", "") => End::Run(RunEnd::Running),
-            ("unknown", "") => End::Run(RunEnd::Unknown),
-            ("not-begun", "absent") => End::Run(RunEnd::NotBegun),
-            ("not-begun", "not-begun") => End::Barred,
-            ("killed", "") => End::Killed,
+            ("unended", "") => AttemptEnd::Run(RunEnd::Unended),
+            ("late", "") => AttemptEnd::Run(RunEnd::TimedOut),
+            ("running", "") => AttemptEnd::Run(RunEnd::Running),
+            ("unknown", "") => AttemptEnd::Run(RunEnd::Unknown),
+            ("not-begun", "absent") => AttemptEnd::Run(RunEnd::NotBegun),
+            ("not-begun", "not-begun") => AttemptEnd::Barred,
+            ("killed", "") => AttemptEnd::Killed,
             _ => return Err(nonsense(word, value)),
         };
         match self.end.replace(end) {
@@ -254,7 +259,7 @@ impl Attempt {
 
     /// What the host said, and lines of the agent's own for the log.
     #[must_use]
-    pub fn into_end(self) -> (Option<End>, Vec<String>) {
+    pub fn into_end(self) -> (Option<AttemptEnd>, Vec<String>) {
         (self.end, self.notes)
     }
 
@@ -308,7 +313,7 @@ mod tests {
         attempt.hear(Said::Values(bytes.to_vec()), 1).unwrap();
         attempt.hear(line("ended", "3"), 1).unwrap();
         let (end, notes) = attempt.into_end();
-        let Some(End::Run(RunEnd::Ended { code: 3, values })) = end else {
+        let Some(AttemptEnd::Run(RunEnd::Ended { code: 3, values })) = end else {
             panic!("{end:?}");
         };
         let values: Vec<(&str, &str)> = values.iter().map(|(k, v)| (&**k, &**v)).collect();
@@ -331,7 +336,7 @@ mod tests {
                 let end = attempt.into_end().0;
                 let read = matches!(
                     &end,
-                    Some(End::Run(RunEnd::BadOutput { why })) if why.starts_with("line 2 of ")
+                    Some(AttemptEnd::Run(RunEnd::BadOutput { why })) if why.starts_with("line 2 of ")
                 );
                 assert_eq!(read, bad, "{line:?} {end:?}");
             }
@@ -399,8 +404,11 @@ mod tests {
             assert!(exports(&environment).is_err(), "{name:?}");
         }
         let too_long = BTreeMap::from([("A".to_owned(), "x".repeat(130_000))]);
-        assert!(matches!(exports(&too_long), Err(Unfit::TooLong { .. })));
+        assert!(matches!(
+            exports(&too_long),
+            Err(InvalidValue::TooLong { .. })
+        ));
         let nul = BTreeMap::from([("A".to_owned(), "\0".to_owned())]);
-        assert!(matches!(exports(&nul), Err(Unfit::Nul { .. })));
+        assert!(matches!(exports(&nul), Err(InvalidValue::Nul { .. })));
     }
 }

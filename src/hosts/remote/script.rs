@@ -42,7 +42,7 @@ pub(crate) const FENCE: &str = concat!(include_str!("sh/mounts.sh"), include_str
 
 /// A value cannot be handed to a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidValue {
     /// `sh` has no value with this byte in it.
     #[error("{what} holds a NUL byte: take it out")]
     Nul { what: String },
@@ -60,8 +60,8 @@ pub enum Unfit {
     TooLong { what: String, bytes: usize },
 }
 
-impl From<Unfit> for HostError {
-    fn from(unfit: Unfit) -> Self {
+impl From<InvalidValue> for HostError {
+    fn from(unfit: InvalidValue) -> Self {
         Self::Refused(unfit.to_string())
     }
 }
@@ -69,15 +69,15 @@ impl From<Unfit> for HostError {
 /// Orders the scripts that one agent sends to one place under one fence: a later script has a higher
 /// turn, and an earlier one that was believed lost can no longer rename anything into place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn(pub u64);
+pub struct OpSequence(pub u64);
 
 /// Quotes a value so that `sh` reads back the same bytes, and nothing of it as syntax.
 ///
 /// # Errors
-/// [`Unfit::Nul`], named by `what`.
-pub fn quote(what: &str, value: &str) -> Result<String, Unfit> {
+/// [`InvalidValue::Nul`], named by `what`.
+pub fn quote(what: &str, value: &str) -> Result<String, InvalidValue> {
     if value.contains('\0') {
-        return Err(Unfit::Nul { what: what.into() });
+        return Err(InvalidValue::Nul { what: what.into() });
     }
     Ok(format!("'{}'", value.replace('\'', r"'\''")))
 }
@@ -110,8 +110,8 @@ fn push_octal(text: &mut String, byte: u8) {
 /// Checks that a path on the host is absolute, plain and harmless as a name of files and variables.
 ///
 /// # Errors
-/// [`Unfit`] names `what`.
-pub fn absolute<'a>(what: &str, path: &'a str) -> Result<&'a str, Unfit> {
+/// [`InvalidValue`] names `what`.
+pub fn absolute<'a>(what: &str, path: &'a str) -> Result<&'a str, InvalidValue> {
     let trimmed = path.trim_end_matches('/');
     let why = if !path.starts_with('/') {
         "is not absolute: begin it with `/`"
@@ -128,7 +128,7 @@ pub fn absolute<'a>(what: &str, path: &'a str) -> Result<&'a str, Unfit> {
     } else {
         return Ok(trimmed);
     };
-    Err(Unfit::Form {
+    Err(InvalidValue::Form {
         what: what.into(),
         value: path.escape_debug().to_string(),
         why,
@@ -138,13 +138,13 @@ pub fn absolute<'a>(what: &str, path: &'a str) -> Result<&'a str, Unfit> {
 /// Checks a name that becomes the name of one file on the host: a release, a key.
 ///
 /// # Errors
-/// [`Unfit`] names `what`.
-pub fn file_name<'a>(what: &str, name: &'a str) -> Result<&'a str, Unfit> {
+/// [`InvalidValue`] names `what`.
+pub fn file_name<'a>(what: &str, name: &'a str) -> Result<&'a str, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && name.bytes().all(plain) {
         return Ok(name);
     }
-    Err(Unfit::Form {
+    Err(InvalidValue::Form {
         what: what.into(),
         value: name.escape_debug().to_string(),
         why: "cannot be the name of a file: use letters, digits, `-`, `_` and `.`",
@@ -158,8 +158,8 @@ const LINK_BYTES_MAX: usize = 1_000;
 /// has a slash in it.
 ///
 /// # Errors
-/// [`Unfit`] names the release.
-pub fn led_to(text: &str) -> Result<&str, Unfit> {
+/// [`InvalidValue`] names the release.
+pub fn led_to(text: &str) -> Result<&str, InvalidValue> {
     let link = text.contains('/') && text.len() <= LINK_BYTES_MAX;
     // A byte that is no text could not be given back as it was.
     let odd = |letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER;
@@ -184,7 +184,7 @@ impl Script {
     }
 
     /// A script that knows where it is, and under which fence and turn.
-    pub(crate) fn at(place: &DeployTarget, turn: Turn) -> Result<Self, Unfit> {
+    pub(crate) fn at(place: &DeployTarget, turn: OpSequence) -> Result<Self, InvalidValue> {
         Ok(Self::new()
             .place(&place.deploy_to)?
             .number("ts_fence", place.fence)
@@ -194,7 +194,7 @@ impl Script {
     }
 
     /// Says where on the host: an absolute path, or one below the home directory (`~/…`).
-    pub(crate) fn place(mut self, deploy_to: &str) -> Result<Self, Unfit> {
+    pub(crate) fn place(mut self, deploy_to: &str) -> Result<Self, InvalidValue> {
         let Some(below) = deploy_to.strip_prefix('~') else {
             return self.set("ts_at", absolute("deploy_to", deploy_to)?);
         };
@@ -204,7 +204,7 @@ impl Script {
     }
 
     /// Assigns a value. `name` begins with `ts_`.
-    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Result<Self, Unfit> {
+    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Result<Self, InvalidValue> {
         let quoted = quote(name, value)?;
         let _ = writeln!(self.values, "{name}={quoted}");
         Ok(self)
@@ -217,7 +217,7 @@ impl Script {
     }
 
     /// Makes the words the script's own arguments.
-    pub(crate) fn arguments(mut self, words: &[String]) -> Result<Self, Unfit> {
+    pub(crate) fn arguments(mut self, words: &[String]) -> Result<Self, InvalidValue> {
         self.values.push_str("set --");
         for word in words {
             at_most("an argument of the command", word)?;
@@ -242,9 +242,9 @@ impl Script {
 }
 
 /// Checks that a value can be one argument or variable of a program.
-pub(crate) fn at_most(what: &str, value: &str) -> Result<(), Unfit> {
+pub(crate) fn at_most(what: &str, value: &str) -> Result<(), InvalidValue> {
     if value.len() > ARGUMENT_BYTES_MAX {
-        return Err(Unfit::TooLong {
+        return Err(InvalidValue::TooLong {
             what: what.into(),
             bytes: value.len(),
         });
@@ -289,12 +289,12 @@ enum Expect {
 
 /// Reads an answer as it arrives, in pieces of any size.
 #[derive(Debug)]
-pub struct Answer {
+pub struct AnswerReader {
     expect: Expect,
     held: Vec<u8>,
 }
 
-impl Default for Answer {
+impl Default for AnswerReader {
     fn default() -> Self {
         Self {
             expect: Expect::Marker(Preamble::new(MARKER)),
@@ -303,7 +303,7 @@ impl Default for Answer {
     }
 }
 
-impl Answer {
+impl AnswerReader {
     /// Has the host begun to answer, so that it may have acted?
     #[must_use]
     pub fn has_begun(&self) -> bool {
@@ -414,12 +414,12 @@ fn count(text: &str) -> Option<u64> {
 /// The lines of a complete answer, for the operations that have no output. `refused` and `fenced`
 /// have become errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
+pub struct AnswerLines {
     said: Vec<(String, String)>,
     bytes: usize,
 }
 
-impl Lines {
+impl AnswerLines {
     /// Adds a line, or the error that it says. `ours` is the fence under which was asked.
     ///
     /// # Errors
@@ -474,7 +474,7 @@ impl Lines {
     }
 }
 
-/// The turn that overtook a script's, where the line says so: see [`Turn`].
+/// The turn that overtook a script's, where the line says so: see [`OpSequence`].
 #[must_use]
 pub fn overtaken(said: &Said) -> Option<u64> {
     match said {

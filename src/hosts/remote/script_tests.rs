@@ -90,7 +90,7 @@ fn every_byte_but_nul_comes_back_from_a_list() {
 }
 
 fn read(pieces: &[&[u8]]) -> (Vec<Said>, Result<bool, Nonsense>) {
-    let mut answer = Answer::default();
+    let mut answer = AnswerReader::default();
     let mut heard = Vec::new();
     for piece in pieces {
         if let Err(error) = answer.feed(piece, &mut |said| heard.push(said)) {
@@ -205,8 +205,8 @@ fn a_script_that_was_cut_off_on_its_way_starts_nothing() {
 
 #[test]
 fn answer_of_any_length_fills_no_memory() {
-    let mut lines = Lines::default();
-    let line = |lines: &mut Lines| lines.hear("release".into(), "r".repeat(4096), 1);
+    let mut lines = AnswerLines::default();
+    let line = |lines: &mut AnswerLines| lines.hear("release".into(), "r".repeat(4096), 1);
     let heard = (0..LINES_BYTES_MAX).take_while(|_| line(&mut lines).is_ok());
     assert!(heard.count() < LINES_BYTES_MAX / 4096 + 1);
 }

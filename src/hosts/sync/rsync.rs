@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::domain::host::{DeployTarget, Inodes, ReleaseId, Reply, TransferSet};
-use crate::hosts::remote::script::{Unfit, absolute, explain, file_name};
+use crate::hosts::remote::script::{InvalidValue, absolute, explain, file_name};
 
 /// rsync gives up after so long without a byte from the other side.
 const SILENCE_SECONDS_MAX: u32 = 120;
@@ -30,16 +30,16 @@ pub struct Transfer {
 /// Works out the arguments that send the files of `from` into the partial directory.
 ///
 /// # Errors
-/// [`Unfit`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] where a path or name cannot be one on the host.
 pub fn transfer(
     place: &DeployTarget,
     from: &Path,
     set: &TransferSet,
     inodes: Inodes,
-) -> Result<Transfer, Unfit> {
+) -> Result<Transfer, InvalidValue> {
     let deploy_to = absolute("deploy_to", &place.deploy_to)?;
     let fence = format!("{deploy_to}/.tagship/fence-{}", place.fence);
-    let release = |id: &ReleaseId| -> Result<String, Unfit> {
+    let release = |id: &ReleaseId| -> Result<String, InvalidValue> {
         let id = file_name("release", &id.0)?;
         Ok(format!("{deploy_to}/releases/{id}"))
     };
@@ -59,7 +59,7 @@ pub fn transfer(
     .into();
     arguments.push(format!("--timeout={SILENCE_SECONDS_MAX}").into());
     arguments.push(format!("--temp-dir={fence}/temporary").into());
-    let live = |id: &ReleaseId| -> Result<String, Unfit> {
+    let live = |id: &ReleaseId| -> Result<String, InvalidValue> {
         let option = match inodes {
             Inodes::Shared => "--link-dest",
             Inodes::Own => "--copy-dest",
@@ -132,7 +132,7 @@ pub fn read_stats(stdout: &[u8]) -> Reply {
 
 /// What rsync's end means for the transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum TransferEnd {
     Complete,
     /// The connection or the other side went away: the same transfer may be tried again.
     Again(String),
@@ -145,29 +145,29 @@ pub enum End {
 
 /// Judges an exit code (`None`: ended by a signal) by rsync's own words.
 #[must_use]
-pub fn judge(code: Option<i32>, stderr: &[u8]) -> End {
+pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
     let text = String::from_utf8_lossy(stderr);
     let Some(code) = code else {
-        return End::Again(format!("rsync was ended by a signal{}", complaint(&text)));
+        return TransferEnd::Again(format!("rsync was ended by a signal{}", complaint(&text)));
     };
     let said = format!("rsync ended with {code}{}", complaint(&text));
     let explained = explain(&said);
     if code == 0 {
-        End::Complete
+        TransferEnd::Complete
     } else if explained != said {
-        End::Failed(explained)
+        TransferEnd::Failed(explained)
     } else if code == 127 || (code == 12 && text.contains("not found")) {
-        End::Failed(format!("{said}: install rsync on the host"))
+        TransferEnd::Failed(format!("{said}: install rsync on the host"))
     } else if matches!(code, 10 | 12 | 30 | 35 | 255) {
-        End::Again(said)
+        TransferEnd::Again(said)
     } else if code == 23 && text.contains("failed to hard-link") {
-        End::Unlinkable(said)
+        TransferEnd::Unlinkable(said)
     } else if matches!(code, 23 | 24) {
-        End::Failed(format!(
+        TransferEnd::Failed(format!(
             "{said}: not everything arrived, nothing was switched; mend what rsync names"
         ))
     } else {
-        End::Failed(format!("{said}: mend what rsync names"))
+        TransferEnd::Failed(format!("{said}: mend what rsync names"))
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
     fn a_full_disk_is_named_whatever_the_code() {
         for code in [11, 12, 23] {
             let stderr = b"rsync: write failed on \"/srv\": No space left on device (28)\n";
-            let End::Failed(text) = judge(Some(code), stderr) else {
+            let TransferEnd::Failed(text) = judge(Some(code), stderr) else {
                 panic!("{code} must not be repeated");
             };
             assert!(text.contains("free space"), "{text}");
@@ -204,25 +204,36 @@ mod tests {
     #[test]
     fn a_partial_transfer_is_never_complete_and_a_lost_one_may_be_repeated() {
         for code in [1, 3, 5, 11, 23, 24, 25] {
-            assert!(matches!(judge(Some(code), b""), End::Failed(_)), "{code}");
+            assert!(
+                matches!(judge(Some(code), b""), TransferEnd::Failed(_)),
+                "{code}"
+            );
         }
         for code in [12, 30, 255] {
-            assert!(matches!(judge(Some(code), b""), End::Again(_)), "{code}");
+            assert!(
+                matches!(judge(Some(code), b""), TransferEnd::Again(_)),
+                "{code}"
+            );
         }
-        assert!(matches!(judge(None, b""), End::Again(_)));
-        assert_eq!(judge(Some(0), b"warning"), End::Complete);
+        assert!(matches!(judge(None, b""), TransferEnd::Again(_)));
+        assert_eq!(judge(Some(0), b"warning"), TransferEnd::Complete);
     }
 
     #[test]
     fn a_live_release_that_lends_no_inodes_is_left_out() {
         let stderr = b"rsync: [generator] failed to hard-link /srv/a/l with l: Operation not permitted (1)\n";
-        assert!(matches!(judge(Some(23), stderr), End::Unlinkable(_)));
-        assert!(matches!(judge(Some(12), stderr), End::Again(_)));
+        assert!(matches!(
+            judge(Some(23), stderr),
+            TransferEnd::Unlinkable(_)
+        ));
+        assert!(matches!(judge(Some(12), stderr), TransferEnd::Again(_)));
     }
 
     #[test]
     fn a_host_without_rsync_says_so() {
-        let End::Failed(text) = judge(Some(12), b"bash: line 1: rsync: command not found\n") else {
+        let TransferEnd::Failed(text) =
+            judge(Some(12), b"bash: line 1: rsync: command not found\n")
+        else {
             panic!("repeating does not install it");
         };
         assert!(text.contains("install rsync"), "{text}");

@@ -9,8 +9,8 @@ pub use crate::hosts::remote::Pinned;
 
 use crate::agent::reach;
 use crate::config::Config;
-use crate::hosts::remote::known_hosts::{HostKey, HostName, KnownHosts, Verdict};
-use crate::hosts::remote::{self, PinError, RemoteError, Target};
+use crate::hosts::remote::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
+use crate::hosts::remote::{self, PinError, RemoteError, SshTarget};
 
 /// Why a host is not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ impl From<RemoteError> for EnrollError {
 /// A host key that was shown by whatever answers at the host's address.
 #[derive(Debug)]
 pub struct Offer {
-    target: Target,
+    target: SshTarget,
     key: HostKey,
 }
 
@@ -94,7 +94,7 @@ impl Offer {
             Err(error) => return Err(self.failed(error)),
         };
         let known = KnownHosts::parse(&String::from_utf8_lossy(&text));
-        Ok(known.check(&self.host_name(), &self.key) == Verdict::Trusted)
+        Ok(known.check(&self.host_name(), &self.key) == HostKeyTrust::Trusted)
     }
 
     /// Remembers the key. Run by root, the file belongs to whoever owns its directory.

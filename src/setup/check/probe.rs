@@ -6,7 +6,7 @@ use super::{Finding, Subject};
 use crate::domain::host::{is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
 use crate::hosts::remote::preamble::Preamble;
-use crate::hosts::remote::script::{Unfit, absolute, quote};
+use crate::hosts::remote::script::{InvalidValue, absolute, quote};
 
 const PROBE: &str = concat!(
     include_str!("../../hosts/remote/sh/mounts.sh"),
@@ -33,7 +33,7 @@ const RSYNC_MIN: (u32, u32) = (3, 1);
 /// A path that is none.
 pub(super) fn script<'p>(
     places: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
-) -> Result<String, Unfit> {
+) -> Result<String, InvalidValue> {
     let mut text = PROBE.to_owned();
     // A group is performed only once its closing brace was read.
     text.push_str("{\nbegin\nmachine\n");
@@ -77,7 +77,7 @@ pub(super) fn scratch(answer: &str) -> Option<&str> {
 }
 
 /// Prints what has arrived there, and takes file and directory away.
-pub(super) fn fetch_script(scratch: &str, file: &str) -> Result<String, Unfit> {
+pub(super) fn fetch_script(scratch: &str, file: &str) -> Result<String, InvalidValue> {
     let directory = quote("scratch", scratch)?;
     let path = quote("scratch", &format!("{scratch}/{file}"))?;
     Ok(format!(

@@ -8,7 +8,7 @@ use super::ask::answer;
 use super::scratch::scratch;
 use super::{Finding, Subject, probe};
 use crate::base::secret;
-use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Transport};
+use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, RsyncTransport};
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ async fn send_file(connection: &Connection, directory: &str) -> Result<String, S
     let wrote = std::fs::create_dir(&from)
         .and_then(|()| std::fs::write(from.join(FILE), format!("{token}\n")));
     wrote.map_err(|error| format!("{}: {error}", from.display()))?;
-    let transport = Transport::of_this_program(here.0.join("run"));
+    let transport = RsyncTransport::of_this_program(here.0.join("run"));
     let transport = transport.map_err(|error| error.to_string())?;
     let command = RsyncCommand {
         arguments: vec![
