@@ -25,7 +25,7 @@ pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, Library, MissedSchedule};
 use crate::domain::document::Problems;
-use crate::engine::executor::{Executor, Limits, Missed, World, drift};
+use crate::engine::executor::{Executor, ExecutorLimits, MissedPolicy, World, drift};
 use crate::engine::intake::{Intake, Scans, SpoolDirectory};
 use crate::engine::reconcile::{Reconciler, WatchedRepository};
 use crate::engine::spool;
@@ -134,13 +134,13 @@ impl Agent {
         let drift = drift::watch(world.clone(), config.agent.drift_check);
         let executor = Executor::new(
             world,
-            Limits {
+            ExecutorLimits {
                 parallel_tasks: config.agent.parallel_tasks as usize,
                 parallel_hosts: config.agent.parallel_hosts as usize,
                 landing_timeout_s: i64::try_from(config.agent.landing_timeout.as_secs())?,
                 missed: match config.agent.missed_schedule {
-                    MissedSchedule::Run => Missed::Run,
-                    MissedSchedule::Expire => Missed::Expire,
+                    MissedSchedule::Run => MissedPolicy::Run,
+                    MissedSchedule::Expire => MissedPolicy::Expire,
                 },
             },
         );

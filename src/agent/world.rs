@@ -15,7 +15,7 @@ use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::domain::task::Submission;
 use crate::engine::executor::effects::{
-    Catalog, Fleet, NoRecipe, People, Probes, Question, Recipe, Shelf,
+    AgentProbe, Fleet, ManifestStore, NoPlanInputs, People, PlanInputs, PlanSource, Probes,
 };
 use crate::git::checkout::Manifest;
 use crate::git::landing::GitSource;
@@ -23,7 +23,7 @@ use crate::hosts::perform::{LocalShell, SshHosts};
 use crate::hosts::remote::{Dialer, RsyncTransport};
 use crate::identity::account::{AccountError, Accounts};
 
-/// [`Catalog`] from the configuration and the template files, which are read anew for each plan.
+/// [`PlanSource`] from the configuration and the template files, which are read anew for each plan.
 pub(super) struct ConfigCatalog {
     config: Arc<Config>,
 }
@@ -34,15 +34,19 @@ impl ConfigCatalog {
     }
 }
 
-impl Catalog for ConfigCatalog {
-    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, NoRecipe> {
+impl PlanSource for ConfigCatalog {
+    fn recipe(
+        &self,
+        submission: &Submission,
+        disabled: &[String],
+    ) -> Result<PlanInputs, NoPlanInputs> {
         let config = &self.config;
         let (project, environment) = (&submission.project, &submission.environment);
         let template = submission.template.as_str();
         let ground = if submission.has_place() {
             config
                 .ground(project, environment, disabled)
-                .map_err(|error| NoRecipe::Missing(error.to_string()))?
+                .map_err(|error| NoPlanInputs::Missing(error.to_string()))?
         } else {
             config.ground_of_none(disabled)
         };
@@ -53,18 +57,18 @@ impl Catalog for ConfigCatalog {
         };
         if library.is_in_doubt(template) {
             let reason = format!("template {template} cannot be used: {}", problems());
-            return Err(NoRecipe::Unread(reason));
+            return Err(NoPlanInputs::Unread(reason));
         }
         let found = library.find(template).cloned();
         let found = found.zip(library.version(template));
         let (template, version) = found.ok_or_else(|| {
-            NoRecipe::Missing(format!(
+            NoPlanInputs::Missing(format!(
                 "there is no usable template {template} in {} or built in; {}",
                 config.agent.templates_dir.display(),
                 problems()
             ))
         })?;
-        Ok(Recipe {
+        Ok(PlanInputs {
             ground,
             template,
             given: config.given_hosts(&submission.hosts, disabled),
@@ -93,7 +97,7 @@ impl People for Accounts {
     }
 }
 
-/// [`Shelf`] below the agent's data directory: `trees/PROJECT/ENVIRONMENT`,
+/// [`ManifestStore`] below the agent's data directory: `trees/PROJECT/ENVIRONMENT`,
 /// `manifests/PROJECT/ENVIRONMENT/RELEASE`.
 pub(super) struct DiskShelf {
     data: PathBuf,
@@ -113,7 +117,7 @@ impl DiskShelf {
     }
 }
 
-impl Shelf for DiskShelf {
+impl ManifestStore for DiskShelf {
     fn tree(&self, project: &str, environment: &str) -> PathBuf {
         self.data.join("trees").join(project).join(environment)
     }
@@ -248,10 +252,10 @@ impl NetworkProbes {
 }
 
 impl Probes for NetworkProbes {
-    fn ask(&self, question: Question, timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn ask(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             match question {
-                Question::Http { url, status } => {
+                AgentProbe::Http { url, status } => {
                     let answer = self
                         .client
                         .get(&url)
@@ -265,7 +269,7 @@ impl Probes for NetworkProbes {
                     }
                     Err(format!("{url} answered {found}, not {status}"))
                 }
-                Question::Tcp { address } => {
+                AgentProbe::Tcp { address } => {
                     let connect = tokio::net::TcpStream::connect(&address);
                     match tokio::time::timeout(timeout, connect).await {
                         Ok(Ok(_)) => Ok(()),

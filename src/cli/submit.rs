@@ -14,7 +14,7 @@ use super::screen;
 use super::surroundings::{Agent, Surroundings};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::template::Hidden;
-use crate::engine::submit::Order;
+use crate::engine::submit::SubmissionOrder;
 use crate::server::view::{OrderView, TaskView};
 
 /// The agent takes no longer one.
@@ -44,9 +44,9 @@ pub(crate) async fn submit(around: &Surroundings, asked: &Submit) -> Result<(), 
 }
 
 /// The order of the task that is to be repeated; else an empty one.
-async fn earlier(agent: &Agent, asked: &Submit) -> Result<Order, CommandError> {
+async fn earlier(agent: &Agent, asked: &Submit) -> Result<SubmissionOrder, CommandError> {
     let Some(id) = asked.repeat else {
-        return Ok(Order::default());
+        return Ok(SubmissionOrder::default());
     };
     let ask = Ask::get(["tasks", &id.to_string(), "order"]);
     let OrderView { order, secrets } = agent.client.ask(&ask).await?;
@@ -69,7 +69,7 @@ async fn earlier(agent: &Agent, asked: &Submit) -> Result<Order, CommandError> {
     Ok(order)
 }
 
-fn fill(order: &mut Order, asked: &Submit, agent: &Agent) -> Result<(), CommandError> {
+fn fill(order: &mut SubmissionOrder, asked: &Submit, agent: &Agent) -> Result<(), CommandError> {
     for (field, given) in [
         (&mut order.template, &asked.template),
         (&mut order.title, &asked.title),

@@ -41,19 +41,19 @@ use crate::store::{Glance, StoreError};
 
 /// Bounds of the executor.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ExecutorLimits {
     /// Tasks at work at the same time.
     pub parallel_tasks: usize,
     /// Steps of one task under way at the same time.
     pub parallel_hosts: usize,
     /// How long a push may take to show up on the git server, in seconds.
     pub landing_timeout_s: i64,
-    pub missed: Missed,
+    pub missed: MissedPolicy,
 }
 
 /// What becomes of a task whose time passed while no executor was there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Missed {
+pub enum MissedPolicy {
     #[default]
     Run,
     Expire,
@@ -69,7 +69,7 @@ pub enum ExecutorError {
 }
 
 /// Something that an effect brought back.
-enum Done {
+enum CompletedEffect {
     Appended {
         id: u64,
         events: Vec<Recorded>,
@@ -81,7 +81,7 @@ enum Done {
     },
     Fence {
         id: u64,
-        result: Result<queue::Turn, StoreError>,
+        result: Result<queue::Claim, StoreError>,
     },
     Step {
         id: u64,
@@ -93,17 +93,17 @@ enum Done {
         id: u64,
         at: StepRef,
         event: Event,
-        more: step::Heard,
+        more: step::StepEventSender,
     },
     Killed {
         id: u64,
         at: StepRef,
         result: Result<(), String>,
     },
-    Seen(land::Seen),
+    Seen(land::SeenRefs),
     Landed {
         id: u64,
-        outcome: land::Outcome,
+        outcome: land::LandingOutcome,
     },
     /// Everything of a push has been heard.
     Gathered {
@@ -125,11 +125,11 @@ enum Done {
 /// Drives tasks until the store is closed. See the module.
 pub struct Executor {
     world: World,
-    limits: Limits,
+    limits: ExecutorLimits,
     tasks: BTreeMap<u64, Active>,
-    effects: FuturesUnordered<BoxFuture<'static, Done>>,
-    lander: land::Lander,
-    lines: line::Lines,
+    effects: FuturesUnordered<BoxFuture<'static, CompletedEffect>>,
+    lander: land::RefPoller,
+    lines: line::Queues,
     /// Pushes of which more may be heard.
     gathering: BTreeSet<String>,
     /// Tasks that are read for the first time.
@@ -142,15 +142,15 @@ pub struct Executor {
 
 impl Executor {
     #[must_use]
-    pub fn new(world: World, limits: Limits) -> Self {
+    pub fn new(world: World, limits: ExecutorLimits) -> Self {
         Self {
             began: world.clock.now(),
             world,
             limits,
             tasks: BTreeMap::new(),
             effects: FuturesUnordered::new(),
-            lander: land::Lander::default(),
-            lines: line::Lines::default(),
+            lander: land::RefPoller::default(),
+            lines: line::Queues::default(),
             gathering: BTreeSet::new(),
             reading: Ids::new(),
             comparisons: compare::Comparisons::default(),
@@ -249,7 +249,7 @@ impl Executor {
                     Some(task) => store.task_since((*task).clone()).await,
                     None => store.task(id).await,
                 };
-                Done::Refreshed { id, result }
+                CompletedEffect::Refreshed { id, result }
             }
             .boxed(),
         );
@@ -319,16 +319,18 @@ impl Executor {
                 if let Err(error) = git.unpin(&source, id).await {
                     tracing::warn!(task = id, %error, "its commit stays pinned");
                 }
-                Done::LetGo
+                CompletedEffect::LetGo
             }
             .boxed(),
         );
     }
 
-    async fn take(&mut self, done: Done) -> Result<(), ExecutorError> {
+    async fn take(&mut self, done: CompletedEffect) -> Result<(), ExecutorError> {
         match done {
-            Done::Appended { id, events, result } => self.appended(id, events, result).await?,
-            Done::Refreshed { id, result } => {
+            CompletedEffect::Appended { id, events, result } => {
+                self.appended(id, events, result).await?
+            }
+            CompletedEffect::Refreshed { id, result } => {
                 let task = result?;
                 if let Some(active) = self.tasks.get_mut(&id) {
                     active.busy.refreshing = false;
@@ -340,11 +342,11 @@ impl Executor {
                     self.decide(id);
                 }
             }
-            Done::Fence { id, result } => {
+            CompletedEffect::Fence { id, result } => {
                 let turn = result?;
                 self.claimed(id, turn);
             }
-            Done::Step { id, at, result } => {
+            CompletedEffect::Step { id, at, result } => {
                 if let Some(active) = self.tasks.get_mut(&id)
                     && active.inflight.remove(&at).is_some()
                 {
@@ -357,7 +359,7 @@ impl Executor {
                 }
                 self.decide(id);
             }
-            Done::Heard {
+            CompletedEffect::Heard {
                 id,
                 at,
                 event,
@@ -371,14 +373,16 @@ impl Executor {
                 }
                 self.decide(id);
             }
-            Done::Killed { id, at, result } => self.killed(id, at, result),
-            Done::Seen(seen) => self.seen(seen),
-            Done::Landed { id, outcome } => self.landed(id, outcome),
-            Done::Gathered { push } => self.gathered(&push),
-            Done::Compared { ids, heads } => self.compared(ids, heads),
-            Done::ComparedWithLive { task, outcome } => self.compared_with_live(&task, outcome),
-            Done::LetGo => {}
-            Done::Time => {
+            CompletedEffect::Killed { id, at, result } => self.killed(id, at, result),
+            CompletedEffect::Seen(seen) => self.seen(seen),
+            CompletedEffect::Landed { id, outcome } => self.landed(id, outcome),
+            CompletedEffect::Gathered { push } => self.gathered(&push),
+            CompletedEffect::Compared { ids, heads } => self.compared(ids, heads),
+            CompletedEffect::ComparedWithLive { task, outcome } => {
+                self.compared_with_live(&task, outcome)
+            }
+            CompletedEffect::LetGo => {}
+            CompletedEffect::Time => {
                 self.timer = None;
                 self.decide_all();
             }
@@ -407,7 +411,7 @@ impl Executor {
         let spot = self.comparisons.heard_of(&task, frees);
         self.adopt(task).await?;
         for (at, attempt) in began {
-            self.perform(id, at, attempt, step::Begun::Now);
+            self.perform(id, at, attempt, step::IntentMadeBy::Now);
         }
         self.decide(id);
         // Decided anew is what waits for this and nothing else: there may be thousands.
@@ -495,7 +499,7 @@ impl Executor {
                     }
                 }
                 NextAction::Resume { at, attempt } => {
-                    self.perform(id, at, attempt, step::Begun::Before);
+                    self.perform(id, at, attempt, step::IntentMadeBy::Before);
                 }
                 NextAction::Kill { at } => self.kill(id, at),
                 NextAction::Record(event) => self.record(id, event),

@@ -139,12 +139,12 @@ impl Left {
 
 /// The templates as their files are after some records came, since what is secret must not be kept
 /// openly even for a moment: read for the first record that asks for them, and once for all of them.
-struct Templates<'d> {
+struct IntakeTemplates<'d> {
     directory: &'d Path,
     library: OnceLock<Library>,
 }
 
-impl<'d> Templates<'d> {
+impl<'d> IntakeTemplates<'d> {
     fn after_those_came(directory: &'d Path) -> Self {
         Self {
             directory,
@@ -224,7 +224,7 @@ impl Intake {
         let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
-        let templates = Templates::after_those_came(&self.config.agent.templates_dir);
+        let templates = IntakeTemplates::after_those_came(&self.config.agent.templates_dir);
         let mut left_some = false;
         for waiting in waiting {
             match self.take(&waiting, left, &templates).await {
@@ -245,7 +245,7 @@ impl Intake {
         &self,
         waiting: &Waiting,
         left: &mut Left,
-        templates: &Templates<'_>,
+        templates: &IntakeTemplates<'_>,
     ) -> Result<bool, IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
         match self.spool.read(waiting).await {
@@ -322,7 +322,7 @@ impl Intake {
         &self,
         file: &str,
         push: &SeenPush,
-        templates: &Templates<'_>,
+        templates: &IntakeTemplates<'_>,
     ) -> Result<bool, IntakeError> {
         let mut projects = self.config.projects_of(&push.repository).peekable();
         if projects.peek().is_none() {

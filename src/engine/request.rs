@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use self::advice::advised;
 pub use self::advice::{May, WaysBack, granted};
-pub use self::back::{Back, Rollback, TagsNeed, leads_back, roll_back, target, ways_back};
+pub use self::back::{
+    RollbackRequest, RollbackTarget, TagsNeed, leads_back, roll_back, target, ways_back,
+};
 pub use self::error::RequestError;
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
@@ -37,7 +39,7 @@ const TRIES: u32 = 8;
 /// What somebody asks of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
-pub enum Request {
+pub enum TaskRequest {
     /// Yes to exactly the plan of this digest, perhaps not before a time.
     Approve {
         plan: PlanDigest,
@@ -72,7 +74,7 @@ pub enum Request {
     },
 }
 
-impl Request {
+impl TaskRequest {
     /// What becomes of a task that it is asked of: "it cannot be …".
     fn done(&self) -> &'static str {
         match self {
@@ -91,7 +93,7 @@ impl Request {
 
 /// What a request is held against, besides the task.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct RequestContext<'a> {
     pub now: Timestamp,
     pub calendar: &'a Calendar,
     /// The task's, once it has landed.
@@ -101,7 +103,7 @@ pub struct Moment<'a> {
     pub ways: WaysBack,
 }
 
-impl Moment<'_> {
+impl RequestContext<'_> {
     /// The place of a host in the plan, and its name there.
     fn host(&self, task: &Task, name: &str) -> Result<(u16, String), RequestError> {
         let hosts = self.plan.map(|plan| plan.hosts.as_slice());
@@ -158,8 +160,8 @@ impl Moment<'_> {
 pub fn decide(
     task: &Task,
     actor: &Actor,
-    request: &Request,
-    moment: &Moment<'_>,
+    request: &TaskRequest,
+    moment: &RequestContext<'_>,
 ) -> Result<Vec<Event>, RequestError> {
     attempt(task, actor, request, moment)
         .map(|event| vec![event])
@@ -170,8 +172,8 @@ pub fn decide(
 fn attempt(
     task: &Task,
     actor: &Actor,
-    request: &Request,
-    moment: &Moment<'_>,
+    request: &TaskRequest,
+    moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
     let event = wanted(task, actor, request, moment)?;
     let recorded = Recorded {
@@ -208,11 +210,11 @@ fn state(task: &Task, what: &'static str) -> RequestError {
 fn wanted(
     task: &Task,
     actor: &Actor,
-    request: &Request,
-    moment: &Moment<'_>,
+    request: &TaskRequest,
+    moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
     Ok(match request {
-        Request::Approve {
+        TaskRequest::Approve {
             plan,
             comment,
             not_before,
@@ -232,7 +234,7 @@ fn wanted(
             };
             approve(task, &asked)?
         }
-        Request::Reject { reason } => {
+        TaskRequest::Reject { reason } => {
             actor.may(Ability::Approve, "reject a task")?;
             if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
                 return Err(state(task, "rejected"));
@@ -242,24 +244,24 @@ fn wanted(
                 reason: given(reason, "reject")?,
             }
         }
-        Request::Withdraw { reason } => {
+        TaskRequest::Withdraw { reason } => {
             actor.may_of(whose(task, actor), "withdraw this task")?;
             Event::Withdrawn {
                 by: actor.name.clone(),
                 reason: reason.trim().to_owned(),
             }
         }
-        Request::Stop { host: None } => {
+        TaskRequest::Stop { host: None } => {
             actor.may_of(whose(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
                 asker: StopRequester::Person,
             }
         }
-        Request::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,
-        Request::Skip { host, reason } => skip(task, actor, host, reason, moment)?,
-        Request::Override { reason } => override_freeze(task, actor, reason, moment)?,
-        Request::Go { host } => {
+        TaskRequest::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,
+        TaskRequest::Skip { host, reason } => skip(task, actor, host, reason, moment)?,
+        TaskRequest::Override { reason } => override_freeze(task, actor, reason, moment)?,
+        TaskRequest::Go { host } => {
             actor.may(Ability::Run, "let a task go on")?;
             let named = |given: &String| match moment.host(task, given) {
                 Ok((_, name)) => name,
@@ -270,7 +272,7 @@ fn wanted(
                 host: host.as_ref().map(named),
             }
         }
-        Request::Retry => retry(task, actor, moment)?,
+        TaskRequest::Retry => retry(task, actor, moment)?,
     })
 }
 
@@ -291,7 +293,7 @@ fn stop_on(
     task: &Task,
     actor: &Actor,
     host: &str,
-    moment: &Moment<'_>,
+    moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
     actor.may_of(whose(task, actor), "stop a host of this task")?;
     let (host, name) = moment.host(task, host)?;
@@ -307,7 +309,7 @@ fn skip(
     actor: &Actor,
     host: &str,
     reason: &str,
-    moment: &Moment<'_>,
+    moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
     actor.may(Ability::Run, "skip a host")?;
     let (place, host) = moment.host(task, host)?;
@@ -333,7 +335,7 @@ fn override_freeze(
     task: &Task,
     actor: &Actor,
     reason: &str,
-    moment: &Moment<'_>,
+    moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
     actor.may(Ability::Manage, OVERRIDE)?;
     let (project, environment) = (&task.submission.project, &task.submission.environment);
@@ -348,7 +350,7 @@ fn override_freeze(
 }
 
 /// An older task must not undo what a later one has brought.
-fn retry(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Result<Event, RequestError> {
+fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Event, RequestError> {
     actor.may_of(whose(task, actor), "retry this task")?;
     if let Some(newer) = moment.newer {
         return Err(RequestError::Newer {
@@ -392,7 +394,7 @@ pub async fn ask(
     store: &Store,
     id: u64,
     actor: &Actor,
-    request: &Request,
+    request: &TaskRequest,
     calendar: &Calendar,
     now: Timestamp,
     also: &Commit,
@@ -400,7 +402,7 @@ pub async fn ask(
     for _ in 1..TRIES {
         let task = store.task(id).await?;
         let plan = store.plan_of(&task).await?;
-        let mut moment = Moment {
+        let mut moment = RequestContext {
             now,
             calendar,
             plan: plan.as_deref(),

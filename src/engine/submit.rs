@@ -1,8 +1,8 @@
-//! A task that somebody submits by hand: what they ask for ([`Order`]), held against configuration,
+//! A task that somebody submits by hand: what they ask for ([`SubmissionOrder`]), held against configuration,
 //! templates and rights, becomes durably a proposed task, or a list of everything that is wrong with
 //! it.
 //!
-//! [`Order::read`], [`resolve`] and [`admit`] are pure decisions over what they are handed;
+//! [`SubmissionOrder::read`], [`resolve`] and [`admit`] are pure decisions over what they are handed;
 //! [`submit`] adds the store. It performs nothing: the executor lands the task and runs it. Called by
 //! the web, for page, API, CODO's API and command line alike.
 
@@ -16,14 +16,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-pub use error::{Problem, SubmitError};
+pub use error::{FieldProblem, SubmitError};
 pub use order::{
-    APPROVERS_MAX, DETAILS_CHARS_MAX, KEY_CHARS_MAX, Order, PARAMS_MAX, TITLE_CHARS_MAX,
+    APPROVERS_MAX, DETAILS_CHARS_MAX, KEY_CHARS_MAX, PARAMS_MAX, SubmissionOrder, TITLE_CHARS_MAX,
     VALUE_BYTES_MAX, VALUES_BYTES_MAX, group_number,
 };
 use resolve::OwnYes;
 pub use resolve::{Resolved, is_usable, resolve};
-pub use sources::{Sight, Sources};
+pub use sources::{ResolveSources, Visibility};
 
 use crate::domain::approval::{self, Actor, Approval, ApprovalWeight, Terms};
 pub use crate::domain::right::PermissionTarget;
@@ -33,7 +33,7 @@ use crate::domain::task::{Submission, Submitter, Via};
 use crate::store::{ForTask, Keyed, Proposal, Store};
 
 /// Who submits.
-pub struct Asker<'a> {
+pub struct SubmittingUser<'a> {
     /// The account's name, or `os:NAME`.
     pub name: &'a str,
     /// What they are in a place.
@@ -129,9 +129,9 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
 /// [`SubmitError`]; nothing was made then.
 pub async fn submit(
     store: &Store,
-    sources: &Sources<'_>,
-    order: &Order,
-    asker: &Asker<'_>,
+    sources: &ResolveSources<'_>,
+    order: &SubmissionOrder,
+    asker: &SubmittingUser<'_>,
     now: Timestamp,
     also: ForTask<'_>,
 ) -> Result<Submitted, SubmitError> {

@@ -30,7 +30,9 @@ use super::who::{self, Deed, Who};
 use crate::base::secret::ExposeSecret as _;
 use crate::config::Library;
 use crate::domain::task::Via;
-use crate::engine::submit::{self, Asker, Order, Problem, SubmitError, Submitted};
+use crate::engine::submit::{
+    self, FieldProblem, SubmissionOrder, SubmitError, Submitted, SubmittingUser,
+};
 use crate::identity::session::WebTransport;
 use crate::store::Keyed;
 
@@ -142,9 +144,9 @@ fn spent_for(id: u64) -> Refusal {
 /// What was asked for, as an order of ours.
 async fn order(
     site: &Site,
-    sources: &submit::Sources<'_>,
+    sources: &submit::ResolveSources<'_>,
     asked: &Asked,
-) -> Result<Order, Refusal> {
+) -> Result<SubmissionOrder, Refusal> {
     let web = &site.web;
     let template = sources.template(&asked.template).ok_or_else(|| {
         let shown: String = asked.template.escape_debug().take(64).collect();
@@ -172,8 +174,8 @@ pub(super) fn is_task(pasted: &str) -> bool {
 ///
 /// # Errors
 /// [`Fault::Problems`] says what is wrong with it.
-pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Order, Fault> {
-    let sources = submit::Sources {
+pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<SubmissionOrder, Fault> {
+    let sources = submit::ResolveSources {
         config: &site.web.config,
         library: &Library::load(&site.web.config.agent.templates_dir),
         sight: &Eyes { site, who },
@@ -185,7 +187,7 @@ pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Order, 
         Err(refusal) => Err(refusal),
     };
     order.map_err(|refusal| {
-        Fault::Problems(vec![Problem {
+        Fault::Problems(vec![FieldProblem {
             field: "json".to_owned(),
             message: refusal.detail,
         }])
@@ -202,7 +204,7 @@ async fn submit(
     let library = Library::load(&web.config.agent.templates_dir);
     let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
     let now = web.clock.now();
-    let sources = submit::Sources {
+    let sources = submit::ResolveSources {
         config: &web.config,
         library: &library,
         sight: &Eyes { site, who },
@@ -211,7 +213,7 @@ async fn submit(
     };
     let mut order = order(site, &sources, asked).await?;
     order.idempotency_key = Some(unspent.idempotency_key());
-    let asker = Asker {
+    let asker = SubmittingUser {
         name: &who.actor.name,
         in_place: &|place| who.at(place),
         via: Via::Codo,

@@ -8,7 +8,7 @@ use crate::domain::approval::ApprovalRefusal;
 use crate::domain::right::Missing;
 use crate::engine::push::ReplayError;
 use crate::engine::request::RequestError;
-use crate::engine::submit::{Problem, SubmitError};
+use crate::engine::submit::{FieldProblem, SubmitError};
 use crate::identity::account::{AccountError, LoginError};
 use crate::identity::session::SessionError;
 use crate::store::StoreError;
@@ -38,7 +38,7 @@ pub(super) enum Fault {
     TooLarge(usize),
     /// Nothing was submitted; everything that is wrong, by field.
     #[error("{}", SubmitError::Problems(.0.clone()))]
-    Problems(Vec<Problem>),
+    Problems(Vec<FieldProblem>),
     #[error("the body must be JSON, with `Content-Type: application/json`")]
     Kind,
     #[error("the request ended before its body did; send it again")]

@@ -42,7 +42,7 @@ use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Direction, Origin};
 use crate::domain::template::{Gate, OnFailure};
 pub use crate::engine::request::May;
-use crate::engine::submit::{Order, Problem};
+use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::store::audit::AuditEntry;
 use crate::store::{Disabled, Head};
 
@@ -53,7 +53,7 @@ pub struct Failure {
     pub error: String,
     /// What is wrong with which field of a task that was to be submitted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Problem>,
+    pub problems: Vec<FieldProblem>,
 }
 
 /// `GET /api/v1/tasks`: newest first.
@@ -186,7 +186,7 @@ pub struct TaskView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderView {
     /// As `POST /api/v1/tasks` takes it.
-    pub order: Order,
+    pub order: SubmissionOrder,
     /// The names of its secrets: their values are told to nobody.
     pub secrets: Vec<String>,
 }

@@ -5,7 +5,9 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
-use tagship::engine::request::{self, Back, May, Moment, Request, Rollback, TagsNeed};
+use tagship::engine::request::{
+    self, May, RequestContext, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+};
 use tagship::server::view::{Shown, TaskView, next, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
@@ -96,7 +98,7 @@ impl<'s> Advised<'s> {
     }
 
     /// What anybody may ask, wise or not.
-    fn requests(&self) -> Vec<Request> {
+    fn requests(&self) -> Vec<TaskRequest> {
         let mays = [
             May::Approve,
             May::Reject,
@@ -137,13 +139,13 @@ impl<'s> Advised<'s> {
     }
 
     /// The request that a command makes; `None` for one that only looks, or goes back.
-    fn request(&self, command: &str) -> Option<Request> {
+    fn request(&self, command: &str) -> Option<TaskRequest> {
         let reason = || "because".to_owned();
         let words: Vec<&str> = command.split(' ').collect();
         let of_host = words.iter().position(|word| *word == "--host");
         let host = of_host.map(|place| words[place + 1].to_owned());
         Some(match words[0] {
-            "approve" => Request::Approve {
+            "approve" => TaskRequest::Approve {
                 plan: self
                     .view
                     .plan
@@ -153,16 +155,18 @@ impl<'s> Advised<'s> {
                 not_before: None,
                 emergency: command.contains("--emergency").then(reason),
             },
-            "reject" => Request::Reject { reason: reason() },
-            "withdraw" => Request::Withdraw { reason: reason() },
-            "stop" => Request::Stop { host },
-            "skip" => Request::Skip {
+            "reject" => TaskRequest::Reject { reason: reason() },
+            "withdraw" => TaskRequest::Withdraw { reason: reason() },
+            "stop" => TaskRequest::Stop { host },
+            "skip" => TaskRequest::Skip {
                 host: host.unwrap(),
                 reason: reason(),
             },
-            "retry" => Request::Retry,
-            "go" if command.contains("--override-freeze") => Request::Override { reason: reason() },
-            "go" => Request::Go { host },
+            "retry" => TaskRequest::Retry,
+            "go" if command.contains("--override-freeze") => {
+                TaskRequest::Override { reason: reason() }
+            }
+            "go" => TaskRequest::Go { host },
             "rollback" | "log" | "show" | "tasks" => return None,
             _ => panic!("nobody knows `tagship {command}`"),
         })
@@ -220,13 +224,13 @@ impl<'s> Advised<'s> {
             return String::new();
         };
         let back = match to.parse() {
-            Ok(id) => Back::ToTask(id),
-            Err(_) => Back::Before {
+            Ok(id) => RollbackTarget::ToTask(id),
+            Err(_) => RollbackTarget::Before {
                 project: self.view.project.clone(),
                 environment: self.view.environment.clone(),
             },
         };
-        let asked = Rollback {
+        let asked = RollbackRequest {
             back: &back,
             override_freeze: None,
             emergency: None,
@@ -240,7 +244,7 @@ impl<'s> Advised<'s> {
 
 fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<May> {
     let plan = at_once(store.plan_of(task)).unwrap();
-    let moment = Moment {
+    let moment = RequestContext {
         now: sim.clock.now(),
         calendar: &sim.calendar,
         plan: plan.as_deref(),

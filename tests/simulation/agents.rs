@@ -8,7 +8,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::host::{FENCE_SALT_BITS, ReleaseId};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
-use tagship::engine::request::Request;
+use tagship::engine::request::TaskRequest;
 
 use crate::at_once::at_once;
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};
@@ -163,7 +163,7 @@ fn a_restored_agent_whose_clock_is_behind_says_so_and_goes_on_when_it_is_told_to
     };
     assert!(reason.contains("restored from a backup"), "{reason}");
     assert!(serve(&sim, '2'), "no host was touched");
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     let State::Failed { reason } = sim.task(id).state else {
         panic!("{:?}", sim.task(id).state);
@@ -197,7 +197,7 @@ fn fence_of_one_host_holds_up_no_other_host() {
             };
             assert!(reason.contains("b: ") && reason.contains(&odd.to_string()));
             assert!(serve(&sim, '1'), "no host switched");
-            sim.ask(id, "bob", &Request::Retry).unwrap();
+            sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
         }
         set(&sim, own);
         sim.rest();
@@ -215,7 +215,7 @@ fn fence_of_one_host_holds_up_no_other_host() {
     let id = sim.push("prod-3", &object_of('3'), Schedule::Ready);
     sim.rest();
     assert!(matches!(sim.task(id).state, State::Failed { .. }));
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
     assert!(fence_of(&sim, "b") > ahead && fence_of(&sim, "a") < ahead);
@@ -256,7 +256,7 @@ fn a_task_that_waited_does_not_undo_what_another_agent_released_meanwhile() {
     let mut sim = Sim::new(&gated);
     let first = sim.push("prod-1", &object_of('1'), Schedule::Ready);
     sim.rest();
-    let go = Request::Go { host: None };
+    let go = TaskRequest::Go { host: None };
     sim.ask(first, "bob", &go).unwrap();
     sim.rest();
     assert!(serve(&sim, '1'));
@@ -281,7 +281,7 @@ fn a_task_that_waited_does_not_undo_what_another_agent_released_meanwhile() {
     };
     told(&sim, "another agent");
     for _ in 0..2 {
-        sim.ask(ours, "bob", &Request::Retry).unwrap();
+        sim.ask(ours, "bob", &TaskRequest::Retry).unwrap();
         sim.rest();
         told(&sim, "unknown to this agent");
         assert!(serve(&twin, '3'));

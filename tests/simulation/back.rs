@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
 use tagship::domain::task::{Direction, State, StepResult, Task};
-use tagship::engine::request::Back;
+use tagship::engine::request::RollbackTarget;
 use tagship::store::LiveRelease;
 
 use crate::at_once::at_once;
@@ -165,7 +165,7 @@ fn rollback_is_two_operations_on_each_host() {
     sim.approve(2).unwrap();
     sim.rest();
     let before = sim.fate.count();
-    let back = sim.roll_back(&Back::ToTask(1)).unwrap();
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
     sim.rest();
     let task = sim.task(back);
     assert_eq!(task.state, State::Succeeded);
@@ -196,14 +196,14 @@ fn release_that_is_gone_is_rebuilt_only_where_the_plan_says_so() {
     sim.rest();
     let one = sim.task(1).work.unwrap().release;
     on_each_disk(&sim, |disk| drop(disk.releases.remove(&one)));
-    let first = sim.roll_back(&Back::ToTask(1)).unwrap();
+    let first = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
     sim.rest();
     let State::Failed { reason } = sim.task(first).state else {
         panic!("{:?}", sim.task(first).state);
     };
     assert!(reason.contains("is gone from the host"), "{reason}");
     assert!(sim.witness.plan(&sim.task(first)).rebuilt.is_empty());
-    let second = sim.roll_back(&Back::ToTask(1)).unwrap();
+    let second = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
     assert_eq!(sim.witness.plan(&sim.task(second)).rebuilt.len(), 3);
     sim.rest();
     assert_eq!(sim.task(second).state, State::Succeeded);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Description, Event, Relation, State, Task};
-use tagship::engine::request::Back;
+use tagship::engine::request::RollbackTarget;
 use tagship::store::Store;
 
 use crate::at_once::at_once;
@@ -88,7 +88,7 @@ fn waiting_task_is_compared_again_when_another_goes_live() {
 fn waiting_task_is_compared_again_after_a_rollback() {
     let (mut sim, waiting) = one_waits();
     goes_live(&mut sim, '3');
-    let back = Back::Before {
+    let back = RollbackTarget::Before {
         project: "shop".to_owned(),
         environment: "production".to_owned(),
     };
@@ -121,7 +121,7 @@ fn rollback_is_compared_with_what_is_live() {
     let (mut sim, _) = one_waits();
     goes_live(&mut sim, '3');
     for (to, relation) in [(1, Relation::Back { commits: 2 }), (1, Relation::Same)] {
-        let id = sim.roll_back(&Back::ToTask(to)).unwrap();
+        let id = sim.roll_back(&RollbackTarget::ToTask(to)).unwrap();
         sim.rest();
         assert_eq!(sim.task(id).state, State::Succeeded);
         assert_eq!(relations(&sim, id), [relation]);

@@ -8,7 +8,9 @@ use tagship::domain::approval::{Actor, Role};
 use tagship::domain::plan::PlanDigest;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Origin, Submission, Supersede, Task, Via};
-use tagship::engine::request::{self, Back, Request, RequestError, Rollback, TagsNeed};
+use tagship::engine::request::{
+    self, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+};
 use tagship::store::kv::Commit;
 use tagship::store::{Keyed, Proposal, StoreError};
 
@@ -163,7 +165,12 @@ impl Sim {
         }
     }
 
-    pub(crate) fn ask(&self, id: u64, who: &str, request: &Request) -> Result<Task, RequestError> {
+    pub(crate) fn ask(
+        &self,
+        id: u64,
+        who: &str,
+        request: &TaskRequest,
+    ) -> Result<Task, RequestError> {
         let now = self.clock.now();
         let asked = at_once(request::ask(
             &self.store(),
@@ -174,7 +181,7 @@ impl Sim {
             now,
             &Commit::new(),
         ));
-        if let (Request::Approve { plan, .. }, Ok(_)) = (request, &asked) {
+        if let (TaskRequest::Approve { plan, .. }, Ok(_)) = (request, &asked) {
             self.approval(id, who, plan.clone());
         }
         asked
@@ -199,7 +206,7 @@ impl Sim {
     ) -> Result<Task, RequestError> {
         let landed = self.task(id).landed;
         let plan = landed.map_or(PlanDigest(String::new()), |landed| landed.terms.plan);
-        let request = Request::Approve {
+        let request = TaskRequest::Approve {
             plan,
             comment: String::new(),
             not_before,
@@ -208,11 +215,11 @@ impl Sim {
         self.ask(id, who, &request)
     }
 
-    pub(crate) fn roll_back(&self, back: &Back) -> Result<u64, RequestError> {
+    pub(crate) fn roll_back(&self, back: &RollbackTarget) -> Result<u64, RequestError> {
         let now = self.clock.now();
         let task = at_once(request::roll_back(
             &self.store(),
-            &Rollback {
+            &RollbackRequest {
                 back,
                 override_freeze: None,
                 emergency: None,

@@ -15,7 +15,7 @@ use tagship::base::clock::{Clock, ManualClock};
 use tagship::domain::approval::freeze::Calendar;
 use tagship::domain::plan::ResolvedEnvironment;
 use tagship::domain::template::Template;
-use tagship::engine::executor::{Executor, Limits, Missed, World};
+use tagship::engine::executor::{Executor, ExecutorLimits, MissedPolicy, World};
 use tagship::engine::intake::{Intake, Scans};
 use tagship::engine::reconcile::{Reconciler, WatchedRepository};
 use tagship::store::backup::restore::begin_again;
@@ -81,7 +81,7 @@ pub(crate) struct Sim {
     pub(crate) well: Arc<Mutex<bool>>,
     pub(crate) ground: Arc<Mutex<ResolvedEnvironment>>,
     pub(crate) calendar: Arc<Calendar>,
-    pub(crate) missed: Missed,
+    pub(crate) missed: MissedPolicy,
     pub(crate) crashes: usize,
     /// Steps of one task under way at the same time.
     pub(crate) parallel_hosts: usize,
@@ -149,7 +149,7 @@ impl Sim {
             well: Arc::new(Mutex::new(true)),
             ground: Arc::new(Mutex::new(ground())),
             calendar: Arc::default(),
-            missed: Missed::Run,
+            missed: MissedPolicy::Run,
             crashes: 0,
             parallel_hosts: 8,
             reconciles: false,
@@ -215,7 +215,7 @@ impl Sim {
         }
         let mut bell = self.bell.subscribe();
         let mut gong = self.bell.subscribe();
-        let limits = Limits {
+        let limits = ExecutorLimits {
             parallel_tasks: 4,
             parallel_hosts: self.parallel_hosts,
             landing_timeout_s: 300,

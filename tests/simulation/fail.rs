@@ -3,7 +3,7 @@
 
 use tagship::domain::task::State;
 use tagship::domain::template::OnFailure;
-use tagship::engine::request::{Back, Request};
+use tagship::engine::request::{RollbackTarget, TaskRequest};
 
 use crate::crash::released;
 use crate::driver::{Sim, TEMPLATE, object_of};
@@ -56,7 +56,7 @@ pub(crate) fn retried(sim: &mut Sim, what: &str) {
             State::Succeeded => break,
             State::Waiting => drop(sim.approve(2).unwrap()),
             _ => {
-                let asked = sim.ask(2, "bob", &Request::Retry);
+                let asked = sim.ask(2, "bob", &TaskRequest::Retry);
                 asked.unwrap_or_else(|why| panic!("{what}: {state:?}: {why}"));
             }
         }
@@ -70,7 +70,7 @@ pub(crate) fn retried(sim: &mut Sim, what: &str) {
 
 /// Somebody asks for the first release again.
 pub(crate) fn gone_back(sim: &mut Sim, what: &str) {
-    let back = sim.roll_back(&Back::ToTask(1));
+    let back = sim.roll_back(&RollbackTarget::ToTask(1));
     let back = back.unwrap_or_else(|why| panic!("{what}: {why}"));
     sim.rest();
     let trace = || sim.fate.trace(0);

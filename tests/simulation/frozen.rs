@@ -15,7 +15,7 @@ use tagship::domain::plan::PlanDigest;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Event, Pause, State};
 use tagship::domain::template::OnFailure;
-use tagship::engine::request::{Back, Request};
+use tagship::engine::request::{RollbackTarget, TaskRequest};
 use tagship::store::Filter;
 
 use crate::at_once::at_once;
@@ -30,14 +30,14 @@ const MINUTES: SignedDuration = SignedDuration::from_mins(10);
 enum Ask {
     /// Its time comes, or has come while no agent was there.
     Nothing,
-    Of(Request),
+    Of(TaskRequest),
     RollBack,
 }
 
 /// Every request; a new one belongs here, and into the `match` that will not compile without it.
 fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
     let (reason, host) = (|| "because".to_owned(), || "b".to_owned());
-    let approve = Request::Approve {
+    let approve = TaskRequest::Approve {
         plan: plan.clone(),
         comment: String::new(),
         not_before: None,
@@ -45,29 +45,29 @@ fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
     };
     let requests = [
         approve,
-        Request::Reject { reason: reason() },
-        Request::Withdraw { reason: reason() },
-        Request::Stop { host: None },
-        Request::Stop { host: Some(host()) },
-        Request::Skip {
+        TaskRequest::Reject { reason: reason() },
+        TaskRequest::Withdraw { reason: reason() },
+        TaskRequest::Stop { host: None },
+        TaskRequest::Stop { host: Some(host()) },
+        TaskRequest::Skip {
             host: host(),
             reason: reason(),
         },
-        Request::Retry,
-        Request::Go { host: None },
-        Request::Go { host: Some(host()) },
+        TaskRequest::Retry,
+        TaskRequest::Go { host: None },
+        TaskRequest::Go { host: Some(host()) },
     ];
     for request in &requests {
         match request {
-            Request::Approve { .. }
-            | Request::Reject { .. }
-            | Request::Withdraw { .. }
-            | Request::Stop { .. }
-            | Request::Skip { .. }
-            | Request::Retry
-            | Request::Go { .. }
+            TaskRequest::Approve { .. }
+            | TaskRequest::Reject { .. }
+            | TaskRequest::Withdraw { .. }
+            | TaskRequest::Stop { .. }
+            | TaskRequest::Skip { .. }
+            | TaskRequest::Retry
+            | TaskRequest::Go { .. }
             // It is what `Freeze::Overridden` does.
-            | Request::Override { .. } => {}
+            | TaskRequest::Override { .. } => {}
         }
     }
     let requests = requests.into_iter().map(Ask::Of);
@@ -99,7 +99,7 @@ fn live(template: &str) -> Sim {
     let id = sim.push("release-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
     if matches!(sim.task(id).state, State::Paused { .. }) {
-        sim.ask(id, "bob", &Request::Go { host: None }).unwrap();
+        sim.ask(id, "bob", &TaskRequest::Go { host: None }).unwrap();
         sim.run_for(HOUR);
     }
     assert_eq!(sim.task(id).state, State::Succeeded);
@@ -192,7 +192,7 @@ const SITUATIONS: &[(&str, Situation)] = &[
         });
         for host in ["a", "c"] {
             let host = Some(host.to_owned());
-            sim.ask(id, "bob", &Request::Go { host }).unwrap();
+            sim.ask(id, "bob", &TaskRequest::Go { host }).unwrap();
         }
         sim.run_for(MINUTES);
         assert_eq!(sim.task(id).state, State::Running);
@@ -219,7 +219,7 @@ const SITUATIONS: &[(&str, Situation)] = &[
     }),
     ("rolled back", || {
         let (mut sim, id) = rollback_failed();
-        sim.ask(id, "bob", &Request::Retry).unwrap();
+        sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
         sim.run_for(HOUR);
         assert!(matches!(sim.task(id).state, State::RolledBack { .. }));
         (sim, id)
@@ -229,7 +229,8 @@ const SITUATIONS: &[(&str, Situation)] = &[
         let (mut sim, id) = pushed(live(&gated("gate = \"hand\"")), Schedule::Ready, |state| {
             matches!(state, State::Paused { .. })
         });
-        sim.ask(id, "bob", &Request::Stop { host: None }).unwrap();
+        sim.ask(id, "bob", &TaskRequest::Stop { host: None })
+            .unwrap();
         sim.run_for(HOUR);
         assert_eq!(sim.task(id).state, State::Stopped);
         (sim, id)
@@ -239,7 +240,8 @@ const SITUATIONS: &[(&str, Situation)] = &[
             *state == State::Waiting
         });
         let reason = "no".to_owned();
-        sim.ask(id, "bob", &Request::Withdraw { reason }).unwrap();
+        sim.ask(id, "bob", &TaskRequest::Withdraw { reason })
+            .unwrap();
         (sim, id)
     }),
     ("succeeded after another one", || {
@@ -298,7 +300,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
     let despite = |sim: &Sim, id: u64| {
         if when == When::Overridden {
             let reason = "the shop is down".to_owned();
-            let _ = sim.ask(id, "root", &Request::Override { reason });
+            let _ = sim.ask(id, "root", &TaskRequest::Override { reason });
         }
     };
     despite(&sim, id);
@@ -308,7 +310,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
         // What does not fit is refused; it begins nothing then.
         Ask::Of(request) => sim.ask(id, "bob", request).map_or(id, |task| task.id),
         Ask::RollBack => {
-            let before = Back::Before {
+            let before = RollbackTarget::Before {
                 project: "shop".to_owned(),
                 environment: "production".to_owned(),
             };

@@ -5,7 +5,7 @@ use tagship::domain::plan::SharedMissing;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, StepResult};
 use tagship::domain::template::OnFailure;
-use tagship::engine::request::Request;
+use tagship::engine::request::TaskRequest;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::life::serves;
@@ -130,7 +130,7 @@ fn missing_shared_file_fails_before_any_host_switches() {
     );
     assert!(serves(&sim, '1'), "no host switched");
     lacks(&sim, false);
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
 

@@ -3,7 +3,7 @@
 
 use tagship::domain::task::State;
 use tagship::domain::template::OnFailure;
-use tagship::engine::request::Request;
+use tagship::engine::request::TaskRequest;
 
 use crate::driver::{Halt, Sim, object_of};
 use crate::fail::{first_release, gone_back, retried, serve};
@@ -38,7 +38,7 @@ type Answer = fn(&mut Sim, &str);
 /// shown.
 fn stopped(sim: &mut Sim) {
     for _ in 0..2 {
-        let _ = sim.ask(2, "bob", &Request::Stop { host: None });
+        let _ = sim.ask(2, "bob", &TaskRequest::Stop { host: None });
         sim.rest();
     }
 }

@@ -9,7 +9,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Pause, State};
-use tagship::engine::request::{Back, Request, RequestError};
+use tagship::engine::request::{RequestError, RollbackTarget, TaskRequest};
 use tagship::store::kv::{Commit, Kv as _};
 use tagship::store::memory::CommitFault;
 
@@ -62,7 +62,7 @@ fn the_submitter_may_not_approve() {
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
     sim.rest();
     let plan = sim.task(id).landed.unwrap().terms.plan;
-    let request = Request::Approve {
+    let request = TaskRequest::Approve {
         plan,
         comment: String::new(),
         not_before: None,
@@ -114,7 +114,7 @@ fn no_host_switches_when_one_cannot_be_staged() {
     );
     assert!(serves(&sim, '1'));
     sim.fate.forgive();
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
     assert!(serves(&sim, '2'));
@@ -132,11 +132,11 @@ fn a_failed_check_takes_every_switched_host_back() {
     assert!(matches!(sim.task(id).state, State::RollbackFailed { .. }));
     assert!(serves(&sim, '1'));
     *sim.well.lock().unwrap() = true;
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert!(matches!(sim.task(id).state, State::RolledBack { .. }));
     assert!(serves(&sim, '1'));
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
     assert!(serves(&sim, '2'));
@@ -164,11 +164,11 @@ fn a_rollback_needs_no_git_server() {
     sim.rest();
     assert!(serves(&sim, '2'));
     sim.refs.lock().unwrap().clear();
-    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.rest();
     assert_eq!(sim.task(back).state, State::Succeeded);
     assert!(serves(&sim, '1'));
-    let again = sim.ask(second, "bob", &Request::Retry);
+    let again = sim.ask(second, "bob", &TaskRequest::Retry);
     assert!(
         matches!(again, Err(RequestError::Newer { .. })),
         "{again:?}"
@@ -194,7 +194,7 @@ fn an_unknown_result_waits_for_a_person() {
     assert!(matches!(sim.task(id).state, State::Paused { .. }));
     assert!(sim.served().values().all(Option::is_none));
     *sim.fleet.program.lock().unwrap() = well();
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
 }
@@ -222,7 +222,7 @@ fn a_program_that_a_host_has_forgotten_is_not_started_again_before_a_person_says
     assert!(format!("{why:?}").contains("knows nothing of it any more"));
     assert_eq!(starts(&sim), 1);
     *sim.fleet.program.lock().unwrap() = well();
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!((starts(&sim), sim.task(id).state), (2, State::Succeeded));
 }
@@ -280,7 +280,7 @@ fn a_rollback_takes_over_a_paused_task() {
     let stuck = sim.push("qa-3", &object_of('3'), Schedule::Ready);
     sim.rest();
     assert!(matches!(sim.task(stuck).state, State::Paused { .. }));
-    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.rest();
     assert_eq!(sim.task(stuck).state, State::Stopped);
     assert_eq!(sim.task(back).state, State::Succeeded);
@@ -324,12 +324,12 @@ fn a_rollback_does_not_end_a_task_whose_program_nobody_could_end() {
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
     let stuck = out_of_reach(&mut sim);
-    let stop = Request::Stop { host: None };
+    let stop = TaskRequest::Stop { host: None };
     sim.ask(stuck, "bob", &stop).unwrap();
     sim.rest();
     assert!(is_asked(&sim, stuck));
     *sim.fleet.program.lock().unwrap() = well();
-    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.rest();
     assert!(is_asked(&sim, stuck), "{:?}", sim.task(stuck).state);
     assert_eq!(sim.task(back).state, State::Queued);
@@ -348,7 +348,7 @@ fn time_alone_never_ends_a_task_whose_program_nobody_could_end() {
     assert!(is_asked(&sim, stuck), "{:?}", sim.task(stuck).state);
     let asked = sim.witness.events(stuck).len();
     assert!(asked < 30, "it is asked again and again: {asked} events");
-    sim.ask(stuck, "bob", &Request::Stop { host: None })
+    sim.ask(stuck, "bob", &TaskRequest::Stop { host: None })
         .unwrap();
     sim.rest();
     assert_eq!(sim.task(stuck).state, State::Stopped);
@@ -378,7 +378,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
     let probe = "tcp = \"{HOST}:80\", retries = 1";
     let template = TEMPLATE.replace(probe, "command = [\"is-well\"], retries = 3");
     assert!(template.contains("is-well"));
-    for answer in [Request::Retry, Request::Stop { host: None }] {
+    for answer in [TaskRequest::Retry, TaskRequest::Stop { host: None }] {
         let mut sim = Sim::new(&template);
         sim.push("qa-1", &object_of('1'), Schedule::Ready);
         sim.rest();
@@ -402,7 +402,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
         sim.ask(id, "bob", &answer).unwrap();
         sim.rest();
         let expected = match answer {
-            Request::Retry => State::Succeeded,
+            TaskRequest::Retry => State::Succeeded,
             _ => State::Stopped,
         };
         assert_eq!(sim.task(id).state, expected);
@@ -433,7 +433,10 @@ fn a_stop_is_heard_although_the_watch_lagged() {
         }
         sim.kv.flush();
         let asked = sim.clock.now();
-        if sim.ask(id, "bob", &Request::Stop { host: None }).is_err() {
+        if sim
+            .ask(id, "bob", &TaskRequest::Stop { host: None })
+            .is_err()
+        {
             continue;
         }
         for number in 0..5000 {

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
-use tagship::engine::request::Back;
+use tagship::engine::request::RollbackTarget;
 use tagship::store::Filter;
 
 use crate::at_once::at_once;
@@ -89,7 +89,7 @@ fn a_rollback_waits_for_no_push_that_lands() {
     sim.fate
         .refuse("git.fetch", "refs/tags/qa-2", "Connection reset");
     sim.run_for(SECOND);
-    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.run_for(SECOND * 20);
     assert_eq!(sim.task(back).state, State::Succeeded);
 }

@@ -12,8 +12,8 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Event, Recorded};
-use tagship::engine::executor::Missed;
-use tagship::engine::request::{Back, Request};
+use tagship::engine::executor::MissedPolicy;
+use tagship::engine::request::{RollbackTarget, TaskRequest};
 use tagship::store::kv::Row;
 use tagship::store::memory::CommitFault;
 use tagship::store::{Filter, Head};
@@ -70,7 +70,7 @@ impl Play {
         let mut sim = drawn::sim(&mut random);
         sim.fate.draw(random.next(), drawn::blows(&mut random), 60);
         if random.per_mille(300) {
-            sim.missed = Missed::Expire;
+            sim.missed = MissedPolicy::Expire;
         }
         Self {
             sim,
@@ -221,9 +221,9 @@ impl Play {
         self.note(format!("answer {id}"));
         if task.state == "paused" {
             let request = match self.random.below(10) {
-                0..5 => Request::Go { host: None },
+                0..5 => TaskRequest::Go { host: None },
                 5..7 => self.about_a_host(),
-                _ => Request::Retry,
+                _ => TaskRequest::Retry,
             };
             let _ = self.sim.ask(id, "bob", &request);
             return;
@@ -237,7 +237,7 @@ impl Play {
             }
             1 => {
                 let reason = "no".to_owned();
-                let _ = self.sim.ask(id, "bob", &Request::Reject { reason });
+                let _ = self.sim.ask(id, "bob", &TaskRequest::Reject { reason });
             }
             2 => {
                 let later = self.sim.clock.now() + SignedDuration::from_hours(2);
@@ -256,24 +256,24 @@ impl Play {
         let (id, state) = (task.id, task.state.clone());
         let reason = "because".to_owned();
         let (who, request) = match self.random.below(6) {
-            0 => ("bob", Request::Withdraw { reason }),
-            1 => ("bob", Request::Stop { host: None }),
+            0 => ("bob", TaskRequest::Withdraw { reason }),
+            1 => ("bob", TaskRequest::Stop { host: None }),
             2 | 3 => ("bob", self.about_a_host()),
-            4 => ("root", Request::Override { reason }),
-            _ => ("bob", Request::Retry),
+            4 => ("root", TaskRequest::Override { reason }),
+            _ => ("bob", TaskRequest::Retry),
         };
         self.note(format!("{request:?} of {id} ({state})"));
         let _ = self.sim.ask(id, who, &request);
     }
 
     /// Something is asked of a task on one host.
-    fn about_a_host(&mut self) -> Request {
+    fn about_a_host(&mut self) -> TaskRequest {
         let host = (*self.random.pick(&HOSTS).unwrap()).to_owned();
         let reason = "it is being repaired".to_owned();
         match self.random.below(3) {
-            0 => Request::Go { host: Some(host) },
-            1 => Request::Skip { host, reason },
-            _ => Request::Stop { host: Some(host) },
+            0 => TaskRequest::Go { host: Some(host) },
+            1 => TaskRequest::Skip { host, reason },
+            _ => TaskRequest::Stop { host: Some(host) },
         }
     }
 
@@ -298,8 +298,8 @@ impl Play {
     fn go_back(&mut self) {
         let tasks = self.tasks();
         let back = match self.random.pick(&tasks) {
-            Some(task) if self.random.per_mille(500) => Back::ToTask(task.id),
-            _ => Back::Before {
+            Some(task) if self.random.per_mille(500) => RollbackTarget::ToTask(task.id),
+            _ => RollbackTarget::Before {
                 project: "shop".to_owned(),
                 environment: "production".to_owned(),
             },

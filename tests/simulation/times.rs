@@ -9,8 +9,8 @@ use jiff::SignedDuration;
 use tagship::domain::approval::freeze::{Calendar, Freeze, FreezePeriod};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
-use tagship::engine::executor::Missed;
-use tagship::engine::request::{Back, Request, RequestError};
+use tagship::engine::executor::MissedPolicy;
+use tagship::engine::request::{RequestError, RollbackTarget, TaskRequest};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 
@@ -41,8 +41,8 @@ fn frozen_sim() -> Sim {
     sim
 }
 
-fn override_freeze() -> Request {
-    Request::Override {
+fn override_freeze() -> TaskRequest {
+    TaskRequest::Override {
         reason: "the shop is down".to_owned(),
     }
 }
@@ -88,7 +88,7 @@ fn a_freeze_that_begins_while_a_task_waits_in_the_queue_holds_it() {
     sim.kill();
     sim.calendar = frozen();
     sim.start();
-    sim.ask(first, "bob", &Request::Stop { host: None })
+    sim.ask(first, "bob", &TaskRequest::Stop { host: None })
         .unwrap();
     sim.run_for(HOUR);
     assert_eq!(sim.task(first).state, State::Stopped);
@@ -111,7 +111,7 @@ fn a_task_whose_turn_comes_in_a_freeze_runs_when_that_is_over() {
     let second = sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.run_for(HOUR);
     sim.clock.set("2027-01-15T11:00:00Z".parse().unwrap());
-    sim.ask(first, "bob", &Request::Stop { host: None })
+    sim.ask(first, "bob", &TaskRequest::Stop { host: None })
         .unwrap();
     sim.run_for(MINUTE);
     assert_eq!(sim.task(second).state, State::Queued, "it is frozen now");
@@ -134,7 +134,7 @@ fn a_task_that_may_run_does_not_wait_behind_one_that_is_frozen() {
     sim.calendar = frozen();
     sim.start();
     sim.ask(free, "root", &override_freeze()).unwrap();
-    sim.ask(first, "bob", &Request::Stop { host: None })
+    sim.ask(first, "bob", &TaskRequest::Stop { host: None })
         .unwrap();
     sim.run_for(HOUR);
     assert_eq!(sim.task(frozen_one).state, State::Queued);
@@ -150,8 +150,8 @@ fn nobody_lets_a_gate_open_in_a_freeze() {
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
     sim.calendar = frozen();
-    let go = Request::Go { host: None };
-    for request in [&go, &Request::Retry] {
+    let go = TaskRequest::Go { host: None };
+    for request in [&go, &TaskRequest::Retry] {
         let refused = sim.ask(id, "bob", request);
         assert!(
             matches!(refused, Err(RequestError::Frozen { .. })),
@@ -171,7 +171,7 @@ fn an_admin_overrides_a_freeze_for_one_task_and_with_a_reason() {
     sim.run_for(HOUR);
     let refused = sim.ask(id, "bob", &override_freeze());
     assert!(matches!(refused, Err(RequestError::Right(_))));
-    let unreasoned = Request::Override {
+    let unreasoned = TaskRequest::Override {
         reason: " ".to_owned(),
     };
     let refused = sim.ask(id, "root", &unreasoned);
@@ -194,7 +194,7 @@ fn going_back_is_a_release_too() {
     sim.kill();
     sim.calendar = frozen();
     sim.start();
-    let back = sim.roll_back(&Back::ToTask(first)).unwrap();
+    let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.run_for(HOUR);
     assert!(!sim.task(back).state.at_rest());
     assert!(sim.task(back).work.is_none());
@@ -230,14 +230,14 @@ fn an_override_frees_a_task_from_no_later_freeze() {
 }
 
 /// A task that is approved for 10:00, and no agent until long after.
-fn away(missed: Missed) -> (Sim, u64) {
+fn away(missed: MissedPolicy) -> (Sim, u64) {
     let mut sim = Sim::new(TEMPLATE);
     sim.missed = missed;
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
     sim.run_for(HOUR);
     let ten = "2027-01-15T10:00:00Z".parse().unwrap();
     let plan = sim.task(id).landed.unwrap().terms.plan;
-    let approve = Request::Approve {
+    let approve = TaskRequest::Approve {
         plan,
         comment: String::new(),
         not_before: Some(ten),
@@ -252,7 +252,7 @@ fn away(missed: Missed) -> (Sim, u64) {
 
 #[test]
 fn a_time_that_passed_while_the_agent_was_down_runs_once() {
-    let (mut sim, id) = away(Missed::Run);
+    let (mut sim, id) = away(MissedPolicy::Run);
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
     let disks = sim.disks("production");
@@ -262,7 +262,7 @@ fn a_time_that_passed_while_the_agent_was_down_runs_once() {
 
 #[test]
 fn a_time_that_passed_while_the_agent_was_down_expires_where_that_is_said() {
-    let (mut sim, id) = away(Missed::Expire);
+    let (mut sim, id) = away(MissedPolicy::Expire);
     sim.rest();
     match &sim.task(id).state {
         State::Expired { reason } => assert!(reason.contains("10:00"), "{reason}"),
@@ -270,7 +270,7 @@ fn a_time_that_passed_while_the_agent_was_down_expires_where_that_is_said() {
     }
     assert!(sim.served().is_empty());
     // Taken up again, it waits for a new yes, and then runs at once.
-    sim.ask(id, "bob", &Request::Retry).unwrap();
+    sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.run_for(HOUR);
     sim.approve(id).unwrap();
     sim.rest();
@@ -280,7 +280,7 @@ fn a_time_that_passed_while_the_agent_was_down_expires_where_that_is_said() {
 #[test]
 fn a_time_that_comes_while_the_agent_is_there_is_not_missed() {
     let mut sim = Sim::new(TEMPLATE);
-    sim.missed = Missed::Expire;
+    sim.missed = MissedPolicy::Expire;
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);

@@ -16,7 +16,8 @@ use tagship::domain::rule::is_reference;
 use tagship::domain::task::Submission;
 use tagship::domain::template::{StoredTemplate, Template};
 use tagship::engine::executor::effects::{
-    Catalog, NoRecipe, People, Probes, Pushes, Question, Recipe, Shelf, StepLogs,
+    AgentProbe, ManifestStore, NoPlanInputs, People, PlanInputs, PlanSource, Probes, Pushes,
+    StepLogs,
 };
 use tagship::engine::intake::Scans;
 use tagship::git::checkout::{
@@ -345,7 +346,7 @@ pub(crate) struct SimShelf {
     pub(crate) fate: Fate,
 }
 
-impl Shelf for SimShelf {
+impl ManifestStore for SimShelf {
     fn tree(&self, _project: &str, environment: &str) -> PathBuf {
         PathBuf::from("/tree").join(environment)
     }
@@ -394,7 +395,7 @@ pub(crate) struct SimProbes {
 }
 
 impl Probes for SimProbes {
-    fn ask(&self, _question: Question, _timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn ask(&self, _question: AgentProbe, _timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let blow = self.fate.before("probe.ask", "").await;
             let well = *self.well.lock().unwrap();
@@ -524,16 +525,20 @@ impl People for Everybody {
     }
 }
 
-impl Catalog for SimCatalog {
-    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, NoRecipe> {
+impl PlanSource for SimCatalog {
+    fn recipe(
+        &self,
+        submission: &Submission,
+        disabled: &[String],
+    ) -> Result<PlanInputs, NoPlanInputs> {
         if let Some(message) = self.fate.refusal("catalog.recipe", "") {
-            return Err(NoRecipe::Missing(message));
+            return Err(NoPlanInputs::Missing(message));
         }
         if let Some(message) = self.fate.refusal("catalog.read", "") {
-            return Err(NoRecipe::Unread(message));
+            return Err(NoPlanInputs::Unread(message));
         }
         if self.fate.sudden("catalog.recipe") == Some(Blow::Refuse) {
-            return Err(NoRecipe::Missing(REFUSED.to_owned()));
+            return Err(NoPlanInputs::Missing(REFUSED.to_owned()));
         }
         let mut ground = self.ground.lock().unwrap().clone();
         submission.environment.clone_into(&mut ground.environment);
@@ -561,7 +566,7 @@ impl Catalog for SimCatalog {
                 .map(|name| (name.clone(), SCRIPT.to_owned()))
                 .collect(),
         };
-        Ok(Recipe {
+        Ok(PlanInputs {
             ground,
             template,
             given,

@@ -24,14 +24,14 @@ pub(super) struct Busy {
 
 /// What of a task other tasks wait for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Stage {
+pub(super) struct ActiveStage {
     pub(super) holds_queue: bool,
     /// Landed, and not said to be gone.
     there: bool,
     comes: bool,
 }
 
-impl Stage {
+impl ActiveStage {
     /// Whether others need not wait for the task any more, or give way to it, now that it is `now`.
     pub(super) fn is_passed_by(self, now: Self) -> bool {
         (!self.there && now.there) || (self.comes && !now.comes)
@@ -235,8 +235,8 @@ impl Active {
     }
 
     /// What of the task other tasks wait for.
-    pub(super) fn stage(&self) -> Stage {
-        Stage {
+    pub(super) fn stage(&self) -> ActiveStage {
+        ActiveStage {
             holds_queue: self.task.state.holds_queue(),
             there: self.task.landed.is_some() && self.task.doubted.is_none(),
             comes: self.comes(),

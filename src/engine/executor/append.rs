@@ -2,7 +2,7 @@
 
 use futures::future::FutureExt as _;
 
-use super::{Done, Executor, ExecutorError};
+use super::{CompletedEffect, Executor, ExecutorError};
 use crate::domain::task::{Event, Recorded, StepRef, Task};
 use crate::store::{APPEND_EVENTS_MAX, StoreError};
 
@@ -83,7 +83,7 @@ impl Executor {
         self.effects.push(
             async move {
                 let result = store.append(&task, events.clone()).await;
-                Done::Appended { id, events, result }
+                CompletedEffect::Appended { id, events, result }
             }
             .boxed(),
         );

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::land::{goes_back, live_on};
-use super::{Done, Executor, World};
+use super::{CompletedEffect, Executor, World};
 use crate::domain::plan::Plan;
 use crate::domain::task::{ComparedWith, Event, State, Task};
 use crate::git::landing::{DescribeRequest, Description, LandingError};
@@ -177,7 +177,7 @@ impl Executor {
         self.effects.push(
             async move {
                 let outcome = compare(&world, &task, &plan).await;
-                Done::ComparedWithLive { task, outcome }
+                CompletedEffect::ComparedWithLive { task, outcome }
             }
             .boxed(),
         );

@@ -29,10 +29,10 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     pub git: Arc<dyn Git>,
     pub checkout: Arc<dyn Checkout>,
-    pub shelf: Arc<dyn Shelf>,
+    pub shelf: Arc<dyn ManifestStore>,
     pub fleet: Arc<dyn Fleet>,
     pub probes: Arc<dyn Probes>,
-    pub catalog: Arc<dyn Catalog>,
+    pub catalog: Arc<dyn PlanSource>,
     pub people: Arc<dyn People>,
     pub pushes: Arc<dyn Pushes>,
     /// When nothing is released.
@@ -49,7 +49,7 @@ pub trait Fleet: Send + Sync {
 
 /// What a health check from the agent's machine asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum AgentProbe {
     /// A GET; the status that it must answer.
     Http { url: String, status: u16 },
     /// A connection to `ADDRESS:PORT`.
@@ -62,13 +62,13 @@ pub trait Probes: Send + Sync {
     ///
     /// # Errors
     /// What was answered instead, in words.
-    fn ask(&self, question: Question, timeout: Duration) -> BoxFuture<'_, Result<(), String>>;
+    fn ask(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// Everything of the configuration and the template files that a plan is made from, read when the
 /// plan is made.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct PlanInputs {
     pub ground: ResolvedEnvironment,
     pub template: Template,
     /// The hosts that the task gives, by the number of their group.
@@ -79,7 +79,7 @@ pub struct Recipe {
 
 /// Why there is no recipe, in words that name the file or the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoRecipe {
+pub enum NoPlanInputs {
     /// Until somebody changes the configuration or the templates.
     Missing(String),
     /// A file could not be read, or is wrong, that may be read, or mended, the next moment.
@@ -87,13 +87,17 @@ pub enum NoRecipe {
 }
 
 /// The configuration as the executor needs it.
-pub trait Catalog: Send + Sync {
+pub trait PlanSource: Send + Sync {
     /// `catalog.recipe`: reads template files; changes nothing. `disabled` are the hosts that stay
     /// out.
     ///
     /// # Errors
-    /// [`NoRecipe`].
-    fn recipe(&self, submission: &Submission, disabled: &[String]) -> Result<Recipe, NoRecipe>;
+    /// [`NoPlanInputs`].
+    fn recipe(
+        &self,
+        submission: &Submission,
+        disabled: &[String],
+    ) -> Result<PlanInputs, NoPlanInputs>;
 
     /// Where a project's repository is, and its mirror.
     ///
@@ -119,7 +123,7 @@ pub trait Pushes: Send + Sync {
 }
 
 /// The agent's own trees and manifests, on its disk.
-pub trait Shelf: Send + Sync {
+pub trait ManifestStore: Send + Sync {
     /// The directory that is brought to equal a release of this environment.
     fn tree(&self, project: &str, environment: &str) -> PathBuf;
 

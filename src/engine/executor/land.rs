@@ -10,9 +10,9 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use self::pin::fetch_and_plan;
-pub(super) use self::pin::{Outcome, goes_back, live_on};
+pub(super) use self::pin::{LandingOutcome, goes_back, live_on};
 use super::active::Trial;
-use super::{Done, Executor, Ids};
+use super::{CompletedEffect, Executor, Ids};
 use crate::domain::rule::is_reference;
 use crate::domain::task::{Event, State, Task};
 use crate::git::landing::{LandingError, RemoteRef};
@@ -35,7 +35,7 @@ const REASON_CHARS_MAX: usize = 1_000;
 
 /// Which tasks wait for which repository.
 #[derive(Default)]
-pub(super) struct Lander {
+pub(super) struct RefPoller {
     repositories: BTreeMap<String, Repository>,
 }
 
@@ -59,7 +59,7 @@ impl Repository {
 }
 
 /// The answer of one query.
-pub(super) struct Seen {
+pub(super) struct SeenRefs {
     project: String,
     asked: Ids,
     refs: Result<Vec<RemoteRef>, LandingError>,
@@ -67,7 +67,7 @@ pub(super) struct Seen {
 
 /// What kept a task from landing, or a doubt from being settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missed {
+enum MissedLook {
     /// Nothing did: it only takes its time.
     Nothing,
     /// The ref was not seen where it has to stand.
@@ -174,7 +174,7 @@ impl Executor {
                         reason: GONE,
                     }),
                 };
-                Done::Seen(Seen {
+                CompletedEffect::Seen(SeenRefs {
                     project,
                     asked,
                     refs,
@@ -184,8 +184,8 @@ impl Executor {
         );
     }
 
-    pub(super) fn seen(&mut self, seen: Seen) {
-        let Seen {
+    pub(super) fn seen(&mut self, seen: SeenRefs) {
+        let SeenRefs {
             project,
             asked,
             refs,
@@ -205,9 +205,9 @@ impl Executor {
             }
             Err(error) => {
                 let missed = if error.is_passing() {
-                    Missed::Look
+                    MissedLook::Look
                 } else {
-                    Missed::ForGood
+                    MissedLook::ForGood
                 };
                 for id in asked {
                     self.not_yet(id, &error.to_string(), missed);
@@ -246,7 +246,7 @@ impl Executor {
                     found.object
                 ),
             };
-            self.not_yet(id, &error, Missed::Look);
+            self.not_yet(id, &error, MissedLook::Look);
             return;
         }
         let now = self.world.clock.now();
@@ -259,7 +259,7 @@ impl Executor {
             // Whoever deletes or moves it was heard before the git server did so.
             let why = format!("tag {tag} still stands where it stood");
             active.in_vain.looks = None;
-            self.not_yet(id, &why, Missed::Nothing);
+            self.not_yet(id, &why, MissedLook::Nothing);
             return;
         }
         let event = match found {
@@ -288,20 +288,20 @@ impl Executor {
         self.effects.push(
             async move {
                 let outcome = fetch_and_plan(&world, &task, object).await;
-                Done::Landed { id, outcome }
+                CompletedEffect::Landed { id, outcome }
             }
             .boxed(),
         );
     }
 
-    pub(super) fn landed(&mut self, id: u64, outcome: Outcome) {
+    pub(super) fn landed(&mut self, id: u64, outcome: LandingOutcome) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
         active.busy.landing = false;
         let project = waits_for(&active.task).to_owned();
         match outcome {
-            Outcome::Landed(landed) => {
+            LandingOutcome::Landed(landed) => {
                 if let Some(repository) = self.lander.repositories.get_mut(&project) {
                     repository.pause_ms = 0;
                     repository.next = None;
@@ -309,16 +309,16 @@ impl Executor {
                 self.record(id, Event::Landed(landed));
                 self.decide(id);
             }
-            Outcome::Never(reason) => {
+            LandingOutcome::Never(reason) => {
                 self.record(id, Event::Expired { reason });
                 self.decide(id);
             }
-            Outcome::NotYet(reason) => self.not_yet(id, &reason, Missed::Fetch),
+            LandingOutcome::NotYet(reason) => self.not_yet(id, &reason, MissedLook::Fetch),
         }
     }
 
     /// The ref is not there (yet): ask again with growing pauses until the time is up.
-    fn not_yet(&mut self, id: u64, why: &str, missed: Missed) {
+    fn not_yet(&mut self, id: u64, why: &str, missed: MissedLook) {
         let now = self.world.clock.now();
         let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
         let Some(active) = self.tasks.get_mut(&id) else {
@@ -328,10 +328,10 @@ impl Executor {
         let proposed = active.task.state == State::Proposed;
         let came = active.comes();
         let given_up = match missed {
-            Missed::Nothing => false,
-            Missed::ForGood => true,
-            Missed::Look => active.is_in_vain(Trial::Look, now, patience),
-            Missed::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
+            MissedLook::Nothing => false,
+            MissedLook::ForGood => true,
+            MissedLook::Look => active.is_in_vain(Trial::Look, now, patience),
+            MissedLook::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
         };
         self.lines.update(active);
         let task = active.task.clone();
@@ -372,7 +372,7 @@ impl Executor {
     }
 
     /// People are told what a landing waits for.
-    fn unlanded(&mut self, id: u64, why: &str, missed: Missed) {
+    fn unlanded(&mut self, id: u64, why: &str, missed: MissedLook) {
         let Some(active) = self.tasks.get(&id) else {
             return;
         };
@@ -380,9 +380,9 @@ impl Executor {
         let long =
             |since: Timestamp| now.duration_since(since).as_millis() >= i128::from(UNSEEN_TOLD_MS);
         let telling = match missed {
-            Missed::Fetch => true,
-            Missed::Look => active.in_vain.looks.is_some_and(long),
-            Missed::Nothing | Missed::ForGood => false,
+            MissedLook::Fetch => true,
+            MissedLook::Look => active.in_vain.looks.is_some_and(long),
+            MissedLook::Nothing | MissedLook::ForGood => false,
         };
         let reason: String = why.chars().take(REASON_CHARS_MAX).collect();
         if telling && active.task.unlanded.as_ref() != Some(&reason) {

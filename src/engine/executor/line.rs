@@ -11,7 +11,7 @@ use crate::domain::task::{Origin, Schedule, State, Submission, Supersede, Task};
 
 /// What of a task others wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Part {
+struct QueuePart {
     /// It is at work, or about to be.
     works: bool,
     /// It waits for its turn.
@@ -63,7 +63,7 @@ impl Rank {
     }
 }
 
-impl Part {
+impl QueuePart {
     fn of(active: &Active) -> Self {
         let task = &active.task;
         let submission = &task.submission;
@@ -107,9 +107,9 @@ fn queue_of(task: &Task) -> Queue {
 }
 
 /// Tasks of one rule in one environment.
-type Rule = (String, String, Origin);
+type RuleKey = (String, String, Origin);
 
-fn rule_of(submission: &Submission) -> Rule {
+fn rule_of(submission: &Submission) -> RuleKey {
     let (project, environment) = (&submission.project, &submission.environment);
     (
         project.clone(),
@@ -120,23 +120,23 @@ fn rule_of(submission: &Submission) -> Rule {
 
 /// One queue.
 #[derive(Default)]
-struct Line {
+struct QueueState {
     /// In their order: what goes back comes first.
-    queued: BTreeSet<(Turn, u64)>,
+    queued: BTreeSet<(QueuePriority, u64)>,
     comes: BTreeSet<u64>,
     works: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum QueuePriority {
     Rollback,
     Release,
 }
 
-fn turn_of(task: &Task) -> Turn {
+fn turn_of(task: &Task) -> QueuePriority {
     match task.submission.origin {
-        Origin::Rollback { .. } => Turn::Rollback,
-        Origin::Tag { .. } | Origin::Submitted { .. } => Turn::Release,
+        Origin::Rollback { .. } => QueuePriority::Rollback,
+        Origin::Tag { .. } | Origin::Submitted { .. } => QueuePriority::Release,
     }
 }
 
@@ -163,7 +163,7 @@ pub(super) struct Siblings {
 }
 
 /// The siblings of a task, if it may have some.
-fn push_of(task: &Task) -> Option<(u64, Rule)> {
+fn push_of(task: &Task) -> Option<(u64, RuleKey)> {
     let submission = &task.submission;
     let push = submission.push.as_ref()?;
     let one = submission.supersede == Supersede::ByNewer;
@@ -173,27 +173,27 @@ fn push_of(task: &Task) -> Option<(u64, Rule)> {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Lines {
-    parts: BTreeMap<u64, Part>,
-    queues: BTreeMap<Queue, Line>,
-    rules: BTreeMap<Rule, Rivals>,
-    pushes: BTreeMap<(u64, Rule), Siblings>,
+pub(super) struct Queues {
+    parts: BTreeMap<u64, QueuePart>,
+    queues: BTreeMap<Queue, QueueState>,
+    rules: BTreeMap<RuleKey, Rivals>,
+    pushes: BTreeMap<(u64, RuleKey), Siblings>,
     works: BTreeSet<u64>,
 }
 
-impl Lines {
+impl Queues {
     /// A task is as it is now.
     pub(super) fn update(&mut self, active: &Active) {
-        self.set(&active.task, Part::of(active));
+        self.set(&active.task, QueuePart::of(active));
     }
 
     /// A task is not kept any more.
     pub(super) fn remove(&mut self, task: &Task) {
-        self.set(task, Part::default());
+        self.set(task, QueuePart::default());
         self.parts.remove(&task.id);
     }
 
-    fn set(&mut self, task: &Task, part: Part) {
+    fn set(&mut self, task: &Task, part: QueuePart) {
         let id = task.id;
         let former = self.parts.insert(id, part).unwrap_or_default();
         if former == part {
@@ -261,21 +261,21 @@ impl Lines {
     /// Who waits for a turn in a task's queue, in order.
     pub(super) fn queued(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
-        line.into_iter().flat_map(Line::in_order)
+        line.into_iter().flat_map(QueueState::in_order)
     }
 
     /// The older tasks that are about to stand in a task's queue; none of them goes before what goes
     /// back.
     pub(super) fn come_before(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
-        let line = line.filter(|_| turn_of(task) == Turn::Release);
+        let line = line.filter(|_| turn_of(task) == QueuePriority::Release);
         let older = line.into_iter();
         older.flat_map(|line| line.comes.range(..task.id).copied())
     }
 
     /// Who waits for a turn, queue by queue.
     pub(super) fn queues(&self) -> impl Iterator<Item = impl Iterator<Item = u64>> {
-        self.queues.values().map(Line::in_order)
+        self.queues.values().map(QueueState::in_order)
     }
 
     /// The oldest newer task that takes a task's place.
@@ -304,7 +304,7 @@ impl Lines {
     }
 }
 
-impl Line {
+impl QueueState {
     fn is_empty(&self) -> bool {
         self.works.is_empty() && self.queued.is_empty() && self.comes.is_empty()
     }

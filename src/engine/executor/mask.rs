@@ -50,7 +50,7 @@ impl Secrets {
         if self.is_empty() {
             return text;
         }
-        let mut held = Held::default();
+        let mut held = PendingBytes::default();
         held.take(text.as_bytes(), &self.0);
         String::from_utf8_lossy(&held.out(held.bytes.len())).into_owned()
     }
@@ -71,19 +71,19 @@ impl Secrets {
 struct Masked {
     output: Arc<dyn Output>,
     secrets: Secrets,
-    held: Mutex<Held>,
+    held: Mutex<PendingBytes>,
 }
 
 /// Bytes that have come and are not written yet.
 #[derive(Default)]
-struct Held {
+struct PendingBytes {
     start: u64,
     bytes: Vec<u8>,
     /// Of each byte, whether it belongs to a secret.
     secret: Vec<bool>,
 }
 
-impl Held {
+impl PendingBytes {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
@@ -140,7 +140,7 @@ impl Held {
 }
 
 impl Masked {
-    fn write(&self, held: &mut Held, length: usize) {
+    fn write(&self, held: &mut PendingBytes, length: usize) {
         if length > 0 {
             self.output.write_at(held.start, &held.out(length));
             held.forget(length);

@@ -12,7 +12,7 @@ use futures::future::FutureExt as _;
 use jiff::SignedDuration;
 
 use super::line::Siblings;
-use super::{Done, Executor, Ids};
+use super::{CompletedEffect, Executor, Ids};
 use crate::domain::task::{State, Task};
 
 /// A question that git could not answer is asked again after this long, in milliseconds.
@@ -37,7 +37,7 @@ impl Executor {
             self.effects.push(
                 async move {
                     pushes.gathered(&push).await;
-                    Done::Gathered { push }
+                    CompletedEffect::Gathered { push }
                 }
                 .boxed(),
             );
@@ -94,7 +94,7 @@ impl Executor {
                     }
                     Err(gone) => Err(gone),
                 };
-                Done::Compared { ids, heads }
+                CompletedEffect::Compared { ids, heads }
             }
             .boxed(),
         );

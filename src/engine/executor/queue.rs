@@ -7,7 +7,7 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::active::Active;
-use super::{Done, Executor};
+use super::{CompletedEffect, Executor};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{Event, Origin, State, StopRequester, Task};
 use crate::store::{Store, StoreError};
@@ -110,13 +110,13 @@ impl Executor {
         self.effects.push(
             async move {
                 let result = turn(&store, &task, now).await;
-                Done::Fence { id, result }
+                CompletedEffect::Fence { id, result }
             }
             .boxed(),
         );
     }
 
-    pub(super) fn claimed(&mut self, id: u64, turn: Turn) {
+    pub(super) fn claimed(&mut self, id: u64, turn: Claim) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -160,7 +160,7 @@ impl Executor {
 }
 
 /// What a claim takes from the store.
-pub(super) struct Turn {
+pub(super) struct Claim {
     fence: u64,
     /// What hosts have shown of their own fences, see [`Active::lifts`].
     lifts: BTreeMap<String, u64>,
@@ -170,7 +170,7 @@ pub(super) struct Turn {
     later: Option<u64>,
 }
 
-async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreError> {
+async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, StoreError> {
     let submission = &task.submission;
     let lifts = store
         .fence_lifts(&submission.project, &submission.environment)
@@ -180,7 +180,7 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreE
         None => None,
     };
     if !submission.has_place() {
-        return Ok(Turn {
+        return Ok(Claim {
             fence: store.next_fence(now).await?,
             lifts,
             release_at: now,
@@ -196,7 +196,7 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Turn, StoreE
         .and_then(|release| release.made_at())
         .and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok())
         .map_or(now, |after| after.max(now));
-    Ok(Turn {
+    Ok(Claim {
         fence: store.next_fence(now).await?,
         lifts,
         release_at,

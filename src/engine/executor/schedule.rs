@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::FutureExt as _;
 use jiff::Timestamp;
 
-use super::{Done, Executor, Missed};
+use super::{CompletedEffect, Executor, MissedPolicy};
 use crate::domain::task::{Event, State, StopRequester, Task};
 
 /// Waits up to this are pauses, longer ones are for a time of day.
@@ -29,7 +29,7 @@ impl Executor {
         self.effects.push(
             async move {
                 sleep.await;
-                Done::Time
+                CompletedEffect::Time
             }
             .boxed(),
         );
@@ -63,7 +63,9 @@ impl Executor {
     /// Whether somebody gave this time, and it passed before this executor was there to see it.
     fn is_missed(&self, task: &Task, time: Timestamp) -> bool {
         let could = self.frozen_until(task, time).unwrap_or(time);
-        self.limits.missed == Missed::Expire && task.time() == Some(time) && could < self.began
+        self.limits.missed == MissedPolicy::Expire
+            && task.time() == Some(time)
+            && could < self.began
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub(super) use scene::{Begun, Silent, Work};
-use scene::{Scene, Trouble, kept_in};
+pub(super) use scene::{IntentMadeBy, Silent, StepInputs};
+use scene::{StepContext, StepError, kept_in};
 use told::cut;
 
 use super::World;
@@ -47,12 +47,12 @@ pub(super) fn stopping(plan: &Plan, at: StepRef) -> Stopping {
 }
 
 /// What is heard of a step before it ends: a few events.
-pub(super) type Heard = mpsc::UnboundedReceiver<Event>;
+pub(super) type StepEventSender = mpsc::UnboundedReceiver<Event>;
 
 /// Does a step whose intent is durable.
-pub(super) async fn perform(world: World, work: Work) -> StepResult {
+pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
     let Some(step) = work.plan.step(work.at).cloned() else {
-        return Trouble::Failed("the plan has no such step".to_owned()).into();
+        return StepError::Failed("the plan has no such step".to_owned()).into();
     };
     let host = work.host().to_owned();
     tracing::info!(task = work.task.id, host, step = step.name, "step begins");
@@ -61,9 +61,9 @@ pub(super) async fn perform(world: World, work: Work) -> StepResult {
         .logs
         .step(work.task.id, &host, &work.label(), work.attempt);
     let last = told::LastLine::of(output);
-    let scene = Scene {
+    let scene = StepContext {
         last: Arc::clone(&last),
-        output: Arc::new(told::Telling::new(
+        output: Arc::new(told::StepEvents::new(
             secrets.clone().kept_from(last),
             work.at,
             work.attempt,

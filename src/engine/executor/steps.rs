@@ -3,11 +3,17 @@
 use futures::future::{AbortHandle, Abortable, FutureExt as _};
 use tokio::sync::mpsc;
 
-use super::{Done, Executor, step};
+use super::{CompletedEffect, Executor, step};
 use crate::domain::task::{Event, StepRef, StepResult};
 
 impl Executor {
-    pub(super) fn perform(&mut self, id: u64, at: StepRef, attempt: u32, begun: step::Begun) {
+    pub(super) fn perform(
+        &mut self,
+        id: u64,
+        at: StepRef,
+        attempt: u32,
+        begun: step::IntentMadeBy,
+    ) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -27,7 +33,7 @@ impl Executor {
         active.inflight.insert(at, handle);
         let (tells, heard) = mpsc::unbounded_channel();
         let lift = active.lifts.get(plan.host_name(at)).copied();
-        let work = step::Work {
+        let work = step::StepInputs {
             task: active.task.clone(),
             plan,
             hosts,
@@ -43,7 +49,7 @@ impl Executor {
         self.effects.push(
             async move {
                 let result = effect.await.unwrap_or(StepResult::Stopped);
-                Done::Step { id, at, result }
+                CompletedEffect::Step { id, at, result }
             }
             .boxed(),
         );
@@ -51,17 +57,17 @@ impl Executor {
     }
 
     /// Waits for the next thing that is heard of a step before it ends.
-    pub(super) fn listen(&mut self, id: u64, at: StepRef, mut heard: step::Heard) {
+    pub(super) fn listen(&mut self, id: u64, at: StepRef, mut heard: step::StepEventSender) {
         self.effects.push(
             async move {
                 match heard.recv().await {
-                    Some(event) => Done::Heard {
+                    Some(event) => CompletedEffect::Heard {
                         id,
                         at,
                         event,
                         more: heard,
                     },
-                    None => Done::LetGo,
+                    None => CompletedEffect::LetGo,
                 }
             }
             .boxed(),
@@ -85,7 +91,7 @@ impl Executor {
                     .work
                     .as_ref()
                     .map_or(1, |work| work.attempts(at));
-                self.perform(id, at, attempt, step::Begun::Before);
+                self.perform(id, at, attempt, step::IntentMadeBy::Before);
             }
             step::Stopping::Drop => match active.inflight.get(&at) {
                 Some(handle) => handle.abort(),
@@ -106,7 +112,7 @@ impl Executor {
                 self.effects.push(
                     async move {
                         let result = step::kill(&task, &plan, hosts.as_ref(), at).await;
-                        Done::Killed { id, at, result }
+                        CompletedEffect::Killed { id, at, result }
                     }
                     .boxed(),
                 );

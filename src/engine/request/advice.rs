@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Request, RequestError, attempt};
+use super::{RequestContext, RequestError, TaskRequest, attempt};
 use crate::domain::approval::Actor;
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::Ability;
@@ -45,7 +45,7 @@ pub struct WaysBack {
 
 /// What the actor may ask of the task now.
 #[must_use]
-pub fn granted(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
+pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> {
     let mut granted = of_task(task, actor, moment);
     let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
     for host in hosts {
@@ -64,13 +64,13 @@ pub fn granted(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
 }
 
 /// What may be asked of the whole task.
-fn of_task(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
+fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> {
     let reason = || "because".to_owned();
     let plan = task.landed.as_ref().map_or_else(
         || PlanDigest(String::new()),
         |landed| landed.terms.plan.clone(),
     );
-    let approve = |emergency| Request::Approve {
+    let approve = |emergency| TaskRequest::Approve {
         plan: plan.clone(),
         comment: String::new(),
         not_before: None,
@@ -79,12 +79,15 @@ fn of_task(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
     let asked = [
         (May::Approve, approve(None)),
         (May::Emergency, approve(Some(reason()))),
-        (May::Reject, Request::Reject { reason: reason() }),
-        (May::Withdraw, Request::Withdraw { reason: reason() }),
-        (May::OverrideFreeze, Request::Override { reason: reason() }),
-        (May::Stop, Request::Stop { host: None }),
-        (May::Retry, Request::Retry),
-        (May::Go, Request::Go { host: None }),
+        (May::Reject, TaskRequest::Reject { reason: reason() }),
+        (May::Withdraw, TaskRequest::Withdraw { reason: reason() }),
+        (
+            May::OverrideFreeze,
+            TaskRequest::Override { reason: reason() },
+        ),
+        (May::Stop, TaskRequest::Stop { host: None }),
+        (May::Retry, TaskRequest::Retry),
+        (May::Go, TaskRequest::Go { host: None }),
     ];
     asked
         .into_iter()
@@ -94,15 +97,15 @@ fn of_task(task: &Task, actor: &Actor, moment: &Moment<'_>) -> Vec<May> {
         .collect()
 }
 
-fn of_host(name: &str) -> [(May, Request); 2] {
+fn of_host(name: &str) -> [(May, TaskRequest); 2] {
     let host = name.to_owned();
-    let stop = Request::Stop {
+    let stop = TaskRequest::Stop {
         host: Some(host.clone()),
     };
     let reason = "because".to_owned();
     [
         (May::StopHost, stop),
-        (May::Skip, Request::Skip { host, reason }),
+        (May::Skip, TaskRequest::Skip { host, reason }),
     ]
 }
 
@@ -132,7 +135,7 @@ pub(super) fn advised(
     error: RequestError,
     task: &Task,
     actor: &Actor,
-    moment: &Moment<'_>,
+    moment: &RequestContext<'_>,
 ) -> RequestError {
     match error {
         RequestError::State {
@@ -153,7 +156,7 @@ pub(super) fn advised(
 }
 
 /// `retry it, roll back (…) or push a new tag`.
-fn instead(task: &Task, actor: &Actor, moment: &Moment<'_>) -> String {
+fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
     let id = task.id;
     let begins = match &task.state {
         State::Proposed => "wait until it has landed",

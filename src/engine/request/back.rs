@@ -20,7 +20,7 @@ use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
 
 /// Where a rollback is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Back {
+pub enum RollbackTarget {
     /// To what this task released.
     ToTask(u64),
     /// To the good release before the live one.
@@ -40,8 +40,8 @@ pub enum TagsNeed {
 
 /// What is asked for with a rollback.
 #[derive(Clone, Copy, Debug)]
-pub struct Rollback<'a> {
-    pub back: &'a Back,
+pub struct RollbackRequest<'a> {
+    pub back: &'a RollbackTarget,
     /// Why it runs although releases are frozen; where they are not, nothing follows from it.
     pub override_freeze: Option<&'a str>,
     /// Why an admin gives the approval that is missing, if one does.
@@ -59,7 +59,7 @@ pub struct Rollback<'a> {
 /// [`RequestError::NoWayBack`] says what is missing; nothing was made then.
 pub async fn roll_back(
     store: &Store,
-    asked: &Rollback<'_>,
+    asked: &RollbackRequest<'_>,
     actor: &Actor,
     now: Timestamp,
     also: ForTask<'_>,
@@ -162,7 +162,7 @@ struct WayBack {
     live: BTreeMap<String, LiveRelease>,
 }
 
-async fn way_back(store: &Store, back: &Back) -> Result<WayBack, RequestError> {
+async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, RequestError> {
     let target = target(store, back).await?;
     let earlier = store.task(target.task).await?;
     let submission = &earlier.submission;
@@ -201,12 +201,12 @@ pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreErro
     if !submission.has_place() {
         return Ok(WaysBack::default());
     }
-    let before = Back::Before {
+    let before = RollbackTarget::Before {
         project: submission.project.clone(),
         environment: submission.environment.clone(),
     };
     Ok(WaysBack {
-        to_task: leads_back(store, &Back::ToTask(task.id)).await?,
+        to_task: leads_back(store, &RollbackTarget::ToTask(task.id)).await?,
         before_live: leads_back(store, &before).await?,
     })
 }
@@ -215,7 +215,7 @@ pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreErro
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn leads_back(store: &Store, back: &Back) -> Result<bool, StoreError> {
+pub async fn leads_back(store: &Store, back: &RollbackTarget) -> Result<bool, StoreError> {
     match way_back(store, back).await {
         Ok(_) => Ok(true),
         Err(RequestError::Store(error)) => Err(error),
@@ -308,10 +308,10 @@ fn anyone() -> Requirement {
 ///
 /// # Errors
 /// [`RequestError::NoWayBack`] says why there is none.
-pub async fn target(store: &Store, back: &Back) -> Result<ReleaseRecord, RequestError> {
+pub async fn target(store: &Store, back: &RollbackTarget) -> Result<ReleaseRecord, RequestError> {
     match back {
-        Back::ToTask(id) => released_by(store, *id).await,
-        Back::Before {
+        RollbackTarget::ToTask(id) => released_by(store, *id).await,
+        RollbackTarget::Before {
             project,
             environment,
         } => before_live(store, project, environment).await,

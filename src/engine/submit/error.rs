@@ -9,13 +9,13 @@ use crate::store::StoreError;
 
 /// One thing that is wrong with what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct FieldProblem {
     /// The field, as the API names it: `params.VERSION`, `hosts.1`.
     pub field: String,
     pub message: String,
 }
 
-impl Problem {
+impl FieldProblem {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -24,7 +24,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FieldProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     #[error("nothing was submitted: {}", listed(.0))]
-    Problems(Vec<Problem>),
+    Problems(Vec<FieldProblem>),
     #[error(transparent)]
     Missing(#[from] Missing),
     #[error("{actor} may not {what}{place}: it takes {needs}")]
@@ -52,7 +52,7 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
-fn listed(problems: &[Problem]) -> String {
+fn listed(problems: &[FieldProblem]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     lines.join("; ")
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Problem, SubmitError};
+use super::{FieldProblem, SubmitError};
 use crate::base::secret::sha256_hex;
 use crate::domain::document::nearest;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
@@ -37,7 +37,7 @@ const HOST_CHARS_MAX: usize = 253;
 /// What somebody asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Order {
+pub struct SubmissionOrder {
     /// Name or number of the template.
     pub template: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -97,7 +97,7 @@ const FIELDS: [&str; 15] = [
     "idempotency_key",
 ];
 
-impl Order {
+impl SubmissionOrder {
     /// Reads an order from JSON.
     ///
     /// # Errors
@@ -105,9 +105,11 @@ impl Order {
     pub fn read(value: &Value) -> Result<Self, SubmitError> {
         let Value::Object(fields) = value else {
             let message = format!("must be an object, not {}", kind(value));
-            return Err(SubmitError::Problems(vec![Problem::new("body", message)]));
+            return Err(SubmitError::Problems(vec![FieldProblem::new(
+                "body", message,
+            )]));
         };
-        let mut reader = Reader {
+        let mut reader = OrderReader {
             fields,
             problems: Vec::new(),
         };
@@ -147,16 +149,16 @@ impl Order {
     }
 
     /// What is too long, or has characters that it may not have; whoever makes an order without
-    /// [`Order::read`] asks here.
+    /// [`SubmissionOrder::read`] asks here.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         let mut line = |field: &str, value: &str, most: usize| {
             if value.chars().count() > most {
-                problems.push(Problem::new(field, too_long(most)));
+                problems.push(FieldProblem::new(field, too_long(most)));
             }
             if value.chars().any(char::is_control) {
-                problems.push(Problem::new(
+                problems.push(FieldProblem::new(
                     field,
                     "holds a control character: take it out",
                 ));
@@ -183,26 +185,26 @@ impl Order {
         problems
     }
 
-    fn longer_problems(&self) -> Vec<Problem> {
+    fn longer_problems(&self) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         if self.details.chars().count() > DETAILS_CHARS_MAX {
-            problems.push(Problem::new("details", too_long(DETAILS_CHARS_MAX)));
+            problems.push(FieldProblem::new("details", too_long(DETAILS_CHARS_MAX)));
         }
         if has_control(&self.details) {
-            problems.push(Problem::new("details", CONTROL));
+            problems.push(FieldProblem::new("details", CONTROL));
         }
         if self.approvers.len() > APPROVERS_MAX {
             let message = format!("names more than {APPROVERS_MAX} accounts: name fewer");
-            problems.push(Problem::new("approvers", message));
+            problems.push(FieldProblem::new("approvers", message));
         }
         for name in &self.approvers {
             if !is_name(name.strip_prefix("os:").unwrap_or(name)) {
                 let message = format!("`{}` is no account's name", shown(name));
-                problems.push(Problem::new("approvers", message));
+                problems.push(FieldProblem::new("approvers", message));
             }
         }
         if !self.tag.is_empty() && !is_tag(&self.tag) {
-            problems.push(Problem::new(
+            problems.push(FieldProblem::new(
                 "tag",
                 "is no tag's name: write it as git shows it, `release-1.4`",
             ));
@@ -214,9 +216,9 @@ impl Order {
                     "has {} hosts, more than {GIVEN_HOSTS_MAX}: submit several tasks",
                     hosts.len()
                 );
-                problems.push(Problem::new(field, message));
+                problems.push(FieldProblem::new(field, message));
             } else if hosts.is_empty() {
-                problems.push(Problem::new(
+                problems.push(FieldProblem::new(
                     field,
                     "names no host: name one, or take it out",
                 ));
@@ -226,7 +228,7 @@ impl Order {
         problems
     }
 
-    fn value_problems(&self) -> Vec<Problem> {
+    fn value_problems(&self) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         let open = self
             .params
@@ -238,18 +240,18 @@ impl Order {
             .collect();
         if values.len() > PARAMS_MAX {
             let message = format!("has more than {PARAMS_MAX} parameters: give fewer");
-            problems.push(Problem::new("params", message));
+            problems.push(FieldProblem::new("params", message));
         }
         if values.iter().map(|(_, value)| value.len()).sum::<usize>() > VALUES_BYTES_MAX {
             let message = format!(
                 "all values together are longer than {VALUES_BYTES_MAX} bytes: put them into a file"
             );
-            problems.push(Problem::new("params", message));
+            problems.push(FieldProblem::new("params", message));
         }
         for (name, value) in values {
             let field = format!("params.{}", shown(name));
             if !is_parameter_name(name) {
-                problems.push(Problem::new(
+                problems.push(FieldProblem::new(
                     field,
                     "is no parameter's name: use A-Z, 0-9 and _, up to 64 characters",
                 ));
@@ -257,10 +259,10 @@ impl Order {
             }
             if value.len() > VALUE_BYTES_MAX {
                 let message = format!("is longer than {VALUE_BYTES_MAX} bytes: shorten it");
-                problems.push(Problem::new(field.as_str(), message));
+                problems.push(FieldProblem::new(field.as_str(), message));
             }
             if has_control(value) {
-                problems.push(Problem::new(field, CONTROL));
+                problems.push(FieldProblem::new(field, CONTROL));
             }
         }
         let twice = self
@@ -269,7 +271,7 @@ impl Order {
             .filter(|name| self.secrets.contains_key(*name));
         problems.extend(twice.map(|name| {
             let message = "is given twice, openly and as a secret: take one out";
-            Problem::new(format!("params.{}", shown(name)), message)
+            FieldProblem::new(format!("params.{}", shown(name)), message)
         }));
         problems
     }
@@ -337,14 +339,14 @@ fn is_tag(name: &str) -> bool {
     name.len() <= TAG_BYTES_MAX && can_be_tag(name)
 }
 
-struct Reader<'v> {
+struct OrderReader<'v> {
     fields: &'v Map<String, Value>,
-    problems: Vec<Problem>,
+    problems: Vec<FieldProblem>,
 }
 
-impl Reader<'_> {
+impl OrderReader<'_> {
     fn refuse(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push(Problem::new(field, message));
+        self.problems.push(FieldProblem::new(field, message));
     }
 
     fn unknown(&mut self, name: &str) {

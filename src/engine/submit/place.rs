@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Order, PermissionTarget, Problem, Sight, Sources};
+use super::{FieldProblem, PermissionTarget, ResolveSources, SubmissionOrder, Visibility};
 use crate::config::{Config, Project};
 use crate::domain::document::nearest;
 use crate::domain::rule::is_reference;
@@ -10,7 +10,7 @@ use crate::domain::template::{StageTemplate, Template};
 
 /// What an order is about.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Target {
+pub(super) struct SubmissionTarget {
     /// Empty, with the environment, where it belongs to no project.
     pub(super) project: String,
     pub(super) environment: String,
@@ -21,13 +21,13 @@ pub(super) struct Target {
     pub(super) expires_s: Option<u64>,
 }
 
-impl Target {
+impl SubmissionTarget {
     pub(super) fn of(
-        order: &Order,
-        sources: &Sources<'_>,
+        order: &SubmissionOrder,
+        sources: &ResolveSources<'_>,
         template: &Template,
         hosts: &BTreeMap<u8, Vec<String>>,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<FieldProblem>,
     ) -> Self {
         let mut search = Search {
             order,
@@ -111,12 +111,12 @@ fn takes_environment(template: &Template) -> bool {
 }
 
 struct Search<'a> {
-    order: &'a Order,
+    order: &'a SubmissionOrder,
     config: &'a Config,
-    sight: &'a dyn Sight,
+    sight: &'a dyn Visibility,
     /// The template's name.
     template: &'a str,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Vec<FieldProblem>,
 }
 
 impl<'a> Search<'a> {
@@ -156,7 +156,7 @@ impl<'a> Search<'a> {
     }
 
     fn refuse(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push(Problem::new(field, message));
+        self.problems.push(FieldProblem::new(field, message));
     }
 
     /// What a field says, or the parameter that CODO's clients write it into.

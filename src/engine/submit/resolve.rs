@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::place::Target;
-use super::{Order, PermissionTarget, Problem, Sight, Sources, SubmitError};
+use super::place::SubmissionTarget;
+use super::{
+    FieldProblem, PermissionTarget, ResolveSources, SubmissionOrder, SubmitError, Visibility,
+};
 use crate::config::Config;
 use crate::domain::document::{moment, nearest};
 use crate::domain::host::ipv6_address;
@@ -24,7 +26,7 @@ const EXPIRES_S: u64 = 7 * 24 * 3600;
 /// Whether there is a place where whoever asks may know of tasks of this template: they may name it
 /// then, though it need not be on their list.
 #[must_use]
-pub fn is_usable(config: &Config, sight: &dyn Sight, template: &str) -> bool {
+pub fn is_usable(config: &Config, sight: &dyn Visibility, template: &str) -> bool {
     let mut projects = config.projects.iter();
     sight.place(&PermissionTarget::new("", "", template))
         || projects.any(|project| {
@@ -34,7 +36,7 @@ pub fn is_usable(config: &Config, sight: &dyn Sight, template: &str) -> bool {
         })
 }
 
-impl<'a> Sources<'a> {
+impl<'a> ResolveSources<'a> {
     /// The template of this name or number, if whoever asks may know of it.
     #[must_use]
     pub fn template(&self, name: &str) -> Option<&'a Template> {
@@ -78,7 +80,10 @@ impl Resolved {
 ///
 /// # Errors
 /// [`SubmitError::Problems`]: everything that is wrong with it, by field.
-pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitError> {
+pub fn resolve(
+    order: &SubmissionOrder,
+    sources: &ResolveSources<'_>,
+) -> Result<Resolved, SubmitError> {
     let mut resolver = Resolver {
         order,
         sources,
@@ -90,7 +95,7 @@ pub fn resolve(order: &Order, sources: &Sources<'_>) -> Result<Resolved, SubmitE
         return Err(SubmitError::Problems(resolver.problems));
     };
     let hosts = resolver.hosts(template);
-    let target = Target::of(order, sources, template, &hosts, &mut resolver.problems);
+    let target = SubmissionTarget::of(order, sources, template, &hosts, &mut resolver.problems);
     let (mut parameters, secrets) = told(order, template);
     if target.placed() {
         // The agent gives these itself.
@@ -165,14 +170,14 @@ fn claimed(config: &Config, submitter: &str) -> BTreeSet<String> {
 }
 
 struct Resolver<'a> {
-    order: &'a Order,
-    sources: &'a Sources<'a>,
-    problems: Vec<Problem>,
+    order: &'a SubmissionOrder,
+    sources: &'a ResolveSources<'a>,
+    problems: Vec<FieldProblem>,
 }
 
 impl<'a> Resolver<'a> {
     fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem::new(field, message));
+        self.problems.push(FieldProblem::new(field, message));
     }
 
     fn schedule(&mut self) -> Schedule {
@@ -253,7 +258,7 @@ impl<'a> Resolver<'a> {
     fn parameters(
         &mut self,
         template: &Template,
-        target: &Target,
+        target: &SubmissionTarget,
         open: &BTreeMap<String, String>,
         secrets: &BTreeMap<String, Hidden>,
     ) {
@@ -276,7 +281,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// Whether the groups that are given are those that the template takes.
-    fn groups(&mut self, template: &Template, target: &Target, given: &BTreeMap<u8, Vec<String>>) {
+    fn groups(
+        &mut self,
+        template: &Template,
+        target: &SubmissionTarget,
+        given: &BTreeMap<u8, Vec<String>>,
+    ) {
         let wanted: BTreeSet<u8> = template
             .stages
             .iter()
@@ -307,7 +317,11 @@ impl<'a> Resolver<'a> {
 
     /// A template that releases to its environment takes no others: those that are named all the
     /// same must be the environment's.
-    fn hosts_of_environment(&mut self, target: &Target, given: &BTreeMap<u8, Vec<String>>) {
+    fn hosts_of_environment(
+        &mut self,
+        target: &SubmissionTarget,
+        given: &BTreeMap<u8, Vec<String>>,
+    ) {
         let config = self.sources.config;
         let own = target.hosts(config);
         if target.environment.is_empty() || super::place::all(given) == own {
@@ -330,7 +344,7 @@ impl<'a> Resolver<'a> {
         if !self.problems.is_empty() {
             return Vec::new();
         }
-        let Sources {
+        let ResolveSources {
             config, disabled, ..
         } = self.sources;
         let ground: ResolvedEnvironment = if submission.has_place() {
@@ -377,7 +391,7 @@ fn own_yes(config: &Config, submission: &Submission) -> OwnYes {
 /// What is given openly, and what is shown to nobody: because it was given so, or because the
 /// template says that it is secret.
 fn told(
-    order: &Order,
+    order: &SubmissionOrder,
     template: &Template,
 ) -> (BTreeMap<String, String>, BTreeMap<String, Hidden>) {
     let mut open = order.params.clone();
@@ -422,7 +436,11 @@ fn name_in(error: &ParamError) -> &str {
 }
 
 /// The configuration's name of a host that is named, or given by its address.
-fn host_name(sources: &Sources<'_>, template: &Template, given: &str) -> Result<String, String> {
+fn host_name(
+    sources: &ResolveSources<'_>,
+    template: &Template,
+    given: &str,
+) -> Result<String, String> {
     let config = sources.config;
     if config.hosts.contains_key(given) {
         return Ok(given.to_owned());

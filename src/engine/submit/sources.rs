@@ -7,7 +7,7 @@ use crate::domain::right::PermissionTarget;
 
 /// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
 /// names it.
-pub trait Sight: Sync {
+pub trait Visibility: Sync {
     /// Whether they may know of what happens in a place.
     fn place(&self, place: &PermissionTarget) -> bool;
     /// Whether the list of templates shows them this one.
@@ -17,10 +17,10 @@ pub trait Sight: Sync {
 }
 
 /// What an order is held against.
-pub struct Sources<'a> {
+pub struct ResolveSources<'a> {
     pub config: &'a Config,
     pub library: &'a Library,
-    pub sight: &'a dyn Sight,
+    pub sight: &'a dyn Visibility,
     /// Hosts that stay out.
     pub disabled: &'a [String],
     pub now: Timestamp,

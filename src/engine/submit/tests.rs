@@ -66,7 +66,7 @@ steps = [{ run = "true" }]
 /// Whoever asks may know of everything.
 struct Everything;
 
-impl Sight for Everything {
+impl Visibility for Everything {
     fn place(&self, _: &PermissionTarget) -> bool {
         true
     }
@@ -103,8 +103,8 @@ impl World {
         }
     }
 
-    fn sources(&self) -> Sources<'_> {
-        Sources {
+    fn sources(&self) -> ResolveSources<'_> {
+        ResolveSources {
             sight: &Everything,
             config: &self.config,
             library: &self.library,
@@ -114,7 +114,7 @@ impl World {
     }
 
     pub(super) fn resolved(&self, order: &Value) -> Result<Resolved, SubmitError> {
-        resolve(&Order::read(order)?, &self.sources())
+        resolve(&SubmissionOrder::read(order)?, &self.sources())
     }
 
     /// The problems of an order, `field: message`.
@@ -458,12 +458,12 @@ fn submitted(
     order: &Value,
     second: i64,
 ) -> Result<Submitted, String> {
-    let order = Order::read(order).map_err(|error| error.to_string())?;
+    let order = SubmissionOrder::read(order).map_err(|error| error.to_string())?;
     let in_place = |_: &PermissionTarget| Actor {
         name: name.to_owned(),
         ..actor(Role::Submitter, &[])
     };
-    let asker = Asker {
+    let asker = SubmittingUser {
         name,
         in_place: &in_place,
         via: Via::Api,
@@ -552,7 +552,7 @@ fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
     let submission = world.submission(&order);
     assert_eq!(submission.secrets["PASSWORD"].expose(), "hunter2!");
     assert!(!format!("{submission:?}").contains("hunter2!"));
-    assert!(!format!("{:?}", Order::read(&order)).contains("hunter2!"));
+    assert!(!format!("{:?}", SubmissionOrder::read(&order)).contains("hunter2!"));
     let asked = crate::domain::plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
@@ -585,7 +585,7 @@ fn an_earlier_task_can_be_asked_for_again_without_its_secrets_and_time() {
         time: at(0),
         event: crate::domain::task::Event::Proposed(Box::new(submission)),
     };
-    let again = Order::again(&Task::begin(1, &first).unwrap());
+    let again = SubmissionOrder::again(&Task::begin(1, &first).unwrap());
     assert!(again.secrets.is_empty() && again.run_at.is_empty());
     assert_eq!(again.title, "restart the shop");
     assert_eq!(again.hosts[&1], ["web1"]);

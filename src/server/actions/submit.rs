@@ -13,7 +13,9 @@ use crate::domain::plan::Plan;
 use crate::domain::right::PermissionTarget;
 use crate::domain::task::{Task, Via};
 use crate::domain::template::Template;
-use crate::engine::submit::{self, Asker, Order, Sight, Sources, SubmitError, Submitted};
+use crate::engine::submit::{
+    self, ResolveSources, SubmissionOrder, SubmitError, Submitted, SubmittingUser, Visibility,
+};
 
 /// What somebody may know of, for whoever tells them what is wrong.
 pub(in crate::server) struct Eyes<'a> {
@@ -21,7 +23,7 @@ pub(in crate::server) struct Eyes<'a> {
     pub(in crate::server) who: &'a Who,
 }
 
-impl Sight for Eyes<'_> {
+impl Visibility for Eyes<'_> {
     fn place(&self, place: &PermissionTarget) -> bool {
         self.who.sees(place)
     }
@@ -39,7 +41,7 @@ impl Sight for Eyes<'_> {
 pub(in crate::server) async fn take(
     site: &Site,
     who: &Who,
-    order: &Order,
+    order: &SubmissionOrder,
     via: Via,
 ) -> Result<Submitted, Fault> {
     let problems = order.problems();
@@ -50,14 +52,14 @@ pub(in crate::server) async fn take(
     let store = &site.web.store;
     let now = site.web.clock.now();
     let disabled = store.disabled_hosts().await?;
-    let sources = Sources {
+    let sources = ResolveSources {
         config: &site.web.config,
         library: &library,
         sight: &Eyes { site, who },
         disabled: &disabled,
         now,
     };
-    let asker = Asker {
+    let asker = SubmittingUser {
         name: &who.actor.name,
         in_place: &|place| who.at(place),
         via,
@@ -79,7 +81,7 @@ pub(in crate::server) async fn take(
 }
 
 /// What the audit says of an order: never a value.
-pub(in crate::server) fn audited(order: &Order) -> String {
+pub(in crate::server) fn audited(order: &SubmissionOrder) -> String {
     let place = [&order.project, &order.environment, &order.tag];
     let place = place.into_iter().filter(|name| !name.is_empty());
     let words: Vec<&str> = std::iter::once(&order.template)
@@ -102,7 +104,7 @@ pub(in crate::server) fn order_again(
     plan: Option<&Plan>,
     library: &Library,
 ) -> OrderView {
-    let mut order = Order::again(task);
+    let mut order = SubmissionOrder::again(task);
     let given = task.submission.secrets.keys();
     let mut secrets: BTreeSet<String> = given.cloned().collect();
     let template = library.find(&task.submission.template);

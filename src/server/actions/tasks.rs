@@ -16,7 +16,7 @@ use crate::domain::plan::Plan;
 use crate::domain::right::PermissionTarget;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
-use crate::engine::request::{self, Back, Request, RequestError, TagsNeed, WaysBack};
+use crate::engine::request::{self, RequestError, RollbackTarget, TagsNeed, TaskRequest, WaysBack};
 use crate::store::{Among, Filter, Head, ListPosition, Store, StoreError};
 
 const LIST_DEFAULT: usize = 50;
@@ -254,22 +254,22 @@ pub(in crate::server) async fn ask(
     site: &Site,
     who: &Who,
     id: u64,
-    request: &Request,
+    request: &TaskRequest,
 ) -> Result<Task, Fault> {
     let place = site.web.store.head(id).await?.place();
     who.needs_to_see(id, &place)?;
     let actor = who.at(&place);
     let words = match request {
-        Request::Approve {
+        TaskRequest::Approve {
             emergency: Some(reason),
             ..
         } => reason,
-        Request::Approve { comment, .. } => comment,
-        Request::Reject { reason }
-        | Request::Withdraw { reason }
-        | Request::Skip { reason, .. }
-        | Request::Override { reason } => reason,
-        Request::Stop { .. } | Request::Retry | Request::Go { .. } => "",
+        TaskRequest::Approve { comment, .. } => comment,
+        TaskRequest::Reject { reason }
+        | TaskRequest::Withdraw { reason }
+        | TaskRequest::Skip { reason, .. }
+        | TaskRequest::Override { reason } => reason,
+        TaskRequest::Stop { .. } | TaskRequest::Retry | TaskRequest::Go { .. } => "",
     };
     if words.chars().count() > WORDS_MAX {
         return Err(Fault::Invalid(format!(
@@ -298,19 +298,19 @@ pub(in crate::server) async fn ask(
     Ok(task)
 }
 
-fn name(request: &Request) -> &'static str {
+fn name(request: &TaskRequest) -> &'static str {
     match request {
-        Request::Approve {
+        TaskRequest::Approve {
             emergency: Some(_), ..
         } => "approve in an emergency",
-        Request::Approve { .. } => "approve",
-        Request::Reject { .. } => "reject",
-        Request::Withdraw { .. } => "withdraw",
-        Request::Stop { .. } => "stop",
-        Request::Skip { .. } => "skip",
-        Request::Override { .. } => "override-freeze",
-        Request::Retry => "retry",
-        Request::Go { .. } => "go",
+        TaskRequest::Approve { .. } => "approve",
+        TaskRequest::Reject { .. } => "reject",
+        TaskRequest::Withdraw { .. } => "withdraw",
+        TaskRequest::Stop { .. } => "stop",
+        TaskRequest::Skip { .. } => "skip",
+        TaskRequest::Override { .. } => "override-freeze",
+        TaskRequest::Retry => "retry",
+        TaskRequest::Go { .. } => "go",
     }
 }
 
@@ -324,14 +324,14 @@ pub(in crate::server) async fn go_back(
         (Some(id), None, None) => {
             let place = site.web.store.head(id).await?.place();
             who.needs_to_see(id, &place)?;
-            (Back::ToTask(id), place)
+            (RollbackTarget::ToTask(id), place)
         }
         (None, Some(project), Some(environment)) => {
             let place = PermissionTarget::new(&project, &environment, "");
             if !who.sees(&place) {
                 return Err(nothing_live(&project, &environment));
             }
-            let back = Back::Before {
+            let back = RollbackTarget::Before {
                 project,
                 environment,
             };
@@ -345,8 +345,8 @@ pub(in crate::server) async fn go_back(
     };
     let now = site.web.clock.now();
     let on = match &back {
-        Back::ToTask(id) => format!("to task {id}"),
-        Back::Before {
+        RollbackTarget::ToTask(id) => format!("to task {id}"),
+        RollbackTarget::Before {
             project,
             environment,
         } => format!("{project} {environment}"),
@@ -366,7 +366,7 @@ pub(in crate::server) async fn go_back(
     let deed = Deed::on(what, on);
     let actor = who.at(&place);
     let calendar = site.web.config.calendar();
-    let rollback = request::Rollback {
+    let rollback = request::RollbackRequest {
         back: &back,
         override_freeze: asked.override_freeze.as_deref(),
         emergency: asked.emergency.as_deref(),

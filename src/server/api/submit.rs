@@ -13,7 +13,7 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::who::who;
 use crate::domain::task::Via;
-use crate::engine::submit::{Order, Problem, Submitted};
+use crate::engine::submit::{FieldProblem, SubmissionOrder, Submitted};
 
 /// The header in which programs may send the idempotency key.
 const KEY_HEADER: &str = "idempotency-key";
@@ -29,12 +29,12 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> Answer {
         Via::Api
     };
     let body: Value = call.json(site.web.limits.body).await?;
-    let mut order = Order::read(&body)?;
+    let mut order = SubmissionOrder::read(&body)?;
     if let Some(key) = key {
         let key = key.to_str().unwrap_or("\0").trim().to_owned();
         match &order.idempotency_key {
             Some(other) if *other != key => {
-                return Err(Fault::Problems(vec![Problem {
+                return Err(Fault::Problems(vec![FieldProblem {
                     field: "idempotency_key".to_owned(),
                     message: "is not what the header Idempotency-Key says: send one of them"
                         .to_owned(),

@@ -10,7 +10,7 @@ use super::super::answer::{self, Answer};
 use super::super::call::Call;
 use super::super::view::{Approve, Because, Nothing, OfHost, Rollback, Skip, TaskQuery};
 use super::super::who::who;
-use crate::engine::request::Request;
+use crate::engine::request::TaskRequest;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     let who = who(site, call).await?;
@@ -39,7 +39,7 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
                 not_before,
                 emergency,
             } = call.json(within).await?;
-            Request::Approve {
+            TaskRequest::Approve {
                 plan,
                 comment,
                 not_before,
@@ -48,31 +48,31 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
         }
         "reject" => {
             let Because { reason } = call.json(within).await?;
-            Request::Reject { reason }
+            TaskRequest::Reject { reason }
         }
         "withdraw" => {
             let Because { reason } = call.json(within).await?;
-            Request::Withdraw { reason }
+            TaskRequest::Withdraw { reason }
         }
         "stop" => {
             let OfHost { host } = call.json(within).await?;
-            Request::Stop { host }
+            TaskRequest::Stop { host }
         }
         "skip" => {
             let Skip { host, reason } = call.json(within).await?;
-            Request::Skip { host, reason }
+            TaskRequest::Skip { host, reason }
         }
         "override-freeze" => {
             let Because { reason } = call.json(within).await?;
-            Request::Override { reason }
+            TaskRequest::Override { reason }
         }
         "retry" => {
             let Nothing {} = call.json(within).await?;
-            Request::Retry
+            TaskRequest::Retry
         }
         "go" => {
             let OfHost { host } = call.json(within).await?;
-            Request::Go { host }
+            TaskRequest::Go { host }
         }
         _ => return Err(call.unknown()),
     };

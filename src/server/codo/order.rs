@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
 use crate::domain::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
-use crate::engine::submit::{Order, Problem};
+use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::identity::account::Account;
 
 /// What an order is made with.
@@ -26,12 +26,12 @@ pub(super) struct Sources<'a> {
 impl Sources<'_> {
     /// # Errors
     /// The first thing that is wrong with what was asked for.
-    pub(super) fn order(&self, asked: &Asked) -> Result<Order, Refusal> {
+    pub(super) fn order(&self, asked: &Asked) -> Result<SubmissionOrder, Refusal> {
         self.check_groups(asked)?;
         self.check_addresses(asked)?;
         self.check_required(asked)?;
         let run_at = asked.run_at(&self.config.time_zone(), self.now)?;
-        let mut order = Order {
+        let mut order = SubmissionOrder {
             template: asked.template.clone(),
             hosts: asked.hosts.iter().cloned().collect(),
             schedule: asked.schedule.clone(),
@@ -40,7 +40,7 @@ impl Sources<'_> {
             details: asked.details.clone(),
             executor: asked.executor.clone(),
             submitter: asked.submitter.clone(),
-            ..Order::default()
+            ..SubmissionOrder::default()
         };
         self.give_args(asked, &mut order);
         self.ask_people(asked, &mut order);
@@ -131,7 +131,7 @@ impl Sources<'_> {
     }
 
     /// What the template does not take reaches no program; people see it.
-    fn give_args(&self, asked: &Asked, order: &mut Order) {
+    fn give_args(&self, asked: &Asked, order: &mut SubmissionOrder) {
         let releases = self.template.releases();
         let mut others = Vec::new();
         for (name, value) in &asked.args {
@@ -164,7 +164,7 @@ impl Sources<'_> {
     }
 
     /// Accounts by their names, or by what people call them.
-    fn ask_people(&self, asked: &Asked, order: &mut Order) {
+    fn ask_people(&self, asked: &Asked, order: &mut SubmissionOrder) {
         let mut unknown = Vec::new();
         for name in asked.associated.iter().flat_map(|(_, names)| names) {
             let is = |account: &&Account| account.name == *name || account.display == *name;
@@ -184,7 +184,7 @@ impl Sources<'_> {
     }
 }
 
-fn remark(order: &mut Order, what: &str, text: &str) {
+fn remark(order: &mut SubmissionOrder, what: &str, text: &str) {
     if !order.details.is_empty() {
         order.details.push('\n');
     }
@@ -207,7 +207,7 @@ fn in_words(groups: &BTreeSet<u8>) -> String {
 }
 
 /// What was found wrong with an order, in this API's words.
-pub(super) fn refused(problems: &[Problem]) -> Refusal {
+pub(super) fn refused(problems: &[FieldProblem]) -> Refusal {
     let lines: Vec<String> = problems
         .iter()
         .map(|problem| format!("{}: {}", field(&problem.field), problem.message))

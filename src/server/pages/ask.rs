@@ -16,7 +16,7 @@ use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::{Ability, PermissionTarget};
-use crate::engine::request::{self, Request};
+use crate::engine::request::{self, TaskRequest};
 use crate::store::{Head, LiveRelease, ReleaseRecord};
 
 /// The fields of every form about a task.
@@ -53,28 +53,28 @@ pub(in crate::server) async fn of_task(
     let id = parse_id(id)?;
     let of_host = || Some(fields.host.clone()).filter(|host| !host.is_empty());
     let request = match what {
-        "approve" => Request::Approve {
+        "approve" => TaskRequest::Approve {
             plan: PlanDigest(fields.plan),
             comment: fields.comment.trim().to_owned(),
             not_before: not_before(site, &fields.not_before)?,
             emergency: fields.emergency,
         },
-        "reject" => Request::Reject {
+        "reject" => TaskRequest::Reject {
             reason: fields.reason,
         },
-        "withdraw" => Request::Withdraw {
+        "withdraw" => TaskRequest::Withdraw {
             reason: fields.reason,
         },
-        "stop" => Request::Stop { host: of_host() },
-        "skip" => Request::Skip {
+        "stop" => TaskRequest::Stop { host: of_host() },
+        "skip" => TaskRequest::Skip {
             host: fields.host,
             reason: fields.reason,
         },
-        "override-freeze" => Request::Override {
+        "override-freeze" => TaskRequest::Override {
             reason: fields.reason,
         },
-        "retry" => Request::Retry,
-        "go" => Request::Go { host: of_host() },
+        "retry" => TaskRequest::Retry,
+        "go" => TaskRequest::Go { host: of_host() },
         _ => return Err(call.unknown()),
     };
     ask(site, &who, id, &request).await?;
@@ -127,7 +127,7 @@ pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &s
     let task = site.web.store.task(id).await?;
     who.needs_to_see(id, &task.place())?;
     who.at(&task.place()).may(Ability::Run, "roll back")?;
-    let target = request::target(&site.web.store, &request::Back::ToTask(id)).await?;
+    let target = request::target(&site.web.store, &request::RollbackTarget::ToTask(id)).await?;
     let PermissionTarget {
         project,
         environment,
@@ -156,7 +156,7 @@ pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) ->
         return Err(nothing_live(&project, &environment));
     }
     who.at(&place).may(Ability::Run, "roll back")?;
-    let back = request::Back::Before {
+    let back = request::RollbackTarget::Before {
         project: project.clone(),
         environment: environment.clone(),
     };

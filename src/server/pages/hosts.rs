@@ -15,7 +15,7 @@ use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::domain::right::{Ability, PermissionTarget};
-use crate::engine::request::{self, Back};
+use crate::engine::request::{self, RollbackTarget};
 
 #[derive(Template)]
 #[template(path = "web/hosts.html")]
@@ -57,7 +57,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer
     let mut live = Vec::new();
     for view in views {
         let place = PermissionTarget::new(&view.project, &view.environment, "");
-        let back = Back::Before {
+        let back = RollbackTarget::Before {
             project: view.project.clone(),
             environment: view.environment.clone(),
         };

@@ -25,7 +25,7 @@ use crate::domain::right::{Ability, PermissionTarget};
 use crate::domain::task::Via;
 use crate::domain::template::{Hidden, ParamKind, StageHosts, StageTemplate, Template};
 use crate::engine::submit::{
-    DETAILS_CHARS_MAX, Order, Problem, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
+    DETAILS_CHARS_MAX, FieldProblem, SubmissionOrder, SubmitError, TITLE_CHARS_MAX, VALUE_BYTES_MAX,
 };
 use crate::store::Filter;
 
@@ -40,7 +40,7 @@ struct SubmitPage {
     /// Number, name and stages of each template that can be chosen.
     templates: Vec<Offered>,
     form: Option<Form>,
-    problems: Vec<Problem>,
+    problems: Vec<FieldProblem>,
     /// What was pasted.
     json: String,
     title_chars_max: usize,
@@ -63,7 +63,7 @@ const TAGS_MAX: usize = 50;
 /// The form of one template, with what is in its fields.
 struct Form {
     template: String,
-    order: Order,
+    order: SubmissionOrder,
     params: Vec<ParamField>,
     groups: Vec<HostGroup>,
     /// `project/environment` of everything that is configured; empty where the template takes none.
@@ -132,9 +132,9 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer
         let order = order_again(&task, plan.as_deref(), &templates(site)).order;
         page.form = Some(form(site, &who, order).await?);
     } else if let Some(template) = query.template.filter(|name| !name.is_empty()) {
-        let order = Order {
+        let order = SubmissionOrder {
             template,
-            ..Order::default()
+            ..SubmissionOrder::default()
         };
         page.form = Some(form(site, &who, order).await?);
     }
@@ -197,7 +197,7 @@ fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
 }
 
 /// The form of the order's template, filled with the order.
-async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
+async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<Form, Fault> {
     let library = templates(site);
     let template = usable(site, who, &library, &order.template).ok_or_else(|| {
         let name: String = order.template.escape_debug().take(64).collect();
@@ -239,7 +239,7 @@ async fn form(site: &Site, who: &Who, order: Order) -> Result<Form, Fault> {
 }
 
 /// The tags of the latest tasks of the order's project, or of all that they may know of.
-async fn tags(site: &Site, who: &Who, order: &Order) -> Result<Vec<String>, Fault> {
+async fn tags(site: &Site, who: &Who, order: &SubmissionOrder) -> Result<Vec<String>, Fault> {
     let heads = site
         .web
         .store
@@ -256,7 +256,7 @@ async fn tags(site: &Site, who: &Who, order: &Order) -> Result<Vec<String>, Faul
     Ok(tags)
 }
 
-fn params(template: &Template, order: &Order, tags: &[String]) -> Vec<ParamField> {
+fn params(template: &Template, order: &SubmissionOrder, tags: &[String]) -> Vec<ParamField> {
     let fields = template.params.iter().map(|param| ParamField {
         name: param.name.clone(),
         label: param.alias.clone().unwrap_or_else(|| param.name.clone()),
@@ -287,7 +287,7 @@ fn params(template: &Template, order: &Order, tags: &[String]) -> Vec<ParamField
 }
 
 /// Every environment of every project, and for each project the one that the tag's rule names.
-fn places(site: &Site, who: &Who, order: &Order) -> Vec<PlaceChoice> {
+fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<PlaceChoice> {
     let chosen = format!("{}/{}", order.project, order.environment);
     let mut places = Vec::new();
     for project in &site.web.config.projects {
@@ -320,7 +320,7 @@ async fn host_group(
     site: &Site,
     who: &Who,
     template: &Template,
-    order: &Order,
+    order: &SubmissionOrder,
     number: u8,
 ) -> Result<HostGroup, Fault> {
     let config = &site.web.config;
@@ -428,19 +428,19 @@ fn without_secrets(site: &Site, text: String) -> String {
     serde_json::to_string_pretty(&pasted).unwrap_or_default()
 }
 
-fn of_json(text: &str) -> Result<Order, Fault> {
+fn of_json(text: &str) -> Result<SubmissionOrder, Fault> {
     let value = serde_json::from_str(text).map_err(|error| {
-        Fault::Problems(vec![Problem {
+        Fault::Problems(vec![FieldProblem {
             field: "json".to_owned(),
             message: format!("is no JSON: {error}"),
         }])
     })?;
-    Order::read(&value).map_err(|error: SubmitError| error.into())
+    SubmissionOrder::read(&value).map_err(|error: SubmitError| error.into())
 }
 
 /// `param.NAME`, `secret.NAME`, `hosts.N` and the fields of an order by their names.
-fn of_form(fields: Vec<(String, String)>) -> Result<Order, Fault> {
-    let mut order = Order::default();
+fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
+    let mut order = SubmissionOrder::default();
     let mut hosts: BTreeMap<u8, Vec<String>> = BTreeMap::new();
     for (name, value) in fields {
         // A browser ends the lines of a form with both.

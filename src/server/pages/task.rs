@@ -23,7 +23,7 @@ use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::right::Ability;
 use crate::domain::task::{ChangedPath, CommitLine, Origin};
 use crate::domain::template::OnFailure;
-use crate::engine::request::{self, Moment, Request, RequestError, WaysBack};
+use crate::engine::request::{self, RequestContext, RequestError, TaskRequest, WaysBack};
 use crate::store::LiveRelease;
 
 /// Above so many hosts a stage shows only those that are not through yet, or failed.
@@ -392,13 +392,13 @@ fn refusal(site: &Site, actor: &Actor, sight: &Sight, view: &TaskView) -> String
     let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {
         return String::new();
     };
-    let approve = Request::Approve {
+    let approve = TaskRequest::Approve {
         plan: PlanDigest(plan.0),
         comment: String::new(),
         not_before: None,
         emergency: None,
     };
-    let moment = Moment {
+    let moment = RequestContext {
         now: site.web.clock.now(),
         calendar: &site.web.config.calendar(),
         plan: None,

@@ -19,7 +19,7 @@ use crate::domain::task::{
     StepResult, Task, host_index,
 };
 use crate::domain::template::{Gate, StepAction};
-use crate::engine::request::{self, Moment, WaysBack};
+use crate::engine::request::{self, RequestContext, WaysBack};
 use crate::server::words::{self, plural};
 use crate::store::Head;
 
@@ -61,7 +61,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         drifts,
         can_approve,
     } = shown;
-    let moment = Moment {
+    let moment = RequestContext {
         now,
         calendar,
         plan,

@@ -5,14 +5,14 @@ use crate::domain::approval::{self, Terms};
 use crate::domain::plan;
 use crate::domain::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
 use crate::engine::executor::World;
-use crate::engine::executor::effects::{NoRecipe, Recipe};
+use crate::engine::executor::effects::{NoPlanInputs, PlanInputs};
 use crate::git::landing::{
     Comparison, DescribeRequest, FetchRequest, LandingError, LiveOn, Relation,
 };
 use crate::store::StoreError;
 
 /// What became of a task's landing.
-pub(in crate::engine::executor) enum Outcome {
+pub(in crate::engine::executor) enum LandingOutcome {
     Landed(Box<Landed>),
     /// It will never land; why.
     Never(String),
@@ -21,19 +21,19 @@ pub(in crate::engine::executor) enum Outcome {
 }
 
 /// The object is empty where nothing of a repository is released: only the plan is made then.
-pub(super) async fn fetch_and_plan(world: &World, task: &Task, object: String) -> Outcome {
+pub(super) async fn fetch_and_plan(world: &World, task: &Task, object: String) -> LandingOutcome {
     let landed = if task.submission.has_reference() {
         try_fetch_and_plan(world, task, object).await
     } else {
         plan_alone(world, task).await
     };
     match landed {
-        Ok(landed) => Outcome::Landed(Box::new(landed)),
+        Ok(landed) => LandingOutcome::Landed(Box::new(landed)),
         Err(outcome) => outcome,
     }
 }
 
-impl From<LandingError> for Outcome {
+impl From<LandingError> for LandingOutcome {
     fn from(error: LandingError) -> Self {
         if error.is_passing() {
             Self::NotYet(error.to_string())
@@ -43,7 +43,7 @@ impl From<LandingError> for Outcome {
     }
 }
 
-impl From<StoreError> for Outcome {
+impl From<StoreError> for LandingOutcome {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::TooLong(_)) {
             return Self::Never(error.to_string());
@@ -52,12 +52,16 @@ impl From<StoreError> for Outcome {
     }
 }
 
-async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Result<Landed, Outcome> {
+async fn try_fetch_and_plan(
+    world: &World,
+    task: &Task,
+    object: String,
+) -> Result<Landed, LandingOutcome> {
     let submission = &task.submission;
     let source = world
         .catalog
         .source(&submission.project)
-        .map_err(Outcome::Never)?;
+        .map_err(LandingOutcome::Never)?;
     let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
     let wanted = FetchRequest {
         reference: submission.reference.clone(),
@@ -88,13 +92,13 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
     if submission.refuse_older
         && let Some(refused) = goes_back(&description.comparisons)
     {
-        return Err(Outcome::Never(refused));
+        return Err(LandingOutcome::Never(refused));
     }
     compared.live = releases;
     compared.relations = description.relations();
     let (terms, waits) = freeze(world, task, &recipe, &description.commit).await?;
     let bytes = serde_json::to_vec(&description)
-        .map_err(|error| Outcome::Never(format!("description: {error}")))?;
+        .map_err(|error| LandingOutcome::Never(format!("description: {error}")))?;
     let description_blob = world.store.put_blob(&bytes).await?;
     log.line(&format!("landed: commit {}", description.commit));
     Ok(Landed {
@@ -112,7 +116,7 @@ async fn try_fetch_and_plan(world: &World, task: &Task, object: String) -> Resul
 }
 
 /// Nothing of a repository is released: neither git nor what is live is asked.
-async fn plan_alone(world: &World, task: &Task) -> Result<Landed, Outcome> {
+async fn plan_alone(world: &World, task: &Task) -> Result<Landed, LandingOutcome> {
     let recipe = recipe(world, task).await?;
     let (terms, waits) = freeze(world, task, &recipe, "").await?;
     Ok(Landed {
@@ -125,14 +129,14 @@ async fn plan_alone(world: &World, task: &Task) -> Result<Landed, Outcome> {
     })
 }
 
-async fn recipe(world: &World, task: &Task) -> Result<Recipe, Outcome> {
+async fn recipe(world: &World, task: &Task) -> Result<PlanInputs, LandingOutcome> {
     let disabled = world.store.disabled_hosts().await?;
     world
         .catalog
         .recipe(&task.submission, &disabled)
         .map_err(|none| match none {
-            NoRecipe::Missing(reason) => Outcome::Never(reason),
-            NoRecipe::Unread(reason) => Outcome::NotYet(reason),
+            NoPlanInputs::Missing(reason) => LandingOutcome::Never(reason),
+            NoPlanInputs::Unread(reason) => LandingOutcome::NotYet(reason),
         })
 }
 
@@ -140,9 +144,9 @@ async fn recipe(world: &World, task: &Task) -> Result<Recipe, Outcome> {
 async fn freeze(
     world: &World,
     task: &Task,
-    recipe: &Recipe,
+    recipe: &PlanInputs,
     commit: &str,
-) -> Result<(Terms, Waits), Outcome> {
+) -> Result<(Terms, Waits), LandingOutcome> {
     let submission = &task.submission;
     let asked = plan::TaskInputs {
         parameters: &submission.parameters,
@@ -151,7 +155,7 @@ async fn freeze(
         hosts: &recipe.given,
     };
     let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)
-        .map_err(|error| Outcome::Never(error.to_string()))?;
+        .map_err(|error| LandingOutcome::Never(error.to_string()))?;
     let now = world.clock.now();
     world.store.put_template(&recipe.version, now).await?;
     let account = account(world, submission).await?;
@@ -171,7 +175,7 @@ async fn freeze(
 async fn account<'s>(
     world: &World,
     submission: &'s Submission,
-) -> Result<Option<&'s String>, Outcome> {
+) -> Result<Option<&'s String>, LandingOutcome> {
     let Some(account) = &submission.submitter.account else {
         return Ok(None);
     };
@@ -179,7 +183,11 @@ async fn account<'s>(
         // They were logged in.
         return Ok(Some(account));
     }
-    let known = world.people.has(account).await.map_err(Outcome::NotYet)?;
+    let known = world
+        .people
+        .has(account)
+        .await
+        .map_err(LandingOutcome::NotYet)?;
     Ok(known.then_some(account))
 }
 

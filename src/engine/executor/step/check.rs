@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::program;
-use super::scene::{Scene, Trouble, unexpected};
+use super::scene::{StepContext, StepError, unexpected};
 use crate::domain::host::{HostError, Op, Reply, RunEnd};
 use crate::domain::task::StepResult;
 use crate::domain::template::{self, HealthCheck, Probe, Program};
-use crate::engine::executor::effects::Question;
+use crate::engine::executor::effects::AgentProbe;
 
 /// The shortest pause between two questions.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -17,11 +17,14 @@ enum Unwell {
     /// It may be asked again.
     Now(String),
     /// Asking again would not help, or do harm.
-    Never(Trouble),
+    Never(StepError),
 }
 
 /// Asks until it holds.
-pub(super) async fn check(scene: &Scene<'_>, check: &HealthCheck) -> Result<StepResult, Trouble> {
+pub(super) async fn check(
+    scene: &StepContext<'_>,
+    check: &HealthCheck,
+) -> Result<StepResult, StepError> {
     let mut last = String::new();
     for number in 0..=check.retries {
         if number > 0 {
@@ -41,20 +44,20 @@ pub(super) async fn check(scene: &Scene<'_>, check: &HealthCheck) -> Result<Step
             Err(Unwell::Never(trouble)) => return Err(trouble),
         }
     }
-    Err(Trouble::Failed(format!(
+    Err(StepError::Failed(format!(
         "health check failed {} times, at last: {last}",
         check.retries + 1
     )))
 }
 
-async fn ask(scene: &Scene<'_>, check: &HealthCheck, number: u32) -> Result<(), Unwell> {
+async fn ask(scene: &StepContext<'_>, check: &HealthCheck, number: u32) -> Result<(), Unwell> {
     let values = scene.values().await;
     let question = match &check.probe {
-        Probe::Http { url, status } => Question::Http {
+        Probe::Http { url, status } => AgentProbe::Http {
             url: template::fill(url, &values),
             status: *status,
         },
-        Probe::Tcp { address } => Question::Tcp {
+        Probe::Tcp { address } => AgentProbe::Tcp {
             address: template::fill(address, &values),
         },
         Probe::Command { command, directory } => {
@@ -74,7 +77,11 @@ async fn ask(scene: &Scene<'_>, check: &HealthCheck, number: u32) -> Result<(), 
     answer.map_err(Unwell::Now)
 }
 
-async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Result<(), Unwell> {
+async fn ask_on_host(
+    scene: &StepContext<'_>,
+    program: &Program,
+    number: u32,
+) -> Result<(), Unwell> {
     let work = scene.work;
     let key = program::key(&work.task, work.at, work.attempt);
     // A check changes nothing, so it is simply asked anew, under a name of its own.
@@ -83,7 +90,7 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
     let limit = program.timeout;
     let run = program::prepare(scene, program, key.clone());
     let run = run.await.map_err(|trouble| match trouble {
-        Trouble::Failed(message) | Trouble::Unknown(message) => Unwell::Now(message),
+        StepError::Failed(message) | StepError::Unknown(message) => Unwell::Now(message),
     })?;
     let op = Op::Run {
         place: work.place(),
@@ -110,7 +117,7 @@ async fn ask_on_host(scene: &Scene<'_>, program: &Program, number: u32) -> Resul
         }
         Ok(Reply::Run(end)) => format!("{end:?}"),
         Ok(other) => match unexpected(&other) {
-            Trouble::Failed(message) | Trouble::Unknown(message) => message,
+            StepError::Failed(message) | StepError::Unknown(message) => message,
         },
         Err(error @ HostError::Lost(_)) => {
             // It may begin yet, after the check is over: it is barred, as far as the host is there.

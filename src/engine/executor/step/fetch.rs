@@ -1,20 +1,23 @@
 //! A commit that landed once and is not in the mirror any more: the mirror was deleted to give space
 //! back, or the agent was restored on another machine.
 
-use super::scene::{Scene, Trouble};
+use super::scene::{StepContext, StepError};
 use crate::git::checkout::CheckoutError;
 use crate::git::landing::FetchRequest;
 
 /// Fetches what a task releases once more and pins it; the ref must still stand on it.
-pub(super) async fn again(scene: &Scene<'_>, missing: &CheckoutError) -> Result<(), Trouble> {
+pub(super) async fn again(
+    scene: &StepContext<'_>,
+    missing: &CheckoutError,
+) -> Result<(), StepError> {
     let task = &scene.work.task;
     let submission = &task.submission;
     let object = task.object();
     if !submission.has_reference() || object.is_empty() {
-        return Err(Trouble::Failed(missing.to_string()));
+        return Err(StepError::Failed(missing.to_string()));
     }
     let source = scene.world.catalog.source(&submission.project);
-    let source = source.map_err(Trouble::Failed)?;
+    let source = source.map_err(StepError::Failed)?;
     scene
         .output
         .line(&format!("{missing}; it is fetched again"));
@@ -27,5 +30,5 @@ pub(super) async fn again(scene: &Scene<'_>, missing: &CheckoutError) -> Result<
     let git = &scene.world.git;
     git.fetch(&source, &wanted, &progress)
         .await
-        .map_err(|error| Trouble::Failed(format!("{missing}; {error}")))
+        .map_err(|error| StepError::Failed(format!("{missing}; {error}")))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::scene::{Begun, Scene, TRIES, Trouble, begun, unexpected};
+use super::scene::{IntentMadeBy, StepContext, StepError, TRIES, begun, unexpected};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
 use crate::domain::template::{self, Directory, GIVEN, Program, ProgramCommand, StepAction};
@@ -32,13 +32,16 @@ pub(super) fn part(key: &str, name: &str) -> String {
 }
 
 /// Runs a program to its end, or finds out how it ended.
-pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResult, Trouble> {
+pub(super) async fn run(
+    scene: &StepContext<'_>,
+    program: &Program,
+) -> Result<StepResult, StepError> {
     let work = scene.work;
     let key = key(&work.task, work.at, work.attempt);
     let run = prepare(scene, program, key).await?;
     let end = match work.begun {
-        Begun::Now => follow(scene, program, run.clone()).await?,
-        Begun::Before => match result_of(scene, &run.key).await? {
+        IntentMadeBy::Now => follow(scene, program, run.clone()).await?,
+        IntentMadeBy::Before => match result_of(scene, &run.key).await? {
             RunEnd::NotBegun if work.has_program() && !program.repeat => {
                 return Err(vanished(scene));
             }
@@ -59,10 +62,10 @@ pub(super) async fn run(scene: &Scene<'_>, program: &Program) -> Result<StepResu
 
 /// The program with this step's values filled in.
 pub(super) async fn prepare(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     program: &Program,
     key: String,
-) -> Result<Run, Trouble> {
+) -> Result<Run, StepError> {
     let values = scene.values().await;
     let command = command(scene, program, &values).await?;
     let placement = scene.work.plan.placement.as_ref();
@@ -86,10 +89,10 @@ pub(super) async fn prepare(
 }
 
 async fn command(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     program: &Program,
     values: &BTreeMap<String, String>,
-) -> Result<RunCommand, Trouble> {
+) -> Result<RunCommand, StepError> {
     // A name stands for what is a parameter, not for whatever a step has handed on.
     let plan = &scene.work.plan;
     let known = |name: &String| {
@@ -120,9 +123,9 @@ async fn command(
 
 /// The text of a script as it was when the plan was made: what stands beside the template by now is
 /// another matter, and what the store holds is compared with the digest that was approved.
-async fn script(scene: &Scene<'_>, name: &str) -> Result<String, Trouble> {
+async fn script(scene: &StepContext<'_>, name: &str) -> Result<String, StepError> {
     let damaged = || {
-        Trouble::Failed(format!(
+        StepError::Failed(format!(
             "script {name} is not what the plan names; restore the store from a backup, or push a new tag"
         ))
     };
@@ -141,7 +144,7 @@ async fn script(scene: &Scene<'_>, name: &str) -> Result<String, Trouble> {
 }
 
 /// Starts an attempt, or goes on with it, and waits for its end.
-async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<RunEnd, Trouble> {
+async fn follow(scene: &StepContext<'_>, program: &Program, run: Run) -> Result<RunEnd, StepError> {
     let key = run.key.clone();
     let op = Op::Run {
         place: scene.work.place(),
@@ -172,7 +175,7 @@ async fn follow(scene: &Scene<'_>, program: &Program, run: Run) -> Result<RunEnd
             end => return Ok(end),
         }
     }
-    Err(Trouble::Unknown(
+    Err(StepError::Unknown(
         "the connection is lost again and again; look on the host".to_owned(),
     ))
 }
@@ -207,8 +210,8 @@ impl Output for Listening<'_> {
 }
 
 /// The host knows nothing of a program that it had said to be begun.
-fn vanished(scene: &Scene<'_>) -> Trouble {
-    Trouble::Unknown(format!(
+fn vanished(scene: &StepContext<'_>) -> StepError {
+    StepError::Unknown(format!(
         "it was begun, and {} knows nothing of it any more: was {}/.tagship/journal deleted there? Look \
          whether it ran or still runs",
         scene.work.host(),
@@ -216,7 +219,7 @@ fn vanished(scene: &Scene<'_>) -> Trouble {
     ))
 }
 
-async fn result_of(scene: &Scene<'_>, key: &str) -> Result<RunEnd, Trouble> {
+async fn result_of(scene: &StepContext<'_>, key: &str) -> Result<RunEnd, StepError> {
     let op = Op::RunResult {
         deploy_to: scene.work.place().deploy_to,
         key: key.to_owned(),
@@ -225,14 +228,16 @@ async fn result_of(scene: &Scene<'_>, key: &str) -> Result<RunEnd, Trouble> {
         Ok(Reply::Run(end)) => Ok(end),
         Ok(other) => Err(unexpected(&other)),
         // It was begun, and the host can't be asked: that is no failure of the program.
-        Err(Trouble::Failed(message) | Trouble::Unknown(message)) => Err(Trouble::Unknown(message)),
+        Err(StepError::Failed(message) | StepError::Unknown(message)) => {
+            Err(StepError::Unknown(message))
+        }
     }
 }
 
-fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult, Trouble> {
+fn judge(scene: &StepContext<'_>, program: &Program, end: RunEnd) -> Result<StepResult, StepError> {
     match end {
         RunEnd::Ended { code: 0, values } => handed_on(scene, values),
-        RunEnd::BadOutput { why } => Err(Trouble::Failed(why)),
+        RunEnd::BadOutput { why } => Err(StepError::Failed(why)),
         RunEnd::Ended { code, .. } => Ok(StepResult::Failed {
             message: format!(
                 "ended with {code}{}; see `tagship log {} --host {}`",
@@ -242,14 +247,14 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
             ),
             exit_code: Some(code),
         }),
-        RunEnd::TimedOut => Err(Trouble::Failed(format!(
+        RunEnd::TimedOut => Err(StepError::Failed(format!(
             "did not end within {} s and was ended{}",
             program.timeout.as_secs(),
             scene.last.words()
         ))),
         RunEnd::Unended => Err(unended(program.timeout)),
-        RunEnd::NotBegun => Err(Trouble::Failed("it was not started".to_owned())),
-        RunEnd::Running | RunEnd::Unknown => Err(Trouble::Unknown(
+        RunEnd::NotBegun => Err(StepError::Failed("it was not started".to_owned())),
+        RunEnd::Running | RunEnd::Unknown => Err(StepError::Unknown(
             "it was begun, and its result was never written; look on the host".to_owned(),
         )),
     }
@@ -257,7 +262,10 @@ fn judge(scene: &Scene<'_>, program: &Program, end: RunEnd) -> Result<StepResult
 
 /// What was approved says which names a step may hand on. Anything else it writes could take the place
 /// of what was approved, or change what later steps run.
-fn handed_on(scene: &Scene<'_>, values: BTreeMap<String, String>) -> Result<StepResult, Trouble> {
+fn handed_on(
+    scene: &StepContext<'_>,
+    values: BTreeMap<String, String>,
+) -> Result<StepResult, StepError> {
     let work = scene.work;
     let action = work.plan.step(work.at).map(|step| &step.action);
     let declared = |name: &String| action.is_some_and(|action| action.hands_on(name));
@@ -273,7 +281,7 @@ fn handed_on(scene: &Scene<'_>, values: BTreeMap<String, String>) -> Result<Step
 }
 
 /// A step has written names to `$TAGSHIP_OUTPUT` that it may not hand on.
-pub(super) fn undeclared(scene: &Scene<'_>, names: &[&str]) -> Trouble {
+pub(super) fn undeclared(scene: &StepContext<'_>, names: &[&str]) -> StepError {
     let plan = &scene.work.plan;
     let step = plan.step(scene.work.at);
     let remedy = match step.map(|step| &step.action) {
@@ -285,7 +293,7 @@ pub(super) fn undeclared(scene: &Scene<'_>, names: &[&str]) -> Trouble {
         _ => "a check hands nothing on; write it in a step with `run`".to_owned(),
     };
     let names: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).copied().collect();
-    Trouble::Failed(format!(
+    StepError::Failed(format!(
         "it wrote {} to $TAGSHIP_OUTPUT, which is not declared: {remedy}",
         names.join(", ")
     ))
@@ -293,8 +301,8 @@ pub(super) fn undeclared(scene: &Scene<'_>, names: &[&str]) -> Trouble {
 
 /// A program passed its limit and nobody could end it. A second one beside it would be no
 /// repetition: neither `repeat` nor the tries of a check help.
-pub(super) fn unended(limit: Duration) -> Trouble {
-    Trouble::Unknown(format!(
+pub(super) fn unended(limit: Duration) -> StepError {
+    StepError::Unknown(format!(
         "did not end within {} s, and could not be ended (another user's?); end it on the host",
         limit.as_secs()
     ))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fetch;
-use super::scene::{Scene, TRIES, Trouble, begun, unexpected};
+use super::scene::{StepContext, StepError, TRIES, begun, unexpected};
 use super::told::cut;
 use crate::domain::host::{
     Drift, Existing, HostError, HostState, Op, Release, ReleaseId, Reply, TransferSet,
@@ -13,21 +13,21 @@ use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
 use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
 use crate::store::StoreError;
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
 /// The commit becomes a manifest, kept on the shelf, and the agent's tree equals it.
-pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
+pub(super) async fn checkout(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
     let work = scene.work;
     let Some(progress) = &work.task.work else {
-        return Err(Trouble::Failed("the task has no release".to_owned()));
+        return Err(StepError::Failed("the task has no release".to_owned()));
     };
     let base = live_manifest(scene).await?;
     let source = scene.world.catalog.source(&work.plan.project);
-    let source = source.map_err(Trouble::Failed)?;
+    let source = source.map_err(StepError::Failed)?;
     let request = PlanRequest {
         mirror: source.mirror,
         commit: work.plan.commit.clone(),
@@ -44,7 +44,7 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
         }
         planned => planned,
     };
-    let manifest = manifest.map_err(|error| Trouble::Failed(error.to_string()))?;
+    let manifest = manifest.map_err(|error| StepError::Failed(error.to_string()))?;
     for note in manifest.notes() {
         scene.output.line(note);
     }
@@ -59,7 +59,7 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
             manifest.clone(),
         )
         .await
-        .map_err(Trouble::Failed)?;
+        .map_err(StepError::Failed)?;
     write_tree(scene, &manifest).await?;
     let files = manifest.entries().len() as u64;
     let digest = manifest.digest();
@@ -68,7 +68,7 @@ pub(super) async fn checkout(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
 }
 
 /// The manifest of what is live in this environment: of the first host that has something live.
-async fn live_manifest(scene: &Scene<'_>) -> Result<Option<Arc<Manifest>>, Trouble> {
+async fn live_manifest(scene: &StepContext<'_>) -> Result<Option<Arc<Manifest>>, StepError> {
     let plan = &scene.work.plan;
     let live = scene
         .world
@@ -94,23 +94,23 @@ fn options(placement: &Placement) -> PlanOptions {
 }
 
 /// How releases are kept there; a plan that releases something says it.
-fn placement<'s>(scene: &'s Scene<'_>) -> Result<&'s Placement, Trouble> {
+fn placement<'s>(scene: &'s StepContext<'_>) -> Result<&'s Placement, StepError> {
     let placement = scene.work.plan.placement.as_ref();
     placement.ok_or_else(|| {
-        Trouble::Failed("the task belongs to no project, so it releases nothing".to_owned())
+        StepError::Failed("the task belongs to no project, so it releases nothing".to_owned())
     })
 }
 
-fn mirror(scene: &Scene<'_>) -> Result<std::path::PathBuf, Trouble> {
+fn mirror(scene: &StepContext<'_>) -> Result<std::path::PathBuf, StepError> {
     scene
         .world
         .catalog
         .source(&scene.work.plan.project)
         .map(|source| source.mirror)
-        .map_err(Trouble::Failed)
+        .map_err(StepError::Failed)
 }
 
-async fn load(scene: &Scene<'_>, release: &ReleaseId) -> Option<Arc<Manifest>> {
+async fn load(scene: &StepContext<'_>, release: &ReleaseId) -> Option<Arc<Manifest>> {
     let plan = &scene.work.plan;
     scene
         .world
@@ -120,7 +120,7 @@ async fn load(scene: &Scene<'_>, release: &ReleaseId) -> Option<Arc<Manifest>> {
 }
 
 /// Brings the agent's tree to a manifest, once per task, however many hosts wait for it.
-async fn write_tree(scene: &Scene<'_>, manifest: &Arc<Manifest>) -> Result<(), Trouble> {
+async fn write_tree(scene: &StepContext<'_>, manifest: &Arc<Manifest>) -> Result<(), StepError> {
     let digest = manifest.digest();
     let mut stands = scene.work.tree.lock().await;
     if stands.as_ref() == Some(&digest) {
@@ -139,13 +139,13 @@ async fn write_tree(scene: &Scene<'_>, manifest: &Arc<Manifest>) -> Result<(), T
         }
         written => written,
     };
-    written.map_err(|error| Trouble::Failed(error.to_string()))?;
+    written.map_err(|error| StepError::Failed(error.to_string()))?;
     *stands = Some(digest);
     Ok(())
 }
 
 /// The release stands complete on the host, beside what is live.
-pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
+pub(super) async fn sync(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
     let release = own_release(scene).await?;
     let manifest = load(scene, &release.id).await;
     let base = base(scene).await?;
@@ -192,7 +192,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
             is_to_be_rebuilt(scene, &release.id, &standing).await?;
         }
         let Some(manifest) = manifest else {
-            return Err(Trouble::Failed(format!(
+            return Err(StepError::Failed(format!(
                 "release {} is not on the host and its manifest is lost; push its commit under a new tag",
                 release.id
             )));
@@ -213,7 +213,7 @@ pub(super) async fn sync(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
 }
 
 /// What is gone back to was live once, and counts as it is.
-fn existing(scene: &Scene<'_>) -> Existing {
+fn existing(scene: &StepContext<'_>) -> Existing {
     let asked = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
     if asked || scene.work.at.way == Direction::Back {
         Existing::AsItIs
@@ -223,7 +223,7 @@ fn existing(scene: &Scene<'_>) -> Existing {
 }
 
 /// That something else is live on the host than the store and this task know of.
-async fn drift(scene: &Scene<'_>, standing: &HostState) -> Result<Option<Drift>, Trouble> {
+async fn drift(scene: &StepContext<'_>, standing: &HostState) -> Result<Option<Drift>, StepError> {
     let known = replaceable(scene).await?;
     let is_known = known
         .iter()
@@ -244,10 +244,10 @@ async fn drift(scene: &Scene<'_>, standing: &HostState) -> Result<Option<Drift>,
 /// What a build or the service wrote into a release is gone with it. So it is built again only where
 /// that was said before anybody approved.
 async fn is_to_be_rebuilt(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     release: &ReleaseId,
     standing: &HostState,
-) -> Result<(), Trouble> {
+) -> Result<(), StepError> {
     let (plan, host) = (&scene.work.plan, scene.work.host());
     if plan.rebuilt.iter().any(|rebuilt| rebuilt == host) {
         scene.output.line(&format!(
@@ -258,17 +258,17 @@ async fn is_to_be_rebuilt(
     }
     let place = (plan.project.as_str(), plan.environment.as_str(), host);
     scene.world.store.keeps(place, standing).await?;
-    Err(Trouble::Failed(format!(
+    Err(StepError::Failed(format!(
         "release {release} is gone from the host, and that was not known when this rollback was asked for; ask for it again, and it is built again from its commit there (without what was written into it on the host)"
     )))
 }
 
 /// Shared files that are missing fail the step, or are said; a rollback is never refused for them.
 fn missing_files(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     missing: &[String],
     back: bool,
-) -> Result<Vec<String>, Trouble> {
+) -> Result<Vec<String>, StepError> {
     let placement = placement(scene)?;
     // A host names what it was asked for, or nothing, and each once.
     let names: Vec<&str> = placement
@@ -283,7 +283,7 @@ fn missing_files(
     let shared = format!("{}/shared", placement.on(scene.work.host()));
     let what = format!("missing in {shared}: {}", names.join(", "));
     if placement.shared_missing == SharedMissing::Fail && !back {
-        return Err(Trouble::Failed(format!(
+        return Err(StepError::Failed(format!(
             "{what}; put it there, then retry (a directory is written with a `/` at its end in shared; shared_missing = \"warn\" releases all the same)"
         )));
     }
@@ -293,20 +293,23 @@ fn missing_files(
 
 /// A release that is newer than the one this task brings, and of which the store knows nothing, was
 /// brought by another agent, or by this one before its store was restored: it is not undone.
-async fn nothing_unknown_is_newer(scene: &Scene<'_>, live: &ReleaseId) -> Result<(), Trouble> {
+async fn nothing_unknown_is_newer(
+    scene: &StepContext<'_>,
+    live: &ReleaseId,
+) -> Result<(), StepError> {
     let Some(own) = scene.work.task.work.as_ref().map(|work| &work.release) else {
         return Ok(());
     };
     if live == own || live.made_at() <= own.made_at() || known(scene, live).await?.is_some() {
         return Ok(());
     }
-    Err(Trouble::Failed(format!(
+    Err(StepError::Failed(format!(
         "{live} is live there: newer than this task's {own}, and unknown to this agent (was it restored from a backup? does another agent serve this host?); push a new tag to replace it"
     )))
 }
 
 /// How to send a whole tree to a host whose live release is not the one that was expected.
-async fn whole_set(scene: &Scene<'_>, standing: &HostState) -> TransferSet {
+async fn whole_set(scene: &StepContext<'_>, standing: &HostState) -> TransferSet {
     let Some(live) = &standing.live else {
         return TransferSet::Whole;
     };
@@ -326,11 +329,11 @@ async fn whole_set(scene: &Scene<'_>, standing: &HostState) -> TransferSet {
 }
 
 async fn send(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     manifest: &Arc<Manifest>,
     set: TransferSet,
     release: &Release,
-) -> Result<(u64, u64), Trouble> {
+) -> Result<(u64, u64), StepError> {
     let mut sent = (0, 0);
     if set != TransferSet::Changed(Vec::new()) {
         write_tree(scene, manifest).await?;
@@ -366,10 +369,10 @@ async fn send(
 }
 
 /// The release that this task brings, with its digest.
-async fn own_release(scene: &Scene<'_>) -> Result<Release, Trouble> {
+async fn own_release(scene: &StepContext<'_>) -> Result<Release, StepError> {
     let task = &scene.work.task;
     let Some(progress) = &task.work else {
-        return Err(Trouble::Failed("the task has no release".to_owned()));
+        return Err(StepError::Failed("the task has no release".to_owned()));
     };
     if let Some(digest) = &progress.tree {
         return Ok(Release {
@@ -378,7 +381,7 @@ async fn own_release(scene: &Scene<'_>) -> Result<Release, Trouble> {
         });
     }
     known(scene, &progress.release).await?.ok_or_else(|| {
-        Trouble::Failed(format!(
+        StepError::Failed(format!(
             "nothing is known of release {}; push its commit under a new tag",
             progress.release
         ))
@@ -386,7 +389,7 @@ async fn own_release(scene: &Scene<'_>) -> Result<Release, Trouble> {
 }
 
 /// A release of an earlier task, with its digest.
-async fn known(scene: &Scene<'_>, release: &ReleaseId) -> Result<Option<Release>, Trouble> {
+async fn known(scene: &StepContext<'_>, release: &ReleaseId) -> Result<Option<Release>, StepError> {
     let plan = &scene.work.plan;
     let record = scene
         .world
@@ -400,7 +403,7 @@ async fn known(scene: &Scene<'_>, release: &ReleaseId) -> Result<Option<Release>
 }
 
 /// What should be live on the host, if its manifest is still there.
-async fn base(scene: &Scene<'_>) -> Result<Option<(Release, Arc<Manifest>)>, Trouble> {
+async fn base(scene: &StepContext<'_>) -> Result<Option<(Release, Arc<Manifest>)>, StepError> {
     let plan = &scene.work.plan;
     let live = scene
         .world
@@ -418,10 +421,12 @@ async fn base(scene: &Scene<'_>) -> Result<Option<(Release, Arc<Manifest>)>, Tro
 }
 
 /// The release becomes the live one, by one rename; what is too old goes.
-pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
+pub(super) async fn publish(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
     let work = scene.work;
     let Some(release) = work.release().cloned() else {
-        return Err(Trouble::Failed("there is nothing to switch to".to_owned()));
+        return Err(StepError::Failed(
+            "there is nothing to switch to".to_owned(),
+        ));
     };
     let way = match work.at.way {
         Direction::Forward => "forward",
@@ -455,10 +460,10 @@ pub(super) async fn publish(scene: &Scene<'_>) -> Result<StepResult, Trouble> {
 /// Switches from what is known to be live there. What else is live is looked at first: it came after
 /// this task had looked, and may be newer.
 async fn switch(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     release: &ReleaseId,
     key: String,
-) -> Result<(Option<ReleaseId>, SwitchReport), Trouble> {
+) -> Result<(Option<ReleaseId>, SwitchReport), StepError> {
     let mut over = replaceable(scene).await?;
     let mut drifted = None;
     for _ in 0..TRIES {
@@ -496,20 +501,20 @@ async fn switch(
             Ok(other) => return Err(unexpected(&other)),
             // The host may have heard it. Whoever goes back takes it for switched.
             Err(lost @ HostError::Lost(_)) => {
-                return Err(Trouble::Failed(format!(
+                return Err(StepError::Failed(format!(
                     "{lost}; it may have switched all the same: look where `current` leads there"
                 )));
             }
             Err(error) => return Err(scene.refused(&error).await),
         }
     }
-    Err(Trouble::Failed(
+    Err(StepError::Failed(
         "what is live there changes again and again; look who else releases there".to_owned(),
     ))
 }
 
 /// What this task has seen live on the host, or made so, and what the store knows to be.
-async fn replaceable(scene: &Scene<'_>) -> Result<Vec<ReleaseId>, Trouble> {
+async fn replaceable(scene: &StepContext<'_>) -> Result<Vec<ReleaseId>, StepError> {
     let (plan, host) = (&scene.work.plan, scene.work.host());
     let store = &scene.world.store;
     let live = store
@@ -532,7 +537,7 @@ const LEFTOVERS_TOLD_MAX: usize = 5;
 /// Old releases go: which went, where that is known, and what is to be said. What can't be deleted is
 /// told and tried again next time: it is no reason to go back.
 async fn prune(
-    scene: &Scene<'_>,
+    scene: &StepContext<'_>,
     live: &ReleaseId,
     was: Option<&ReleaseId>,
     keep: u32,
@@ -582,7 +587,7 @@ async fn prune(
             notes
         }
         Ok(other) => vec![cut(&format!("unexpected answer {other:?}"))],
-        Err(Trouble::Failed(message) | Trouble::Unknown(message)) => {
+        Err(StepError::Failed(message) | StepError::Unknown(message)) => {
             vec![cut(&format!("old releases were not deleted: {message}"))]
         }
     };

@@ -19,13 +19,13 @@ pub(super) const TRIES: u32 = 3;
 
 /// Whether the intent was made durable by this executor or by one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine::executor) enum Begun {
+pub(in crate::engine::executor) enum IntentMadeBy {
     Now,
     Before,
 }
 
 /// Everything that a step is done with.
-pub(in crate::engine::executor) struct Work {
+pub(in crate::engine::executor) struct StepInputs {
     pub(in crate::engine::executor) task: Arc<Task>,
     pub(in crate::engine::executor) plan: Arc<Plan>,
     pub(in crate::engine::executor) hosts: Arc<dyn Hosts>,
@@ -34,26 +34,26 @@ pub(in crate::engine::executor) struct Work {
     pub(in crate::engine::executor) fence: u64,
     pub(in crate::engine::executor) at: StepRef,
     pub(in crate::engine::executor) attempt: u32,
-    pub(in crate::engine::executor) begun: Begun,
+    pub(in crate::engine::executor) begun: IntentMadeBy,
     pub(in crate::engine::executor) tree: Arc<Mutex<Option<TreeDigest>>>,
     /// Takes what is heard of the step before it ends.
     pub(in crate::engine::executor) tells: mpsc::UnboundedSender<Event>,
 }
 
 /// Why a step did not succeed.
-pub(in crate::engine::executor) enum Trouble {
+pub(in crate::engine::executor) enum StepError {
     Failed(String),
     Unknown(String),
 }
 
-impl From<Trouble> for StepResult {
-    fn from(trouble: Trouble) -> Self {
+impl From<StepError> for StepResult {
+    fn from(trouble: StepError) -> Self {
         match trouble {
-            Trouble::Failed(message) => Self::Failed {
+            StepError::Failed(message) => Self::Failed {
                 message,
                 exit_code: None,
             },
-            Trouble::Unknown(message) => Self::Unknown { message },
+            StepError::Unknown(message) => Self::Unknown { message },
         }
     }
 }
@@ -92,15 +92,15 @@ impl Output for Silent {
 }
 
 /// A step under way.
-pub(super) struct Scene<'a> {
+pub(super) struct StepContext<'a> {
     pub(super) world: &'a World,
-    pub(super) work: &'a Work,
+    pub(super) work: &'a StepInputs,
     pub(super) output: Arc<dyn Output>,
     /// The same output as it is logged.
     pub(super) last: Arc<LastLine>,
 }
 
-impl Work {
+impl StepInputs {
     pub(super) fn host(&self) -> &str {
         self.plan.host_name(self.at)
     }
@@ -137,9 +137,9 @@ impl Work {
     }
 }
 
-impl Scene<'_> {
+impl StepContext<'_> {
     /// Performs an operation that may be repeated.
-    pub(super) async fn perform(&self, op: &Op) -> Result<Reply, Trouble> {
+    pub(super) async fn perform(&self, op: &Op) -> Result<Reply, StepError> {
         match self.asked(op).await {
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.refused(&error).await),
@@ -163,7 +163,7 @@ impl Scene<'_> {
     }
 
     /// What an answer comes to that is no reply and will be none when it is asked for again.
-    pub(super) async fn refused(&self, error: &HostError) -> Trouble {
+    pub(super) async fn refused(&self, error: &HostError) -> StepError {
         if let HostError::Fenced { held, .. } = error {
             // Whoever retries has seen the message and means it: later claims stand above that one,
             // on this host. (If it was made in this store, they do already.)
@@ -178,11 +178,11 @@ impl Scene<'_> {
             {
                 self.output.line(&error.to_string());
             }
-            return Trouble::Failed(format!(
+            return StepError::Failed(format!(
                 "{error}; if this agent was restored from a backup and no other one serves the host, the next attempt takes a higher fence"
             ));
         }
-        Trouble::Failed(error.to_string())
+        StepError::Failed(error.to_string())
     }
 
     pub(super) async fn wait(&self, time: Duration) {
@@ -267,8 +267,8 @@ impl Scene<'_> {
     }
 }
 
-pub(super) fn unexpected(reply: &Reply) -> Trouble {
-    Trouble::Failed(format!(
+pub(super) fn unexpected(reply: &Reply) -> StepError {
+    StepError::Failed(format!(
         "the host gave an answer to another question: {reply:?}"
     ))
 }

@@ -72,7 +72,7 @@ impl Output for LastLine {
 }
 
 /// The output of one attempt of a step; what is said of its host and program is an event, too.
-pub(super) struct Telling {
+pub(super) struct StepEvents {
     output: Arc<dyn Output>,
     at: StepRef,
     attempt: u32,
@@ -80,7 +80,7 @@ pub(super) struct Telling {
     begun: AtomicBool,
 }
 
-impl Telling {
+impl StepEvents {
     pub(super) fn new(
         output: Arc<dyn Output>,
         at: StepRef,
@@ -102,7 +102,7 @@ impl Telling {
     }
 }
 
-impl Output for Telling {
+impl Output for StepEvents {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
         self.output.write_at(offset, bytes);
     }
