@@ -219,7 +219,7 @@ impl Agent {
             config: self.config.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),
-            limits: server::Limits::default(),
+            limits: server::WebLimits::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ClientError;
-use crate::server::view::{Failure, TaskView};
+use crate::server::view::{ErrorBody, TaskView};
 
 /// An answer takes longer only where the agent is in trouble.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -203,8 +203,8 @@ impl Client {
             .and_then(|server| server.to_str().ok())
             .map(|server| format!(" (from {server})"))
             .unwrap_or_default();
-        match response.json::<Failure>().await {
-            Ok(Failure { error, .. }) => Err(ClientError::Refused(error)),
+        match response.json::<ErrorBody>().await {
+            Ok(ErrorBody { error, .. }) => Err(ClientError::Refused(error)),
             Err(_) if status == StatusCode::UNAUTHORIZED => Err(ClientError::NoToken {
                 address: self.shown.clone(),
             }),

@@ -16,8 +16,9 @@ use crate::config::Config;
 use crate::domain::right::Scopes;
 use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::server::view::{
-    BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
-    NewPassword, NewToken, NewUser, ResetFactor, TokenList, UserList, UserView,
+    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
+    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, UserList,
+    UserView,
 };
 use crate::store::audit::{AuditAction, Ledger, PendingEntry};
 
@@ -121,7 +122,7 @@ async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
         ));
     }
     if let Some(code) = &asked.code {
-        let body = Code { code: code.clone() };
+        let body = CodeBody { code: code.clone() };
         client
             .tell(&ask("confirm", serde_json::json!(body)))
             .await?;
@@ -141,7 +142,7 @@ async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
 async fn delegate(around: &Surroundings, asked: &Delegate) -> Result<(), CommandError> {
     let Agent { client, zone } = around.agent().await?;
     let until = asked.until.resolve(&zone, SystemClock.now());
-    let body = NewDelegation {
+    let body = NewDelegationBody {
         to: asked.to.clone(),
         until: until.map_err(|error| CommandError::Option {
             option: "--until",
@@ -191,7 +192,7 @@ async fn add(around: &Surroundings, asked: &AddUser) -> Result<(), CommandError>
         true => Some(screen::read_password()?),
         false => None,
     };
-    let body = NewUser {
+    let body = NewUserBody {
         name: asked.name.clone(),
         display: asked.display.clone().unwrap_or_default(),
         role: asked.role,
@@ -216,7 +217,7 @@ fn group_name(group: &str) -> String {
 
 async fn add_to_store(
     config: &Config,
-    user: NewUser,
+    user: NewUserBody,
     password: Option<SecretString>,
 ) -> Result<(), CommandError> {
     let new = NewAccount {
@@ -276,7 +277,7 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
                 })?),
                 None => None,
             };
-            let body = NewToken {
+            let body = NewTokenBody {
                 name: label.clone(),
                 expires,
                 scopes: (!scopes.is_empty()).then(|| scopes.clone()),
@@ -294,7 +295,11 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
     }
 }
 
-async fn new_token(around: &Surroundings, user: &str, body: NewToken) -> Result<(), CommandError> {
+async fn new_token(
+    around: &Surroundings,
+    user: &str,
+    body: NewTokenBody,
+) -> Result<(), CommandError> {
     let expires = body.expires;
     let Agent { client, zone } = around.agent().await?;
     let asked = client

@@ -162,7 +162,7 @@ pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<()
         None => None,
     };
     let task = agent.client.task(id).await?;
-    let body = view::Approve {
+    let body = view::ApproveBody {
         plan: seen_plan(&task, asked.plan.as_deref(), &agent)?,
         comment: asked.comment.clone(),
         not_before,
@@ -263,7 +263,7 @@ pub(crate) async fn stop(around: &Surroundings, asked: &Stop) -> Result<(), Comm
 
 /// `tagship skip`.
 pub(crate) async fn skip(around: &Surroundings, asked: &Skip) -> Result<(), CommandError> {
-    let body = view::Skip {
+    let body = view::SkipBody {
         host: asked.host.clone(),
         reason: asked.reason.clone(),
     };
@@ -314,7 +314,7 @@ pub(crate) async fn go(around: &Surroundings, asked: &Go) -> Result<(), CommandE
 
 /// `tagship rollback`.
 pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<(), CommandError> {
-    let body = view::Rollback {
+    let body = view::RollbackBody {
         task: asked.id,
         project: asked.project.clone(),
         environment: asked.environment.clone(),

@@ -7,14 +7,14 @@ use serde::Serialize;
 use warp::reply::{Reply as _, Response};
 
 use super::fault::Fault;
-use super::view::Failure;
+use super::view::ErrorBody;
 
 /// Scripts, styles, images and connections are ours alone, and nothing stands inside the page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       img-src 'self' data:; connect-src 'self'; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
-pub(super) type Answer = Result<Response, Fault>;
+pub(super) type HttpResult = Result<Response, Fault>;
 
 /// Headers that every answer has; what was set before stays.
 pub(super) fn guarded(mut response: Response) -> Response {
@@ -52,7 +52,7 @@ pub(super) fn of_kind(kind: &'static str, body: impl Into<Vec<u8>>) -> Response 
 }
 
 /// A page.
-pub(super) fn page(status: StatusCode, page: &impl Template) -> Answer {
+pub(super) fn page(status: StatusCode, page: &impl Template) -> HttpResult {
     let text = page
         .render()
         .map_err(|error| Fault::Broken(format!("the page could not be drawn: {error}")))?;
@@ -61,7 +61,7 @@ pub(super) fn page(status: StatusCode, page: &impl Template) -> Answer {
     Ok(response)
 }
 
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> HttpResult {
     let text = serde_json::to_vec(value)
         .map_err(|error| Fault::Broken(format!("the answer could not be written: {error}")))?;
     let mut response = of_kind("application/json", text);
@@ -79,7 +79,7 @@ pub(super) fn nothing() -> Response {
 }
 
 /// "Look there": after a form was taken, or to log in.
-pub(super) fn see(path: &str) -> Answer {
+pub(super) fn see(path: &str) -> HttpResult {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let location = HeaderValue::from_str(path)
         .map_err(|_| Fault::Invalid("that address can't be gone to".to_owned()))?;
@@ -97,7 +97,7 @@ pub(super) fn set_cookie(response: &mut Response, value: &str) -> Result<(), Fau
 
 /// A fault in the API's form.
 pub(super) fn failure(fault: &Fault) -> Response {
-    let failure = Failure {
+    let failure = ErrorBody {
         error: fault.to_string(),
         problems: match fault {
             Fault::Problems(problems) => problems.clone(),

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::answer::{self, Answer};
+use super::answer::{self, HttpResult};
 use super::call::Call;
 use super::{Site, codo, output, who};
 
@@ -23,7 +23,7 @@ use super::{Site, codo, output, who};
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// Everything under `/api/`: ours in `v1`, and what clients of CODO call.
-pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let segments = call.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = call.method.clone();
@@ -52,7 +52,7 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> Answer {
     }
 }
 
-async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
+async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
     match rest {
         ["tasks"] => tasks::list(site, call).await,
         ["tasks", id] => tasks::show(site, call, id).await,
@@ -74,7 +74,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
     }
 }
 
-async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> Answer {
+async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
     match rest {
         ["tasks"] => submit::submit(site, call).await,
         ["tasks", id, what] => tasks::request(site, call, id, what).await,
@@ -112,7 +112,7 @@ const UNFINISHED: [&str; 8] = [
 
 /// `/metrics`: Prometheus' text. Only tasks that are not at rest are counted: they are few, however
 /// many tasks there ever were.
-pub(super) async fn metrics(site: &Arc<Site>) -> Answer {
+pub(super) async fn metrics(site: &Arc<Site>) -> HttpResult {
     let store = &site.web.store;
     let (active, _) = store.active().await?;
     let mut states: BTreeMap<String, u64> = BTreeMap::new();

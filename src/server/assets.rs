@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use warp::reply::Reply as _;
 
-use super::answer::{self, Answer};
+use super::answer::{self, HttpResult};
 use super::call::Call;
 use super::fault::Fault;
 use crate::base::secret;
@@ -52,7 +52,7 @@ pub(super) fn address(name: &str) -> String {
     format!("/assets/{name}?v={digest}")
 }
 
-pub(super) fn asset(call: &Call, name: &str) -> Answer {
+pub(super) fn asset(call: &Call, name: &str) -> HttpResult {
     let asset = ASSETS.iter().find(|asset| asset.name == name);
     let asset = asset.ok_or_else(|| Fault::NotFound("there is no such file".to_owned()))?;
     let tag = format!("\"{}\"", asset.digest);

@@ -5,11 +5,11 @@ use crate::store::kv::{Watch, WatchEnd};
 use crate::store::{Store, StoreError};
 
 /// What has changed in the store, for those who wait for it.
-pub(super) struct Changes {
+pub(super) struct StoreChanges {
     watch: Watch,
 }
 
-impl Changes {
+impl StoreChanges {
     /// From now on.
     pub(super) async fn of(site: &Site) -> Result<Self, StoreError> {
         let store = &site.web.store;

@@ -18,15 +18,15 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use warp::reply::Response;
 
-use self::asked::Asked;
+use self::asked::CodoTaskRequest;
 use self::csrf::{Keys, LIFETIME_S, Unspent};
-use self::refusal::Refusal;
+use self::refusal::CodoRefusal;
 use super::Site;
-use super::actions::submit::{Eyes, audited};
-use super::answer::{self, Answer};
+use super::actions::submit::{UserVisibility, audited};
+use super::answer::{self, HttpResult};
 use super::call::Call;
 use super::fault::Fault;
-use super::who::{self, Deed, Who};
+use super::who::{self, AuditedAction, Who};
 use crate::base::secret::ExposeSecret as _;
 use crate::config::Library;
 use crate::domain::task::Via;
@@ -40,7 +40,7 @@ use crate::store::Keyed;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// GET and POST of the accept API.
-pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let answered = match call.method.as_str() {
         "GET" => give_key(site, call).await,
         "POST" => take_task(site, call).await,
@@ -49,7 +49,7 @@ pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> Answer {
     answered.or_else(|refusal| refusal.response())
 }
 
-async fn give_key(site: &Arc<Site>, call: &Call) -> Result<Response, Refusal> {
+async fn give_key(site: &Arc<Site>, call: &Call) -> Result<Response, CodoRefusal> {
     let who = who::of_auth_key(site, call).await?;
     let key = keys(site).await?;
     let key = key
@@ -64,11 +64,11 @@ async fn give_key(site: &Arc<Site>, call: &Call) -> Result<Response, Refusal> {
     Ok(response)
 }
 
-async fn keys(site: &Site) -> Result<Keys, Refusal> {
+async fn keys(site: &Site) -> Result<Keys, CodoRefusal> {
     Keys::of(&site.web.store.kv()).await.map_err(broken)
 }
 
-fn broken(error: impl std::fmt::Display) -> Refusal {
+fn broken(error: impl std::fmt::Display) -> CodoRefusal {
     Fault::Broken(error.to_string()).into()
 }
 
@@ -80,20 +80,20 @@ fn cookie(site: &Site, value: &str, max_age_s: i64) -> String {
     format!("csrf_key={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}")
 }
 
-async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, Refusal> {
+async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRefusal> {
     let who = who::of_auth_key(site, call).await?;
     who::from_our_site(site, call)?;
     let spent = unspent(site, call, &who).await?;
     let body = call
         .bytes_up_to(BODY_BYTES_MAX, site.web.limits.body)
         .await?;
-    let submitted = match Asked::read(&body) {
+    let submitted = match CodoTaskRequest::read(&body) {
         Ok(asked) => submit(site, &who, &asked, &spent).await,
         Err(refusal) => Err(refusal),
     };
     let id = submitted.inspect_err(|refusal| {
         // The clients print no more than that it failed, and to ask whoever runs this.
-        let Refusal { code, detail, .. } = refusal;
+        let CodoRefusal { code, detail, .. } = refusal;
         tracing::warn!(code, detail, user = %who.actor.name, "a task of CODO's API was refused");
     })?;
     tracing::info!(task = id, user = %who.actor.name, "submitted by CODO's API");
@@ -108,12 +108,12 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, Refusa
 }
 
 /// The key of this request, if it is good and nothing was submitted with it.
-async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, Refusal> {
+async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, CodoRefusal> {
     let Some(key) = call
         .cookie("csrf_key")
         .or_else(|| call.parameter("csrf_key"))
     else {
-        return Err(Refusal::csrf(
+        return Err(CodoRefusal::csrf(
             "the cookie csrf_key is missing: GET this address first",
         ));
     };
@@ -121,7 +121,7 @@ async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, Re
     let name = &who.actor.name;
     let unspent = keys(site).await?.check(name, key.expose_secret(), now);
     let unspent = unspent.ok_or_else(|| {
-        Refusal::csrf("csrf_key is too old, somebody else's, or none: GET another one")
+        CodoRefusal::csrf("csrf_key is too old, somebody else's, or none: GET another one")
     })?;
     let keyed = Keyed {
         submitter: name.clone(),
@@ -135,8 +135,8 @@ async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, Re
     }
 }
 
-fn spent_for(id: u64) -> Refusal {
-    Refusal::csrf(format!(
+fn spent_for(id: u64) -> CodoRefusal {
+    CodoRefusal::csrf(format!(
         "csrf_key was used for task {id}: GET another one to submit another task"
     ))
 }
@@ -145,17 +145,17 @@ fn spent_for(id: u64) -> Refusal {
 async fn order(
     site: &Site,
     sources: &submit::ResolveSources<'_>,
-    asked: &Asked,
-) -> Result<SubmissionOrder, Refusal> {
+    asked: &CodoTaskRequest,
+) -> Result<SubmissionOrder, CodoRefusal> {
     let web = &site.web;
     let template = sources.template(&asked.template).ok_or_else(|| {
         let shown: String = asked.template.escape_debug().take(64).collect();
-        Refusal::no_template(format!(
+        CodoRefusal::no_template(format!(
             "temp_id: no template has the number or name `{shown}`"
         ))
     })?;
     let accounts = web.accounts.list().await.map_err(Fault::from)?;
-    let sources = order::Sources {
+    let sources = order::CodoSources {
         config: &web.config,
         template,
         accounts: &accounts,
@@ -178,11 +178,11 @@ pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Submiss
     let sources = submit::ResolveSources {
         config: &site.web.config,
         library: &Library::load(&site.web.config.agent.templates_dir),
-        sight: &Eyes { site, who },
+        sight: &UserVisibility { site, who },
         disabled: &[],
         now: site.web.clock.now(),
     };
-    let order = match Asked::read(text.as_bytes()) {
+    let order = match CodoTaskRequest::read(text.as_bytes()) {
         Ok(asked) => order(site, &sources, &asked).await,
         Err(refusal) => Err(refusal),
     };
@@ -197,9 +197,9 @@ pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Submiss
 async fn submit(
     site: &Arc<Site>,
     who: &Who,
-    asked: &Asked,
+    asked: &CodoTaskRequest,
     unspent: &Unspent,
-) -> Result<u64, Refusal> {
+) -> Result<u64, CodoRefusal> {
     let web = &site.web;
     let library = Library::load(&web.config.agent.templates_dir);
     let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
@@ -207,7 +207,7 @@ async fn submit(
     let sources = submit::ResolveSources {
         config: &web.config,
         library: &library,
-        sight: &Eyes { site, who },
+        sight: &UserVisibility { site, who },
         disabled: &disabled,
         now,
     };
@@ -218,7 +218,7 @@ async fn submit(
         in_place: &|place| who.at(place),
         via: Via::Codo,
     };
-    let deed = Deed::on("submit", audited(&order));
+    let deed = AuditedAction::on("submit", audited(&order));
     let turn = who.turn(site, deed.clone()).await?;
     let also = |id| turn.making(id);
     let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &also).await;
@@ -230,7 +230,7 @@ async fn submit(
         Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
             who.refused(site, deed, &error.to_string()).await;
-            Err(Refusal::forbidden(error.to_string()))
+            Err(CodoRefusal::forbidden(error.to_string()))
         }
         Err(SubmitError::Store(error)) => Err(Fault::from(error).into()),
     }

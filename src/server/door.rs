@@ -15,13 +15,13 @@ use crate::store::audit::AuditAction;
 
 /// Where somebody logs in.
 #[derive(Clone, Copy)]
-pub(super) enum Door {
+pub(super) enum LoginEndpoint {
     Page,
     /// `/api/accounts/login/`.
     Codo,
 }
 
-impl Door {
+impl LoginEndpoint {
     /// Somebody has proved everything. What cannot be written down does not happen.
     pub(super) async fn came_in(
         self,

@@ -53,12 +53,12 @@ pub struct Web {
     pub config: Arc<Config>,
     pub logs: LogBook,
     pub clock: Arc<dyn Clock>,
-    pub limits: Limits,
+    pub limits: WebLimits,
 }
 
 /// What a client may take up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct WebLimits {
     /// Connections at a time, both sockets together; more wait to be accepted.
     pub connections: usize,
     /// Event streams and followed logs at a time.
@@ -81,7 +81,7 @@ pub struct Limits {
     pub grace: Duration,
 }
 
-impl Default for Limits {
+impl Default for WebLimits {
     fn default() -> Self {
         Self {
             connections: 1024,

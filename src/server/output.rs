@@ -18,15 +18,15 @@ use warp::reply::{Reply as _, Response};
 
 use super::Site;
 use super::actions::tasks::parse_id;
-use super::answer::Answer;
+use super::answer::HttpResult;
 use super::call::Call;
-use super::changes::Changes;
+use super::changes::StoreChanges;
 use super::view::LogQuery;
 use super::who::who;
 use crate::domain::host::OUTPUT_KEPT_BYTES;
 use crate::store::log::{LogBook, LogEntry, LogPart};
 use chosen::{blocking, is_called};
-use harmless::Harmless;
+use harmless::TerminalSanitizer;
 
 /// Bytes of one entry's part that are read at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
@@ -42,7 +42,7 @@ pub(crate) const CUT_BEGINS: &str = "[... ";
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// `GET …/tasks/ID/log`.
-pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;
@@ -54,7 +54,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
         true => Some(site.streams.take(&who.actor.name)?),
     };
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);
-    let reader = Reader::new(site.web.logs.clone(), id, &query);
+    let reader = TaskLogReader::new(site.web.logs.clone(), id, &query);
     let site = Arc::clone(site);
     let write = async move {
         let result = if query.follow {
@@ -86,7 +86,7 @@ pub(super) fn unbuffered(mut response: Response) -> Response {
 /// A body that ends with an error is cut: whoever reads knows that it is not the log's end.
 type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
-async fn whole(mut reader: Reader, pieces: &Pieces) -> std::io::Result<()> {
+async fn whole(mut reader: TaskLogReader, pieces: &Pieces) -> std::io::Result<()> {
     while let Some(text) = reader.next().await? {
         if pieces.send(Ok(text.into())).await.is_err() {
             return Ok(());
@@ -101,12 +101,12 @@ async fn whole(mut reader: Reader, pieces: &Pieces) -> std::io::Result<()> {
 /// [`Limits::stream`](super::Limits::stream) it is cut: whoever reads on proves again who they are.
 async fn follow(
     site: &Site,
-    mut reader: Reader,
+    mut reader: TaskLogReader,
     id: u64,
     pieces: &Pieces,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut logged = site.web.logs.changes();
-    let mut changes = Changes::of(site).await?;
+    let mut changes = StoreChanges::of(site).await?;
     let end = tokio::time::Instant::now() + site.web.limits.stream;
     loop {
         // Asked before the log is read: what is logged afterwards is read in the next round.
@@ -141,14 +141,14 @@ async fn follow(
 }
 
 /// Reads the entries of a task from where it stopped the last time.
-pub(super) struct Reader {
+pub(super) struct TaskLogReader {
     logs: LogBook,
     task: u64,
     wanted: LogQuery,
     /// Whether lines name their entry: known once the entries are, or from the start for those who
     /// follow.
     named: Option<bool>,
-    places: BTreeMap<(LogEntry, LogPart), Place>,
+    places: BTreeMap<(LogEntry, LogPart), LogOffset>,
     /// What had grown when it was last looked, and is still to be read.
     grown: Option<VecDeque<Grown>>,
 }
@@ -157,23 +157,23 @@ pub(super) struct Reader {
 type Grown = ((LogEntry, LogPart), u64);
 
 /// What one look into a part brought.
-struct Piece {
+struct LogChunk {
     text: String,
     end: bool,
 }
 
 /// How far one part of an entry was read.
 #[derive(Default)]
-struct Place {
+struct LogOffset {
     offset: u64,
-    text: Harmless,
+    text: TerminalSanitizer,
     /// A line whose end has not come.
     open: String,
     /// Reading begins within a line.
     partial: bool,
 }
 
-impl Place {
+impl LogOffset {
     /// Ends a line where bytes are missing, and says so in one of its own.
     fn cut(&mut self, missing: u64) {
         let text = std::mem::take(&mut self.text).end();
@@ -194,7 +194,7 @@ fn cut_line(missing: u64) -> String {
     )
 }
 
-impl Reader {
+impl TaskLogReader {
     pub(super) fn new(logs: LogBook, task: u64, wanted: &LogQuery) -> Self {
         let alone = wanted.host.is_some() && wanted.step.is_some();
         Self {
@@ -287,7 +287,7 @@ impl Reader {
         Ok(lengths)
     }
 
-    async fn read(&mut self, key: &(LogEntry, LogPart), length: u64) -> std::io::Result<Piece> {
+    async fn read(&mut self, key: &(LogEntry, LogPart), length: u64) -> std::io::Result<LogChunk> {
         let named = self.named == Some(true);
         let entry = &key.0;
         let place = self.places.entry(key.clone()).or_default();
@@ -317,7 +317,7 @@ impl Reader {
             push_line(&mut text, named.then_some(entry), line);
             text.push('\n');
         }
-        Ok(Piece { text, end })
+        Ok(LogChunk { text, end })
     }
 }
 

@@ -20,7 +20,7 @@ use warp::reply::Response;
 
 use super::Site;
 use super::actions::places::seen_hosts;
-use super::answer::{self, Answer};
+use super::answer::{self, HttpResult};
 use super::assets;
 use super::call::Call;
 use super::fault::Fault;
@@ -34,7 +34,7 @@ pub(super) struct Frame {
     script: String,
     icon: String,
     /// `None` on the page where one logs in.
-    person: Option<Person>,
+    person: Option<PageViewer>,
     csrf: String,
     /// Hosts that are taken out, with who did it and why.
     disabled: Vec<(String, String)>,
@@ -42,14 +42,14 @@ pub(super) struct Frame {
 }
 
 /// Who looks at a page.
-struct Person {
+struct PageViewer {
     name: String,
     display: String,
     role: Role,
     may_submit: bool,
 }
 
-impl Person {
+impl PageViewer {
     fn is_admin(&self) -> bool {
         self.role == Role::Admin
     }
@@ -65,7 +65,7 @@ impl Frame {
         let disabled = site.web.store.disabled().await?;
         let seen = seen_hosts(site, who);
         Ok(Self {
-            person: Some(Person {
+            person: Some(PageViewer {
                 name: who.actor.name.clone(),
                 display: who.display.clone(),
                 role: who.actor.role,
@@ -96,14 +96,14 @@ impl Frame {
 }
 
 /// How an answer that is no page is to be given.
-pub(super) struct Asker {
+pub(super) struct PageRequester {
     /// A browser that shows pages, rather than a program.
     pub(super) reads_pages: bool,
     /// Where to go on after logging in.
     next: String,
 }
 
-impl Asker {
+impl PageRequester {
     pub(super) fn of(call: &Call) -> Self {
         let accept = call.header(header::ACCEPT).unwrap_or_default();
         let query = if call.query.is_empty() {
@@ -128,7 +128,12 @@ struct FaultPage {
 }
 
 /// A fault as a page; whoever is not logged in is asked to.
-pub(super) async fn fault(site: &Arc<Site>, call: &Call, asker: &Asker, fault: &Fault) -> Response {
+pub(super) async fn fault(
+    site: &Arc<Site>,
+    call: &Call,
+    asker: &PageRequester,
+    fault: &Fault,
+) -> Response {
     if let Fault::NotLoggedIn | Fault::BadToken = fault {
         let next = if call.method == hyper::Method::GET {
             asker.next.as_str()
@@ -199,6 +204,6 @@ async fn sender(site: &Arc<Site>, call: &Call, csrf: &str) -> Result<Who, Fault>
 }
 
 /// A page for somebody.
-fn shown(page: &impl Template) -> Answer {
+fn shown(page: &impl Template) -> HttpResult {
     answer::page(hyper::StatusCode::OK, page)
 }

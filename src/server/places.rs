@@ -15,7 +15,7 @@ pub(super) struct Streams {
 }
 
 /// A place that is taken until this is dropped.
-pub(super) struct Place {
+pub(super) struct StreamSlot {
     streams: Arc<Streams>,
     account: String,
 }
@@ -39,7 +39,7 @@ impl Streams {
     }
 
     /// A place for something that stays open for an account.
-    pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<Place, Fault> {
+    pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<StreamSlot, Fault> {
         let mut open = self.open();
         let own = open.get(account).copied().unwrap_or_default();
         if own >= self.each {
@@ -53,14 +53,14 @@ impl Streams {
             ));
         }
         open.insert(account.to_owned(), own + 1);
-        Ok(Place {
+        Ok(StreamSlot {
             streams: Arc::clone(self),
             account: account.to_owned(),
         })
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut open = self.streams.open();
         if let Some(own) = open.get_mut(&self.account) {

@@ -8,7 +8,7 @@ use hyper::Method;
 use warp::Filter;
 use warp::reply::Response;
 
-use super::answer::{self, Answer};
+use super::answer::{self, HttpResult};
 use super::call::{Body, Call, Peer};
 use super::fault::Fault;
 use super::{Site, api, assets, output, pages, stream, who};
@@ -52,7 +52,7 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
     }
     let of_api = call.path.starts_with("/api/");
     let place = format!("{} {}", call.method, call.path);
-    let asker = pages::Asker::of(&call);
+    let asker = pages::PageRequester::of(&call);
     let answer = if of_api {
         api::route(site, &mut call).await
     } else {
@@ -79,7 +79,7 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
 }
 
 /// Everything that is not `/api/…`.
-async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
+async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let segments = call.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match (call.method.as_str(), segments.as_slice()) {
@@ -113,7 +113,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// Forms.
-async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> Answer {
+async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> HttpResult {
     match segments {
         ["login"] => pages::login::enter(site, call).await,
         ["login", "code"] => pages::login::enter_code(site, call).await,

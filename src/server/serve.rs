@@ -70,10 +70,10 @@ impl Web {
                     let site = Arc::clone(&site);
                     connections.spawn(async move {
                         match socket {
-                            Socket::Network(socket, peer) => {
+                            ServerSocket::Network(socket, peer) => {
                                 serve_one(&site, socket, peer, watcher).await;
                             }
-                            Socket::Local(socket, peer) => {
+                            ServerSocket::Local(socket, peer) => {
                                 serve_one(&site, socket, peer, watcher).await;
                             }
                         }
@@ -99,10 +99,10 @@ impl Web {
 
 struct Accepted {
     place: OwnedSemaphorePermit,
-    socket: Socket,
+    socket: ServerSocket,
 }
 
-enum Socket {
+enum ServerSocket {
     Network(TcpStream, Peer),
     Local(tokio::net::UnixStream, Peer),
 }
@@ -128,12 +128,12 @@ async fn accept(
         accepted = tcp.accept() => {
             let (socket, address) = accepted?;
             prepare(&socket);
-            Socket::Network(socket, Peer::Network(address.ip()))
+            ServerSocket::Network(socket, Peer::Network(address.ip()))
         }
         accepted = local => {
             let (socket, _) = accepted?;
             let uid = socket.peer_cred()?.uid();
-            Socket::Local(socket, Peer::Local { uid })
+            ServerSocket::Local(socket, Peer::Local { uid })
         }
     };
     Ok(Accepted { place, socket })

@@ -17,12 +17,12 @@ use warp::reply::{Reply as _, Response};
 use warp::sse::Event;
 
 use super::Site;
-use super::actions::tasks::{Sight, parse_id, sight_for};
-use super::answer::Answer;
+use super::actions::tasks::{TaskDetail, parse_id, sight_for};
+use super::answer::HttpResult;
 use super::call::Call;
-use super::changes::{Changed, Changes};
+use super::changes::{Changed, StoreChanges};
 use super::fault::Fault;
-use super::output::{self, LOG_END_BYTES, Reader};
+use super::output::{self, LOG_END_BYTES, TaskLogReader};
 use super::pages::task::TaskPage;
 use super::view::LogQuery;
 use super::who::{Who, who};
@@ -74,14 +74,14 @@ impl From<std::io::Error> for Over {
 }
 
 /// One open stream.
-struct Line {
+struct OpenStream {
     events: mpsc::Sender<Result<Event, Infallible>>,
     heartbeat: Instant,
     every: Duration,
     end: Instant,
 }
 
-impl Line {
+impl OpenStream {
     async fn send(&mut self, event: Event) -> Result<(), Over> {
         self.heartbeat = Instant::now() + self.every;
         self.events.send(Ok(event)).await.map_err(|_| Over::Gone)
@@ -110,7 +110,11 @@ impl Line {
 }
 
 /// Opens a stream that `tell` fills.
-fn open<F>(site: &Arc<Site>, who: Who, tell: impl FnOnce(Arc<Site>, Line, Who) -> F) -> Answer
+fn open<F>(
+    site: &Arc<Site>,
+    who: Who,
+    tell: impl FnOnce(Arc<Site>, OpenStream, Who) -> F,
+) -> HttpResult
 where
     F: Future<Output = Result<Infallible, Over>> + Send + 'static,
 {
@@ -118,7 +122,7 @@ where
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let limits = site.web.limits;
     let now = Instant::now();
-    let line = Line {
+    let line = OpenStream {
         events,
         heartbeat: now,
         every: limits.heartbeat,
@@ -160,7 +164,7 @@ impl Default for TaskStreamQuery {
 }
 
 /// `/tasks/ID/events`: `task` for each change of the task, `log` for what its steps print.
-pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     let TaskStreamQuery { seen, parts } = call.query()?;
     let again = call.header(HeaderName::from_static("last-event-id"));
@@ -176,8 +180,8 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer 
 }
 
 /// Only that something has changed: for those who ask for the task itself.
-async fn tell_changes(site: Arc<Site>, mut line: Line, id: u64) -> Result<Infallible, Over> {
-    let mut changes = Changes::of(&site).await?;
+async fn tell_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<Infallible, Over> {
+    let mut changes = StoreChanges::of(&site).await?;
     loop {
         // The first time as well: what changed before it was watched is seen then.
         line.send(data_event("task", &id)?.retry(COME_BACK)).await?;
@@ -189,7 +193,7 @@ async fn tell_changes(site: Arc<Site>, mut line: Line, id: u64) -> Result<Infall
 
 /// Waits for what changes soon after, so that it is told together; but the end of a task is waited for
 /// by somebody, and told at once.
-async fn together(site: &Site, changes: &mut Changes, id: u64) -> Result<(), StoreError> {
+async fn together(site: &Site, changes: &mut StoreChanges, id: u64) -> Result<(), StoreError> {
     let rests = async {
         while !State::name_rests(&site.web.store.head(id).await?.state) {
             changes.next(site, id).await?;
@@ -202,21 +206,21 @@ async fn together(site: &Site, changes: &mut Changes, id: u64) -> Result<(), Sto
 
 async fn tell_task(
     site: Arc<Site>,
-    mut line: Line,
+    mut line: OpenStream,
     who: Who,
-    mut sight: Sight,
+    mut sight: TaskDetail,
     mut seen: Option<u64>,
 ) -> Result<Infallible, Over> {
     let id = sight.task.id;
     line.send(Event::default().comment("").retry(COME_BACK))
         .await?;
-    let mut changes = Changes::of(&site).await?;
+    let mut changes = StoreChanges::of(&site).await?;
     let mut logged = site.web.logs.changes();
     let follow = LogQuery {
         follow: true,
         ..LogQuery::default()
     };
-    let mut reader = Reader::new(site.web.logs.clone(), id, &follow);
+    let mut reader = TaskLogReader::new(site.web.logs.clone(), id, &follow);
     reader.only_the_end(LOG_END_BYTES).await?;
     let mut replace = true;
     loop {
@@ -251,7 +255,7 @@ async fn tell_task(
     }
 }
 
-async fn task_event(site: &Site, who: &Who, sight: &Sight) -> Result<Event, Over> {
+async fn task_event(site: &Site, who: &Who, sight: &TaskDetail) -> Result<Event, Over> {
     let page = TaskPage::of(site, who, sight).await?;
     let data = TaskData {
         state: sight.task.state.name(),
@@ -268,15 +272,15 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
 }
 
 /// `/events`: `tasks` whenever the list of tasks may have changed.
-pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     open(site, who, tell_all)
 }
 
-async fn tell_all(site: Arc<Site>, mut line: Line, who: Who) -> Result<Infallible, Over> {
+async fn tell_all(site: Arc<Site>, mut line: OpenStream, who: Who) -> Result<Infallible, Over> {
     // Watched before the first sign of life: whoever looks then, and waits, misses nothing.
-    let mut changes = Changes::of(&site).await?;
+    let mut changes = StoreChanges::of(&site).await?;
     line.send(Event::default().comment("").retry(COME_BACK))
         .await?;
     loop {

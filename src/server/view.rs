@@ -25,8 +25,9 @@ pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
 pub(crate) use notes::{seen as drift_seen, seen_at as drift_seen_at};
 pub use people::{
-    BegunFactor, ChangeUser, Code, DelegationList, DelegationView, MadeToken, NewDelegation,
-    NewPassword, NewToken, NewUser, ResetFactor, TokenList, TokenView, UserList, UserView,
+    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
+    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, TokenView,
+    UserList, UserView,
 };
 pub use task::{Shown, task_view};
 pub use template::{
@@ -48,7 +49,7 @@ use crate::store::{Disabled, Head};
 
 /// What every answer that is no success holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ErrorBody {
     /// What is wrong, and what to do about it.
     pub error: String,
     /// What is wrong with which field of a task that was to be submitted.
@@ -355,7 +356,7 @@ pub struct EventLine {
 /// `POST /api/v1/tasks/ID/approve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Approve {
+pub struct ApproveBody {
     /// The plan that was seen: [`TaskView::plan`].
     pub plan: PlanDigest,
     #[serde(default)]
@@ -378,7 +379,7 @@ pub struct Because {
 /// `POST /api/v1/tasks/ID/skip`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Skip {
+pub struct SkipBody {
     pub host: String,
     pub reason: String,
 }
@@ -424,7 +425,7 @@ pub struct OfHost {
 /// `POST /api/v1/rollback`: to what a task released, or to the good release before the live one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Rollback {
+pub struct RollbackBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

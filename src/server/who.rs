@@ -40,7 +40,7 @@ pub(super) struct Who {
     mandates: Vec<(Delegation, Account)>,
     /// With the names of templates.
     grants: Vec<Grant>,
-    templates: Templates,
+    templates: TemplateNames,
     proof: Proof,
     now: Timestamp,
 }
@@ -53,7 +53,7 @@ enum Proof {
 
 /// What the audit says of an action.
 #[derive(Clone, Default)]
-pub(super) struct Deed {
+pub(super) struct AuditedAction {
     pub(super) what: &'static str,
     pub(super) task: Option<u64>,
     /// Which user, host or environment, and what else was said.
@@ -62,9 +62,9 @@ pub(super) struct Deed {
 
 /// The names of templates by their numbers: a task may have been given either, and so may a grant.
 #[derive(Default)]
-struct Templates(BTreeMap<String, String>);
+struct TemplateNames(BTreeMap<String, String>);
 
-impl Templates {
+impl TemplateNames {
     /// Read only where a grant asks for them.
     fn of(config: &Config) -> Self {
         if config.grants.iter().all(|grant| grant.template.is_none()) {
@@ -103,14 +103,18 @@ impl Templates {
 
 impl Who {
     /// Their action as an entry of the audit: part of the commit that does it.
-    pub(super) async fn turn(&self, site: &Site, deed: Deed) -> Result<PendingEntry, Fault> {
+    pub(super) async fn turn(
+        &self,
+        site: &Site,
+        deed: AuditedAction,
+    ) -> Result<PendingEntry, Fault> {
         let now = site.web.clock.now();
         let turn = site.ledger.turn(self.action(deed, "done".to_owned()), now);
         turn.await.map_err(|error| Fault::Broken(error.to_string()))
     }
 
     /// Notes that they were refused.
-    pub(super) async fn refused(&self, site: &Site, deed: Deed, why: &str) {
+    pub(super) async fn refused(&self, site: &Site, deed: AuditedAction, why: &str) {
         let action = self.action(deed, format!("refused: {why}"));
         let noted = site.ledger.note(action, site.web.clock.now()).await;
         if let Err(error) = noted {
@@ -118,7 +122,7 @@ impl Who {
         }
     }
 
-    fn action(&self, deed: Deed, result: String) -> AuditAction {
+    fn action(&self, deed: AuditedAction, result: String) -> AuditAction {
         AuditAction {
             by: self.actor.name.clone(),
             from: self.from.clone(),
@@ -289,7 +293,7 @@ impl Who {
     }
 }
 
-impl Deed {
+impl AuditedAction {
     /// What concerns no task.
     pub(super) fn on(what: &'static str, on: impl Into<String>) -> Self {
         Self {
@@ -396,7 +400,7 @@ async fn of_account(
 ) -> Result<Who, Fault> {
     let base = account.role;
     let config = &site.web.config;
-    let templates = Templates::of(config);
+    let templates = TemplateNames::of(config);
     let mut who = Who {
         actor: Actor {
             groups: account.groups.iter().cloned().collect(),
@@ -434,7 +438,7 @@ fn local(site: &Site, uid: u32) -> Who {
         base: Role::Admin,
         mandates: Vec::new(),
         grants: Vec::new(),
-        templates: Templates::default(),
+        templates: TemplateNames::default(),
         proof: Proof::Own,
         now: site.web.clock.now(),
     }

@@ -60,7 +60,7 @@ impl Times {
     pub(super) fn bound(
         &self,
         text: Option<&str>,
-        bound: Bound,
+        bound: TimeBound,
     ) -> Result<Option<Timestamp>, Fault> {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
             return Ok(None);
@@ -74,10 +74,10 @@ impl Times {
         let written = match (text.parse::<Date>(), bound) {
             // A date is read out of a time, too.
             (Ok(_), _) if text.contains(':') => moment::parse(text),
-            (Ok(date), Bound::Since) => {
+            (Ok(date), TimeBound::Since) => {
                 Some(WrittenMoment::Local(date.to_datetime(Time::midnight())))
             }
-            (Ok(date), Bound::Until) => Some(WrittenMoment::Local(date.to_datetime(Time::MAX))),
+            (Ok(date), TimeBound::Until) => Some(WrittenMoment::Local(date.to_datetime(Time::MAX))),
             (Err(_), _) => moment::parse(text),
         };
         let at = written.and_then(|at| at.in_zone(&self.zone));
@@ -91,7 +91,7 @@ impl Times {
 
 /// From when on, or up to when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
+pub(super) enum TimeBound {
     Since,
     Until,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tagship::domain::task::{Event, Outcome, Pause};
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
-use tagship::server::{Limits, Web};
+use tagship::server::{Web, WebLimits};
 
 use crate::lab::{Lab, holds, said, started};
 use crate::support::contract::assert_task;
@@ -449,9 +449,9 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
 /// The agent ends what is followed after a while; whoever reads sees nothing of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_followed_over_several_connections_and_told_once() {
-    let lab = Lab::with(Limits {
+    let lab = Lab::with(WebLimits {
         stream: Duration::from_millis(300),
-        ..Limits::default()
+        ..WebLimits::default()
     })
     .await;
     let task = lab.world.running("release-1").await;
@@ -593,7 +593,7 @@ async fn whoever_waits_outlives_a_restart_of_the_agent() {
         config: lab.world.config.clone(),
         logs: lab.world.logs.clone(),
         clock: lab.clock.clone(),
-        limits: Limits::default(),
+        limits: WebLimits::default(),
     };
     let serving = tokio::spawn(web.serve(tcp, Some(unix), std::future::pending()));
     let rest: Vec<String> = tokio::task::block_in_place(|| lines.map(Result::unwrap).collect());

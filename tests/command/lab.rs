@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tagship::base::clock::ManualClock;
 use tagship::identity::account::Role;
-use tagship::server::Limits;
+use tagship::server::WebLimits;
 
 use crate::test::{Said, Test};
 use crate::world::{Options, World};
@@ -22,7 +22,7 @@ impl Lab {
         Self::made(Options::default()).await
     }
 
-    pub(crate) async fn with(limits: Limits) -> Self {
+    pub(crate) async fn with(limits: WebLimits) -> Self {
         Self::made(Options {
             limits,
             ..Options::default()

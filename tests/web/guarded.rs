@@ -8,7 +8,7 @@ use serde_json::json;
 use tagship::domain::right::{Scope, Scopes};
 use tagship::domain::task::{Event, Pause, Submission};
 use tagship::identity::account::{Account, Role, code_at};
-use tagship::server::Limits;
+use tagship::server::WebLimits;
 use tagship::store::HookOutcome;
 
 use crate::client::{Program, client};
@@ -39,10 +39,10 @@ environment = "production"
 pub(crate) fn options() -> Options {
     Options {
         grants: TABLES,
-        limits: Limits {
+        limits: WebLimits {
             streams: 10_000,
             streams_each: 10_000,
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..codo::options()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tagship::identity::account::Role;
-use tagship::server::Limits;
+use tagship::server::WebLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -14,10 +14,10 @@ use crate::world::{Options, World};
 
 async fn impatient() -> World {
     World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             head: Duration::from_millis(100),
             body: Duration::from_millis(100),
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })
@@ -151,9 +151,9 @@ async fn it_says_that_it_lives_and_counts() {
 #[tokio::test]
 async fn more_connections_than_there_are_places_wait_for_theirs() {
     let world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             connections: 1,
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tagship::domain::task::Event;
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
-use tagship::server::Limits;
+use tagship::server::WebLimits;
 
 use crate::client::Browser;
 use crate::logs::until;
@@ -121,9 +121,9 @@ async fn stream_without_parts_only_says_that_the_task_has_changed() {
 #[tokio::test]
 async fn end_of_a_task_is_told_at_once() {
     let world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             together: Duration::from_secs(3600),
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })
@@ -163,10 +163,10 @@ async fn the_list_learns_of_new_tasks() {
 #[tokio::test]
 async fn a_quiet_stream_shows_that_it_lives_and_ends_after_its_time() {
     let world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             heartbeat: Duration::from_millis(20),
             stream: Duration::from_millis(600),
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })
@@ -183,9 +183,9 @@ async fn a_quiet_stream_shows_that_it_lives_and_ends_after_its_time() {
 #[tokio::test]
 async fn streams_are_counted_and_bounded() {
     let world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             streams: 1,
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })
@@ -214,9 +214,9 @@ async fn streams_are_counted_and_bounded() {
 #[tokio::test]
 async fn nobody_takes_all_streams() {
     let world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             streams_each: 1,
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })
@@ -236,9 +236,9 @@ async fn nobody_takes_all_streams() {
 #[tokio::test]
 async fn a_followed_log_is_cut_after_a_while() {
     let world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             stream: Duration::from_millis(200),
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })
@@ -255,9 +255,9 @@ async fn a_followed_log_is_cut_after_a_while() {
 #[tokio::test]
 async fn an_end_of_the_agent_ends_streams() {
     let mut world = World::start_with(Options {
-        limits: Limits {
+        limits: WebLimits {
             grace: Duration::from_secs(3600),
-            ..Limits::default()
+            ..WebLimits::default()
         },
         ..Options::default()
     })

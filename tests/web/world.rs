@@ -20,7 +20,7 @@ use tagship::domain::task::{
 use tagship::domain::template::Template;
 use tagship::identity::account::{self, Account, Accounts, NewAccount, TokenTerms};
 use tagship::identity::session::{Sessions, WebTransport};
-use tagship::server::{Limits, Web};
+use tagship::server::{Web, WebLimits};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;
@@ -103,7 +103,7 @@ steps = [{ run = "true" }]
 
 /// What differs from test to test.
 pub struct Options {
-    pub limits: Limits,
+    pub limits: WebLimits,
     /// Further lines of `[agent]`.
     pub agent: &'static str,
     /// Tables of their own: `[[grants]]`.
@@ -119,7 +119,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
+            limits: WebLimits::default(),
             agent: "",
             grants: "",
             clock: Arc::new(SystemClock),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::super::Site;
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{DelegationView, NewDelegation};
-use super::super::who::{self, Deed, Who};
+use super::super::view::{DelegationView, NewDelegationBody};
+use super::super::who::{self, AuditedAction, Who};
 use crate::identity::account::{self, AccountError, Delegation, Enrolment, LoginError};
 
 /// Begins somebody's second factor.
@@ -17,7 +17,7 @@ pub(in crate::server) async fn begin(
 ) -> Result<Enrolment, Fault> {
     who.needs_to_be(name, "set up another user's second factor")?;
     let turn = who
-        .turn(site, Deed::on("begin second factor", name))
+        .turn(site, AuditedAction::on("begin second factor", name))
         .await?;
     let begun = site.web.accounts.begin_factor(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a second factor was begun");
@@ -34,7 +34,7 @@ pub(in crate::server) async fn confirm(
     who.needs_to_be(name, "set up another user's second factor")?;
     let accounts = &site.web.accounts;
     let turn = who
-        .turn(site, Deed::on("confirm second factor", name))
+        .turn(site, AuditedAction::on("confirm second factor", name))
         .await?;
     match accounts.confirm_factor(name, code, turn.also()).await {
         Err(wrong @ AccountError::WrongCode) => return Ok(Err(wrong)),
@@ -59,7 +59,7 @@ pub(in crate::server) async fn reset(
         let address = who::address(site, call);
         let verified = accounts.verify_code(name, code.unwrap_or(""), address);
         if let Err(error) = verified.await {
-            let deed = Deed::on("reset second factor", name);
+            let deed = AuditedAction::on("reset second factor", name);
             who.refused(site, deed, &error.to_string()).await;
             return Err(match error {
                 LoginError::WrongCode | LoginError::UsedCode => Fault::Forbidden(
@@ -71,7 +71,7 @@ pub(in crate::server) async fn reset(
         }
     }
     let turn = who
-        .turn(site, Deed::on("reset second factor", name))
+        .turn(site, AuditedAction::on("reset second factor", name))
         .await?;
     accounts.reset_factor(name, turn.also()).await?;
     tracing::warn!(user = name, actor = %who.actor.name, "a second factor was reset");
@@ -95,7 +95,7 @@ pub(in crate::server) async fn delegate(
     site: &Site,
     who: &Who,
     from: &str,
-    new: NewDelegation,
+    new: NewDelegationBody,
 ) -> Result<Delegation, Fault> {
     who.needs_to_be(from, "delegate for another user")?;
     if let Some(project) = &new.project
@@ -115,7 +115,7 @@ pub(in crate::server) async fn delegate(
     };
     let place = new.project.as_deref().unwrap_or("all projects");
     let on = format!("{} to {} until {} in {place}", new.from, new.to, new.until);
-    let turn = who.turn(site, Deed::on("delegate", on)).await?;
+    let turn = who.turn(site, AuditedAction::on("delegate", on)).await?;
     let made = site.web.accounts.delegate(new, turn.also()).await?;
     tracing::info!(
         from = %made.from, to = %made.to, until = %made.until, actor = %who.actor.name,
@@ -134,7 +134,10 @@ pub(in crate::server) async fn end_delegation(
     who.needs_to_be(from, "end a delegation of another user")?;
     let accounts = &site.web.accounts;
     let turn = who
-        .turn(site, Deed::on("end delegation", format!("{from}: {id}")))
+        .turn(
+            site,
+            AuditedAction::on("end delegation", format!("{from}: {id}")),
+        )
         .await?;
     accounts.end_delegation(from, id, turn.also()).await?;
     tracing::info!(from, delegation = id, actor = %who.actor.name, "a delegation was ended");

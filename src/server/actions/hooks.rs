@@ -6,8 +6,8 @@ use super::super::Site;
 use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::view::{HookList, HookQuery, UnseenTags};
-use super::super::who::{Deed, Who};
-use super::super::words::{Bound, times};
+use super::super::who::{AuditedAction, Who};
+use super::super::words::{TimeBound, times};
 use crate::engine::push::{PushReplay, ReplayError};
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 
@@ -31,8 +31,8 @@ pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<H
         reference: query.reference.clone(),
         pusher: query.pusher.clone(),
         outcome: query.outcome.clone(),
-        since: times.bound(query.since.as_deref(), Bound::Since)?,
-        until: times.bound(query.until.as_deref(), Bound::Until)?,
+        since: times.bound(query.since.as_deref(), TimeBound::Since)?,
+        until: times.bound(query.until.as_deref(), TimeBound::Until)?,
     };
     let search = query.search();
     let before = match &query.cursor {
@@ -94,7 +94,7 @@ pub(in crate::server) async fn replay_as(
 ) -> Result<HookEntry, Fault> {
     let id = parse_id(id)?;
     let (store, config) = (&site.web.store, &site.web.config);
-    let deed = |on: String| Deed::on("replay push", on);
+    let deed = |on: String| AuditedAction::on("replay push", on);
     let entry = format!("entry {id} of the hook log");
     let replay = match PushReplay::of(store, config, id, &who.actor).await {
         Err(error @ ReplayError::Right(_)) => {

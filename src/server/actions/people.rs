@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::super::Site;
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{ChangeUser, NewToken, NewUser, TokenView, UserView};
-use super::super::who::{self, Deed, Who};
+use super::super::view::{ChangeUser, NewTokenBody, NewUserBody, TokenView, UserView};
+use super::super::who::{self, AuditedAction, Who};
 use crate::domain::right::{Ability, Scopes};
 use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 
@@ -36,7 +36,7 @@ pub(in crate::server) fn token_view(token: &Token) -> TokenView {
 pub(in crate::server) async fn add_user(
     site: &Site,
     who: &Who,
-    new: NewUser,
+    new: NewUserBody,
 ) -> Result<Account, Fault> {
     who.needs(Ability::Manage, "add users")?;
     let account = NewAccount {
@@ -47,7 +47,7 @@ pub(in crate::server) async fn add_user(
         password: new.password.map(Into::into),
     };
     let on = format!("{} as {}", account.name, account.role);
-    let turn = who.turn(site, Deed::on("add user", on)).await?;
+    let turn = who.turn(site, AuditedAction::on("add user", on)).await?;
     let account = site.web.accounts.add(account, turn.also()).await?;
     tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
     Ok(account)
@@ -90,7 +90,7 @@ pub(in crate::server) async fn change_user(
         }),
     };
     let on = format!("{name}: {}", changed.join(", "));
-    let turn = who.turn(site, Deed::on("change user", on)).await?;
+    let turn = who.turn(site, AuditedAction::on("change user", on)).await?;
     let account = site.web.accounts.update(name, change, turn.also()).await?;
     tracing::info!(
         user = name, changed = %changed.join(", "), actor = %who.actor.name,
@@ -117,7 +117,9 @@ pub(in crate::server) async fn remove_user(
 ) -> Result<(), Fault> {
     who.needs(Ability::Manage, "remove users")?;
     not_oneself(who, name, "remove")?;
-    let turn = who.turn(site, Deed::on("remove user", name)).await?;
+    let turn = who
+        .turn(site, AuditedAction::on("remove user", name))
+        .await?;
     site.web.accounts.remove(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
     Ok(())
@@ -138,7 +140,7 @@ pub(in crate::server) async fn change_password(
         let present = present.into();
         let verified = accounts.verify_password(name, &present, address);
         if let Err(error) = verified.await {
-            let deed = Deed::on("set password", name);
+            let deed = AuditedAction::on("set password", name);
             who.refused(site, deed, &error.to_string()).await;
             return Err(match error {
                 LoginError::Denied => Fault::Forbidden(
@@ -148,7 +150,9 @@ pub(in crate::server) async fn change_password(
             });
         }
     }
-    let turn = who.turn(site, Deed::on("set password", name)).await?;
+    let turn = who
+        .turn(site, AuditedAction::on("set password", name))
+        .await?;
     let password = password.into();
     accounts.set_password(name, &password, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a password was set");
@@ -160,7 +164,7 @@ pub(in crate::server) async fn make_token(
     site: &Site,
     who: &Who,
     name: &str,
-    asked: NewToken,
+    asked: NewTokenBody,
 ) -> Result<account::NewToken, Fault> {
     let scopes: Scopes = match asked.scopes {
         Some(scopes) => scopes.into_iter().collect(),
@@ -172,7 +176,7 @@ pub(in crate::server) async fn make_token(
         scopes,
     };
     let on = format!("{name}: {} ({})", terms.label, terms.scopes);
-    let deed = Deed::on("make token", on);
+    let deed = AuditedAction::on("make token", on);
     if let Err(fault) = may_make(who, name, &terms.scopes) {
         who.refused(site, deed, &fault.to_string()).await;
         return Err(fault);
@@ -214,7 +218,7 @@ pub(in crate::server) async fn revoke_token(
     name: &str,
     id: &str,
 ) -> Result<(), Fault> {
-    let deed = Deed::on("revoke token", format!("{name}: {id}"));
+    let deed = AuditedAction::on("revoke token", format!("{name}: {id}"));
     if let Err(fault) = who.needs_to_be(name, "revoke another user's token") {
         who.refused(site, deed, &fault.to_string()).await;
         return Err(fault);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::{HostLine, LiveHost, LiveQuery, LiveView};
-use super::super::who::{Deed, Who};
+use super::super::who::{AuditedAction, Who};
 use crate::domain::right::{Ability, PermissionTarget};
 use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};
@@ -89,7 +89,7 @@ pub(in crate::server) async fn set_disabled(
         Some(disabled) => ("disable host", format!(": {}", disabled.reason)),
         None => ("enable host", String::new()),
     };
-    let deed = Deed {
+    let deed = AuditedAction {
         what,
         task: None,
         on: format!("{name}{said}"),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::OrderView;
-use super::super::who::{Deed, Who};
+use super::super::who::{AuditedAction, Who};
 use super::places::seen_hosts;
 use super::templates::seen;
 use crate::config::Library;
@@ -18,12 +18,12 @@ use crate::engine::submit::{
 };
 
 /// What somebody may know of, for whoever tells them what is wrong.
-pub(in crate::server) struct Eyes<'a> {
+pub(in crate::server) struct UserVisibility<'a> {
     pub(in crate::server) site: &'a Site,
     pub(in crate::server) who: &'a Who,
 }
 
-impl Visibility for Eyes<'_> {
+impl Visibility for UserVisibility<'_> {
     fn place(&self, place: &PermissionTarget) -> bool {
         self.who.sees(place)
     }
@@ -55,7 +55,7 @@ pub(in crate::server) async fn take(
     let sources = ResolveSources {
         config: &site.web.config,
         library: &library,
-        sight: &Eyes { site, who },
+        sight: &UserVisibility { site, who },
         disabled: &disabled,
         now,
     };
@@ -64,7 +64,7 @@ pub(in crate::server) async fn take(
         in_place: &|place| who.at(place),
         via,
     };
-    let deed = Deed::on("submit", audited(order));
+    let deed = AuditedAction::on("submit", audited(order));
     let turn = who.turn(site, deed.clone()).await?;
     let also = |id| turn.making(id);
     let submitted = submit::submit(store, &sources, order, &asker, now, &also).await;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::super::Site;
 use super::super::cursor;
 use super::super::fault::Fault;
-use super::super::view::{Rollback, Shown, TaskLine, TaskList, TaskQuery, TaskView, task_view};
-use super::super::who::{Deed, Who};
-use super::super::words::{Bound, times};
+use super::super::view::{RollbackBody, Shown, TaskLine, TaskList, TaskQuery, TaskView, task_view};
+use super::super::who::{AuditedAction, Who};
+use super::super::words::{TimeBound, times};
 use super::approvers::who_can_approve;
 use super::templates::{called, library};
 use crate::domain::host::Drift;
@@ -103,8 +103,8 @@ fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
         approver: query.approver.clone(),
         tag: query.tag.clone(),
         words,
-        since: times.bound(query.since.as_deref(), Bound::Since)?,
-        until: times.bound(query.until.as_deref(), Bound::Until)?,
+        since: times.bound(query.since.as_deref(), TimeBound::Since)?,
+        until: times.bound(query.until.as_deref(), TimeBound::Until)?,
     })
 }
 
@@ -128,7 +128,7 @@ pub(in crate::server) fn parse_id(id: &str) -> Result<u64, Fault> {
 }
 
 /// Everything that the store knows about a task.
-pub(in crate::server) struct Sight {
+pub(in crate::server) struct TaskDetail {
     pub(in crate::server) task: Task,
     pub(in crate::server) plan: Option<Arc<Plan>>,
     pub(in crate::server) description: Option<Description>,
@@ -143,7 +143,7 @@ pub(in crate::server) struct Sight {
     drifts: BTreeMap<String, Drift>,
 }
 
-impl Sight {
+impl TaskDetail {
     /// Takes in what has happened since; says whether anything has.
     pub(in crate::server) async fn refresh(&mut self, site: &Site) -> Result<bool, Fault> {
         let store = &site.web.store;
@@ -208,14 +208,18 @@ async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, S
 }
 
 /// As [`sight`], for somebody: a task that they may not know of is not there.
-pub(in crate::server) async fn sight_for(site: &Site, who: &Who, id: u64) -> Result<Sight, Fault> {
+pub(in crate::server) async fn sight_for(
+    site: &Site,
+    who: &Who,
+    id: u64,
+) -> Result<TaskDetail, Fault> {
     let sight = sight(site, id).await?;
     who.needs_to_see(id, &sight.task.place())?;
     Ok(sight)
 }
 
 /// Reads what is to be shown of a task.
-pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<Sight, Fault> {
+pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<TaskDetail, Fault> {
     let store = &site.web.store;
     let events = store.events(id).await?;
     let task = Task::fold(id, &events).map_err(StoreError::from)?;
@@ -232,7 +236,7 @@ pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<Sight, Faul
         }
         _ => None,
     };
-    Ok(Sight {
+    Ok(TaskDetail {
         plan: store.plan_of(&task).await?,
         head: store.head(task.id).await?,
         newer: store.ran_since(&task).await?,
@@ -278,7 +282,7 @@ pub(in crate::server) async fn ask(
     }
     let now = site.web.clock.now();
     let calendar = site.web.config.calendar();
-    let deed = Deed {
+    let deed = AuditedAction {
         what: name(request),
         task: Some(id),
         on: words.to_owned(),
@@ -318,7 +322,7 @@ fn name(request: &TaskRequest) -> &'static str {
 pub(in crate::server) async fn go_back(
     site: &Site,
     who: &Who,
-    asked: Rollback,
+    asked: RollbackBody,
 ) -> Result<Task, Fault> {
     let (back, place) = match (asked.task, asked.project, asked.environment) {
         (Some(id), None, None) => {
@@ -363,7 +367,7 @@ pub(in crate::server) async fn go_back(
         Some(_) => "roll back in an emergency",
         None => "roll back",
     };
-    let deed = Deed::on(what, on);
+    let deed = AuditedAction::on(what, on);
     let actor = who.at(&place);
     let calendar = site.web.config.calendar();
     let rollback = request::RollbackRequest {

@@ -9,17 +9,24 @@ use super::super::Site;
 use super::super::actions::account::{
     begin, confirm, delegate, delegation_view, end_delegation, reset,
 };
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{BegunFactor, Code, DelegationList, NewDelegation, Nothing, ResetFactor};
+use super::super::view::{
+    BegunFactor, CodeBody, DelegationList, NewDelegationBody, Nothing, ResetFactor,
+};
 use super::super::who::{Who, who};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::Ability;
 use crate::identity::account::Delegation;
 
 /// `POST …/users/NAME/totp`, `…/totp/confirm`, `…/totp/reset`.
-pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: &str) -> Answer {
+pub(super) async fn factor(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+    what: &str,
+) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let within = site.web.limits.body;
@@ -34,7 +41,7 @@ pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: 
             answer::json(StatusCode::CREATED, &begun)
         }
         "confirm" => {
-            let Code { code } = call.json(within).await?;
+            let CodeBody { code } = call.json(within).await?;
             confirm(site, &who, name, &code).await??;
             Ok(answer::nothing())
         }
@@ -47,7 +54,7 @@ pub(super) async fn factor(site: &Arc<Site>, call: &mut Call, name: &str, what: 
 }
 
 /// `GET /api/v1/delegations`.
-pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let delegations = seen(site, &who).await?;
@@ -66,16 +73,16 @@ async fn seen(site: &Site, who: &Who) -> Result<Vec<Delegation>, Fault> {
 }
 
 /// `POST …/users/NAME/delegations`.
-pub(super) async fn add(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn add(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let new: NewDelegation = call.json(site.web.limits.body).await?;
+    let new: NewDelegationBody = call.json(site.web.limits.body).await?;
     let made = delegate(site, &who, name, new).await?;
     answer::json(StatusCode::CREATED, &delegation_view(&made))
 }
 
 /// `DELETE …/users/NAME/delegations/ID`.
-pub(super) async fn end(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> Answer {
+pub(super) async fn end(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     end_delegation(site, &who, name, id).await?;

@@ -6,13 +6,13 @@ use hyper::StatusCode;
 
 use super::super::Site;
 use super::super::actions::hooks::{hook, hooks, replay_as};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{HookQuery, Nothing};
 use super::super::who::who;
 use crate::domain::right::Ability;
 
-pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     // An entry may be about several projects: it belongs to no place.
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
@@ -20,13 +20,13 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     answer::json(StatusCode::OK, &hooks(site, &query).await?)
 }
 
-pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     answer::json(StatusCode::OK, &hook(site, id).await?)
 }
 
-pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let Nothing {} = call.json(site.web.limits.body).await?;

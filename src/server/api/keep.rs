@@ -7,23 +7,23 @@ use hyper::header::{self, HeaderValue};
 use warp::reply::Reply as _;
 
 use super::super::Site;
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::unbuffered;
 use super::super::view::{AuditList, AuditQuery, TakeBackup};
-use super::super::who::{Deed, who};
+use super::super::who::{AuditedAction, who};
 use crate::domain::right::Ability;
 use crate::store::backup::{self, LogInclusion};
 
 /// `POST /api/v1/backup`: the backup as it is made. One that breaks off has no digest at its end.
-pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     // It holds the hashes of all passwords and tokens.
     who.needs(Ability::Manage, "take a backup")?;
     let TakeBackup { without_logs } = call.json(site.web.limits.body).await?;
-    let turn = who.turn(site, Deed::on("take backup", "")).await?;
+    let turn = who.turn(site, AuditedAction::on("take backup", "")).await?;
     let web = &site.web;
     let noted = web.store.kv().commit(turn.also()).await;
     noted.map_err(|error| Fault::Broken(error.to_string()))?;
@@ -44,7 +44,7 @@ const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
 
 /// `GET /api/v1/audit`: who did what, newest first.
-pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     who(site, call)
         .await?
         .needs(Ability::Manage, "see the audit")?;
@@ -56,7 +56,7 @@ pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// `GET /api/v1/audit/verify`: whether each entry fits the one before.
-pub(super) async fn verify(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn verify(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.needs(Ability::Manage, "verify the audit")?;
     let verdict = site.ledger.verify().await;

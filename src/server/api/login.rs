@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::Site;
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
-use super::super::door::Door;
+use super::super::door::LoginEndpoint;
 use super::super::{who, words};
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Asked {
+struct LoginBody {
     username: Option<Text>,
     password: Option<Text>,
     /// The code of the second factor.
@@ -60,11 +60,11 @@ enum Refused {
     TooMany(jiff::Timestamp),
 }
 
-pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let asked: Option<Asked> = call.loose_json(site.web.limits.body).await?;
+pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let asked: Option<LoginBody> = call.loose_json(site.web.limits.body).await?;
     match verified(site, call, &asked.unwrap_or_default()).await? {
         Ok(account) => {
-            Door::Codo
+            LoginEndpoint::Codo
                 .came_in(site, &account, who::address(site, call))
                 .await?;
             welcome(site, &account).await
@@ -76,7 +76,7 @@ pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> Answer {
 async fn verified(
     site: &Arc<Site>,
     call: &Call,
-    asked: &Asked,
+    asked: &LoginBody,
 ) -> Result<Result<Account, Refused>, super::super::fault::Fault> {
     let name = Text::given(asked.username.as_ref());
     let name = name.trim().to_lowercase();
@@ -87,7 +87,9 @@ async fn verified(
     let accounts = &site.web.accounts;
     let address = who::address(site, call);
     let refused = async |error| {
-        Door::Codo.refused(site, &name, address, &error).await;
+        LoginEndpoint::Codo
+            .refused(site, &name, address, &error)
+            .await;
         match error {
             LoginError::Denied => Ok(Err(Refused::Wrong)),
             LoginError::WrongCode | LoginError::UsedCode => Ok(Err(Refused::WrongCode)),
@@ -105,7 +107,7 @@ async fn verified(
     };
     let code = asked.dynamic.as_ref().map(Text::code).unwrap_or_default();
     if code.is_empty() {
-        Door::Codo.half_way(site, &account, address).await;
+        LoginEndpoint::Codo.half_way(site, &account, address).await;
         return Ok(Err(Refused::CodeNeeded));
     }
     match accounts.verify_code(&name, &code, address).await {
@@ -114,7 +116,7 @@ async fn verified(
     }
 }
 
-async fn welcome(site: &Site, account: &Account) -> Answer {
+async fn welcome(site: &Site, account: &Account) -> HttpResult {
     let made = site.web.sessions.auth_key(account).await?;
     tracing::info!(user = %account.name, "somebody logged in for CODO's API");
     let said = json!({
@@ -129,7 +131,7 @@ async fn welcome(site: &Site, account: &Account) -> Answer {
     Ok(response)
 }
 
-fn refusal(site: &Site, refused: &Refused) -> Answer {
+fn refusal(site: &Site, refused: &Refused) -> HttpResult {
     let (status, code, message) = match refused {
         Refused::Empty => (StatusCode::OK, -1, "账号密码不能为空".to_owned()),
         Refused::Wrong => (StatusCode::OK, -4, "账号密码错误或账号已被禁用".to_owned()),

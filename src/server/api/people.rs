@@ -9,16 +9,16 @@ use super::super::actions::people::{
     add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
     user_view,
 };
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{
-    ChangeUser, MadeToken, NewPassword, NewToken, NewUser, TokenList, UserList,
+    ChangeUser, MadeToken, NewPassword, NewTokenBody, NewUserBody, TokenList, UserList,
 };
 use super::super::who::who;
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::Ability;
 
-pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     who.needs(Ability::Manage, "see users")?;
@@ -27,15 +27,15 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
     answer::json(StatusCode::OK, &UserList { users })
 }
 
-pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let new: NewUser = call.json(site.web.limits.body).await?;
+    let new: NewUserBody = call.json(site.web.limits.body).await?;
     let account = add_user(site, &who, new).await?;
     answer::json(StatusCode::CREATED, &user_view(&account))
 }
 
-pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let asked: ChangeUser = call.json(site.web.limits.body).await?;
@@ -43,14 +43,14 @@ pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
     answer::json(StatusCode::OK, &user_view(&account))
 }
 
-pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     remove_user(site, &who, name).await?;
     Ok(answer::nothing())
 }
 
-pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     who.needs_to_be(name, "set another user's password")?;
@@ -60,7 +60,7 @@ pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) 
     Ok(answer::nothing())
 }
 
-pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     who.needs_to_be(name, "see another user's tokens")?;
@@ -69,10 +69,10 @@ pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
     answer::json(StatusCode::OK, &TokenList { tokens })
 }
 
-pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let asked: NewToken = call.json(site.web.limits.body).await?;
+    let asked: NewTokenBody = call.json(site.web.limits.body).await?;
     let made = make_token(site, &who, name, asked).await?;
     let made = MadeToken {
         id: made.token.id,
@@ -81,7 +81,7 @@ pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> 
     answer::json(StatusCode::CREATED, &made)
 }
 
-pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> Answer {
+pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     revoke_token(site, &who, name, id).await?;

@@ -6,13 +6,13 @@ use hyper::StatusCode;
 
 use super::super::Site;
 use super::super::actions::places::{hosts, live, no_host, set_disabled};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
 use super::super::who::{Who, who};
 
 /// For whoever is logged in, whatever they may do.
-pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     who(site, call).await?;
     let zone = site.web.config.time_zone();
     let about = AboutAgent {
@@ -22,14 +22,14 @@ pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> Answer {
     answer::json(StatusCode::OK, &about)
 }
 
-pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let hosts = hosts(site, &who).await?;
     answer::json(StatusCode::OK, &HostList { hosts })
 }
 
-pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let Because { reason } = call.json(site.web.limits.body).await?;
@@ -37,7 +37,7 @@ pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> An
     host(site, &who, name).await
 }
 
-pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let Nothing {} = call.json(site.web.limits.body).await?;
@@ -45,14 +45,14 @@ pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Ans
     host(site, &who, name).await
 }
 
-async fn host(site: &Site, who: &Who, name: &str) -> Answer {
+async fn host(site: &Site, who: &Who, name: &str) -> HttpResult {
     let hosts = hosts(site, who).await?;
     let host = hosts.into_iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| no_host(name))?;
     answer::json(StatusCode::OK, &host)
 }
 
-pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let query: LiveQuery = call.query()?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::Site;
 use super::super::actions::submit::{order_again, take, templates};
 use super::super::actions::tasks::{parse_id, sight};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::who::who;
@@ -18,7 +18,7 @@ use crate::engine::submit::{FieldProblem, SubmissionOrder, Submitted};
 /// The header in which programs may send the idempotency key.
 const KEY_HEADER: &str = "idempotency-key";
 
-pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let key = call.headers.get(KEY_HEADER).cloned();
@@ -53,7 +53,7 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> Answer {
 }
 
 /// What would ask for a task like this one again.
-pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let task = site.web.store.task(parse_id(id)?).await?;

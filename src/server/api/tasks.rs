@@ -6,34 +6,36 @@ use hyper::StatusCode;
 
 use super::super::Site;
 use super::super::actions::tasks::{ask, go_back, lines, parse_id, sight, sight_for};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
-use super::super::view::{Approve, Because, Nothing, OfHost, Rollback, Skip, TaskQuery};
+use super::super::view::{
+    ApproveBody, Because, Nothing, OfHost, RollbackBody, SkipBody, TaskQuery,
+};
 use super::super::who::who;
 use crate::engine::request::TaskRequest;
 
-pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let query: TaskQuery = call.query()?;
     answer::json(StatusCode::OK, &lines(site, &who, &query).await?)
 }
 
-pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let view = sight_for(site, &who, parse_id(id)?).await?.view(site, &who);
     answer::json(StatusCode::OK, &view)
 }
 
-pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &str) -> Answer {
+pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let id = parse_id(id)?;
     let within = site.web.limits.body;
     let request = match what {
         "approve" => {
-            let Approve {
+            let ApproveBody {
                 plan,
                 comment,
                 not_before,
@@ -59,7 +61,7 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
             TaskRequest::Stop { host }
         }
         "skip" => {
-            let Skip { host, reason } = call.json(within).await?;
+            let SkipBody { host, reason } = call.json(within).await?;
             TaskRequest::Skip { host, reason }
         }
         "override-freeze" => {
@@ -81,10 +83,10 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
     answer::json(StatusCode::OK, &view)
 }
 
-pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let asked: Rollback = call.json(site.web.limits.body).await?;
+    let asked: RollbackBody = call.json(site.web.limits.body).await?;
     let task = go_back(site, &who, asked).await?;
     let view = sight(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::CREATED, &view)

@@ -6,18 +6,18 @@ use hyper::StatusCode;
 
 use super::super::Site;
 use super::super::actions::templates::{library, listed, no_template, seen, versions};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{TemplateLine, TemplateView};
 use super::super::who::who;
 
-pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     answer::json(StatusCode::OK, &listed(site, &who, &library(site)))
 }
 
-pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let library = library(site);

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::literal::Literal;
-use super::refusal::Refusal;
+use super::refusal::CodoRefusal;
 use crate::engine::submit;
 
 /// What counts as `exec_time` where a client gives none: so late that nothing happens by mistake.
@@ -16,13 +16,13 @@ const FAR_FUTURE: &str = "2038-10-25 14:00:00";
 
 /// A task as a client describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct CodoTaskRequest {
     pub(super) name: String,
     pub(super) template: String,
     pub(super) submitter: String,
     pub(super) executor: String,
     pub(super) schedule: String,
-    /// As it was written; see [`Asked::run_at`].
+    /// As it was written; see [`CodoTaskRequest::run_at`].
     exec_time: String,
     pub(super) args: Vec<(String, Literal)>,
     /// Addresses by the number of their group.
@@ -32,25 +32,25 @@ pub(super) struct Asked {
     pub(super) details: String,
 }
 
-impl Asked {
+impl CodoTaskRequest {
     /// # Errors
     /// The first thing that is wrong with it.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
+    pub(super) fn read(body: &[u8]) -> Result<Self, CodoRefusal> {
         let value: Value = serde_json::from_slice(body).map_err(|error| {
-            Refusal::malformed(format!("the body is not JSON: {error}; send an object"))
+            CodoRefusal::malformed(format!("the body is not JSON: {error}; send an object"))
         })?;
         let Value::Object(fields) = &value else {
-            return Err(Refusal::malformed(
+            return Err(CodoRefusal::malformed(
                 "the body is JSON, but no object: send one with the task's fields",
             ));
         };
-        let fields = Fields(fields);
+        let fields = CodoFields(fields);
         let missing: Vec<&str> = ["task_name", "temp_id", "submitter"]
             .into_iter()
             .filter(|field| fields.is_missing(field))
             .collect();
         if !missing.is_empty() {
-            return Err(Refusal::missing(missing.join(", ")));
+            return Err(CodoRefusal::missing(missing.join(", ")));
         }
         Ok(Self {
             name: fields.text("task_name")?,
@@ -76,7 +76,7 @@ impl Asked {
         &self,
         zone: &TimeZone,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, Refusal> {
+    ) -> Result<Option<Timestamp>, CodoRefusal> {
         let text = match self.exec_time.trim() {
             "" if self.schedule == "ready" => FAR_FUTURE,
             "" => return Ok(None),
@@ -84,7 +84,7 @@ impl Asked {
         };
         let wrong = || {
             let shown: String = text.escape_debug().take(40).collect();
-            Refusal::malformed(format!(
+            CodoRefusal::malformed(format!(
                 "exec_time: `{shown}` is no time: write YYYY-MM-DD HH:MM:SS"
             ))
         };
@@ -94,22 +94,22 @@ impl Asked {
     }
 }
 
-fn schedule(text: String) -> Result<String, Refusal> {
+fn schedule(text: String) -> Result<String, CodoRefusal> {
     match text.as_str() {
         "" | "new" => Ok("new".to_owned()),
         "ready" => Ok(text),
         other => {
             let shown: String = other.escape_debug().take(40).collect();
-            Err(Refusal::malformed(format!(
+            Err(CodoRefusal::malformed(format!(
                 "schedule: `{shown}` is neither new nor ready"
             )))
         }
     }
 }
 
-struct Fields<'b>(&'b Map<String, Value>);
+struct CodoFields<'b>(&'b Map<String, Value>);
 
-impl Fields<'_> {
+impl CodoFields<'_> {
     fn is_missing(&self, field: &str) -> bool {
         match self.0.get(field) {
             None | Some(Value::Null) => true,
@@ -119,18 +119,18 @@ impl Fields<'_> {
     }
 
     /// Empty where it is not there.
-    fn text(&self, field: &str) -> Result<String, Refusal> {
+    fn text(&self, field: &str) -> Result<String, CodoRefusal> {
         match self.0.get(field) {
             None | Some(Value::Null) => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.trim().to_owned()),
-            Some(_) => Err(Refusal::malformed(format!("{field}: must be text"))),
+            Some(_) => Err(CodoRefusal::malformed(format!("{field}: must be text"))),
         }
     }
 
-    fn number_or_text(&self, field: &str) -> Result<String, Refusal> {
+    fn number_or_text(&self, field: &str) -> Result<String, CodoRefusal> {
         match self.0.get(field) {
             Some(Value::Number(number)) if number.is_u64() => Ok(number.to_string()),
-            Some(Value::Number(_)) => Err(Refusal::malformed(format!(
+            Some(Value::Number(_)) => Err(CodoRefusal::malformed(format!(
                 "{field}: must be a whole number, or text"
             ))),
             _ => self.text(field),
@@ -138,9 +138,9 @@ impl Fields<'_> {
     }
 
     /// The dict that stands in a text.
-    fn dict(&self, field: &str) -> Result<Vec<(String, Literal)>, Refusal> {
+    fn dict(&self, field: &str) -> Result<Vec<(String, Literal)>, CodoRefusal> {
         let text = self.text(field).map_err(|_| {
-            Refusal::malformed(format!(
+            CodoRefusal::malformed(format!(
                 "{field}: must be text that holds a dict, as Python's str or a JSON encoder writes it"
             ))
         })?;
@@ -150,15 +150,15 @@ impl Fields<'_> {
         match Literal::parse(&text) {
             Ok(Literal::Dict(items)) => Ok(items),
             Ok(Literal::Nothing) => Ok(Vec::new()),
-            Ok(other) => Err(Refusal::malformed(format!(
+            Ok(other) => Err(CodoRefusal::malformed(format!(
                 "{field}: must hold a dict, not {}",
                 other.kind()
             ))),
-            Err(error) => Err(Refusal::malformed(format!("{field}: {error}"))),
+            Err(error) => Err(CodoRefusal::malformed(format!("{field}: {error}"))),
         }
     }
 
-    fn hosts(&self) -> Result<Vec<(u8, Vec<String>)>, Refusal> {
+    fn hosts(&self) -> Result<Vec<(u8, Vec<String>)>, CodoRefusal> {
         let groups = self.dict("hosts")?;
         let mut seen = BTreeSet::new();
         groups
@@ -166,16 +166,16 @@ impl Fields<'_> {
             .map(|(number, addresses)| {
                 let shown: String = number.escape_debug().take(40).collect();
                 let group = submit::group_number(&number).ok_or_else(|| {
-                    Refusal::malformed(format!("hosts: `{shown}` is no group: use 1 to 9"))
+                    CodoRefusal::malformed(format!("hosts: `{shown}` is no group: use 1 to 9"))
                 })?;
                 if !seen.insert(group) {
-                    return Err(Refusal::malformed(format!("hosts: group {group} is there twice")));
+                    return Err(CodoRefusal::malformed(format!("hosts: group {group} is there twice")));
                 }
                 let addresses = match addresses {
                     Literal::Text(text) => text,
                     Literal::Nothing => String::new(),
                     other => {
-                        return Err(Refusal::malformed(format!(
+                        return Err(CodoRefusal::malformed(format!(
                             "hosts: group {group} must be text with commas between addresses, not {}",
                             other.kind()
                         )));
@@ -189,7 +189,7 @@ impl Fields<'_> {
             .collect()
     }
 
-    fn associated(&self) -> Result<Vec<(String, Vec<String>)>, Refusal> {
+    fn associated(&self) -> Result<Vec<(String, Vec<String>)>, CodoRefusal> {
         let groups = self.dict("associated_user")?;
         groups
             .into_iter()
@@ -207,7 +207,7 @@ impl Fields<'_> {
                 };
                 let names = names.ok_or_else(|| {
                     let shown: String = group.escape_debug().take(40).collect();
-                    Refusal::malformed(format!(
+                    CodoRefusal::malformed(format!(
                         "associated_user: `{shown}` must be a list of names"
                     ))
                 })?;
@@ -224,12 +224,12 @@ mod tests {
 
     use super::*;
 
-    fn read(fields: &Value) -> Result<Asked, Refusal> {
+    fn read(fields: &Value) -> Result<CodoTaskRequest, CodoRefusal> {
         let mut body = json!({ "task_name": "n", "temp_id": "1", "submitter": "bob" });
         for (name, value) in fields.as_object().unwrap() {
             body[name] = value.clone();
         }
-        Asked::read(body.to_string().as_bytes())
+        CodoTaskRequest::read(body.to_string().as_bytes())
     }
 
     fn berlin() -> TimeZone {
@@ -318,13 +318,17 @@ mod tests {
             assert_eq!(refusal.code, -1);
         }
         for body in ["", "[]", "{", "task_name=n", "\u{0}"] {
-            assert_eq!(Asked::read(body.as_bytes()).unwrap_err().code, -1, "{body}");
+            assert_eq!(
+                CodoTaskRequest::read(body.as_bytes()).unwrap_err().code,
+                -1,
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn required_fields_that_are_missing_are_all_named() {
-        let refusal = Asked::read(br#"{"temp_id": "1", "task_name": " "}"#).unwrap_err();
+        let refusal = CodoTaskRequest::read(br#"{"temp_id": "1", "task_name": " "}"#).unwrap_err();
         assert_eq!(
             (refusal.code, refusal.detail.as_str()),
             (6, "task_name, submitter")

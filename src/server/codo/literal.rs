@@ -41,7 +41,7 @@ pub(in crate::server) struct NoLiteral {
 impl Literal {
     /// Reads one literal, alone in its text.
     pub(in crate::server) fn parse(text: &str) -> Result<Self, NoLiteral> {
-        let mut reader = Reader {
+        let mut reader = LiteralParser {
             text,
             rest: text,
             depth: 0,
@@ -110,13 +110,13 @@ impl Literal {
     }
 }
 
-struct Reader<'t> {
+struct LiteralParser<'t> {
     text: &'t str,
     rest: &'t str,
     depth: usize,
 }
 
-impl<'t> Reader<'t> {
+impl<'t> LiteralParser<'t> {
     fn problem(&self, problem: impl Into<String>) -> NoLiteral {
         let read = &self.text[..self.text.len() - self.rest.len()];
         NoLiteral {

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::asked::Asked;
+use super::asked::CodoTaskRequest;
 use super::literal::Literal;
-use super::refusal::Refusal;
+use super::refusal::CodoRefusal;
 use crate::config::Config;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
@@ -16,17 +16,17 @@ use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::identity::account::Account;
 
 /// What an order is made with.
-pub(super) struct Sources<'a> {
+pub(super) struct CodoSources<'a> {
     pub(super) config: &'a Config,
     pub(super) template: &'a Template,
     pub(super) accounts: &'a [Account],
     pub(super) now: Timestamp,
 }
 
-impl Sources<'_> {
+impl CodoSources<'_> {
     /// # Errors
     /// The first thing that is wrong with what was asked for.
-    pub(super) fn order(&self, asked: &Asked) -> Result<SubmissionOrder, Refusal> {
+    pub(super) fn order(&self, asked: &CodoTaskRequest) -> Result<SubmissionOrder, CodoRefusal> {
         self.check_groups(asked)?;
         self.check_addresses(asked)?;
         self.check_required(asked)?;
@@ -58,15 +58,17 @@ impl Sources<'_> {
             .collect()
     }
 
-    fn check_groups(&self, asked: &Asked) -> Result<(), Refusal> {
+    fn check_groups(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
         let wanted = self.wanted();
         let name = &self.template.name;
         for (group, addresses) in &asked.hosts {
             if addresses.is_empty() {
-                return Err(Refusal::no_host(format!("hosts: group {group} is empty")));
+                return Err(CodoRefusal::no_host(format!(
+                    "hosts: group {group} is empty"
+                )));
             }
             if addresses.len() > GIVEN_HOSTS_MAX {
-                return Err(Refusal::too_many_hosts(format!(
+                return Err(CodoRefusal::too_many_hosts(format!(
                     "hosts: group {group} has {}, at most {GIVEN_HOSTS_MAX} are allowed: submit several tasks",
                     addresses.len()
                 )));
@@ -77,14 +79,14 @@ impl Sources<'_> {
             return Ok(());
         }
         if asked.hosts.is_empty() {
-            return Err(Refusal::no_host(format!(
+            return Err(CodoRefusal::no_host(format!(
                 "hosts: template {name} takes {}",
                 in_words(&wanted)
             )));
         }
         let given: BTreeSet<u8> = asked.hosts.iter().map(|(group, _)| *group).collect();
         if given != wanted {
-            return Err(Refusal::other_groups(format!(
+            return Err(CodoRefusal::other_groups(format!(
                 "hosts: template {name} takes {}, the task gives {}",
                 in_words(&wanted),
                 in_words(&given)
@@ -94,7 +96,7 @@ impl Sources<'_> {
     }
 
     /// Every one is an address, and a configured host's unless the template allows others.
-    fn check_addresses(&self, asked: &Asked) -> Result<(), Refusal> {
+    fn check_addresses(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
         let is_known = |address: &str| !self.config.hosts_at(address).is_empty();
         for (group, addresses) in &asked.hosts {
             for address in addresses.iter().filter(|one| !is_known(one)) {
@@ -103,12 +105,12 @@ impl Sources<'_> {
                     || address.parse::<SocketAddr>().is_ok()
                     || ipv6_address(address).is_some();
                 if !is_address {
-                    return Err(Refusal::bad_address(format!(
+                    return Err(CodoRefusal::bad_address(format!(
                         "hosts: group {group}: `{shown}` is no address"
                     )));
                 }
                 if !self.template.free_hosts {
-                    return Err(Refusal::bad_address(format!(
+                    return Err(CodoRefusal::bad_address(format!(
                         "hosts: group {group}: no configured host has the address {shown}: add [hosts.NAME], or take a template with `free_hosts = true`"
                     )));
                 }
@@ -117,7 +119,7 @@ impl Sources<'_> {
         Ok(())
     }
 
-    fn check_required(&self, asked: &Asked) -> Result<(), Refusal> {
+    fn check_required(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
         let given = |param: &Param| asked.args.iter().any(|(name, _)| *name == param.name);
         let params = self.template.params.iter();
         let missing: Vec<&str> = params
@@ -127,11 +129,14 @@ impl Sources<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(Refusal::missing(format!("args: {}", missing.join(", "))))
+        Err(CodoRefusal::missing(format!(
+            "args: {}",
+            missing.join(", ")
+        )))
     }
 
     /// What the template does not take reaches no program; people see it.
-    fn give_args(&self, asked: &Asked, order: &mut SubmissionOrder) {
+    fn give_args(&self, asked: &CodoTaskRequest, order: &mut SubmissionOrder) {
         let releases = self.template.releases();
         let mut others = Vec::new();
         for (name, value) in &asked.args {
@@ -164,7 +169,7 @@ impl Sources<'_> {
     }
 
     /// Accounts by their names, or by what people call them.
-    fn ask_people(&self, asked: &Asked, order: &mut SubmissionOrder) {
+    fn ask_people(&self, asked: &CodoTaskRequest, order: &mut SubmissionOrder) {
         let mut unknown = Vec::new();
         for name in asked.associated.iter().flat_map(|(_, names)| names) {
             let is = |account: &&Account| account.name == *name || account.display == *name;
@@ -207,7 +212,7 @@ fn in_words(groups: &BTreeSet<u8>) -> String {
 }
 
 /// What was found wrong with an order, in this API's words.
-pub(super) fn refused(problems: &[FieldProblem]) -> Refusal {
+pub(super) fn refused(problems: &[FieldProblem]) -> CodoRefusal {
     let lines: Vec<String> = problems
         .iter()
         .map(|problem| format!("{}: {}", field(&problem.field), problem.message))
@@ -217,13 +222,13 @@ pub(super) fn refused(problems: &[FieldProblem]) -> Refusal {
         .first()
         .map_or("", |problem| problem.field.as_str());
     match first {
-        "hosts" => Refusal::other_groups(detail),
-        "template" => Refusal::no_template(detail),
-        "configuration" => Refusal::not_configured(detail),
-        "tag" | "project" | "environment" | "params.GIT_URL" => Refusal::no_place(detail),
-        other if other.starts_with("hosts.") => Refusal::bad_address(detail),
-        other if other.starts_with("params") => Refusal::unfit(detail),
-        _ => Refusal::malformed(detail),
+        "hosts" => CodoRefusal::other_groups(detail),
+        "template" => CodoRefusal::no_template(detail),
+        "configuration" => CodoRefusal::not_configured(detail),
+        "tag" | "project" | "environment" | "params.GIT_URL" => CodoRefusal::no_place(detail),
+        other if other.starts_with("hosts.") => CodoRefusal::bad_address(detail),
+        other if other.starts_with("params") => CodoRefusal::unfit(detail),
+        _ => CodoRefusal::malformed(detail),
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::fault::Fault;
 
 /// A refusal: what CODO's clients look at is `code`, what people read is `msg` and `detail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct CodoRefusal {
     pub(super) status: StatusCode,
     pub(super) code: i32,
     /// Where CODO has words for it, exactly those.
@@ -18,7 +18,7 @@ pub(super) struct Refusal {
     pub(super) detail: String,
 }
 
-impl Refusal {
+impl CodoRefusal {
     /// CODO answers with 200 whatever the code.
     fn coded(code: i32, msg: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Refusal {
     }
 }
 
-impl From<Fault> for Refusal {
+impl From<Fault> for CodoRefusal {
     fn from(fault: Fault) -> Self {
         let status = fault.status();
         let words = match &fault {

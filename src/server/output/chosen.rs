@@ -15,7 +15,7 @@ const NAMED_MAX: usize = 20;
 
 /// A step of a host, as logs name it.
 #[derive(Debug)]
-struct Place {
+struct LogStep {
     host: String,
     step: String,
     way: Direction,
@@ -51,7 +51,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
     places.extend(
         entries
             .into_iter()
-            .map(|LogEntry { host, step, .. }| Place {
+            .map(|LogEntry { host, step, .. }| LogStep {
                 host,
                 step,
                 way: Direction::Forward,
@@ -62,12 +62,12 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
 }
 
 /// What a plan's hosts do, and do again on the way back.
-fn planned(plan: &Plan) -> Vec<Place> {
+fn planned(plan: &Plan) -> Vec<LogStep> {
     let mut places = Vec::new();
     for at in plan.every_step() {
         let back = (plan.publish_stage() == Some(at.stage.into())).then_some(Direction::Back);
         for way in [Direction::Forward].into_iter().chain(back) {
-            places.push(Place {
+            places.push(LogStep {
                 host: plan.host_name(at).to_owned(),
                 step: plan.log_name(StepRef { way, ..at }),
                 way,
@@ -78,10 +78,10 @@ fn planned(plan: &Plan) -> Vec<Place> {
 }
 
 /// Or what is missing, and what there is.
-fn chosen(places: &[Place], wanted: &LogQuery) -> Result<(), String> {
+fn chosen(places: &[LogStep], wanted: &LogQuery) -> Result<(), String> {
     let host = wanted.host.as_deref();
-    let of_host = |place: &&Place| host.is_none_or(|host| place.host == host);
-    let here: Vec<&Place> = places.iter().filter(of_host).collect();
+    let of_host = |place: &&LogStep| host.is_none_or(|host| place.host == host);
+    let here: Vec<&LogStep> = places.iter().filter(of_host).collect();
     if let Some(host) = host.filter(|_| here.is_empty()) {
         let hosts = named(places.iter().map(|place| place.host.as_str()));
         return Err(format!("host {host}: it has {hosts}"));
@@ -128,12 +128,12 @@ mod tests {
 
     use super::*;
 
-    fn place(host: &str, step: &str, way: Direction) -> Place {
+    fn place(host: &str, step: &str, way: Direction) -> LogStep {
         let (host, step) = (host.to_owned(), step.to_owned());
-        Place { host, step, way }
+        LogStep { host, step, way }
     }
 
-    fn missing(places: &[Place], host: Option<&str>, step: Option<&str>) -> Option<String> {
+    fn missing(places: &[LogStep], host: Option<&str>, step: Option<&str>) -> Option<String> {
         let wanted = LogQuery {
             host: host.map(str::to_owned),
             step: step.map(str::to_owned),
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn of_a_crowd_some_are_named_and_of_nobody_none_is() {
-        let crowd = |size: usize| -> Vec<Place> {
+        let crowd = |size: usize| -> Vec<LogStep> {
             let names = (0..size).map(|number| format!("web{number}"));
             names
                 .map(|name| place(&name, "s.s", Direction::Forward))

@@ -3,14 +3,14 @@
 /// Turns bytes into text, piece by piece: what is not UTF-8 becomes U+FFFD, control characters and
 /// those that turn the direction of writing are spelt out (`\x1b`), `\r\n` becomes `\n`.
 #[derive(Default)]
-pub(super) struct Harmless {
+pub(super) struct TerminalSanitizer {
     /// The beginning of a character whose end has not come.
     cut: Vec<u8>,
     /// A `\r` came last.
     returned: bool,
 }
 
-impl Harmless {
+impl TerminalSanitizer {
     pub(super) fn push(&mut self, bytes: &[u8]) -> String {
         let mut joined = std::mem::take(&mut self.cut);
         joined.extend_from_slice(bytes);
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn harmless(pieces: &[&[u8]]) -> String {
-        let mut harmless = Harmless::default();
+        let mut harmless = TerminalSanitizer::default();
         let mut text: String = pieces.iter().map(|piece| harmless.push(piece)).collect();
         text.push_str(&harmless.end());
         text

@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::actions;
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::NewDelegation;
+use super::super::view::NewDelegationBody;
 use super::people::{Made, show};
 use super::{Plain, sender, times};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Factor {
+struct FactorForm {
     #[serde(default)]
     csrf: String,
     #[serde(default)]
@@ -27,8 +27,8 @@ pub(in crate::server) async fn factor(
     call: &mut Call,
     name: &str,
     what: &str,
-) -> Answer {
-    let Factor { csrf, code } = call.form(site.web.limits.body).await?;
+) -> HttpResult {
+    let FactorForm { csrf, code } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     match what {
         "begin" => {
@@ -56,7 +56,7 @@ pub(in crate::server) async fn factor(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Delegate {
+struct DelegateForm {
     #[serde(default)]
     csrf: String,
     to: String,
@@ -65,11 +65,15 @@ struct Delegate {
     project: String,
 }
 
-pub(in crate::server) async fn delegate(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
-    let fields: Delegate = call.form(site.web.limits.body).await?;
+pub(in crate::server) async fn delegate(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+) -> HttpResult {
+    let fields: DelegateForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let until = times(site).parse(&fields.until)?;
-    let new = NewDelegation {
+    let new = NewDelegationBody {
         to: fields.to.trim().to_owned(),
         until: until.ok_or_else(|| {
             Fault::Invalid("say until when: a delegation has an end; go back and add it".to_owned())
@@ -85,7 +89,7 @@ pub(in crate::server) async fn end(
     call: &mut Call,
     name: &str,
     id: &str,
-) -> Answer {
+) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     actions::account::end_delegation(site, &who, name, id).await?;

@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::actions::tasks::{ask, go_back, nothing_live, parse_id};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::Rollback;
+use super::super::view::RollbackBody;
 use super::super::who::who;
 use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
@@ -22,7 +22,7 @@ use crate::store::{Head, LiveRelease, ReleaseRecord};
 /// The fields of every form about a task.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields {
+struct ActionFields {
     #[serde(default)]
     csrf: String,
     /// The plan that the page showed.
@@ -47,8 +47,8 @@ pub(in crate::server) async fn of_task(
     call: &mut Call,
     id: &str,
     what: &str,
-) -> Answer {
-    let fields: Fields = call.form(site.web.limits.body).await?;
+) -> HttpResult {
+    let fields: ActionFields = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let id = parse_id(id)?;
     let of_host = || Some(fields.host.clone()).filter(|host| !host.is_empty());
@@ -120,7 +120,7 @@ impl RollbackPage {
 }
 
 /// `GET /tasks/ID/rollback`: what going back to a task's release would mean.
-pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;
@@ -138,16 +138,16 @@ pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &s
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Environment {
+struct EnvironmentField {
     project: String,
     environment: String,
 }
 
 /// `GET /rollback?project=&environment=`: what going back to the release before would mean.
-pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
-    let Environment {
+    let EnvironmentField {
         project,
         environment,
     } = call.query()?;
@@ -170,7 +170,7 @@ async fn confirm(
     project: &str,
     environment: &str,
     target: ReleaseRecord,
-) -> Answer {
+) -> HttpResult {
     let store = &site.web.store;
     let mut live: Vec<(LiveRelease, Vec<String>)> = Vec::new();
     for (host, release) in store.live(project, environment).await? {
@@ -207,7 +207,7 @@ async fn confirm(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Back {
+struct RollbackForm {
     #[serde(default)]
     csrf: String,
     task: u64,
@@ -217,17 +217,17 @@ struct Back {
 }
 
 /// The confirmed rollback: always to the release that the page named.
-pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Back {
+pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let RollbackForm {
         csrf,
         task,
         emergency,
     } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
-    let asked = Rollback {
+    let asked = RollbackBody {
         task: Some(task),
         emergency: Some(emergency).filter(|reason| !reason.trim().is_empty()),
-        ..Rollback::default()
+        ..RollbackBody::default()
     };
     let task = go_back(site, &who, asked).await?;
     answer::see(&format!("/tasks/{}", task.id))

@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::super::Site;
 use super::super::actions::hooks::{hook, hooks, replay_as};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{HookList, HookQuery};
 use super::super::who::who;
@@ -49,7 +49,7 @@ fn held(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
 
-pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     let query: HookQuery = call.query()?;
@@ -93,19 +93,19 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer
 
 #[derive(Template)]
 #[template(path = "web/hook.html")]
-struct HookPage {
+struct HookDetailPage {
     frame: Frame,
     times: Times,
     hook: HookEntry,
     may_replay: bool,
 }
 
-pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     let hook = hook(site, id).await?;
     let of_a_tag = hook.push.as_ref().is_some_and(|push| !is_zero(&push.new));
-    let page = HookPage {
+    let page = HookDetailPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),
         may_replay: of_a_tag && who.needs(Ability::Run, "replay a push").is_ok(),
@@ -114,7 +114,7 @@ pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) 
     shown(&page)
 }
 
-pub(in crate::server) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     let entry = replay_as(site, &who, id).await?;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::actions::places::{hosts, live, set_disabled};
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;
@@ -23,26 +23,26 @@ struct HostsPage {
     frame: Frame,
     times: Times,
     hosts: Vec<HostLine>,
-    live: Vec<Environment>,
+    live: Vec<LiveEnvironment>,
     may_switch: bool,
 }
 
 /// What is live in one environment, by release.
-struct Environment {
+struct LiveEnvironment {
     project: String,
     environment: String,
-    releases: Vec<Release>,
+    releases: Vec<ReleaseRow>,
     may_roll_back: bool,
 }
 
-impl Environment {
+impl LiveEnvironment {
     /// Whether something is live there from which the one who looks may go back.
     fn goes_back(&self) -> bool {
         self.may_roll_back && self.releases.iter().any(|release| release.live.is_some())
     }
 }
 
-struct Release {
+struct ReleaseRow {
     /// `None`: nothing is live there.
     live: Option<LiveHost>,
     /// Where `current` leads instead; empty where it leads to the release.
@@ -50,7 +50,7 @@ struct Release {
     hosts: String,
 }
 
-pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let views = live(site, &who, &LiveQuery::default()).await?;
@@ -73,13 +73,13 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer
                 .or_insert((live, Vec::new()));
             same.1.push(host);
         }
-        live.push(Environment {
+        live.push(LiveEnvironment {
             may_roll_back,
             project: view.project,
             environment: view.environment,
             releases: releases
                 .into_iter()
-                .map(|((_, drift), (live, hosts))| Release {
+                .map(|((_, drift), (live, hosts))| ReleaseRow {
                     live,
                     drift,
                     hosts: words::list(&hosts),
@@ -101,7 +101,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields {
+struct HostFields {
     #[serde(default)]
     csrf: String,
     #[serde(default)]
@@ -113,8 +113,8 @@ pub(in crate::server) async fn switch(
     call: &mut Call,
     name: &str,
     what: &str,
-) -> Answer {
-    let Fields { csrf, reason } = call.form(site.web.limits.body).await?;
+) -> HttpResult {
+    let HostFields { csrf, reason } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     let reason = (what == "disable").then_some(reason);
     set_disabled(site, &who, name, reason).await?;

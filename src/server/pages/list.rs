@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::super::Site;
 use super::super::actions::tasks::lines;
-use super::super::answer::Answer;
+use super::super::answer::HttpResult;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TaskLine, TaskList, TaskQuery};
@@ -30,7 +30,7 @@ struct ListPage {
     query: TaskQuery,
     projects: Vec<String>,
     states: Vec<(&'static str, String)>,
-    groups: Vec<Group>,
+    groups: Vec<TaskGroup>,
     older: Option<String>,
     newer: bool,
     /// The account of whoever reads it.
@@ -38,7 +38,7 @@ struct ListPage {
 }
 
 /// Tasks under one heading.
-struct Group {
+struct TaskGroup {
     name: &'static str,
     /// What is said where there are none.
     empty: &'static str,
@@ -79,7 +79,7 @@ fn held(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
 
-pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let mut query: TaskQuery = call.query()?;
@@ -101,7 +101,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer
             Some(_) => "None among those that were looked at; look further.",
             None => "There are none.",
         };
-        vec![Group {
+        vec![TaskGroup {
             name: if newer { "Older tasks" } else { "Tasks" },
             empty,
             tasks,
@@ -145,7 +145,7 @@ async fn grouped(
     who: &Who,
     query: &TaskQuery,
     latest: Vec<TaskLine>,
-) -> Result<Vec<Group>, Fault> {
+) -> Result<Vec<TaskGroup>, Fault> {
     let store = &site.web.store;
     let (active, _) = store.active().await?;
     let wanted = |line: &TaskLine| {
@@ -175,17 +175,17 @@ async fn grouped(
         .filter(|line| !active.contains(&line.head.id))
         .collect();
     Ok(vec![
-        Group {
+        TaskGroup {
             name: "Waiting for somebody",
             empty: "Nothing waits.",
             tasks: waiting,
         },
-        Group {
+        TaskGroup {
             name: "At work",
             empty: "Nothing is at work.",
             tasks: working,
         },
-        Group {
+        TaskGroup {
             name: "Latest",
             empty: "Nothing has been released yet: push a tag.",
             tasks: rest,

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use cookie::{CODE, PASSWORD};
 
 use super::super::Site;
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
-use super::super::door::Door;
+use super::super::door::LoginEndpoint;
 use super::super::fault::Fault;
 use super::super::who::{self, who};
 use super::{Frame, Plain, sender, times};
@@ -39,7 +39,7 @@ struct Next {
     entered: Option<String>,
 }
 
-pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let Next { next, entered } = call.query()?;
     if who(site, call).await.is_ok() {
         return answer::see(ours(&next));
@@ -73,15 +73,15 @@ fn onward(site: &Site, step: &str, next: &str) -> String {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields {
+struct LoginFields {
     name: String,
     password: String,
     #[serde(default)]
     next: String,
 }
 
-pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Fields {
+pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let LoginFields {
         name,
         password,
         next,
@@ -95,7 +95,7 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answe
     let (status, wrong) = match verified {
         Ok(Login::In(account)) => return come_in(site, &account, address, &next).await,
         Ok(Login::CodeNeeded(account)) => {
-            Door::Page.half_way(site, &account, address).await;
+            LoginEndpoint::Page.half_way(site, &account, address).await;
             let cookie = site.web.sessions.halfway(&account).await?;
             let mut response = answer::see(&onward(site, CODE, ours(&next)))?;
             answer::set_cookie(&mut response, cookie.expose_secret())?;
@@ -113,8 +113,8 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> Answe
 }
 
 /// Begins the session of somebody who has proved everything.
-async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> Answer {
-    Door::Page.came_in(site, account, from).await?;
+async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> HttpResult {
+    LoginEndpoint::Page.came_in(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
     tracing::info!(user = %account.name, "somebody logged in");
     let mut response = answer::see(&onward(site, PASSWORD, ours(next)))?;
@@ -129,7 +129,9 @@ async fn refused(
     address: IpAddr,
     error: LoginError,
 ) -> Result<(StatusCode, String), Fault> {
-    Door::Page.refused(site, name, address, &error).await;
+    LoginEndpoint::Page
+        .refused(site, name, address, &error)
+        .await;
     Ok(match error {
         LoginError::Denied => {
             tracing::info!(%address, "a login was refused");
@@ -167,7 +169,7 @@ async fn halfway(site: &Site, call: &Call) -> Result<Option<Account>, Fault> {
 }
 
 /// `GET /login/code`: the second step.
-pub(in crate::server) async fn show_code(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show_code(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let Next { next, entered } = call.query()?;
     let Some(account) = halfway(site, call).await? else {
         let lost = entered.is_some() || cookie::sent_on_by_login(call);
@@ -189,14 +191,14 @@ pub(in crate::server) async fn show_code(site: &Arc<Site>, call: &mut Call) -> A
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Code {
+struct CodeForm {
     code: String,
     #[serde(default)]
     next: String,
 }
 
-pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let Code { code, next } = call.form(site.web.limits.body).await?;
+pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let CodeForm { code, next } = call.form(site.web.limits.body).await?;
     let Some(account) = halfway(site, call).await? else {
         // It took too long: the password again.
         return answer::see(PASSWORD);
@@ -224,7 +226,7 @@ pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> 
     }
 }
 
-pub(in crate::server) async fn leave(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn leave(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     match sender(site, call, &csrf).await {
         Ok(_) | Err(Fault::NotLoggedIn) => {}

@@ -12,7 +12,7 @@ use super::super::actions::people::{
     add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
     user_view,
 };
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::super::who::{Who, who};
@@ -30,7 +30,7 @@ struct UsersPage {
     users: Vec<UserView>,
 }
 
-pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     who.needs(Ability::Manage, "see users")?;
@@ -45,7 +45,7 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewUser {
+struct NewUserForm {
     #[serde(default)]
     csrf: String,
     name: String,
@@ -59,10 +59,10 @@ struct NewUser {
     password: String,
 }
 
-pub(in crate::server) async fn add(site: &Arc<Site>, call: &mut Call) -> Answer {
-    let new: NewUser = call.form(site.web.limits.body).await?;
+pub(in crate::server) async fn add(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let new: NewUserForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &new.csrf).await?;
-    let new = view::NewUser {
+    let new = view::NewUserBody {
         name: new.name.trim().to_owned(),
         display: new.display.trim().to_owned(),
         role: new.role,
@@ -84,7 +84,7 @@ fn groups(text: &str) -> Vec<String> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Change {
+struct AccountChangeForm {
     #[serde(default)]
     csrf: String,
     role: Role,
@@ -92,8 +92,8 @@ struct Change {
     groups: String,
 }
 
-pub(in crate::server) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
-    let fields: Change = call.form(site.web.limits.body).await?;
+pub(in crate::server) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
+    let fields: AccountChangeForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let asked = ChangeUser {
         role: Some(fields.role),
@@ -110,7 +110,7 @@ pub(in crate::server) async fn switch(
     call: &mut Call,
     name: &str,
     what: &str,
-) -> Answer {
+) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     let asked = ChangeUser {
@@ -121,7 +121,7 @@ pub(in crate::server) async fn switch(
     answer::see(&format!("/users/{name}"))
 }
 
-pub(in crate::server) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     remove_user(site, &who, name).await?;
@@ -183,13 +183,13 @@ impl UserPage {
     }
 }
 
-pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     show(site, &who, name, Made::Nothing).await
 }
 
-pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) -> Answer {
+pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) -> HttpResult {
     who.needs_to_be(name, "see another user")?;
     let accounts = &site.web.accounts;
     let user = user_view(&accounts.get(name).await?);
@@ -241,7 +241,7 @@ pub(in crate::server) async fn set_password(
     site: &Arc<Site>,
     call: &mut Call,
     name: &str,
-) -> Answer {
+) -> HttpResult {
     let fields: Password = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let passwords = [fields.present, fields.password];
@@ -257,7 +257,7 @@ pub(in crate::server) async fn set_password(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewToken {
+struct NewTokenForm {
     #[serde(default)]
     csrf: String,
     #[serde(default)]
@@ -275,7 +275,7 @@ struct NewToken {
     admin: String,
 }
 
-impl NewToken {
+impl NewTokenForm {
     fn scopes(&self) -> Vec<Scope> {
         let boxes = [
             (&self.read, Scope::Read),
@@ -288,10 +288,14 @@ impl NewToken {
     }
 }
 
-pub(in crate::server) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
-    let fields: NewToken = call.form(site.web.limits.body).await?;
+pub(in crate::server) async fn new_token(
+    site: &Arc<Site>,
+    call: &mut Call,
+    name: &str,
+) -> HttpResult {
+    let fields: NewTokenForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
-    let asked = view::NewToken {
+    let asked = view::NewTokenBody {
         expires: times(site).parse(&fields.expires)?,
         scopes: Some(fields.scopes()),
         name: fields.label,
@@ -306,7 +310,7 @@ pub(in crate::server) async fn revoke(
     call: &mut Call,
     name: &str,
     id: &str,
-) -> Answer {
+) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
     revoke_token(site, &who, name, id).await?;

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::super::Site;
 use super::super::actions::places::seen_hosts;
-use super::super::actions::submit::{Eyes, order_again, take, templates};
+use super::super::actions::submit::{UserVisibility, order_again, take, templates};
 use super::super::actions::tasks::parse_id;
 use super::super::actions::templates::seen;
-use super::super::answer::{self, Answer};
+use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;
@@ -39,7 +39,7 @@ struct SubmitPage {
     times: Times,
     /// Number, name and stages of each template that can be chosen.
     templates: Vec<Offered>,
-    form: Option<Form>,
+    form: Option<SubmitForm>,
     problems: Vec<FieldProblem>,
     /// What was pasted.
     json: String,
@@ -61,7 +61,7 @@ struct Offered {
 const TAGS_MAX: usize = 50;
 
 /// The form of one template, with what is in its fields.
-struct Form {
+struct SubmitForm {
     template: String,
     order: SubmissionOrder,
     params: Vec<ParamField>,
@@ -117,7 +117,7 @@ struct Query {
     repeat: Option<String>,
 }
 
-pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     submits(&who)?;
@@ -184,7 +184,7 @@ fn offers(site: &Site, who: &Who, library: &Library, template: &Template) -> boo
 
 /// The template of this name or number, if there is a place where somebody may know of its tasks.
 fn usable<'l>(site: &Site, who: &Who, library: &'l Library, name: &str) -> Option<&'l Template> {
-    let eyes = Eyes { site, who };
+    let eyes = UserVisibility { site, who };
     let found = library.find(name)?;
     crate::engine::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)
 }
@@ -197,7 +197,7 @@ fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
 }
 
 /// The form of the order's template, filled with the order.
-async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<Form, Fault> {
+async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitForm, Fault> {
     let library = templates(site);
     let template = usable(site, who, &library, &order.template).ok_or_else(|| {
         let name: String = order.template.escape_debug().take(64).collect();
@@ -223,7 +223,7 @@ async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<Form, Fa
         groups.push(host_group(site, who, template, &order, number).await?);
     }
     let token = secret::token().map_err(|error| Fault::Broken(error.to_string()))?;
-    Ok(Form {
+    Ok(SubmitForm {
         template: template.name.clone(),
         params: params(template, &order, &tags(site, who, &order).await?),
         groups,
@@ -362,7 +362,7 @@ async fn host_group(
 }
 
 /// The filled form, or what was pasted.
-pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let fields: Vec<(String, String)> = call.form(site.web.limits.body).await?;
     let csrf = fields.iter().find(|(name, _)| name == "csrf");
     let csrf = csrf.map(|(_, value)| value.clone()).unwrap_or_default();

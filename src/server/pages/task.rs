@@ -9,11 +9,11 @@ use askama::Template;
 
 use self::planned::{Planned, planned};
 use super::super::Site;
-use super::super::actions::tasks::{Sight, parse_id, sight_for};
-use super::super::answer::Answer;
+use super::super::actions::tasks::{TaskDetail, parse_id, sight_for};
+use super::super::answer::HttpResult;
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::output::{LOG_END_BYTES, Reader};
+use super::super::output::{LOG_END_BYTES, TaskLogReader};
 use super::super::view::{self, HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
 use super::super::who::{Who, who};
 use super::super::words::{self, Times};
@@ -31,7 +31,7 @@ const HOSTS_MAX: usize = 40;
 
 #[derive(Template)]
 #[template(path = "web/task.html")]
-struct Page<'a> {
+struct FullTaskPage<'a> {
     frame: Frame,
     t: &'a TaskPage,
     log: String,
@@ -98,7 +98,7 @@ impl TaskPage {
     pub(in crate::server) async fn of(
         site: &Site,
         who: &Who,
-        sight: &Sight,
+        sight: &TaskDetail,
     ) -> Result<Self, Fault> {
         let view = sight.view(site, who);
         let actor = who.at(&sight.task.place());
@@ -256,7 +256,7 @@ impl TaskPage {
     }
 
     /// The forward stages, then the way back.
-    fn tables(&self) -> Vec<Table<'_>> {
+    fn tables(&self) -> Vec<StageTable<'_>> {
         let forward = self.view.stages.iter().enumerate();
         let back = self.view.rollback_stages.iter();
         forward
@@ -268,7 +268,7 @@ impl TaskPage {
             .collect()
     }
 
-    fn table<'a>(&'a self, title: String, stage: &'a StageView) -> Table<'a> {
+    fn table<'a>(&'a self, title: String, stage: &'a StageView) -> StageTable<'a> {
         let many = stage.hosts.len() > HOSTS_MAX;
         let done = |host: &&HostView| {
             host.steps
@@ -294,7 +294,7 @@ impl TaskPage {
             .take(HOSTS_MAX)
             .collect();
         let hosts = words::plural(stage.hosts.len() as u64, "host");
-        Table {
+        StageTable {
             title,
             summary: if stage.hosts.len() == 1 && stage.hosts[0].name == crate::domain::plan::AGENT
             {
@@ -360,7 +360,7 @@ impl TaskPage {
 }
 
 /// Hosts × steps of one stage.
-struct Table<'a> {
+struct StageTable<'a> {
     title: String,
     summary: String,
     steps: Vec<&'a str>,
@@ -381,7 +381,7 @@ struct Cell {
 
 /// Why the one who looks may not do what one would expect: approve a task that waits, retry one that
 /// failed. Nothing where they may.
-fn refusal(site: &Site, actor: &Actor, sight: &Sight, view: &TaskView) -> String {
+fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> String {
     let ended = matches!(
         view.state.as_str(),
         "failed" | "stopped" | "rolled-back" | "rollback-failed"
@@ -470,13 +470,13 @@ fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> Answer {
+pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;
     let sight = sight_for(site, &who, id).await?;
     let t = TaskPage::of(site, &who, &sight).await?;
-    let page = Page {
+    let page = FullTaskPage {
         frame: Frame::of(site, &who).await?,
         t: &t,
         log: end_of_log(site, id).await?,
@@ -491,7 +491,7 @@ async fn end_of_log(site: &Site, id: u64) -> Result<String, Fault> {
         ..LogQuery::default()
     };
     let broken = |error: std::io::Error| Fault::Broken(error.to_string());
-    let mut reader = Reader::new(site.web.logs.clone(), id, &all);
+    let mut reader = TaskLogReader::new(site.web.logs.clone(), id, &all);
     reader.only_the_end(LOG_END_BYTES).await.map_err(broken)?;
     let mut text = String::new();
     while text.len() < 2 * LOG_END_BYTES as usize {

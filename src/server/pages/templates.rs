@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::super::Site;
 use super::super::actions::templates::{library, listed, no_template, seen, versions};
-use super::super::answer::Answer;
+use super::super::answer::HttpResult;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
@@ -39,18 +39,18 @@ struct One {
     /// The version that is shown, or that of now.
     version: StoredTemplate,
     versions: Vec<TemplateVersion>,
-    changes: Option<Changes>,
+    changes: Option<TemplateChanges>,
 }
 
 /// What changed from one version to another.
-struct Changes {
+struct TemplateChanges {
     from: String,
     to: String,
-    files: Vec<(String, Vec<Line>)>,
+    files: Vec<(String, Vec<DiffLine>)>,
 }
 
 /// A line of a comparison.
-struct Line {
+struct DiffLine {
     tone: &'static str,
     mark: &'static str,
     text: String,
@@ -68,7 +68,7 @@ impl One {
     }
 }
 
-pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer {
+pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
     let listed = listed(site, &who, &library(site));
@@ -79,7 +79,7 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> Answer
     })
 }
 
-pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> Answer {
+pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     let query: TemplateQuery = call.query()?;
     let library = library(site);
@@ -135,7 +135,7 @@ async fn version(
     })
 }
 
-fn compared(before: &StoredTemplate, after: &StoredTemplate) -> Changes {
+fn compared(before: &StoredTemplate, after: &StoredTemplate) -> TemplateChanges {
     let mut names: Vec<&String> = before.scripts.keys().chain(after.scripts.keys()).collect();
     names.sort();
     names.dedup();
@@ -145,7 +145,7 @@ fn compared(before: &StoredTemplate, after: &StoredTemplate) -> Changes {
         (name.clone(), lines(&text(before), &text(after)))
     });
     let text = ("the template".to_owned(), lines(&before.text, &after.text));
-    Changes {
+    TemplateChanges {
         from: before.digest.clone(),
         to: after.digest.clone(),
         files: std::iter::once(text)
@@ -156,12 +156,12 @@ fn compared(before: &StoredTemplate, after: &StoredTemplate) -> Changes {
 }
 
 /// The lines that changed with some around them; nothing where the texts are equal.
-fn lines(before: &str, after: &str) -> Vec<Line> {
+fn lines(before: &str, after: &str) -> Vec<DiffLine> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();
     for (number, group) in diff.grouped_ops(CONTEXT_LINES).iter().enumerate() {
         if number > 0 {
-            lines.push(Line {
+            lines.push(DiffLine {
                 tone: "gap",
                 mark: " ",
                 text: "\u{22ef}".to_owned(),
@@ -173,7 +173,7 @@ fn lines(before: &str, after: &str) -> Vec<Line> {
                 ChangeTag::Delete => ("less", "\u{2212}"),
                 ChangeTag::Insert => ("more", "+"),
             };
-            lines.push(Line {
+            lines.push(DiffLine {
                 tone,
                 mark,
                 text: change.value().trim_end_matches('\n').to_owned(),

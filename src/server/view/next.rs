@@ -13,7 +13,7 @@ fn frozen(task: &TaskView) -> bool {
 /// What can be done about a task, in a line. Every command in it is one that the asker may give now.
 #[must_use]
 pub fn next(task: &TaskView) -> String {
-    let offer = Offer { task };
+    let offer = TaskOffer { task };
     let parts = match task.state.as_str() {
         "proposed" | "waiting" | "scheduled" | "queued" => offer.before_it_runs(),
         "running" | "rolling-back" | "paused" | "stopping" => offer.while_it_runs(),
@@ -24,48 +24,48 @@ pub fn next(task: &TaskView) -> String {
 }
 
 /// What may be said about a task, each only where it was granted.
-struct Offer<'t> {
+struct TaskOffer<'t> {
     task: &'t TaskView,
 }
 
-type Part = Option<String>;
+type Sentence = Option<String>;
 
-fn say(words: &str) -> Part {
+fn say(words: &str) -> Sentence {
     Some(words.to_owned())
 }
 
-impl Offer<'_> {
-    fn command(&self, what: May, words: &str, command: &str) -> Part {
+impl TaskOffer<'_> {
+    fn command(&self, what: May, words: &str, command: &str) -> Sentence {
         let may = self.task.may.contains(&what);
         may.then(|| format!("{words} `tagship {command}`"))
     }
 
     /// `verb ID`, with what follows.
-    fn verb(&self, what: May, words: &str, verb: &str, rest: &str) -> Part {
+    fn verb(&self, what: May, words: &str, verb: &str, rest: &str) -> Sentence {
         self.command(what, words, &format!("{verb} {}{rest}", self.task.id))
     }
 
-    fn retry(&self, words: &str) -> Part {
+    fn retry(&self, words: &str) -> Sentence {
         self.verb(May::Retry, words, "retry", "")
     }
 
-    fn stop(&self) -> Part {
+    fn stop(&self) -> Sentence {
         self.verb(May::Stop, "end it with", "stop", "")
     }
 
-    fn thaw(&self) -> Part {
+    fn thaw(&self) -> Sentence {
         let rest = " --override-freeze REASON";
         self.verb(May::OverrideFreeze, "let it run before with", "go", rest)
     }
 
-    fn go_back(&self) -> Part {
+    fn go_back(&self) -> Sentence {
         let (project, environment) = (&self.task.project, &self.task.environment);
         let command = format!("rollback --project {project} --environment {environment}");
         let words = "go back to the release before the live one with";
         self.command(May::RollbackBefore, words, &command)
     }
 
-    fn before_it_runs(&self) -> Vec<Part> {
+    fn before_it_runs(&self) -> Vec<Sentence> {
         let task = self.task;
         let withdraw = self.verb(May::Withdraw, "take it back with", "withdraw", "");
         match task.state.as_str() {
@@ -100,7 +100,7 @@ impl Offer<'_> {
         }
     }
 
-    fn while_it_runs(&self) -> Vec<Part> {
+    fn while_it_runs(&self) -> Vec<Sentence> {
         let id = self.task.id;
         let failed = self.task.may.contains(&May::Retry);
         match self.task.state.as_str() {
@@ -132,7 +132,7 @@ impl Offer<'_> {
     }
 
     /// What failed is looked at, and done again where that may be.
-    fn mend(&self) -> Part {
+    fn mend(&self) -> Sentence {
         let look = format!("look at `tagship log {}`", self.task.id);
         let afresh = self.afresh();
         Some(match self.retry("mend what failed, then") {
@@ -149,7 +149,7 @@ impl Offer<'_> {
         }
     }
 
-    fn at_rest(&self) -> Vec<Part> {
+    fn at_rest(&self) -> Vec<Sentence> {
         let afresh = say(self.afresh());
         match self.task.state.as_str() {
             "stopped" => {

@@ -29,7 +29,7 @@ pub struct UserView {
 /// `POST /api/v1/users`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewUser {
+pub struct NewUserBody {
     pub name: String,
     #[serde(default)]
     pub display: String,
@@ -79,7 +79,7 @@ pub struct BegunFactor {
 /// `POST /api/v1/users/NAME/totp/confirm`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Code {
+pub struct CodeBody {
     pub code: String,
 }
 
@@ -95,7 +95,7 @@ pub struct ResetFactor {
 /// `POST /api/v1/users/NAME/delegations`: NAME lets somebody approve in their stead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewDelegation {
+pub struct NewDelegationBody {
     pub to: String,
     /// From then on it is worth nothing.
     pub until: Timestamp,
@@ -126,7 +126,7 @@ pub struct DelegationView {
 /// `POST /api/v1/users/NAME/tokens`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct NewToken {
+pub struct NewTokenBody {
     /// What it is for.
     pub name: String,
     /// From then on it is good for nothing; `null`: until it is revoked.
