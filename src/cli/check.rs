@@ -16,8 +16,8 @@ use super::table::printable;
 use super::times::Zone;
 use crate::config::Config;
 use crate::server::view::{HookList, HostList, LiveList, UserList, drift_seen};
-use crate::setup::check::{Accounts, Finding, Scope, Verdict, check as look};
-use crate::setup::install::Install;
+use crate::setup::check::{CheckFinding, CheckScope, CheckStatus, KnownAccounts, check as look};
+use crate::setup::install::InstallRequest;
 
 /// Runs it.
 pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {
@@ -26,7 +26,7 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
         project(&config, name)?;
     }
     beware_of_another_user(&config);
-    let scope = Scope {
+    let scope = CheckScope {
         project: asked.project.clone(),
         disabled: disabled(around, &config).await,
         drifts: drifts(around, &config).await,
@@ -41,7 +41,7 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
     } else {
         screen::print(&lines(&findings))?;
     }
-    let failed = |finding: &&Finding| finding.verdict == Verdict::Fail;
+    let failed = |finding: &&CheckFinding| finding.verdict == CheckStatus::Fail;
     match findings.iter().filter(failed).count() {
         0 => Ok(()),
         failed => Err(CommandError::Check {
@@ -52,14 +52,14 @@ pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), Co
 }
 
 /// `FAIL host web1: no rsync on the host; install rsync there`.
-fn lines(findings: &[Finding]) -> String {
+fn lines(findings: &[CheckFinding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let word = match finding.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "FAIL",
-            Verdict::NotLookedAt => "-",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "FAIL",
+            CheckStatus::NotLookedAt => "-",
         };
         let what = printable(&finding.what);
         let _ = write!(text, "{word:<4} {}: {what}", finding.subject);
@@ -119,7 +119,7 @@ async fn drifts(
 }
 
 /// Who is let in, if an agent is there and tells.
-async fn accounts(around: &Surroundings, config: &Config) -> Option<Accounts> {
+async fn accounts(around: &Surroundings, config: &Config) -> Option<KnownAccounts> {
     let list: UserList = asked(around, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     Some(users.map(|user| (user.name, user.groups)).collect())
@@ -174,7 +174,7 @@ async fn asked<T: DeserializeOwned>(
 }
 
 /// What should be installed in the repositories that stand on this machine.
-fn hooks(config: &Config) -> BTreeMap<String, Install> {
+fn hooks(config: &Config) -> BTreeMap<String, InstallRequest> {
     let packaged = install::packaged_hook();
     let projects = config.projects.iter();
     projects

@@ -13,7 +13,7 @@ use crate::agent;
 use crate::config::{AgentConfig, Config, Project};
 use crate::domain::rule::OnSpoolError;
 use crate::engine::spool;
-use crate::setup::install::{self, Install, InstallError, Kind, Report};
+use crate::setup::install::{self, GitServerKind, InstallError, InstallRequest, Report};
 
 /// `tagship install`.
 pub(crate) fn install(around: &Surroundings, asked: &Asked) -> Result<(), CommandError> {
@@ -83,15 +83,15 @@ pub(crate) fn installation(
     project: &Project,
     repo: &Path,
     hook_program: PathBuf,
-) -> Result<Install, CommandError> {
+) -> Result<InstallRequest, CommandError> {
     // The default is a name that a plain server need not have: then git runs as the repository's
     // owner.
     let git_user = &config.agent.git_user;
     let is_default = *git_user == AgentConfig::default().git_user;
     let git_user = (!is_default || agent::user(git_user).is_some()).then(|| git_user.clone());
-    Ok(Install {
+    Ok(InstallRequest {
         repo: repo.to_owned(),
-        kind: Kind::detect(repo)?,
+        kind: GitServerKind::detect(repo)?,
         spool_dir: config.agent.spool_dir.clone(),
         repository: project.repository.clone(),
         on_spool_error: on_spool_error(&config.agent),
@@ -223,7 +223,7 @@ pub(crate) fn uninstall(around: &Surroundings, asked: &Uninstall) -> Result<(), 
         // clap asks for one of them.
         (None, None) => PathBuf::from("."),
     };
-    let removed = install::uninstall(&repo, Kind::detect(&repo)?)?;
+    let removed = install::uninstall(&repo, GitServerKind::detect(&repo)?)?;
     let mut text: String = removed
         .files
         .iter()

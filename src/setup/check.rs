@@ -19,12 +19,12 @@ mod scratch;
 mod send;
 
 use crate::config::Config;
-pub use finding::{Finding, Subject, Verdict};
-pub use scope::{Accounts, Scope};
+pub use finding::{CheckFinding, CheckStatus, Subject};
+pub use scope::{CheckScope, KnownAccounts};
 
 /// Looks at everything in scope: this machine first, then projects, then hosts side by side, then
 /// the execution users on them.
-pub async fn check(config: &Config, scope: &Scope) -> Vec<Finding> {
+pub async fn check(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = local::findings(config, scope);
     findings.extend(people::findings(config, scope));
     findings.extend(projects::findings(config, scope).await);

@@ -26,18 +26,18 @@ use tagship_hook::settings::Settings;
 
 pub use archive::archive;
 pub use error::InstallError;
-pub use layout::{Kind, repository_dir};
-pub use verify::{Finding, unseen, verify};
+pub use layout::{GitServerKind, repository_dir};
+pub use verify::{HookFinding, unseen, verify};
 
-use layout::Layout;
-use trial::Identity;
+use layout::HookLayout;
+use trial::TrialIdentity;
 
 /// What is to be installed, and where.
 #[derive(Clone, Debug)]
-pub struct Install {
+pub struct InstallRequest {
     /// The repository's directory (what holds `HEAD`); a work tree is fine.
     pub repo: PathBuf,
-    pub kind: Kind,
+    pub kind: GitServerKind,
     /// The spool as the git server sees it, absolute.
     pub spool_dir: PathBuf,
     /// The key of the repository; a bare repository has no other way to know it.
@@ -53,7 +53,7 @@ pub struct Install {
 /// What an installation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    pub kind: Kind,
+    pub kind: GitServerKind,
     /// The program that stands in place.
     pub program: PathBuf,
     pub settings: PathBuf,
@@ -64,7 +64,7 @@ pub struct Report {
     /// The uid as which it was tried.
     pub tried_as: u32,
     /// What is still to be done: the spool cannot be reached, …
-    pub findings: Vec<Finding>,
+    pub findings: Vec<HookFinding>,
 }
 
 /// What taking the hook out did.
@@ -76,17 +76,17 @@ pub struct Removed {
     pub restored: Option<PathBuf>,
 }
 
-impl Install {
+impl InstallRequest {
     /// Installs the hook, or brings an installed one up to date.
     ///
     /// # Errors
     /// [`InstallError`]; what stood there before still stands, and pushes are not disturbed.
     pub fn run(&self) -> Result<Report, InstallError> {
         let repo = repository_dir(&self.repo)?;
-        let layout = Layout::new(&repo, self.kind);
+        let layout = HookLayout::new(&repo, self.kind);
         layout.refuse_gitolite()?;
         let settings = self.settings()?.to_text().map_err(InstallError::Settings)?;
-        let identity = Identity::find(&repo, self.git_user.as_deref())?;
+        let identity = TrialIdentity::find(&repo, self.git_user.as_deref())?;
         elsewhere::refuse(&repo, self.kind, &identity)?;
 
         file::make_directories(&repo, &layout.directory, &identity)?;
@@ -123,7 +123,7 @@ impl Install {
         Ok(Settings {
             spool_dir: self.spool_dir.clone(),
             // The other servers say it themselves, and go on saying it after a change of name.
-            repository: (self.kind == Kind::Bare).then(|| self.repository.clone()),
+            repository: (self.kind == GitServerKind::Bare).then(|| self.repository.clone()),
             on_spool_error: self.on_spool_error,
         })
     }
@@ -133,9 +133,9 @@ impl Install {
 ///
 /// # Errors
 /// [`InstallError`]: not a repository, a file that can't be removed.
-pub fn uninstall(repo: &Path, kind: Kind) -> Result<Removed, InstallError> {
+pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<Removed, InstallError> {
     let repo = repository_dir(repo)?;
-    let layout = Layout::new(&repo, kind);
+    let layout = HookLayout::new(&repo, kind);
     let mut removed = Removed {
         files: Vec::new(),
         restored: None,

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tagship::setup::install::{self, Install, InstallError, Kind};
+use tagship::setup::install::{self, GitServerKind, InstallError, InstallRequest};
 
 use crate::shop::Shop;
 use crate::support::git::{output_of, script};
@@ -111,25 +111,25 @@ fn taking_it_out_restores_what_stood_there() {
     shop.install();
     shop.tree.tag("release-1", "HEAD");
     assert_eq!(shop.tree.push_tag("release-1").remote_lines()[0], "old");
-    let removed = install::uninstall(&shop.repo.path, Kind::Bare).unwrap();
+    let removed = install::uninstall(&shop.repo.path, GitServerKind::Bare).unwrap();
     assert_eq!(removed.restored, Some(hooks.join("update")));
     assert_eq!(listing(&hooks), before);
     assert_eq!(
         std::fs::read_link(hooks.join("update")).unwrap(),
         Path::new("../../policy")
     );
-    let again = install::uninstall(&shop.repo.path, Kind::Bare).unwrap();
+    let again = install::uninstall(&shop.repo.path, GitServerKind::Bare).unwrap();
     assert_eq!((again.files.len(), again.restored), (0, None));
     assert_eq!(listing(&hooks), before);
 }
 
 #[test]
 fn taking_it_out_leaves_no_trace_where_nothing_stood() {
-    for kind in [Kind::Bare, Kind::GitLab] {
+    for kind in [GitServerKind::Bare, GitServerKind::GitLab] {
         let shop = Shop::without_hook();
         let before = listing(&shop.repo.path);
         let hooks = listing(&shop.repo.path.join("hooks"));
-        Install {
+        InstallRequest {
             kind,
             ..shop.installation()
         }
@@ -147,7 +147,7 @@ fn a_hook_put_there_since_is_not_taken_out_with_ours() {
     let hook = shop.repo.path.join("hooks/update");
     std::fs::remove_file(&hook).unwrap();
     script(&hook, "#!/bin/sh\necho theirs\n");
-    install::uninstall(&shop.repo.path, Kind::Bare).unwrap();
+    install::uninstall(&shop.repo.path, GitServerKind::Bare).unwrap();
     assert_eq!(std::fs::read(&hook).unwrap(), b"#!/bin/sh\necho theirs\n");
 }
 
@@ -211,7 +211,7 @@ fn what_is_no_hook_of_ours_never_comes_into_place() {
     let before = listing(&hooks);
     let wrong = shop.dir.path().join("wrong");
     script(&wrong, "#!/bin/sh\necho something else\n");
-    let install = Install {
+    let install = InstallRequest {
         hook_program: wrong,
         ..shop.installation()
     };
@@ -233,28 +233,28 @@ fn errors_name_the_thing_and_what_to_do() {
     let good = || shop.installation();
     let cases = [
         (
-            Install {
+            InstallRequest {
                 repo: dir.to_owned(),
                 ..good()
             },
             "is not a git repository; name the directory",
         ),
         (
-            Install {
+            InstallRequest {
                 hook_program: dir.join("none"),
                 ..good()
             },
             "none is missing; name it with --hook",
         ),
         (
-            Install {
+            InstallRequest {
                 spool_dir: "spool".into(),
                 ..good()
             },
             "spool_dir spool must be an absolute path",
         ),
         (
-            Install {
+            InstallRequest {
                 git_user: Some("nobody-of-that-name".to_owned()),
                 ..good()
             },
@@ -331,27 +331,27 @@ fn a_repository_of_gitolite_is_refused() {
 fn the_kind_of_server_shows_in_the_repository() {
     let shop = Shop::without_hook();
     let path = &shop.repo.path;
-    assert_eq!(Kind::detect(path).unwrap(), Kind::Bare);
+    assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::Bare);
     std::fs::create_dir(path.join("hooks/update.d")).unwrap();
     assert_eq!(
-        Kind::detect(path).unwrap(),
-        Kind::Bare,
+        GitServerKind::detect(path).unwrap(),
+        GitServerKind::Bare,
         "nobody runs what is in it"
     );
     script(
         &path.join("hooks/update"),
         "#!/bin/sh\nfor h in hooks/update.d/*; do :; done\n",
     );
-    assert_eq!(Kind::detect(path).unwrap(), Kind::Gitea);
+    assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::Gitea);
     output_of(
         shop.repo
             .git()
             .args(["config", "gitlab.fullpath", "alice/shop"]),
     );
-    assert_eq!(Kind::detect(path).unwrap(), Kind::GitLab);
-    assert!(Kind::detect(shop.dir.path()).is_err());
+    assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::GitLab);
+    assert!(GitServerKind::detect(shop.dir.path()).is_err());
     assert!(
-        Kind::detect(&shop.tree.path).is_ok(),
+        GitServerKind::detect(&shop.tree.path).is_ok(),
         "a work tree has a repository"
     );
 }

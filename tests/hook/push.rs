@@ -490,8 +490,11 @@ fn several_projects_of_one_repository_each_have_their_say() {
 
 impl Shop {
     fn installation_after_old_hook(&self, text: &str) {
-        tagship::setup::install::uninstall(&self.repo.path, tagship::setup::install::Kind::Bare)
-            .unwrap();
+        tagship::setup::install::uninstall(
+            &self.repo.path,
+            tagship::setup::install::GitServerKind::Bare,
+        )
+        .unwrap();
         script(&self.repo.path.join("hooks/update"), text);
         self.install();
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::OnSpoolError;
 use tagship::engine::spool;
-use tagship::setup::install::{Install, Kind};
+use tagship::setup::install::{GitServerKind, InstallRequest};
 
 use crate::shop::{Shop, rules};
 use crate::support::git::{Pushed, output_of, script};
@@ -71,9 +71,9 @@ fn on_gitlab(variables: &[(&str, &str)]) -> Shop {
     shop
 }
 
-fn installation(shop: &Shop) -> Install {
-    Install {
-        kind: Kind::detect(&shop.repo.path).unwrap(),
+fn installation(shop: &Shop) -> InstallRequest {
+    InstallRequest {
+        kind: GitServerKind::detect(&shop.repo.path).unwrap(),
         ..shop.installation()
     }
 }
@@ -222,8 +222,8 @@ fn the_tar_for_gitaly_holds_what_stood_there_and_works_when_unpacked() {
 #[test]
 fn a_tar_without_a_repository_holds_tagship_alone() {
     let shop = Shop::without_hook();
-    let install = Install {
-        kind: Kind::GitLab,
+    let install = InstallRequest {
+        kind: GitServerKind::GitLab,
         ..shop.installation()
     };
     let mut bytes = Vec::new();
@@ -275,7 +275,7 @@ done
 fn on_gitea_the_hook_stands_beside_its_own() {
     let shop = on_gitea("false");
     let install = installation(&shop);
-    assert_eq!(install.kind, Kind::Gitea);
+    assert_eq!(install.kind, GitServerKind::Gitea);
     let before = std::fs::read(shop.repo.path.join("hooks/update")).unwrap();
     install.run().unwrap();
     assert_eq!(
@@ -289,7 +289,8 @@ fn on_gitea_the_hook_stands_beside_its_own() {
     assert_eq!(records[0].repository, "alice/shop");
     assert_eq!(records[0].pusher, "bob");
 
-    let removed = tagship::setup::install::uninstall(&shop.repo.path, Kind::Gitea).unwrap();
+    let removed =
+        tagship::setup::install::uninstall(&shop.repo.path, GitServerKind::Gitea).unwrap();
     assert_eq!(removed.files.len(), 2);
     assert!(shop.repo.path.join("hooks/update.d/gitea").exists());
     assert_eq!(push_tag(&shop, "release-2").remote_lines(), ["gitea"]);

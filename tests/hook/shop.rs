@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
 use tagship::engine::spool::{self, Record};
-use tagship::setup::install::{Install, Kind};
+use tagship::setup::install::{GitServerKind, InstallRequest};
 use tempfile::TempDir;
 
 use crate::support::git::{Repository, WorkTree};
@@ -89,10 +89,10 @@ impl Shop {
         }
     }
 
-    pub(crate) fn installation(&self) -> Install {
-        Install {
+    pub(crate) fn installation(&self) -> InstallRequest {
+        InstallRequest {
             repo: self.repo.path.clone(),
-            kind: Kind::Bare,
+            kind: GitServerKind::Bare,
             spool_dir: self.spool.clone(),
             repository: "shop".to_owned(),
             on_spool_error: None,

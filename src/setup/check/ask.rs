@@ -27,7 +27,7 @@ pub(super) async fn open(
 
 /// What a host answers to a script, without what its login prints before.
 pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, RemoteError> {
-    let mut answer = probe::Heard::default();
+    let mut answer = probe::ProbeAnswer::default();
     let mut hear = |stream, bytes: &[u8]| {
         if stream == Stream::Stdout {
             answer.hear(bytes);

@@ -36,7 +36,7 @@ impl From<RemoteError> for EnrollError {
 
 /// A host key that was shown by whatever answers at the host's address.
 #[derive(Debug)]
-pub struct Offer {
+pub struct HostKeyOffer {
     target: SshTarget,
     key: HostKey,
 }
@@ -45,16 +45,16 @@ pub struct Offer {
 ///
 /// # Errors
 /// The host cannot be reached.
-pub async fn offer(config: &Config, host: &str) -> Result<Offer, EnrollError> {
+pub async fn offer(config: &Config, host: &str) -> Result<HostKeyOffer, EnrollError> {
     let planned = config.planned_host(host);
     let planned = planned.ok_or_else(|| EnrollError::NoHost(host.to_owned()))?;
     let passphrase_file = config.ssh.passphrase_file.as_deref();
     let target = reach::target(&planned, &config.known_hosts(), passphrase_file);
     let key = remote::offered_key(&reach::dialer(config), &target).await?;
-    Ok(Offer { target, key })
+    Ok(HostKeyOffer { target, key })
 }
 
-impl Offer {
+impl HostKeyOffer {
     /// `SHA256:…`, as `ssh-keygen -l` prints it.
     #[must_use]
     pub fn fingerprint(&self) -> String {

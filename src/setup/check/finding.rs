@@ -27,7 +27,7 @@ impl fmt::Display for Subject {
 /// Whether all is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum CheckStatus {
     Ok,
     /// A release works, and not as the configuration says.
     Warn,
@@ -39,20 +39,20 @@ pub enum Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct CheckFinding {
     pub subject: Subject,
-    pub verdict: Verdict,
+    pub verdict: CheckStatus,
     /// What was found.
     pub what: String,
     /// What to do about it; empty where `what` says it, or nothing is to be done.
     pub remedy: String,
 }
 
-impl Finding {
+impl CheckFinding {
     pub(super) fn ok(subject: &Subject, what: impl Into<String>) -> Self {
         Self {
             subject: subject.clone(),
-            verdict: Verdict::Ok,
+            verdict: CheckStatus::Ok,
             what: what.into(),
             remedy: String::new(),
         }
@@ -65,7 +65,7 @@ impl Finding {
     ) -> Self {
         Self {
             subject: subject.clone(),
-            verdict: Verdict::Fail,
+            verdict: CheckStatus::Fail,
             what: what.into(),
             remedy: remedy.into(),
         }
@@ -77,7 +77,7 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Self {
         Self {
-            verdict: Verdict::Warn,
+            verdict: CheckStatus::Warn,
             ..Self::fail(subject, what, remedy)
         }
     }
@@ -85,7 +85,7 @@ impl Finding {
     pub(super) fn not_looked_at(subject: &Subject, why: impl Into<String>) -> Self {
         Self {
             subject: subject.clone(),
-            verdict: Verdict::NotLookedAt,
+            verdict: CheckStatus::NotLookedAt,
             what: why.into(),
             remedy: String::new(),
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::probe::INODES_MIN;
-use super::{Finding, Scope, Subject};
+use super::{CheckFinding, CheckScope, Subject};
 use crate::agent;
 use crate::config::{AgentConfig, Config, Library};
 use crate::engine::spool;
@@ -19,7 +19,7 @@ const FREE_MIB_MIN: u64 = 256;
 const AGAIN: &str = "start the agent again, which puts it right";
 
 /// What is found here.
-pub(super) fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = templates(config);
     findings.extend(spool_findings(config, scope));
     findings.push(room(&config.agent.data_dir));
@@ -28,12 +28,12 @@ pub(super) fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
 
 /// Room for the store, mirrors and trees. A directory that is missing will be made where its nearest
 /// parent is.
-fn room(data_dir: &Path) -> Finding {
+fn room(data_dir: &Path) -> CheckFinding {
     let shown = data_dir.display();
     let there = data_dir.ancestors().find(|path| path.exists());
     let Some(Ok(disk)) = there.map(rustix::fs::statvfs) else {
         let why = format!("how much room is free for data_dir {shown} cannot be seen");
-        return Finding::not_looked_at(&Subject::Agent, why);
+        return CheckFinding::not_looked_at(&Subject::Agent, why);
     };
     let free_mib = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
     // Some file systems have as many as they need, and count none.
@@ -42,10 +42,10 @@ fn room(data_dir: &Path) -> Finding {
 }
 
 /// What it means that so much is free there.
-fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> Finding {
+fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
     let fail = |what: String| {
         let remedy = "make room on that file system; logs of old tasks are in its logs/";
-        Finding::fail(&Subject::Agent, what, remedy)
+        CheckFinding::fail(&Subject::Agent, what, remedy)
     };
     match inodes {
         _ if free_mib < FREE_MIB_MIN => {
@@ -54,21 +54,21 @@ fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> Finding {
         Some(inodes) if inodes < INODES_MIN => fail(format!(
             "only {inodes} inodes are free for data_dir {shown}"
         )),
-        _ => Finding::ok(
+        _ => CheckFinding::ok(
             &Subject::Agent,
             format!("{free_mib} MiB are free for data_dir {shown}"),
         ),
     }
 }
 
-fn templates(config: &Config) -> Vec<Finding> {
+fn templates(config: &Config) -> Vec<CheckFinding> {
     let library = Library::load(&config.agent.templates_dir);
     let misfits = library.misfits(config);
-    let problems: Vec<Finding> = library
+    let problems: Vec<CheckFinding> = library
         .problems()
         .iter()
         .chain(&misfits)
-        .map(|problem| Finding::fail(&Subject::Agent, problem.to_string(), ""))
+        .map(|problem| CheckFinding::fail(&Subject::Agent, problem.to_string(), ""))
         .collect();
     if !problems.is_empty() {
         return problems;
@@ -78,15 +78,15 @@ fn templates(config: &Config) -> Vec<Finding> {
         1 => "1 template, and it fits the rules".to_owned(),
         _ => format!("{count} templates, and they fit the rules"),
     };
-    vec![Finding::ok(&Subject::Agent, what)]
+    vec![CheckFinding::ok(&Subject::Agent, what)]
 }
 
-fn spool_findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+fn spool_findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let spool_dir = &config.agent.spool_dir;
     if let Some(outsider) = agent::Outsider::of(&config.agent) {
         // Such an agent does not start, and would leave the directories without their bits.
         let what = outsider.to_string();
-        return vec![Finding::fail(&Subject::Agent, what, outsider.remedy())];
+        return vec![CheckFinding::fail(&Subject::Agent, what, outsider.remedy())];
     }
     let group = agent::user(&config.agent.git_user).map(|(_, group)| group);
     let modes = [
@@ -115,18 +115,23 @@ fn spool_findings(config: &Config, scope: &Scope) -> Vec<Finding> {
         "the spool {} stands, its rules are up to date",
         spool_dir.display()
     );
-    vec![Finding::ok(&Subject::Agent, what)]
+    vec![CheckFinding::ok(&Subject::Agent, what)]
 }
 
-fn directory(agent: &AgentConfig, path: &Path, mode: u32, group: Option<u32>) -> Option<Finding> {
+fn directory(
+    agent: &AgentConfig,
+    path: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> Option<CheckFinding> {
     let shown = path.display();
-    let fail = |what: String| Some(Finding::fail(&Subject::Agent, what, AGAIN));
+    let fail = |what: String| Some(CheckFinding::fail(&Subject::Agent, what, AGAIN));
     let data = match fs::symlink_metadata(path) {
         Ok(data) => data,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let what = format!("the spool {shown} is missing");
             let remedy = format!("run as root: {}, and {AGAIN}", agent::make_spool(agent));
-            return Some(Finding::fail(&Subject::Agent, what, remedy));
+            return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
         }
         Err(error) => return fail(format!("the spool {shown} cannot be looked at: {error}")),
     };
@@ -140,7 +145,7 @@ fn directory(agent: &AgentConfig, path: &Path, mode: u32, group: Option<u32>) ->
             data.uid()
         );
         let remedy = format!("run as root: {}, and {AGAIN}", agent::own(agent, path));
-        return Some(Finding::fail(&Subject::Agent, what, remedy));
+        return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
     }
     let found = data.permissions().mode() & 0o7777;
     if found != mode {
@@ -158,7 +163,7 @@ fn directory(agent: &AgentConfig, path: &Path, mode: u32, group: Option<u32>) ->
 }
 
 /// The rules that the hook reads differ from those of the configuration.
-fn rules(config: &Config, scope: &Scope) -> Vec<Finding> {
+fn rules(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let in_scope = |repository: &str| {
         config
             .projects_of(repository)
@@ -178,7 +183,7 @@ fn rules(config: &Config, scope: &Scope) -> Vec<Finding> {
                 Ok(None) => format!("the hook has no rules for {}", file.repository),
                 Err(error) => error.to_string(),
             };
-            Some(Finding::fail(&Subject::Agent, what, AGAIN))
+            Some(CheckFinding::fail(&Subject::Agent, what, AGAIN))
         })
         .collect()
 }
@@ -186,7 +191,7 @@ fn rules(config: &Config, scope: &Scope) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::check::Verdict;
+    use crate::setup::check::CheckStatus;
 
     #[test]
     fn little_room_or_few_inodes_fail_with_a_remedy() {
@@ -200,10 +205,10 @@ mod tests {
         ] {
             let found = room_of("/var/lib/tagship", free_mib, inodes);
             let Some(words) = fails else {
-                assert_eq!(found.verdict, Verdict::Ok, "{found:?}");
+                assert_eq!(found.verdict, CheckStatus::Ok, "{found:?}");
                 continue;
             };
-            assert_eq!(found.verdict, Verdict::Fail, "{found:?}");
+            assert_eq!(found.verdict, CheckStatus::Fail, "{found:?}");
             let what = &found.what;
             assert!(
                 what.contains(words) && what.contains("/var/lib/tagship"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 
 use super::ask::{PARALLEL, ask};
-use super::{Finding, Scope, Subject, probe};
+use super::{CheckFinding, CheckScope, Subject, probe};
 use crate::agent::reach;
 use crate::config::{Config, Library};
 use crate::domain::plan::{AGENT, PlannedUser};
@@ -14,18 +14,18 @@ use crate::domain::template::{StageHosts, Template};
 use crate::hosts::remote::{Dialer, RemoteError};
 
 /// What is found of the execution users in scope, in order of their names and those of hosts.
-pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let users = config.planned_users();
     let library = Library::load(&config.agent.templates_dir);
     let uses = uses(config, scope, &library);
     let unused = users
         .keys()
         .filter(|name| !uses.contains_key(name.as_str()));
-    let mut findings: Vec<Finding> = unused
+    let mut findings: Vec<CheckFinding> = unused
         .filter(|_| scope.project.is_none())
         .map(|name| {
             let why = format!("no template uses the execution user {name}");
-            Finding::not_looked_at(&Subject::Agent, why)
+            CheckFinding::not_looked_at(&Subject::Agent, why)
         })
         .collect();
     let dialer = reach::dialer(config);
@@ -38,7 +38,7 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
         enabled.map(move |host| (name, user, host))
     });
     let looks = logins.map(|(name, user, host)| login(config, &dialer, name, user, host));
-    let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
+    let found: Vec<Vec<CheckFinding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
     findings.extend(found.into_iter().flatten());
     findings
 }
@@ -46,7 +46,7 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
 /// On which hosts templates use each execution user: on every one in scope where only a task can tell.
 fn uses<'t>(
     config: &Config,
-    scope: &Scope,
+    scope: &CheckScope,
     library: &'t Library,
 ) -> BTreeMap<&'t str, BTreeSet<String>> {
     let all: BTreeSet<String> = scope.places(config).into_keys().collect();
@@ -75,7 +75,7 @@ fn uses<'t>(
 }
 
 /// The hosts of the environments in which rules use a template.
-fn places(config: &Config, scope: &Scope, template: &Template) -> BTreeSet<String> {
+fn places(config: &Config, scope: &CheckScope, template: &Template) -> BTreeSet<String> {
     let projects = config.projects.iter();
     let projects = projects.filter(|project| scope.covers(&project.name));
     let environments = projects.flat_map(|project| {
@@ -99,7 +99,7 @@ async fn login(
     name: &str,
     user: &PlannedUser,
     host: &str,
-) -> Vec<Finding> {
+) -> Vec<CheckFinding> {
     let Some(own) = config.planned_host(host) else {
         // Whoever looks at the template, or at the host itself, says so.
         return Vec::new();
@@ -110,7 +110,7 @@ async fn login(
     match ask(config, dialer, &planned, &probe::login_script()).await {
         Ok(answer) => probe::login_findings(&subject, &answer)
             .into_iter()
-            .map(|finding| Finding {
+            .map(|finding| CheckFinding {
                 what: named(finding.what.clone()),
                 ..finding
             })
@@ -129,7 +129,11 @@ async fn login(
                 // The error names it.
                 _ => String::new(),
             };
-            vec![Finding::fail(&subject, named(error.to_string()), remedy)]
+            vec![CheckFinding::fail(
+                &subject,
+                named(error.to_string()),
+                remedy,
+            )]
         }
     }
 }
@@ -167,9 +171,9 @@ rules = [{ pattern = "qa-", environment = "qa" }]
         std::fs::write(dir.path().join("mine.toml"), template).unwrap();
         let library = Library::load(dir.path());
         assert_eq!(library.problems(), []);
-        let scope = Scope {
+        let scope = CheckScope {
             project: project.map(str::to_owned),
-            ..Scope::default()
+            ..CheckScope::default()
         };
         let mut uses = uses(&config, &scope, &library);
         uses.remove("ops").into_iter().flatten().collect()

@@ -1,7 +1,7 @@
 //! People: whether those whom the configuration names are there. Reads nothing; whoever calls brings
 //! the accounts.
 
-use super::{Accounts, Finding, Scope, Subject};
+use super::{CheckFinding, CheckScope, KnownAccounts, Subject};
 use crate::config::{Config, fingerprint};
 use crate::domain::right::Grantee;
 use crate::domain::template::{Approvers, Requirement};
@@ -10,26 +10,26 @@ const ADD: &str = "add it (tagship user add), or correct the name";
 const JOIN: &str = "put somebody into it (tagship user set), or correct the name";
 
 /// What is found of the people whom the configuration names.
-pub(super) fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     if !names_people(config, scope) {
         return Vec::new();
     }
     let Some(accounts) = &scope.accounts else {
         let why = "whether the people whom the configuration names have accounts is known to a \
                    running agent alone, and none tells";
-        return vec![Finding::not_looked_at(&Subject::Agent, why)];
+        return vec![CheckFinding::not_looked_at(&Subject::Agent, why)];
     };
     let mut findings = users(config, accounts);
     findings.extend(grants(config, accounts));
     findings.extend(approvals(config, scope, accounts));
     if findings.is_empty() {
         let what = "the people whom the configuration names have accounts";
-        findings.push(Finding::ok(&Subject::Agent, what));
+        findings.push(CheckFinding::ok(&Subject::Agent, what));
     }
     findings
 }
 
-fn names_people(config: &Config, scope: &Scope) -> bool {
+fn names_people(config: &Config, scope: &CheckScope) -> bool {
     let named = |requirement: &Requirement| requirement.of != Approvers::Anyone;
     !config.users.is_empty()
         || !config.grants.is_empty()
@@ -37,7 +37,7 @@ fn names_people(config: &Config, scope: &Scope) -> bool {
 }
 
 /// Pushers who are mapped to nobody.
-fn users(config: &Config, accounts: &Accounts) -> Vec<Finding> {
+fn users(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     let missing = config
         .users
         .iter()
@@ -52,12 +52,12 @@ fn users(config: &Config, accounts: &Accounts) -> Vec<Finding> {
             ),
             None => format!("[users.{name}] is an account that nobody has"),
         };
-        Finding::warn(&Subject::Agent, what, ADD)
+        CheckFinding::warn(&Subject::Agent, what, ADD)
     });
     found.collect()
 }
 
-fn grants(config: &Config, accounts: &Accounts) -> Vec<Finding> {
+fn grants(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     for (index, grant) in config.grants.iter().enumerate() {
         for grantee in &grant.to {
@@ -73,14 +73,14 @@ fn grants(config: &Config, accounts: &Accounts) -> Vec<Finding> {
             let number = index + 1;
             let role = grant.role;
             let what = format!("grant {number} gives the role {role} to {name}, {what}");
-            findings.push(Finding::warn(&Subject::Agent, what, remedy));
+            findings.push(CheckFinding::warn(&Subject::Agent, what, remedy));
         }
     }
     findings
 }
 
 /// Environments in which nothing can be approved.
-fn approvals(config: &Config, scope: &Scope, accounts: &Accounts) -> Vec<Finding> {
+fn approvals(config: &Config, scope: &CheckScope, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     let lacking = requirements(config, scope).filter_map(|(project, environment, requirement)| {
         let (there, remedy) = match &requirement.of {
             Approvers::Group(group) => {
@@ -103,7 +103,7 @@ fn approvals(config: &Config, scope: &Scope, accounts: &Accounts) -> Vec<Finding
              cannot be approved"
         );
         let subject = Subject::Project(project.to_owned());
-        Some(Finding::warn(&subject, what, remedy))
+        Some(CheckFinding::warn(&subject, what, remedy))
     });
     lacking.collect()
 }
@@ -111,7 +111,7 @@ fn approvals(config: &Config, scope: &Scope, accounts: &Accounts) -> Vec<Finding
 /// Project, environment, and each of what it asks for.
 fn requirements<'a>(
     config: &'a Config,
-    scope: &'a Scope,
+    scope: &'a CheckScope,
 ) -> impl Iterator<Item = (&'a str, &'a str, &'a Requirement)> {
     let projects = config.projects.iter().filter(|p| scope.covers(&p.name));
     projects.flat_map(|project| {
@@ -122,7 +122,7 @@ fn requirements<'a>(
     })
 }
 
-fn members(accounts: &Accounts, group: &str) -> usize {
+fn members(accounts: &KnownAccounts, group: &str) -> usize {
     let groups = accounts.values();
     groups
         .filter(|groups| groups.iter().any(|name| name == group))
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::setup::check::Verdict;
+    use crate::setup::check::CheckStatus;
 
     const SHOP: &str = r#"
 [hosts.web1]
@@ -163,14 +163,14 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
         config::parse("c.toml", text, Path::new("/etc/tagship")).unwrap()
     }
 
-    fn found(text: &str, accounts: &[(&str, &[&str])]) -> Vec<(Verdict, String)> {
+    fn found(text: &str, accounts: &[(&str, &[&str])]) -> Vec<(CheckStatus, String)> {
         let accounts = accounts.iter().map(|(name, groups)| {
             let groups = groups.iter().map(|group| (*group).to_owned());
             ((*name).to_owned(), groups.collect())
         });
-        let scope = Scope {
+        let scope = CheckScope {
             accounts: Some(accounts.collect()),
-            ..Scope::default()
+            ..CheckScope::default()
         };
         let findings = findings(&read(text), &scope).into_iter();
         findings
@@ -197,7 +197,11 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
                  there cannot be approved",
             ]
         );
-        assert!(found.iter().all(|(verdict, _)| *verdict == Verdict::Warn));
+        assert!(
+            found
+                .iter()
+                .all(|(verdict, _)| *verdict == CheckStatus::Warn)
+        );
     }
 
     #[test]
@@ -211,15 +215,15 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
         ];
         let found = found(SHOP, &all);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].0, Verdict::Ok);
+        assert_eq!(found[0].0, CheckStatus::Ok);
     }
 
     #[test]
     fn where_nobody_is_named_or_nobody_tells_nothing_is_claimed() {
         let nobody = SHOP.split("[users.alice]").next().unwrap();
         assert_eq!(found(nobody, &[]), []);
-        let untold = findings(&read(SHOP), &Scope::default());
+        let untold = findings(&read(SHOP), &CheckScope::default());
         assert_eq!(untold.len(), 1);
-        assert_eq!(untold[0].verdict, Verdict::NotLookedAt);
+        assert_eq!(untold[0].verdict, CheckStatus::NotLookedAt);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Subject};
+use super::{CheckFinding, Subject};
 use crate::domain::host::{is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
 use crate::hosts::remote::preamble::Preamble;
@@ -100,15 +100,15 @@ pub(super) fn fetched(answer: &str) -> (String, bool) {
 }
 
 /// What the answer says of an execution user.
-pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<Finding> {
+pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<CheckFinding> {
     let said = match said(subject, answer) {
         Ok(said) => said,
         Err(unfit) => return vec![unfit],
     };
-    let failures: Vec<Finding> = said
+    let failures: Vec<CheckFinding> = said
         .iter()
         .filter_map(|(word, value)| match *word {
-            "homeless" => Some(Finding::fail(
+            "homeless" => Some(CheckFinding::fail(
                 subject,
                 format!("tasks are kept in the home directory {value}, which cannot be written"),
                 "make it, and give it to that user (chown)",
@@ -119,17 +119,20 @@ pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<Finding> {
     if !failures.is_empty() {
         return failures;
     }
-    vec![Finding::ok(subject, format!("logged in as {}", who(&said)))]
+    vec![CheckFinding::ok(
+        subject,
+        format!("logged in as {}", who(&said)),
+    )]
 }
 
 /// The answer as it arrives, and the beginning of what the login printed before it.
-pub(super) struct Heard {
+pub(super) struct ProbeAnswer {
     /// `None` once the marker has come.
     preamble: Option<Preamble>,
     text: Vec<u8>,
 }
 
-impl Default for Heard {
+impl Default for ProbeAnswer {
     fn default() -> Self {
         Self {
             preamble: Some(Preamble::new(MARKER)),
@@ -138,7 +141,7 @@ impl Default for Heard {
     }
 }
 
-impl Heard {
+impl ProbeAnswer {
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         let mut new = bytes;
         if let Some(preamble) = &mut self.preamble
@@ -158,7 +161,7 @@ impl Heard {
 }
 
 /// The words of an answer with their values.
-fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)>, Finding> {
+fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)>, CheckFinding> {
     let marker = MARKER.trim_ascii();
     let lines = answer.lines().skip_while(|line| line.as_bytes() != marker);
     let said: Vec<(&str, &str)> = lines
@@ -169,7 +172,7 @@ fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)
         return Ok(said);
     }
     let begin: String = answer.trim().chars().take(200).collect();
-    Err(Finding::fail(
+    Err(CheckFinding::fail(
         subject,
         format!("the host ran no shell script to its end; it said {begin:?}"),
         "give the login user a plain shell, without ForceCommand, whose startup files (.bashrc) neither exit, read nor exec another shell",
@@ -196,20 +199,20 @@ pub(super) fn findings(
     answer: &str,
     places: &BTreeMap<String, PlaceNeeds>,
     now_s: i64,
-) -> Vec<Finding> {
+) -> Vec<CheckFinding> {
     let said = match said(subject, answer) {
         Ok(said) => said,
         Err(unfit) => return vec![unfit],
     };
     let user = who(&said);
-    let mut findings = vec![Finding::ok(subject, format!("logged in as {user}"))];
+    let mut findings = vec![CheckFinding::ok(subject, format!("logged in as {user}"))];
     let before = findings.len();
     findings.extend(
         said.iter()
             .filter_map(|(word, value)| tool(subject, word, value)),
     );
     if findings.len() == before {
-        findings.push(Finding::ok(subject, "all programs are there"));
+        findings.push(CheckFinding::ok(subject, "all programs are there"));
     }
     findings.extend(
         said.iter()
@@ -229,7 +232,7 @@ pub(super) fn findings(
 }
 
 /// A program that is missing, or not the one that is needed.
-fn tool(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
+fn tool(subject: &Subject, word: &str, value: &str) -> Option<CheckFinding> {
     let package = match value {
         "rsync" => "rsync",
         "find" => "findutils",
@@ -239,17 +242,17 @@ fn tool(subject: &Subject, word: &str, value: &str) -> Option<Finding> {
     };
     let remedy = format!("install {package} there");
     match word {
-        "missing" => Some(Finding::fail(
+        "missing" => Some(CheckFinding::fail(
             subject,
             format!("no {value} on the host"),
             remedy,
         )),
-        "notgnu" => Some(Finding::fail(
+        "notgnu" => Some(CheckFinding::fail(
             subject,
             format!("{value} on the host is not GNU's"),
             remedy,
         )),
-        "rsync" if !is_new_enough(value) => Some(Finding::fail(
+        "rsync" if !is_new_enough(value) => Some(CheckFinding::fail(
             subject,
             format!(
                 "rsync {value} on the host is older than {}.{}",
@@ -266,7 +269,7 @@ fn shared_file(
     subject: &Subject,
     path: &str,
     places: &BTreeMap<String, PlaceNeeds>,
-) -> Option<Finding> {
+) -> Option<CheckFinding> {
     let of_place = |(deploy_to, needs): (&String, &PlaceNeeds)| {
         let file = path
             .strip_prefix(deploy_to.as_str())?
@@ -279,8 +282,8 @@ fn shared_file(
     let what = format!("shared file {path} is missing");
     let remedy = "put it there, or write it with a `/` at its end in shared if it is a directory";
     match places.iter().find_map(of_place)? {
-        SharedMissing::Fail => Some(Finding::fail(subject, what, remedy)),
-        SharedMissing::Warn => Some(Finding::warn(subject, what, remedy)),
+        SharedMissing::Fail => Some(CheckFinding::fail(subject, what, remedy)),
+        SharedMissing::Warn => Some(CheckFinding::warn(subject, what, remedy)),
     }
 }
 
@@ -293,8 +296,8 @@ fn is_new_enough(version: &str) -> bool {
     }
 }
 
-fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Finding> {
-    let fail = |what: String, remedy: &str| Some(Finding::fail(subject, what, remedy));
+fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<CheckFinding> {
+    let fail = |what: String, remedy: &str| Some(CheckFinding::fail(subject, what, remedy));
     match word {
         "notdir" => fail(
             format!("{value} is no directory"),
@@ -327,12 +330,12 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
                 "delete what has many small files on that file system, or lower keep_releases",
             )
         }
-        "mounted" => Some(Finding::warn(
+        "mounted" => Some(CheckFinding::warn(
             subject,
             format!("{value} is mounted in what tagship is to delete"),
             unmount(value),
         )),
-        "left" => Some(Finding::warn(
+        "left" => Some(CheckFinding::warn(
             subject,
             format!("{value} could not be deleted by the login user"),
             remove_as_root(value),
@@ -344,25 +347,25 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Findi
                     format!("only {} MiB are free for {path}", free / 1024),
                     "make room on that file system, or lower keep_releases",
                 ),
-                Ok(free) => Some(Finding::ok(
+                Ok(free) => Some(CheckFinding::ok(
                     subject,
                     format!("{path} can be written, {} MiB are free", free / 1024),
                 )),
-                Err(_) => Some(Finding::ok(subject, format!("{path} can be written"))),
+                Err(_) => Some(CheckFinding::ok(subject, format!("{path} can be written"))),
             }
         }
         _ => None,
     }
 }
 
-fn off(subject: &Subject, clock: &str, now_s: i64) -> Option<Finding> {
+fn off(subject: &Subject, clock: &str, now_s: i64) -> Option<CheckFinding> {
     let there: i64 = clock.trim().parse().ok()?;
     let off = there.saturating_sub(now_s);
     if off.unsigned_abs() <= CLOCK_OFF_MAX_S {
         return None;
     }
     let direction = if off > 0 { "ahead" } else { "behind" };
-    Some(Finding::fail(
+    Some(CheckFinding::fail(
         subject,
         format!("its clock is {} s {direction}", off.unsigned_abs()),
         "let NTP set it",
@@ -373,7 +376,7 @@ fn off(subject: &Subject, clock: &str, now_s: i64) -> Option<Finding> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::Verdict;
+    use super::super::CheckStatus;
     use super::*;
 
     fn web1() -> Subject {
@@ -411,27 +414,30 @@ mod tests {
     fn missing_shared_files_and_leftovers_are_named_with_a_remedy() {
         let answer = "\n@tagship-check\nuser deploy\nmissing-shared /srv/shop/shared/.env\nmissing-shared /srv/qa/shared/.env\nmissing-shared /srv/qa/shared/other\nleft /srv/shop/.tagship/trash/r1\nmounted /srv/shop/releases/r0/up\ndone -\n";
         let found = findings(&web1(), answer, &places(), 1000);
-        let said: Vec<(Verdict, &str)> = found
+        let said: Vec<(CheckStatus, &str)> = found
             .iter()
-            .filter(|finding| finding.verdict != Verdict::Ok)
+            .filter(|finding| finding.verdict != CheckStatus::Ok)
             .map(|finding| (finding.verdict, finding.what.as_str()))
             .collect();
         assert_eq!(
             said,
             [
                 (
-                    Verdict::Warn,
+                    CheckStatus::Warn,
                     "/srv/shop/.tagship/trash/r1 could not be deleted by the login user"
                 ),
                 (
-                    Verdict::Warn,
+                    CheckStatus::Warn,
                     "/srv/shop/releases/r0/up is mounted in what tagship is to delete"
                 ),
                 (
-                    Verdict::Fail,
+                    CheckStatus::Fail,
                     "shared file /srv/shop/shared/.env is missing"
                 ),
-                (Verdict::Warn, "shared file /srv/qa/shared/.env is missing"),
+                (
+                    CheckStatus::Warn,
+                    "shared file /srv/qa/shared/.env is missing"
+                ),
             ]
         );
         assert!(found.iter().any(|finding| {
@@ -442,13 +448,13 @@ mod tests {
     }
 
     fn failures(said: &str) -> Vec<String> {
-        let mut heard = Heard::default();
+        let mut heard = ProbeAnswer::default();
         heard.hear(&[b'x'; 2 * ANSWER_BYTES_MAX]);
         heard.hear(MARKER);
         heard.hear(format!("user deploy\nclock 1000\n{said}done -\n").as_bytes());
         findings(&web1(), &heard.into_text(), &places(), 1000)
             .into_iter()
-            .filter(|finding| finding.verdict == Verdict::Fail)
+            .filter(|finding| finding.verdict == CheckStatus::Fail)
             .map(|finding| finding.what)
             .collect()
     }
@@ -508,7 +514,7 @@ mod tests {
         ] {
             let found = findings(&web1(), answer, &places(), 1000);
             assert_eq!(found.len(), 1, "{answer:?}");
-            assert_eq!(found[0].verdict, Verdict::Fail, "{answer:?}");
+            assert_eq!(found[0].verdict, CheckStatus::Fail, "{answer:?}");
         }
     }
 

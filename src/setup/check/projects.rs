@@ -5,7 +5,7 @@ use std::path::Path;
 use futures::stream::{self, StreamExt};
 
 use super::scratch::scratch;
-use super::{Finding, Scope, Subject};
+use super::{CheckFinding, CheckScope, Subject};
 use crate::agent::reach;
 use crate::config::{Config, Project};
 use crate::git::landing;
@@ -18,7 +18,7 @@ const PARALLEL: usize = 8;
 const REFERENCE: &str = "refs/tags/tagship-check";
 
 /// What is found of the projects in scope, in their order.
-pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
+pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let projects = config.projects.iter().filter(|p| scope.covers(&p.name));
     let looks = projects.map(|project| async move {
         let mut findings = vec![repository(config, project).await];
@@ -27,17 +27,17 @@ pub(super) async fn findings(config: &Config, scope: &Scope) -> Vec<Finding> {
         findings.extend(unseen(project, scope));
         findings
     });
-    let found: Vec<Vec<Finding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
+    let found: Vec<Vec<CheckFinding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
     found.into_iter().flatten().collect()
 }
 
-async fn repository(config: &Config, project: &Project) -> Finding {
+async fn repository(config: &Config, project: &Project) -> CheckFinding {
     let subject = Subject::Project(project.name.clone());
     let scratch = match scratch() {
         Ok(scratch) => scratch,
         Err(error) => {
             let what = format!("no temporary directory can be made: {error}");
-            return Finding::fail(
+            return CheckFinding::fail(
                 &subject,
                 what,
                 "set TMPDIR to a directory that can be written",
@@ -49,7 +49,7 @@ async fn repository(config: &Config, project: &Project) -> Finding {
     source.mirror = scratch.0.join("mirror.git");
     let url = &source.git_url;
     match landing::ls_remote(&source, &[REFERENCE.to_owned()]).await {
-        Ok(_) => Finding::ok(&subject, format!("{url} answers")),
+        Ok(_) => CheckFinding::ok(&subject, format!("{url} answers")),
         Err(error) => {
             let own = format!("project {}: ", project.name);
             let what = error.to_string();
@@ -60,14 +60,14 @@ async fn repository(config: &Config, project: &Project) -> Finding {
                     make_key(key)
                 );
                 let what = format!("{url}: there is no key {}", key.display());
-                return Finding::fail(&subject, what, remedy);
+                return CheckFinding::fail(&subject, what, remedy);
             }
-            Finding::fail(&subject, format!("{url}: {what}"), "")
+            CheckFinding::fail(&subject, format!("{url}: {what}"), "")
         }
     }
 }
 
-fn hook(project: &Project, scope: &Scope) -> Vec<Finding> {
+fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
     let subject = Subject::Project(project.name.clone());
     let Some(hook) = scope.hooks.get(&project.name) else {
         let elsewhere = !project.repository.starts_with('/');
@@ -78,30 +78,33 @@ fn hook(project: &Project, scope: &Scope) -> Vec<Finding> {
                 project.repository
             ),
         };
-        return vec![Finding::not_looked_at(&subject, what)];
+        return vec![CheckFinding::not_looked_at(&subject, what)];
     };
     let wrong = install::verify(hook);
-    let mut findings: Vec<Finding> = wrong
+    let mut findings: Vec<CheckFinding> = wrong
         .into_iter()
-        .map(|finding| Finding::fail(&subject, finding.what, finding.remedy))
+        .map(|finding| CheckFinding::fail(&subject, finding.what, finding.remedy))
         .collect();
     if findings.is_empty() {
         let repo = shown(&hook.repo);
-        findings.push(Finding::ok(&subject, format!("its hook stands in {repo}")));
+        findings.push(CheckFinding::ok(
+            &subject,
+            format!("its hook stands in {repo}"),
+        ));
     }
     if let Some(unseen) = install::unseen(hook) {
         let what = format!("{unseen}; run tagship check as root");
-        findings.push(Finding::not_looked_at(&subject, what));
+        findings.push(CheckFinding::not_looked_at(&subject, what));
     }
     findings
 }
 
 /// When the agent last took in a push: a hook that stands well may still be one that no server runs.
-fn heard(project: &Project, scope: &Scope) -> Option<Finding> {
+fn heard(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     let subject = Subject::Project(project.name.clone());
     Some(match scope.heard.get(&project.name)? {
-        Some(heard) => Finding::ok(&subject, format!("its hook was last heard of {heard}")),
-        None => Finding::warn(
+        Some(heard) => CheckFinding::ok(&subject, format!("its hook was last heard of {heard}")),
+        None => CheckFinding::warn(
             &subject,
             "the agent has heard of no push by its hook",
             "push a tag; if this stays so, the git server runs no hook of tagship's (docs/hook.md)",
@@ -110,9 +113,9 @@ fn heard(project: &Project, scope: &Scope) -> Option<Finding> {
 }
 
 /// Nothing else says that a tag made on the server is not found.
-fn unseen(project: &Project, scope: &Scope) -> Option<Finding> {
+fn unseen(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     let told = scope.unseen.get(&project.name)?;
-    Some(Finding::warn(
+    Some(CheckFinding::warn(
         &Subject::Project(project.name.clone()),
         told.clone(),
         "correct git_url or [git] for it, or set reconcile = \"off\" where no tag is made on the server",

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::probe::PlaceNeeds;
 use crate::config::Config;
 use crate::git::checkout::shared_files;
-use crate::setup::install::Install;
+use crate::setup::install::InstallRequest;
 
 /// Who is let in, by the account's name, with their groups.
-pub type Accounts = BTreeMap<String, Vec<String>>;
+pub type KnownAccounts = BTreeMap<String, Vec<String>>;
 
 /// What is to be looked at.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
+pub struct CheckScope {
     /// One project and its hosts; `None`: everything.
     pub project: Option<String>,
     /// Hosts that are taken out, with the reason.
@@ -21,17 +21,17 @@ pub struct Scope {
     /// and what to do about it.
     pub drifts: BTreeMap<String, Vec<(String, &'static str)>>,
     /// Who has an account; `None` where nobody tells.
-    pub accounts: Option<Accounts>,
+    pub accounts: Option<KnownAccounts>,
     /// When the agent last heard of a push to each project, in words; a project is missing where no
     /// agent tells.
     pub heard: BTreeMap<String, Option<String>>,
     /// The projects whose tags the agent can't look for on the git server, with the words for it.
     pub unseen: BTreeMap<String, String>,
     /// The installations of the hook on this machine, by project.
-    pub hooks: BTreeMap<String, Install>,
+    pub hooks: BTreeMap<String, InstallRequest>,
 }
 
-impl Scope {
+impl CheckScope {
     pub(super) fn covers(&self, project: &str) -> bool {
         self.project.as_deref().is_none_or(|only| only == project)
     }

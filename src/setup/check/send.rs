@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ask::answer;
 use super::scratch::scratch;
-use super::{Finding, Subject, probe};
+use super::{CheckFinding, Subject, probe};
 use crate::base::secret;
 use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, RsyncTransport};
 
@@ -23,7 +23,7 @@ pub(super) async fn finding(
     connection: &Connection,
     directory: &str,
     send: Send,
-) -> Option<Finding> {
+) -> Option<CheckFinding> {
     let sent = match send {
         Send::File => Some(send_file(connection, directory).await),
         Send::Nothing => None,
@@ -33,7 +33,7 @@ pub(super) async fn finding(
         Ok(answer) => probe::fetched(&answer),
         Err(_) => (String::new(), false),
     };
-    let fail = |what: String| Some(Finding::fail(subject, what, REMEDY));
+    let fail = |what: String| Some(CheckFinding::fail(subject, what, REMEDY));
     match sent {
         Some(Err(reason)) => fail(format!("a file cannot be sent by rsync: {reason}")),
         Some(Ok(token)) if token != content => {
@@ -41,9 +41,9 @@ pub(super) async fn finding(
         }
         _ if !gone => {
             let what = format!("{directory} could not be deleted again");
-            Some(Finding::warn(subject, what, "delete it there"))
+            Some(CheckFinding::warn(subject, what, "delete it there"))
         }
-        Some(Ok(_)) => Some(Finding::ok(subject, "a file can be sent by rsync")),
+        Some(Ok(_)) => Some(CheckFinding::ok(subject, "a file can be sent by rsync")),
         None => None,
     }
 }

@@ -10,7 +10,7 @@ use tagship_hook::settings::Settings;
 use tar::{Builder, EntryType, Header};
 
 use super::InstallError;
-use super::layout::{Kind, Layout};
+use super::layout::{GitServerKind, HookLayout};
 
 /// Writes the tar: `custom_hooks/` as it stands in the repository `existing` (if one is given), with
 /// tagship's hook and its settings in it.
@@ -28,7 +28,7 @@ pub fn archive(
     }
     let program = fs::read(hook_program).map_err(InstallError::io("read", hook_program))?;
     let text = settings.to_text().map_err(InstallError::Settings)?;
-    let layout = Layout::new(Path::new(""), Kind::GitLab);
+    let layout = HookLayout::new(Path::new(""), GitServerKind::GitLab);
     let root = Path::new("custom_hooks");
 
     let mut tar = Builder::new(out);

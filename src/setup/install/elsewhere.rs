@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::trial::Identity;
-use super::{InstallError, Kind};
+use super::trial::TrialIdentity;
+use super::{GitServerKind, InstallError};
 
 /// What `core.hooksPath` is, and which file says so.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,9 +19,13 @@ pub(super) struct HooksPath {
 }
 
 /// Refuses a repository whose hooks git takes from another directory than its own.
-pub(super) fn refuse(repo: &Path, kind: Kind, identity: &Identity) -> Result<(), InstallError> {
+pub(super) fn refuse(
+    repo: &Path,
+    kind: GitServerKind,
+    identity: &TrialIdentity,
+) -> Result<(), InstallError> {
     // Gitaly gives git a directory of its own, and runs custom hooks itself.
-    if kind == Kind::GitLab {
+    if kind == GitServerKind::GitLab {
         return Ok(());
     }
     match asked(repo, kind, identity) {
@@ -39,8 +43,8 @@ pub(super) fn refuse(repo: &Path, kind: Kind, identity: &Identity) -> Result<(),
 }
 
 /// What of it could not be looked at, if anything.
-pub(super) fn unseen(repo: &Path, kind: Kind, identity: &Identity) -> Option<String> {
-    if kind == Kind::GitLab {
+pub(super) fn unseen(repo: &Path, kind: GitServerKind, identity: &TrialIdentity) -> Option<String> {
+    if kind == GitServerKind::GitLab {
         return None;
     }
     if let Err(reason) = asked(repo, kind, identity) {
@@ -64,7 +68,11 @@ pub(super) fn unseen(repo: &Path, kind: Kind, identity: &Identity) -> Option<Str
 }
 
 /// Asks git; the reason where it does not answer.
-fn asked(repo: &Path, kind: Kind, identity: &Identity) -> Result<Option<HooksPath>, String> {
+fn asked(
+    repo: &Path,
+    kind: GitServerKind,
+    identity: &TrialIdentity,
+) -> Result<Option<HooksPath>, String> {
     let mut command = Command::new("git");
     command.arg("--git-dir").arg(repo);
     command.args([
@@ -109,8 +117,10 @@ fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, String> {
 }
 
 /// Where git finds the user's own configuration. Gitea and Forgejo give git a home of their own.
-fn home(identity: &Identity, kind: Kind) -> Option<PathBuf> {
-    (kind == Kind::Bare).then(|| identity.home()).flatten()
+fn home(identity: &TrialIdentity, kind: GitServerKind) -> Option<PathBuf> {
+    (kind == GitServerKind::Bare)
+        .then(|| identity.home())
+        .flatten()
 }
 
 fn same(one: &Path, other: &Path) -> bool {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::InstallError;
-use super::trial::Identity;
+use super::trial::TrialIdentity;
 
 /// A name beside `path` that no server runs while it stands there: Gitaly leaves out what ends in
 /// `~`, a shell's `*` what starts with a dot.
@@ -19,7 +19,7 @@ pub(super) fn temporary(path: &Path) -> PathBuf {
 pub(super) fn make_directories(
     repo: &Path,
     directory: &Path,
-    identity: &Identity,
+    identity: &TrialIdentity,
 ) -> Result<(), InstallError> {
     let missing: Vec<&Path> = directory
         .ancestors()
@@ -38,7 +38,7 @@ pub(super) fn make_directories(
 pub(super) fn copy_program(
     from: &Path,
     to: &Path,
-    identity: &Identity,
+    identity: &TrialIdentity,
 ) -> Result<(), InstallError> {
     if !from.is_file() {
         return Err(InstallError::ProgramMissing(from.to_owned()));
@@ -52,14 +52,19 @@ pub(super) fn write(
     path: &Path,
     bytes: &[u8],
     mode: u32,
-    identity: &Identity,
+    identity: &TrialIdentity,
 ) -> Result<(), InstallError> {
     let new = temporary(path);
     make(&new, bytes, mode, identity)?;
     rename(&new, path)
 }
 
-fn make(path: &Path, bytes: &[u8], mode: u32, identity: &Identity) -> Result<(), InstallError> {
+fn make(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    identity: &TrialIdentity,
+) -> Result<(), InstallError> {
     remove(path)?;
     let attempt = || {
         let mut file = OpenOptions::new()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::InstallError;
 use super::file;
-use super::trial::Identity;
+use super::trial::TrialIdentity;
 use tagship_hook::settings::Settings;
 
 /// The second line of the script that runs two hooks: by this it is known again.
@@ -15,7 +15,7 @@ const MARK: &str =
 
 /// Which hooks a git server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum GitServerKind {
     /// `custom_hooks/update.d/`.
     GitLab,
     /// `hooks/update.d/`, run by Gitea's or Forgejo's own `hooks/update`.
@@ -24,7 +24,7 @@ pub enum Kind {
     Bare,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for GitServerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::GitLab => "GitLab",
@@ -34,7 +34,7 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Kind {
+impl GitServerKind {
     /// Tells by what stands in the repository.
     ///
     /// # Errors
@@ -84,27 +84,27 @@ fn config_of(repo: &Path) -> String {
 
 /// The files of one installation.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct HookLayout {
     pub(super) directory: PathBuf,
     pub(super) program: PathBuf,
     pub(super) settings: PathBuf,
     /// Where git looks, if that is not the program itself.
-    pub(super) entry: Option<Entry>,
+    pub(super) entry: Option<RepositoryHook>,
 }
 
-impl Layout {
-    pub(super) fn new(repo: &Path, kind: Kind) -> Self {
+impl HookLayout {
+    pub(super) fn new(repo: &Path, kind: GitServerKind) -> Self {
         // Others' hooks come first, so that what they refuse is never handed over.
         let (directory, name) = match kind {
-            Kind::GitLab => ("custom_hooks/update.d", "90-tagship"),
-            Kind::Gitea => ("hooks/update.d", "tagship"),
-            Kind::Bare => ("hooks", "update.tagship"),
+            GitServerKind::GitLab => ("custom_hooks/update.d", "90-tagship"),
+            GitServerKind::Gitea => ("hooks/update.d", "tagship"),
+            GitServerKind::Bare => ("hooks", "update.tagship"),
         };
         let directory = repo.join(directory);
         let program = directory.join(name);
         Self {
             settings: Settings::beside(&program),
-            entry: (kind == Kind::Bare).then(|| Entry {
+            entry: (kind == GitServerKind::Bare).then(|| RepositoryHook {
                 hook: directory.join("update"),
                 kept: directory.join("update.before-tagship"),
             }),
@@ -143,14 +143,14 @@ impl Layout {
 
 /// `hooks/update` of a bare repository.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct RepositoryHook {
     pub(super) hook: PathBuf,
     pub(super) kept: PathBuf,
 }
 
 /// What stands at `hooks/update`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum HookState {
     Nothing,
     /// A link to our program.
     Link,
@@ -159,34 +159,34 @@ pub(super) enum Standing {
     Foreign,
 }
 
-impl Entry {
-    pub(super) fn standing(&self) -> Standing {
+impl RepositoryHook {
+    pub(super) fn standing(&self) -> HookState {
         let Ok(data) = fs::symlink_metadata(&self.hook) else {
-            return Standing::Nothing;
+            return HookState::Nothing;
         };
         if data.is_symlink() {
             return match fs::read_link(&self.hook) {
-                Ok(target) if target == Path::new("update.tagship") => Standing::Link,
-                _ => Standing::Foreign,
+                Ok(target) if target == Path::new("update.tagship") => HookState::Link,
+                _ => HookState::Foreign,
             };
         }
         let ours = fs::read(&self.hook)
             .is_ok_and(|text| text.split(|byte| *byte == b'\n').nth(1) == Some(MARK.as_bytes()));
         if ours {
-            Standing::Chain
+            HookState::Chain
         } else {
-            Standing::Foreign
+            HookState::Foreign
         }
     }
 
     /// Makes git find our program; says which hook was kept. At no moment is there no hook.
     pub(super) fn put(
         &self,
-        layout: &Layout,
-        identity: &Identity,
+        layout: &HookLayout,
+        identity: &TrialIdentity,
     ) -> Result<Option<PathBuf>, InstallError> {
         match self.standing() {
-            Standing::Nothing => {
+            HookState::Nothing => {
                 let new = file::temporary(&self.hook);
                 file::remove(&new)?;
                 let target = layout.program.file_name().unwrap_or_default();
@@ -195,9 +195,9 @@ impl Entry {
                 file::rename(&new, &self.hook)?;
                 return Ok(None);
             }
-            Standing::Link => return Ok(None),
-            Standing::Chain => {}
-            Standing::Foreign => {
+            HookState::Link => return Ok(None),
+            HookState::Chain => {}
+            HookState::Foreign => {
                 if fs::symlink_metadata(&self.kept).is_ok() {
                     return Err(InstallError::KeptTwice {
                         kept: self.kept.clone(),
@@ -218,12 +218,12 @@ impl Entry {
         files: &mut Vec<PathBuf>,
     ) -> Result<Option<PathBuf>, InstallError> {
         match self.standing() {
-            Standing::Nothing | Standing::Foreign => Ok(None),
-            Standing::Chain if fs::symlink_metadata(&self.kept).is_ok() => {
+            HookState::Nothing | HookState::Foreign => Ok(None),
+            HookState::Chain if fs::symlink_metadata(&self.kept).is_ok() => {
                 file::rename(&self.kept, &self.hook)?;
                 Ok(Some(self.hook.clone()))
             }
-            Standing::Link | Standing::Chain => {
+            HookState::Link | HookState::Chain => {
                 if file::remove(&self.hook)? {
                     files.push(self.hook.clone());
                 }

@@ -14,7 +14,7 @@ use crate::config::user_name;
 
 /// Who runs git there, and who we are.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct TrialIdentity {
     uid: u32,
     gid: u32,
     /// Whose the repository's files are.
@@ -22,7 +22,7 @@ pub(super) struct Identity {
     root: bool,
 }
 
-impl Identity {
+impl TrialIdentity {
     pub(super) fn find(repo: &Path, git_user: Option<&str>) -> Result<Self, InstallError> {
         let data = fs::metadata(repo).map_err(InstallError::io("read", repo))?;
         let owner = (data.uid(), data.gid());

@@ -5,25 +5,25 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::layout::{Layout, Standing};
-use super::trial::Identity;
-use super::{Install, InstallError, elsewhere, repository_dir};
+use super::layout::{HookLayout, HookState};
+use super::trial::TrialIdentity;
+use super::{InstallError, InstallRequest, elsewhere, repository_dir};
 use tagship_hook::settings::Settings;
 
 /// Something that keeps tags from reaching the agent, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct HookFinding {
     pub what: String,
     pub remedy: String,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for HookFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.what, self.remedy)
     }
 }
 
-impl Finding {
+impl HookFinding {
     fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -38,14 +38,14 @@ const BY_HAND: &str = "copy the program and its settings there again, as docs/ho
 /// Looks at the hook as git will: there, executable, of this version, its spool within reach of the
 /// git user. Nothing found: all is well.
 #[must_use]
-pub fn verify(install: &Install) -> Vec<Finding> {
+pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
     let repo = match repository_dir(&install.repo) {
         Ok(repo) => repo,
-        Err(error) => return vec![Finding::new(error.to_string(), "correct --repo")],
+        Err(error) => return vec![HookFinding::new(error.to_string(), "correct --repo")],
     };
-    let layout = Layout::new(&repo, install.kind);
+    let layout = HookLayout::new(&repo, install.kind);
     let mut findings = Vec::new();
-    let identity = Identity::find(&repo, install.git_user.as_deref());
+    let identity = TrialIdentity::find(&repo, install.git_user.as_deref());
     let looked_at = layout.refuse_gitolite().and_then(|()| match &identity {
         Ok(identity) => elsewhere::refuse(&repo, install.kind, identity),
         Err(_) => Ok(()),
@@ -53,7 +53,10 @@ pub fn verify(install: &Install) -> Vec<Finding> {
     if let Err(error) = looked_at {
         match by_hand(&error) {
             Some(there) => return by_hand_findings(install, &there, identity),
-            None => findings.push(Finding::new(error.to_string(), "no tag is seen until then")),
+            None => findings.push(HookFinding::new(
+                error.to_string(),
+                "no tag is seen until then",
+            )),
         }
     }
     if never_installed(&layout) {
@@ -61,7 +64,7 @@ pub fn verify(install: &Install) -> Vec<Finding> {
             "{} has no hook of tagship's: its tags are not seen",
             repo.display()
         );
-        findings.push(Finding::new(what, "run tagship install"));
+        findings.push(HookFinding::new(what, "run tagship install"));
         return findings;
     }
     if let Some(finding) = unreachable(&layout) {
@@ -76,10 +79,10 @@ pub fn verify(install: &Install) -> Vec<Finding> {
 
 /// The same of a hook that was put by hand where git takes hooks from.
 fn by_hand_findings(
-    install: &Install,
-    layout: &Layout,
-    identity: Result<Identity, InstallError>,
-) -> Vec<Finding> {
+    install: &InstallRequest,
+    layout: &HookLayout,
+    identity: Result<TrialIdentity, InstallError>,
+) -> Vec<HookFinding> {
     let mut findings = Vec::new();
     if may_run(&layout.program, &mut findings) {
         program_findings(install, layout, identity, &mut findings);
@@ -94,76 +97,79 @@ fn by_hand_findings(
 }
 
 fn program_findings(
-    install: &Install,
-    layout: &Layout,
-    identity: Result<Identity, InstallError>,
-    findings: &mut Vec<Finding>,
+    install: &InstallRequest,
+    layout: &HookLayout,
+    identity: Result<TrialIdentity, InstallError>,
+    findings: &mut Vec<HookFinding>,
 ) {
     check_settings(install, layout, findings);
     match identity {
         Ok(identity) => check_program(&identity, layout, findings),
-        Err(error) => findings.push(Finding::new(error.to_string(), AGAIN)),
+        Err(error) => findings.push(HookFinding::new(error.to_string(), AGAIN)),
     }
 }
 
 /// What keeps git from taking the repository's own hooks and could not be looked at; `None` where
 /// nothing is hidden.
 #[must_use]
-pub fn unseen(install: &Install) -> Option<String> {
+pub fn unseen(install: &InstallRequest) -> Option<String> {
     let repo = repository_dir(&install.repo).ok()?;
-    let identity = Identity::find(&repo, install.git_user.as_deref()).ok()?;
+    let identity = TrialIdentity::find(&repo, install.git_user.as_deref()).ok()?;
     elsewhere::unseen(&repo, install.kind, &identity)
 }
 
 /// The hook that stands where git takes hooks from in place of the repository's own.
-fn by_hand(error: &InstallError) -> Option<Layout> {
+fn by_hand(error: &InstallError) -> Option<HookLayout> {
     match error {
-        InstallError::HooksElsewhere { hooks_path, .. } => Layout::by_hand(hooks_path),
+        InstallError::HooksElsewhere { hooks_path, .. } => HookLayout::by_hand(hooks_path),
         _ => None,
     }
 }
 
 /// Nothing of it stands there.
-fn never_installed(layout: &Layout) -> bool {
-    let entry = layout.entry.as_ref().map(super::layout::Entry::standing);
+fn never_installed(layout: &HookLayout) -> bool {
+    let entry = layout
+        .entry
+        .as_ref()
+        .map(super::layout::RepositoryHook::standing);
     let nothing =
-        entry.is_none_or(|standing| matches!(standing, Standing::Nothing | Standing::Foreign));
+        entry.is_none_or(|standing| matches!(standing, HookState::Nothing | HookState::Foreign));
     nothing && !layout.program.exists()
 }
 
 /// A bare repository whose `hooks/update` does not lead to the program.
-fn unreachable(layout: &Layout) -> Option<Finding> {
+fn unreachable(layout: &HookLayout) -> Option<HookFinding> {
     let entry = layout.entry.as_ref()?;
     let path = entry.hook.display();
     match entry.standing() {
-        Standing::Nothing => Some(Finding::new(format!("{path} is missing"), AGAIN)),
-        Standing::Foreign => Some(Finding::new(
+        HookState::Nothing => Some(HookFinding::new(format!("{path} is missing"), AGAIN)),
+        HookState::Foreign => Some(HookFinding::new(
             format!("{path} is not tagship's: the hook does not run"),
             AGAIN,
         )),
-        Standing::Chain if !executable(&entry.hook) => Some(Finding::new(
+        HookState::Chain if !executable(&entry.hook) => Some(HookFinding::new(
             format!("{path} is not executable: git skips it and takes every push"),
             AGAIN,
         )),
-        Standing::Link | Standing::Chain => None,
+        HookState::Link | HookState::Chain => None,
     }
 }
 
-fn may_run(program: &Path, findings: &mut Vec<Finding>) -> bool {
+fn may_run(program: &Path, findings: &mut Vec<HookFinding>) -> bool {
     let path = program.display();
     let Ok(data) = fs::metadata(program) else {
-        findings.push(Finding::new(format!("hook {path} is missing"), AGAIN));
+        findings.push(HookFinding::new(format!("hook {path} is missing"), AGAIN));
         return false;
     };
     if !executable(program) {
-        findings.push(Finding::new(
+        findings.push(HookFinding::new(
             format!("hook {path} is not executable: git skips it and takes every push"),
             AGAIN,
         ));
         return false;
     }
     if data.permissions().mode() & 0o022 != 0 {
-        findings.push(Finding::new(
+        findings.push(HookFinding::new(
             format!("hook {path} can be written by others, who can run anything as the git user"),
             "chmod 755 it",
         ));
@@ -175,33 +181,33 @@ fn executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-fn check_settings(install: &Install, layout: &Layout, findings: &mut Vec<Finding>) {
+fn check_settings(install: &InstallRequest, layout: &HookLayout, findings: &mut Vec<HookFinding>) {
     let read = fs::read_to_string(&layout.settings)
         .map_err(|error| format!("{}: {error}", layout.settings.display()))
         .and_then(|text| {
             Settings::parse(&layout.settings, &text).map_err(|error| error.to_string())
         });
     match (read, install.settings()) {
-        (Err(what), _) => findings.push(Finding::new(what, AGAIN)),
-        (Ok(stands), Ok(wanted)) if stands != wanted => findings.push(Finding::new(
+        (Err(what), _) => findings.push(HookFinding::new(what, AGAIN)),
+        (Ok(stands), Ok(wanted)) if stands != wanted => findings.push(HookFinding::new(
             format!(
                 "{} does not say what the configuration says",
                 layout.settings.display()
             ),
             AGAIN,
         )),
-        (Ok(_), Err(error)) => findings.push(Finding::new(error.to_string(), AGAIN)),
+        (Ok(_), Err(error)) => findings.push(HookFinding::new(error.to_string(), AGAIN)),
         (Ok(_), Ok(_)) => {}
     }
 }
 
-fn check_program(identity: &Identity, layout: &Layout, findings: &mut Vec<Finding>) {
+fn check_program(identity: &TrialIdentity, layout: &HookLayout, findings: &mut Vec<HookFinding>) {
     match identity.version_of(&layout.program) {
         Err(error) => {
-            findings.push(Finding::new(error.to_string(), AGAIN));
+            findings.push(HookFinding::new(error.to_string(), AGAIN));
             return;
         }
-        Ok(version) if version != tagship_hook::VERSION => findings.push(Finding::new(
+        Ok(version) if version != tagship_hook::VERSION => findings.push(HookFinding::new(
             format!(
                 "hook {} has version {version}, the agent {}",
                 layout.program.display(),
@@ -212,7 +218,7 @@ fn check_program(identity: &Identity, layout: &Layout, findings: &mut Vec<Findin
         Ok(_) => {}
     }
     if let Some(complaint) = identity.complaint_of(&layout.program) {
-        findings.push(Finding::new(
+        findings.push(HookFinding::new(
             format!(
                 "the hook, run as uid {}, cannot hand over: {complaint}",
                 identity.uid()
