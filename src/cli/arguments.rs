@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub(crate) use live::Live;
+pub(crate) use live::LiveArgs;
 pub(crate) use submit::Submit;
 
-pub(super) use self::templates::Templates;
+pub(super) use self::templates::TemplatesCommand;
 pub(crate) use find::{Hooks, HooksList, ListedHooks, Tasks};
 
-use super::times::{Lifetime, Moment};
+use super::times::{Lifetime, WrittenTime};
 use crate::domain::right::{Role, Scope};
 
 /// Push a tag, ship it: a release agent that lives beside a git server.
@@ -29,20 +29,20 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the agent until it is told to end (SIGTERM or SIGINT)
     Serve,
     /// Put the hook in place beside a git server
-    Install(Install),
+    Install(InstallArgs),
     /// Take the hook out again and put back what stood there
     Uninstall(Uninstall),
     /// Look for everything that would keep a release from working
-    Check(Check),
+    Check(CheckArgs),
     /// Show all of it on this machine: a git server, an agent and three hosts, below ./var/demo
     Demo(Demo),
     /// Have a task run that no push asks for
@@ -52,7 +52,7 @@ pub enum Command {
     /// Show one task: what it releases, where it stands, what to do next
     Show(Show),
     /// Say yes to the plan of a task
-    Approve(Approve),
+    Approve(ApproveArgs),
     /// Say no to a task
     Reject(Reject),
     /// Take a task back that has not begun
@@ -60,15 +60,15 @@ pub enum Command {
     /// End what a task runs
     Stop(Stop),
     /// Go on without one host
-    Skip(Skip),
+    Skip(SkipArgs),
     /// Do again what failed, was stopped or never began
-    Retry(Ask),
+    Retry(TaskArgs),
     /// Let a task go on that waits at a gate
     Go(Go),
     /// Go back to an earlier release
-    Rollback(Rollback),
+    Rollback(RollbackArgs),
     /// Print the output of a task's steps
-    Log(Log),
+    Log(LogArgs),
     /// Try rules
     #[command(subcommand)]
     Rules(Rules),
@@ -76,18 +76,18 @@ pub enum Command {
     Hooks(Box<ListedHooks>),
     /// Look at templates
     #[command(subcommand)]
-    Templates(Templates),
+    Templates(TemplatesCommand),
     /// See what is live on which host
-    Live(Live),
+    Live(LiveArgs),
     /// Look after hosts
     #[command(subcommand)]
-    Hosts(Hosts),
+    Hosts(HostsCommand),
     /// Look after the people who may log in
     #[command(subcommand)]
-    User(User),
+    User(UserCommand),
     /// Look after tokens, with which programs log in
     #[command(subcommand)]
-    Token(Token),
+    Token(TokenCommand),
     /// List who did what, newest first
     Audit(Audit),
     /// Write everything durable into one file, while the agent runs or not
@@ -103,14 +103,14 @@ pub enum Command {
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Form {
+pub struct OutputForm {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Install {
+pub struct InstallArgs {
     /// The project of the configuration whose repository it is
     #[arg(long, value_name = "NAME")]
     pub project: String,
@@ -136,12 +136,12 @@ pub struct Uninstall {
 }
 
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// Only this project and its hosts
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Args)]
@@ -160,7 +160,7 @@ pub struct Show {
     /// The task's number
     pub id: u64,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 /// How an action goes on once the agent has taken it.
@@ -170,11 +170,11 @@ pub struct Then {
     #[arg(long)]
     pub wait: bool,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Args)]
-pub struct Ask {
+pub struct TaskArgs {
     /// The task's number
     pub id: u64,
     #[command(flatten)]
@@ -193,7 +193,7 @@ pub struct Stop {
 }
 
 #[derive(Debug, Args)]
-pub struct Skip {
+pub struct SkipArgs {
     /// The task's number
     pub id: u64,
     /// The host without which it goes on
@@ -221,7 +221,7 @@ pub struct Go {
 }
 
 #[derive(Debug, Args)]
-pub struct Approve {
+pub struct ApproveArgs {
     /// The task's number
     pub id: u64,
     /// What to remember beside the approval
@@ -234,7 +234,7 @@ pub struct Approve {
     pub comment: String,
     /// Not before this time: `22:30`, `2026-11-21 22:30`, `2026-11-21T22:30+01:00` or `+2h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub at: Option<Moment>,
+    pub at: Option<WrittenTime>,
     /// Approve only the plan with this digest (or its beginning, 8 digits or more)
     #[arg(long, value_name = "DIGEST")]
     pub plan: Option<String>,
@@ -253,7 +253,7 @@ pub struct Reject {
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Args)]
@@ -269,11 +269,11 @@ pub struct Withdraw {
     )]
     pub reason: String,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Args)]
-pub struct Rollback {
+pub struct RollbackArgs {
     /// The task whose release is to be live again
     #[arg(required_unless_present_all = ["project", "environment"], conflicts_with_all = ["project", "environment"])]
     pub id: Option<u64>,
@@ -294,7 +294,7 @@ pub struct Rollback {
 }
 
 #[derive(Debug, Args)]
-pub struct Log {
+pub struct LogArgs {
     /// The task's number
     pub id: u64,
     /// Only what was done on this host
@@ -323,15 +323,15 @@ pub struct RulesTest {
     #[arg(long, value_name = "NAME")]
     pub project: String,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Hosts {
+pub enum HostsCommand {
     /// List hosts and whether they take part
     List {
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// Look at a host's key and remember it
     Enroll(Enroll),
@@ -363,13 +363,13 @@ pub struct Enroll {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum User {
+pub enum UserCommand {
     /// Add somebody
     Add(AddUser),
     /// List everybody
     List {
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// Change what somebody may do, or whether they are let in
     Set(SetUser),
@@ -392,11 +392,11 @@ pub enum User {
     /// Ask for a code at every login: show a secret for an authenticator app, then confirm it
     Totp(Totp),
     /// Let somebody approve in another's stead for a while
-    Delegate(Delegate),
+    Delegate(DelegateArgs),
     /// List who may approve in whose stead
     Delegations {
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// End a delegation before its time
     Undelegate {
@@ -420,14 +420,14 @@ pub struct Totp {
 }
 
 #[derive(Debug, Args)]
-pub struct Delegate {
+pub struct DelegateArgs {
     /// In whose stead
     pub from: String,
     /// Who may approve
     pub to: String,
     /// When it ends: `"2026-11-30 18:00"`, `2026-11-30T18:00+01:00` or `+72h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub until: Moment,
+    pub until: WrittenTime,
     /// Only in this project
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
@@ -487,7 +487,7 @@ pub struct Audit {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
     pub limit: u64,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Subcommand)]
@@ -495,7 +495,7 @@ pub enum AuditWhat {
     /// See whether each entry fits the one before, and name the first that does not
     Verify {
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
 }
 
@@ -523,7 +523,7 @@ pub struct Restore {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Token {
+pub enum TokenCommand {
     /// Make a token and print it, once, on the last line
     New {
         /// For whom it speaks
@@ -544,7 +544,7 @@ pub enum Token {
         /// Whose
         user: String,
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// End a token
     Revoke {

@@ -1,26 +1,26 @@
 //! `tagship audit`: who did what, and whether that was tampered with. Where no agent runs, the store
 //! that nobody holds is looked at.
 
-use super::arguments::{Audit, AuditWhat, Form};
+use super::arguments::{Audit, AuditWhat, OutputForm};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
+use super::surroundings::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
 use crate::server::view::AuditList;
 use crate::store::audit::{ChainReport, Ledger};
 
 /// `tagship audit …`.
-pub(crate) async fn audit(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {
+pub(crate) async fn audit(around: &CliContext, asked: &Audit) -> Result<(), CommandError> {
     match asked.what {
         Some(AuditWhat::Verify { form }) => verify(around, form).await,
         None => list(around, asked).await,
     }
 }
 
-async fn list(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn list(around: &CliContext, asked: &Audit) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let ask = Ask::get(["audit"])
         .with("before", asked.before)
         .with("limit", Some(asked.limit));
@@ -48,8 +48,8 @@ async fn list(around: &Surroundings, asked: &Audit) -> Result<(), CommandError> 
     screen::print(&table.render(screen::width()))
 }
 
-async fn verify(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent().await?;
+async fn verify(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = around.agent().await?;
     let asked = client
         .ask::<ChainReport>(&Ask::get(["audit", "verify"]))
         .await;
@@ -79,7 +79,7 @@ async fn verify(around: &Surroundings, form: Form) -> Result<(), CommandError> {
     }
 }
 
-async fn of_store(around: &Surroundings) -> Result<ChainReport, CommandError> {
+async fn of_store(around: &CliContext) -> Result<ChainReport, CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
     let failed = |error: String| CommandError::Directory(error);

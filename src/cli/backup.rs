@@ -13,7 +13,7 @@ use super::arguments::{Backup, Restore};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
+use super::surroundings::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::times::Zone;
 use crate::agent;
 use crate::base::clock::{Clock as _, SystemClock};
@@ -28,12 +28,12 @@ use crate::store::log::LogBook;
 const OUTPUT: &str = "-";
 
 /// `tagship backup`.
-pub(crate) async fn backup(around: &Surroundings, asked: &Backup) -> Result<(), CommandError> {
+pub(crate) async fn backup(around: &CliContext, asked: &Backup) -> Result<(), CommandError> {
     let to_output = asked.file.as_os_str() == OUTPUT;
     if to_output && io::stdout().is_terminal() {
         return Err(CommandError::BackupOnTerminal);
     }
-    let Agent { client, .. } = around.agent().await?;
+    let AgentConnection { client, .. } = around.agent().await?;
     let body = TakeBackup {
         without_logs: asked.without_logs,
     };
@@ -52,7 +52,7 @@ pub(crate) async fn backup(around: &Surroundings, asked: &Backup) -> Result<(), 
 }
 
 /// From the store, which no agent holds.
-async fn from_store(around: &Surroundings, asked: &Backup) -> Result<(), CommandError> {
+async fn from_store(around: &CliContext, asked: &Backup) -> Result<(), CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
     if !agent::store_directory(&config).exists() {
@@ -174,7 +174,7 @@ fn beside(path: &Path) -> Result<Unfinished, CommandError> {
 }
 
 /// `tagship restore`.
-pub(crate) async fn restore(around: &Surroundings, asked: &Restore) -> Result<(), CommandError> {
+pub(crate) async fn restore(around: &CliContext, asked: &Restore) -> Result<(), CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
     if config.store.engine == Engine::Memory {

@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde::de::DeserializeOwned;
 
-use super::arguments::Check;
+use super::arguments::CheckArgs;
 use super::client::Ask;
 use super::error::CommandError;
 use super::install;
 use super::screen;
-use super::surroundings::{Surroundings, project};
+use super::surroundings::{CliContext, project};
 use super::table::printable;
 use super::times::Zone;
 use crate::config::Config;
@@ -20,7 +20,7 @@ use crate::setup::check::{CheckFinding, CheckScope, CheckStatus, KnownAccounts, 
 use crate::setup::install::InstallRequest;
 
 /// Runs it.
-pub(crate) async fn check(around: &Surroundings, asked: &Check) -> Result<(), CommandError> {
+pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), CommandError> {
     let config = around.config()?;
     if let Some(name) = &asked.project {
         project(&config, name)?;
@@ -87,7 +87,7 @@ fn beware_of_another_user(config: &Config) {
 }
 
 /// The hosts that are taken out, if an agent is there to say so.
-async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, String> {
+async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let Some(list) = asked::<HostList>(around, config, &Ask::get(["hosts"])).await else {
         return BTreeMap::new();
     };
@@ -100,7 +100,7 @@ async fn disabled(around: &Surroundings, config: &Config) -> BTreeMap<String, St
 
 /// Where `current` leads elsewhere than it was switched to, if an agent is there to say so.
 async fn drifts(
-    around: &Surroundings,
+    around: &CliContext,
     config: &Config,
 ) -> BTreeMap<String, Vec<(String, &'static str)>> {
     let mut drifts: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
@@ -119,14 +119,14 @@ async fn drifts(
 }
 
 /// Who is let in, if an agent is there and tells.
-async fn accounts(around: &Surroundings, config: &Config) -> Option<KnownAccounts> {
+async fn accounts(around: &CliContext, config: &Config) -> Option<KnownAccounts> {
     let list: UserList = asked(around, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     Some(users.map(|user| (user.name, user.groups)).collect())
 }
 
 /// When the agent last heard of a push to each project, if one is there and tells.
-async fn heard(around: &Surroundings, config: &Config) -> BTreeMap<String, Option<String>> {
+async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<String>> {
     let zone = Zone::new(config.time_zone());
     let mut heard = BTreeMap::new();
     for project in &config.projects {
@@ -151,7 +151,7 @@ async fn heard(around: &Surroundings, config: &Config) -> BTreeMap<String, Optio
 }
 
 /// The projects whose tags the agent can't look for on the git server, with the words for it.
-async fn unseen(around: &Surroundings, config: &Config) -> BTreeMap<String, String> {
+async fn unseen(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let zone = Zone::new(config.time_zone());
     let ask = Ask::get(["hooks"]).with("limit", Some(1));
     let list = asked::<HookList>(around, config, &ask).await;
@@ -161,14 +161,10 @@ async fn unseen(around: &Surroundings, config: &Config) -> BTreeMap<String, Stri
         .collect()
 }
 
-async fn asked<T: DeserializeOwned>(
-    around: &Surroundings,
-    config: &Config,
-    ask: &Ask,
-) -> Option<T> {
+async fn asked<T: DeserializeOwned>(around: &CliContext, config: &Config, ask: &Ask) -> Option<T> {
     let agent = match around.is_elsewhere() {
         true => around.agent().await,
-        false => Surroundings::local_agent(config),
+        false => CliContext::local_agent(config),
     };
     agent.ok()?.client.ask(ask).await.ok()
 }

@@ -19,30 +19,30 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::arguments::Demo;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::Surroundings;
+use super::surroundings::CliContext;
 use crate::config::{Config, LocalConfig};
 
 pub use error::DemoError;
 
-use ground::Ground;
+use ground::DemoDirectory;
 use processes::Processes;
-use walk::Walk;
+use walk::DemoWalk;
 
 /// `tagship demo`.
-pub(crate) async fn demo(around: &Surroundings, asked: &Demo) -> Result<(), CommandError> {
+pub(crate) async fn demo(around: &CliContext, asked: &Demo) -> Result<(), CommandError> {
     let mut signals = Signals::new().map_err(CommandError::Runtime)?;
     processes::check_programs()?;
-    let ground = Ground::claim(preferred_port(around)?)?;
+    let ground = DemoDirectory::claim(preferred_port(around)?)?;
     let auto = asked.auto || !stdin().is_terminal();
     // Dropping it ends whatever was started: also after an error, or a panic.
-    let mut walk = Walk::new(ground, Processes::new()?, asked.hook.clone())?;
+    let mut walk = DemoWalk::new(ground, Processes::new()?, asked.hook.clone())?;
     let result = play(&mut walk, auto, &mut signals).await;
     walk.end().await;
     result?;
     screen::print("\nAgent and hosts have ended. What they wrote stays in var/demo.\n")
 }
 
-async fn play(walk: &mut Walk, auto: bool, signals: &mut Signals) -> Result<(), CommandError> {
+async fn play(walk: &mut DemoWalk, auto: bool, signals: &mut Signals) -> Result<(), CommandError> {
     signals.or_interrupted(walk.set_up()).await?;
     if auto {
         return signals.or_interrupted(walk.approve_and_go_back()).await;
@@ -53,7 +53,7 @@ async fn play(walk: &mut Walk, auto: bool, signals: &mut Signals) -> Result<(), 
 }
 
 /// The port of the page: the configuration's, if that is free.
-fn preferred_port(around: &Surroundings) -> Result<u16, CommandError> {
+fn preferred_port(around: &CliContext) -> Result<u16, CommandError> {
     let config = match around.config_of(LocalConfig::Also) {
         // A file that nobody named need not be meant for a demo.
         Err(_) if !around.names_config() => Config::default(),

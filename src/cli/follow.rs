@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 
-use super::arguments::{Form, Log};
+use super::arguments::{LogArgs, OutputForm};
 use super::client::Ask;
 use super::error::{ClientError, CommandError};
-use super::progress::{self, Lines};
+use super::progress::{self, LineBuffer};
 use super::screen::{self, Canvas};
-use super::surroundings::{Agent, Surroundings};
+use super::surroundings::{AgentConnection, CliContext};
 use super::table::{fit, printable};
 use crate::server::CUT_BEGINS;
 use crate::server::view::{self, TaskView};
@@ -54,7 +54,7 @@ enum Teller {
 }
 
 impl Teller {
-    fn new(form: Form, seen: &TaskView) -> Self {
+    fn new(form: OutputForm, seen: &TaskView) -> Self {
         match screen::canvas() {
             _ if form.json => Self::Silent,
             Some(canvas) => Self::Drawing(canvas),
@@ -64,7 +64,7 @@ impl Teller {
         }
     }
 
-    fn tell(&mut self, task: &TaskView, agent: &Agent) -> Result<(), CommandError> {
+    fn tell(&mut self, task: &TaskView, agent: &AgentConnection) -> Result<(), CommandError> {
         match self {
             Self::Silent => Ok(()),
             Self::Drawing(canvas) => {
@@ -122,9 +122,9 @@ impl Patience {
 
 /// Follows a task until it is at rest, telling what happens; the task as it is then.
 pub(crate) async fn to_rest(
-    agent: &Agent,
+    agent: &AgentConnection,
     seen: TaskView,
-    form: Form,
+    form: OutputForm,
 ) -> Result<WaitEnd, CommandError> {
     let id = seen.id;
     let mut patience = Patience::default();
@@ -160,7 +160,7 @@ enum Followed {
 /// Follows over one connection. The stream has begun before the task is looked at, so that nothing
 /// is missed in between.
 async fn follow(
-    agent: &Agent,
+    agent: &AgentConnection,
     id: u64,
     teller: &mut Teller,
     patience: &mut Patience,
@@ -247,7 +247,7 @@ impl Wakes {
 }
 
 /// `tagship log`.
-pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), CommandError> {
+pub(crate) async fn log(around: &CliContext, asked: &LogArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
     let ask = Ask::get(["tasks", &asked.id.to_string(), "log"])
         .with("host", asked.host.as_ref())
@@ -264,7 +264,7 @@ pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), Comman
         }
         return Ok(());
     }
-    let mut lines = Lines::default();
+    let mut lines = LineBuffer::default();
     while let Some(bytes) = text.next().await {
         screen::print(&lines.take(&bytes?))?;
     }
@@ -273,10 +273,10 @@ pub(crate) async fn log(around: &Surroundings, asked: &Log) -> Result<(), Comman
 
 /// Follows a log to where the task comes to rest, over as many connections as that takes: the agent
 /// cuts each after a while, and wants to know again who asks.
-async fn follow_log(agent: &Agent, ask: &Ask, id: u64) -> Result<(), CommandError> {
+async fn follow_log(agent: &AgentConnection, ask: &Ask, id: u64) -> Result<(), CommandError> {
     // Whoever asks for what is not there learns it at once.
     agent.client.task(id).await?;
-    let mut told = Told::default();
+    let mut told = PrintedLines::default();
     let mut canvas = screen::canvas();
     let mut failed = 0;
     loop {
@@ -299,10 +299,10 @@ async fn follow_log(agent: &Agent, ask: &Ask, id: u64) -> Result<(), CommandErro
 
 /// Prints what one connection tells.
 async fn print_log(
-    agent: &Agent,
+    agent: &AgentConnection,
     ask: &Ask,
     id: u64,
-    told: &mut Told,
+    told: &mut PrintedLines,
 ) -> Result<TaskView, CommandError> {
     let text = agent.client.stream(ask).await?;
     tokio::pin!(text);
@@ -315,10 +315,10 @@ async fn print_log(
 
 /// As [`print_log`], with the hosts drawn below.
 async fn draw_log(
-    agent: &Agent,
+    agent: &AgentConnection,
     ask: &Ask,
     id: u64,
-    told: &mut Told,
+    told: &mut PrintedLines,
     canvas: &mut Canvas,
 ) -> Result<TaskView, CommandError> {
     let text = agent.client.stream(ask).await?;
@@ -354,8 +354,8 @@ async fn draw_log(
 /// What was told of a log so far. Each connection tells it from its beginning, and the lines of
 /// several steps in another order than they came: each line is told as often as it is there.
 #[derive(Default)]
-struct Told {
-    lines: Lines,
+struct PrintedLines {
+    lines: LineBuffer,
     /// How often each line was told, by its digest.
     told: HashMap<u64, HashMap<u64, u32>>,
     /// And how often of that it has not come again over this connection, by the step that it names.
@@ -364,7 +364,7 @@ struct Told {
     has_come: bool,
 }
 
-impl Told {
+impl PrintedLines {
     /// What is new among the lines that are whole by now.
     fn take(&mut self, bytes: &[u8]) -> String {
         self.has_come = true;
@@ -379,7 +379,7 @@ impl Told {
     }
 
     fn begin_again(&mut self) {
-        self.lines = Lines::default();
+        self.lines = LineBuffer::default();
         self.again.clone_from(&self.told);
         self.has_come = false;
     }
@@ -422,7 +422,7 @@ fn digest(text: &str) -> u64 {
 
 /// The lines to draw of a task, and the task.
 async fn drawing(
-    agent: &Agent,
+    agent: &AgentConnection,
     id: u64,
     canvas: &Canvas,
 ) -> Result<(Vec<String>, TaskView), CommandError> {
@@ -446,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_told_again_tells_only_what_is_new() {
-        let mut told = Told::default();
+        let mut told = PrintedLines::default();
         assert_eq!(
             told.take(b"a| one\nb| one\na| one\nb| tw"),
             "a| one\nb| one\na| one\n"
@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn log_with_a_cut_loses_no_line_when_it_is_told_again() {
-        let mut told = Told::default();
+        let mut told = PrintedLines::default();
         told.take(b"a| x\na| x\na| x\nb| y\n");
         told.begin_again();
         let again = told.take(b"a| x\na| [... 4 bytes are missing here\na| x\na| x\nb| y\n");

@@ -1,10 +1,10 @@
 //! `tagship hooks`: what was pushed, what became of it, and deciding it anew.
 
-use super::arguments::{Form, Hooks, HooksList, ListedHooks};
+use super::arguments::{Hooks, HooksList, ListedHooks, OutputForm};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings};
+use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::server::view::{HookList, Nothing};
@@ -16,7 +16,7 @@ const PIECE: u64 = 200;
 const OBJECT_DIGITS: usize = 9;
 
 /// `tagship hooks …`.
-pub(crate) async fn hooks(around: &Surroundings, asked: &ListedHooks) -> Result<(), CommandError> {
+pub(crate) async fn hooks(around: &CliContext, asked: &ListedHooks) -> Result<(), CommandError> {
     match &asked.what {
         None => list(around, &asked.list).await,
         Some(Hooks::List(asked)) => list(around, asked).await,
@@ -25,8 +25,8 @@ pub(crate) async fn hooks(around: &Surroundings, asked: &ListedHooks) -> Result<
     }
 }
 
-async fn list(around: &Surroundings, asked: &HooksList) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn list(around: &CliContext, asked: &HooksList) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let mut found = HookList {
         hooks: Vec::new(),
         next: asked.cursor.clone(),
@@ -109,8 +109,8 @@ fn outcome(became: &Became) -> String {
     }
 }
 
-async fn show(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn show(around: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["hooks", &id.to_string()])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -173,8 +173,8 @@ fn told(became: &Became) -> Vec<String> {
     lines
 }
 
-async fn replay(around: &Surroundings, id: u64, form: Form) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent().await?;
+async fn replay(around: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = around.agent().await?;
     let ask = Ask::post(["hooks", &id.to_string(), "replay"], &Nothing {});
     let value = client.json(&ask).await?;
     let hook: HookEntry = client.read(value.clone())?;

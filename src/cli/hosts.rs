@@ -1,22 +1,22 @@
 //! `tagship hosts`: list, take out and let in through the agent; enroll from here, since the key is
 //! to be looked at by whoever runs the command.
 
-use super::arguments::{Enroll, Form, Hosts};
+use super::arguments::{Enroll, HostsCommand, OutputForm};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings, listed};
+use super::surroundings::{AgentConnection, CliContext, listed};
 use super::table::{Table, printable};
 use crate::server::view::{Because, HostList, Nothing};
 use crate::setup::check::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
-pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), CommandError> {
+pub(crate) async fn hosts(around: &CliContext, asked: &HostsCommand) -> Result<(), CommandError> {
     match asked {
-        Hosts::List { form } => list(around, *form).await,
-        Hosts::Enroll(asked) => enroll(around, asked).await,
-        Hosts::Disable { name, reason } => {
-            let Agent { client, .. } = around.agent().await?;
+        HostsCommand::List { form } => list(around, *form).await,
+        HostsCommand::Enroll(asked) => enroll(around, asked).await,
+        HostsCommand::Disable { name, reason } => {
+            let AgentConnection { client, .. } = around.agent().await?;
             let body = Because {
                 reason: reason.clone(),
             };
@@ -28,8 +28,8 @@ pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), Co
                 "{name} takes no part in releases from now on: {reason}\n"
             ))
         }
-        Hosts::Enable { name } => {
-            let Agent { client, .. } = around.agent().await?;
+        HostsCommand::Enable { name } => {
+            let AgentConnection { client, .. } = around.agent().await?;
             client
                 .tell(&Ask::post(["hosts", name, "enable"], &Nothing {}))
                 .await?;
@@ -38,8 +38,8 @@ pub(crate) async fn hosts(around: &Surroundings, asked: &Hosts) -> Result<(), Co
     }
 }
 
-async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["hosts"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -67,7 +67,7 @@ async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
 }
 
 /// Shows the key that the host offers and remembers it, once somebody has said that it is right.
-async fn enroll(around: &Surroundings, asked: &Enroll) -> Result<(), CommandError> {
+async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError> {
     let config = around.config()?;
     if !config.hosts.contains_key(&asked.name) {
         return Err(CommandError::NoHost {

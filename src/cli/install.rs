@@ -5,10 +5,10 @@ use std::io::{IsTerminal as _, stdout};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use super::arguments::{Install as Asked, Uninstall};
+use super::arguments::{InstallArgs, Uninstall};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Surroundings, project};
+use super::surroundings::{CliContext, project};
 use crate::agent;
 use crate::config::{AgentConfig, Config, Project};
 use crate::domain::rule::OnSpoolError;
@@ -16,7 +16,7 @@ use crate::engine::spool;
 use crate::setup::install::{self, GitServerKind, InstallError, InstallRequest, Report};
 
 /// `tagship install`.
-pub(crate) fn install(around: &Surroundings, asked: &Asked) -> Result<(), CommandError> {
+pub(crate) fn install(around: &CliContext, asked: &InstallArgs) -> Result<(), CommandError> {
     let config = around.config()?;
     let project = project(&config, &asked.project)?;
     let hook = hook_program(asked.hook.as_deref())?;
@@ -29,11 +29,11 @@ pub(crate) fn install(around: &Surroundings, asked: &Asked) -> Result<(), Comman
     let report = installation.run()?;
     screen::print(&told(project, &report))?;
     match spool {
-        Spool::Ready => screen::print(&format!(
+        SpoolState::Ready => screen::print(&format!(
             "rules are published in {}\n",
             config.agent.spool_dir.display()
         ))?,
-        Spool::LeftToAgent => screen::note(&format!(
+        SpoolState::LeftToAgent => screen::note(&format!(
             "start the agent now: it makes {}, and no tag is taken before",
             config.agent.spool_dir.display()
         )),
@@ -151,7 +151,7 @@ pub(crate) fn packaged_hook() -> PathBuf {
 }
 
 /// Whether a push can be taken already.
-enum Spool {
+enum SpoolState {
     Ready,
     /// Only the agent's user may make it.
     LeftToAgent,
@@ -159,7 +159,7 @@ enum Spool {
 
 /// Makes the spool and publishes the rules, as whoever runs the agent: what somebody else makes
 /// there, the agent could not write.
-fn prepare_spool(config: &Config) -> Result<Spool, CommandError> {
+fn prepare_spool(config: &Config) -> Result<SpoolState, CommandError> {
     let spool_dir = &config.agent.spool_dir;
     let owner = |path: &Path| path.metadata().ok().map(|data| data.uid());
     let agent = owner(&config.agent.data_dir).or_else(|| owner(spool_dir));
@@ -181,9 +181,9 @@ fn prepare_spool(config: &Config) -> Result<Spool, CommandError> {
         }
         // The agent's user made it, and the agent publishes.
         Some(_) if spool_dir.join(spool::NEW).is_dir() => {}
-        Some(_) => return Ok(Spool::LeftToAgent),
+        Some(_) => return Ok(SpoolState::LeftToAgent),
     }
-    Ok(Spool::Ready)
+    Ok(SpoolState::Ready)
 }
 
 fn publish(config: &Config) -> Result<(), CommandError> {
@@ -216,7 +216,7 @@ fn give_to(user: u32, spool_dir: &Path) -> Result<(), CommandError> {
 }
 
 /// `tagship uninstall`.
-pub(crate) fn uninstall(around: &Surroundings, asked: &Uninstall) -> Result<(), CommandError> {
+pub(crate) fn uninstall(around: &CliContext, asked: &Uninstall) -> Result<(), CommandError> {
     let repo = match (&asked.repo, &asked.project) {
         (Some(repo), _) => repo.clone(),
         (None, Some(name)) => repository(project(&around.config()?, name)?, None)?,

@@ -1,18 +1,18 @@
 //! `tagship live`: what is live, by host.
 
-use super::arguments::Live;
+use super::arguments::LiveArgs;
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
 use super::summary::short;
-use super::surroundings::{Agent, Surroundings};
+use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::server::view::{LiveHost, LiveList, drift_seen_at};
 
 /// Prints it.
-pub(crate) async fn live(around: &Surroundings, asked: &Live) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let ask = Ask::get(["live"])
         .with("project", asked.project.as_ref())
         .with("environment", asked.environment.as_ref());

@@ -36,12 +36,12 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-pub use arguments::{Cli, Command};
+pub use arguments::{Cli, CliCommand};
 pub use demo::DemoError;
 pub use error::{ClientError, CommandError};
 
 use arguments::Rules;
-use surroundings::Surroundings;
+use surroundings::CliContext;
 
 /// A reader that went away is no failure of ours; shells show a program that it ended with this.
 const BROKEN_PIPE: u8 = 128 + 13;
@@ -69,9 +69,9 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<(), CommandError> {
-    let around = Surroundings::new(cli.config);
+    let around = CliContext::new(cli.config);
     let mut threads = match cli.command {
-        Command::Serve => tokio::runtime::Builder::new_multi_thread(),
+        CliCommand::Serve => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = threads.enable_all().build();
@@ -79,36 +79,36 @@ fn start(cli: Cli) -> Result<(), CommandError> {
     runtime.block_on(perform(&around, &cli.command))
 }
 
-async fn perform(around: &Surroundings, command: &Command) -> Result<(), CommandError> {
+async fn perform(around: &CliContext, command: &CliCommand) -> Result<(), CommandError> {
     match command {
-        Command::Serve => serve::serve(around).await,
-        Command::Install(asked) => install::install(around, asked),
-        Command::Uninstall(asked) => install::uninstall(around, asked),
-        Command::Check(asked) => check::check(around, asked).await,
-        Command::Demo(asked) => demo::demo(around, asked).await,
-        Command::Submit(asked) => submit::submit(around, asked).await,
-        Command::Tasks(asked) => requests::tasks(around, asked).await,
-        Command::Show(asked) => requests::show(around, asked).await,
-        Command::Approve(asked) => requests::approve(around, asked).await,
-        Command::Reject(asked) => requests::reject(around, asked).await,
-        Command::Withdraw(asked) => requests::withdraw(around, asked).await,
-        Command::Stop(asked) => requests::stop(around, asked).await,
-        Command::Skip(asked) => requests::skip(around, asked).await,
-        Command::Retry(asked) => requests::retry(around, asked).await,
-        Command::Go(asked) => requests::go(around, asked).await,
-        Command::Rollback(asked) => requests::rollback(around, asked).await,
-        Command::Log(asked) => follow::log(around, asked).await,
-        Command::Rules(Rules::Test(asked)) => rules::test(around, asked),
-        Command::Hooks(asked) => hooks::hooks(around, asked).await,
-        Command::Templates(asked) => templates::templates(around, asked).await,
-        Command::Live(asked) => live::live(around, asked).await,
-        Command::Hosts(asked) => hosts::hosts(around, asked).await,
-        Command::User(asked) => people::user(around, asked).await,
-        Command::Token(asked) => people::token(around, asked).await,
-        Command::Audit(asked) => audit::audit(around, asked).await,
-        Command::Backup(asked) => backup::backup(around, asked).await,
-        Command::Restore(asked) => backup::restore(around, asked).await,
-        Command::Completions { shell } => completions(*shell),
+        CliCommand::Serve => serve::serve(around).await,
+        CliCommand::Install(asked) => install::install(around, asked),
+        CliCommand::Uninstall(asked) => install::uninstall(around, asked),
+        CliCommand::Check(asked) => check::check(around, asked).await,
+        CliCommand::Demo(asked) => demo::demo(around, asked).await,
+        CliCommand::Submit(asked) => submit::submit(around, asked).await,
+        CliCommand::Tasks(asked) => requests::tasks(around, asked).await,
+        CliCommand::Show(asked) => requests::show(around, asked).await,
+        CliCommand::Approve(asked) => requests::approve(around, asked).await,
+        CliCommand::Reject(asked) => requests::reject(around, asked).await,
+        CliCommand::Withdraw(asked) => requests::withdraw(around, asked).await,
+        CliCommand::Stop(asked) => requests::stop(around, asked).await,
+        CliCommand::Skip(asked) => requests::skip(around, asked).await,
+        CliCommand::Retry(asked) => requests::retry(around, asked).await,
+        CliCommand::Go(asked) => requests::go(around, asked).await,
+        CliCommand::Rollback(asked) => requests::rollback(around, asked).await,
+        CliCommand::Log(asked) => follow::log(around, asked).await,
+        CliCommand::Rules(Rules::Test(asked)) => rules::test(around, asked),
+        CliCommand::Hooks(asked) => hooks::hooks(around, asked).await,
+        CliCommand::Templates(asked) => templates::templates(around, asked).await,
+        CliCommand::Live(asked) => live::live(around, asked).await,
+        CliCommand::Hosts(asked) => hosts::hosts(around, asked).await,
+        CliCommand::User(asked) => people::user(around, asked).await,
+        CliCommand::Token(asked) => people::token(around, asked).await,
+        CliCommand::Audit(asked) => audit::audit(around, asked).await,
+        CliCommand::Backup(asked) => backup::backup(around, asked).await,
+        CliCommand::Restore(asked) => backup::restore(around, asked).await,
+        CliCommand::Completions { shell } => completions(*shell),
     }
 }
 

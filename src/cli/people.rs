@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use super::arguments::{AddUser, Delegate, Form, SetUser, Token, Totp, User};
+use super::arguments::{
+    AddUser, DelegateArgs, OutputForm, SetUser, TokenCommand, Totp, UserCommand,
+};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings, nobody_answers, owned_directory};
+use super::surroundings::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
 use crate::base::clock::{Clock, SystemClock};
@@ -23,18 +25,18 @@ use crate::server::view::{
 use crate::store::audit::{AuditAction, Ledger, PendingEntry};
 
 /// `tagship user …`.
-pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), CommandError> {
+pub(crate) async fn user(around: &CliContext, asked: &UserCommand) -> Result<(), CommandError> {
     match asked {
-        User::Add(user) => add(around, user).await,
-        User::List { form } => list(around, *form).await,
-        User::Set(asked) => set(around, asked).await,
-        User::Remove { name } => {
-            let Agent { client, .. } = around.agent().await?;
+        UserCommand::Add(user) => add(around, user).await,
+        UserCommand::List { form } => list(around, *form).await,
+        UserCommand::Set(asked) => set(around, asked).await,
+        UserCommand::Remove { name } => {
+            let AgentConnection { client, .. } = around.agent().await?;
             client.tell(&Ask::delete(["users", name])).await?;
             screen::print(&format!("{name} is removed, with all tokens\n"))
         }
-        User::Password { name, own, .. } => {
-            let Agent { client, .. } = around.agent().await?;
+        UserCommand::Password { name, own, .. } => {
+            let AgentConnection { client, .. } = around.agent().await?;
             let present = match own {
                 true => Some(screen::read_password()?.expose_secret().to_owned()),
                 false => None,
@@ -50,11 +52,11 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
                 "the password of {name} is set; sessions have ended\n"
             ))
         }
-        User::Totp(asked) => totp(around, asked).await,
-        User::Delegate(asked) => delegate(around, asked).await,
-        User::Delegations { form } => delegations(around, *form).await,
-        User::Undelegate { from, id } => {
-            let Agent { client, .. } = around.agent().await?;
+        UserCommand::Totp(asked) => totp(around, asked).await,
+        UserCommand::Delegate(asked) => delegate(around, asked).await,
+        UserCommand::Delegations { form } => delegations(around, *form).await,
+        UserCommand::Undelegate { from, id } => {
+            let AgentConnection { client, .. } = around.agent().await?;
             let ask = Ask::delete(["users", from, "delegations", id]);
             client.tell(&ask).await?;
             screen::print(&format!("delegation {id} of {from} has ended\n"))
@@ -62,8 +64,8 @@ pub(crate) async fn user(around: &Surroundings, asked: &User) -> Result<(), Comm
     }
 }
 
-async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["users"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -85,7 +87,7 @@ async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
 }
 
 /// `tagship user set`.
-async fn set(around: &Surroundings, asked: &SetUser) -> Result<(), CommandError> {
+async fn set(around: &CliContext, asked: &SetUser) -> Result<(), CommandError> {
     let groups = asked.groups.iter().map(|group| group_name(group));
     let body = ChangeUser {
         display: asked.display.clone(),
@@ -93,7 +95,7 @@ async fn set(around: &Surroundings, asked: &SetUser) -> Result<(), CommandError>
         groups: (asked.no_groups || !asked.groups.is_empty()).then(|| groups.collect()),
         disabled: (asked.disable || asked.enable).then_some(asked.disable),
     };
-    let Agent { client, .. } = around.agent().await?;
+    let AgentConnection { client, .. } = around.agent().await?;
     let ask = Ask::post(["users", &asked.name], &body);
     let user: UserView = client.ask(&ask).await?;
     let groups = match user.groups.as_slice() {
@@ -108,8 +110,8 @@ async fn set(around: &Surroundings, asked: &SetUser) -> Result<(), CommandError>
 }
 
 /// `tagship user totp`.
-async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent().await?;
+async fn totp(around: &CliContext, asked: &Totp) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = around.agent().await?;
     let name = asked.name.as_str();
     let ask = |what, body| Ask::post(["users", name, "totp", what], &body);
     if asked.reset {
@@ -139,8 +141,8 @@ async fn totp(around: &Surroundings, asked: &Totp) -> Result<(), CommandError> {
 }
 
 /// `tagship user delegate`.
-async fn delegate(around: &Surroundings, asked: &Delegate) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn delegate(around: &CliContext, asked: &DelegateArgs) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let until = asked.until.resolve(&zone, SystemClock.now());
     let body = NewDelegationBody {
         to: asked.to.clone(),
@@ -166,8 +168,8 @@ async fn delegate(around: &Surroundings, asked: &Delegate) -> Result<(), Command
 }
 
 /// `tagship user delegations`.
-async fn delegations(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn delegations(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["delegations"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -187,7 +189,7 @@ async fn delegations(around: &Surroundings, form: Form) -> Result<(), CommandErr
     screen::print(&table.render(screen::width()))
 }
 
-async fn add(around: &Surroundings, asked: &AddUser) -> Result<(), CommandError> {
+async fn add(around: &CliContext, asked: &AddUser) -> Result<(), CommandError> {
     let password = match asked.password_stdin {
         true => Some(screen::read_password()?),
         false => None,
@@ -199,7 +201,7 @@ async fn add(around: &Surroundings, asked: &AddUser) -> Result<(), CommandError>
         groups: asked.groups.iter().map(|group| group_name(group)).collect(),
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
-    let Agent { client, .. } = around.agent().await?;
+    let AgentConnection { client, .. } = around.agent().await?;
     let told = client.tell(&Ask::post(["users"], &body)).await;
     match told.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
@@ -260,9 +262,9 @@ fn refused(error: crate::identity::account::AccountError) -> CommandError {
 }
 
 /// `tagship token …`.
-pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), CommandError> {
+pub(crate) async fn token(around: &CliContext, asked: &TokenCommand) -> Result<(), CommandError> {
     match asked {
-        Token::New {
+        TokenCommand::New {
             user,
             expires,
             label,
@@ -284,9 +286,9 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
             };
             new_token(around, user, body).await
         }
-        Token::List { user, form } => tokens(around, user, *form).await,
-        Token::Revoke { user, id } => {
-            let Agent { client, .. } = around.agent().await?;
+        TokenCommand::List { user, form } => tokens(around, user, *form).await,
+        TokenCommand::Revoke { user, id } => {
+            let AgentConnection { client, .. } = around.agent().await?;
             client
                 .tell(&Ask::delete(["users", user, "tokens", id]))
                 .await?;
@@ -296,12 +298,12 @@ pub(crate) async fn token(around: &Surroundings, asked: &Token) -> Result<(), Co
 }
 
 async fn new_token(
-    around: &Surroundings,
+    around: &CliContext,
     user: &str,
     body: NewTokenBody,
 ) -> Result<(), CommandError> {
     let expires = body.expires;
-    let Agent { client, zone } = around.agent().await?;
+    let AgentConnection { client, zone } = around.agent().await?;
     let asked = client
         .ask(&Ask::post(["users", user, "tokens"], &body))
         .await;
@@ -337,8 +339,8 @@ async fn new_token(
     screen::print(&format!("{}\n", made.token))
 }
 
-async fn tokens(around: &Surroundings, user: &str, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn tokens(around: &CliContext, user: &str, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["users", user, "tokens"])).await?;
     if form.json {
         return screen::print_json(&value);

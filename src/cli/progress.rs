@@ -1,4 +1,4 @@
-//! A task at work, as a few lines of text: one for each host (pure). [`Lines`] lets a log stand on the
+//! A task at work, as a few lines of text: one for each host (pure). [`LineBuffer`] lets a log stand on the
 //! same screen.
 
 use super::screen::Size;
@@ -13,7 +13,7 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 const FRAME_LINES: usize = 3;
 
 /// How far one host has come.
-struct Standing<'t> {
+struct HostProgressLine<'t> {
     host: &'t str,
     stage: &'t str,
     step: &'t StepView,
@@ -58,8 +58,8 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     lines
 }
 
-fn cells(standing: &Standing<'_>) -> [String; 5] {
-    let Standing {
+fn cells(standing: &HostProgressLine<'_>) -> [String; 5] {
+    let HostProgressLine {
         host,
         stage,
         step,
@@ -80,7 +80,7 @@ fn cells(standing: &Standing<'_>) -> [String; 5] {
 }
 
 /// Every host once, in the order of the stages.
-fn standings(stages: &[StageView]) -> Vec<Standing<'_>> {
+fn standings(stages: &[StageView]) -> Vec<HostProgressLine<'_>> {
     let mut hosts: Vec<&str> = Vec::new();
     for host in stages.iter().flat_map(|stage| &stage.hosts) {
         if !hosts.contains(&host.name.as_str()) {
@@ -94,7 +94,7 @@ fn standings(stages: &[StageView]) -> Vec<Standing<'_>> {
 }
 
 /// Where a host stands: at what runs or failed, else at what it did last, else at what comes first.
-fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<Standing<'t>> {
+fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLine<'t>> {
     let steps: Vec<(&str, &StepView)> = stages
         .iter()
         .flat_map(|stage| {
@@ -109,7 +109,7 @@ fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<Standing<'t>> 
         .find(|(_, step)| begun(step) && !done(step))
         .or_else(|| steps.iter().rev().find(|(_, step)| begun(step)))
         .or_else(|| steps.first())?;
-    Some(Standing {
+    Some(HostProgressLine {
         host,
         stage,
         step,
@@ -126,10 +126,10 @@ fn own_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
 
 /// What fits: hosts in trouble first, then those at work, then the others; in their own order.
 fn chosen<'s, 't>(
-    standings: &'s [Standing<'t>],
+    standings: &'s [HostProgressLine<'t>],
     room: usize,
-) -> (Vec<&'s Standing<'t>>, Vec<&'s Standing<'t>>) {
-    let urgency = |standing: &Standing<'_>| match standing.step.state {
+) -> (Vec<&'s HostProgressLine<'t>>, Vec<&'s HostProgressLine<'t>>) {
+    let urgency = |standing: &HostProgressLine<'_>| match standing.step.state {
         StepState::Failed | StepState::Unknown | StepState::Stopped => 0,
         StepState::Running => 1,
         _ if standing.done < standing.of => 2,
@@ -157,11 +157,11 @@ fn chosen<'s, 't>(
 /// Turns a log that comes in pieces into whole lines, so that something can be drawn below them. The
 /// agent has made the text harmless for terminals.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct LineBuffer {
     begun: Vec<u8>,
 }
 
-impl Lines {
+impl LineBuffer {
     /// The lines that are whole by now.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> String {
         let mut text = String::new();
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn output_in_pieces_becomes_whole_lines() {
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         assert_eq!(lines.take(b"one\ntw"), "one\n");
         assert_eq!(lines.take(b"o\n\nthree"), "two\n\n");
         assert_eq!(lines.rest(), "three\n");
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_cut() {
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         let text = lines.take(&vec![b'x'; LINE_BYTES_MAX + 1]);
         assert_eq!(text.len(), LINE_BYTES_MAX + 1);
         assert_eq!(lines.rest(), "x\n");

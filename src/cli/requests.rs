@@ -1,14 +1,15 @@
 //! Tasks: list, show, and what people ask of them. The agent decides; here it is only said and shown.
 
 use super::arguments::{
-    Approve, Ask as AskTask, Form, Go, Reject, Rollback, Show, Skip, Stop, Tasks, Then, Withdraw,
+    ApproveArgs, Go, OutputForm, Reject, RollbackArgs, Show, SkipArgs, Stop, TaskArgs, Tasks, Then,
+    Withdraw,
 };
 use super::client::{Ask, Client};
 use super::error::CommandError;
 use super::follow::{self, Goal, WaitEnd};
 use super::screen;
 use super::summary::{self, state_line};
-use super::surroundings::{Agent, Surroundings};
+use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::base::clock::{Clock, SystemClock};
@@ -28,8 +29,8 @@ const ROLLBACK: &str = "made to go back";
 const DETAILED_MAX: usize = 20;
 
 /// `tagship tasks`.
-pub(crate) async fn tasks(around: &Surroundings, asked: &Tasks) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+pub(crate) async fn tasks(around: &CliContext, asked: &Tasks) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let TaskList { tasks, next } = found(&client, asked).await?;
     if asked.form.json {
         let list = TaskList { tasks, next };
@@ -133,8 +134,8 @@ fn or_dash(text: &str) -> String {
 }
 
 /// `tagship show`.
-pub(crate) async fn show(around: &Surroundings, asked: &Show) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+pub(crate) async fn show(around: &CliContext, asked: &Show) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::task(asked.id)).await?;
     if asked.form.json {
         return screen::print_json(&value);
@@ -148,7 +149,7 @@ fn to_task(id: u64, verb: &str, body: &impl serde::Serialize) -> Ask {
 }
 
 /// `tagship approve`: yes to the plan that the agent shows now, and to no other.
-pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<(), CommandError> {
+pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
     let id = asked.id;
     let not_before = match &asked.at {
@@ -186,7 +187,7 @@ pub(crate) async fn approve(around: &Surroundings, asked: &Approve) -> Result<()
 fn seen_plan(
     task: &TaskView,
     wanted: Option<&str>,
-    agent: &Agent,
+    agent: &AgentConnection,
 ) -> Result<PlanDigest, CommandError> {
     let Some(plan) = &task.plan else {
         let words = state_line(&task.state, &task.detail, &agent.zone);
@@ -215,7 +216,7 @@ fn seen_plan(
 }
 
 /// `tagship reject`.
-pub(crate) async fn reject(around: &Surroundings, asked: &Reject) -> Result<(), CommandError> {
+pub(crate) async fn reject(around: &CliContext, asked: &Reject) -> Result<(), CommandError> {
     let body = Because {
         reason: asked.reason.clone(),
     };
@@ -231,7 +232,7 @@ pub(crate) async fn reject(around: &Surroundings, asked: &Reject) -> Result<(), 
 }
 
 /// `tagship withdraw`.
-pub(crate) async fn withdraw(around: &Surroundings, asked: &Withdraw) -> Result<(), CommandError> {
+pub(crate) async fn withdraw(around: &CliContext, asked: &Withdraw) -> Result<(), CommandError> {
     let body = Because {
         reason: asked.reason.clone(),
     };
@@ -246,12 +247,12 @@ pub(crate) async fn withdraw(around: &Surroundings, asked: &Withdraw) -> Result<
     .await
 }
 
-fn at_once(form: Form) -> Then {
+fn at_once(form: OutputForm) -> Then {
     Then { wait: false, form }
 }
 
 /// `tagship stop`.
-pub(crate) async fn stop(around: &Surroundings, asked: &Stop) -> Result<(), CommandError> {
+pub(crate) async fn stop(around: &CliContext, asked: &Stop) -> Result<(), CommandError> {
     let host = asked.host.clone();
     let (done, goal) = match &host {
         Some(host) => (format!("asked to stop on {host}"), Goal::Success),
@@ -262,7 +263,7 @@ pub(crate) async fn stop(around: &Surroundings, asked: &Stop) -> Result<(), Comm
 }
 
 /// `tagship skip`.
-pub(crate) async fn skip(around: &Surroundings, asked: &Skip) -> Result<(), CommandError> {
+pub(crate) async fn skip(around: &CliContext, asked: &SkipArgs) -> Result<(), CommandError> {
     let body = view::SkipBody {
         host: asked.host.clone(),
         reason: asked.reason.clone(),
@@ -280,7 +281,7 @@ pub(crate) async fn skip(around: &Surroundings, asked: &Skip) -> Result<(), Comm
 }
 
 /// `tagship retry`.
-pub(crate) async fn retry(around: &Surroundings, asked: &AskTask) -> Result<(), CommandError> {
+pub(crate) async fn retry(around: &CliContext, asked: &TaskArgs) -> Result<(), CommandError> {
     let ask = to_task(asked.id, "retry", &Nothing {});
     said(
         &around.agent().await?,
@@ -293,7 +294,7 @@ pub(crate) async fn retry(around: &Surroundings, asked: &AskTask) -> Result<(), 
 }
 
 /// `tagship go`.
-pub(crate) async fn go(around: &Surroundings, asked: &Go) -> Result<(), CommandError> {
+pub(crate) async fn go(around: &CliContext, asked: &Go) -> Result<(), CommandError> {
     let agent = around.agent().await?;
     let host = asked.host.clone();
     let go = to_task(asked.id, "go", &OfHost { host });
@@ -313,7 +314,10 @@ pub(crate) async fn go(around: &Surroundings, asked: &Go) -> Result<(), CommandE
 }
 
 /// `tagship rollback`.
-pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<(), CommandError> {
+pub(crate) async fn rollback(
+    around: &CliContext,
+    asked: &RollbackArgs,
+) -> Result<(), CommandError> {
     let body = view::RollbackBody {
         task: asked.id,
         project: asked.project.clone(),
@@ -334,7 +338,7 @@ pub(crate) async fn rollback(around: &Surroundings, asked: &Rollback) -> Result<
 
 /// Asks it, says what became of it, and follows the task where that is wanted.
 pub(super) async fn said(
-    agent: &Agent,
+    agent: &AgentConnection,
     ask: &Ask,
     done: &str,
     then: Then,
@@ -367,7 +371,7 @@ pub(super) async fn said(
 }
 
 /// `task 7 is approved; it is scheduled: for …`, with what is still missing.
-fn answer(task: &TaskView, done: &str, agent: &Agent) -> String {
+fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(&task.state, &task.detail, &agent.zone));
     let mut text = String::new();
@@ -400,7 +404,7 @@ fn answer(task: &TaskView, done: &str, agent: &Agent) -> String {
     format!("task {id} is {done}; it is {state}\n")
 }
 
-fn reached(task: &TaskView, goal: Goal, agent: &Agent) -> Result<(), CommandError> {
+fn reached(task: &TaskView, goal: Goal, agent: &AgentConnection) -> Result<(), CommandError> {
     if goal.is_reached_by(&task.state) {
         return Ok(());
     }

@@ -7,22 +7,22 @@ use serde::Serialize;
 use super::arguments::RulesTest;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Surroundings, project};
+use super::surroundings::{CliContext, project};
 use super::table::printable;
 use crate::domain::rule::{Explained, Schedule, TAGS, Verdict};
 
 /// The answer for programs.
 #[derive(Debug, Serialize)]
-struct Answer<'a> {
+struct RuleTest<'a> {
     project: &'a str,
     tag: &'a str,
     /// The number of the rule that decides, counted from 1.
     decides: Option<usize>,
-    rules: Vec<Line<'a>>,
+    rules: Vec<RuleLine<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct RuleLine<'a> {
     number: usize,
     pattern: &'a str,
     environment: &'a str,
@@ -33,7 +33,7 @@ struct Line<'a> {
 }
 
 /// Runs it. A tag that no rule matches is an answer, no failure.
-pub(crate) fn test(around: &Surroundings, asked: &RulesTest) -> Result<(), CommandError> {
+pub(crate) fn test(around: &CliContext, asked: &RulesTest) -> Result<(), CommandError> {
     let config = around.config()?;
     let project = project(&config, &asked.project)?;
     let reference = asked.reference.as_str();
@@ -47,7 +47,7 @@ pub(crate) fn test(around: &Surroundings, asked: &RulesTest) -> Result<(), Comma
     let rules = project.rule_set();
     let explained = rules.explain(tag)?;
     let decides = explained.iter().find(|line| line.verdict == Verdict::Wins);
-    let answer = Answer {
+    let answer = RuleTest {
         project: &project.name,
         tag,
         decides: decides.map(|line| line.number),
@@ -59,9 +59,9 @@ pub(crate) fn test(around: &Surroundings, asked: &RulesTest) -> Result<(), Comma
     screen::print(&words(&answer, decides))
 }
 
-fn line<'a>(explained: &Explained<'a>) -> Line<'a> {
+fn line<'a>(explained: &Explained<'a>) -> RuleLine<'a> {
     let rule = explained.rule;
-    Line {
+    RuleLine {
         number: explained.number,
         pattern: &rule.pattern,
         environment: &rule.environment,
@@ -72,7 +72,7 @@ fn line<'a>(explained: &Explained<'a>) -> Line<'a> {
     }
 }
 
-fn words(answer: &Answer<'_>, decides: Option<&Explained<'_>>) -> String {
+fn words(answer: &RuleTest<'_>, decides: Option<&Explained<'_>>) -> String {
     let tag = printable(answer.tag);
     let project = answer.project;
     let mut text = match decides {

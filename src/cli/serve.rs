@@ -6,12 +6,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::error::CommandError;
-use super::surroundings::Surroundings;
+use super::surroundings::CliContext;
 use crate::agent::Agent;
 use crate::config::{LocalConfig, LogFormat};
 
 /// Runs the agent until SIGTERM or SIGINT.
-pub(crate) async fn serve(around: &Surroundings) -> Result<(), CommandError> {
+pub(crate) async fn serve(around: &CliContext) -> Result<(), CommandError> {
     let config = around.config_of(LocalConfig::Also)?;
     start_log(&config.log.filter, config.log.format)?;
     // Before anything is started: a signal that comes early ends it well, too.

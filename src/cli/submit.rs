@@ -5,13 +5,13 @@ use std::io::Read as _;
 
 use serde_json::Value;
 
-use super::arguments::{Form, Submit, Then};
+use super::arguments::{OutputForm, Submit, Then};
 use super::client::Ask;
 use super::error::CommandError;
 use super::follow::Goal;
 use super::requests::said;
 use super::screen;
-use super::surroundings::{Agent, Surroundings};
+use super::surroundings::{AgentConnection, CliContext};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::template::Hidden;
 use crate::engine::submit::SubmissionOrder;
@@ -21,7 +21,7 @@ use crate::server::view::{OrderView, TaskView};
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// `tagship submit`.
-pub(crate) async fn submit(around: &Surroundings, asked: &Submit) -> Result<(), CommandError> {
+pub(crate) async fn submit(around: &CliContext, asked: &Submit) -> Result<(), CommandError> {
     let agent = around.agent().await?;
     let body = match &asked.json {
         Some(file) => from_file(file)?,
@@ -38,13 +38,13 @@ pub(crate) async fn submit(around: &Surroundings, asked: &Submit) -> Result<(), 
     }
     let then = Then {
         wait: asked.wait,
-        form: Form { json: false },
+        form: OutputForm { json: false },
     };
     said(&agent, &ask, "submitted", then, Goal::Success).await
 }
 
 /// The order of the task that is to be repeated; else an empty one.
-async fn earlier(agent: &Agent, asked: &Submit) -> Result<SubmissionOrder, CommandError> {
+async fn earlier(agent: &AgentConnection, asked: &Submit) -> Result<SubmissionOrder, CommandError> {
     let Some(id) = asked.repeat else {
         return Ok(SubmissionOrder::default());
     };
@@ -69,7 +69,11 @@ async fn earlier(agent: &Agent, asked: &Submit) -> Result<SubmissionOrder, Comma
     Ok(order)
 }
 
-fn fill(order: &mut SubmissionOrder, asked: &Submit, agent: &Agent) -> Result<(), CommandError> {
+fn fill(
+    order: &mut SubmissionOrder,
+    asked: &Submit,
+    agent: &AgentConnection,
+) -> Result<(), CommandError> {
     for (field, given) in [
         (&mut order.template, &asked.template),
         (&mut order.title, &asked.title),

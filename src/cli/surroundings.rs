@@ -19,7 +19,7 @@ const TOKEN_VARIABLE: &str = "TAGSHIP_TOKEN";
 
 /// What was given on the command line and in the environment.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct CliContext {
     config: Option<PathBuf>,
     url: Option<String>,
     token: Option<String>,
@@ -27,12 +27,12 @@ pub(crate) struct Surroundings {
 
 /// An agent to talk to, and the zone in which its people read times.
 #[derive(Debug)]
-pub(crate) struct Agent {
+pub(crate) struct AgentConnection {
     pub(crate) client: Client,
     pub(crate) zone: Zone,
 }
 
-impl Surroundings {
+impl CliContext {
     pub(crate) fn new(config: Option<PathBuf>) -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
@@ -64,7 +64,7 @@ impl Surroundings {
     }
 
     /// The way to the agent.
-    pub(crate) async fn agent(&self) -> Result<Agent, CommandError> {
+    pub(crate) async fn agent(&self) -> Result<AgentConnection, CommandError> {
         let Some(url) = &self.url else {
             return Self::local_agent(&self.config()?);
         };
@@ -76,16 +76,16 @@ impl Surroundings {
             Some(_) => self.config()?.time_zone(),
             None => zone_of(&client).await?,
         };
-        Ok(Agent {
+        Ok(AgentConnection {
             client,
             zone: Zone::new(zone),
         })
     }
 
     /// The agent of this configuration, over its socket.
-    pub(crate) fn local_agent(config: &Config) -> Result<Agent, CommandError> {
+    pub(crate) fn local_agent(config: &Config) -> Result<AgentConnection, CommandError> {
         let address = Address::Socket(config.socket());
-        Ok(Agent {
+        Ok(AgentConnection {
             client: Client::new(&address)?,
             zone: Zone::new(config.time_zone()),
         })

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::arguments::{Form, Templates};
+use super::arguments::{OutputForm, TemplatesCommand};
 use super::client::Ask;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{Agent, Surroundings};
+use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use crate::config::{Config, Library};
 use crate::domain::template::{Gate, ParamKind};
@@ -17,18 +17,18 @@ use crate::server::view::{ParamView, TemplateList, TemplateView};
 
 /// `tagship templates …`.
 pub(crate) async fn templates(
-    around: &Surroundings,
-    asked: &Templates,
+    around: &CliContext,
+    asked: &TemplatesCommand,
 ) -> Result<(), CommandError> {
     match asked {
-        Templates::List { form } => list(around, *form).await,
-        Templates::Show { name, form } => show(around, name, *form).await,
-        Templates::Validate { file, form } => validate(around, file.as_deref(), *form),
+        TemplatesCommand::List { form } => list(around, *form).await,
+        TemplatesCommand::Show { name, form } => show(around, name, *form).await,
+        TemplatesCommand::Validate { file, form } => validate(around, file.as_deref(), *form),
     }
 }
 
-async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
-    let Agent { client, .. } = around.agent().await?;
+async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = around.agent().await?;
     let value = client.json(&Ask::get(["templates"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -64,8 +64,8 @@ async fn list(around: &Surroundings, form: Form) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn show(around: &Surroundings, name: &str, form: Form) -> Result<(), CommandError> {
-    let Agent { client, zone } = around.agent().await?;
+async fn show(around: &CliContext, name: &str, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = around.agent().await?;
     let value = client.json(&Ask::get(["templates", name])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -134,14 +134,18 @@ fn parameter(param: &ParamView) -> String {
 
 /// The answer for programs.
 #[derive(Debug, Serialize)]
-struct Found {
+struct TemplateProblems {
     good: Vec<String>,
     problems: Vec<String>,
 }
 
 /// One file, or all of the configuration's; what the configuration lacks for them is told where there
 /// is one.
-fn validate(around: &Surroundings, file: Option<&Path>, form: Form) -> Result<(), CommandError> {
+fn validate(
+    around: &CliContext,
+    file: Option<&Path>,
+    form: OutputForm,
+) -> Result<(), CommandError> {
     let config = match file {
         Some(_) if !around.names_config() => around.config().ok(),
         _ => Some(around.config()?),
@@ -164,7 +168,7 @@ fn validate(around: &Surroundings, file: Option<&Path>, form: Form) -> Result<()
     Err(CommandError::Templates(found.problems))
 }
 
-fn found(library: &Library, config: Option<&Config>) -> Found {
+fn found(library: &Library, config: Option<&Config>) -> TemplateProblems {
     let mut problems: Vec<String> = library.problems().iter().map(ToString::to_string).collect();
     let mut good = Vec::new();
     for template in library.templates() {
@@ -174,5 +178,5 @@ fn found(library: &Library, config: Option<&Config>) -> Found {
             misfits => problems.extend(misfits.iter().map(ToString::to_string)),
         }
     }
-    Found { good, problems }
+    TemplateProblems { good, problems }
 }

@@ -34,7 +34,7 @@ impl Zone {
 
 /// A point in time as it was written, before zone and present are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum WrittenTime {
     Written(moment::WrittenMoment),
     /// The next time that the clock shows this, in the agent's zone.
     Clock(Time),
@@ -51,7 +51,7 @@ pub enum NoMoment {
     OutOfRange,
 }
 
-impl FromStr for Moment {
+impl FromStr for WrittenTime {
     type Err = NoMoment;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -69,7 +69,7 @@ impl FromStr for Moment {
     }
 }
 
-impl Moment {
+impl WrittenTime {
     /// The point in time that is meant, seen from `now`.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn resolved(text: &str) -> String {
-        let moment: Moment = text.parse().unwrap();
+        let moment: WrittenTime = text.parse().unwrap();
         moment.resolve(&berlin(), now()).unwrap().to_string()
     }
 
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for text in ["", "soon", "25:00", "2026-13-01 10:00", "+soon", "+", "12"] {
-            assert!(text.parse::<Moment>().is_err(), "{text}");
+            assert!(text.parse::<WrittenTime>().is_err(), "{text}");
         }
         assert!("soon".parse::<Lifetime>().is_err());
     }

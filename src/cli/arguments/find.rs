@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Form;
+use super::OutputForm;
 use crate::domain::document;
 use crate::domain::task::STATE_NAMES;
 use crate::store::OUTCOME_NAMES;
@@ -53,7 +53,7 @@ pub struct Tasks {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 #[derive(Debug, Args)]
@@ -74,14 +74,14 @@ pub enum Hooks {
         /// The entry's number
         id: u64,
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// Decide one of them again, by the rules of today
     Replay {
         /// The entry's number
         id: u64,
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
 }
 
@@ -112,7 +112,7 @@ pub struct HooksList {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }
 
 /// Checks the name of a state; `rolling back` is `rolling-back`.

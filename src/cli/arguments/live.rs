@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::Form;
+use super::OutputForm;
 
 #[derive(Debug, Args)]
-pub struct Live {
+pub struct LiveArgs {
     /// Of this project only
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
@@ -13,5 +13,5 @@ pub struct Live {
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
     #[command(flatten)]
-    pub form: Form,
+    pub form: OutputForm,
 }

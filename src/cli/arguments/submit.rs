@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::times::Moment;
+use crate::cli::times::WrittenTime;
 
 #[derive(Debug, Args)]
 pub struct Submit {
@@ -34,7 +34,7 @@ pub struct Submit {
         allow_hyphen_values = true,
         conflicts_with = "json"
     )]
-    pub at: Option<Moment>,
+    pub at: Option<WrittenTime>,
     /// Run it without waiting for approval; takes the role approver there
     #[arg(long, conflicts_with = "json")]
     pub ready: bool,

@@ -4,21 +4,21 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::Form;
+use super::OutputForm;
 
 #[derive(Debug, Subcommand)]
-pub enum Templates {
+pub enum TemplatesCommand {
     /// List the templates that tasks can ask for
     List {
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// Show one template: stages, parameters, text, versions that tasks used
     Show {
         /// Its name or number
         name: String,
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
     /// Say what is wrong with a template's file; without FILE, with all of them
     Validate {
@@ -26,6 +26,6 @@ pub enum Templates {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
         #[command(flatten)]
-        form: Form,
+        form: OutputForm,
     },
 }

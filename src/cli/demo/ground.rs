@@ -27,7 +27,7 @@ pub(super) const HOSTS: [(&str, Ipv4Addr); 3] = [
 pub(super) const ENVIRONMENTS: [&str; 2] = ["qa", "production"];
 
 /// An empty `var/demo` that is this demo's alone.
-pub(super) struct Ground {
+pub(super) struct DemoDirectory {
     root: PathBuf,
     /// The port of the page.
     pub(super) page_port: u16,
@@ -37,7 +37,7 @@ pub(super) struct Ground {
     _lock: File,
 }
 
-impl Ground {
+impl DemoDirectory {
     /// Takes the lock, removes what an earlier demo left and makes the directories.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ impl Processes {
     pub(super) fn start(
         &mut self,
         name: &'static str,
-        program: &Program,
+        program: &DemoProgram,
         log: &Path,
     ) -> Result<(), DemoError> {
         let file = File::create(log).map_err(cannot("make", log))?;
@@ -224,7 +224,7 @@ fn end_of(log: &Path) -> String {
 
 /// A program with its arguments, as it is started and as it is shown.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(super) struct DemoProgram {
     path: PathBuf,
     shown: String,
     arguments: Vec<OsString>,
@@ -232,7 +232,7 @@ pub(super) struct Program {
     input: Option<String>,
 }
 
-impl Program {
+impl DemoProgram {
     /// By its path, or by its name in `PATH`.
     pub(super) fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use tokio::net::TcpStream;
 
 use super::error::DemoError;
-use super::ground::{Ground, HOSTS, PLACE, cannot};
-use super::processes::{Processes, Program, find};
+use super::ground::{DemoDirectory, HOSTS, PLACE, cannot};
+use super::processes::{DemoProgram, Processes, find};
 
 /// What sshd says, as root, where the package was installed and its service never started.
 const NO_PRIVILEGE_DIRECTORY: &str = "Missing privilege separation directory: /run/sshd";
@@ -26,10 +26,11 @@ pub(super) enum Outside {
 }
 
 /// The commands that make the key pair of the server and that of the agent.
-pub(super) fn key_makers() -> [Program; 2] {
+pub(super) fn key_makers() -> [DemoProgram; 2] {
     ["host_key", "agent_key"].map(|name| {
         let file = format!("{PLACE}/ssh/{name}");
-        Program::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &file])
+        DemoProgram::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &file])
     })
 }
 
@@ -37,7 +38,7 @@ pub(super) fn key_makers() -> [Program; 2] {
 ///
 /// # Errors
 /// A file, or a user whom no sshd lets in.
-pub(super) fn write(ground: &Ground, user: &str) -> Result<(), DemoError> {
+pub(super) fn write(ground: &DemoDirectory, user: &str) -> Result<(), DemoError> {
     if is_locked(user) {
         return Err(DemoError::Locked(user.to_owned()));
     }
@@ -63,7 +64,7 @@ fn is_locked(user: &str) -> bool {
     })
 }
 
-fn config(ground: &Ground, user: &str) -> String {
+fn config(ground: &DemoDirectory, user: &str) -> String {
     let mut text = format!("Port {}\n", ground.ssh_port);
     for (_, address) in HOSTS {
         let _ = writeln!(text, "ListenAddress {address}");
@@ -100,9 +101,9 @@ LogLevel VERBOSE
 
 /// Starts the server and waits until it listens on all addresses.
 pub(super) async fn start(
-    ground: &Ground,
+    ground: &DemoDirectory,
     processes: &mut Processes,
-    server: Program,
+    server: DemoProgram,
 ) -> Result<Outside, DemoError> {
     let (server, outside) = with_privilege_directory(server).await?;
     processes.start("sshd", &server, &ground.path("sshd.log"))?;
@@ -120,12 +121,12 @@ pub(super) async fn start(
 }
 
 /// The command that runs the server in the foreground.
-pub(super) fn server() -> Program {
+pub(super) fn server() -> DemoProgram {
     // By its full path, which it needs in order to start itself again.
     let path = find("sshd").unwrap_or_else(|| PathBuf::from("/usr/sbin/sshd"));
     let shown = path.display().to_string();
     let config = format!("{PLACE}/ssh/sshd_config");
-    Program::new(path)
+    DemoProgram::new(path)
         .shown_as(shown)
         .args(["-D", "-e", "-f", &config])
 }
@@ -133,13 +134,15 @@ pub(super) fn server() -> Program {
 /// An sshd of root's wants `/run/sshd`, which the system's service makes when it starts. Where that
 /// never did, the server gets a `/run` of its own; where the system does not allow that (most
 /// containers), the directory is made.
-async fn with_privilege_directory(server: Program) -> Result<(Program, Outside), DemoError> {
+async fn with_privilege_directory(
+    server: DemoProgram,
+) -> Result<(DemoProgram, Outside), DemoError> {
     match server.clone().args(["-t"]).run().await {
         Ok(_) => return Ok((server, Outside::Nothing)),
         Err(DemoError::Failed { output, .. }) if output.contains(NO_PRIVILEGE_DIRECTORY) => {}
         Err(error) => return Err(error),
     }
-    let own_run = Program::new("unshare").args(["--mount", "sh", "-c", WITH_OWN_RUN, "sh"]);
+    let own_run = DemoProgram::new("unshare").args(["--mount", "sh", "-c", WITH_OWN_RUN, "sh"]);
     if own_run.clone().args(["true"]).run().await.is_ok() {
         return Ok((own_run.args(server.words()), Outside::Nothing));
     }

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-use super::super::arguments::Form;
+use super::super::arguments::OutputForm;
 use super::super::client::Ask;
 use super::super::error::CommandError;
 use super::super::follow::{self, WaitEnd};
 use super::super::screen;
-use super::super::surroundings::{Agent, Surroundings};
+use super::super::surroundings::{AgentConnection, CliContext};
 use super::super::table::{Table, printable};
 use super::error::DemoError;
-use super::ground::{ENVIRONMENTS, Ground, HOSTS, PLACE, cannot};
-use super::processes::{PAUSE, Processes, Program};
+use super::ground::{DemoDirectory, ENVIRONMENTS, HOSTS, PLACE, cannot};
+use super::processes::{DemoProgram, PAUSE, Processes};
 use super::sshd::{self, Outside};
 use crate::base::secret;
 use crate::config::{self, LocalConfig};
@@ -34,9 +34,9 @@ const WORK: &str = "var/demo/work";
 const TASK_SECONDS: u64 = 60;
 
 /// A demo under way.
-pub(super) struct Walk {
+pub(super) struct DemoWalk {
     processes: Processes,
-    ground: Ground,
+    ground: DemoDirectory,
     hook: Option<PathBuf>,
     /// This very program.
     tagship: PathBuf,
@@ -45,9 +45,9 @@ pub(super) struct Walk {
     steps: u32,
 }
 
-impl Walk {
+impl DemoWalk {
     pub(super) fn new(
-        ground: Ground,
+        ground: DemoDirectory,
         processes: Processes,
         hook: Option<PathBuf>,
     ) -> Result<Self, CommandError> {
@@ -153,7 +153,7 @@ impl Walk {
     }
 
     async fn user(&self) -> Result<String, CommandError> {
-        let (name, _) = Program::new("id").args(["-un"]).run().await?;
+        let (name, _) = DemoProgram::new("id").args(["-un"]).run().await?;
         Ok(name.trim().to_owned())
     }
 
@@ -242,7 +242,7 @@ impl Walk {
         self.commit("1.0").await?;
         self.push_tag("qa-1.0", "main", &["main"]).await?;
         let task = self.task_of("qa-1.0").await?;
-        let end = follow::to_rest(&self.reach()?, task, Form { json: true }).await?;
+        let end = follow::to_rest(&self.reach()?, task, OutputForm { json: true }).await?;
         let (WaitEnd::AtRest(task) | WaitEnd::ForPeople(task)) = end;
         self.show_success(&task)
     }
@@ -297,7 +297,7 @@ impl Walk {
             "TAGSHIP_URL={url} TAGSHIP_TOKEN=$(cat {TOKEN}) {}",
             self.tagship_shown
         );
-        let approve = Program::new(&self.tagship)
+        let approve = DemoProgram::new(&self.tagship)
             .shown_as(shown)
             .args(["approve", &id.to_string(), "--wait"])
             .env("TAGSHIP_URL", &url)
@@ -363,22 +363,22 @@ impl Walk {
             })
     }
 
-    fn reach(&self) -> Result<Agent, CommandError> {
+    fn reach(&self) -> Result<AgentConnection, CommandError> {
         let source = config::find(Some(Path::new(CONFIG)), LocalConfig::Never)?;
-        Surroundings::local_agent(&config::load(&source)?)
+        CliContext::local_agent(&config::load(&source)?)
     }
 
-    fn git<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Program {
-        self.surround(Program::new("git").args(arguments))
+    fn git<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> DemoProgram {
+        self.surround(DemoProgram::new("git").args(arguments))
     }
 
-    fn tagship<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Program {
-        let program = Program::new(&self.tagship).shown_as(&self.tagship_shown);
+    fn tagship<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> DemoProgram {
+        let program = DemoProgram::new(&self.tagship).shown_as(&self.tagship_shown);
         self.surround(program.args(arguments).args(["--config", CONFIG]))
     }
 
     /// Neither this user's configuration of git nor the machine's is to count.
-    fn surround(&self, program: Program) -> Program {
+    fn surround(&self, program: DemoProgram) -> DemoProgram {
         program
             .env("HOME", self.ground.path("home"))
             .env("TMPDIR", self.ground.path("tmp"))
@@ -392,7 +392,7 @@ impl Walk {
     }
 
     /// Shows a command, runs it, and shows what it answers.
-    async fn run(&self, program: &Program) -> Result<(), CommandError> {
+    async fn run(&self, program: &DemoProgram) -> Result<(), CommandError> {
         show_command(program)?;
         let (printed, _) = program.run().await?;
         self.show_output(&printed)
@@ -454,6 +454,6 @@ fn expect(task: &TaskView, wanted: &'static str) -> Result<(), DemoError> {
     })
 }
 
-fn show_command(program: &Program) -> Result<(), CommandError> {
+fn show_command(program: &DemoProgram) -> Result<(), CommandError> {
     screen::print(&format!("   $ {}\n", program.line()))
 }
