@@ -23,7 +23,7 @@ use tokio::sync::watch;
 pub use self::group::user;
 pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
 use crate::base::clock::{Clock, SystemClock};
-use crate::config::{Config, Engine, Library, MissedSchedule};
+use crate::config::{Config, Engine, MissedSchedule, Templates};
 use crate::domain::document::Problems;
 use crate::engine::executor::{Executor, ExecutorLimits, MissedPolicy, World, drift};
 use crate::engine::intake::{Intake, Scans, SpoolDirectory};
@@ -83,7 +83,7 @@ impl Agent {
     /// # Errors
     /// What is in the way, naming the file, the address or the process.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let misfits = Library::load(&config.agent.templates_dir).misfits(&config);
+        let misfits = Templates::load(&config.agent.templates_dir).misfits(&config);
         if !misfits.is_empty() {
             return Err(Problems(misfits).into());
         }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::reach::{dialer, source, target};
 use crate::base::crash;
-use crate::config::{Config, Library};
+use crate::config::{Config, Templates};
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::domain::task::Submission;
@@ -50,7 +50,7 @@ impl PlanSource for ConfigCatalog {
         } else {
             config.ground_of_none(disabled)
         };
-        let library = Library::load(&config.agent.templates_dir);
+        let library = Templates::load(&config.agent.templates_dir);
         let problems = || {
             let all = library.problems().iter().map(ToString::to_string);
             all.collect::<Vec<_>>().join("; ")

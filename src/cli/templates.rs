@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::screen;
 use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
-use crate::config::{Config, Library};
+use crate::config::{Config, Templates};
 use crate::domain::template::{Gate, ParamKind};
 use crate::server::view::{ParamView, TemplateList, TemplateView};
 
@@ -151,9 +151,9 @@ fn validate(
         _ => Some(around.config()?),
     };
     let library = match (file, &config) {
-        (Some(file), _) => Library::of_file(file),
-        (None, Some(config)) => Library::load(&config.agent.templates_dir),
-        (None, None) => Library::default(),
+        (Some(file), _) => Templates::of_file(file),
+        (None, Some(config)) => Templates::load(&config.agent.templates_dir),
+        (None, None) => Templates::default(),
     };
     let found = found(&library, config.as_ref());
     if form.json {
@@ -168,7 +168,7 @@ fn validate(
     Err(CommandError::Templates(found.problems))
 }
 
-fn found(library: &Library, config: Option<&Config>) -> TemplateProblems {
+fn found(library: &Templates, config: Option<&Config>) -> TemplateProblems {
     let mut problems: Vec<String> = library.problems().iter().map(ToString::to_string).collect();
     let mut good = Vec::new();
     for template in library.templates() {

@@ -8,7 +8,7 @@ use super::keys::{
     AgentConfig, Config, EnvironmentConfig, ExecutionUser, FreezeWindow, GitConfig, Host, LocalRun,
     LogConfig, Project, RuleConfig, Ssh, StoreConfig, UserConfig,
 };
-use super::{ConfigOrigin, Library, parse};
+use super::{ConfigOrigin, Templates, parse};
 use crate::domain::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
 use crate::domain::plan::PushLimits;
 use crate::domain::right::Grant;
@@ -121,7 +121,7 @@ fn the_examples_on_the_page_load() {
         assert_eq!(whole.len(), 1, "a newcomer begins with it");
         all.extend(whole);
     }
-    let library = Library::load(Path::new("/nowhere/templates"));
+    let library = Templates::load(Path::new("/nowhere/templates"));
     for example in all {
         let config = match parse("example.toml", example, Path::new("/etc/tagship")) {
             Ok(config) => config,

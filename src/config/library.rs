@@ -16,7 +16,7 @@ const BUILT_IN: [(&str, &str); 1] = [(
 
 /// The templates of one moment. Loading again after a file has changed makes another.
 #[derive(Clone, Debug, Default)]
-pub struct Library {
+pub struct Templates {
     shelf: Vec<KeptTemplate>,
     problems: Vec<DocumentProblem>,
     /// Something could not be read that may be read the next moment.
@@ -39,9 +39,9 @@ struct KeptTemplate {
 /// A script is never longer, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 256 * 1024;
 
-impl Library {
+impl Templates {
     /// Reads every `*.toml` of `dir` (which need not be there), then those built in. A file that
-    /// is wrong does not spoil the others; see [`Library::problems`]. A built-in template is
+    /// is wrong does not spoil the others; see [`Templates::problems`]. A built-in template is
     /// replaced by a file's of the same name, even while that file is wrong: nobody should get
     /// fewer steps than they wrote.
     #[must_use]

@@ -2,22 +2,22 @@
 
 use std::path::Path;
 
-use super::Library;
+use super::Templates;
 use super::tests::{read, shop_with};
 
 const RUN: &str = "[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\" }]\n";
 
-fn library(files: &[(&str, &str)]) -> Library {
+fn library(files: &[(&str, &str)]) -> Templates {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
-    Library::load(dir.path())
+    Templates::load(dir.path())
 }
 
 #[test]
 fn a_directory_that_is_not_there_leaves_what_is_built_in() {
-    let library = Library::load(Path::new("/nowhere/templates"));
+    let library = Templates::load(Path::new("/nowhere/templates"));
     assert!(library.problems().is_empty());
     let release = library.find("git-release").unwrap();
     assert_eq!(library.find("1"), Some(release));
@@ -171,7 +171,7 @@ fn what_cannot_be_read_for_a_moment_leaves_in_doubt_what_no_other_file_has() {
     )
     .unwrap();
     unreadable(dir.path(), "other.toml");
-    let library = Library::load(dir.path());
+    let library = Templates::load(dir.path());
     assert!(!library.is_in_doubt("mine"));
     assert!(library.is_in_doubt("other"));
     // The file may be what is to be done in place of the built-in one.
@@ -183,14 +183,14 @@ fn what_cannot_be_read_for_a_moment_leaves_in_doubt_what_no_other_file_has() {
 fn a_file_that_cannot_be_read_never_gives_way_to_a_built_in_template_of_its_name() {
     let dir = tempfile::tempdir().unwrap();
     unreadable(dir.path(), "git-release.toml");
-    assert_eq!(Library::load(dir.path()).find("git-release"), None);
+    assert_eq!(Templates::load(dir.path()).find("git-release"), None);
 }
 
 #[test]
 fn a_directory_of_templates_that_cannot_be_read_leaves_all_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     unreadable(dir.path(), "tasks");
-    let library = Library::load(&dir.path().join("tasks"));
+    let library = Templates::load(&dir.path().join("tasks"));
     assert!(library.is_in_doubt("git-release") && library.is_in_doubt("mine"));
 }
 
@@ -199,10 +199,10 @@ fn a_script_that_cannot_be_read_for_a_moment_leaves_its_template_in_doubt() {
     let template = "name = \"mine\"\n[[stage]]\nname = \"s\"\nsteps = [{ script = \"go.sh\" }]\n";
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("mine.toml"), template).unwrap();
-    let library = Library::load(dir.path());
+    let library = Templates::load(dir.path());
     assert!(library.is_in_doubt("mine"), "a script that is not there");
     unreadable(dir.path(), "go.sh");
-    let library = Library::load(dir.path());
+    let library = Templates::load(dir.path());
     assert!(library.is_in_doubt("mine"));
 }
 
@@ -214,7 +214,7 @@ fn a_text_that_is_wrong_leaves_in_doubt_what_no_other_file_has() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("mine.toml"), half).unwrap();
         std::fs::write(dir.path().join("good.toml"), &good).unwrap();
-        let library = Library::load(dir.path());
+        let library = Templates::load(dir.path());
         for name in ["mine", "7"] {
             assert!(library.is_in_doubt(name), "{name} {half:?}");
         }
@@ -230,7 +230,7 @@ fn what_stays_as_it_is_leaves_nothing_in_doubt() {
     std::fs::create_dir(dir.path().join("directory.toml")).unwrap();
     // As an editor's lock looks.
     std::os::unix::fs::symlink("alice@example.com", dir.path().join(".#mine.toml")).unwrap();
-    let library = Library::load(dir.path());
+    let library = Templates::load(dir.path());
     for name in ["git-release", "mine", "directory"] {
         assert!(!library.is_in_doubt(name), "{name}");
     }

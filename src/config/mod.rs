@@ -3,7 +3,7 @@
 //! Loading reads one file (or the text that is built in), refuses what it does not know, collects
 //! everything that could not work, and answers plain structs. It starts nothing, connects nowhere
 //! and reads no secret: files that keys name are opened by whoever needs them. `main` and `cli`
-//! load; everybody else is handed a [`Config`]. Templates are read here too ([`Library`]), since
+//! load; everybody else is handed a [`Config`]. Templates are read here too ([`Templates`]), since
 //! `template` itself opens no file.
 
 mod check;
@@ -31,7 +31,7 @@ pub use keys::{
     LocalRun, LogConfig, LogFormat, MissedSchedule, Project, ReleaseLayout, RuleConfig, Ssh,
     StoreConfig, UserConfig,
 };
-pub use library::Library;
+pub use library::Templates;
 pub use local::{LocalRunError, SystemUser, may_run, system_user, user_name};
 pub use pushers::fingerprint;
 pub use rules::RuleSets;

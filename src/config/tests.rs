@@ -61,7 +61,7 @@ fn the_configuration_that_is_built_in_loads_and_stays_on_loopback() {
     assert!(config.agent.data_dir.is_absolute());
     assert!(config.agent.data_dir.ends_with("var/lib"));
     assert!(
-        Library::load(&config.agent.templates_dir)
+        Templates::load(&config.agent.templates_dir)
             .problems()
             .is_empty()
     );

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::scans::Scans;
 use crate::base::clock::Clock;
 use crate::base::crash;
-use crate::config::{Config, Library, RuleSets, fingerprint, user_name};
+use crate::config::{Config, RuleSets, Templates, fingerprint, user_name};
 use crate::domain::rule::{Pusher, is_zero};
 use crate::engine::push;
 use crate::engine::spool::{self, Received, Record, SpoolError, Waiting};
@@ -141,7 +141,7 @@ impl Left {
 /// openly even for a moment: read for the first record that asks for them, and once for all of them.
 struct IntakeTemplates<'d> {
     directory: &'d Path,
-    library: OnceLock<Library>,
+    library: OnceLock<Templates>,
 }
 
 impl<'d> IntakeTemplates<'d> {
@@ -152,8 +152,8 @@ impl<'d> IntakeTemplates<'d> {
         }
     }
 
-    fn library(&self) -> &Library {
-        self.library.get_or_init(|| Library::load(self.directory))
+    fn library(&self) -> &Templates {
+        self.library.get_or_init(|| Templates::load(self.directory))
     }
 }
 

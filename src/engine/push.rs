@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::config::{Config, Library, Project};
+use crate::config::{Config, Project, Templates};
 use crate::domain::approval::Actor;
 use crate::domain::right::{Ability, Missing};
 use crate::domain::rule::{Decision, RuleSet, is_zero};
@@ -39,7 +39,7 @@ pub enum Meaning {
 #[must_use]
 pub fn meaning(
     config: &Config,
-    library: &Library,
+    library: &Templates,
     project: &Project,
     rules: &RuleSet,
     push: &SeenPush,
@@ -255,7 +255,7 @@ pub enum ReplayError {
 pub struct PushReplay<'a> {
     store: &'a Store,
     config: &'a Config,
-    library: Library,
+    library: Templates,
     actor: &'a Actor,
     id: u64,
     push: SeenPush,
@@ -281,7 +281,7 @@ impl<'a> PushReplay<'a> {
         Ok(Self {
             store,
             config,
-            library: Library::load(&config.agent.templates_dir),
+            library: Templates::load(&config.agent.templates_dir),
             actor,
             id,
             push,

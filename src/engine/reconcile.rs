@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::base::clock::Clock;
-use crate::config::{Config, Library, Project, RuleSets};
+use crate::config::{Config, Project, RuleSets, Templates};
 use crate::domain::rule::is_reference;
 use crate::domain::task::Submitter;
 use crate::engine::intake::Scans;
@@ -310,7 +310,7 @@ impl Reconciler {
         (brought, passed): (&Brought, &BTreeMap<String, Vec<ReportedTag>>),
         now: Timestamp,
     ) -> Result<bool, LookError> {
-        let library = Library::load(&self.config.agent.templates_dir);
+        let library = Templates::load(&self.config.agent.templates_dir);
         let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
         let mut settled = true;
         for name in names {
@@ -400,7 +400,7 @@ impl Reconciler {
         &self,
         file: &str,
         seen: &SeenPush,
-        library: &Library,
+        library: &Templates,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let gone = crate::domain::rule::is_zero(&seen.new);

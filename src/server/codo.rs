@@ -28,7 +28,7 @@ use super::call::Call;
 use super::fault::Fault;
 use super::who::{self, AuditedAction, Who};
 use crate::base::secret::ExposeSecret as _;
-use crate::config::Library;
+use crate::config::Templates;
 use crate::domain::task::Via;
 use crate::engine::submit::{
     self, FieldProblem, SubmissionOrder, SubmitError, Submitted, SubmittingUser,
@@ -177,7 +177,7 @@ pub(super) fn is_task(pasted: &str) -> bool {
 pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<SubmissionOrder, Fault> {
     let sources = submit::ResolveSources {
         config: &site.web.config,
-        library: &Library::load(&site.web.config.agent.templates_dir),
+        library: &Templates::load(&site.web.config.agent.templates_dir),
         sight: &UserVisibility { site, who },
         disabled: &[],
         now: site.web.clock.now(),
@@ -201,7 +201,7 @@ async fn submit(
     unspent: &Unspent,
 ) -> Result<u64, CodoRefusal> {
     let web = &site.web;
-    let library = Library::load(&web.config.agent.templates_dir);
+    let library = Templates::load(&web.config.agent.templates_dir);
     let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
     let now = web.clock.now();
     let sources = submit::ResolveSources {

@@ -11,7 +11,7 @@ use super::Site;
 use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use crate::base::secret::SecretString;
-use crate::config::{self, Config, Library};
+use crate::config::{self, Config, Templates};
 use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
 use crate::domain::right::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
 use crate::identity::account::{Account, Delegation};
@@ -70,7 +70,7 @@ impl TemplateNames {
         if config.grants.iter().all(|grant| grant.template.is_none()) {
             return Self::default();
         }
-        let library = Library::load(&config.agent.templates_dir);
+        let library = Templates::load(&config.agent.templates_dir);
         let templates = library.templates();
         Self(
             templates

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::config::{Config, Library};
+use crate::config::{Config, Templates};
 use crate::domain::right::PermissionTarget;
 
 /// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
@@ -19,7 +19,7 @@ pub trait Visibility: Sync {
 /// What an order is held against.
 pub struct ResolveSources<'a> {
     pub config: &'a Config,
-    pub library: &'a Library,
+    pub library: &'a Templates,
     pub sight: &'a dyn Visibility,
     /// Hosts that stay out.
     pub disabled: &'a [String],

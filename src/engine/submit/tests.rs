@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::domain::right::Role;
 
 use super::*;
-use crate::config::{self, Config, Library};
+use crate::config::{self, Config, Templates};
 use crate::domain::task::Task;
 use crate::store::memory::MemoryKv;
 
@@ -82,7 +82,7 @@ impl Visibility for Everything {
 
 pub(super) struct World {
     config: Config,
-    library: Library,
+    library: Templates,
     _directory: tempfile::TempDir,
 }
 
@@ -98,7 +98,7 @@ impl World {
         }
         Self {
             config: config::parse("config.toml", CONFIG, Path::new("/")).unwrap(),
-            library: Library::load(directory.path()),
+            library: Templates::load(directory.path()),
             _directory: directory,
         }
     }

@@ -8,7 +8,7 @@ use super::super::view::OrderView;
 use super::super::who::{AuditedAction, Who};
 use super::places::seen_hosts;
 use super::templates::seen;
-use crate::config::Library;
+use crate::config::Templates;
 use crate::domain::plan::Plan;
 use crate::domain::right::PermissionTarget;
 use crate::domain::task::{Task, Via};
@@ -92,8 +92,8 @@ pub(in crate::server) fn audited(order: &SubmissionOrder) -> String {
 }
 
 /// The templates as their files are now.
-pub(in crate::server) fn templates(site: &Site) -> Library {
-    Library::load(&site.web.config.agent.templates_dir)
+pub(in crate::server) fn templates(site: &Site) -> Templates {
+    Templates::load(&site.web.config.agent.templates_dir)
 }
 
 /// An order like that of an earlier task; what it does not tell is named. Earlier versions kept what
@@ -102,7 +102,7 @@ pub(in crate::server) fn templates(site: &Site) -> Library {
 pub(in crate::server) fn order_again(
     task: &Task,
     plan: Option<&Plan>,
-    library: &Library,
+    library: &Templates,
 ) -> OrderView {
     let mut order = SubmissionOrder::again(task);
     let given = task.submission.secrets.keys();

@@ -4,22 +4,22 @@ use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateList, TemplateVersion};
 use super::super::who::Who;
-use crate::config::Library;
+use crate::config::Templates;
 use crate::domain::right::PermissionTarget;
 
 /// The templates of this moment.
-pub(in crate::server) fn library(site: &Site) -> Library {
-    Library::load(&site.web.config.agent.templates_dir)
+pub(in crate::server) fn library(site: &Site) -> Templates {
+    Templates::load(&site.web.config.agent.templates_dir)
 }
 
 /// The name of a template that is given by name or number; what is not there stays as it is given.
-pub(super) fn called<'a>(library: &'a Library, given: &'a str) -> &'a str {
+pub(super) fn called<'a>(library: &'a Templates, given: &'a str) -> &'a str {
     let found = library.find(given);
     found.map_or(given, |template| template.name.as_str())
 }
 
 /// Whether somebody may know of a template: where it may be used, or where a rule uses it.
-pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Library, name: &str) -> bool {
+pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Templates, name: &str) -> bool {
     let mut projects = site.web.config.projects.iter();
     // A rule may give its number.
     let is_it = |rule: &str| rule == name || called(library, rule) == name;
@@ -37,7 +37,7 @@ pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Library, name: &
 }
 
 /// The list, as page and API show it. What is wrong with files is for those who see everything.
-pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Library) -> TemplateList {
+pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Templates) -> TemplateList {
     let mut templates: Vec<TemplateLine> = library
         .templates()
         .filter(|template| seen(site, who, library, &template.name))

@@ -20,7 +20,7 @@ use super::super::who::{Who, who};
 use super::super::words::Times;
 use super::{Frame, sender, shown, times};
 use crate::base::secret::{self, ExposeSecret as _};
-use crate::config::Library;
+use crate::config::Templates;
 use crate::domain::right::{Ability, PermissionTarget};
 use crate::domain::task::Via;
 use crate::domain::template::{Hidden, ParamKind, StageHosts, StageTemplate, Template};
@@ -175,7 +175,7 @@ async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
 
 /// Whether somebody finds a template among those to choose from: it is on their list, or no rule uses
 /// it and there is a place for it.
-fn offers(site: &Site, who: &Who, library: &Library, template: &Template) -> bool {
+fn offers(site: &Site, who: &Who, library: &Templates, template: &Template) -> bool {
     let name = &template.name;
     let mut rules = site.web.config.projects.iter().flat_map(|one| &one.rules);
     seen(site, who, library, name)
@@ -183,7 +183,7 @@ fn offers(site: &Site, who: &Who, library: &Library, template: &Template) -> boo
 }
 
 /// The template of this name or number, if there is a place where somebody may know of its tasks.
-fn usable<'l>(site: &Site, who: &Who, library: &'l Library, name: &str) -> Option<&'l Template> {
+fn usable<'l>(site: &Site, who: &Who, library: &'l Templates, name: &str) -> Option<&'l Template> {
     let eyes = UserVisibility { site, who };
     let found = library.find(name)?;
     crate::engine::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::probe::INODES_MIN;
 use super::{CheckFinding, CheckScope, Subject};
 use crate::agent;
-use crate::config::{AgentConfig, Config, Library};
+use crate::config::{AgentConfig, Config, Templates};
 use crate::engine::spool;
 
 /// As `spool::setup` makes them: for everybody who runs git, and for the agent alone.
@@ -62,7 +62,7 @@ fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
 }
 
 fn templates(config: &Config) -> Vec<CheckFinding> {
-    let library = Library::load(&config.agent.templates_dir);
+    let library = Templates::load(&config.agent.templates_dir);
     let misfits = library.misfits(config);
     let problems: Vec<CheckFinding> = library
         .problems()

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 use super::ask::{PARALLEL, ask};
 use super::{CheckFinding, CheckScope, Subject, probe};
 use crate::agent::reach;
-use crate::config::{Config, Library};
+use crate::config::{Config, Templates};
 use crate::domain::plan::{AGENT, PlannedUser};
 use crate::domain::template::{StageHosts, Template};
 use crate::hosts::remote::{Dialer, RemoteError};
@@ -16,7 +16,7 @@ use crate::hosts::remote::{Dialer, RemoteError};
 /// What is found of the execution users in scope, in order of their names and those of hosts.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let users = config.planned_users();
-    let library = Library::load(&config.agent.templates_dir);
+    let library = Templates::load(&config.agent.templates_dir);
     let uses = uses(config, scope, &library);
     let unused = users
         .keys()
@@ -47,7 +47,7 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
 fn uses<'t>(
     config: &Config,
     scope: &CheckScope,
-    library: &'t Library,
+    library: &'t Templates,
 ) -> BTreeMap<&'t str, BTreeSet<String>> {
     let all: BTreeSet<String> = scope.places(config).into_keys().collect();
     let mut uses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
@@ -169,7 +169,7 @@ rules = [{ pattern = "qa-", environment = "qa" }]
         let config = parse("c.toml", CONFIG, Path::new("/etc/tagship")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("mine.toml"), template).unwrap();
-        let library = Library::load(dir.path());
+        let library = Templates::load(dir.path());
         assert_eq!(library.problems(), []);
         let scope = CheckScope {
             project: project.map(str::to_owned),
