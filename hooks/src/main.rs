@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tagship_hook::VERSION;
-use tagship_hook::origin::{Origin, Server};
+use tagship_hook::origin::{PushOrigin, Server};
 use tagship_hook::pusher::{Pusher, Pushers, key_of_login};
 use tagship_hook::rule::{Decision, FORMAT, OnSpoolError, RuleSet, RulesFile, TAGS};
 use tagship_hook::settings::Settings;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             Push::new(program).update(reference, &arguments[1], &arguments[2])
         }
         _ => {
-            let mut words = Words::new(Origin::new(|name| std::env::var(name).ok()).server);
+            let mut words = Words::new(PushOrigin::new(|name| std::env::var(name).ok()).server);
             words.say(&format!(
                 "called with {} arguments; git's update hook takes three: REF OLD NEW",
                 arguments.len()
@@ -89,7 +89,7 @@ fn check(program: &OsStr) -> ExitCode {
 /// One run of the hook for a tag.
 struct Push<'a> {
     program: &'a OsStr,
-    origin: Origin,
+    origin: PushOrigin,
     /// The key that logged in at a plain server; empty where nobody says.
     ssh_key: String,
     words: Words,
@@ -102,7 +102,7 @@ struct NotHandedOver(String);
 
 impl<'a> Push<'a> {
     fn new(program: &'a OsStr) -> Self {
-        let mut origin = Origin::new(|name| std::env::var(name).ok());
+        let mut origin = PushOrigin::new(|name| std::env::var(name).ok());
         let mut ssh_key = String::new();
         if origin.server == Server::Plain {
             ssh_key = login_key().unwrap_or_default();

@@ -19,7 +19,7 @@ pub enum Server {
 
 /// Where a push arrives and from whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct PushOrigin {
     pub server: Server,
     /// The keys under which the repository may be known, the most telling first; none for a wiki or
     /// another repository that holds no project, and for a plain one (its settings name it).
@@ -28,7 +28,7 @@ pub struct Origin {
     pub pusher: String,
 }
 
-impl Origin {
+impl PushOrigin {
     /// Reads the environment through `variable`, which answers with the value of a name.
     pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| variable(name).filter(|value| !value.is_empty());

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use tagship_hook::origin::{Origin, Server};
+use tagship_hook::origin::{PushOrigin, Server};
 use tagship_hook::rule::OnSpoolError;
 use tagship_hook::settings::{Settings, SettingsError};
 
-fn origin(variables: &[(&str, &str)]) -> Origin {
-    Origin::new(|name| {
+fn origin(variables: &[(&str, &str)]) -> PushOrigin {
+    PushOrigin::new(|name| {
         variables
             .iter()
             .find(|(other, _)| *other == name)

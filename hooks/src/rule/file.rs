@@ -82,7 +82,7 @@ impl fmt::Display for RulesFileError {
 impl std::error::Error for RulesFileError {}
 
 #[derive(Deserialize)]
-struct Format {
+struct RulesFormat {
     format: u32,
 }
 
@@ -109,8 +109,8 @@ impl RulesFile {
                     Err(format!("format {} is unknown", file.format))
                 }
             })
-            .map_err(|reason| match toml::from_str::<Format>(text) {
-                Ok(Format { format }) if format > FORMAT => RulesFileError::Newer { format },
+            .map_err(|reason| match toml::from_str::<RulesFormat>(text) {
+                Ok(RulesFormat { format }) if format > FORMAT => RulesFileError::Newer { format },
                 _ => RulesFileError::Malformed(reason),
             })
     }

@@ -81,7 +81,7 @@ pub enum RecordError {
 }
 
 #[derive(Deserialize)]
-struct Format {
+struct RecordFormat {
     format: u32,
 }
 
@@ -101,12 +101,12 @@ impl Record {
     pub fn parse(text: &str) -> Result<Self, RecordError> {
         let record: Result<Self, String> =
             toml::from_str(text).map_err(|error| error.message().trim_end().to_owned());
-        record
-            .and_then(Self::checked)
-            .map_err(|reason| match toml::from_str::<Format>(text) {
-                Ok(Format { format }) if format > FORMAT => RecordError::Newer { format },
+        record.and_then(Self::checked).map_err(|reason| {
+            match toml::from_str::<RecordFormat>(text) {
+                Ok(RecordFormat { format }) if format > FORMAT => RecordError::Newer { format },
                 _ => RecordError::Malformed(reason),
-            })
+            }
+        })
     }
 
     fn checked(self) -> Result<Self, String> {
