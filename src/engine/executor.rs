@@ -328,7 +328,7 @@ impl Executor {
     async fn take(&mut self, done: CompletedEffect) -> Result<(), ExecutorError> {
         match done {
             CompletedEffect::Appended { id, events, result } => {
-                self.appended(id, events, result).await?
+                self.appended(id, events, result).await?;
             }
             CompletedEffect::Refreshed { id, result } => {
                 let task = result?;
@@ -379,7 +379,7 @@ impl Executor {
             CompletedEffect::Gathered { push } => self.gathered(&push),
             CompletedEffect::Compared { ids, heads } => self.compared(ids, heads),
             CompletedEffect::ComparedWithLive { task, outcome } => {
-                self.compared_with_live(&task, outcome)
+                self.compared_with_live(&task, outcome);
             }
             CompletedEffect::LetGo => {}
             CompletedEffect::Time => {

@@ -300,7 +300,7 @@ fn backward(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
         match course.standing(place) {
             HostProgress::Next { at, attempt } => actions.push(NextAction::Perform { at, attempt }),
             HostProgress::Running { at, attempt } => {
-                actions.push(NextAction::Resume { at, attempt })
+                actions.push(NextAction::Resume { at, attempt });
             }
             HostProgress::Failed(Why::Said(message)) | HostProgress::Unknown(message) => {
                 failed.push(HostFailure::said(name, message));
