@@ -578,10 +578,8 @@ fn a_grant_names_what_is_there() {
         ),
     ] {
         let found: Vec<String> = grants(lines);
-        assert!(
-            found.len() == 1 && found[0].contains(complaint),
-            "{lines}: {found:?}"
-        );
+        let as_told = found.len() == 1 && found[0].contains(complaint);
+        assert!(as_told, "{lines}: {found:?}");
     }
 }
 
