@@ -4,63 +4,70 @@
 use regex::Regex;
 
 /// The advice that was read, by its file.
-const READ: [(&str, &str); 15] = [
+const READ: [(&str, &str); 16] = [
     (
-        "src/check/probe.rs",
+        "src/hosts/sync.rs",
+        "current is a link to `{}`, which is no UTF-8 text, so it could not be led back there: rename a link with a plain path over it (mv -T)",
+    ),
+    (
+        "src/setup/check/probe.rs",
         "delete what has many small files on that file system, or lower keep_releases",
     ),
-    ("src/check/probe.rs", "move it away, or correct deploy_to"),
     (
-        "src/host.rs",
+        "src/setup/check/probe.rs",
+        "move it away, or correct deploy_to",
+    ),
+    (
+        "src/domain/host.rs",
         "as root on the host, run: rm -rf '{quoted}' (chattr -R -i on it first where it is immutable)",
     ),
     (
-        "src/host/drift.rs",
+        "src/domain/host/drift.rs",
         "look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back",
     ),
     (
-        "src/host/fence.rs",
+        "src/domain/host/fence.rs",
         "the host shows fence {held}, which no agent can have taken: if no other agent releases there, delete .tagship/fence-{held} on the host, or rename it to .tagship/fence-0 where it is the only one, then retry",
     ),
     (
-        "src/remote/script.rs",
+        "src/hosts/remote/script.rs",
         "delete files on the host until df -i shows free inodes there",
     ),
     (
-        "src/remote/sh/fence.sh",
+        "src/hosts/remote/sh/fence.sh",
         "$1/$2-$ts_odd has a number that is a time far ahead: if no other agent releases to $ts_at, rename it (mv -T $1/$2-$ts_odd $1/$2-0), then retry",
     ),
     (
-        "src/remote/sh/fence.sh",
+        "src/hosts/remote/sh/fence.sh",
         "$1/$2-$ts_odd is none of tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry",
     ),
     (
-        "src/remote/sh/fence.sh",
+        "src/hosts/remote/sh/fence.sh",
         "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)",
     ),
     (
-        "src/remote/sh/standing.sh",
+        "src/hosts/remote/sh/standing.sh",
         "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)",
     ),
     (
-        "src/remote/sh/standing.sh",
+        "src/hosts/remote/sh/standing.sh",
         "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release",
     ),
     (
-        "src/remote/sh/start.sh",
+        "src/hosts/remote/sh/start.sh",
         "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at",
     ),
     (
-        "src/sync/prepare.sh",
+        "src/hosts/sync/prepare.sh",
         "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at",
     ),
     (
-        "src/sync/prepare.sh",
+        "src/hosts/sync/prepare.sh",
         "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at",
     ),
     // The release in which `current` leads was refused before.
     (
-        "src/sync/prepare.sh",
+        "src/hosts/sync/prepare.sh",
         "cannot rename $ts_at/releases/$ts_release: $ts_error; delete it as root on the host, then retry",
     ),
 ];
@@ -104,15 +111,11 @@ fn files(directory: &std::path::Path, found: &mut Vec<(String, String)>) {
 fn advice_that_deletes_or_renames_on_hosts_was_read() {
     let mut sources = Vec::new();
     // What people are told of hosts comes from these alone.
-    for directory in [
-        "check", "executor", "host", "perform", "publish", "remote", "sync",
-    ] {
+    for directory in ["domain/host", "engine/executor", "hosts", "setup/check"] {
         files(&std::path::Path::new("src").join(directory), &mut sources);
     }
-    for file in ["host", "perform", "publish", "sync"] {
-        let path = format!("src/{file}.rs");
-        sources.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
-    }
+    let path = "src/domain/host.rs";
+    sources.push((path.to_owned(), std::fs::read_to_string(path).unwrap()));
     let mut given: Vec<(String, String)> = Vec::new();
     for (path, text) in &sources {
         given.extend(

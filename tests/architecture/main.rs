@@ -7,7 +7,9 @@ mod advice;
 mod docs;
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::Regex;
 
 use source::{Source, sources};
 
@@ -203,6 +205,26 @@ fn nothing_is_left_for_later_and_nothing_is_named_by_habit() {
     for source in sources(&["src", "hooks/src", "tests"]) {
         if !source.path.starts_with("tests/architecture") {
             complaints.extend(source.words(&BANNED));
+        }
+    }
+    report(&complaints);
+}
+
+/// A reader who meets a name finds one type of that name.
+#[test]
+fn each_type_has_a_name_of_its_own() {
+    let declared =
+        Regex::new(r"(?m)^(?:pub(?:\([a-z:_ ]+\))? )?(?:struct|enum|trait|type) (\w+)").unwrap();
+    let mut first = BTreeMap::new();
+    let mut complaints = BTreeSet::new();
+    for source in sources(&["src", "hooks/src"]) {
+        for found in declared.captures_iter(&source.code) {
+            if let Some(other) = first.insert(found[1].to_owned(), source.path.clone()) {
+                complaints.insert(format!(
+                    "{}: `{}` is in {other}, too",
+                    source.path, &found[1]
+                ));
+            }
         }
     }
     report(&complaints);
