@@ -328,7 +328,7 @@ impl Reconciler {
             let told = told.iter().rfind(|told| told.object == object);
             // What a hook told of an object from which the tag was moved since says nothing of now.
             let is_brought =
-                told.is_some_and(|told| passed.iter().all(|other| other.at <= told.at));
+                told.is_some_and(|told| passed.iter().all(|other| other.version <= told.version));
             if let Some(told) = told.filter(|_| !is_brought)
                 && !self.forget(std::slice::from_ref(told)).await?
             {

@@ -391,8 +391,9 @@ pub struct Brought(BTreeMap<Key, (Timestamp, KeyVersion)>);
 pub struct ReportedTag {
     pub object: String,
     pub at: Timestamp,
+    /// Which of two hooks told later: a clock may be set back between them.
+    pub version: KeyVersion,
     key: Key,
-    version: KeyVersion,
 }
 
 impl Brought {
@@ -417,7 +418,7 @@ impl Brought {
             version: *version,
         });
         let mut told: Vec<ReportedTag> = told.collect();
-        told.sort_by_key(|told| told.at);
+        told.sort_by_key(|told| told.version);
         told
     }
 }

@@ -140,16 +140,34 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
 }
 
 /// Nobody looks between the push and what happens on the server.
+/// Pushes `prod-1`, and no look sees it there.
+fn push_unlooked(sim: &mut Sim, digit: char) {
+    sim.fate.refuse("git.tags", "", "Connection reset");
+    sim.push_tag("prod-1", &object_of(digit));
+    sim.rest();
+    sim.fate.forgive();
+}
+
+#[test]
+fn pushes_follow_one_another_over_a_clock_that_is_set_back() {
+    let mut sim = looked();
+    push_unlooked(&mut sim, '1');
+    let earlier =
+        tagship::base::clock::Clock::now(&*sim.clock) - jiff::SignedDuration::from_hours(1);
+    sim.clock.set(earlier);
+    push_unlooked(&mut sim, '2');
+    for _ in 0..2 {
+        sim.ring();
+        sim.rest();
+    }
+    assert_eq!(tasks(&sim).len(), 2);
+    assert!(serves(&sim, '2'));
+}
+
 #[test]
 fn tag_that_the_server_puts_back_after_a_push_is_new() {
     let mut sim = looked();
-    let unlooked = |sim: &mut Sim, act: &dyn Fn(&mut Sim)| {
-        sim.fate.refuse("git.tags", "", "Connection reset");
-        act(sim);
-        sim.rest();
-        sim.fate.forgive();
-    };
-    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('1')));
+    push_unlooked(&mut sim, '1');
     assert!(serves(&sim, '1'));
     made(&mut sim, "prod-1", '2');
     assert!(serves(&sim, '2'));
@@ -157,14 +175,14 @@ fn tag_that_the_server_puts_back_after_a_push_is_new() {
     assert!(serves(&sim, '1'));
     assert_eq!(tasks(&sim).len(), 3);
     // Known to be on 1, moved by a push, and back before the next look.
-    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('3')));
+    push_unlooked(&mut sim, '3');
     assert!(serves(&sim, '3'));
     made(&mut sim, "prod-1", '1');
     assert!(serves(&sim, '1'));
     assert_eq!(tasks(&sim).len(), 5);
     // Pushes that follow one another are told by hooks alone.
-    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('3')));
-    unlooked(&mut sim, &|sim| sim.push_tag("prod-1", &object_of('1')));
+    push_unlooked(&mut sim, '3');
+    push_unlooked(&mut sim, '1');
     for _ in 0..2 {
         sim.ring();
         sim.rest();
