@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use tagship::domain::host::{DeployTarget, Op, ReleaseId, TreeDigest};
 use tagship::domain::plan::{AGENT, Plan, PlanDigest};
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{AGENT_INDEX, Direction, Origin, Recorded, State, StepRef, Task};
+use tagship::domain::task::{
+    AGENT_INDEX, Direction, Event, Origin, Recorded, State, StepRef, StepResult, StopRequester,
+    Task,
+};
 use tagship::domain::template::{self, Gate, OnFailure};
 use tagship::store::Store;
 use tagship::store::kv::Range;
@@ -145,7 +148,29 @@ impl Witness {
             .as_ref()
             .map_or(0, |work| work.started.as_second());
         let its = key.starts_with(&format!("{id}-{started:x}-"));
-        assert!(!its || task.state != State::Stopped, "{key} begins");
+        // What a person who was asked has answered for may still begin.
+        let events = &seen.tasks[&id].events;
+        let asked = events.iter().rposition(|kept| {
+            matches!(
+                &kept.event,
+                Event::StopRequested {
+                    asker: StopRequester::Person,
+                    ..
+                }
+            )
+        });
+        let is_unended = |kept: &Recorded| {
+            matches!(
+                &kept.event,
+                Event::Ended {
+                    result: StepResult::Unknown { .. },
+                    ..
+                }
+            )
+        };
+        let is_answered = asked.is_some_and(|asked| events[asked..].iter().any(is_unended));
+        let ended = its && task.state == State::Stopped && !is_answered;
+        assert!(!ended, "{key} begins");
     }
 
     /// After any operation: `current` names a complete release everywhere.
