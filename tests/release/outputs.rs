@@ -64,7 +64,9 @@ retries = 100
     let task = stage.api.until_state(id, "failed");
     let detail = task["detail"].as_str().unwrap();
     assert!(detail.contains("PATH to $TAGSHIP_OUTPUT"), "{detail}");
-    assert_eq!(stage.api.log(id).matches("asked").count(), HOSTS.len());
+    // Once on each host that had begun when the first one failed.
+    let asked = stage.api.log(id).matches("asked").count();
+    assert!((1..=HOSTS.len()).contains(&asked), "{asked}");
 }
 
 /// The agent's machine hands on to all hosts, a host to itself, and the later step's value counts.
@@ -81,7 +83,12 @@ run = 'echo "OWN=$HOST" >>"$TAGSHIP_OUTPUT"; [ "$HOST" != web2 ] || echo BUILD_I
 outputs = ["OWN", "BUILD_ID"]
 [[stage.steps]]
 name = "see"
-run = 'echo "see $HOST $BUILD_ID $OWN $TOKEN"; [ "$HOST" != web3 ] || { echo "no entry with $TOKEN"; exit 3; }'
+run = 'echo "see $HOST $BUILD_ID $OWN $TOKEN"'
+[[stage]]
+name = "refuse"
+[[stage.steps]]
+name = "refuse"
+run = '[ "$HOST" != web3 ] || { echo "no entry with $TOKEN"; exit 3; }'
 "#;
 
 #[test]
