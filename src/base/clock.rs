@@ -1,8 +1,7 @@
-//! The only place that asks what time it is, and the only one that waits for a time of day. It
-//! never decides what is due; `executor`, `account`, `session` and whoever else needs "now" hold an
-//! `Arc<dyn Clock>`, which is [`SystemClock`] in the agent and [`ManualClock`] in tests and
-//! simulation. (A limit on how long an operation may take is no question to a clock: that is
-//! `tokio::time::timeout`.)
+//! The only module that reads the current time or waits for a time of day. It never decides what is
+//! due. `executor`, `account`, `session` and others hold an `Arc<dyn Clock>`: [`SystemClock`] in
+//! the agent, [`ManualClock`] in tests and simulation. Limits on the duration of an operation do
+//! not use a clock, but `tokio::time::timeout`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,26 +11,26 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-/// The longest piece in which [`SystemClock`] sleeps: how late it notices that the wall clock was
-/// set, or that the machine was suspended.
+/// Longest single sleep of [`SystemClock`]: the maximum delay before it notices that the wall clock
+/// was set or the machine was suspended.
 const PIECE_MAX: Duration = Duration::from_secs(30);
 
-/// What time it is.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 
-    /// Waits until `now()` is at or past `at`; at once if it is already. Safe to cancel.
+    /// Waits until `now()` is at or past `at`; returns at once if it already is. Cancel-safe.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 
-    /// Waits for this long, whatever is done to the time of day meanwhile. Safe to cancel.
+    /// Waits for this duration, even if the time of day is changed meanwhile. Cancel-safe.
     fn pause(&self, time: Duration) -> BoxFuture<'static, ()>;
 }
 
 /// The machine's wall clock.
 ///
-/// It sleeps in pieces of at most 30 seconds and asks the wall clock after each, so a clock that is
-/// set forward (or a suspended machine) wakes a sleeper at most 30 seconds late, and one that is
-/// set back never wakes it early.
+/// It sleeps for at most 30 seconds at a time and rereads the wall clock after each sleep. A clock
+/// set forward, or a suspended machine, wakes a sleeper at most 30 seconds late. A clock set back
+/// never wakes it early.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -54,8 +53,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A machine's clock that somebody sets while the agent runs: in builds with debug assertions, the
-/// file that `TAGSHIP_CLOCK` names holds by how many seconds it is wrong. `tests/chaos` writes it.
+/// A machine clock that changes while the agent runs. In builds with debug assertions, the file
+/// named by `TAGSHIP_CLOCK` holds its error in seconds. `tests/chaos` writes it.
 #[cfg(debug_assertions)]
 mod wrong {
     use std::path::PathBuf;
@@ -82,29 +81,29 @@ mod wrong {
     }
 }
 
-/// How long to sleep before the wall clock is asked again; `None` once `at` is reached.
+/// Returns how long to sleep before rereading the wall clock; `None` once `at` is reached.
 fn piece(now: Timestamp, at: Timestamp) -> Option<Duration> {
     let left = Duration::try_from(at.duration_since(now)).ok()?;
-    // Timers count in milliseconds: less would spin.
+    // Timers have millisecond resolution: a shorter sleep would spin.
     (!left.is_zero()).then(|| left.clamp(Duration::from_millis(1), PIECE_MAX))
 }
 
-/// A clock that moves only by hand.
+/// A clock that is advanced manually.
 #[derive(Debug)]
 pub struct ManualClock {
     state: Arc<Mutex<ManualClockState>>,
-    /// How many sleepers there are, for those who wait until somebody sleeps.
+    /// Number of sleepers, for callers that wait until there is one.
     sleepers: watch::Sender<usize>,
 }
 
 #[derive(Debug)]
 struct ManualClockState {
     now: Timestamp,
-    /// How far the clock was moved on, without what it was set back.
+    /// Total time by which the clock was advanced; setting it back does not reduce it.
     elapsed: Duration,
-    /// By the time they wait for, then by the order in which they came.
+    /// Sleepers, ordered by wake-up time, then by arrival.
     waiting: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
-    /// Those who pause, by what has elapsed when they go on.
+    /// Pauses, ordered by the elapsed time at which they end.
     pausing: BTreeMap<(Duration, u64), oneshot::Sender<()>>,
     came: u64,
 }
@@ -125,14 +124,14 @@ impl ManualClock {
         }
     }
 
-    /// Moves the clock on and wakes whoever waited for a time up to the new one, earliest first.
+    /// Advances the clock and wakes the sleepers whose time has come, earliest first.
     pub fn advance(&self, by: Duration) {
         let now = lock(&self.state).now;
-        // Timestamps reach to the year 9999; a test beyond that stands still there.
+        // Timestamps end in the year 9999: the clock stops there.
         self.set(now.saturating_add(by).unwrap_or(Timestamp::MAX));
     }
 
-    /// Sets the clock, also back, and wakes whoever waited for a time up to the new one.
+    /// Sets the clock, forward or back, and wakes the sleepers whose time has come.
     pub fn set(&self, now: Timestamp) {
         let mut state = lock(&self.state);
         let on = Duration::try_from(now.duration_since(state.now)).unwrap_or_default();
@@ -149,14 +148,14 @@ impl ManualClock {
             if first.key().0 > now {
                 break;
             }
-            // A sleeper that was cancelled does not listen any more.
+            // A cancelled sleeper no longer listens.
             let _ = first.remove().send(());
         }
         self.count(&mut state);
     }
 
-    /// The earliest time for which somebody waits: where a simulation moves on to when all else
-    /// rests.
+    /// Returns the earliest time a sleeper waits for. A simulation advances to it when it has
+    /// nothing else to do.
     #[must_use]
     pub fn next_sleeper(&self) -> Option<Timestamp> {
         let mut state = lock(&self.state);
@@ -169,20 +168,20 @@ impl ManualClock {
         waiting.into_iter().chain(pausing).min()
     }
 
-    /// How far the clock was moved on in all, without what it was set back.
+    /// Returns the total time by which the clock was advanced; setting it back does not reduce it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         lock(&self.state).elapsed
     }
 
-    /// Waits until at least `count` sleepers wait.
+    /// Waits until there are at least `count` sleepers.
     pub async fn wait_for_sleepers(&self, count: usize) {
         let mut sleepers = self.sleepers.subscribe();
-        // The sender lives in `self`.
+        // Cannot fail: the sender lives in `self`.
         let _ = sleepers.wait_for(|waiting| *waiting >= count).await;
     }
 
-    /// Forgets cancelled sleepers and tells how many are left.
+    /// Removes cancelled sleepers and publishes how many are left.
     fn count(&self, state: &mut ManualClockState) {
         state.waiting.retain(|_, wake| !wake.is_closed());
         state.pausing.retain(|_, wake| !wake.is_closed());
@@ -196,7 +195,7 @@ impl Clock for ManualClock {
         lock(&self.state).now
     }
 
-    /// The sleeper counts from the call on, not from the first poll.
+    /// Registers the sleeper when called, not when first polled.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
         let mut state = lock(&self.state);
         if at <= state.now {
@@ -228,12 +227,12 @@ impl Clock for ManualClock {
 
 async fn wait(woken: oneshot::Receiver<()>) {
     if woken.await.is_err() {
-        // The clock itself is gone: its time never comes.
+        // The clock was dropped: its time never comes.
         std::future::pending::<()>().await;
     }
 }
 
-/// The state is whole between any two statements.
+/// Ignores poisoning: the state is consistent between any two statements.
 fn lock(state: &Mutex<ManualClockState>) -> MutexGuard<'_, ManualClockState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

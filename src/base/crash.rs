@@ -1,12 +1,12 @@
-//! Named moments at which a test has the agent killed: right before and right after each effect on
-//! the world, by the labels of the effects' traits.
+//! Named points at which a test kills the agent: right before and right after each external effect,
+//! by the effect labels of the traits.
 //!
-//! `TAGSHIP_CRASH=host.publish:after:2` ends the process, as `kill -9` does, when it has performed
-//! its second `host.publish`. In a build without debug assertions there is no such variable and
-//! nothing is compiled in. Called where an effect meets the world (`store`, `intake`, `landing`,
-//! `checkout`, `perform`, `log`, `agent`); `tests/chaos` goes through [`LABELS`].
+//! `TAGSHIP_CRASH=host.publish:after:2` ends the process, as `kill -9` does, after its second
+//! `host.publish`. Builds without debug assertions contain none of this and ignore the variable.
+//! Callers are the modules with effects (`store`, `intake`, `landing`, `checkout`, `perform`,
+//! `log`, `agent`); `tests/chaos` iterates over [`LABELS`].
 
-/// Every effect that has these moments.
+/// Every effect that has crash points.
 pub const LABELS: [&str; 21] = [
     "spool.read",
     "store.commit",
@@ -31,10 +31,10 @@ pub const LABELS: [&str; 21] = [
     "log.write",
 ];
 
-/// Names the moment: `LABEL:before:COUNT` or `LABEL:after:COUNT`.
+/// The environment variable that selects one: `LABEL:before:COUNT` or `LABEL:after:COUNT`.
 pub const VARIABLE: &str = "TAGSHIP_CRASH";
 
-/// The effect comes next.
+/// Crash point right before the effect.
 #[inline]
 pub(crate) fn before(label: &'static str) {
     #[cfg(debug_assertions)]
@@ -43,7 +43,7 @@ pub(crate) fn before(label: &'static str) {
     let _ = label;
 }
 
-/// The effect has happened, and nobody has heard of it.
+/// Crash point right after the effect, before its result is used.
 #[inline]
 pub(crate) fn after(label: &'static str) {
     #[cfg(debug_assertions)]
@@ -82,7 +82,7 @@ mod armed {
             && moment.left.fetch_sub(1, Ordering::SeqCst) == 1
         {
             let _ = kill_process(getpid(), Signal::KILL);
-            // The signal comes at once; until then, this thread does nothing more.
+            // The signal may take a moment: this thread must do nothing more.
             loop {
                 std::thread::park();
             }

@@ -1,11 +1,11 @@
-//! What every room needs: the clock, crash points for tests, and values that must not be printed.
+//! Shared basics: the clock, crash points for tests, and values that must not be printed.
 //!
-//! Nothing here knows what a task, a host or a repository is. Never put code here because it has no
-//! other place: every room may use this one, and it uses none.
+//! Nothing here knows tasks, hosts or repositories. Every module may use this one; it uses none.
+//! Code does not belong here just because it fits nowhere else.
 
-/// The only place that asks what time it is.
+/// The only module that reads the current time.
 pub mod clock;
-/// Moments at which a test has the agent killed.
+/// Points at which a test kills the agent.
 pub mod crash;
 /// Values that must not be printed.
 pub mod secret;

@@ -1,6 +1,6 @@
-//! Values that must not be printed: how they are held, made, compared, and kept out of text. Thin
-//! over `secrecy`, `subtle`, `getrandom` and `sha2`; it stores nothing. `account`, `session`,
-//! `config` and whoever writes logs call it.
+//! Values that must not be printed: generation, comparison, and redaction from text. A thin layer
+//! over `secrecy`, `subtle`, `getrandom` and `sha2`; it stores nothing. Used by `account`,
+//! `session`, `config` and everything that writes logs.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,22 +10,22 @@ pub use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What stands where a secret was.
+/// Replaces a secret in redacted text.
 pub const REDACTED: &str = "[REDACTED]";
 
-/// Random bytes in a [`token`].
+/// Number of random bytes in a [`token`].
 const TOKEN_BYTES: usize = 32;
 
-/// Lines of a secret of several lines that are shorter are left alone: they would blot out
-/// harmless text (`}`, `-----`).
+/// Shorter lines of a multi-line secret are not redacted: they would also match harmless text (`}`,
+/// `-----`).
 const LINE_BYTES_MIN: usize = 8;
 
-/// The operating system gave no random numbers. Nothing can be done without them.
+/// The operating system returned no random numbers; nothing works without them.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gives no random numbers: {0}; look at /dev/urandom")]
 pub struct NoRandomness(#[from] getrandom::Error);
 
-/// So many bytes from the operating system's generator.
+/// Returns `N` bytes from the operating system's random number generator.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -35,7 +35,7 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     Ok(bytes)
 }
 
-/// A secret that nobody guesses: 256 random bits as 64 hex digits.
+/// Returns an unguessable secret: 256 random bits as 64 hex digits.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -43,19 +43,19 @@ pub fn token() -> Result<SecretString, NoRandomness> {
     Ok(hex(&random_bytes::<TOKEN_BYTES>()?).into())
 }
 
-/// Compares without telling by its duration where two values differ. (Their lengths may show.)
+/// Compares in constant time, independent of where the values differ. Their lengths may leak.
 #[must_use]
 pub fn equal(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
-/// SHA-256 as 64 hex digits. Fit for storing [tokens](token), never for passwords.
+/// Returns SHA-256 as 64 hex digits. Suitable for storing [tokens](token), never for passwords.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Bytes as lower-case hex digits.
+/// Returns bytes as lower-case hex digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(bytes.len() * 2);
@@ -66,17 +66,17 @@ pub fn hex(bytes: &[u8]) -> String {
     digits
 }
 
-/// Keeps a set of secrets out of text: whole, and line by line where a secret has several lines.
+/// Removes a set of secrets from text: as a whole, and line by line if they are multi-line.
 ///
-/// It knows a secret only as it was given: text that encodes it (base64, percent signs) passes.
+/// It matches a secret only as given: encoded forms (base64, percent-encoding) are not found.
 pub struct Redactor {
-    /// `None` where there is nothing to keep out.
+    /// `None` if there is nothing to redact.
     secrets: Option<Regex>,
 }
 
 impl Redactor {
     /// # Errors
-    /// [`regex::Error`] where the secrets add up to many megabytes.
+    /// [`regex::Error`] if the secrets add up to many megabytes.
     pub fn new<'a>(
         secrets: impl IntoIterator<Item = &'a SecretString>,
     ) -> Result<Self, regex::Error> {
@@ -89,7 +89,7 @@ impl Redactor {
             parts.extend(lines.filter(|line| line.len() >= LINE_BYTES_MIN));
         }
         parts.retain(|part| !part.trim().is_empty());
-        // The first alternative that matches wins: a secret within another must not come first.
+        // The first matching alternative wins: put a secret before any secret that it contains.
         parts.sort_by(|left, right| right.len().cmp(&left.len()).then(left.cmp(right)));
         parts.dedup();
         if parts.is_empty() {
@@ -104,18 +104,18 @@ impl Redactor {
         })
     }
 
-    /// The text with [`REDACTED`] in place of every secret.
+    /// Returns the text with every secret replaced by [`REDACTED`].
     #[must_use]
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.redact_bytes(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
-            // Secrets are whole characters, so what is left is too.
+            // Secrets consist of whole characters, so the rest does too.
             Cow::Owned(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
         }
     }
 
-    /// As [`redact`](Self::redact), for output of programs, which need not be UTF-8. A secret that
-    /// is cut in two by the end of `text` is not seen: hand over whole lines.
+    /// As [`redact`](Self::redact), for program output, which need not be UTF-8. Pass whole lines:
+    /// a secret split at the end of `text` is not found.
     #[must_use]
     pub fn redact_bytes<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         match &self.secrets {
