@@ -1,21 +1,21 @@
 //! tagship: push a tag, ship it.
 //!
-//! Each room uses only rooms above it. `docs/ARCHITECTURE.md` walks one tag through all of them;
-//! `tests/architecture` holds who may use whom.
+//! Each module uses only modules above it. `docs/ARCHITECTURE.md` follows one tag through all of
+//! them; `tests/architecture` enforces the dependencies.
 
-/// The clock, crash points for tests, and secret values: what every room needs.
+/// Clock, crash points for tests, and secret values: used by every module.
 pub mod base;
 
-/// Templates, plans, approvals and the life of a task: rules without input or output (pure).
+/// Templates, plans, approvals and the task life cycle: rules without input or output (pure).
 pub mod domain;
 
-/// `config.toml`: every key, its default, and what is wrong with it.
+/// `config.toml`: its keys, their defaults, and validation.
 pub mod config;
 
-/// The event log of every task, the indexes on it, the audit trail, step output, backups.
+/// Event logs of all tasks, their indexes, the audit trail, step output, and backups.
 pub mod store;
 
-/// Accounts, tokens, second factors and sessions: who sends a request.
+/// Accounts, tokens, second factors and sessions: authenticate each request.
 pub mod identity;
 
 /// Mirror of each repository: fetch a tag, compare commits, write an exact commit to disk.
@@ -33,7 +33,7 @@ pub mod server;
 /// Connects all of the above and runs it: `tagship serve`.
 pub mod agent;
 
-/// `tagship check` and `tagship install`: everything works before the first push.
+/// `tagship check` and `tagship install`: verify the setup before the first push.
 pub mod setup;
 
 /// The command line.
