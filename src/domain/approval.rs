@@ -1,9 +1,9 @@
-//! Who may approve a plan, and whether enough people have.
+//! Who may approve a plan, and whether there are enough approvals.
 //!
-//! Pure: the web and the command line ask [`approve`] what an actor's yes is worth, the task's fold
-//! asks [`missing`] whether it may go on. Nothing here reads an account; an [`Actor`] arrives with
-//! the role (in the task's place), the groups and the [`Mandate`]s that it had at that moment, and
-//! its [`Approval`] keeps what it was worth.
+//! Pure: the web and the command line call [`approve`] to evaluate an actor's approval; the task's
+//! fold calls [`missing`] to decide whether the task may continue. Nothing here reads an account.
+//! An [`Actor`] has the role (for the task's target), groups and [`Mandate`]s of that moment, and
+//! its [`Approval`] records them.
 
 pub mod freeze;
 
@@ -17,33 +17,33 @@ pub use crate::domain::right::Role;
 use crate::domain::right::{Ability, EffectiveRole, Missing, PermissionTarget, Scopes, Whose};
 use crate::domain::template::{Approvers, Requirement};
 
-/// What takes an admin.
+/// The operation that requires an admin.
 pub const EMERGENCY: &str = "approve in an emergency";
 
-/// Somebody who asks for something, with what they are at this moment.
+/// The user who makes a request, with their current permissions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The account's name, or `os:NAME` for a user of the agent's machine.
     pub name: String,
-    /// In `place`, and no higher than `scopes` let through.
+    /// The role for `place`, at most what `scopes` permit.
     pub role: Role,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
-    /// Whether their yes can count at all: `[agent] local_approval` decides it for `os:` actors.
+    /// Whether their approval counts: `[agent] local_approval` decides for `os:` actors.
     pub counts: ApprovalWeight,
-    /// What they log in with lets them do no more than this.
+    /// The scopes of their login, which limit what they may do.
     #[serde(default)]
     pub scopes: Scopes,
-    /// Where they are asked about.
+    /// The target of the request.
     #[serde(default)]
     pub place: PermissionTarget,
-    /// In whose stead they may approve there.
+    /// The users on whose behalf they may approve there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mandates: Vec<Mandate>,
 }
 
 impl Actor {
-    /// Somebody with this role and nothing else.
+    /// Returns an actor with this role and nothing else.
     #[must_use]
     pub fn new(name: &str, role: Role) -> Self {
         Self {
@@ -67,12 +67,12 @@ impl Actor {
     }
 
     /// # Errors
-    /// [`Missing`] says which right it takes to do `what` (`roll back`).
+    /// [`Missing`] names the permission that `what` (`roll back`) requires.
     pub fn may(&self, ability: Ability, what: &'static str) -> Result<(), Missing> {
         self.standing().may(ability, what)
     }
 
-    /// To withdraw, stop or retry a task.
+    /// Checks withdrawing, stopping or retrying a task.
     ///
     /// # Errors
     /// As [`Actor::may`].
@@ -80,24 +80,24 @@ impl Actor {
         self.standing().may_of(whose, what)
     }
 
-    /// Whether they may know of what happens in their place: by their own role, or because they
-    /// approve there for somebody. (That a token reads takes its scope besides.)
+    /// Whether they may see what happens at their target: by their own role, or because they
+    /// approve there on behalf of a user. (A token also needs the scope to read.)
     #[must_use]
     pub fn sees(&self, at: Timestamp) -> bool {
         self.role >= Ability::See.role() || self.mandates.iter().any(|mandate| mandate.holds(at))
     }
 }
 
-/// Somebody lets somebody else approve in their stead.
+/// A delegation: one user lets another approve on their behalf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mandate {
-    /// In whose stead.
+    /// The user who delegates.
     pub of: String,
-    /// What that person is in the place that is asked about, now.
+    /// That user's current role for the target.
     pub role: Role,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
-    /// From then on it is worth nothing.
+    /// When it expires.
     pub until: Timestamp,
 }
 
@@ -107,20 +107,20 @@ impl Mandate {
     }
 }
 
-/// Whether an actor's approval counts.
+/// Whether an actor's approvals count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalWeight {
     Yes,
-    /// A user of the agent's machine, where `[agent] local_approval` is off.
+    /// A user of the agent's machine, while `[agent] local_approval` is off.
     NotLocally,
 }
 
-/// A yes: who said it, to which plan, when.
+/// An approval: by whom, of which plan, when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     pub by: String,
-    /// Who let them approve in their stead, if they did; the groups are then that person's.
+    /// On whose behalf it was given, if so; the groups are then that user's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_stead_of: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -128,17 +128,17 @@ pub struct Approval {
     pub plan: PlanDigest,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
-    /// The task shall not run before this time.
+    /// The task does not run before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// An admin gave it in an emergency, and why: it takes the place of everything that is missing.
+    /// Why an admin gave it in an emergency, if so: it replaces all missing approvals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<String>,
     pub at: Timestamp,
 }
 
 impl Approval {
-    /// `bob`, `bob in the stead of alice`, or `root in an EMERGENCY (the shop is down)`.
+    /// Returns `bob`, `bob in the stead of alice`, or `root in an EMERGENCY (the shop is down)`.
     #[must_use]
     pub fn said_by(&self) -> String {
         match (&self.in_stead_of, &self.emergency) {
@@ -149,7 +149,7 @@ impl Approval {
     }
 }
 
-/// What the yes of an actor was asked for.
+/// A request to approve.
 #[derive(Clone, Debug)]
 pub struct ApprovalRequest<'a> {
     pub actor: &'a Actor,
@@ -157,20 +157,20 @@ pub struct ApprovalRequest<'a> {
     pub plan: &'a PlanDigest,
     pub comment: &'a str,
     pub not_before: Option<Timestamp>,
-    /// Why it is given in an emergency, if it is.
+    /// Why it is given in an emergency, if so.
     pub emergency: Option<&'a str>,
     pub at: Timestamp,
 }
 
-/// What a plan asks of its approvers.
+/// What a plan requires of its approvers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     pub plan: PlanDigest,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
-    /// The accounts that have a part in the task's being there: that of whoever pushed or submitted
-    /// it, of whoever had the push replayed, and the one that a client names. None of them may
-    /// approve it. Earlier versions kept one, or `null`.
+    /// Accounts that may not approve because they are involved in the task: that of the user who
+    /// pushed or submitted it or had the push replayed, and the one that a client names. Earlier
+    /// versions kept one, or `null`.
     #[serde(
         default,
         alias = "submitter",
@@ -178,8 +178,8 @@ pub struct Terms {
         skip_serializing_if = "BTreeSet::is_empty"
     )]
     pub submitters: BTreeSet<String>,
-    /// So many approvals more than `approvals` ask for, by whomever: one where nobody knows which
-    /// account pushed, since the pusher may be one of those who approve.
+    /// Additional approvals, from any approver: one if the pusher's account is unknown, because the
+    /// pusher may be one of the approvers.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more: u32,
 }
@@ -207,7 +207,7 @@ fn one_or_several<'de, D: serde::Deserializer<'de>>(
     })
 }
 
-/// How many approvals more a task needs whose submitter has this account.
+/// Returns the number of additional approvals for a submitter with this account.
 #[must_use]
 pub fn more_for(submitter: Option<&str>) -> u32 {
     u32::from(submitter.is_none())
@@ -234,12 +234,12 @@ pub enum ApprovalRefusal {
     NotAsked { actor: String, asked: String },
 }
 
-/// As whom somebody says yes.
+/// In which capacity a user approves.
 #[derive(Clone, Copy)]
 struct Capacity<'a> {
-    /// The one who speaks.
+    /// The user who approves.
     by: &'a str,
-    /// In whose stead, if not in their own name.
+    /// On whose behalf, if not their own.
     of: Option<&'a str>,
     groups: &'a [String],
 }
@@ -253,7 +253,7 @@ impl<'a> Capacity<'a> {
         }
     }
 
-    /// Whose voice it is.
+    /// Returns the user whose approval it counts as.
     fn voice(&self) -> &'a str {
         self.of.unwrap_or(self.by)
     }
@@ -262,12 +262,12 @@ impl<'a> Capacity<'a> {
         self.by == name || self.of == Some(name)
     }
 
-    /// Whether somebody in it is in the other one, too: no person counts twice.
+    /// Whether the two have a user in common: no person counts twice.
     fn meets(&self, other: &Self) -> bool {
         self.involves(other.by) || other.of.is_some_and(|of| self.involves(of))
     }
 
-    /// Whether somebody in it submitted the task, and that matters.
+    /// Whether a user in it submitted the task and may therefore not approve it.
     fn submitted(&self, terms: &Terms) -> bool {
         let mut submitters = terms.submitters.iter();
         !terms.self_approval && submitters.any(|submitter| self.involves(submitter))
@@ -281,7 +281,7 @@ impl<'a> Capacity<'a> {
         }
     }
 
-    /// Whether the plan asks for it at all.
+    /// Whether the plan requires it at all.
     fn asked(&self, terms: &Terms) -> bool {
         terms.more > 0
             || terms.approvals.is_empty()
@@ -289,11 +289,11 @@ impl<'a> Capacity<'a> {
     }
 }
 
-/// Turns an actor's yes into an [`Approval`] of exactly this plan: in their own name, or in the
-/// stead of somebody who lets them, whichever brings the task further.
+/// Creates an actor's [`Approval`] of exactly this plan: in their own name, or on behalf of a user
+/// who delegated to them. It prefers the capacity that fulfils a requirement.
 ///
 /// # Errors
-/// A [`ApprovalRefusal`] that says which right is missing.
+/// An [`ApprovalRefusal`] that names the missing permission.
 pub fn approve(
     terms: &Terms,
     given: &[Approval],
@@ -311,7 +311,7 @@ pub fn approve(
     let refusal = why_not(terms, given, request, own);
     let mut capacities: Vec<Capacity<'_>> = Vec::new();
     capacities.extend(refusal.is_none().then_some(own));
-    // Whoever stands in needs neither role nor group, but everything else.
+    // Approving on behalf of another needs neither a role nor a group, but everything else.
     let may_stand_in = *request.plan == terms.plan
         && actor.counts == ApprovalWeight::Yes
         && actor.scopes.has(Ability::Approve.scope());
@@ -348,8 +348,8 @@ pub fn approve(
     })
 }
 
-/// The yes of an admin in an emergency. Whoever submitted the task, and users of the agent's machine,
-/// may give it, too: it is marked wherever the task is shown.
+/// Creates an admin's emergency approval. The submitter and users of the agent's machine may also
+/// give it: it is marked wherever the task is shown.
 fn emergency(
     terms: &Terms,
     request: &ApprovalRequest<'_>,
@@ -379,7 +379,7 @@ fn other_plan(terms: &Terms, request: &ApprovalRequest<'_>) -> Option<ApprovalRe
     })
 }
 
-/// Why the actor's yes in their own name is refused, if it is.
+/// Returns why the actor may not approve in their own name, if so.
 fn why_not(
     terms: &Terms,
     given: &[Approval],
@@ -401,7 +401,7 @@ fn why_not(
     other_plan(terms, request).or_else(|| open_to(terms, given, own).err())
 }
 
-/// Whether a yes in this capacity would count.
+/// Checks whether an approval in this capacity would count.
 fn open_to(
     terms: &Terms,
     given: &[Approval],
@@ -424,8 +424,8 @@ fn open_to(
     Ok(())
 }
 
-/// What is still missing before the plan may run: nothing, when the list is empty. One person's yes
-/// may count for several requirements, but only once for each.
+/// Returns what the plan still needs before it may run; empty if nothing. One person's approval may
+/// count for several requirements, but only once for each.
 #[must_use]
 pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
     let in_emergency = |given: &Approval| given.plan == terms.plan && given.emergency.is_some();
@@ -446,7 +446,7 @@ pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
     missing
 }
 
-/// The requirements that are not met, with how many approvals each has.
+/// Returns the requirements that are not met, with the number of approvals each has.
 fn lacking(terms: &Terms, given: &[Approval]) -> Vec<(Requirement, usize)> {
     let valid: Vec<Capacity<'_>> = valid(terms, given).map(Capacity::of_approval).collect();
     lacking_of(terms, &valid)
@@ -471,7 +471,7 @@ fn lacking_of(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)
         .collect()
 }
 
-/// How many of the approvals could be left out without anything lacking more than now.
+/// Returns how many of the approvals are not needed for the requirements.
 fn spare(terms: &Terms, given: &[Approval]) -> u32 {
     let mut valid: Vec<Capacity<'_>> = valid(terms, given).map(Capacity::of_approval).collect();
     let lacking = lacking_of(terms, &valid);
@@ -489,7 +489,7 @@ fn spare(terms: &Terms, given: &[Approval]) -> u32 {
     spare
 }
 
-/// The approvals that count: of this plan, nobody twice, never of the submitter.
+/// Returns the approvals that count: of this plan, one for each person, none of the submitter.
 fn valid<'a>(terms: &'a Terms, given: &'a [Approval]) -> impl Iterator<Item = &'a Approval> {
     let mut counted: Vec<Capacity<'a>> = Vec::new();
     given.iter().filter(move |approval| {

@@ -1,8 +1,8 @@
-//! One TOML text, read into a value, with every complaint naming file, line and column (pure).
+//! Reads TOML text into a value; every problem names file, line and column (pure).
 //!
-//! Both kinds of file that people write for tagship, `config.toml` and task templates, are read
-//! here, so that both refuse unknown keys in the same words. This module never opens a file: the
-//! text and the name to show for it are given by the caller.
+//! Both kinds of files that users write, `config.toml` and task templates, are read here, so that
+//! both report unknown keys alike. This module opens no files: the caller passes the text and the
+//! file name to show.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,19 +11,19 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// How long something takes or lasts, as people write it: `"90s"`, `"5m"`, `"1h30m"`, `"7d"`.
+/// Durations as users write them: `"90s"`, `"5m"`, `"1h30m"`, `"7d"`.
 pub mod duration;
 
-/// A point in time, as people write it.
+/// Points in time as users write them.
 pub mod moment;
 
 #[cfg(test)]
 pub(crate) mod doc_tests;
 
-/// How many unknown keys of one text are named before reading gives up.
+/// Maximum number of unknown keys reported for one text.
 const UNKNOWN_KEYS_MAX: usize = 50;
 
-/// Where in a text something stands; lines and columns count from 1.
+/// A position in a text; lines and columns start at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextPosition {
     pub line: usize,
@@ -31,13 +31,13 @@ pub struct TextPosition {
     pub column: usize,
 }
 
-/// One thing that is wrong with a file.
+/// One problem in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DocumentProblem {
-    /// The file's name as it is shown to people.
+    /// The file's name as shown to users.
     pub file: String,
     pub position: Option<TextPosition>,
-    /// What is wrong and what the operator can do about it.
+    /// What is wrong and how the operator can fix it.
     pub message: String,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for DocumentProblem {
     }
 }
 
-/// Everything that is wrong with one or more files, a line each; never empty.
+/// All problems in one or more files, one line each; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<DocumentProblem>);
 
@@ -70,7 +70,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The way from the top of a document to one of its values.
+/// The path from the root of a document to one of its values.
 #[derive(Clone, Debug, Default)]
 pub struct Path(Vec<String>);
 
@@ -81,7 +81,7 @@ impl Path {
         Self::default()
     }
 
-    /// One step down: into a table by a key, into an array by an index.
+    /// Returns the path one step down: into a table by key, or into an array by index.
     #[must_use]
     pub fn to(&self, step: impl fmt::Display) -> Self {
         let mut steps = self.0.clone();
@@ -90,7 +90,7 @@ impl Path {
     }
 }
 
-/// A text that is well-formed TOML, and where each of its values stands.
+/// Well-formed TOML text with the positions of its values.
 #[derive(Debug)]
 pub struct Document<'t> {
     file: &'t str,
@@ -102,7 +102,7 @@ impl<'t> Document<'t> {
     /// Parses `text`; `file` is the name to show for it.
     ///
     /// # Errors
-    /// The first place where the text is no TOML.
+    /// The first position where the text is not TOML.
     pub fn parse(file: &'t str, text: &'t str) -> Result<Self, Problems> {
         match DeTable::parse(text) {
             Ok(root) => Ok(Self { file, text, root }),
@@ -129,8 +129,8 @@ impl<'t> Document<'t> {
                     if problems.is_empty() || !missing {
                         problems.push(self.refusal(&error));
                     }
-                    // An unknown key is taken out and the rest read again, so that all of them
-                    // are named at once.
+                    // Remove the unknown key and read the rest again, to report all of them at
+                    // once.
                     let again = problems.len() < UNKNOWN_KEYS_MAX
                         && error.message().starts_with("unknown field")
                         && error
@@ -151,7 +151,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// A complaint about the value at `path`, or about the nearest table around it that is there.
+    /// Returns a problem with the value at `path`, or with the nearest table around it that exists.
     #[must_use]
     pub fn problem(&self, path: &Path, message: impl Into<String>) -> DocumentProblem {
         DocumentProblem {
@@ -161,7 +161,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// A complaint about the place inside the value at `path` where `words` stand.
+    /// Returns a problem with `words` inside the value at `path`.
     #[must_use]
     pub fn problem_at(
         &self,
@@ -181,7 +181,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// The bytes that the value at `path` takes up.
+    /// Returns the byte range of the value at `path`.
     fn span(&self, path: &Path) -> Range<usize> {
         let mut span = self.root.span();
         let mut table = Some(self.root.get_ref());
@@ -196,7 +196,7 @@ impl<'t> Document<'t> {
                 (None, None) => None,
             };
             let Some(next) = next else { break };
-            // A table made by dotted keys or by its sub-tables alone has no text of its own.
+            // A table defined only by dotted keys or sub-tables has no text of its own.
             if !next.span().is_empty() {
                 span = next.span();
             }
@@ -206,7 +206,7 @@ impl<'t> Document<'t> {
         span
     }
 
-    /// What serde found wrong, in our words.
+    /// Converts serde's error, rephrasing its message.
     fn refusal(&self, error: &toml::de::Error) -> DocumentProblem {
         DocumentProblem {
             file: self.file.to_owned(),
@@ -216,7 +216,7 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Turns serde's message about a name that it does not know into one that names the nearest.
+/// Rewrites serde's message about an unknown name to suggest the nearest known one.
 fn rephrase(message: &str) -> String {
     let (kind, rest) = if let Some(rest) = message.strip_prefix("unknown field ") {
         ("key", rest)
@@ -241,14 +241,14 @@ fn rephrase(message: &str) -> String {
     format!("unknown {kind} `{given}`: {hint}")
 }
 
-/// The last line of an error of many lines, which says what is wrong, behind what it is about.
+/// Returns the last line of a multi-line error, which states the cause, after `what`.
 #[must_use]
 pub fn one_line(what: &str, error: &str) -> String {
     let last = error.trim_end().lines().last().unwrap_or_default().trim();
     format!("{what}: {}", last.strip_prefix("error: ").unwrap_or(last))
 }
 
-/// The name in `known` that `given` was probably meant to be.
+/// Returns the name in `known` that `given` was probably meant to be.
 #[must_use]
 pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let given = given.to_lowercase();
@@ -265,7 +265,7 @@ pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|(_, _, name)| name)
 }
 
-/// Takes out the key that stands at `span`, wherever it is; says whether it was there.
+/// Removes the key at `span`, at any depth; returns whether it was found.
 fn remove_key(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let found = table.keys().find(|key| key.span() == *span).cloned();
     match found {
@@ -286,7 +286,7 @@ fn remove_key_below(value: &mut DeValue<'_>, span: &Range<usize>) -> bool {
     }
 }
 
-/// Line and column of a byte offset.
+/// Converts a byte offset to line and column.
 fn position(text: &str, offset: usize) -> TextPosition {
     let mut offset = offset.min(text.len());
     while !text.is_char_boundary(offset) {

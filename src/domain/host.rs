@@ -1,10 +1,10 @@
-//! What the agent asks of a host, and what the host answers: words only, no socket, no path of the
-//! agent's beyond the tree that is to be sent.
+//! The operations that the agent requests from a host, and the replies: data only, no sockets, and
+//! no paths on the agent except the tree to send.
 //!
-//! Each [`Op`] is one round trip and carries a [label](Op::label), so that a test can stop the agent
-//! before or after exactly this effect. `sync` and `publish` turn operations into `sh` text,
-//! `remote` performs them, the simulator plays them on a directory tree in memory. Every operation
-//! but [`Op::Run`] may be repeated after a lost answer.
+//! Each [`Op`] is one round trip and has a [label](Op::label), so that a test can stop the agent
+//! right before or after this effect. `sync` and `publish` turn operations into `sh` text, `remote`
+//! performs them, and the simulator applies them to an in-memory directory tree. Every operation
+//! but [`Op::Run`] may be repeated after a lost reply.
 
 mod address;
 mod drift;
@@ -26,35 +26,35 @@ pub use self::drift::{BrokenCurrent, Drift};
 
 pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max, turn_of};
 
-/// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC. What
-/// another tool made live may have any name; a text with a slash in it is no name in `releases/`, but
-/// where `current` leads, as that tool spelled it.
+/// The name of a release directory: `YYYYMMDD-HHMMSS-<first seven digits of the commit>`, UTC. A
+/// release that another tool made live may have any name. Text with a slash is not a name in
+/// `releases/`, but the target of `current` as that tool wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReleaseId(pub String);
 
 impl ReleaseId {
-    /// The name of a release of this commit, made at this time.
+    /// Returns the name for a release of this commit, made at this time.
     #[must_use]
     pub fn new(made: Timestamp, commit: &str) -> Self {
         let commit: String = commit.chars().take(7).collect();
         Self(format!("{}-{commit}", made.strftime("%Y%m%d-%H%M%S")))
     }
 
-    /// The time in the name; `None` where the name is none of ours.
+    /// Returns the time in the name; `None` if tagship did not make the name.
     #[must_use]
     pub fn made_at(&self) -> Option<Timestamp> {
         let made = DateTime::strptime("%Y%m%d-%H%M%S", self.0.get(..15)?).ok()?;
         Some(made.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
-    /// Whether it is a directory in `releases/`.
+    /// Whether it names a directory in `releases/`.
     #[must_use]
     pub fn is_named(&self) -> bool {
         !self.0.contains('/')
     }
 
-    /// Its directory, where it is the live release of this place or will be.
+    /// Returns the path of the release, if it is or becomes the live one under `deploy_to`.
     #[must_use]
     pub fn directory(&self, deploy_to: &str) -> String {
         if self.is_named() {
@@ -71,8 +71,8 @@ impl fmt::Display for ReleaseId {
     }
 }
 
-/// SHA-256 over the listing of a release (see `checkout::Manifest::listing`), as 64 hex digits. The
-/// host can compute the same value from what stands on its disk.
+/// SHA-256 of a release's listing (see `checkout::Manifest::listing`), as 64 hex digits. The host
+/// can compute the same value from its files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TreeDigest(pub String);
@@ -90,24 +90,24 @@ pub struct Release {
     pub digest: TreeDigest,
 }
 
-/// What is asked of a release directory that is on the host already.
+/// The required condition of a release directory that already exists on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// It equals its manifest: a release that was not live yet.
+    /// It must equal its manifest: the release has not been live yet.
     Equal,
-    /// It is taken as it is: it was live, and what was written into it since belongs to it.
+    /// It is accepted as it is: it was live, and files written into it since belong to it.
     AsItIs,
 }
 
-/// So many names of files that differ are shown.
+/// Maximum number of differing file names that are shown.
 pub const DIFFERING_NAMES_MAX: usize = 5;
 
-/// What differs in a release from what was released.
+/// How a release differs from what was released.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Differs {
-    /// 0 where only that it differs is known.
+    /// 0 if the number is unknown.
     pub files: u64,
-    /// The first of them, without control characters.
+    /// The first differing names, without control characters.
     pub names: Vec<String>,
 }
 
@@ -127,33 +127,33 @@ impl fmt::Display for Differs {
     }
 }
 
-/// Where an environment of a project lives on one host, and under which fence it is touched.
+/// The location of a project's environment on one host, and the fence for operations there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployTarget {
-    /// Absolute path on the host, `{HOST}` already replaced: `/srv/shop`. What begins with `~/` is
-    /// below the home directory of the user.
+    /// Absolute path on the host, with `{HOST}` replaced: `/srv/shop`. A path that begins with `~/`
+    /// is relative to the user's home directory.
     pub deploy_to: String,
-    /// The number of the claim under which the operation is made. A host that has seen a higher
-    /// one answers [`HostError::Fenced`].
+    /// The number of the claim that the operation belongs to. A host that has seen a higher one
+    /// answers [`HostError::Fenced`].
     pub fence: u64,
 }
 
-/// Which inodes the files of a new release have that are as in the live one.
+/// The inodes of files in a new release that are unchanged from the live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inodes {
-    /// The live release's: nothing writes into the new one before it is live.
+    /// Shared with the live release: nothing writes into the new one before it is live.
     Shared,
-    /// Their own: bytes, mode, times and owner of the live release's stay as they are, whatever is
-    /// done in the new one.
+    /// Separate: bytes, mode, times and owner of the live release's files do not change, whatever
+    /// happens in the new one.
     Own,
 }
 
 /// Something that could not be deleted on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where it is.
+    /// Its path.
     pub path: String,
-    /// The system's words.
+    /// The error message of the system.
     pub reason: String,
 }
 
@@ -168,10 +168,10 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// Ends the reason of a [`Leftover`] in which something is mounted; before it is where.
+/// Ends the reason of a [`Leftover`] that contains a mount; the mount point precedes it.
 const IS_MOUNTED: &str = " is mounted";
 
-/// What to do about something that cannot be deleted since another file system is mounted in it.
+/// Returns what to do about a path that cannot be deleted because it contains a mount.
 #[must_use]
 pub fn unmount(mount: &str) -> String {
     format!(
@@ -179,13 +179,13 @@ pub fn unmount(mount: &str) -> String {
     )
 }
 
-/// Whether a path on a host is of a release, or of what tagship keeps beside them. People are told to
-/// delete it as root, so no other one is taken from a host.
+/// Whether a path on a host belongs to a release or to tagship's own files. Users are told to
+/// delete it as root, so no other path is accepted from a host.
 #[must_use]
 pub fn is_own(path: &str, deploy_to: &str) -> bool {
     let deploy_to = deploy_to.trim_end_matches('/');
     let below = match deploy_to.strip_prefix('~') {
-        // Where the home directory is, the host alone knows.
+        // Only the host knows where the home directory is.
         Some(in_home) => path
             .split_once(&format!("{in_home}/"))
             .map(|(home, below)| (home.starts_with('/'), below)),
@@ -203,7 +203,7 @@ pub fn is_own(path: &str, deploy_to: &str) -> bool {
     name.is_some_and(|name| name.split('/').all(plain)) && !path.chars().any(char::is_control)
 }
 
-/// What to do about something that the login user cannot delete.
+/// Returns what to do about a path that the login user cannot delete.
 #[must_use]
 pub fn remove_as_root(path: &str) -> String {
     let quoted = path.replace('\'', r"'\''");
@@ -212,28 +212,28 @@ pub fn remove_as_root(path: &str) -> String {
     )
 }
 
-/// Which files of the agent's tree rsync is to send.
+/// The files of the agent's tree that rsync sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferSet {
-    /// Exactly these paths: `Prepare` made the rest by hard links from the live release.
+    /// Exactly these paths: `Prepare` hard-linked the others from the live release.
     Changed(Vec<Vec<u8>>),
-    /// Everything, hard-linking what has the same size and mtime in this release.
+    /// All files, hard-linking those with the same size and mtime in this release.
     LinkDest(ReleaseId),
-    /// Everything, hard-linking what has the same *content* in this release, whose manifest is lost.
+    /// All files, hard-linking those of the same *content* in this release; its manifest is lost.
     Compare(ReleaseId),
-    /// Everything; nothing is live there.
+    /// All files; nothing is live there.
     Whole,
 }
 
 /// A program that a `run` step starts on a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunCommand {
-    /// A program and its arguments, each passed whole.
+    /// A program and its arguments, each passed unchanged.
     Argv(Vec<String>),
-    /// Text for `sh`, taken as it stands.
+    /// Text for `sh`, unchanged.
     Shell(String),
-    /// A file of this name and text, sent with the operation: it is run with these arguments, by what
-    /// its first line names (`#!…`) or else by `sh`, and removed.
+    /// A file with this name and text, sent with the operation. It is run with these arguments, by
+    /// the interpreter in its first line (`#!…`) or else by `sh`, and removed.
     Script {
         name: String,
         text: String,
@@ -241,46 +241,46 @@ pub enum RunCommand {
     },
 }
 
-/// Where on a host a task is kept that runs there as somebody else, or where nothing of a project
-/// stands: a directory for each task in the home of the user who runs it.
+/// Directory for tasks on a host that run as another user, or without a project's directory: one
+/// subdirectory per task, in that user's home directory.
 pub const TASKS: &str = "~/.tagship-tasks";
 
-/// Stands in [`Run::directory`] for the home directory of the user.
+/// The user's home directory in [`Run::directory`].
 pub const HOME: &str = "~";
 
 /// One attempt of a `run` step (or of a `check` by command).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Names the attempt in the host's journal: `TASK-STARTED-STAGE-STEP-ATTEMPT`, `[0-9a-z-]` only.
-    /// The time at which the work began is in it because a store that was restored from a backup
-    /// gives out the numbers of tasks again. Where one attempt of a step starts more than one
-    /// program, each is a part of it, `ATTEMPT.PART`, and ends with it.
+    /// The attempt's name in the host's journal: `TASK-STARTED-STAGE-STEP-ATTEMPT`, only
+    /// `[0-9a-z-]`. It includes the start time of the work, because a store restored from a backup
+    /// reuses task numbers. If one attempt starts several programs, each is a part, `ATTEMPT.PART`,
+    /// and ends with the attempt.
     pub key: String,
     pub command: RunCommand,
     /// Working directory on the host: an absolute path, or [`HOME`].
     pub directory: String,
-    /// Parameters and `TAGSHIP_OUTPUT`, handed over as environment variables.
+    /// Parameters and `TAGSHIP_OUTPUT`, passed as environment variables.
     pub environment: BTreeMap<String, String>,
-    /// After this long the attempt's whole process group is ended.
+    /// When this has elapsed, the attempt's whole process group is killed.
     pub timeout: Duration,
 }
 
-/// One thing that the agent asks of one host.
+/// One operation that the agent requests from one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Take over the fence, make the directories, empty the partial directory; where `base` is the
-    /// live release, hard-link it into the partial directory and delete `removed` from the copy.
+    /// Take the fence, create the directories, empty the partial directory. If `base` is the live
+    /// release, hard-link it into the partial directory and delete `removed` from the copy.
     Prepare {
         place: DeployTarget,
         release: Release,
         base: Option<Release>,
         removed: Vec<Vec<u8>>,
-        /// Those of the copy.
+        /// The inodes of the copy.
         inodes: Inodes,
-        /// Paths in `shared/`: directories are made, files that are missing are said.
+        /// Paths in `shared/`: directories are created, missing files are reported.
         shared: Vec<String>,
-        /// Whether a release directory that is there already is looked at; one that is taken as it
-        /// is costs no more than a look for its name.
+        /// How to check a release directory that already exists. For one accepted as it is, only
+        /// its name is looked up.
         existing: Existing,
     },
     /// Send files of the agent's tree `from` into the partial directory, by rsync.
@@ -294,44 +294,44 @@ pub enum Op {
     Seal {
         place: DeployTarget,
         release: Release,
-        /// `USER` or `USER:GROUP` to whom the files are to belong; `None`: the user who logs in.
+        /// `USER` or `USER:GROUP` that will own the files; `None`: the login user.
         owner: Option<String>,
     },
-    /// What is live, which releases stand, which fence holds. Changes nothing.
+    /// Report the live release, all releases and the current fence. Changes nothing.
     Inspect { deploy_to: String },
-    /// Record durably what is live, then switch `current` to `release` by one rename. Where another
-    /// one is live than it may replace, nothing is done: [`Reply::Occupied`]. A release that is taken
-    /// as it is is compared with what was released once `current` leads to it, never before.
+    /// Durably record what is live, then switch `current` to `release` by one rename. If a release
+    /// is live that may not be replaced, nothing is done: [`Reply::Occupied`]. A release accepted
+    /// as it is, is compared with what was released once `current` points to it, never before.
     Publish {
         place: DeployTarget,
         release: ReleaseId,
-        /// What may be live before, besides nothing and the release itself.
+        /// Releases that may be live before, apart from none and the release itself.
         over: Vec<ReleaseId>,
-        /// Names the journal entry: the same key asks for the same switch.
+        /// Name of the journal entry: the same key means the same switch.
         key: String,
         existing: Existing,
     },
-    /// Start a program under the runner and follow it to its end.
+    /// Start a program under the runner and follow it until it ends.
     Run { place: DeployTarget, run: Run },
-    /// What became of an attempt that was started before: asked after a lost connection.
+    /// Report the result of an attempt that was started before: after a lost connection.
     RunResult { deploy_to: String, key: String },
-    /// End the attempt's process group and whatever carries its cookie, those of its parts included;
-    /// prove that all are gone, and see to it that none is begun any more.
+    /// Kill the attempt's process group and every process with its cookie, including its parts.
+    /// Verify that all are gone, and prevent new ones.
     Kill { deploy_to: String, key: String },
-    /// Delete old releases. Never deletes what `current` names or what `protect` lists.
+    /// Delete old releases, but never what `current` points to or `protect` lists.
     Prune {
         place: DeployTarget,
-        /// How many complete releases may stay, the live one included.
+        /// Maximum number of complete releases to keep, including the live one.
         keep: u32,
-        /// Releases that must stay: the last good one, the one to go back to.
+        /// Releases to keep: the last good one and the rollback target.
         protect: Vec<ReleaseId>,
-        /// Releases of failed tasks, deleted first and never counted.
+        /// Releases of failed tasks, deleted first and not counted.
         failed: Vec<ReleaseId>,
     },
 }
 
 impl Op {
-    /// The name of the effect, for crash points, simulation and logs.
+    /// Returns the name of the effect, for crash points, simulation and logs.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -348,16 +348,16 @@ impl Op {
     }
 }
 
-/// What stands on a host at one place.
+/// The releases and the fence at one place on a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostState {
-    /// What `current` names; `None` before the first release.
+    /// What `current` points to; `None` before the first release.
     pub live: Option<ReleaseId>,
     /// The complete releases with the digest recorded when they were sealed.
     pub releases: Vec<Release>,
-    /// The fence that holds now; 0 where none was ever taken.
+    /// The current fence; 0 if none was ever taken.
     pub fence: u64,
-    /// What keeps `current` from being a link to a directory, where that was looked for.
+    /// Why `current` is not a link to a directory, if that was checked.
     #[serde(default)]
     pub broken: Option<BrokenCurrent>,
     /// When the link was made, by the host's clock.
@@ -365,70 +365,70 @@ pub struct HostState {
     pub changed: Option<Timestamp>,
 }
 
-/// So much is kept of the beginning of what a program prints, and so much of its end, in bytes: in the
+/// How much of the beginning, and of the end, of a program's output is kept, in bytes: in the
 /// agent's log and, with a little more, on the host.
 pub const OUTPUT_KEPT_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How an attempt of a program ended, as far as the host can tell.
+/// How an attempt of a program ended, as reported by the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunEnd {
     /// The journal shows that it was never started.
     NotBegun,
     /// It is still running.
     Running,
-    /// It ended with this code (128 + signal where a signal ended it), having written these values.
+    /// It exited with this code (128 + signal if a signal ended it) and wrote these values.
     Ended {
         code: i32,
         values: BTreeMap<String, String>,
     },
-    /// It ended with 0, and what it wrote for later steps can't be read: why.
+    /// It exited with 0, but its output values cannot be read, and why.
     BadOutput { why: String },
-    /// It ran into its time limit and was ended.
+    /// It exceeded its time limit and was killed.
     TimedOut,
-    /// It ran into its time limit and could not be ended: it may run on.
+    /// It exceeded its time limit and could not be killed: it may still run.
     Unended,
-    /// It was begun and is gone, and its result was never written.
+    /// It was begun and is gone without a recorded result.
     Unknown,
 }
 
-/// What a host answers to an [`Op`].
+/// A host's reply to an [`Op`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Prepared {
         standing: HostState,
-        /// The release is on the host: its tree has this digest now, or it is taken as it is. Nothing
-        /// is to be sent, and no partial directory is there.
+        /// The release is on the host: its tree has this digest, or it is accepted as it is.
+        /// Nothing needs to be sent, and there is no partial directory.
         staged: bool,
         /// The partial directory was made from `base`.
         based: bool,
-        /// The shared files that are not there.
+        /// The shared files that are missing.
         missing: Vec<String>,
     },
     Transferred {
-        /// Bytes that went over the connection.
+        /// Bytes sent over the connection.
         bytes_sent: u64,
         files_sent: u64,
     },
     Sealed,
     Inspected(HostState),
     Published {
-        /// What was live before this switch (also when the switch is repeated).
+        /// What was live before this switch, also if the switch is repeated.
         was: Option<ReleaseId>,
-        /// What is on the host since.
+        /// The state of the host after it.
         standing: HostState,
-        /// How a release that is taken as it is differs from what was released, where that is known.
+        /// How a release accepted as it is differs from what was released, if known.
         differs: Option<Differs>,
     },
-    /// Another release is live than the switch may replace: nothing was switched.
+    /// A release is live that may not be replaced: nothing was switched.
     Occupied {
         live: ReleaseId,
     },
     Run(RunEnd),
-    /// Nothing of the attempt is left.
+    /// Nothing of the attempt still runs.
     Killed,
     Pruned {
         deleted: Vec<ReleaseId>,
-        /// What could not be deleted, now and before.
+        /// What could not be deleted, now and earlier.
         left: Vec<Leftover>,
     },
 }
@@ -436,13 +436,13 @@ pub enum Reply {
 /// Why an operation has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// The host was never reached, so nothing was done there.
+    /// The host was not reached, so nothing was done there.
     #[error("{0}")]
     NotReached(String),
-    /// The connection ended before the answer: the host may or may not have acted.
+    /// The connection was lost before the reply: the host may or may not have acted.
     #[error("connection lost before the host answered: {0}")]
     Lost(String),
-    /// The host answered that it could not, or would not; it says why.
+    /// The host could not or would not do it; the text says why.
     #[error("{0}")]
     Refused(String),
     /// Another claim with a higher number holds this place.
@@ -450,27 +450,27 @@ pub enum HostError {
     Fenced { ours: u64, held: u64 },
 }
 
-/// Where the output of an operation goes while it runs.
+/// Receives the output of an operation while it runs.
 pub trait Output: Send + Sync {
-    /// Writes bytes at an offset of the step's log; the same bytes at the same place may come twice.
+    /// Writes bytes at an offset of the step's log; the same bytes may be written twice.
     fn write_at(&self, offset: u64, bytes: &[u8]);
-    /// Appends a line of the agent's own (without the newline).
+    /// Appends a line from the agent itself (without the newline).
     fn line(&self, text: &str);
-    /// The host says that the program of an [`Op::Run`] is begun; it may say so more than once.
+    /// Records that the host began the program of an [`Op::Run`]; may be called repeatedly.
     fn begun(&self) {}
-    /// The host can't be reached, for this reason; it is tried again until that time.
+    /// Records that the host is unreachable, for this reason; it is retried until that time.
     fn away(&self, _reason: &str, _until: Timestamp) {}
-    /// The host that was away is there again.
+    /// Records that the host is reachable again.
     fn back(&self) {}
 }
 
-/// The hosts of one task: one authenticated connection for each, opened at first use and kept until
+/// The hosts of one task: one authenticated connection each, opened on first use and kept until
 /// this value is dropped.
 pub trait Hosts: Send + Sync {
     /// Performs `op` on the host of this name, or as an execution user there: `USER@NAME`.
     ///
     /// # Errors
-    /// [`HostError`] says whether the host may have acted.
+    /// [`HostError`] distinguishes whether the host may have acted.
     fn perform<'a>(
         &'a self,
         host: &'a str,

@@ -1,9 +1,9 @@
-//! What a task will do, worked out and frozen: template, parameters, hosts and commit become stages
-//! of steps with addresses, users and paths resolved, and a digest over all of it.
+//! A plan is what a task will do, resolved and frozen. Template, parameters, hosts and commit
+//! become stages of steps with their addresses, users and paths, and one digest.
 //!
-//! An approval names this digest, and what runs is this plan, whatever the configuration or the
-//! template says later. The module is pure: the executor calls [`build`] at landing, the page and
-//! the command line show the result. It never reads a file or asks for the time.
+//! An approval names this digest, and exactly this plan runs, even if the configuration or the
+//! template changes later. Pure: the executor calls [`build`] at landing, the page and the command
+//! line show the result. It reads neither files nor the time.
 
 mod build;
 mod limits;
@@ -19,10 +19,10 @@ pub use self::limits::PushLimits;
 use crate::domain::host::{Inodes, ipv6_address};
 use crate::domain::template::{Gate, OnFailure, Requirement, Step, StepAction};
 
-/// The name under which steps on the agent's own machine stand beside the hosts.
+/// The name for steps on the agent's own machine, used in place of a host.
 pub use crate::domain::template::AGENT;
 
-/// SHA-256 over the canonical JSON of a plan, 64 hex digits.
+/// SHA-256 of a plan's canonical JSON, 64 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlanDigest(pub String);
@@ -33,7 +33,7 @@ impl fmt::Display for PlanDigest {
     }
 }
 
-/// A host with everything that is needed to reach it, as it was configured at landing.
+/// A host with its connection settings, as configured at landing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedHost {
     pub name: String,
@@ -42,13 +42,13 @@ pub struct PlannedHost {
     pub user: String,
     /// Path of the private key file on the agent's machine.
     pub identity: String,
-    /// The host through which this one is reached.
+    /// The jump host to connect through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Box<PlannedHost>>,
 }
 
 impl PlannedHost {
-    /// Whether it is meant: by its name, or by its IPv6 address, of which names are made.
+    /// Whether `given` is its name, or the IPv6 address that such names are derived from.
     #[must_use]
     pub fn is_called(&self, given: &str) -> bool {
         self.name == given
@@ -59,12 +59,12 @@ impl PlannedHost {
     }
 }
 
-/// Who runs a step in place of the user who logs in, as configured at landing.
+/// An execution user, who runs a step instead of the login user, as configured at landing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedUser {
     /// The system user on the host.
     pub user: String,
-    /// `None`: the host's own.
+    /// `None`: the host's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Path of the private key file on the agent's machine.
@@ -72,7 +72,7 @@ pub struct PlannedUser {
 }
 
 impl PlannedUser {
-    /// A host as this user reaches it.
+    /// Returns a host with this user's connection settings.
     #[must_use]
     pub fn on(&self, host: &PlannedHost) -> PlannedHost {
         PlannedHost {
@@ -84,45 +84,45 @@ impl PlannedUser {
     }
 }
 
-/// As whom steps run on the agent's own machine.
+/// The user who runs steps on the agent's own machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalUser {
     pub user: String,
-    /// Where its tasks are kept: an absolute path that is the user's own.
+    /// Directory of its tasks: an absolute path owned by the user.
     pub directory: String,
 }
 
-/// How the releases of an environment are kept on its hosts.
+/// How releases of an environment are placed on its hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// Absolute path on the host; `{HOST}` stands for the host's name.
+    /// Absolute path on the host; `{HOST}` is replaced by the host's name.
     pub deploy_to: String,
     pub keep_releases: u32,
-    /// Paths of a release that point into `shared/`.
+    /// Paths in a release that become links into `shared/`.
     pub shared: Vec<String>,
-    /// Patterns of paths that do not become part of a release.
+    /// Patterns of paths that are excluded from a release.
     pub exclude: Vec<String>,
-    /// `USER` or `USER:GROUP` to whom a release's files belong; `None`: the user who logs in.
+    /// `USER` or `USER:GROUP` that owns a release's files; `None`: the login user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// The sub-directory of the repository that is released.
+    /// The subdirectory of the repository to release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Whether entries of mode 160000 are left out; a commit that holds one is refused otherwise.
+    /// Whether entries of mode 160000 are skipped; otherwise a commit with one is refused.
     pub submodules: Submodules,
-    /// What happens where a shared file is missing on a host.
+    /// What to do if a shared file is missing on a host.
     #[serde(default, skip_serializing_if = "SharedMissing::is_fail")]
     pub shared_missing: SharedMissing,
 }
 
-/// What happens where a shared file is missing on a host. Directories are made.
+/// What to do if a shared file is missing on a host. Missing directories are created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SharedMissing {
-    /// The release is not switched to.
+    /// The host does not switch to the release.
     #[default]
     Fail,
-    /// The task says so, and goes on.
+    /// The task reports it and continues.
     Warn,
 }
 
@@ -137,21 +137,21 @@ impl SharedMissing {
 }
 
 impl Placement {
-    /// The path on one host.
+    /// Returns the path on one host.
     #[must_use]
     pub fn on(&self, host: &str) -> String {
         self.deploy_to.replace("{HOST}", host)
     }
 }
 
-/// What is done about entries of mode 160000.
+/// How to handle entries of mode 160000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Submodules {
-    /// A commit that holds one is not released.
+    /// Refuse a commit that contains one.
     #[default]
     Refuse,
-    /// They are left out.
+    /// Skip them.
     Skip,
 }
 
@@ -160,16 +160,16 @@ pub enum Submodules {
 pub struct Stage {
     pub name: String,
     pub gate: Gate,
-    /// Hosts at a time; `None`: all at once.
+    /// Number of hosts at a time; `None`: all at once.
     pub batch: Option<u32>,
-    /// Names of hosts of the plan, or [`AGENT`] alone. Empty where every step names its own host.
+    /// Names of hosts in the plan, or only [`AGENT`]. Empty if every step names its own host.
     pub hosts: Vec<String>,
     pub steps: Vec<Step>,
 }
 
 impl Stage {
-    /// Everybody who does something here: the stage's hosts in order, then those that only single
-    /// steps name.
+    /// Returns all hosts that run a step here: the stage's hosts in order, then those named only by
+    /// single steps.
     #[must_use]
     pub fn places(&self) -> Vec<&str> {
         let mut places: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
@@ -181,8 +181,8 @@ impl Stage {
         places
     }
 
-    /// Whether the one at this index of [`Stage::places`] runs a step: `once` steps run on the first
-    /// host only, steps that name a host on that one.
+    /// Whether the host at this index of [`Stage::places`] runs a step: `once` steps run only on
+    /// the first host, steps that name a host only on that one.
     #[must_use]
     pub fn runs(&self, place: usize, step: usize) -> bool {
         let step = &self.steps[step];
@@ -193,20 +193,20 @@ impl Stage {
     }
 }
 
-/// What single steps and parameters name, resolved.
+/// Resolved names from steps and parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedNames {
     /// The execution users that steps name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, PlannedUser>,
-    /// Who runs what happens on the agent's own machine; `None` where nothing does.
+    /// The user for steps on the agent's own machine; `None` if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalUser>,
     /// The blobs with the scripts that steps send, by their names in the template. A blob's name is
-    /// its digest, so an approval covers what is run.
+    /// its digest, so an approval covers the scripts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scripts: BTreeMap<String, String>,
-    /// What people see in place of a parameter's name.
+    /// Display names of parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, String>,
 }
@@ -217,7 +217,7 @@ impl ResolvedNames {
     }
 }
 
-/// A plan, frozen.
+/// A frozen plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub project: String,
@@ -225,38 +225,38 @@ pub struct Plan {
     pub git_url: String,
     pub template: String,
     pub template_digest: String,
-    /// Empty where nothing of a repository is released.
+    /// Empty if the task releases nothing from a repository.
     pub commit: String,
     pub parameters: BTreeMap<String, String>,
-    /// Names of the parameters whose values the task's submission alone holds, and nobody is shown:
-    /// those that were given as secrets, and those that the template says are.
+    /// Names of secret parameters, whose values are only in the task's submission and never shown:
+    /// given as secrets, or declared secret by the template.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     pub hosts: Vec<PlannedHost>,
-    /// `None` for a task that belongs to no project: it keeps no releases.
+    /// `None` for a task without a project: it keeps no releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
     pub on_failure: OnFailure,
-    /// How long it waits for a person who lets it go on, in seconds; `None`: for ever.
+    /// How long it stays paused for a person before it is stopped, in seconds; `None`: forever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_timeout_s: Option<u64>,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
     pub stages: Vec<Stage>,
-    /// What single steps and parameters name, resolved.
+    /// Resolved names from steps and parameters.
     #[serde(default, skip_serializing_if = "ResolvedNames::is_empty")]
     pub named: ResolvedNames,
-    /// Of a rollback: the hosts that are not known to keep the release. Where it is gone it is built
-    /// again from its commit, and on these hosts alone.
+    /// For a rollback: hosts that may lack the release. If it is missing there, it is rebuilt from
+    /// its commit, on these hosts only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rebuilt: Vec<String>,
 }
 
 impl Plan {
-    /// The bytes that are digested and kept: JSON with the fields in the order of their declaration.
+    /// Returns the bytes that are hashed and stored: JSON, with the fields in declaration order.
     ///
     /// # Panics
-    /// Never: a plan has only string keys.
+    /// Never: all map keys of a plan are strings.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
@@ -264,14 +264,14 @@ impl Plan {
         bytes
     }
 
-    /// The digest that an approval names.
+    /// Returns the digest that an approval names.
     #[must_use]
     pub fn digest(&self) -> PlanDigest {
         let hash = Sha256::digest(self.canonical());
         PlanDigest(hash.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The stage that switches, if the template has one.
+    /// Returns the index of the stage that switches, if any.
     #[must_use]
     pub fn publish_stage(&self) -> Option<usize> {
         self.stages.iter().position(|stage| {
@@ -282,8 +282,8 @@ impl Plan {
         })
     }
 
-    /// Which inodes a new release has on this host: its own where a program may write into it before
-    /// it is live.
+    /// Returns the inodes of a new release on this host: its own if a program may write into it
+    /// before it is live.
     #[must_use]
     pub fn inodes(&self, host: &str) -> Inodes {
         let mut brought = false;
@@ -291,7 +291,7 @@ impl Plan {
             let Some(place) = stage.places().iter().position(|name| *name == host) else {
                 continue;
             };
-            // What is to be done once is another host's where the first one fails or is skipped.
+            // If the first host fails or is skipped, another one does its `once` steps.
             let may_run = |(at, step): &(usize, &Step)| {
                 stage.runs(place, *at) || (step.once && step.host.is_none())
             };
@@ -310,7 +310,7 @@ impl Plan {
         Inodes::Shared
     }
 
-    /// Does a stage or a step wait for the task's time? Then the task itself does not.
+    /// Whether a stage or step waits for the scheduled time. Then the task as a whole does not.
     #[must_use]
     pub fn keeps_time(&self) -> bool {
         self.stages.iter().any(|stage| {
@@ -318,7 +318,7 @@ impl Plan {
         })
     }
 
-    /// The names under which its steps hand on secrets.
+    /// Returns the names of the secret outputs of its steps.
     #[must_use]
     pub fn secret_outputs(&self) -> BTreeSet<&str> {
         let steps = self.stages.iter().flat_map(|stage| &stage.steps);
@@ -326,14 +326,14 @@ impl Plan {
         names.map(String::as_str).collect()
     }
 
-    /// The host of this name.
+    /// Returns the host of this name.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<&PlannedHost> {
         self.hosts.iter().find(|host| host.name == name)
     }
 
-    /// The same plan reduced to what going back takes: staging (where the release is gone from a
-    /// host) and the stage that switches. `None` where the template switches nothing.
+    /// Returns the plan reduced to what a rollback needs: staging (if a host has lost the release)
+    /// and the stage that switches. `None` if the template switches nothing.
     #[must_use]
     pub fn going_back(&self) -> Option<Self> {
         let publish = self.stages.get(self.publish_stage()?)?.clone();

@@ -1,9 +1,9 @@
-//! Who may do what, and where: roles, the scopes of tokens, grants in one place, and what each
-//! ability takes.
+//! Permissions: roles, scopes of tokens, grants limited to a target, and what each ability
+//! requires.
 //!
-//! Pure: `config` reads grants, `account` keeps roles and scopes, the web works out with [`role_in`]
-//! what somebody is in the place that is asked about, and [`EffectiveRole::may`] says which right is
-//! missing. What a plan asks of its approvers is `approval`'s.
+//! Pure: `config` reads grants, `account` keeps roles and scopes, the web computes a user's role
+//! for a target with [`role_in`], and [`EffectiveRole::may`] returns the missing permission. What a
+//! plan requires of its approvers is in `approval`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,19 +11,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a person may do; each role includes those before it.
+/// The permissions of a user; each role includes those of the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Nothing but what is granted.
+    /// Nothing except what is granted.
     None,
-    /// May look.
+    /// May view.
     Viewer,
-    /// May submit what waits for approval; may withdraw, stop and retry that.
+    /// May submit tasks that wait for approval; may withdraw, stop and retry their own.
     Submitter,
     /// May approve, reject, run, stop, retry and roll back.
     Approver,
-    /// May manage people, tokens and hosts, and override freezes.
+    /// May manage users, tokens and hosts, and override freezes.
     Admin,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// No role has this name.
+/// The name of an unknown role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is no role: choose none, viewer, submitter, approver or admin")]
 pub struct UnknownRole(pub String);
@@ -63,22 +63,22 @@ impl FromStr for Role {
     }
 }
 
-/// What a token may be used for, as far as its account's role goes.
+/// What a token may be used for, within its account's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     Read,
     Submit,
-    /// Also to run, stop and roll back.
+    /// Includes run, stop and roll back.
     Approve,
-    /// Also for one's own account: password, tokens, second factor, delegations.
+    /// Includes the token's own account: password, tokens, second factor, delegations.
     Admin,
 }
 
 impl Scope {
     pub const ALL: [Self; 4] = [Self::Read, Self::Submit, Self::Approve, Self::Admin];
 
-    /// The highest role whose abilities this scope lets through.
+    /// Returns the highest role whose abilities this scope permits.
     fn ceiling(self) -> Role {
         match self {
             Self::Read => Role::Viewer,
@@ -100,7 +100,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// No scope has this name.
+/// The name of an unknown scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is no scope: choose read, submit, approve or admin")]
 pub struct UnknownScope(pub String);
@@ -116,7 +116,7 @@ impl FromStr for Scope {
     }
 }
 
-/// A set of scopes; all of them, where nothing else was said.
+/// A set of scopes; all of them by default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scopes(BTreeSet<Scope>);
@@ -144,7 +144,7 @@ impl Scopes {
         self.0.is_empty()
     }
 
-    /// Whether each of these is in `other`, too.
+    /// Whether all of them are in `other`.
     #[must_use]
     pub fn are_within(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
@@ -154,7 +154,7 @@ impl Scopes {
         self.0.iter().copied()
     }
 
-    /// No role above this one gets through, whatever the account has.
+    /// Returns the highest role that these scopes permit, whatever the account's role is.
     #[must_use]
     pub fn ceiling(&self) -> Role {
         let roles = self.0.iter().map(|scope| scope.ceiling());
@@ -175,13 +175,13 @@ impl fmt::Display for Scopes {
     }
 }
 
-/// Where something is done. All empty: nowhere in particular, so that only what holds everywhere
-/// counts. A task of no project has an empty project and environment.
+/// The target of an operation. If all fields are empty it is no particular one, and only roles for
+/// all targets count. A task without a project has an empty project and environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PermissionTarget {
     pub project: String,
     pub environment: String,
-    /// The template's name, or its number where the task was given that.
+    /// The template's name, or its number if the task specified that.
     pub template: String,
 }
 
@@ -196,7 +196,7 @@ impl PermissionTarget {
     }
 }
 
-/// ` in shop production (template git-release)`: with a space before it, or nothing at all.
+/// ` in shop production (template git-release)`: with a leading space; empty if all fields are.
 impl fmt::Display for PermissionTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.project.as_str(), self.environment.as_str()) {
@@ -211,11 +211,11 @@ impl fmt::Display for PermissionTarget {
     }
 }
 
-/// The most characters of a name of an account, or of a group of them.
+/// Maximum length of a name of an account or group.
 pub const NAME_CHARACTERS_MAX: usize = 64;
 
-/// Whether an account, or a group of accounts, can be called so: `[a-z0-9._-]`, at most 64, not `.`
-/// first. Whatever names one, in the configuration too, names none by anything else.
+/// Whether this is a valid name of an account or group: `[a-z0-9._-]`, at most 64, not `.` first.
+/// Every name of one, including those in the configuration, obeys this rule.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     (1..=NAME_CHARACTERS_MAX).contains(&name.len())
@@ -225,16 +225,16 @@ pub fn is_name(name: &str) -> bool {
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
-/// To whom a grant is given.
+/// Who receives a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Grantee {
     Account(String),
-    /// Everybody of this group; written with an `@` before it.
+    /// All members of this group; written with a leading `@`.
     Group(String),
 }
 
-/// Nobody can be called this.
+/// A text that is not a valid account or group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither an account nor a group: write \"alice\" or \"@pm\"")]
 pub struct BadGrantee(pub String);
@@ -255,8 +255,8 @@ impl TryFrom<String> for Grantee {
     }
 }
 
-/// `[[grants]]`: raises a role in one place. Each of project, environment and template that is
-/// missing means all of them.
+/// `[[grants]]`: raises a role for a target. A missing project, environment or template matches all
+/// of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
@@ -264,12 +264,12 @@ pub struct Grant {
     pub role: Role,
     pub project: Option<String>,
     pub environment: Option<String>,
-    /// Its name or number.
+    /// The template's name or number.
     #[serde(default, deserialize_with = "template_named")]
     pub template: Option<String>,
 }
 
-/// A template by its name, or by the number that CODO's API asks for: that with quotes or without.
+/// Reads a template's name, or its number in CODO's API, with or without quotes.
 pub(crate) fn template_named<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
@@ -303,7 +303,7 @@ impl Grant {
     }
 }
 
-/// What somebody is in a place: the highest of their base role and of what is granted there.
+/// Returns a user's role for a target: the highest of the base role and the matching grants.
 #[must_use]
 pub fn role_in(
     base: Role,
@@ -319,7 +319,7 @@ pub fn role_in(
         .fold(base, Role::max)
 }
 
-/// The most that somebody is in any place.
+/// Returns a user's highest role for any target.
 #[must_use]
 pub fn role_anywhere(base: Role, name: &str, groups: &[String], grants: &[Grant]) -> Role {
     grants
@@ -329,7 +329,7 @@ pub fn role_anywhere(base: Role, name: &str, groups: &[String], grants: &[Grant]
         .fold(base, Role::max)
 }
 
-/// The places in which somebody is granted anything; what of a place is empty may be anything.
+/// Returns the targets of a user's grants; an empty field matches everything.
 pub fn granted<'a>(
     name: &'a str,
     groups: &'a [String],
@@ -346,21 +346,20 @@ pub fn granted<'a>(
     })
 }
 
-/// Something that a right is needed for.
+/// Something that requires a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ability {
     /// See tasks, their logs, and what is live.
     See,
     /// Submit a task that waits for approval.
     Submit,
-    /// Withdraw, stop and retry what one submitted oneself.
+    /// Withdraw, stop and retry one's own tasks.
     Own,
     /// Approve and reject.
     Approve,
-    /// Submit what runs without approval; let go on, stop, retry, skip, roll back, whoever
-    /// submitted it.
+    /// Submit tasks that run without approval; resume, stop, retry, skip and roll back any task.
     Run,
-    /// Manage people, tokens and hosts; override freezes.
+    /// Manage users, tokens and hosts; override freezes.
     Manage,
 }
 
@@ -374,7 +373,7 @@ impl Ability {
         Self::Manage,
     ];
 
-    /// The lowest role that has it.
+    /// Returns the lowest role that has it.
     #[must_use]
     pub fn role(self) -> Role {
         match self {
@@ -385,7 +384,7 @@ impl Ability {
         }
     }
 
-    /// The scope that a token needs for it.
+    /// Returns the scope that a token needs for it.
     #[must_use]
     pub fn scope(self) -> Scope {
         match self {
@@ -397,7 +396,7 @@ impl Ability {
     }
 }
 
-/// Which right somebody lacks.
+/// The permission that a user lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     #[error(
@@ -421,7 +420,7 @@ pub enum Missing {
     },
 }
 
-/// What somebody is in one place at this moment, as far as what they log in with lets them.
+/// A user's role for one target at this moment, limited by the scopes of the token in use.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveRole<'a> {
     pub name: &'a str,
@@ -432,9 +431,9 @@ pub struct EffectiveRole<'a> {
 
 impl EffectiveRole<'_> {
     /// # Errors
-    /// [`Missing`] says which right it takes to do `what`.
+    /// [`Missing`] names the permission that `what` requires.
     pub fn may(&self, ability: Ability, what: &'static str) -> Result<(), Missing> {
-        // First the scope: a role that is cut by it is no news about the account.
+        // Scope first: a role that the scope limits says nothing about the account.
         if !self.scopes.has(ability.scope()) {
             return Err(self.lacks_scope(ability.scope(), what));
         }
@@ -444,13 +443,13 @@ impl EffectiveRole<'_> {
         Ok(())
     }
 
-    /// To withdraw, stop or retry: one's own with [`Ability::Own`], anybody's with [`Ability::Run`].
+    /// Checks withdraw, stop or retry: [`Ability::Own`] for one's own task, [`Ability::Run`] else.
     ///
     /// # Errors
     /// As [`EffectiveRole::may`].
     pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
         match whose {
-            // Whoever lacks both is told of the smaller right.
+            // If both are missing, report the lesser permission.
             Whose::Own => self
                 .may(Ability::Own, what)
                 .or_else(|lacking| self.may(Ability::Run, what).map_err(|_| lacking)),
@@ -494,7 +493,7 @@ fn needed(ability: Ability) -> &'static str {
     }
 }
 
-/// Whose a task is, seen from whoever asks something of it.
+/// Whose task it is, relative to the user who makes the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     Own,

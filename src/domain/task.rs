@@ -1,10 +1,9 @@
-//! The life of a task: what it is ([`Task`]), what can happen to it ([`Event`]), which of that may
-//! happen when ([`Task::apply`]) and what is to be done next ([`next::next_actions`]).
+//! The task life cycle: what a task is ([`Task`]), what can happen to it ([`Event`]), which events
+//! a state allows ([`Task::apply`]) and what to do next ([`next::next_actions`]).
 //!
-//! Pure: no clock (time arrives inside events), no path, no socket. The state of a task is the fold
-//! of its events; the store keeps the events, the executor acts on the state, and both refuse an
-//! event that [`Task::apply`] refuses. The table of all states and events stands in
-//! `snapshots/`.
+//! Pure: no clock (events carry their time), no paths, no sockets. The state of a task is the fold
+//! of its events. The store keeps the events, the executor acts on the state, and both refuse an
+//! event that [`Task::apply`] refuses. `snapshots/` holds the table of all states and events.
 
 mod action;
 mod compared;
@@ -49,41 +48,41 @@ pub use crate::domain::rule::Schedule;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     pub id: u64,
-    /// Shared, since tasks are copied wherever something is decided about them.
+    /// Shared, because tasks are copied often.
     pub submission: Arc<Submission>,
     pub state: State,
     pub created: Timestamp,
     pub updated: Timestamp,
-    /// When it was last told of, but for landings in vain: from then it has its time to land.
+    /// Start of the landing timeout: the last event other than a failed landing or a comparison.
     pub asked: Timestamp,
-    /// How many events it has; the next one gets this number.
+    /// Number of events so far, and the number of the next one.
     pub events: u64,
     pub landed: Option<Landed>,
     pub landed_at: Option<Timestamp>,
     pub approvals: Vec<Approval>,
-    /// Since when the ref is in doubt, if it is: it must be looked for again before anything else. A
-    /// push that deletes or moves it is told of before the git server has done so.
+    /// Since when the ref is in doubt, if it is: it must be checked before anything else. A push
+    /// that deletes or moves the ref is reported before the git server applies it.
     pub doubted: Option<Timestamp>,
-    /// Why a ref in doubt could not be looked for, if that has gone on for long.
+    /// Why a ref in doubt could not be checked, if that has lasted long.
     pub unseen: Option<String>,
-    /// Why it has not landed yet, if more than a moment was needed.
+    /// Why it has not landed yet, if landing did not succeed at once.
     pub unlanded: Option<String>,
-    /// That it runs although releases are frozen, if somebody said so.
+    /// The freeze override, if there is one: it runs although releases are frozen.
     pub unfrozen: Option<Unfrozen>,
-    /// The claim under which its work is done; `None` while nobody has claimed it.
+    /// The claim under which its work is done; `None` while it is not claimed.
     pub fence: Option<u64>,
     pub work: Option<TaskWork>,
 }
 
-/// Somebody said that a task runs although releases are frozen.
+/// A freeze override: the task runs although releases are frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfrozen {
     pub by: String,
-    /// The end of the freeze of which they spoke, where that is known.
+    /// The end of the overridden freeze, if known.
     pub until: Option<Timestamp>,
 }
 
-/// An event that may not happen to a task in this state.
+/// An event that the task's state does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("task {id} is {state}: it cannot be {event}")]
 pub struct IllegalTransition {
@@ -93,10 +92,10 @@ pub struct IllegalTransition {
 }
 
 impl Task {
-    /// The task that the first event begins.
+    /// Returns the task that its first event creates.
     ///
     /// # Errors
-    /// Any first event but `Proposed` is refused.
+    /// Returns an error unless the first event is `Proposed`.
     pub fn begin(id: u64, first: &Recorded) -> Result<Self, IllegalTransition> {
         let Event::Proposed(submission) = &first.event else {
             return Err(IllegalTransition {
@@ -125,10 +124,10 @@ impl Task {
         })
     }
 
-    /// The fold of a whole log.
+    /// Returns the fold of a whole event log.
     ///
     /// # Errors
-    /// An event that the state before it does not allow, or an empty log.
+    /// The log is empty, or an event is not allowed in the state before it.
     pub fn fold<'a>(
         id: u64,
         events: impl IntoIterator<Item = &'a Recorded>,
@@ -142,19 +141,19 @@ impl Task {
         events.try_fold(Self::begin(id, first)?, Self::apply)
     }
 
-    /// The task after one more event.
+    /// Returns the task after one more event.
     ///
     /// # Errors
-    /// [`IllegalTransition`] where the state does not allow the event.
+    /// [`IllegalTransition`] if the state does not allow the event.
     pub fn apply(mut self, recorded: &Recorded) -> Result<Self, IllegalTransition> {
         self.advance(recorded)?;
         Ok(self)
     }
 
-    /// As [`Task::apply`], in place; an event that is refused changes nothing.
+    /// As [`Task::apply`], in place; a refused event changes nothing.
     ///
     /// # Errors
-    /// [`IllegalTransition`] where the state does not allow the event.
+    /// [`IllegalTransition`] if the state does not allow the event.
     pub fn advance(&mut self, recorded: &Recorded) -> Result<(), IllegalTransition> {
         let time = recorded.time;
         let aside = self.look(&recorded.event, time) || self.compare(&recorded.event);
@@ -229,20 +228,20 @@ impl Task {
 
     fn enter(&mut self, state: State) {
         if state.at_rest() {
-            // Whoever takes it up again claims it anew.
+            // To resume it, an agent has to claim it again.
             self.fence = None;
         }
         if state == State::Running
             && let Some(work) = &mut self.work
             && work.went_back()
         {
-            // Whatever lets it go on, all of it or a part has gone back.
+            // However it was resumed, some or all of its hosts have rolled back.
             work.forget_switch();
         }
         self.state = state;
     }
 
-    /// What is known of the ref, of a task that needs it; whether the event was about that.
+    /// Applies an event about the task's ref; returns whether it was one that the state allows.
     fn look(&mut self, event: &Event, time: Timestamp) -> bool {
         match (&self.state, event) {
             (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
@@ -280,7 +279,7 @@ impl Task {
         self.landed = Some(landed.clone());
         self.landed_at = Some(time);
         self.unlanded = None;
-        // A doubt stays: the ref may have been looked at before it was moved.
+        // A doubt remains: the ref may have been checked before it was moved.
         match self.submission.schedule {
             Schedule::Ready => State::Scheduled {
                 at: self.begins(time),
@@ -290,7 +289,7 @@ impl Task {
         }
     }
 
-    /// An approval counts only if the plan's terms take it, whoever appended it.
+    /// Adds an approval; it counts only if the plan's terms accept it, regardless of its source.
     fn take_approval(&mut self, approval: &Approval, time: Timestamp) -> Option<State> {
         self.approvals.push(approval.clone());
         let terms = &self.landed.as_ref()?.terms;
@@ -301,7 +300,7 @@ impl Task {
             })
     }
 
-    /// When a task that may begin does: at its time, or at once where only gates wait for that.
+    /// Returns when a landed task begins: at its scheduled time, or now if only gates wait for it.
     fn begins(&self, now: Timestamp) -> Timestamp {
         let waits = self.landed.as_ref().map(|landed| landed.waits);
         match waits.unwrap_or_default() {
@@ -310,14 +309,14 @@ impl Task {
         }
     }
 
-    /// The time that the task was given, if it was: by its submission or by approvals, the latest.
+    /// Returns the scheduled time, if any: the latest of its submission's and its approvals'.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         let approvals = self.approvals.iter().map(|given| given.not_before);
         approvals.chain([self.submission.run_at]).flatten().max()
     }
 
-    /// What landed once may be gone from the git server by now: look again.
+    /// Reopens the task; its ref is checked again, because it may have been deleted meanwhile.
     fn reopen(&mut self, time: Timestamp) -> State {
         self.approvals.clear();
         self.unfrozen = None;
@@ -326,11 +325,11 @@ impl Task {
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);
-                // It has as long for its approval as one that lands now.
+                // Its approval timeout starts again, as for a task that lands now.
                 self.landed_at = Some(time);
                 State::Waiting
             }
-            // What it has done was done by this plan.
+            // Its work so far was done by this plan.
             (Some(_), Some(_), _) => {
                 self.doubted = Some(self.created);
                 State::Scheduled { at: time }
@@ -343,7 +342,7 @@ impl Task {
         }
     }
 
-    /// The transitions of a task whose work has begun, or begins.
+    /// Applies events of a task whose work has begun or begins.
     fn work_event(
         &mut self,
         state: &State,
@@ -354,7 +353,7 @@ impl Task {
             (State::Queued, Event::Started { release })
                 if self.fence.is_some() && self.landed.is_some() && self.doubted.is_none() =>
             {
-                // A task that is tried again keeps its release and what it has done.
+                // A retried task keeps its release and its progress.
                 self.work
                     .get_or_insert_with(|| TaskWork::new(release.clone(), time));
                 Ok(Some(State::Running))
@@ -373,12 +372,12 @@ impl Task {
                 self.pause(why)?;
                 Ok(Some(State::Paused { why: why.clone() }))
             }
-            // What is known of it is not enough any more: its store was made of a backup.
+            // Its progress is no longer known well enough: the store was restored from a backup.
             (State::Paused { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
                 self.pause(why)?;
                 Ok(Some(State::Paused { why: why.clone() }))
             }
-            // What could not be stopped for sure is a person's to look after.
+            // A person has to check what could not be stopped reliably.
             (State::Stopping { .. }, Event::Paused(why @ Pause::Unknown { .. })) => {
                 self.work.as_mut().ok_or(())?.ask_about_stop();
                 Ok(Some(State::Paused { why: why.clone() }))
@@ -399,7 +398,7 @@ impl Task {
         }
     }
 
-    /// What did not succeed is done again.
+    /// Repeats the steps that did not succeed.
     fn retry(&mut self, state: &State) -> Result<Option<State>, ()> {
         match state {
             State::Paused { .. } => {
@@ -409,7 +408,7 @@ impl Task {
                 Ok(Some(State::Running))
             }
             State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
-                // Whoever let it run did not speak of another time.
+                // A freeze override applies to the earlier attempt only.
                 self.unfrozen = None;
                 if let Some(work) = &mut self.work {
                     work.forget_stops();
@@ -521,7 +520,7 @@ impl Task {
         Ok(Some(next))
     }
 
-    /// Who said that it may run at this time although releases are frozen then.
+    /// Returns who overrode the freeze that is in force at `at`, if anyone did.
     #[must_use]
     pub fn unfrozen_at(&self, at: Timestamp) -> Option<&str> {
         let unfrozen = self.unfrozen.as_ref()?;
@@ -529,7 +528,7 @@ impl Task {
         counts.then_some(unfrozen.by.as_str())
     }
 
-    /// When a waiting task ends as expired.
+    /// Returns when the task expires if it is still waiting.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         let after = i64::try_from(self.submission.expires_s?).ok()?;
@@ -538,7 +537,7 @@ impl Task {
             .ok()
     }
 
-    /// The commit, once it is known and if there is one.
+    /// Returns the commit, if there is one and it is known.
     #[must_use]
     pub fn commit(&self) -> Option<&str> {
         self.landed
@@ -547,7 +546,7 @@ impl Task {
             .filter(|commit| !commit.is_empty())
     }
 
-    /// The object on which the ref must stand; empty while only the ref's name is known.
+    /// Returns the object that the ref must point to; empty while only the ref's name is known.
     #[must_use]
     pub fn object(&self) -> &str {
         match (&self.submission.object, &self.landed) {
@@ -557,7 +556,7 @@ impl Task {
         }
     }
 
-    /// Where it is at home: what rights there are is a question of the place.
+    /// Returns the target that permissions are evaluated for.
     #[must_use]
     pub fn place(&self) -> PermissionTarget {
         let submission = &self.submission;
@@ -568,7 +567,7 @@ impl Task {
         )
     }
 
-    /// The tag's short name.
+    /// Returns the tag's short name.
     #[must_use]
     pub fn tag(&self) -> &str {
         self.submission

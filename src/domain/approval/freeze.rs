@@ -1,8 +1,8 @@
-//! Freeze windows: when nothing is to be released, however much it was approved.
+//! Freeze windows: when nothing is released, even if it is approved.
 //!
-//! Pure: `config` reads the windows, the executor asks [`Calendar::frozen`] at the moment of running, page and
-//! command line ask it to warn before. A window is spoken of in local time: it is held against the
-//! zone's own calendar, so that it begins at the same time of day before and after the clocks change.
+//! Pure: `config` reads the windows, the executor calls [`Calendar::frozen`] when a task is to run,
+//! and the page and the command line call it to warn before. A window is in local time: it begins
+//! at the same time of day before and after a daylight saving change.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,34 +13,34 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use serde::Deserialize;
 
-/// How many windows that follow on one another are looked through for the end of the last one.
+/// How many consecutive windows are followed to find the end of the last one.
 const CHAIN_MAX: usize = 64;
 
 /// A window in which nothing is released.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freeze {
     pub name: String,
-    /// What people are told.
+    /// The reason shown to users.
     pub reason: String,
-    /// Empty: all of them.
+    /// Empty: all projects.
     pub projects: BTreeSet<String>,
-    /// Empty: all of them.
+    /// Empty: all environments.
     pub environments: BTreeSet<String>,
     pub window: FreezePeriod,
 }
 
-/// The time of a [`Freeze`].
+/// The period of a [`Freeze`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FreezePeriod {
-    /// From one local time to another, once.
+    /// Once, between two local times.
     Once { from: DateTime, until: DateTime },
-    /// On these days of the week. Where `until` is not after `from`, it is on the following day.
+    /// On these days of the week. If `until` is not after `from`, it is on the following day.
     Daily {
         days: BTreeSet<Day>,
         from: Time,
         until: Time,
     },
-    /// From a time of the week to the next time of the week that is `until`.
+    /// Weekly, from one time of the week to the next `until`.
     Weekly {
         from: (Day, Time),
         until: (Day, Time),
@@ -83,7 +83,7 @@ impl Day {
         }
     }
 
-    /// Days from this one to the next `other`; 0 for the same day.
+    /// Returns the days from this one to the next `other`; 0 for the same day.
     fn days_to(self, other: Self) -> i64 {
         (other as i64 - self as i64).rem_euclid(7)
     }
@@ -103,7 +103,7 @@ impl fmt::Display for Day {
     }
 }
 
-/// `from` and `until` of a freeze are no window.
+/// Why `from` and `until` of a freeze are not a valid window.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoWindow {
     #[error("{0:?} is no time of a freeze: write \"16:00\", \"fri 16:00\" or \"2026-12-24 18:00\"")]
@@ -118,7 +118,7 @@ pub enum NoWindow {
     Backwards,
 }
 
-/// One end of a window, as it is written.
+/// One end of a window as written.
 #[derive(Clone, Copy)]
 enum WindowEnd {
     Of(DateTime),
@@ -147,11 +147,11 @@ impl FromStr for WindowEnd {
 }
 
 impl FreezePeriod {
-    /// Reads `from` and `until` as they are written: both as times of day (with `days`, or on every
-    /// day), of the week, or of the calendar.
+    /// Parses `from` and `until`: both as times of day (on `days`, or every day), of the week, or
+    /// of the calendar.
     ///
     /// # Errors
-    /// [`NoWindow`] says what is wrong.
+    /// [`NoWindow`] names the problem.
     pub fn parse(from: &str, until: &str, days: Option<&BTreeSet<Day>>) -> Result<Self, NoWindow> {
         let window = match (from.parse()?, until.parse()?) {
             (WindowEnd::OfDay(from), WindowEnd::OfDay(until)) => Self::Daily {
@@ -179,11 +179,11 @@ impl FreezePeriod {
         Ok(window)
     }
 
-    /// When the window ends in which `now` lies; `None` outside of it.
+    /// Returns when the window that contains `now` ends; `None` if `now` is outside of it.
     fn ends(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let today = now.to_zoned(zone.clone()).date();
         let begun_before = |days: i64| today.checked_sub(days.days()).ok();
-        // A time that the clocks leave out or show twice: the freeze rather begins early and ends late.
+        // If clocks skip or repeat a local time, the freeze begins early and ends late.
         let within = |from: DateTime, until: DateTime| {
             let from = zone.to_ambiguous_zoned(from).earlier().ok()?.timestamp();
             let until = zone.to_ambiguous_zoned(until).later().ok()?.timestamp();
@@ -216,7 +216,7 @@ impl FreezePeriod {
     }
 }
 
-/// All windows, with the zone in whose time they are spoken of.
+/// All windows, with their time zone.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     pub freezes: Vec<Freeze>,
@@ -232,16 +232,16 @@ impl Default for Calendar {
     }
 }
 
-/// A freeze that lies over a time.
+/// A freeze that is in force at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen<'f> {
     pub freeze: &'f Freeze,
-    /// When nothing is frozen any more, other windows that follow included.
+    /// When the freeze ends, including consecutive windows.
     pub until: Timestamp,
 }
 
 impl Calendar {
-    /// Whether releases of a project to an environment are frozen at a time, and until when.
+    /// Returns the freeze of a project and environment at a time, if there is one, and its end.
     #[must_use]
     pub fn frozen(&self, project: &str, environment: &str, at: Timestamp) -> Option<Frozen<'_>> {
         let names = |names: &BTreeSet<String>, name: &str| names.is_empty() || names.contains(name);
@@ -264,7 +264,7 @@ impl Calendar {
         Some(Frozen { freeze, until })
     }
 
-    /// A time as people there read it.
+    /// Formats a time in the calendar's zone.
     #[must_use]
     pub fn shown(&self, time: Timestamp) -> String {
         let local = time.to_zoned(self.zone.clone());

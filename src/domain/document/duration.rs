@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// Reads `"1h30m"`: whole numbers, each with one of `ms`, `s`, `m`, `h`, `d`.
+/// Parses `"1h30m"`: integers, each followed by `ms`, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
-/// Says what a duration looks like.
+/// Describes the format of a duration.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let refuse =
         || format!("`{text}` is no duration: write one like \"10s\", \"5m\", \"2h\", \"7d\"");
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total_ms))
 }
 
-/// Writes a duration as [`parse`] reads it, in the largest units that fit: `1h30m`.
+/// Formats a duration as [`parse`] reads it, in the largest possible units: `1h30m`.
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

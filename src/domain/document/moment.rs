@@ -1,20 +1,19 @@
-//! A point in time as people write it: with an offset or a zone of its own, or in a zone that goes
-//! without saying.
+//! A point in time as users write it: with an offset or zone, or in a default zone.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-/// What was written, before it is known which zone goes without saying.
+/// A point in time as written, before the default zone is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrittenMoment {
     /// `2026-11-21T22:30:00Z`, `2026-11-21T22:30+01:00`, `2026-11-21T22:30[Asia/Tokyo]`.
     Exact(Timestamp),
-    /// `2026-11-21 22:30`, also with a `T` between and with seconds.
+    /// `2026-11-21 22:30`, also with `T` as separator and with seconds.
     Local(DateTime),
 }
 
-/// `None`: it is no time. An offset or a zone is never left unread.
+/// Parses a point in time; `None` if it is none. An offset or a zone is never ignored.
 #[must_use]
 pub fn parse(text: &str) -> Option<WrittenMoment> {
     let text = text.trim();
@@ -25,7 +24,7 @@ pub fn parse(text: &str) -> Option<WrittenMoment> {
     if let Ok(at) = spaced.parse::<Zoned>() {
         return Some(WrittenMoment::Exact(at.timestamp()));
     }
-    // Without seconds an offset is none to the parsers above.
+    // The parsers above do not accept an offset without seconds.
     let short = ["%Y-%m-%dT%H:%M%:z", "%Y-%m-%dT%H:%MZ"];
     for (format, offset) in short.into_iter().zip([true, false]) {
         let Ok(parts) = jiff::fmt::strtime::parse(format, &spaced) else {
@@ -45,7 +44,7 @@ pub fn parse(text: &str) -> Option<WrittenMoment> {
     Some(WrittenMoment::Local(date.to_datetime(time_of_day(time)?)))
 }
 
-/// `22:30` or `22:30:15`.
+/// Parses `22:30` or `22:30:15`.
 #[must_use]
 pub fn time_of_day(text: &str) -> Option<Time> {
     ["%H:%M", "%H:%M:%S"]
@@ -54,7 +53,7 @@ pub fn time_of_day(text: &str) -> Option<Time> {
 }
 
 impl WrittenMoment {
-    /// The point in time that is meant; `None` beyond the years that there are.
+    /// Returns the point in time; `None` if its year is out of range.
     #[must_use]
     pub fn in_zone(self, zone: &TimeZone) -> Option<Timestamp> {
         match self {

@@ -1,9 +1,8 @@
-//! IPv6 addresses as people write them.
+//! IPv6 addresses as users write them.
 
 use core::net::Ipv6Addr;
 
-/// The address and the port of `[ADDRESS]` or `[ADDRESS]:PORT`, as IPv6 addresses are often written;
-/// `None` where it is neither.
+/// Parses the address and port of `[ADDRESS]` or `[ADDRESS]:PORT`; `None` if it is neither.
 fn in_brackets(text: &str) -> Option<(Ipv6Addr, Option<u16>)> {
     let (address, port) = text.strip_prefix('[')?.split_once(']')?;
     let port = match port {
@@ -18,7 +17,7 @@ fn in_brackets(text: &str) -> Option<(Ipv6Addr, Option<u16>)> {
     Some((address.parse().ok()?, port))
 }
 
-/// The address and the port of an IPv6 address, with brackets around it or without.
+/// Parses an IPv6 address, with or without brackets, and its port.
 #[must_use]
 pub fn ipv6_address(text: &str) -> Option<(Ipv6Addr, Option<u16>)> {
     in_brackets(text).or_else(|| Some((text.parse().ok()?, None)))

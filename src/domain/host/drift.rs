@@ -1,4 +1,4 @@
-//! `current` of a host that is not what tagship switched to.
+//! Drift: `current` of a host does not point to what tagship switched to.
 
 use std::fmt;
 
@@ -7,45 +7,45 @@ use serde::{Deserialize, Serialize};
 
 use super::ReleaseId;
 
-/// `current` does not lead to what tagship switched to.
+/// `current` does not point to what tagship switched to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
     /// What tagship switched to.
     pub from: ReleaseId,
-    /// Where `current` leads; `None` where there is none.
+    /// What `current` points to; `None` if there is none.
     pub to: Option<ReleaseId>,
-    /// When that was first seen.
+    /// When the drift was first seen.
     pub since: Timestamp,
-    /// When the link was made, by the host's clock; `None` where that is not known.
+    /// When the link was made, by the host's clock; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Timestamp>,
-    /// What keeps `current` from being a link to a directory.
+    /// Why `current` is not a link to a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<BrokenCurrent>,
 }
 
-/// Why `current` leads to no release although it is there.
+/// Why `current` exists but does not point to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BrokenCurrent {
-    /// A directory where the link should be.
+    /// A directory instead of the link.
     Directory,
-    /// Something else that is no link.
+    /// Something else that is not a link.
     File,
-    /// A link to what is not there.
+    /// A link to a path that does not exist.
     Dangling,
-    /// A link whose text cannot be shown.
+    /// A link whose target cannot be shown.
     Text,
 }
 
 impl Drift {
-    /// A release or rollback replaces a link by another one, and nothing else.
+    /// Whether a switch can replace it: releases and rollbacks replace only links.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         matches!(self.broken, None | Some(BrokenCurrent::Dangling))
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self.broken {

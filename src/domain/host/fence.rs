@@ -1,37 +1,36 @@
-//! The numbers that order claims on hosts: pure.
+//! The numbers that order claims on hosts (fences). Pure.
 //!
-//! A claim's number is a time in milliseconds, followed by binary digits of its agent's own. What a
-//! host shows is its word about itself: it lifts the numbers that are used *there*, and only where
-//! it can be the time of an agent whose clock was ahead.
+//! A claim's number is a time in milliseconds, followed by bits chosen by its agent. A host may
+//! show any number: it raises only the numbers used on *that* host, and only as far as a fast clock
+//! of another agent would explain.
 
 use super::HostError;
 
-/// How many binary digits of a fence are its agent's own. The rest is a time in milliseconds.
+/// Number of bits of a fence that its agent chooses. The rest is a time in milliseconds.
 pub const FENCE_SALT_BITS: u32 = 20;
 
-/// How far a fence or a turn on a host may be ahead of ours: a clock that is set wrong is hardly off
-/// by more.
+/// Maximum lead of a host's fence or turn over ours: a wrong clock is hardly off by more.
 const AHEAD_MAX_S: u64 = 366 * 24 * 3600;
 
-/// The highest fence that a host may show to whoever comes with this one.
+/// Returns the highest fence accepted from a host, given our own.
 #[must_use]
 pub fn fence_max(ours: u64) -> u64 {
     ours.saturating_add((AHEAD_MAX_S * 1000) << FENCE_SALT_BITS)
 }
 
-/// The highest turn, in microseconds, that a host may show to whoever comes with this one.
+/// Returns the highest turn accepted from a host, in microseconds, given our own.
 #[must_use]
 pub fn turn_max(ours: u64) -> u64 {
     ours.saturating_add(AHEAD_MAX_S * 1_000_000)
 }
 
-/// The turn, in microseconds, of the moment in a fence.
+/// Returns the turn for the time in a fence, in microseconds.
 #[must_use]
 pub fn turn_of(fence: u64) -> u64 {
     (fence >> FENCE_SALT_BITS) * 1000
 }
 
-/// A host holds a place for another claim; or what it shows cannot be one.
+/// Returns the error for a place held by another claim, or for a fence that is implausible.
 #[must_use]
 pub fn fenced(ours: u64, held: u64) -> HostError {
     if held > ours && held <= fence_max(ours) {
@@ -42,8 +41,8 @@ pub fn fenced(ours: u64, held: u64) -> HostError {
     ))
 }
 
-/// By how many milliseconds claims have to be lifted on a host so that each from this one on is above
-/// the fence that the host has shown; `None` where no lift can be that high.
+/// Returns by how many milliseconds to raise claims on a host, so that this and later ones exceed
+/// the fence it has shown; `None` if that fence is implausible.
 #[must_use]
 pub fn lift_above(claim: u64, shown: u64) -> Option<u64> {
     if shown > fence_max(claim) {
@@ -54,8 +53,8 @@ pub fn lift_above(claim: u64, shown: u64) -> Option<u64> {
         .checked_add(1)
 }
 
-/// The fence of a claim on a host, lifted by so many milliseconds. What does not fit a number stays
-/// as it is: the host then refuses it.
+/// Returns the fence of a claim, raised by `lift_ms`. If that overflows, it is returned unchanged,
+/// and the host refuses it.
 #[must_use]
 pub fn lifted(claim: u64, lift_ms: u64) -> u64 {
     let lift = lift_ms.checked_mul(1 << FENCE_SALT_BITS);

@@ -1,4 +1,4 @@
-//! How a plan is worked out: template, parameters, hosts and commit, held against each other.
+//! Builds a plan: combines and checks template, parameters, hosts and commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,46 +7,46 @@ use crate::domain::template::{
     self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, Requirement, StageHosts, Template,
 };
 
-/// What of the configuration a plan is made from; the caller resolves names into this.
+/// The configuration that a plan is built from; the caller resolves names into this.
 #[derive(Clone, Debug)]
 pub struct ResolvedEnvironment {
-    /// Empty, with the environment and the URL, for a task that belongs to no project.
+    /// Empty, with the environment and the URL, for a task without a project.
     pub project: String,
     pub environment: String,
     pub git_url: String,
     pub placement: Option<Placement>,
     pub on_failure: OnFailure,
-    /// How long a task waits for a person who lets it go on, in seconds.
+    /// How long a task stays paused for a person before it is stopped, in seconds.
     pub pause_timeout_s: Option<u64>,
     pub approvals: Vec<Requirement>,
     pub self_approval: bool,
-    /// The environment's hosts in order, without those that are disabled.
+    /// The environment's hosts in order, without disabled ones.
     pub hosts: Vec<PlannedHost>,
     /// Other groups that a template may name.
     pub groups: BTreeMap<String, Vec<PlannedHost>>,
-    /// Every configured host that a step may name, without those that are disabled.
+    /// All configured hosts that a step may name, without disabled ones.
     pub machines: BTreeMap<String, PlannedHost>,
     /// The execution users that a step may name.
     pub users: BTreeMap<String, PlannedUser>,
-    /// Who runs steps on the agent's own machine, where that is allowed.
+    /// The user for steps on the agent's own machine, if these are allowed.
     pub local: Option<LocalUser>,
 }
 
-/// What the task itself brings to its plan.
+/// The task's own inputs to its plan.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskInputs<'a> {
     pub parameters: &'a BTreeMap<String, String>,
     pub secrets: &'a BTreeMap<String, Hidden>,
-    /// Those of which the template tells whether they are shown.
+    /// Parameters that the template classifies as secret or not.
     pub unsorted: &'a BTreeMap<String, Hidden>,
-    /// The hosts that it gives, by the number of their group, without those that are disabled.
+    /// The hosts that the task gives, by the number of their group, without disabled ones.
     pub hosts: &'a BTreeMap<u8, Vec<PlannedHost>>,
 }
 
-/// How many hosts a task may give in one group.
+/// Maximum number of hosts that a task may give in one group.
 pub const GIVEN_HOSTS_MAX: usize = 100;
 
-/// Why no plan can be made.
+/// Why a plan cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error(
@@ -120,11 +120,11 @@ pub enum PlanError {
     Parameters { template: String, errors: String },
 }
 
-/// Works a plan out: template + parameters + hosts + commit. The commit is empty where nothing of a
+/// Builds a plan from template, parameters, hosts and commit. The commit is empty if nothing from a
 /// repository is released.
 ///
 /// # Errors
-/// [`PlanError`] names the template and what it lacks.
+/// [`PlanError`] names the template and what is missing.
 pub fn build(
     ground: &ResolvedEnvironment,
     template: &Template,
@@ -173,7 +173,7 @@ pub fn build(
     })
 }
 
-/// The parameters with their values, and the names of those whose values are not for the plan.
+/// Returns the parameters with their values, and the names of the secret ones.
 fn parameters(
     ground: &ResolvedEnvironment,
     template: &Template,
@@ -209,7 +209,7 @@ fn parameters(
     Ok((values, secrets.into_iter().collect()))
 }
 
-/// Whether the task has what the steps of a stage need.
+/// Checks whether the task has what the steps of a stage need.
 fn fits(
     ground: &ResolvedEnvironment,
     template: &Template,
@@ -228,7 +228,7 @@ fn fits(
     Ok(())
 }
 
-/// Adds a host that is not there yet.
+/// Adds a host unless it is already there.
 fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
     if hosts.iter().all(|known| known.name != host.name) {
         hosts.push(host.clone());
@@ -236,7 +236,7 @@ fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
 }
 
 impl ResolvedNames {
-    /// Resolves what the steps of a template name; hosts of single steps join `hosts`.
+    /// Resolves the names in the steps of a template; hosts of single steps are added to `hosts`.
     fn by(
         ground: &ResolvedEnvironment,
         template: &Template,
@@ -295,7 +295,7 @@ impl ResolvedNames {
     }
 }
 
-/// The hosts of a stage, none where every step names its own; `None` for the agent's own machine.
+/// Returns a stage's hosts, empty if every step names its own; `None` for the agent's own machine.
 fn stage_hosts<'a>(
     ground: &'a ResolvedEnvironment,
     template: &Template,
@@ -335,7 +335,7 @@ fn stage_hosts<'a>(
     Ok(Some(hosts))
 }
 
-/// The hosts that the task gives for a stage.
+/// Returns the hosts that the task gives for a stage.
 fn given_hosts<'a>(
     template: &Template,
     stage: &template::StageTemplate,

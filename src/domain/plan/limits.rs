@@ -1,4 +1,4 @@
-//! What one push may cost the agent, before and after anybody approved it.
+//! Resource limits for one push, before and after approval.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use serde::Deserialize;
 
 use crate::domain::document::duration;
 
-/// `[projects.limits]`: bounds of what a pushed commit may hold and of the time that reading it may
-/// take. Whoever may push a tag sets that work going, so none of it is without a bound.
+/// `[projects.limits]`: limits on the content of a pushed commit and on the time to read it. Every
+/// user who may push a tag triggers this work, so all of it is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PushLimits {
-    /// Files, links and directories of a release, and files that may differ from what is live.
+    /// Files, links and directories in a release, and files that differ from what is live.
     pub entries: u64,
-    /// Directories above a file.
+    /// Directory depth of a file.
     pub depth: u64,
-    /// Bytes of all paths of a release and targets of its links together.
+    /// Total bytes of all paths in a release and of its link targets.
     pub path_bytes: u64,
     /// Bytes of one file.
     pub file_bytes: u64,
-    /// Bytes of all files of a release together.
+    /// Total bytes of all files in a release.
     pub release_bytes: u64,
-    /// Bytes of all `.gitattributes` of a commit together.
+    /// Total bytes of all `.gitattributes` in a commit.
     pub attributes_bytes: u64,
-    /// Bytes of the changed files, old and new, above which their lines are not counted.
+    /// Bytes of changed files, old and new, above which lines are not counted.
     pub counted_bytes: u64,
-    /// How long lines are counted before they are shown as not counted.
+    /// Maximum time for counting lines; after it they are shown as not counted.
     #[serde(deserialize_with = "duration::deserialize")]
     pub count_time: Duration,
-    /// How long one call of git that reads the mirror may take.
+    /// Maximum time for one git command that reads the mirror.
     #[serde(deserialize_with = "duration::deserialize")]
     pub git_time: Duration,
-    /// Bytes of memory of one git, besides the files of the mirror that it maps.
+    /// Bytes of memory of one git process, without the mirror's files that it maps.
     pub git_memory_bytes: u64,
-    /// How long a fetch may take, the first one of a large repository too.
+    /// Maximum time for a fetch, including the first one of a large repository.
     #[serde(deserialize_with = "duration::deserialize")]
     pub fetch_time: Duration,
 }

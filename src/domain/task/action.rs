@@ -1,23 +1,23 @@
-//! What the executor is to do next.
+//! What the executor has to do next.
 
 use jiff::Timestamp;
 
 use super::{Event, StepRef};
 
-/// One thing that the executor is to do.
+/// One action for the executor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextAction {
-    /// Look whether the ref stands on the pushed object, fetch, pin, plan.
+    /// Check that the ref points to the pushed object, fetch, pin, plan.
     Land,
-    /// Look whether the ref of a landed task still stands.
+    /// Check that the ref of a landed task still exists.
     Recheck,
-    /// Append this event when the time has come.
+    /// Append this event at this time.
     At(Timestamp, Event),
     /// Claim the work when the queue of the project and environment is free.
     Start,
     /// Append the intent, then do the step.
     Perform { at: StepRef, attempt: u32 },
-    /// The intent stands, the result does not: find out, or do it again.
+    /// The intent is logged, the result is not: determine the result, or repeat the step.
     Resume { at: StepRef, attempt: u32 },
     /// End what still runs of this step.
     Kill { at: StepRef },

@@ -1,11 +1,11 @@
-//! The comparison of a task that has landed, made again when something else went live. Pure; called
-//! by the fold.
+//! The comparison of a landed task with what is live, repeated when something else goes live. Pure;
+//! called by the fold.
 
 use super::{Event, State, Task};
 
 impl Task {
-    /// Whether what it would change is compared with what is live now: it has landed on a commit and
-    /// has not begun.
+    /// Whether its changes are compared with what is live now: it has landed on a commit and has
+    /// not begun.
     #[must_use]
     pub fn is_compared(&self) -> bool {
         let waits = matches!(
@@ -15,8 +15,8 @@ impl Task {
         waits && self.submission.has_place() && self.commit().is_some()
     }
 
-    /// Takes a comparison in the place of the former one; whether the event was a new one. A task
-    /// that began meanwhile takes the one that was made just before.
+    /// Replaces the comparison; returns whether the event was a new one. A task that has begun
+    /// meanwhile accepts a comparison made just before.
     pub(super) fn compare(&mut self, event: &Event) -> bool {
         let Event::Compared { description, with } = event else {
             return false;

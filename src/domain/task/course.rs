@@ -1,5 +1,5 @@
-//! How far each host of a stage has come, and what it waits for: for one who does its steps beside the
-//! others, for one who does single steps alone, and on the way back. Pure; called by `next`.
+//! The progress of each host in a stage, and what it waits for: for the stage's hosts, for hosts
+//! that run single steps, and during a rollback. Pure; called by `next`.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use super::{Direction, StepRef, StepResult, TaskWork};
 use crate::domain::plan::Plan;
 use crate::domain::template::{self, Gate, OnFailure};
 
-/// How far one host of a stage has come.
+/// The progress of one host in a stage.
 pub(super) enum HostProgress {
     Done,
     Next {
@@ -25,11 +25,11 @@ pub(super) enum HostProgress {
         at: StepRef,
         gate: Gate,
     },
-    /// Its next step follows what another host of the stage has yet to do.
+    /// Its next step depends on a step that another host of the stage has yet to do.
     Follows,
     Failed(Why),
     Unknown(String),
-    /// It failed in an earlier stage and takes no part in this one.
+    /// It failed in an earlier stage and is excluded from this one.
     LeftBehind,
 }
 
@@ -38,29 +38,29 @@ impl HostProgress {
         Self::Failed(Why::Said(message))
     }
 
-    /// There is nothing to do and nothing to say.
+    /// Whether nothing is left to do or to report.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::LeftBehind)
     }
 
-    /// Nothing more is done, well or not.
+    /// Whether nothing more is done, successfully or not.
     pub(super) fn is_through(&self) -> bool {
         self.is_over() || matches!(self, Self::Failed(_) | Self::Unknown(_))
     }
 }
 
-/// One stage, done in one direction.
+/// One stage in one direction.
 pub(super) struct StageProgress<'a> {
     work: &'a TaskWork,
     plan: &'a Plan,
     way: Direction,
     stage: usize,
     pub(super) places: Vec<&'a str>,
-    /// The task's time, while timed gates wait for it.
+    /// The task's scheduled time, while timed gates wait for it.
     time: Option<Timestamp>,
-    /// Who takes no part, but for steps that name them on the way back.
+    /// Which hosts are excluded, except from rollback steps that name them.
     absent: &'a dyn Fn(&str) -> bool,
-    /// Who does each step that one host of the stage does for all.
+    /// For each step with `once`, the host that does it.
     doers: Vec<Option<usize>>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> StageProgress<'a> {
         }
     }
 
-    /// How far the one at this place of the stage has come.
+    /// Returns the progress of the host at this index.
     pub(super) fn standing(&self, place: usize) -> HostProgress {
         let stage = &self.plan.stages[self.stage];
         let name = self.places[place];
@@ -117,7 +117,7 @@ impl<'a> StageProgress<'a> {
                 continue;
             }
             let at = self.at(name, step);
-            // Whoever is absent only does what names them, unless it goes on without them.
+            // An excluded host only does steps that name it, and none if it is skipped.
             if absent && (described.host.is_none() || self.work.skipped.contains_key(&at.host)) {
                 continue;
             }
@@ -142,7 +142,7 @@ impl<'a> StageProgress<'a> {
         HostProgress::Done
     }
 
-    /// Whether the one at this place does a step.
+    /// Whether the host at this index does a step.
     fn does(&self, place: usize, step: usize) -> bool {
         let stage = &self.plan.stages[self.stage];
         match self.doers[step] {
@@ -151,7 +151,7 @@ impl<'a> StageProgress<'a> {
         }
     }
 
-    /// Who does a step with `once`: the first host of the stage that takes part, unless another one has.
+    /// Returns the host that does a `once` step: the one that began it, else the first available.
     fn doer(&self, step: usize) -> Option<usize> {
         let stage = &self.plan.stages[self.stage];
         let described = &stage.steps[step];
@@ -167,8 +167,8 @@ impl<'a> StageProgress<'a> {
             .or(Some(0))
     }
 
-    /// Whether a host has done a step for all, or may have: nobody does it again after it. Whoever was
-    /// skipped before it was done has not.
+    /// Whether a host has done a `once` step or may have: no other host does it then. A host that
+    /// was skipped before it finished has not.
     fn has_done_for_all(&self, place: usize, step: usize) -> bool {
         let at = self.at(self.places[place], step);
         let skipped = self.work.skipped.contains_key(&at.host);
@@ -183,7 +183,7 @@ impl<'a> StageProgress<'a> {
         }
     }
 
-    /// Whether a host comes as far as to this step: with `continue`, one that failed before does not.
+    /// Whether a host reaches this step: with `continue`, one that failed earlier does not.
     fn comes_to(&self, place: usize, step: usize) -> bool {
         let name = self.places[place];
         let failed = |earlier: usize| {
@@ -195,7 +195,7 @@ impl<'a> StageProgress<'a> {
         !falls_behind && !(self.absent)(name)
     }
 
-    /// What stands between a host and a step that it has not begun.
+    /// Returns what blocks a step that has not begun, or that the step is next.
     fn before(&self, at: StepRef, step: &template::Step) -> HostProgress {
         if let Some(by) = self.work.stopped.get(&at.host)
             && self.way == Direction::Forward
@@ -225,7 +225,7 @@ impl<'a> StageProgress<'a> {
         }
     }
 
-    /// Where a host stands that comes to a step which another one does; `None` once that is done.
+    /// Returns the state of a host whose next step is another host's; `None` once that is done.
     fn follows(&self, host: &str, step: usize) -> Option<HostProgress> {
         let at = self.at(host, step);
         if self.work.skipped.contains_key(&at.host) {
@@ -235,7 +235,7 @@ impl<'a> StageProgress<'a> {
         let end = progress.and_then(|progress| progress.end.as_ref());
         match end {
             Some((_, result)) if result.succeeded() => None,
-            // Nobody will do it any more.
+            // No host will do it any more.
             _ if self.way == Direction::Forward
                 && self.plan.on_failure == OnFailure::Continue
                 && (end.is_some() || (self.absent)(host)) =>
@@ -250,9 +250,8 @@ impl<'a> StageProgress<'a> {
         }
     }
 
-    /// What holds back a step that one host does alone: the ones of other lone hosts before it, then
-    /// what the stage's hosts do before it. Everybody waits for earlier steps alone, so nobody does
-    /// in a circle.
+    /// Returns what blocks a step with a host of its own: earlier steps with their own host, then
+    /// earlier steps of the stage's hosts. Steps only wait for earlier ones, so there is no cycle.
     fn held_back(&self, step: usize) -> Option<HostProgress> {
         let before = self.plan.stages[self.stage].steps[..step].iter();
         let hosts = before.map(|earlier| earlier.host.as_deref());
@@ -262,7 +261,7 @@ impl<'a> StageProgress<'a> {
             .or_else(|| (!self.all_before(step)).then_some(HostProgress::Follows))
     }
 
-    /// Whether every host of the stage that takes part has done what stands before this step.
+    /// Whether all hosts of the stage that are not excluded have done all earlier steps.
     fn all_before(&self, step: usize) -> bool {
         let stage = &self.plan.stages[self.stage];
         let present = (0..stage.hosts.len()).filter(|place| !(self.absent)(self.places[*place]));
@@ -271,7 +270,7 @@ impl<'a> StageProgress<'a> {
                 let at = self.at(self.places[place], earlier);
                 match self.work.steps.get(&at).and_then(|step| step.end.as_ref()) {
                     Some((_, result)) if result.succeeded() => {}
-                    // With `continue`, whoever failed is not waited for.
+                    // With `continue`, a failed host is not waited for.
                     Some(_) => return self.plan.on_failure == OnFailure::Continue,
                     None => return false,
                 }

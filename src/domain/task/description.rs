@@ -1,33 +1,33 @@
-//! What landing found out about a commit: who wrote it, and how it relates to what is live. Only
-//! words; `landing` works them out, the store keeps them as a blob, the page shows them.
+//! What landing determined about a commit: its author, and how it relates to what is live. Data
+//! only; `landing` computes it, the store keeps it as a blob, the page shows it.
 //!
-//! Every list is bounded and carries its total. All texts come from a repository: whoever shows them
-//! escapes them.
+//! Every list is bounded and carries its total. All text comes from a repository: escape it before
+//! showing it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::host::ReleaseId;
 
-/// So many relations to what is live are kept of a task, and so many releases.
+/// Maximum number of relations to live releases, and of those releases, kept for a task.
 pub const RELATIONS_MAX: usize = 10;
 
 /// A landed object and its relation to what is live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The commit that the object leads to, hex digits.
+    /// The commit that the object resolves to, hex digits.
     pub commit: String,
     /// `None` for a lightweight tag.
     pub tag: Option<TagInfo>,
     pub subject: String,
     pub author: CommitPerson,
     pub committed_at: Timestamp,
-    /// One for each distinct live commit, in the order of the question.
+    /// One for each distinct live commit, in the order requested.
     pub comparisons: Vec<Comparison>,
 }
 
 impl Description {
-    /// How the commit relates to what is live, each relation once.
+    /// Returns how the commit relates to what is live, each relation once.
     #[must_use]
     pub fn relations(&self) -> Vec<Relation> {
         let mut relations: Vec<Relation> = Vec::new();
@@ -46,14 +46,14 @@ impl Description {
 pub struct TagInfo {
     /// The name inside the tag object.
     pub name: String,
-    /// Whether the ref's short name is that name. A signed tag that was pushed under another name
+    /// Whether this is also the ref's short name. A signed tag that was pushed under another name
     /// still verifies.
     pub named_as_ref: bool,
     pub tagger: Option<CommitPerson>,
     pub message: String,
 }
 
-/// Who, and when.
+/// A person and a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitPerson {
     pub name: String,
@@ -67,19 +67,19 @@ pub struct Comparison {
     pub live: Option<String>,
     pub hosts: Vec<String>,
     pub relation: Relation,
-    /// Commits that come, newest first, at most 50.
+    /// Commits that are added, newest first, at most 50.
     pub coming: Vec<CommitLine>,
-    /// Commits that are taken back, newest first, at most 50.
+    /// Commits that are removed, newest first, at most 50.
     pub going: Vec<CommitLine>,
     pub files_changed: u64,
-    /// `None` where too many files differ to count their lines.
+    /// `None` if too many files differ to count their lines.
     pub insertions: Option<u64>,
     pub deletions: Option<u64>,
     /// At most 200; `files_changed` is the total.
     pub paths: Vec<ChangedPath>,
 }
 
-/// Where a commit stands, seen from the live one.
+/// Position of a commit relative to the live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Relation {
@@ -119,18 +119,18 @@ pub struct ChangedPath {
     pub path: String,
 }
 
-/// What a task was compared with, in short: the comparison itself is in its description.
+/// Summary of what a task was compared with; its description holds the comparison itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ComparedWith {
-    /// The releases that were live then, the one on most hosts first.
+    /// The releases that were live at that time, the one on most hosts first.
     pub live: Vec<ComparedRelease>,
     /// How the task's commit relates to the live ones, each relation once.
     pub relations: Vec<Relation>,
 }
 
 impl ComparedWith {
-    /// Older events do not say what it was.
+    /// Whether nothing is recorded, as in older events.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
@@ -148,9 +148,9 @@ pub struct ComparedRelease {
     pub tag: String,
     #[serde(default)]
     pub commit: Option<String>,
-    /// Since when, if that is known.
+    /// Since when it was live, if known.
     #[serde(default)]
     pub since: Option<Timestamp>,
-    /// On how many hosts.
+    /// The number of hosts.
     pub hosts: usize,
 }

@@ -1,4 +1,4 @@
-//! What can happen to a task. The list of these, in order, is the truth about it.
+//! What can happen to a task. Its ordered event list is authoritative.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,19 +13,19 @@ use crate::domain::template::{Gate, Hidden};
 
 use super::description::ComparedWith;
 
-/// Where a task came from.
+/// The origin of a task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Origin {
     /// A tag was pushed and this rule (its pattern) matched.
     Tag { rule: String },
-    /// Somebody asked to go back to what an earlier task released.
+    /// A user requested a rollback to the release of an earlier task.
     Rollback { to: u64, release: ReleaseId },
-    /// Somebody submitted it by hand.
+    /// A user submitted it manually.
     Submitted { via: Via },
 }
 
-/// By what a task was submitted.
+/// The interface by which a task was submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
@@ -48,46 +48,46 @@ impl Via {
     }
 }
 
-/// Who asked for a task.
+/// The user who requested a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitter {
-    /// As the git server or the login names them.
+    /// As reported by the git server or the login.
     pub name: String,
-    /// The account that stands for them, if one does.
+    /// The account that it maps to, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
 }
 
 impl Submitter {
-    /// What people call them: their account, where one is known.
+    /// Returns the name to show: the account, if known.
     #[must_use]
     pub fn who(&self) -> &str {
         self.account.as_deref().unwrap_or(&self.name)
     }
 }
 
-/// The push that brought a tag, perhaps together with others.
+/// The push that contained a tag, perhaps along with others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushedWith {
     /// Equal for all tags of one push, and for no others.
     pub id: String,
-    /// The first task of the project that came of this push: pushes are ordered by it.
+    /// The project's first task from this push: pushes are ordered by it.
     pub first: u64,
 }
 
-/// Everything that is known when a task is proposed.
+/// Everything known when a task is proposed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
     pub origin: Origin,
-    /// Empty, with the environment, for a task that belongs to no project: it has no queue.
+    /// Empty, with the environment, for a task without a project: it has no queue.
     pub project: String,
     pub environment: String,
     pub repository: String,
-    /// The full name of the ref, `refs/tags/release-1.0`; empty where nothing of a repository is
-    /// released.
+    /// The full name of the ref, `refs/tags/release-1.0`; empty if the task releases nothing from a
+    /// repository.
     pub reference: String,
-    /// The object that was pushed: a commit or a tag object, 40 or 64 hex digits. Empty where only
-    /// the tag's name was given: landing waits for it and pins what it stands on then.
+    /// The object that was pushed: a commit or a tag object, 40 or 64 hex digits. Empty if only the
+    /// tag's name was given: landing waits for the tag and pins what it points to then.
     pub object: String,
     pub template: String,
     pub schedule: Schedule,
@@ -96,57 +96,57 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_s: Option<u64>,
     pub supersede: Supersede,
-    /// Of the tags of one push the newest commit is released; `None` where that is not known.
+    /// Of several tags in one push, the newest commit is released; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<PushedWith>,
-    /// Whether it is refused when it is older than what is live, or has diverged from it.
+    /// Whether it is refused if it is older than what is live, or has diverged from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refuse_older: bool,
     /// The template's parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
-    /// Those that are shown to nobody. They are kept here alone: no plan holds them.
+    /// Secret parameters, never shown. They are kept only here: no plan holds them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Hidden>,
-    /// What a rule gave while nobody could say which of it is secret, since there was no template to
-    /// be read. Shown to nobody, until the plan tells what is.
+    /// Parameters from a rule, given while the template could not be read: it was unknown which are
+    /// secret. Never shown, until the plan determines which are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unsorted: BTreeMap<String, Hidden>,
-    /// What people call it.
+    /// The title that is shown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,
-    /// Remarks for people.
+    /// Remarks for users.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub details: String,
-    /// It shall not run before this time; an approval may name a later one.
+    /// It does not run before this time; an approval may set a later one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
-    /// The hosts that the task itself gives, for stages with `hosts = "{1}"` to `"{9}"`: names of
-    /// configured hosts, or addresses where the template allows free hosts.
+    /// The hosts given by the task itself, for stages with `hosts = "{1}"` to `"{9}"`: names of
+    /// configured hosts, or addresses if the template allows free hosts.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
         deserialize_with = "numbered"
     )]
     pub hosts: BTreeMap<u8, Vec<String>>,
-    /// Accounts that are asked to approve: it is shown to them, and gives them no right.
+    /// Accounts that are requested to approve: they see the task, and gain no permission from this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
-    /// Who shall look after it; shown, nothing follows from it.
+    /// The person responsible for it; shown only.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub executor: String,
-    /// Who a client says has submitted it; shown, and believed only to keep them from approving.
+    /// The submitter named by a client; shown, and trusted only to bar them from approving.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub claimed_submitter: String,
-    /// Accounts besides the submitter's that may not approve it: of whoever had a push replayed,
-    /// and of the claimed submitter.
+    /// Accounts besides the submitter's that may not approve it: those of the user who had a push
+    /// replayed, and of the claimed submitter.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub involved: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 
-/// JSON's keys are text, and inside an event serde does not make numbers of them by itself.
+/// Reads numeric keys: JSON keys are text, and serde does not convert them inside an event.
 fn numbered<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<u8, Vec<String>>, D::Error> {
@@ -161,13 +161,13 @@ fn numbered<'de, D: serde::Deserializer<'de>>(
 }
 
 impl Submission {
-    /// A task of no project and environment has no queue and no history of releases.
+    /// Whether it has a project and environment, and so a queue and a release history.
     #[must_use]
     pub fn has_place(&self) -> bool {
         !self.project.is_empty()
     }
 
-    /// The value of a secret parameter. Earlier versions kept those of rules among the others.
+    /// Returns a secret parameter's value. Earlier versions kept those of rules with the others.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&str> {
         let given = self.secrets.get(name).or_else(|| self.unsorted.get(name));
@@ -176,14 +176,14 @@ impl Submission {
             .or_else(|| self.parameters.get(name).map(String::as_str))
     }
 
-    /// Whether something of a repository is released, so that it has to land.
+    /// Whether it releases something from a repository, so that it has to land.
     #[must_use]
     pub fn has_reference(&self) -> bool {
         !self.reference.is_empty()
     }
 }
 
-/// Whether a newer task of the same rule ends this one's waiting.
+/// Whether a newer task of the same rule supersedes this one while it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Supersede {
@@ -191,7 +191,7 @@ pub enum Supersede {
     Never,
 }
 
-/// The work of a task is done forwards, or backwards.
+/// The direction of a task's work: forward, or rollback.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -199,11 +199,11 @@ pub enum Supersede {
 pub enum Direction {
     #[default]
     Forward,
-    /// The publish stage's steps, with what was live before.
+    /// The publish stage's steps, with the release that was live before.
     Back,
 }
 
-/// One step of one host of one stage, by their places in the plan.
+/// One step of one host of one stage, by their indexes in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StepRef {
     #[serde(default, skip_serializing_if = "is_forward")]
@@ -225,18 +225,18 @@ fn is_forward(way: &Direction) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub enum StepResult {
-    /// The tree stands on the agent.
+    /// The tree exists on the agent.
     CheckedOut { digest: TreeDigest, files: u64 },
-    /// The release stands complete on the host.
+    /// The release exists on the host, complete.
     Staged {
-        /// What was live there at that time.
+        /// The release that was live at that time.
         live: Option<ReleaseId>,
         files_sent: u64,
         bytes_sent: u64,
-        /// That this is not what tagship had switched to.
+        /// Set if that is not the release that tagship had switched to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift: Option<Drift>,
-        /// What people should know about the host, a line each.
+        /// Notes about the host for the user, one line each.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
@@ -246,36 +246,36 @@ pub enum StepResult {
         #[serde(default, skip_serializing_if = "SwitchReport::is_empty")]
         found: Box<SwitchReport>,
     },
-    /// The program ended with 0, the check held.
+    /// The program exited with 0, or the check passed.
     Done {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         values: BTreeMap<String, String>,
     },
-    /// It did not come to pass.
+    /// It did not succeed.
     Failed {
         message: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
     },
-    /// It was begun, and nobody can say how it ended.
+    /// It was begun, and its result cannot be determined.
     Unknown { message: String },
-    /// Somebody asked the task to stop, and nothing of the step is left running.
+    /// The task was asked to stop, and nothing of the step still runs.
     Stopped,
 }
 
-/// What was found on a host besides, when it switched.
+/// What else was found on a host when it switched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchReport {
-    /// That something else was live than tagship had switched to.
+    /// Set if the live release was not the one that tagship had switched to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
     /// How the release differs from what was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Differs>,
-    /// The releases that are complete on the host since.
+    /// The releases that are complete on the host from now on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<ReleaseId>,
-    /// What people should know about the host besides, a line each.
+    /// Other notes about the host for the user, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -305,22 +305,22 @@ impl StepResult {
 pub enum Pause {
     /// A stage with `gate = "hand"` comes next.
     Gate { stage: u16 },
-    /// Nothing can go on but behind a step with `gate = "hand"`.
+    /// Nothing can continue except after a step with `gate = "hand"`.
     StepGate,
-    /// Nothing can go on before the task's time.
+    /// Nothing can continue before the task's scheduled time.
     Time { until: Timestamp },
     /// A step failed, and the environment says `on_failure = "pause"`.
     HostFailed { message: String },
-    /// Nobody can say how a step ended.
+    /// The result of a step cannot be determined.
     Unknown { message: String },
 }
 
-/// Who says stop. Only a person can have looked after what nobody could end.
+/// Who requests a stop. Only a person can have checked what could not be stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopRequester {
-    /// A time that is up, or a task that takes over. Events of older versions do not tell: nothing
-    /// follows from them that only a person can say.
+    /// A timeout, or a task that takes over. Older events do not record who: they never count as a
+    /// person's answer.
     #[default]
     Tagship,
     Person,
@@ -351,30 +351,30 @@ pub enum Outcome {
     RollbackFailed {
         message: String,
     },
-    /// Worked out and shown; its rule says `observe`.
+    /// Planned and shown only; its rule says `observe`.
     Observed,
 }
 
-/// What landing worked out.
+/// The result of landing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landed {
-    /// Empty where nothing of a repository is released.
+    /// Empty if the task releases nothing from a repository.
     pub commit: String,
-    /// The object on which the ref stood, where the submission names none.
+    /// The object that the ref pointed to, if the submission names none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub object: String,
     pub terms: Terms,
-    /// The blob that holds what is shown: commits, statistics, comparison with what is live.
+    /// The blob with what is shown: commits, statistics, comparison with what is live.
     pub description: String,
-    /// With what it was compared.
+    /// What it was compared with.
     #[serde(default, skip_serializing_if = "ComparedWith::is_unknown")]
     pub compared: ComparedWith,
-    /// What waits for the time that the task was given.
+    /// What waits for the task's scheduled time.
     #[serde(default, skip_serializing_if = "Waits::is_usual")]
     pub waits: Waits,
 }
 
-/// What waits for the time that a task was given.
+/// What waits for a task's scheduled time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Waits {
@@ -386,7 +386,7 @@ pub enum Waits {
 }
 
 impl Waits {
-    /// What a plan's stages and steps say.
+    /// Returns what a plan's stages and steps request.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         if plan.keeps_time() {
@@ -414,24 +414,24 @@ pub enum Event {
     Joined {
         submitter: String,
     },
-    /// A push said that the ref was deleted or moved: look whether it still stands.
+    /// A push reported that the ref was deleted or moved: check that it still exists.
     RefDoubted,
-    /// It was looked for, and it stands.
+    /// The ref was checked and exists.
     RefStands,
-    /// It is in doubt and could not be looked for in as long as a push may take, and why; the agent
-    /// goes on looking.
+    /// The ref is in doubt and could not be checked within the time a push may take; the agent
+    /// keeps checking.
     RefUnseen {
         reason: String,
     },
-    /// It has not landed yet, and why; the agent goes on trying.
+    /// It has not landed yet, and why; the agent keeps retrying.
     NotLanded {
         reason: String,
     },
-    /// The ref stands on the pushed object, the commit is pinned, the plan is frozen.
+    /// The ref points to the pushed object, the commit is pinned, the plan is frozen.
     Landed(Box<Landed>),
-    /// Something else is live by now: it was compared again. Plan and approvals stay.
+    /// Something else is live now: the comparison was repeated. Plan and approvals are kept.
     Compared {
-        /// The blob that takes the place of the former description.
+        /// The blob that replaces the former description.
         description: String,
         with: ComparedWith,
     },
@@ -450,17 +450,17 @@ pub enum Event {
     Expired {
         reason: String,
     },
-    /// Withdrawn, superseded or expired, it is taken up again.
+    /// It was withdrawn, superseded or expired, and is reopened.
     Reopened {
         by: String,
     },
-    /// Its time has come: to begin, or for what waits for it while it runs.
+    /// The scheduled time has come: the task begins, or what waits for it while it runs.
     Due,
-    /// An agent takes the work on, or takes it up after a restart.
+    /// An agent claims the work, also to resume it after a restart.
     Claimed {
         fence: u64,
     },
-    /// The first claim of the work: from now on it has a release.
+    /// The first claim of the work: it has a release from now on.
     Started {
         release: ReleaseId,
     },
@@ -469,19 +469,19 @@ pub enum Event {
         at: StepRef,
         attempt: u32,
     },
-    /// The host has said that the program of this attempt is begun there: nobody may take it for one
-    /// that never was, whatever the host says later.
+    /// The host reported that it began this attempt's program: the attempt never counts as not
+    /// begun, whatever the host reports later.
     ProgramBegan {
         at: StepRef,
         attempt: u32,
     },
-    /// The host of a step can't be reached; it is tried again until then, and fails after.
+    /// The host of a step is unreachable; it is retried until then, and the step fails after.
     HostAway {
         at: StepRef,
         reason: String,
         until: Timestamp,
     },
-    /// The host is there again, and the step goes on.
+    /// The host is reachable again, and the step continues.
     HostBack {
         at: StepRef,
     },
@@ -490,13 +490,13 @@ pub enum Event {
         result: StepResult,
     },
     Paused(Pause),
-    /// A host waits at the gate of a step; the others go on.
+    /// A host waits at the gate of a step; the others continue.
     Held {
         at: StepRef,
         host: String,
         gate: Gate,
     },
-    /// A person says go on: the gate is open, for all hosts or for the one of this name.
+    /// A person opened the gate, for all hosts or for the named one.
     Continued {
         by: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -507,13 +507,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "StopRequester::is_tagship")]
         asker: StopRequester,
     },
-    /// What runs on one host is ended, and nothing more is begun there; the others go on.
+    /// What runs on one host is stopped, and nothing more is begun there; the others continue.
     HostStopRequested {
         host: u16,
         name: String,
         by: String,
     },
-    /// The task goes on without one host.
+    /// One host is skipped; the task continues.
     HostSkipped {
         host: u16,
         name: String,
@@ -524,16 +524,16 @@ pub enum Event {
     FreezeOverridden {
         by: String,
         reason: String,
-        /// The end of that freeze: a later one holds it again. Earlier versions did not keep it;
-        /// theirs count until the task is tried again.
+        /// The end of that freeze: a later one applies again. Earlier versions did not record it:
+        /// their overrides apply until the task is retried.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
-    /// Failed, unknown, stopped and unstarted steps are to be done (again).
+    /// Failed, unknown, stopped and unstarted steps are to be done, again if necessary.
     RetryRequested {
         by: String,
     },
-    /// Hosts that switched go back.
+    /// Hosts that have switched roll back.
     RollbackBegan {
         reason: String,
     },
@@ -541,13 +541,12 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether it says nothing that anybody asked for: the time that a task has is not counted from
-    /// it.
+    /// Whether it comes from tagship itself and does not restart the landing timeout.
     pub(super) fn is_of_tagship_alone(&self) -> bool {
         matches!(self, Self::NotLanded { .. } | Self::Compared { .. })
     }
 
-    /// The name that page, log and audit show.
+    /// Returns the name shown on pages, in logs and in the audit trail.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -587,7 +586,7 @@ impl Event {
     }
 }
 
-/// An event with its time: time arrives inside events, the fold asks no clock.
+/// An event with its time; the fold reads no clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Recorded {
     pub time: Timestamp,

@@ -1,4 +1,4 @@
-//! Gates: where hosts wait for a person or for the task's time. Part of the fold.
+//! Gates: where hosts wait for a person or for the task's scheduled time. Part of the fold.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,7 @@ use super::{Direction, Event, HeldHost, Pause, State, StepRef, Task};
 use crate::domain::template::Gate;
 
 impl Task {
-    /// Gates are opened, by a person or by the time.
+    /// Opens gates, for a person or because the scheduled time has come.
     pub(super) fn gate_event(
         &mut self,
         state: &State,
@@ -54,7 +54,7 @@ impl Task {
         }
     }
 
-    /// Whether a pause at gates is one: they may have been opened meanwhile.
+    /// Checks that a pause at gates is still needed: they may have been opened meanwhile.
     pub(super) fn pause(&self, why: &Pause) -> Result<(), ()> {
         let work = self.work.as_ref().ok_or(())?;
         let waits = match why {

@@ -1,9 +1,9 @@
-//! Hands on single hosts of a running task. Pure.
+//! Stopping and skipping single hosts of a running task. Pure.
 
 use super::{Event, Skipped, State, Task};
 
 impl Task {
-    /// One host is stopped, or taken out.
+    /// Stops or skips one host.
     pub(super) fn host_event(&mut self, state: &State, event: &Event) -> Result<Option<State>, ()> {
         let work = self.work.as_mut().ok_or(())?;
         match (state, event) {

@@ -1,4 +1,4 @@
-//! What is to be done next with a task: a pure function of its state and its plan.
+//! The next actions of a task: a pure function of its state and its plan.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::{Direction, Event, NextAction, Outcome, Pause, State, Task, TaskWork,
 use crate::domain::plan::{AGENT, Plan, Stage};
 use crate::domain::template::{Gate, OnFailure};
 
-/// Everything that may be done now. Order does not matter; doing a part of it and asking again
-/// gives the rest.
+/// Returns everything that may be done now. Order does not matter; after doing a part of it, a new
+/// call returns the rest.
 #[must_use]
 pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
     match &task.state {
@@ -99,7 +99,7 @@ fn forward(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     vec![NextAction::Record(Event::Finished(outcome))]
 }
 
-/// Nothing can go on before this time. (Where it has come already, the pause is refused.)
+/// Pauses until this time; nothing can continue before. (If it has come, the pause is refused.)
 fn wait_until(time: Timestamp) -> Vec<NextAction> {
     vec![
         NextAction::At(time, Event::Due),
@@ -107,8 +107,8 @@ fn wait_until(time: Timestamp) -> Vec<NextAction> {
     ]
 }
 
-/// With `on_failure = "continue"`: hosts on which a step failed take no part in later stages, and
-/// without what the agent's own stage makes nobody does.
+/// With `on_failure = "continue"`: hosts on which a step failed are excluded from later stages. If
+/// the agent's own stage failed, all are.
 #[derive(Default)]
 struct LeftBehind {
     failed: Vec<HostFailure>,
@@ -126,7 +126,7 @@ impl LeftBehind {
 
 enum StageOutcome {
     Act(Vec<NextAction>),
-    /// All hosts are through; with `on_failure = "continue"` some of them failed.
+    /// All hosts are done; with `on_failure = "continue"` some of them failed.
     Passed {
         failed: Vec<HostFailure>,
     },
@@ -157,7 +157,7 @@ fn stage_actions(
         _ => None,
     });
     let trouble = !failed.is_empty() || unknown.is_some();
-    // Whoever stops a host says what becomes of it.
+    // The user who stopped a host decides how to continue.
     let stopped =
         |failure: &HostFailure| work.stopped.contains_key(&host_index(plan, &failure.host));
     let on_failure = if failed.iter().any(stopped) {
@@ -167,14 +167,14 @@ fn stage_actions(
     };
     let batch = match on_failure {
         OnFailure::Rollback | OnFailure::Stop if trouble => &[],
-        // The hosts beside the one that failed go on; those after it (it may be the canary) don't.
+        // The failed host's batch continues; later batches do not (it may be the canary).
         OnFailure::Pause if trouble => batch(stage, standings, HostProgress::is_over),
         _ => batch(stage, standings, HostProgress::is_through),
     };
     let next = next_of(batch, work, plan);
     let due = time.filter(|_| gated(batch, Gate::Timed));
     if !next.is_empty() || !running.is_empty() {
-        // What waits for the time is woken beside what works.
+        // Work continues while timed gates wait.
         let due = due.map(|time| NextAction::At(time, Event::Due));
         return StageOutcome::Act(next.into_iter().chain(running).chain(due).collect());
     }
@@ -203,7 +203,7 @@ fn stage_actions(
     StageOutcome::Act(vec![NextAction::Record(event)])
 }
 
-/// The current batch: the first one (the canary) that does not have `passed` on every host.
+/// Returns the current batch: the first one that does not have `passed` on every host.
 fn batch<'s>(
     stage: &Stage,
     standings: &'s [HostProgress],
@@ -218,7 +218,7 @@ fn batch<'s>(
         .unwrap_or_default()
 }
 
-/// The steps that hosts of a batch may begin, and the gates at which they have come to stand.
+/// Returns the steps that hosts of a batch may begin, and the gates they have reached.
 fn next_of(batch: &[HostProgress], work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     batch
         .iter()
@@ -261,8 +261,8 @@ fn resumed(standings: &[HostProgress], work: &TaskWork) -> Vec<NextAction> {
         .collect()
 }
 
-/// Hosts on which the switch was begun and something was live before it: an unanswered switch
-/// counts, since it may have happened.
+/// Returns the hosts that began to switch, and whether anything was live there before. A switch
+/// without an answer counts, because it may have happened.
 fn switched(work: &TaskWork, plan: &Plan) -> BTreeMap<u16, bool> {
     work.steps
         .keys()
@@ -305,7 +305,7 @@ fn backward(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
             HostProgress::Failed(Why::Said(message)) | HostProgress::Unknown(message) => {
                 failed.push(HostFailure::said(name, message));
             }
-            // What is waited for here is told by whoever was to do it.
+            // The host that had to do the step reports its failure.
             HostProgress::Failed(Why::Waited { .. })
             | HostProgress::Done
             | HostProgress::LeftBehind

@@ -1,4 +1,4 @@
-//! What may happen by itself to a task that is paused. Pure; called by `next`.
+//! What may happen automatically to a paused task. Pure; called by `next`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -6,7 +6,7 @@ use super::work::PersonAsked;
 use super::{Event, NextAction, Pause, State, StopRequester, Task, TaskWork};
 use crate::domain::plan::Plan;
 
-/// What waits for the task's time goes on by itself; what waits for a person does not for ever.
+/// Resumes what waits for the scheduled time; stops what waits too long for a person.
 pub(super) fn paused(task: &Task, why: &Pause, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let mut actions = Vec::new();
     if matches!(why, Pause::StepGate | Pause::Time { .. }) {
@@ -20,8 +20,8 @@ pub(super) fn paused(task: &Task, why: &Pause, work: &TaskWork, plan: &Plan) -> 
     actions
 }
 
-/// When a pause that nobody ends stops the task, if it ever does. What was tried to be ended, and
-/// could not be shown to have ended, waits for a person's word.
+/// Returns when the pause times out and the task is stopped, if ever. Steps that could not be shown
+/// to have ended wait for a person without limit.
 fn ends(task: &Task, why: &Pause, plan: &Plan) -> Option<Timestamp> {
     let patience_s = i64::try_from(plan.pause_timeout_s?).ok()?;
     let end = task
@@ -36,8 +36,8 @@ fn ends(task: &Task, why: &Pause, plan: &Plan) -> Option<Timestamp> {
 }
 
 impl Task {
-    /// When it is stopped unless somebody lets it go on: a task that is paused where people have only
-    /// so much time (`pause_timeout`).
+    /// Returns when the paused task is stopped unless it is resumed, if the environment limits that
+    /// time (`pause_timeout`).
     #[must_use]
     pub fn pause_ends(&self, plan: &Plan) -> Option<Timestamp> {
         match &self.state {
@@ -47,7 +47,7 @@ impl Task {
     }
 }
 
-/// The task's time, while what waits for it still has to.
+/// Returns the task's scheduled time while something still waits for it.
 pub(super) fn time_left(task: &Task, work: &TaskWork) -> Option<Timestamp> {
     task.time().filter(|_| work.due.is_none())
 }

@@ -1,20 +1,20 @@
-//! Where a step stands in a plan, by number as [`StepRef`] has it and by name as people read it. Pure; used
-//! by `next`, by who performs steps and by who shows them.
+//! The position of a step in a plan, by number as in [`StepRef`] and by name as shown to users.
+//! Pure; used by `next`, and by the code that performs or shows steps.
 
 use super::{Direction, StepRef};
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::template;
 
-/// The place of the agent's own machine in [`StepRef::host`]; every other number is an index into the
-/// plan's hosts.
+/// The agent's own machine in [`StepRef::host`]; every other number is an index into the plan's
+/// hosts.
 pub const AGENT_INDEX: u16 = u16::MAX;
 
-/// A number of the plan's as an [`StepRef`] holds it.
+/// Converts an index of the plan to the type that a [`StepRef`] holds.
 pub(super) fn index(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX - 1)
 }
 
-/// The place of a host in the plan: as [`StepRef::host`] names it.
+/// Returns the index of a host in the plan, as used in [`StepRef::host`].
 #[must_use]
 pub fn host_index(plan: &Plan, name: &str) -> u16 {
     if name == AGENT {
@@ -27,7 +27,7 @@ pub fn host_index(plan: &Plan, name: &str) -> u16 {
 }
 
 impl Plan {
-    /// Every step that each host does forwards, in the plan's order.
+    /// Returns every forward step of every host, in the plan's order.
     #[must_use]
     pub fn every_step(&self) -> Vec<StepRef> {
         let mut all = Vec::new();
@@ -46,7 +46,7 @@ impl Plan {
         all
     }
 
-    /// The step of this place; `None` for a place that the plan does not have.
+    /// Returns the step at this position; `None` if the plan has no such position.
     #[must_use]
     pub fn step(&self, at: StepRef) -> Option<&template::Step> {
         self.stages
@@ -55,7 +55,7 @@ impl Plan {
             .get(usize::from(at.step))
     }
 
-    /// The name of the host of this place, [`AGENT`] for the agent's own machine.
+    /// Returns the host's name, [`AGENT`] for the agent's own machine.
     #[must_use]
     pub fn host_name(&self, at: StepRef) -> &str {
         self.hosts
@@ -63,8 +63,8 @@ impl Plan {
             .map_or(AGENT, |host| host.name.as_str())
     }
 
-    /// What [`crate::domain::host::Hosts`] knows the host of this place by: its name, with the execution user
-    /// before it where the step has one.
+    /// Returns the host's name as [`crate::domain::host::Hosts`] takes it: prefixed with the
+    /// execution user if the step has one.
     #[must_use]
     pub fn lane(&self, at: StepRef) -> String {
         let host = self.host_name(at);
@@ -74,8 +74,8 @@ impl Plan {
         }
     }
 
-    /// The name under which the output of this place's step is kept: stage and step, with `back.`
-    /// before it on the way back.
+    /// Returns the name of the step's output log: stage and step, prefixed with `back.` during a
+    /// rollback.
     #[must_use]
     pub fn log_name(&self, at: StepRef) -> String {
         let stage = self
@@ -89,7 +89,7 @@ impl Plan {
         }
     }
 
-    /// Whether the step of this place switches.
+    /// Whether the step at this position switches.
     #[must_use]
     pub fn is_publish(&self, at: StepRef) -> bool {
         self.step(at)

@@ -1,6 +1,6 @@
-//! How a stored event is read. Logs are read again and again, and serde's own way of reading a
-//! flattened field keeps every value twice before it is one; here the time is taken out as it comes
-//! by. Pure; used wherever [`Recorded`] is deserialized.
+//! Deserializes a stored event. Logs are read often, and serde buffers every value of a flattened
+//! field twice; here the time is extracted while reading. Pure; used wherever [`Recorded`] is
+//! deserialized.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -41,13 +41,13 @@ impl<'de> Visitor<'de> for RecordedVisitor {
     }
 }
 
-/// Every field but the time, which is put aside.
+/// Passes on every field but the time, which is stored separately.
 struct Others<'t, A> {
     map: A,
     time: &'t mut Option<Timestamp>,
 }
 
-/// A name of a field.
+/// A field name.
 #[derive(Deserialize)]
 struct Name<'n>(#[serde(borrow)] Cow<'n, str>);
 

@@ -1,4 +1,4 @@
-//! Where a task stands.
+//! The states of a task.
 
 use std::fmt;
 
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use super::Pause;
 
-/// Where a task stands. Variants carry what proves them.
+/// The state of a task. Variants carry their evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum State {
-    /// A push was seen; whether the ref landed is not known yet.
+    /// A push was seen; it is not known yet whether the ref landed.
     Proposed,
-    /// Landed; somebody must approve it.
+    /// Landed; it needs approval.
     Waiting,
-    /// Approved, or free to run; its time has not come.
+    /// Approved, or free to run; its scheduled time has not come.
     Scheduled {
         at: Timestamp,
     },
-    /// Its time has come; it runs when nothing else of its project and environment does.
+    /// Its time has come; it runs as soon as its project and environment are free.
     Queued,
     Running,
-    /// A person must say what happens.
+    /// A person must decide how to continue.
     Paused {
         why: Pause,
     },
-    /// Somebody asked it to stop; what runs is being ended.
+    /// A stop was requested; what runs is being ended.
     Stopping {
         by: String,
     },
-    /// Nothing of it runs any more; hosts stand as they were when it stopped.
+    /// Nothing of it runs any more; hosts remain as they were when it stopped.
     Stopped,
     RollingBack {
         reason: String,
@@ -39,9 +39,9 @@ pub enum State {
         reason: String,
     },
     RollbackFailed {
-        /// Why it went back.
+        /// Why it was rolled back.
         reason: String,
-        /// Why it did not come there.
+        /// Why the rollback failed.
         back: String,
     },
     Failed {
@@ -65,7 +65,7 @@ pub enum State {
     Observed,
 }
 
-/// The names of all states, as `tagship tasks --state` takes them.
+/// The names of all states, as accepted by `tagship tasks --state`.
 pub const STATE_NAMES: [&str; 18] = [
     "proposed",
     "waiting",
@@ -121,7 +121,7 @@ impl State {
         )
     }
 
-    /// Whether nothing more happens unless a person asks for it.
+    /// Whether nothing more happens unless a person requests it.
     #[must_use]
     pub fn at_rest(&self) -> bool {
         !matches!(
@@ -154,7 +154,7 @@ impl State {
         )
     }
 
-    /// Whether a freeze can keep it from going on.
+    /// Whether a freeze can keep it from continuing.
     #[must_use]
     pub fn may_be_frozen(&self) -> bool {
         matches!(

@@ -1,5 +1,5 @@
-//! What is to be done with a task that somebody has stopped: what runs is ended, and what could not
-//! be shown to have ended becomes a question. Pure; called by `next`.
+//! The next actions of a task that is being stopped: end what runs, and ask a person about steps
+//! that could not be shown to have ended. Pure; called by `next`.
 
 use super::told::together;
 use super::work::PersonAsked;
@@ -16,7 +16,7 @@ pub(super) fn stopping(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     if !running.is_empty() {
         return running;
     }
-    // A person who was asked and says stop once more has seen to it; nobody else can have.
+    // A person who was asked and requests stop again has checked it; no one else can have.
     let event = match unstopped(work, plan) {
         Some(message) if work.asked != PersonAsked::Answered => {
             Event::Paused(Pause::Unknown { message })
@@ -26,7 +26,7 @@ pub(super) fn stopping(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     vec![NextAction::Record(event)]
 }
 
-/// The steps that may still run, for all that is known.
+/// Names the steps that may still run.
 fn unstopped(work: &TaskWork, plan: &Plan) -> Option<String> {
     let unknown = work.steps.iter().filter(|(_, step)| step.is_unknown());
     let told: Vec<String> = unknown
@@ -45,8 +45,8 @@ fn unstopped(work: &TaskWork, plan: &Plan) -> Option<String> {
 }
 
 impl Task {
-    /// Whether a person was asked to look after steps that nobody could end, and has not answered:
-    /// to say stop once more is to answer.
+    /// Whether a person was asked to check steps that could not be stopped, and has not answered.
+    /// Requesting stop again is the answer.
     #[must_use]
     pub fn is_asked_about_stop(&self) -> bool {
         let work = self.work.as_ref();

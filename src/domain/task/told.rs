@@ -1,27 +1,27 @@
-//! What several hosts say, put together: of bounded length, since an event has to fit the store
-//! whatever becomes of however many hosts. Pure; called by `next` and `stop`.
+//! Combines the messages of several hosts. The length is bounded because an event has to fit into
+//! the store, however many hosts fail. Pure; called by `next` and `stop`.
 
-/// What one event tells of all hosts together, in bytes.
+/// Maximum bytes of all hosts' messages in one event.
 const TOLD_BYTES_MAX: usize = 8 * 1024;
-/// What one host may say of it where there are several, in bytes: a few of them are always heard.
+/// Maximum bytes of one host's message if there are several, so that at least a few fit.
 const ONE_BYTES_MAX: usize = 2 * 1024;
 
-/// How many hosts are named that all waited for the same step.
+/// Maximum number of hosts named that waited for the same step.
 const NAMED_MAX: usize = 20;
 
-/// A host on which a stage did not come to its end.
+/// A host on which a stage did not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HostFailure {
     pub(super) host: String,
     pub(super) why: Why,
 }
 
-/// Why a stage did not come to its end on a host.
+/// Why a stage did not complete on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// In words that name the host.
+    /// A message that names the host.
     Said(String),
-    /// It came to a step that another host was to do, and nobody will do that any more.
+    /// It waited for a step of another host, and no host will do that any more.
     Waited { step: String, host: String },
 }
 
@@ -34,8 +34,8 @@ impl HostFailure {
     }
 }
 
-/// What became of hosts, as one text: first what failed, said once where it is the same on several,
-/// then who waited for it, said once for each step that was waited for.
+/// Summarizes host failures: first the errors, each once if it is the same on several hosts, then
+/// the hosts that waited, once for each step they waited for.
 pub(super) fn failures(failed: &[HostFailure]) -> String {
     let mut said: Vec<(String, &str, Vec<&str>)> = Vec::new();
     let mut waited: Vec<(&str, &str, Vec<&str>)> = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn failures(failed: &[HostFailure]) -> String {
     bounded(&told.collect::<Vec<_>>())
 }
 
-/// `web1, web2 and 8 more`: all of a few, and how many more there are of a crowd.
+/// `web1, web2 and 8 more`: all names if there are few, else the number of the others.
 fn names(hosts: &[&str]) -> String {
     match hosts {
         [first, second, _, _, ..] => format!("{first}, {second} and {} more", hosts.len() - 2),
@@ -88,8 +88,8 @@ fn names(hosts: &[&str]) -> String {
     }
 }
 
-/// What a host says, as any other would say it: its name stands as `{HOST}`, and as `the host` where
-/// its address is with it.
+/// Returns a host's message in a form common to all hosts: its name becomes `{HOST}`, and its name
+/// with its address becomes `the host`.
 fn general(host: &str, message: &str) -> String {
     let mut rest = message
         .strip_prefix(host)
@@ -117,13 +117,13 @@ fn general(host: &str, message: &str) -> String {
     general
 }
 
-/// Messages of hosts as one text: as many as fit, and how many more there are.
+/// Joins the hosts' messages: as many as fit, and the number of the others.
 pub(super) fn together<'m>(messages: impl IntoIterator<Item = &'m str>) -> String {
     let messages: Vec<(&str, usize)> = messages.into_iter().map(|message| (message, 1)).collect();
     bounded(&messages)
 }
 
-/// As [`together`], where each message speaks of so many hosts.
+/// As [`together`]; each message comes with its number of hosts.
 fn bounded(messages: &[(&str, usize)]) -> String {
     let one_bytes_max = match messages.len() {
         1 => TOLD_BYTES_MAX,
@@ -149,10 +149,10 @@ fn bounded(messages: &[(&str, usize)]) -> String {
     }
 }
 
-/// What a text ends with that went on.
+/// Marks truncated text.
 const WENT_ON: &str = " …";
 
-/// A text of at most so many bytes, the mark that it went on included.
+/// Truncates a text to at most so many bytes, including the mark.
 fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
@@ -164,7 +164,7 @@ fn cut(text: &str, bytes_max: usize) -> String {
     format!("{}{WENT_ON}", &text[..end])
 }
 
-/// Why something went back, and what there is to say about the way.
+/// Joins the reason for a rollback and the message about the rollback itself.
 pub(crate) fn joined(reason: &str, message: &str) -> String {
     if message.is_empty() {
         reason.to_owned()

@@ -1,4 +1,4 @@
-//! The work of a task: which step was begun when, and how it ended.
+//! The work of a task: when each step was begun, and how it ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use super::{Direction, Event, State, StepRef, StepResult, StopRequester};
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::template::Gate;
 
-/// What is known of one step on one host.
+/// What is known about one step on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepProgress {
     pub attempt: u32,
     pub began: Timestamp,
-    /// When the host was heard to say that the attempt's program is begun.
+    /// When the host reported that the attempt's program was begun.
     pub program: Option<Timestamp>,
-    /// Why its host can't be reached, and until when that is tried, as far as was heard.
+    /// Why its host is unreachable, and until when it is retried, as last reported.
     pub away: Option<(String, Timestamp)>,
-    /// `None` while it runs, or when the agent ended before it did.
+    /// `None` while it runs, or if the agent ended first.
     pub end: Option<(Timestamp, StepResult)>,
 }
 
@@ -30,7 +30,7 @@ pub struct HeldHost {
 }
 
 impl StepProgress {
-    /// What it hands on.
+    /// Returns its outputs.
     #[must_use]
     pub fn values(&self) -> Option<&BTreeMap<String, String>> {
         match &self.end {
@@ -39,13 +39,13 @@ impl StepProgress {
         }
     }
 
-    /// It was begun, and nobody can say how it ended.
+    /// Whether it was begun and its result cannot be determined.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self.end, Some((_, StepResult::Unknown { .. })))
     }
 }
 
-/// A host without which a task goes on.
+/// A skipped host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     pub name: String,
@@ -53,45 +53,44 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// The work of a task, from its first claim on.
+/// The work of a task, since its first claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskWork {
     pub release: ReleaseId,
     pub started: Timestamp,
     pub tree: Option<TreeDigest>,
     pub steps: BTreeMap<StepRef, StepProgress>,
-    /// How often steps whose progress was forgotten have been tried.
+    /// The number of attempts of steps whose progress was discarded.
     tried: BTreeMap<StepRef, u32>,
-    /// What such steps have handed on: secrets among it stay secret.
+    /// Outputs of such steps: secrets among them remain secret.
     forgotten: Vec<BTreeMap<String, String>>,
     /// What was live on each host (an index into the plan's hosts) before the switch.
     pub live_before: BTreeMap<u16, Option<ReleaseId>>,
     /// Stages whose gate a person has opened.
     pub gates_opened: Vec<u16>,
-    /// Steps whose gate a person has opened: stage, step, and the host if it was for that one alone.
+    /// Steps whose gate a person has opened: stage, step, and the host if only for that one.
     pub steps_opened: BTreeSet<(u16, u16, Option<u16>)>,
-    /// Where hosts wait at the gates of steps.
+    /// The hosts that wait at gates of steps.
     pub held: BTreeMap<StepRef, HeldHost>,
-    /// Hosts that are stopped, and who asked for it.
+    /// Stopped hosts, and who requested it.
     pub stopped: BTreeMap<u16, String>,
-    /// Hosts without which it goes on.
+    /// Skipped hosts.
     pub skipped: BTreeMap<u16, Skipped>,
-    /// When the task's time was seen to have come, after the work had begun.
+    /// When the scheduled time came, if the work had begun before.
     pub due: Option<Timestamp>,
-    /// Steps of which nobody knows whether they ended, since somebody said stop: to be ended, and
-    /// shown to be gone.
+    /// Steps that may still run after a stop request: they must be ended, and proved to be gone.
     pub(super) to_end: BTreeSet<StepRef>,
-    /// A person was asked about steps that could not be shown to have ended.
+    /// Whether a person was asked about steps that could not be proved to have ended.
     pub(super) asked: PersonAsked,
 }
 
-/// Whether a person was asked to look after steps that nobody could stop.
+/// Whether a person was asked to check steps that could not be stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum PersonAsked {
     #[default]
     No,
     Yes,
-    /// They said stop once more: they have seen to it.
+    /// They requested stop again: they have checked the steps.
     Answered,
 }
 
@@ -124,7 +123,7 @@ impl TaskWork {
             .any(|host| self.steps_opened.contains(&(at.stage, at.step, *host)))
     }
 
-    /// Opens the gates at which hosts wait for a person, for all hosts or for one; whether one waits.
+    /// Opens the gates where hosts wait for a person, all or one host's; returns whether any did.
     pub(super) fn open(&mut self, host: Option<&str>) -> bool {
         let opens =
             |held: &HeldHost| held.gate == Gate::Hand && host.is_none_or(|host| held.host == host);
@@ -145,25 +144,25 @@ impl TaskWork {
         self.held.values().any(|held| held.gate == kind)
     }
 
-    /// Everything that a step has ever handed on.
+    /// Returns all outputs that steps have ever produced.
     pub fn ever_handed_on(&self) -> impl Iterator<Item = (&String, &String)> {
         let now = self.steps.values().filter_map(StepProgress::values);
         now.chain(&self.forgotten).flatten()
     }
 
-    /// How often a step has been tried.
+    /// Returns the number of attempts of a step.
     #[must_use]
     pub fn attempts(&self, at: StepRef) -> u32 {
         let before = self.tried.get(&at).copied().unwrap_or(0);
         self.steps.get(&at).map_or(before, |step| step.attempt)
     }
 
-    /// A person is asked about what could not be shown to have ended.
+    /// Records that a person is asked about steps that could not be proved to have ended.
     pub(super) fn ask_about_stop(&mut self) {
         self.asked = PersonAsked::Yes;
     }
 
-    /// Somebody says stop: what may still run, for all that is known, is to be ended too.
+    /// Handles a stop request: steps with an unknown result have to be ended too.
     pub(super) fn stop(&mut self, asker: StopRequester) {
         if (self.asked, asker) == (PersonAsked::Yes, StopRequester::Person) {
             self.asked = PersonAsked::Answered;
@@ -172,7 +171,7 @@ impl TaskWork {
         self.to_end = unknown.map(|(at, _)| *at).collect();
     }
 
-    /// A step that is under way was heard of.
+    /// Applies a progress report of a running step.
     pub(super) fn hear(&mut self, event: &Event, time: Timestamp) -> Result<Option<State>, ()> {
         let (Event::ProgramBegan { at, .. } | Event::HostAway { at, .. } | Event::HostBack { at }) =
             event
@@ -194,7 +193,7 @@ impl TaskWork {
         Ok(None)
     }
 
-    /// Another agent tries to reach hosts by itself.
+    /// Discards which hosts were unreachable: another agent tries to reach them itself.
     pub(super) fn forget_absences(&mut self) {
         for step in self.steps.values_mut() {
             step.away = None;
@@ -209,7 +208,7 @@ impl TaskWork {
             .any(|(at, step)| at.host == host && step.end.is_none())
     }
 
-    /// Nothing more is begun on this host. Whether that is new.
+    /// Stops a host: nothing more is begun there. Returns whether that is new.
     pub(super) fn stop_on(&mut self, host: u16, by: &str) -> bool {
         let news = !self.stopped.contains_key(&host) && !self.skipped.contains_key(&host);
         if news {
@@ -219,7 +218,7 @@ impl TaskWork {
         news
     }
 
-    /// It goes on without this host, where nothing may run. Whether that is new.
+    /// Skips a host, unless a step runs there. Returns whether that is new.
     pub(super) fn skip(&mut self, host: u16, skipped: Skipped) -> bool {
         let news = !self.runs_on(host) && !self.skipped.contains_key(&host);
         if news {
@@ -230,17 +229,17 @@ impl TaskWork {
         news
     }
 
-    /// Whoever was stopped takes part again.
+    /// Includes stopped hosts again.
     pub(super) fn forget_stops(&mut self) {
         self.stopped.clear();
     }
 
-    /// Whoever was skipped takes part again.
+    /// Includes skipped hosts again.
     pub(super) fn forget_skips(&mut self) {
         self.skipped.clear();
     }
 
-    /// Steps that did not succeed count as not done. Their attempts stay counted.
+    /// Marks failed steps as not done. Their attempts still count.
     pub(super) fn forget_failures(&mut self, way: Direction) {
         self.asked = PersonAsked::No;
         self.forget(|at, step| {
@@ -252,12 +251,12 @@ impl TaskWork {
         });
     }
 
-    /// Whether a step was begun on the way back.
+    /// Whether a rollback step was begun.
     pub(super) fn went_back(&self) -> bool {
         self.steps.keys().any(|at| at.way == Direction::Back)
     }
 
-    /// After going back, everything from the switch on is to be done again.
+    /// After a rollback, marks everything from the switch on as not done.
     pub(super) fn forget_switch(&mut self) {
         let switch = self
             .steps

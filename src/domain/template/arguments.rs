@@ -1,10 +1,10 @@
-//! `args`: one line of arguments, as CODO's templates have them. It is split into words as a shell
-//! would, and a word that is a parameter's name stands for its value. Nothing is expanded: no
-//! variables, no patterns, no commands.
+//! `args`: one line of arguments, as in CODO's templates. It is split into words like in a shell,
+//! and a word that is a parameter's name is replaced by its value. Nothing else is expanded: no
+//! variables, patterns or commands.
 
 use std::collections::BTreeMap;
 
-/// Splits a line into words: blanks part them, quotes and backslashes hold them together. `$`, `*`,
+/// Splits a line into words, separated by blanks and grouped by quotes and backslashes. `$`, `*`,
 /// `;` and the like are ordinary characters.
 ///
 /// # Errors
@@ -18,8 +18,8 @@ pub fn split(line: &str) -> Result<Vec<String>, UnclosedQuote> {
 #[error("a quote is not closed: close it")]
 pub struct UnclosedQuote;
 
-/// The arguments for these values: a word that *is* the name of a value becomes that value, whole and
-/// byte for byte, never split or looked into; every other word stays as it is.
+/// Returns the arguments with values: a word *equal* to a value's name is replaced by the value,
+/// unchanged and never split or expanded. Other words are kept.
 #[must_use]
 pub fn arguments(words: &[String], values: &BTreeMap<String, String>) -> Vec<String> {
     words

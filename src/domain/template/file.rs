@@ -1,5 +1,4 @@
-//! The text of a template, as it is written: one struct per table, then the words of the rest of
-//! the program.
+//! The text format of a template: one struct per table, converted to the types of the program.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -57,10 +56,10 @@ pub(super) struct StageFile {
 }
 
 impl Template {
-    /// Reads and checks the text of a template; `file` is the name to show for it.
+    /// Parses and checks the text of a template; `file` is the name to show for it.
     ///
     /// # Errors
-    /// Everything that is wrong with it, each with its line.
+    /// All problems, each with its line.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
         let document = Document::parse(file, text)?;
         let raw: TemplateFile = document.read()?;
@@ -169,7 +168,7 @@ impl TemplateReader<'_> {
         param
     }
 
-    /// A choice has something to choose from, and nothing else has.
+    /// Checks that a choice has options, and that no other kind has.
     fn choices(&mut self, param: &Param, path: &Path) {
         let name = &param.name;
         let given = !param.choices.is_empty();

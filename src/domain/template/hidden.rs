@@ -1,17 +1,17 @@
-//! Values of parameters that are shown to nobody.
+//! Values of secret parameters, never shown.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of a secret parameter. It is written into the store, since a task needs it to run, and
-/// nowhere else: it does not print itself.
+/// The value of a secret parameter. It is written only to the store, because a task needs it to
+/// run; it does not print itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hidden(String);
 
 impl Hidden {
-    /// The value itself, for the program that gets it.
+    /// Returns the value, for the program that receives it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What a step hands on to later steps: the names that its template declares, and no others.
+//! Outputs that a step passes to later steps: only names that its template declares.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::reader::TemplateReader;
 use super::{GIVEN, StepAction, Template, is_parameter_name};
 use crate::domain::document::{Document, DocumentProblem, Path};
 
-/// Variables that change how programs are found, loaded or run, beside those of [`PREFIXES`].
+/// Variables that change how programs are found, loaded or run, in addition to [`PREFIXES`].
 const VARIABLES: &str = "\
     ALL_PROXY AWKLIBPATH AWKPATH BROWSER CC CDPATH CFLAGS CLASSPATH CURL_HOME CXX CXXFLAGS \
     DISPLAY EDITOR ENV EUID EXINIT FPATH FTP_PROXY GCONV_PATH GLOBIGNORE GREP_OPTIONS HOME \
@@ -16,21 +16,21 @@ const VARIABLES: &str = "\
     R_HOME R_LIBS R_PROFILE SHELL SHELLOPTS TAR_OPTIONS TCLLIBPATH TERM TMOUT TMPDIR TZ TZDIR \
     UID USER VIMINIT VISUAL ZDOTDIR _";
 
-/// Beginnings of such variables: of the loader, the shells, and what interpreters and tools read.
+/// Prefixes of such variables: of the loader, shells, interpreters and tools.
 const PREFIXES: &str = "\
     BASH BUNDLE_ CARGO_ COMPOSER_ CORECLR_ DBUS_ DOTNET_ DYLD_ ERL_ GEM_ GIT_ GLIBC_ GNUMAKE \
     GOFLAGS GOPATH GOROOT GRADLE_ GUILE_ JAVA_ JDK_ JULIA_ LC_ LD_ LUA_ MALLOC_ NODE_ NPM_ \
     OPENSSL_ PERL PHP PIP_ PYTHON RSYNC_ RUBY RUST SSH_ SSL_CERT_ SUDO_ TERMINFO XDG_ _JAVA_";
 
-/// Does this variable change how programs are found, loaded or run? The declaration is what keeps
-/// others out; this list keeps a template's author from a name that never means just a value.
+/// Whether this variable changes how programs are found, loaded or run. The declaration keeps out
+/// other names; this list keeps template authors from names that are never just a value.
 fn changes_programs(name: &str) -> bool {
     VARIABLES.split(' ').any(|variable| name == variable)
         || PREFIXES.split(' ').any(|prefix| name.starts_with(prefix))
 }
 
 impl StepAction {
-    /// The names under which it hands values on: those that may be seen, and those of secrets.
+    /// Returns the names of its outputs: visible ones, and secret ones.
     #[must_use]
     pub fn outputs(&self) -> (&[String], &[String]) {
         match self {
@@ -39,7 +39,7 @@ impl StepAction {
         }
     }
 
-    /// `hands on A, B (a secret)`.
+    /// Describes the outputs: `hands on A, B (a secret)`.
     #[must_use]
     pub fn outputs_in_words(&self) -> Option<String> {
         let (seen, secret) = self.outputs();
@@ -48,7 +48,7 @@ impl StepAction {
         (!names.is_empty()).then(|| format!("hands on {}", names.join(", ")))
     }
 
-    /// May it hand on a value under this name?
+    /// Whether it may output a value under this name.
     #[must_use]
     pub fn hands_on(&self, name: &str) -> bool {
         let (seen, secret) = self.outputs();
@@ -57,7 +57,7 @@ impl StepAction {
 }
 
 impl TemplateReader<'_> {
-    /// The names that a step declares under this key.
+    /// Checks the output names that a step declares under this key.
     pub(super) fn outputs(&mut self, names: Vec<String>, path: &Path) -> Vec<String> {
         for (index, name) in names.iter().enumerate() {
             let path = path.to(index);
@@ -96,7 +96,7 @@ impl TemplateReader<'_> {
     }
 }
 
-/// A name is either secret in the whole template, or in no step of it.
+/// Checks that a name is secret either in the whole template or in no step of it.
 pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<DocumentProblem> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (_, step) in template.steps() {

@@ -8,37 +8,37 @@ use super::placeholder::GIVEN;
 /// A parameter that a template declares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Param {
-    /// As an environment variable and a placeholder: `[A-Z_][A-Z0-9_]*`.
+    /// Name of the environment variable and placeholder: `[A-Z_][A-Z0-9_]*`.
     pub name: String,
-    /// What people see in its place.
+    /// The name shown instead.
     pub alias: Option<String>,
     pub kind: ParamKind,
-    /// What a [`ParamKind::Choice`] may be; empty for other kinds.
+    /// The options of a [`ParamKind::Choice`]; empty for other kinds.
     pub choices: Vec<String>,
-    /// A task without it is refused.
+    /// Whether a task without it is refused.
     pub required: bool,
-    /// Its value where the task gives none; `None` and not required: the empty text.
+    /// The default value; if `None` and not required, it is the empty text.
     pub default: Option<String>,
     /// A regular expression that the whole value must match.
     pub pattern: Option<String>,
 }
 
-/// What a value is, and how a form asks for it.
+/// The type of a value, and of its form field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParamKind {
     /// Any text.
     #[default]
     Text,
-    /// One of a few.
+    /// One of several options.
     Choice,
     /// The name of a tag.
     Tag,
-    /// A text that no page, log or answer shows.
+    /// Text that no page, log or answer shows.
     Secret,
 }
 
-/// Why the parameters of a task do not fit its template.
+/// Why the parameters of a task do not match its template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
     #[error("parameter {name} is missing: template {template} requires it")]
@@ -62,10 +62,10 @@ pub enum ParamError {
 }
 
 impl Param {
-    /// Holds a value against the pattern.
+    /// Checks a value against the kind and the pattern.
     ///
     /// # Errors
-    /// The value does not fit.
+    /// The value is not valid.
     pub fn check(&self, value: &str) -> Result<(), ParamError> {
         let name = || self.name.clone();
         if value.contains('\0') {
@@ -93,8 +93,8 @@ impl Param {
     }
 }
 
-/// Can a tag be named so? The rules of `git check-ref-format`; a leading dash, which git takes here
-/// and refuses where it is asked to make one, is refused.
+/// Whether this is a valid tag name, by the rules of `git check-ref-format`. A leading dash, which
+/// git accepts there but refuses when it creates a tag, is not valid.
 #[must_use]
 pub fn can_be_tag(name: &str) -> bool {
     let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
@@ -107,15 +107,15 @@ pub fn can_be_tag(name: &str) -> bool {
         && name.split('/').all(part)
 }
 
-/// The expression that matches where `pattern` matches the whole text.
+/// Returns a regular expression that requires `pattern` to match the whole text.
 pub(super) fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
-    // Alone first: `a)|(b` must not become valid by being wrapped.
+    // Compile it alone first: `a)|(b` must not become valid by being wrapped.
     regex::Regex::new(pattern)?;
     regex::Regex::new(&format!(r"\A(?:{pattern})\z"))
 }
 
 impl Template {
-    /// The names of the parameters whose values nobody is shown.
+    /// Returns the names of secret parameters.
     pub fn secrets(&self) -> impl Iterator<Item = &String> {
         let secret = self
             .params
@@ -124,11 +124,11 @@ impl Template {
         secret.map(|param| &param.name)
     }
 
-    /// The template's own parameters for a task that gives these: defaults filled in, every value
-    /// held against its pattern. The [`GIVEN`] ones are not among them.
+    /// Returns the template's own parameters for a task with the `given` values, with defaults and
+    /// after checking every value. Excludes those in [`GIVEN`].
     ///
     /// # Errors
-    /// All that does not fit, by name.
+    /// All invalid parameters, by name.
     pub fn parameters(
         &self,
         given: &BTreeMap<String, String>,

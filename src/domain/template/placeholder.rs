@@ -1,8 +1,8 @@
-//! `{NAME}`: found and filled in, in arguments and addresses, never in text for a shell.
+//! `{NAME}`: parsed and replaced in arguments and addresses, never in shell text.
 
 use std::collections::BTreeMap;
 
-/// The parameters that every task has, whatever its template declares.
+/// The parameters that every task has, regardless of its template.
 pub const GIVEN: [&str; 9] = [
     "TAG",
     "COMMIT",
@@ -15,11 +15,11 @@ pub const GIVEN: [&str; 9] = [
     "RELEASE",
 ];
 
-/// Those of [`GIVEN`] that come from a project and its repository: a task that belongs to none may
-/// bring its own.
+/// Those of [`GIVEN`] that come from a project and its repository: a task without a project may set
+/// its own.
 pub const GIVEN_BY_PLACE: [&str; 5] = ["TAG", "COMMIT", "PROJECT", "ENVIRONMENT", "GIT_URL"];
 
-/// Is this the name of a parameter: `[A-Z_][A-Z0-9_]*`, at most 64 characters?
+/// Whether this is a valid parameter name: `[A-Z_][A-Z0-9_]*`, at most 64 characters.
 #[must_use]
 pub fn is_parameter_name(name: &str) -> bool {
     name.len() <= 64
@@ -29,10 +29,10 @@ pub fn is_parameter_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// A piece of a text with placeholders.
+/// A piece of text with placeholders.
 enum TextPiece<'t> {
     Text(&'t str),
-    /// The name between the braces, and whether a `$` stands before them.
+    /// The name between the braces, and whether a `$` precedes them.
     Placeholder(&'t str, Dollar),
 }
 
@@ -42,8 +42,8 @@ enum Dollar {
     Absent,
 }
 
-/// Cuts a text into what stands as it is and its placeholders. Braces around anything but a
-/// parameter's name are ordinary text.
+/// Splits text into literal parts and placeholders. Braces around anything but a parameter's name
+/// are literal text.
 fn pieces(text: &str) -> Vec<TextPiece<'_>> {
     let mut pieces = Vec::new();
     let mut done = 0;
@@ -69,7 +69,7 @@ fn pieces(text: &str) -> Vec<TextPiece<'_>> {
     pieces
 }
 
-/// The names of the placeholders of a text, in order.
+/// Returns the names of the placeholders in a text, in order.
 #[must_use]
 pub fn names(text: &str) -> Vec<&str> {
     pieces(text)
@@ -81,7 +81,7 @@ pub fn names(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The names of the placeholders of a text for `sh`, where `${NAME}` is the shell's own.
+/// Returns the names of the placeholders in `sh` text, where `${NAME}` belongs to the shell.
 pub(super) fn names_in_shell_text(text: &str) -> Vec<&str> {
     pieces(text)
         .into_iter()
@@ -92,8 +92,8 @@ pub(super) fn names_in_shell_text(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Replaces each placeholder by its value, once: a value is never looked into. A name without a
-/// value is left standing (templates with such names are refused when they are read).
+/// Replaces each placeholder by its value, once: values are not expanded. A name without a value is
+/// left as it is (templates with such names are refused when they are read).
 #[must_use]
 pub fn fill(text: &str, values: &BTreeMap<String, String>) -> String {
     let mut filled = String::with_capacity(text.len());

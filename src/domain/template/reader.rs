@@ -1,4 +1,4 @@
-//! What reads the tables of a template, and the table of a step as it is written.
+//! The reader for a template's tables, and the raw table of a step.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -50,7 +50,7 @@ pub(super) enum Use {
     Check,
 }
 
-/// A command is text for `sh` or a list of words.
+/// Reads a command: text for `sh` or a list of words.
 fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProgramCommand>, D::Error> {
     struct CommandVisitor;
 
@@ -77,8 +77,8 @@ fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProgramC
     deserializer.deserialize_any(CommandVisitor).map(Some)
 }
 
-/// Turns the file's structs into a template, and collects what is wrong on the way. What is wrong
-/// gets a stand-in value, so that the rest can be looked at too.
+/// Converts the file's structs to a template and collects all problems. Invalid values are replaced
+/// by dummies, so that the rest can be checked too.
 pub(super) struct TemplateReader<'d> {
     pub(super) document: &'d Document<'d>,
     /// The parameters that placeholders may name.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::is_name;
 
-/// One line of `approvals`: how many of whom must say yes. Written `"2"`, `"1 of @pm"` or
-/// `"1 of alice"`.
+/// One entry of `approvals`: how many approvals are required, and of whom. Written `"2"`,
+/// `"1 of @pm"` or `"1 of alice"`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Requirement {
@@ -15,18 +15,18 @@ pub struct Requirement {
     pub of: Approvers,
 }
 
-/// Whose yes counts for a [`Requirement`].
+/// Whose approval counts for a [`Requirement`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Approvers {
-    /// Everybody whose role lets them approve.
+    /// Every user whose role permits approving.
     Anyone,
-    /// The members of this group of people; written `@NAME`.
+    /// The members of this user group; written `@NAME`.
     Group(String),
-    /// This account alone.
+    /// Only this account.
     User(String),
 }
 
-/// The text is no requirement.
+/// A text that is not a valid requirement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no approval: write \"1\", \"2 of @GROUP\" or \"1 of NAME\"")]
 pub struct NoRequirement(String);

@@ -1,4 +1,4 @@
-//! One entry of `steps`, as it is written, becomes a [`Step`].
+//! Converts one entry of `steps` to a [`Step`].
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::document::Path;
 
-/// What kind of step an entry is, with the keys that mean something there.
+/// The kind of a step entry, with the keys that it accepts.
 #[derive(Clone, Copy)]
 enum StepKind {
     Checkout,
@@ -33,7 +33,7 @@ impl StepKind {
         }
     }
 
-    /// The step's name where it has none of its own.
+    /// Returns the step's default name.
     fn name(self) -> &'static str {
         match self {
             Self::Checkout => "checkout",
@@ -71,7 +71,7 @@ impl StepKind {
     }
 }
 
-/// Every key of a step with whether the entry has it.
+/// Returns the keys that the entry of a step has.
 fn keys_present(raw: &StepFile) -> Vec<&'static str> {
     [
         ("use", raw.uses.is_some()),
@@ -101,7 +101,7 @@ fn keys_present(raw: &StepFile) -> Vec<&'static str> {
 }
 
 impl TemplateReader<'_> {
-    /// Reads one step; `synced` says whether the release stands on the hosts by then.
+    /// Reads one step; `synced` is whether the release exists on the hosts by then.
     pub(super) fn step(
         &mut self,
         raw: StepFile,
@@ -132,7 +132,7 @@ impl TemplateReader<'_> {
         let once = raw.once.unwrap_or(false);
         let gate = raw.gate.unwrap_or_default();
         let (user, host) = self.whose(&raw, path);
-        // Nothing is synced to a host of a step's own.
+        // A step's own host receives no release.
         let synced = if host.is_some() { Synced::No } else { synced };
         let action = match kind {
             StepKind::Checkout => StepAction::Checkout,
@@ -206,7 +206,7 @@ impl TemplateReader<'_> {
         }
     }
 
-    /// Who runs a step, and on which host of its own.
+    /// Returns who runs a step, and its own host, if any.
     fn whose(&mut self, raw: &StepFile, path: &Path) -> (Option<String>, Option<String>) {
         for (key, name, what) in [
             ("user", &raw.user, "user of `[execution_users]`"),
@@ -385,7 +385,7 @@ impl TemplateReader<'_> {
         }
     }
 
-    /// Every placeholder must be a parameter of the task.
+    /// Checks that every placeholder is a parameter of the task.
     fn placeholders(&mut self, text: &str, path: &Path) {
         for name in placeholder::names(text) {
             if self.parameters.contains(name) {
@@ -434,7 +434,7 @@ impl TemplateReader<'_> {
         }
     }
 
-    /// A time limit: given or not, but not nothing.
+    /// Returns a time limit, or the default; zero is refused.
     fn span(&mut self, given: Option<Duration>, default: Duration, path: &Path) -> Duration {
         if given.is_some_and(|given| given.is_zero()) {
             self.refuse(
@@ -446,7 +446,7 @@ impl TemplateReader<'_> {
     }
 }
 
-/// Does the release stand on the hosts of this stage by now?
+/// Whether the release exists on the hosts of this stage by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Synced {
     Yes,

@@ -1,17 +1,17 @@
-//! In which order the steps of a template may stand: no host switches before every host of the
-//! task is staged.
+//! The permitted order of a template's steps: no host switches before every host of the task is
+//! staged.
 
 use super::{StageHosts, StageTemplate, StepAction, Template};
 use crate::domain::document::{Document, DocumentProblem, Path};
 
-/// Where one of the three steps of a release stands.
+/// The position of one of the three release steps.
 struct ReleaseStepPosition<'t> {
     stage_index: usize,
     stage: &'t StageTemplate,
     path: Path,
 }
 
-/// Everything that is wrong with the order of the template's steps.
+/// Returns all problems with the order of the template's steps.
 pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<DocumentProblem> {
     let mut problems = Vec::new();
     let mut refuse = |path: &Path, message: String| problems.push(document.problem(path, message));
@@ -69,7 +69,7 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Docu
     problems
 }
 
-/// What is wrong with the place of the `publish` step.
+/// Returns the problem with the position of the `publish` step.
 fn publish_problem(
     publish: &ReleaseStepPosition<'_>,
     sync: Option<&ReleaseStepPosition<'_>>,
