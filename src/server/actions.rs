@@ -1,8 +1,8 @@
-//! What people may read and do, for pages, JSON API and CODO's API alike: each of them reads a request,
-//! calls a function here, and shows what it returns.
+//! The actions shared by the pages, the JSON API and CODO's API. Each of them parses a request,
+//! calls a function here and renders the result.
 //!
-//! The right to an action is tested here, and its entry in the audit is made here. Nothing here knows
-//! HTML, JSON or a form; nothing here is performed: `engine` appends the events.
+//! Permissions are checked here, and audit entries are made here. Nothing here knows HTML, JSON or
+//! forms, and nothing is executed: `engine` appends the events.
 
 pub(super) mod account;
 mod approvers;

@@ -1,4 +1,4 @@
-//! Answers: their headers, and nothing of their content.
+//! Responses and their headers, independent of their content.
 
 use askama::Template;
 use hyper::StatusCode;
@@ -9,14 +9,14 @@ use warp::reply::{Reply as _, Response};
 use super::fault::Fault;
 use super::view::ErrorBody;
 
-/// Scripts, styles, images and connections are ours alone, and nothing stands inside the page itself.
+/// Scripts, styles, images and connections come only from this server; nothing is inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                       img-src 'self' data:; connect-src 'self'; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
 pub(super) type HttpResult = Result<Response, Fault>;
 
-/// Headers that every answer has; what was set before stays.
+/// Adds the headers that every response has; headers already set are kept.
 pub(super) fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let always = [
@@ -51,7 +51,7 @@ pub(super) fn of_kind(kind: &'static str, body: impl Into<Vec<u8>>) -> Response 
     response
 }
 
-/// A page.
+/// Returns a page.
 pub(super) fn page(status: StatusCode, page: &impl Template) -> HttpResult {
     let text = page
         .render()
@@ -73,12 +73,12 @@ pub(super) fn text(text: impl Into<String>) -> Response {
     of_kind("text/plain; charset=utf-8", text.into())
 }
 
-/// An answer without content.
+/// Returns a response without content.
 pub(super) fn nothing() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// "Look there": after a form was taken, or to log in.
+/// Redirects with 303 See Other: after a form, or to the login.
 pub(super) fn see(path: &str) -> HttpResult {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let location = HeaderValue::from_str(path)
@@ -95,7 +95,7 @@ pub(super) fn set_cookie(response: &mut Response, value: &str) -> Result<(), Fau
     Ok(())
 }
 
-/// A fault in the API's form.
+/// Returns a fault as JSON, for the API.
 pub(super) fn failure(fault: &Fault) -> Response {
     let failure = ErrorBody {
         error: fault.to_string(),
@@ -110,7 +110,7 @@ pub(super) fn failure(fault: &Fault) -> Response {
     response
 }
 
-/// The headers that belong to a fault.
+/// Adds the headers that belong to a fault.
 pub(super) fn mark(response: &mut Response, fault: &Fault) {
     let headers = response.headers_mut();
     match fault {

@@ -1,4 +1,4 @@
-//! `/api/v1/…`: JSON in, JSON out, for the command line and for other programs.
+//! `/api/v1/…`: JSON in, JSON out, for the command line and other programs.
 
 mod account;
 mod hooks;
@@ -19,10 +19,10 @@ use super::answer::{self, HttpResult};
 use super::call::Call;
 use super::{Site, codo, output, who};
 
-/// What describes the API for programs.
+/// The OpenAPI description of the API.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Everything under `/api/`: ours in `v1`, and what clients of CODO call.
+/// Routes everything under `/api/`: our API in `v1`, and the endpoints for clients of CODO.
 pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let segments = call.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -98,7 +98,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
     }
 }
 
-/// The states of tasks that are not at rest.
+/// The states of tasks that have not ended.
 const UNFINISHED: [&str; 8] = [
     "proposed",
     "waiting",
@@ -110,8 +110,8 @@ const UNFINISHED: [&str; 8] = [
     "rolling-back",
 ];
 
-/// `/metrics`: Prometheus' text. Only tasks that are not at rest are counted: they are few, however
-/// many tasks there ever were.
+/// `/metrics`: metrics in Prometheus text format. Only tasks that have not ended are counted: they
+/// are few, however many tasks exist.
 pub(super) async fn metrics(site: &Arc<Site>) -> HttpResult {
     let store = &site.web.store;
     let (active, _) = store.active().await?;

@@ -1,5 +1,5 @@
-//! Style, script and icon: part of the program, so that a page asks nobody else for anything. Their
-//! addresses hold a digest of their content, so browsers may keep them for ever.
+//! Stylesheets, scripts and icons, built into the program so that pages need no other server. Their
+//! URLs contain a digest of the content, so browsers may cache them forever.
 
 use std::sync::LazyLock;
 
@@ -45,7 +45,7 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     ]
 });
 
-/// The address of an asset, with the digest of its content.
+/// Returns the URL of an asset, with the digest of its content.
 pub(super) fn address(name: &str) -> String {
     let asset = ASSETS.iter().find(|asset| asset.name == name);
     let digest = asset.map_or("", |asset| asset.digest.as_str());

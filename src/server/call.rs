@@ -1,4 +1,4 @@
-//! One request, as far as the rest of `server` needs it: read here, and bounded here.
+//! A request as the rest of `server` needs it: parsed here, within limits.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,23 +14,23 @@ use serde::de::DeserializeOwned;
 use super::fault::Fault;
 use crate::base::secret::SecretString;
 
-/// The methods that something here is done by.
+/// The methods that the server supports.
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 
-/// The body of a request, in bytes.
+/// The longest request body, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How much is read of a body that is too long, before its connection is given up.
+/// How much of an overlong body is read before the connection is closed, in bytes.
 const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The header in which a proxy names the client.
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Who is on the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     Network(IpAddr),
-    /// A user of this machine, as the kernel says.
+    /// A user of this machine, as reported by the kernel.
     Local {
         uid: u32,
     },
@@ -46,12 +46,12 @@ pub(super) struct Call {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) peer: Peer,
-    /// Behind a lock only because a body may not be looked at from two sides.
+    /// Locked only because a body is not `Sync`.
     pub(super) body: Mutex<Option<Body>>,
 }
 
 impl Call {
-    /// What is answered to an address that is none.
+    /// Returns the fault for an unknown URL.
     pub(super) fn unknown(&self) -> Fault {
         if ["GET", "POST", "DELETE"].contains(&self.method.as_str()) {
             Fault::NotFound(format!(
@@ -64,23 +64,23 @@ impl Call {
         }
     }
 
-    /// The value of a header, if it is text.
+    /// Returns the value of a header, if it is text.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
         self.headers.get(name.into())?.to_str().ok()
     }
 
-    /// Whether a proxy says that it passed the call on. A hint for texts: it grants nothing.
+    /// Whether a proxy claims to have forwarded the request. For messages only: it grants nothing.
     pub(super) fn is_proxied(&self) -> bool {
         let headers = [FORWARDED_FOR, "forwarded", "via"];
         headers.iter().any(|name| self.headers.contains_key(*name))
     }
 
-    /// The value of a cookie; the first one where a name comes twice.
+    /// Returns the value of a cookie; the first one if the name occurs twice.
     pub(super) fn cookie(&self, name: &str) -> Option<SecretString> {
         crate::identity::session::cookie(self.header(header::COOKIE)?, name)
     }
 
-    /// The value of one parameter of the address, if it says anything.
+    /// Returns the value of one query parameter, if it is not empty.
     pub(super) fn parameter(&self, name: &str) -> Option<SecretString> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(&self.query).ok()?;
         let found = pairs.into_iter().find(|(found, _)| found == name);
@@ -90,13 +90,13 @@ impl Call {
             .map(SecretString::from)
     }
 
-    /// The parts of the path between its slashes. Names of ours need no percent signs.
+    /// Returns the segments of the path. Names in our URLs need no percent-encoding.
     pub(super) fn segments(&self) -> Vec<String> {
         let path = self.path.trim_matches('/');
         path.split('/').map(str::to_owned).collect()
     }
 
-    /// What the address says after the question mark.
+    /// Parses the query string.
     pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         serde_urlencoded::from_str(&self.query).map_err(|error| {
             Fault::Invalid(format!(
@@ -105,7 +105,7 @@ impl Call {
         })
     }
 
-    /// The fields of a form.
+    /// Parses the fields of a form.
     pub(super) async fn form<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, Fault> {
         let bytes = self.bytes(within).await?;
         serde_urlencoded::from_bytes(&bytes).map_err(|error| {
@@ -115,7 +115,7 @@ impl Call {
         })
     }
 
-    /// The JSON of the body; an empty one counts as `{}`.
+    /// Parses the JSON body; an empty one counts as `{}`.
     pub(super) async fn json<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, Fault> {
         let bytes = self.bytes(within).await?;
         let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
@@ -128,7 +128,7 @@ impl Call {
             .map_err(|error| Fault::Invalid(format!("the body is not understood: {error}")))
     }
 
-    /// The JSON of the body, whatever the client says that it is: `None` where it is none.
+    /// Parses the JSON body, whatever its content type; `None` if it is not JSON.
     pub(super) async fn loose_json<T: DeserializeOwned>(
         &mut self,
         within: Duration,
@@ -137,13 +137,13 @@ impl Call {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// The body, read whole: at most [`BODY_BYTES_MAX`].
+    /// Reads the whole body: at most [`BODY_BYTES_MAX`].
     async fn bytes(&mut self, within: Duration) -> Result<Vec<u8>, Fault> {
         self.bytes_up_to(BODY_BYTES_MAX, within).await
     }
 
-    /// The body, read whole: at most so many bytes. What is beyond them is read and thrown away, up to
-    /// a limit, since a client that still sends does not see an answer.
+    /// Reads the whole body, up to a limit. Excess bytes are read and discarded, up to a second
+    /// limit, since a client that is still sending does not see a response.
     pub(super) async fn bytes_up_to(
         &mut self,
         most: usize,

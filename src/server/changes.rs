@@ -1,16 +1,16 @@
-//! What changes in the store, for those who wait for it: event streams, and readers of a log.
+//! Changes in the store, for event streams and followed logs.
 
 use super::Site;
 use crate::store::kv::{Watch, WatchEnd};
 use crate::store::{Store, StoreError};
 
-/// What has changed in the store, for those who wait for it.
+/// A watch for changes in the store.
 pub(super) struct StoreChanges {
     watch: Watch,
 }
 
 impl StoreChanges {
-    /// From now on.
+    /// Watches from now on.
     pub(super) async fn of(site: &Site) -> Result<Self, StoreError> {
         let store = &site.web.store;
         let revision = store.revision().await?;
@@ -19,13 +19,13 @@ impl StoreChanges {
         })
     }
 
-    /// Waits until this task has changed. Safe to cancel.
+    /// Waits until this task has changed. Cancel-safe.
     pub(super) async fn next(&mut self, site: &Site, id: u64) -> Result<(), StoreError> {
         while !self.any(site).await?.contains(&id) {}
         Ok(())
     }
 
-    /// Waits until tasks have changed, and says which. Safe to cancel.
+    /// Waits until tasks have changed, and returns which. Cancel-safe.
     pub(super) async fn any(&mut self, site: &Site) -> Result<Changed, StoreError> {
         match self.watch.next().await {
             Ok(update) => {
@@ -46,7 +46,7 @@ impl StoreChanges {
 
 pub(super) enum Changed {
     These(Vec<u64>),
-    /// Too much happened at once to say.
+    /// Any task may have changed: too many changes came at once.
     Perhaps,
 }
 

@@ -1,10 +1,10 @@
-//! `/api/task/v2/task/accept/`: a task is submitted as CODO's clients do it.
+//! `/api/task/v2/task/accept/`: submits a task as CODO's clients do.
 //!
-//! Hooks and scripts that were written for CODO (OpenDevOps) go on working with another address and
-//! another token; `docs/codo.md` says what is the same and what is not. A GET gives a `csrf_key`
-//! ([`csrf`]), a POST spends it. What is posted is read ([`asked`], [`literal`]), held against the
-//! template ([`order`]) and handed to [`submit`], which knows nothing of CODO. Answers are in CODO's
-//! numbers ([`refusal`]). It performs nothing; [`api`](super::api) calls it.
+//! Hooks and scripts written for CODO (OpenDevOps) keep working with another URL and another token;
+//! `docs/codo.md` lists the differences. A GET returns a `csrf_key` ([`csrf`]), a POST spends it.
+//! The body is parsed ([`asked`], [`literal`]), checked against the template ([`order`]) and passed
+//! to [`submit`], which knows nothing of CODO. Responses use CODO's codes ([`refusal`]). Nothing is
+//! executed here; [`api`](super::api) calls it.
 
 mod asked;
 mod csrf;
@@ -36,10 +36,10 @@ use crate::engine::submit::{
 use crate::identity::session::WebTransport;
 use crate::store::Keyed;
 
-/// The longest body, in bytes: three texts of literals, each escaped by JSON, and room for the rest.
+/// The longest body, in bytes: three literals as text, each escaped in JSON, and room for the rest.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// GET and POST of the accept API.
+/// Handles GET and POST of the accept API.
 pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let answered = match call.method.as_str() {
         "GET" => give_key(site, call).await,
@@ -92,7 +92,7 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRe
         Err(refusal) => Err(refusal),
     };
     let id = submitted.inspect_err(|refusal| {
-        // The clients print no more than that it failed, and to ask whoever runs this.
+        // Clients only print that it failed and to ask the operator.
         let CodoRefusal { code, detail, .. } = refusal;
         tracing::warn!(code, detail, user = %who.actor.name, "a task of CODO's API was refused");
     })?;
@@ -107,7 +107,7 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRe
     Ok(response)
 }
 
-/// The key of this request, if it is good and nothing was submitted with it.
+/// Returns the key of this request, if it is valid and nothing was submitted with it.
 async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, CodoRefusal> {
     let Some(key) = call
         .cookie("csrf_key")
@@ -141,7 +141,7 @@ fn spent_for(id: u64) -> CodoRefusal {
     ))
 }
 
-/// What was asked for, as an order of ours.
+/// Converts the request into an order.
 async fn order(
     site: &Site,
     sources: &submit::ResolveSources<'_>,
@@ -164,16 +164,16 @@ async fn order(
     sources.order(asked)
 }
 
-/// Whether JSON that somebody pasted into a page is a task as CODO's users write it.
+/// Whether JSON pasted into a page is a task in CODO's format.
 pub(super) fn is_task(pasted: &str) -> bool {
     let value: Result<Value, _> = serde_json::from_str(pasted);
     value.is_ok_and(|value| value.get("temp_id").is_some())
 }
 
-/// The order that it asks for.
+/// Returns the order that pasted JSON asks for.
 ///
 /// # Errors
-/// [`Fault::Problems`] says what is wrong with it.
+/// [`Fault::Problems`] lists what is wrong with it.
 pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<SubmissionOrder, Fault> {
     let sources = submit::ResolveSources {
         config: &site.web.config,
@@ -225,7 +225,7 @@ async fn submit(
     drop(turn);
     match submitted {
         Ok(Submitted::New(id)) => Ok(id),
-        // Of two that raced with one key, this is the one that lost.
+        // If two requests race with one key, this is the one that lost.
         Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(spent_for(id)),
         Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {

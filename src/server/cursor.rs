@@ -1,19 +1,19 @@
-//! Where a list goes on: opaque to whoever hands it back, and good for the same search only (pure).
+//! Pagination cursors: opaque to clients, and valid for the same search only (pure).
 
 use serde::Serialize;
 
 use super::fault::Fault;
 use crate::base::secret;
 
-/// Digits of the search's digest within a cursor: against mistakes, not against malice.
+/// Digits of the search's digest in a cursor: they detect mistakes, not attacks.
 const DIGITS: usize = 10;
 
-/// The cursor of a place in a search.
+/// Returns the cursor for a position in a search.
 pub(super) fn cursor(place: &str, search: &impl Serialize) -> String {
     format!("{place}.{}", digest(search))
 }
 
-/// The place that a cursor names.
+/// Returns the position that a cursor names.
 pub(super) fn place<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a str, Fault> {
     match cursor.rsplit_once('.') {
         Some((place, digits)) if digits == digest(search) => Ok(place),
@@ -23,7 +23,7 @@ pub(super) fn place<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a 
     }
 }
 
-/// What is answered to a place that we never gave.
+/// Returns the fault for a position that was never issued.
 pub(super) fn unknown_place() -> Fault {
     Fault::Invalid("the cursor names no place: begin again without it".to_owned())
 }

@@ -1,8 +1,8 @@
-//! What the audit says of logins: who came in, and who did not, from where and why.
+//! Audit entries for logins: who logged in or was refused, from where and why.
 //!
-//! Both doors call it, the page and the login of CODO's API; it decides nothing. A name that no
-//! account has is not written down: people type passwords there. Whoever is refused for a while, and
-//! knocks on, leaves one entry for that while, so that nobody fills the store by knocking.
+//! Both login endpoints call it: the page and the login of CODO's API. It decides nothing. The name
+//! of an unknown account is not recorded: people type passwords there. Repeated attempts during a
+//! lockout leave one entry, so that they cannot fill the store.
 
 pub(super) mod shut;
 
@@ -13,7 +13,7 @@ use super::fault::Fault;
 use crate::identity::account::{Account, LoginError};
 use crate::store::audit::AuditAction;
 
-/// Where somebody logs in.
+/// A login endpoint.
 #[derive(Clone, Copy)]
 pub(super) enum LoginEndpoint {
     Page,
@@ -22,7 +22,7 @@ pub(super) enum LoginEndpoint {
 }
 
 impl LoginEndpoint {
-    /// Somebody has proved everything. What cannot be written down does not happen.
+    /// Records a completed login. If it cannot be recorded, the login fails.
     pub(super) async fn came_in(
         self,
         site: &Site,
@@ -34,13 +34,13 @@ impl LoginEndpoint {
         noted.map_err(|error| Fault::Broken(error.to_string()))
     }
 
-    /// The password was right, and no code came with it.
+    /// Records that the password was right and no code was given.
     pub(super) async fn half_way(self, site: &Site, account: &Account, from: IpAddr) {
         let why = "refused: the password is right, the code is yet to come";
         self.note(site, &account.name, from, why.to_owned()).await;
     }
 
-    /// Somebody who says that they are `name` was not let in.
+    /// Records that a login as `name` was refused.
     pub(super) async fn refused(self, site: &Site, name: &str, from: IpAddr, why: &LoginError) {
         let why = match why {
             LoginError::Denied => "the name or the password is wrong, or the user is disabled",

@@ -1,5 +1,4 @@
-//! Why a request is not answered with what it asked for, as status and words: the same for pages
-//! and API. The words say what to do.
+//! Why a request fails, as status and message: the same for pages and API. Messages say what to do.
 
 use hyper::StatusCode;
 use jiff::Timestamp;
@@ -36,7 +35,7 @@ pub(super) enum Fault {
     Invalid(String),
     #[error("the body is longer than {0} bytes; send less")]
     TooLarge(usize),
-    /// Nothing was submitted; everything that is wrong, by field.
+    /// Nothing was submitted; lists every problem, by field.
     #[error("{}", SubmitError::Problems(.0.clone()))]
     Problems(Vec<FieldProblem>),
     #[error("the body must be JSON, with `Content-Type: application/json`")]
@@ -49,7 +48,7 @@ pub(super) enum Fault {
     TooMany(Timestamp),
     #[error("{0}")]
     Busy(String),
-    /// Ours; the details are in the agent's log.
+    /// An internal error; the details are in the agent's log.
     #[error("the agent could not do it: {0}")]
     Broken(String),
 }
@@ -73,7 +72,7 @@ impl Fault {
         }
     }
 
-    /// A task of this id is not there.
+    /// Returns the fault for a task id that does not exist.
     pub(super) fn no_task(id: &str) -> Self {
         Self::NotFound(format!(
             "there is no task {id}; see `tagship tasks`, or the list of tasks"

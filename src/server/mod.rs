@@ -1,12 +1,12 @@
-//! Pages for people, the JSON API, the event stream.
+//! Web pages, the JSON API and event streams.
 //!
-//! [`Web::serve`] answers HTTP on a TCP socket, where a cookie or a token identifies the person, and
-//! on a Unix socket, where the kernel does; the same addresses serve both. It reads what is stored
-//! and appends what people ask ([`request`](crate::engine::request)): it never performs anything,
-//! never starts a program and never touches git or a host. The agent calls it, once.
+//! [`Web::serve`] answers HTTP on a TCP socket, where a cookie or a token identifies the user, and
+//! on a Unix socket, where the kernel does; both serve the same URLs. It reads the store and
+//! appends requests ([`request`](crate::engine::request)). It never executes anything: it starts no
+//! program and contacts no git repository or host. The agent calls it, once.
 //!
-//! A request goes through `serve` (connections, limits), [`route`] (which address means what),
-//! `who` (whose it is), and one of `api`, `pages`, `stream`, `output`.
+//! A request passes through `serve` (connections, limits), [`route`] (routing), `who`
+//! (authentication), and one of `api`, `pages`, `stream`, `output`.
 
 mod actions;
 mod answer;
@@ -45,7 +45,7 @@ use crate::store::log::LogBook;
 
 pub(crate) use output::CUT_BEGINS;
 
-/// What the pages and the API are made from.
+/// What the pages and the API are built from.
 pub struct Web {
     pub store: Store,
     pub accounts: Arc<Accounts>,
@@ -56,28 +56,28 @@ pub struct Web {
     pub limits: WebLimits,
 }
 
-/// What a client may take up.
+/// Limits on what a client may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebLimits {
-    /// Connections at a time, both sockets together; more wait to be accepted.
+    /// Concurrent connections on both sockets together; more wait to be accepted.
     pub connections: usize,
-    /// Event streams and followed logs at a time.
+    /// Concurrent event streams and followed logs.
     pub streams: usize,
-    /// And of one account, so that nobody takes all of them.
+    /// The same for one account, so that none takes all of them.
     pub streams_each: usize,
-    /// From the start of a connection, or the end of an answer, to the end of the next request's
+    /// From the start of a connection, or the end of a response, to the end of the next request's
     /// head.
     pub head: Duration,
     /// For the body of a request.
     pub body: Duration,
-    /// Changes of a task within this time are told together.
+    /// Changes of a task within this time are sent together.
     pub together: Duration,
-    /// A quiet event stream says that it lives this often.
+    /// How often an idle event stream sends a heartbeat.
     pub heartbeat: Duration,
-    /// An event stream or a followed log ends after so long; whoever follows comes back, and proves
-    /// again who they are.
+    /// How long an event stream or a followed log lasts; the client then reconnects and
+    /// authenticates again.
     pub stream: Duration,
-    /// How long requests may take to end once the agent is to end.
+    /// How long requests may take to finish after shutdown begins.
     pub grace: Duration,
 }
 
@@ -101,13 +101,13 @@ impl Default for WebLimits {
 struct Site {
     web: Web,
     started: Timestamp,
-    /// Turns true when the agent is to end.
+    /// Becomes true at shutdown.
     stop: watch::Receiver<bool>,
     ledger: Ledger,
     shut: door::shut::Shut,
     streams: Arc<places::Streams>,
-    /// Requests by the hundreds of their status.
+    /// Number of requests, by the hundreds digit of the status.
     answered: [AtomicU64; 6],
-    /// Whose requests over the Unix socket are believed, besides root's.
+    /// The user, apart from root, whose requests over the Unix socket are accepted.
     uid: u32,
 }

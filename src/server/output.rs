@@ -1,7 +1,7 @@
-//! The output of a task's steps as text: whole, followed while it grows, or its end for a page.
+//! The output of a task's steps as text: complete, followed as it grows, or its end for a page.
 //!
-//! Lines are harmless for terminals and readers: [`harmless`]. Nobody polls: a follower is woken by
-//! the log book and by the store.
+//! Lines are sanitized for terminals and readers: [`harmless`]. Nothing polls: the log book and the
+//! store wake a follower.
 
 mod chosen;
 mod harmless;
@@ -28,17 +28,17 @@ use crate::store::log::{LogBook, LogEntry, LogPart};
 use chosen::{blocking, is_called};
 use harmless::TerminalSanitizer;
 
-/// Bytes of one entry's part that are read at a time.
+/// Bytes of one part of an entry that are read at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
-/// What of the log a page shows, in bytes.
+/// How much of the log a page shows, in bytes.
 pub(super) const LOG_END_BYTES: u64 = 48 * 1024;
-/// Pieces that wait for a slow reader.
+/// Chunks buffered for a slow reader.
 const PIECES_WAITING: usize = 4;
 /// Changes within this time are read together.
 const TOGETHER: Duration = Duration::from_millis(100);
-/// Begins the line that stands for bytes which are not kept.
+/// The start of the line that replaces bytes that are not kept.
 pub(crate) const CUT_BEGINS: &str = "[... ";
-/// A line without end is cut here, in bytes.
+/// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// `GET …/tasks/ID/log`.
@@ -76,14 +76,14 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
     Ok(unbuffered(response))
 }
 
-/// A proxy shall hand on what comes when it comes.
+/// Tells a proxy to pass on data as it arrives.
 pub(super) fn unbuffered(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// A body that ends with an error is cut: whoever reads knows that it is not the log's end.
+/// A body that ends with an error is truncated: the reader knows that the log continues.
 type Pieces = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
 async fn whole(mut reader: TaskLogReader, pieces: &Pieces) -> std::io::Result<()> {
@@ -97,8 +97,8 @@ async fn whole(mut reader: TaskLogReader, pieces: &Pieces) -> std::io::Result<()
     Ok(())
 }
 
-/// Hands on what is logged until the task is at rest, the reader is gone, or the agent ends. After
-/// [`Limits::stream`](super::Limits::stream) it is cut: whoever reads on proves again who they are.
+/// Streams the log until the task has ended, the reader is gone, or the agent stops. It is cut
+/// after [`WebLimits::stream`](super::WebLimits::stream); the reader then authenticates again.
 async fn follow(
     site: &Site,
     mut reader: TaskLogReader,
@@ -109,7 +109,7 @@ async fn follow(
     let mut changes = StoreChanges::of(site).await?;
     let end = tokio::time::Instant::now() + site.web.limits.stream;
     loop {
-        // Asked before the log is read: what is logged afterwards is read in the next round.
+        // Checked before the log is read: what is logged later is read in the next round.
         let at_rest = site.web.store.task(id).await?.state.at_rest();
         logged.borrow_and_update();
         while let Some(text) = reader.next().await? {
@@ -140,23 +140,23 @@ async fn follow(
     }
 }
 
-/// Reads the entries of a task from where it stopped the last time.
+/// Reads a task's log entries from where it last stopped.
 pub(super) struct TaskLogReader {
     logs: LogBook,
     task: u64,
     wanted: LogQuery,
-    /// Whether lines name their entry: known once the entries are, or from the start for those who
-    /// follow.
+    /// Whether lines name their entry: known once the entries are, or from the start when
+    /// following.
     named: Option<bool>,
     places: BTreeMap<(LogEntry, LogPart), LogOffset>,
-    /// What had grown when it was last looked, and is still to be read.
+    /// The parts that had grown at the last check and are still to be read.
     grown: Option<VecDeque<Grown>>,
 }
 
-/// A part that had grown, and how long it was.
+/// A part that had grown, and its length.
 type Grown = ((LogEntry, LogPart), u64);
 
-/// What one look into a part brought.
+/// The result of one read of a part.
 struct LogChunk {
     text: String,
     end: bool,
@@ -167,14 +167,14 @@ struct LogChunk {
 struct LogOffset {
     offset: u64,
     text: TerminalSanitizer,
-    /// A line whose end has not come.
+    /// A line that is not complete yet.
     open: String,
-    /// Reading begins within a line.
+    /// Reading starts within a line.
     partial: bool,
 }
 
 impl LogOffset {
-    /// Ends a line where bytes are missing, and says so in one of its own.
+    /// Ends a line where bytes are missing, and adds a line that says so.
     fn cut(&mut self, missing: u64) {
         let text = std::mem::take(&mut self.text).end();
         self.open.push_str(&text);
@@ -186,7 +186,7 @@ impl LogOffset {
     }
 }
 
-/// What stands in a log in the place of bytes that are not kept.
+/// Returns the line that replaces bytes that are not kept.
 fn cut_line(missing: u64) -> String {
     format!(
         "{CUT_BEGINS}{missing} bytes are missing here: of each output the first and the last {} MiB are kept]",
@@ -207,8 +207,8 @@ impl TaskLogReader {
         }
     }
 
-    /// What has come since; `None` where nothing has. Looks once at everything that there is and then
-    /// reads what has grown: with hundreds of hosts there are a thousand files.
+    /// Returns what was logged since; `None` if nothing was. Checks every part once, then reads
+    /// those that have grown: hundreds of hosts have a thousand files.
     pub(super) async fn next(&mut self) -> std::io::Result<Option<String>> {
         let mut grown = match self.grown.take() {
             Some(grown) => grown,
@@ -227,7 +227,7 @@ impl TaskLogReader {
         Ok(None)
     }
 
-    /// The parts that hold more than was read of them.
+    /// Returns the parts that hold more than was read.
     async fn grown(&mut self) -> std::io::Result<VecDeque<Grown>> {
         let lengths = self.lengths().await?.into_iter();
         let grown = lengths.filter(|(key, length)| {
@@ -237,7 +237,7 @@ impl TaskLogReader {
         Ok(grown.collect())
     }
 
-    /// Begins near the end, so that at most about `bytes` are read.
+    /// Starts near the end, so that at most about `bytes` are read.
     pub(super) async fn only_the_end(&mut self, bytes: u64) -> std::io::Result<()> {
         let lengths = self.lengths().await?;
         let each = (bytes / lengths.len().max(1) as u64).max(512);
@@ -249,7 +249,7 @@ impl TaskLogReader {
         Ok(())
     }
 
-    /// Lines whose end never came.
+    /// Returns the incomplete lines.
     pub(super) fn rest(&mut self) -> String {
         let named = self.named == Some(true);
         let mut text = String::new();
@@ -264,7 +264,7 @@ impl TaskLogReader {
         text
     }
 
-    /// The parts of all entries that are wanted, and how long they are by now.
+    /// Returns the requested parts of all entries, with their current lengths.
     async fn lengths(&mut self) -> std::io::Result<Vec<((LogEntry, LogPart), u64)>> {
         let (logs, task, wanted) = (self.logs.clone(), self.task, self.wanted.clone());
         let look = move || {
@@ -311,7 +311,7 @@ impl TaskLogReader {
         let mut text = String::with_capacity(lines.len());
         for line in lines.lines() {
             if std::mem::take(&mut place.partial) {
-                // Its beginning was left out.
+                // Its beginning was skipped.
                 continue;
             }
             push_line(&mut text, named.then_some(entry), line);
@@ -342,9 +342,9 @@ fn push_line(text: &mut String, entry: Option<&LogEntry>, line: &str) {
 }
 
 impl Site {
-    /// Waits until the agent is to end.
+    /// Waits until the agent is shutting down.
     pub(super) async fn stopped(&self) {
-        // Without a sender the site is gone, too.
+        // A closed channel means that the site is gone, too.
         let _ = self.stop.clone().wait_for(|stop| *stop).await;
     }
 }

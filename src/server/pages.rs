@@ -1,5 +1,5 @@
-//! Pages for people. Drawn on the server, whole without scripts; what comes from a repository or a
-//! host is escaped by the templates in `templates/web/`.
+//! Pages for people. Rendered on the server and usable without scripts; the templates in
+//! `templates/web/` escape text from repositories and hosts.
 
 pub(super) mod account;
 pub(super) mod ask;
@@ -28,20 +28,20 @@ use super::who::{Who, who};
 pub(super) use super::words::times;
 use crate::domain::approval::Role;
 
-/// What stands around every page.
+/// What every page shows around its content.
 pub(super) struct Frame {
     style: String,
     script: String,
     icon: String,
-    /// `None` on the page where one logs in.
+    /// `None` on the login page.
     person: Option<PageViewer>,
     csrf: String,
-    /// Hosts that are taken out, with who did it and why.
+    /// Disabled hosts, each with who disabled it and why.
     disabled: Vec<(String, String)>,
     zone: String,
 }
 
-/// Who looks at a page.
+/// The user who views a page.
 struct PageViewer {
     name: String,
     display: String,
@@ -54,7 +54,7 @@ impl PageViewer {
         self.role == Role::Admin
     }
 
-    /// Users of this machine have no account here.
+    /// Whether the user has an account here; users of this machine have none.
     fn has_account(&self) -> bool {
         !self.name.starts_with("os:")
     }
@@ -81,7 +81,7 @@ impl Frame {
         })
     }
 
-    /// For somebody who is not known, or when the store can't be asked.
+    /// For an unknown user, or when the store is unavailable.
     pub(super) fn bare(site: &Site) -> Self {
         Self {
             style: assets::address("style.css"),
@@ -95,11 +95,11 @@ impl Frame {
     }
 }
 
-/// How an answer that is no page is to be given.
+/// How a fault is returned to this client.
 pub(super) struct PageRequester {
-    /// A browser that shows pages, rather than a program.
+    /// Whether the client is a browser that shows pages, rather than a program.
     pub(super) reads_pages: bool,
-    /// Where to go on after logging in.
+    /// Where to continue after the login.
     next: String,
 }
 
@@ -127,7 +127,7 @@ struct FaultPage {
     back: String,
 }
 
-/// A fault as a page; whoever is not logged in is asked to.
+/// Renders a fault as a page; redirects a user who is not logged in to the login.
 pub(super) async fn fault(
     site: &Arc<Site>,
     call: &Call,
@@ -171,7 +171,7 @@ fn title(fault: &Fault) -> &'static str {
     }
 }
 
-/// The page from which the request came, as far as its address tells.
+/// Returns the page that sent the request, judged by its URL.
 fn back(call: &Call) -> String {
     let mut segments = call.segments();
     match segments.first().map(String::as_str) {
@@ -188,7 +188,7 @@ fn back(call: &Call) -> String {
     }
 }
 
-/// A form that says nothing but whose it is.
+/// A form with only a CSRF token.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plain {
@@ -196,14 +196,14 @@ struct Plain {
     csrf: String,
 }
 
-/// After a form: who sent it, if it came from a page of theirs.
+/// After a form: returns the sender, if the form came from a page of theirs.
 async fn sender(site: &Arc<Site>, call: &Call, csrf: &str) -> Result<Who, Fault> {
     let who = who(site, call).await?;
     who.sent(csrf)?;
     Ok(who)
 }
 
-/// A page for somebody.
+/// Returns a page with status 200.
 fn shown(page: &impl Template) -> HttpResult {
     answer::page(hyper::StatusCode::OK, page)
 }

@@ -1,4 +1,4 @@
-//! The places for what stays open, event streams and followed logs: so many in all, so many of one
+//! Slots for long-lived responses (event streams and followed logs), limited in total and per
 //! account.
 
 use std::collections::BTreeMap;
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::fault::Fault;
 
-/// What is open, by account.
+/// Open streams, by account.
 pub(super) struct Streams {
-    /// At a time; and of one account.
+    /// The limit in total, and for each account.
     most: usize,
     each: usize,
     open: Mutex<BTreeMap<String, usize>>,
 }
 
-/// A place that is taken until this is dropped.
+/// A slot that is taken until dropped.
 pub(super) struct StreamSlot {
     streams: Arc<Streams>,
     account: String,
@@ -29,7 +29,7 @@ impl Streams {
         }
     }
 
-    /// How many are open.
+    /// Returns how many are open.
     pub(super) fn count(&self) -> usize {
         self.open().values().sum()
     }
@@ -38,7 +38,7 @@ impl Streams {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for something that stays open for an account.
+    /// Takes a slot for an account.
     pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<StreamSlot, Fault> {
         let mut open = self.open();
         let own = open.get(account).copied().unwrap_or_default();

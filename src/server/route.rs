@@ -1,4 +1,4 @@
-//! Which address means what. The table of all addresses is [`page`] and [`api`](super::api::route).
+//! Routing. [`page`] and [`api`](super::api::route) together list all URLs.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use super::call::{Body, Call, Peer};
 use super::fault::Fault;
 use super::{Site, api, assets, output, pages, stream, who};
 
-/// Everything as one filter of warp's: it takes requests apart and hands them on.
+/// Returns all routes as one warp filter, which parses requests and passes them on.
 pub(super) fn routes(
     site: Arc<Site>,
 ) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone {
@@ -47,7 +47,7 @@ fn boxed<B: warp::Buf>(body: impl Stream<Item = Result<B, warp::Error>> + Send +
 
 async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
     if call.method == Method::HEAD {
-        // hyper leaves the body out.
+        // hyper omits the body.
         call.method = Method::GET;
     }
     let of_api = call.path.starts_with("/api/");
@@ -78,7 +78,7 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
     answer::guarded(response)
 }
 
-/// Everything that is not `/api/…`.
+/// Routes everything except `/api/…`.
 async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let segments = call.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -88,7 +88,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         ("GET", ["assets", name]) => assets::asset(call, name),
         ("GET", ["login"]) => pages::login::show(site, call).await,
         ("GET", ["login", "code"]) => pages::login::show_code(site, call).await,
-        // The hook names it in the second form.
+        // The hook prints the second form.
         ("GET", [""] | ["tasks"]) => pages::list::show(site, call).await,
         ("GET", ["events"]) => stream::all(site, call).await,
         ("GET", ["tasks", id]) => pages::task::show(site, call, id).await,
@@ -112,7 +112,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     }
 }
 
-/// Forms.
+/// Routes forms.
 async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> HttpResult {
     match segments {
         ["login"] => pages::login::enter(site, call).await,

@@ -1,4 +1,4 @@
-//! Connections: accepted, bounded, and ended. What is asked on them is `route`'s.
+//! Accepts, limits and closes connections. `route` handles their requests.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,19 +22,19 @@ use super::places::Streams;
 use super::{Site, Web, route};
 use crate::store::audit::Ledger;
 
-/// The head of a request, in bytes. Cookies and addresses of ours are far shorter.
+/// The longest request head, in bytes. Our cookies and URLs are far shorter.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Headers of a request.
+/// The most headers of a request.
 const HEADERS_MAX: usize = 64;
-/// Bytes that nobody acknowledges for so long end a connection, so that a reader who has gone away
-/// frees its place.
+/// Unacknowledged data closes a connection after this time, so that a vanished reader frees its
+/// slot.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
-/// After an error of `accept` (no descriptor is free): time for connections to end.
+/// Delay after an error of `accept` (no free descriptor), so that connections can end.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 impl Web {
-    /// Answers requests until `shutdown`; then accepts no more, ends event streams, lets requests
-    /// come to their end, and returns.
+    /// Serves requests until `shutdown`; then stops accepting, ends event streams, lets requests
+    /// finish, and returns.
     pub async fn serve(
         self,
         tcp: TcpListener,
@@ -61,7 +61,7 @@ impl Web {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
                 accepted = accept(&tcp, unix.as_ref(), &places) => accepted,
-                // Only to forget those that have ended.
+                // Removes finished connections.
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
@@ -107,7 +107,7 @@ enum ServerSocket {
     Local(tokio::net::UnixStream, Peer),
 }
 
-/// The next connection, once there is a place for it.
+/// Accepts the next connection, once a slot is free.
 async fn accept(
     tcp: &TcpListener,
     unix: Option<&UnixListener>,
@@ -145,7 +145,7 @@ fn prepare(socket: &TcpStream) {
         .set_nodelay(true)
         .and_then(|()| Ok(rustix::net::sockopt::set_tcp_user_timeout(socket, unread)?));
     if let Err(error) = set {
-        // The connection is good without it.
+        // The connection works without it.
         tracing::debug!(%error, "an option of a connection could not be set");
     }
 }

@@ -1,7 +1,7 @@
-//! Server-sent events: a page learns what has changed, and shows it without being loaded again.
+//! Server-sent events: a page learns what has changed and updates without a reload.
 //!
-//! Each stream is woken by the store and the log book; nothing polls. What it sends after a break is
-//! whole, never a difference: a browser that comes back needs nothing of what it missed.
+//! The store and the log book wake each stream; nothing polls. After a reconnect it sends complete
+//! state, never a difference, so the browser needs nothing that it missed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,9 +29,9 @@ use super::who::{Who, who};
 use crate::domain::task::State;
 use crate::store::StoreError;
 
-/// Events that wait for a slow reader.
+/// Events buffered for a slow reader.
 const EVENTS_WAITING: usize = 8;
-/// How long a browser waits before it comes back.
+/// How long a browser waits before it reconnects.
 const COME_BACK: Duration = Duration::from_secs(2);
 /// The data of `task`: parts of the page, as HTML, by the ids of the elements that they replace.
 #[derive(Serialize)]
@@ -44,12 +44,12 @@ struct TaskData {
 /// The data of `log`.
 #[derive(Serialize)]
 struct LogData<'a> {
-    /// Whether this replaces what was shown before, or goes on from it.
+    /// Whether this replaces the text shown before, or is appended to it.
     replace: bool,
     text: &'a str,
 }
 
-/// Why a stream is over.
+/// Why a stream has ended.
 enum Over {
     Gone,
     Broken(Fault),
@@ -87,8 +87,7 @@ impl OpenStream {
         self.events.send(Ok(event)).await.map_err(|_| Over::Gone)
     }
 
-    /// Goes on when `wake` does; sends signs of life meanwhile, and ends when there is nobody to
-    /// tell any more.
+    /// Waits for `wake`; sends heartbeats meanwhile, and ends when the client is gone.
     async fn until<T>(
         &mut self,
         site: &Site,
@@ -144,13 +143,13 @@ fn response(
     output::unbuffered(warp::sse::reply(events).into_response())
 }
 
-/// What is asked of a task's stream.
+/// The query of a task's event stream.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct TaskStreamQuery {
-    /// How many events of the task its page shows already.
+    /// How many events of the task its page already shows.
     seen: Option<u64>,
-    /// Whether parts of the page and the log come along, or only word that something has changed.
+    /// Whether to send parts of the page and the log, or only that something has changed.
     parts: bool,
 }
 
@@ -179,11 +178,11 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
     })
 }
 
-/// Only that something has changed: for those who ask for the task itself.
+/// Sends only that something has changed, for clients that request the task itself.
 async fn tell_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<Infallible, Over> {
     let mut changes = StoreChanges::of(&site).await?;
     loop {
-        // The first time as well: what changed before it was watched is seen then.
+        // Sent at the start as well, for changes made before the watch began.
         line.send(data_event("task", &id)?.retry(COME_BACK)).await?;
         let wake = changes.next(&site, id);
         line.until(&site, std::pin::pin!(wake)).await??;
@@ -191,8 +190,8 @@ async fn tell_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<
     }
 }
 
-/// Waits for what changes soon after, so that it is told together; but the end of a task is waited for
-/// by somebody, and told at once.
+/// Waits for changes that follow soon, to send them together. The end of a task is sent at once,
+/// because someone waits for it.
 async fn together(site: &Site, changes: &mut StoreChanges, id: u64) -> Result<(), StoreError> {
     let rests = async {
         while !State::name_rests(&site.web.store.head(id).await?.state) {
@@ -242,13 +241,13 @@ async fn tell_task(
         let wake = async {
             tokio::select! {
                 changed = changes.next(&site, id) => changed,
-                // The book outlives the site.
+                // The log book outlives the site.
                 _ = logged.changed() => Ok(()),
             }
         };
         line.until(&site, std::pin::pin!(wake)).await??;
         match sight.task.state.at_rest() {
-            // Nobody waits for what is printed after the end.
+            // No one waits for what is printed after the end.
             true => tokio::time::sleep(site.web.limits.together).await,
             false => together(&site, &mut changes, id).await?,
         }
@@ -271,7 +270,7 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
     event.map_err(|error| Over::Broken(Fault::Broken(error.to_string())))
 }
 
-/// `/events`: `tasks` whenever the list of tasks may have changed.
+/// `/events`: sends `tasks` whenever the list of tasks may have changed.
 pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
@@ -279,7 +278,7 @@ pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 }
 
 async fn tell_all(site: Arc<Site>, mut line: OpenStream, who: Who) -> Result<Infallible, Over> {
-    // Watched before the first sign of life: whoever looks then, and waits, misses nothing.
+    // Watched before the first heartbeat: a client that reads then and waits misses nothing.
     let mut changes = StoreChanges::of(&site).await?;
     line.send(Event::default().comment("").retry(COME_BACK))
         .await?;
@@ -301,7 +300,7 @@ async fn tell_all(site: Arc<Site>, mut line: OpenStream, who: Who) -> Result<Inf
     }
 }
 
-/// Those of the tasks that somebody may know of.
+/// Returns those of the tasks that the user may see.
 async fn seen_of(site: &Site, who: &Who, ids: Vec<u64>) -> Result<Vec<u64>, StoreError> {
     let mut seen = Vec::new();
     for id in ids {

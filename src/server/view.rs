@@ -1,8 +1,8 @@
-//! What the JSON API takes and gives, as types. The pages are drawn from the same ones, and the
+//! Request and response types of the JSON API. The pages are rendered from the same types, and the
 //! command line reads and writes them.
 //!
-//! Only words: [`task`] works a [`TaskView`] out. Texts that come from a repository or from hosts are
-//! handed on as they are; whoever shows them escapes them.
+//! Types only: [`task`] computes a [`TaskView`]. Text from a repository or from hosts is passed on
+//! unchanged; callers that display it must escape it.
 
 mod compared;
 mod find;
@@ -47,12 +47,12 @@ use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::store::audit::AuditEntry;
 use crate::store::{Disabled, Head};
 
-/// What every answer that is no success holds.
+/// The body of every error response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What is wrong, and what to do about it.
+    /// What is wrong, and how to fix it.
     pub error: String,
-    /// What is wrong with which field of a task that was to be submitted.
+    /// Problems by field, for a task to be submitted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<FieldProblem>,
 }
@@ -61,8 +61,8 @@ pub struct ErrorBody {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskList {
     pub tasks: Vec<TaskLine>,
-    /// The cursor with which to go on; `null` at the end. There may be more even where this answer
-    /// holds fewer than were asked for: one answer looks at so many tasks only.
+    /// The cursor for the next page; `null` at the end. A short page may have a next one: one
+    /// request reads a limited number of tasks.
     #[serde(default)]
     pub next: Option<String>,
 }
@@ -77,25 +77,25 @@ pub struct TaskLine {
 }
 
 impl TaskLine {
-    /// Who asked for it: their account, where one is known.
+    /// Returns who submitted it: their account, if known.
     #[must_use]
     pub fn who(&self) -> &str {
         self.head.who()
     }
 }
 
-/// `GET /api/v1/tasks/ID`, and the answer to every request about a task.
+/// `GET /api/v1/tasks/ID`, and the response to every request about a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
     pub id: u64,
-    /// What people call it; empty for most.
+    /// Its title; empty for most.
     pub title: String,
-    /// Remarks of whoever submitted it.
+    /// Remarks by the submitter.
     pub details: String,
     /// Empty, with the environment, for a task that belongs to no project.
     pub project: String,
     pub environment: String,
-    /// The full name of the ref; empty where nothing of a repository is released.
+    /// The full name of the ref; empty if nothing of a repository is released.
     #[serde(rename = "ref")]
     pub reference: String,
     /// Its short name.
@@ -104,50 +104,49 @@ pub struct TaskView {
     pub commit: Option<String>,
     /// One of `task::STATE_NAMES`.
     pub state: String,
-    /// What the state says besides its name: a reason, a time, a message; may be empty.
+    /// Details of the state: a reason, a time, a message; may be empty.
     pub detail: String,
-    /// Nothing more happens unless a person asks for it.
+    /// Nothing more happens unless a user requests it.
     pub at_rest: bool,
     pub schedule: Schedule,
     pub template: String,
-    /// Which version of the template its plan was made from; `null` until it has landed.
+    /// The version of the template its plan was made from; `null` until it has landed.
     #[serde(default)]
     pub template_version: Option<String>,
     pub origin: Origin,
-    /// As the git server or the login names them.
+    /// As named by the git server or the login.
     pub submitter: String,
-    /// The account that stands for them, if one is known.
+    /// The matching account, if known.
     #[serde(default)]
     pub account: Option<String>,
-    /// Who a client says has submitted it; nothing follows from it.
+    /// The submitter as claimed by a client; informational only.
     pub claimed_submitter: String,
-    /// Who shall look after it; nothing follows from it.
+    /// Who is to look after it; informational only.
     pub executor: String,
-    /// Accounts that are asked to approve; it gives them no right.
+    /// Accounts that are asked to approve; this grants no permission.
     pub approvers: Vec<String>,
-    /// It shall not run before this time.
+    /// The earliest time it may run.
     pub run_at: Option<Timestamp>,
     /// Secrets are `[REDACTED]`.
     pub parameters: BTreeMap<String, String>,
-    /// The hosts that it gives, by the number of their group.
+    /// The hosts that it provides, by group number.
     pub hosts: BTreeMap<u8, Vec<String>>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// When it landed: the description shows what was live then.
+    /// When it landed; the description shows what was live then.
     pub landed_at: Option<Timestamp>,
-    /// When it ends unless it is approved; `null` where it does not wait for that.
+    /// When it ends unless it is approved; `null` if it does not wait for approval.
     pub expires_at: Option<Timestamp>,
-    /// When it is stopped unless somebody lets it go on; `null` where it is not paused, or waits as
-    /// long as it takes.
+    /// When it is stopped unless resumed; `null` if it is not paused, or waits without limit.
     #[serde(default)]
     pub pause_ends_at: Option<Timestamp>,
     pub approvals: Vec<ApprovalView>,
-    /// What approvals are still missing, in words.
+    /// The missing approvals, as text.
     pub missing: Vec<String>,
     /// The accounts that can give one of them.
     #[serde(default)]
     pub can_approve: Vec<String>,
-    /// Nothing more happens before a person says something: approves it, or lets it go on.
+    /// Nothing more happens before a person approves or resumes it.
     #[serde(default)]
     pub waits_for_people: bool,
     /// The digest that an approval names; `null` until it has landed.
@@ -156,45 +155,44 @@ pub struct TaskView {
     pub release: Option<ReleaseId>,
     pub on_failure: Option<OnFailure>,
     pub stages: Vec<StageView>,
-    /// The way back, if it was taken.
+    /// The rollback, if there was one.
     pub rollback_stages: Vec<StageView>,
     /// What was live on each host before this task switched it; hosts that it has not reached are
-    /// not in it.
+    /// absent.
     pub live_before: BTreeMap<String, Option<ReleaseId>>,
     pub description: Option<Description>,
-    /// With what the description compares it: while it waits, with what is live now. `null` until it
-    /// has landed.
+    /// What the description compares it with: while it waits, what is live now. `null` until it has
+    /// landed.
     #[serde(default)]
     pub compared: Option<ComparedView>,
-    /// The freeze that keeps it from running now, or would.
+    /// The freeze that blocks it now, or would.
     pub frozen: Option<FrozenView>,
-    /// The hosts without which it goes on.
+    /// The hosts that it skips.
     pub skipped: Vec<SkippedView>,
-    /// What whoever looks at it should know of its hosts, one line each: that a release is built again
-    /// there, that something else was live than tagship had switched to, that a release differs from
-    /// what was released.
+    /// Notes about its hosts, one line each: that a release is rebuilt there, that something else
+    /// was live than tagship had switched to, that a release differs from what was released.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// While it has not begun, by host: what is live there in place of what tagship switched to.
+    /// While it has not begun, by host: what is live there instead of what tagship switched to.
     #[serde(default)]
     pub drift: BTreeMap<String, Drift>,
     pub events: Vec<EventLine>,
-    /// What the asker may ask of it now.
+    /// What the caller may do with it now.
     pub may: Vec<May>,
 }
 
-/// `GET /api/v1/tasks/ID/order`: what would ask for a task like this one again.
+/// `GET /api/v1/tasks/ID/order`: the order that would submit this task again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderView {
-    /// As `POST /api/v1/tasks` takes it.
+    /// As `POST /api/v1/tasks` accepts it.
     pub order: SubmissionOrder,
-    /// The names of its secrets: their values are told to nobody.
+    /// The names of its secrets; their values are never returned.
     pub secrets: Vec<String>,
 }
 
 impl TaskView {
-    /// Who asked for it: their account, and what the git server calls them where that is another
-    /// name, or a key.
+    /// Returns who submitted it: their account, and the git server's name for them if that is
+    /// another name, or a key.
     #[must_use]
     pub fn who(&self) -> String {
         match &self.account {
@@ -205,13 +203,13 @@ impl TaskView {
         }
     }
 
-    /// What people know it by: its title, else its tag, else its template.
+    /// Returns its title, else its tag, else its template.
     #[must_use]
     pub fn called(&self) -> &str {
         called(&self.title, &self.tag, &self.template)
     }
 
-    /// `shop production`; for a task of no project the hosts that it gives.
+    /// Returns `shop production`; for a task of no project the hosts that it provides.
     #[must_use]
     pub fn place(&self) -> String {
         if !self.project.is_empty() {
@@ -251,18 +249,18 @@ fn called<'a>(title: &'a str, tag: &'a str, template: &'a str) -> &'a str {
         .unwrap_or(template)
 }
 
-/// A freeze that lies over this moment.
+/// A freeze that is in effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenView {
     pub name: String,
     /// May be empty.
     pub reason: String,
     pub until: Timestamp,
-    /// Who said that this task runs all the same; `null`: nobody.
+    /// Who overrode the freeze for this task; `null`: no one.
     pub overridden_by: Option<String>,
 }
 
-/// A host without which a task goes on.
+/// A host that a task skips.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedView {
     pub name: String,
@@ -270,7 +268,7 @@ pub struct SkippedView {
     pub reason: String,
 }
 
-/// A stage of the plan, with what its hosts have done.
+/// A stage of the plan, with the progress of its hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageView {
     pub name: String,
@@ -293,11 +291,11 @@ pub struct HostView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepView {
     pub name: String,
-    /// The name of its log: `STAGE.STEP`, `back.STAGE.STEP` on the way back.
+    /// The name of its log: `STAGE.STEP`, `back.STAGE.STEP` in a rollback.
     pub log: String,
     pub way: Direction,
     pub state: StepState,
-    /// How often it was begun.
+    /// The number of attempts.
     pub attempt: u32,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
@@ -307,7 +305,7 @@ pub struct StepView {
     pub message: String,
 }
 
-/// How far a step has come.
+/// The progress of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
@@ -316,14 +314,14 @@ pub enum StepState {
     Running,
     Succeeded,
     Failed,
-    /// Nobody can say how it ended.
+    /// Its outcome is unknown.
     Unknown,
     Stopped,
-    /// It waits at the step's gate.
+    /// It waits at its gate.
     Held,
-    /// It never began, and somebody said that the task goes on without this host.
+    /// It never began, and its host was skipped.
     Skipped,
-    /// It runs on the first host of the stage only, or on a host of its own.
+    /// It runs on the first host of the stage only, or on a dedicated host.
     Elsewhere,
 }
 
@@ -344,7 +342,7 @@ impl StepState {
     }
 }
 
-/// Something that happened to a task.
+/// An event of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventLine {
     pub at: Timestamp,
@@ -357,19 +355,19 @@ pub struct EventLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
-    /// The plan that was seen: [`TaskView::plan`].
+    /// The plan that the approver saw: [`TaskView::plan`].
     pub plan: PlanDigest,
     #[serde(default)]
     pub comment: String,
-    /// It shall not run before this time.
+    /// The earliest time it may run.
     #[serde(default)]
     pub not_before: Option<Timestamp>,
-    /// Why an admin gives every approval that is missing; nothing in all other cases.
+    /// Why an admin gives all missing approvals; otherwise absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<String>,
 }
 
-/// `POST /api/v1/tasks/ID/{reject,withdraw,override-freeze}`; but for withdrawing, a reason is needed.
+/// `POST /api/v1/tasks/ID/{reject,withdraw,override-freeze}`; all but `withdraw` need a reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Because {
@@ -393,7 +391,7 @@ pub struct Nothing {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuditQuery {
-    /// Only entries with a smaller number: the last one of the page before.
+    /// Only entries with a smaller number: the last one of the previous page.
     pub before: Option<u64>,
     /// Default 50, at most 200.
     pub limit: Option<usize>,
@@ -405,7 +403,7 @@ pub struct AuditList {
     pub entries: Vec<AuditEntry>,
 }
 
-/// `POST /api/v1/backup`: an empty body, or what is to be left out.
+/// `POST /api/v1/backup`: an empty body, or what to leave out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TakeBackup {
@@ -413,11 +411,11 @@ pub struct TakeBackup {
     pub without_logs: bool,
 }
 
-/// `POST /api/v1/tasks/ID/{go,stop}`: an empty body, or the host that is meant.
+/// `POST /api/v1/tasks/ID/{go,stop}`: an empty body, or the host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfHost {
-    /// This host alone; else all.
+    /// This host only; otherwise all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 }
@@ -432,10 +430,10 @@ pub struct RollbackBody {
     pub project: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// Although releases are frozen, and why.
+    /// Why a freeze is overridden, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
-    /// Why an admin gives the approval that is missing, if one does.
+    /// Why an admin gives the missing approval, if one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emergency: Option<String>,
 }
@@ -449,7 +447,7 @@ pub struct LogQuery {
     /// `STAGE.STEP`, or the step's name alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// Go on until the task is at rest.
+    /// Follow until the task has ended.
     pub follow: bool,
 }
 
@@ -457,8 +455,8 @@ pub struct LogQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AboutAgent {
     pub version: String,
-    /// In which people read and write times, by its name; `null` where the agent's machine has one
-    /// without a name.
+    /// The zone for reading and writing times, by name; `null` if the zone of the agent's machine
+    /// has no name.
     pub time_zone: Option<String>,
 }
 
@@ -478,7 +476,7 @@ pub struct HostLine {
     pub disabled: Option<Disabled>,
 }
 
-/// `GET /api/v1/live?project=&environment=`: everything, or what these name.
+/// `GET /api/v1/live?project=&environment=`: everything, or only what these name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LiveQuery {
@@ -499,7 +497,7 @@ pub struct LiveList {
 pub struct LiveView {
     pub project: String,
     pub environment: String,
-    /// By host; `null` where nothing is live.
+    /// By host; `null` if nothing is live.
     pub hosts: BTreeMap<String, Option<LiveHost>>,
 }
 
@@ -507,20 +505,20 @@ pub struct LiveView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveHost {
     pub release: ReleaseId,
-    /// The tag from which it was made; `null` where the release is none of ours.
+    /// The tag from which it was made; `null` if tagship did not make the release.
     pub tag: Option<String>,
-    /// `null` where the release is none of ours.
+    /// `null` if tagship did not make the release.
     pub commit: Option<String>,
-    /// The task that made it; `null` where the release is none of ours.
+    /// The task that made it; `null` if tagship did not make the release.
     pub task: Option<u64>,
-    /// Who submitted that task: their account, where one is known.
+    /// Who submitted that task: their account, if known.
     pub by: Option<String>,
-    /// The task that switched to it, if that is another one: a rollback, or one that failed and went
+    /// The task that switched to it, if it is another one: a rollback, or a failed task that rolled
     /// back.
     #[serde(default)]
     pub switched_by: Option<u64>,
-    /// When it was switched; `null` where an earlier version did that.
+    /// When it was switched; `null` if an earlier version of tagship did that.
     pub since: Option<Timestamp>,
-    /// That `current` leads elsewhere, as was seen last.
+    /// Set if `current` was last seen to point elsewhere.
     pub drift: Option<Drift>,
 }

@@ -1,4 +1,4 @@
-//! Whose a request is, and whether it came from one of our own pages.
+//! Authentication: who sent a request, and whether it came from one of our own pages.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,24 +18,24 @@ use crate::identity::account::{Account, Delegation};
 use crate::identity::session::Session;
 use crate::store::audit::{AuditAction, PendingEntry};
 
-/// The header in which a script of our own pages sends the CSRF token.
+/// The header in which scripts of our own pages send the CSRF token.
 const CSRF_HEADER: &str = "x-csrf-token";
 
 /// The Unix socket, as the audit names it.
 const SOCKET: &str = "socket";
 
-/// In more places than these, all tasks are looked at.
+/// With more permission targets than this, all tasks are searched.
 const PLACES_MAX: usize = 32;
 
-/// Somebody, and what proves it.
+/// An authenticated user, and the proof.
 pub(super) struct Who {
-    /// What they are everywhere; see [`Who::at`] for one place.
+    /// Their permissions everywhere; see [`Who::at`] for one target.
     pub(super) actor: Actor,
-    /// What people call them.
+    /// Their display name.
     pub(super) display: String,
-    /// From where they ask: an address, or the socket; and with which token.
+    /// Where the request comes from: an address or the socket; and with which token.
     from: String,
-    /// Of the account, wherever it is.
+    /// The role of the account, whatever the target.
     base: Role,
     mandates: Vec<(Delegation, Account)>,
     /// With the names of templates.
@@ -51,21 +51,21 @@ enum Proof {
     Session(Session),
 }
 
-/// What the audit says of an action.
+/// What the audit records of an action.
 #[derive(Clone, Default)]
 pub(super) struct AuditedAction {
     pub(super) what: &'static str,
     pub(super) task: Option<u64>,
-    /// Which user, host or environment, and what else was said.
+    /// The user, host or environment concerned, and further details.
     pub(super) on: String,
 }
 
-/// The names of templates by their numbers: a task may have been given either, and so may a grant.
+/// Template names by number: tasks and grants may use either.
 #[derive(Default)]
 struct TemplateNames(BTreeMap<String, String>);
 
 impl TemplateNames {
-    /// Read only where a grant asks for them.
+    /// Loads the names, only if a grant needs them.
     fn of(config: &Config) -> Self {
         if config.grants.iter().all(|grant| grant.template.is_none()) {
             return Self::default();
@@ -83,13 +83,13 @@ impl TemplateNames {
         self.0.get(given).map_or(given, String::as_str)
     }
 
-    /// The numbers that mean a template of this name, too.
+    /// Returns the numbers that also refer to a template of this name.
     fn numbers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let all = self.0.iter().filter(move |(_, named)| *named == name);
         all.map(|(number, _)| number.as_str())
     }
 
-    /// The grants, each with the name of its template.
+    /// Returns the grants, each with the name of its template.
     fn named(&self, grants: &[Grant]) -> Vec<Grant> {
         let mut grants = grants.to_vec();
         for grant in &mut grants {
@@ -102,7 +102,7 @@ impl TemplateNames {
 }
 
 impl Who {
-    /// Their action as an entry of the audit: part of the commit that does it.
+    /// Returns the action as an audit entry, to be part of the commit that performs it.
     pub(super) async fn turn(
         &self,
         site: &Site,
@@ -113,7 +113,7 @@ impl Who {
         turn.await.map_err(|error| Fault::Broken(error.to_string()))
     }
 
-    /// Notes that they were refused.
+    /// Records that the action was refused.
     pub(super) async fn refused(&self, site: &Site, deed: AuditedAction, why: &str) {
         let action = self.action(deed, format!("refused: {why}"));
         let noted = site.ledger.note(action, site.web.clock.now()).await;
@@ -133,7 +133,7 @@ impl Who {
         }
     }
 
-    /// What each form of a page carries; empty where none is needed.
+    /// Returns the token that each form of a page carries; empty if none is needed.
     pub(super) fn csrf_token(&self) -> String {
         match &self.proof {
             Proof::Own => String::new(),
@@ -141,7 +141,7 @@ impl Who {
         }
     }
 
-    /// Whether a form with this token came from a page that we gave to this person.
+    /// Checks that a form with this token came from a page issued to this user.
     pub(super) fn sent(&self, csrf: &str) -> Result<(), Fault> {
         match &self.proof {
             Proof::Own => Ok(()),
@@ -151,15 +151,15 @@ impl Who {
         }
     }
 
-    /// As [`sent`](Self::sent), for a call of the API: a session must add a header, which no foreign
-    /// page can.
+    /// As [`sent`](Self::sent), for a call of the API: a session must add a header, which a foreign
+    /// page cannot.
     pub(super) fn called(&self, call: &Call) -> Result<(), Fault> {
         let given = call.headers.get(CSRF_HEADER);
         self.sent(given.and_then(|value| value.to_str().ok()).unwrap_or(""))
     }
 
-    /// What they are in one place: what their account is everywhere, raised by grants there, no
-    /// higher than what they log in with lets through.
+    /// Returns their permissions for one target: those of the account, raised by grants there, and
+    /// limited by the scopes of their credential.
     pub(super) fn at(&self, place: &PermissionTarget) -> Actor {
         let place = PermissionTarget {
             template: self.templates.name(&place.template).to_owned(),
@@ -191,14 +191,13 @@ impl Who {
         }
     }
 
-    /// Whether they may know of what happens in a place.
+    /// Whether they may see what happens in a target.
     pub(super) fn sees(&self, place: &PermissionTarget) -> bool {
         self.at(place).sees(self.now)
     }
 
-    /// The places in which alone there may be something that they may know of, so that nobody need
-    /// look at all others; `None` where those are many, or all. What they see there says
-    /// [`sees`](Self::sees).
+    /// Returns the only targets where they may see something, so that others need not be searched;
+    /// `None` if these are many, or all. [`sees`](Self::sees) decides for each.
     pub(super) fn places(&self) -> Option<Vec<PermissionTarget>> {
         if self.base >= Ability::See.role() {
             return None;
@@ -210,7 +209,7 @@ impl Who {
             let everywhere = (from.role >= Ability::Approve.role()).then(PermissionTarget::default);
             let granted = right::granted(&from.name, &groups, &self.grants);
             let of_project = granted.chain(everywhere).map(|mut place| {
-                // A grant in another project is worth nothing; to look there does no harm.
+                // A grant in another project has no effect; searching there does no harm.
                 if let (Some(project), "") = (&delegation.project, place.project.as_str()) {
                     place.project.clone_from(project);
                 }
@@ -232,12 +231,12 @@ impl Who {
         (places.len() <= PLACES_MAX).then_some(places)
     }
 
-    /// Whether they may know of an environment, and so of its hosts.
+    /// Whether they may see an environment, and so its hosts.
     pub(super) fn sees_environment(&self, project: &str, environment: &str) -> bool {
         self.sees(&PermissionTarget::new(project, environment, ""))
     }
 
-    /// What is shown of a task that they may not know of: as of one that is not there.
+    /// Returns the fault for a task that they may not see: the same as if it did not exist.
     pub(super) fn needs_to_see(&self, id: u64, place: &PermissionTarget) -> Result<(), Fault> {
         if self.sees(place) {
             return Ok(());
@@ -245,7 +244,7 @@ impl Who {
         Err(Fault::no_task(&id.to_string()))
     }
 
-    /// That they may look at all; what they see is a question of the place.
+    /// Checks that they may read at all; what they see depends on the target.
     pub(super) fn reads(&self) -> Result<(), Fault> {
         if self.actor.scopes.has(Scope::Read) {
             return Ok(());
@@ -253,18 +252,17 @@ impl Who {
         Ok(self.actor.may(Ability::See, "look at anything")?)
     }
 
-    /// A right that is needed wherever it is.
+    /// Checks a permission that does not depend on a target.
     pub(super) fn needs(&self, ability: Ability, what: &'static str) -> Result<(), Fault> {
         Ok(self.actor.may(ability, what)?)
     }
 
-    /// Whether there may be a place where they can submit a task; which one is a question of the
-    /// task.
+    /// Whether they may submit a task to any target; which one depends on the task.
     pub(super) fn submits(&self) -> bool {
         self.has_somewhere(Ability::Submit)
     }
 
-    /// As [`submits`](Self::submits), without waiting for anybody's approval.
+    /// As [`submits`](Self::submits), without anyone's approval.
     pub(super) fn runs(&self) -> bool {
         self.has_somewhere(Ability::Run)
     }
@@ -275,8 +273,8 @@ impl Who {
         actor.scopes.has(ability.scope()) && most >= ability.role()
     }
 
-    /// May do it to themselves, or as an admin to everybody. A token needs the scope `admin` for
-    /// either: what changes an account could make the token more than it is.
+    /// Checks that they act on themselves, or as an admin. A token needs the scope `admin` for
+    /// either: by changing an account it could extend its own permissions.
     pub(super) fn needs_to_be(&self, name: &str, what: &'static str) -> Result<(), Fault> {
         if self.actor.name != name {
             return self.needs(Ability::Manage, what);
@@ -294,7 +292,7 @@ impl Who {
 }
 
 impl AuditedAction {
-    /// What concerns no task.
+    /// For an action that concerns no task.
     pub(super) fn on(what: &'static str, on: impl Into<String>) -> Self {
         Self {
             what,
@@ -304,10 +302,10 @@ impl AuditedAction {
     }
 }
 
-/// Whose request this is.
+/// Identifies the sender of a request.
 ///
 /// # Errors
-/// [`Fault::NotLoggedIn`] where nothing proves anybody.
+/// [`Fault::NotLoggedIn`] if nothing identifies a user.
 pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     if let Peer::Local { uid } = call.peer
         && !is_let_in(uid, site.uid)
@@ -338,12 +336,12 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     }
 }
 
-/// Whom an `auth_key` speaks for, as clients of CODO's API send it: in the cookie or the parameter
-/// of that name, or as any token in `Authorization`. It is a long-lived token, or what the login of
-/// that API gave.
+/// Identifies the user of an `auth_key`, as clients of CODO's API send it: in the cookie or
+/// parameter of that name, or as a token in `Authorization`. It is a long-lived token, or was
+/// issued by that API's login.
 ///
 /// # Errors
-/// [`Fault::NotLoggedIn`] where there is none, [`Fault::BadToken`] where it is not good.
+/// [`Fault::NotLoggedIn`] if there is none, [`Fault::BadToken`] if it is not valid.
 pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     if let Some(token) = bearer(call) {
         return of_token(site, &token, place(site, call)).await;
@@ -365,7 +363,7 @@ async fn of_token(site: &Arc<Site>, token: &SecretString, from: String) -> Resul
     of_account(site, spoken.account, spoken.scopes, from, Proof::Own).await
 }
 
-/// Whether a user of this machine is let in by the Unix socket.
+/// Whether a user of this machine is admitted over the Unix socket.
 fn is_let_in(uid: u32, agent: u32) -> bool {
     uid == 0 || uid == agent
 }
@@ -378,7 +376,7 @@ fn bearer(call: &Call) -> Option<SecretString> {
         .then(|| SecretString::from(token.trim()))
 }
 
-/// Where a request comes from, as the audit names it.
+/// Returns the origin of a request, as the audit names it.
 fn place(site: &Site, call: &Call) -> String {
     match call.peer {
         Peer::Local { .. } => SOCKET.to_owned(),
@@ -386,7 +384,7 @@ fn place(site: &Site, call: &Call) -> String {
     }
 }
 
-/// What an account is, whoever asks for it.
+/// Returns an account's user, independent of any request.
 pub(super) async fn as_account(site: &Site, account: Account) -> Result<Who, Fault> {
     of_account(site, account, Scopes::default(), String::new(), Proof::Own).await
 }
@@ -421,7 +419,7 @@ async fn of_account(
 }
 
 fn local(site: &Site, uid: u32) -> Who {
-    // Their number where the machine has no name for them.
+    // The user number, if the machine has no name for it.
     let user = config::user_name(uid).unwrap_or_else(|| uid.to_string());
     let name = format!("os:{user}");
     Who {
@@ -444,8 +442,8 @@ fn local(site: &Site, uid: u32) -> Who {
     }
 }
 
-/// A browser says from which site's page a POST comes. What is not ours is refused, before anything
-/// else is looked at.
+/// Checks the site that a browser names as the origin of a POST. Foreign requests are refused
+/// before anything else is checked.
 pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
     let foreign = || Err(Fault::Forbidden(of_another_site(site, call)));
     if let Some(fetched) = call.headers.get("sec-fetch-site")
@@ -455,7 +453,7 @@ pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
         return foreign();
     }
     let Some(origin) = call.headers.get(header::ORIGIN) else {
-        // No browser: those send it with every POST.
+        // Not a browser: browsers send it with every POST.
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
@@ -470,8 +468,8 @@ pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
     }
 }
 
-/// What is said of a POST that is not ours. Behind a proxy that does not pass `Host` on it may be, and
-/// only the configuration knows.
+/// Returns the message for a POST of another site. Behind a proxy that does not pass `Host` on it
+/// may be ours; only the configuration can tell.
 fn of_another_site(site: &Site, call: &Call) -> String {
     let origin = call.header(header::ORIGIN).unwrap_or("its own");
     let url = site.web.config.public_url();
@@ -481,8 +479,8 @@ fn of_another_site(site: &Site, call: &Call) -> String {
     )
 }
 
-/// From where somebody tries to log in. A proxy on this machine (there is one where `public_url` is
-/// set) adds the address that it sees at the end of `X-Forwarded-For`.
+/// Returns the client address of a login. A proxy on this machine (there is one if `public_url` is
+/// set) appends the address that it sees to `X-Forwarded-For`.
 pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
     let Peer::Network(peer) = call.peer else {
         return IpAddr::from([127, 0, 0, 1]);
@@ -492,9 +490,9 @@ pub(super) fn address(site: &Site, call: &Call) -> IpAddr {
     seen_from(peer, behind_proxy, forwarded.map(HeaderValue::as_bytes))
 }
 
-/// The address of a client, given the peer of the connection and every `X-Forwarded-For` header, in
-/// their order. Only the last entry of the last header is the proxy's word; what comes before it may be
-/// the client's, and so may all of it where the peer is no proxy of this machine.
+/// Returns a client's address from the peer of the connection and every `X-Forwarded-For` header,
+/// in order. Only the last entry of the last header is the proxy's; earlier ones may be the
+/// client's, and so may all if the peer is not a proxy on this machine.
 fn seen_from<'a>(
     peer: IpAddr,
     behind_proxy: bool,

@@ -1,5 +1,4 @@
-//! What is said to people: states, times, comparisons and sizes in words. Pure, but for the time
-//! zone, which it is given.
+//! Text for people: states, times, comparisons and sizes. Pure; the time zone is passed in.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -34,12 +33,12 @@ impl Times {
         self.format(at, "%Y-%m-%d %H:%M:%S %Z")
     }
 
-    /// The zone's name: `Europe/Berlin`.
+    /// Returns the zone's name: `Europe/Berlin`.
     pub(super) fn zone(&self) -> String {
         self.zone.iana_name().unwrap_or("UTC").to_owned()
     }
 
-    /// What a form's `datetime-local` says, in the zone unless it names another.
+    /// Parses a form's `datetime-local`, in the zone unless it names another.
     pub(super) fn parse(&self, text: &str) -> Result<Option<Timestamp>, Fault> {
         let text = text.trim();
         if text.is_empty() {
@@ -55,8 +54,8 @@ impl Times {
         at.map(Some).ok_or_else(wrong)
     }
 
-    /// A bound of a search: a time with an offset, or a day or a time in the zone. A day is meant
-    /// whole.
+    /// Parses a bound of a search: a time with an offset, or a day or a time in the zone. A day
+    /// counts as a whole.
     pub(super) fn bound(
         &self,
         text: Option<&str>,
@@ -72,7 +71,7 @@ impl Times {
             ))
         };
         let written = match (text.parse::<Date>(), bound) {
-            // A date is read out of a time, too.
+            // A time also parses as a date.
             (Ok(_), _) if text.contains(':') => moment::parse(text),
             (Ok(date), TimeBound::Since) => {
                 Some(WrittenMoment::Local(date.to_datetime(Time::midnight())))
@@ -89,14 +88,14 @@ impl Times {
     }
 }
 
-/// From when on, or up to when.
+/// Whether a bound is the earliest or the latest time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeBound {
     Since,
     Until,
 }
 
-/// How a state looks. Its name is always written too.
+/// Returns the tone of a state. Its name is always shown too.
 pub(super) fn tone(state: &str) -> &'static str {
     match state {
         "waiting" | "paused" => "asks",
@@ -113,7 +112,7 @@ pub(super) fn state(name: &str) -> String {
     name.replace('-', " ")
 }
 
-/// Every state, for a choice.
+/// Returns every state, for a select box.
 pub(super) fn states() -> Vec<(&'static str, String)> {
     STATE_NAMES
         .iter()
@@ -121,7 +120,7 @@ pub(super) fn states() -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Where a task stands, in one sentence that begins with a verb: it follows "TAG → PLACE".
+/// Describes a task's state in one sentence that begins with a verb: it follows "TAG → PLACE".
 pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
     let place = view.place();
     let detail = view.detail.as_str();
@@ -172,7 +171,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
     }
 }
 
-/// Whether somebody is asked to approve it, and has not.
+/// Whether a user is asked to approve it, and has not.
 pub(super) fn asks(view: &TaskView, name: &str) -> bool {
     let said = view.approvals.iter().any(|yes| yes.approval.by == name);
     view.state == "waiting" && !said && view.approvers.iter().any(|asked| asked == name)
@@ -196,7 +195,7 @@ fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
         .map(|(host, _)| host.clone())
         .collect();
     if ours.is_empty() {
-        // The release of a newer task, or an older one to which a rollback went.
+        // The release of a newer task, or an older one that a rollback restored.
         let by = |live: &LiveRelease| live.task.filter(|task| *task > view.id);
         let by = |live: &LiveRelease| by(live).unwrap_or(live.switched_by);
         let newest = live.iter().map(|(_, live)| by(live)).max();
@@ -245,7 +244,7 @@ fn current(stages: &[StageView]) -> Option<String> {
     ))
 }
 
-/// How a commit relates to one that is live, and whether that asks for a second look.
+/// Describes how a commit relates to a live one, and whether that needs a second look.
 pub(super) fn relation(comparison: &Comparison) -> (String, &'static str) {
     match comparison.relation {
         Relation::First => (
@@ -281,7 +280,7 @@ pub(super) fn shortstat(comparison: &Comparison) -> String {
     text
 }
 
-/// The first digits of a commit.
+/// Returns the first digits of a commit.
 pub(super) fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }

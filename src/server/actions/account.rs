@@ -1,4 +1,4 @@
-//! Second factors and delegations: what pages, API and CODO's API share.
+//! Second factors and delegations, shared by the pages, the JSON API and CODO's API.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::super::view::{DelegationView, NewDelegationBody};
 use super::super::who::{self, AuditedAction, Who};
 use crate::identity::account::{self, AccountError, Delegation, Enrolment, LoginError};
 
-/// Begins somebody's second factor.
+/// Begins the setup of a user's second factor.
 pub(in crate::server) async fn begin(
     site: &Site,
     who: &Who,
@@ -24,7 +24,7 @@ pub(in crate::server) async fn begin(
     Ok(begun)
 }
 
-/// Puts it in force by one of its codes.
+/// Activates it with one of its codes.
 pub(in crate::server) async fn confirm(
     site: &Site,
     who: &Who,
@@ -44,7 +44,7 @@ pub(in crate::server) async fn confirm(
     Ok(Ok(()))
 }
 
-/// Takes it away: one's own with one of its codes, another's as an admin.
+/// Resets it: a user's own with one of its codes, another user's as an admin.
 pub(in crate::server) async fn reset(
     site: &Arc<Site>,
     call: &Call,
@@ -90,7 +90,7 @@ pub(in crate::server) fn delegation_view(delegation: &Delegation) -> DelegationV
     }
 }
 
-/// Lets somebody approve in the stead of `from`.
+/// Delegates the approvals of `from` to another user.
 pub(in crate::server) async fn delegate(
     site: &Site,
     who: &Who,

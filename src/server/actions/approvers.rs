@@ -1,4 +1,4 @@
-//! Who can give an approval that a task lacks: by name, so that whoever waits knows whom to call.
+//! Finds who can give a missing approval, by name, so that users know whom to ask.
 
 use super::super::Site;
 use super::super::fault::Fault;
@@ -7,10 +7,10 @@ use crate::domain::approval::{self, ApprovalRequest};
 use crate::domain::task::{State, Task};
 use crate::identity::account::Status;
 
-/// So many are named.
+/// The most names that are listed.
 const NAMED_MAX: usize = 10;
 
-/// The accounts whose approval would be taken now, by name; at most ten.
+/// Returns the accounts whose approval would count now, by name; at most ten.
 pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<String>, Fault> {
     let mut names = Vec::new();
     let Some(landed) = task

@@ -1,4 +1,4 @@
-//! The hook log: what pages, API and CODO's API share.
+//! The hook log, shared by the pages, the JSON API and CODO's API.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LIST_DEFAULT: usize = 50;
 
 const LIST_MAX: usize = 200;
 
-/// Entries of the hook log, newest first.
+/// Returns entries of the hook log, newest first.
 pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<HookList, Fault> {
     if let Some(name) = &query.outcome
         && !OUTCOME_NAMES.contains(&name.as_str())
@@ -54,7 +54,7 @@ pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<H
     })
 }
 
-/// The projects whose tags cannot be looked for on the git server.
+/// Returns the projects whose tags cannot be listed on the git server.
 async fn unseen(site: &Site, only: Option<&str>) -> Result<Vec<UnseenTags>, Fault> {
     let mut unseen = Vec::new();
     for project in &site.web.config.projects {
@@ -73,7 +73,7 @@ async fn unseen(site: &Site, only: Option<&str>) -> Result<Vec<UnseenTags>, Faul
     Ok(unseen)
 }
 
-/// One entry, by its id as it stands in an address.
+/// Returns one entry by its id, as given in a URL.
 pub(in crate::server) async fn hook(site: &Site, id: &str) -> Result<HookEntry, Fault> {
     Ok(site.web.store.hook(parse_id(id)?).await?)
 }
@@ -86,7 +86,7 @@ fn parse_id(id: &str) -> Result<u64, Fault> {
     })
 }
 
-/// Has an entry decided again: each of its projects with an entry in the audit.
+/// Replays a hook entry: decides it again, with an audit entry for each of its projects.
 pub(in crate::server) async fn replay_as(
     site: &Site,
     who: &Who,

@@ -1,4 +1,4 @@
-//! Users and their tokens: what pages, API and CODO's API share.
+//! Users and their tokens, shared by the pages, the JSON API and CODO's API.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(in crate::server) fn token_view(token: &Token) -> TokenView {
     }
 }
 
-/// Adds somebody.
+/// Adds a user.
 pub(in crate::server) async fn add_user(
     site: &Site,
     who: &Who,
@@ -53,7 +53,7 @@ pub(in crate::server) async fn add_user(
     Ok(account)
 }
 
-/// Changes what somebody is called and may do, or whether they are let in.
+/// Changes a user's display name or permissions, or disables or enables them.
 pub(in crate::server) async fn change_user(
     site: &Site,
     who: &Who,
@@ -99,7 +99,7 @@ pub(in crate::server) async fn change_user(
     Ok(account)
 }
 
-/// Nobody locks themselves out by a slip.
+/// Refuses an action on the user's own account, so that no one locks themselves out by mistake.
 pub(in crate::server) fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
     if who.actor.name == name {
         return Err(Fault::Conflict(format!(
@@ -109,7 +109,7 @@ pub(in crate::server) fn not_oneself(who: &Who, name: &str, what: &str) -> Resul
     Ok(())
 }
 
-/// Takes somebody away, with their tokens.
+/// Removes a user and their tokens.
 pub(in crate::server) async fn remove_user(
     site: &Site,
     who: &Who,
@@ -125,7 +125,7 @@ pub(in crate::server) async fn remove_user(
     Ok(())
 }
 
-/// Sets a password: one's own, with the present one, or another's as an admin.
+/// Sets a password: the user's own, given the current one, or another user's as an admin.
 pub(in crate::server) async fn change_password(
     site: &Arc<Site>,
     call: &Call,
@@ -159,7 +159,7 @@ pub(in crate::server) async fn change_password(
     Ok(())
 }
 
-/// Makes a token for somebody, never one that may be used for more than what asks for it.
+/// Creates a token for a user, never with more scopes than the credential that requests it.
 pub(in crate::server) async fn make_token(
     site: &Site,
     who: &Who,
@@ -203,7 +203,7 @@ pub(in crate::server) fn may_make(who: &Who, name: &str, scopes: &Scopes) -> Res
     )))
 }
 
-/// A token without a name is called so.
+/// Returns a token's name, with a default if it is empty.
 pub(in crate::server) fn label(given: &str) -> &str {
     match given.trim() {
         "" => "token",
@@ -211,7 +211,7 @@ pub(in crate::server) fn label(given: &str) -> &str {
     }
 }
 
-/// Revokes one's own token, or another's as an admin.
+/// Revokes the user's own token, or another user's as an admin.
 pub(in crate::server) async fn revoke_token(
     site: &Site,
     who: &Who,

@@ -1,4 +1,4 @@
-//! Hosts, and what is live: what pages, API and CODO's API share.
+//! Hosts and live releases, shared by the pages, the JSON API and CODO's API.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,8 @@ use crate::domain::right::{Ability, PermissionTarget};
 use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};
 
-/// The hosts of the configuration that somebody may know of, by name: all of them for whoever sees
-/// everything, else those of environments that they see.
+/// Returns the configured hosts that a user may see, by name: all hosts for users who see
+/// everything, else those of the environments that they see.
 pub(in crate::server) async fn hosts(site: &Site, who: &Who) -> Result<Vec<HostLine>, Fault> {
     let config = &site.web.config;
     let seen = seen_hosts(site, who);
@@ -35,7 +35,7 @@ pub(in crate::server) async fn hosts(site: &Site, who: &Who) -> Result<Vec<HostL
         .collect())
 }
 
-/// The names of the hosts that somebody may know of.
+/// Returns the names of the hosts that a user may see.
 pub(in crate::server) fn seen_hosts(site: &Site, who: &Who) -> BTreeSet<String> {
     let config = &site.web.config;
     if who.sees(&PermissionTarget::default()) {
@@ -60,7 +60,7 @@ pub(in crate::server) fn no_host(name: &str) -> Fault {
     ))
 }
 
-/// Takes a host out of every release (for this reason), or back in.
+/// Disables a host for every release, with a reason, or enables it again.
 pub(in crate::server) async fn set_disabled(
     site: &Site,
     who: &Who,
@@ -102,7 +102,7 @@ pub(in crate::server) async fn set_disabled(
     Ok(())
 }
 
-/// What is live in the environments that the query names and that somebody may know of.
+/// Returns what is live in the environments that match the query and that the user may see.
 pub(in crate::server) async fn live(
     site: &Site,
     who: &Who,
@@ -148,7 +148,7 @@ pub(in crate::server) async fn live(
     Ok(views)
 }
 
-/// What is live on a host, with the task that made it.
+/// Returns what is live on a host, with the task that made the release.
 fn live_host(live: LiveRelease, head: Option<&Head>) -> LiveHost {
     let tag = head.map(|head| head.reference.strip_prefix(TAGS).unwrap_or(&head.reference));
     LiveHost {

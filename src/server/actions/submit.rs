@@ -1,4 +1,4 @@
-//! Tasks that somebody submits by hand: what pages, API and CODO's API share.
+//! Manually submitted tasks, shared by the pages, the JSON API and CODO's API.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::engine::submit::{
     self, ResolveSources, SubmissionOrder, SubmitError, Submitted, SubmittingUser, Visibility,
 };
 
-/// What somebody may know of, for whoever tells them what is wrong.
+/// What a user may see, for callers that report problems to them.
 pub(in crate::server) struct UserVisibility<'a> {
     pub(in crate::server) site: &'a Site,
     pub(in crate::server) who: &'a Who,
@@ -37,7 +37,7 @@ impl Visibility for UserVisibility<'_> {
     }
 }
 
-/// Makes a task of an order.
+/// Creates a task from an order.
 pub(in crate::server) async fn take(
     site: &Site,
     who: &Who,
@@ -80,7 +80,7 @@ pub(in crate::server) async fn take(
     Ok(submitted)
 }
 
-/// What the audit says of an order: never a value.
+/// Describes an order for the audit, without any parameter value.
 pub(in crate::server) fn audited(order: &SubmissionOrder) -> String {
     let place = [&order.project, &order.environment, &order.tag];
     let place = place.into_iter().filter(|name| !name.is_empty());
@@ -91,14 +91,14 @@ pub(in crate::server) fn audited(order: &SubmissionOrder) -> String {
     words.join(" ")
 }
 
-/// The templates as their files are now.
+/// Loads the templates from their current files.
 pub(in crate::server) fn templates(site: &Site) -> Templates {
     Templates::load(&site.web.config.agent.templates_dir)
 }
 
-/// An order like that of an earlier task; what it does not tell is named. Earlier versions kept what
-/// a rule gives among the others in the submission, whatever the template says of it, and what nobody
-/// could sort stands apart: the plan knows what is secret, and before there is one the template.
+/// Returns an order like that of an earlier task, with the names of the values it omits. Earlier
+/// versions stored a rule's values among the others, and unclassified values separately. The plan
+/// knows which are secret; before there is a plan, the template does.
 pub(in crate::server) fn order_again(
     task: &Task,
     plan: Option<&Plan>,
@@ -110,7 +110,7 @@ pub(in crate::server) fn order_again(
     let template = library.find(&task.submission.template);
     let by_template = template.into_iter().flat_map(Template::secrets);
     if plan.is_none() && template.is_none() {
-        // Nobody can say which of them are secret.
+        // It is not known which of them are secret.
         secrets.extend(std::mem::take(&mut order.params).into_keys());
     }
     for name in task.submission.unsorted.keys() {

@@ -1,4 +1,4 @@
-//! Tasks: found, read, and what is asked of them: what pages, API and CODO's API share.
+//! Tasks: find, read and act on them. Shared by the pages, the JSON API and CODO's API.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const LIST_MAX: usize = 200;
 
 const SEARCH_WORDS_MAX: usize = 8;
 
-/// The tasks of a list that somebody may see, newest first.
+/// Returns the tasks of a list that a user may see, newest first.
 pub(in crate::server) async fn lines(
     site: &Site,
     who: &Who,
@@ -118,7 +118,7 @@ impl From<Head> for TaskLine {
     }
 }
 
-/// The id of a task, as it stands in an address.
+/// Parses a task id as given in a URL.
 pub(in crate::server) fn parse_id(id: &str) -> Result<u64, Fault> {
     let digits = id.bytes().all(|byte| byte.is_ascii_digit());
     id.parse()
@@ -136,15 +136,15 @@ pub(in crate::server) struct TaskDetail {
     events: Vec<Recorded>,
     ways: WaysBack,
     can_approve: Vec<String>,
-    /// The task in the same environment whose work a retry would undo.
+    /// The newer task in the same environment whose work a retry would undo.
     pub(in crate::server) newer: Option<u64>,
-    /// The task that is at work where this one waits.
+    /// The running task that this one is queued behind.
     ahead: Option<Head>,
     drifts: BTreeMap<String, Drift>,
 }
 
 impl TaskDetail {
-    /// Takes in what has happened since; says whether anything has.
+    /// Loads what has happened since; returns whether anything has.
     pub(in crate::server) async fn refresh(&mut self, site: &Site) -> Result<bool, Fault> {
         let store = &site.web.store;
         let known = self.events.len() as u64;
@@ -172,7 +172,7 @@ impl TaskDetail {
         Ok(true)
     }
 
-    /// What somebody sees of it, with what they may do in its place.
+    /// Returns the task as a user sees it, with the actions they may take.
     pub(in crate::server) fn view(&self, site: &Site, who: &Who) -> TaskView {
         let calendar = site.web.config.calendar();
         let shown = Shown {
@@ -192,7 +192,7 @@ impl TaskDetail {
     }
 }
 
-/// What a task that has not begun will meet.
+/// Returns the drift that a task that has not begun will meet.
 async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, StoreError> {
     let submission = &task.submission;
     if !submission.has_place() || task.work.is_some() || task.state.at_rest() {
@@ -207,7 +207,7 @@ async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, S
         .collect())
 }
 
-/// As [`sight`], for somebody: a task that they may not know of is not there.
+/// As [`sight`], for a user: a task that they may not see does not exist.
 pub(in crate::server) async fn sight_for(
     site: &Site,
     who: &Who,
@@ -218,7 +218,7 @@ pub(in crate::server) async fn sight_for(
     Ok(sight)
 }
 
-/// Reads what is to be shown of a task.
+/// Reads everything that is shown of a task.
 pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<TaskDetail, Fault> {
     let store = &site.web.store;
     let events = store.events(id).await?;
@@ -253,7 +253,7 @@ pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<TaskDetail,
 /// The longest comment or reason, in characters.
 const WORDS_MAX: usize = 2_000;
 
-/// Asks something of a task, with the rights that somebody has in its place.
+/// Applies a request to a task, with the user's permissions for its target.
 pub(in crate::server) async fn ask(
     site: &Site,
     who: &Who,
@@ -318,7 +318,7 @@ fn name(request: &TaskRequest) -> &'static str {
     }
 }
 
-/// Makes the task that goes back.
+/// Creates a rollback task.
 pub(in crate::server) async fn go_back(
     site: &Site,
     who: &Who,
@@ -392,7 +392,7 @@ pub(in crate::server) async fn go_back(
     Ok(task)
 }
 
-/// Whether tags need an approval where a rollback goes.
+/// Returns whether tags need an approval in the target of a rollback.
 fn tags_need(site: &Site, place: &PermissionTarget) -> TagsNeed {
     let projects = site.web.config.projects.iter();
     let mut rules = projects
@@ -407,7 +407,7 @@ fn tags_need(site: &Site, place: &PermissionTarget) -> TagsNeed {
     }
 }
 
-/// What is said of an environment where nothing is live, and of one that somebody may not know of.
+/// Returns the error for an environment where nothing is live, or that the user may not see.
 pub(in crate::server) fn nothing_live(project: &str, environment: &str) -> Fault {
     RequestError::NoWayBack(format!("nothing is live in {project} {environment}")).into()
 }

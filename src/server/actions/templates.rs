@@ -1,4 +1,4 @@
-//! Templates that somebody may see: what pages, API and CODO's API share.
+//! Templates that a user may see, shared by the pages, the JSON API and CODO's API.
 
 use super::super::Site;
 use super::super::fault::Fault;
@@ -7,21 +7,21 @@ use super::super::who::Who;
 use crate::config::Templates;
 use crate::domain::right::PermissionTarget;
 
-/// The templates of this moment.
+/// Loads the current templates.
 pub(in crate::server) fn library(site: &Site) -> Templates {
     Templates::load(&site.web.config.agent.templates_dir)
 }
 
-/// The name of a template that is given by name or number; what is not there stays as it is given.
+/// Returns the name of a template given by name or number; an unknown one is returned unchanged.
 pub(super) fn called<'a>(library: &'a Templates, given: &'a str) -> &'a str {
     let found = library.find(given);
     found.map_or(given, |template| template.name.as_str())
 }
 
-/// Whether somebody may know of a template: where it may be used, or where a rule uses it.
+/// Whether a user may see a template: where it may be used, or where a rule uses it.
 pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Templates, name: &str) -> bool {
     let mut projects = site.web.config.projects.iter();
-    // A rule may give its number.
+    // A rule may refer to it by number.
     let is_it = |rule: &str| rule == name || called(library, rule) == name;
     who.sees(&PermissionTarget::new("", "", name))
         || projects.any(|project| {
@@ -36,7 +36,7 @@ pub(in crate::server) fn seen(site: &Site, who: &Who, library: &Templates, name:
         })
 }
 
-/// The list, as page and API show it. What is wrong with files is for those who see everything.
+/// Returns the list for page and API. Problems with files are only for users who see everything.
 pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Templates) -> TemplateList {
     let mut templates: Vec<TemplateLine> = library
         .templates()
@@ -53,7 +53,7 @@ pub(in crate::server) fn listed(site: &Site, who: &Who, library: &Templates) -> 
     }
 }
 
-/// The versions that tasks used, newest first.
+/// Returns the versions that tasks used, newest first.
 pub(in crate::server) async fn versions(
     site: &Site,
     name: &str,

@@ -1,5 +1,4 @@
-//! What belongs to one account besides its tokens: the second factor, and who may approve in whose
-//! stead.
+//! Account endpoints other than tokens: the second factor, and approval delegations.
 
 use std::sync::Arc;
 
@@ -62,7 +61,7 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     answer::json(StatusCode::OK, &DelegationList { delegations })
 }
 
-/// All for an admin, else those from or to the one who looks.
+/// Returns all delegations for an admin, else those from or to the user.
 async fn seen(site: &Site, who: &Who) -> Result<Vec<Delegation>, Fault> {
     let mut delegations = site.web.accounts.delegations().await?;
     let name = &who.actor.name;

@@ -1,4 +1,4 @@
-//! The hook log: listed, shown, replayed.
+//! The hook log: list, show and replay entries.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::super::who::who;
 use crate::domain::right::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    // An entry may be about several projects: it belongs to no place.
+    // An entry may concern several projects, so it has no single permission target.
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;
     let query: HookQuery = call.query()?;

@@ -1,4 +1,4 @@
-//! What is kept of everything: backups, and who did what.
+//! Backups and the audit log.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use super::super::who::{AuditedAction, who};
 use crate::domain::right::Ability;
 use crate::store::backup::{self, LogInclusion};
 
-/// `POST /api/v1/backup`: the backup as it is made. One that breaks off has no digest at its end.
+/// `POST /api/v1/backup`: streams a backup as it is made. A truncated one has no digest at its end.
 pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    // It holds the hashes of all passwords and tokens.
+    // A backup contains the hashes of all passwords and tokens.
     who.needs(Ability::Manage, "take a backup")?;
     let TakeBackup { without_logs } = call.json(site.web.limits.body).await?;
     let turn = who.turn(site, AuditedAction::on("take backup", "")).await?;
@@ -43,7 +43,7 @@ pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 const LIST_DEFAULT: usize = 50;
 const LIST_MAX: usize = 200;
 
-/// `GET /api/v1/audit`: who did what, newest first.
+/// `GET /api/v1/audit`: audit entries, newest first.
 pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     who(site, call)
         .await?
@@ -55,7 +55,7 @@ pub(super) async fn audit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     answer::json(StatusCode::OK, &AuditList { entries })
 }
 
-/// `GET /api/v1/audit/verify`: whether each entry fits the one before.
+/// `GET /api/v1/audit/verify`: whether each entry matches the one before.
 pub(super) async fn verify(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.needs(Ability::Manage, "verify the audit")?;

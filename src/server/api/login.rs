@@ -1,5 +1,5 @@
-//! `POST /api/accounts/login/`: the login of CODO's API. It answers in that API's words and numbers,
-//! so that clients made for it go on working; what it gives is good for that API alone
+//! `POST /api/accounts/login/`: the login of CODO's API. It uses that API's messages and codes, so
+//! that existing clients keep working. The key it issues is valid for that API only
 //! ([`who::of_auth_key`]).
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ struct LoginBody {
     dynamic: Option<Text>,
 }
 
-/// A text, or a number that a client made of one which is nothing but digits.
+/// A string, or a number if the client converted an all-digit string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -42,7 +42,7 @@ impl Text {
         }
     }
 
-    /// A number has lost its leading zeros.
+    /// Returns the code; a number has lost its leading zeros, which are restored.
     fn code(&self) -> String {
         match self {
             Self::Text(text) => text.trim().to_owned(),
@@ -51,7 +51,7 @@ impl Text {
     }
 }
 
-/// Why somebody does not get in, by the numbers of that API.
+/// Why a login is refused, by the codes of that API.
 enum Refused {
     Empty,
     Wrong,

@@ -1,4 +1,4 @@
-//! The agent itself, hosts, and what is live on them.
+//! The agent itself, hosts, and live releases.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::super::call::Call;
 use super::super::view::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
 use super::super::who::{Who, who};
 
-/// For whoever is logged in, whatever they may do.
+/// For every logged-in user, whatever their permissions.
 pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     who(site, call).await?;
     let zone = site.web.config.time_zone();

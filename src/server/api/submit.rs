@@ -1,4 +1,4 @@
-//! Tasks that somebody submits by hand.
+//! Manual submission of tasks.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     answer::json(status, &view)
 }
 
-/// What would ask for a task like this one again.
+/// Returns the order that would submit this task again.
 pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;

@@ -1,4 +1,4 @@
-//! Tasks: seen, listed, and what is asked of them.
+//! Tasks: show, list and act on them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Templates: those that tasks can ask for, and every version that one used.
+//! Templates that tasks can use, and every version that a task used.
 
 use std::sync::Arc;
 

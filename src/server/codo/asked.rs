@@ -1,4 +1,4 @@
-//! What a client of CODO's API asks for, field by field, before anything is looked up (pure).
+//! A CODO task request, parsed field by field before anything is looked up (pure).
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::literal::Literal;
 use super::refusal::CodoRefusal;
 use crate::engine::submit;
 
-/// What counts as `exec_time` where a client gives none: so late that nothing happens by mistake.
+/// The default `exec_time`: so late that nothing runs by mistake.
 const FAR_FUTURE: &str = "2038-10-25 14:00:00";
 
 /// A task as a client describes it.
@@ -22,19 +22,19 @@ pub(super) struct CodoTaskRequest {
     pub(super) submitter: String,
     pub(super) executor: String,
     pub(super) schedule: String,
-    /// As it was written; see [`CodoTaskRequest::run_at`].
+    /// As written; see [`CodoTaskRequest::run_at`].
     exec_time: String,
     pub(super) args: Vec<(String, Literal)>,
-    /// Addresses by the number of their group.
+    /// Addresses, by group number.
     pub(super) hosts: Vec<(u8, Vec<String>)>,
-    /// Names of people, by groups of names of their own.
+    /// Names of people, by the client's own groups.
     pub(super) associated: Vec<(String, Vec<String>)>,
     pub(super) details: String,
 }
 
 impl CodoTaskRequest {
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first problem found.
     pub(super) fn read(body: &[u8]) -> Result<Self, CodoRefusal> {
         let value: Value = serde_json::from_slice(body).map_err(|error| {
             CodoRefusal::malformed(format!("the body is not JSON: {error}; send an object"))
@@ -66,12 +66,12 @@ impl CodoTaskRequest {
         })
     }
 
-    /// When it is to run; `None`: at once, or when it has been approved. A time that has passed is at
-    /// once. Without a time a task that waits for approval has none, and one that does not waits until
-    /// somebody looks after it.
+    /// Returns when the task is to run; `None`: at once, or once approved. A time in the past means
+    /// at once. Without a time, a task that needs approval has none; any other waits until someone
+    /// acts on it.
     ///
     /// # Errors
-    /// What is written there is no time.
+    /// The field does not hold a time.
     pub(super) fn run_at(
         &self,
         zone: &TimeZone,
@@ -118,7 +118,7 @@ impl CodoFields<'_> {
         }
     }
 
-    /// Empty where it is not there.
+    /// Returns an empty text if the field is missing.
     fn text(&self, field: &str) -> Result<String, CodoRefusal> {
         match self.0.get(field) {
             None | Some(Value::Null) => Ok(String::new()),
@@ -137,7 +137,7 @@ impl CodoFields<'_> {
         }
     }
 
-    /// The dict that stands in a text.
+    /// Parses the dict in a text field.
     fn dict(&self, field: &str) -> Result<Vec<(String, Literal)>, CodoRefusal> {
         let text = self.text(field).map_err(|_| {
             CodoRefusal::malformed(format!(

@@ -1,10 +1,9 @@
-//! The `csrf_key` of CODO's API: a GET gives one, a POST spends it. It proves that whoever posts could
-//! read our answer, which no foreign page can.
+//! The `csrf_key` of CODO's API: a GET issues one, a POST spends it. It proves that the sender
+//! could read our response, which a foreign page cannot.
 //!
-//! A key is `EXPIRES.NONCE.MAC`: nothing is stored when it is given, so that asking for one costs no
-//! commit. It is bound to its account and to a secret that the store keeps under `csrf/secret`, so it
-//! outlives a restart. That it is spent once is the submission's commit: the nonce is its idempotency
-//! key there.
+//! A key is `EXPIRES.NONCE.MAC`: nothing is stored when it is issued, so issuing costs no commit.
+//! It is bound to its account and to a secret stored under `csrf/secret`, so it survives a restart.
+//! The submission's commit ensures that it is spent once: the nonce is its idempotency key.
 
 use std::sync::Arc;
 
@@ -15,12 +14,12 @@ use sha2::Sha256;
 use crate::base::secret::{self, NoRandomness, SecretString};
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Require};
 
-/// How long a key is good for, in seconds.
+/// The lifetime of a key, in seconds.
 pub(super) const LIFETIME_S: i64 = 1800;
 
 const SECRET: &str = "csrf/secret";
 
-/// Why no key can be given or checked.
+/// Why no key can be issued or checked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CsrfError {
     #[error(transparent)]
@@ -31,26 +30,26 @@ pub(super) enum CsrfError {
     Unconfirmed(#[from] CommitError),
 }
 
-/// A key that was given to this account and is not too old. Whether it was spent, the store knows.
+/// A key issued to this account that has not expired. Only the store knows whether it was spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unspent {
     nonce: String,
 }
 
 impl Unspent {
-    /// What is kept of it once it is spent.
+    /// Returns the idempotency key that is stored once the key is spent.
     pub(super) fn idempotency_key(&self) -> String {
         format!("csrf {}", self.nonce)
     }
 }
 
-/// Gives and knows keys.
+/// Issues and checks keys.
 pub(super) struct Keys {
     secret: Vec<u8>,
 }
 
 impl Keys {
-    /// With the store's secret, which is made when it is first asked for.
+    /// Loads the store's secret, which is created on first use.
     pub(super) async fn of(kv: &Arc<dyn Kv>) -> Result<Self, CsrfError> {
         loop {
             if let Some(entry) = kv.get(SECRET.as_bytes()).await? {
@@ -63,14 +62,14 @@ impl Keys {
                 .require(SECRET, Require::Absent)
                 .put(SECRET, made);
             match kv.commit(commit).await {
-                // Somebody else's, if there are two.
+                // Another writer's secret, if two race.
                 Ok(_) | Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// A fresh key for an account.
+    /// Issues a new key for an account.
     pub(super) fn give(&self, account: &str, now: Timestamp) -> Result<SecretString, CsrfError> {
         let expires = now.as_second() + LIFETIME_S;
         let nonce = secret::hex(&secret::random_bytes::<16>()?);
@@ -78,7 +77,7 @@ impl Keys {
         Ok(format!("{expires}.{nonce}.{mac}").into())
     }
 
-    /// What a key is worth that somebody sends; `None`: nothing.
+    /// Checks a key; returns `None` if it is not valid.
     pub(super) fn check(&self, account: &str, key: &str, now: Timestamp) -> Option<Unspent> {
         let (expires, rest) = key.split_once('.')?;
         let (nonce, mac) = rest.split_once('.')?;
@@ -89,7 +88,7 @@ impl Keys {
         }
         let left = Timestamp::from_second(expires).ok()?.duration_since(now);
         let lifetime = SignedDuration::from_secs(LIFETIME_S);
-        // One from the future was given before the clock was set back: nobody knows how old it is.
+        // A key from the future was issued before the clock was set back: its age is unknown.
         (left > SignedDuration::ZERO && left <= lifetime).then(|| Unspent {
             nonce: nonce.to_owned(),
         })

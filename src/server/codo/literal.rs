@@ -1,19 +1,19 @@
-//! Reads the dicts that clients of the CODO API send as text: what Python's `str` makes of a dict, or
-//! JSON. Pure; the accept API calls it for `args`, `hosts` and `associated_user`.
+//! Parses the dicts that clients of the CODO API send as text: the output of Python's `str` for a
+//! dict, or JSON. Pure; the accept API calls it for `args`, `hosts` and `associated_user`.
 //!
-//! Strict: only literals, nothing is evaluated; depth and size are bounded, and what is anything else
-//! is an error that names the place. It follows "Literals" of the Python Language Reference
-//! (<https://docs.python.org/3/reference/lexical_analysis.html#literals>) and RFC 8259, as far as
-//! the two agree on what a text means; where they do not, a text that neither `repr` nor a JSON
-//! encoder writes is refused. Python 2 writes UTF-8 as `'\xe4\xb8\xad'` and marks `u'…'` and `1L`;
-//! these are read as they were meant.
+//! Strict: literals only, nothing is evaluated. Depth and size are limited; anything else is an
+//! error with its position. It follows "Literals" of the Python Language Reference
+//! (<https://docs.python.org/3/reference/lexical_analysis.html#literals>) and RFC 8259 where the
+//! two agree on what a text means. Where they differ, a text that neither `repr` nor a JSON encoder
+//! writes is refused. Python 2 writes UTF-8 as `'\xe4\xb8\xad'` and marks `u'…'` and `1L`; these
+//! are read as intended.
 
 use std::fmt;
 
-/// How deep lists and dicts may stand in each other.
+/// How deep lists and dicts may nest.
 const DEPTH_MAX: usize = 16;
 
-/// How long a text may be, in bytes.
+/// The longest text, in bytes.
 pub(in crate::server) const BYTES_MAX: usize = 64 * 1024;
 
 /// A value as it was written.
@@ -21,25 +21,25 @@ pub(in crate::server) const BYTES_MAX: usize = 64 * 1024;
 pub(in crate::server) enum Literal {
     Nothing,
     Truth(bool),
-    /// The digits as they stood there, without Python 2's `L`.
+    /// The digits as written, without Python 2's `L`.
     Number(String),
     Text(String),
     List(Vec<Literal>),
-    /// In the order of writing; no key stands twice.
+    /// In the order written; no key occurs twice.
     Dict(Vec<(String, Literal)>),
 }
 
-/// Where a text is no literal, and why.
+/// Why a text is not a literal, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("character {position}: {problem}")]
 pub(in crate::server) struct NoLiteral {
-    /// Counted in characters, from 1.
+    /// In characters, from 1.
     pub(in crate::server) position: usize,
     problem: String,
 }
 
 impl Literal {
-    /// Reads one literal, alone in its text.
+    /// Parses a text that is one literal.
     pub(in crate::server) fn parse(text: &str) -> Result<Self, NoLiteral> {
         let mut reader = LiteralParser {
             text,
@@ -64,7 +64,7 @@ impl Literal {
         }
     }
 
-    /// What kind of value it is, for a message.
+    /// Returns the kind of value, for a message.
     pub(in crate::server) fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "None",
@@ -77,7 +77,7 @@ impl Literal {
     }
 }
 
-/// As Python's `str` shows it: a parameter gets its value as this text.
+/// Formats the value as Python's `str` does: a parameter gets this text as its value.
 impl fmt::Display for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,7 +91,7 @@ impl fmt::Display for Literal {
 }
 
 impl Literal {
-    /// Lists and dicts are handed on as JSON, which every language reads.
+    /// Lists and dicts are passed on as JSON, which every language reads.
     fn json(&self) -> serde_json::Value {
         use serde_json::Value;
         match self {
@@ -226,7 +226,7 @@ impl<'t> LiteralParser<'t> {
         false
     }
 
-    /// Between two items stands a comma; after the last one it may.
+    /// Reads the comma between two items; a trailing one is allowed.
     fn comma(&mut self, end: char) -> Result<(), NoLiteral> {
         self.space();
         if self.takes(",") || self.rest.starts_with(end) {
@@ -241,7 +241,7 @@ impl<'t> LiteralParser<'t> {
             .find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'))
             .unwrap_or(self.rest.len());
         let digits = &self.rest[..length];
-        // RFC 8259's numbers; Python writes its own in no other way.
+        // Numbers follow RFC 8259; Python writes them the same way.
         if serde_json::from_str::<serde_json::Number>(digits).is_err() {
             return Err(self.problem("this is no number"));
         }
@@ -339,20 +339,20 @@ impl<'t> LiteralParser<'t> {
 enum Escape {
     /// `\xNN`: a character below 256 in Python 3, a byte of UTF-8 in Python 2.
     Byte(u8),
-    /// Everything else: a character, or half of one in JSON.
+    /// Anything else: a character, or half of one in JSON.
     Unit(u32),
 }
 
-/// A text as it comes together.
+/// A text under construction.
 #[derive(Default)]
 struct Characters {
     units: Vec<Escape>,
-    /// Something stood there that Python 2 would have written as bytes.
+    /// Contains something that Python 2 would have written as bytes.
     beyond_ascii: bool,
 }
 
 impl Characters {
-    /// Of a text that is marked `u`: nothing in it is a byte, whatever else stands there.
+    /// For a text marked `u`: nothing in it is a byte, whatever else it contains.
     fn unicode() -> Self {
         Self {
             beyond_ascii: true,
@@ -369,7 +369,7 @@ impl Characters {
         self.units.push(escape);
     }
 
-    /// `None`: half of a surrogate pair.
+    /// Returns the whole text; `None` if it contains half of a surrogate pair.
     fn whole(self) -> Option<String> {
         if !self.beyond_ascii {
             let bytes = self.units.iter().filter_map(|unit| match unit {

@@ -1,4 +1,4 @@
-//! What a client of CODO's API asks for becomes an order of ours (pure).
+//! Converts a CODO task request into an order (pure).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::domain::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHos
 use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::identity::account::Account;
 
-/// What an order is made with.
+/// The inputs for an order.
 pub(super) struct CodoSources<'a> {
     pub(super) config: &'a Config,
     pub(super) template: &'a Template,
@@ -25,7 +25,7 @@ pub(super) struct CodoSources<'a> {
 
 impl CodoSources<'_> {
     /// # Errors
-    /// The first thing that is wrong with what was asked for.
+    /// The first problem found in the request.
     pub(super) fn order(&self, asked: &CodoTaskRequest) -> Result<SubmissionOrder, CodoRefusal> {
         self.check_groups(asked)?;
         self.check_addresses(asked)?;
@@ -47,7 +47,7 @@ impl CodoSources<'_> {
         Ok(order)
     }
 
-    /// The groups that the template takes from the task.
+    /// Returns the host groups that the template takes from the task.
     fn wanted(&self) -> BTreeSet<u8> {
         let hosts = self.template.stages.iter().map(|stage| &stage.hosts);
         hosts
@@ -75,7 +75,7 @@ impl CodoSources<'_> {
             }
         }
         if wanted.is_empty() {
-            // They may name the environment; that is looked at where it is known.
+            // They may name the environment, which is checked later.
             return Ok(());
         }
         if asked.hosts.is_empty() {
@@ -95,7 +95,7 @@ impl CodoSources<'_> {
         Ok(())
     }
 
-    /// Every one is an address, and a configured host's unless the template allows others.
+    /// Checks that each is an address, of a configured host unless the template allows others.
     fn check_addresses(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
         let is_known = |address: &str| !self.config.hosts_at(address).is_empty();
         for (group, addresses) in &asked.hosts {
@@ -135,7 +135,7 @@ impl CodoSources<'_> {
         )))
     }
 
-    /// What the template does not take reaches no program; people see it.
+    /// Arguments that the template does not declare reach no program; they are only displayed.
     fn give_args(&self, asked: &CodoTaskRequest, order: &mut SubmissionOrder) {
         let releases = self.template.releases();
         let mut others = Vec::new();
@@ -152,7 +152,7 @@ impl CodoSources<'_> {
                 None if name == "COMMIT" || !GIVEN_BY_PLACE.contains(&name.as_str()) => {
                     others.push(format!("{name}={text}"));
                 }
-                // Left empty, these are as good as not there.
+                // Empty values count as absent.
                 None if text.is_empty() || *value == Literal::Nothing => {}
                 Some(_) | None => {
                     order.params.insert(name.clone(), text);
@@ -168,7 +168,7 @@ impl CodoSources<'_> {
         }
     }
 
-    /// Accounts by their names, or by what people call them.
+    /// Finds accounts by name or by display name.
     fn ask_people(&self, asked: &CodoTaskRequest, order: &mut SubmissionOrder) {
         let mut unknown = Vec::new();
         for name in asked.associated.iter().flat_map(|(_, names)| names) {
@@ -193,7 +193,7 @@ fn remark(order: &mut SubmissionOrder, what: &str, text: &str) {
     if !order.details.is_empty() {
         order.details.push('\n');
     }
-    // What a client put into another field must not make this one unfit.
+    // Invalid characters in another field must not make this one invalid.
     let shown = text.chars().map(|c| match c {
         '\n' | '\t' => c.to_string(),
         c if c.is_control() => c.escape_default().to_string(),
@@ -211,7 +211,7 @@ fn in_words(groups: &BTreeSet<u8>) -> String {
     }
 }
 
-/// What was found wrong with an order, in this API's words.
+/// Converts the problems of an order into a refusal in this API's terms.
 pub(super) fn refused(problems: &[FieldProblem]) -> CodoRefusal {
     let lines: Vec<String> = problems
         .iter()
@@ -232,7 +232,7 @@ pub(super) fn refused(problems: &[FieldProblem]) -> CodoRefusal {
     }
 }
 
-/// A field of an order, as this API names it.
+/// Returns this API's name for a field of an order.
 fn field(ours: &str) -> String {
     match ours {
         "template" => "temp_id".to_owned(),

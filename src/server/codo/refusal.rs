@@ -1,4 +1,4 @@
-//! Why a request to CODO's API is refused, in that API's numbers and words.
+//! Why a request to CODO's API is refused, with that API's codes and messages.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -7,19 +7,19 @@ use warp::reply::Response;
 use super::super::answer;
 use super::super::fault::Fault;
 
-/// A refusal: what CODO's clients look at is `code`, what people read is `msg` and `detail`.
+/// A refusal: CODO's clients read `code`, people read `msg` and `detail`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CodoRefusal {
     pub(super) status: StatusCode,
     pub(super) code: i32,
-    /// Where CODO has words for it, exactly those.
+    /// CODO's exact message, if it has one.
     pub(super) msg: String,
-    /// What exactly is wrong, and what to do.
+    /// What exactly is wrong, and how to fix it.
     pub(super) detail: String,
 }
 
 impl CodoRefusal {
-    /// CODO answers with 200 whatever the code.
+    /// CODO responds with 200 whatever the code.
     fn coded(code: i32, msg: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             status: StatusCode::OK,
@@ -29,13 +29,13 @@ impl CodoRefusal {
         }
     }
 
-    /// In words of our own, which hold the detail: CODO has none for this.
+    /// With our own message, which includes the detail: CODO has none for this.
     fn in_own_words(code: i32, words: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self::coded(code, format!("{words}: {detail}"), detail)
     }
 
-    /// The body, or the text of a field, is not what it should be.
+    /// The body, or a text field, is malformed.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::in_own_words(-1, "请求内容有误", detail)
     }
@@ -56,17 +56,17 @@ impl CodoRefusal {
         Self::coded(-4, "Too many hosts, please execute in groups", detail)
     }
 
-    /// A value that the template does not take.
+    /// A value that the template does not accept.
     pub(super) fn unfit(detail: impl Into<String>) -> Self {
         Self::in_own_words(-5, "参数与模板不符", detail)
     }
 
-    /// No project, environment or tag fits.
+    /// No project, environment or tag matches.
     pub(super) fn no_place(detail: impl Into<String>) -> Self {
         Self::in_own_words(-6, "项目或环境无法确定", detail)
     }
 
-    /// The template is there, and names what the configuration does not have.
+    /// The template exists, but names something that is not configured.
     pub(super) fn not_configured(detail: impl Into<String>) -> Self {
         Self::in_own_words(-7, "配置缺少模板所需的内容", detail)
     }

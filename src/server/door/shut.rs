@@ -1,19 +1,19 @@
-//! Which refusals for a while have their entry in the audit.
+//! Which temporary lockouts are already in the audit.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-/// So many refusals for a while are remembered at once; more leave no entry.
+/// The most lockouts remembered at once; more leave no entry.
 const SHUT_MAX: usize = 1000;
 
-/// Ends of refusals for a while that have their entry.
+/// End times of lockouts that are already in the audit.
 #[derive(Default)]
 pub(in crate::server) struct Shut(Mutex<BTreeSet<Timestamp>>);
 
 impl Shut {
-    /// Whether the refusal until then is news.
+    /// Whether the lockout until then is not in the audit yet.
     pub(super) fn is_news(&self, until: Timestamp, now: Timestamp) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *known = known.split_off(&now);

@@ -1,5 +1,5 @@
-//! What somebody wants to read of a task's log, held against what the task has: the name of a host or
-//! a step that is mistyped is no empty log, and nobody waits for its end. Reads; changes nothing.
+//! Checks what a reader requests of a task's log against what the task has: a mistyped host or step
+//! is an error, not an empty log to wait for. Reads; changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, StepRef};
 use crate::store::log::LogEntry;
 
-/// How many names an answer tells.
+/// The most names that an error lists.
 const NAMED_MAX: usize = 20;
 
 /// A step of a host, as logs name it.
@@ -21,12 +21,12 @@ struct LogStep {
     way: Direction,
 }
 
-/// Whether there is what is wanted of a task's log, or will be. A host that is given by its address is
-/// named from then on.
+/// Checks that the requested part of a task's log exists or will exist. A host given by its address
+/// is replaced by its name.
 ///
 /// # Errors
-/// [`Fault::NotFound`], which names the hosts or the steps that there are; and what hinders the store
-/// or the log from being read.
+/// [`Fault::NotFound`], which lists the existing hosts or steps; or the store or the log cannot be
+/// read.
 pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Result<(), Fault> {
     if wanted.host.is_none() && wanted.step.is_none() {
         return Ok(());
@@ -35,7 +35,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
     let task = store.task(id).await?;
     let plan = store.plan_of(&task).await?;
     if plan.is_none() && !task.state.at_rest() {
-        // Which hosts and steps it will have is known when it has landed.
+        // Its hosts and steps are known once it has landed.
         return Ok(());
     }
     if let (Some(plan), Some(given)) = (&plan, &mut wanted.host)
@@ -47,7 +47,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
     let entries = blocking(move || logs.entries(id)).await;
     let entries = entries.map_err(|error| Fault::Broken(error.to_string()))?;
     let mut places = plan.as_deref().map(planned).unwrap_or_default();
-    // Besides, the landing, and what an earlier plan did.
+    // Also the landing, and steps of an earlier plan.
     places.extend(
         entries
             .into_iter()
@@ -61,7 +61,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
         .map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
 }
 
-/// What a plan's hosts do, and do again on the way back.
+/// Returns the steps of a plan's hosts, forward and in a rollback.
 fn planned(plan: &Plan) -> Vec<LogStep> {
     let mut places = Vec::new();
     for at in plan.every_step() {
@@ -77,7 +77,7 @@ fn planned(plan: &Plan) -> Vec<LogStep> {
     places
 }
 
-/// Or what is missing, and what there is.
+/// Checks the query against the steps; the error names what is missing and what exists.
 fn chosen(places: &[LogStep], wanted: &LogQuery) -> Result<(), String> {
     let host = wanted.host.as_deref();
     let of_host = |place: &&LogStep| host.is_none_or(|host| place.host == host);
@@ -96,7 +96,7 @@ fn chosen(places: &[LogStep], wanted: &LogQuery) -> Result<(), String> {
     Err(format!("step {step}{on}: it has {steps}"))
 }
 
-/// Each name once; not all of a crowd.
+/// Lists each name once, up to a limit.
 fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let mut seen = BTreeSet::new();
     let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
@@ -108,12 +108,12 @@ fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
     }
 }
 
-/// Whether a step, `STAGE.STEP` in the log, is the one that somebody calls so.
+/// Whether a log step, `STAGE.STEP`, matches the requested name.
 pub(super) fn is_called(entry: &str, asked: &str) -> bool {
     entry == asked || entry.rsplit('.').next() == Some(asked)
 }
 
-/// Reads files where that may block.
+/// Reads files on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {

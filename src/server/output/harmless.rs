@@ -1,12 +1,12 @@
-//! Output of programs becomes text that can't drive a terminal or deceive a reader: pure.
+//! Converts program output into text that cannot control a terminal or deceive a reader (pure).
 
-/// Turns bytes into text, piece by piece: what is not UTF-8 becomes U+FFFD, control characters and
-/// those that turn the direction of writing are spelt out (`\x1b`), `\r\n` becomes `\n`.
+/// Converts bytes to text, chunk by chunk: invalid UTF-8 becomes U+FFFD, control and bidirectional
+/// characters are escaped (`\x1b`), and `\r\n` becomes `\n`.
 #[derive(Default)]
 pub(super) struct TerminalSanitizer {
-    /// The beginning of a character whose end has not come.
+    /// The beginning of an incomplete character.
     cut: Vec<u8>,
-    /// A `\r` came last.
+    /// The last byte was a `\r`.
     returned: bool,
 }
 
@@ -33,7 +33,7 @@ impl TerminalSanitizer {
         text
     }
 
-    /// What is left when nothing more comes.
+    /// Returns what is left at the end of the input.
     pub(super) fn end(&mut self) -> String {
         let mut text = String::new();
         if !std::mem::take(&mut self.cut).is_empty() {
@@ -68,7 +68,7 @@ impl TerminalSanitizer {
     }
 }
 
-/// Whether bytes that are no character yet can become one.
+/// Whether an incomplete sequence of bytes can still become a character.
 fn may_go_on(bytes: &[u8]) -> bool {
     let expected = match bytes[0] {
         0xc2..=0xdf => 2,

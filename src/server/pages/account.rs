@@ -1,4 +1,4 @@
-//! Forms of one user's page: the second factor, and who may approve in whose stead.
+//! Forms of a user's page: the second factor, and approval delegations.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(in crate::server) async fn factor(
             return show(site, &who, name, Made::Factor(begun)).await;
         }
         "confirm" => {
-            // The secret is shown once: a slip of the thumb must not cost it.
+            // The secret is shown once: a mistyped code must not lose it.
             if actions::account::confirm(site, &who, name, &code)
                 .await?
                 .is_err()
@@ -46,7 +46,7 @@ pub(in crate::server) async fn factor(
         }
         _ => actions::account::reset(site, call, &who, name, Some(&code)).await?,
     }
-    // One's own session has ended.
+    // The user's own session has ended.
     answer::see(&if who.actor.name == name {
         "/login".to_owned()
     } else {

@@ -1,4 +1,4 @@
-//! What people ask of tasks by forms: approve, reject, withdraw, stop, retry, go, roll back.
+//! Forms that act on tasks: approve, reject, withdraw, stop, retry, resume, roll back.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct ActionFields {
     not_before: String,
     #[serde(default)]
     reason: String,
-    /// Why an admin gives every approval that is missing.
+    /// Why an admin gives all missing approvals.
     #[serde(default)]
     emergency: Option<String>,
     /// Empty: the whole task.
@@ -81,7 +81,7 @@ pub(in crate::server) async fn of_task(
     answer::see(&format!("/tasks/{id}"))
 }
 
-/// A time that has passed is a slip of the hand.
+/// Parses the earliest start time; a time in the past is refused as a mistake.
 fn not_before(site: &Site, text: &str) -> Result<Option<jiff::Timestamp>, Fault> {
     let times = times(site);
     let at = times.parse(text)?;
@@ -101,17 +101,17 @@ struct RollbackPage {
     times: Times,
     project: String,
     environment: String,
-    /// By release: the task that made it, if one did, and the hosts on which it is live.
+    /// By release: the task that made it, if any, and the hosts where it is live.
     live: Vec<(LiveRelease, Option<Head>, String)>,
     target: ReleaseRecord,
-    /// The tag that brought the target.
+    /// The tag of the target.
     tag: String,
     by: String,
     at: jiff::Timestamp,
 }
 
 impl RollbackPage {
-    /// Whether there is nothing to go back from.
+    /// Whether the target is already live on every host.
     fn is_live(&self) -> bool {
         self.live
             .iter()
@@ -119,7 +119,7 @@ impl RollbackPage {
     }
 }
 
-/// `GET /tasks/ID/rollback`: what going back to a task's release would mean.
+/// `GET /tasks/ID/rollback`: previews a rollback to a task's release.
 pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
@@ -143,7 +143,7 @@ struct EnvironmentField {
     environment: String,
 }
 
-/// `GET /rollback?project=&environment=`: what going back to the release before would mean.
+/// `GET /rollback?project=&environment=`: previews a rollback to the previous release.
 pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
@@ -211,12 +211,12 @@ struct RollbackForm {
     #[serde(default)]
     csrf: String,
     task: u64,
-    /// Why an admin gives the approval that is missing; empty in all other cases.
+    /// Why an admin gives the missing approval; otherwise empty.
     #[serde(default)]
     emergency: String,
 }
 
-/// The confirmed rollback: always to the release that the page named.
+/// Submits the confirmed rollback: always to the release that the page named.
 pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let RollbackForm {
         csrf,

@@ -1,4 +1,4 @@
-//! The hook log: what was pushed and what became of it; one entry, and its replay.
+//! The hook log: pushes and their outcomes; one entry, and its replay.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ struct HooksPage {
     projects: Vec<String>,
     outcomes: Vec<(&'static str, String)>,
     hooks: Vec<HookEntry>,
-    /// Tags that cannot be looked for, in words.
+    /// Tags that cannot be listed, as text.
     unseen: Vec<String>,
     more: Option<String>,
 }
@@ -44,7 +44,7 @@ impl HooksPage {
     }
 }
 
-/// What a field of a form holds.
+/// Returns the value of a form field.
 fn held(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
@@ -121,7 +121,7 @@ pub(in crate::server) async fn replay(site: &Arc<Site>, call: &mut Call, id: &st
     answer::see(&format!("/hooks/{}", entry.id))
 }
 
-/// How an outcome looks.
+/// Returns the tone of an outcome.
 fn tone(outcome: &HookOutcome) -> &'static str {
     match outcome {
         HookOutcome::Proposed { .. } | HookOutcome::Joined { .. } => "good",
@@ -131,7 +131,7 @@ fn tone(outcome: &HookOutcome) -> &'static str {
     }
 }
 
-/// An outcome in words that follow the project's name.
+/// Describes an outcome, to follow the project's name.
 fn said(became: &Became) -> String {
     match &became.outcome {
         HookOutcome::Proposed { .. } => "a new task was proposed".to_owned(),
@@ -149,7 +149,7 @@ fn said(became: &Became) -> String {
     }
 }
 
-/// Why each rule did not match.
+/// Returns why each rule did not match.
 fn reasons(became: &Became) -> &[String] {
     match &became.outcome {
         HookOutcome::NoRule { reasons } => reasons,

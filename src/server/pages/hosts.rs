@@ -1,4 +1,4 @@
-//! Hosts, which of them are taken out, and what is live on them.
+//! Hosts, which of them are disabled, and what is live on them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ struct LiveEnvironment {
 }
 
 impl LiveEnvironment {
-    /// Whether something is live there from which the one who looks may go back.
+    /// Whether something is live there that the reader may roll back.
     fn goes_back(&self) -> bool {
         self.may_roll_back && self.releases.iter().any(|release| release.live.is_some())
     }
@@ -45,7 +45,7 @@ impl LiveEnvironment {
 struct ReleaseRow {
     /// `None`: nothing is live there.
     live: Option<LiveHost>,
-    /// Where `current` leads instead; empty where it leads to the release.
+    /// Where `current` points instead; empty if it points to the release.
     drift: String,
     hosts: String,
 }

@@ -1,4 +1,4 @@
-//! The list of tasks: first what waits for somebody, then what is at work, then the rest.
+//! The list of tasks: first those that wait for people, then those at work, then the rest.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use super::super::who::{Who, who};
 use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 
-/// How many of the latest tasks a page shows.
+/// How many recent tasks a page shows.
 const PAGE_TASKS: usize = 50;
-/// How many tasks that are not at rest are shown; the rest of them is behind the filters.
+/// How many tasks that have not ended are shown; the others are behind the filters.
 const ACTIVE_MAX: usize = 200;
-/// How many of them are looked at, the newest first: whoever sees few of many tasks shall not wait
+/// How many of them are read, newest first, so that a reader who may see few tasks does not wait
 /// until all have been read.
 const ACTIVE_LOOKED_AT_MAX: usize = 1_000;
 
@@ -33,14 +33,14 @@ struct ListPage {
     groups: Vec<TaskGroup>,
     older: Option<String>,
     newer: bool,
-    /// The account of whoever reads it.
+    /// The reader's account.
     reader: String,
 }
 
 /// Tasks under one heading.
 struct TaskGroup {
     name: &'static str,
-    /// What is said where there are none.
+    /// The text shown if there are none.
     empty: &'static str,
     tasks: Vec<TaskLine>,
 }
@@ -54,7 +54,7 @@ impl ListPage {
         self.query.state.as_deref() == Some(name)
     }
 
-    /// Whether the reader is asked to approve it.
+    /// Whether the reader is asked to approve the task.
     fn asks(&self, task: &TaskLine) -> bool {
         task.head.state == "waiting" && task.head.approvers.contains(&self.reader)
     }
@@ -63,7 +63,7 @@ impl ListPage {
         self.query.search() != TaskQuery::default()
     }
 
-    /// Whether more is asked for than a project and a state.
+    /// Whether the query has more than a project and a state.
     fn detailed(&self) -> bool {
         let plain = TaskQuery {
             project: self.query.project.clone(),
@@ -74,7 +74,7 @@ impl ListPage {
     }
 }
 
-/// What a field of a form holds.
+/// Returns the value of a form field.
 fn held(field: &Option<String>) -> &str {
     field.as_deref().unwrap_or_default()
 }
@@ -86,7 +86,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
     query.limit = Some(PAGE_TASKS);
     let TaskList { tasks, next } = lines(site, &who, &query).await?;
     let newer = query.before.is_some() || query.cursor.is_some();
-    // Only what a glance at everything, or at one place, is to show.
+    // Groups are shown only in the overview of everything, or of one environment.
     let whole = !newer
         && query.search()
             == TaskQuery {
@@ -128,7 +128,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
     shown(&page)
 }
 
-/// The address of the next page.
+/// Returns the URL of the next page.
 fn older(query: &TaskQuery, cursor: String) -> String {
     let next = TaskQuery {
         cursor: Some(cursor),

@@ -1,4 +1,4 @@
-//! Logging in, in one step or two, and out.
+//! Login, in one step or two, and logout.
 
 mod cookie;
 
@@ -26,7 +26,7 @@ use crate::identity::account::{Account, Login, LoginError};
 struct LoginPage {
     frame: Frame,
     next: String,
-    /// What was wrong the last time.
+    /// Why the last attempt failed.
     wrong: String,
     name: String,
 }
@@ -35,7 +35,7 @@ struct LoginPage {
 #[serde(default)]
 struct Next {
     next: String,
-    /// Sent on by a step of the login that was right: its cookie has to be here.
+    /// Set by a successful login step: its cookie has to be present.
     entered: Option<String>,
 }
 
@@ -59,8 +59,8 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
     answer::page(StatusCode::OK, &page)
 }
 
-/// Where somebody goes on whose password, or code, was right. A cookie that only https carries back
-/// is looked for at once: without it every page would only ask for the login again.
+/// Returns where to continue after the right password or code. Checks at once for a cookie limited
+/// to https: without it every page would only ask for the login again.
 fn onward(site: &Site, step: &str, next: &str) -> String {
     let query = |fields: &[(&str, &str)]| serde_urlencoded::to_string(fields).unwrap_or_default();
     let secure = cookie::is_secure(site);
@@ -112,7 +112,7 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
     answer::page(status, &page)
 }
 
-/// Begins the session of somebody who has proved everything.
+/// Starts the session of a user who has completed the login.
 async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> HttpResult {
     LoginEndpoint::Page.came_in(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
@@ -122,7 +122,7 @@ async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> Ht
     Ok(response)
 }
 
-/// What is shown to somebody who did not get in.
+/// Renders the page after a refused login.
 async fn refused(
     site: &Site,
     name: &str,
@@ -162,7 +162,7 @@ struct CodePage {
     name: String,
 }
 
-/// Who has said their password, and is asked for their code now.
+/// Returns the account whose password was right and whose code is needed now.
 async fn halfway(site: &Site, call: &Call) -> Result<Option<Account>, Fault> {
     let cookies = call.header(header::COOKIE).unwrap_or_default();
     Ok(site.web.sessions.is_halfway(cookies).await?)
@@ -176,7 +176,7 @@ pub(in crate::server) async fn show_code(site: &Arc<Site>, call: &mut Call) -> H
         return answer::see(if lost { "/login?entered=1" } else { PASSWORD });
     };
     if entered.is_some() {
-        // A page that is loaded again later must not take an old cookie for a lost one.
+        // A page reloaded later must not mistake an expired cookie for a lost one.
         let query = serde_urlencoded::to_string([("next", ours(&next))]).unwrap_or_default();
         return answer::see(&format!("{CODE}?{query}"));
     }
@@ -200,7 +200,7 @@ struct CodeForm {
 pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let CodeForm { code, next } = call.form(site.web.limits.body).await?;
     let Some(account) = halfway(site, call).await? else {
-        // It took too long: the password again.
+        // It took too long: ask for the password again.
         return answer::see(PASSWORD);
     };
     let address = who::address(site, call);
@@ -239,11 +239,11 @@ pub(in crate::server) async fn leave(site: &Arc<Site>, call: &mut Call) -> HttpR
     Ok(response)
 }
 
-/// An address of this site; everything else becomes the list.
+/// Returns a URL of this site; anything else becomes the list.
 fn ours(next: &str) -> &str {
     let path = next.strip_prefix('/').unwrap_or("\\");
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic());
-    // Browsers read `//host` and `/\host` as another site.
+    // Browsers treat `//host` and `/\host` as another site.
     if plain && !path.starts_with(['/', '\\']) && !path.starts_with("login") {
         next
     } else {

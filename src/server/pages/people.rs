@@ -1,4 +1,4 @@
-//! Users: the list for admins, and one user with password and tokens for admins and for themselves.
+//! Users: the list for admins; one user's password and tokens, for admins and the user.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ struct NewUserForm {
     #[serde(default)]
     display: String,
     role: Role,
-    /// Names with blanks or commas between them.
+    /// Names separated by blanks or commas.
     #[serde(default)]
     groups: String,
     #[serde(default)]
@@ -73,7 +73,7 @@ pub(in crate::server) async fn add(site: &Arc<Site>, call: &mut Call) -> HttpRes
     answer::see(&format!("/users/{}", account.name))
 }
 
-/// Names with blanks or commas between them; people write the `@` that approvals have.
+/// Splits names at blanks or commas, and removes the `@` that approvals have.
 fn groups(text: &str) -> Vec<String> {
     text.split([',', ' '])
         .map(|group| group.trim_start_matches('@'))
@@ -137,22 +137,22 @@ struct UserPage {
     tokens: Vec<TokenView>,
     scopes: [Scope; 4],
     roles: [Role; 5],
-    /// What was just made: shown this once.
+    /// What was just created, shown once.
     made: Made,
-    /// Those from and to them.
+    /// Delegations from and to the user.
     delegations: Vec<DelegationView>,
     projects: Vec<String>,
-    /// Whether it is their own page.
+    /// Whether it is the viewer's own page.
     own: bool,
     admin: bool,
 }
 
-/// What was just made for somebody and is shown once, if anything was.
+/// A credential that was just created and is shown once, if any.
 pub(super) enum Made {
     Nothing,
     Token(String),
     Factor(Enrolment),
-    /// A second factor was begun, and its first code was wrong: another one may be right.
+    /// A second factor was begun, and its first code was wrong: the user may try again.
     WrongCode,
 }
 
@@ -164,7 +164,7 @@ impl UserPage {
         }
     }
 
-    /// Secret and address of a second factor that waits for its first code.
+    /// Returns secret and URI of a second factor that waits for its first code.
     fn factor(&self) -> Option<(&str, &str)> {
         match &self.made {
             Made::Factor(begun) => Some((begun.secret.expose_secret(), begun.uri.expose_secret())),
@@ -172,12 +172,12 @@ impl UserPage {
         }
     }
 
-    /// The address for the camera of a phone.
+    /// Returns the QR code for an authenticator app.
     fn qr(&self) -> Option<Qr> {
         Qr::of(self.factor()?.1)
     }
 
-    /// Whether the secret was shown, and what was written was no code of it.
+    /// Whether the entered code did not match the secret that was shown.
     fn wrong_code(&self) -> bool {
         matches!(self.made, Made::WrongCode)
     }
@@ -231,7 +231,7 @@ pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) ->
 struct Password {
     #[serde(default)]
     csrf: String,
-    /// One's present password; admins need not know that of others.
+    /// The user's current password; admins need not know that of others.
     #[serde(default)]
     present: String,
     password: String,
@@ -247,7 +247,7 @@ pub(in crate::server) async fn set_password(
     let passwords = [fields.present, fields.password];
     change_password(site, call, &who, name, passwords).await?;
     let own = who.actor.name == name;
-    // One's own session has ended with the old password.
+    // The user's own session has ended with the old password.
     answer::see(&if own {
         "/login".to_owned()
     } else {
@@ -264,7 +264,7 @@ struct NewTokenForm {
     label: String,
     #[serde(default)]
     expires: String,
-    /// Boxes that are ticked are sent, others are not.
+    /// Browsers send only boxes that are ticked.
     #[serde(default)]
     read: String,
     #[serde(default)]

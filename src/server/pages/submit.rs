@@ -1,4 +1,4 @@
-//! The page on which a task is submitted: first a template is chosen, then its form is filled in.
+//! The page to submit a task: choose a template, then fill in its form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::engine::submit::{
 };
 use crate::store::Filter;
 
-/// With more hosts than this in the configuration their names are written, not ticked.
+/// With more configured hosts than this, host names are typed instead of ticked.
 const TICKED_MAX: usize = 60;
 
 #[derive(askama::Template)]
@@ -37,16 +37,16 @@ const TICKED_MAX: usize = 60;
 struct SubmitPage {
     frame: Frame,
     times: Times,
-    /// Number, name and stages of each template that can be chosen.
+    /// Number, name and stages of each available template.
     templates: Vec<Offered>,
     form: Option<SubmitForm>,
     problems: Vec<FieldProblem>,
-    /// What was pasted.
+    /// The pasted JSON.
     json: String,
     title_chars_max: usize,
     details_chars_max: usize,
     value_bytes_max: usize,
-    /// The address bar's word for a task like that one.
+    /// The task to repeat, as given in the URL.
     repeated: Option<u64>,
 }
 
@@ -57,20 +57,20 @@ struct Offered {
     stages: String,
 }
 
-/// How many of the latest tasks are looked at for tags.
+/// How many recent tasks are searched for tags.
 const TAGS_MAX: usize = 50;
 
-/// The form of one template, with what is in its fields.
+/// The form of one template, with the values of its fields.
 struct SubmitForm {
     template: String,
     order: SubmissionOrder,
     params: Vec<ParamField>,
     groups: Vec<HostGroup>,
-    /// `project/environment` of everything that is configured; empty where the template takes none.
+    /// Every configured `project/environment`; empty if the template takes none.
     places: Vec<PlaceChoice>,
     takes_tag: bool,
     may_ready: bool,
-    /// Two clicks make one task.
+    /// The idempotency key: two clicks make one task.
     key: String,
 }
 
@@ -86,13 +86,13 @@ struct ParamField {
     offered: Vec<String>,
 }
 
-/// The hosts of one group that the task gives.
+/// One group of hosts that the task provides.
 struct HostGroup {
     number: u8,
     stages: String,
-    /// Empty where there are too many to tick.
+    /// Empty if there are too many to tick.
     hosts: Vec<Ticked>,
-    /// What is written instead of ticked.
+    /// The typed names, if they are not ticked.
     written: String,
     writes: bool,
 }
@@ -141,7 +141,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
     shown(&page)
 }
 
-/// Where nobody could submit anything, the page is of no use.
+/// Refuses the page to a user who cannot submit anything.
 fn submits(who: &Who) -> Result<(), Fault> {
     if who.submits() {
         return Ok(());
@@ -173,8 +173,8 @@ async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
     })
 }
 
-/// Whether somebody finds a template among those to choose from: it is on their list, or no rule uses
-/// it and there is a place for it.
+/// Whether a template is offered to a user: it is on their list, or no rule uses it and there is a
+/// target for it.
 fn offers(site: &Site, who: &Who, library: &Templates, template: &Template) -> bool {
     let name = &template.name;
     let mut rules = site.web.config.projects.iter().flat_map(|one| &one.rules);
@@ -182,21 +182,21 @@ fn offers(site: &Site, who: &Who, library: &Templates, template: &Template) -> b
         || !rules.any(|rule| rule.template == *name) && usable(site, who, library, name).is_some()
 }
 
-/// The template of this name or number, if there is a place where somebody may know of its tasks.
+/// Returns the template of this name or number, if the user may see its tasks in some target.
 fn usable<'l>(site: &Site, who: &Who, library: &'l Templates, name: &str) -> Option<&'l Template> {
     let eyes = UserVisibility { site, who };
     let found = library.find(name)?;
     crate::engine::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)
 }
 
-/// The names of a template's stages on hosts of some kind.
+/// Returns the names of a template's stages on a kind of hosts.
 fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
     let stages = template.stages.iter().filter(|stage| on(&stage.hosts));
     let names: Vec<&str> = stages.map(|stage| stage.name.as_str()).collect();
     names.join(", ")
 }
 
-/// The form of the order's template, filled with the order.
+/// Returns the form of the order's template, filled from the order.
 async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitForm, Fault> {
     let library = templates(site);
     let template = usable(site, who, &library, &order.template).ok_or_else(|| {
@@ -238,7 +238,7 @@ async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitFo
     })
 }
 
-/// The tags of the latest tasks of the order's project, or of all that they may know of.
+/// Returns the tags of recent tasks of the order's project, or of all that the user may see.
 async fn tags(site: &Site, who: &Who, order: &SubmissionOrder) -> Result<Vec<String>, Fault> {
     let heads = site
         .web
@@ -286,7 +286,7 @@ fn params(template: &Template, order: &SubmissionOrder, tags: &[String]) -> Vec<
     fields.collect()
 }
 
-/// Every environment of every project, and for each project the one that the tag's rule names.
+/// Returns every environment of every project, and per project the one that the tag's rule names.
 fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<PlaceChoice> {
     let chosen = format!("{}/{}", order.project, order.environment);
     let mut places = Vec::new();
@@ -361,7 +361,7 @@ async fn host_group(
     })
 }
 
-/// The filled form, or what was pasted.
+/// Submits the filled form, or the pasted JSON.
 pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let fields: Vec<(String, String)> = call.form(site.web.limits.body).await?;
     let csrf = fields.iter().find(|(name, _)| name == "csrf");
@@ -382,7 +382,7 @@ pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpRe
         Err(fault) => (None, fault),
     };
     let problems = match fault {
-        // The page shows more than what was sent.
+        // The page shows more than the request contained.
         Fault::Problems(problems) if who.reads().is_ok() && who.submits() => problems,
         fault => return Err(fault),
     };
@@ -399,7 +399,7 @@ pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpRe
     answer::page(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
-/// What was pasted, as it is shown again: secrets are to be written anew, as in a form.
+/// Returns the pasted JSON to show again, without secrets: they must be entered again.
 fn without_secrets(site: &Site, text: String) -> String {
     let Ok(Value::Object(mut pasted)) = serde_json::from_str::<Value>(&text) else {
         return text;
@@ -421,7 +421,7 @@ fn without_secrets(site: &Site, text: String) -> String {
             }
         }
     }
-    // As CODO's users write it, all values are one text.
+    // In CODO's format all values are in one text.
     if !by_template.is_empty() && pasted.contains_key("args") {
         pasted.insert("args".to_owned(), Value::Null);
     }
@@ -438,12 +438,12 @@ fn of_json(text: &str) -> Result<SubmissionOrder, Fault> {
     SubmissionOrder::read(&value).map_err(|error: SubmitError| error.into())
 }
 
-/// `param.NAME`, `secret.NAME`, `hosts.N` and the fields of an order by their names.
+/// Converts `param.NAME`, `secret.NAME`, `hosts.N` and the other fields of a form into an order.
 fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
     let mut order = SubmissionOrder::default();
     let mut hosts: BTreeMap<u8, Vec<String>> = BTreeMap::new();
     for (name, value) in fields {
-        // A browser ends the lines of a form with both.
+        // Browsers end the lines of a form with CRLF.
         let value = value.replace("\r\n", "\n");
         let line = value.trim().to_owned();
         match name.split_once('.').unwrap_or((&name, "")) {
@@ -462,7 +462,7 @@ fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
                 order.project = project.to_owned();
                 order.environment = environment.to_owned();
             }
-            // What was left empty is the template's default.
+            // An empty field means the template's default.
             ("param" | "secret", _) if value.is_empty() => {}
             ("param", parameter) => drop(order.params.insert(parameter.to_owned(), value)),
             ("secret", parameter) => {

@@ -1,5 +1,5 @@
-//! One task: where it stands in words, what it brings, what it will do, what its hosts do, and what
-//! may be asked of it. Its parts are drawn one by one too, for pages that are open.
+//! One task: its status, changes, plan, host progress and available actions. Its parts are also
+//! rendered one by one, for open pages.
 
 mod planned;
 
@@ -26,7 +26,7 @@ use crate::domain::template::OnFailure;
 use crate::engine::request::{self, RequestContext, RequestError, TaskRequest, WaysBack};
 use crate::store::LiveRelease;
 
-/// Above so many hosts a stage shows only those that are not through yet, or failed.
+/// In stages with more hosts than this, only unfinished or failed hosts are shown.
 const HOSTS_MAX: usize = 40;
 
 #[derive(Template)]
@@ -37,7 +37,7 @@ struct FullTaskPage<'a> {
     log: String,
 }
 
-/// The parts of the page that change, each the content of the element of its name.
+/// The parts of the page that change, each the content of the element of that name.
 macro_rules! part {
     ($name:ident, $path:literal) => {
         #[derive(Template)]
@@ -55,17 +55,17 @@ part!(Progress, "web/part/progress.html");
 part!(Brings, "web/part/brings.html");
 part!(History, "web/part/history.html");
 
-/// What the page and its parts are drawn from.
+/// What the page and its parts are rendered from.
 pub(in crate::server) struct TaskPage {
     view: TaskView,
     times: Times,
     csrf: String,
     statement: String,
-    /// Why the one who looks may not do what one would expect.
+    /// Why the reader may not take an action that they would expect.
     refusal: String,
-    /// What has changed since the comparisons were made, or since somebody approved.
+    /// What has changed since the comparisons were made, or since an approval.
     changed: Vec<String>,
-    /// Where a rollback goes, and from what.
+    /// Target and source of a rollback.
     way_back: Option<String>,
     changes_nothing: Option<String>,
     comparisons: Vec<Compared>,
@@ -73,15 +73,15 @@ pub(in crate::server) struct TaskPage {
     events: u64,
     planned: Vec<Planned>,
     parameters: Vec<(String, String)>,
-    /// One can go back there to the release before the live one.
+    /// Whether the release before the live one can be restored there.
     back: bool,
-    /// A task like it may be submitted.
+    /// Whether a similar task may be submitted.
     again: bool,
-    /// The reader is asked to approve it.
+    /// Whether the reader is asked to approve it.
     asks_reader: bool,
 }
 
-/// The comparison with one release that is live.
+/// The comparison with one live release.
 struct Compared {
     words: String,
     tone: &'static str,
@@ -128,14 +128,14 @@ impl TaskPage {
         })
     }
 
-    /// The title of the browser's window.
+    /// Returns the title of the browser's window.
     pub(in crate::server) fn title(&self) -> String {
         let view = &self.view;
         let state = words::state(&view.state);
         format!("{state}: {} \u{2192} {}", view.called(), view.place())
     }
 
-    /// The parts that change, by the ids of their elements.
+    /// Returns the parts that change, by the ids of their elements.
     pub(in crate::server) fn parts(&self) -> Result<Vec<(&'static str, String)>, Fault> {
         let t = self;
         let drawn = [
@@ -155,13 +155,13 @@ impl TaskPage {
             .collect()
     }
 
-    /// A rollback takes over what runs or is paused.
+    /// Whether a rollback is offered: it replaces a running or paused task.
     fn offers_way_back(&self) -> bool {
         let at_work = matches!(self.view.state.as_str(), "running" | "paused");
         self.back && (self.view.at_rest || at_work)
     }
 
-    /// The hosts of the task that take part.
+    /// Returns the hosts that take part in the task.
     fn hosts(&self) -> Vec<&str> {
         let named = self.view.stages.iter().flat_map(|stage| &stage.hosts);
         let mut hosts: Vec<&str> = Vec::new();
@@ -192,13 +192,13 @@ impl TaskPage {
         self.view.may.contains(&what)
     }
 
-    /// What it waits for that only people can give.
+    /// Returns what it waits for that only people can provide.
     fn waits_for(&self) -> Option<String> {
         let waits = self.view.state == "waiting" && !self.view.can_approve.is_empty();
         waits.then(|| format!("Can be approved by {}", words::list(&self.view.can_approve)))
     }
 
-    /// The approvals that an admin gave in an emergency.
+    /// Returns the approvals that an admin gave in an emergency.
     fn emergencies(&self) -> Vec<String> {
         let given = self.view.approvals.iter();
         given
@@ -231,7 +231,7 @@ impl TaskPage {
         }
     }
 
-    /// What happens when a host fails.
+    /// Describes what happens when a host fails.
     fn on_failure(&self) -> Option<&'static str> {
         Some(match self.view.on_failure? {
             OnFailure::Rollback => "every host that switched goes back",
@@ -241,7 +241,7 @@ impl TaskPage {
         })
     }
 
-    /// What retrying means in this state.
+    /// Describes what a retry does in this state.
     fn retry_words(&self) -> &'static str {
         match self.view.state.as_str() {
             "withdrawn" | "superseded" | "expired" => "Take it up again",
@@ -255,7 +255,7 @@ impl TaskPage {
         matches!(self.view.state.as_str(), "waiting" | "scheduled" | "queued")
     }
 
-    /// The forward stages, then the way back.
+    /// Returns the forward stages, then the rollback.
     fn tables(&self) -> Vec<StageTable<'_>> {
         let forward = self.view.stages.iter().enumerate();
         let back = self.view.rollback_stages.iter();
@@ -370,7 +370,7 @@ struct StageTable<'a> {
 
 /// One step on one host.
 struct Cell {
-    /// Beside the word, never in place of it.
+    /// Shown next to the word, never instead of it.
     mark: &'static str,
     word: &'static str,
     tone: &'static str,
@@ -379,8 +379,8 @@ struct Cell {
     log: String,
 }
 
-/// Why the one who looks may not do what one would expect: approve a task that waits, retry one that
-/// failed. Nothing where they may.
+/// Returns why the reader may not take an action that they would expect: approve a waiting task,
+/// retry a failed one. Empty if they may.
 fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> String {
     let ended = matches!(
         view.state.as_str(),
@@ -411,8 +411,8 @@ fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> S
     }
 }
 
-/// What somebody who approves must know: what has changed since others did; and that something else
-/// went live with which the task is not compared yet.
+/// Returns what an approver must know: what has changed since other approvals, and that something
+/// else went live with which the task is not compared yet.
 fn changed(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> Vec<String> {
     let mut changed = view::changed_since_approval(view, |at| times.minute(&at));
     let compared = view
@@ -461,7 +461,7 @@ fn compared(view: &TaskView) -> Vec<Compared> {
         .collect()
 }
 
-/// The parameters by their aliases; of what is hidden the view holds no value.
+/// Returns the parameters by their aliases; the view holds no value of hidden ones.
 fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
     let alias = |name: &String| plan.and_then(|plan| plan.named.aliases.get(name)).cloned();
     let shown = view.parameters.iter();
@@ -484,7 +484,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call, id: &str)
     shown(&page)
 }
 
-/// The end of what the steps have printed.
+/// Returns the end of the steps' output.
 async fn end_of_log(site: &Site, id: u64) -> Result<String, Fault> {
     let all = LogQuery {
         follow: true,

@@ -1,5 +1,5 @@
-//! Templates: the list, and one with its stages, its text, the versions that tasks used and what
-//! changed between two of them. Nothing is edited here: templates are files.
+//! Templates: the list, and one template with its stages, its text, the versions that tasks used
+//! and the difference between two of them. Nothing is edited here: templates are files.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 use crate::domain::template::StoredTemplate;
 
-/// How many unchanged lines stand around a change.
+/// How many unchanged lines are shown around a change.
 const CONTEXT_LINES: usize = 3;
 
 #[derive(Template)]
@@ -34,22 +34,22 @@ struct One {
     frame: Frame,
     times: Times,
     name: String,
-    /// `None` where the file is gone, and only versions are left.
+    /// `None` if the file is gone and only versions are left.
     line: Option<TemplateLine>,
-    /// The version that is shown, or that of now.
+    /// The requested version, or the current one.
     version: StoredTemplate,
     versions: Vec<TemplateVersion>,
     changes: Option<TemplateChanges>,
 }
 
-/// What changed from one version to another.
+/// The changes between two versions.
 struct TemplateChanges {
     from: String,
     to: String,
     files: Vec<(String, Vec<DiffLine>)>,
 }
 
-/// A line of a comparison.
+/// A line of a diff.
 struct DiffLine {
     tone: &'static str,
     mark: &'static str,
@@ -116,7 +116,7 @@ pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str
     })
 }
 
-/// The version of this digest: of now, or one that a task used.
+/// Returns the version with this digest: the current one, or one that a task used.
 async fn version(
     site: &Site,
     name: &str,
@@ -155,7 +155,7 @@ fn compared(before: &StoredTemplate, after: &StoredTemplate) -> TemplateChanges 
     }
 }
 
-/// The lines that changed with some around them; nothing where the texts are equal.
+/// Returns the changed lines with context; none if the texts are equal.
 fn lines(before: &str, after: &str) -> Vec<DiffLine> {
     let diff = TextDiff::from_lines(before, after);
     let mut lines = Vec::new();

@@ -1,6 +1,6 @@
-//! What a task would change now, what has changed since people approved it, and where a rollback
-//! goes: as data of the API, and in words for page and command line alike. Pure; whoever shows the
-//! words writes times in their own zone.
+//! What a task would change now, what has changed since its approvals, and where a rollback goes:
+//! as API data, and as text for page and command line. Pure; callers format times in their own
+//! zone.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::store::Head;
 
 /// Digits of a commit in a sentence.
 const COMMIT_DIGITS: usize = 10;
-/// So many releases are named in a sentence.
+/// The most releases named in a sentence.
 const NAMED_MAX: usize = 3;
 
 /// An approval, with what was live when it was given.
@@ -20,12 +20,12 @@ const NAMED_MAX: usize = 3;
 pub struct ApprovalView {
     #[serde(flatten)]
     pub approval: Approval,
-    /// The releases that the task was compared with then.
+    /// The releases that the task was compared with at that time.
     #[serde(default)]
     pub live: Vec<ComparedRelease>,
 }
 
-/// With what a task was compared, and when.
+/// What a task was compared with, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComparedView {
     pub at: Timestamp,
@@ -33,8 +33,8 @@ pub struct ComparedView {
     pub with: ComparedWith,
 }
 
-/// The approvals that count for this plan or did for an earlier one, each with the comparison that
-/// held then; and the comparison that holds now.
+/// Returns the approvals that count for this plan or counted for an earlier one, each with its
+/// comparison at that time; and the current comparison.
 pub(super) fn compared(events: &[Recorded]) -> (Vec<ApprovalView>, Option<ComparedView>) {
     let mut approvals = Vec::new();
     let mut now: Option<ComparedView> = None;
@@ -64,7 +64,7 @@ fn waits(state: &str) -> bool {
     matches!(state, "waiting" | "scheduled" | "queued")
 }
 
-/// `release-1.4`; the release's own name where no tag brought it.
+/// Returns `release-1.4`; the release's own name if it has no tag.
 fn name(live: &ComparedRelease) -> &str {
     match live.tag.as_str() {
         "" => &live.release.0,
@@ -97,8 +97,8 @@ fn same_releases(one: &[ComparedRelease], other: &[ComparedRelease]) -> bool {
     ids(one) == ids(other)
 }
 
-/// `approved by bob when release-1.3 was live; release-1.4 is live since 14:02`, for each approval
-/// that saw something else live than is live now.
+/// Returns `approved by bob when release-1.3 was live; release-1.4 is live since 14:02`, for each
+/// approval given when something else was live than now.
 #[must_use]
 pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Vec<String> {
     let Some(compared) = task.compared.as_ref().filter(|_| waits(&task.state)) else {
@@ -128,8 +128,8 @@ pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> Strin
         .collect()
 }
 
-/// `to release-1.3 (3f2a9c1b2d, released 2026-11-20 14:02 by task 12), from release-1.4`: where a
-/// rollback goes, and from what.
+/// Returns `to release-1.3 (3f2a9c1b2d, released 2026-11-20 14:02 by task 12), from release-1.4`:
+/// target and source of a rollback.
 #[must_use]
 pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<String> {
     let Origin::Rollback { to, release } = &task.origin else {
@@ -150,7 +150,7 @@ pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<S
     })
 }
 
-/// That a rollback changes nothing: what it goes back to is live on every host.
+/// Says that a rollback changes nothing: its target is live on every host.
 #[must_use]
 pub fn changes_nothing(task: &TaskView) -> Option<String> {
     let Origin::Rollback { release, .. } = &task.origin else {
@@ -171,7 +171,7 @@ pub fn changes_nothing(task: &TaskView) -> Option<String> {
     same.then(|| format!("this rollback changes nothing: {what}"))
 }
 
-/// What a waiting task would change now, in a few words; nothing where that is not known.
+/// Summarizes what a waiting task would change now; empty if that is not known.
 #[must_use]
 pub fn change(head: &Head) -> String {
     let words = head.relations.iter().map(|relation| match relation {

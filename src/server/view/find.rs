@@ -1,11 +1,11 @@
-//! Searches, as page, API and command line ask for them.
+//! Search queries of page, API and command line.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::store::HookEntry;
 
-/// What a form sends where nothing was written counts as not asked.
+/// Treats an empty form field as absent.
 pub(super) fn written<'de, D: Deserializer<'de>>(given: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(given)?;
     Ok(text.filter(|text| !text.trim().is_empty()))
@@ -34,7 +34,7 @@ pub struct HookQuery {
     pub since: Option<String>,
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Where to go on: `next` of the answer before, with the same search.
+    /// Where to continue: `next` of the previous response, with the same search.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Default 50, at most 200.
@@ -43,7 +43,7 @@ pub struct HookQuery {
 }
 
 impl HookQuery {
-    /// What a cursor belongs to: the search without its place and size.
+    /// Returns what a cursor belongs to: the search without position and limit.
     #[must_use]
     pub fn search(&self) -> Self {
         Self {
@@ -58,19 +58,19 @@ impl HookQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookList {
     pub hooks: Vec<HookEntry>,
-    /// The cursor with which to go on; `null` at the end. There may be more even where this answer
-    /// holds less than was asked for: one answer looks at so many entries only.
+    /// The cursor for the next page; `null` at the end. A short page may have a next one: one
+    /// request reads a limited number of entries.
     pub next: Option<String>,
-    /// The projects whose tags cannot be looked for on the git server.
+    /// The projects whose tags cannot be listed on the git server.
     #[serde(default)]
     pub unseen: Vec<UnseenTags>,
 }
 
-/// Tags of a project cannot be looked for on the git server.
+/// A project whose tags cannot be listed on the git server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnseenTags {
     pub project: String,
-    /// When the first look failed of those that failed one after the other.
+    /// When the first of the consecutive failures occurred.
     pub since: Timestamp,
     /// When the last one did.
     pub at: Timestamp,
@@ -78,7 +78,7 @@ pub struct UnseenTags {
 }
 
 impl UnseenTags {
-    /// In words, but for the project, with times as the reader wants them.
+    /// Describes the problem without the project, with times formatted by the caller.
     #[must_use]
     pub fn told(&self, show: impl Fn(Timestamp) -> String) -> String {
         let (since, at) = (show(self.since), show(self.at));
@@ -103,27 +103,27 @@ pub struct TaskQuery {
     pub environment: Option<String>,
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// As the git server or the login names them, or their account.
+    /// As named by the git server or the login, or their account.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub submitter: Option<String>,
-    /// Somebody who has said yes to it.
+    /// A user who approved it.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub approver: Option<String>,
-    /// What the tag's short name begins with.
+    /// A prefix of the tag's short name.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Each must stand somewhere in tag, title, remarks, commit, comments or reasons.
+    /// Each must occur in tag, title, remarks, commit, comments or reasons.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
-    /// When it was made: a time with an offset, or a day or time in the agent's zone.
+    /// When it was created: a time with an offset, or a day or time in the agent's zone.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Only tasks made before this one.
+    /// Only tasks created before this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
-    /// Where to go on: `next` of the answer before, with the same search.
+    /// Where to continue: `next` of the previous response, with the same search.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Default 50, at most 200.
@@ -132,7 +132,7 @@ pub struct TaskQuery {
 }
 
 impl TaskQuery {
-    /// What a cursor belongs to: the search without its place and size.
+    /// Returns what a cursor belongs to: the search without position and limit.
     #[must_use]
     pub fn search(&self) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! What somebody can do about a task, for page and command line alike. Pure: every command that is
-//! named stands for a request that the asker was granted ([`TaskView::may`]).
+//! What a user can do about a task, for page and command line alike. Pure: every command it names
+//! is a request that the caller may make ([`TaskView::may`]).
 
 use super::waits::waits_for;
 use super::{May, TaskView};
@@ -10,7 +10,7 @@ fn frozen(task: &TaskView) -> bool {
     frozen.is_some_and(|frozen| frozen.overridden_by.is_none())
 }
 
-/// What can be done about a task, in a line. Every command in it is one that the asker may give now.
+/// Returns a line on what can be done about a task. The caller may run every command in it now.
 #[must_use]
 pub fn next(task: &TaskView) -> String {
     let offer = TaskOffer { task };
@@ -23,7 +23,7 @@ pub fn next(task: &TaskView) -> String {
     parts.join("; ")
 }
 
-/// What may be said about a task, each only where it was granted.
+/// What may be suggested for a task, each only if permitted.
 struct TaskOffer<'t> {
     task: &'t TaskView,
 }
@@ -40,7 +40,7 @@ impl TaskOffer<'_> {
         may.then(|| format!("{words} `tagship {command}`"))
     }
 
-    /// `verb ID`, with what follows.
+    /// Returns `verb ID`, with what follows.
     fn verb(&self, what: May, words: &str, verb: &str, rest: &str) -> Sentence {
         self.command(what, words, &format!("{verb} {}{rest}", self.task.id))
     }
@@ -131,7 +131,7 @@ impl TaskOffer<'_> {
         }
     }
 
-    /// What failed is looked at, and done again where that may be.
+    /// Suggests to inspect the failure, and to retry if that is permitted.
     fn mend(&self) -> Sentence {
         let look = format!("look at `tagship log {}`", self.task.id);
         let afresh = self.afresh();
@@ -141,7 +141,7 @@ impl TaskOffer<'_> {
         })
     }
 
-    /// How the same is asked for by another task.
+    /// Describes how to submit the same as another task.
     fn afresh(&self) -> &'static str {
         match self.task.reference.as_str() {
             "" => "submit one like it",

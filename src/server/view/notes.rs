@@ -1,5 +1,4 @@
-//! What whoever looks at a task should know of its hosts: pure. Page, API and command line show the
-//! same lines.
+//! Notes about the hosts of a task (pure). Page, API and command line show the same lines.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,7 @@ use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, Origin, StepResult, Task};
 use crate::server::words;
 
-/// One line for each thing that was found, with the hosts on which it was.
+/// Returns one line for each finding, with the hosts that it concerns.
 pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) -> Vec<String> {
     let mut lines: Vec<String> = rebuilt(task, plan).into_iter().collect();
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
@@ -47,7 +46,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
     lines
 }
 
-/// What the task is going to meet on its hosts in place of what was switched to.
+/// Returns what the task will meet on its hosts instead of what was switched to.
 pub(super) fn met(
     task: &Task,
     plan: Option<&Plan>,
@@ -69,7 +68,7 @@ pub(crate) fn seen(drift: &Drift) -> String {
     seen_at(drift, |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// The same, with times as the reader wants them.
+/// The same, with times formatted by the caller.
 pub(crate) fn seen_at(drift: &Drift, show: impl Fn(Timestamp) -> String) -> String {
     let first = show(drift.since);
     match drift.changed {

@@ -1,4 +1,4 @@
-//! People, their tokens and delegations, as the API takes and gives them.
+//! Users, their tokens and delegations, as API types.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub struct UserView {
     pub groups: Vec<String>,
     pub disabled: bool,
     pub created_at: Timestamp,
-    /// Since when a login takes a code, too; `null`: the password is enough.
+    /// Since when a login also needs a code; `null`: the password is enough.
     #[serde(default)]
     pub second_factor: Option<Timestamp>,
 }
@@ -36,12 +36,12 @@ pub struct NewUserBody {
     pub role: Role,
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Without one they use tokens only.
+    /// Without one, they use tokens only.
     #[serde(default)]
     pub password: Option<String>,
 }
 
-/// `POST /api/v1/users/NAME`: what is not there stays as it is.
+/// `POST /api/v1/users/NAME`: absent fields stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangeUser {
@@ -49,10 +49,10 @@ pub struct ChangeUser {
     pub display: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// All of them: those that are not named are left.
+    /// All groups of the user: they leave those that are not named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
-    /// Whether they are kept out: by password, session and token alike.
+    /// Whether they are disabled: for password, session and token alike.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
 }
@@ -62,7 +62,7 @@ pub struct ChangeUser {
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     pub password: String,
-    /// One's present password; admins need not know that of others.
+    /// The user's current password; admins need not know that of others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub present: Option<String>,
 }
@@ -70,9 +70,9 @@ pub struct NewPassword {
 /// `POST /api/v1/users/NAME/totp/begin`: a second factor that was just begun, shown once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct BegunFactor {
-    /// For the authenticator app, to be typed.
+    /// The secret to type into an authenticator app.
     pub secret: String,
-    /// The same as `otpauth://…`, to be opened or drawn as a QR code.
+    /// The same as `otpauth://…`, to open or to show as a QR code.
     pub uri: String,
 }
 
@@ -87,30 +87,30 @@ pub struct CodeBody {
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResetFactor {
-    /// A code of one's own second factor; admins need not know that of others.
+    /// A code of the user's own second factor; admins need not know that of others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
-/// `POST /api/v1/users/NAME/delegations`: NAME lets somebody approve in their stead.
+/// `POST /api/v1/users/NAME/delegations`: NAME delegates their approvals to another user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewDelegationBody {
     pub to: String,
-    /// From then on it is worth nothing.
+    /// When it expires.
     pub until: Timestamp,
     /// Only for this project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
 }
 
-/// `GET /api/v1/delegations`: those that are not over, one's own or, for admins, all.
+/// `GET /api/v1/delegations`: those not expired, the user's own or, for admins, all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelegationList {
     pub delegations: Vec<DelegationView>,
 }
 
-/// Somebody lets somebody else approve in their stead.
+/// A delegation: a user may approve on behalf of another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelegationView {
     pub id: String,
@@ -118,7 +118,7 @@ pub struct DelegationView {
     pub to: String,
     pub until: Timestamp,
     pub project: Option<String>,
-    /// Who made it.
+    /// Who created it.
     pub by: String,
     pub created_at: Timestamp,
 }
@@ -129,14 +129,14 @@ pub struct DelegationView {
 pub struct NewTokenBody {
     /// What it is for.
     pub name: String,
-    /// From then on it is good for nothing; `null`: until it is revoked.
+    /// When it expires; `null`: it is valid until revoked.
     pub expires: Option<Timestamp>,
-    /// What it may be used for; `null`: all that what asks for it may be used for.
+    /// Its scopes; `null`: all scopes of the credential that requests it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<Scope>>,
 }
 
-/// A token that was just made: shown once.
+/// A new token: shown once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct MadeToken {
     pub id: String,
@@ -149,7 +149,7 @@ pub struct TokenList {
     pub tokens: Vec<TokenView>,
 }
 
-/// What is known of a token once it was shown.
+/// What is known of a token after it was shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenView {
     pub id: String,

@@ -1,4 +1,4 @@
-//! A task, its plan and its events become what is shown of it: pure.
+//! Builds the view of a task from the task, its plan and its events: pure.
 
 use std::collections::BTreeMap;
 
@@ -27,25 +27,25 @@ use crate::store::Head;
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     pub task: &'a Task,
-    /// The summary that the store keeps, for what the state says besides its name.
+    /// The summary that the store keeps, for the details of the state.
     pub head: &'a Head,
     pub plan: Option<&'a Plan>,
     pub description: Option<&'a Description>,
     pub events: &'a [Recorded],
     pub calendar: &'a Calendar,
-    /// To which releases one can go back there.
+    /// The releases to which a rollback is possible there.
     pub ways: WaysBack,
-    /// The task in the same environment whose work a retry would undo.
+    /// The newer task in the same environment whose work a retry would undo.
     pub newer: Option<u64>,
-    /// The task that is at work where this one waits in the queue.
+    /// The running task that this one is queued behind.
     pub ahead: Option<&'a Head>,
-    /// Hosts of its environment on which something else is live than was switched to.
+    /// Hosts of its environment where something else is live than was switched to.
     pub drifts: &'a BTreeMap<String, Drift>,
-    /// The accounts whose approval it lacks, or could take.
+    /// The accounts whose approval is missing, or would count.
     pub can_approve: &'a [String],
 }
 
-/// Works out what `actor` sees of a task.
+/// Returns the view of a task for `actor`.
 #[must_use]
 pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     let Shown {
@@ -136,7 +136,7 @@ fn missing(task: &Task) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Nothing more happens before a person says something.
+/// Whether nothing more happens before a person acts.
 fn waits_for_people(state: &State) -> bool {
     match state {
         State::Waiting => true,
@@ -145,8 +145,8 @@ fn waits_for_people(state: &State) -> bool {
     }
 }
 
-/// What the state says besides its name; at a gate, what waits there, by the names of the plan; in
-/// the queue, for whom it waits.
+/// Returns the details of the state; at a gate, the steps that wait there, by the names of the
+/// plan; in the queue, the task that it waits for.
 fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -> String {
     if let (State::Queued, Some(ahead)) = (&task.state, ahead) {
         return format!(
@@ -179,7 +179,7 @@ fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -
     )
 }
 
-/// `look on web1 and web2`: the steps that hosts are held at.
+/// Returns `look on web1 and web2`: the steps whose gates hold hosts.
 fn held(task: &Task, plan: &Plan) -> Option<String> {
     let mut hosts_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (at, held) in &task.work.as_ref()?.held {
@@ -195,8 +195,8 @@ fn held(task: &Task, plan: &Plan) -> Option<String> {
     (!steps.is_empty()).then(|| words::list(&steps))
 }
 
-/// As the plan has them; before there is one, as they were given by hand. What is secret is in
-/// neither, and is shown to be there.
+/// Returns the plan's parameters; before there is a plan, the submitted ones. Secrets are in
+/// neither and are shown as present.
 fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
     let submission = &task.submission;
     let mut shown = match (plan, &submission.origin) {
@@ -213,7 +213,7 @@ fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
     shown
 }
 
-/// The freeze that lies over a task that has yet to run, waits at a gate, or did not go back.
+/// Returns the freeze over a task that has yet to run, waits at a gate, or did not roll back.
 fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView> {
     let (project, environment) = (&task.submission.project, &task.submission.environment);
     let frozen = calendar.frozen(project, environment, now)?;
@@ -266,7 +266,7 @@ fn stages(task: &Task, plan: &Plan) -> Vec<StageView> {
         .collect()
 }
 
-/// The stage that switches, as it was done backwards; `None` where nothing went back.
+/// Returns the stage that switches, as it was rolled back; `None` if nothing was.
 fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
     let went_back = task
         .work
@@ -279,7 +279,7 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
     }
     let mut stage = stage_view(task, plan, Direction::Back, plan.publish_stage()?);
     if went_back && task.state.at_rest() {
-        // Hosts that had not switched have nothing to go back from.
+        // Hosts that had not switched have nothing to roll back.
         stage.hosts.retain(|host| {
             let begun =
                 |step: &StepView| !matches!(step.state, StepState::Pending | StepState::Skipped);
@@ -301,7 +301,7 @@ fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageV
                     host: host_index(plan, name),
                     step: index(step),
                 };
-                // What the first host is to do for all, another one does where that takes no part.
+                // If the first host takes no part, another one runs its steps for all.
                 let work = task.work.as_ref();
                 if stage.runs(position, step)
                     || work.is_some_and(|work| work.steps.contains_key(&at))
@@ -434,7 +434,7 @@ fn size(bytes: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
-/// An event in words; claims, and looks whether a ref stands, are the agent's own business.
+/// Describes an event; claims and checks of refs are internal to the agent and omitted.
 fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
     let step = |at: &StepRef| match plan {
         Some(plan) => format!("{} {}", plan.host_name(*at), plan.log_name(*at)),
@@ -494,7 +494,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
     })
 }
 
-/// What is said while a host is tried again and again.
+/// Describes the retries of an unreachable host.
 fn away(reason: &str, until: Timestamp) -> String {
     format!("cannot be reached: {reason}; tried again until {until:.0}")
 }

@@ -1,4 +1,4 @@
-//! Templates, as they are shown.
+//! Templates, as API types.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::template::{Gate, ParamKind, StageHosts, Step, Template};
 
-/// `GET /api/v1/templates`: those that tasks can ask for.
+/// `GET /api/v1/templates`: those that tasks can use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateList {
     pub templates: Vec<TemplateLine>,
-    /// What is wrong with files whose templates are missing here.
+    /// Problems with files whose templates are missing here.
     pub problems: Vec<String>,
 }
 
@@ -21,7 +21,7 @@ pub struct TemplateLine {
     pub name: String,
     pub id: Option<u64>,
     pub file: String,
-    /// Names the version that new tasks use.
+    /// The digest of the version that new tasks use.
     pub digest: String,
     pub free_hosts: bool,
     pub params: Vec<ParamView>,
@@ -44,17 +44,17 @@ pub struct ParamView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateStage {
     pub name: String,
-    /// As the template says it: `{group}`, `{1}`, a group, `agent`.
+    /// As written in the template: `{group}`, `{1}`, a group, `agent`.
     pub hosts: String,
     pub gate: Gate,
     pub batch: Option<u32>,
     pub steps: Vec<String>,
-    /// What its steps hand on to later ones.
+    /// What its steps pass to later ones.
     #[serde(default)]
     pub outputs: Vec<OutputView>,
 }
 
-/// A name under which a step hands a value on.
+/// An output: a named value that a step passes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputView {
     pub name: String,
@@ -100,7 +100,7 @@ pub struct TemplateVersion {
     pub first_used: Timestamp,
 }
 
-/// What of two versions the page compares.
+/// The two versions that the page compares.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemplateQuery {
@@ -109,7 +109,7 @@ pub struct TemplateQuery {
 }
 
 impl TemplateLine {
-    /// A template that was read from this file.
+    /// Returns the line of a template that was read from this file.
     #[must_use]
     pub fn of(template: &Template, file: &str) -> Self {
         let params = template.params.iter();

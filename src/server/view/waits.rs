@@ -1,9 +1,9 @@
-//! What a task waits for that only people can give, in words for page and command line alike. Pure.
+//! What a task waits for that only people can provide, as text for page and command line. Pure.
 
 use super::{May, TaskView};
 use crate::domain::template::{Approvers, Requirement};
 
-/// `task 94 waits for 1 approval: bob, carol; `tagship approve 94``; at a gate, what lets it go on.
+/// `task 94 waits for 1 approval: bob, carol; `tagship approve 94``; at a gate, how to resume it.
 #[must_use]
 pub fn waits_for(task: &TaskView) -> String {
     let id = task.id;
@@ -29,7 +29,7 @@ pub fn waits_for(task: &TaskView) -> String {
     text
 }
 
-/// `1 approval by @pm (0 so far)`, from what `approval::missing` says.
+/// Returns `1 approval by @pm (0 so far)`, from the text of `approval::missing`.
 pub(in crate::server) fn missing(text: &str) -> String {
     let (requirement, have) = text.split_once(" (has ").unwrap_or((text, "0)"));
     let Ok(requirement) = requirement.parse::<Requirement>() else {
@@ -56,7 +56,7 @@ pub(in crate::server) fn plural(count: u64, what: &str) -> String {
     }
 }
 
-/// `a`, `a and b`, `a, b and c`; many are cut.
+/// `a`, `a and b`, `a, b and c`; long lists are cut.
 pub(in crate::server) fn list(names: &[String]) -> String {
     const NAMED_MAX: usize = 5;
     match names {

@@ -1,5 +1,5 @@
-//! Why a login that was right does not last: the browser sends its cookie back only where the
-//! address allows that. Says which address to open, or which key of the configuration to change.
+//! Why a successful login does not last: the browser returns its cookie only where the URL allows
+//! it. Names the URL to open, or the configuration key to change.
 
 use hyper::header;
 
@@ -7,17 +7,17 @@ use super::super::super::Site;
 use super::super::super::call::Call;
 use crate::identity::session::WebTransport;
 
-/// The steps of a login, by their addresses.
+/// The steps of a login, by their URLs.
 pub(super) const PASSWORD: &str = "/login";
 pub(super) const CODE: &str = "/login/code";
 
-/// Whether cookies are for https alone.
+/// Whether cookies are limited to https.
 pub(super) fn is_secure(site: &Site) -> bool {
     WebTransport::of_url(&site.web.config.public_url()) == WebTransport::Https
 }
 
-/// A browser that comes from a step of the login, and to a page that it was sent on to: what it does
-/// not carry now was lost. (Or its session ended, and it loads its first page again.)
+/// Whether a browser comes from a login step and was redirected here: a missing cookie was lost.
+/// (Or its session ended, and it loads its first page again.)
 pub(super) fn sent_on_by_login(call: &Call) -> bool {
     let from = call.header(header::REFERER).unwrap_or_default();
     let host = call.header(header::HOST).unwrap_or_default();
@@ -30,7 +30,7 @@ pub(super) fn sent_on_by_login(call: &Call) -> bool {
     is_step && call.query.contains("next=")
 }
 
-/// What is said in place of an empty form.
+/// Returns the message shown instead of an empty form.
 pub(super) fn lost(site: &Site, call: &Call) -> String {
     let url = site.web.config.public_url();
     let host = call.header(header::HOST).unwrap_or("this address");
@@ -48,7 +48,7 @@ pub(super) fn lost(site: &Site, call: &Call) -> String {
     )
 }
 
-/// What can be said before anybody typed a password: this page came without the proxy that does TLS.
+/// Returns a warning before a password is typed: this page came without the proxy that does TLS.
 pub(super) fn warning(site: &Site, call: &Call) -> Option<String> {
     if !is_secure(site) {
         return None;
@@ -63,7 +63,7 @@ pub(super) fn warning(site: &Site, call: &Call) -> Option<String> {
             other && !call.is_proxied()
         }
     };
-    // Browsers take a loopback address for as safe as https.
+    // Browsers treat a loopback address as secure, like https.
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let loopback = name == "localhost" || name == "[::1]" || name.starts_with("127.");
     (is_plain && !loopback).then(|| {

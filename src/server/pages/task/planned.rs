@@ -1,13 +1,13 @@
-//! What a plan will do, in words. Pure; drawn on the page of a task.
+//! What a plan will do, as text for the page of a task. Pure.
 
 use super::words;
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::template::{Directory, Gate, Probe, Program, ProgramCommand, Step, StepAction};
 
-/// A stage as it will be done.
+/// A stage as planned.
 pub(super) struct Planned {
     pub(super) name: String,
-    /// On whom, and how.
+    /// On which hosts, and how.
     pub(super) hosts: String,
     pub(super) notes: String,
     pub(super) steps: Vec<(String, String)>,
