@@ -1,16 +1,16 @@
-//! Whether an agent can live in its `data_dir`: looked at before anything is opened there, so that
-//! what is wrong is said in one sentence and not by whichever file happened to be first. Makes the
-//! directory where it is missing; changes nothing else. Called by `agent`.
+//! Checks whether an agent can use its `data_dir` before anything is opened there, so that a
+//! problem is reported in one sentence and not by whichever file is opened first. Creates the
+//! directory if it is missing; changes nothing else. Called by `agent`.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// An agent that can't write so much can't take a single push in, in bytes.
+/// The least free space, in bytes: an agent that cannot write this much cannot take in a push.
 const ROOM_BYTES_MIN: usize = 1024 * 1024;
 
-/// Why an agent cannot live in a directory.
+/// Why an agent cannot use a directory.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
     #[error(
@@ -53,7 +53,7 @@ pub(super) enum DirectoryError {
     },
 }
 
-/// Makes the directory (mode 0700) where it is missing, and sees that it is one, and ours.
+/// Creates the directory (mode 0700) if it is missing, and checks that it is one, and ours.
 ///
 /// # Errors
 /// [`DirectoryError`].
@@ -81,10 +81,10 @@ pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-/// Sees that a commit and its log find room there.
+/// Checks that there is room for a commit and its log.
 ///
 /// # Errors
-/// [`DirectoryError`]; what was written to try it is gone again.
+/// [`DirectoryError`]; the file written as a test is removed.
 pub(super) fn has_room(dir: &Path) -> Result<(), DirectoryError> {
     let path = dir.join(".room");
     let written = fs::File::create(&path).and_then(|mut file| {
@@ -98,7 +98,7 @@ pub(super) fn has_room(dir: &Path) -> Result<(), DirectoryError> {
     written.and(removed).map_err(|source| told(dir, source))
 }
 
-/// The first of the path's parents (or itself) that is there and is no directory.
+/// Returns the first of the path's parents (or itself) that exists and is not a directory.
 fn in_the_way(dir: &Path) -> Option<PathBuf> {
     let mut parents: Vec<&Path> = dir.ancestors().collect();
     parents.reverse();
@@ -120,7 +120,7 @@ fn told(dir: &Path, source: io::Error) -> DirectoryError {
     }
 }
 
-/// A user's name by `/etc/passwd`, else the number.
+/// Returns a user's name from `/etc/passwd`, else the number.
 pub(super) fn name(user: u32) -> String {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut entries = passwd.lines().map(|line| line.split(':'));

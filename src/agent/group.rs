@@ -1,6 +1,6 @@
-//! Whether the agent's user may read what the hook hands over: records and directories of the spool are
-//! for the git user and its group. An agent outside it would run, see that something came, and open
-//! none of it. Changes nothing. Called by `agent` when it starts, and by `check`.
+//! Whether the agent's user may read what the hook writes: records and directories of the spool are
+//! for the git user and its group. An agent outside that group would run and see new records, but
+//! open none of them. Changes nothing. Called by `agent` when it starts, and by `check`.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,7 +19,7 @@ pub(crate) struct Outsider {
 }
 
 impl Outsider {
-    /// `None` where all is well, and where nobody knows: this machine has no such git user.
+    /// Returns `None` if all is well, or unknown: this machine has no such git user.
     pub(crate) fn of(agent: &config::AgentConfig) -> Option<Self> {
         let ours = rustix::process::geteuid();
         let (git, group) = user(&agent.git_user)?;
@@ -34,7 +34,7 @@ impl Outsider {
         })
     }
 
-    /// What somebody can do about it.
+    /// Returns how to fix it.
     pub(crate) fn remedy(&self) -> String {
         let Self { user, group, .. } = self;
         format!("usermod -aG {group} {user}, then start the agent again")
@@ -57,13 +57,13 @@ impl fmt::Display for Outsider {
     }
 }
 
-/// The user as whom the agent runs: who has its directory; without one, this process's own.
+/// Returns the user the agent runs as: the owner of its directory, else this process's own.
 pub(crate) fn agents_user(agent: &config::AgentConfig) -> u32 {
     let ours = rustix::process::geteuid().as_raw();
     std::fs::metadata(&agent.data_dir).map_or(ours, |data| data.uid())
 }
 
-/// What makes a spool that is missing, as root: in the group of the git user, where there is one.
+/// Returns the command that creates a missing spool, as root: in the git user's group, if any.
 pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
     let owner = name(agents_user(agent));
     let group = git_group(agent).map(|group| format!(" -g {group}"));
@@ -71,8 +71,8 @@ pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
     format!("install -d -m 3770 -o {owner}{group} {spool_dir}")
 }
 
-/// What gives one directory of the spool to the agent, as root. What lies in it stays as it is: the
-/// owner of a record says who pushed.
+/// Returns the command that gives a spool directory to the agent, as root. Its content is
+/// unchanged: the owner of a record is the pusher.
 pub(crate) fn own(agent: &config::AgentConfig, dir: &Path) -> String {
     let (owner, group) = (name(agents_user(agent)), git_group(agent));
     format!(
@@ -86,14 +86,14 @@ fn git_group(agent: &config::AgentConfig) -> Option<String> {
     user(&agent.git_user).map(|(_, group)| group_name(group))
 }
 
-/// A process whose groups can't be told counts as a member: nothing is refused by a guess.
+/// A process whose groups are unknown counts as a member: nothing is refused by a guess.
 fn is_ours(group: u32) -> bool {
     let ours = rustix::process::getegid().as_raw() == group;
     ours || rustix::process::getgroups()
         .map_or(true, |all| all.iter().any(|one| one.as_raw() == group))
 }
 
-/// By `/etc/group`, else the number.
+/// Returns the name from `/etc/group`, else the number.
 fn group_name(group: u32) -> String {
     let file = std::fs::read_to_string("/etc/group").unwrap_or_default();
     let mut entries = file.lines().map(|line| line.split(':'));
@@ -104,7 +104,7 @@ fn group_name(group: u32) -> String {
     named.unwrap_or_else(|| group.to_string())
 }
 
-/// User and group number of a system user, by `/etc/passwd`.
+/// Returns user and group number of a system user, from `/etc/passwd`.
 #[must_use]
 pub fn user(name: &str) -> Option<(u32, u32)> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;

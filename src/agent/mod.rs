@@ -1,8 +1,8 @@
-//! The agent: everything put together and run until it is told to end.
+//! The agent: assembles all parts and runs them until shutdown.
 //!
 //! Opens the store, publishes the hook's rules, then runs intake, executor and web side by side. If
-//! one of them can't go on, the agent ends with its error and whoever started it starts it again:
-//! what was durable is taken up. Called by `tagship serve` and `tagship demo`.
+//! one of them fails, the agent exits with its error, and its supervisor restarts it: durable work
+//! is resumed. Called by `tagship serve` and `tagship demo`.
 
 mod directory;
 mod group;
@@ -38,11 +38,11 @@ use crate::store::log::LogBook;
 use crate::store::memory::MemoryKv;
 use crate::store::sled::SledKv;
 
-/// What sled may keep in memory, in bytes: pages of lists. Comparisons and plans, which are large, are
+/// How much sled may cache, in bytes: pages of lists. Comparisons and plans, which are large, are
 /// seldom read twice.
 const CACHE_BYTES: u64 = 2 * 1024 * 1024;
 
-/// An agent that is ready to run: it holds its store and listens.
+/// An agent that is ready to run: its store is open and its sockets listen.
 pub struct Agent {
     config: Arc<Config>,
     store: Store,
@@ -52,7 +52,7 @@ pub struct Agent {
     unix: UnixListener,
 }
 
-/// Where the store of a configuration is.
+/// Returns the store directory of a configuration.
 #[must_use]
 pub fn store_directory(config: &Config) -> PathBuf {
     config.agent.data_dir.join("store")
@@ -61,7 +61,7 @@ pub fn store_directory(config: &Config) -> PathBuf {
 /// Opens the store of a configuration; fails while an agent holds it.
 ///
 /// # Errors
-/// Another process holds it, it is damaged or newer, or the directory is none or somebody else's.
+/// Another process holds it, it is damaged or newer, or the directory is invalid or not ours.
 pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     directory::make(&config.agent.data_dir)?;
     let kv: Arc<dyn Kv> = match config.store.engine {
@@ -78,10 +78,10 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
 }
 
 impl Agent {
-    /// Opens the store, makes the spool, publishes the rules and listens.
+    /// Opens the store, creates the spool, publishes the rules and listens.
     ///
     /// # Errors
-    /// What is in the way, naming the file, the address or the process.
+    /// What prevents the start, naming the file, the address or the process.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let misfits = Templates::load(&config.agent.templates_dir).misfits(&config);
         if !misfits.is_empty() {
@@ -115,7 +115,7 @@ impl Agent {
         })
     }
 
-    /// The address on which the agent listens (the port is chosen by the system where it is 0).
+    /// Returns the address on which the agent listens (the system chooses the port if it is 0).
     ///
     /// # Errors
     /// The system does not say.
@@ -123,10 +123,10 @@ impl Agent {
         self.tcp.local_addr()
     }
 
-    /// Runs until `shutdown` turns true, or a part can't go on.
+    /// Runs until `shutdown` becomes true, or a part fails.
     ///
     /// # Errors
-    /// The part's. What was durable is taken up at the next start.
+    /// The error of that part. Durable work is resumed at the next start.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
         let config = self.config.clone();
         let scans: Arc<Scans> = Arc::default();
@@ -254,7 +254,7 @@ fn flatten<E: std::error::Error + Send + Sync + 'static>(
         .context(part)
 }
 
-/// Why nothing can be served there, and what to do.
+/// Describes why nothing can be served there, and how to fix it.
 fn no_listener(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let port = listen.port();
     let remedy = match error.kind() {
@@ -277,10 +277,10 @@ fn no_listener(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     anyhow::anyhow!("cannot listen on {listen}: {error}; {remedy}")
 }
 
-/// The socket of the command line: only the agent's user and root may open it.
+/// Listens on the command line's socket: only the agent's user and root may open it.
 fn listen_locally(path: &Path) -> anyhow::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
-    // The store is ours alone, so whoever left this socket is gone.
+    // The store is open here alone, so the process that left this socket has ended.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             bail!("cannot replace {}: {error}", path.display());

@@ -1,5 +1,5 @@
-//! When a push is over: git's process that receives it has ended, and what its hooks left in the
-//! spool has been taken in.
+//! Detects the end of a push: git's receiving process has ended, and everything its hooks left in
+//! the spool has been taken in.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::engine::executor::effects::Pushes;
 use crate::engine::intake::Scans;
 use crate::engine::reconcile::LOOK;
 
-/// A push of which nothing was heard for so long is over: what git does then (its other hooks, its
-/// own upkeep) changes no ref.
+/// A push without news for this long is over: what git still does (other hooks, maintenance)
+/// changes no ref.
 const QUIET: SignedDuration = SignedDuration::from_secs(2);
-/// Where git's process can't be seen.
+/// The same if git's process cannot be seen.
 const QUIET_UNSEEN: SignedDuration = SignedDuration::from_millis(300);
-/// However long a push takes, its first tag does not wait longer.
+/// The longest that the first tag of a push waits.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// [`Pushes`] by the processes of this machine and the spool.
+/// [`Pushes`] based on the processes of this machine and the spool.
 pub(super) struct SpoolPushes {
     pub(super) scans: Arc<Scans>,
     pub(super) clock: Arc<dyn Clock>,
@@ -50,7 +50,7 @@ impl SpoolPushes {
         }
     }
 
-    /// Ends when nothing was heard of a push for so long.
+    /// Waits until there was no news of a push for this time.
     async fn quiet(&self, push: &str, time: SignedDuration) {
         let mut since = self.clock.now();
         loop {
@@ -86,16 +86,16 @@ impl Pushes for SpoolPushes {
     }
 }
 
-/// What is seen of the process that receives a push.
+/// The state of the process that receives a push.
 enum Process {
     Ended,
     /// Readable when it has ended.
     Runs(AsyncFd<std::os::fd::OwnedFd>),
-    /// It is another machine's, or in a container of its own.
+    /// It is on another machine, or in a container of its own.
     Unseen,
 }
 
-/// Looks for the process that the hook has named (`hooks/src/process.rs`), behind the hook's user.
+/// Finds the process that the hook has named (`hooks/src/process.rs`), after the hook's user.
 fn seen(push: &str) -> Process {
     let named = push.split_once('/').map(|(_, named)| named);
     let words: Vec<&str> = named.unwrap_or_default().split(' ').collect();
@@ -112,7 +112,7 @@ fn seen(push: &str) -> Process {
     if !here {
         return Process::Unseen;
     }
-    // Opened first: what has this number and began then is the process that is watched.
+    // Opened first: a process with this number that began then is the watched one.
     let Ok(watched) = pidfd_open(pid, PidfdFlags::NONBLOCK) else {
         return Process::Ended;
     };

@@ -1,5 +1,5 @@
-//! How the names of the configuration become something to reach: a host, a connection, a repository.
-//! Nothing is opened here. Used by the agent, `tagship check` and `tagship hosts enroll`.
+//! Resolves names of the configuration to a host, a connection or a repository. Nothing is opened
+//! here. Used by the agent, `tagship check` and `tagship hosts enroll`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::domain::plan::PlannedHost;
 use crate::git::landing::{GitSource, Timeouts};
 use crate::hosts::remote::{DialSettings, Dialer, Keepalive, SshIdentity, SshTarget};
 
-/// Where a project's repository is, and its mirror.
+/// Returns where a project's repository is, and its mirror.
 #[must_use]
 pub fn source(config: &Config, project: &config::Project) -> GitSource {
     GitSource {
@@ -35,7 +35,7 @@ pub fn source(config: &Config, project: &config::Project) -> GitSource {
     }
 }
 
-/// Opens connections as the configuration says.
+/// Returns a dialer that opens connections as configured.
 #[must_use]
 pub fn dialer(config: &Config) -> Arc<Dialer> {
     Dialer::new(DialSettings {
@@ -49,7 +49,7 @@ pub fn dialer(config: &Config) -> Arc<Dialer> {
     })
 }
 
-/// A planned host as the connection wants it.
+/// Converts a planned host to a connection target.
 #[must_use]
 pub fn target(host: &PlannedHost, known_hosts: &Path, passphrase_file: Option<&Path>) -> SshTarget {
     SshTarget {

@@ -1,5 +1,5 @@
-//! What has to be done now and then, and is never urgent: sessions that have ended, entries of the
-//! hook log and logs that are old or too many go.
+//! Periodic maintenance that is never urgent: removes ended sessions, and entries of the hook log
+//! and logs that are too old or too many.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::identity::session::Sessions;
 use crate::store::Store;
 use crate::store::log::LogBook;
 
-/// How often, in seconds.
+/// The interval, in seconds.
 const PAUSE_S: i64 = 3600;
-/// Output of steps is kept so long.
+/// How long output of steps is kept.
 const LOG_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
-/// And so much of it, all tasks together, in bytes; the oldest goes first.
+/// The size limit of all tasks' output, in bytes; the oldest is removed first.
 const LOG_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
-/// What is looked after.
+/// The maintained parts.
 pub(super) struct Upkeep {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sessions: Arc<Sessions>,
@@ -29,7 +29,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Goes on for ever. What fails is told, and tried again an hour later.
+    /// Runs forever. Failures are logged, and retried an hour later.
     pub(super) async fn run(self) {
         loop {
             let now = self.clock.now();

@@ -1,4 +1,4 @@
-//! The executor's world as it is: configuration, disk, network.
+//! The executor's interfaces to the real world: configuration, disk, network.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -23,7 +23,7 @@ use crate::hosts::perform::{LocalShell, SshHosts};
 use crate::hosts::remote::{Dialer, RsyncTransport};
 use crate::identity::account::{AccountError, Accounts};
 
-/// [`PlanSource`] from the configuration and the template files, which are read anew for each plan.
+/// [`PlanSource`] from the configuration and the template files, read again for each plan.
 pub(super) struct ConfigCatalog {
     config: Arc<Config>,
 }
@@ -163,7 +163,7 @@ impl ManifestStore for DiskShelf {
     }
 }
 
-/// Temporary file, sync, rename, sync of the directory.
+/// Writes a temporary file, syncs and renames it, and syncs the directory.
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
@@ -181,7 +181,7 @@ pub(super) struct SshFleet {
     transport: RsyncTransport,
     known_hosts: PathBuf,
     passphrase_file: Option<PathBuf>,
-    /// Who may run steps on this machine, as the configuration says now.
+    /// The user who may run steps on this machine, as configured now.
     local: Option<LocalUser>,
 }
 
@@ -223,7 +223,7 @@ impl Fleet for SshFleet {
 }
 
 impl SshFleet {
-    /// What was planned must still be allowed: whoever takes `[local_run]` out means it.
+    /// What was planned must still be allowed: removing `[local_run]` forbids it.
     fn local_shell(&self, planned: &LocalUser) -> Result<LocalShell, String> {
         if self.local.as_ref() != Some(planned) {
             return Err(format!(
