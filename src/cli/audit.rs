@@ -1,5 +1,5 @@
-//! `tagship audit`: who did what, and whether that was tampered with. Where no agent runs, the store
-//! that nobody holds is looked at.
+//! `tagship audit`: shows audit entries and whether they were tampered with. If no agent runs, it
+//! reads the store directly.
 
 use super::arguments::{Audit, AuditWhat, OutputForm};
 use super::client::Ask;

@@ -1,5 +1,5 @@
-//! `tagship backup` and `tagship restore`. A backup comes from the agent, or, where none runs, from
-//! the store that nobody holds then; a restore is for where none runs.
+//! `tagship backup` and `tagship restore`. A backup comes from the agent, or from the store if no
+//! agent runs; a restore requires that none runs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
@@ -51,7 +51,7 @@ pub(crate) async fn backup(around: &CliContext, asked: &Backup) -> Result<(), Co
     }
 }
 
-/// From the store, which no agent holds.
+/// Reads the store, which no agent holds.
 async fn from_store(around: &CliContext, asked: &Backup) -> Result<(), CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
@@ -104,7 +104,7 @@ async fn print(
         .map_err(|error| CommandError::Backup(error.to_string()))
 }
 
-/// A file that goes away unless it is put in place.
+/// A file that is removed unless it is put in place.
 struct Unfinished {
     path: PathBuf,
     file: File,
@@ -119,7 +119,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Writes beside the file, reads what was written, and only then puts it in place, durably.
+/// Writes next to the file, verifies what was written, and only then puts it in place, durably.
 async fn save(
     chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
     path: &Path,
@@ -152,7 +152,7 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// It holds hashes of passwords: nobody else may read it, at any time.
+/// Creates the temporary file. It holds password hashes: no one else may read it at any time.
 fn beside(path: &Path) -> Result<Unfinished, CommandError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = format!(".{name}.{}.unfinished", std::process::id());

@@ -1,4 +1,4 @@
-//! `tagship check`: prints what `check` finds, a line each.
+//! `tagship check`: prints the findings of `check`, a line each.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,6 @@ use crate::server::view::{HookList, HostList, LiveList, UserList, drift_seen};
 use crate::setup::check::{CheckFinding, CheckScope, CheckStatus, KnownAccounts, check as look};
 use crate::setup::install::InstallRequest;
 
-/// Runs it.
 pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), CommandError> {
     let config = around.config()?;
     if let Some(name) = &asked.project {
@@ -51,7 +50,7 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
     }
 }
 
-/// `FAIL host web1: no rsync on the host; install rsync there`.
+/// Returns `FAIL host web1: no rsync on the host; install rsync there`.
 fn lines(findings: &[CheckFinding]) -> String {
     let mut text = String::new();
     for finding in findings {
@@ -71,7 +70,7 @@ fn lines(findings: &[CheckFinding]) -> String {
     text
 }
 
-/// Keys and rights are those of whoever runs this, not of the agent.
+/// Warns that keys and permissions are those of the current user, not of the agent.
 fn beware_of_another_user(config: &Config) {
     let data_dir = &config.agent.data_dir;
     let ours = rustix::process::geteuid().as_raw();
@@ -86,7 +85,7 @@ fn beware_of_another_user(config: &Config) {
     }
 }
 
-/// The hosts that are taken out, if an agent is there to say so.
+/// Returns the disabled hosts, if an agent is running.
 async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let Some(list) = asked::<HostList>(around, config, &Ask::get(["hosts"])).await else {
         return BTreeMap::new();
@@ -98,7 +97,7 @@ async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, Stri
     out.collect()
 }
 
-/// Where `current` leads elsewhere than it was switched to, if an agent is there to say so.
+/// Returns where `current` points elsewhere than it was switched to, if an agent is running.
 async fn drifts(
     around: &CliContext,
     config: &Config,
@@ -118,14 +117,14 @@ async fn drifts(
     drifts
 }
 
-/// Who is let in, if an agent is there and tells.
+/// Returns the accounts, if an agent is running and returns them.
 async fn accounts(around: &CliContext, config: &Config) -> Option<KnownAccounts> {
     let list: UserList = asked(around, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     Some(users.map(|user| (user.name, user.groups)).collect())
 }
 
-/// When the agent last heard of a push to each project, if one is there and tells.
+/// Returns when the agent last received a push to each project, if it is running and says so.
 async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<String>> {
     let zone = Zone::new(config.time_zone());
     let mut heard = BTreeMap::new();
@@ -150,7 +149,7 @@ async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<
     heard
 }
 
-/// The projects whose tags the agent can't look for on the git server, with the words for it.
+/// Returns the projects whose tags the agent cannot list on the git server, with a description.
 async fn unseen(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let zone = Zone::new(config.time_zone());
     let ask = Ask::get(["hooks"]).with("limit", Some(1));
@@ -169,7 +168,7 @@ async fn asked<T: DeserializeOwned>(around: &CliContext, config: &Config, ask: &
     agent.ok()?.client.ask(ask).await.ok()
 }
 
-/// What should be installed in the repositories that stand on this machine.
+/// Returns what should be installed in the repositories on this machine.
 fn hooks(config: &Config) -> BTreeMap<String, InstallRequest> {
     let packaged = install::packaged_hook();
     let projects = config.projects.iter();

@@ -1,6 +1,6 @@
-//! The agent, as the command line reaches it: over its Unix socket, or over HTTP where `TAGSHIP_URL`
-//! names one. It knows addresses, tokens and errors; what is asked is the callers' business. It
-//! never follows a redirect, so that a token goes nowhere but where it was sent.
+//! The client of the agent: over its Unix socket, or over HTTP if `TAGSHIP_URL` names one. It knows
+//! addresses, tokens and errors; callers know the requests. It never follows a redirect, so that a
+//! token is only sent where it was meant to go.
 
 use std::error::Error as _;
 use std::io;
@@ -17,30 +17,30 @@ use serde_json::Value;
 use super::error::ClientError;
 use crate::server::view::{ErrorBody, TaskView};
 
-/// An answer takes longer only where the agent is in trouble.
+/// A response takes longer only if the agent has a problem.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A token is shorter by far.
+/// The longest token, in bytes; real ones are far shorter.
 const TOKEN_LENGTH_MAX: usize = 4096;
 
-/// Where the agent is.
+/// The address of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Socket(PathBuf),
     Http { url: String, token: Option<String> },
 }
 
-/// A way to one agent.
+/// A client of one agent.
 #[derive(Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    /// What stands before every path.
+    /// The prefix of every path.
     base: Url,
-    /// As people read it.
+    /// The address as shown to people.
     shown: String,
 }
 
-/// What is asked of the agent.
+/// A request to the agent.
 #[derive(Debug)]
 pub(crate) struct Ask {
     method: Method,
@@ -50,7 +50,7 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// Of this path below `/api/v1`; each segment is escaped whole.
+    /// For this path below `/api/v1`; each segment is escaped completely.
     pub(crate) fn get<'a>(segments: impl IntoIterator<Item = &'a str>) -> Self {
         let api = ["api", "v1"].into_iter();
         Self {
@@ -61,12 +61,12 @@ impl Ask {
         }
     }
 
-    /// Of a task.
+    /// For a task.
     pub(crate) fn task(id: u64) -> Self {
         Self::get(["tasks", &id.to_string()])
     }
 
-    /// Of this path of the pages, outside the API.
+    /// For this path of the pages, outside the API.
     pub(crate) fn page<'a>(segments: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             segments: segments.into_iter().map(str::to_owned).collect(),
@@ -107,7 +107,7 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT);
         let (builder, base, shown) = match address {
             Address::Socket(path) => (
-                // A proxy of the environment has no business here.
+                // A proxy from the environment is not used here.
                 builder.unix_socket(path.clone()).no_proxy(),
                 "http://localhost/".to_owned(),
                 path.display().to_string(),
@@ -130,7 +130,7 @@ impl Client {
         })
     }
 
-    /// Asks, and gives the answer's JSON as it came.
+    /// Sends a request and returns the JSON of the response unchanged.
     pub(crate) async fn json(&self, ask: &Ask) -> Result<Value, ClientError> {
         let response = self.request(ask).timeout(ANSWER_TIMEOUT).send().await;
         let response = self.good(response).await?;
@@ -140,29 +140,29 @@ impl Client {
         })
     }
 
-    /// Asks, and reads the answer.
+    /// Sends a request and parses the response.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, ClientError> {
         let value = self.json(ask).await?;
         self.read(value)
     }
 
-    /// The task as it is now.
+    /// Returns the task as it is now.
     pub(crate) async fn task(&self, id: u64) -> Result<TaskView, ClientError> {
         self.ask(&Ask::task(id)).await
     }
 
-    /// Asks for something whose answer says nothing.
+    /// Sends a request whose response has no content.
     pub(crate) async fn tell(&self, ask: &Ask) -> Result<(), ClientError> {
         let response = self.request(ask).timeout(ANSWER_TIMEOUT).send().await;
         self.good(response).await.map(drop)
     }
 
-    /// Reads an answer that came from [`Client::json`].
+    /// Parses a response of [`Client::json`].
     pub(crate) fn read<T: DeserializeOwned>(&self, value: Value) -> Result<T, ClientError> {
         serde_json::from_value(value).map_err(|error| self.unreadable(&error))
     }
 
-    /// Asks for something that comes in pieces, perhaps for hours.
+    /// Sends a request whose response arrives in chunks, perhaps for hours.
     pub(crate) async fn stream(
         &self,
         ask: &Ask,
@@ -216,7 +216,7 @@ impl Client {
         }
     }
 
-    /// No answer began.
+    /// Returns the error if no response began.
     fn unreached(&self, error: &reqwest::Error) -> ClientError {
         let address = self.shown.clone();
         if !error.is_connect() {
@@ -276,7 +276,7 @@ fn base_url(url: &str) -> Result<Url, ClientError> {
     }
 }
 
-/// The system's word behind an error of the client.
+/// Returns the system error behind an error of the client.
 fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     let mut source = error.source();
     while let Some(inner) = source {
@@ -288,7 +288,7 @@ fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     None
 }
 
-/// What lies at the bottom of an error: the layers above it only repeat the address.
+/// Returns the innermost message of an error: the outer layers only repeat the address.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {

@@ -1,5 +1,5 @@
-//! How many hosts are told of in few lines (pure): with hundreds of them nobody reads a line for each
-//! that is well, and the one that is not must not be lost among them. Called by `summary`.
+//! Summarizes many hosts in few lines (pure): with hundreds of them a line for each healthy host is
+//! not read, and a failed one must not be lost among them. Called by `summary`.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -7,9 +7,9 @@ use std::fmt::{Display, Write as _};
 use super::times::{Zone, span};
 use crate::server::view::{HostView, StageView, StepState, StepView};
 
-/// So many hosts are named each.
+/// The most hosts that are listed by name.
 const NAMED_MAX: usize = 20;
-/// States in which a host is as well as the others.
+/// States in which a host is as healthy as the others.
 const WELL: [StepState; 4] = [
     StepState::Succeeded,
     StepState::Running,
@@ -17,7 +17,7 @@ const WELL: [StepState; 4] = [
     StepState::Pending,
 ];
 
-/// `web1, web2`, or how many there are.
+/// Returns `web1, web2`, or the number of hosts.
 pub(super) fn hosts(names: &[String]) -> String {
     match names.len() {
         0..=NAMED_MAX => names.join(", "),
@@ -25,7 +25,7 @@ pub(super) fn hosts(names: &[String]) -> String {
     }
 }
 
-/// What was live before: each host, or how many had the same.
+/// Returns what was live before: for each host, or how many had the same.
 pub(super) fn lives<R: Display>(before: &BTreeMap<String, Option<R>>) -> String {
     let release = |release: &Option<R>| {
         let named = release.as_ref().map(R::to_string);
@@ -49,8 +49,8 @@ pub(super) fn lives<R: Display>(before: &BTreeMap<String, Option<R>>) -> String 
     told.join(", ")
 }
 
-/// The rows of a stage: one for each step of each host, or, where there are many, one for all hosts
-/// for which a step stands alike and is well, and one for each of the others.
+/// Returns the rows of a stage: one for each step of each host. If there are many hosts, those with
+/// a step in the same healthy state share a row, and each of the others has its own.
 pub(super) fn rows(stage: &StageView, zone: &Zone) -> Vec<[String; 7]> {
     let all = stage
         .hosts
@@ -90,7 +90,7 @@ pub(super) fn rows(stage: &StageView, zone: &Zone) -> Vec<[String; 7]> {
     rows
 }
 
-/// Steps that another host does for all are left out here.
+/// Returns the steps without those that another host does for all.
 fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
     host.steps
         .iter()

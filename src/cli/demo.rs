@@ -1,8 +1,8 @@
-//! `tagship demo`: the whole of tagship on one machine, to be looked at. A bare repository with the
-//! hook, an agent, and an sshd that serves as three hosts; then releases of a small shop.
+//! `tagship demo`: a complete tagship on one machine, to try out. A bare repository with the hook,
+//! an agent, and an sshd that serves as three hosts; then releases of a small shop.
 //!
-//! It does nothing by itself: it starts git, sshd and tagship's own commands, and shows each as a
-//! person would type it. It writes below `var/demo` alone, and everything that it started ends with
+//! It does nothing itself: it starts git, sshd and tagship's own commands, and shows each as a
+//! person would type it. It writes below `var/demo` only, and everything that it started ends with
 //! it, however it ends.
 
 mod error;
@@ -34,7 +34,7 @@ pub(crate) async fn demo(around: &CliContext, asked: &Demo) -> Result<(), Comman
     processes::check_programs()?;
     let ground = DemoDirectory::claim(preferred_port(around)?)?;
     let auto = asked.auto || !stdin().is_terminal();
-    // Dropping it ends whatever was started: also after an error, or a panic.
+    // Dropping it ends all processes that were started, also after an error or a panic.
     let mut walk = DemoWalk::new(ground, Processes::new()?, asked.hook.clone())?;
     let result = play(&mut walk, auto, &mut signals).await;
     walk.end().await;
@@ -48,21 +48,21 @@ async fn play(walk: &mut DemoWalk, auto: bool, signals: &mut Signals) -> Result<
         return signals.or_interrupted(walk.approve_and_go_back()).await;
     }
     walk.invite()?;
-    // To be interrupted is how a person ends it.
+    // An interrupt is the normal way to end it.
     signals.or_told_to_end(walk.watch()).await.unwrap_or(Ok(()))
 }
 
-/// The port of the page: the configuration's, if that is free.
+/// Returns the port of the page: the configured one, if it is free.
 fn preferred_port(around: &CliContext) -> Result<u16, CommandError> {
     let config = match around.config_of(LocalConfig::Also) {
-        // A file that nobody named need not be meant for a demo.
+        // A file that the user did not name need not be meant for a demo.
         Err(_) if !around.names_config() => Config::default(),
         found => found?,
     };
     Ok(config.agent.listen.port())
 }
 
-/// What tells a program to end.
+/// The signals that end a program.
 struct Signals([Signal; 3]);
 
 impl Signals {
@@ -74,7 +74,7 @@ impl Signals {
         ]))
     }
 
-    /// What the future gives; `None` if a signal came first.
+    /// Returns the future's output; `None` if a signal came first.
     async fn or_told_to_end<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Why a command failed: data here, the words in one place. Printed on stderr behind `error: `.
+//! Why a command failed: data, with all messages in one place. Printed on stderr after `error: `.
 
 use std::io;
 use std::path::PathBuf;
@@ -59,14 +59,14 @@ pub enum CommandError {
         option: &'static str,
         reason: String,
     },
-    /// What `--wait` waited for did not come.
+    /// The state that `--wait` waited for was not reached.
     #[error("task {id} is {state}; {next}")]
     NotReached {
         id: u64,
         state: String,
         next: String,
     },
-    /// `--wait` waits for people, and nobody sits there.
+    /// `--wait` waits for people, and there is no terminal.
     #[error("{0}")]
     WaitsForPeople(String),
     #[error(
@@ -93,7 +93,7 @@ pub enum CommandError {
         path: PathBuf,
         error: io::Error,
     },
-    /// The findings are printed already.
+    /// The findings are already printed.
     #[error("{failed} of {looked_at} findings are failures; each line above says what to do")]
     Check { failed: usize, looked_at: usize },
     #[error("{0}")]
@@ -127,7 +127,7 @@ fn list(paths: &[PathBuf]) -> String {
     paths.join(", ")
 }
 
-/// Why the agent gave no good answer.
+/// Why the agent gave no valid response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(

@@ -1,6 +1,6 @@
-//! Following a task: its log as it is written, and its way to rest. The agent tells when something
-//! has happened; nobody asks again and again. Only after a connection is lost (the agent is started
-//! anew) is it tried again for a while.
+//! Follows a task: its log as it is written, and its progress to the end. The agent sends changes;
+//! nothing polls. Only after a lost connection (the agent restarts) are reconnects attempted for a
+//! while.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -18,15 +18,15 @@ use super::table::{fit, printable};
 use crate::server::CUT_BEGINS;
 use crate::server::view::{self, TaskView};
 
-/// How often a lost connection is tried again, once a second, before it counts as lost for good.
+/// How many reconnects are attempted, once a second, before the connection counts as lost.
 const RECONNECTS_MAX: u32 = 60;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// So long `--wait` waits for people where nobody sees what it waits for.
+/// How long `--wait` waits for people if no terminal shows what it waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The line that names an event is shorter; of others no more is kept.
+/// The line that names an event is shorter; of other lines no more is kept.
 const EVENT_LINE_BYTES: usize = 32;
 
-/// In which state a task has done what was asked of it.
+/// The state in which a task has done what was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
     Success,
@@ -42,11 +42,11 @@ impl Goal {
     }
 }
 
-/// What is told while a task is followed.
+/// How progress is shown while a task is followed.
 enum Teller {
-    /// The hosts, drawn in place.
+    /// The hosts, redrawn in place.
     Drawing(Canvas),
-    /// A line for each event that was not told yet.
+    /// A line for each event that was not printed yet.
     Events {
         told: usize,
     },
@@ -92,22 +92,22 @@ impl Teller {
     }
 }
 
-/// What ended the following of a task.
+/// Why following a task ended.
 pub(crate) enum WaitEnd {
     AtRest(Box<TaskView>),
-    /// It waits for people, and there is no terminal on which somebody would see that.
+    /// It waits for people, and there is no terminal on which they would see that.
     ForPeople(Box<TaskView>),
 }
 
-/// Until when the waiting for people goes on.
+/// How long to wait for people.
 #[derive(Default)]
 struct Patience {
     until: Option<tokio::time::Instant>,
 }
 
 impl Patience {
-    /// How long to wait on for a task that is as it is now: for ever, unless it waits for people and
-    /// nobody sits there.
+    /// Returns how long to wait for a task in its present state: forever, unless it waits for
+    /// people and there is no terminal.
     fn of(&mut self, task: &TaskView) -> Option<tokio::time::Instant> {
         if !task.waits_for_people {
             self.until = None;
@@ -120,7 +120,7 @@ impl Patience {
     }
 }
 
-/// Follows a task until it is at rest, telling what happens; the task as it is then.
+/// Follows a task until it has ended, showing what happens; returns the task as it is then.
 pub(crate) async fn to_rest(
     agent: &AgentConnection,
     seen: TaskView,
@@ -133,7 +133,7 @@ pub(crate) async fn to_rest(
     loop {
         match follow(agent, id, &mut teller, &mut patience).await {
             Ok(Followed::ToEnd(end)) => return Ok(end),
-            // Streams have an end, and agents are started anew.
+            // Streams have an end, and agents are restarted.
             Ok(Followed::StreamEnded) => failed = 0,
             Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
                 failed += 1;
@@ -144,7 +144,7 @@ pub(crate) async fn to_rest(
     }
 }
 
-/// Whether the agent may be back in a moment.
+/// Whether the agent may be back shortly.
 fn is_passing(error: &ClientError) -> bool {
     matches!(
         error,
@@ -157,8 +157,8 @@ enum Followed {
     StreamEnded,
 }
 
-/// Follows over one connection. The stream has begun before the task is looked at, so that nothing
-/// is missed in between.
+/// Follows over one connection. The stream begins before the task is read, so that no change is
+/// missed in between.
 async fn follow(
     agent: &AgentConnection,
     id: u64,
@@ -185,25 +185,25 @@ async fn follow(
     }
 }
 
-/// Word of each change of a task, without the parts of its page.
+/// Returns the request for a task's change events, without the parts of its page.
 fn events_of(id: u64) -> Ask {
     Ask::page(["tasks", &id.to_string(), "events"]).with("parts", Some(false))
 }
 
-/// Sees in a stream of server-sent events, whose lines come in pieces, that the task has changed.
-/// What the event says is not read: the task itself is asked for.
+/// Detects in a stream of server-sent events, whose lines arrive in chunks, that the task has
+/// changed. The event data is not read: the task itself is requested.
 #[derive(Default)]
 struct Wakes {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     begun: Vec<u8>,
 }
 
-/// What came over a stream.
+/// What arrived over a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Change,
     End,
-    /// Nothing until it was not waited for any longer.
+    /// Nothing before the timeout.
     Nothing,
 }
 
@@ -271,10 +271,10 @@ pub(crate) async fn log(around: &CliContext, asked: &LogArgs) -> Result<(), Comm
     screen::print(&lines.rest())
 }
 
-/// Follows a log to where the task comes to rest, over as many connections as that takes: the agent
-/// cuts each after a while, and wants to know again who asks.
+/// Follows a log until the task has ended, over as many connections as needed: the agent cuts each
+/// one after a while, to authenticate the user again.
 async fn follow_log(agent: &AgentConnection, ask: &Ask, id: u64) -> Result<(), CommandError> {
-    // Whoever asks for what is not there learns it at once.
+    // A task that does not exist is reported at once.
     agent.client.task(id).await?;
     let mut told = PrintedLines::default();
     let mut canvas = screen::canvas();
@@ -297,7 +297,7 @@ async fn follow_log(agent: &AgentConnection, ask: &Ask, id: u64) -> Result<(), C
     }
 }
 
-/// Prints what one connection tells.
+/// Prints the log from one connection.
 async fn print_log(
     agent: &AgentConnection,
     ask: &Ask,
@@ -341,7 +341,7 @@ async fn draw_log(
                     canvas.draw(&drawn)?;
                 }
                 Some(Ok(_)) => {}
-                // The log goes on without its table.
+                // The log continues without its table.
                 Some(Err(_)) | None => events_end = true,
             },
         }
@@ -351,28 +351,28 @@ async fn draw_log(
     Ok(task)
 }
 
-/// What was told of a log so far. Each connection tells it from its beginning, and the lines of
-/// several steps in another order than they came: each line is told as often as it is there.
+/// The part of a log that was printed so far. Each connection repeats the log from its beginning,
+/// with lines of several steps in another order: each line is printed as often as it occurs.
 #[derive(Default)]
 struct PrintedLines {
     lines: LineBuffer,
-    /// How often each line was told, by its digest.
+    /// How often each line was printed, by step and digest.
     told: HashMap<u64, HashMap<u64, u32>>,
-    /// And how often of that it has not come again over this connection, by the step that it names.
+    /// How many of those this connection has not repeated yet, by step.
     again: HashMap<u64, HashMap<u64, u32>>,
-    /// Whether anything has come over this connection.
+    /// Whether this connection has received anything.
     has_come: bool,
 }
 
 impl PrintedLines {
-    /// What is new among the lines that are whole by now.
+    /// Returns what is new among the complete lines.
     fn take(&mut self, bytes: &[u8]) -> String {
         self.has_come = true;
         let lines = self.lines.take(bytes);
         self.news(&lines)
     }
 
-    /// What is new of what has no end yet.
+    /// Returns what is new of an incomplete line.
     fn rest(&mut self) -> String {
         let lines = self.lines.rest();
         self.news(&lines)
@@ -390,7 +390,7 @@ impl PrintedLines {
             let (step, text) = line.split_once("| ").unwrap_or(("", line));
             let (step, digest) = (digest(step), digest(text));
             if text.starts_with(CUT_BEGINS) {
-                // How often what follows was told before, nobody knows: rather twice than not at all.
+                // It is unknown how often what follows was printed: rather twice than not at all.
                 self.again.remove(&step);
             }
             let again = self
@@ -420,7 +420,7 @@ fn digest(text: &str) -> u64 {
     digest.finish()
 }
 
-/// The lines to draw of a task, and the task.
+/// Returns the task and the lines to draw for it.
 async fn drawing(
     agent: &AgentConnection,
     id: u64,

@@ -1,4 +1,4 @@
-//! `tagship hooks`: what was pushed, what became of it, and deciding it anew.
+//! `tagship hooks`: shows pushes and their outcomes, and replays them.
 
 use super::arguments::{Hooks, HooksList, ListedHooks, OutputForm};
 use super::client::Ask;
@@ -10,9 +10,9 @@ use super::times::Zone;
 use crate::server::view::{HookList, Nothing};
 use crate::store::{Became, HookEntry, HookOutcome};
 
-/// So many entries are asked for at a time.
+/// How many entries one request returns.
 const PIECE: u64 = 200;
-/// Digits of an object in a list.
+/// Digits of an object name in a list.
 const OBJECT_DIGITS: usize = 9;
 
 /// `tagship hooks …`.
@@ -132,7 +132,7 @@ async fn show(around: &CliContext, id: u64, form: OutputForm) -> Result<(), Comm
                     "pusher      {} (the file is user {}'s)",
                     push.pusher, push.owner
                 ),
-                // No hook told of it.
+                // No hook reported it.
                 None => format!("pusher      {}", push.pusher),
             },
             format!("record      {}", push.record),
@@ -151,7 +151,7 @@ async fn show(around: &CliContext, id: u64, form: OutputForm) -> Result<(), Comm
     screen::print(&format!("{}\n", lines.join("\n")))
 }
 
-/// What became of it, with the reasons.
+/// Returns the outcome, with the reasons.
 fn told(became: &Became) -> Vec<String> {
     let mut lines = vec![format!("became      {}", outcome(became))];
     match &became.outcome {

@@ -1,5 +1,5 @@
-//! `tagship hosts`: list, take out and let in through the agent; enroll from here, since the key is
-//! to be looked at by whoever runs the command.
+//! `tagship hosts`: list, disable and enable through the agent; enroll from here, since the user
+//! who runs the command must verify the key.
 
 use super::arguments::{Enroll, HostsCommand, OutputForm};
 use super::client::Ask;
@@ -66,7 +66,7 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
     screen::print(&table.render(screen::width()))
 }
 
-/// Shows the key that the host offers and remembers it, once somebody has said that it is right.
+/// Shows the key that the host offers and stores it, once the user has confirmed it.
 async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError> {
     let config = around.config()?;
     if !config.hosts.contains_key(&asked.name) {

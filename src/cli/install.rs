@@ -1,5 +1,5 @@
-//! `tagship install` and `tagship uninstall`: the hook goes where `install` puts it; the spool and
-//! its rules are made as well, so that a push works before the agent has ever run.
+//! `tagship install` and `tagship uninstall`: installs the hook, and creates the spool and its
+//! rules, so that a push works before the agent has ever run.
 
 use std::io::{IsTerminal as _, stdout};
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -77,15 +77,14 @@ fn tar(config: &Config, repo: Option<&Path>, hook: &Path) -> Result<(), CommandE
     Ok(install::archive(repo, hook, &settings, &mut stdout)?)
 }
 
-/// What is installed for a project; `check` looks whether it still stands.
+/// Returns what is installed for a project; `check` verifies that it still exists.
 pub(crate) fn installation(
     config: &Config,
     project: &Project,
     repo: &Path,
     hook_program: PathBuf,
 ) -> Result<InstallRequest, CommandError> {
-    // The default is a name that a plain server need not have: then git runs as the repository's
-    // owner.
+    // The default user need not exist on a plain server: then git runs as the repository's owner.
     let git_user = &config.agent.git_user;
     let is_default = *git_user == AgentConfig::default().git_user;
     let git_user = (!is_default || agent::user(git_user).is_some()).then(|| git_user.clone());
@@ -100,12 +99,12 @@ pub(crate) fn installation(
     })
 }
 
-/// The hook refuses by itself while it cannot read the rules; only the other choice must be told.
+/// The hook rejects by default while it cannot read the rules; only another setting is passed on.
 fn on_spool_error(agent: &AgentConfig) -> Option<OnSpoolError> {
     (agent.on_spool_error != OnSpoolError::Reject).then_some(agent.on_spool_error)
 }
 
-/// The directory of a project's repository on this machine.
+/// Returns the directory of a project's repository on this machine.
 pub(crate) fn repository(project: &Project, repo: Option<&Path>) -> Result<PathBuf, CommandError> {
     match repo {
         Some(repo) => Ok(repo.to_owned()),
@@ -117,7 +116,7 @@ pub(crate) fn repository(project: &Project, repo: Option<&Path>) -> Result<PathB
     }
 }
 
-/// The program to install: the one that was named, else the one that came with this program.
+/// Returns the program to install: the one that was named, else the one shipped with this program.
 fn hook_program(named: Option<&Path>) -> Result<PathBuf, CommandError> {
     if let Some(named) = named {
         return match named.is_file() {
@@ -130,7 +129,7 @@ fn hook_program(named: Option<&Path>) -> Result<PathBuf, CommandError> {
     found.ok_or(CommandError::NoHookProgram(places))
 }
 
-/// Where a hook program may have come with this one, by `make` or by a package.
+/// Returns where `make` or a package may have put a hook program with this one.
 fn hook_places() -> Vec<PathBuf> {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(Path::parent);
@@ -143,22 +142,22 @@ fn hook_places() -> Vec<PathBuf> {
     near.chain([install::default_hook_program()]).collect()
 }
 
-/// The program to compare an installed hook with, if one came with this program.
+/// Returns the program to compare an installed hook with, if one was shipped with this program.
 pub(crate) fn packaged_hook() -> PathBuf {
     let places = hook_places();
     let found = places.iter().find(|place| place.is_file()).cloned();
     found.unwrap_or_else(install::default_hook_program)
 }
 
-/// Whether a push can be taken already.
+/// Whether pushes can be accepted already.
 enum SpoolState {
     Ready,
-    /// Only the agent's user may make it.
+    /// Only the agent's user may create it.
     LeftToAgent,
 }
 
-/// Makes the spool and publishes the rules, as whoever runs the agent: what somebody else makes
-/// there, the agent could not write.
+/// Creates the spool and publishes the rules, as the agent's user: the agent could not write to
+/// what another user creates there.
 fn prepare_spool(config: &Config) -> Result<SpoolState, CommandError> {
     let spool_dir = &config.agent.spool_dir;
     let owner = |path: &Path| path.metadata().ok().map(|data| data.uid());
@@ -179,7 +178,7 @@ fn prepare_spool(config: &Config) -> Result<SpoolState, CommandError> {
                 ));
             }
         }
-        // The agent's user made it, and the agent publishes.
+        // The agent's user created it, and the agent publishes.
         Some(_) if spool_dir.join(spool::NEW).is_dir() => {}
         Some(_) => return Ok(SpoolState::LeftToAgent),
     }
@@ -194,7 +193,7 @@ fn publish(config: &Config) -> Result<(), CommandError> {
     Ok(spool::publish_rules(spool_dir, &config.rules_files())?)
 }
 
-/// Gives the spool, made by root, to the agent's user; groups stay.
+/// Gives the spool, created by root, to the agent's user; groups are kept.
 fn give_to(user: u32, spool_dir: &Path) -> Result<(), CommandError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -220,7 +219,7 @@ pub(crate) fn uninstall(around: &CliContext, asked: &Uninstall) -> Result<(), Co
     let repo = match (&asked.repo, &asked.project) {
         (Some(repo), _) => repo.clone(),
         (None, Some(name)) => repository(project(&around.config()?, name)?, None)?,
-        // clap asks for one of them.
+        // clap requires one of them.
         (None, None) => PathBuf::from("."),
     };
     let removed = install::uninstall(&repo, GitServerKind::detect(&repo)?)?;

@@ -10,7 +10,6 @@ use super::table::{Table, printable};
 use super::times::Zone;
 use crate::server::view::{LiveHost, LiveList, drift_seen_at};
 
-/// Prints it.
 pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
     let ask = Ask::get(["live"])

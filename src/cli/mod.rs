@@ -1,9 +1,9 @@
-//! The command line: what people type, and what they are told.
+//! The command line: its commands, and what they print.
 //!
-//! Everything about tasks, people and hosts goes to the agent, over its Unix socket or over HTTP
+//! Everything about tasks, users and hosts goes to the agent, over its Unix socket or over HTTP
 //! ([`client`]); the agent decides. `rules test`, `install` and `check` work from the configuration
-//! alone. Nothing here appends an event, touches git or contacts a host: what must look at hosts and
-//! repositories is in `setup`. `main` parses and calls [`run`].
+//! alone. Nothing here appends an event or contacts git or a host: what must do so is in `setup`.
+//! `main` parses and calls [`run`].
 
 mod arguments;
 mod audit;
@@ -43,13 +43,13 @@ pub use error::{ClientError, CommandError};
 use arguments::Rules;
 use surroundings::CliContext;
 
-/// A reader that went away is no failure of ours; shells show a program that it ended with this.
+/// A closed output pipe is not our failure; shells report the signal with this exit code.
 const BROKEN_PIPE: u8 = 128 + 13;
 
-/// `--wait` would wait until somebody approves the task, or lets it go on.
+/// `--wait` would wait until a person approves or resumes the task.
 const WAITS_FOR_PEOPLE: u8 = 3;
 
-/// Does what was asked. Says on standard error why it failed, if it did.
+/// Runs the command. Prints on standard error why it failed, if it did.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     match start(cli) {

@@ -1,5 +1,5 @@
-//! `tagship user` and `tagship token`. They go through the agent. Where none runs, the first account
-//! and its token can be made in the store itself, which nobody holds then.
+//! `tagship user` and `tagship token`. They go through the agent. If none runs, the first account
+//! and its token can be created in the store directly.
 
 use std::sync::Arc;
 
@@ -212,7 +212,7 @@ async fn add(around: &CliContext, asked: &AddUser) -> Result<(), CommandError> {
     screen::print(&format!("{} is added as {}\n", asked.name, asked.role))
 }
 
-/// People write groups with the `@` that approvals have.
+/// Removes the `@` that groups have in approvals.
 fn group_name(group: &str) -> String {
     group.strip_prefix('@').unwrap_or(group).to_owned()
 }
@@ -236,7 +236,7 @@ async fn add_to_store(
     Ok(())
 }
 
-/// The accounts in the store that no agent holds.
+/// Opens the accounts in the store, which no agent holds.
 async fn accounts(config: &Config) -> Result<(Accounts, Ledger), CommandError> {
     owned_directory(config)?;
     let store = agent::open_store(config).await.map_err(|error| {
@@ -249,7 +249,7 @@ async fn accounts(config: &Config) -> Result<(Accounts, Ledger), CommandError> {
     Ok((accounts, Ledger::new(store.kv())))
 }
 
-/// The entry of the audit for what is done in the store itself.
+/// Returns the audit entry for an action in the store itself.
 async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<PendingEntry, CommandError> {
     let action = AuditAction::in_store(what, on);
     let turn = ledger.turn(action, SystemClock.now()).await;
@@ -331,7 +331,7 @@ async fn new_token(
         Some(expires) => format!("good until {}", zone.show(expires)),
         None => "good until it is revoked".to_owned(),
     };
-    // The token alone is the answer: whoever calls this in a script reads standard output.
+    // Only the token goes to standard output, where a script reads it.
     screen::note(&format!(
         "token {} for {user}, {until}; it is shown only now",
         made.id

@@ -1,5 +1,5 @@
-//! A task at work, as a few lines of text: one for each host (pure). [`LineBuffer`] lets a log stand on the
-//! same screen.
+//! A running task, as a few lines of text: one for each host (pure). [`LineBuffer`] lets a log
+//! share the screen.
 
 use super::screen::Size;
 use super::summary::state_line;
@@ -7,12 +7,12 @@ use super::table::{Table, fit, printable};
 use super::times::{Zone, span};
 use crate::server::view::{HostView, StageView, StepState, StepView, TaskView};
 
-/// A line without an end is cut here.
+/// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-/// Lines around those of the hosts.
+/// Lines in addition to those of the hosts.
 const FRAME_LINES: usize = 3;
 
-/// How far one host has come.
+/// The progress of one host.
 struct HostProgressLine<'t> {
     host: &'t str,
     stage: &'t str,
@@ -22,7 +22,7 @@ struct HostProgressLine<'t> {
     of: usize,
 }
 
-/// The lines to draw: none is wider than the screen, and all fit on it.
+/// Returns the lines to draw: none is wider than the screen, and all fit on it.
 pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     let stages = match task.rollback_stages.as_slice() {
         [] => task.stages.as_slice(),
@@ -79,7 +79,7 @@ fn cells(standing: &HostProgressLine<'_>) -> [String; 5] {
     ]
 }
 
-/// Every host once, in the order of the stages.
+/// Returns every host once, in the order of the stages.
 fn standings(stages: &[StageView]) -> Vec<HostProgressLine<'_>> {
     let mut hosts: Vec<&str> = Vec::new();
     for host in stages.iter().flat_map(|stage| &stage.hosts) {
@@ -93,7 +93,7 @@ fn standings(stages: &[StageView]) -> Vec<HostProgressLine<'_>> {
         .collect()
 }
 
-/// Where a host stands: at what runs or failed, else at what it did last, else at what comes first.
+/// Returns a host's progress: the running or failed step, else the last one done, else the first.
 fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLine<'t>> {
     let steps: Vec<(&str, &StepView)> = stages
         .iter()
@@ -124,7 +124,7 @@ fn own_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
         .filter(|step| step.state != StepState::Elsewhere)
 }
 
-/// What fits: hosts in trouble first, then those at work, then the others; in their own order.
+/// Returns what fits: failed hosts first, then running ones, then the others; in their own order.
 fn chosen<'s, 't>(
     standings: &'s [HostProgressLine<'t>],
     room: usize,
@@ -154,15 +154,15 @@ fn chosen<'s, 't>(
         )
 }
 
-/// Turns a log that comes in pieces into whole lines, so that something can be drawn below them. The
-/// agent has made the text harmless for terminals.
+/// Splits a log that arrives in chunks into complete lines, so that something can be drawn below
+/// them. The agent has sanitized the text for terminals.
 #[derive(Debug, Default)]
 pub(crate) struct LineBuffer {
     begun: Vec<u8>,
 }
 
 impl LineBuffer {
-    /// The lines that are whole by now.
+    /// Returns the lines that are complete now.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> String {
         let mut text = String::new();
         for byte in bytes {
@@ -178,7 +178,7 @@ impl LineBuffer {
         text
     }
 
-    /// What has no end yet, as a line.
+    /// Returns an incomplete line.
     pub(crate) fn rest(&mut self) -> String {
         if self.begun.is_empty() {
             String::new()

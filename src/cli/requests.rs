@@ -1,4 +1,4 @@
-//! Tasks: list, show, and what people ask of them. The agent decides; here it is only said and shown.
+//! Tasks: list, show and act on them. The agent decides; this only sends requests.
 
 use super::arguments::{
     ApproveArgs, Go, OutputForm, Reject, RollbackArgs, Show, SkipArgs, Stop, TaskArgs, Tasks, Then,
@@ -17,15 +17,15 @@ use crate::domain::plan::PlanDigest;
 use crate::server::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
 use crate::store::Head;
 
-/// Fewer digits of a digest could fit another plan by chance.
+/// Fewer digits of a digest could match another plan by chance.
 const DIGEST_DIGITS_MIN: usize = 8;
-/// So many tasks are asked for at a time.
+/// How many tasks one request returns.
 const PIECE: u64 = 200;
 /// Digits of a commit in a list.
 const COMMIT_DIGITS: usize = 9;
-/// What a rollback is said to be.
+/// How a rollback is described.
 const ROLLBACK: &str = "made to go back";
-/// Of so many tasks of a list it is said why they have not landed.
+/// The most tasks of a list for which it is explained why they have not landed.
 const DETAILED_MAX: usize = 20;
 
 /// `tagship tasks`.
@@ -53,7 +53,7 @@ pub(crate) async fn tasks(around: &CliContext, asked: &Tasks) -> Result<(), Comm
     Ok(())
 }
 
-/// A line for each task; where something waits, also what it would change now.
+/// Returns a line for each task; if one waits, also what it would change now.
 fn listed(tasks: &[TaskLine], zone: &Zone) -> Table {
     let mut headings = vec![
         "ID",
@@ -87,7 +87,7 @@ fn listed(tasks: &[TaskLine], zone: &Zone) -> Table {
     table
 }
 
-/// As many tasks as are asked for; one answer of the agent looks at so many only.
+/// Returns as many tasks as requested; one response of the agent covers a limited number only.
 async fn found(client: &Client, asked: &Tasks) -> Result<TaskList, CommandError> {
     let mut list = TaskList {
         tasks: Vec::new(),
@@ -120,7 +120,7 @@ async fn found(client: &Client, asked: &Tasks) -> Result<TaskList, CommandError>
     }
 }
 
-/// `running`; `running (EMERGENCY)` where an admin approved it in one.
+/// Returns `running`; `running (EMERGENCY)` if an admin approved it in one.
 fn state_in_list(head: &Head) -> String {
     let state = head.state.replace('-', " ");
     match head.emergency {
@@ -148,7 +148,7 @@ fn to_task(id: u64, verb: &str, body: &impl serde::Serialize) -> Ask {
     Ask::post(["tasks", &id.to_string(), verb], body)
 }
 
-/// `tagship approve`: yes to the plan that the agent shows now, and to no other.
+/// `tagship approve`: approves the plan that the agent shows now, and no other.
 pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
     let id = asked.id;
@@ -183,7 +183,7 @@ pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<
     .await
 }
 
-/// The digest to approve: what the task has now, if that is the one that was asked for.
+/// Returns the digest to approve: the task's current one, if it matches the requested one.
 fn seen_plan(
     task: &TaskView,
     wanted: Option<&str>,
@@ -303,7 +303,7 @@ pub(crate) async fn go(around: &CliContext, asked: &Go) -> Result<(), CommandErr
     };
     let over = to_task(asked.id, "override-freeze", &Because { reason });
     let task: TaskView = agent.client.ask(&over).await?;
-    // What waits for nothing but the end of the freeze goes on by itself.
+    // A task that waits only for the end of the freeze continues by itself.
     let ask = if task.may.contains(&May::Go) {
         go
     } else {
@@ -336,7 +336,7 @@ pub(crate) async fn rollback(
     .await
 }
 
-/// Asks it, says what became of it, and follows the task where that is wanted.
+/// Sends the request, prints the outcome, and follows the task if requested.
 pub(super) async fn said(
     agent: &AgentConnection,
     ask: &Ask,
@@ -370,7 +370,7 @@ pub(super) async fn said(
     }
 }
 
-/// `task 7 is approved; it is scheduled: for …`, with what is still missing.
+/// Returns `task 7 is approved; it is scheduled: for …`, with the missing approvals.
 fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(&task.state, &task.detail, &agent.zone));

@@ -1,4 +1,4 @@
-//! `tagship rules test`: which rule decides on a tag, and why the others do not.
+//! `tagship rules test`: which rule decides on a tag, and why the others do not match.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::surroundings::{CliContext, project};
 use super::table::printable;
 use crate::domain::rule::{Explained, Schedule, TAGS, Verdict};
 
-/// The answer for programs.
+/// The JSON output.
 #[derive(Debug, Serialize)]
 struct RuleTest<'a> {
     project: &'a str,
@@ -32,7 +32,7 @@ struct RuleLine<'a> {
     verdict: String,
 }
 
-/// Runs it. A tag that no rule matches is an answer, no failure.
+/// Runs it. A tag that no rule matches is a valid result, not a failure.
 pub(crate) fn test(around: &CliContext, asked: &RulesTest) -> Result<(), CommandError> {
     let config = around.config()?;
     let project = project(&config, &asked.project)?;

@@ -1,4 +1,4 @@
-//! Where text goes: a terminal of some width, or a file. Nothing here decides what is written.
+//! Writes text to a terminal of some width, or to a file. Nothing here decides what is written.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -6,16 +6,16 @@ use secrecy::{SecretString, zeroize::Zeroize};
 
 use super::error::CommandError;
 
-/// A password is one line, and shorter by far.
+/// The longest password, in bytes; it is one line.
 const PASSWORD_BYTES_MAX: u64 = 4096;
-/// The answer to a question.
+/// The longest answer to a question, in bytes.
 const ANSWER_BYTES_MAX: u64 = 100;
-/// Where a terminal does not say how wide it is.
+/// The width if a terminal does not report it.
 const WIDTH_DEFAULT: u16 = 80;
-/// And how high.
+/// The height if a terminal does not report it.
 const HEIGHT_DEFAULT: u16 = 24;
 
-/// The width of the terminal on standard output; `None` where that is none.
+/// Returns the width of the terminal on standard output; `None` if that is not one.
 pub(crate) fn width() -> Option<u16> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
@@ -26,32 +26,32 @@ pub(crate) fn width() -> Option<u16> {
     Some(width.unwrap_or(WIDTH_DEFAULT))
 }
 
-/// Whether somebody may sit before standard output.
+/// Whether a person may see standard output.
 pub(crate) fn is_watched() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How much fits on a terminal.
+/// The size of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) width: u16,
     pub(crate) height: u16,
 }
 
-/// Lines at the end of a terminal's text that are drawn again and again in the same place.
+/// Lines at the end of a terminal's text that are redrawn in place.
 #[derive(Debug)]
 pub(crate) struct Canvas {
     drawn: usize,
 }
 
-/// A canvas on standard output; `None` where that is no terminal, or one that knows no commands.
+/// Returns a canvas on standard output; `None` if that is no terminal, or a dumb one.
 pub(crate) fn canvas() -> Option<Canvas> {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
     (io::stdout().is_terminal() && !dumb).then_some(Canvas { drawn: 0 })
 }
 
 impl Canvas {
-    /// The terminal's size now: people change it.
+    /// Returns the terminal's size now: users may change it.
     pub(crate) fn size(&self) -> Size {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let or = |found: Option<u16>, default| found.filter(|found| *found > 0).unwrap_or(default);
@@ -61,16 +61,16 @@ impl Canvas {
         }
     }
 
-    /// Draws lines in place of those drawn before.
+    /// Draws lines in place of the previous ones.
     pub(crate) fn draw(&mut self, lines: &[String]) -> Result<(), CommandError> {
         self.print_above("", lines)
     }
 
-    /// Writes text that stays, then draws lines below it.
+    /// Writes permanent text, then draws lines below it.
     pub(crate) fn print_above(&mut self, text: &str, lines: &[String]) -> Result<(), CommandError> {
         let mut drawing = String::new();
         if self.drawn > 0 {
-            // Up to the first line drawn, and clear from there on: one write, so nothing flickers.
+            // Up to the first drawn line, and clear from there: a single write avoids flicker.
             drawing.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
         }
         drawing.push_str(text);
@@ -83,7 +83,7 @@ impl Canvas {
     }
 }
 
-/// Writes text to standard output, whole.
+/// Writes text to standard output, completely.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     print_bytes(text.as_bytes())
 }
@@ -100,12 +100,12 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), CommandErr
     print(&format!("{text}\n"))
 }
 
-/// A line for people that is no answer, to standard error. Nobody there to read it is no failure.
+/// Prints a message for people to standard error. It is not an error if it cannot be written.
 pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// A picture for people, to standard error where that is a terminal; in a file nobody looks at it.
+/// Prints a picture to standard error if that is a terminal; in a file it is useless.
 pub(crate) fn draw(picture: impl FnOnce() -> Option<String>) {
     let mut stderr = io::stderr().lock();
     if stderr.is_terminal()
@@ -115,12 +115,12 @@ pub(crate) fn draw(picture: impl FnOnce() -> Option<String>) {
     }
 }
 
-/// Whether a person can be asked: standard input and standard error are a terminal.
+/// Whether a person can be asked: standard input and standard error are terminals.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks a person; anything but `yes` is a no.
+/// Asks a question; anything but `yes` means no.
 pub(crate) fn ask(question: &str) -> Result<bool, CommandError> {
     let mut stderr = io::stderr().lock();
     drop(write!(stderr, "{question} [yes/no] ").and_then(|()| stderr.flush()));
@@ -133,7 +133,7 @@ pub(crate) fn ask(question: &str) -> Result<bool, CommandError> {
     Ok(answer.trim() == "yes")
 }
 
-/// The first line of standard input.
+/// Reads a password: the first line of standard input.
 pub(crate) fn read_password() -> Result<SecretString, CommandError> {
     let mut line = String::new();
     io::stdin()

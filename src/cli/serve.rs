@@ -1,4 +1,4 @@
-//! `tagship serve`: the agent, in this process, until a signal ends it.
+//! `tagship serve`: runs the agent in this process until a signal ends it.
 
 use std::io::{self, IsTerminal as _};
 
@@ -14,7 +14,7 @@ use crate::config::{LocalConfig, LogFormat};
 pub(crate) async fn serve(around: &CliContext) -> Result<(), CommandError> {
     let config = around.config_of(LocalConfig::Also)?;
     start_log(&config.log.filter, config.log.format)?;
-    // Before anything is started: a signal that comes early ends it well, too.
+    // Before anything is started, so that an early signal also causes a clean shutdown.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::Runtime)?;
     let failed = |error: anyhow::Error| CommandError::Serve(causes(&error));
@@ -27,7 +27,7 @@ pub(crate) async fn serve(around: &CliContext) -> Result<(), CommandError> {
         }
         tracing::info!("told to end");
         end.send_replace(true);
-        // The channel stays open as long as the agent runs.
+        // The channel stays open while the agent runs.
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -36,7 +36,7 @@ pub(crate) async fn serve(around: &CliContext) -> Result<(), CommandError> {
     }
 }
 
-/// An error and what caused it, each said once.
+/// Returns an error and its causes, each once.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -57,7 +57,7 @@ fn start_log(filter: &str, format: LogFormat) -> Result<(), CommandError> {
         })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Colours are for people who watch; a journal or a file keeps plain text.
+        // Colours are for terminals; a journal or a file gets plain text.
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     let started = match format {

@@ -1,5 +1,5 @@
-//! `tagship submit`: the words of the command line, a file or an earlier task become an order. The
-//! agent decides what is wrong with it.
+//! `tagship submit`: converts the command line, a file or an earlier task into an order. The agent
+//! validates it.
 
 use std::io::Read as _;
 
@@ -17,7 +17,7 @@ use crate::domain::template::Hidden;
 use crate::engine::submit::SubmissionOrder;
 use crate::server::view::{OrderView, TaskView};
 
-/// The agent takes no longer one.
+/// The agent accepts no longer one.
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// `tagship submit`.
@@ -43,7 +43,7 @@ pub(crate) async fn submit(around: &CliContext, asked: &Submit) -> Result<(), Co
     said(&agent, &ask, "submitted", then, Goal::Success).await
 }
 
-/// The order of the task that is to be repeated; else an empty one.
+/// Returns the order of the task to repeat; else an empty one.
 async fn earlier(agent: &AgentConnection, asked: &Submit) -> Result<SubmissionOrder, CommandError> {
     let Some(id) = asked.repeat else {
         return Ok(SubmissionOrder::default());
@@ -139,7 +139,7 @@ fn secret_name(given: &str) -> &str {
     given.split_once('=').map_or(given, |(name, _)| name)
 }
 
-/// From a file (`NAME=FILE`) or from standard input; one line break at its end is not part of it.
+/// Reads a file (`NAME=FILE`) or standard input; one trailing line break is removed.
 fn secret(given: &str) -> Result<Hidden, CommandError> {
     let file = given.split_once('=').map_or("-", |(_, file)| file);
     let mut text = input("--secret", file)?;
@@ -157,7 +157,7 @@ fn from_file(file: &str) -> Result<Value, CommandError> {
     serde_json::from_str(&text).map_err(|error| wrong("--json", format!("{file}: {error}")))
 }
 
-/// A file, or standard input for `-`.
+/// Reads a file, or standard input for `-`.
 fn input(option: &'static str, file: &str) -> Result<String, CommandError> {
     let mut text = String::new();
     let read = if file == "-" {

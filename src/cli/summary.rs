@@ -1,4 +1,4 @@
-//! What `tagship show` prints: a task for people (pure).
+//! The output of `tagship show`: a task for people (pure).
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ const SHORT: usize = 12;
 /// Commits that are listed.
 const COMMITS_MAX: usize = 10;
 
-/// The whole summary, with a line break at its end.
+/// Returns the complete summary, with a trailing line break.
 pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> String {
     let mut text = String::new();
     heading(&mut text, task, zone);
@@ -42,7 +42,7 @@ fn field(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<11}{}", printable(value));
 }
 
-/// What people have said of it, and what follows from that.
+/// Adds what people have requested or commented, and the consequences.
 fn told(text: &mut String, task: &TaskView, zone: &Zone) {
     for (name, value) in [
         ("executor", task.executor.clone()),
@@ -112,7 +112,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     }
 }
 
-/// What keeps it from running, and on which hosts it does not.
+/// Adds what prevents it from running, and on which hosts it does not run.
 fn hindrances(text: &mut String, task: &TaskView, zone: &Zone) {
     if let Some(frozen) = &task.frozen {
         field(text, "frozen", &frozen_line(frozen, zone));

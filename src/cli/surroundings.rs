@@ -1,5 +1,5 @@
-//! What a command finds around it: which configuration, which agent, which time zone. It looks only
-//! when it is asked: `rules test` needs no agent, and a machine far from the agent no configuration.
+//! The context of a command: configuration, agent and time zone. Each is read only if needed:
+//! `rules test` needs no agent, and a machine far from the agent no configuration.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -12,12 +12,12 @@ use super::times::Zone;
 use crate::config::{self, Config, LocalConfig, Project};
 use crate::server::view::AboutAgent;
 
-/// Names the agent by URL, in place of the Unix socket of the configuration.
+/// Names the agent by URL, instead of the Unix socket of the configuration.
 const URL_VARIABLE: &str = "TAGSHIP_URL";
-/// With which token to log in there.
+/// The token to log in with there.
 const TOKEN_VARIABLE: &str = "TAGSHIP_TOKEN";
 
-/// What was given on the command line and in the environment.
+/// Values from the command line and the environment.
 #[derive(Debug)]
 pub(crate) struct CliContext {
     config: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub(crate) struct CliContext {
     token: Option<String>,
 }
 
-/// An agent to talk to, and the zone in which its people read times.
+/// A connection to an agent, and the zone in which its users read times.
 #[derive(Debug)]
 pub(crate) struct AgentConnection {
     pub(crate) client: Client,
@@ -42,12 +42,12 @@ impl CliContext {
         }
     }
 
-    /// The configuration, for everything but `serve`.
+    /// Returns the configuration, for every command except `serve`.
     pub(crate) fn config(&self) -> Result<Config, CommandError> {
         self.config_of(LocalConfig::Never)
     }
 
-    /// The configuration; `local` says whether `./config.toml` will do.
+    /// Returns the configuration; `local` says whether `./config.toml` is accepted.
     pub(crate) fn config_of(&self, local: LocalConfig) -> Result<Config, CommandError> {
         let source = config::find(self.config.as_deref(), local)?;
         Ok(config::load(&source)?)
@@ -63,7 +63,7 @@ impl CliContext {
         self.url.is_some()
     }
 
-    /// The way to the agent.
+    /// Returns a connection to the agent.
     pub(crate) async fn agent(&self) -> Result<AgentConnection, CommandError> {
         let Some(url) = &self.url else {
             return Self::local_agent(&self.config()?);
@@ -82,7 +82,7 @@ impl CliContext {
         })
     }
 
-    /// The agent of this configuration, over its socket.
+    /// Returns a connection to the agent of this configuration, over its socket.
     pub(crate) fn local_agent(config: &Config) -> Result<AgentConnection, CommandError> {
         let address = Address::Socket(config.socket());
         Ok(AgentConnection {
@@ -92,11 +92,11 @@ impl CliContext {
     }
 }
 
-/// The zone of an agent elsewhere: this machine's where that agent does not name its own, or names
-/// one that nobody here knows of.
+/// Returns the zone of a remote agent: this machine's if that agent does not name its own, or names
+/// an unknown one.
 async fn zone_of(client: &Client) -> Result<TimeZone, ClientError> {
     let about: Option<AboutAgent> = match client.ask(&Ask::get(["agent"])).await {
-        // An older agent has no such address; any other refusal is told again by what comes next.
+        // An older agent lacks this URL; any other refusal is reported by the next request.
         Err(ClientError::Refused(_)) => None,
         about => Some(about?),
     };
@@ -106,7 +106,7 @@ async fn zone_of(client: &Client) -> Result<TimeZone, ClientError> {
         .unwrap_or_else(TimeZone::system))
 }
 
-/// The project of this name.
+/// Returns the project of this name.
 pub(crate) fn project<'c>(config: &'c Config, name: &str) -> Result<&'c Project, CommandError> {
     config.project(name).ok_or_else(|| CommandError::NoProject {
         name: name.to_owned(),
@@ -114,7 +114,7 @@ pub(crate) fn project<'c>(config: &'c Config, name: &str) -> Result<&'c Project,
     })
 }
 
-/// Sees that `data_dir` is ours: what somebody else makes in there, the agent could not open.
+/// Checks that `data_dir` is ours: the agent could not open what another user creates there.
 pub(crate) fn owned_directory(config: &Config) -> Result<(), CommandError> {
     let data_dir = &config.agent.data_dir;
     let owner = std::fs::metadata(data_dir).map(|data| data.uid());
@@ -128,7 +128,7 @@ pub(crate) fn owned_directory(config: &Config) -> Result<(), CommandError> {
     }
 }
 
-/// `shop, docs`, or `none`.
+/// Returns `shop, docs`, or `none`.
 pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     if names.is_empty() {
@@ -138,7 +138,7 @@ pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Whether no agent is there at all, as opposed to one that refuses.
+/// Whether no agent is running, as opposed to one that refuses.
 pub(crate) fn nobody_answers(error: &CommandError) -> bool {
     matches!(error, CommandError::Client(ClientError::NoAgent { .. }))
 }

@@ -1,13 +1,13 @@
-//! Rows of text in columns: fitted to a terminal's width, or plain where there is none (pure).
+//! Rows of text in columns: fitted to a terminal's width, or plain without one (pure).
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: usize = 2;
-/// No column is made narrower than this, whatever the terminal.
+/// The least width to which a column is reduced.
 const COLUMN_MIN: usize = 8;
 
-/// A heading and rows of as many cells.
+/// A heading, and rows with the same number of cells.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     headings: Vec<&'static str>,
@@ -29,7 +29,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The lines; with a width, the widest columns are cut until each line fits.
+    /// Returns the lines; with a width, the widest columns are cut until each line fits.
     pub(crate) fn render(&self, width: Option<u16>) -> String {
         let mut widths: Vec<usize> = self.headings.iter().map(|cell| cell.width()).collect();
         for row in &self.rows {
@@ -50,7 +50,7 @@ impl Table {
     }
 }
 
-/// Takes from the widest column until all fit, or none can give any more.
+/// Reduces the widest column until all fit, or none can be reduced.
 fn shrink(widths: &mut [usize], available: usize) {
     let gaps = GAP * widths.len().saturating_sub(1);
     let mut sum: usize = widths.iter().sum::<usize>() + gaps;
@@ -78,7 +78,7 @@ fn line(cells: &[String], widths: &[usize]) -> String {
     line
 }
 
-/// The text in at most so many columns of a terminal; `…` stands for what is left out.
+/// Returns the text in at most this many terminal columns; `…` replaces what is cut.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -96,7 +96,7 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     fitted
 }
 
-/// The text with control characters made visible: names of tags come from whoever pushes.
+/// Returns the text with control characters made visible: tag names come from pushers.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -109,8 +109,8 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
-/// Characters that turn the direction of text or take no room: they could make one name look like
-/// another.
+/// Whether a character changes the direction of text or has no width: such characters could make
+/// one name look like another.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,4 +1,4 @@
-//! `tagship templates`: list and show what the agent has; validate files from here.
+//! `tagship templates`: lists and shows the agent's templates; validates local files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -132,15 +132,15 @@ fn parameter(param: &ParamView) -> String {
     text
 }
 
-/// The answer for programs.
+/// The JSON output.
 #[derive(Debug, Serialize)]
 struct TemplateProblems {
     good: Vec<String>,
     problems: Vec<String>,
 }
 
-/// One file, or all of the configuration's; what the configuration lacks for them is told where there
-/// is one.
+/// Validates one file, or all configured ones; if there is a configuration, reports what it lacks
+/// for them.
 fn validate(
     around: &CliContext,
     file: Option<&Path>,

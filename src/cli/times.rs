@@ -1,4 +1,4 @@
-//! Times as people read and write them: in the agent's zone, which is named (pure; "now" is given).
+//! Times as people read and write them: in the agent's named zone (pure; "now" is passed in).
 
 use std::str::FromStr;
 
@@ -32,17 +32,17 @@ impl Zone {
     }
 }
 
-/// A point in time as it was written, before zone and present are known.
+/// A point in time as written, before zone and current time are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WrittenTime {
     Written(moment::WrittenMoment),
-    /// The next time that the clock shows this, in the agent's zone.
+    /// The next time the clock shows this, in the agent's zone.
     Clock(Time),
     /// From now on.
     In(SignedDuration),
 }
 
-/// What was written is no time.
+/// What was written is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoMoment {
     #[error("write 22:30, \"2026-11-21 22:30\", 2026-11-21T22:30+01:00 or +2h")]
@@ -70,10 +70,10 @@ impl FromStr for WrittenTime {
 }
 
 impl WrittenTime {
-    /// The point in time that is meant, seen from `now`.
+    /// Returns the point in time, relative to `now`.
     ///
     /// # Errors
-    /// A time beyond the year 9999.
+    /// The time is beyond the year 9999.
     pub(crate) fn resolve(&self, zone: &Zone, now: Timestamp) -> Result<Timestamp, NoMoment> {
         let local = |at: DateTime| {
             at.to_zoned(zone.zone.clone())
@@ -96,7 +96,7 @@ impl WrittenTime {
     }
 }
 
-/// How long something is good for: `90d`, `12h`.
+/// How long something is valid: `90d`, `12h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime(SignedDuration);
 
@@ -112,10 +112,10 @@ impl FromStr for Lifetime {
 }
 
 impl Lifetime {
-    /// When it ends, if it begins now.
+    /// Returns when it ends, if it begins now.
     ///
     /// # Errors
-    /// Beyond the year 9999.
+    /// The time is beyond the year 9999.
     pub(crate) fn from(self, now: Timestamp) -> Result<Timestamp, NoMoment> {
         now.checked_add(self.0).map_err(|_| NoMoment::OutOfRange)
     }

@@ -1,10 +1,10 @@
-//! Why a demo came to no good end.
+//! Why a demo failed.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-/// What is in the way, and what to do about it.
+/// What went wrong, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     #[error("{program} is missing; install it: apt-get install {package}")]

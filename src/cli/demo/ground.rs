@@ -1,5 +1,5 @@
-//! The ground of a demo: `var/demo`, made anew, one demo at a time; who lives where on it, and the
-//! configuration that says so.
+//! The directory of a demo: `var/demo`, created from scratch, one demo at a time; its
+//! hosts and its configuration.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::DemoError;
 
-/// Where a demo lives, below the working directory.
+/// The directory of a demo, below the working directory.
 pub(super) const PLACE: &str = "var/demo";
 /// Outside of it, because it outlives it.
 const LOCK: &str = "var/demo.lock";
@@ -23,25 +23,25 @@ pub(super) const HOSTS: [(&str, Ipv4Addr); 3] = [
     ("web2", Ipv4Addr::new(127, 0, 1, 2)),
     ("web3", Ipv4Addr::new(127, 0, 1, 3)),
 ];
-/// Where the shop runs on each of them.
+/// The environments of the shop on each host.
 pub(super) const ENVIRONMENTS: [&str; 2] = ["qa", "production"];
 
-/// An empty `var/demo` that is this demo's alone.
+/// An empty `var/demo` that only this demo uses.
 pub(super) struct DemoDirectory {
     root: PathBuf,
     /// The port of the page.
     pub(super) page_port: u16,
     /// The port of the hosts' sshd.
     pub(super) ssh_port: u16,
-    /// Held as long as the demo runs.
+    /// Held while the demo runs.
     _lock: File,
 }
 
 impl DemoDirectory {
-    /// Takes the lock, removes what an earlier demo left and makes the directories.
+    /// Takes the lock, removes what an earlier demo left and creates the directories.
     ///
     /// # Errors
-    /// Another demo runs here, or the place can't be had.
+    /// Another demo runs here, or the directory cannot be created.
     pub(super) fn claim(preferred_port: u16) -> Result<Self, DemoError> {
         let root = std::path::absolute(PLACE).map_err(cannot("find", Path::new(PLACE)))?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=@,".contains(&byte);
@@ -70,19 +70,19 @@ impl DemoDirectory {
         };
         for directory in ["", "git", "home", "hosts", "ssh", "tmp"] {
             let path = ground.path(directory);
-            // A password lies in there.
+            // It contains a password.
             let made = fs::DirBuilder::new().mode(0o700).create(&path);
             made.map_err(cannot("make", &path))?;
         }
         Ok(ground)
     }
 
-    /// An absolute path below `var/demo`.
+    /// Returns an absolute path below `var/demo`.
     pub(super) fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 
-    /// Writes a file that only its owner reads.
+    /// Writes a file that only its owner can read.
     pub(super) fn write(&self, below: &str, text: &str) -> Result<(), DemoError> {
         let path = self.path(below);
         let file = File::options()
@@ -100,12 +100,12 @@ impl DemoDirectory {
         fs::read_to_string(&path).map_err(cannot("read", &path))
     }
 
-    /// The address of the page, without a slash at its end.
+    /// Returns the URL of the page, without a trailing slash.
     pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.page_port)
     }
 
-    /// The agent's configuration. `user` runs git, logs in on the hosts, and pushes as alice.
+    /// Returns the agent's configuration. `user` runs git, logs in on hosts, and pushes as alice.
     pub(super) fn config(&self, user: &str) -> String {
         let root = self.root.display();
         let mut text = format!(
@@ -189,7 +189,7 @@ fn lock(root: &Path) -> Result<File, DemoError> {
     }
 }
 
-/// A port that is free on all addresses just now; the preferred one, if that is.
+/// Returns a port that is free on all addresses now: the preferred one, if possible.
 fn free_port(preferred: u16, addresses: &[Ipv4Addr]) -> Result<u16, DemoError> {
     let bind_all = |wanted: u16| -> io::Result<u16> {
         let mut port = wanted;

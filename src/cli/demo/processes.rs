@@ -1,8 +1,8 @@
-//! The programs that a demo starts: found, shown, waited for, and ended with it.
+//! Finds, shows, starts, awaits and ends the programs of a demo.
 //!
-//! Three things see to the end. Services are asked to end, in order. Then whatever still descends
-//! from the demo is killed, what daemonized included: orphans are handed to the demo, not to init.
-//! And if the demo itself is killed, the kernel tells its services to end (`setpriv --pdeathsig`).
+//! Cleanup has three levels. Services are asked to end, in order. Then all remaining descendants of
+//! the demo are killed, daemons included: orphans are reparented to the demo, not to init. If the
+//! demo itself is killed, the kernel signals its services to end (`setpriv --pdeathsig`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::error::DemoError;
 use super::ground::cannot;
 
-/// What a demo needs, and Debian's packages in which it is.
+/// The programs that a demo needs, and the Debian packages that contain them.
 const PROGRAMS: [(&str, &str); 6] = [
     ("sshd", "openssh-server"),
     ("ssh-keygen", "openssh-client"),
@@ -26,21 +26,21 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("setsid", "util-linux"),
     ("setpriv", "util-linux"),
 ];
-/// What programs may see of the environment; nothing of it changes what git or tagship do.
+/// The environment variables passed to programs; none changes what git or tagship do.
 const VARIABLES: [&str; 7] = [
     "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TERM",
 ];
 
-/// A command takes a second; a busy machine makes it many.
+/// The command timeout, in seconds: a command takes one, on a busy machine many.
 const COMMAND_SECONDS: u64 = 120;
 const READY_SECONDS: u64 = 60;
-/// The agent lets requests and steps end first.
+/// The shutdown timeout: the agent first lets requests and steps finish.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
-/// What has no event to wait for is looked at this often.
+/// The polling interval where there is no event to wait for.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// How often killed processes are looked for again, [`PAUSE`] apart.
 const SWEEPS_MAX: u32 = 200;
-/// How much of a service's log an error shows.
+/// How many lines of a service's log an error shows.
 const LOG_LINES: usize = 12;
 
 /// # Errors
@@ -52,7 +52,7 @@ pub(super) fn check_programs() -> Result<(), DemoError> {
     Ok(())
 }
 
-/// The absolute path of a program. Servers are where only root's `PATH` leads.
+/// Returns the absolute path of a program. Servers are only in root's `PATH`.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&search_path())
         .map(|directory| directory.join(program))
@@ -65,13 +65,13 @@ fn search_path() -> OsString {
     path
 }
 
-/// Starts programs, and ends with everything that descends from them.
+/// Starts programs, and ends them with all their descendants when dropped.
 pub(super) struct Processes {
-    /// In the order in which they were started.
+    /// In the order they were started.
     services: Vec<Service>,
 }
 
-/// A program that runs as long as the demo does.
+/// A program that runs as long as the demo.
 pub(super) struct Service {
     name: &'static str,
     child: Child,
@@ -80,7 +80,7 @@ pub(super) struct Service {
 
 impl Processes {
     /// # Errors
-    /// The system hands no orphans over.
+    /// The system does not support subreapers.
     pub(super) fn new() -> Result<Self, DemoError> {
         set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(|error| DemoError::Subreaper(error.into()))?;
@@ -89,7 +89,7 @@ impl Processes {
         })
     }
 
-    /// Starts a service that writes to `log`; it ends with the demo.
+    /// Starts a service that logs to `log`; it ends with the demo.
     pub(super) fn start(
         &mut self,
         name: &'static str,
@@ -115,7 +115,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Waits until the service that was started last answers.
+    /// Waits until the service started last answers.
     pub(super) async fn ready(&mut self, answers: impl AsyncFn() -> bool) -> Result<(), DemoError> {
         let Some(service) = self.services.last_mut() else {
             return Ok(());
@@ -153,7 +153,7 @@ impl Processes {
             if let Some(pid) = pid.and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::TERM);
             }
-            // Who does not end in time is killed with the rest.
+            // A service that does not end in time is killed with the rest.
             drop(timeout(END_TIMEOUT, service.child.wait()).await);
         }
     }
@@ -189,7 +189,7 @@ impl Service {
     }
 }
 
-/// Every process below this one, zombies that others have not buried yet among them.
+/// Returns all processes below this one, including zombies that are not reaped yet.
 fn descendants() -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -211,7 +211,7 @@ fn descendants() -> Vec<Pid> {
 
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything.
+    // The name is in parentheses and may contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
 }
@@ -222,7 +222,7 @@ fn end_of(log: &Path) -> String {
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
-/// A program with its arguments, as it is started and as it is shown.
+/// A program with its arguments, as started and as shown.
 #[derive(Clone, Debug)]
 pub(super) struct DemoProgram {
     path: PathBuf,
@@ -233,7 +233,7 @@ pub(super) struct DemoProgram {
 }
 
 impl DemoProgram {
-    /// By its path, or by its name in `PATH`.
+    /// Takes a path, or a name in `PATH`.
     pub(super) fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self {
@@ -245,7 +245,7 @@ impl DemoProgram {
         }
     }
 
-    /// What a person types in place of its path, variables before it among that.
+    /// Sets what a person types instead of its path, including variables before it.
     pub(super) fn shown_as(mut self, words: impl Into<String>) -> Self {
         self.shown = words.into();
         self
@@ -263,19 +263,19 @@ impl DemoProgram {
         self
     }
 
-    /// A file for standard input, in place of nothing.
+    /// Sets a file for standard input; the default is none.
     pub(super) fn input(mut self, file: impl Into<String>) -> Self {
         self.input = Some(file.into());
         self
     }
 
-    /// Path and arguments.
+    /// Returns path and arguments.
     pub(super) fn words(&self) -> impl Iterator<Item = &OsStr> {
         let arguments = self.arguments.iter().map(OsString::as_os_str);
         std::iter::once(self.path.as_os_str()).chain(arguments)
     }
 
-    /// As a person would type it.
+    /// Returns the command as a person would type it.
     pub(super) fn line(&self) -> String {
         let mut line = self.shown.clone();
         for argument in &self.arguments {
@@ -304,14 +304,14 @@ impl DemoProgram {
             }
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        // The terminal's ^C is for the demo, which ends things in order.
+        // The terminal's ^C is for the demo, which ends everything in order.
         command.process_group(0).kill_on_drop(true);
     }
 
-    /// Runs it to its end; what it printed on standard output, then on standard error.
+    /// Runs it to its end; returns standard output, then standard error.
     ///
     /// # Errors
-    /// It failed, or did not end.
+    /// It failed, or did not end in time.
     pub(super) async fn run(&self) -> Result<(String, String), DemoError> {
         let input = match &self.input {
             Some(path) => File::open(path)
@@ -346,7 +346,7 @@ impl DemoProgram {
     }
 }
 
-/// An argument as a shell takes it.
+/// Quotes an argument for a shell.
 fn quoted(argument: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"./_-+=@,:".contains(&byte);
     if !argument.is_empty() && argument.bytes().all(plain) {

@@ -1,5 +1,5 @@
-//! The hosts: one private sshd on three loopback addresses and a high port, with keys of its own.
-//! Only the user who runs the demo can log in, and only with the agent's key.
+//! The hosts: one private sshd on three loopback addresses and a high port, with its own keys. Only
+//! the user who runs the demo can log in, and only with the agent's key.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,22 +10,22 @@ use super::error::DemoError;
 use super::ground::{DemoDirectory, HOSTS, PLACE, cannot};
 use super::processes::{DemoProgram, Processes, find};
 
-/// What sshd says, as root, where the package was installed and its service never started.
+/// The error of sshd as root if the package is installed and its service never started.
 const NO_PRIVILEGE_DIRECTORY: &str = "Missing privilege separation directory: /run/sshd";
 const PRIVILEGE_DIRECTORY: &str = "/run/sshd";
-/// Gives a program a `/run` of its own, with the directory; outside of it nothing changes.
+/// Gives a program its own `/run` with the directory; nothing changes outside.
 const WITH_OWN_RUN: &str =
     "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd && exec \"$@\"";
 
-/// What had to be done outside `var/demo`.
+/// Changes outside `var/demo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outside {
     Nothing,
-    /// `/run/sshd` was made.
+    /// `/run/sshd` was created.
     PrivilegeDirectory,
 }
 
-/// The commands that make the key pair of the server and that of the agent.
+/// Returns the commands that create the key pairs of the server and the agent.
 pub(super) fn key_makers() -> [DemoProgram; 2] {
     ["host_key", "agent_key"].map(|name| {
         let file = format!("{PLACE}/ssh/{name}");
@@ -34,10 +34,10 @@ pub(super) fn key_makers() -> [DemoProgram; 2] {
     })
 }
 
-/// Writes what server and agent need to know; the keys are there.
+/// Writes the files that server and agent need; the keys exist.
 ///
 /// # Errors
-/// A file, or a user whom no sshd lets in.
+/// A file cannot be written, or sshd would not admit the user.
 pub(super) fn write(ground: &DemoDirectory, user: &str) -> Result<(), DemoError> {
     if is_locked(user) {
         return Err(DemoError::Locked(user.to_owned()));
@@ -54,8 +54,8 @@ pub(super) fn write(ground: &DemoDirectory, user: &str) -> Result<(), DemoError>
     ground.write("ssh/sshd_config", &config(ground, user))
 }
 
-/// Whether root's sshd lets the user in by no key, because the password is locked. Another user's
-/// sshd can't read that, and goes by the key.
+/// Whether root's sshd refuses the user's keys, because the password is locked. Another user's sshd
+/// cannot read that, and accepts the key.
 fn is_locked(user: &str) -> bool {
     let shadow = std::fs::read_to_string("/etc/shadow").unwrap_or_default();
     shadow.lines().any(|line| {
@@ -120,9 +120,9 @@ pub(super) async fn start(
     Ok(outside)
 }
 
-/// The command that runs the server in the foreground.
+/// Returns the command that runs the server in the foreground.
 pub(super) fn server() -> DemoProgram {
-    // By its full path, which it needs in order to start itself again.
+    // With its full path, which it needs to re-execute itself.
     let path = find("sshd").unwrap_or_else(|| PathBuf::from("/usr/sbin/sshd"));
     let shown = path.display().to_string();
     let config = format!("{PLACE}/ssh/sshd_config");
@@ -131,9 +131,9 @@ pub(super) fn server() -> DemoProgram {
         .args(["-D", "-e", "-f", &config])
 }
 
-/// An sshd of root's wants `/run/sshd`, which the system's service makes when it starts. Where that
-/// never did, the server gets a `/run` of its own; where the system does not allow that (most
-/// containers), the directory is made.
+/// Root's sshd needs `/run/sshd`, which the system's service creates when it starts. If it never
+/// did, the server gets its own `/run`; if the system does not allow that (most containers), the
+/// directory is created.
 async fn with_privilege_directory(
     server: DemoProgram,
 ) -> Result<(DemoProgram, Outside), DemoError> {

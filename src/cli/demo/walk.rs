@@ -1,5 +1,5 @@
-//! The steps of a demo, in the order in which a newcomer would take them. Each says what it is for,
-//! shows the commands, and at its end what each host serves.
+//! The steps of a demo, in the order in which a newcomer would take them. Each explains its
+//! purpose, shows the commands, and finally what each host serves.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -30,17 +30,17 @@ const TOKEN: &str = "var/demo/pat.token";
 const REPOSITORY: &str = "var/demo/git/shop.git";
 const WORK: &str = "var/demo/work";
 
-/// A task comes within a moment of its push.
+/// A task appears within a moment of its push.
 const TASK_SECONDS: u64 = 60;
 
-/// A demo under way.
+/// A demo in progress.
 pub(super) struct DemoWalk {
     processes: Processes,
     ground: DemoDirectory,
     hook: Option<PathBuf>,
-    /// This very program.
+    /// This program.
     tagship: PathBuf,
-    /// As the person who started the demo calls it.
+    /// The name by which the user started the demo.
     tagship_shown: String,
     steps: u32,
 }
@@ -67,7 +67,7 @@ impl DemoWalk {
         self.processes.end().await;
     }
 
-    /// Up to a release that is live in qa, and one that waits for approval.
+    /// Runs up to a release that is live in qa, and one that waits for approval.
     pub(super) async fn set_up(&mut self) -> Result<(), CommandError> {
         screen::print(
             "tagship demo: a git server, an agent and three hosts, all on this machine and below \
@@ -85,7 +85,7 @@ impl DemoWalk {
         self.propose("1.0").await.map(drop)
     }
 
-    /// Approves what waits, releases a second version and goes back to the first.
+    /// Approves the waiting task, releases a second version and rolls back to the first.
     pub(super) async fn approve_and_go_back(&mut self) -> Result<(), CommandError> {
         let token = self.tagship(["token", "new", "pat"]).run().await?.0;
         let token = token.lines().last().unwrap_or_default().to_owned();
@@ -110,7 +110,7 @@ impl DemoWalk {
         self.approve(back, &token).await
     }
 
-    /// Says what a person can do now.
+    /// Prints what a person can do now.
     pub(super) fn invite(&mut self) -> Result<(), CommandError> {
         let password = self.ground.read("pat.password")?;
         let url = self.ground.url();
@@ -135,7 +135,7 @@ impl DemoWalk {
         ))
     }
 
-    /// Shows what the hosts serve whenever that has changed, until something breaks.
+    /// Shows what the hosts serve whenever that has changed, until something fails.
     pub(super) async fn watch(&mut self) -> Result<(), CommandError> {
         let mut shown = self.serving();
         let mut before = shown.clone();
@@ -143,7 +143,7 @@ impl DemoWalk {
             sleep(PAUSE * 10).await;
             self.processes.check()?;
             let now = self.serving();
-            // Hosts switch one right after the other: a table of the moment between helps nobody.
+            // Hosts switch one after the other: a table of an intermediate state helps no one.
             if now == before && now != shown {
                 self.show_hosts()?;
                 shown.clone_from(&now);
@@ -199,7 +199,7 @@ impl DemoWalk {
         show_command(&serve)?;
         let log = self.ground.path("agent.log");
         self.processes.start("the agent", &serve, &log)?;
-        // Made last: whoever reaches it reaches all of the agent.
+        // Created last: once it accepts connections, all of the agent does.
         let socket = self.ground.path("lib/agent.sock");
         let answers = async || UnixStream::connect(&socket).await.is_ok();
         Ok(self.processes.ready(answers).await?)
@@ -247,7 +247,7 @@ impl DemoWalk {
         self.show_success(&task)
     }
 
-    /// Tags and pushes a version for production, and shows that it waits; its task.
+    /// Tags and pushes a version for production and shows that it waits; returns its task.
     async fn propose(&self, version: &str) -> Result<u64, CommandError> {
         let tag = format!("release-{version}");
         self.push_tag(&tag, "main", &[]).await?;
@@ -260,7 +260,7 @@ impl DemoWalk {
         let push = self.git(["-C", WORK, "push", "--quiet", "origin"]);
         let push = push.args(also).args([tag]);
         show_command(&push)?;
-        // What the hook says comes as `remote: …`, on standard error.
+        // Output of the hook appears as `remote: …`, on standard error.
         let (_, said) = push.run().await?;
         self.show_output(&said)
     }
@@ -303,7 +303,7 @@ impl DemoWalk {
             .env("TAGSHIP_URL", &url)
             .env("TAGSHIP_TOKEN", token);
         show_command(&approve)?;
-        // Then each step of each host has two lines; those are for `tagship log`.
+        // The two lines per step and host that follow are for `tagship log`.
         let (printed, _) = self.surround(approve).run().await?;
         self.show_output(printed.lines().next().unwrap_or_default())?;
         let task = self.reach()?.client.task(id).await?;
@@ -316,7 +316,7 @@ impl DemoWalk {
         self.show_hosts()
     }
 
-    /// Shows that the task of a tag waits; which one it is.
+    /// Shows that the task of a tag waits, and returns its id.
     async fn waiting(&self, tag: &str) -> Result<u64, CommandError> {
         let task = self.task_of(tag).await?;
         expect(&task, "waiting")?;
@@ -335,7 +335,7 @@ impl DemoWalk {
         Ok(id)
     }
 
-    /// The task of a tag, once it has landed.
+    /// Returns the task of a tag, once it has landed.
     async fn task_of(&self, tag: &str) -> Result<TaskView, CommandError> {
         let agent = self.reach()?;
         let ask = Ask::get(["tasks"]).with("project", Some("shop"));
@@ -377,7 +377,7 @@ impl DemoWalk {
         self.surround(program.args(arguments).args(["--config", CONFIG]))
     }
 
-    /// Neither this user's configuration of git nor the machine's is to count.
+    /// Excludes the git configuration of this user and of the machine.
     fn surround(&self, program: DemoProgram) -> DemoProgram {
         program
             .env("HOME", self.ground.path("home"))
@@ -391,14 +391,14 @@ impl DemoWalk {
         screen::print(&format!("\n{}. {title}\n", self.steps))
     }
 
-    /// Shows a command, runs it, and shows what it answers.
+    /// Shows a command, runs it, and shows its output.
     async fn run(&self, program: &DemoProgram) -> Result<(), CommandError> {
         show_command(program)?;
         let (printed, _) = program.run().await?;
         self.show_output(&printed)
     }
 
-    /// Lines from elsewhere, set in; control characters become visible.
+    /// Prints output of other programs, indented; control characters become visible.
     fn show_output(&self, text: &str) -> Result<(), CommandError> {
         let root = self.ground.path("").display().to_string();
         let text = text.replace(root.trim_end_matches('/'), PLACE);
@@ -410,7 +410,7 @@ impl DemoWalk {
         screen::print(&lines)
     }
 
-    /// For each host and environment, the version that it serves and from where.
+    /// Returns, for each host and environment, the version that it serves and from where.
     fn serving(&self) -> Vec<[String; 3]> {
         let served = |host: &str, environment: &str| {
             let place = self
