@@ -1,11 +1,11 @@
-//! Who did what: an entry for every action of a person, in the same commit as what the action
-//! changes, each bound to the one before by a digest.
+//! The audit trail: one entry per user action, written in the same commit as the change itself.
+//! Each entry is chained to the one before it by a digest.
 //!
-//! [`Ledger::turn`] gives the entry as a commit that the caller makes part of its own; the web calls
-//! it for requests, accounts and hosts, `tagship restore` for itself. It never decides whether
-//! somebody may. [`Ledger::verify`] walks the chain: an entry that was changed, taken out or put in
-//! between no longer fits. Whoever can write the store could write a whole new chain; against that,
-//! note the last digest elsewhere.
+//! [`Ledger::turn`] returns the entry as a commit for the caller to merge into its own. The web
+//! calls it for requests, accounts and hosts; `tagship restore` for itself. It never checks
+//! permissions. [`Ledger::verify`] walks the chain: an entry that was changed, removed or inserted
+//! breaks it. A user with write access to the store could forge a whole chain; to detect that,
+//! record the last digest elsewhere.
 
 use std::sync::Arc;
 
@@ -17,29 +17,29 @@ use crate::base::secret::sha256_hex;
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require};
 
 const ENTRIES: &str = "audit/entry/";
-/// How many entries there are, and the digest of the last one.
+/// The number of entries, and the digest of the last one.
 const TIP: &str = "audit/tip";
 
-/// What somebody does.
+/// An action of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditAction {
     /// The account, or `os:NAME`.
     pub by: String,
-    /// From where: an address, or the agent's socket.
+    /// Where the request came from: an address, or the agent's socket.
     pub from: String,
     /// `approve`, `add user`, `disable host`, …
     pub what: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<u64>,
-    /// Which user, host or environment, and what else was said.
+    /// The user, host or environment acted on, and further details.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub on: String,
-    /// `done`, or `refused` and why.
+    /// `done`, or `refused` and the reason.
     pub result: String,
 }
 
 impl AuditAction {
-    /// What the user who runs this program does in a store that no agent holds.
+    /// Returns an action of the user who runs this program on a store that no agent holds.
     #[must_use]
     pub fn in_store(what: &str, on: String) -> Self {
         Self {
@@ -53,17 +53,17 @@ impl AuditAction {
     }
 }
 
-/// An action as it stands in the ledger.
+/// An action as recorded in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// From 1 on, without gaps.
+    /// Starts at 1, without gaps.
     pub number: u64,
     pub time: Timestamp,
     #[serde(flatten)]
     pub action: AuditAction,
-    /// The digest of the entry before; empty before the first.
+    /// The digest of the previous entry; empty for the first.
     pub before: String,
-    /// SHA-256 of all the rest.
+    /// SHA-256 of all other fields.
     pub digest: String,
 }
 
@@ -80,7 +80,7 @@ impl AuditEntry {
         entry
     }
 
-    /// The digest that fits what the entry says. Each part with its length: no two entries read alike.
+    /// Returns the digest of the entry's fields. Length prefixes make its input unambiguous.
     fn worked_out(&self) -> String {
         let AuditAction {
             by,
@@ -117,44 +117,44 @@ struct AuditTip {
     digest: String,
 }
 
-/// Whether the chain fits.
+/// The result of verifying the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainReport {
-    /// How many entries fit, from the first on.
+    /// How many entries are valid, counted from the first.
     pub entries: u64,
-    /// The digest of the last one that fits: worth noting elsewhere.
+    /// The digest of the last valid entry; worth recording elsewhere.
     pub digest: String,
-    /// What does not fit, from the first entry on that does not.
+    /// The first mismatch, and from which entry on.
     pub fault: Option<String>,
 }
 
-/// The entries of one store; cheap to clone.
+/// The audit entries of one store; cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
     kv: Arc<dyn Kv>,
-    /// Entries are chained: one is made at a time.
+    /// Serialises the creation of entries, since they are chained.
     one: Arc<Mutex<()>>,
 }
 
-/// An entry that is yet to be committed. Until this is dropped nobody else makes one.
+/// An entry that is not committed yet. Until it is dropped no other entry can be made.
 pub struct PendingEntry {
     number: u64,
     time: Timestamp,
     action: AuditAction,
-    /// The digest of the entry before.
+    /// The digest of the previous entry.
     before: String,
     require: Require,
     _one: OwnedMutexGuard<()>,
 }
 
 impl PendingEntry {
-    /// What writes the entry, to become part of the commit of what was done.
+    /// Returns the writes of the entry, to merge into the commit of the action.
     #[must_use]
     pub fn also(&self) -> Commit {
         self.written(self.action.clone())
     }
 
-    /// As [`PendingEntry::also`], for an action that makes this task.
+    /// Like [`PendingEntry::also`], for an action that creates this task.
     #[must_use]
     pub fn making(&self, task: u64) -> Commit {
         self.written(AuditAction {
@@ -185,7 +185,7 @@ impl Ledger {
         }
     }
 
-    /// The next entry.
+    /// Prepares the next entry.
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
@@ -207,7 +207,7 @@ impl Ledger {
         })
     }
 
-    /// An entry of its own, for what changes nothing else.
+    /// Commits an entry by itself, for an action that changes nothing else.
     ///
     /// # Errors
     /// [`CommitError`] of the store.
@@ -216,7 +216,7 @@ impl Ledger {
         self.kv.commit(turn.also()).await.map(|_| ())
     }
 
-    /// Entries before one, newest first.
+    /// Lists the entries before a given one, newest first.
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
@@ -236,12 +236,12 @@ impl Ledger {
             .collect()
     }
 
-    /// Walks the chain from its beginning, and says where it stops to fit.
+    /// Walks the chain from its start and reports the first mismatch.
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
     pub async fn verify(&self) -> Result<ChainReport, KvError> {
-        // First: what is added meanwhile lies beyond it.
+        // Read first: entries added during the walk lie beyond it.
         let tip = match self.kv.get(TIP.as_bytes()).await? {
             Some(tip) => read::<AuditTip>(TIP, &tip.value)?,
             None => AuditTip::default(),
@@ -289,7 +289,7 @@ fn fits(entry: &AuditEntry, stands_under: &[u8], verdict: &ChainReport) -> bool 
         && entry.digest == entry.worked_out()
 }
 
-/// Whether a key is of this module, rather than of what else was to happen in a commit.
+/// Whether a key belongs to this module rather than to a commit's other writes.
 #[must_use]
 pub fn is_of_audit(key: &[u8]) -> bool {
     key.starts_with(b"audit/")

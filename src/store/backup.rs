@@ -1,11 +1,11 @@
-//! One file that holds everything durable: every row of the store at one revision, and the output of
-//! steps. [`stream`] makes it while the agent runs, [`restore`](restore::restore) makes a store of it
-//! where none runs.
+//! A backup: one file with all durable data, that is every row of the store at one revision and the
+//! output of steps. [`stream`] makes it while the agent runs; [`restore`](restore::restore) turns
+//! it into a store while no agent runs.
 //!
-//! Called by the web (for a running agent) and by `tagship backup` and `tagship restore`. It never
-//! looks into rows, but for what a restored agent must not do: [`restore`] holds the tasks that may
-//! have run since, and lets ids and fences begin above whatever the lost days have used. Mirrors,
-//! checked-out trees and manifests are not in it: they are made anew.
+//! Called by the web (for a running agent) and by `tagship backup` and `tagship restore`. It does
+//! not interpret rows, except for what a restored agent must not do: [`restore`] holds tasks that
+//! may have run since, and starts ids and fences above any used after the backup. Mirrors,
+//! checked-out trees and manifests are not included: they are recreated.
 
 mod evidence;
 pub mod file;
@@ -26,10 +26,10 @@ use self::file::{BackupCounts, Encoder, FORMAT, Header, PIECE_BYTES_MAX};
 use crate::store::kv::{Kv, KvError};
 use crate::store::log::LogBook;
 
-/// Chunks of the file that wait for a slow reader.
+/// Chunks of the file that may wait for a slow reader.
 const CHUNKS_WAITING: usize = 4;
 
-/// Whether the output of steps goes into a backup.
+/// Whether a backup includes the output of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogInclusion {
     Included,
@@ -45,14 +45,14 @@ pub enum BackupError {
     Log { path: PathBuf, source: io::Error },
     #[error("the header cannot be written: {0}")]
     Header(serde_json::Error),
-    /// Whoever read the backup has gone away.
+    /// The reader of the backup has disconnected.
     #[error("nobody reads the backup any more")]
     Abandoned,
 }
 
-/// The bytes of a backup, as they are to be written. The store is read as it stands now, while
-/// commits go on; memory holds a few chunks of it. A stream that ends with an error, or before the
-/// digest, is no backup.
+/// Returns the bytes of a backup, ready to be written. It shows the store at the current revision
+/// while commits continue; memory holds a few chunks. A stream that ends with an error, or before
+/// the digest, is not a valid backup.
 #[must_use]
 pub fn stream(
     kv: Arc<dyn Kv>,
@@ -68,7 +68,7 @@ pub fn stream(
         };
         if let Err(error) = write(kv.as_ref(), &logs, which, now, &mut out).await {
             tracing::error!(%error, "a backup was not completed");
-            // A reader that has gone away needs no reason.
+            // A reader that has disconnected needs no reason.
             let _ = chunks.send(Err(error)).await;
         }
     });
@@ -81,7 +81,7 @@ struct Out {
 }
 
 impl Out {
-    /// Hands on what has been gathered, once it is worth it.
+    /// Sends the buffered bytes once there are enough.
     async fn pass(&mut self) -> Result<(), BackupError> {
         match self.encoder.full() {
             Some(chunk) => self.send(chunk).await,
@@ -113,14 +113,14 @@ async fn write(
     out.encoder.header(&header).map_err(BackupError::Header)?;
     let mut counts = BackupCounts::default();
     let mut rows = snapshot.rows;
-    // To its end: only there does the engine know that no row is missing.
+    // Read to the end: only there does the engine detect missing rows.
     while let Some(row) = rows.try_next().await? {
         counts.rows += 1;
         out.encoder.row(&row.key, &row.value);
         out.pass().await?;
     }
     if which == LogInclusion::Included {
-        // After the rows: whatever they speak of has been logged by now.
+        // After the rows: the output of any step they mention is logged by now.
         write_logs(logs.directory(), &mut counts, out).await?;
     }
     out.encoder.end(&counts).map_err(BackupError::Header)?;
@@ -146,7 +146,7 @@ async fn write_logs(
     Ok(())
 }
 
-/// Whether it still was there: old logs are deleted while the agent runs.
+/// Writes one log; returns whether it still existed, since old logs are deleted concurrently.
 async fn write_log(root: &Path, name: &Path, out: &mut Out) -> Result<bool, BackupError> {
     let path = root.join(name);
     let failed = |source| BackupError::Log {
@@ -170,7 +170,7 @@ async fn write_log(root: &Path, name: &Path, out: &mut Out) -> Result<bool, Back
     }
 }
 
-/// What stands in a directory, by name; nothing where there is no such directory.
+/// Returns the sorted names in a directory; none if it does not exist.
 async fn names(directory: &Path) -> Result<Vec<std::ffi::OsString>, BackupError> {
     let failed = |source| BackupError::Log {
         path: directory.to_owned(),

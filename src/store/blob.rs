@@ -1,4 +1,4 @@
-//! Values too large for one key (plans, descriptions), by the digest of their content, in pieces.
+//! Values too large for one key (plans, descriptions), split into pieces and keyed by their digest.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
@@ -10,17 +10,17 @@ use super::{Store, StoreError, index, kv};
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::task::Task;
 
-/// The largest blob, in bytes: a plan for some ten thousand hosts.
+/// The maximum size of a blob, in bytes: enough for a plan of about ten thousand hosts.
 pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// One piece, in bytes.
+/// The size of a piece, in bytes.
 const PIECE_BYTES: usize = 96 * 1024;
 
-/// The plans that somebody has in memory. A digest names one plan for ever.
+/// Plans that are currently in memory. A digest identifies one plan permanently.
 pub(super) type KnownPlans = BTreeMap<PlanDigest, Weak<Plan>>;
 
 impl Store {
-    /// Keeps bytes under their SHA-256, which is returned. Durable on return; pieces of an
-    /// interrupted write are completed by the next one.
+    /// Stores bytes under their SHA-256 and returns it. Durable on return; pieces of an interrupted
+    /// write are completed by the next one.
     ///
     /// # Errors
     /// [`StoreError::TooLong`], [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -32,7 +32,7 @@ impl Store {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        // The last piece is written last, with the mark that the blob is whole.
+        // The last piece is written last, together with the mark that the blob is complete.
         if self
             .kv
             .get(&index::blob_whole_key(&digest))
@@ -57,10 +57,10 @@ impl Store {
         }
     }
 
-    /// The bytes of a blob.
+    /// Returns the bytes of a blob.
     ///
     /// # Errors
-    /// [`StoreError::NoBlob`] if it is not there or not whole.
+    /// [`StoreError::NoBlob`] if it is missing or incomplete.
     pub async fn blob(&self, digest: &str) -> Result<Vec<u8>, StoreError> {
         let missing = || StoreError::NoBlob(format!("blob {digest}"));
         let whole = self
@@ -78,7 +78,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Deletes a blob that nothing else names, whole: its pieces and its mark in one commit.
+    /// Deletes a blob that nothing else refers to: its pieces and its mark in one commit.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -91,7 +91,7 @@ impl Store {
         self.write(commit).await
     }
 
-    /// Keeps a plan; its digest is the blob's.
+    /// Stores a plan and returns the digest of its blob.
     ///
     /// # Errors
     /// As [`Store::put_blob`].
@@ -99,8 +99,8 @@ impl Store {
         Ok(PlanDigest(self.put_blob(&plan.canonical()).await?))
     }
 
-    /// The plan of this digest. It is read once for all who have it at the same time: every switch of
-    /// a host asks for it, and the plan of a thousand hosts is long.
+    /// Returns the plan with this digest. Concurrent users share one copy: each switch of a host
+    /// needs the plan, and a plan of a thousand hosts is large.
     ///
     /// # Errors
     /// [`StoreError::NoBlob`].
@@ -123,7 +123,7 @@ impl Store {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The plan of a task, once it has landed.
+    /// Returns the plan of a task, once it has landed.
     ///
     /// # Errors
     /// As [`Store::plan`].

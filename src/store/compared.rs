@@ -1,5 +1,5 @@
-//! The releases with which a task is compared: what is live, by tag and commit. Called by the executor
-//! and by `request`.
+//! The releases that a task is compared with: what is live, by tag and commit. Called by the
+//! executor and by `request`.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::{LiveRelease, Store, StoreError};
 use crate::domain::task::{ComparedRelease, ComparedWith, RELATIONS_MAX};
 
 impl Store {
-    /// The releases that are live on these hosts, the one on most hosts first. Where nothing tells
-    /// since when one of them is live, what was known before holds, or it is so from now on.
+    /// Returns the releases that are live on these hosts, the most common first. If it is unknown
+    /// since when one is live, the previously known time is used, or else the current time.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].

@@ -1,14 +1,14 @@
-//! What tasks are found by, besides their ids: rows that are written in the same commit as the event
-//! that makes them true (pure).
+//! Indexes to find tasks by other keys than their ids. The rows are written in the same commit as
+//! the event they follow from (pure).
 //!
 //! | key | holds |
 //! |---|---|
-//! | `by/FIELD/HASH/TIME/ID` | the task has this value of the field |
-//! | `text/TIME/ID` | its hashes in one line, then the words that people may look for, in lower case |
+//! | `by/FIELD/HASH/TIME/ID` | the task has this value in the field |
+//! | `text/TIME/ID` | its hashes in one line, then its searchable words in lower case |
 //! | `index` | the layout of these rows |
 //!
-//! TIME is when the task was made, in milliseconds, so all of them sort alike and several can be
-//! walked side by side. Values are hashed: names of tags may be longer than a key.
+//! TIME is when the task was created, in milliseconds, so all indexes sort alike and can be walked
+//! side by side. Values are hashed, since tag names may be longer than a key.
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -19,35 +19,34 @@ use crate::domain::right::PermissionTarget;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{Description, Event, Outcome, Recorded, Task};
 
-/// The layout that this code writes, in decimal digits. It is raised with every change of the rows,
-/// and with every kind of event that the program before could not read.
+/// The layout version that this code writes, in decimal digits. Raised with every change of the
+/// rows, and with every kind of event that the previous version could not read.
 pub(super) const LAYOUT: u32 = 2;
 pub(super) const LAYOUT_KEY: &[u8] = b"index";
 pub(super) const TEXTS: &[u8] = b"text/";
-/// The words of a task, in bytes: with its hashes less than what a store keeps beside its key.
+/// The words of a task, in bytes: with its hashes less than what fits beside a key.
 const TEXT_BYTES_MAX: usize = 3_700;
-/// The object that was pushed, and the commit.
+/// The pushed object, and the commit.
 const HASHES_MAX: usize = 3;
-/// How many digits of a hash a word needs to be looked for as one; the longest are those of SHA-256.
+/// How many digits a word needs to be searched as a hash; the maximum is that of SHA-256.
 const HASH_DIGITS: std::ops::RangeInclusive<usize> = 7..=64;
-/// What one event adds to them, in characters.
+/// The maximum that one event adds to the words, in characters.
 const WORDS_MAX: usize = 1_000;
-/// Beginnings of a tag's name that are rows of their own, in bytes: the longest that a search gives
-/// leads to tags that begin alike.
+/// Lengths of indexed tag prefixes, in bytes. A search uses the longest that it can.
 const BEGINNINGS: [usize; 4] = [4, 8, 16, 32];
 
-/// Where a task stands in the order of lists.
+/// A task's position in lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListPosition(pub(super) String);
 
 impl ListPosition {
-    /// The text is opaque; [`ListPosition::parse`] reads it.
+    /// Returns the opaque text that [`ListPosition::parse`] reads.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `None` where it is no place.
+    /// Returns `None` if the text is not a position.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (time, id) = text.split_once('/')?;
@@ -61,12 +60,12 @@ impl ListPosition {
     }
 }
 
-/// Where a task made at this time has its place.
+/// Returns the position of a task created at this time.
 pub(super) fn place(created: Timestamp, id: u64) -> ListPosition {
     ListPosition(format!("{}/{id:016x}", time(created.as_millisecond())))
 }
 
-/// Milliseconds that sort as text, also before 1970.
+/// Formats milliseconds so that they sort as text, also before 1970.
 pub(super) fn time(milliseconds: i64) -> String {
     format!("{:016x}", milliseconds.cast_unsigned() ^ (1 << 63))
 }
@@ -101,7 +100,7 @@ fn of_beginning(tag: &str, length: usize) -> Key {
     prefix("tag", &[&length.to_string(), &beginning])
 }
 
-/// What is true of a task from its first event on.
+/// Returns the rows that hold from the first event of a task on.
 pub(super) fn begun(task: &Task) -> Commit {
     let place = place(task.created, task.id);
     let submission = &task.submission;
@@ -132,7 +131,7 @@ pub(super) fn begun(task: &Task) -> Commit {
         .put(state_row(task.state.name(), &place), "")
 }
 
-/// What an event makes true.
+/// Returns the rows that an event adds.
 pub(super) fn happened(after: &Task, recorded: &Recorded) -> Commit {
     match &recorded.event {
         Event::Approved(approval) => {
@@ -143,7 +142,7 @@ pub(super) fn happened(after: &Task, recorded: &Recorded) -> Commit {
     }
 }
 
-/// The rows whose tasks may fit; a task must have one in each.
+/// Returns the rows whose tasks may match; a match has a row in each.
 pub(super) fn prefixes(filter: &Filter) -> Vec<Key> {
     let mut prefixes = Vec::new();
     match (&filter.project, &filter.environment) {
@@ -169,8 +168,8 @@ pub(super) fn prefixes(filter: &Filter) -> Vec<Key> {
     prefixes
 }
 
-/// The rows among which are those of all tasks of a place; of what is empty there may be anything.
-/// `None` where that is every task.
+/// Returns the prefix of the rows that cover all tasks of a scope; an empty field matches any
+/// value. `None` if that is every task.
 pub(super) fn prefix_of(place: &PermissionTarget) -> Option<Key> {
     let (project, environment) = (place.project.as_str(), place.environment.as_str());
     Some(match (project, environment, place.template.as_str()) {
@@ -182,7 +181,7 @@ pub(super) fn prefix_of(place: &PermissionTarget) -> Option<Key> {
     })
 }
 
-/// The words that events bring, and the blob of the description that holds more.
+/// Returns the words in events, and the blob of the description that holds more.
 pub(super) fn words(events: &[Recorded]) -> Vec<&str> {
     let mut words: Vec<&str> = Vec::new();
     for recorded in events {
@@ -209,7 +208,7 @@ pub(super) fn words(events: &[Recorded]) -> Vec<&str> {
     words
 }
 
-/// The description that events bring.
+/// Returns the description in events.
 pub(super) fn description(events: &[Recorded]) -> Option<&str> {
     events
         .iter()
@@ -222,7 +221,7 @@ pub(super) fn description(events: &[Recorded]) -> Option<&str> {
         })
 }
 
-/// The words of a description.
+/// Returns the words of a description.
 pub(super) fn described(description: &Description) -> Vec<&str> {
     let tag = description.tag.as_ref().map(|tag| tag.message.as_str());
     tag.into_iter()
@@ -230,7 +229,7 @@ pub(super) fn described(description: &Description) -> Vec<&str> {
         .collect()
 }
 
-/// The hashes that events bring: of the pushed object and of the commit.
+/// Returns the hashes in events: of the pushed object and of the commit.
 pub(super) fn hashes(events: &[Recorded]) -> Vec<&str> {
     let mut hashes = Vec::new();
     for recorded in events {
@@ -244,18 +243,18 @@ pub(super) fn hashes(events: &[Recorded]) -> Vec<&str> {
     hashes
 }
 
-/// Is this a hash, or so much of its beginning as pages show?
+/// Whether this is a hash, or a prefix as long as pages show.
 fn is_hash(word: &str) -> bool {
     HASH_DIGITS.contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a row's text has this word (in lower case) somewhere, or a hash that begins so.
+/// Whether a row's text contains this word (in lower case), or a hash with this prefix.
 pub(super) fn has(text: &str, word: &str) -> bool {
     let (hashes, words) = text.split_once('\n').unwrap_or((text, ""));
     words.contains(word) || (is_hash(word) && hashes.split(' ').any(|hash| hash.starts_with(word)))
 }
 
-/// The text with these hashes and words added, the words as far as there is room.
+/// Returns the text with these hashes and words added, as many words as fit.
 pub(super) fn extended<'a>(
     text: &str,
     hashes: Vec<&'a str>,

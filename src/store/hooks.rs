@@ -1,13 +1,13 @@
-//! The hook log: every record that was taken in, and what became of it.
+//! The hook log: every ingested record, and its outcome.
 //!
 //! | key | holds |
 //! |---|---|
 //! | `hook/ID` | an entry |
-//! | `hooked/HASH` | the entry of the spool file of this name |
+//! | `hooked/HASH` | the entry of the spool file with this name |
 //!
-//! An entry is written in the commit that makes it true, so it is there exactly if the task is, and a
-//! record that comes again after a crash finds its own. Nothing is decided here. `intake` and `push`
-//! write entries, the web reads them, the agent's upkeep deletes old ones.
+//! An entry is written in the same commit as its outcome, so it exists exactly if the task does. A
+//! record ingested again after a crash finds its entry. Nothing is decided here: `intake` and
+//! `push` write entries, the web reads them, the agent's maintenance deletes old ones.
 
 use std::sync::atomic::Ordering;
 
@@ -21,34 +21,34 @@ use crate::domain::rule::TAGS;
 
 const HOOKS: &[u8] = b"hook/";
 const HOOKED: &[u8] = b"hooked/";
-/// How many entries one search looks at; it goes on from there when it is asked again.
+/// How many entries one search reads; the next page continues from there.
 pub const HOOK_SCAN_MAX: usize = 2_000;
-/// How many replays an entry remembers; older ones are forgotten.
+/// How many replays an entry keeps; older ones are dropped.
 const REPLAYS_MAX: usize = 50;
-/// How many entries one commit deletes: two keys each.
+/// How many entries one commit deletes, with two keys each.
 const TRIM_PIECE: usize = 40;
 
-/// A record that was taken in.
+/// A record that was ingested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookEntry {
     pub id: u64,
-    /// When the agent took it in.
+    /// When the agent ingested it.
     pub at: Timestamp,
-    /// The name of its file in the spool.
+    /// The name of its spool file.
     pub file: String,
-    /// What it said; `None` where it could not be read.
+    /// The content; `None` if it was unreadable.
     pub push: Option<SeenPush>,
-    /// What became of it, for each project of its repository.
+    /// The outcome in each project of its repository.
     pub became: Vec<Became>,
-    /// Whenever somebody had it decided anew, oldest first.
+    /// The replays, oldest first.
     #[serde(default)]
     pub replays: Vec<Replay>,
 }
 
-/// What a record said, as far as it is believed.
+/// The content of a record, as far as it is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenPush {
-    /// The id that the hook gave the record.
+    /// The record id that the hook assigned.
     pub record: String,
     pub repository: String,
     /// The full name of the ref.
@@ -56,66 +56,66 @@ pub struct SeenPush {
     pub reference: String,
     pub old: String,
     pub new: String,
-    /// Who pushed: the git server's word only if the file is the git user's.
+    /// The pusher: reported by the git server only if the git user owns the file.
     pub pusher: String,
-    /// The public SSH key that pushed, where `pusher` is its fingerprint; else empty.
+    /// The public SSH key used to push, if `pusher` is its fingerprint; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ssh_key: String,
-    /// Whether `pusher` is a system user's name.
+    /// Whether `pusher` is the name of a system user.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub system_user: bool,
-    /// Whose file it was, as a number of the system's.
+    /// The numeric user id of the file's owner.
     pub owner: u32,
-    /// When, by the git server's clock.
+    /// The time of the push, by the git server's clock.
     pub pushed_at: Option<Timestamp>,
-    /// Equal for all tags of one push; `None` where the hook does not know.
+    /// Equal for all tags of one push; `None` if the hook does not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<String>,
 }
 
 impl SeenPush {
-    /// The tag's short name.
+    /// Returns the tag's short name.
     #[must_use]
     pub fn tag(&self) -> &str {
         self.reference.strip_prefix(TAGS).unwrap_or(&self.reference)
     }
 }
 
-/// What a record became in one project.
+/// The outcome of a record in one project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Became {
-    /// `None` where no project was concerned.
+    /// `None` if no project was affected.
     pub project: Option<String>,
     #[serde(flatten)]
     pub outcome: HookOutcome,
-    /// Tasks that were told to look whether their ref still stands.
+    /// Tasks that were notified to check whether their ref still exists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubted: Vec<u64>,
 }
 
-/// What becomes of a record.
+/// The outcome of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum HookOutcome {
-    /// A task of its own.
+    /// It created a task.
     Proposed { task: u64 },
-    /// An unfinished task of the same push took it up.
+    /// It was merged into an unfinished task of the same push.
     Joined { task: u64 },
-    /// The same record had been taken in from another file, as this task.
+    /// The same record was ingested before from another file, as this task.
     Duplicate { task: u64 },
-    /// No rule matches; what each of them says.
+    /// No rule matches; with the reason of each.
     NoRule { reasons: Vec<String> },
-    /// The tag was deleted; that starts nothing.
+    /// The tag was deleted, which starts nothing.
     Deleted,
-    /// The configuration has no project with this repository.
+    /// No project in the configuration has this repository.
     UnknownRepository,
-    /// The file makes no sense; it is kept in the spool's `bad/`.
+    /// The file is malformed; it is kept in the spool's `bad/`.
     Unreadable { reason: String },
-    /// It could not be decided.
+    /// It could not be processed.
     Refused { reason: String },
 }
 
-/// The names of all outcomes, as `tagship hooks --outcome` takes them.
+/// The names of all outcomes, as accepted by `tagship hooks --outcome`.
 pub const OUTCOME_NAMES: [&str; 8] = [
     "proposed",
     "joined",
@@ -142,7 +142,7 @@ impl HookOutcome {
         }
     }
 
-    /// The task that it led to.
+    /// Returns the task that resulted.
     #[must_use]
     pub fn task(&self) -> Option<u64> {
         match self {
@@ -154,7 +154,7 @@ impl HookOutcome {
     }
 }
 
-/// A record was decided anew.
+/// A replay of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
     pub at: Timestamp,
@@ -162,11 +162,11 @@ pub struct Replay {
     pub became: Vec<Became>,
 }
 
-/// Which entries a search shows.
+/// The filter of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookFilter {
     pub project: Option<String>,
-    /// A part of the ref's name.
+    /// A part of the ref name.
     pub reference: Option<String>,
     pub pusher: Option<String>,
     /// One of [`OUTCOME_NAMES`].
@@ -195,22 +195,22 @@ impl HookFilter {
     }
 }
 
-/// Some entries, newest first.
+/// A page of entries, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookEntryPage {
     pub entries: Vec<HookEntry>,
-    /// Go on before this entry; `None` where there is nothing more. Set also where entries were only
-    /// looked at and none fits.
+    /// Continue before this entry; `None` at the end. Also set if entries were read and none
+    /// matches.
     pub next: Option<u64>,
 }
 
-/// An entry that is being written, with what must still hold for that.
+/// An entry that is being written, with the preconditions for that.
 #[derive(Clone, Debug)]
 pub struct HookNote {
     entry: HookEntry,
     stands: HookCondition,
     slot: Slot,
-    /// What else belongs into the commit.
+    /// Further writes of the commit.
     more: Commit,
 }
 
@@ -220,7 +220,7 @@ enum HookCondition {
     At(Require),
 }
 
-/// Which list an outcome goes to.
+/// Which list of the entry an outcome belongs to.
 #[derive(Clone, Debug)]
 enum Slot {
     Record,
@@ -228,27 +228,27 @@ enum Slot {
 }
 
 impl HookNote {
-    /// The entry as it stands.
+    /// Returns the entry as it is now.
     #[must_use]
     pub fn entry(&self) -> &HookEntry {
         &self.entry
     }
 
-    /// The next outcome is written together with this.
+    /// Adds writes to the commit of the next outcome.
     #[must_use]
     pub fn and(mut self, more: Commit) -> Self {
         self.more = self.more.and(more);
         self
     }
 
-    /// Whether it says already what became of the record in this project.
+    /// Whether the entry already has an outcome for this project.
     #[must_use]
     pub fn answers(&self, project: Option<&str>) -> bool {
         let mut became = self.entry.became.iter();
         became.any(|became| became.project.as_deref() == project)
     }
 
-    /// What writes the entry with one outcome more.
+    /// Returns the writes that add an outcome to the entry.
     pub(super) fn commit(&self, became: Became) -> Commit {
         let mut entry = self.entry.clone();
         match &self.slot {
@@ -286,7 +286,7 @@ fn hook_key(id: u64) -> Key {
     format!("hook/{id:016x}").into_bytes()
 }
 
-/// Whoever may write to the spool chooses its files' names, so they are hashed.
+/// Hashed, since anyone who may write to the spool chooses the file names.
 fn hooked_key(file: &str) -> Key {
     let hash: String = Sha256::digest(file.as_bytes())
         .iter()
@@ -295,23 +295,23 @@ fn hooked_key(file: &str) -> Key {
     [HOOKED, hash.as_bytes()].concat()
 }
 
-/// Whether a conflict on this key is one about the hook log.
+/// Whether a conflict on this key concerns the hook log.
 pub(super) fn is_hook_key(key: &[u8]) -> bool {
     key.starts_with(HOOKS) || key.starts_with(HOOKED) || tags::is_tag_key(key)
 }
 
-/// The id that the next entry gets.
+/// Returns the id of the next entry.
 pub(super) fn next_of(newest: Option<&[u8]>) -> u64 {
     newest.and_then(index::id_of).unwrap_or(0) + 1
 }
 
-/// The newest entry, to number on from.
+/// Returns the range of the newest entry, from which numbering continues.
 pub(super) fn newest() -> Range {
     Range::prefix(HOOKS).descending().limit(1)
 }
 
 impl Store {
-    /// The entry of a spool file, to be written to: what stands, or a new one.
+    /// Returns the entry of a spool file for writing: the existing one, or a new one.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -342,7 +342,7 @@ impl Store {
         })
     }
 
-    /// An entry, to note a replay in.
+    /// Returns an entry for recording a replay.
     ///
     /// # Errors
     /// [`StoreError::NoHook`], [`StoreError::Kv`].
@@ -369,10 +369,10 @@ impl Store {
         }))
     }
 
-    /// Writes an outcome that makes no task.
+    /// Writes an outcome that creates no task.
     ///
     /// # Errors
-    /// [`StoreError::HooksChanged`] if somebody else wrote the entry: read it again.
+    /// [`StoreError::HooksChanged`] if the entry was written concurrently: read it again.
     pub async fn note_hook(&self, note: &HookNote, became: Became) -> Result<(), StoreError> {
         match self.kv.commit(note.commit(became)).await {
             Ok(_) => Ok(()),
@@ -380,7 +380,7 @@ impl Store {
         }
     }
 
-    /// One entry.
+    /// Returns one entry.
     ///
     /// # Errors
     /// [`StoreError::NoHook`], [`StoreError::Kv`].
@@ -389,8 +389,8 @@ impl Store {
         read(id, &row.ok_or(StoreError::NoHook(id))?.value)
     }
 
-    /// Entries that fit, newest first, of those before `before`. Looks at [`HOOK_SCAN_MAX`] entries
-    /// at most.
+    /// Returns the matching entries before `before`, newest first. Reads at most [`HOOK_SCAN_MAX`]
+    /// entries.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -438,8 +438,8 @@ impl Store {
         }
     }
 
-    /// Deletes entries that were taken in before `oldest`, and the oldest of more than `keep`; says
-    /// how many. The newest one stays, so that no number is given out twice.
+    /// Deletes entries ingested before `oldest`, and the oldest beyond `keep`; returns how many.
+    /// The newest one is kept, so that no number is used twice.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -483,7 +483,7 @@ fn read(id: u64, value: &[u8]) -> Result<HookEntry, StoreError> {
     })
 }
 
-/// A commit's error, where an entry of the hook log was written with it.
+/// Maps the error of a commit that also wrote a hook log entry.
 pub(super) fn error_of(id: u64, error: CommitError) -> StoreError {
     match error {
         CommitError::Conflict { key } if is_hook_key(&key) => StoreError::HooksChanged,

@@ -1,26 +1,26 @@
-//! Keys, and what an event changes besides the log: pure.
+//! Keys, and the rows that an event changes in addition to the log: pure.
 //!
 //! | key | holds |
 //! |---|---|
 //! | `task/ID/event/N` | an event; N must be absent when it is appended, which orders writers |
 //! | `head/ID` | the summary that lists show |
-//! | `active/ID` | the task is not at rest |
+//! | `active/ID` | the task is active |
 //! | `by/…`, `text/…`, `index` | for lists and searches: [`history`](super::history) |
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
-//! | `push/HASH` | the first task of a project that came of a push |
+//! | `push/HASH` | the first task of a project that a push created |
 //! | `keyed/HASH` | the task that was submitted under an idempotency key |
 //! | `holder/PROJECT/ENVIRONMENT` | the task that holds the queue |
-//! | `begun/PROJECT/ENVIRONMENT` | the task whose work began last, and the highest of them |
-//! | `live/PROJECT/ENVIRONMENT/HOST` | what is live there |
-//! | `drift/PROJECT/ENVIRONMENT/HOST` | where `current` was seen to lead instead, and since when |
+//! | `begun/PROJECT/ENVIRONMENT` | the task whose work started last, and the highest such task |
+//! | `live/PROJECT/ENVIRONMENT/HOST` | the release that is live there |
+//! | `drift/PROJECT/ENVIRONMENT/HOST` | where `current` was seen to point instead, and since when |
 //! | `release/PROJECT/ENVIRONMENT/RELEASE` | commit and digest of a release |
 //! | `blob/SHA256/N`, `whole/SHA256` | plans and descriptions |
 //! | `template/NAME/DIGEST` | when this version of a template was first used, and its blob |
-//! | `disabled/HOST` | a host that stays out of releases |
-//! | `fence` | the highest fence given out |
-//! | `lift/PROJECT/ENVIRONMENT/HOST` | by how many milliseconds fences are lifted there |
-//! | `restored` | of which backup this store was made, if it was |
+//! | `disabled/HOST` | a host that is excluded from releases |
+//! | `fence` | the highest fence issued |
+//! | `lift/PROJECT/ENVIRONMENT/HOST` | by how many milliseconds fences are raised there |
+//! | `restored` | the backup that this store was restored from, if any |
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -126,7 +126,7 @@ pub(super) fn record_key(record: &str) -> Key {
     format!("record/{record}").into_bytes()
 }
 
-/// A push is named by others, so its name is hashed.
+/// Hashed, since a push is named by outside input.
 pub(super) fn push_key(project: &str, push: &str) -> Key {
     format!("push/{:x}", Sha256::digest(format!("{project}\0{push}"))).into_bytes()
 }
@@ -143,13 +143,13 @@ pub(super) fn blob_whole_key(digest: &str) -> Key {
     format!("whole/{digest}").into_bytes()
 }
 
-/// Names and keys of any form, so they are hashed.
+/// Hashed, since names and keys can have any form.
 pub(super) fn keyed_key(keyed: &Keyed) -> Key {
     let text = format!("{}\0{}", keyed.submitter, keyed.key);
     format!("keyed/{:x}", Sha256::digest(text)).into_bytes()
 }
 
-/// Refs may be longer than a key, so the three are hashed. Only tags can be pushed twice.
+/// Hashed, since refs may be longer than a key. Only tags can be pushed twice.
 pub(super) fn open_key(submission: &Submission) -> Option<Key> {
     if !matches!(submission.origin, Origin::Tag { .. }) {
         return None;
@@ -172,7 +172,7 @@ pub(super) fn open_key(submission: &Submission) -> Option<Key> {
     Some(format!("open/{hex}").into_bytes())
 }
 
-/// The task id that ends a key.
+/// Returns the task id at the end of a key.
 pub(super) fn id_of(key: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(key).ok()?;
     u64::from_str_radix(text.rsplit('/').next()?, 16).ok()
@@ -197,7 +197,7 @@ pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
         && filter.until.is_none_or(|until| head.created_at <= until)
 }
 
-/// The hosts that a task did without.
+/// Returns the hosts that a task skipped.
 fn without(task: &Task) -> String {
     let skipped = task.work.iter().flat_map(|work| work.skipped.values());
     let words: Vec<String> = skipped
@@ -209,7 +209,7 @@ fn without(task: &Task) -> String {
     words.join("; ")
 }
 
-/// The summary of a task.
+/// Returns the summary of a task.
 pub(super) fn head(task: &Task) -> Head {
     let submission = &task.submission;
     let detail = match &task.state {
@@ -257,7 +257,7 @@ pub(super) fn head(task: &Task) -> Head {
     }
 }
 
-/// How a task that waits relates to what is live.
+/// Returns how a waiting task relates to what is live.
 fn relations(task: &Task) -> Vec<Relation> {
     let landed = task.landed.as_ref().filter(|_| task.is_compared());
     landed.map_or_else(Vec::new, |landed| landed.compared.relations.clone())
@@ -268,7 +268,7 @@ fn pause_text(why: &crate::domain::task::Pause) -> String {
     match why {
         Pause::Gate { stage } => format!("waits for a go before stage {}", stage + 1),
         Pause::StepGate => "waits for a go before a step".to_owned(),
-        // Which one that is, whoever shows it writes in their zone.
+        // The time itself is formatted by the viewer, in their time zone.
         Pause::Time { .. } => "waits for its time".to_owned(),
         Pause::HostFailed { message } | Pause::Unknown { message } => message.clone(),
     }
@@ -280,7 +280,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     bytes
 }
 
-/// The commit that begins a task with its first events.
+/// Returns the commit that creates a task with its first events.
 pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) -> Commit {
     let submission = &task.submission;
     let mut commit = Commit::new()
@@ -311,7 +311,7 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
     commit
 }
 
-/// What appending these events changes: the log, the head and the indexes of lists.
+/// Returns what appending these events changes: the log, the head and the list indexes.
 pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Commit {
     let submission = &after.submission;
     let mut commit = Commit::new().require(event_key(before.id, before.events), Require::Absent);
@@ -335,7 +335,7 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
             commit = if after.state.at_rest() {
                 commit.delete(open)
             } else {
-                // The same push may have become another task meanwhile.
+                // Another task may have been created from the same push meanwhile.
                 commit
                     .require(open.clone(), Require::Absent)
                     .put(open, after.id.to_string())
@@ -355,7 +355,7 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
     }
 }
 
-/// Whether [`consequences`] needs the plan to name hosts.
+/// Whether [`consequences`] needs the plan for host names.
 pub(super) fn names_hosts(events: &[Recorded]) -> bool {
     events.iter().any(|recorded| {
         matches!(
@@ -368,14 +368,14 @@ pub(super) fn names_hosts(events: &[Recorded]) -> bool {
     })
 }
 
-/// Whether the work of the task begins with these events.
+/// Whether these events start the task's work.
 pub(super) fn starts(events: &[Recorded]) -> bool {
     events
         .iter()
         .any(|recorded| matches!(recorded.event, Event::Started { .. }))
 }
 
-/// What one event means for what is live and which releases there are.
+/// Returns what one event changes in the live state and the list of releases.
 pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan>) -> Commit {
     match &recorded.event {
         Event::Ended {
@@ -463,7 +463,7 @@ fn published(
     )
 }
 
-/// A commit's error in the store's words.
+/// Maps a commit's error to a [`StoreError`].
 pub(super) fn error(id: u64, error: CommitError) -> StoreError {
     match error {
         CommitError::Conflict { .. } => StoreError::Changed(id),

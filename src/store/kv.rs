@@ -1,12 +1,12 @@
-//! What every storage engine promises: ordered keys, atomic commits with conditions, durable once
-//! answered. Values are bytes; the engine never looks into them and knows nothing of tasks.
+//! The interface of storage engines: ordered keys, atomic commits with conditions, durable on
+//! return. Values are bytes; the engine never interprets them and knows nothing of tasks.
 //!
-//! `store`, `account` and `session` call it through `Arc<dyn Kv>`; [`sled`](super::sled) holds it
-//! on one machine's disk, [`memory`](super::memory) is its twin for tests and simulation. The shape
-//! and the limits are etcd's (several agents over one queue), so an engine over etcd can follow.
+//! `store`, `account` and `session` use it as `Arc<dyn Kv>`. [`sled`](super::sled) implements it on
+//! one machine's disk; [`memory`](super::memory) is its twin for tests and simulation. Shape and
+//! limits are etcd's (several agents over one queue), so an etcd engine can follow.
 //!
-//! **Who owns which keys.** `account/`, `token/` belong to [`account`](crate::identity::account), `session/`
-//! to [`session`](crate::identity::session), `audit/` to [`audit`](crate::store::audit); everything else to [`store`](super).
+//! **Key ownership.** `account/`, `token/`: [`account`](crate::identity::account); `session/`:
+//! [`session`](crate::identity::session); `audit/`: [`audit`](super::audit); rest: [`store`](super)
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,22 +22,22 @@ pub use changes::{KeyChange, Update, Watch, WatchEnd};
 
 /// Requirements and writes of one commit, counted together.
 pub const OPERATIONS_MAX: usize = 100;
-/// Keys and values of one commit, added up, in bytes.
+/// The total size of a commit's keys and values, in bytes.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// One value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 128 * 1024;
-/// One key, in bytes; a key has at least one. Keys are text (UTF-8): sled bears no row at a key of
+/// One key, in bytes; at least one. Keys are text (UTF-8): sled cannot handle a row at a key of
 /// 0xff bytes in a descending range.
 pub const KEY_BYTES_MAX: usize = 400;
-/// Rows of one [`RowPage`]; a greater limit is taken for this one.
+/// Rows of one [`RowPage`]; a larger limit is reduced to this.
 pub const PAGE_ROWS_MAX: usize = 1000;
-/// Keys and values of one [`RowPage`], in bytes: it ends once they have reached this.
+/// Keys and values of one [`RowPage`], in bytes: the page ends once it reaches this.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Keys are bytes and sort as bytes.
+/// A key: bytes, compared as bytes.
 pub type Key = Vec<u8>;
 
-/// A state of the whole store: grows by one with each commit that writes, and survives a restart.
+/// A state of the whole store: incremented by each commit that writes, kept across restarts.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -51,7 +51,7 @@ impl fmt::Display for Revision {
 }
 
 /// The [`Revision`] at which a key was last written (etcd's `mod_revision`). A key that was deleted
-/// and written again has another version than before.
+/// and rewritten has a different version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyVersion(pub u64);
@@ -62,14 +62,14 @@ impl From<Revision> for KeyVersion {
     }
 }
 
-/// What stands under one key.
+/// The value of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredValue {
     pub value: Vec<u8>,
     pub version: KeyVersion,
 }
 
-/// A key and what stands under it.
+/// A key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub key: Key,
@@ -77,28 +77,28 @@ pub struct Row {
     pub version: KeyVersion,
 }
 
-/// In which direction a range is read.
+/// The direction in which a range is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanOrder {
     Ascending,
     Descending,
 }
 
-/// Which rows [`Kv::range`] is to give.
+/// The rows that [`Kv::range`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// Only keys that begin so; empty means every key.
+    /// Only keys with this prefix; empty means every key.
     pub prefix: Key,
-    /// Only keys beyond this one in `order`, itself excluded: the last key of the page before. It
-    /// need not exist.
+    /// Only keys after this one in `order`, exclusive: the last key of the previous page. It need
+    /// not exist.
     pub after: Option<Key>,
     pub order: ScanOrder,
-    /// At most so many rows, and at most [`PAGE_ROWS_MAX`].
+    /// The maximum number of rows, up to [`PAGE_ROWS_MAX`].
     pub limit: usize,
 }
 
 impl Range {
-    /// The first [`PAGE_ROWS_MAX`] rows whose keys begin with `prefix`, ascending.
+    /// Returns the first [`PAGE_ROWS_MAX`] rows whose keys have this prefix, ascending.
     #[must_use]
     pub fn prefix(prefix: impl Into<Key>) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Range {
         self
     }
 
-    /// Collects one page from rows that already stand in `order` within [`Range::bounds`].
+    /// Collects one page from rows that are already in `order` and within [`Range::bounds`].
     pub(super) fn page<E>(
         &self,
         rows: impl Iterator<Item = Result<Row, E>>,
@@ -152,7 +152,7 @@ impl Range {
         Ok(page)
     }
 
-    /// The keys of the range as `(lower, upper)`; `None` where no key can lie between them.
+    /// Returns the range's keys as `(lower, upper)`; `None` if no key can be between them.
     pub(super) fn bounds(&self) -> Option<(std::ops::Bound<Key>, std::ops::Bound<Key>)> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let mut lower = Included(self.prefix.clone());
@@ -178,7 +178,7 @@ impl Range {
     }
 }
 
-/// The first key that sorts after every key with this prefix; `None` if there is no such key.
+/// Returns the first key that sorts after every key with this prefix; `None` if there is none.
 fn prefix_end(prefix: &[u8]) -> Option<Key> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut end = prefix[..=last].to_vec();
@@ -190,31 +190,31 @@ fn prefix_end(prefix: &[u8]) -> Option<Key> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowPage {
     pub rows: Vec<Row>,
-    /// Rows were left out: ask again [after](Range::after) the last key. The next page may be of a
+    /// More rows follow: continue [after](Range::after) the last key. The next page may have a
     /// later revision.
     pub more: bool,
     /// The revision that the rows show; a [`Kv::watch`] after it misses nothing.
     pub revision: Revision,
 }
 
-/// What must hold for a commit to happen.
+/// A condition of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Require {
-    /// Nothing stands under the key.
+    /// The key does not exist.
     Absent,
     /// The key was last written at this revision.
     Version(KeyVersion),
 }
 
-/// What a commit does to one key.
+/// A write to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyWrite {
     Put(Vec<u8>),
-    /// Deleting what is not there is no error.
+    /// Deleting a missing key is no error.
     Delete,
 }
 
-/// Conditions and writes that happen together or not at all.
+/// Conditions and writes that are applied atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     require: Vec<(Key, Require)>,
@@ -227,7 +227,7 @@ impl Commit {
         Self::default()
     }
 
-    /// The commit happens only if this holds.
+    /// Adds a condition of the commit.
     #[must_use]
     pub fn require(mut self, key: impl Into<Key>, require: Require) -> Self {
         self.require.push((key.into(), require));
@@ -247,7 +247,7 @@ impl Commit {
         self
     }
 
-    /// Adds the requirements and writes of another commit; its writes win over the same keys here.
+    /// Merges another commit; its writes replace those to the same keys here.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.require.extend(other.require);
@@ -255,13 +255,13 @@ impl Commit {
         self
     }
 
-    /// Requirements and writes together, held against [`OPERATIONS_MAX`].
+    /// Returns the number of requirements and writes, limited by [`OPERATIONS_MAX`].
     #[must_use]
     pub fn operations(&self) -> usize {
         self.require.len() + self.writes.len()
     }
 
-    /// Keys and values together, held against [`COMMIT_BYTES_MAX`].
+    /// Returns the size of keys and values, limited by [`COMMIT_BYTES_MAX`].
     #[must_use]
     pub fn bytes(&self) -> usize {
         let required: usize = self.require.iter().map(|(key, _)| key.len()).sum();
@@ -279,7 +279,7 @@ impl Commit {
         required + written
     }
 
-    /// Whether the commit happens only if something holds of this key.
+    /// Whether the commit has a condition on this key.
     #[must_use]
     pub fn requires(&self, key: &[u8]) -> bool {
         self.require.iter().any(|(required, _)| required == key)
@@ -294,7 +294,7 @@ impl Commit {
         self.writes
     }
 
-    /// Asserted by every engine before anything else, whatever it could hold itself.
+    /// Checked by every engine first, whatever it could hold itself.
     pub(super) fn check_limits(&self) -> Result<(), TooLarge> {
         if self.operations() > OPERATIONS_MAX {
             return Err(TooLarge::Operations(self.operations()));
@@ -319,7 +319,7 @@ impl Commit {
         Ok(())
     }
 
-    /// Holds the requirements against the versions that stand; gives the first key that differs.
+    /// Checks the requirements against current versions; returns the first key that differs.
     pub(super) fn check_requirements<E>(
         &self,
         mut version_of: impl FnMut(&[u8]) -> Result<Option<KeyVersion>, E>,
@@ -338,12 +338,12 @@ impl Commit {
     }
 }
 
-/// A key as it is shown in messages: what is not printable ASCII is escaped.
+/// Formats a key for messages: escapes all but printable ASCII.
 fn shown(key: &[u8]) -> String {
     key.escape_ascii().to_string()
 }
 
-/// Which limit a commit breaks. Nothing happened.
+/// Which limit a commit exceeds. Nothing happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
     #[error("{0} operations, at most {OPERATIONS_MAX} are allowed")]
@@ -356,23 +356,23 @@ pub enum TooLarge {
     Key(String, usize),
 }
 
-/// Why a commit has no revision.
+/// Why a commit failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// A requirement does not hold. Nothing happened: read again and decide anew.
+    /// A requirement does not hold. Nothing happened: read again and decide based on that.
     #[error("{} was changed by somebody else: read it again", shown(.key))]
     Conflict {
         /// The first requirement that does not hold.
         key: Key,
     },
-    /// Nothing happened, and never will with this commit: split it.
+    /// Nothing happened, and retrying this commit cannot succeed: split it.
     #[error("commit too large: {0}; split it")]
     TooLarge(#[from] TooLarge),
-    /// It may have happened or not, now or after the next opening: read by an id that the commit
-    /// itself wrote.
+    /// It may have been applied, now or after the next opening: find out by reading an id that the
+    /// commit itself wrote.
     #[error("the store did not confirm the commit: {0}")]
     Unknown(String),
-    /// The engine could not begin. Nothing happened.
+    /// The engine could not start the commit. Nothing happened.
     #[error(transparent)]
     Failed(#[from] KvError),
 }
@@ -380,11 +380,11 @@ pub enum CommitError {
 /// Why an engine cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
-    /// After an error of its disk an engine answers nothing until it is opened again, since what it
-    /// holds in memory may be ahead of what is durable.
+    /// After a disk error an engine refuses all requests until it is reopened, since its memory may
+    /// be ahead of what is durable.
     #[error("the store has stopped: {0}; look at the disk, then restart the agent")]
     Stopped(String),
-    /// Nothing was changed; the engine goes on.
+    /// Nothing was changed; the engine continues.
     #[error("the store cannot be read: {0}; look at the disk")]
     Unreadable(String),
     #[error("the store is damaged: {0}; stop the agent and restore from a backup")]
@@ -394,7 +394,7 @@ pub enum KvError {
     SnapshotOverrun,
 }
 
-/// All rows as they stood at one revision, ascending.
+/// All rows at one revision, ascending.
 pub struct Snapshot {
     pub revision: Revision,
     pub rows: BoxStream<'static, Result<Row, KvError>>,
@@ -402,53 +402,53 @@ pub struct Snapshot {
 
 /// An ordered store of bytes with atomic, conditional, durable commits.
 ///
-/// *Durable on return*, both ways: a commit is answered once it survives a power cut, and no read,
-/// watch or snapshot shows what is not durable yet. So nobody ever acts on what a crash takes back.
+/// *Durable on return*, for both: a commit returns once it survives a power cut, and no read, watch
+/// or snapshot shows data that is not durable yet. So no caller acts on data that a crash can undo.
 pub trait Kv: Send + Sync {
-    /// What stands under a key.
+    /// Returns the value of a key.
     ///
-    /// Crash: changes nothing; what it returned still stands after a restart, unless written since.
+    /// Crash: changes nothing; the value still exists after a restart, unless overwritten since.
     ///
     /// # Errors
     /// [`KvError`] if the engine has stopped or is damaged.
     fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>>;
 
-    /// One page of rows, all of one revision.
+    /// Returns one page of rows, all of one revision.
     ///
-    /// Crash: changes nothing; a reader pages on after a restart with the last key it has seen.
+    /// Crash: changes nothing; a reader continues after a restart from the last key it has seen.
     ///
     /// # Errors
     /// [`KvError`] if the engine has stopped or is damaged.
     fn range(&self, range: Range) -> BoxFuture<'_, Result<RowPage, KvError>>;
 
-    /// Writes all of it or nothing, if every requirement holds.
+    /// Applies the whole commit or nothing, if every requirement holds.
     ///
-    /// A commit without writes only checks its requirements and returns the revision that stands.
+    /// A commit without writes only checks its requirements and returns the current revision.
     ///
-    /// Crash: before the answer, the commit has happened as a whole or not at all, and only a read
-    /// tells; after `Ok` it has happened; after `Conflict`, `TooLarge` and `Failed` it has not.
-    /// Dropping the future is a crash in this sense.
+    /// Crash: before the answer, the commit was applied as a whole or not at all, and only a read
+    /// shows which. After `Ok` it was applied; after `Conflict`, `TooLarge` and `Failed` it was
+    /// not. Dropping the future counts as a crash.
     ///
     /// # Errors
-    /// See [`CommitError`]: only `Unknown` leaves open what happened.
+    /// See [`CommitError`]: only `Unknown` leaves the result open.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<Revision, CommitError>>;
 
-    /// What is written after a revision to keys that begin with `prefix`; see [`Watch`].
+    /// Watches writes after a revision to keys that begin with `prefix`; see [`Watch`].
     ///
-    /// Crash: the watch ends with it. After a restart read by [`range`](Kv::range), then watch
-    /// after that page's revision: the changes before the restart are not kept.
+    /// Crash: ends the watch. After a restart read by [`range`](Kv::range), then watch after that
+    /// page's revision: changes before the restart are not kept.
     fn watch(&self, prefix: &[u8], after: Revision) -> Watch;
 
-    /// Every row of the store at one revision, for a backup. Commits go on meanwhile.
+    /// Returns every row of the store at one revision, for a backup. Commits continue meanwhile.
     ///
-    /// Crash: changes nothing; the snapshot is gone and a new one begins from the start.
+    /// Crash: changes nothing; the snapshot is lost and a new one starts from the beginning.
     ///
     /// # Errors
     /// [`KvError`] if the engine has stopped or is damaged, also from the stream of rows.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, KvError>>;
 }
 
-/// Every row whose key begins with `prefix`, read page by page: for sets that are known to be small.
+/// Reads every row whose key begins with `prefix`, page by page: for sets known to be small.
 ///
 /// # Errors
 /// Those of [`Kv::range`].

@@ -1,11 +1,9 @@
-//! What the agent says about its work (`tracing`, to standard error), and the output of steps, as
-//! files.
+//! The agent's log (`tracing`, to standard error), and the output of steps, as files.
 //!
-//! `logs/TASK/HOST/STEP.ATTEMPT` holds what a program printed, written at offsets, so that the same
-//! bytes may arrive twice, with `STEP.ATTEMPT.tail/` for the end of what is long;
-//! `STEP.ATTEMPT.notes` beside it holds the agent's own lines. Readers that
-//! follow are woken by [`LogBook::changes`], nobody polls. Never logged: secrets, tokens,
-//! passwords, the environment of programs.
+//! `logs/TASK/HOST/STEP.ATTEMPT` holds the output of a program. It is written at offsets, so that
+//! the same bytes may arrive twice. `STEP.ATTEMPT.tail/` holds the end of long output,
+//! `STEP.ATTEMPT.notes` the agent's own lines. [`LogBook::changes`] wakes readers that follow,
+//! without polling. Never logged: secrets, tokens, passwords, the environment of programs.
 
 mod kept;
 
@@ -24,7 +22,7 @@ pub use kept::Read;
 
 /// The output of steps.
 pub trait StepLogs: Send + Sync {
-    /// Where the output of one attempt of a step goes.
+    /// Returns the destination for the output of one attempt of a step.
     fn step(&self, task: u64, host: &str, step: &str, attempt: u32) -> Arc<dyn Output>;
 }
 
@@ -35,26 +33,26 @@ pub struct LogBook {
     changes: Arc<watch::Sender<u64>>,
 }
 
-/// One attempt of one step, as it stands in the log.
+/// One attempt of one step in the log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogEntry {
     pub host: String,
-    /// `STAGE.STEP`, or `back.STAGE.STEP` on the way back; `landing` on the agent.
+    /// `STAGE.STEP`, or `back.STAGE.STEP` during a rollback; `landing` on the agent.
     pub step: String,
     pub attempt: u32,
 }
 
-/// Which file of an entry.
+/// A file of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogPart {
     /// The agent's own lines.
     Notes,
-    /// What the program printed.
+    /// The program's output.
     Output,
 }
 
 impl LogBook {
-    /// The logs below `directory`, which is made when something is logged.
+    /// Opens the logs below `directory`, which is created with the first log.
     #[must_use]
     pub fn new(directory: PathBuf) -> Self {
         Self {
@@ -63,13 +61,13 @@ impl LogBook {
         }
     }
 
-    /// Where the logs are.
+    /// Returns the log directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Wakes whenever something is logged.
+    /// Returns a channel that is notified whenever something is logged.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -86,10 +84,10 @@ impl LogBook {
             .join(format!("{}.{}{suffix}", entry.step, entry.attempt))
     }
 
-    /// The entries of a task, by host, step and attempt.
+    /// Returns the entries of a task, by host, step and attempt.
     ///
     /// # Errors
-    /// The directory cannot be read. A task without output has none: that is no error.
+    /// The directory cannot be read. A task without output has no directory: that is no error.
     pub fn entries(&self, task: u64) -> io::Result<Vec<LogEntry>> {
         let mut entries = Vec::new();
         for host in read_directory(&self.directory.join(task.to_string()))? {
@@ -102,15 +100,15 @@ impl LogBook {
         Ok(entries)
     }
 
-    /// How far a part goes, in bytes; 0 where it is not there.
+    /// Returns the length of a part, in bytes; 0 if it does not exist.
     ///
     /// # Errors
-    /// The file cannot be looked at.
+    /// The file's metadata cannot be read.
     pub fn length(&self, task: u64, entry: &LogEntry, part: LogPart) -> io::Result<u64> {
         kept::length(&self.file(task, entry, part))
     }
 
-    /// At most `limit` bytes of a part from an offset on; nothing where it does not reach so far.
+    /// Returns at most `limit` bytes of a part from an offset on; none past its end.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -126,7 +124,7 @@ impl LogBook {
     }
 }
 
-/// What one task's logs take.
+/// The disk usage of one task's logs.
 struct LogUsage {
     directory: PathBuf,
     newest: Duration,
@@ -134,9 +132,8 @@ struct LogUsage {
 }
 
 impl LogBook {
-    /// Deletes the logs of tasks in which nothing was written since `oldest` (since 1970), and the
-    /// oldest ones until all together take no more than `bytes_max`. Returns how many tasks lost
-    /// theirs.
+    /// Deletes the logs of tasks that have not been written since `oldest` (since 1970), then the
+    /// oldest until the total is at most `bytes_max`. Returns how many tasks lost their logs.
     ///
     /// # Errors
     /// A directory cannot be read or deleted.
@@ -170,7 +167,7 @@ fn measure(directory: PathBuf) -> io::Result<LogUsage> {
     while let Some(directory) = directories.pop() {
         for path in read_directory(&directory)? {
             let data = match fs::metadata(&path) {
-                // The oldest part of an output that still grows.
+                // The oldest piece of an output that is still being written.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 data => data?,
             };
@@ -230,7 +227,7 @@ struct StepOutput {
     changes: Arc<watch::Sender<u64>>,
 }
 
-/// Output that can't be kept is no reason to fail a release.
+/// Logs a failed write: it is no reason to fail a release.
 fn said(file: &Path, result: io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!(file = %file.display(), %error, "output of a step was lost");

@@ -1,7 +1,7 @@
-//! The in-memory twin of the engine on disk, for tests and simulation: the same conditions, limits,
-//! revisions and watches, and besides them what a disk does only on a bad day. A commit can be made
-//! to fail, to stay unconfirmed, or to be pending when the power goes ([`MemoryKv::crash`]). It uses
-//! no clock, no thread and no disk, and no agent in production uses it.
+//! The in-memory equivalent of the disk engine, for tests and simulation: the same conditions,
+//! limits, revisions and watches, plus the failures of a disk. A commit can be made to fail, to
+//! stay unconfirmed, or to be pending at a power cut ([`MemoryKv::crash`]). It uses no clock,
+//! thread or disk, and is not for production.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,36 +15,36 @@ use super::kv::{
     Revision, Row, RowPage, ScanOrder, Snapshot, StoredValue, Update, Watch,
 };
 
-/// The label under which a commit is announced to [`MemoryKv::on_commit`].
+/// The label passed to [`MemoryKv::on_commit`] for a commit.
 pub const COMMIT_LABEL: &str = "store.commit";
 
-/// What becomes of one commit.
+/// The simulated fate of one commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CommitFault {
-    /// It goes as it should.
+    /// No fault.
     #[default]
     None,
-    /// It fails before anything happened: [`CommitError::Failed`].
+    /// It fails before it is applied: [`CommitError::Failed`].
     Refuse,
-    /// It happens, durably, and is answered [`CommitError::Unknown`].
+    /// It is applied durably, and returns [`CommitError::Unknown`].
     UnknownApplied,
-    /// It does not happen, and is answered [`CommitError::Unknown`].
+    /// It is not applied, and returns [`CommitError::Unknown`].
     UnknownLost,
-    /// It is applied but not durable, and waits for its answer: [`MemoryKv::flush`] makes it
-    /// durable, [`MemoryKv::crash`] drops it. A later commit that becomes durable takes it along.
+    /// It is applied but not durable, and waits: [`MemoryKv::flush`] makes it durable,
+    /// [`MemoryKv::crash`] drops it. A later commit that becomes durable includes it.
     Hold,
 }
 
 type FaultHook = Box<dyn Fn(&'static str) -> CommitFault + Send + Sync>;
 
-/// An ordered map with the promises of [`Kv`].
+/// An ordered map with the guarantees of [`Kv`].
 pub struct MemoryKv {
     state: Mutex<MemoryState>,
     fault: Mutex<FaultHook>,
 }
 
 struct MemoryState {
-    /// What a crash leaves.
+    /// The rows that survive a crash.
     durable: Rows,
     revision: Revision,
     pending: Pending,
@@ -57,10 +57,10 @@ type CommitReply = oneshot::Sender<Result<Revision, CommitError>>;
 /// Commits that are applied but not durable, as a layer over the durable rows.
 #[derive(Default)]
 struct Pending {
-    /// `None` where the key is deleted.
+    /// `None` if the key is deleted.
     versions: HashMap<Key, Option<KeyVersion>>,
     updates: Vec<Update>,
-    /// Who waits, with the result that becomes true once the layer is durable.
+    /// The waiting callers, with the result once the layer is durable.
     held: Vec<(CommitReply, Result<Revision, CommitError>)>,
 }
 
@@ -84,30 +84,30 @@ impl MemoryKv {
         }
     }
 
-    /// From now on this decides what becomes of each commit; it is asked with [`COMMIT_LABEL`].
+    /// Sets the function that decides the fate of each commit; called with [`COMMIT_LABEL`].
     pub fn on_commit(&self, fault: impl Fn(&'static str) -> CommitFault + Send + Sync + 'static) {
         *lock(&self.fault) = Box::new(fault);
     }
 
-    /// Makes pending commits durable and answers them.
+    /// Makes pending commits durable and answers their callers.
     pub fn flush(&self) {
         lock(&self.state).flush();
     }
 
-    /// The power goes and comes back: what was pending is lost, its callers are answered
-    /// [`CommitError::Unknown`], every watch ends.
+    /// Simulates a power cut: pending commits are lost, their callers get [`CommitError::Unknown`],
+    /// every watch ends.
     pub fn crash(&self) {
         lock(&self.state).crash();
     }
 
-    /// Commits that [`CommitFault::Hold`] keeps waiting.
+    /// Returns how many commits [`CommitFault::Hold`] keeps waiting.
     #[must_use]
     pub fn held(&self) -> usize {
         lock(&self.state).pending.held.len()
     }
 }
 
-/// What a commit is answered: now, or once it is durable.
+/// The answer to a commit: now, or once it is durable.
 enum CommitAnswer {
     Now(Result<Revision, CommitError>),
     Held(oneshot::Receiver<Result<Revision, CommitError>>),
@@ -136,7 +136,7 @@ impl MemoryState {
         }
     }
 
-    /// Checks a commit against what stands, pending commits included, and adds it to them.
+    /// Checks a commit against the current state, pending commits included, and adds it.
     fn apply(&mut self, commit: Commit) -> Result<Revision, CommitError> {
         commit.check_limits()?;
         let met = commit.check_requirements(|key| Ok::<_, CommitError>(self.version_of(key)))?;
@@ -187,7 +187,7 @@ impl MemoryState {
         }
         self.changes.publish(pending.updates);
         for (answer, result) in pending.held {
-            // Whoever has gone away meanwhile learns it by reading.
+            // A caller that has disconnected learns the result by reading.
             let _ = answer.send(result);
         }
     }
@@ -258,7 +258,7 @@ fn to_row((key, entry): (&Key, &StoredValue)) -> Row {
     }
 }
 
-/// Nothing panics while the lock is held, but a test that fails elsewhere must not be hidden.
+/// Nothing panics while the lock is held, but a test that fails elsewhere must stay visible.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

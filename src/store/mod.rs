@@ -1,11 +1,10 @@
-//! The events of every task and the indexes to find them, over [`Kv`]; the audit trail, the output of
-//! steps, and backups of all of it.
+//! The events of all tasks and their indexes, over [`Kv`]; the audit trail, the output of steps,
+//! and backups of all of it.
 //!
-//! Truth is the event log; everything else that is written here (heads, indexes, what is live) is
-//! worked out from events and goes into the same commit as the event that changes it
-//! ([`index`]). The store never decides what happens: callers append events, and [`Task::apply`]
-//! refuses those that are not allowed. Any room below it in `lib.rs` may read it; only `engine`
-//! appends events of tasks.
+//! The event log is authoritative. Everything else written here (heads, indexes, live state) is
+//! derived from events, in the same commit as the event that changes it ([`index`]). The store
+//! decides nothing: callers append events, and [`Task::apply`] refuses illegal ones. Any module
+//! below it in `lib.rs` may read it; only `engine` appends task events.
 
 pub mod audit;
 pub mod backup;
@@ -50,12 +49,12 @@ use crate::domain::host::FENCE_SALT_BITS;
 use crate::domain::right::PermissionTarget;
 use crate::domain::task::{IllegalTransition, Recorded, Relation, Task};
 
-/// How many events one append may hold, so that a commit stays within the engine's limits.
+/// How many events one append may contain, so that a commit stays within the engine's limits.
 pub const APPEND_EVENTS_MAX: usize = 40;
-/// How many bytes they may have, as they are kept: the rest of the commit is small beside it.
+/// Their maximum size as stored, in bytes: the rest of the commit is small in comparison.
 pub const APPEND_BYTES_MAX: usize = 384 * 1024;
 
-/// How many bytes the store keeps of an event.
+/// Returns the stored size of an event, in bytes.
 #[must_use]
 pub fn event_bytes(event: &Recorded) -> usize {
     index::json(event).len()
@@ -66,10 +65,10 @@ pub fn event_bytes(event: &Recorded) -> usize {
 pub struct Head {
     pub id: u64,
     pub state: String,
-    /// What the state says besides its name: a reason, a time, a message.
+    /// Details of the state: a reason, a time, a message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// What people call it; nothing for most.
+    /// The title given by users; empty for most tasks.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,
     #[serde(default)]
@@ -79,15 +78,15 @@ pub struct Head {
     #[serde(rename = "ref")]
     pub reference: String,
     pub commit: Option<String>,
-    /// As the git server or the login names them.
+    /// As named by the git server or the login.
     pub submitter: String,
-    /// The account that stands for them, if one is known.
+    /// The matching account, if known.
     #[serde(default)]
     pub account: Option<String>,
-    /// The accounts that are asked to approve; it gives them no right.
+    /// The accounts that are requested to approve; it grants them no rights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
-    /// While it waits: how its commit relates to what is live now, each relation once.
+    /// While the task waits: how its commit relates to what is live now, without duplicates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relations: Vec<Relation>,
     /// An admin approved it in an emergency.
@@ -95,11 +94,11 @@ pub struct Head {
     pub emergency: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// How many events the task has.
+    /// The number of the task's events.
     pub events: u64,
 }
 
-/// What is read of a [`Head`] whenever any task changes.
+/// The fields of a [`Head`] that are read whenever any task changes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Glance<'h> {
     pub id: u64,
@@ -108,27 +107,27 @@ pub struct Glance<'h> {
 }
 
 impl Head {
-    /// The tag's short name.
+    /// Returns the tag's short name.
     #[must_use]
     pub fn tag(&self) -> &str {
         let tag = self.reference.strip_prefix("refs/tags/");
         tag.unwrap_or(&self.reference)
     }
 
-    /// Who asked for it: their account, where one is known.
+    /// Returns the submitter: their account, if known.
     #[must_use]
     pub fn who(&self) -> &str {
         self.account.as_deref().unwrap_or(&self.submitter)
     }
 
-    /// Where the task is at home.
+    /// Returns the scope of the task.
     #[must_use]
     pub fn place(&self) -> PermissionTarget {
         PermissionTarget::new(&self.project, &self.environment, &self.template)
     }
 }
 
-/// Why the store could not do it.
+/// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(
@@ -140,14 +139,14 @@ pub enum StoreError {
     NoTask(u64),
     #[error("the hook log has no entry {0}; see `tagship hooks`")]
     NoHook(u64),
-    /// Somebody else wrote the entry first: read it again.
+    /// The entry was written concurrently: read it again.
     #[error("the entry of the hook log has changed meanwhile; look at it again")]
     HooksChanged,
     #[error(
         "entry {id} of the hook log cannot be read: {message}; restore the store from a backup"
     )]
     DamagedHook { id: u64, message: String },
-    /// Somebody else appended first: read the task again and decide anew.
+    /// Another event was appended first: read the task again and decide based on that.
     #[error("task {0} has changed meanwhile; look at it again")]
     Changed(u64),
     #[error("no fence is left: this machine's clock is centuries ahead, set it right")]
@@ -156,7 +155,7 @@ pub enum StoreError {
     QueueHeld(String),
     #[error("the push of task {0} is at work as another task; finish or withdraw that one")]
     SamePush(u64),
-    /// It may have happened: read the task again.
+    /// The change may have been applied: read the task again.
     #[error("the store did not confirm the change of task {id}: {message}")]
     Unknown { id: u64, message: String },
     #[error(transparent)]
@@ -167,7 +166,7 @@ pub enum StoreError {
         number: u64,
         message: String,
     },
-    /// Nothing was kept, and never will be.
+    /// Nothing was stored, and retrying cannot succeed.
     #[error("a plan or description of {0} bytes is too long, at most {BLOB_BYTES_MAX} are kept")]
     TooLong(usize),
     #[error("the store holds no {0}; restore it from a backup")]
@@ -178,7 +177,7 @@ pub enum StoreError {
     Commit(CommitError),
 }
 
-/// Which tasks a list shows: those that fit everything that is given.
+/// The filter of a task list: all given conditions must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub id: Option<u64>,
@@ -186,33 +185,32 @@ pub struct Filter {
     pub project: Option<String>,
     pub environment: Option<String>,
     pub template: Option<String>,
-    /// As the git server or the login names them, or their account.
+    /// As named by the git server or the login, or their account.
     pub submitter: Option<String>,
-    /// Somebody who has said yes to it.
+    /// A user who approved it.
     pub approver: Option<String>,
-    /// What the tag's short name begins with.
+    /// A prefix of the tag's short name.
     pub tag: Option<String>,
-    /// Each must stand somewhere in tag, title, remarks, commit, comments or reasons, in letters of
-    /// either case.
+    /// Each must occur in tag, title, remarks, commit, comments or reasons, ignoring case.
     pub words: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
 
-/// Tasks and what stands under them; cheap to clone.
+/// Tasks and their data; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     kv: Arc<dyn Kv>,
     next_id: Arc<AtomicU64>,
     plans: Arc<Mutex<blob::KnownPlans>>,
     next_hook: Arc<AtomicU64>,
-    /// The last digits of the fences that are taken through this value and its clones.
+    /// The last digits of the fences taken through this value and its clones.
     salt: u64,
 }
 
 impl Store {
-    /// Opens the tasks of a key-value store.
+    /// Opens the task store in a key-value store.
     ///
     /// # Errors
     /// [`StoreError::Kv`] if it can't be read, [`StoreError::TooNew`] if a newer program wrote it.
@@ -243,31 +241,30 @@ impl Store {
         Ok(store)
     }
 
-    /// The same store, whose fences end in this number: for worlds that are to play again. It is
-    /// drawn by lot otherwise, whenever a store is opened, so that a clone of this machine draws
-    /// another one.
+    /// Returns the store with fences that end in this number, for deterministic replay. Otherwise
+    /// the number is random for each opening, so that a clone of this machine uses another one.
     #[must_use]
     pub fn salted(mut self, salt: u64) -> Self {
         self.salt = salt & ((1 << FENCE_SALT_BITS) - 1);
         self
     }
 
-    /// The key-value store beneath, for accounts and sessions.
+    /// Returns the underlying key-value store, for accounts and sessions.
     #[must_use]
     pub fn kv(&self) -> Arc<dyn Kv> {
         self.kv.clone()
     }
 
-    /// Appends events to a task and returns it as it is then, durably.
+    /// Appends events to a task durably and returns the updated task.
     ///
     /// # Errors
     /// [`StoreError::Changed`] if the task has more events than `task` knows;
-    /// [`StoreError::Illegal`] if one of the events may not happen; nothing was appended then.
+    /// [`StoreError::Illegal`] if one of the events is not allowed; nothing was appended then.
     pub async fn append(&self, task: &Task, events: Vec<Recorded>) -> Result<Task, StoreError> {
         self.append_with(task, events, Commit::new()).await
     }
 
-    /// As [`Store::append`]; `more` happens in the same commit.
+    /// Like [`Store::append`], with `more` in the same commit.
     ///
     /// # Errors
     /// As [`Store::append`]; [`StoreError::Changed`] also if a requirement of `more` does not hold.
@@ -313,7 +310,7 @@ impl Store {
         }
     }
 
-    /// What events add to the words and hashes that people may look for.
+    /// Returns the searchable words and hashes that events add.
     async fn words_added(&self, task: &Task, events: &[Recorded]) -> Result<Commit, StoreError> {
         let mut words = history::words(events);
         let described = self.description(events).await;
@@ -323,14 +320,14 @@ impl Store {
             return Ok(Commit::new());
         }
         let key = history::text_row(&history::place(task.created, task.id));
-        // Whoever adds words at the same time appends an event, too, and one of both is refused.
+        // A concurrent writer of words appends an event, too, so one of both is refused.
         let entry = self.kv.get(&key).await?;
         let text = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
         let text = history::extended(&text.unwrap_or_default(), hashes, words);
         Ok(Commit::new().put(key, text))
     }
 
-    /// A task, folded from its events.
+    /// Returns a task, folded from its events.
     ///
     /// # Errors
     /// [`StoreError::NoTask`], [`StoreError::Damaged`], [`StoreError::Kv`].
@@ -339,7 +336,7 @@ impl Store {
         Ok(Task::fold(id, &events)?)
     }
 
-    /// A task as it is now, from what it was.
+    /// Updates an earlier state of a task.
     ///
     /// # Errors
     /// As [`Store::task`].
@@ -350,7 +347,7 @@ impl Store {
         Ok(task)
     }
 
-    /// The events of a task in order.
+    /// Returns the events of a task in order.
     ///
     /// # Errors
     /// As [`Store::task`].
@@ -371,7 +368,7 @@ impl Store {
             .collect()
     }
 
-    /// The events of a task from number `from` on.
+    /// Returns the events of a task from number `from` on.
     ///
     /// # Errors
     /// As [`Store::task`]; a task without further events is no error.
@@ -401,7 +398,7 @@ impl Store {
         }
     }
 
-    /// The head of one task.
+    /// Returns the head of one task.
     ///
     /// # Errors
     /// [`StoreError::NoTask`], [`StoreError::Kv`].
@@ -418,7 +415,7 @@ impl Store {
         })
     }
 
-    /// The ids of all tasks that are not at rest, oldest first, with the revision to watch from.
+    /// Returns the ids of all active tasks, oldest first, with the revision to watch from.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -437,19 +434,19 @@ impl Store {
         }
     }
 
-    /// Changes of heads: one for each commit that changes a task.
+    /// Watches changes of heads: one for each commit that changes a task.
     #[must_use]
     pub fn watch_heads(&self, after: Revision) -> Watch {
         self.kv.watch(index::HEADS, after)
     }
 
-    /// The id of the task whose head has this key.
+    /// Returns the id of the task whose head has this key.
     #[must_use]
     pub fn head_id(key: &[u8]) -> Option<u64> {
         index::id_of(key)
     }
 
-    /// The store's revision now.
+    /// Returns the store's current revision.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -458,10 +455,10 @@ impl Store {
         Ok(page.revision)
     }
 
-    /// The next fence: higher than every one before, and no less than the time. So an agent that was
-    /// restored from a backup gives out no number that its former life has used. Its last digits are
-    /// this agent's own, so that no two agents take the same one, whatever their clocks say: hosts
-    /// take equal numbers for the same claim.
+    /// Returns the next fence: higher than all before and at least the time, so an agent restored
+    /// from a backup issues no number used before the restore. Its last digits are unique to this
+    /// agent: hosts treat equal numbers as the same claim, so no two agents may issue one, whatever
+    /// their clocks.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -478,8 +475,8 @@ impl Store {
         self.greater(index::FENCE, next).await
     }
 
-    /// From the next claim on, fences on this host are above one that it has shown. No other host's
-    /// and no other place's are changed by that.
+    /// Raises the fences on this host, from the next claim on, above one that it has reported.
+    /// Other hosts and environments are unaffected.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -493,7 +490,7 @@ impl Store {
         Ok(())
     }
 
-    /// Replaces a number that only grows.
+    /// Replaces a number that only increases.
     async fn greater(
         &self,
         key: &[u8],

@@ -1,4 +1,4 @@
-//! What is live where, which releases there are, which hosts stay out, which fence comes next.
+//! Live releases by host, the list of releases, disabled hosts, and fences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,46 +10,46 @@ use super::{Filter, Head, Store, StoreError, index};
 use crate::domain::host::{Drift, HostState, ReleaseId, TreeDigest};
 use crate::domain::task::{Schedule, State, Task};
 
-/// How many releases of an environment are looked at when old ones are deleted.
+/// How many releases of an environment are read when old ones are deleted.
 pub const RELEASES_MAX: usize = 200;
 
-/// How many older tasks are looked at to tell what one in the queue waits for.
+/// How many older tasks are read to find what a queued one waits for.
 const LANDING_MAX: usize = 20;
 
 /// What is live on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveRecord {
     pub release: ReleaseId,
-    /// The task that switched it: the one that made the release, or one that went back to it.
+    /// The task that switched it: the one that made the release, or one that rolled back to it.
     pub task: u64,
-    /// When it was switched. Earlier versions did not keep it.
+    /// When it was switched. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The releases that are complete on the host, as it said last. Empty where that is not known.
+    /// The complete releases on the host, as last reported. Empty if unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<ReleaseId>,
 }
 
-/// So many releases of a host are remembered.
+/// How many releases of a host are recorded.
 pub(super) const KEPT_MAX: usize = 100;
 
 /// What is live on one host, with the task that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveRelease {
     pub release: ReleaseId,
-    /// The task that made the release; `None` where the release is none of ours.
+    /// The task that made the release; `None` if tagship did not make it.
     pub task: Option<u64>,
-    /// `None` where the release is none of ours.
+    /// `None` if tagship did not make the release.
     pub commit: Option<String>,
-    /// The task that switched it: the one that made the release, or one that went back to it.
+    /// The task that switched it: the one that made the release, or one that rolled back to it.
     pub switched_by: u64,
     pub since: Option<Timestamp>,
     pub kept: Vec<ReleaseId>,
-    /// That `current` leads elsewhere.
+    /// Set if `current` points elsewhere.
     pub drift: Option<Drift>,
 }
 
-/// A release that a task has made.
+/// A release made by a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseRecord {
     pub release: ReleaseId,
@@ -60,7 +60,7 @@ pub struct ReleaseRecord {
     pub good: bool,
 }
 
-/// A host that stays out of releases.
+/// A host that is excluded from releases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disabled {
     pub by: String,
@@ -68,17 +68,17 @@ pub struct Disabled {
     pub at: Timestamp,
 }
 
-/// Which tasks' work has begun in an environment.
+/// The tasks whose work has started in an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BegunWork {
-    /// The task that began last; with a queue that is not always the highest.
+    /// The task that started last; with a queue that is not always the highest.
     pub last: u64,
     pub highest: u64,
 }
 
 impl BegunWork {
-    /// The task whose work an attempt of this one would undo: whatever began after it, or, where it
-    /// has not begun itself, what is newer.
+    /// Returns the task whose work an attempt of this one would undo: any that started after it,
+    /// or, if it has not started itself, any newer one.
     #[must_use]
     pub fn since(&self, task: &Task) -> Option<u64> {
         if task.work.is_some() {
@@ -95,19 +95,19 @@ fn kept(standing: &HostState) -> Vec<ReleaseId> {
 }
 
 impl LiveRecord {
-    /// Whether nothing was switched since that was read.
+    /// Whether nothing was switched since `known` was read.
     fn is_known_as(&self, known: &LiveRelease) -> bool {
         (&self.release, self.task, self.since) == (&known.release, known.switched_by, known.since)
     }
 
-    /// Whether a drift that was seen is one from this: what was switched since has ended it.
+    /// Whether an observed drift is from this release: a switch since then has ended it.
     fn is_left_by(&self, drift: &Drift) -> bool {
         drift.from == self.release && self.since.is_none_or(|since| drift.since >= since)
     }
 }
 
 impl Store {
-    /// By how many milliseconds fences are lifted on the hosts of an environment, by host name.
+    /// Returns by how many milliseconds fences are raised on an environment's hosts, by host name.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -125,7 +125,7 @@ impl Store {
         Ok(rows.iter().filter_map(lift).collect())
     }
 
-    /// What is live on the hosts of an environment, by host name.
+    /// Returns what is live on the hosts of an environment, by host name.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -162,7 +162,7 @@ impl Store {
         Ok(hosts)
     }
 
-    /// The projects and environments in which something was switched.
+    /// Returns the projects and environments in which something was switched.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -176,7 +176,7 @@ impl Store {
         Ok(places.collect())
     }
 
-    /// What is live on one host of an environment.
+    /// Returns what is live on one host of an environment.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -191,8 +191,8 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// Where `current` was seen to lead elsewhere than to what was switched, by host; also what was
-    /// mended since.
+    /// Returns where `current` was seen to point elsewhere than the switched release, by host;
+    /// including drift that has been repaired since.
     async fn drifts(
         &self,
         project: &str,
@@ -207,9 +207,8 @@ impl Store {
         Ok(known.collect())
     }
 
-    /// What it means that `current` of a host leads there now: that it drifted from what was switched,
-    /// and since when that is known. `None` where it did not, or where nothing was switched yet.
-    ///
+    /// Returns the drift if `current` of a host points there now, and since when it is known.
+    /// `None` if there is no drift, or nothing was switched yet.
     /// # Errors
     /// [`StoreError::Kv`].
     pub async fn drift_of(
@@ -231,7 +230,7 @@ impl Store {
         let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
         let known = known
             .filter(|known| live.is_left_by(known) && (&known.to, known.broken) == (&to, broken));
-        // A link of before tagship's switch was copied here: it shows no time.
+        // A link older than tagship's switch was copied here: its time is meaningless.
         let changed = standing.changed.filter(|at| {
             let after = live.since.is_none_or(|switched| *at >= switched);
             moved && after && *at <= now
@@ -245,7 +244,7 @@ impl Store {
         }))
     }
 
-    /// Takes in which releases are complete on a host.
+    /// Records which releases are complete on a host.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -271,8 +270,8 @@ impl Store {
         }
     }
 
-    /// Takes in what was seen on a host outside a task, after `known` was read. Nothing is taken in
-    /// where a task is at work there, or has switched since: it knows better.
+    /// Records what was seen on a host outside a task, after `known` was read. Ignored if a task is
+    /// running there, or has switched since: its data is newer.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -319,7 +318,7 @@ impl Store {
         }
     }
 
-    /// The latest releases of an environment, newest first, at most [`RELEASES_MAX`].
+    /// Returns the latest releases of an environment, newest first, at most [`RELEASES_MAX`].
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -338,7 +337,7 @@ impl Store {
             .collect())
     }
 
-    /// The newest release of an environment.
+    /// Returns the newest release of an environment.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -357,7 +356,7 @@ impl Store {
             .map(ReleaseId))
     }
 
-    /// Takes a host out of every release, or back in. `also` happens in the same commit.
+    /// Disables or enables a host for all releases. `also` is part of the same commit.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -379,7 +378,7 @@ impl Store {
         Ok(())
     }
 
-    /// The hosts that are taken out, with the reason.
+    /// Returns the disabled hosts, with the reason.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -394,7 +393,7 @@ impl Store {
             .collect())
     }
 
-    /// The names of the hosts that are taken out.
+    /// Returns the names of the disabled hosts.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -402,7 +401,7 @@ impl Store {
         Ok(self.disabled().await?.into_keys().collect())
     }
 
-    /// The record of a release.
+    /// Returns the record of a release.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -417,7 +416,7 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// Which tasks' work has begun in an environment.
+    /// Returns the tasks whose work has started in an environment.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -431,7 +430,7 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// The task whose work an attempt of this one would undo, if there is one.
+    /// Returns the task whose work an attempt of this one would undo, if any.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -446,8 +445,8 @@ impl Store {
         Ok(begun.and_then(|begun| begun.since(task)))
     }
 
-    /// The task that this one waits for in its queue: another one that is at work there, or an older
-    /// one that is still to land.
+    /// Returns the task that this one waits for in its queue: one that is running there, or an
+    /// older one that has not landed yet.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
@@ -481,7 +480,7 @@ impl Store {
         Ok(None)
     }
 
-    /// What a start of `id` makes of [`Store::begun`].
+    /// Returns [`Store::begun`] as updated by a start of `id`.
     pub(super) async fn beginning(
         &self,
         project: &str,

@@ -1,4 +1,4 @@
-//! How a task comes into the store: exactly one for a push.
+//! Creation of tasks in the store: exactly one per push.
 
 use std::sync::atomic::Ordering;
 
@@ -10,32 +10,32 @@ use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index};
 use crate::domain::task::{Event, Recorded, Submission, Task};
 
-/// What became of a submission.
+/// The result of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proposal {
     New(u64),
-    /// An unfinished task of the same push took it up.
+    /// It was merged into an unfinished task of the same push.
     Joined(u64),
-    /// This very record was taken in before.
+    /// This exact record was ingested before.
     TakenInBefore(u64),
     /// Its idempotency key was used for this task, with other content.
     OtherContent(u64),
 }
 
-/// How long an idempotency key is kept; then it may be used again.
+/// How long an idempotency key is kept, in seconds; after that it may be reused.
 const KEYED_S: i64 = 7 * 24 * 3600;
 
 /// The idempotency key of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyed {
-    /// Keys of different submitters have nothing to do with each other.
+    /// Keys of different submitters are independent.
     pub submitter: String,
     pub key: String,
-    /// Names what was asked for: another digest under the same key is a mistake.
+    /// The digest of the request: another digest under the same key is an error.
     pub digest: String,
 }
 
-/// What is kept under an idempotency key.
+/// The value stored under an idempotency key.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ProposedKey {
     pub(super) task: u64,
@@ -43,7 +43,7 @@ pub(super) struct ProposedKey {
     pub(super) at: Timestamp,
 }
 
-/// What is to happen in the commit that makes a task, by the number that the task gets.
+/// Returns extra writes for the commit that creates a task, given its id.
 pub type ForTask<'a> = &'a (dyn Fn(u64) -> Commit + Sync);
 
 impl Proposal {
@@ -56,7 +56,7 @@ impl Proposal {
         }
     }
 
-    /// The same in the words of the hook log.
+    /// Returns the matching outcome for the hook log.
     #[must_use]
     pub fn outcome(self) -> HookOutcome {
         match self {
@@ -69,10 +69,9 @@ impl Proposal {
 }
 
 impl Store {
-    /// Takes a submission in: a new task, unless one for the same push is unfinished.
+    /// Submits a push: creates a task, unless one for the same push is unfinished.
     ///
-    /// `record` is the id of the spool record it came from; the same record gives the same task
-    /// however often it is taken in.
+    /// `record` is the id of the spool record; the same record always results in the same task.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -86,10 +85,10 @@ impl Store {
         self.propose_and(submission, record, now, &nothing).await
     }
 
-    /// As [`Store::propose`], and writes what became of it to the hook log in the same commit.
+    /// Like [`Store::propose`], and records the outcome in the hook log in the same commit.
     ///
     /// # Errors
-    /// [`StoreError::HooksChanged`] if somebody else wrote the entry; nothing was proposed then.
+    /// [`StoreError::HooksChanged`] if the entry was written concurrently; nothing was proposed.
     pub async fn propose_noted(
         &self,
         submission: Submission,
@@ -130,7 +129,7 @@ impl Store {
                 let more = also(Proposal::Joined(id));
                 match self.join(id, &submission, record, now, more).await {
                     Ok(()) => return Ok(Proposal::Joined(id)),
-                    // It ended or went on meanwhile: look again.
+                    // The task ended or advanced meanwhile: check again.
                     Err(StoreError::Changed(_) | StoreError::Illegal(_)) => continue,
                     Err(error) => return Err(error),
                 }
@@ -157,7 +156,7 @@ impl Store {
         }
     }
 
-    /// Tells a submission which task was the first of its push, and what keeps that.
+    /// Sets the first task of its push in a submission, and returns the writes that record it.
     async fn pushed(&self, submission: &mut Submission, id: u64) -> Result<Commit, StoreError> {
         let Some(push) = &mut submission.push else {
             return Ok(Commit::new());
@@ -174,15 +173,15 @@ impl Store {
             .put(key, id.to_string()))
     }
 
-    /// Begins a task with all of these events, the first of which proposes it.
+    /// Creates a task with all of these events, the first of which proposes it.
     ///
     /// # Errors
-    /// [`StoreError::Illegal`] if they do not fit together.
+    /// [`StoreError::Illegal`] if they are not a legal sequence.
     pub async fn begin(&self, events: Vec<Recorded>) -> Result<Task, StoreError> {
         self.begin_with(events, &|_| Commit::new()).await
     }
 
-    /// As [`Store::begin`]; `also` happens in the same commit.
+    /// Like [`Store::begin`], with `also` in the same commit.
     ///
     /// # Errors
     /// As [`Store::begin`]; [`StoreError::Changed`] if a requirement of `also` does not hold.
@@ -206,8 +205,8 @@ impl Store {
         }
     }
 
-    /// Takes a submission in that somebody made by hand: a new task, unless one was made under the
-    /// same idempotency key. Key, task and `also` are made in one commit.
+    /// Submits a task manually: creates it, unless one exists under the same idempotency key. Key,
+    /// task and `also` are written in one commit.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`]; [`StoreError::Changed`] if a requirement of
@@ -256,7 +255,7 @@ impl Store {
         }
     }
 
-    /// The task of an idempotency key, with the digest of what was asked for.
+    /// Returns the task of an idempotency key, with the digest of the request.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -269,7 +268,7 @@ impl Store {
         Ok(kept.map(|kept| (kept.task, kept.digest)))
     }
 
-    /// What is kept under the key and still counts, and what must hold for it to be replaced.
+    /// Returns the unexpired value of the key, and the condition for replacing it.
     async fn kept(
         &self,
         keyed: &Keyed,
@@ -291,7 +290,7 @@ impl Store {
         Ok(entry.and_then(|entry| index::number(&entry.value)))
     }
 
-    /// The unfinished task of the same repository, ref and object.
+    /// Returns the unfinished task of the same repository, ref and object.
     async fn open_for(&self, submission: &Submission) -> Result<Option<u64>, StoreError> {
         let Some(key) = index::open_key(submission) else {
             return Ok(None);
@@ -324,7 +323,7 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers that a spool record has been dealt with without a task of its own.
+    /// Returns the task that a spool record became, if it was ingested.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].

@@ -1,20 +1,20 @@
-//! A store that was written before there was an index gets one when it is opened.
+//! Creates the index of a store from before there was one, when it is opened.
 //!
-//! What is written is the same however often it is written, so an interrupted run is simply begun
-//! again; the mark that it is done comes last. Called by [`Store::open`], once for a store.
+//! The writes are idempotent, so an interrupted run simply starts over; the completion mark is
+//! written last. Called by [`Store::open`], once per store.
 
 use super::history;
 use super::kv::{Commit, Range};
 use super::{Head, Store, StoreError, index};
 use crate::domain::task::{Description, Task};
 
-/// Operations that one commit may hold before it is sent; one task adds fewer than the engine's
-/// limit leaves.
+/// Operations to collect before a commit is sent; one task adds fewer than the rest of the engine's
+/// limit.
 const OPERATIONS: usize = 40;
 
 impl Store {
-    /// Writes every row of the index that is missing; refuses what a newer program has written, which
-    /// this one would read wrongly and write back.
+    /// Writes all missing index rows; refuses a store of a newer version, whose rows this one would
+    /// misread and overwrite.
     pub(super) async fn ensure_index(&self) -> Result<(), StoreError> {
         let layout = self.kv.get(history::LAYOUT_KEY).await?;
         let layout = layout.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
@@ -56,14 +56,14 @@ impl Store {
         Ok(())
     }
 
-    /// A commit that needs nothing to hold.
+    /// Writes a commit without requirements.
     pub(super) async fn write(&self, commit: Commit) -> Result<(), StoreError> {
         let written = self.kv.commit(commit).await;
         written.map_err(|error| index::error(0, error))?;
         Ok(())
     }
 
-    /// The rows of one task; the rows of lists as they once were go.
+    /// Returns the rows of one task, and deletes its list rows of older layouts.
     async fn rows_of(&self, id: u64) -> Result<Commit, StoreError> {
         let Head {
             state,
@@ -90,7 +90,7 @@ impl Store {
             .delete(format!("project/{project}/{environment}/{id:016x}")))
     }
 
-    /// The description that events bring, if it can be read: a search can do without.
+    /// Returns the description in events, if readable: a search works without it.
     pub(super) async fn description(
         &self,
         events: &[crate::domain::task::Recorded],

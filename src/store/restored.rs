@@ -1,4 +1,4 @@
-//! A store that was made of a backup: the days after that backup are lost to it, not to the hosts.
+//! A store restored from a backup: later changes are missing in it, but not on the hosts.
 
 use std::sync::atomic::Ordering;
 
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::kv::Commit;
 use super::{Store, StoreError, index};
 
-/// Of which backup the store was made.
+/// The backup that the store was restored from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     pub at: Timestamp,
     /// When the backup was taken.
     pub backup: Timestamp,
-    /// The revision that the backup showed.
+    /// The store revision that the backup showed.
     pub revision: u64,
-    /// Lower ids may have been given out in the days that are lost.
+    /// Lower ids may have been allocated after the backup.
     pub next_id: u64,
 }
 
 impl Store {
-    /// Of which backup the store was made; `None` if it was not.
+    /// Returns the backup that the store was restored from; `None` if it was not.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -30,13 +30,13 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// Marks the store as made of a backup: ids and fences go on above those of the lost days.
+    /// Marks the store as restored: ids and fences continue above those used after the backup.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn begin_again(&self, restored: &Restored) -> Result<(), StoreError> {
         self.next_fence(restored.at).await?;
-        // Tags of the days that are lost were released, perhaps: none is by itself.
+        // Tags of that period may have been released: none is released automatically.
         self.unlooked().await?;
         let commit = Commit::new().put(index::RESTORED, index::json(restored));
         let written = self.kv.commit(commit).await;
@@ -45,7 +45,7 @@ impl Store {
         Ok(())
     }
 
-    /// The highest id that the store has given out; 0 where there is none.
+    /// Returns the highest id allocated by the store; 0 if there is none.
     #[must_use]
     pub fn last_id(&self) -> u64 {
         self.next_id.load(Ordering::SeqCst).saturating_sub(1)

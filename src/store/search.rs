@@ -1,8 +1,8 @@
-//! Finding tasks: newest first, by everything that is indexed, in bounded pieces.
+//! Task search: newest first, by all indexed fields, in bounded pages.
 //!
-//! Every index sorts by the time a task was made, so a search by several walks them side by side and
-//! jumps ([`IndexWalk`]). What is in no index (short beginnings of tags, words) is looked at task by task;
-//! after [`BUDGET`] the answer says where to go on. So no search reads more than so much at a time,
+//! All indexes sort by creation time, so a search over several walks them side by side and skips
+//! ahead ([`IndexWalk`]). Conditions without an index (short tag prefixes, words) are checked per
+//! task; after [`BUDGET`] the answer says where to continue. So the cost of a search is bounded,
 //! however many tasks there are.
 
 use super::history::{self, ListPosition};
@@ -10,19 +10,19 @@ use super::kv::{Key, Kv, Range, Row};
 use super::{Filter, Head, Store, StoreError, index};
 use crate::domain::right::PermissionTarget;
 
-/// What one answer may cost: a row that is passed costs 1, a read of the engine [`READ`].
+/// The cost limit of one answer: a row passed costs 1, a read of the engine [`READ`].
 const BUDGET: usize = 20_000;
 const READ: usize = 10;
-/// Rows that are read at a time where several indexes are walked, or text is read.
+/// Rows per read when several indexes are walked, or text is read.
 const STRIDE: usize = 256;
 const TEXT_STRIDE: usize = 1_000;
 
-/// Which tasks a search goes over at all.
+/// The tasks that a search covers.
 #[derive(Clone, Copy)]
 pub struct Among<'a> {
-    /// Only those of these places, if there are any given: it saves looking at all others.
+    /// Only tasks in these scopes, if given, which avoids reading all others.
     pub places: Option<&'a [PermissionTarget]>,
-    /// Of those only what this says of its head.
+    /// Of those, only tasks whose head matches this.
     pub wanted: &'a (dyn Fn(&Head) -> bool + Sync),
 }
 
@@ -33,20 +33,20 @@ impl Among<'_> {
     };
 }
 
-/// Some tasks, newest first.
+/// A page of tasks, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchPage {
     pub heads: Vec<Head>,
-    /// Go on after this place; `None` where there is nothing more. Set also where tasks were only
-    /// looked at and none fits.
+    /// Continue after this position; `None` at the end. Also set if tasks were read and none
+    /// matches.
     pub next: Option<ListPosition>,
 }
 
-/// Rows of one index, from new to old.
+/// A walk over one index, newest first.
 struct IndexWalk {
     prefix: Key,
     rows: std::collections::VecDeque<Row>,
-    /// The engine has no more.
+    /// The engine has no more rows.
     ended: bool,
     stride: usize,
 }
@@ -61,7 +61,7 @@ impl IndexWalk {
         }
     }
 
-    /// The newest row whose place sorts before `below`.
+    /// Returns the newest row whose position sorts before `below`.
     async fn below(
         &mut self,
         kv: &dyn Kv,
@@ -87,17 +87,17 @@ impl IndexWalk {
             let page = kv.range(range).await?;
             self.ended = !page.more;
             self.rows.extend(page.rows);
-            // Then whole strides are wanted.
+            // From now on read whole strides.
             self.stride = self.stride.max(STRIDE);
         }
     }
 }
 
-/// Rows of any of several indexes, from new to old.
+/// The union of several indexes, newest first.
 struct Branch(Vec<IndexWalk>);
 
 impl Branch {
-    /// The place and the value of the newest row whose place sorts before `below`.
+    /// Returns position and value of the newest row whose position sorts before `below`.
     async fn below(
         &mut self,
         kv: &dyn Kv,
@@ -123,15 +123,15 @@ impl Branch {
     }
 }
 
-/// A task that every index has.
+/// A task that every index contains.
 struct Candidate {
     place: ListPosition,
-    /// Its words, where the walk goes over them.
+    /// Its words, if the walk covers them.
     text: Option<Vec<u8>>,
 }
 
 impl Store {
-    /// Tasks that fit, newest first, after a place.
+    /// Returns matching tasks after a position, newest first.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
@@ -144,7 +144,7 @@ impl Store {
         self.search_among(filter, after, limit, Among::ALL).await
     }
 
-    /// As [`Store::search`], of those tasks alone.
+    /// Like [`Store::search`], limited to those tasks.
     ///
     /// # Errors
     /// As [`Store::search`].
@@ -164,7 +164,7 @@ impl Store {
         self.search_below(filter, below, limit, among).await
     }
 
-    /// The task of this id, if it fits.
+    /// Returns the task with this id, if it matches.
     async fn only(
         &self,
         filter: &Filter,
@@ -234,7 +234,7 @@ impl Store {
                 }
                 heads.push(head);
             }
-            // What fits is paid for by the limit; what is passed over, by the budget.
+            // Matches are covered by the limit; skipped rows, by the budget.
             if spent >= BUDGET + heads.len() * 2 * READ {
                 let next = Some(candidate.place);
                 return Ok(SearchPage { heads, next });
@@ -243,7 +243,7 @@ impl Store {
         }
     }
 
-    /// The newest task before a place that every branch has.
+    /// Returns the newest task before a position that every branch contains.
     async fn next_candidate(
         &self,
         branches: &mut [Branch],
@@ -260,7 +260,7 @@ impl Store {
             let Some((place, text)) = found else {
                 return Ok(None);
             };
-            // After the first of them, `below` is the place that the others must have, and a byte.
+            // After the first of them, `below` is the others' required position, plus a byte.
             let same = agreed > 0 && below.split_last().is_some_and(|(_, held)| held == place);
             if same {
                 agreed += 1;
@@ -276,7 +276,7 @@ impl Store {
         }
     }
 
-    /// The head of a candidate, if all else fits, too.
+    /// Returns the head of a candidate, if all other conditions match.
     async fn fitting(
         &self,
         filter: &Filter,
@@ -304,7 +304,7 @@ impl Store {
         Ok(index::matches(filter, &head).then_some(head))
     }
 
-    /// Heads of tasks, newest first, of those before `before`, until there are `limit` of them.
+    /// Returns heads of tasks before `before`, newest first, up to `limit`.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
@@ -333,8 +333,8 @@ impl Store {
         }
     }
 
-    /// The place of the task of this id, as an end that a search stays below; of the next older one,
-    /// if there is no such task.
+    /// Returns the position of the task with this id, as an exclusive bound for a search; that of
+    /// the next older task if it does not exist.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
@@ -355,7 +355,7 @@ impl Store {
         }
     }
 
-    /// The place after which a search shows the tasks before this one; see [`Store::list`].
+    /// Returns the position after which a search shows older tasks than this; see [`Store::list`].
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
@@ -365,7 +365,7 @@ impl Store {
     }
 }
 
-/// The indexes that a search goes over; all tasks where there is none.
+/// Returns the indexes that a search walks; all tasks if there is none.
 fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) -> Vec<Branch> {
     let mut all: Vec<Vec<Key>> = history::prefixes(filter)
         .into_iter()

@@ -1,28 +1,27 @@
-//! [`Kv`] on one machine's disk, by sled. Only this file and its `opening` name sled; the agent opens it once
-//! and hands it on as `Arc<dyn Kv>`.
+//! [`Kv`] on one machine's disk, by sled. Only this file and its `opening` use sled; the agent
+//! opens it once and passes it on as `Arc<dyn Kv>`.
 //!
-//! **Writing.** One thread writes. It takes the commits that wait (at most [`GROUP_COMMITS_MAX`]),
-//! checks them one after another against what stands, the earlier ones included, applies them as
-//! one batch, flushes once, syncs sled's file once, and answers all. `flush()` alone survives a
-//! killed process; since it calls `sync_file_range`, which neither writes metadata nor empties a
-//! disk's cache, `fdatasync` follows for the power cut.
+//! **Writing.** One thread writes. It takes the waiting commits (at most [`GROUP_COMMITS_MAX`]),
+//! checks each against the current state including the earlier ones, applies them as one batch,
+//! flushes once, syncs sled's file once, and answers all. `flush()` alone survives a killed
+//! process. It calls `sync_file_range`, which neither writes metadata nor flushes a disk's cache;
+//! so `fdatasync` follows to survive a power cut.
 //!
 //! **Reading.** Readers hold the read half of a lock whose write half covers apply, flush and sync.
-//! So nobody sees what is not durable, and a page is of one revision. The lock is fair: readers and
-//! groups of commits take turns.
+//! So no reader sees data that is not durable, and a page has one revision. The lock is fair:
+//! readers and groups of commits alternate.
 //!
-//! **On disk.** `DIR/db` is the log, `DIR/snap.*` where recovery begins, `DIR/conf` sled's own
-//! parameters. sled writes a page of more than 128 KiB to a file of its own below `DIR/blobs`
-//! without syncing it, in an order that a power cut turns into half a batch. So nothing here may
-//! grow a page that large: long values are kept in pieces, and keys are short.
+//! **On disk.** `DIR/db` is the log, `DIR/snap.*` where recovery starts, `DIR/conf` sled's own
+//! parameters. sled writes a page of more than 128 KiB to a separate file below `DIR/blobs` without
+//! syncing it; the write order can leave half a batch after a power cut. So no page may grow that
+//! large: long values are split into pieces, and keys are short.
 //!
-//! `DIR/confirmed` holds the revision last answered, written without a sync after each group. sled
-//! opens a log whose end is damaged as if the end had never been; a store that ends before the
-//! confirmed revision is refused instead.
+//! `DIR/confirmed` holds the last answered revision, written without a sync after each group. sled
+//! silently drops a damaged end of its log; a store that ends before the confirmed revision is
+//! refused instead.
 //!
-//! **After an error** of the disk, or a panic within sled, what is in memory may be ahead of what
-//! is durable: the commits in question are answered `Unknown` and the engine answers nothing more
-//! until it is opened again.
+//! **After an error** of the disk, or a panic within sled, memory may be ahead of what is durable.
+//! The affected commits return `Unknown` and the engine refuses all requests until it is reopened.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -57,25 +56,25 @@ mod snapshot;
 
 /// Commits that become durable together.
 const GROUP_COMMITS_MAX: usize = 256;
-/// Bytes of commits that become durable together; one commit more may go beyond.
+/// Bytes of commits that become durable together; may be exceeded by one commit.
 const GROUP_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Commits that wait for the writer; further callers wait for a place.
+/// Commits that may wait for the writer; further callers wait for a slot.
 const QUEUE_COMMITS_MAX: usize = 1024;
 
-/// What the writer has done since the store was opened.
+/// Counters of the writer since the store was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// Commits that became durable.
     pub commits: u64,
-    /// Flushes (each with one sync of the file) that it took.
+    /// Flushes performed (each with one sync of the file).
     pub flushes: u64,
 }
 
-/// The engine. Dropping it waits for the commits that were queued, then releases the directory
-/// (once the last [`Snapshot`] is gone too).
+/// The engine. Dropping it waits for queued commits, then releases the directory (once the last
+/// [`Snapshot`] is dropped too).
 pub struct SledKv {
     shared: Arc<StoreShared>,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     queue: Option<mpsc::Sender<CommitRequest>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -87,7 +86,7 @@ struct CommitRequest {
 
 struct StoreShared {
     db: Db,
-    /// A second handle on sled's log, to sync it.
+    /// A second handle to sled's log, for syncing.
     log: File,
     confirmed: File,
     gate: Arc<RwLock<CommitGate>>,
@@ -97,11 +96,11 @@ struct StoreShared {
     flushes: AtomicU64,
 }
 
-/// What readers and the writer take turns over.
+/// The state that readers and the writer lock in turn.
 struct CommitGate {
-    /// What is durable.
+    /// The durable state.
     tip: StoreTip,
-    /// Set for good by an error of the disk, and while a group is being written.
+    /// Set permanently by a disk error, and while a group is being written.
     stopped: Option<String>,
 }
 
@@ -115,13 +114,13 @@ impl CommitGate {
 }
 
 impl SledKv {
-    /// Opens the store in `dir`, which is made (mode 0700) if it is not there, with a page cache of
-    /// about `cache_bytes`. Reads every key once, so it takes longer the larger the store.
+    /// Opens the store in `dir`, which is created (mode 0700) if missing, with a page cache of
+    /// about `cache_bytes`. Reads every key once, so the time grows with the store.
     ///
     /// Crash: may be repeated at any point.
     ///
     /// # Errors
-    /// [`StoreOpenError`]; a damaged store is left as it is.
+    /// [`StoreOpenError`]; a damaged store is left unchanged.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreOpenError> {
         let Opened {
             db,
@@ -166,7 +165,7 @@ impl SledKv {
         }
     }
 
-    /// Why nothing more can be written.
+    /// Returns why writing has stopped.
     async fn stopped(&self) -> KvError {
         match self.shared.read(|_, _| Ok(())).await {
             Ok(()) => KvError::Stopped("it was closed".into()),
@@ -179,16 +178,16 @@ impl Drop for SledKv {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so, and has left the gate closed.
+            // A writer that panicked has logged it, and has left the gate stopped.
             let _ = writer.join();
         }
     }
 }
 
-/// The thread that writes.
+/// The writer thread.
 struct StoreWriter {
     shared: Arc<StoreShared>,
-    /// What is durable; the gate shows the same.
+    /// The durable state; the same as in the gate.
     tip: StoreTip,
 }
 
@@ -208,7 +207,7 @@ impl StoreWriter {
         }
     }
 
-    /// Decides, writes and answers one group. The error is why the engine must stop.
+    /// Checks, writes and answers one group. The error is why the engine must stop.
     fn write(&mut self, requests: Vec<CommitRequest>) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
         let mut group = CommitGroup::after(&shared.db, self.tip);
@@ -226,7 +225,7 @@ impl StoreWriter {
                 Err(why) => result.and(Err(CommitError::Unknown(why.clone()))),
                 Ok(()) => result,
             };
-            // Whoever has gone away meanwhile learns it by reading.
+            // A caller that has disconnected learns the result by reading.
             let _ = answer.send(result);
         }
         durable
@@ -244,7 +243,7 @@ impl StoreWriter {
         let shared = &self.shared;
         let mut gate = shared.gate.blocking_write();
         shared.keep_for_snapshots(touched.keys());
-        // Stands if sled panics: then nobody reads what it may hold.
+        // Remains if sled panics: then nothing reads its possibly wrong state.
         gate.stopped = Some("its writer ended amid a commit".into());
         crash::before("store.commit");
         let applied = shared.apply(batch);
@@ -260,7 +259,7 @@ impl StoreWriter {
         if let Some(changes) = lock(&shared.changes).as_ref() {
             changes.publish(updates);
         }
-        // Best effort: it only makes damage show that sled would pass over.
+        // Best effort: it only reveals damage that sled would ignore.
         let confirmed = tip.revision.0.to_be_bytes();
         if let Err(error) = shared.confirmed.write_all_at(&confirmed, 0) {
             tracing::warn!("cannot record the confirmed revision: {error}");
@@ -270,13 +269,13 @@ impl StoreWriter {
 }
 
 impl Drop for StoreWriter {
-    /// However the thread ends, nothing will change any more.
+    /// However the thread ends, nothing will change after it.
     fn drop(&mut self) {
         *lock(&self.shared.changes) = None;
     }
 }
 
-/// Takes what else waits, up to the bounds of a group.
+/// Takes further waiting commits, up to the limits of a group.
 fn gather(
     first: CommitRequest,
     requests: &mut mpsc::Receiver<CommitRequest>,
@@ -298,7 +297,7 @@ struct CommitGroup<'db> {
     db: &'db Db,
     tip: StoreTip,
     batch: Batch,
-    /// What stands under each key that the group writes; `None` where it is deleted.
+    /// The state of each key that the group writes; `None` if it is deleted.
     touched: HashMap<Key, Option<StoredRow>>,
     updates: Vec<Update>,
 }
@@ -314,7 +313,7 @@ impl<'db> CommitGroup<'db> {
         }
     }
 
-    /// Adds a commit if its requirements hold after the ones before it.
+    /// Adds a commit if its requirements hold after the previous ones.
     fn add(&mut self, commit: Commit) -> Result<Revision, CommitError> {
         let met = commit.check_requirements(|key| {
             let standing = self.standing(key)?;
@@ -324,7 +323,7 @@ impl<'db> CommitGroup<'db> {
         if commit.writes().is_empty() {
             return Ok(self.tip.revision);
         }
-        // All that can fail comes first: a commit that fails leaves nothing in the batch.
+        // All that can fail comes first: a failed commit leaves nothing in the batch.
         let mut before = Vec::with_capacity(commit.writes().len());
         for key in commit.writes().keys() {
             before.push(self.standing(key)?);
@@ -440,9 +439,8 @@ impl StoreShared {
         }
     }
 
-    /// Reads under the gate, on a thread that may wait for the disk. The gate is waited for in a task
-    /// of its own: a caller that is not polled would keep the turn that it was given, and the writer
-    /// would wait for it for ever.
+    /// Reads under the gate, on a thread that may block on the disk. A separate task waits for the
+    /// gate: a caller that is not polled would keep its turn in the fair lock and block the writer.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Self, StoreTip) -> Result<T, KvError> + Send + 'static,
@@ -454,7 +452,7 @@ impl StoreShared {
             gate.check()?;
             let read = tokio::task::spawn_blocking(move || {
                 let result = read(&shared, gate.tip);
-                // The gate stays held to here, even if nobody waits for the result any more.
+                // The gate is held up to here, even if the caller has gone.
                 drop(gate);
                 result
             });
@@ -467,7 +465,7 @@ impl StoreShared {
 impl Kv for SledKv {
     fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<StoredValue>, KvError>> {
         Box::pin(async move {
-            // One row is near: a change of threads would cost more than reading it here.
+            // One row is cheap: a thread switch would cost more than reading it here.
             if let Ok(gate) = self.shared.gate.try_read() {
                 gate.check()?;
                 return self.shared.get(key);
@@ -503,7 +501,7 @@ impl Kv for SledKv {
     fn watch(&self, prefix: &[u8], after: Revision) -> Watch {
         match lock(&self.shared.changes).as_ref() {
             Some(changes) => changes.watch(prefix, after),
-            // Of a log that is dropped at once: the watch is closed.
+            // From a log that is dropped at once: the watch is closed.
             None => ChangeLog::starting_at(after).watch(prefix, after),
         }
     }
@@ -527,7 +525,7 @@ fn no_row(key: &[u8]) -> KvError {
     ))
 }
 
-/// What these locks guard is whole between any two statements.
+/// Data behind these locks is consistent between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,15 +1,15 @@
-//! On which object each tag of a repository was when it was last looked at: what is new or moved
-//! since, and was brought by no hook, was made on the git server.
+//! The last seen object of each tag of a repository. A tag that is new or has moved since, and that
+//! no hook reported, was created on the git server.
 //!
 //! | key | holds |
 //! |---|---|
-//! | `tag/REPOSITORY/REF` | a tag that was seen; without an object once it is gone |
-//! | `brought/REPOSITORY/REF/OBJECT` | when a hook told of it |
-//! | `heard/REPOSITORY` | when a hook was last heard of |
-//! | `looked/REPOSITORY` | the last look; without one, the next one only notes what is there |
-//! | `unseen/REPOSITORY` | looks that failed since the last one that did not |
+//! | `tag/REPOSITORY/REF` | a tag that was seen; without an object once it is deleted |
+//! | `brought/REPOSITORY/REF/OBJECT` | when a hook reported it |
+//! | `heard/REPOSITORY` | when a hook last reported anything |
+//! | `looked/REPOSITORY` | the last scan; without one, the next one only records existing tags |
+//! | `unseen/REPOSITORY` | failed scans since the last successful one |
 //!
-//! `intake` writes what hooks bring, `reconcile` everything else. Nothing is decided here.
+//! `intake` writes what hooks report, `reconcile` everything else. This module decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,11 +25,11 @@ const BROUGHT: &str = "brought/";
 const HEARD: &str = "heard/";
 const LOOKED: &str = "looked/";
 const UNSEEN: &str = "unseen/";
-/// So much of a cause is kept, in characters.
+/// The maximum length of a stored cause, in characters.
 const CAUSE_MAX: usize = 2_000;
-/// Tasks of one tag that are looked at to find where it was.
+/// How many tasks of one tag are read to find its earlier objects.
 const LANDED_MAX: usize = 50;
-/// Writes of one commit.
+/// Writes per commit.
 const PIECE: usize = 90;
 
 /// A tag as it was last seen.
@@ -37,31 +37,31 @@ const PIECE: usize = 90;
 pub struct KnownTag {
     #[serde(rename = "ref")]
     pub reference: String,
-    /// Empty where it was gone.
+    /// Empty if it was deleted.
     pub object: String,
-    /// Another one whenever the tag was seen to change.
+    /// Changes whenever the tag was seen to change.
     #[serde(skip)]
     pub turn: u64,
 }
 
-/// One look at all tags of a repository.
+/// One scan of all tags of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
     pub at: Timestamp,
     pub git_url: String,
-    /// Of all tags and their objects; empty where something of them is still to be settled.
+    /// Of all tags and their objects; empty while some of them are still to be processed.
     pub digest: String,
     pub tags: u64,
 }
 
-/// Looks at a repository that failed, since the last one that did not.
+/// Failed scans of a repository, since the last successful one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedLooks {
     /// When the first of them failed.
     pub since: Timestamp,
-    /// When the last one did.
+    /// When the last one failed.
     pub at: Timestamp,
-    /// Why the last one did.
+    /// Why the last one failed.
     pub cause: String,
 }
 
@@ -69,7 +69,7 @@ fn hash(text: &str) -> String {
     format!("{:x}", Sha256::digest(text))
 }
 
-/// Repositories have few names: some digits tell them apart.
+/// Repositories have few names: a few digits distinguish them.
 fn of(kind: &str, repository: &str) -> String {
     format!("{kind}{}", &hash(repository)[..16])
 }
@@ -83,7 +83,7 @@ fn brought_key(repository: &str, reference: &str, object: &str) -> Key {
     format!("{}/{reference}/{object}", of(BROUGHT, repository)).into_bytes()
 }
 
-/// Whether a conflict on this key is one about what hooks brought, or with another agent's look.
+/// Whether a conflict on this key concerns hook reports, or another agent's scan.
 pub(super) fn is_tag_key(key: &[u8]) -> bool {
     let kinds = [BROUGHT, TAGS, LOOKED];
     kinds.iter().any(|kind| key.starts_with(kind.as_bytes()))
@@ -94,7 +94,7 @@ fn no_look_after(repository: &str, last: Option<KeyVersion>) -> Commit {
     Commit::new().require(of(LOOKED, repository), last)
 }
 
-/// What is kept of a record besides what becomes of it.
+/// Returns what to store about a record in addition to its outcome.
 #[must_use]
 pub fn told_by_hook(push: &SeenPush, now: Timestamp) -> Commit {
     let commit = Commit::new().put(of(HEARD, &push.repository), index::json(&now));
@@ -105,7 +105,7 @@ pub fn told_by_hook(push: &SeenPush, now: Timestamp) -> Commit {
     commit.put(key, index::json(&now))
 }
 
-/// Holds only while no hook has told of a tag on this object.
+/// Returns a condition that no hook has reported a tag on this object.
 #[must_use]
 pub fn unless_brought(repository: &str, reference: &str, object: &str) -> Commit {
     let key = brought_key(repository, reference, object);
@@ -113,7 +113,7 @@ pub fn unless_brought(repository: &str, reference: &str, object: &str) -> Commit
 }
 
 impl Store {
-    /// The last look at a repository, and the version of its entry.
+    /// Returns the last scan of a repository, and the version of its entry.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -127,7 +127,7 @@ impl Store {
         Ok((look, last))
     }
 
-    /// Notes a look, if there was none after `last`. Everything that it saw has been settled before.
+    /// Records a scan, if there was none after `last`. Everything it saw has been processed before.
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -142,7 +142,7 @@ impl Store {
             .await
     }
 
-    /// The looks at a repository that failed, since the last one that did not.
+    /// Returns the failed scans of a repository, since the last successful one.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -151,7 +151,7 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// Keeps why a look failed, or forgets earlier failures where it did not.
+    /// Records why a scan failed, or clears earlier failures if it succeeded.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -178,7 +178,7 @@ impl Store {
         self.write(commit).await
     }
 
-    /// Whether a task that was made since then has landed on this object: the tag was there.
+    /// Whether a task created since then has landed on this object: the tag was there.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -206,14 +206,14 @@ impl Store {
         Ok(false)
     }
 
-    /// Of two agents with one store, the one that has looked before the other changes nothing.
+    /// If two agents share a store, the one with the outdated scan changes nothing.
     async fn note(&self, commit: Commit) -> Result<(), StoreError> {
         let noted = self.kv.commit(commit).await;
         noted.map_err(|error| hooks::error_of(0, error))?;
         Ok(())
     }
 
-    /// When a hook of a repository was last heard of.
+    /// Returns when a hook of a repository last reported anything.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -222,7 +222,7 @@ impl Store {
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
-    /// Notes tags as seen, by name and object, if there was no look after `last`.
+    /// Records tags as seen, by name and object, if there was no scan after `last`.
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`]: some may have been
@@ -250,8 +250,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes one tag as seen, if it is known as `before`, and forgets that a hook brought it. Without
-    /// an object it is gone.
+    /// Records one tag as seen, if it is known as `before`, and clears the hook's report of it.
+    /// Without an object it is deleted.
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -278,7 +278,7 @@ impl Store {
         self.note(commit).await
     }
 
-    /// All tags of a repository that were ever seen, by name.
+    /// Returns all tags of a repository that were ever seen, by name.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -296,7 +296,7 @@ impl Store {
         Ok(known.collect())
     }
 
-    /// What hooks brought of a repository and no look has settled, with the time.
+    /// Returns hook reports of a repository that no scan has processed, with the time.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -310,7 +310,7 @@ impl Store {
         Ok(Brought(rows.collect()))
     }
 
-    /// What hooks brought before this time, and no unfinished task waits for any more.
+    /// Returns hook reports from before this time that no unfinished task waits for.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -334,7 +334,7 @@ impl Store {
         Ok(old.into_iter().cloned().collect())
     }
 
-    /// Forgets that hooks brought these.
+    /// Deletes these hook reports.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -348,7 +348,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets that hooks brought a tag on these objects, unless they do so now.
+    /// Deletes the reports of a tag on these objects, unless a hook repeats them now.
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -365,7 +365,7 @@ impl Store {
         Ok(())
     }
 
-    /// What makes the next look at every repository note only what is there.
+    /// Deletes all scans, so that the next one of each repository only records existing tags.
     pub(super) async fn unlooked(&self) -> Result<(), StoreError> {
         loop {
             let range = Range::prefix(LOOKED.as_bytes()).limit(PIECE);
@@ -382,11 +382,11 @@ impl Store {
     }
 }
 
-/// What hooks brought of one repository.
+/// The hook reports of one repository.
 #[derive(Clone, Debug, Default)]
 pub struct Brought(BTreeMap<Key, (Timestamp, KeyVersion)>);
 
-/// That a hook told of a tag on one object.
+/// A hook's report of a tag on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedTag {
     pub object: String,
@@ -402,7 +402,7 @@ impl Brought {
         self.0.is_empty()
     }
 
-    /// What hooks told of one tag, oldest first.
+    /// Returns the reports of one tag, oldest first.
     #[must_use]
     pub fn of(&self, repository: &str, reference: &str) -> Vec<ReportedTag> {
         if self.is_empty() {

@@ -1,4 +1,4 @@
-//! Every version of a template that a task used: its text and scripts, by their digests.
+//! Every version of a template that a task used: its text and scripts, by digest.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,18 @@ use super::kv::{Commit, CommitError, Require};
 use super::{Store, StoreError, index, kv};
 use crate::domain::template::StoredTemplate;
 
-/// A version of a template, as it is listed.
+/// A version of a template, as listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedVersion {
     pub digest: String,
-    /// When a plan was first made from it.
+    /// When it was first used in a plan.
     pub first_used: Timestamp,
     blob: String,
 }
 
 impl Store {
-    /// Keeps a version of a template with its scripts, each as a blob of its own. Keeping one again is
-    /// harmless. Durable on return.
+    /// Stores a version of a template with its scripts, each as a separate blob. Idempotent.
+    /// Durable on return.
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -28,7 +28,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let key = index::template_key(&version.name, &version.digest);
-        // A plan names the blobs of the scripts: they must be there, whatever was written before.
+        // A plan refers to the blobs of the scripts: they must exist, whatever was written before.
         for text in version.scripts.values() {
             self.put_blob(text.as_bytes()).await?;
         }
@@ -49,7 +49,7 @@ impl Store {
         }
     }
 
-    /// The versions of a template that tasks used, newest first.
+    /// Returns the versions of a template that tasks used, newest first.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
@@ -63,7 +63,7 @@ impl Store {
         Ok(versions)
     }
 
-    /// One version of a template; `None` where no task used it.
+    /// Returns one version of a template; `None` if no task used it.
     ///
     /// # Errors
     /// [`StoreError::NoBlob`], [`StoreError::Kv`].

@@ -1,19 +1,19 @@
-//! Which ids the lost days may have given out. What still lies in `data_dir` is looked at; where
-//! nothing does (the machine burned), time bounds it.
+//! Estimates which ids may have been allocated after the backup: from what is left in `data_dir`,
+//! and from the elapsed time in case the machine was lost.
 
 use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
 
-/// Between a backup and its restore no agent makes more tasks than so many …
+/// Upper bound on tasks made between a backup and its restore: this many at once …
 const TASKS_AT_ONCE: u64 = 10_000;
-/// … and one a second, on average.
+/// … plus one per second on average.
 const TASKS_PER_S: u64 = 1;
-/// Ids go on at a number that people see was skipped to.
+/// Ids continue at a round number, so that the gap is visible.
 const ROUNDED_TO: u64 = 1_000;
 
-/// The id from which a restored agent goes on: above all that its former life can have given out.
+/// Returns the first id for a restored agent: above any that may have been allocated before.
 pub(super) fn next_id(data_dir: &Path, last: u64, backup: Timestamp, now: Timestamp) -> u64 {
     let elapsed = now.duration_since(backup).as_secs();
     let elapsed = u64::try_from(elapsed).unwrap_or(0);
@@ -21,12 +21,12 @@ pub(super) fn next_id(data_dir: &Path, last: u64, backup: Timestamp, now: Timest
     (bound.max(seen(data_dir)) + 1).next_multiple_of(ROUNDED_TO)
 }
 
-/// The highest id that left something in `data_dir`; 0 where there is nothing.
+/// Returns the highest id that left a trace in `data_dir`; 0 if there is none.
 pub(super) fn seen(data_dir: &Path) -> u64 {
     numbers(&data_dir.join("logs")).max(in_mirrors(data_dir))
 }
 
-/// The highest id whose commit is pinned in a mirror, loose or packed.
+/// Returns the highest id whose commit is pinned in a mirror, as a loose or packed ref.
 fn in_mirrors(data_dir: &Path) -> u64 {
     let mirrors = fs::read_dir(data_dir.join("mirrors"));
     let highest = mirrors.into_iter().flatten().flatten().map(|mirror| {

@@ -1,4 +1,4 @@
-//! The form of a backup: bytes in, bytes out.
+//! The backup file format: bytes in, bytes out.
 //!
 //! ```text
 //! "tagship backup\n"
@@ -7,12 +7,12 @@
 //!   R  a row: length of the key (2 bytes), key, value
 //!   L  a log: its path below `logs`, then its content in pieces
 //!   P  a piece of the log before
-//!   E  how much of all that there is, JSON  last
+//!   E  the totals, JSON                    last
 //! SHA-256 of everything before, 32 bytes
 //! ```
 //!
-//! Whoever reads it gets nothing but what was checked: [`BackupReader`] says of a file without a digest, or
-//! with a wrong one, that it is none, but only at its end. So a file is read twice where it matters.
+//! Readers get only verified data: [`BackupReader`] rejects a file whose digest is missing or
+//! wrong, but only at its end. So a file is read twice where that matters.
 
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,40 +23,40 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The form that this program writes. It counts up whenever the frames or the meaning of rows
-/// change; this program reads this form and every one before.
+/// The format version that this program writes. It is raised whenever the frames or the meaning of
+/// rows change; this program reads this version and all earlier ones.
 pub const FORMAT: u32 = 1;
 
 const MAGIC: &[u8] = b"tagship backup\n";
 const DIGEST_BYTES: usize = 32;
-/// More than the longest row takes.
+/// Larger than the longest row.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// A piece of a log.
+/// Maximum size of a log frame, in bytes.
 pub(super) const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// So much is gathered before it is handed on.
+/// Bytes to buffer before they are sent.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// What stands first.
+/// The first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     pub format: u32,
-    /// The version that wrote it.
+    /// The version of tagship that wrote it.
     pub tagship: String,
     pub created_at: Timestamp,
-    /// The revision of the store that it shows.
+    /// The store revision that the backup shows.
     pub revision: u64,
-    /// Whether it holds the output of steps.
+    /// Whether the output of steps is included.
     pub logs: bool,
 }
 
-/// What stands last.
+/// The last frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupCounts {
     pub rows: u64,
     pub logs: u64,
 }
 
-/// Why a file is no backup that can be trusted.
+/// Why a file is not a valid backup.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("{what}; take another backup")]
@@ -73,7 +73,7 @@ const fn damaged(what: &'static str) -> FileError {
     FileError::Damaged { what }
 }
 
-/// Makes the bytes of a backup.
+/// Encodes a backup.
 #[derive(Default)]
 pub(super) struct Encoder {
     hash: Sha256,
@@ -108,12 +108,12 @@ impl Encoder {
         Ok(())
     }
 
-    /// What was gathered, once that is enough to be handed on.
+    /// Returns the buffered bytes once there are enough to send.
     pub(super) fn full(&mut self) -> Option<Vec<u8>> {
         (self.gathered.len() >= CHUNK_BYTES).then(|| std::mem::take(&mut self.gathered))
     }
 
-    /// The last bytes, with the digest.
+    /// Returns the last bytes, with the digest.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.gathered);
         rest.extend_from_slice(&std::mem::take(&mut self.hash).finalize());
@@ -137,7 +137,7 @@ impl Encoder {
     }
 }
 
-/// One thing of a backup.
+/// One item of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     Row {
@@ -174,7 +174,7 @@ impl<R: Read> BackupReader<R> {
         if kind != b'H' {
             return Err(damaged("it has no header"));
         }
-        /// What every form says of itself.
+        /// The fields that every format version has.
         #[derive(Deserialize)]
         struct Form {
             format: u32,
@@ -200,7 +200,7 @@ impl<R: Read> BackupReader<R> {
         &self.header
     }
 
-    /// The next item; `None` at the end, once the digest has proved everything before.
+    /// Returns the next item; `None` at the end, once the digest has verified everything before.
     ///
     /// # Errors
     /// [`FileError`]: it is damaged, or cannot be read.
@@ -239,7 +239,7 @@ impl<R: Read> BackupReader<R> {
         }))
     }
 
-    /// Reads everything that is left, and says how much all of it was.
+    /// Reads the rest and returns the totals.
     ///
     /// # Errors
     /// As [`BackupReader::next_item`].
@@ -270,7 +270,7 @@ fn json<T: DeserializeOwned>(content: &[u8]) -> Result<T, FileError> {
     serde_json::from_slice(content).map_err(|_| damaged("what it says of itself cannot be read"))
 }
 
-/// `TASK/HOST/FILE`, and never a way out of the logs.
+/// Parses `TASK/HOST/FILE`; rejects paths that leave the log directory.
 fn log_name(bytes: &[u8]) -> Result<PathBuf, FileError> {
     let name = PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
     let plain = name
@@ -308,11 +308,11 @@ fn read(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), FileError> {
     })
 }
 
-/// Holds a backup that passes by against its digest, for where it cannot be read again.
+/// Verifies a backup against its digest as it streams by, for input that cannot be read again.
 #[derive(Default)]
 pub struct Seal {
     hash: Sha256,
-    /// What may be the digest.
+    /// The bytes that may be the digest.
     last: Vec<u8>,
 }
 
@@ -325,7 +325,7 @@ impl Seal {
     }
 
     /// # Errors
-    /// [`FileError::Damaged`]: not everything has come.
+    /// [`FileError::Damaged`]: the input is incomplete.
     pub fn close(self) -> Result<(), FileError> {
         if self.last == self.hash.finalize()[..] {
             Ok(())

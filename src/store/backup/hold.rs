@@ -1,6 +1,5 @@
-//! What was unfinished when the backup was taken may have gone on since, and something newer may be
-//! live by now. So a restored agent begins none of it by itself: a person looks, and takes it up
-//! again.
+//! A task that was unfinished at the backup may have continued since, and a newer release may be
+//! live. So a restored agent resumes none by itself: a person checks and resumes it.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -8,13 +7,13 @@ use jiff::Timestamp;
 use crate::domain::task::{Event, Pause, Recorded, State, StopRequester};
 use crate::store::{Store, StoreError};
 
-/// Who speaks in the history of the tasks.
+/// The author of these events in the tasks' history.
 const BY: &str = "tagship restore";
 
-/// Tasks that are held by one flush of the store.
+/// Tasks held per flush of the store.
 const TOGETHER: usize = 64;
 
-/// Holds every task that is not at rest; returns their ids.
+/// Holds every active task; returns their ids.
 pub(super) async fn hold(
     store: &Store,
     backup: Timestamp,
@@ -35,7 +34,7 @@ pub(super) async fn hold(
     Ok(ids)
 }
 
-/// What holds a task in this state, of which `detail` is shown; `None` where it only ends.
+/// Returns the event that holds a task in this state, with `detail`; `None` if it only ends.
 fn held_by(state: &State, backup: Timestamp, detail: &str) -> Option<Event> {
     let reason = format!(
         "restored from a backup of {backup:.0}: it may have run since; look at what is live first"
@@ -48,11 +47,11 @@ fn held_by(state: &State, backup: Timestamp, detail: &str) -> Option<Event> {
             }
         }
         State::Running => Event::Paused(Pause::Unknown { message: reason }),
-        // Whoever opens its gate, or the time for which it waits, must not let it go on unseen.
+        // Neither opening its gate nor its scheduled time may resume the task unchecked.
         State::Paused { .. } => Event::Paused(Pause::Unknown {
             message: format!("{reason}; it was paused then: {detail}"),
         }),
-        // It ends as stopped, and may be tried again as such.
+        // It ends as stopped, and may be retried as such.
         State::RollingBack { .. } => Event::StopRequested {
             by: BY.to_owned(),
             asker: StopRequester::Tagship,

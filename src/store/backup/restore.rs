@@ -1,8 +1,8 @@
-//! A backup becomes the store of an agent that does not run.
+//! Turns a backup into the store of an agent that is not running.
 //!
-//! The whole file is read and held against its digest before anything is touched. Then the new store
-//! is filled in a directory of its own, and one rename puts it in place; what stood there before is
-//! kept. A crash at any point leaves the former store, or the new one, whole.
+//! The whole file is read and verified against its digest before any change. The new store is
+//! filled in its own directory and put in place by one rename; the previous store is kept. A crash
+//! at any point leaves either the previous or the new store complete.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufReader, Write as _};
@@ -21,53 +21,53 @@ use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
 use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, SledKv, StoreOpenError};
 use crate::store::{Restored, Store, StoreError};
 
-/// Rows of one commit.
+/// Rows per commit.
 const COMMIT_ROWS: usize = 90;
-/// Bytes of one commit, but for its last row.
+/// Bytes per commit, excluding its last row.
 const COMMIT_BYTES: usize = 256 * 1024;
 /// Commits that become durable together.
 const COMMITS_TOGETHER: usize = 32;
-/// What sled may keep in memory, in bytes.
+/// The size of sled's cache, in bytes.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// Whoever was logged in then logs in again: sessions that ended since must not come back.
+/// Sessions are not restored, since ended ones must not become valid again: users log in again.
 const SESSIONS: &[u8] = b"session/";
 
-/// What happens to a store that stands there already.
+/// How to treat an existing store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Former {
-    /// Nothing is done, unless it is empty.
+    /// Refuse to restore, unless it is empty.
     Refuse,
-    /// It is kept beside the new one.
+    /// Keep it beside the new one.
     KeepBeside,
 }
 
-/// What is to be restored, and where.
+/// What to restore, and where.
 #[derive(Clone, Debug)]
 pub struct RestoreRequest<'a> {
     pub file: &'a Path,
     pub data_dir: &'a Path,
-    /// Where the store is, within `data_dir`.
+    /// The path of the store in `data_dir`.
     pub store: &'a Path,
     pub former: Former,
-    /// The id of the next task, where it is known better than this program can.
+    /// The id of the next task, if the operator knows it better than this program can.
     pub next_id: Option<u64>,
     pub now: Timestamp,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Clone, Debug)]
 pub struct RestoreReport {
     pub header: Header,
     pub counts: BackupCounts,
-    /// The first id that the agent gives out.
+    /// The first id that the agent allocates.
     pub next_id: u64,
-    /// The tasks that wait for somebody to look.
+    /// The tasks that wait for a person to check them.
     pub held: Vec<u64>,
-    /// Where the former store lies.
+    /// The path of the previous store.
     pub former: Option<PathBuf>,
 }
 
-/// Why nothing was restored. The former store stands as it stood.
+/// Why nothing was restored. The previous store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error("{} cannot be restored: {source}", .file.display())]
@@ -108,7 +108,7 @@ fn io_error<'a>(
     }
 }
 
-/// Makes the store of an agent from a backup.
+/// Creates the store of an agent from a backup.
 ///
 /// # Errors
 /// [`RestoreError`]; nothing has changed then.
@@ -128,7 +128,7 @@ pub async fn restore(wanted: RestoreRequest<'_>) -> Result<RestoreReport, Restor
     let (next_id, held) = match build(reader, &place, &wanted, &of_file).await {
         Ok(settled) => settled,
         Err(error) => {
-            // Half of a store is good for nothing.
+            // A partial store is useless.
             let _ = fs::remove_dir_all(&place.filling);
             return Err(error);
         }
@@ -143,7 +143,7 @@ pub async fn restore(wanted: RestoreRequest<'_>) -> Result<RestoreReport, Restor
     })
 }
 
-/// Fills the new store and closes it.
+/// Fills and closes the new store.
 async fn build(
     mut reader: BackupReader<BufReader<File>>,
     place: &RestorePaths,
@@ -167,8 +167,8 @@ fn make_private(directory: &Path) -> Result<(), RestoreError> {
     made.map_err(io_error("make", directory))
 }
 
-/// Sees that nobody uses the store, and that nobody will until the file that is returned is closed:
-/// it is the one that an agent locks, also in a store that is damaged.
+/// Ensures that the store is unused, and stays so until the returned file is closed. That is the
+/// file an agent locks, even in a damaged store.
 async fn take_store(wanted: &RestoreRequest<'_>) -> Result<Option<File>, RestoreError> {
     let log = wanted.store.join("db");
     let held = || RestoreError::Held {
@@ -190,7 +190,7 @@ async fn take_store(wanted: &RestoreRequest<'_>) -> Result<Option<File>, Restore
         }
     }
     let file = File::open(&log).map_err(io_error("open", &log))?;
-    // As when a store is opened: whoever closed it a moment ago may hold it for an instant.
+    // As when opening a store: the process that just closed it may hold the lock briefly.
     for _ in 0..LOCK_TRIES {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(file)),
@@ -205,7 +205,7 @@ async fn is_empty(kv: &SledKv) -> Result<bool, KvError> {
     Ok(kv.range(Range::prefix("").limit(1)).await?.rows.is_empty())
 }
 
-/// Where the new store is filled, and the former one lies afterwards.
+/// Where the new store is filled, and where the previous one is kept.
 struct RestorePaths {
     filling: PathBuf,
     replaced: PathBuf,
@@ -218,7 +218,7 @@ impl RestorePaths {
             filling: wanted.data_dir.join(format!("restoring-{date}")),
             replaced: wanted.data_dir.join(format!("replaced-{date}")),
         };
-        // Not recursive: what stands there is somebody's.
+        // Not recursive: an existing directory is not ours.
         DirBuilder::new()
             .mode(0o700)
             .create(&place.filling)
@@ -234,14 +234,14 @@ impl RestorePaths {
         self.filling.join("logs")
     }
 
-    /// Puts what was filled in the place of what stands there.
+    /// Replaces the existing store by the one that was filled.
     fn swap(
         &self,
         wanted: &RestoreRequest<'_>,
         logs: bool,
     ) -> Result<Option<PathBuf>, RestoreError> {
         let directory = File::open(&self.filling).map_err(io_error("open", &self.filling))?;
-        // Names, logs and store, all of it, before the first rename.
+        // Sync names, logs and store before the first rename.
         rustix::fs::syncfs(&directory)
             .map_err(|error| io_error("sync", &self.filling)(error.into()))?;
         exchange(&self.store(), wanted.store)?;
@@ -254,7 +254,7 @@ impl RestorePaths {
             synced.map_err(io_error("sync", path))
         };
         sync(wanted.data_dir)?;
-        // Nothing to keep: there was nothing before.
+        // There was no previous store to keep.
         if fs::remove_dir(&self.filling).is_ok() {
             return Ok(None);
         }
@@ -264,7 +264,7 @@ impl RestorePaths {
     }
 }
 
-/// Renames a directory to the place of another one, which comes to stand where it stood.
+/// Renames `new` to `place`; an existing `place` is renamed to `new`.
 fn exchange(new: &Path, place: &Path) -> Result<(), RestoreError> {
     let failed = |error: rustix::io::Errno| io_error("rename", new)(error.into());
     match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
@@ -323,8 +323,8 @@ async fn write(kv: &SledKv, commits: Vec<Commit>) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// What makes it the store of another life: ids and fences above those of the former one, and nothing
-/// that begins by itself.
+/// Separates the store from its previous history: raises ids and fences above those used before,
+/// and makes sure that no task starts by itself.
 async fn settle(
     kv: &Arc<SledKv>,
     wanted: &RestoreRequest<'_>,
@@ -355,11 +355,11 @@ async fn settle(
     Ok((next_id, held))
 }
 
-/// What stands in a store that was filled from a backup is another life's: ids and fences go on above
-/// that one's, and what was unfinished waits for a person. Returns the tasks that wait.
+/// Prepares a store that was filled from a backup: ids and fences continue above those used before,
+/// and unfinished tasks wait for a person. Returns the waiting tasks.
 ///
 /// # Errors
-/// [`StoreError`]: begin anew with an empty store.
+/// [`StoreError`]: start over with an empty store.
 pub async fn begin_again(store: &Store, restored: &Restored) -> Result<Vec<u64>, StoreError> {
     store.begin_again(restored).await?;
     hold::hold(store, restored.backup, restored.at).await

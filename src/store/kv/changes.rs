@@ -1,6 +1,6 @@
-//! The latest changes in memory, for watchers. One bounded log serves all of them, so a slow
-//! watcher costs nothing; it never delays a commit and knows no engine. Engines publish into it
-//! once a commit is durable.
+//! The latest changes in memory, for watchers. All share one bounded log, so a slow watcher costs
+//! nothing and never delays a commit. It is independent of the engine; engines publish into it once
+//! a commit is durable.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,18 +14,18 @@ const UPDATES_MAX: usize = 4096;
 /// How far a watcher may fall behind, in bytes of keys and values.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// What one commit did to one key.
+/// The change of one key by a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyChange {
     pub key: Key,
     pub write: KeyWrite,
 }
 
-/// What one commit did, as far as it concerns the watcher; never empty when a watcher gets it.
+/// The changes of one commit that concern the watcher; never empty when a watcher gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     pub revision: Revision,
-    /// In the order of the keys.
+    /// Ordered by key.
     pub changes: Vec<KeyChange>,
 }
 
@@ -42,11 +42,11 @@ impl Update {
     }
 }
 
-/// Why a watch is over.
+/// Why a watch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchEnd {
-    /// The changes after the watcher's revision are not kept any more (or the revision is not of
-    /// this store): read by range, then watch after that page's revision.
+    /// The changes after the watcher's revision are no longer kept (or the revision is not of this
+    /// store): read by range, then watch after that page's revision.
     #[error("the watch fell behind: read again")]
     Lagged,
     /// The engine was closed or has stopped.
@@ -54,11 +54,11 @@ pub enum WatchEnd {
     Closed,
 }
 
-/// The changes to keys of one prefix, commit by commit, in order, none left out.
+/// The changes to keys of one prefix, commit by commit, in order and complete.
 ///
-/// The engine keeps the latest changes only (4,096 commits, 2 MiB). A watcher that is slower gets
-/// [`WatchEnd::Lagged`]; then it reads by range, which tells the state and its revision, and
-/// watches anew after that revision.
+/// The engine keeps only the latest changes (4,096 commits, 2 MiB). A slower watcher gets
+/// [`WatchEnd::Lagged`]; it then reads by range, which returns the state and its revision, and
+/// watches again after that revision.
 pub struct Watch {
     ring: Arc<Mutex<Ring>>,
     tip: watch::Receiver<Revision>,
@@ -67,10 +67,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Waits for the next commit that changes something under the prefix. Safe to cancel.
+    /// Waits for the next commit that changes a key with the prefix. Cancel-safe.
     ///
     /// # Errors
-    /// [`WatchEnd`]; the watch gives nothing more after it.
+    /// [`WatchEnd`]; the watch returns nothing after it.
     pub async fn next(&mut self) -> Result<Update, WatchEnd> {
         loop {
             self.tip.borrow_and_update();
@@ -98,14 +98,14 @@ impl Watch {
     }
 }
 
-/// The engine's end: what has become durable goes in here. Dropping it ends every watch.
+/// The engine's side, which publishes durable commits. Dropping it ends every watch.
 pub(in crate::store) struct ChangeLog {
     ring: Arc<Mutex<Ring>>,
     tip: watch::Sender<Revision>,
 }
 
 impl ChangeLog {
-    /// Knows nothing of what happened up to `revision`.
+    /// Creates a log without the changes up to `revision`.
     pub(in crate::store) fn starting_at(revision: Revision) -> Self {
         Self {
             ring: Arc::new(Mutex::new(Ring {
@@ -117,7 +117,7 @@ impl ChangeLog {
         }
     }
 
-    /// Shows watchers what has become durable. The revisions follow one another without a gap.
+    /// Publishes durable commits to watchers. Revisions are consecutive.
     pub(in crate::store) fn publish(&self, updates: Vec<Update>) {
         let Some(last) = updates.last().map(|update| update.revision) else {
             return;
@@ -141,7 +141,7 @@ impl ChangeLog {
 }
 
 struct Ring {
-    /// The revision before the oldest update that is kept.
+    /// The revision before the oldest update kept.
     before: Revision,
     updates: VecDeque<Arc<Update>>,
     bytes: usize,
@@ -178,7 +178,7 @@ impl Ring {
     }
 }
 
-/// A ring is whole between any two statements that could panic.
+/// A panic between any two statements leaves the ring consistent.
 fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
     ring.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! The output of one attempt on disk: its beginning in one file, its end in pieces beside it, each
-//! named by the offset of its first byte. The oldest pieces are deleted, so that an attempt takes a
-//! bounded place however much it prints, and offsets stay those of the whole output.
+//! named by the offset of its first byte. The oldest pieces are deleted, so that an attempt takes
+//! bounded space, and offsets stay those of the whole output.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::host::OUTPUT_KEPT_BYTES;
 
-/// What a piece of the end holds at most; so much more than [`OUTPUT_KEPT_BYTES`] may be kept.
+/// The maximum size of a tail piece; output may exceed [`OUTPUT_KEPT_BYTES`] by this much.
 const PIECE_BYTES: u64 = 1024 * 1024;
 
-/// A piece of the end.
+/// A piece of the tail.
 #[derive(Clone, Copy, Debug)]
 struct TailPiece {
     start: u64,
@@ -25,10 +25,10 @@ impl TailPiece {
     }
 }
 
-/// What was read from an offset on.
+/// The result of reading from an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Read {
-    /// So many bytes were printed from the offset on that are not kept; what was read follows them.
+    /// How many bytes from the offset on are no longer kept; the bytes read follow them.
     pub missing: u64,
     pub bytes: Vec<u8>,
 }
@@ -43,7 +43,7 @@ fn piece_file(tail: &Path, start: u64) -> PathBuf {
     tail.join(start.to_string())
 }
 
-/// The pieces of the end, in order.
+/// Returns the pieces of the tail, in order.
 fn pieces(tail: &Path) -> io::Result<Vec<TailPiece>> {
     let mut pieces = Vec::new();
     let entries = match fs::read_dir(tail) {
@@ -57,7 +57,7 @@ fn pieces(tail: &Path) -> io::Result<Vec<TailPiece>> {
             .file_name()
             .to_str()
             .and_then(|name| name.parse().ok());
-        // Else it was deleted meanwhile, or is nothing of ours.
+        // Otherwise it was deleted meanwhile, or is not ours.
         if let (Some(start), Ok(metadata)) = (start, entry.metadata()) {
             pieces.push(TailPiece {
                 start,
@@ -69,14 +69,14 @@ fn pieces(tail: &Path) -> io::Result<Vec<TailPiece>> {
     Ok(pieces)
 }
 
-/// How far an output goes; 0 where there is none.
+/// Returns the length of an output; 0 if it does not exist.
 pub(super) fn length(path: &Path) -> io::Result<u64> {
     let head = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    // Only a whole beginning has an end of its own.
+    // Only a full head has a tail.
     if head < OUTPUT_KEPT_BYTES {
         return Ok(head);
     }
@@ -84,14 +84,14 @@ pub(super) fn length(path: &Path) -> io::Result<u64> {
     Ok(pieces.last().map_or(head, |last| last.end()))
 }
 
-/// At most `limit` bytes from an offset on, or from where something is kept after it.
+/// Reads at most `limit` bytes from an offset, or from the next offset that is kept.
 pub(super) fn read(path: &Path, offset: u64, limit: u64) -> io::Result<Read> {
     let tail = tail_of(path);
     loop {
         let pieces = pieces(&tail)?;
         let beginning = match pieces.first() {
             Some(_) => OUTPUT_KEPT_BYTES,
-            // Also of days when more was kept of it.
+            // Includes output written when more of it was kept.
             None => u64::MAX,
         };
         if offset < beginning {
@@ -106,7 +106,7 @@ pub(super) fn read(path: &Path, offset: u64, limit: u64) -> io::Result<Read> {
         };
         let from = offset.max(piece.start);
         let file = piece_file(&tail, piece.start);
-        // A piece may be deleted at any time; then a later one is there.
+        // A piece may be deleted at any time; then a later one exists.
         if let Some(bytes) = read_file(&file, from - piece.start, limit.min(piece.end() - from))? {
             let missing = from - offset;
             return Ok(Read { missing, bytes });
@@ -114,7 +114,7 @@ pub(super) fn read(path: &Path, offset: u64, limit: u64) -> io::Result<Read> {
     }
 }
 
-/// `None` where the file is not there.
+/// Reads a file; `None` if it does not exist.
 fn read_file(path: &Path, offset: u64, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -127,14 +127,14 @@ fn read_file(path: &Path, offset: u64, limit: u64) -> io::Result<Option<Vec<u8>>
     Ok(Some(bytes))
 }
 
-/// Writes one output; its files are made with the first byte.
+/// Writes one output; its files are created with the first byte.
 pub(super) struct LogWriter {
     path: PathBuf,
     beginning: Option<File>,
     end: Option<TailWriter>,
 }
 
-/// The end of an output, while it is written.
+/// The tail of an output being written.
 struct TailWriter {
     directory: PathBuf,
     pieces: Vec<TailPiece>,
@@ -154,8 +154,8 @@ impl LogWriter {
         &self.path
     }
 
-    /// Writes what the output has at an offset. The same bytes may come again, also of what is not
-    /// kept any more.
+    /// Writes bytes of the output at an offset. The same bytes may be written again, also if they
+    /// are no longer kept.
     pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let in_beginning = OUTPUT_KEPT_BYTES.saturating_sub(offset);
         let (beginning, end) = bytes.split_at(take(in_beginning, bytes));
@@ -190,7 +190,7 @@ impl TailWriter {
         while !bytes.is_empty() {
             let next = self.pieces.iter().position(|piece| piece.end() > offset);
             let count = match next.map(|at| self.pieces[at]) {
-                // It was there before: written again, or not kept any more.
+                // Already present: written again, or no longer kept.
                 Some(piece) if piece.start <= offset => {
                     let count = take(piece.end() - offset, bytes);
                     self.write(piece.start, offset, &bytes[..count])?;
@@ -205,7 +205,7 @@ impl TailWriter {
         Ok(())
     }
 
-    /// Goes on after the last piece; how many bytes were written.
+    /// Appends after the last piece; returns how many bytes were written.
     fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let goes_on = |last: &TailPiece| last.end() == offset && last.length < PIECE_BYTES;
         if !self.pieces.last().is_some_and(goes_on) {
@@ -237,7 +237,7 @@ impl TailWriter {
         file.write_all_at(bytes, offset - start)
     }
 
-    /// Deletes the pieces without which enough is kept.
+    /// Deletes the oldest pieces as long as enough remains.
     fn forget_oldest(&mut self) -> io::Result<()> {
         loop {
             let rest = self.pieces.iter().skip(1).map(|piece| piece.length);

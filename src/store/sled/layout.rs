@@ -1,4 +1,4 @@
-//! How rows lie in the engine's one ordered map: bytes in, bytes out.
+//! The encoding of rows in the engine's one ordered map: bytes in, bytes out.
 //!
 //! | key | value |
 //! |---|---|
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::store::kv::{Key, KeyVersion, Revision};
 
-/// The layout that this code writes. A store of a greater number is refused.
+/// The layout version that this code writes. A store with a higher one is refused.
 pub(super) const FORMAT: u32 = 1;
 
 pub(super) const FORMAT_KEY: &[u8] = b"\0format";
@@ -23,15 +23,15 @@ pub(super) const TIP_KEY: &[u8] = b"\0tip";
 const ROW: u8 = 1;
 const PIECE: u8 = 2;
 
-/// The longest value that stands beside its key, and the length of a piece of a longer one. A page
-/// holds about 20 of them at most, which stays well below the 128 KiB of a blob.
+/// The longest value stored inline, and the length of a piece of a longer one. A page holds at most
+/// about 20 of them, well below the 128 KiB of a blob.
 pub(super) const INLINE_BYTES_MAX: usize = 4096;
 
 /// A row without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StoredRow {
     pub(super) version: KeyVersion,
-    /// How many pieces hold its value; none where it stands in the row.
+    /// How many pieces hold its value; 0 if it is inline.
     pub(super) pieces: u16,
 }
 
@@ -39,12 +39,12 @@ pub(super) fn row_key(key: &[u8]) -> Vec<u8> {
     [&[ROW], key].concat()
 }
 
-/// The key of the caller within the key of a row.
+/// Returns the caller's key from the key of a row.
 pub(super) fn key_of_row(row_key: &[u8]) -> Key {
     row_key[1..].to_vec()
 }
 
-/// The rows between two keys of the caller.
+/// Returns the row bounds for two keys of the caller.
 pub(super) fn row_bounds((lower, upper): (Bound<Key>, Bound<Key>)) -> (Bound<Key>, Bound<Key>) {
     let of = |bound: Bound<Key>, beyond: Bound<Key>| match bound {
         Bound::Included(key) => Bound::Included(row_key(&key)),
@@ -63,7 +63,7 @@ pub(super) fn piece_key(key: &[u8], number: u16) -> Vec<u8> {
     [&[PIECE], &length[..], key, &number.to_be_bytes()].concat()
 }
 
-/// Before every piece, after every row.
+/// Sorts before every piece and after every row.
 pub(super) fn pieces_from() -> [u8; 1] {
     [PIECE]
 }
@@ -74,7 +74,7 @@ pub(super) fn encode_row(standing: StoredRow, inline: &[u8]) -> Vec<u8> {
     [&pieces[..], &version, inline].concat()
 }
 
-/// The row and what follows: its value, unless it is in pieces. `None` where it is no row.
+/// Decodes a row and returns the rest: its value, unless in pieces. `None` if it is not a row.
 pub(super) fn decode_row(row: &[u8]) -> Option<(StoredRow, &[u8])> {
     let (pieces, rest) = row.split_first_chunk()?;
     let (version, inline) = rest.split_first_chunk()?;
@@ -85,7 +85,7 @@ pub(super) fn decode_row(row: &[u8]) -> Option<(StoredRow, &[u8])> {
     Some((standing, inline))
 }
 
-/// Where the store stands; written with each group of commits.
+/// The store's current position; written with each group of commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StoreTip {
     pub(super) revision: Revision,
@@ -113,8 +113,8 @@ impl StoreTip {
     }
 }
 
-/// Which versions of which keys there are, in two numbers that do not depend on an order. Tells a
-/// store from which a damaged page was dropped; against malice it is no guard.
+/// Two order-independent sums over all keys and versions. They detect pages that were lost by
+/// damage; they do not protect against malice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     pub(super) rows: u64,

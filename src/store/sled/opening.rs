@@ -1,5 +1,5 @@
-//! Opens the files of a store, and refuses what cannot be trusted: held by another process, damaged,
-//! newer than this program, or ending before what was already answered.
+//! Opens the files of a store, and refuses those that are held by another process, damaged, newer
+//! than this program, or that end before an answered revision.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -16,7 +16,7 @@ use super::layout::{
 };
 use crate::store::kv::Revision;
 
-/// How often, and with what pause between, the lock of a store is asked for: one second.
+/// How many times to try the lock of a store, within one second.
 pub(crate) const LOCK_TRIES: u32 = 100;
 pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -44,9 +44,9 @@ pub enum StoreOpenError {
 /// An open store.
 pub(super) struct Opened {
     pub(super) db: Db,
-    /// A second handle on sled's log, to sync it.
+    /// A second handle to sled's log, for syncing.
     pub(super) log: File,
-    /// Holds the revision last answered.
+    /// Holds the last answered revision.
     pub(super) confirmed: File,
     pub(super) tip: StoreTip,
 }
@@ -85,7 +85,7 @@ pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Opened, StoreOpenErro
     })
 }
 
-/// Opens it; one that this process closed a moment ago is let go a moment later by sled's threads.
+/// Opens the database; sled's threads may hold a just closed one for a moment.
 fn open_db(dir: &Path, cache_bytes: u64) -> Result<Db, StoreOpenError> {
     for _ in 0..LOCK_TRIES {
         match try_open(dir, cache_bytes) {
@@ -101,7 +101,7 @@ fn try_open(dir: &Path, cache_bytes: u64) -> Result<Db, StoreOpenError> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(cache_bytes)
-        // No thread of sled's own writes behind the writer's back; cleaning goes with writing.
+        // No sled thread may write independently of the writer; cleaning happens with writes.
         .flush_every_ms(None);
     let damaged = |why: String| StoreOpenError::Damaged {
         dir: dir.to_path_buf(),
@@ -123,7 +123,7 @@ fn try_open(dir: &Path, cache_bytes: u64) -> Result<Db, StoreOpenError> {
     }
 }
 
-/// Writes the format into an empty store, and refuses what is not ours or is newer.
+/// Writes the format into an empty store, and refuses one that is foreign or newer.
 fn check_format(db: &Db, dir: &Path) -> Result<(), StoreOpenError> {
     let damaged = |why: String| StoreOpenError::Damaged {
         dir: dir.to_path_buf(),
@@ -160,8 +160,8 @@ fn read_tip(db: &Db) -> Result<StoreTip, String> {
     tip.ok_or_else(|| "its revision is missing".into())
 }
 
-/// Are all rows there? sled passes in silence over some damage to its log, and what an agent does not
-/// find it would take for never done. This reads every key once.
+/// Checks that all rows exist. sled silently ignores some damage to its log, and an agent would
+/// take missing data for work never done. Reads every key once.
 fn count(db: &Db, tip: StoreTip) -> Result<(), String> {
     let mut census = Census::default();
     let mut pieces = 0;
@@ -185,7 +185,7 @@ fn count(db: &Db, tip: StoreTip) -> Result<(), String> {
     ))
 }
 
-/// Opens the record of what was answered, and holds what was recovered against it.
+/// Opens the record of the answered revision, and checks the recovered one against it.
 fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, StoreOpenError> {
     let io = |source| StoreOpenError::Io {
         dir: dir.to_path_buf(),
@@ -196,7 +196,7 @@ fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, StoreOpenErro
     let file = options.open(dir.join("confirmed")).map_err(io)?;
     let mut bytes = [0; 8];
     match file.read_exact_at(&mut bytes, 0) {
-        // Made a moment before the last crash.
+        // Created just before the last crash.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
         other => other.map_err(io)?,
     }

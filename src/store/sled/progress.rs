@@ -1,27 +1,27 @@
-//! How far a snapshot has been read.
+//! The progress of reading a snapshot.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::store::kv::{Key, KvError, Row};
 
-/// Rows as they were, kept for one snapshot, in bytes: a snapshot that needs more is given up.
+/// Original rows kept for one snapshot, in bytes: a snapshot that needs more is aborted.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How far one snapshot has been read, and what was changed beyond that since it began.
+/// How far one snapshot has been read, and the rows changed beyond that since it started.
 #[derive(Default)]
 pub(super) struct SnapshotProgress {
     /// The last key of the latest chunk.
     reached: Option<Key>,
-    /// Rows as they were when the snapshot began; `None` where there was none.
+    /// Rows as of the start of the snapshot; `None` if there was none.
     kept: BTreeMap<Key, Option<Row>>,
     kept_bytes: usize,
-    /// Why there will be no further chunk.
+    /// Why no further chunk will follow.
     failed: Option<KvError>,
 }
 
 impl SnapshotProgress {
-    /// Where the next chunk begins.
+    /// Returns where the next chunk starts.
     pub(super) fn next(&self) -> Result<Bound<Key>, KvError> {
         match (&self.failed, &self.reached) {
             (Some(why), _) => Err(why.clone()),
@@ -30,7 +30,7 @@ impl SnapshotProgress {
         }
     }
 
-    /// Called before a key is changed; `read` gives its row as it stands.
+    /// Called before a key is changed; `read` returns its current row.
     pub(super) fn keep(&mut self, key: &Key, read: impl FnOnce() -> Result<Option<Row>, KvError>) {
         let passed = self.reached.as_ref().is_some_and(|reached| key <= reached);
         if passed || self.failed.is_some() || self.kept.contains_key(key) {
@@ -52,8 +52,8 @@ impl SnapshotProgress {
         self.kept = BTreeMap::new();
     }
 
-    /// Turns the rows that stand from [`next`](Self::next) up to `end` (`None`: the last ones) into
-    /// those that stood when the snapshot began.
+    /// Turns the current rows from [`next`](Self::next) up to `end` (`None`: the last ones) into
+    /// those at the start of the snapshot.
     pub(super) fn pass(&mut self, stand: Vec<Row>, end: Option<&Key>) -> Vec<Row> {
         let kept = match end {
             Some(end) => {

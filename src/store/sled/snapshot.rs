@@ -1,6 +1,6 @@
-//! A snapshot is read in chunks while commits go on: before the writer changes a row that the
-//! snapshot has not reached, it keeps the row as it was here. At its end a snapshot is held against
-//! the census: sled passes over some damage to its log in silence, and a backup must not.
+//! Reads a snapshot in chunks while commits continue: before the writer changes a row that the
+//! snapshot has not reached, it keeps the old row here. At the end the snapshot is checked against
+//! the census: sled silently ignores some damage to its log, and a backup must not.
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,9 @@ use super::progress::SnapshotProgress;
 use super::{StoreShared, lock};
 use crate::store::kv::{Key, KvError, Row, Snapshot, StoredValue};
 
-/// Rows that are read between two groups of commits.
+/// Rows read between two groups of commits.
 const CHUNK_ROWS: usize = 256;
-/// And bytes of their keys and values; one row may go beyond.
+/// Bytes of their keys and values; may be exceeded by one row.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 enum Chunk {
@@ -22,13 +22,13 @@ enum Chunk {
     Last,
 }
 
-/// A snapshot that is being read.
+/// A snapshot being read.
 struct SnapshotReader {
     shared: Arc<StoreShared>,
     progress: Arc<Mutex<SnapshotProgress>>,
     /// Of the rows read so far.
     counted: Census,
-    /// Of the store when the snapshot began.
+    /// Of the store when the snapshot started.
     expected: Census,
 }
 
@@ -78,7 +78,7 @@ impl StoreShared {
         })
     }
 
-    /// Lets snapshots that are being read keep what is about to change. The gate is held.
+    /// Keeps rows about to change for snapshots being read. The gate is held.
     pub(super) fn keep_for_snapshots<'k>(&self, keys: impl Iterator<Item = &'k Key> + Clone) {
         lock(&self.snapshots).retain(|progress| {
             let Some(progress) = progress.upgrade() else {
@@ -99,7 +99,7 @@ impl StoreShared {
         });
     }
 
-    /// The next rows of a snapshot, and whether there are more. The gate is held.
+    /// Returns the next rows of a snapshot, and whether there are more. The gate is held.
     fn chunk(&self, progress: &Mutex<SnapshotProgress>) -> Result<(Vec<Row>, Chunk), KvError> {
         let mut progress = lock(progress);
         let bounds = row_bounds((progress.next()?, Bound::Unbounded));
