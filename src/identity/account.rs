@@ -1,11 +1,11 @@
-//! People, roles, tokens, second factors and delegations, in the store. It decides who somebody is
-//! and what they may do at most; what an approval needs is `approval`'s. `session`, `server` and `cli` call it.
+//! Users, roles, tokens, second factors and delegations, in the store. Decides who a user is and
+//! their maximum role; approvals are `approval`'s. `session`, `server` and `cli` call it.
 //!
 //! | key | what |
 //! |---|---|
 //! | `account/NAME` | one [`Account`] and the hash of its password |
 //! | `token/user/NAME/ID` | one [`Token`], to list and to revoke |
-//! | `token/hash/SHA256` | whom the token with this hash speaks for |
+//! | `token/hash/SHA256` | the account that the token with this hash authenticates |
 //! | `delegation/TO/ID` | one [`Delegation`] |
 
 use std::collections::BTreeSet;
@@ -44,53 +44,53 @@ const DELEGATIONS: &str = "delegation/";
 const DISPLAY_CHARACTERS_MAX: usize = 100;
 const GROUPS_MAX: usize = 100;
 
-/// How often a change is tried again after somebody else changed the same account.
+/// How often a change is retried after a concurrent change of the same account.
 const ATTEMPTS_MAX: usize = 8;
 
-/// Whether somebody is let in at all.
+/// Whether an account may log in at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Active,
-    /// No login, no session and no token of theirs is good until they are active again.
+    /// Logins, sessions and tokens of the account are invalid until it is active again.
     Disabled,
 }
 
-/// One person (or program).
+/// A user (or program).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// What they log in with: `[a-z0-9._-]`, at most 64.
+    /// The login name: `[a-z0-9._-]`, at most 64 characters.
     pub name: String,
-    /// What people call them.
+    /// The display name.
     pub display: String,
     pub role: Role,
-    /// What `approvals = ["1 of @pm"]` speaks of, without the `@`.
+    /// Groups, as used in `approvals = ["1 of @pm"]`, without the `@`.
     pub groups: BTreeSet<String>,
     pub status: Status,
     pub created: Timestamp,
-    /// Another account that later bears the same name has another one. Tokens and sessions are
-    /// bound to it.
+    /// Unique: a later account of the same name has a different one. Tokens and sessions are bound
+    /// to it.
     pub uid: String,
-    /// Grows with each change after which sessions must end: password, status, second factor.
+    /// Incremented by each change that must end sessions: password, status, second factor.
     pub epoch: u32,
-    /// Since when a login takes a code, too; `None`: the password is enough.
+    /// Since when a login needs a code, too; `None`: the password is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_factor: Option<Timestamp>,
 }
 
-/// What an account is made of.
+/// The fields of a new account.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
     pub name: String,
-    /// Empty: the name.
+    /// Empty: same as the name.
     pub display: String,
     pub role: Role,
     pub groups: BTreeSet<String>,
-    /// Without one they use tokens only.
+    /// Without a password the account can only use tokens.
     pub password: Option<SecretString>,
 }
 
-/// Why something about an account cannot be done.
+/// Why an account operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     #[error("no account is called {0}: see `tagship user list`")]
@@ -118,7 +118,7 @@ pub enum AccountError {
         "the token's label must be one line of at most {DISPLAY_CHARACTERS_MAX} characters: shorten it"
     )]
     BadLabel,
-    /// What was to happen in the same commit does not hold any more. Nothing happened.
+    /// A requirement of the same commit no longer holds. Nothing happened.
     #[error("somebody else was faster: try again")]
     Overtaken,
     #[error("{0} is the only admin who is let in: make somebody else an admin first")]
@@ -149,14 +149,14 @@ pub enum AccountError {
     Store(#[from] KvError),
 }
 
-/// Why somebody is not let in. Says no more than a stranger may know.
+/// Why a login is refused. Reveals no more than a stranger may know.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     #[error("wrong name or password")]
     Denied,
     #[error("the code is wrong, or was used before: wait for the next one")]
     WrongCode,
-    /// Told to people as a wrong one: whoever guesses learns nothing.
+    /// Reported to users as a wrong code, so that guessing reveals nothing.
     #[error("the code is wrong, or was used before: wait for the next one")]
     UsedCode,
     #[error("too many failed logins: try again after {0}")]
@@ -165,7 +165,7 @@ pub enum LoginError {
     Unavailable(#[from] AccountError),
 }
 
-/// What stands in the store.
+/// The stored form of an account.
 #[derive(Clone, Serialize, Deserialize)]
 struct AccountRecord {
     #[serde(flatten)]
@@ -176,25 +176,25 @@ struct AccountRecord {
     factor: Option<SecondFactor>,
 }
 
-/// The second factor, as its account keeps it.
+/// The second factor, as stored with its account.
 #[derive(Clone, Serialize, Deserialize)]
 struct SecondFactor {
-    /// In base32, as apps take it.
+    /// In base32, as apps expect it.
     secret: String,
-    /// The step of the last code that was taken; `0` before the first.
+    /// The step of the last accepted code; `0` before the first.
     last_step: u64,
 }
 
-/// How far a right name and password have brought somebody.
+/// The result of a correct name and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
     In(Account),
-    /// Not in: [`Accounts::verify_code`] has to follow.
+    /// Not logged in: [`Accounts::verify_code`] must follow.
     CodeNeeded(Account),
 }
 
 impl Login {
-    /// Whose name and password were right: enough to know somebody again who is logged in.
+    /// Returns the account whose password was correct: enough to reauthenticate a logged-in user.
     #[must_use]
     pub fn account(&self) -> &Account {
         match self {
@@ -205,8 +205,8 @@ impl Login {
 
 /// The accounts of one agent.
 ///
-/// Each change takes an `also`: what is to happen in the same commit, such as its entry in the
-/// audit. If a requirement of it does not hold, nothing happens ([`AccountError::Overtaken`]).
+/// Each change takes an `also`: writes for the same commit, such as its audit entry. If one of its
+/// requirements does not hold, nothing happens ([`AccountError::Overtaken`]).
 pub struct Accounts {
     kv: Arc<dyn Kv>,
     clock: Arc<dyn Clock>,
@@ -226,7 +226,7 @@ impl Accounts {
     }
 
     /// # Errors
-    /// [`AccountError`]: the name is taken or is none, or the password is refused.
+    /// [`AccountError`]: the name is taken or invalid, or the password is refused.
     pub async fn add(&self, new: NewAccount, also: Commit) -> Result<Account, AccountError> {
         check_name(&new.name)?;
         check_groups(&new.groups)?;
@@ -271,7 +271,7 @@ impl Accounts {
         Ok(self.record(name).await?.0.account)
     }
 
-    /// All accounts by name.
+    /// Returns all accounts, by name.
     ///
     /// # Errors
     /// [`AccountError::Store`] or [`AccountError::Damaged`].
@@ -303,8 +303,8 @@ impl Accounts {
         record.await.map(|_| ())
     }
 
-    /// Who logs in with this name and password, and whether that is enough. Slow on purpose; wrong
-    /// guesses are limited for each account and address. Sessions and tokens spare it.
+    /// Verifies a name and password, and returns whether that is enough. Slow on purpose; failures
+    /// are limited per account and address. Sessions and tokens avoid the cost.
     ///
     /// # Errors
     /// [`LoginError`], the same for an unknown name, a wrong password and a disabled account.
@@ -314,7 +314,7 @@ impl Accounts {
         password: &SecretString,
         from: IpAddr,
     ) -> Result<Login, LoginError> {
-        // What can't be a name is counted under none.
+        // All invalid names are counted under the empty one.
         let counted = check_name(name).map_or("", |()| name);
         let limiter = || self.limiter();
         limiter()
@@ -332,7 +332,7 @@ impl Accounts {
                 if account.status == Status::Active =>
             {
                 if account.second_factor.is_some() {
-                    // Only the code clears the count: a known password buys no guesses at codes.
+                    // Only the code clears the count: a correct password allows no extra codes.
                     limiter().undo(counted, from);
                     return Ok(Login::CodeNeeded(account));
                 }
@@ -372,7 +372,7 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// A conflict over keys of this module is for the caller to solve; over others, for theirs.
+    /// Returns a conflict on keys of this module for retrying; others are an error.
     async fn commit(&self, name: &str, commit: Commit) -> Result<Committed, AccountError> {
         match self.kv.commit(commit).await {
             Ok(_) => Ok(Committed::Done),
@@ -394,7 +394,7 @@ enum Committed {
     Conflict,
 }
 
-/// Whether a key is one of this module, rather than of what else was to happen in a commit.
+/// Whether a key belongs to this module rather than to a commit's other writes.
 fn is_of_accounts(key: &[u8]) -> bool {
     [ACCOUNTS, TOKENS, DELEGATIONS]
         .iter()
@@ -420,7 +420,7 @@ fn damaged(name: &str, error: &serde_json::Error) -> AccountError {
     }
 }
 
-/// Names of accounts and of groups.
+/// Checks a name of an account or group.
 fn check_name(name: &str) -> Result<(), AccountError> {
     if right::is_name(name) {
         Ok(())

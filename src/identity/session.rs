@@ -1,15 +1,14 @@
-//! Who is on the other end of a browser: cookie sessions in the store, and the token that proves
-//! that a form came from our own page. It never checks a password; `server` calls it once `account`
-//! has let somebody in.
+//! Cookie sessions of browsers, in the store, and the token that proves that a form came from our
+//! own page. It never checks a password; `server` calls it after `account` has verified the login.
 //!
-//! A session is 256 random bits in a cookie. The store knows only their hash, under
-//! `session/SHA256`. It ends after 12 hours without a request, after 7 days, at logout, and when
-//! its account is disabled, removed, or gets another password or second factor. What it may do is the
+//! A session is 256 random bits in a cookie. The store has only their hash, under `session/SHA256`.
+//! It ends after 12 hours without a request, after 7 days, at logout, and when its account is
+//! disabled, removed, or gets another password or second factor. Its permissions follow the
 //! account's role at each request.
 //!
-//! Two more kinds are kept in the same way and never taken for such a session: what somebody has who
-//! has said their password and not their code ([`Sessions::halfway`], 5 minutes), and the `auth_key`
-//! of CODO's API ([`Sessions::auth_key`], one day).
+//! Two other kinds are stored alike and never accepted as a session: a login with a correct
+//! password that still needs its code ([`Sessions::halfway`], 5 minutes), and the `auth_key` of
+//! CODO's API ([`Sessions::auth_key`], one day).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,24 +23,24 @@ use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require, Row, St
 
 const SESSIONS: &str = "session/";
 
-/// Without a request for so long it ends.
+/// A session ends after this long without a request.
 const IDLE: Duration = Duration::from_secs(12 * 3600);
-/// It ends after so long in any case.
+/// A session ends after this long in any case.
 const WHOLE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// From the password to the code.
+/// The time limit from the password to the code.
 const HALFWAY: Duration = Duration::from_secs(5 * 60);
-/// What CODO's clients are used to.
+/// The lifetime that CODO's clients expect.
 const AUTH_KEY: Duration = Duration::from_secs(24 * 3600);
-/// The cookie of somebody who has still to say their code.
+/// The cookie of a login that still needs its code.
 const HALFWAY_COOKIE: &str = "tagship_halfway";
-/// A session's last use is written down at most so often: a commit for each request would cost
-/// more than the request.
+/// A session's last use is stored at most this often: a commit per request would cost more than the
+/// request.
 const NOTE_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Sessions that one round of [`Sessions::purge`] looks at, and so deletes at most.
+/// The maximum number of sessions that one round of [`Sessions::purge`] reads and deletes.
 const PURGE_ROWS: usize = 50;
 
-/// How browsers reach the agent.
+/// The transport between browsers and the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebTransport {
     Http,
@@ -49,7 +48,7 @@ pub enum WebTransport {
 }
 
 impl WebTransport {
-    /// That of `public_url`.
+    /// Returns the transport of `public_url`.
     #[must_use]
     pub fn of_url(url: &str) -> Self {
         let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
@@ -60,8 +59,8 @@ impl WebTransport {
         }
     }
 
-    /// With `__Host-` a browser takes the cookie only from us, over TLS, for the whole host: no
-    /// neighbouring host can plant one.
+    /// With `__Host-` a browser accepts the cookie only from us, over TLS, for the whole host: no
+    /// neighbouring host can set one.
     fn cookie_name(self) -> &'static str {
         match self {
             Self::Http => "tagship_session",
@@ -69,10 +68,10 @@ impl WebTransport {
         }
     }
 
-    /// The text of `Set-Cookie`.
+    /// Returns the value of `Set-Cookie`.
     ///
-    /// `SameSite=Lax`, not `Strict`: whoever follows a link from a mail to a task must arrive logged
-    /// in. What changes something is a POST with a CSRF token.
+    /// `SameSite=Lax`, not `Strict`: a user who follows a link from a mail to a task must arrive
+    /// logged in. Changes need a POST with a CSRF token.
     fn set_cookie(self, value: &str, max_age: Duration) -> String {
         self.set_named(self.cookie_name(), value, max_age)
     }
@@ -89,7 +88,7 @@ impl WebTransport {
     }
 }
 
-/// Why a session cannot be begun, found or ended.
+/// Why a session cannot be started, found or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     #[error(transparent)]
@@ -109,24 +108,24 @@ pub enum SessionError {
 #[error("this form is not from your session: load the page again, then send it")]
 pub struct NotFromOurPage;
 
-/// A session that was just begun.
+/// A session that was just started.
 pub struct NewSession {
     /// The value of the `Set-Cookie` header. A secret.
     pub set_cookie: SecretString,
     pub session: Session,
 }
 
-/// Who made a request, as their cookie proves.
+/// The authenticated user of a request, by cookie.
 pub struct Session {
     pub account: Account,
-    /// No request is needed to know when it ends at the latest.
+    /// The latest time at which it ends, known without a request.
     pub ends: Timestamp,
     secret: SecretString,
 }
 
 impl Session {
-    /// What each form of a page of this session carries. Follows from the cookie, so that nothing
-    /// is stored, and tells nothing about it.
+    /// Returns the token for every form on this session's pages. It is derived from the cookie, so
+    /// it needs no storage and does not reveal the cookie.
     #[must_use]
     pub fn csrf_token(&self) -> String {
         digest("csrf", &self.secret)
@@ -143,7 +142,7 @@ impl Session {
     }
 }
 
-/// An `auth_key` that was just made.
+/// An `auth_key` that was just created.
 pub struct NewAuthKey {
     /// The value of the `Set-Cookie` header. A secret.
     pub set_cookie: SecretString,
@@ -151,7 +150,7 @@ pub struct NewAuthKey {
     pub value: SecretString,
 }
 
-/// What a stored secret is good for.
+/// The purpose of a stored secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum SecretKind {
@@ -161,17 +160,17 @@ enum SecretKind {
     AuthKey,
 }
 
-/// What stands in the store.
+/// The stored form of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SessionRecord {
     #[serde(default)]
     kind: SecretKind,
     user: String,
-    /// As the account had them when the session began: see [`Account`].
+    /// As in the account when the session started: see [`Account`].
     uid: String,
     epoch: u32,
     created: Timestamp,
-    /// The last use that was written down.
+    /// The last use that was stored.
     seen: Timestamp,
 }
 
@@ -213,8 +212,8 @@ impl Sessions {
         }
     }
 
-    /// Begins a session for somebody whose password (or more) was just verified. Always under a
-    /// fresh id: a cookie that somebody planted before the login is worth nothing.
+    /// Starts a session for a user whose password (or more) was just verified. Always with a fresh
+    /// id: a cookie planted before the login is worthless.
     ///
     /// # Errors
     /// [`SessionError`]; the caller shows the login page again.
@@ -231,8 +230,8 @@ impl Sessions {
         })
     }
 
-    /// Remembers for some minutes that somebody has said their password, so that they are asked for
-    /// their code alone. Gives the value of the `Set-Cookie` header.
+    /// Stores for some minutes that a user's password was correct, so that only the code is asked
+    /// for. Returns the value of the `Set-Cookie` header.
     ///
     /// # Errors
     /// As [`Sessions::begin`].
@@ -244,7 +243,7 @@ impl Sessions {
         Ok(cookie.into())
     }
 
-    /// Who has said their password, as a `Cookie` header proves.
+    /// Returns the user whose password was correct, by `Cookie` header.
     ///
     /// # Errors
     /// [`SessionError`] if the store cannot be read.
@@ -255,7 +254,7 @@ impl Sessions {
         self.kept(&secret, SecretKind::Halfway).await
     }
 
-    /// Forgets it, and gives the `Set-Cookie` that makes the browser forget it.
+    /// Deletes it, and returns the `Set-Cookie` that deletes it in the browser.
     ///
     /// # Errors
     /// As [`Sessions::end`].
@@ -267,8 +266,7 @@ impl Sessions {
         Ok(forget)
     }
 
-    /// Makes an `auth_key` for somebody who has proved who they are: good for one day, for CODO's API
-    /// alone.
+    /// Creates an `auth_key` for an authenticated user: valid for one day, and only for CODO's API.
     ///
     /// # Errors
     /// As [`Sessions::begin`].
@@ -283,7 +281,7 @@ impl Sessions {
         })
     }
 
-    /// Whom an `auth_key` speaks for.
+    /// Returns the user that an `auth_key` authenticates.
     ///
     /// # Errors
     /// [`SessionError`] if the store cannot be read.
@@ -294,7 +292,7 @@ impl Sessions {
         self.kept(auth_key, SecretKind::AuthKey).await
     }
 
-    /// Stores a fresh secret; gives it, and when it ends.
+    /// Stores a fresh secret; returns it and its end.
     async fn keep(
         &self,
         account: &Account,
@@ -320,7 +318,7 @@ impl Sessions {
         Ok((secret, record.ends()))
     }
 
-    /// Whom a secret of this kind speaks for, if it is good.
+    /// Returns the user that a valid secret of this kind authenticates.
     async fn kept(
         &self,
         secret: &SecretString,
@@ -332,8 +330,8 @@ impl Sessions {
         }
     }
 
-    /// What is stored of a secret that has not ended and is of this kind: the one place where a
-    /// secret of one kind could be taken for another.
+    /// Returns the stored record of an unexpired secret of this kind. This is the only place where
+    /// one kind could be mistaken for another.
     async fn stored(
         &self,
         secret: &SecretString,
@@ -347,7 +345,7 @@ impl Sessions {
         Ok(is_good.then_some((record, entry)))
     }
 
-    /// The account of a session, if the session still speaks for it.
+    /// Returns the account of a session, if the session is still valid for it.
     async fn speaker(&self, record: &SessionRecord) -> Result<Option<Account>, SessionError> {
         match self.accounts.get(&record.user).await {
             Ok(account) if record.speaks_for(&account) => Ok(Some(account)),
@@ -365,7 +363,7 @@ impl Sessions {
         deleted.map(drop).map_err(SessionError::Unconfirmed)
     }
 
-    /// The session that a `Cookie` header names, if it is good, and notes that it was used.
+    /// Returns the valid session that a `Cookie` header names, and records its use.
     ///
     /// # Errors
     /// [`SessionError`] if the store cannot be read.
@@ -391,11 +389,11 @@ impl Sessions {
         }))
     }
 
-    /// Ends the session that a `Cookie` header names, and gives the `Set-Cookie` that makes the
-    /// browser forget it. Ending what has ended is no error.
+    /// Ends the session that a `Cookie` header names, and returns the `Set-Cookie` that deletes it
+    /// in the browser. Ending an ended session is no error.
     ///
     /// # Errors
-    /// [`SessionError`] if the store did not confirm it; the cookie may still be good.
+    /// [`SessionError`] if the store did not confirm it; the cookie may still be valid.
     pub async fn end(&self, cookie_header: &str) -> Result<String, SessionError> {
         if let Some(secret) = cookie(cookie_header, self.transport.cookie_name()) {
             self.delete(&secret, SecretKind::Session).await?;
@@ -403,10 +401,10 @@ impl Sessions {
         Ok(self.transport.set_cookie("", Duration::ZERO))
     }
 
-    /// Deletes what has ended; to be called now and then. Gives how many sessions that were.
+    /// Deletes ended sessions and returns how many; to be called periodically.
     ///
     /// # Errors
-    /// [`SessionError`]; the rest is deleted another time.
+    /// [`SessionError`]; the rest is deleted by a later call.
     pub async fn purge(&self) -> Result<usize, SessionError> {
         let now = self.clock.now();
         let mut range = Range::prefix(SESSIONS).limit(PURGE_ROWS);
@@ -420,7 +418,7 @@ impl Sessions {
                 }
             }
             let commit = ended.iter().fold(Commit::new(), |commit, row| {
-                // Used meanwhile? Then it has not ended.
+                // If it was used meanwhile, it has not ended.
                 let stands = Require::Version(row.version);
                 commit
                     .require(row.key.clone(), stands)
@@ -448,8 +446,8 @@ impl Sessions {
         Ok(self.speaker(&record).await?.is_none())
     }
 
-    /// A request is not refused because its use could not be written down: another request of the
-    /// same session may have done it, or the session was ended at this moment.
+    /// Records a use. A failure does not refuse the request: another request of the same session
+    /// may have recorded it, or the session was ended at this moment.
     async fn note(
         &self,
         secret: &SecretString,
@@ -469,12 +467,12 @@ fn key(secret: &SecretString) -> String {
     format!("{SESSIONS}{}", digest("session", secret))
 }
 
-/// Another value for each purpose, from which neither the secret nor the other value follows.
+/// Derives a different value for each purpose, which reveals neither the secret nor other values.
 fn digest(purpose: &str, secret: &SecretString) -> String {
     secret::sha256_hex(format!("tagship {purpose} {}", secret.expose_secret()).as_bytes())
 }
 
-/// The value of a cookie in a `Cookie` header; the first one where a name comes twice.
+/// Returns a cookie's value in a `Cookie` header; the first if the name is repeated.
 #[must_use]
 pub fn cookie(header: &str, name: &str) -> Option<SecretString> {
     let value = header.split(';').find_map(|pair| {

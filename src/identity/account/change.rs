@@ -1,5 +1,5 @@
-//! What becomes different about accounts that are there, up to their end. Somebody who manages the
-//! others always stays: the last admin who is let in is neither demoted nor disabled nor removed.
+//! Changes to existing accounts, including removal. One account that can manage the others always
+//! remains: the last active admin can be neither demoted nor disabled nor removed.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::kv::{Commit, Require, all_rows};
 
-/// What is to become different about an account; `None` stays as it is.
+/// The changes to an account; `None` keeps a value.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChange {
     pub display: Option<String>,
@@ -44,8 +44,8 @@ impl AccountChange {
 
 impl Accounts {
     /// # Errors
-    /// [`AccountError`]: there is no such account, the new values are refused, or nobody would be
-    /// left to manage the others.
+    /// [`AccountError`]: there is no such account, the new values are refused, or no active admin
+    /// would remain.
     pub async fn update(
         &self,
         name: &str,
@@ -70,10 +70,10 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// Takes the account away with its tokens; its sessions are good for nothing from then on.
+    /// Removes the account with its tokens; its sessions become invalid.
     ///
     /// # Errors
-    /// [`AccountError`]: there is no such account, or nobody would be left to manage the others.
+    /// [`AccountError`]: there is no such account, or no active admin would remain.
     pub async fn remove(&self, name: &str, also: Commit) -> Result<(), AccountError> {
         for _ in 0..ATTEMPTS_MAX {
             let (record, version) = self.record(name).await?;
@@ -92,8 +92,8 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// What holds as long as another admin than this one is as now: two who take each other's role
-    /// at the same time are not both heard.
+    /// Returns the condition that another admin is unchanged: of two admins who demote each other
+    /// at the same time, only one succeeds.
     async fn while_another_manages(&self, name: &str) -> Result<Commit, AccountError> {
         for row in all_rows(&*self.kv, ACCOUNTS.as_bytes()).await? {
             let of = String::from_utf8_lossy(&row.key[ACCOUNTS.len()..]);

@@ -1,5 +1,5 @@
-//! Delegations: somebody lets somebody else approve in their stead until a date, perhaps for one
-//! project. What such an approval is worth is `approval`'s.
+//! Delegations: a user lets another user approve on their behalf until a date, optionally for one
+//! project only. `approval` decides what such an approval counts for.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,30 +8,30 @@ use super::{Account, AccountError, Accounts, Committed, DELEGATIONS, Status, dec
 use crate::base::secret;
 use crate::store::kv::{Commit, Require, all_rows};
 
-/// Delegations to one account: each of its requests reads them.
+/// The maximum number of delegations to one account: each of its requests reads them.
 const DELEGATIONS_MAX: usize = 40;
 
 /// One delegation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delegation {
-    /// Names it among all of them.
+    /// Unique among all delegations.
     pub id: String,
     pub from: String,
     pub to: String,
-    /// From then on it is worth nothing.
+    /// When it expires.
     pub until: Timestamp,
-    /// Only for this project; `None`: wherever `from` approves.
+    /// Only for this project; `None`: all projects that `from` may approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
     pub created: Timestamp,
-    /// Who made it: `from`, or an admin.
+    /// Who created it: `from`, or an admin.
     pub by: String,
-    /// Of the two accounts, should others get their names.
+    /// The uids of both accounts, in case their names are reused.
     from_uid: String,
     to_uid: String,
 }
 
-/// What a delegation is made of.
+/// The fields of a new delegation.
 #[derive(Clone, Debug)]
 pub struct NewDelegation {
     pub from: String,
@@ -42,10 +42,10 @@ pub struct NewDelegation {
 }
 
 impl Accounts {
-    /// Lets `to` approve in `from`'s stead.
+    /// Lets `to` approve on behalf of `from`.
     ///
     /// # Errors
-    /// [`AccountError`]: one of the accounts is not there, the end has passed, or there are too many.
+    /// [`AccountError`]: an account does not exist, the end has passed, or there are too many.
     pub async fn delegate(
         &self,
         new: NewDelegation,
@@ -78,7 +78,7 @@ impl Accounts {
                 to_uid: to.account.uid,
             };
             let stored = stored_key(&delegation.to, &delegation.id);
-            // Those that are over make room.
+            // Expired ones are removed to make room.
             let over = present.iter().filter(|one| one.until <= now);
             let commit = over.fold(Commit::new(), |commit, one| {
                 commit.delete(stored_key(&one.to, &one.id))
@@ -96,7 +96,7 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// The delegations that are not over, those that end first before the others.
+    /// Returns the delegations that have not expired, sorted by their end.
     ///
     /// # Errors
     /// [`AccountError::Store`] or [`AccountError::Damaged`].
@@ -115,7 +115,7 @@ impl Accounts {
         Ok(all)
     }
 
-    /// In whose stead an account may approve now, each with the delegation that says so.
+    /// Returns for whom an account may approve now, each with the delegation that allows it.
     ///
     /// # Errors
     /// As [`Accounts::delegations`].

@@ -1,7 +1,7 @@
-//! The second factor: codes that change every 30 seconds, as authenticator apps make them (TOTP,
-//! RFC 6238: SHA-1, six digits). Begun with a fresh secret, in force once one code of it was right,
-//! taken away by a reset. A code is good once: the step of the last one is stored, and none up to it
-//! is taken again.
+//! The second factor: codes that change every 30 seconds, as authenticator apps generate them
+//! (TOTP, RFC 6238: SHA-1, six digits). It starts with a fresh secret, becomes active once a code
+//! was correct, and is removed by a reset. A code is valid once: the last accepted step is stored,
+//! and no code up to it is accepted again.
 
 use std::net::IpAddr;
 
@@ -15,24 +15,24 @@ use super::{
 use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require};
 
-/// Shown in the app beside the account's name.
+/// Shown in the app next to the account name.
 const ISSUER: &str = "tagship";
-/// In seconds.
+/// The length of a step, in seconds.
 const STEP_S: u64 = 30;
-/// A code may be so many steps early or late: clocks differ, and people type slowly.
+/// How many steps a code may be early or late, since clocks differ and typing takes time.
 const SKEW: u16 = 1;
 
-/// What a code is.
+/// The result of checking a code.
 enum Judged {
-    /// Of this step, later than the last that was taken.
+    /// Correct for this step, which is later than the last accepted one.
     Right(u64),
-    /// It would be right, and it or a later one was taken before.
+    /// Correct, but it or a later one was accepted before.
     Used,
     Wrong,
 }
 
 impl SecondFactor {
-    /// What a code is at this time.
+    /// Checks a code at this time.
     fn judge(&self, name: &str, code: &str, now: Timestamp) -> Result<Judged, AccountError> {
         let totp = totp(name, &self.secret)?;
         let digits: String = code.chars().filter(|c| !c.is_whitespace()).collect();
@@ -45,20 +45,20 @@ impl SecondFactor {
     }
 }
 
-/// A second factor that was just begun: what the app is to be given. Shown once.
+/// A second factor that was just started, with the data for the app. Shown once.
 #[derive(Debug)]
 pub struct Enrolment {
-    /// In base32, to be typed.
+    /// In base32, for typing.
     pub secret: SecretString,
-    /// `otpauth://…`, to be opened.
+    /// `otpauth://…`, for opening.
     pub uri: SecretString,
 }
 
 impl Accounts {
-    /// Begins a second factor: a fresh secret, good for nothing until [`Accounts::confirm_factor`].
+    /// Starts a second factor: a fresh secret, inactive until [`Accounts::confirm_factor`].
     ///
     /// # Errors
-    /// [`AccountError::HasFactor`] where one is in force.
+    /// [`AccountError::HasFactor`] if one is active.
     pub async fn begin_factor(&self, name: &str, also: Commit) -> Result<Enrolment, AccountError> {
         let fresh = Secret::from(secret::random_bytes::<20>()?).to_base32();
         let uri = totp(name, &fresh)?.to_url();
@@ -87,10 +87,10 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// Puts a second factor in force: whoever has the app shows that it works. Sessions end.
+    /// Activates a second factor: the user proves that the app works. Sessions end.
     ///
     /// # Errors
-    /// [`AccountError`]: none was begun, one is in force, or the code is wrong.
+    /// [`AccountError`]: none was started, one is active, or the code is wrong.
     pub async fn confirm_factor(
         &self,
         name: &str,
@@ -121,7 +121,7 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// Takes the second factor away, whether it was in force or only begun. Sessions end.
+    /// Removes the second factor, whether active or only started. Sessions end.
     ///
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
@@ -134,12 +134,12 @@ impl Accounts {
         record.await.map(|_| ())
     }
 
-    /// Whether somebody whose password was right has the second factor, too. A code is taken once,
-    /// also after a restart and by two who come at the same moment; wrong ones count as failed
-    /// logins of the account and address.
+    /// Verifies the second factor of a user whose password was correct. A code is accepted once,
+    /// also across restarts and concurrent requests; wrong codes count as failed logins of the
+    /// account and address.
     ///
     /// # Errors
-    /// [`LoginError`]: `UsedCode` for one that was right, and was taken before.
+    /// [`LoginError`]: `UsedCode` for a correct code that was accepted before.
     pub async fn verify_code(
         &self,
         name: &str,
@@ -171,7 +171,7 @@ impl Accounts {
             self.use_up(&mut record, step);
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
-            // A conflict: somebody may have used this very code. Look again.
+            // A conflict: the same code may have been used concurrently. Check again.
             if let Committed::Done = self.commit(name, commit).await? {
                 self.limiter().succeeded_code(name, from);
                 return Ok(record.account);
@@ -206,11 +206,11 @@ fn damaged(name: &str, error: &impl std::fmt::Display) -> AccountError {
     }
 }
 
-/// The code of a secret at a time, as an app would show it. For tests and for whoever must log in by
-/// a program.
+/// Returns the code of a secret at a time, as an app would show it. For tests and for programs that
+/// log in.
 ///
 /// # Errors
-/// [`AccountError::Damaged`] where the secret is none.
+/// [`AccountError::Damaged`] if the secret is invalid.
 pub fn code_at(secret: &SecretString, at: Timestamp) -> Result<String, AccountError> {
     let time = u64::try_from(at.as_second()).unwrap_or(0);
     Ok(totp("somebody", secret.expose_secret())?

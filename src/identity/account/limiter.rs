@@ -1,6 +1,6 @@
-//! Slows down guessing: counts failed logins for each account and address, for each address, and for
-//! each account from wherever. In memory, bounded, forgotten at a restart. Somebody who guesses from
-//! a few addresses never locks the owner out of theirs.
+//! Limits guessing: counts failed logins per account and address, per address, and per account from
+//! all addresses. In memory, bounded, reset by a restart. Guessing from a few addresses never locks
+//! the owner out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,34 +9,34 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Failures are forgotten so long after the first of them.
+/// Failures are forgotten this long after the first of them.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// Failures in the window, for one account from one address.
+/// Failures in the window for one account from one address.
 const ACCOUNT_FAILURES_MAX: u32 = 5;
-/// Failures in the window from one address, whatever the accounts.
+/// Failures in the window from one address, for all accounts.
 const ADDRESS_FAILURES_MAX: u32 = 50;
-/// Wrong passwords in the window for one account, from all addresses: one address adds no more than
+/// Wrong passwords in the window for one account, from all addresses: one address adds at most
 /// [`ACCOUNT_FAILURES_MAX`].
 const PASSWORD_FAILURES_MAX: u32 = 100;
 /// Wrong codes in the window for one account, from all addresses.
 const CODE_FAILURES_MAX: u32 = 20;
-/// What is counted at once, of places and of accounts; beyond it some counts are forgotten.
+/// The maximum number of counts, for origins and for accounts each; beyond it some are dropped.
 const COUNTS_MAX: usize = 10_000;
-/// And so many are left then.
+/// How many counts are kept then.
 const COUNTS_LEFT: usize = 9_000;
 
-/// From where somebody guesses.
+/// Where guesses come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum GuessOrigin {
     Account(String, IpAddr),
     Address(IpAddr),
 }
 
-/// What somebody guesses at, from wherever.
+/// What is guessed, from any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Secret {
     Password,
-    /// Whoever guesses at codes knows the password already.
+    /// To guess at codes one must know the password already.
     Code,
 }
 
@@ -64,14 +64,14 @@ impl<K> Default for GuessCounts<K> {
 }
 
 impl<K: Clone + Eq + Hash> GuessCounts<K> {
-    /// Until when there have been too many failures.
+    /// Returns until when attempts are blocked by too many failures.
     fn full_until(&self, key: &K, max: u32, now: Timestamp) -> Option<Timestamp> {
         let count = self.0.get(key)?;
         let until = count.since + WINDOW;
         (until > now && count.failures >= max).then_some(until)
     }
 
-    /// Counts a failure. Where there are too many counts, those of the lowest `worth` go.
+    /// Counts a failure. If there are too many counts, those with the lowest `worth` are dropped.
     fn add<W: Ord + Copy>(&mut self, key: K, now: Timestamp, worth: fn(&Count) -> W) {
         self.make_room(now, worth);
         let fresh = Count {
@@ -96,7 +96,7 @@ impl<K: Clone + Eq + Hash> GuessCounts<K> {
             return;
         }
         self.0.retain(|_, count| count.since + WINDOW > now);
-        // Many at once: each round looks at all of them.
+        // Many at once, since each round reads all of them.
         let mut surplus = self.0.len().saturating_sub(COUNTS_LEFT);
         let mut worths: Vec<W> = self.0.values().map(worth).collect();
         worths.sort_unstable();
@@ -110,27 +110,27 @@ impl<K: Clone + Eq + Hash> GuessCounts<K> {
     }
 }
 
-/// Of places the oldest count goes first.
+/// Ranks origins by age: the oldest count is dropped first.
 fn age(count: &Count) -> Timestamp {
     count.since
 }
 
-/// Of accounts the one goes first at which the fewest guessed: names that nobody bears, each tried
-/// once, push no count out that has grown.
+/// Ranks accounts by failures: the fewest are dropped first, so that guesses at many unknown names
+/// do not displace a high count.
 fn danger(count: &Count) -> (u32, Timestamp) {
     (count.failures, count.since)
 }
 
 #[derive(Default)]
 pub(super) struct Limiter {
-    /// There are as many as somebody has addresses.
+    /// An attacker can add as many as they have addresses.
     places: GuessCounts<GuessOrigin>,
-    /// Apart, so that however many addresses are counted, these stay.
+    /// Separate, so that many counted addresses do not displace these.
     accounts: GuessCounts<(Secret, String)>,
 }
 
 impl Limiter {
-    /// Counts an attempt as failed before it is made, so that attempts side by side count too. The
+    /// Counts an attempt as failed before it is made, so that concurrent attempts count too. The
     /// error is when the next one is allowed.
     pub(super) fn begin(
         &mut self,
@@ -141,7 +141,7 @@ impl Limiter {
         self.count(Secret::Password, account, from, now)
     }
 
-    /// As [`Limiter::begin`], for a code.
+    /// Like [`Limiter::begin`], for a code.
     pub(super) fn begin_code(
         &mut self,
         account: &str,
@@ -176,7 +176,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// The password was no failure, and proves nothing yet.
+    /// Uncounts an attempt: the password was correct, but proves nothing yet.
     pub(super) fn undo(&mut self, account: &str, from: IpAddr) {
         for (place, _) in places(account, from) {
             self.places.take_back(&place);
@@ -185,14 +185,14 @@ impl Limiter {
             .take_back(&(Secret::Password, account.to_owned()));
     }
 
-    /// As [`Limiter::succeeded`], for a code.
+    /// Like [`Limiter::succeeded`], for a code.
     pub(super) fn succeeded_code(&mut self, account: &str, from: IpAddr) {
         self.afresh(account, from);
         self.accounts.0.remove(&(Secret::Code, account.to_owned()));
     }
 
-    /// The attempt was right after all: from there its account starts afresh, its address has one
-    /// failure less, and so have the guesses from wherever.
+    /// Records that the attempt succeeded: clears the count of this account and address, and takes
+    /// one failure off the address and off the account from all addresses.
     pub(super) fn succeeded(&mut self, account: &str, from: IpAddr) {
         self.afresh(account, from);
         self.accounts
@@ -217,7 +217,7 @@ fn places(account: &str, from: IpAddr) -> [(GuessOrigin, u32); 2] {
     ]
 }
 
-/// One subscriber: an IPv4 address, or the first half of an IPv6 address.
+/// Returns the network of one subscriber: an IPv4 address, or the first half of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,4 +1,4 @@
-//! Passwords: Argon2id, verified on a thread that may be busy. It stores nothing and counts nothing.
+//! Passwords: Argon2id, verified on a blocking thread. Stores and counts nothing.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,20 +9,20 @@ use tokio::sync::Semaphore;
 
 use crate::base::secret::{self, ExposeSecret, SecretString};
 
-/// Argon2id with 19 MiB, two passes, one lane: what OWASP's cheat sheet on password storage names
-/// first. The hash carries its parameters, so older ones go on working when these change.
+/// Argon2id with 19 MiB, two passes, one lane: the first choice of OWASP's password storage cheat
+/// sheet. The hash contains its parameters, so older hashes keep working when these change.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes at work at once: each takes [`MEMORY_KIB`] and a processor.
+/// The maximum number of concurrent hashes: each takes [`MEMORY_KIB`] and a CPU.
 const AT_ONCE: usize = 2;
 
 const CHARACTERS_MIN: usize = 8;
-/// Bounds the work that a caller can ask for.
+/// Limits the work per request.
 const BYTES_MAX: usize = 1024;
 
-/// A password that may not be set.
+/// Why a password is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     #[error("the password has fewer than {CHARACTERS_MIN} characters: choose a longer one")]
@@ -38,7 +38,7 @@ pub enum PasswordError {
 #[serde(transparent)]
 pub(super) struct Hash(String);
 
-/// Hashes and verifies, a bounded number at once.
+/// Hashes and verifies passwords with limited concurrency.
 pub(super) struct Passwords {
     turns: Arc<Semaphore>,
 }
@@ -65,8 +65,8 @@ impl Passwords {
             .await?
     }
 
-    /// Whether the password is the one that was hashed. Without a hash it works as long and says
-    /// no, so that the time tells nobody which accounts there are.
+    /// Whether the password matches the hash. Without a hash it takes as long and returns false, so
+    /// that timing does not reveal which accounts exist.
     pub(super) async fn verify(
         &self,
         password: &SecretString,
@@ -105,14 +105,14 @@ impl Passwords {
     }
 }
 
-/// What became of a password.
+/// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PasswordMatch {
     Right,
     Wrong,
 }
 
-/// The hash of a password that nobody knows.
+/// The hash of a random password.
 static NOBODY: LazyLock<Result<Hash, PasswordError>> = LazyLock::new(|| {
     let password = secret::random_bytes::<32>();
     let password = password.map_err(|error| PasswordError::Hash(error.to_string()))?;
@@ -135,7 +135,7 @@ fn hash_now(password: &[u8]) -> Result<Hash, PasswordError> {
 }
 
 fn verify_now(password: &[u8], hash: &Hash) -> PasswordMatch {
-    // The hash names its own parameters; `Argon2` takes them from there.
+    // The hash contains its parameters; `Argon2` reads them from there.
     let right = PasswordHash::new(&hash.0)
         .and_then(|hash| Argon2::default().verify_password(password, &hash));
     match right {

@@ -1,5 +1,5 @@
-//! The address of a second factor as a QR code, for the camera of a phone: drawn for a page, and as
-//! block characters for a terminal. It keeps nothing; whoever shows an [`Enrolment`] calls it.
+//! The URI of a second factor as a QR code for a phone's camera: as SVG for a page, and as block
+//! characters for a terminal. Stateless; called where an [`Enrolment`] is shown.
 //!
 //! [`Enrolment`]: super::Enrolment
 
@@ -7,17 +7,17 @@ use std::fmt::Write as _;
 
 use qrcode::{Color, EcLevel, QrCode};
 
-/// Light squares around the code, without which a camera does not find it (ISO/IEC 18004).
+/// The width of the light border that a camera needs to find the code (ISO/IEC 18004).
 const QUIET: usize = 4;
 
-/// The squares of a code, row by row, the quiet zone included.
+/// The modules of a code, row by row, including the quiet zone.
 pub struct Qr {
     side: usize,
     dark: Vec<bool>,
 }
 
 impl Qr {
-    /// `None` where the text is too long for any code; it must be typed then.
+    /// Returns `None` if the text is too long for any code; it must be typed then.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
@@ -31,13 +31,13 @@ impl Qr {
         Some(Self { side, dark })
     }
 
-    /// Squares in a row.
+    /// Returns the number of modules per row.
     #[must_use]
     pub fn side(&self) -> usize {
         self.side
     }
 
-    /// The dark squares as the `d` of an SVG path, one unit a square.
+    /// Returns the dark modules as the `d` of an SVG path, one unit per module.
     #[must_use]
     pub fn path(&self) -> String {
         let mut path = String::new();
@@ -48,8 +48,8 @@ impl Qr {
         path
     }
 
-    /// Lines of half blocks, black on white whatever the terminal's own colours are: not every app
-    /// reads a code that is light on dark.
+    /// Returns lines of half blocks, black on white whatever the terminal's colours: not every app
+    /// reads a light code on a dark background.
     #[must_use]
     pub fn blocks(&self) -> String {
         let mut text = String::new();
@@ -70,7 +70,7 @@ impl Qr {
         text
     }
 
-    /// Outside of the code all is light.
+    /// Outside the code all is light.
     fn is_dark(&self, row: usize, column: usize) -> bool {
         self.dark
             .get(row * self.side + column)

@@ -1,5 +1,5 @@
-//! Long-lived tokens: shown once, stored as a hash, revocable, good for some scopes and perhaps for
-//! some time. Using one writes nothing.
+//! Long-lived tokens: shown once, stored as a hash, revocable, limited to scopes and optionally in
+//! time. Using one writes nothing.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,29 +12,29 @@ use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::domain::right::Scopes;
 use crate::store::kv::{Commit, Require, all_rows};
 
-/// What a token begins with, so that people and scanners know it when they see it.
+/// The prefix of every token, which lets people and scanners recognise it.
 pub(super) const MARK: &str = "tagship_";
 
-/// Tokens of one account. All of them go in one commit when the account does.
+/// The maximum number of tokens of one account. All are removed in one commit with the account.
 const TOKENS_MAX: usize = 40;
 
-/// What is known of a token once it was shown.
+/// The stored properties of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// Names it among the tokens of its account.
+    /// Unique among the tokens of its account.
     pub id: String,
     pub user: String,
-    /// What it is for, in its owner's words.
+    /// Its purpose, as described by its owner.
     pub label: String,
     pub created: Timestamp,
-    /// From then on it is good for nothing; `None`: until it is revoked.
+    /// When it expires; `None`: valid until it is revoked.
     pub expires: Option<Timestamp>,
-    /// What it may be used for; tokens from before there were scopes may be used for everything.
+    /// Its permissions; tokens from before scopes existed have all of them.
     #[serde(default)]
     pub scopes: Scopes,
 }
 
-/// What a token is made of, besides the account that it speaks for.
+/// The terms of a new token, apart from the account it authenticates.
 #[derive(Clone, Debug, Default)]
 pub struct TokenTerms {
     pub label: String,
@@ -42,7 +42,7 @@ pub struct TokenTerms {
     pub scopes: Scopes,
 }
 
-/// What a token proves.
+/// The result of authenticating with a token.
 #[derive(Clone, Debug)]
 pub struct Spoken {
     pub account: Account,
@@ -51,14 +51,14 @@ pub struct Spoken {
     pub scopes: Scopes,
 }
 
-/// A token that was just made, with the only copy of its secret.
+/// A token that was just created, with the only copy of its secret.
 #[derive(Debug)]
 pub struct NewToken {
     pub secret: SecretString,
     pub token: Token,
 }
 
-/// Under the name of its account.
+/// The row under the account's name.
 #[derive(Serialize, Deserialize)]
 struct Listed {
     #[serde(flatten)]
@@ -66,11 +66,11 @@ struct Listed {
     hash: String,
 }
 
-/// Under its hash.
+/// The row under the token's hash.
 #[derive(Serialize, Deserialize)]
 struct Speaks {
     user: String,
-    /// Of the account that it was made for, should another one get the name.
+    /// The uid of the account that it was made for, in case the name is reused.
     uid: String,
     id: String,
     expires: Option<Timestamp>,
@@ -79,7 +79,7 @@ struct Speaks {
 }
 
 impl Accounts {
-    /// Makes a token that speaks for an account.
+    /// Creates a token that authenticates as an account.
     ///
     /// # Errors
     /// [`AccountError`]: there is no such account, it has [`TOKENS_MAX`] tokens, or the label, the
@@ -133,8 +133,8 @@ impl Accounts {
             let commit = Commit::new()
                 .require(key(user), Require::Version(version))
                 .require(listed_key.clone(), Require::Absent)
-                // Unchanged, but another version: whoever counts or removes tokens meanwhile
-                // has to look again.
+                // Unchanged, but with a new version: concurrent counts or removals of tokens must
+                // read again.
                 .put(key(user), encode(user, &record)?)
                 .put(listed_key, encode(user, &listed)?)
                 .put(hash_key(&listed.hash), encode(user, &speaks)?);
@@ -149,7 +149,7 @@ impl Accounts {
         Err(AccountError::Overtaken)
     }
 
-    /// The tokens of an account, oldest first.
+    /// Returns the tokens of an account, oldest first.
     ///
     /// # Errors
     /// [`AccountError`]: there is no such account.
@@ -161,17 +161,17 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Makes a token good for nothing.
+    /// Revokes a token.
     ///
     /// # Errors
-    /// [`AccountError::NoSuchToken`], also if it was revoked meanwhile.
+    /// [`AccountError::NoSuchToken`], also if it was revoked concurrently.
     pub async fn revoke(&self, user: &str, id: &str, also: Commit) -> Result<(), AccountError> {
         let missing = || AccountError::NoSuchToken {
             user: user.to_owned(),
             id: id.to_owned(),
         };
         let listed_key = listed_key(user, id);
-        // An id that is none would make a key that is none.
+        // An invalid id would make an invalid key.
         if listed_key.len() > 200 {
             return Err(missing());
         }
@@ -188,12 +188,12 @@ impl Accounts {
         }
     }
 
-    /// Whom a token speaks for, and what it may be used for.
+    /// Returns the account that a token authenticates, and the token's scopes.
     ///
     /// # Errors
-    /// [`LoginError::Denied`] unless the token stands, has not expired, and its account is active.
+    /// [`LoginError::Denied`] unless token and account exist, unexpired and active.
     pub async fn authenticate(&self, secret: &SecretString) -> Result<Spoken, LoginError> {
-        // 256 random bits: finding one by its hash tells a guesser nothing worth timing.
+        // 256 random bits: the timing of a lookup by hash reveals nothing useful.
         let found = self.kv.get(hash_key(&hash(secret)).as_bytes()).await;
         let Some(entry) = found.map_err(AccountError::from)? else {
             return Err(LoginError::Denied);
@@ -218,7 +218,7 @@ impl Accounts {
         }
     }
 
-    /// What takes every token of an account away.
+    /// Returns the writes that remove every token of an account.
     pub(super) async fn without_tokens(&self, user: &str) -> Result<Commit, AccountError> {
         let listed = self.listed(user).await?;
         Ok(listed.iter().fold(Commit::new(), |commit, listed| {
