@@ -1,4 +1,4 @@
-//! What could not work although every key of the file is known: collected, not thrown at the first.
+//! Checks beyond key names: finds everything that cannot work, and collects all problems.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use crate::domain::template::is_name;
 mod grants;
 mod people;
 
-/// The longest path of a Unix socket that Linux takes, in bytes.
+/// The maximum length of a Unix socket path on Linux, in bytes.
 const SOCKET_PATH_MAX: usize = 107;
 
-/// Everything that is wrong with `config`, which was read from `document`.
+/// Returns everything that is wrong with `config`, which was read from `document`.
 pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<DocumentProblem> {
     let mut check = ConfigCheck {
         config,
@@ -301,7 +301,7 @@ impl ConfigCheck<'_> {
         }
     }
 
-    /// Repository, URL and sub-directory of a project.
+    /// Checks repository, URL and sub-directory of a project.
     fn origin(&mut self, project: &Project, path: &Path) {
         let repository = &project.repository;
         if repository.is_empty() || repository.contains(char::is_control) {
@@ -381,7 +381,7 @@ impl ConfigCheck<'_> {
             |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|r| r.starts_with('/'));
         for (index, name) in shared.iter().enumerate() {
             let path = path.to(index);
-            // `uploads/`, as people write a directory.
+            // `uploads/`, as directories are often written.
             let name = name.strip_suffix('/').unwrap_or(name);
             if !is_inner_path(name) {
                 self.refuse(
@@ -423,7 +423,7 @@ impl ConfigCheck<'_> {
         }
     }
 
-    /// No two environments may stand in the same place of a machine, nor one inside the other.
+    /// Checks that no environment's directory on a machine equals or contains another's.
     fn places(&mut self) {
         let mut places = self.all_places();
         places.sort();
@@ -465,13 +465,13 @@ impl ConfigCheck<'_> {
     }
 }
 
-/// Where an environment stands on one machine. The order puts a directory right before whatever
-/// lies inside it.
+/// Where an environment is located on one machine. Sorting puts a directory right before its
+/// contents.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct DeployDirectory<'c> {
-    /// Address and port: two names of hosts may mean one machine.
+    /// Address and port: two host names may refer to one machine.
     machine: (String, u16),
-    /// With a slash at its end.
+    /// With a trailing slash.
     directory: String,
     /// The project's index and the environment's name.
     environment: (usize, &'c str),
@@ -510,7 +510,7 @@ impl DeployDirectory<'_> {
     }
 }
 
-/// Why a directory can't hold an environment.
+/// Checks that a directory can hold an environment.
 fn check_deploy_to(deploy_to: &str) -> Result<(), String> {
     let refuse = |why: &str| {
         Err(format!(
@@ -518,7 +518,7 @@ fn check_deploy_to(deploy_to: &str) -> Result<(), String> {
         ))
     };
     if !deploy_to.starts_with('/') {
-        // The slash of "/" is gone by now.
+        // The slash of "/" was stripped before.
         return refuse("is not an absolute path below /");
     }
     if deploy_to.contains(char::is_control) {
@@ -536,7 +536,7 @@ fn check_deploy_to(deploy_to: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Is this something that git fetches from without being told to run a program?
+/// Whether git can fetch from this without running an arbitrary program.
 fn is_git_url(url: &str) -> bool {
     if url.starts_with('-') || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return false;
@@ -550,7 +550,7 @@ fn is_git_url(url: &str) -> bool {
     if url.starts_with('/') {
         return true;
     }
-    // user@host:path, as scp writes it; `ext::…` and its like start programs.
+    // user@host:path, in scp syntax; `ext::…` and similar run programs.
     url.split_once(':').is_some_and(|(host, path)| {
         !host.is_empty()
             && !host.contains('/')
@@ -560,12 +560,12 @@ fn is_git_url(url: &str) -> bool {
     })
 }
 
-/// Is this a relative path that stays inside?
+/// Whether this is a relative path that stays inside.
 fn is_inner_path(path: &str) -> bool {
     !path.contains(char::is_control) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// `USER` or `USER:GROUP`, names or numbers as `chown` takes them.
+/// Whether this is `USER` or `USER:GROUP`, names or numbers as in `chown`.
 fn is_owner(owner: &str) -> bool {
     match owner.split_once(':') {
         Some((user, group)) => is_system_user(user) && is_system_user(group),
@@ -573,7 +573,7 @@ fn is_owner(owner: &str) -> bool {
     }
 }
 
-/// Can a system user or group be named so?
+/// Whether a system user or group can have this name.
 fn is_system_user(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         && name

@@ -1,4 +1,4 @@
-//! What a plan is made from: an environment with every name resolved.
+//! The input of a plan: an environment with all names resolved.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::domain::host::ipv6_address;
 use crate::domain::plan::{Placement, PlannedHost, PlannedUser, ResolvedEnvironment};
 use crate::domain::template::OnFailure;
 
-/// The configuration does not know what a plan is asked for.
+/// The configuration does not have the requested project or environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroundError {
     #[error("no project is named `{project}` in the configuration{hint}")]
@@ -23,7 +23,7 @@ pub enum GroundError {
 }
 
 impl Config {
-    /// Resolves an environment of a project; `disabled` are hosts that stay out.
+    /// Resolves an environment of a project, without the `disabled` hosts.
     ///
     /// # Errors
     /// There is no such project or environment.
@@ -70,8 +70,8 @@ impl Config {
         })
     }
 
-    /// What the plan of a task is made from that belongs to no project: one approver, and a host that
-    /// fails waits for a person.
+    /// Returns the plan input for a task that belongs to no project: one approver, and a failed
+    /// host pauses for a person.
     #[must_use]
     pub fn ground_of_none(&self, disabled: &[String]) -> ResolvedEnvironment {
         ResolvedEnvironment {
@@ -91,8 +91,8 @@ impl Config {
         }
     }
 
-    /// The hosts that a task gives, resolved, without the disabled ones: names of the configuration;
-    /// what is no such name is an address, reached as `[ssh]` says.
+    /// Resolves the hosts that a task gives, without the disabled ones. A name that the
+    /// configuration does not have is an address, reached as `[ssh]` says.
     #[must_use]
     pub fn given_hosts(
         &self,
@@ -112,7 +112,7 @@ impl Config {
             .collect()
     }
 
-    /// Every host by its name, without the disabled ones.
+    /// Returns all hosts by name, without the disabled ones.
     #[must_use]
     pub fn machines(&self, disabled: &[String]) -> BTreeMap<String, PlannedHost> {
         let names = self.hosts.keys();
@@ -122,7 +122,7 @@ impl Config {
             .collect()
     }
 
-    /// The execution users with everything that is needed to log in as them.
+    /// Returns the execution users with everything needed to log in as them.
     #[must_use]
     pub fn planned_users(&self) -> BTreeMap<String, PlannedUser> {
         let users = self.execution_users.iter();
@@ -140,8 +140,7 @@ impl Config {
             .collect()
     }
 
-    /// A host that the configuration does not have.
-    /// The names of the hosts with this address, with or without a port.
+    /// Returns the names of the hosts with this address, with or without a port.
     #[must_use]
     pub fn hosts_at(&self, given: &str) -> Vec<String> {
         let ipv6 = ipv6_address(given);
@@ -155,7 +154,7 @@ impl Config {
         there.map(|host| host.name).collect()
     }
 
-    /// A host that the configuration does not name. Its name becomes that of files, too.
+    /// Makes a host that is not in the configuration. Its name is also used for files.
     fn free_host(&self, given: &str) -> PlannedHost {
         let (name, address, port) = match ipv6_address(given) {
             None => (given.to_owned(), given.to_owned(), None),
@@ -182,7 +181,7 @@ impl Config {
             .collect()
     }
 
-    /// The hosts of a group in its order, without the disabled ones.
+    /// Returns the hosts of a group in its order, without the disabled ones.
     fn enabled(&self, group: &str, disabled: &[String]) -> Vec<PlannedHost> {
         let hosts = self.groups.get(group).into_iter().flatten();
         hosts
@@ -191,11 +190,11 @@ impl Config {
             .collect()
     }
 
-    /// A host with everything that is needed to reach it; `None` where there is no such host.
+    /// Returns a host with everything needed to reach it; `None` if it does not exist.
     #[must_use]
     pub fn planned_host(&self, name: &str) -> Option<PlannedHost> {
         let endpoint = self.endpoint(name)?;
-        // Circles of jumps were refused when the configuration was checked.
+        // Cycles of jumps were refused when the configuration was checked.
         let jump = endpoint.jump.and_then(|jump| self.planned_host(&jump));
         Some(PlannedHost {
             name: endpoint.name,

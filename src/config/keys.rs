@@ -1,5 +1,5 @@
-//! The keys of `config.toml`, one struct per table. `docs/config.md` describes each for people; a
-//! test holds the two against each other.
+//! The keys of `config.toml`, one struct per table. `docs/config.md` documents them for users; a
+//! test compares the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The whole of `config.toml`. Once loaded, every path is absolute or relative to the working
-/// directory, and every name that it mentions is there.
+/// directory, and every name it refers to exists.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -31,20 +31,20 @@ pub struct Config {
     pub log: LogConfig,
     /// Machines by name.
     pub hosts: BTreeMap<String, Host>,
-    /// Who steps may run as in place of the user who logs in, by the name that templates use.
+    /// Users that steps may run as instead of the login user, by the name used in templates.
     pub execution_users: BTreeMap<String, ExecutionUser>,
-    /// Steps on the agent's own machine: `None`, and nothing of a template runs there.
+    /// Steps on the agent's own machine; `None` disables them.
     pub local_run: Option<LocalRun>,
-    /// Names of hosts by the name of their group.
+    /// Host names by group name.
     pub groups: BTreeMap<String, Vec<String>>,
     pub projects: Vec<Project>,
-    /// When nothing is released.
+    /// Windows in which nothing is released.
     pub freezes: Vec<FreezeWindow>,
-    /// What is known about accounts beyond the store, by their name.
+    /// Configuration of accounts in addition to the store, by name.
     pub users: BTreeMap<String, UserConfig>,
-    /// Roles that hold in one place only.
+    /// Roles that apply in one scope only.
     pub grants: Vec<Grant>,
-    /// Where all this was read.
+    /// Where the configuration was read from.
     #[serde(skip)]
     pub origin: ConfigOrigin,
 }
@@ -53,46 +53,46 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentConfig {
-    /// Where pages and API are served. Default `127.0.0.1:8424`.
+    /// The address of the web pages and the API. Default `127.0.0.1:8424`.
     #[serde(deserialize_with = "listen")]
     pub listen: SocketAddr,
-    /// The address that people and other programs use, without a slash at its end. Default: `http://`
-    /// and `listen`; see [`Config::public_url`].
+    /// The URL for users and other programs, without a trailing slash. Default: `http://` and
+    /// `listen`; see [`Config::public_url`].
     pub public_url: Option<String>,
-    /// What the agent owns: store, mirrors, trees, logs. Default `/var/lib/tagship`.
+    /// The agent's data: store, mirrors, trees, logs. Default `/var/lib/tagship`.
     pub data_dir: PathBuf,
-    /// Where the hook hands tasks over. Default `/var/spool/tagship`.
+    /// Where the hook writes its records. Default `/var/spool/tagship`.
     pub spool_dir: PathBuf,
-    /// Templates of one's own. Default `/etc/tagship/templates`; it need not be there.
+    /// The operator's templates. Default `/etc/tagship/templates`; it need not exist.
     pub templates_dir: PathBuf,
     /// The Unix socket of the command line. Default `agent.sock` in `data_dir`; see
     /// [`Config::socket`].
     pub socket: Option<PathBuf>,
-    /// The system user that runs the git server, whose spool records are believed. Default `git`.
+    /// The system user of the git server, whose spool records are trusted. Default `git`.
     pub git_user: String,
-    /// Does an approval over the Unix socket (`os:NAME`) count? Default no.
+    /// Whether an approval over the Unix socket (`os:NAME`) counts. Default no.
     pub local_approval: bool,
-    /// How long after the push a ref may take to land. Default 5 minutes.
+    /// The maximum time from the push until a ref lands. Default 5 minutes.
     #[serde(deserialize_with = "duration::deserialize")]
     pub landing_timeout: Duration,
-    /// How many hosts of a stage work at the same time. Default 100.
+    /// The maximum number of hosts of a stage that run at the same time. Default 100.
     pub parallel_hosts: u32,
-    /// How many tasks run at the same time. Default 16.
+    /// The maximum number of tasks that run at the same time. Default 16.
     pub parallel_tasks: u32,
-    /// How often hosts are asked where `current` leads; 0: never. Default one hour.
+    /// How often to check where `current` points on hosts; 0: never. Default one hour.
     #[serde(deserialize_with = "duration::deserialize")]
     pub drift_check: Duration,
-    /// How long the hook log is kept. Default 90 days.
+    /// How long entries of the hook log are kept. Default 90 days.
     #[serde(deserialize_with = "duration::deserialize")]
     pub hook_log_age: Duration,
-    /// How many entries of the hook log are kept. Default 100,000.
+    /// The maximum number of hook log entries. Default 100,000.
     pub hook_log_entries: u32,
-    /// The name of the time zone in which people read and write times. Default: the machine's; see
+    /// The time zone for reading and writing times, by name. Default: the machine's; see
     /// [`Config::time_zone`].
     pub time_zone: Option<String>,
-    /// What becomes of a task whose time passed while the agent was down. Default `run`.
+    /// What to do with a task whose scheduled time passed while the agent was down. Default `run`.
     pub missed_schedule: MissedSchedule,
-    /// What the hook does with a tag that it cannot hand over. Default `reject`.
+    /// What the hook does with a tag if it cannot write its record. Default `reject`.
     pub on_spool_error: OnSpoolError,
 }
 
@@ -120,21 +120,21 @@ impl Default for AgentConfig {
     }
 }
 
-/// `[store]`: where the events of tasks are kept.
+/// `[store]`: where task events are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
     pub engine: Engine,
 }
 
-/// What keeps the store.
+/// The storage engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// On this machine's disk, under `data_dir`.
     #[default]
     Sled,
-    /// In memory: gone when the agent ends. For trying things out.
+    /// In memory: lost when the agent exits. For trials.
     Memory,
 }
 
@@ -142,11 +142,11 @@ pub enum Engine {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GitConfig {
-    /// The private key for `ssh` URLs. Default: what the agent's user has.
+    /// The private key for `ssh` URLs. Default: that of the agent's user.
     pub identity: Option<PathBuf>,
-    /// The known host keys for `ssh` URLs. Default: what the agent's user has.
+    /// The known host keys for `ssh` URLs. Default: those of the agent's user.
     pub known_hosts: Option<PathBuf>,
-    /// A file with the token for `https` URLs, alone on its first line.
+    /// A file whose first line is the token for `https` URLs.
     pub token_file: Option<PathBuf>,
 }
 
@@ -160,20 +160,18 @@ pub struct Ssh {
     pub port: u16,
     /// The private key. Default `ssh/id_ed25519` in `data_dir`; see [`Config::ssh_identity`].
     pub identity: Option<PathBuf>,
-    /// A file with the passphrase of the key, alone on its first line.
+    /// A file whose first line is the passphrase of the key.
     pub passphrase_file: Option<PathBuf>,
-    /// The host keys that are believed. Default `ssh/known_hosts` in `data_dir`; see
-    /// [`Config::known_hosts`].
+    /// The trusted host keys. Default `ssh/known_hosts` in `data_dir`; see [`Config::known_hosts`].
     pub known_hosts: Option<PathBuf>,
-    /// How long a TCP connection may take to open. Default 10 seconds. Handshake and login have 30
-    /// seconds in all.
+    /// The timeout for opening a TCP connection. Default 10 seconds. Handshake and login have 30
+    /// seconds in total.
     #[serde(deserialize_with = "duration::deserialize")]
     pub connect_timeout: Duration,
-    /// How often a quiet connection is proved alive. Default 15 seconds.
+    /// How often an idle connection is checked. Default 15 seconds.
     #[serde(deserialize_with = "duration::deserialize")]
     pub keepalive: Duration,
-    /// How long a host that accepts connections and turns them away is tried again. Default 60
-    /// seconds.
+    /// How long to retry a host that accepts and then closes connections. Default 60 seconds.
     #[serde(deserialize_with = "duration::deserialize")]
     pub patience: Duration,
 }
@@ -211,7 +209,7 @@ impl Default for LogConfig {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -220,11 +218,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[hosts.NAME]`: a machine. What is missing comes from `[ssh]`; see [`Config::endpoint`].
+/// `[hosts.NAME]`: a machine. Missing keys default to `[ssh]`; see [`Config::endpoint`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
-    /// Name or IP address to connect to. Default: the host's name.
+    /// Host name or IP address to connect to. Default: the host's name.
     pub address: Option<String>,
     pub port: Option<u16>,
     pub user: Option<String>,
@@ -233,7 +231,7 @@ pub struct Host {
     pub jump: Option<String>,
 }
 
-/// `[execution_users.NAME]`: who runs a step that names them.
+/// `[execution_users.NAME]`: the user for steps that name them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutionUser {
@@ -249,9 +247,9 @@ pub struct ExecutionUser {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LocalRun {
-    /// The system user as whom they run: never the agent's own, never root.
+    /// The system user for these steps: never the agent's own, never root.
     pub user: String,
-    /// The user's own directory, where tasks are kept. Default `.local/state/tagship` in the home.
+    /// The user's directory for tasks. Default `.local/state/tagship` in the home.
     pub directory: Option<PathBuf>,
 }
 
@@ -260,17 +258,17 @@ pub struct LocalRun {
 #[serde(deny_unknown_fields)]
 pub struct Project {
     pub name: String,
-    /// By which name the git server's hook knows it: GitLab's `group/shop` or `project-7`, Gitea's
-    /// `alice/shop`, or the absolute path of a bare repository.
+    /// The repository name that the git server's hook reports: GitLab's `group/shop` or
+    /// `project-7`, Gitea's `alice/shop`, or the absolute path of a bare repository.
     pub repository: String,
-    /// Where the agent fetches from. Default: `repository`, if that is an absolute path; once
-    /// loaded it is always there, see [`Project::git_url`].
+    /// Where the agent fetches from. Default: `repository`, if that is an absolute path. Always set
+    /// once loaded, see [`Project::git_url`].
     pub git_url: Option<String>,
-    /// The sub-directory that is released. Default: all of it.
+    /// The sub-directory to release. Default: the whole repository.
     pub source: Option<String>,
     #[serde(default)]
     pub submodules: Submodules,
-    /// How often tags are looked for that no hook told of; zero for never.
+    /// How often to look for tags that no hook reported; zero for never.
     #[serde(default, deserialize_with = "off_or_duration")]
     pub reconcile: Option<Duration>,
     #[serde(default)]
@@ -281,53 +279,53 @@ pub struct Project {
     pub rules: Vec<RuleConfig>,
 }
 
-/// `[projects.environments.NAME]`: where a project runs.
+/// `[projects.environments.NAME]`: where a project is deployed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentConfig {
     pub group: String,
-    /// Absolute path on the hosts; `{HOST}` is the host's name. Without a slash at its end once
+    /// Absolute path on the hosts; `{HOST}` is the host's name. Without a trailing slash once
     /// loaded.
     pub deploy_to: String,
     #[serde(default)]
     pub layout: ReleaseLayout,
-    /// How many complete releases stay on a host, the live one included. Default 5, at least 2.
+    /// How many complete releases a host keeps, including the live one. Default 5, at least 2.
     #[serde(default = "keep_releases_default")]
     pub keep_releases: u32,
-    /// Paths that are not released, as rsync's patterns.
+    /// Paths that are not released, as rsync patterns.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Paths of the release that live in `shared/` and outlive it.
+    /// Paths of the release that are kept in `shared/` across releases.
     #[serde(default)]
     pub shared: Vec<String>,
-    /// What happens where a shared file is missing on a host. Default: the release fails there.
+    /// What to do if a shared file is missing on a host. Default: the release fails there.
     #[serde(default)]
     pub shared_missing: SharedMissing,
-    /// `USER` or `USER:GROUP` to whom the files belong. Default: the login user.
+    /// `USER` or `USER:GROUP` that owns the files. Default: the login user.
     pub owner: Option<String>,
-    /// All of these must be fulfilled. Default `["1"]`.
+    /// All of these must be met. Default `["1"]`.
     #[serde(default = "approvals_default")]
     pub approvals: Vec<Requirement>,
-    /// Does the submitter's own approval count? Default no.
+    /// Whether the submitter's own approval counts. Default no.
     #[serde(default)]
     pub self_approval: bool,
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// How long a paused task waits for a person before it is stopped. Default: for ever.
+    /// How long a paused task waits for a person before it is stopped. Default: indefinitely.
     #[serde(default, deserialize_with = "duration::deserialize_option")]
     pub pause_timeout: Option<Duration>,
 }
 
 impl EnvironmentConfig {
-    /// Whether it asks for anything but the yes of one approver, whoever that is: then those who are
-    /// asked are not passed by.
+    /// Whether it requires anything other than one approval by any approver. If so, these
+    /// requirements must not be bypassed.
     #[must_use]
     pub fn says_who_approves(&self) -> bool {
         self.approvals != approvals_default()
     }
 }
 
-/// What is asked for where nothing is written.
+/// The default requirement.
 pub(super) fn approvals_default() -> Vec<Requirement> {
     vec![Requirement {
         count: 1,
@@ -340,7 +338,7 @@ pub(super) fn approvals_default() -> Vec<Requirement> {
 #[serde(deny_unknown_fields)]
 pub struct FreezeWindow {
     pub name: String,
-    /// What people are told. Default: nothing.
+    /// The reason shown to users. Default: none.
     #[serde(default)]
     pub reason: String,
     /// Default: all of them.
@@ -349,16 +347,16 @@ pub struct FreezeWindow {
     /// Default: all of them.
     #[serde(default)]
     pub environments: BTreeSet<String>,
-    /// The days of a window of the day. Default: every day.
+    /// The days of a daily window. Default: every day.
     pub days: Option<BTreeSet<Day>>,
     /// `"16:00"`, `"fri 16:00"` or `"2026-12-24 18:00"`, in the agent's time zone.
     pub from: String,
-    /// Written in the same way; the first moment that is free again.
+    /// Same format; the end is exclusive.
     pub until: String,
 }
 
 impl FreezeWindow {
-    /// When it is.
+    /// Returns the period of the window.
     ///
     /// # Errors
     /// [`NoWindow`] says what is wrong with `from`, `until` and `days`.
@@ -367,14 +365,14 @@ impl FreezeWindow {
     }
 }
 
-/// What becomes of a task whose time passed while the agent was down.
+/// What to do with a task whose scheduled time passed while the agent was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MissedSchedule {
-    /// It runs, once, as soon as the agent is up.
+    /// Run it, once, as soon as the agent is up.
     #[default]
     Run,
-    /// It expires, and somebody takes it up again.
+    /// Expire it, until a user retries it.
     Expire,
 }
 
@@ -382,40 +380,40 @@ fn keep_releases_default() -> u32 {
     5
 }
 
-/// How releases stand on a host.
+/// The layout of releases on a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReleaseLayout {
-    /// `releases/ID` side by side, `current` names one.
+    /// `releases/ID` side by side, `current` points to one.
     #[default]
     Releases,
-    /// Straight into `deploy_to`. This version refuses it when it loads.
+    /// Directly into `deploy_to`. This version refuses it when loading.
     InPlace,
 }
 
-/// `[[projects.rules]]`: what a tag means. The first rule that matches wins.
+/// `[[projects.rules]]`: what a tag triggers. The first matching rule applies.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// A regular expression, matched from the start of the tag's short name.
     pub pattern: String,
     pub environment: String,
-    /// Name or number of the template. Default `git-release`.
+    /// Template name or number. Default `git-release`.
     #[serde(default = "template_default", deserialize_with = "template_named")]
     pub template: String,
     /// Default `new`.
     #[serde(default = "schedule_default")]
     pub schedule: Schedule,
-    /// How long a task may wait for approval. Default 7 days.
+    /// The maximum time that a task waits for approval. Default 7 days.
     #[serde(
         default = "expires_default",
         deserialize_with = "duration::deserialize"
     )]
     pub expires: Duration,
-    /// Does a newer task take the place of a waiting or scheduled one of this rule? Default yes.
+    /// Whether a newer task replaces a waiting or scheduled one of this rule. Default yes.
     #[serde(default = "supersede_default")]
     pub supersede: bool,
-    /// Is a commit that is older than the live one refused? Default no.
+    /// Whether a commit older than the live one is refused. Default no.
     #[serde(default)]
     pub refuse_older: bool,
     /// Values for the template's parameters.
@@ -423,7 +421,7 @@ pub struct RuleConfig {
     pub params: BTreeMap<String, String>,
 }
 
-/// Name or number.
+/// Reads a name or number.
 fn template_named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(crate::domain::right::template_named(deserializer)?.unwrap_or_else(template_default))
 }
@@ -447,7 +445,7 @@ fn schedule_default() -> Schedule {
     Schedule::New
 }
 
-/// A duration, `"off"` or `"0"`.
+/// Reads a duration, `"off"` or `"0"`.
 fn off_or_duration<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
@@ -469,14 +467,14 @@ fn supersede_default() -> bool {
     true
 }
 
-/// `[users.NAME]`: an account.
+/// `[users.NAME]`: a user account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserConfig {
-    /// The name by which the git server knows them.
+    /// The user's name on the git server.
     pub gitlab: Option<String>,
-    /// The system user as whom they push to a plain repository.
+    /// The system user that they push to a plain repository as.
     pub system: Option<String>,
-    /// The public SSH keys with which they push to a plain repository, without comments.
+    /// The public SSH keys used to push to a plain repository, without comments.
     pub ssh_keys: Vec<String>,
 }

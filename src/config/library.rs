@@ -1,4 +1,4 @@
-//! The templates that tasks can ask for: files of one's own, then those built in.
+//! The templates that tasks can use: the operator's files, then the built-in ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -8,27 +8,27 @@ use super::Config;
 use crate::domain::document::{self, Document, DocumentProblem, Path as Way, Problems};
 use crate::domain::template::{AGENT, StageHosts, StoredTemplate, Template};
 
-/// The templates that are built in: what to show as the file's name, and the text.
+/// The built-in templates: the file name to show, and the text.
 const BUILT_IN: [(&str, &str); 1] = [(
     "git-release.toml (built in)",
     include_str!("../../templates/tasks/git-release.toml"),
 )];
 
-/// The templates of one moment. Loading again after a file has changed makes another.
+/// The templates at one point in time. Reloading after a file has changed makes a new one.
 #[derive(Clone, Debug, Default)]
 pub struct Templates {
     shelf: Vec<KeptTemplate>,
     problems: Vec<DocumentProblem>,
-    /// Something could not be read that may be read the next moment.
+    /// A file could not be read, which may be temporary.
     partly_unread: bool,
-    /// A text is wrong, or a script is missing: somebody may be about to write it.
+    /// A text is wrong, or a script is missing; it may be in the middle of an edit.
     partly_wrong: bool,
 }
 
-/// A template with the texts that it was read from.
+/// A template with its source texts.
 #[derive(Clone, Debug)]
 struct KeptTemplate {
-    /// The file's name, as it is shown.
+    /// The file name to show.
     file: String,
     template: Template,
     text: String,
@@ -36,14 +36,14 @@ struct KeptTemplate {
     built_in: bool,
 }
 
-/// A script is never longer, in bytes.
+/// The maximum size of a script, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 256 * 1024;
 
 impl Templates {
-    /// Reads every `*.toml` of `dir` (which need not be there), then those built in. A file that
-    /// is wrong does not spoil the others; see [`Templates::problems`]. A built-in template is
-    /// replaced by a file's of the same name, even while that file is wrong: nobody should get
-    /// fewer steps than they wrote.
+    /// Reads every `*.toml` of `dir` (which need not exist), then the built-in templates. A wrong
+    /// file does not affect the others; see [`Templates::problems`]. A file replaces the built-in
+    /// template of the same name even if it is wrong: otherwise a task could run fewer steps than
+    /// its author wrote.
     #[must_use]
     pub fn load(dir: &Path) -> Self {
         let mut library = Self::default();
@@ -65,7 +65,7 @@ impl Templates {
             match Template::parse(file, text) {
                 Ok(template) if replaced.contains(&template.name) => {}
                 Ok(mut template) => {
-                    // A number is a file's before it is a built-in template's.
+                    // Numbers of files take precedence over those of built-in templates.
                     let id = template.id.take();
                     let taken = |kept: &KeptTemplate| kept.template.id == id;
                     template.id = id.filter(|_| !library.shelf.iter().any(taken));
@@ -83,7 +83,7 @@ impl Templates {
         library
     }
 
-    /// The template of one file alone, with the scripts beside it.
+    /// Reads a single template file, with the scripts beside it.
     #[must_use]
     pub fn of_file(file: &Path) -> Self {
         let mut library = Self::default();
@@ -103,8 +103,8 @@ impl Templates {
         library
     }
 
-    /// What a template names that this configuration does not have. Groups are told of, hosts that a
-    /// task gives are not.
+    /// Returns what a template names that this configuration does not have: groups, but not the
+    /// hosts that a task gives.
     #[must_use]
     pub fn misfits_of(&self, template: &Template, config: &Config) -> Vec<DocumentProblem> {
         let stages = template.stages.iter();
@@ -125,8 +125,8 @@ impl Templates {
             .collect()
     }
 
-    /// The names and texts of the files of a directory, in order of their names. `replaced` gets the
-    /// names that those may have that can't be read.
+    /// Returns names and texts of the files of a directory, sorted by name. Adds to `replaced` the
+    /// names that unreadable files may have.
     fn texts(&mut self, dir: &Path, replaced: &mut BTreeSet<String>) -> Vec<(String, String)> {
         let mut trouble = |path: &Path, error: std::io::Error| {
             self.partly_unread |= may_pass(path, &error);
@@ -167,7 +167,7 @@ impl Templates {
         texts
     }
 
-    /// Takes a template of a file in with its scripts, if all of them are there.
+    /// Adds a file's template with its scripts, if all of them exist.
     fn take(&mut self, dir: &Path, file: String, template: Template, text: String) {
         match scripts(dir, &file, &text, &template) {
             Ok(scripts) => {
@@ -188,7 +188,7 @@ impl Templates {
         }
     }
 
-    /// Takes a template of a file in, unless another one has its name or number.
+    /// Adds a file's template, unless its name or number is taken.
     fn shelve(&mut self, new: KeptTemplate) {
         let template = &new.template;
         let same_name = |kept: &&KeptTemplate| kept.template.name == template.name;
@@ -215,19 +215,19 @@ impl Templates {
         });
     }
 
-    /// The template of this name or number.
+    /// Returns the template with this name or number.
     #[must_use]
     pub fn find(&self, name_or_id: &str) -> Option<&Template> {
         self.templates()
             .find(|template| template.answers_to(name_or_id))
     }
 
-    /// All templates, in the order in which they are looked for.
+    /// Returns all templates, in lookup order.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         self.shelf.iter().map(|kept| &kept.template)
     }
 
-    /// The text of the template with this digest.
+    /// Returns the text of the template with this digest.
     #[must_use]
     pub fn text(&self, digest: &str) -> Option<&str> {
         self.shelf
@@ -236,7 +236,7 @@ impl Templates {
             .map(|kept| kept.text.as_str())
     }
 
-    /// The template of this name or number as it is kept with the tasks that use it.
+    /// Returns the template with this name or number as stored with the tasks that use it.
     #[must_use]
     pub fn version(&self, name_or_id: &str) -> Option<StoredTemplate> {
         let mut shelf = self.shelf.iter();
@@ -249,7 +249,7 @@ impl Templates {
         })
     }
 
-    /// The name of the file of this template, as it is shown.
+    /// Returns the file name of this template, for display.
     #[must_use]
     pub fn file(&self, template: &Template) -> Option<&str> {
         let mut shelf = self.shelf.iter();
@@ -257,10 +257,9 @@ impl Templates {
         Some(&kept.file)
     }
 
-    /// Whether nobody can say which template this name or number means: there is none, and some file
-    /// is wrong, which it may be while somebody writes it; or what is here is none of a file's, and
-    /// some file could not be read that may be read the next moment. A built-in template may be
-    /// replaced by what was not read.
+    /// Whether it is uncertain which template this name or number means. Either there is none and
+    /// some file is wrong, possibly during an edit. Or it is built in and some file could not be
+    /// read: it may replace the built-in template.
     #[must_use]
     pub fn is_in_doubt(&self, name_or_id: &str) -> bool {
         let mut shelf = self.shelf.iter();
@@ -271,14 +270,14 @@ impl Templates {
         }
     }
 
-    /// What is wrong with files; their templates are missing here.
+    /// Returns the problems of files; their templates are missing here.
     #[must_use]
     pub fn problems(&self) -> &[DocumentProblem] {
         &self.problems
     }
 
-    /// What is wrong between the rules and grants of a configuration and these templates, each with its line
-    /// in the configuration.
+    /// Returns the mismatches between the rules and grants of a configuration and these templates,
+    /// each with its line in the configuration.
     #[must_use]
     pub fn misfits(&self, config: &Config) -> Vec<DocumentProblem> {
         let Ok(document) = Document::parse(&config.origin.file, &config.origin.text) else {
@@ -325,8 +324,8 @@ impl Templates {
     }
 }
 
-/// Whether what can't be read now may be read the next moment. What is there and no file, no text, or
-/// a link to nothing stays so; what an editor or a copy replaces is back at once.
+/// Whether a read error may be temporary. A non-file, non-text or dangling link is not; a file that
+/// an editor or copy is replacing is soon back.
 fn may_pass(path: &Path, error: &std::io::Error) -> bool {
     match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::InvalidData => false,
@@ -335,14 +334,14 @@ fn may_pass(path: &Path, error: &std::io::Error) -> bool {
     }
 }
 
-/// Why a template has not all of its scripts.
+/// Why some scripts of a template are missing.
 struct Scriptless {
     problems: Vec<DocumentProblem>,
-    /// One of them may be read the next moment.
+    /// One of them may be readable later.
     passing: bool,
 }
 
-/// The scripts of a template, which stand beside it.
+/// Reads the scripts of a template, which are beside it.
 fn scripts(
     dir: &Path,
     file: &str,
@@ -381,7 +380,7 @@ fn scripts(
     }
 }
 
-/// What is wrong with a script; its name goes before.
+/// Why a script is refused; its name precedes the message.
 #[derive(Debug, thiserror::Error)]
 enum ScriptError {
     #[error("is longer than {SCRIPT_BYTES_MAX} bytes: let it fetch what it needs")]
@@ -415,7 +414,7 @@ fn script(path: &Path) -> Result<String, ScriptError> {
     Ok(text)
 }
 
-/// Which of the template's stages would have no hosts in a task of a tag.
+/// Returns which stages of the template would have no hosts in a task of a tag.
 fn stage_misfits(template: &Template, config: &Config) -> Vec<String> {
     let name = &template.name;
     let message = |hosts: &StageHosts| match hosts {
@@ -440,7 +439,7 @@ fn stage_misfits(template: &Template, config: &Config) -> Vec<String> {
     messages
 }
 
-/// What single steps of the template name, and the configuration does not have.
+/// Returns what single steps of the template name that the configuration does not have.
 fn step_misfits(template: &Template, config: &Config) -> Vec<String> {
     let name = &template.name;
     let mut messages = Vec::new();
@@ -468,7 +467,7 @@ fn step_misfits(template: &Template, config: &Config) -> Vec<String> {
     messages
 }
 
-/// The names that a template in a text that is wrong may have meant to have.
+/// Returns the names that a template with a wrong text may be meant to have.
 fn name_of(file: &str, text: &str) -> Vec<String> {
     let (table, _) = toml::de::DeTable::parse_recoverable(text);
     let name = table.get_ref().get("name");

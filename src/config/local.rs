@@ -1,5 +1,5 @@
-//! Who may run steps on the agent's own machine: a system user that is neither the agent's own nor
-//! root. What a template says comes from people who may not read the agent's keys.
+//! The system user that may run steps on the agent's own machine: neither the agent's own nor root,
+//! since template authors must not be able to read the agent's keys.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub struct SystemUser {
     pub home: PathBuf,
 }
 
-/// Why nothing may run as a user.
+/// Why a user cannot run steps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalRunError {
     #[error("this machine has no user `{0}` (in /etc/passwd): make one for it, or write another")]
@@ -30,7 +30,7 @@ pub enum LocalRunError {
     Own(String),
 }
 
-/// The user of this name, by `/etc/passwd`.
+/// Looks up a user by name in `/etc/passwd`.
 #[must_use]
 pub fn system_user(name: &str) -> Option<SystemUser> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
@@ -46,7 +46,7 @@ pub fn system_user(name: &str) -> Option<SystemUser> {
     })
 }
 
-/// The name of the user of this number, by `/etc/passwd`.
+/// Looks up a user name by uid in `/etc/passwd`.
 #[must_use]
 pub fn user_name(uid: u32) -> Option<String> {
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
@@ -58,17 +58,17 @@ pub fn user_name(uid: u32) -> Option<String> {
     })
 }
 
-/// The user of this name, if steps may run as them.
+/// Returns the user with this name, if steps may run as them.
 ///
 /// # Errors
-/// There is no such user, or it is root or the agent's own, whatever its name.
+/// The user does not exist, or is root or the agent's own by uid.
 pub fn may_run(name: &str) -> Result<SystemUser, LocalRunError> {
     let user = system_user(name).ok_or_else(|| LocalRunError::Unknown(name.to_owned()))?;
     let own = [rustix::process::getuid(), rustix::process::geteuid()];
     beside(user, own.map(rustix::process::Uid::as_raw))
 }
 
-/// The user, if it is another one than root and than an agent of these numbers.
+/// Refuses root and the agent's own uids.
 fn beside(user: SystemUser, own: [u32; 2]) -> Result<SystemUser, LocalRunError> {
     if user.uid == 0 {
         return Err(LocalRunError::Root(user.name));
@@ -80,8 +80,8 @@ fn beside(user: SystemUser, own: [u32; 2]) -> Result<SystemUser, LocalRunError> 
 }
 
 impl Config {
-    /// Who runs steps on the agent's own machine, and where their tasks are kept; `None` where
-    /// nothing runs there.
+    /// Returns the user for steps on the agent's own machine, and their directory for tasks; `None`
+    /// if that is disabled.
     #[must_use]
     pub fn local_user(&self) -> Option<LocalUser> {
         let local = self.local_run.as_ref()?;

@@ -1,10 +1,9 @@
-//! `config.toml`: every key, its default, and what is wrong with it.
+//! `config.toml`: all keys, their defaults, and validation.
 //!
-//! Loading reads one file (or the text that is built in), refuses what it does not know, collects
-//! everything that could not work, and answers plain structs. It starts nothing, connects nowhere
-//! and reads no secret: files that keys name are opened by whoever needs them. `main` and `cli`
-//! load; everybody else is handed a [`Config`]. Templates are read here too ([`Templates`]), since
-//! `template` itself opens no file.
+//! Loading reads one file (or the built-in text), refuses unknown keys, collects all problems, and
+//! returns plain structs. It starts nothing, makes no connections and reads no secrets: files named
+//! by keys are opened where they are used. `main` and `cli` load; all others get a [`Config`].
+//! Templates are read here too ([`Templates`]), since `template` opens no files.
 
 mod check;
 mod ground;
@@ -37,10 +36,10 @@ pub use pushers::fingerprint;
 pub use rules::RuleSets;
 pub use source::{ConfigError, ConfigOrigin, ConfigSource, DEFAULT_FILE, LocalConfig, find};
 
-/// The configuration that is built in.
+/// The built-in configuration.
 pub const BUILT_IN: &str = include_str!("../../config.toml");
 
-/// How to reach a host, everything filled in.
+/// How to reach a host, with all defaults applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The host's name in the configuration.
@@ -48,7 +47,7 @@ pub struct Endpoint {
     pub address: String,
     pub port: u16,
     pub user: String,
-    /// The private key's file.
+    /// The path of the private key.
     pub identity: PathBuf,
     /// The host through which this one is reached.
     pub jump: Option<String>,
@@ -57,7 +56,7 @@ pub struct Endpoint {
 /// Loads and checks a configuration.
 ///
 /// # Errors
-/// The file can't be read, or everything that is wrong with it.
+/// The file cannot be read, or all of its problems.
 pub fn load(source: &ConfigSource) -> Result<Config, ConfigError> {
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|error| ConfigError::Unreadable {
@@ -83,11 +82,11 @@ pub fn load(source: &ConfigSource) -> Result<Config, ConfigError> {
     }
 }
 
-/// Reads and checks the text of a configuration: `file` is the name to show for it, `base` the
-/// directory to which its relative paths are relative.
+/// Parses and checks a configuration: `file` is the name to show for it, `base` the base directory
+/// of relative paths.
 ///
 /// # Errors
-/// Everything that is wrong with it, each with its line.
+/// All problems, each with its line.
 pub fn parse(file: &str, text: &str, base: &Path) -> Result<Config, Problems> {
     let document = Document::parse(file, text)?;
     let mut config: Config = document.read()?;
@@ -107,7 +106,7 @@ pub fn parse(file: &str, text: &str, base: &Path) -> Result<Config, Problems> {
 }
 
 impl Config {
-    /// Makes paths absolute and writes values in their one form.
+    /// Makes paths absolute and normalises values.
     fn settle(&mut self, base: &Path) {
         let agent = &mut self.agent;
         for path in [
@@ -153,7 +152,7 @@ impl Config {
         }
     }
 
-    /// The address that people and other programs use, without a slash at its end.
+    /// Returns the URL for users and other programs, without a trailing slash.
     #[must_use]
     pub fn public_url(&self) -> String {
         match &self.agent.public_url {
@@ -162,37 +161,37 @@ impl Config {
         }
     }
 
-    /// The Unix socket of the command line.
+    /// Returns the Unix socket of the command line.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         let socket = self.agent.socket.clone();
         socket.unwrap_or_else(|| self.agent.data_dir.join("agent.sock"))
     }
 
-    /// The private key for hosts that have none of their own.
+    /// Returns the default private key for hosts.
     #[must_use]
     pub fn ssh_identity(&self) -> PathBuf {
         let identity = self.ssh.identity.clone();
         identity.unwrap_or_else(|| self.agent.data_dir.join("ssh/id_ed25519"))
     }
 
-    /// The host keys that are believed.
+    /// Returns the file of trusted host keys.
     #[must_use]
     pub fn known_hosts(&self) -> PathBuf {
         let known_hosts = self.ssh.known_hosts.clone();
         known_hosts.unwrap_or_else(|| self.agent.data_dir.join("ssh/known_hosts"))
     }
 
-    /// The time zone in which people read and write times.
+    /// Returns the time zone for reading and writing times.
     #[must_use]
     pub fn time_zone(&self) -> TimeZone {
         let name = self.agent.time_zone.as_deref();
-        // A name that is given was looked up when the configuration was checked.
+        // A given name was validated when the configuration was checked.
         name.and_then(|name| TimeZone::get(name).ok())
             .unwrap_or_else(TimeZone::system)
     }
 
-    /// When nothing is released.
+    /// Returns the freeze windows.
     #[must_use]
     pub fn calendar(&self) -> Calendar {
         let freezes = self.freezes.iter().filter_map(|freeze| {
@@ -201,7 +200,7 @@ impl Config {
                 reason: freeze.reason.clone(),
                 projects: freeze.projects.clone(),
                 environments: freeze.environments.clone(),
-                // It was read when the configuration was checked.
+                // It was validated when the configuration was checked.
                 window: freeze.window().ok()?,
             })
         });
@@ -211,7 +210,7 @@ impl Config {
         }
     }
 
-    /// How to reach the host of this name; `None` where the configuration has no such host.
+    /// Returns how to reach the host with this name; `None` if it does not exist.
     #[must_use]
     pub fn endpoint(&self, name: &str) -> Option<Endpoint> {
         let host = self.hosts.get(name)?;
@@ -225,13 +224,13 @@ impl Config {
         })
     }
 
-    /// The project of this name.
+    /// Returns the project with this name.
     #[must_use]
     pub fn project(&self, name: &str) -> Option<&Project> {
         self.projects.iter().find(|project| project.name == name)
     }
 
-    /// The projects that live in the repository that the hook knows by this name.
+    /// Returns the projects in the repository that the hook reports by this name.
     pub fn projects_of<'c>(&'c self, repository: &'c str) -> impl Iterator<Item = &'c Project> {
         self.projects
             .iter()
@@ -240,7 +239,7 @@ impl Config {
 }
 
 impl keys::Host {
-    /// An address in brackets becomes one without; a port beside it is the host's.
+    /// Strips the brackets of an address; a port after it becomes the host's.
     fn settle(&mut self) {
         let given = self.address.as_deref();
         let Some((address, port)) = given.and_then(ipv6_address) else {
@@ -273,7 +272,7 @@ impl Project {
         }
     }
 
-    /// Where the agent fetches from.
+    /// Returns where the agent fetches from.
     #[must_use]
     pub fn git_url(&self) -> &str {
         self.git_url.as_deref().unwrap_or(&self.repository)
@@ -281,7 +280,7 @@ impl Project {
 }
 
 impl EnvironmentConfig {
-    /// Where the project lives on this host.
+    /// Returns the project's directory on this host.
     #[must_use]
     pub fn deploy_to(&self, host: &str) -> String {
         self.deploy_to.replace("{HOST}", host)

@@ -1,5 +1,5 @@
-//! Whose account a push is: `[users.NAME]` maps the git server's names, system users and SSH keys.
-//! For the agent's own decisions, and for the line that the pusher reads.
+//! Maps pushers to accounts: `[users.NAME]` lists names on the git server, system users and SSH
+//! keys. Used by the agent, and for the line shown to the pusher.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -17,8 +17,8 @@ impl UserConfig {
         }
     }
 
-    /// Whether they are this system user, for a repository. In one that is known by its path no git
-    /// server has names of its own, and `gitlab` means the same.
+    /// Whether the user is this system user, for a repository. One identified by its path has no
+    /// git server with its own names, so `gitlab` means the same there.
     fn is_system_user(&self, name: &str, repository: &str) -> bool {
         let named = self
             .gitlab
@@ -29,19 +29,19 @@ impl UserConfig {
 }
 
 impl Config {
-    /// The account of somebody whom the git server knows by this name.
+    /// Returns the account of the user with this name on the git server.
     #[must_use]
     pub fn account_of(&self, pusher: &str) -> Option<&str> {
         self.account(|user| user.gitlab.as_deref() == Some(pusher))
     }
 
-    /// The account of a system user who pushes to a repository.
+    /// Returns the account of a system user who pushes to a repository.
     #[must_use]
     pub fn account_of_system_user(&self, name: &str, repository: &str) -> Option<&str> {
         self.account(|user| user.is_system_user(name, repository))
     }
 
-    /// The account of somebody who pushes with this public SSH key.
+    /// Returns the account of the user who pushes with this public SSH key.
     #[must_use]
     pub fn account_of_key(&self, key: &str) -> Option<&str> {
         self.account(|user| user.ssh_keys.iter().any(|own| own == key))
@@ -53,7 +53,7 @@ impl Config {
         Some(name)
     }
 
-    /// What the hook is to know of those who push to a repository.
+    /// Returns what the hook needs about the pushers of a repository.
     pub(super) fn pushers(&self, repository: &str) -> Pushers {
         let mut pushers = Pushers {
             git_user: system_user(&self.agent.git_user).map(|user| user.uid),
@@ -79,8 +79,8 @@ impl Config {
     }
 }
 
-/// How people know a public key: `SHA256:…`, as `ssh-keygen -l` prints it. A text that is none is
-/// its own.
+/// Returns the fingerprint of a public key, `SHA256:…`, as `ssh-keygen -l` prints it. Any other
+/// text is returned unchanged.
 #[must_use]
 pub fn fingerprint(key: &str) -> String {
     let encoded = key.split_once(' ').map_or(key, |(_, encoded)| encoded);
@@ -90,7 +90,7 @@ pub fn fingerprint(key: &str) -> String {
     }
 }
 
-/// Whether a text is a public key: its words and what they encode name the same kind.
+/// Whether a text is a public key: its type and its encoded data name the same kind.
 pub(super) fn is_public_key(text: &str) -> bool {
     let Some((kind, encoded)) = text.split_once(' ') else {
         return false;

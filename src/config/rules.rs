@@ -1,5 +1,5 @@
-//! The rules of the configuration in the words of `rule`: for the agent's own decisions, and for
-//! the files that the hook reads.
+//! Converts the configuration's rules for module `rule`: for the agent, and for the files that the
+//! hook reads.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use super::keys::{Config, Project, RuleConfig};
 use crate::domain::rule::{self, FORMAT, ProjectRules, RuleSet, RulesFile, Schedule};
 use crate::domain::template::{Approvers, Requirement};
 
-/// The rules of projects by their names, ready to decide.
+/// Rules by project name, ready for evaluation.
 pub type RuleSets = BTreeMap<String, RuleSet>;
 
 impl Config {
-    /// What the hook is to know, a file for each repository. Publishing them is `intake`'s.
+    /// Returns the files for the hook, one per repository. `intake` publishes them.
     #[must_use]
     pub fn rules_files(&self) -> Vec<RulesFile> {
         let mut repositories: BTreeMap<&str, Vec<ProjectRules>> = BTreeMap::new();
@@ -36,8 +36,8 @@ impl Config {
             .collect()
     }
 
-    /// The rules of every project, by its name. Patterns are compiled when a tag first needs them,
-    /// so whoever decides often keeps this.
+    /// Returns the rules of every project, by name. Patterns are compiled on first use, so callers
+    /// that decide often should keep the result.
     #[must_use]
     pub fn rule_sets(&self) -> RuleSets {
         let sets = self.projects.iter();
@@ -47,7 +47,7 @@ impl Config {
 }
 
 impl Project {
-    /// The project's rules, ready to decide; a decision's index is the index in `rules`.
+    /// Returns the project's rules, ready for evaluation; a decision's index is that in `rules`.
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
         RuleSet::new(&self.name, self.hook_rules())
@@ -78,7 +78,7 @@ impl Project {
     }
 }
 
-/// Who must approve, for whoever pushes: "waits for approval by …".
+/// Describes a requirement to the pusher: "waits for approval by …".
 fn in_words(requirement: &Requirement) -> String {
     match requirement {
         Requirement {

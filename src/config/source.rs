@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::document::Problems;
 
-/// Where the configuration is looked for when nobody says.
+/// The default path of the configuration.
 pub const DEFAULT_FILE: &str = "/etc/tagship/config.toml";
-/// Where `serve` and `demo` look next.
+/// The next path that `serve` and `demo` try.
 const LOCAL_FILE: &str = "config.toml";
 
-/// A place from which a configuration can be loaded.
+/// A source of configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     File(PathBuf),
-    /// The `config.toml` that is built in; its paths are relative to the working directory.
+    /// The built-in `config.toml`; its paths are relative to the working directory.
     BuiltIn,
 }
 
@@ -27,20 +27,20 @@ impl fmt::Display for ConfigSource {
     }
 }
 
-/// What a loaded configuration remembers of its file, to name the line of what is found wrong later.
+/// The source file of a loaded configuration, for naming the line of problems found later.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigOrigin {
-    /// The file's name as it is shown to people.
+    /// The file name to show.
     pub file: String,
     pub text: String,
 }
 
-/// Whether `./config.toml` and the built-in configuration are good enough.
+/// Whether `./config.toml` and the built-in configuration are acceptable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalConfig {
-    /// For `serve` and `demo`, which start something of their own.
+    /// For `serve` and `demo`, which start their own agent.
     Also,
-    /// For commands that speak to an agent which somebody else started.
+    /// For commands that connect to a running agent.
     Never,
 }
 
@@ -54,16 +54,16 @@ pub enum ConfigError {
         path: PathBuf,
         error: std::io::Error,
     },
-    /// Everything that is wrong with the file, a line each.
+    /// All problems of the file, one per line.
     #[error("{0}")]
     Wrong(#[from] Problems),
 }
 
-/// Says where the configuration is: the file that was asked for; else `/etc/tagship/config.toml`;
-/// else, with [`LocalConfig::Also`], `./config.toml`, and last the one that is built in.
+/// Finds the configuration: the given file; else `/etc/tagship/config.toml`; else, with
+/// [`LocalConfig::Also`], `./config.toml`, and last the built-in one.
 ///
 /// # Errors
-/// None of them is there.
+/// None of them exists.
 pub fn find(explicit: Option<&Path>, local: LocalConfig) -> Result<ConfigSource, ConfigError> {
     find_among(
         explicit,

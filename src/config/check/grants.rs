@@ -1,12 +1,12 @@
-//! `[[grants]]`: is what they name there?
+//! Checks `[[grants]]`: whether everything they name exists.
 
 use super::ConfigCheck;
 use crate::domain::document::Path;
 use crate::domain::right::Role;
 
 impl ConfigCheck<'_> {
-    /// Accounts and groups live in the store, so that their names can't be checked here; nor can
-    /// templates: [`Library::misfits`](super::super::Library::misfits) does.
+    /// Accounts and groups are in the store, so their names cannot be checked here. Neither can
+    /// templates: [`Templates::misfits`](super::super::Templates::misfits) does.
     pub(super) fn grants(&mut self) {
         for (index, grant) in self.config.grants.iter().enumerate() {
             let path = Path::root().to("grants").to(index);

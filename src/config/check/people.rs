@@ -1,5 +1,5 @@
-//! What names people: `[users.NAME]` and `approvals`. Accounts and groups live in the store, so that
-//! only names that can never be theirs are refused here; whoever has no account when their task
+//! Checks names of users: `[users.NAME]` and `approvals`. Accounts and groups are in the store, so
+//! only names that they can never have are refused here. A user without an account when their task
 //! lands is treated as unknown.
 
 use std::collections::BTreeMap;
@@ -53,8 +53,8 @@ impl ConfigCheck<'_> {
         }
     }
 
-    /// Nobody can ever be called so: an approval that asks for them could not be given, and a push
-    /// of theirs would be somebody else's.
+    /// Refuses a name that no account can have: an approval that requires it could never be given,
+    /// and a push by that user would be attributed to another one.
     fn name_of_people(&mut self, path: &Path, what: &str, name: &str) {
         if !right::is_name(name) {
             let lower = name.to_lowercase();
