@@ -1,12 +1,12 @@
-//! An exact commit becomes a manifest, and the manifest becomes a tree on the agent's disk.
+//! Turns an exact commit into a manifest, and the manifest into a tree on the agent's disk.
 //!
 //! The executor calls it through [`Checkout`]. It reads the mirror that `landing` filled and writes
-//! below the agent's data directory; it never uses the network, never runs code from a repository
-//! and never touches a host. What becomes part of a release is told in `docs/checkout.md`.
+//! below the agent's data directory. It never uses the network, runs code from a repository or
+//! accesses a host. `docs/checkout.md` documents what a release contains.
 //!
 //! - [`Manifest`] (pure): paths, blobs, modes, mtimes; digest, difference, stored form
 //! - [`plan`]: the walk over a commit's tree that makes a manifest
-//! - [`write_tree`]: brings a directory to equal a manifest, writing only what differs
+//! - [`write_tree`]: makes a directory equal to a manifest, writing only what differs
 
 mod attributes;
 mod blobs;
@@ -36,13 +36,13 @@ pub use manifest::{
 pub use plan::plan;
 pub use write::{WrittenTree, write_tree};
 
-/// Bytes of a path that an error shows.
+/// The maximum bytes of a path in an error message.
 const SHOWN_BYTES_MAX: usize = 200;
 
-/// Which part of a commit becomes the release.
+/// Which part of a commit to release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanOptions {
-    /// Sub-directory of the repository that becomes the release; `None` for all of it.
+    /// Sub-directory of the repository to release; `None` for all of it.
     pub source: Option<String>,
     pub submodules: Submodules,
     /// Patterns as in `.gitignore`, relative to the release; see `docs/checkout.md`.
@@ -51,11 +51,11 @@ pub struct PlanOptions {
     pub shared: Vec<String>,
 }
 
-/// The directories that must exist in a host's `shared/` before a release with these `shared` paths
-/// is of use: a path that is a directory itself, else its parent.
+/// Returns the directories that must exist in a host's `shared/` for a release with these `shared`
+/// paths: the path if it is a directory, else its parent.
 ///
-/// A path is taken for a file when its last name holds a dot (`config/secrets.toml`, `.env`), unless
-/// it ends in `/`. Files in `shared/` are the operator's to put there.
+/// A path whose last name contains a dot (`config/secrets.toml`, `.env`) is a file, unless it ends
+/// in `/`. The operator provides files in `shared/`.
 #[must_use]
 pub fn shared_directories(shared: &[String]) -> Vec<String> {
     let mut directories: Vec<String> = Vec::new();
@@ -72,7 +72,7 @@ pub fn shared_directories(shared: &[String]) -> Vec<String> {
     directories
 }
 
-/// The files among these `shared` paths: the operator's to put there.
+/// Returns the files among these `shared` paths, which the operator provides.
 #[must_use]
 pub fn shared_files(shared: &[String]) -> Vec<String> {
     let files = shared.iter().filter(|path| is_shared_file(path));
@@ -90,14 +90,14 @@ fn is_shared_file(path: &str) -> bool {
 pub struct PlanRequest {
     /// The bare repository that `landing` filled.
     pub mirror: PathBuf,
-    /// The commit, hex digits.
+    /// The commit, in hex.
     pub commit: String,
     pub options: PlanOptions,
-    /// What is live: its files keep their mtimes where nothing changed.
+    /// The live manifest: unchanged files keep their mtimes.
     pub base: Option<Arc<Manifest>>,
-    /// Seconds since 1970: the mtime of what changed, unless `base` is newer still.
+    /// Seconds since 1970: the mtime of changed files, unless `base` is even newer.
     pub now_s: i64,
-    /// What the commit may hold, and what reading it may cost.
+    /// Limits on the commit's content, and on the cost of reading it.
     pub limits: PushLimits,
 }
 
@@ -111,40 +111,40 @@ impl PlanRequest {
     }
 }
 
-/// Why a commit cannot become a release, or a release not a tree.
+/// Why a commit cannot be released, or a manifest not be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckoutError {
-    /// The mirror holds no such commit.
+    /// The mirror does not have this commit.
     #[error("commit {commit} is not in the mirror {mirror}: fetch it again")]
     NoCommit { mirror: PathBuf, commit: String },
-    /// The project's `source` is not a directory of this commit.
+    /// The project's `source` is not a directory in this commit.
     #[error("commit {commit} has no directory {source_dir:?}: correct `source` of the project")]
     NoSource { commit: String, source_dir: String },
-    /// The tree holds submodules.
+    /// The tree contains submodules.
     #[error(
         "submodule at {}: its content is not in the repository; set `submodules = \"skip\"` to release without it",
         .0.join(", ")
     )]
     Submodule(Vec<String>),
-    /// The tree holds Git LFS pointers in place of files.
+    /// The tree contains Git LFS pointers instead of files.
     #[error(
         "Git LFS pointers instead of content: {}; commit the files themselves, build them in a stage, or exclude them",
         .0.join(", ")
     )]
     LfsPointer(Vec<String>),
-    /// A symbolic link names something outside the release.
+    /// A symbolic link points outside the release.
     #[error("symbolic link {path:?} -> {target:?} leaves the release: correct or exclude it")]
     EscapingLink { path: String, target: String },
-    /// A symbolic link has a target that no system could hold.
+    /// A symbolic link has a target that no system supports.
     #[error("symbolic link {0:?} has an empty or impossible target: correct or exclude it")]
     BadLink(String),
-    /// A shared path that cannot be one.
+    /// An invalid shared path.
     #[error("shared path {path:?} {reason}: correct `shared` of the environment")]
     Shared { path: String, reason: &'static str },
-    /// An exclude pattern that cannot be read.
+    /// An invalid exclude pattern.
     #[error("exclude pattern {pattern:?}: {reason}")]
     Exclude { pattern: String, reason: String },
-    /// More than a push may bring.
+    /// A limit on pushes is exceeded.
     #[error(
         "commit {commit}: {what}: remove or exclude it, or raise `{key}` in `[projects.limits]`"
     )]
@@ -153,7 +153,7 @@ pub enum CheckoutError {
         what: String,
         key: &'static str,
     },
-    /// git took too long over the commit and was ended.
+    /// git took too long on the commit and was killed.
     #[error(
         "commit {commit}: git {doing} took longer than {after_s} s and was ended: simplify its .gitattributes, or raise `git_time` in `[projects.limits]`"
     )]
@@ -172,16 +172,16 @@ pub enum CheckoutError {
     /// A path that must not be written, or a damaged manifest.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// Content that the manifest names is no longer in the mirror.
+    /// Content in the manifest is no longer in the mirror.
     #[error("blob {blob} of {path:?} is not in the mirror, or not whole: fetch and plan again")]
     MissingBlob { path: String, blob: String },
-    /// Another process writes the same tree.
+    /// Another process is writing the same tree.
     #[error("{0}: another process is writing this tree; wait for it to end")]
     Busy(PathBuf),
-    /// The mirror is no repository.
+    /// The mirror is not a repository.
     #[error("mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch makes it anew")]
     Mirror { mirror: PathBuf, detail: String },
-    /// The disk said no.
+    /// A disk operation failed.
     #[error("{path}: {detail}; check space and permissions")]
     Io { path: PathBuf, detail: String },
     /// A worker thread ended without a result.
@@ -190,7 +190,7 @@ pub enum CheckoutError {
 }
 
 impl CheckoutError {
-    /// Whether the mirror lacks what landed once: fetching it again may help.
+    /// Whether the mirror lacks data that was fetched before: fetching again may help.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(
@@ -200,15 +200,15 @@ impl CheckoutError {
     }
 }
 
-/// The checkout as the executor sees it; a simulation brings its own.
+/// The checkout interface for the executor; simulations implement their own.
 pub trait Checkout: Send + Sync {
-    /// `checkout.plan`: a commit's tree as a manifest. It changes nothing that anybody sees; after a
-    /// crash or an error it is asked again, and the same request gives the same manifest.
+    /// `checkout.plan`: returns a commit's tree as a manifest. It has no visible effect: after a
+    /// crash or an error it is repeated, and the same request returns the same manifest.
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>>;
 
-    /// `checkout.write`: `dir` equals the manifest. Dropping the call ends it. After a crash or an error `dir` is somewhere
-    /// between two trees and nothing vouches for it: nothing may be sent from it until a later call
-    /// has succeeded. Repeating is always right.
+    /// `checkout.write`: makes `dir` equal the manifest. Dropping the future ends it. After a crash
+    /// or an error `dir` is between two trees and unverified: nothing may be sent from it until a
+    /// later call has succeeded. Always safe to repeat.
     fn write(
         &self,
         mirror: PathBuf,
@@ -254,10 +254,10 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(CheckoutError::Ended(error.to_string())))
 }
 
-/// Why what git wrote was not taken.
+/// Why git's output was rejected.
 enum Unread {
     Io(io::Error),
-    /// What was read so far is reason enough.
+    /// The part read so far is already invalid.
     Refused(CheckoutError),
 }
 
@@ -273,7 +273,7 @@ impl From<CheckoutError> for Unread {
     }
 }
 
-/// Runs a git that reads `commit` in the mirror, has `read` take what it writes, and ends it after
+/// Runs a git that reads `commit` in the mirror, passes its output to `read`, and kills it after
 /// `time`.
 async fn streamed<T: Send + 'static>(
     (commit, doing): (&str, &'static str),
@@ -299,7 +299,7 @@ async fn streamed<T: Send + 'static>(
     let reason = ended.reason().to_owned();
     match ended.stdout {
         Some(Err(Unread::Refused(error))) => Err(error),
-        // What git says explains a broken answer better than the answer does.
+        // git's message explains a broken answer better than the answer does.
         _ if !ended.success => Err(match program::out_of_memory(&ended.said) {
             Some(said) => CheckoutError::Limit {
                 commit: commit.to_owned(),
@@ -321,7 +321,7 @@ fn missing(path: &[u8], blob: &str) -> CheckoutError {
     }
 }
 
-/// A path for an error message.
+/// Formats a path for an error message.
 fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(&path[..path.len().min(SHOWN_BYTES_MAX)]);
     match path.len() > SHOWN_BYTES_MAX {

@@ -1,16 +1,16 @@
-//! Does the ref stand on the pushed object? Fetch it, pin it, compare it with what is live.
+//! Verifies a pushed ref, fetches and pins its object, and compares it with what is live.
 //!
-//! The executor calls it through [`Git`]. What crosses the network (`ls-remote`, `fetch`) is done by
-//! the system's git program under an environment of our own, and so is what reads commits and tags: git
-//! decides what a commit is. git2 keeps the refs of the mirror and compares trees. It never
-//! checks anything out, never writes outside the mirror, and asks nobody for a password.
+//! The executor calls it through [`Git`]. The system's git program runs under a controlled
+//! environment. It does all network access (`ls-remote`, `fetch`), and it reads commits and tags,
+//! since git decides what a commit is. git2 manages the mirror's refs and compares trees. Nothing
+//! here checks out files, writes outside the mirror or prompts for a password.
 //!
-//! The mirror of a project is a bare repository that holds only refs of our own:
-//! `refs/tagship/tasks/ID` pins what task ID releases, `refs/tagship/last` keeps the newest history
-//! for the next fetch to build on, `refs/tagship/incoming/ID` is a fetch that nobody has looked at
-//! yet. git's own maintenance runs at the end of a fetch, in the foreground, so that nothing works in
-//! the mirror when no call does. Nothing fetched is ever pruned (`gc.pruneExpire = never`): to give space back, delete the
-//! mirror, and the next fetch makes it anew.
+//! A project's mirror is a bare repository with only tagship's refs. `refs/tagship/tasks/ID` pins
+//! what task ID releases. `refs/tagship/last` keeps the newest history for the next fetch to build
+//! on. `refs/tagship/incoming/ID` is a fetch that was not checked yet. git's maintenance runs at
+//! the end of a fetch, in the foreground, so that the mirror is idle between calls. Fetched objects
+//! are never pruned (`gc.pruneExpire = never`): to free space, delete the mirror, and the next
+//! fetch recreates it.
 
 mod adapter;
 mod ask;
@@ -39,30 +39,30 @@ pub use ask::{heads, tags};
 pub use describe::{DescribeRequest, LiveOn, describe};
 pub use system::{fetch, ls_remote, unpin};
 
-/// Where a project's objects come from, and where they are kept.
+/// Where a project's objects come from, and where they are stored.
 #[derive(Clone, Debug)]
 pub struct GitSource {
     /// The project's name, for messages.
     pub project: String,
     /// `ssh://`, `user@host:path`, `https://`, `http://`, `file://` or an absolute path.
     pub git_url: String,
-    /// The bare repository that is kept for the project; made at first use.
+    /// The project's bare repository; created at first use.
     pub mirror: PathBuf,
-    /// Private key for `ssh`; `None` leaves the choice to OpenSSH.
+    /// The private key for `ssh`; `None` lets OpenSSH choose.
     pub identity: Option<PathBuf>,
-    /// Host keys for `ssh`: a host that is not in it is refused.
+    /// The known host keys for `ssh`: a host that is not in it is refused.
     pub known_hosts: PathBuf,
-    /// File with a token, or `USER:TOKEN`, for `https`.
+    /// A file with a token, or `USER:TOKEN`, for `https`.
     pub token_file: Option<PathBuf>,
     pub timeouts: Timeouts,
     pub limits: PushLimits,
 }
 
-/// After how long git is ended, with everything that it started.
+/// When to kill git, with everything that it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub ls_remote: Duration,
-    /// Bounds the first fetch of a large repository too. A connection that stalls ends sooner.
+    /// Also limits the first fetch of a large repository. A stalled connection ends sooner.
     pub fetch: Duration,
 }
 
@@ -75,35 +75,35 @@ impl Default for Timeouts {
     }
 }
 
-/// A ref as the git server shows it now.
+/// A ref as the git server reports it now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteRef {
     /// Full name: `refs/tags/release-1`.
     pub name: String,
-    /// What it stands on: the tag object of an annotated tag, else the commit.
+    /// The object it points to: the tag object of an annotated tag, else the commit.
     pub object: String,
-    /// What an annotated tag leads to in the end.
+    /// The object that an annotated tag finally points to.
     pub peeled: Option<String>,
 }
 
-/// What a fetch is to bring.
+/// What to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
     /// Full name of the ref.
     pub reference: String,
-    /// The object on which it must stand, hex digits.
+    /// The object that it must point to, in hex.
     pub object: String,
-    /// The task for which it is pinned.
+    /// The task to pin it for.
     pub task: u64,
 }
 
-/// What went wrong on the other side, as far as git's words tell.
+/// What went wrong on the remote side, as far as git's messages show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoteFailure {
     HostKey,
     Credentials,
     NotFound,
-    /// More memory than `git_memory_bytes`.
+    /// git exceeded `git_memory_bytes`.
     Memory,
     Other,
 }
@@ -127,14 +127,14 @@ impl RemoteFailure {
 /// Why a ref has not landed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LandingError {
-    /// The configured address cannot be used.
+    /// The configured URL cannot be used.
     #[error("project {project}: git_url {url:?} {reason}")]
     Url {
         project: String,
         url: String,
         reason: &'static str,
     },
-    /// A ref or an object id that is none.
+    /// An invalid ref name or object id.
     #[error("project {project}: {what:?} is not a full ref name or object id: push the tag again")]
     Name { project: String, what: String },
     /// The repository uses SHA-256 object ids.
@@ -142,10 +142,10 @@ pub enum LandingError {
         "project {project}: the repository's object format is SHA-256, which is not supported; use a SHA-1 repository"
     )]
     ObjectFormat { project: String },
-    /// The git server does not show the ref.
+    /// The git server does not report the ref.
     #[error("project {project}: {reference} is not on the git server: push it again")]
     RefMissing { project: String, reference: String },
-    /// The ref stands on something else than was pushed.
+    /// The ref points to another object than was pushed.
     #[error(
         "project {project}: {reference} has moved from {expected} to {found}: the newer push has a task of its own"
     )]
@@ -155,7 +155,7 @@ pub enum LandingError {
         expected: String,
         found: String,
     },
-    /// The git program ended with an error.
+    /// The git program exited with an error.
     #[error("project {project}: git {doing}: {detail}; {}", failure.advice())]
     Remote {
         project: String,
@@ -163,35 +163,35 @@ pub enum LandingError {
         failure: RemoteFailure,
         detail: String,
     },
-    /// The answer was cut.
+    /// The answer was truncated.
     #[error("project {project}: the git server has more tags than can be read at once")]
     TooManyTags { project: String },
-    /// git took too long and was ended.
+    /// git took too long and was killed.
     #[error("project {project}: git {doing} took longer than {after_s} s: is the git server up?")]
     TimedOut {
         project: String,
         doing: &'static str,
         after_s: u64,
     },
-    /// Another process works in the mirror.
+    /// Another process is using the mirror.
     #[error("mirror {0}: another process is fetching into it; wait for it to end")]
     Busy(PathBuf),
-    /// The mirror could not be made, written or read.
+    /// The mirror could not be created, written or read.
     #[error("mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch makes it anew")]
     Mirror { mirror: PathBuf, detail: String },
-    /// A file that the configuration names could not be read.
+    /// A file named in the configuration could not be read.
     #[error("{path}: {detail}; correct `[git]` in the configuration")]
     File { path: PathBuf, detail: String },
     /// The git program could not be started.
     #[error("git cannot be started: {0}; install git, version 2.32 or newer")]
     NoGit(String),
-    /// Work on the mirror broke off in the middle.
+    /// Work on the mirror was interrupted.
     #[error("mirror {mirror}: work on it broke off: {detail}; the agent's log says more")]
     BrokeOff { mirror: PathBuf, detail: String },
-    /// The mirror does not hold the object.
+    /// The mirror does not have the object.
     #[error("object {object} is not in the mirror {mirror}: fetch it first")]
     NoObject { mirror: PathBuf, object: String },
-    /// git does not take what was pushed for an object.
+    /// git refuses what was pushed as an invalid object.
     #[error(
         "project {project}: git refuses what was pushed: {detail}; write that object again (`git fsck` in a clone names all of them), and push the tag"
     )]
@@ -205,7 +205,7 @@ pub enum LandingError {
         object: String,
         detail: String,
     },
-    /// A git of our own took too long and was ended.
+    /// A local git took too long and was killed.
     #[error(
         "{reference}: git {doing} took longer than {after_s} s and was ended: push less, or raise `{key}` in `[projects.limits]`"
     )]
@@ -215,22 +215,22 @@ pub enum LandingError {
         after_s: u64,
         key: &'static str,
     },
-    /// More than a push may bring.
+    /// A limit on pushes is exceeded.
     #[error("{reference}: {what}: push less, or raise `{key}` in `[projects.limits]`")]
     Limit {
         reference: String,
         what: String,
         key: &'static str,
     },
-    /// The tag leads to something that cannot be released.
+    /// The tag points to an object that cannot be released.
     #[error("{reference} leads to a {kind}, not to a commit: tag a commit")]
     NotACommit { reference: String, kind: String },
 }
 
 impl LandingError {
-    /// Whether asking again later may help without anybody doing anything. A full disk, a full table
-    /// of processes or of open files looks as a missing program or a damaged mirror does: nobody loses
-    /// a push by that before its time is up.
+    /// Whether retrying later may help without intervention. A full disk, process table or file
+    /// table looks like a missing program or a damaged mirror: such errors do not fail a push
+    /// before its timeout.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
@@ -257,22 +257,22 @@ impl LandingError {
     }
 }
 
-/// Receives lines of git's progress, a few dozen for a large fetch.
+/// A callback for lines of git's progress, a few dozen for a large fetch.
 pub type GitProgress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
-/// git as the executor sees it; a simulation brings its own.
+/// The git interface for the executor; simulations implement their own.
 pub trait Git: Send + Sync {
-    /// `git.ls_remote`: where the named refs stand on the git server now, in one query; refs that
-    /// are not there are not in the answer. Changes nothing: after a crash or an error, ask again.
+    /// `git.ls_remote`: returns where the named refs point on the git server now, in one query;
+    /// missing refs are omitted. Changes nothing: after a crash or an error, repeat it.
     fn ls_remote<'a>(
         &'a self,
         source: &'a GitSource,
         refs: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
 
-    /// `git.fetch`: the object with its whole history is in the mirror and pinned for the task.
-    /// After a crash or an error the mirror may hold more objects, and nothing is pinned that was
-    /// not compared; repeating is always right.
+    /// `git.fetch`: fetches the object with its whole history into the mirror and pins it for the
+    /// task. After a crash or an error the mirror may have more objects, but nothing unchecked is
+    /// pinned; always safe to repeat.
     fn fetch<'a>(
         &'a self,
         source: &'a GitSource,
@@ -280,30 +280,30 @@ pub trait Git: Send + Sync {
         progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>>;
 
-    /// `git.unpin`: the task's pin is gone. Repeating is harmless; after a crash it may stand or
-    /// not, and harms nobody.
+    /// `git.unpin`: removes the task's pin. Idempotent; after a crash it may or may not exist,
+    /// which is harmless.
     fn unpin<'a>(
         &'a self,
         source: &'a GitSource,
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>>;
 
-    /// `git.tags`: all tags of the git server, in one query. Changes nothing.
+    /// `git.tags`: returns all tags of the git server, in one query. Changes nothing.
     fn tags<'a>(
         &'a self,
         source: &'a GitSource,
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
 
-    /// `git.heads`: those of some commits to which none of the others leads. Reads the mirror only;
-    /// the same question has the same answer.
+    /// `git.heads`: returns the commits of a set that no other reaches. Reads the mirror only;
+    /// deterministic.
     fn heads<'a>(
         &'a self,
         source: &'a GitSource,
         commits: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, LandingError>>;
 
-    /// `git.describe`: what the object is, and how it relates to what is live. Reads the mirror
-    /// only; the same question has the same answer.
+    /// `git.describe`: describes the object, and how it relates to what is live. Reads the mirror
+    /// only; deterministic.
     fn describe<'a>(
         &'a self,
         source: &'a GitSource,

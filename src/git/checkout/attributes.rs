@@ -1,12 +1,11 @@
-//! What `.gitattributes` of a commit say about its release: `export-ignore` leaves paths out;
+//! The effect of a commit's `.gitattributes` on its release: `export-ignore` excludes paths;
 //! `export-subst`, `eol=crlf`, `ident` and `working-tree-encoding` change bytes.
 //!
-//! The release is to equal `git archive`, so git itself is asked, and only for commits that use
-//! these attributes at all. libgit2 would look up attributes in its own way and cannot substitute.
-//! Changed bytes are taken out of `git archive` and written to the mirror as blobs of their own, so
-//! that everything after this knows only blobs. git sees no more of the commit than the walk did, but
-//! for `git archive` of many files; what it answers is read while it comes, and it is ended after
-//! `git_time`.
+//! The release must equal `git archive`, so git itself is asked, but only for commits that use
+//! these attributes. libgit2 resolves attributes differently and cannot substitute. Changed bytes
+//! are read from `git archive` and written to the mirror as separate blobs, so that later steps
+//! handle only blobs. git sees no more of the commit than the walk did, except for `git archive` of
+//! many files. Its answer is streamed, and it is killed after `git_time`.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -20,7 +19,7 @@ use git2::{Oid, Repository};
 use super::{CheckoutError, PlanRequest, Unread, streamed};
 use crate::git::landing::program::on_mirror;
 
-/// Words one of which stands in any `.gitattributes` (or macro in it) that matters here.
+/// Words of which every relevant `.gitattributes` (or macro in it) contains at least one.
 const TRIGGERS: [&[u8]; 4] = [b"export-", b"eol", b"ident", b"working-tree-encoding"];
 const ASKED: [&str; 5] = [
     "export-ignore",
@@ -29,7 +28,7 @@ const ASKED: [&str; 5] = [
     "ident",
     "working-tree-encoding",
 ];
-/// More paths than these are not named to `git archive` one by one: it is read whole.
+/// Above this many paths `git archive` is read in full instead of naming each.
 const NAMED_PATHS_MAX: usize = 100;
 
 /// Whether a `.gitattributes` file can change a release.
@@ -38,16 +37,16 @@ pub(super) fn matter(content: &[u8]) -> bool {
     TRIGGERS.iter().any(has)
 }
 
-/// What git answers for a commit's paths.
+/// git's answer for a commit's paths.
 #[derive(Default)]
 pub(super) struct CommitAttributes {
-    /// Paths (directories end in `/`) that carry `export-ignore`.
+    /// Paths (directories end in `/`) with `export-ignore`.
     pub(super) ignored: HashSet<Vec<u8>>,
     /// Files whose bytes `git archive` changes.
     pub(super) converted: HashSet<Vec<u8>>,
 }
 
-/// A `.gitattributes` of the commit, with its path from the repository's root.
+/// A `.gitattributes` of the commit, with its path from the repository root.
 pub(super) struct AttributesFile {
     pub(super) path: Vec<u8>,
     pub(super) blob: String,
@@ -56,14 +55,14 @@ pub(super) struct AttributesFile {
     pub(super) mode: i32,
 }
 
-/// Asks `git check-attr` about `paths` (from the repository's root, directories with a `/` at the
-/// end), under the commit's own `files`.
+/// Runs `git check-attr` for `paths` (from the repository root, directories with a trailing `/`),
+/// under the commit's own `files`.
 pub(super) async fn ask(
     request: &PlanRequest,
     files: &[AttributesFile],
     paths: Vec<Vec<u8>>,
 ) -> Result<CommitAttributes, CheckoutError> {
-    // check-attr reads them from an index, in which nothing else need be.
+    // check-attr reads them from an index that needs no other entries.
     let index = Index::new(&request.mirror);
     let on_index = |arguments: &[&str]| {
         let mut git = on_mirror(&request.mirror, request.limits.git_memory_bytes);
@@ -89,7 +88,7 @@ pub(super) async fn ask(
     streamed((commit, "check-attr"), check, question, time, read).await
 }
 
-/// Reads `PATH NUL ATTRIBUTE NUL VALUE NUL` again and again.
+/// Reads repeated `PATH NUL ATTRIBUTE NUL VALUE NUL`.
 fn read_answer(pipe: &mut impl BufRead) -> io::Result<CommitAttributes> {
     let mut answer = CommitAttributes::default();
     let mut fields = [Vec::new(), Vec::new(), Vec::new()];
@@ -114,10 +113,10 @@ fn read_answer(pipe: &mut impl BufRead) -> io::Result<CommitAttributes> {
     }
 }
 
-/// What `git archive` makes of files: id and size of each whose bytes it changes.
+/// Files as changed by `git archive`: id and size of each whose bytes it changes.
 pub(super) type Converted = HashMap<Vec<u8>, (Oid, u64)>;
 
-/// Takes the paths of `blobs` out of `git archive` and writes them to the mirror. Gives the id and
+/// Reads the paths of `blobs` from `git archive` and writes them to the mirror. Returns the id and
 /// size of every path whose bytes differ from its blob.
 pub(super) async fn convert(
     request: &PlanRequest,
@@ -168,7 +167,7 @@ fn blobs_of_tar(
     Ok(converted)
 }
 
-/// An index file of our own, removed in the end.
+/// A temporary index file, removed on drop.
 struct Index(PathBuf);
 
 impl Index {

@@ -1,7 +1,7 @@
-//! Contents of a mirror, one after the other, as `git cat-file --batch` gives them.
+//! Reads contents of a mirror in sequence from `git cat-file --batch`.
 //!
-//! They pass through a small buffer whatever their size, and each is held against its object id on the
-//! way. (libgit2 would read every blob, and what it is a delta of, into memory whole.)
+//! They are streamed through a small buffer and verified against their object ids. (libgit2 would
+//! read every blob, and its delta bases, into memory in full.)
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 
 use crate::git::landing::program::{GitCommand, on_mirror};
 
-/// What is asked for, in the order in which it is read.
+/// Returns the query for these objects, in the order of reading.
 pub(super) fn input<'i>(ids: impl Iterator<Item = &'i str>) -> Vec<u8> {
     let mut input = Vec::new();
     for id in ids {
@@ -23,7 +23,7 @@ pub(super) fn input<'i>(ids: impl Iterator<Item = &'i str>) -> Vec<u8> {
 
 pub(super) fn command(mirror: &Path, memory_bytes: u64) -> GitCommand {
     let mut git = on_mirror(mirror, memory_bytes);
-    // Above this git itself streams what is no delta.
+    // Above this size git itself streams objects that are not deltas.
     git.args(["-c", "core.bigFileThreshold=1m"])
         .args(["cat-file", "--batch", "--buffer"]);
     git
@@ -31,7 +31,7 @@ pub(super) fn command(mirror: &Path, memory_bytes: u64) -> GitCommand {
 
 /// Why a content was not copied.
 pub(super) enum NoBlob {
-    /// It is not there, is another kind of object or of another size, or is damaged.
+    /// It does not exist, has another type or size, or is damaged.
     Missing,
     Read(io::Error),
     Write(io::Error),
@@ -46,7 +46,7 @@ pub(super) fn copy(
 ) -> Result<(), NoBlob> {
     let early = || NoBlob::Read(io::ErrorKind::UnexpectedEof.into());
     let mut head = String::new();
-    // Nothing longer is an answer to this question.
+    // No valid answer is longer.
     let line = pipe.by_ref().take(200).read_line(&mut head);
     if line.map_err(NoBlob::Read)? == 0 {
         return Err(early());
@@ -69,8 +69,8 @@ pub(super) fn copy(
     pipe.read_exact(&mut [0]).map_err(NoBlob::Read)
 }
 
-/// Reads all of `content`, which should have `size` bytes, and writes it to `out`: how many bytes it
-/// has, and its object id if it has so many. Ends early when `stop` is set.
+/// Reads all of `content`, expected to have `size` bytes, and writes it to `out`. Returns its size,
+/// and its object id if the size matches. Ends early when `stop` is set.
 pub(super) fn hash(
     content: &mut impl Read,
     size: u64,

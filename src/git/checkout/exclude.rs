@@ -1,9 +1,9 @@
-//! The `exclude` patterns of an environment, read as `.gitignore` reads its lines. Pure.
+//! The `exclude` patterns of an environment, in `.gitignore` syntax. Pure.
 //!
-//! A pattern without `/` (but for one at its end) matches a name anywhere; with `/` it is anchored
-//! at the release. `*` and `?` stop at `/`, `**` does not, `[a-z]` is a class, `\` takes the next
-//! character as it is, a `/` at the end means directories only. What is below an excluded directory
-//! is gone too. `!` is not offered.
+//! A pattern without `/` (except at its end) matches a name anywhere; with `/` it is anchored at
+//! the release. `*` and `?` do not match `/`, `**` does, `[a-z]` is a class, `\` escapes the next
+//! character, a trailing `/` matches directories only. Contents of an excluded directory are
+//! excluded too. `!` is not supported.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ pub(super) struct Exclude {
 
 impl Exclude {
     /// # Errors
-    /// [`CheckoutError::Exclude`] names the pattern that cannot be read.
+    /// [`CheckoutError::Exclude`] names the invalid pattern.
     pub(super) fn new(patterns: &[String]) -> Result<Self, CheckoutError> {
         let (mut any, mut directories) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         for pattern in patterns {

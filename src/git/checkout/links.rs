@@ -1,22 +1,22 @@
-//! Whether a symbolic link of a release stays inside the release. Pure.
+//! Checks whether a symbolic link of a release stays inside the release. Pure.
 //!
-//! rsync's `--safe-links` would drop such a link without a word; here it ends the plan. Links are
-//! followed as the kernel follows them, through the other links of the same tree: `a/b -> ../c/..`
-//! may stay or leave depending on what `c` is.
+//! rsync's `--safe-links` would silently drop such a link; here the plan fails. Links are resolved
+//! as the kernel does, through other links of the same tree: `a/b -> ../c/..` may stay or leave
+//! depending on `c`.
 
 use std::collections::HashMap;
 
-/// Links that may be passed on the way, as in the kernel.
+/// The maximum number of links to follow, as in the kernel.
 const HOPS_MAX: usize = 40;
 
-/// The links of one tree: those of the repository and those into `shared/`. Name by name, so that a
-/// step of a long target costs no more than one of a short one.
+/// The links of one tree: those of the repository and those into `shared/`. A tree of names, so
+/// that each step costs the same however long the target is.
 pub(super) struct Links<'a> {
-    /// The first is the top of the release.
+    /// The first is the root of the release.
     nodes: Vec<Node<'a>>,
 }
 
-/// A link, or a directory on the way to one.
+/// A link, or a directory above one.
 #[derive(Default)]
 struct Node<'a> {
     below: HashMap<&'a [u8], usize>,
@@ -33,7 +33,7 @@ impl Default for Links<'_> {
 
 enum LinkTarget<'a> {
     Repository(&'a [u8]),
-    /// Leads out of the release on purpose. A path may end or go on there, but not climb.
+    /// Leaves the release on purpose. A path may end or continue there, but not ascend.
     Shared,
 }
 
@@ -58,16 +58,16 @@ impl<'a> Links<'a> {
         self.nodes[at].target = Some(target);
     }
 
-    /// The node of a name below the last of `at`, if links are there or further below.
+    /// Returns the node of a name below the last of `at`, if it is or contains a link.
     fn below(&self, at: &[Option<usize>], name: &[u8]) -> Option<usize> {
         let parent = at.last().copied().unwrap_or(Some(0))?;
         self.nodes[parent].below.get(name).copied()
     }
 
-    /// Whether following the link at `path` ever leaves the tree. A link that leads nowhere, or in
-    /// a circle, stays inside.
+    /// Whether resolving the link at `path` ever leaves the tree. A dangling or cyclic link stays
+    /// inside.
     pub(super) fn escapes(&self, path: &[u8], target: &[u8]) -> bool {
-        // One for each name of where we are.
+        // One for each name of the current position.
         let mut at: Vec<Option<usize>> = Vec::new();
         for name in names(path) {
             at.push(self.below(&at, name));
@@ -76,7 +76,7 @@ impl<'a> Links<'a> {
         if target.starts_with(b"/") {
             return true;
         }
-        // What is still to be walked, the next name last.
+        // The remaining names, in reverse order.
         let mut ahead: Vec<&[u8]> = names(target).rev().collect();
         let mut hops = 0;
         while let Some(name) = ahead.pop() {

@@ -1,9 +1,8 @@
-//! What a release consists of: every path with its blob, kind, size and mtime.
+//! The content of a release: every path with its blob, kind, size and mtime.
 //!
-//! Pure: it knows no git, no disk, no clock. `checkout::plan` makes manifests, the executor keeps
-//! them, `sync` asks for their differences, and a host proves with [`HOST_LISTING`] that what stands
-//! on its disk is what the manifest says. Directories are not listed: they are there because of
-//! what is in them.
+//! Pure: independent of git, disk and clock. `checkout::plan` makes manifests, the executor stores
+//! them, `sync` uses their differences. [`HOST_LISTING`] proves that the files on a host match the
+//! manifest. Directories are not listed: they exist because of their contents.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -12,24 +11,24 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::host::TreeDigest;
 
-/// The `sh` pipeline which, run inside a release directory, prints the bytes of
-/// [`Manifest::listing`]. Needs GNU find and a `sort` with `-z`; holds no value from outside.
+/// The `sh` pipeline that prints the bytes of [`Manifest::listing`] when run inside a release
+/// directory. Needs GNU find and a `sort` with `-z`; contains no outside values.
 ///
-/// One NUL-ended record for everything that is not a directory, sorted bytewise: `f MODE SIZE MTIME
-/// PATH` for files, `l PATH//TARGET` for symbolic links (a path holds no `//`), and `o TYPE PATH`
-/// for whatever else stands there, which no manifest lists, so that it shows as a difference.
+/// One NUL-terminated record for everything that is not a directory, sorted bytewise: `f MODE SIZE
+/// MTIME PATH` for files, `l PATH//TARGET` for symbolic links (a path has no `//`), and `o TYPE
+/// PATH` for anything else. No manifest lists the latter, so it shows as a difference.
 pub const HOST_LISTING: &str = concat!(
     "LC_ALL=C find . -type d -o -type f -printf 'f %m %s %T@ %P\\0'",
     " -o -type l -printf 'l %P//%l\\0' -o -printf 'o %y %P\\0' | LC_ALL=C sort -z"
 );
 
-/// First line of the serialised form; the number grows when an older reader could not understand.
+/// First line of the serialised form; the number is raised with each incompatible change.
 const MAGIC: &str = "tagship-manifest 1";
-/// Longest path, in bytes: Linux takes 4,095 and the release directory comes before it.
+/// The maximum path length, in bytes: Linux allows 4,095 including the release directory.
 const PATH_BYTES_MAX: usize = 3_800;
 const NAME_BYTES_MAX: usize = 255;
 
-/// The permission bits that git keeps of a file.
+/// The permission bits that git stores for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// 0644
@@ -39,7 +38,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The permission bits, as `chmod` takes them.
+    /// Returns the permission bits, as for `chmod`.
     #[must_use]
     pub fn bits(self) -> u32 {
         match self {
@@ -49,30 +48,30 @@ impl Mode {
     }
 }
 
-/// What stands at a path.
+/// The kind of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// A regular file.
     File(Mode),
-    /// A symbolic link and the bytes that it holds.
+    /// A symbolic link and the bytes of its target.
     Symlink { target: Vec<u8> },
 }
 
-/// One path of a release.
+/// One entry of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestEntry {
-    /// Relative to the release directory, `/` between names, never assumed to be UTF-8.
+    /// Relative to the release directory, `/` as separator, possibly not UTF-8.
     pub path: Vec<u8>,
-    /// Object id of the content in the mirror, hex digits.
+    /// Object id of the content in the mirror, in hex.
     pub blob: String,
     pub kind: EntryKind,
-    /// Bytes; for a link the length of its target.
+    /// In bytes; for a link the length of its target.
     pub size: u64,
-    /// Seconds since 1970, whole.
+    /// In whole seconds since 1970.
     pub mtime_s: i64,
 }
 
-/// A complete list of a release, sorted by the bytes of the paths.
+/// The complete list of a release, sorted by the bytes of the paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     commit: String,
@@ -80,24 +79,23 @@ pub struct Manifest {
     notes: Vec<String>,
 }
 
-/// What has to happen to a hard-link copy of one release so that it becomes another.
+/// The changes that turn a hard-link copy of one release into another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManifestDiff {
-    /// Paths that have to be sent: new ones, and those whose content, mode, mtime or target differ.
+    /// Paths to send: new ones, and those whose content, mode, mtime or target differ.
     pub changed: Vec<Vec<u8>>,
-    /// What has to go from the copy first, each **with everything below it**: vanished paths,
-    /// topmost vanished directories, and paths that turn from file to link, link to file, file to
-    /// directory or directory to file.
+    /// Paths to remove from the copy first, each **with everything below it**: deleted paths,
+    /// topmost deleted directories, and paths that change between file, link and directory.
     pub removed: Vec<Vec<u8>>,
 }
 
-/// Why bytes or entries are not a manifest.
+/// Why bytes or entries are not a valid manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// A path that must not be written to a host.
     #[error("path {path:?} {reason}: rename it in the repository or exclude it")]
     Path { path: String, reason: &'static str },
-    /// The stored form is damaged or of another version.
+    /// The stored form is damaged or has another version.
     #[error("manifest cannot be read ({0}): delete it, one full comparison makes it anew")]
     Damaged(String),
 }
@@ -106,8 +104,8 @@ impl Manifest {
     /// Sorts and checks entries.
     ///
     /// # Errors
-    /// [`ManifestError::Path`] for a path that is empty, absolute, too long, holds `.`, `..` or
-    /// `.git` as a name, stands twice, or stands below another entry.
+    /// [`ManifestError::Path`] for a path that is empty, absolute, too long, contains the name `.`,
+    /// `..` or `.git`, is repeated, or is below another entry.
     pub fn new(
         commit: &str,
         mut entries: Vec<ManifestEntry>,
@@ -135,25 +133,25 @@ impl Manifest {
         })
     }
 
-    /// The commit whose tree this is.
+    /// Returns the commit of this tree.
     #[must_use]
     pub fn commit(&self) -> &str {
         &self.commit
     }
 
-    /// The entries, sorted by the bytes of their paths.
+    /// Returns the entries, sorted by the bytes of their paths.
     #[must_use]
     pub fn entries(&self) -> &[ManifestEntry] {
         &self.entries
     }
 
-    /// What a person should know about this tree (a submodule that was left out, …), a line each.
+    /// Returns notes for users (such as an omitted submodule), one line each.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The entry at a path.
+    /// Returns the entry at a path.
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<&ManifestEntry> {
         let found = self
@@ -162,19 +160,19 @@ impl Manifest {
         found.ok().map(|at| &self.entries[at])
     }
 
-    /// Sum of the sizes of all files and links.
+    /// Returns the total size of all files and links.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.entries.iter().map(|e| e.size).sum()
     }
 
-    /// The newest mtime of any entry; `None` for an empty tree.
+    /// Returns the newest mtime of any entry; `None` for an empty tree.
     #[must_use]
     pub fn newest_s(&self) -> Option<i64> {
         self.entries.iter().map(|e| e.mtime_s).max()
     }
 
-    /// The bytes that [`HOST_LISTING`] prints where exactly this tree stands.
+    /// Returns the bytes that [`HOST_LISTING`] prints for exactly this tree.
     #[must_use]
     pub fn listing(&self) -> Vec<u8> {
         let mut records: Vec<Vec<u8>> = self.entries.iter().map(record_of_host).collect();
@@ -187,7 +185,7 @@ impl Manifest {
         bytes
     }
 
-    /// SHA-256 of [`Self::listing`].
+    /// Returns the SHA-256 of [`Self::listing`].
     #[must_use]
     pub fn digest(&self) -> TreeDigest {
         let mut hex = String::with_capacity(64);
@@ -197,7 +195,7 @@ impl Manifest {
         TreeDigest(hex)
     }
 
-    /// What turns a copy of `base` into this tree.
+    /// Returns the changes that turn a copy of `base` into this tree.
     #[must_use]
     pub fn diff(&self, base: &Manifest) -> ManifestDiff {
         let before: HashMap<&[u8], &ManifestEntry> = base
@@ -236,7 +234,7 @@ impl Manifest {
         removed.into_iter().collect()
     }
 
-    /// The form in which it is kept: a few lines of text, then one NUL-ended record per entry.
+    /// Returns the stored form: a few lines of text, then one NUL-terminated record per entry.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut head = format!("{MAGIC}\ncommit {}\n", self.commit);
@@ -253,10 +251,10 @@ impl Manifest {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote, checks every path and compares the digest.
+    /// Parses the output of [`Self::to_bytes`], checks every path and compares the digest.
     ///
     /// # Errors
-    /// [`ManifestError`] when anything at all is not as it was written.
+    /// [`ManifestError`] if anything differs from what was written.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
         let damaged = |what: &str| ManifestError::Damaged(what.to_owned());
         let end = bytes
@@ -299,7 +297,7 @@ impl Manifest {
     }
 }
 
-/// The directories above a path, topmost first.
+/// Returns the directories above a path, topmost first.
 pub(super) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter()
         .enumerate()
@@ -307,7 +305,7 @@ pub(super) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|(at, _)| &path[..at])
 }
 
-/// Refuses paths that git's own checkout refuses, and those that no host could hold.
+/// Refuses paths that git's own checkout refuses, and those that no host supports.
 pub(super) fn check_path(path: &[u8]) -> Result<(), ManifestError> {
     if path.len() > PATH_BYTES_MAX {
         return Err(refused(path, "is too long"));
@@ -342,7 +340,7 @@ fn same_type(a: &EntryKind, b: &EntryKind) -> bool {
     )
 }
 
-/// Whether a host that has `was` need not be sent `now`. A link's mtime is nobody's business.
+/// Whether a host that has `was` does not need `now`. A link's mtime is ignored.
 fn stands_alike(now: &ManifestEntry, was: &ManifestEntry) -> bool {
     now.kind == was.kind
         && match now.kind {

@@ -1,10 +1,10 @@
-//! The walk over a commit's tree that makes a manifest.
+//! Makes the manifest of a commit by a walk over its tree.
 //!
-//! In order: walk and collect (excludes and shared paths are cut here), ask git about attributes
-//! where the commit has any that matter, then look at what is left: submodules, sizes, links, LFS
-//! pointers, mtimes. Only blobs that differ from the live manifest are looked at, so that a
-//! plan costs one pass over the trees and little more. Trees and sizes are read through git2, contents
-//! by git; all of it within the project's limits, so that no commit costs more than they allow.
+//! In order: walk and collect (applying excludes and shared paths), ask git about attributes if the
+//! commit has relevant ones, then check the rest: submodules, sizes, links, LFS pointers, mtimes.
+//! Only blobs that differ from the live manifest are read, so a plan costs little more than one
+//! pass over the trees. git2 reads trees and sizes, git the contents; all within the project's
+//! limits, which bound the cost of any commit.
 
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
@@ -24,18 +24,18 @@ use super::{
 };
 use crate::git::landing::program::on_mirror;
 
-/// Paths that an error names.
+/// The maximum number of paths in an error message.
 const NAMED_MAX: usize = 5;
-/// A Git LFS pointer is smaller than this, by its specification.
+/// The size limit of a Git LFS pointer, by its specification.
 const LFS_POINTER_BYTES_MAX: u64 = 1024;
 const LFS_MAGIC: &[u8] = b"version https://git-lfs.github.com/spec/v1";
-/// Longest target that Linux takes.
+/// The longest link target that Linux supports.
 const TARGET_BYTES_MAX: u64 = 4095;
 
-/// Works out the manifest of a commit.
+/// Returns the manifest of a commit.
 ///
 /// # Errors
-/// [`CheckoutError`] names what cannot be released and what to do about it.
+/// [`CheckoutError`] describes what cannot be released and how to fix it.
 pub async fn plan(request: PlanRequest) -> Result<Manifest, CheckoutError> {
     let context = Arc::new(Context::new(request)?);
     context.open()?;
@@ -54,7 +54,7 @@ pub async fn plan(request: PlanRequest) -> Result<Manifest, CheckoutError> {
     blocking(move || context.finish(entries, notes)).await
 }
 
-/// Places in a list of entries whose contents are still to be looked at.
+/// Indexes of entries whose contents must still be read.
 type Unknown = Vec<usize>;
 
 impl Context {
@@ -70,7 +70,7 @@ impl Context {
         self.request.base.as_deref()?.get(path)
     }
 
-    /// The tree of the commit, by git, which decides what a commit is.
+    /// Returns the tree of the commit, by git, which decides what a commit is.
     async fn root(&self) -> Result<Oid, CheckoutError> {
         let mut git = on_mirror(&self.request.mirror, self.request.limits.git_memory_bytes);
         git.args(["cat-file", "--batch-check=%(objecttype) %(objectname)"]);
@@ -89,7 +89,7 @@ impl Context {
             .ok_or_else(|| self.no_commit())
     }
 
-    /// Drops what `export-ignore` leaves out and notes what changes its bytes.
+    /// Drops paths with `export-ignore` and records which bytes attributes change.
     async fn apply_attributes(&self, walked: &mut Walked) -> Result<(), CheckoutError> {
         let files = std::mem::take(&mut walked.attributes);
         let (matter, files) = self.matter(files).await?;
@@ -153,7 +153,7 @@ impl Context {
         .await
     }
 
-    /// Has `read` take the contents of these blobs, one after the other.
+    /// Passes the contents of these blobs to `read`, in sequence.
     async fn contents<T: Send + 'static>(
         &self,
         ids: Vec<u8>,
@@ -165,7 +165,7 @@ impl Context {
         streamed((&request.commit, "cat-file"), git, ids, time, read).await
     }
 
-    /// Refuses submodules, or takes them out and says so.
+    /// Refuses submodules, or skips them and returns a note.
     fn submodules(&self, walked: &mut Walked) -> Result<Vec<String>, CheckoutError> {
         let is_submodule = |found: &WalkedPath| found.kind == FoundKind::Submodule;
         let paths = walked.found.iter().filter(|f| is_submodule(f));
@@ -182,8 +182,8 @@ impl Context {
         Ok(paths.into_iter().map(note).collect())
     }
 
-    /// Every path with its size, and those whose contents must be looked at: links, and small files
-    /// that are not known from what is live.
+    /// Returns every path with its size, and those whose contents must be read: links, and small
+    /// files that are not known from the live manifest.
     fn entries(&self, walked: &Walked) -> Result<(Vec<ManifestEntry>, Unknown), CheckoutError> {
         let repository = self.open()?;
         let limits = &self.request.limits;
@@ -248,7 +248,7 @@ impl Context {
         Ok((entries, unknown))
     }
 
-    /// Reads the targets of links, and finds LFS pointers.
+    /// Reads link targets, and finds LFS pointers.
     async fn look(
         &self,
         mut entries: Vec<ManifestEntry>,
@@ -297,7 +297,7 @@ impl Context {
         Ok(Manifest::new(&self.request.commit, entries, notes)?)
     }
 
-    /// `releases/ID/PATH` leads to `shared/PATH`, two levels above the release.
+    /// Returns the link from `releases/ID/PATH` to `shared/PATH`, two levels above the release.
     fn shared_link(&self, path: &[u8]) -> Result<ManifestEntry, CheckoutError> {
         let mut target = b"../../".to_vec();
         for _ in ancestors(path) {
@@ -342,7 +342,7 @@ impl Context {
         })
     }
 
-    /// What stands alike in the live release keeps its time there; the rest is newer than all of it.
+    /// Sets mtimes: unchanged entries keep that of the live release; all others get a newer one.
     fn set_times(&self, entries: &mut [ManifestEntry]) {
         let newest = self.request.base.as_deref().and_then(Manifest::newest_s);
         let fresh = newest.map_or(self.request.now_s, |newest| {
@@ -356,7 +356,7 @@ impl Context {
     }
 }
 
-/// Reads the next content whole: nothing large is asked for.
+/// Reads the next content in full: only small ones are requested.
 fn take(
     pipe: &mut impl BufRead,
     (blob, size, path): (&str, u64, &[u8]),
@@ -391,7 +391,7 @@ fn shared_paths(paths: &[String]) -> Result<HashSet<Vec<u8>>, CheckoutError> {
     }
 }
 
-/// The first few paths, and how many more there are.
+/// Returns the first few paths, and how many more there are.
 fn few(mut paths: Vec<String>) -> Vec<String> {
     paths.sort();
     let more = paths.len().saturating_sub(NAMED_MAX);

@@ -1,5 +1,5 @@
-//! The walk over the trees of a commit: which paths it has. Reads no content, and ends where a limit of
-//! the project does.
+//! The walk over the trees of a commit, which lists its paths. Reads no contents, and stops at the
+//! project's limits.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ pub(super) struct Context {
     pub(super) shared: HashSet<Vec<u8>>,
 }
 
-/// A path that the walk met.
+/// A path found by the walk.
 pub(super) struct WalkedPath {
     pub(super) path: Vec<u8>,
     pub(super) blob: Oid,
@@ -35,7 +35,7 @@ pub(super) struct Walked {
     pub(super) found: Vec<WalkedPath>,
     pub(super) directories: Vec<Vec<u8>>,
     pub(super) attributes: Vec<AttributesFile>,
-    /// Files whose bytes `git archive` changes: id and size of what it makes of them.
+    /// Files whose bytes `git archive` changes: id and size of the result.
     pub(super) substituted: Converted,
     attributes_bytes: u64,
     pub(super) path_bytes: u64,
@@ -49,7 +49,7 @@ impl Context {
         })
     }
 
-    /// The directory of the repository that becomes the release, with `/` at its end; empty for all.
+    /// Returns the directory to release, with a trailing `/`; empty for the whole repository.
     pub(super) fn prefix(&self) -> Vec<u8> {
         let source = self.request.options.source.as_deref().unwrap_or_default();
         let source = source.trim_matches('/').trim_start_matches("./");
@@ -120,7 +120,7 @@ impl Context {
         Ok(walked)
     }
 
-    /// Looks at the size of a tree before it is read.
+    /// Checks the size of a tree before reading it.
     fn tree<'g>(
         &self,
         repository: &'g Repository,
@@ -230,7 +230,7 @@ impl Context {
         Ok(())
     }
 
-    /// Reads no content.
+    /// Returns the size of a blob without reading its content.
     pub(super) fn size(
         &self,
         repository: &Repository,

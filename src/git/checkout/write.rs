@@ -1,11 +1,10 @@
-//! Brings a directory to equal a manifest, writing only what differs.
+//! Makes a directory equal to a manifest, writing only what differs.
 //!
-//! Beside the directory `D` stand `D.manifest` (what was written there last, with the boot id of
-//! the machine), `D.part` (the one file that is being written) and `D.lock`. The record vouches for
-//! content: where it says the same as the new manifest and size, mode and mtime on the disk agree, a
-//! file is not read. It is removed before the first change and written after the last, so after a
-//! crash every file is compared by content. After a power cut the boot id differs, which has the
-//! same effect: no file has to be synced to disk one by one.
+//! Beside the directory `D` are `D.manifest` (what was last written there, with the machine's boot
+//! id), `D.part` (the one file being written) and `D.lock`. Where that record equals the new
+//! manifest and size, mode and mtime on disk match, a file is not read. The record is removed
+//! before the first change and written after the last, so after a crash every file is compared by
+//! content. A power cut changes the boot id, with the same effect: files need no individual sync.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -29,27 +28,27 @@ use super::{
 };
 
 const DIRECTORY_BITS: u32 = 0o755;
-/// Bounds a git that hangs. A release of any size is written in that time; a stop ends it sooner.
+/// Limits a git that hangs. Any release can be written in that time; a stop ends it sooner.
 const WRITE_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// What [`write_tree`] did.
+/// The changes made by [`write_tree`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WrittenTree {
-    /// Files and links that were written anew.
+    /// Files and links that were written.
     pub written: u64,
-    /// Bytes of these.
+    /// The size of these, in bytes.
     pub bytes: u64,
-    /// Files whose content was right and whose mode or mtime was not.
+    /// Files with correct content but a wrong mode or mtime.
     pub touched: u64,
-    /// Files, links and directories (each with all below it) that were removed.
+    /// Files, links and directories (each with its contents) that were removed.
     pub removed: u64,
 }
 
-/// Makes `dir` equal `manifest`, taking content from `mirror`. Parents of `dir` are made. One call works
-/// in a directory at a time, and one that is dropped ends soon.
+/// Makes `dir` equal `manifest`, with content from `mirror`. Creates parents of `dir`. Calls for
+/// one directory run one at a time, and a dropped call ends soon.
 ///
 /// # Errors
-/// [`CheckoutError`]; `dir` is then somewhere between two trees, and the next call repairs it.
+/// [`CheckoutError`]; `dir` is then between two trees, and the next call repairs it.
 pub async fn write_tree(
     mirror: PathBuf,
     manifest: Arc<Manifest>,
@@ -59,13 +58,13 @@ pub async fn write_tree(
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
     let begun = manifest.clone();
-    // What a dropped call leaves running keeps its turn and its lock until it has ended.
+    // Work left over from a dropped call holds its turn and lock until it has ended.
     let write = blocking(move || TreeWrite::begin(begun, dir, turn, &stopped)).await?;
     let Some(write) = write else {
         return Ok(WrittenTree::default());
     };
     let input = blobs::input(write.files().map(|entry| entry.blob.as_str()));
-    // It reads what the plan has read, by the same git.
+    // It reads what the plan has read, with the same git.
     let git = blobs::command(&mirror, PushLimits::default().git_memory_bytes);
     let read = move |pipe: &mut _| write.end(pipe);
     streamed(
@@ -78,7 +77,7 @@ pub async fn write_tree(
     .await
 }
 
-/// Says to the thread that works for a call that nobody waits for it any more.
+/// Tells the worker thread of a call that the call was dropped.
 #[derive(Default)]
 struct StopOnDrop(Arc<AtomicBool>);
 
@@ -90,7 +89,7 @@ impl Drop for StopOnDrop {
 
 type DirectoryGuard = tokio::sync::OwnedMutexGuard<()>;
 
-/// One write at a time into a directory, within this process.
+/// Returns the lock for writes into a directory within this process.
 fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
     type Turns = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
     static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
@@ -98,7 +97,7 @@ fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
     Arc::clone(turns.entry(dir.to_owned()).or_default())
 }
 
-/// A directory for which nothing vouches until it is written.
+/// A directory being written, without a valid record until done.
 struct TreeWrite {
     manifest: Arc<Manifest>,
     dir: PathBuf,
@@ -109,7 +108,7 @@ struct TreeWrite {
 }
 
 impl TreeWrite {
-    /// Works out what differs; `None` where nothing does.
+    /// Determines what differs; `None` if nothing does.
     fn begin(
         manifest: Arc<Manifest>,
         dir: PathBuf,
@@ -140,7 +139,7 @@ impl TreeWrite {
         places.iter().map(|at| &self.manifest.entries()[*at])
     }
 
-    /// The files whose contents [`Self::end`] reads, in its order.
+    /// Returns the files whose contents [`Self::end`] reads, in order.
     fn files(&self) -> impl Iterator<Item = &ManifestEntry> {
         self.entries(&self.todo.write)
             .filter(|entry| matches!(entry.kind, EntryKind::File(_)))
@@ -192,7 +191,7 @@ impl TreeWrite {
         }
     }
 
-    /// Complete under another name first: nothing half-written ever has its name in the tree.
+    /// Completed under another name first: no half-written file ever appears in the tree.
     fn write(&self, entry: &ManifestEntry, pipe: &mut impl BufRead) -> Result<(), Unread> {
         let part = &self.files.part;
         remove_if_there(part)?;
@@ -216,7 +215,7 @@ impl TreeWrite {
     }
 }
 
-/// The files that stand beside the directory.
+/// The auxiliary files beside the directory.
 struct Files {
     record: PathBuf,
     part: PathBuf,
@@ -237,7 +236,7 @@ impl Files {
         }
     }
 
-    /// Held until dropped; the kernel lets go of it when the process dies.
+    /// Locks until dropped; the kernel releases the lock when the process dies.
     fn lock(&self) -> Result<TreeLock, CheckoutError> {
         let file = File::create(&self.lock).map_err(io(&self.lock))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -247,7 +246,7 @@ impl Files {
         }
     }
 
-    /// The manifest that vouches for the directory, if anything does.
+    /// Returns the valid record of the directory, if any.
     fn read_record(&self) -> Option<Manifest> {
         let bytes = fs::read(&self.record).ok()?;
         let at = bytes.iter().position(|byte| *byte == b'\n')?;
@@ -270,14 +269,14 @@ impl Files {
 struct TreeLock(File);
 
 impl Drop for TreeLock {
-    /// Closing is not enough: a child that another thread has just forked holds a copy of the
-    /// descriptor, and with it the lock, until it executes its program.
+    /// Closing is not enough: a child just forked by another thread holds a copy of the descriptor,
+    /// and with it the lock, until it executes its program.
     fn drop(&mut self) {
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
-/// Changes with every boot; `None` where the kernel does not tell, and then nothing vouches.
+/// Returns an id that changes with every boot; without one no record is valid.
 fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
@@ -285,7 +284,7 @@ fn boot_id() -> Option<String> {
 
 struct Tree<'a> {
     dir: &'a Path,
-    /// Each path's place in the manifest.
+    /// Each path's index in the manifest.
     entries: HashMap<&'a [u8], usize>,
     directories: HashSet<&'a [u8]>,
     record: Option<&'a Manifest>,
@@ -293,13 +292,13 @@ struct Tree<'a> {
     stop: &'a AtomicBool,
 }
 
-/// What differs between the disk and the manifest.
+/// The differences between the disk and the manifest.
 #[derive(Default)]
 struct Todo {
     remove_files: Vec<PathBuf>,
     remove_trees: Vec<PathBuf>,
     open_directories: Vec<PathBuf>,
-    /// Places in the manifest.
+    /// Indexes into the manifest.
     touch: Vec<usize>,
     write: Vec<usize>,
 }
@@ -343,12 +342,12 @@ impl<'a> Tree<'a> {
         self.dir.join(OsStr::from_bytes(path))
     }
 
-    /// One pass over the disk; changes nothing.
+    /// Makes one pass over the disk; changes nothing.
     fn compare(&self) -> Result<Todo, CheckoutError> {
         let mut todo = Todo::default();
         let mut right: HashSet<usize> = HashSet::new();
         let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
-        // rsync gives the release directory the mode of this one.
+        // rsync copies this mode to the release directory.
         if self.dir.metadata().map_err(io(self.dir))?.mode() & 0o7777 != DIRECTORY_BITS {
             todo.open_directories.push(self.dir.to_owned());
         }
@@ -418,7 +417,7 @@ impl<'a> Tree<'a> {
             && stat.mtime_nsec() == 0
             && stat.permissions().mode() & 0o7777 == mode.bits();
         let vouched = self.record.and_then(|record| record.get(&entry.path));
-        // The record speaks of what was written: only where the disk still shows that mtime.
+        // The record describes what was written: valid only if the disk still has that mtime.
         let vouched = vouched.is_some_and(|was| {
             was.blob == entry.blob && was.mtime_s == stat.mtime() && stat.mtime_nsec() == 0
         });

@@ -1,4 +1,4 @@
-//! The trait [`Git`] by what the other files here do.
+//! Implements the trait [`Git`] with the other modules here.
 
 use futures::future::BoxFuture;
 
@@ -8,7 +8,7 @@ use super::{
     RemoteRef, ask, describe, fetch, ls_remote, unpin,
 };
 
-/// [`Git`] by the system's program and git2.
+/// [`Git`] with the system's program and git2.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemGit;
 

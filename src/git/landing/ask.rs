@@ -1,18 +1,18 @@
-//! Two questions of git that need no object to be fetched: every tag of a repository, and which of
-//! some commits is the newest.
+//! Two git queries that need no fetched object: all tags of a repository, and the newest of a set
+//! of commits.
 
 use super::program::{self, STDOUT_BYTES_MAX};
 use super::system::{LOCAL_TIMEOUT, check_object, make_mirror, succeeded};
 use super::{GitSource, LandingError, RemoteRef};
 use crate::base::crash;
 
-/// Commits of one question: the arguments stay far below the limit.
+/// Commits per query: the arguments stay far below the limit.
 const COMMITS_PER_QUESTION: usize = 1_000;
 
-/// Asks the git server for all of its tags, in one query. Names that are not UTF-8 are left out.
+/// Asks the git server for all of its tags, in one query. Names that are not UTF-8 are omitted.
 ///
 /// # Errors
-/// [`LandingError`]; also where the answer is too long to be whole.
+/// [`LandingError`]; also if the answer is truncated.
 pub async fn tags(source: &GitSource) -> Result<Vec<RemoteRef>, LandingError> {
     make_mirror(source).await?;
     let mut git = program::networked(source)?;
@@ -48,15 +48,15 @@ pub async fn tags(source: &GitSource) -> Result<Vec<RemoteRef>, LandingError> {
     Ok(tags)
 }
 
-/// Those of some commits to which none of the others leads.
+/// Returns the commits of a set that no other reaches.
 ///
 /// # Errors
-/// [`LandingError`] when the mirror does not hold them all.
+/// [`LandingError`] if the mirror does not have them all.
 pub async fn heads(source: &GitSource, commits: &[String]) -> Result<Vec<String>, LandingError> {
     let mut left: Vec<String> = commits.to_vec();
     loop {
         let mut heads = Vec::new();
-        // Of many commits each part is asked about first, and then what is left of them.
+        // Many commits are queried in parts first, then the combined results.
         for some in left.chunks(COMMITS_PER_QUESTION) {
             for commit in some {
                 check_object(source, commit)?;

@@ -1,9 +1,9 @@
-//! What differs between two commits, file by file, in bounded work.
+//! The differences between two commits, file by file, with bounded work.
 //!
-//! The trees are compared here, in step, so that one that was made to explode ends it early: git would
-//! collect every difference before it shows the first. Lines are counted by git where that is little
-//! work: few files, few bytes, and a short time, since two files can be made that take minutes to
-//! compare. Where it is not, they are not counted, which is no error.
+//! The trees are compared here side by side, so that a malicious tree ends it early: git would
+//! collect every difference before it prints the first. git counts lines if that is cheap: few
+//! files, few bytes, and a short time, since comparing two crafted files can take minutes.
+//! Otherwise lines are not counted, which is no error.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
@@ -20,21 +20,21 @@ use crate::domain::task::ChangedPath;
 
 const PATHS_MAX: usize = 200;
 const PATH_CHARS_MAX: usize = 300;
-/// Longer paths are not put together: no more is shown of any.
+/// Longer paths are not built, since no more of any is shown.
 const PATH_BYTES_MAX: usize = 4 * PATH_CHARS_MAX;
-/// Above this many changed files lines are not counted: it would read them all.
+/// Above this many changed files lines are not counted, since that reads all of them.
 const COUNTED_FILES_MAX: u64 = 3_000;
-/// Directories of both sides, and what they hold, for each entry that a release may have.
+/// Directories of both sides, with their entries, per entry allowed in a release.
 const LOOKED_AT_PER_ENTRY: u64 = 4;
 
-/// What differs, as far as it is listed.
+/// The differences, as far as they are listed.
 #[derive(Default)]
 pub(super) struct ListedChanges {
     pub(super) files: u64,
     pub(super) paths: Vec<ChangedPath>,
-    /// Bytes of the files, old and new, as long as they are few.
+    /// The total size of the old and new files in bytes, while they are few.
     bytes: u64,
-    /// The limit at which the comparison ended.
+    /// The limit that ended the comparison.
     pub(super) over: Option<&'static str>,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn compare(
     Ok(walk.changes)
 }
 
-/// What stands under a name.
+/// The object under a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct PathState {
     mode: i32,
@@ -98,8 +98,8 @@ impl PathState {
 }
 
 type Level = BTreeMap<Vec<u8>, PathState>;
-/// Directories that are yet to be compared. Those of one directory share its path: a tree can name a
-/// million of them, far below.
+/// Directories to compare. Those in one directory share its path: a tree can contain a million of
+/// them at a great depth.
 type Ahead = Vec<(Option<Oid>, Option<Oid>, Rc<Vec<u8>>, Vec<u8>)>;
 
 struct TreeDiff<'g> {
@@ -191,7 +191,7 @@ impl TreeDiff<'_> {
         }
         if changes.files <= COUNTED_FILES_MAX {
             for content in contents.into_iter().flatten() {
-                // A submodule has none here.
+                // The content of a submodule is not here.
                 if let Ok((size, ObjectType::Blob)) = self.odb.read_header(content.id) {
                     changes.bytes = changes.bytes.saturating_add(size as u64);
                 }
@@ -200,14 +200,14 @@ impl TreeDiff<'_> {
     }
 }
 
-/// Lines that come and go; `None` where counting them is too much work.
+/// Counts added and removed lines; `None` if that is too expensive.
 pub(super) async fn count_lines(
     changes: &ListedChanges,
     limits: &PushLimits,
     numstat: GitCommand,
 ) -> Result<Option<(u64, u64)>, LandingError> {
     let too_large = changes.files > COUNTED_FILES_MAX || changes.bytes > limits.counted_bytes;
-    // A time of nothing would now and then be enough.
+    // A zero timeout would occasionally be enough.
     if too_large || limits.count_time.is_zero() {
         return Ok(None);
     }
@@ -225,7 +225,7 @@ pub(super) async fn count_lines(
     }
 }
 
-/// Sums what `git diff-tree --numstat -z` prints: `COME TAB GO TAB PATH`, `-` for what is no text.
+/// Sums `git diff-tree --numstat -z` output: `ADDED TAB REMOVED TAB PATH`, `-` for binary files.
 fn sum_of_lines(pipe: &mut impl BufRead) -> io::Result<(u64, u64)> {
     let mut sum = (0, 0);
     let mut record = Vec::new();

@@ -1,8 +1,8 @@
-//! What a landed object is, and how it relates to what is live. Reads the mirror by git, which decides
-//! what a commit is: see `objects`.
+//! Describes a landed object, and how it relates to what is live. git reads the mirror, since git
+//! decides what a commit is: see `objects`.
 //!
-//! Texts and paths are for people to read. Every list is bounded and carries its total, and so is the
-//! work: each git is ended after `git_time` of the project's limits, and when nobody waits for it.
+//! Texts and paths are for display. Every list is bounded and includes its total. So is the work:
+//! each git is killed after `git_time` of the project's limits, and when the call is dropped.
 
 use std::io::BufRead;
 
@@ -16,23 +16,23 @@ use super::system::blocking;
 use super::{GitSource, LandingError};
 use crate::domain::task::{Comparison, Description, Relation, TagInfo};
 
-/// Commits of a list.
+/// The maximum number of commits in a list.
 const COMMITS_MAX: &str = "--max-count=50";
-/// Where more different commits are live, the others have neither lists nor counts of lines.
+/// Live commits beyond this many get neither lists nor counts of lines.
 const LISTED_MAX: usize = 10;
-/// Far more than a tag shows of itself; the rest of a longer one is not kept.
+/// Far more than is shown of a tag; the rest of a longer one is dropped.
 const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
-/// What is to be described, and against what.
+/// What to describe, and what to compare it with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DescribeRequest {
-    /// Full name of the ref: its short name is compared with the tag's own.
+    /// Full name of the ref: its short name is compared with the name in the tag.
     pub reference: String,
-    /// The landed object, hex digits.
+    /// The landed object, in hex.
     pub object: String,
-    /// What is live, per host.
+    /// The live commit of each host.
     pub live: Vec<LiveOn>,
-    /// Only this sub-directory counts for changed files.
+    /// Only changed files in this sub-directory count.
     pub source: Option<String>,
 }
 
@@ -40,15 +40,15 @@ pub struct DescribeRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveOn {
     pub host: String,
-    /// `None` where nothing was ever released.
+    /// `None` if nothing was ever released.
     pub commit: Option<String>,
 }
 
 /// Describes a landed object.
 ///
 /// # Errors
-/// [`LandingError::NotACommit`] for a tag of a blob or a tree, [`LandingError::NoObject`] for what
-/// was never fetched, [`LandingError::Unreadable`] for what git can't read.
+/// [`LandingError::NotACommit`] for a tag of a blob or a tree, [`LandingError::NoObject`] for an
+/// object that was not fetched, [`LandingError::Unreadable`] for one that git cannot read.
 pub async fn describe(
     source: &GitSource,
     question: &DescribeRequest,
@@ -110,15 +110,15 @@ struct CommitReader<'q> {
     question: &'q DescribeRequest,
 }
 
-/// What the mirror holds of what is asked about.
+/// The requested objects in the mirror.
 struct DescribedCommit {
     is_tag: bool,
     commit: ComparedCommit,
-    /// The live commits that are there.
+    /// The live commits that exist there.
     known: Vec<ComparedCommit>,
 }
 
-/// A commit that is compared, and its tree.
+/// A commit to compare, and its tree.
 struct ComparedCommit {
     id: String,
     tree: Oid,
@@ -132,7 +132,7 @@ impl CommitReader<'_> {
         git
     }
 
-    /// Looks for the object, the commit that it leads to, and what is live.
+    /// Looks up the object, its commit, and the live commits.
     async fn find(
         &self,
         lives: &[(Option<&str>, Vec<String>)],
@@ -227,7 +227,7 @@ impl CommitReader<'_> {
         })
     }
 
-    /// Whether what joins the two histories may lie behind the end of a shallow repository.
+    /// Whether the common ancestor may be beyond the boundary of a shallow repository.
     async fn is_cut_off(&self, live: &str, commit: &str) -> Result<bool, LandingError> {
         if !self.source.mirror.join("shallow").exists() {
             return Ok(false);

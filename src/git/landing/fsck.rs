@@ -1,11 +1,11 @@
-//! What git checks of every object that a fetch brings (`git fsck`), and what it lets pass.
+//! Which checks git applies to every fetched object (`git fsck`), and which it ignores.
 //!
-//! A damaged object, or one that was made to confuse programs, is refused before anything reads it.
-//! What `git log` reads is released, though: odd names and dates of people, and the directories of
-//! old tools, stand in the history of many a repository and harm nobody. What a *release* may not
-//! hold (`..`, `.git` and the like as names) `checkout` refuses.
+//! A damaged or malicious object is refused before anything reads it. Everything that `git log` can
+//! read is released, though: odd names and dates of people, and directories written by old tools,
+//! are common and harmless in history. `checkout` refuses what a *release* must not contain (names
+//! such as `..` and `.git`).
 
-/// `-c` arguments of a fetch. git skips names that it does not know.
+/// `-c` arguments of a fetch. git ignores unknown names.
 pub(super) const SETTINGS: [&str; 36] = [
     "fetch.fsckObjects=true",
     // People and dates of commits and tags.
@@ -49,7 +49,7 @@ pub(super) const SETTINGS: [&str; 36] = [
     "fetch.fsck.mailmapSymlink=ignore",
 ];
 
-/// The line with which fsck refuses an object: `error: object ID: treeNotSorted: not properly sorted`.
+/// Returns fsck's refusal of an object: `error: object ID: treeNotSorted: not properly sorted`.
 pub(super) fn refusal(said: &[String]) -> Option<String> {
     let refused = said.iter().find_map(|line| {
         let (_, rest) = line.split_once("object ")?;

@@ -1,8 +1,8 @@
-//! Commits and tags as git reads them, as values for people to read.
+//! Commits and tags as git reads them, as values for display.
 //!
-//! git decides what a commit is and in which encoding its texts are: whatever `git log` shows is taken,
-//! however odd the line of its author. Bytes that are no UTF-8 after that are replaced; every text is
-//! bounded.
+//! git decides what a commit is and how its texts are encoded: everything that `git log` shows is
+//! accepted, however odd its author line. Remaining bytes that are not UTF-8 are replaced; every
+//! text is bounded.
 
 use std::io::{self, BufRead};
 
@@ -12,15 +12,15 @@ use crate::domain::task::{CommitLine, CommitPerson, TagInfo};
 
 const MESSAGE_CHARS_MAX: usize = 4_000;
 const SUBJECT_CHARS_MAX: usize = 200;
-/// Names and addresses of people, and names of tags; a commit may carry megabytes of them.
+/// For names and addresses of people, and tag names; a commit may contain megabytes of them.
 const NAME_CHARS_MAX: usize = 200;
 
-/// How `git log -z` is to show a commit, for [`commits`]. A field holds no NUL.
+/// The format of `git log -z` for [`commits`]. A field contains no NUL.
 pub(super) const FORMAT: &str = "--format=tformat:%H%x00%ct%x00%at%x00%an%x00%ae%x00%s";
 /// More of a field than any text shows.
 const FIELD_BYTES_MAX: usize = 4_000;
 
-/// A commit of `git log`.
+/// A commit from `git log`.
 pub(super) struct ShownCommit {
     pub(super) id: String,
     pub(super) committed_at: Timestamp,
@@ -39,7 +39,7 @@ impl ShownCommit {
     }
 }
 
-/// Reads what `git log -z` prints in [`FORMAT`].
+/// Parses the output of `git log -z` in [`FORMAT`].
 pub(super) fn commits(pipe: &mut impl BufRead) -> io::Result<Vec<ShownCommit>> {
     let mut commits = Vec::new();
     let mut fields: [Vec<u8>; 6] = Default::default();
@@ -63,7 +63,7 @@ pub(super) fn commits(pipe: &mut impl BufRead) -> io::Result<Vec<ShownCommit>> {
     }
 }
 
-/// Reads a field that a NUL ends, and keeps the first bytes of a long one; `false` where none is left.
+/// Reads a NUL-terminated field, truncating a long one; returns `false` at the end.
 pub(super) fn read_field(pipe: &mut impl BufRead, field: &mut Vec<u8>) -> io::Result<bool> {
     field.clear();
     loop {
@@ -83,7 +83,7 @@ pub(super) fn read_field(pipe: &mut impl BufRead, field: &mut Vec<u8>) -> io::Re
     }
 }
 
-/// Reads a tag object; nothing in it has to be there.
+/// Parses a tag object; all parts of it are optional.
 pub(super) fn tag(object: &[u8], reference: &str) -> TagInfo {
     let end = object.windows(2).position(|pair| pair == b"\n\n");
     let (head, message) = match end {
@@ -104,7 +104,7 @@ pub(super) fn tag(object: &[u8], reference: &str) -> TagInfo {
     }
 }
 
-/// `NAME <EMAIL> SECONDS ZONE`, as far as it is that.
+/// Parses `NAME <EMAIL> SECONDS ZONE`, as far as possible.
 fn person(line: &[u8]) -> CommitPerson {
     let cut = |bytes: &[u8], at: u8| {
         let end = bytes.iter().position(|byte| *byte == at);
@@ -125,12 +125,12 @@ fn person(line: &[u8]) -> CommitPerson {
 }
 
 pub(super) fn bounded(bytes: &[u8], chars_max: usize) -> String {
-    // A character has at most four bytes: the rest need not even be looked at.
+    // A character has at most four bytes, so the rest is irrelevant.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * chars_max)]);
     text.trim_end().chars().take(chars_max).collect()
 }
 
-/// A commit may carry any number; one that is no date counts as 1970.
+/// A commit may contain any number; an invalid date counts as 1970.
 fn time(seconds: &[u8]) -> Timestamp {
     let seconds = std::str::from_utf8(seconds).ok();
     let seconds = seconds.and_then(|text| text.parse().ok());

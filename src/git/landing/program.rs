@@ -1,11 +1,11 @@
-//! The git program: under which environment it runs, and how it is ended. Called by `landing` and
+//! Runs the git program: its environment, limits and termination. Called by `landing` and
 //! `checkout`.
 //!
-//! Nothing that the agent's own caller left in `GIT_*` reaches it. It speaks one transport, asks no
-//! questions, runs no hooks, and its ssh knows only our key and our host keys. It runs in a process
-//! group of its own, which dies with the call that started it: after a time, and when the call is
-//! dropped since its task or the agent is stopped. Both of its outputs are read to their end, in
-//! bounded memory.
+//! `GIT_*` variables of the agent's environment are not passed on. git uses one transport, never
+//! prompts, runs no hooks, and its ssh knows only our key and our host keys. It runs in a separate
+//! process group, which is killed with its call: after a timeout, and when the call is dropped
+//! because its task or the agent is stopped. Both of its outputs are read to the end, in bounded
+//! memory.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,7 +24,7 @@ use super::progress::ProgressLines;
 use super::url::{GitTransport, transport};
 use super::{GitProgress, GitSource, LandingError};
 
-/// What git and the programs that it starts may see of our own environment.
+/// Environment variables that git and its child processes inherit.
 const KEPT: [&str; 17] = [
     "HOME",
     "PATH",
@@ -47,10 +47,10 @@ const KEPT: [&str; 17] = [
 /// `ls-remote` of 100,000 refs is 7 MB.
 pub(super) const STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 const STDERR_LINES_MAX: usize = 20;
-/// How long a helper of git's may hold the pipes open after git itself has ended.
+/// How long a child of git may hold the pipes open after git itself has exited.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A git that is to be started, and how much memory it and what it starts may take each.
+/// A git to be started, and the memory limit of it and of each process it starts.
 pub(crate) struct GitCommand {
     command: Command,
     memory_bytes: u64,
@@ -81,8 +81,8 @@ impl DerefMut for GitCommand {
     }
 }
 
-/// Bounds what a git may take of memory that is its own; the files of a repository, which it maps, are
-/// not counted. What it starts later has the same bound. One that has ended needs none.
+/// Limits the private memory of a git; the repository files that it maps are not counted. Its
+/// children inherit the limit. One that has exited needs none.
 fn bound_memory(group: &GitProcessGroup, bytes: u64) {
     if let Some(git) = group.0 {
         let limit = Rlimit {
@@ -109,7 +109,7 @@ fn environment() -> Vec<(OsString, OsString)> {
     kept.chain(set).collect()
 }
 
-/// git on this machine, to make the mirror: no transport, nobody's configuration.
+/// Returns a local git to create the mirror: no transport, no user configuration.
 pub(super) fn local(memory_bytes: u64) -> GitCommand {
     let mut git = GitCommand::new(memory_bytes);
     git.env("GIT_CONFIG_NOSYSTEM", "1")
@@ -118,8 +118,8 @@ pub(super) fn local(memory_bytes: u64) -> GitCommand {
     git
 }
 
-/// git on a mirror, for what it holds: no transport, and no settings or attributes but the mirror's
-/// own.
+/// Returns a git for the content of a mirror: no transport, and only the mirror's own settings and
+/// attributes.
 pub(crate) fn on_mirror(mirror: &Path, memory_bytes: u64) -> GitCommand {
     let mut git = local(memory_bytes);
     git.env("GIT_ATTR_NOSYSTEM", "1")
@@ -129,7 +129,7 @@ pub(crate) fn on_mirror(mirror: &Path, memory_bytes: u64) -> GitCommand {
     git
 }
 
-/// git on the mirror, allowed to reach the project's source and nothing else.
+/// Returns a git on the mirror that may reach only the project's source.
 pub(super) fn networked(source: &GitSource) -> Result<GitCommand, LandingError> {
     let refused = |reason| LandingError::Url {
         project: source.project.clone(),
@@ -157,7 +157,7 @@ pub(super) fn networked(source: &GitSource) -> Result<GitCommand, LandingError> 
         }
         GitTransport::Https | GitTransport::HttpLoopback | GitTransport::Http => {
             if let Some(token) = read_token(source, transport)? {
-                // Through the environment: arguments are shown to every user of the machine.
+                // Through the environment: arguments are visible to every user of the machine.
                 git.env("GIT_CONFIG_COUNT", "1")
                     .env("GIT_CONFIG_KEY_0", header_key(&source.git_url))
                     .env("GIT_CONFIG_VALUE_0", token.header());
@@ -168,9 +168,9 @@ pub(super) fn networked(source: &GitSource) -> Result<GitCommand, LandingError> 
     Ok(git)
 }
 
-/// The configuration that stands in place of the user's own and includes it. `safe.directory` is
-/// heeded in no other place by the `upload-pack` that git starts for a path: the repositories of a
-/// git server belong to its own user.
+/// Returns the configuration that replaces the user's own and includes it. Only there does the
+/// `upload-pack` that git starts for a path honour `safe.directory`: repositories of a git server
+/// belong to its own user.
 pub(super) fn config_path(mirror: &Path) -> PathBuf {
     mirror.join("tagship.gitconfig")
 }
@@ -189,8 +189,8 @@ fn flag(name: &str, value: &Path) -> OsString {
     flag
 }
 
-/// The command line that git hands to `sh` for ssh. Only paths of the configuration stand in it,
-/// each quoted for ssh's own reading of options and then for sh.
+/// Returns the ssh command line that git passes to `sh`. It contains only paths of the
+/// configuration, each quoted for ssh's option syntax and then for sh.
 fn ssh(source: &GitSource) -> Result<String, LandingError> {
     let mut options = vec![
         "BatchMode=yes".to_owned(),
@@ -221,7 +221,7 @@ fn ssh(source: &GitSource) -> Result<String, LandingError> {
     Ok(command)
 }
 
-/// ssh splits option values at spaces, reads `"…"` and expands `%x`.
+/// ssh splits option values at spaces, parses `"…"` and expands `%x`.
 fn quoted_for_ssh(path: &Path) -> Result<String, LandingError> {
     let failed = |detail: &str| LandingError::File {
         path: path.to_owned(),
@@ -234,7 +234,7 @@ fn quoted_for_ssh(path: &Path) -> Result<String, LandingError> {
     Ok(format!("\"{}\"", text.replace('%', "%%")))
 }
 
-/// A token as git's HTTP transport sends it; never printed.
+/// A token in the form of git's HTTP transport; never printed.
 struct GitToken {
     basic: String,
 }
@@ -266,14 +266,14 @@ fn read_token(
     }
     let pair = match text.contains(':') {
         true => text.to_owned(),
-        // GitLab, Gitea, Forgejo and GitHub look at the token alone.
+        // GitLab, Gitea, Forgejo and GitHub check only the token.
         false => format!("oauth2:{text}"),
     };
     let basic = base64::engine::general_purpose::STANDARD.encode(pair);
     Ok(Some(GitToken { basic }))
 }
 
-/// The header goes to this scheme, host and port only.
+/// Restricts the header to this scheme, host and port.
 fn header_key(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let authority = rest.split('/').next().unwrap_or_default();
@@ -281,25 +281,25 @@ fn header_key(url: &str) -> String {
     format!("http.{scheme}://{host}/.extraHeader")
 }
 
-/// What git said and how it ended.
+/// git's messages and exit status.
 pub(crate) struct Finished<T = Vec<u8>> {
     pub(crate) success: bool,
-    /// What it wrote, or what was made of that.
+    /// Its output, or what was read from it.
     pub(crate) stdout: T,
     /// The last lines of its messages.
     pub(crate) said: Vec<String>,
 }
 
 impl<T> Finished<T> {
-    /// The last line of its messages.
+    /// Returns the last line of its messages.
     pub(crate) fn reason(&self) -> &str {
         let last = self.said.iter().rfind(|line| !line.is_empty());
         last.map_or("git failed and said nothing", String::as_str)
     }
 }
 
-/// The line in which git says that it may take no more memory, if there is one. What it says after that
-/// may call an object corrupt.
+/// Returns the line in which git reports that it ran out of memory, if any. Later lines may wrongly
+/// call an object corrupt.
 pub(crate) fn out_of_memory(said: &[String]) -> Option<&str> {
     let words = ["out of memory", "malloc failed", "cannot allocate memory"];
     let is_so = |line: &&String| {
@@ -309,14 +309,14 @@ pub(crate) fn out_of_memory(said: &[String]) -> Option<&str> {
     said.iter().find(is_so).map(String::as_str)
 }
 
-/// Why git did not end by itself.
+/// Why git did not exit by itself.
 pub(crate) enum GitFailure {
     Start(io::Error),
     TimedOut,
 }
 
-/// Runs git to its end, or ends it and everything that it started: after `timeout`, and when the
-/// future is dropped. It is given `input`; of what it writes `stdout_max` bytes are kept.
+/// Runs git to its end, or kills it and all its children: after `timeout`, and when the future is
+/// dropped. Writes `input` to it and keeps `stdout_max` bytes of its output.
 pub(crate) async fn run(
     git: GitCommand,
     input: Vec<u8>,
@@ -335,8 +335,8 @@ pub(crate) async fn run(
     })
 }
 
-/// Runs git as [`run`] does, and has `read` take what it writes, on a thread where it may block. What
-/// `read` leaves unread ends git. `None` where it never came to an end.
+/// Like [`run`], but passes the output to `read`, on a thread that may block. If `read` stops
+/// early, git ends. `None` if it never finished.
 pub(crate) async fn stream<T: Send + 'static>(
     git: GitCommand,
     input: Vec<u8>,
@@ -353,7 +353,7 @@ pub(crate) async fn stream<T: Send + 'static>(
         let reading = tokio::task::spawn_blocking(move || read(&mut pipe));
         *kept = reading.await.ok();
     };
-    // Whoever reads may be slower than git, which nothing here outlives.
+    // The reader may be slower than git, which must not outlive this call.
     let ended = run_reading(git, input, (timeout, timeout), &|_| {}, take).await?;
     Ok(Finished {
         success: ended.success,
@@ -419,7 +419,7 @@ async fn run_reading<F: Future<Output = ()>>(
         Ok((Err(error), _)) => Err(GitFailure::Start(error)),
         Ok((Ok(status), finished)) => {
             if finished {
-                // Nothing is left that holds the pipes; its number may already be another's.
+                // Nothing holds the pipes any more; the group's id may already be reused.
                 group.let_go();
             }
             Ok(Finished {
@@ -431,7 +431,7 @@ async fn run_reading<F: Future<Output = ()>>(
     }
 }
 
-/// A git that reads no further says itself why.
+/// A git that stops reading reports why itself.
 async fn write_input(pipe: Option<ChildStdin>, input: Vec<u8>) {
     if let Some(mut pipe) = pipe {
         let _ = pipe.write_all(&input).await;
@@ -467,7 +467,7 @@ async fn read_messages(
     lines.end(&mut line);
 }
 
-/// The process group of a running git; killed when dropped.
+/// The process group of a running git; killed on drop.
 struct GitProcessGroup(Option<rustix::process::Pid>);
 
 impl GitProcessGroup {

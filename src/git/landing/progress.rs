@@ -1,25 +1,25 @@
-//! git's progress, which rewrites one line with `\r`, as lines for a log. Pure.
+//! Converts git's progress, which rewrites one line with `\r`, into lines for a log. Pure.
 //!
-//! What ends in `\n` passes. What is rewritten passes when its title is new or its percentage enters
-//! another tenth; so a large fetch gives some dozens of lines, whatever the speed. What counts to few
-//! passes only when it is done: a small fetch shall not bury what a task says.
+//! Lines that end in `\n` are kept. Rewritten lines are kept if their title is new or their
+//! percentage enters another tenth, so a large fetch logs some dozens of lines at any speed. Small
+//! counts are kept only when done, so that a small fetch does not flood the log.
 
-/// Longest line that is kept together.
+/// The maximum length of a line.
 const LINE_BYTES_MAX: usize = 1000;
 
-/// Below this a count is no progress to watch.
+/// Below this a count is too small for progress.
 const COUNT_MIN: u64 = 1000;
 
-/// Cuts a stream into lines and thins out progress.
+/// Splits a stream into lines and thins out progress.
 #[derive(Default)]
 pub(super) struct ProgressLines {
     partial: Vec<u8>,
-    /// Title and tenth of the last rewritten line that passed.
+    /// Title and tenth of the last rewritten line that was kept.
     last: Option<(String, Option<u8>)>,
 }
 
 impl ProgressLines {
-    /// Takes the next bytes and calls `line` for each line that is worth showing.
+    /// Takes the next bytes and calls `line` for each line to log.
     pub(super) fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
         for byte in bytes {
             match byte {
@@ -57,14 +57,14 @@ impl ProgressLines {
     }
 }
 
-/// `Receiving objects:  47% (…)` is in its fourth tenth.
+/// Returns the tenth of a percentage: 4 for `Receiving objects:  47% (…)`.
 fn tenth(text: &str) -> Option<u8> {
     let (before, _) = text.split_once('%')?;
     let digits = before.rsplit(' ').next()?;
     digits.parse::<u8>().ok().map(|percent| percent / 10)
 }
 
-/// `Receiving objects:  47% (47/100)` counts to 100.
+/// Returns the total of a count: 100 for `Receiving objects:  47% (47/100)`.
 fn total(text: &str) -> Option<u64> {
     let (_, count) = text.split_once('(')?;
     let (_, total) = count.split_once(')')?.0.split_once('/')?;

@@ -1,4 +1,4 @@
-//! The system's git program on a project's mirror: look, fetch, compare, pin.
+//! Runs the system's git program on a project's mirror: list, fetch, compare, pin.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -16,16 +16,16 @@ use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteFailure, R
 use crate::base::crash;
 use crate::domain::rule::is_reference;
 
-/// Patterns of one `ls-remote`: each ref takes two, and the arguments stay far below the limit.
+/// Patterns per `ls-remote`: each ref takes two, and the arguments stay far below the limit.
 const REFS_PER_QUERY: usize = 500;
-/// `git init` and its like do little.
+/// `git init` and similar commands do little work.
 pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
 const LAST: &str = "refs/tagship/last";
 
-/// Asks the git server where refs stand now: one query for all of them, exact names only.
+/// Asks the git server where refs point now: one query for all of them, exact names only.
 ///
 /// # Errors
-/// [`LandingError`]; a ref that is not there is no error, it is not in the answer.
+/// [`LandingError`]; a missing ref is no error, it is omitted from the answer.
 pub async fn ls_remote(
     source: &GitSource,
     refs: &[String],
@@ -57,11 +57,11 @@ pub async fn ls_remote(
     Ok(found)
 }
 
-/// Fetches a ref into the mirror, compares it with the object it must stand on, and pins it for the
-/// task.
+/// Fetches a ref into the mirror, checks that it points to the requested object, and pins it for
+/// the task.
 ///
 /// # Errors
-/// [`LandingError::Moved`] when it stands on something else by now; nothing is pinned then.
+/// [`LandingError::Moved`] if it points to another object now; nothing is pinned then.
 pub async fn fetch(
     source: &GitSource,
     wanted: &FetchRequest,
@@ -80,7 +80,7 @@ pub async fn fetch(
     for setting in fsck::SETTINGS {
         git.args(["-c", setting]);
     }
-    // A repository whose history is cut off is released like any other.
+    // A repository with truncated history is released like any other.
     git.args(["fetch", "--progress", "--no-tags", "--no-write-fetch-head"])
         .args(["--update-shallow", "--no-recurse-submodules"])
         .args(["--", &source.git_url])
@@ -108,7 +108,7 @@ pub async fn fetch(
     blocking(&mirror, move || pin(&source, &wanted, &incoming)).await
 }
 
-/// Compares what arrived with what was pushed, and keeps it.
+/// Compares what was fetched with what was pushed, and pins it.
 fn pin(source: &GitSource, wanted: &FetchRequest, incoming: &str) -> Result<(), LandingError> {
     let failed = |error: git2::Error| mirror_failed(&source.mirror, error.message());
     let repository = Repository::open_bare(&source.mirror).map_err(failed)?;
@@ -137,7 +137,7 @@ fn pin(source: &GitSource, wanted: &FetchRequest, incoming: &str) -> Result<(), 
 /// Removes the pin of a task. The objects stay.
 ///
 /// # Errors
-/// [`LandingError::Mirror`] when the mirror cannot be written. A pin that is not there is no error.
+/// [`LandingError::Mirror`] if the mirror cannot be written. A missing pin is no error.
 pub fn unpin(mirror: &Path, task: u64) -> Result<(), LandingError> {
     if !mirror.join("HEAD").exists() {
         return Ok(());
@@ -160,7 +160,7 @@ fn pin_name(task: u64) -> String {
     format!("refs/tagship/tasks/{task}")
 }
 
-/// Intake takes nothing in that is refused here, and the executor asks for nothing.
+/// Intake refuses the same names, and the executor requests none of them.
 fn check_reference(source: &GitSource, name: &str) -> Result<(), LandingError> {
     if is_reference(name) {
         return Ok(());
@@ -188,8 +188,8 @@ fn not_a_name(source: &GitSource, what: &str) -> LandingError {
     }
 }
 
-/// Reads `OBJECT TAB NAME` lines; `NAME^{}` belongs to the line before. A pattern also matches the
-/// end of longer names, so the names are compared.
+/// Parses `OBJECT TAB NAME` lines; `NAME^{}` belongs to the previous line. A pattern also matches
+/// the end of longer names, so the names are compared.
 fn parse_refs(
     source: &GitSource,
     output: &[u8],
@@ -224,13 +224,13 @@ fn parse_refs(
     Ok(refs)
 }
 
-/// Makes the bare repository, once, and keeps our configuration beside its own.
+/// Creates the bare repository, once, and writes our configuration beside its own.
 pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> {
     let mirror = &source.mirror;
     let lock = mirror_lock(mirror);
     let _turn = lock.lock().await;
     let config = program::config_path(mirror);
-    // Written last, so it also says that the repository is complete.
+    // Written last, so it also marks the repository as complete.
     if fs::read(&config).is_ok_and(|bytes| bytes == program::CONFIG.as_bytes()) {
         return Ok(());
     }
@@ -252,7 +252,7 @@ pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> 
     fs::rename(&part, &config).map_err(failed)
 }
 
-/// One fetch at a time into a mirror, within this process.
+/// Returns the lock for fetches into a mirror within this process.
 fn mirror_lock(mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
     type Locks = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
     static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
@@ -260,12 +260,12 @@ fn mirror_lock(mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
     Arc::clone(locks.entry(mirror.to_owned()).or_default())
 }
 
-/// The same between processes; the kernel lets go of it when the process dies.
+/// The lock between processes; the kernel releases it when the process dies.
 struct MirrorLock(File);
 
 impl Drop for MirrorLock {
-    /// Closing is not enough: a child that another thread has just forked holds a copy of the
-    /// descriptor, and with it the lock, until it executes its program.
+    /// Closing is not enough: a child just forked by another thread holds a copy of the descriptor,
+    /// and with it the lock, until it executes its program.
     fn drop(&mut self) {
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
@@ -281,8 +281,8 @@ fn lock_file(mirror: &Path) -> Result<MirrorLock, LandingError> {
     }
 }
 
-/// Removes what a fetch that was killed left behind: lock files that nobody holds any more, and
-/// half of a pack. Only called under the mirror's locks.
+/// Removes what a killed fetch left behind: stale lock files and partial packs. Called only under
+/// the mirror's locks.
 fn sweep(mirror: &Path) -> Result<(), LandingError> {
     let is_lock = |name: &str| name.ends_with(".lock") && name != "tagship.lock";
     let is_half = |name: &str| name.starts_with("tmp_") || name.starts_with(".tmp-");
@@ -340,8 +340,8 @@ pub(super) fn succeeded(
     }
 }
 
-/// What git's words mean. They are stable under `LC_ALL=C` and differ between versions at most in
-/// what is not looked at here.
+/// Interprets git's messages. They are stable under `LC_ALL=C`; versions differ at most in parts
+/// that are not checked here.
 fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> LandingError {
     let all = said.join("\n");
     let has = |words: &[&str]| words.iter().any(|word| all.contains(word));

@@ -1,7 +1,7 @@
-//! Which addresses git is given, and by which transport. Pure.
+//! Which URLs are passed to git, and the transport of each. Pure.
 //!
-//! git itself would take `ext::sh -c …` as an address. Here only the forms below pass, and git is
-//! told to speak no other transport than the one that was recognised.
+//! git itself would accept `ext::sh -c …` as a URL. Only the forms below are accepted here, and git
+//! is restricted to the transport that was recognised.
 
 /// How git reaches a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +9,14 @@ pub(super) enum GitTransport {
     File,
     Ssh,
     Https,
-    /// Without encryption, to this machine itself.
+    /// Unencrypted, to this machine itself.
     HttpLoopback,
-    /// Without encryption: no token is sent.
+    /// Unencrypted: no token is sent.
     Http,
 }
 
 impl GitTransport {
-    /// The value of `GIT_ALLOW_PROTOCOL`.
+    /// Returns the value of `GIT_ALLOW_PROTOCOL`.
     pub(super) fn allowed(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -26,16 +26,16 @@ impl GitTransport {
         }
     }
 
-    /// Whether a token may travel this way.
+    /// Whether a token may be sent over this transport.
     pub(super) fn keeps_secrets(self) -> bool {
         matches!(self, Self::Https | Self::HttpLoopback)
     }
 }
 
-/// Recognises an address.
+/// Recognises the transport of a URL.
 ///
 /// # Errors
-/// The end of a sentence that begins with the address.
+/// A predicate for a message that starts with the URL.
 pub(super) fn transport(url: &str) -> Result<GitTransport, &'static str> {
     if url.is_empty() {
         return Err("is empty: name the repository to fetch from");
@@ -78,7 +78,7 @@ pub(super) fn transport(url: &str) -> Result<GitTransport, &'static str> {
 const FORMS: &str =
     "is none of ssh://HOST/PATH, USER@HOST:PATH, https://HOST/PATH, file:///PATH, /PATH";
 
-/// `user@host:path`, as ssh's own copy program writes it.
+/// Recognises `user@host:path`, in scp syntax.
 fn scp_like(url: &str) -> Result<GitTransport, &'static str> {
     let Some((host, path)) = url.split_once(':') else {
         return Err("is a relative path: write the absolute one");
