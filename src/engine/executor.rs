@@ -2,17 +2,17 @@
 //!
 //! One future drives every task of the agent. It keeps the fold of each active task, asks
 //! [`next_actions`] what to do, appends the intent of a step **before** it performs the step, and
-//! appends the result after. Nothing here decides what may happen: that is `task`'s. Nothing here
-//! knows a socket or a file: that is behind the traits of [`effects`] and their neighbours. All
-//! appends of one task that come up while one is under way go into the next commit together.
+//! appends the result after. What may happen is decided in `task`, never here. Sockets and files
+//! are behind the traits of [`effects`] and the other effect modules. While an append of a task is
+//! under way, its further events are collected for the next commit.
 //!
-//! After a crash the fold says which steps were begun and not ended; they are resumed: the agent's
-//! own operations are done again, a program is asked for its result first.
+//! After a crash the fold shows which steps began and did not end. They are resumed: the agent's
+//! own operations are repeated, and a program is first asked for its result.
 
 mod active;
 mod append;
 mod compare;
-/// Where `current` leads, looked at now and then.
+/// Reads the target of each host's `current` link periodically.
 pub mod drift;
 pub mod effects;
 mod land;
@@ -42,16 +42,16 @@ use crate::store::{Glance, StoreError};
 /// Bounds of the executor.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecutorLimits {
-    /// Tasks at work at the same time.
+    /// Maximum number of tasks that run concurrently.
     pub parallel_tasks: usize,
-    /// Steps of one task under way at the same time.
+    /// Maximum number of steps of one task that run concurrently.
     pub parallel_hosts: usize,
-    /// How long a push may take to show up on the git server, in seconds.
+    /// How long a pushed ref may take to appear on the git server, in seconds.
     pub landing_timeout_s: i64,
     pub missed: MissedPolicy,
 }
 
-/// What becomes of a task whose time passed while no executor was there.
+/// What happens to a task whose start time passed while no executor was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedPolicy {
     #[default]
@@ -59,7 +59,7 @@ pub enum MissedPolicy {
     Expire,
 }
 
-/// The store could not go on: the agent has to be started again.
+/// The store failed: restart the agent.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
     #[error("the executor cannot go on: {0}")]
@@ -68,7 +68,7 @@ pub enum ExecutorError {
     Closed,
 }
 
-/// Something that an effect brought back.
+/// The outcome of an effect.
 enum CompletedEffect {
     Appended {
         id: u64,
@@ -88,7 +88,7 @@ enum CompletedEffect {
         at: StepRef,
         result: StepResult,
     },
-    /// Something was heard of a step that goes on.
+    /// A step that is still running reported something.
     Heard {
         id: u64,
         at: StepRef,
@@ -105,11 +105,11 @@ enum CompletedEffect {
         id: u64,
         outcome: land::LandingOutcome,
     },
-    /// Everything of a push has been heard.
+    /// Every record of a push has been taken in.
     Gathered {
         push: String,
     },
-    /// Which commits of a push none of the others leads to.
+    /// Which commits of a push are not ancestors of any other.
     Compared {
         ids: Ids,
         heads: Result<Vec<String>, String>,
@@ -122,7 +122,7 @@ enum CompletedEffect {
     LetGo,
 }
 
-/// Drives tasks until the store is closed. See the module.
+/// Drives tasks until the store is closed. See the module documentation.
 pub struct Executor {
     world: World,
     limits: ExecutorLimits,
@@ -130,12 +130,12 @@ pub struct Executor {
     effects: FuturesUnordered<BoxFuture<'static, CompletedEffect>>,
     lander: land::RefPoller,
     lines: line::Queues,
-    /// Pushes of which more may be heard.
+    /// Pushes that may still get further records.
     gathering: BTreeSet<String>,
-    /// Tasks that are read for the first time.
+    /// Tasks that are being read for the first time.
     reading: Ids,
     comparisons: compare::Comparisons,
-    /// Since when it is there.
+    /// When this executor started.
     began: Timestamp,
     timer: Option<Timestamp>,
 }
@@ -158,11 +158,11 @@ impl Executor {
         }
     }
 
-    /// Runs until the store is closed or fails. Dropping the future is a crash: what was durable is
-    /// taken up by the next executor.
+    /// Runs until the store is closed or fails. Dropping the future is equivalent to a crash: the
+    /// next executor resumes from what was durable.
     ///
     /// # Errors
-    /// [`ExecutorError`]: start the agent again.
+    /// [`ExecutorError`]: restart the agent.
     pub async fn run(mut self) -> Result<(), ExecutorError> {
         let (ids, mut revision) = self.world.store.active().await?;
         for id in ids {
@@ -183,10 +183,10 @@ impl Executor {
         }
     }
 
-    /// More was written than the watch keeps: every task is read again.
+    /// Reads every task again after the watch has lost changes.
     async fn read_again(&mut self) -> Result<Revision, ExecutorError> {
         let (mut ids, revision) = self.world.store.active().await?;
-        // Those that came to rest meanwhile are let go.
+        // Includes tasks that ended meanwhile, so that they are dropped.
         ids.extend(self.tasks.keys());
         for id in ids.into_iter().collect::<Ids>() {
             let task = self.world.store.task(id).await?;
@@ -200,8 +200,8 @@ impl Executor {
         loop {
             tokio::select! {
                 biased;
-                // Changes first: those of a task that has come to rest and was let go would make it
-                // be read once more, each of them.
+                // Changes first: otherwise each pending change of a task that has ended and was
+                // dropped would cause another read.
                 update = watch.next() => match update {
                     Err(end) => return Ok(end),
                     Ok(update) => {
@@ -221,7 +221,7 @@ impl Executor {
         }
     }
 
-    /// Somebody (perhaps this executor) changed a task.
+    /// Handles a change to a task, by this executor or anyone else.
     fn head_changed(&mut self, value: &[u8]) {
         let Ok(head) = serde_json::from_slice::<Glance<'_>>(value) else {
             return;
@@ -239,7 +239,7 @@ impl Executor {
         }
     }
 
-    /// Reads what has been appended to a task since it was last read.
+    /// Reads the events appended to a task since the last read.
     fn refresh(&mut self, id: u64) {
         let store = self.world.store.clone();
         let known = self.tasks.get(&id).map(|active| Arc::clone(&active.task));
@@ -255,7 +255,7 @@ impl Executor {
         );
     }
 
-    /// Keeps a task that is not at rest, with its plan.
+    /// Keeps an unfinished task, with its plan.
     async fn adopt(&mut self, task: Task) -> Result<(), ExecutorError> {
         let id = task.id;
         if self.knows_more_than(&task) {
@@ -295,15 +295,15 @@ impl Executor {
         Ok(())
     }
 
-    /// Answers overtake each other: what was read after an append may be known before the append is
-    /// answered.
+    /// Replies can arrive out of order: an event read after an append may arrive before the
+    /// append's own reply.
     fn knows_more_than(&self, task: &Task) -> bool {
         let active = self.tasks.get(&task.id);
         active.is_some_and(|active| active.task.events > task.events)
     }
 
-    /// A task that will not run does not need its commit pinned. (A later push, or taking it up
-    /// again, finds the objects: the mirror never throws any away.)
+    /// Unpins the commit of a task that will not run. (A later push or a retry still finds the
+    /// objects: the mirror never deletes any.)
     fn let_go(&mut self, task: &Task) {
         let never_ran = task.work.is_none() && task.landed.is_some();
         let Ok(source) = self.world.catalog.source(&task.submission.project) else {
@@ -351,7 +351,7 @@ impl Executor {
                     && active.inflight.remove(&at).is_some()
                 {
                     if active.killing.contains(&at) {
-                        // The program ended, its children may not have.
+                        // The program ended, but its children may still run.
                         active.ended.insert(at, result);
                     } else {
                         active.end(at, result);
@@ -390,7 +390,7 @@ impl Executor {
         Ok(())
     }
 
-    /// A task is now as `task` says: its steps in `began` are durable, others may be able to go on.
+    /// Handles the new state `task`: its steps in `began` are durable; others may be unblocked.
     async fn changed(
         &mut self,
         task: Task,
@@ -398,12 +398,12 @@ impl Executor {
     ) -> Result<(), ExecutorError> {
         let id = task.id;
         if self.knows_more_than(&task) {
-            // Steps that have begun meanwhile are taken up by what is known.
+            // Steps that began meanwhile are resumed from the recorded state.
             self.decide(id);
             return Ok(());
         }
         let before = self.tasks.get(&id).map(Active::stage).unwrap_or_default();
-        // With another agent, a task may have held the queue between two looks.
+        // With another agent, a task may have held the queue between two reads.
         let ends = self.tasks.contains_key(&id) && task.state.at_rest();
         let frees = ends || (before.holds_queue && !task.state.holds_queue());
         let of_push = (ends && task.submission.push.is_some()).then(|| task.clone());
@@ -414,7 +414,7 @@ impl Executor {
             self.perform(id, at, attempt, step::IntentMadeBy::Now);
         }
         self.decide(id);
-        // Decided anew is what waits for this and nothing else: there may be thousands.
+        // Decide only the tasks that wait for this one: there may be thousands.
         let mut others = Vec::new();
         if let Some(gone) = of_push {
             self.compare(&gone);
@@ -425,7 +425,7 @@ impl Executor {
             && (begins || before.is_passed_by(active.stage()))
         {
             others = self.lines.replaces(&active.task);
-            // A rollback does not wait for what works; others wait for what comes.
+            // A rollback does not wait for the running task; others wait for tasks about to land.
             others.extend(self.lines.queued(&active.task).next());
         }
         for other in others {
@@ -443,7 +443,7 @@ impl Executor {
         self.compare_all();
     }
 
-    /// Does whatever may be done for one task now.
+    /// Performs every action that the task allows now.
     fn decide(&mut self, id: u64) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -514,5 +514,5 @@ impl Executor {
     }
 }
 
-/// Ids of tasks.
+/// Task IDs.
 type Ids = BTreeSet<u64>;

@@ -1,11 +1,11 @@
 //! Spool records become proposed tasks.
 //!
-//! Wakes by inotify when the hook has renamed a record into place, and looks by itself once a
-//! minute. A record is removed only when what it became is durable, together with its entry in the
-//! hook log; a record that comes again has the same id and becomes the same task. The
-//! hook's word is a hint: which rule matches is decided with the agent's own configuration (`push`),
-//! and whether the ref stands is looked up at landing. It never runs git and never contacts a host.
-//! Started by the agent.
+//! Wakes by inotify when the hook has renamed a record into place, and scans the spool once a
+//! minute. A record is removed only when its result is durable, together with its entry in the hook
+//! log; a record that is read again has the same ID and becomes the same task. The record is a
+//! hint: which rule matches is decided with the agent's own configuration (`push`), and whether the
+//! ref exists is checked at landing. The intake never runs git and never contacts a host. Started
+//! by the agent.
 
 mod scans;
 
@@ -30,14 +30,14 @@ use crate::engine::push;
 use crate::engine::spool::{self, Received, Record, SpoolError, Waiting};
 use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, told_by_hook};
 
-/// How often the spool is looked at without being told, in seconds.
+/// How often the spool is scanned without a notification, in seconds.
 const SCAN_S: i64 = 60;
-/// What killed hooks leave in `tmp/` is swept after this long.
+/// The age at which leftovers of killed hooks in `tmp/` are deleted.
 const SWEEP_AGE: Duration = Duration::from_secs(3600);
-/// What is wrong with a file is kept up to this length, in characters.
+/// The maximum length of a reason why a file is invalid, in characters.
 const REASON_LENGTH_MAX: usize = 500;
 
-/// How people know who pushed.
+/// Returns the pusher's displayed name.
 fn name_of(pusher: Pusher<'_>) -> String {
     match pusher {
         Pusher::Name(name) => name.to_owned(),
@@ -49,27 +49,27 @@ fn name_of(pusher: Pusher<'_>) -> String {
 /// The records of one spool, as the intake needs them: each method is one effect with a label, so
 /// that a simulated world can stop exactly there.
 pub trait Spool: Send + Sync {
-    /// `spool.waiting`: the records that wait, oldest first. Changes nothing.
+    /// `spool.waiting`: returns the pending records, oldest first. Changes nothing.
     ///
     /// # Errors
     /// The directory can't be read.
     fn waiting(&self) -> BoxFuture<'_, Result<Vec<Waiting>, SpoolError>>;
 
-    /// `spool.read`: one record, and whose file it is. Changes nothing.
+    /// `spool.read`: returns one record and the owner of its file. Changes nothing.
     ///
     /// # Errors
-    /// [`SpoolError::is_bad_file`] tells whether it will ever be readable.
+    /// [`SpoolError::is_bad_file`] is true if the record will never be readable.
     fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>>;
 
-    /// `spool.set_aside`: keeps a bad file for people; says where.
+    /// `spool.set_aside`: keeps a bad file for inspection; returns its new path.
     ///
     /// # Errors
     /// The file can't be moved.
     fn set_aside<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<PathBuf, SpoolError>>;
 
-    /// `spool.remove`: the record is dealt with. Removing it again is harmless.
+    /// `spool.remove`: deletes a processed record. Repeating it is harmless.
     ///
-    /// Crash: the record may come back; taken in again, it becomes the same task.
+    /// Crash: the record may still exist; taken in again, it becomes the same task.
     ///
     /// # Errors
     /// The file can't be removed.
@@ -115,12 +115,12 @@ impl Spool for SpoolDirectory {
     }
 }
 
-/// What stays in the spool although it should not: said once, not at every look.
+/// Files that should not stay in the spool but do: logged once, not at every scan.
 #[derive(Default)]
 struct Left(BTreeSet<OsString>);
 
 impl Left {
-    /// Whether it is known already; only those that still wait are remembered.
+    /// Whether it is known already; only those still pending are remembered.
     fn has(&self, waiting: &Waiting) -> bool {
         self.0.contains(&waiting.name)
     }
@@ -137,8 +137,8 @@ impl Left {
     }
 }
 
-/// The templates as their files are after some records came, since what is secret must not be kept
-/// openly even for a moment: read for the first record that asks for them, and once for all of them.
+/// The template files as of the first record of a batch that needs them, read once per batch.
+/// Needed since secret parameters must not be stored in the clear even for a moment.
 struct IntakeTemplates<'d> {
     directory: &'d Path,
     library: OnceLock<Templates>,
@@ -157,7 +157,7 @@ impl<'d> IntakeTemplates<'d> {
     }
 }
 
-/// Takes records out of one spool.
+/// Takes in the records of one spool.
 pub struct Intake {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
@@ -165,7 +165,7 @@ pub struct Intake {
     /// The configuration's rules, see [`Config::rule_sets`].
     pub rules: Arc<RuleSets>,
     pub spool: Arc<dyn Spool>,
-    /// The user whose word about the pusher is believed; `None` where there is no such user.
+    /// The user whose records may name the pusher; `None` if there is no such user.
     pub git_user: Option<u32>,
     pub scans: Arc<Scans>,
 }
@@ -185,10 +185,10 @@ pub enum IntakeError {
 }
 
 impl Intake {
-    /// Takes records in for ever, woken by changes of the spool's `directory`.
+    /// Takes in records forever, woken by changes of the spool's `directory`.
     ///
     /// # Errors
-    /// [`IntakeError`] if the spool or the store can't go on; start the agent again.
+    /// [`IntakeError`] if the spool or the store failed; restart the agent.
     pub async fn run(self, directory: PathBuf) -> Result<(), IntakeError> {
         let mut events = watch(&directory)?;
         let mut left = Left::default();
@@ -211,15 +211,15 @@ impl Intake {
         }
     }
 
-    /// Takes in every record that waits, oldest first.
+    /// Takes in every pending record, oldest first.
     ///
     /// # Errors
-    /// As [`Intake::run`].
+    /// Same as [`Intake::run`].
     pub async fn take_all(&self) -> Result<(), IntakeError> {
         self.take_those_not(&mut Left::default()).await
     }
 
-    /// As [`Intake::take_all`], without what is known to make no sense and cannot be moved away.
+    /// Like [`Intake::take_all`], without files known to be invalid that could not be moved away.
     async fn take_those_not(&self, left: &mut Left) -> Result<(), IntakeError> {
         let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
@@ -228,7 +228,7 @@ impl Intake {
         let mut left_some = false;
         for waiting in waiting {
             match self.take(&waiting, left, &templates).await {
-                // Of this one record there is too much to be kept; it is no reason to take no other.
+                // This one record is too large for the store; the others are still taken in.
                 Err(IntakeError::Store(error @ StoreError::Commit(_))) => {
                     left.say(&waiting, &error);
                 }
@@ -239,8 +239,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Whoever may write to the spool can put anything there, also what the agent may not move: no
-    /// entry keeps it from taking the others. Says whether the record could be read, or never will be.
+    /// Takes in one entry. Spool users can create any entry, even one that the agent can't move:
+    /// none may block the others. Returns false if the record may become readable later.
     async fn take(
         &self,
         waiting: &Waiting,
@@ -255,7 +255,7 @@ impl Intake {
                     self.scans.hear(name, self.clock.now());
                 }
                 while !self.decide(&file, &push, templates).await? {}
-                // What stays is looked at again, and found to be answered.
+                // A file that stays is read again, and its decision is found in the hook log.
                 if let Err(error) = self.spool.remove(waiting).await {
                     left.say(waiting, &error);
                 }
@@ -303,7 +303,7 @@ impl Intake {
         }
     }
 
-    /// Of which push a record is. Nobody's tags belong to the push of another user.
+    /// Returns the push that a record belongs to. Records of different users never share a push.
     fn push(&self, record: &Record, owner: u32) -> String {
         let push = match &record.push {
             Some(push) => push.clone(),
@@ -316,8 +316,8 @@ impl Intake {
         format!("{owner}/{push}")
     }
 
-    /// Decides in every project of the repository that the hook log has no answer for. Says whether
-    /// it is done; otherwise somebody else wrote the entry meanwhile.
+    /// Decides in every project of the repository without an answer in the hook log. Returns
+    /// whether it is done; false if another writer changed the entry meanwhile.
     async fn decide(
         &self,
         file: &str,
@@ -373,7 +373,7 @@ impl Intake {
             .await
     }
 
-    /// Notes what became of a record that concerns no project, once.
+    /// Logs the outcome of a record that concerns no project, once.
     async fn note(
         &self,
         file: &str,

@@ -1,22 +1,22 @@
-//! From a pushed tag or a person's request to a finished task.
+//! From a pushed tag or a user's request to a finished task.
 //!
 //! `intake` and `reconcile` propose tasks from pushed tags (`push` decides which), `submit` from
-//! people; `request` grants or refuses what people ask of a task; `executor` performs what the
-//! events of tasks demand, through traits. It never opens a connection to a host, and never decides
-//! what may follow in a task: [`domain::task`](crate::domain::task) does. `agent` starts intake,
-//! reconciliation and executor; `server` calls `submit`, `request` and `push`, and never the others.
+//! users. `request` grants or refuses users' requests on a task. `executor` performs, through
+//! traits, what the tasks' events require. The engine opens no connections to hosts, and
+//! [`domain::task`](crate::domain::task) decides which events a task allows. `agent` starts intake,
+//! reconciliation and executor; `server` calls only `submit`, `request` and `push`.
 
-/// How the hook hands a ref over to the agent (shared with the hook).
+/// How the hook passes a ref to the agent (shared with the hook).
 pub use tagship_hook::spool;
 /// Claim, next action, durable intent, effect, result.
 pub mod executor;
 /// Spool records become proposed tasks.
 pub mod intake;
-/// What a push means by the rules of today, and whether it is decided anew.
+/// What a push means by the current rules, and replays of earlier pushes.
 pub mod push;
-/// Tags that no hook told of are found and proposed.
+/// Finds tags that no hook reported, and proposes tasks for them.
 pub mod reconcile;
-/// What people ask of a task, held against their rights.
+/// Users' requests on a task, checked against their permissions.
 pub mod request;
-/// What people ask to be run by hand, held against configuration, templates and rights.
+/// Manually submitted tasks, checked against configuration, templates and permissions.
 pub mod submit;

@@ -1,7 +1,7 @@
-//! What a push means by the rules of today: which task it proposes in which project, or why none.
+//! What a push means by the current rules: which task it proposes in which project, or why none.
 //!
-//! `intake` asks it about every record; [`PushReplay`] asks it again about a record of the hook log. Every answer is written to the hook log in the commit that makes it true. It
-//! runs no git and starts nothing; of files it reads templates alone.
+//! `intake` calls it for every record, [`PushReplay`] again for one of the hook log. Results go to
+//! the hook log in the same commit as their effect. Runs no git; reads no files except templates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,24 +18,24 @@ use crate::domain::template::{Hidden, ParamKind, Template};
 use crate::store::kv::Commit;
 use crate::store::{Became, HookNote, HookOutcome, SeenPush, Store, StoreError};
 
-/// How often a replay begins anew when somebody else writes the same entry.
+/// How often a replay is retried when another writer changes the same entry.
 const TRIES: u32 = 8;
-/// What rules say is kept up to this length, in characters, and for so many rules.
+/// The maximum length of a rule's reason in characters, and the maximum number of rules.
 const REASON_LENGTH_MAX: usize = 300;
 const REASONS_MAX: usize = 50;
-/// So many doubted tasks are named in the hook log.
+/// How many doubted tasks the hook log names.
 const DOUBTED_MAX: usize = 100;
 
-/// What a push means in one project.
+/// The meaning of a push in one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// A task is to be proposed.
+    /// A task is proposed.
     Task(Box<Submission>),
-    /// None is, and why.
+    /// No task is proposed, and why.
     Nothing(HookOutcome),
 }
 
-/// What a push means in a project, with the templates of now.
+/// Returns what a push means in a project, with the current templates.
 #[must_use]
 pub fn meaning(
     config: &Config,
@@ -84,7 +84,7 @@ pub fn meaning(
     }
 }
 
-/// Whose account a push is. A key, or a system user, is never taken for a name of the git server's.
+/// Returns the pusher's account. A key or a system user is never taken for a git server user name.
 fn account<'c>(config: &'c Config, push: &SeenPush) -> Option<&'c str> {
     if !push.ssh_key.is_empty() {
         config.account_of_key(&push.ssh_key)
@@ -135,8 +135,8 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
     }
 }
 
-/// What the template knows of a task: its name, where the rule gave its number, and which of the
-/// rule's parameters are shown to nobody.
+/// Applies the template to a submission: its name, if the rule gave its number, and which of the
+/// rule's parameters are secret.
 fn of_template(submission: &mut Submission, template: &Template) {
     submission.template.clone_from(&template.name);
     let secret = |name: &str| {
@@ -153,7 +153,7 @@ fn of_template(submission: &mut Submission, template: &Template) {
     }
 }
 
-/// There is no template to tell what is secret: nothing is shown until the task lands with one.
+/// Hides all parameters until the task lands: without a template it is unknown which are secret.
 fn of_no_template(submission: &mut Submission) {
     let parameters = std::mem::take(&mut submission.parameters).into_iter();
     submission.unsorted = parameters
@@ -161,7 +161,7 @@ fn of_no_template(submission: &mut Submission) {
         .collect();
 }
 
-/// The ref was deleted or moved, says the push: tasks that wait for it look again. Which.
+/// Marks the ref of tasks as doubted, since the push deletes or moves it. Returns the tasks.
 ///
 /// # Errors
 /// [`StoreError::Kv`], [`StoreError::Unknown`].
@@ -187,7 +187,7 @@ pub async fn doubt(
             if !waits || task.object() == push.new {
                 break;
             }
-            // One that is doubted already is doubted again: the first look may come before this.
+            // Doubt it again, even if it is doubted already: the first check may precede this push.
             let event = Event::RefDoubted;
             match store
                 .append(&task, vec![Recorded { time: now, event }])
@@ -204,10 +204,10 @@ pub async fn doubt(
     Ok(told)
 }
 
-/// Does what a push means in one project, and notes it.
+/// Performs what a push means in one project, and logs it.
 ///
 /// # Errors
-/// [`StoreError::HooksChanged`] if somebody else wrote the entry; nothing has happened then.
+/// [`StoreError::HooksChanged`] if another writer changed the entry; nothing was changed then.
 pub async fn settle(
     store: &Store,
     meaning: Meaning,
@@ -234,7 +234,7 @@ pub async fn settle(
     }
 }
 
-/// Why a record is not decided anew.
+/// Why a record is not replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error(transparent)]
@@ -251,7 +251,7 @@ pub enum ReplayError {
     Store(#[from] StoreError),
 }
 
-/// A record of the hook log that is decided again, by the rules of today.
+/// A record of the hook log, replayed by the current rules.
 pub struct PushReplay<'a> {
     store: &'a Store,
     config: &'a Config,
@@ -263,7 +263,7 @@ pub struct PushReplay<'a> {
 
 impl<'a> PushReplay<'a> {
     /// # Errors
-    /// [`ReplayError`]: the actor may not, or there is nothing to decide.
+    /// [`ReplayError`]: the actor lacks permission, or there is nothing to decide.
     pub async fn of(
         store: &'a Store,
         config: &'a Config,
@@ -288,13 +288,13 @@ impl<'a> PushReplay<'a> {
         })
     }
 
-    /// In which it is decided, each by itself.
+    /// Returns the projects to decide in, each separately.
     pub fn projects(&self) -> impl Iterator<Item = &Project> {
         self.config.projects_of(&self.push.repository)
     }
 
-    /// Decides it in one of its projects: a new task is proposed as by that push, or an unfinished one
-    /// of the same push takes it up. `also` happens in the same commit.
+    /// Decides in one project: proposes a new task as that push would, or reopens an unfinished
+    /// task of the same push. `also` is part of the same commit.
     ///
     /// # Errors
     /// [`ReplayError::Store`].
@@ -311,9 +311,9 @@ impl<'a> PushReplay<'a> {
             let note = note.await?.and(also.clone());
             let mut meaning = meaning(self.config, &self.library, project, &rules, &self.push);
             if let Meaning::Task(submission) = &mut meaning {
-                // Without them there would be no task: it is as much theirs as the pusher's.
+                // Without the actor there would be no task: it is as much theirs as the pusher's.
                 submission.involved.insert(self.actor.name.clone());
-                // The others of that push are long decided.
+                // The other tags of that push were decided long ago.
                 submission.push = None;
             }
             match settle(self.store, meaning, &project.name, None, &[], &note, now).await {

@@ -1,10 +1,10 @@
-//! Tags that no hook told of: made on the git server's page, by a mirror, or while the hook was away.
+//! Finds tags that no hook reported: made on the server, by a mirror, or while the hook was down.
 //!
-//! Now and then all tags of a repository are read in one query and compared with those of the last
-//! look. The first look only notes what is there. Later ones propose what is new or moved and was
-//! brought by no hook; who made it is not known, whatever a tag's own text says. The tags of one look
-//! are one push. What fails is told, and tried again later; nothing waits for it. It decides nothing
-//! about hosts and fetches nothing: a task lands as that of any push does. Started by the agent.
+//! Periodically reads all tags of a repository in one query and compares them with the last scan.
+//! The first scan only records what exists. Later ones propose tasks for new or moved tags that no
+//! hook reported; their author is unknown, whatever a tag's own text says. The tags of one scan are
+//! one push. Failures are logged and retried; nothing waits for them. Decides nothing about hosts
+//! and fetches nothing: a task lands like that of any push. Started by the agent.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,31 +28,31 @@ use crate::store::{
     Brought, HookOutcome, KnownTag, Look, ReportedTag, SeenPush, Store, StoreError, unless_brought,
 };
 
-/// How often a repository is looked at where the configuration does not say.
+/// The default interval between two scans of a repository.
 const USUAL: Duration = Duration::from_secs(300);
-/// After a look that failed; twice as long after each further one.
+/// The pause after a failed scan; it doubles after each further failure.
 const AGAIN: Duration = Duration::from_secs(30);
 const AGAIN_LONGEST: Duration = Duration::from_secs(3600);
-/// Looks at the same time.
+/// Maximum number of concurrent scans.
 const PARALLEL: usize = 4;
-/// More tags than these are not kept.
+/// Maximum number of tags that are kept.
 const TAGS_MAX: usize = 200_000;
-/// What the names of these pushes begin with.
+/// The prefix of the names of these pushes.
 pub const LOOK: &str = "look ";
-/// Whoever made a tag on the git server.
+/// The pusher's name for tags made on the git server.
 const NOBODY: &str = "unknown (made on the git server)";
 
-/// A repository that is looked at.
+/// A repository to scan.
 #[derive(Clone, Debug)]
 pub struct WatchedRepository {
     /// As the hook names it.
     pub repository: String,
     pub source: GitSource,
-    /// How often, where the configuration says so.
+    /// The interval, if configured.
     pub every: Option<Duration>,
 }
 
-/// Looks at repositories.
+/// Scans repositories.
 pub struct Reconciler {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
@@ -63,7 +63,7 @@ pub struct Reconciler {
     pub watched: Vec<WatchedRepository>,
 }
 
-/// Why a look failed.
+/// Why a scan failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     #[error(transparent)]
@@ -81,7 +81,7 @@ pub enum LookError {
 }
 
 impl WatchedRepository {
-    /// The repositories of a configuration that are looked at; `source` says where a project's is.
+    /// Returns the configuration's repositories to scan; `source` returns a project's.
     pub fn all(config: &Config, source: impl Fn(&Project) -> GitSource) -> Vec<Self> {
         let mut all: BTreeMap<&str, Self> = BTreeMap::new();
         for project in &config.projects {
@@ -93,7 +93,7 @@ impl WatchedRepository {
                 source: source(project),
                 every: None,
             });
-            // The one that asks most often decides.
+            // The shortest interval counts.
             let both = watched.every.into_iter().chain(project.reconcile);
             watched.every = both.min();
         }
@@ -107,7 +107,7 @@ impl WatchedRepository {
 }
 
 impl Reconciler {
-    /// Looks at every repository for ever.
+    /// Scans every repository forever.
     pub async fn run(self) {
         let turns = Semaphore::new(PARALLEL);
         let all = self
@@ -118,7 +118,7 @@ impl Reconciler {
         std::future::pending::<()>().await;
     }
 
-    /// Looks at one repository until that is of no more use.
+    /// Scans one repository until that is no longer needed.
     async fn watch(&self, watched: &WatchedRepository, turns: &Semaphore) {
         let mut failures = 0;
         loop {
@@ -148,8 +148,8 @@ impl Reconciler {
         }
     }
 
-    /// How long until the next look. A hook on this machine tells of every push; what was made while
-    /// it could not is found when the agent starts.
+    /// Returns the pause before the next scan. A hook on this machine reports every push; pushes
+    /// made while it could not are found when the agent starts.
     async fn pause(&self, watched: &WatchedRepository) -> Option<Duration> {
         if watched.every.is_some() || !watched.is_local() {
             return Some(watched.every.unwrap_or(USUAL));
@@ -158,10 +158,10 @@ impl Reconciler {
         heard.is_ok_and(|heard| heard.is_none()).then_some(USUAL)
     }
 
-    /// Looks at every repository once.
+    /// Scans every repository once.
     ///
     /// # Errors
-    /// That of the first look that failed.
+    /// The error of the first failed scan.
     pub async fn look_all(&self) -> Result<(), LookError> {
         for watched in &self.watched {
             self.look(watched).await?;
@@ -169,8 +169,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// What earlier looks found waits until these are over: one that was broken off goes on as the same
-    /// push. To be called before any task can land.
+    /// Holds the pushes of earlier scans until these scans are over: an interrupted scan resumes as
+    /// the same push. Must be called before any task can land.
     pub fn hold_all(&self) {
         for watched in &self.watched {
             self.scans.hold(&pushes_of(&watched.repository));
@@ -182,7 +182,7 @@ impl Reconciler {
         self.scans.hold(&pushes);
         let compared = self.compare(watched).await;
         let cause = match &compared {
-            // Another agent's look, or a push, came between: that is no failure to look.
+            // Another agent's scan, or a push, came between: that is no failed scan.
             Err(LookError::Store(_)) => None,
             Err(error) => Some(error.to_string()),
             Ok(()) => None,
@@ -221,7 +221,7 @@ impl Reconciler {
             );
             return Ok(());
         };
-        // The hook of every push whose tag was seen has handed its record over before.
+        // The hook of every push with a visible tag has written its record before.
         self.scans.another().await;
         if self.scans.has_left_some() {
             return Err(LookError::Unread(repository.clone()));
@@ -235,8 +235,8 @@ impl Reconciler {
         let old = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
         let outdated = self.store.outdated(&brought, old).await?;
         let passed = self.passed(repository, &tags, &known, &brought).await?;
-        // What has changed since then may be a push whose record nobody looked for: that is left to
-        // the next look.
+        // A later change may be a push whose record has not been looked for: it is left to the next
+        // scan.
         let still = self.tags(watched).await?;
         let steady = tags == still;
         known.retain(|name, _| tags.get(name) == still.get(name));
@@ -252,8 +252,8 @@ impl Reconciler {
         Ok(self.store.note_look(repository, &look, last).await?)
     }
 
-    /// What hooks brought of tags that were there, and are no longer: the tag was moved since, on the
-    /// server. By name, oldest first.
+    /// Returns hook reports of tags that no longer point to the reported object: the tag was moved
+    /// on the server since. By name, oldest first.
     async fn passed(
         &self,
         repository: &str,
@@ -287,7 +287,7 @@ impl Reconciler {
         Ok(passed)
     }
 
-    /// All tags that can be asked for by name.
+    /// Reads all tags whose names can be queried.
     async fn tags(
         &self,
         watched: &WatchedRepository,
@@ -301,7 +301,7 @@ impl Reconciler {
         Ok(tags)
     }
 
-    /// Does what the differences mean; says whether none is left.
+    /// Acts on the differences; returns whether none is left.
     async fn settle_all(
         &self,
         (repository, push): (&str, &str),
@@ -319,14 +319,14 @@ impl Reconciler {
             let mut was = before.map_or("", |known| known.object.as_str());
             let passed = passed.get(name).map(Vec::as_slice).unwrap_or_default();
             match passed.last() {
-                // It was elsewhere between two looks, and is back.
+                // It pointed elsewhere between two scans, and was moved back.
                 Some(last) if object == was => was = &last.object,
                 None if object == was => continue,
                 _ => {}
             }
             let told = brought.of(repository, name);
             let told = told.iter().rfind(|told| told.object == object);
-            // What a hook told of an object from which the tag was moved since says nothing of now.
+            // A report of an object from which the tag was moved since is out of date.
             let is_brought =
                 told.is_some_and(|told| passed.iter().all(|other| other.version <= told.version));
             if let Some(told) = told.filter(|_| !is_brought)
@@ -355,7 +355,7 @@ impl Reconciler {
                 push: Some(push.to_owned()),
             };
             if is_brought {
-                // Its hook's record came before the tag moved: a look may have proposed the former object.
+                // The hook's record preceded the move: a scan may have proposed the old object.
                 self.doubt(&seen).await?;
             } else {
                 let file = format!("look {repository} {name} {object} {turn}");
@@ -374,7 +374,7 @@ impl Reconciler {
         Ok(settled)
     }
 
-    /// Forgets what hooks told of a tag; says whether none of them has told of it again.
+    /// Deletes hook reports of a tag; returns whether no hook has reported it again meanwhile.
     async fn forget(&self, told: &[ReportedTag]) -> Result<bool, StoreError> {
         match self.store.forget_passed(told).await {
             Ok(()) => Ok(true),
@@ -383,7 +383,7 @@ impl Reconciler {
         }
     }
 
-    /// Tasks of the object on which a tag was look for their tag again.
+    /// Makes tasks of the tag's previous object check their tag again.
     async fn doubt(&self, seen: &SeenPush) -> Result<(), StoreError> {
         if crate::domain::rule::is_zero(&seen.old) {
             return Ok(());
@@ -394,8 +394,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// What a tag means in every project; says whether that is done. A look that was broken off here
-    /// finds its own entries in the hook log, by the `file` that they are said to come from.
+    /// Acts on a tag in every project; returns whether that is done. After an interruption it finds
+    /// its own entries in the hook log by their `file`.
     async fn take(
         &self,
         file: &str,
@@ -442,7 +442,7 @@ impl Reconciler {
                     task = outcome.task(),
                     "a tag that no hook told of"
                 ),
-                // A hook has told of it meanwhile.
+                // A hook has reported it meanwhile.
                 Err(StoreError::HooksChanged) => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -451,7 +451,7 @@ impl Reconciler {
     }
 }
 
-/// What the names of the pushes begin with that are found at a repository.
+/// Returns the prefix of the names of a repository's reconciled pushes.
 fn pushes_of(repository: &str) -> String {
     format!("{LOOK}{repository} ")
 }

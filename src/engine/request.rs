@@ -1,9 +1,9 @@
-//! What people ask of a task: approve, reject, withdraw, stop, retry, go, roll back.
+//! Requests on a task: approve, reject, withdraw, stop, retry, resume, roll back.
 //!
-//! [`decide`] is pure: it holds the asker's rights and the task's state against the request and says
-//! which events follow, or which right is missing. [`ask`] appends them; [`roll_back`] makes a task
-//! of its own. Called by the web, for pages, API and command line alike. Nothing is performed here:
-//! the executor sees the events.
+//! [`decide`] is pure: it checks the request against the requester's permissions and the task's
+//! state. It returns the events that follow, or the missing permission. [`ask`] appends them;
+//! [`roll_back`] makes a task of its own. Called by the web, for pages, API and command line alike.
+//! Performs nothing: the executor sees the events.
 
 mod advice;
 mod back;
@@ -33,41 +33,41 @@ mod words;
 
 use words::{given, listed};
 
-/// How often a request is decided anew when the task changes under it.
+/// How often a request is decided again when the task changes meanwhile.
 const TRIES: u32 = 8;
 
-/// What somebody asks of a task.
+/// A request on a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 pub enum TaskRequest {
-    /// Yes to exactly the plan of this digest, perhaps not before a time.
+    /// Approves exactly the plan of this digest, optionally not before a time.
     Approve {
         plan: PlanDigest,
         #[serde(default)]
         comment: String,
         #[serde(default)]
         not_before: Option<Timestamp>,
-        /// Why an admin gives whatever approval is missing, if one does.
+        /// The reason of an admin who gives all missing approvals, if one does.
         #[serde(default)]
         emergency: Option<String>,
     },
-    /// No, and why.
+    /// Rejects the plan, with a reason.
     Reject { reason: String },
-    /// Take it back.
+    /// Withdraws the task.
     Withdraw { reason: String },
-    /// End what runs: of the whole task, or on the host of this name.
+    /// Stops what runs: the whole task, or only the host of this name.
     Stop {
         #[serde(default)]
         host: Option<String>,
     },
-    /// Go on without the host of this name.
+    /// Skips the host of this name.
     Skip { host: String, reason: String },
-    /// Run although releases are frozen.
+    /// Runs the task despite a freeze.
     Override { reason: String },
-    /// Do what failed, was stopped or never began; or take up what was withdrawn, superseded or
-    /// expired.
+    /// Runs what failed, was stopped or never began; or reopens a withdrawn, superseded or expired
+    /// task.
     Retry,
-    /// Open the gate before which it waits: for all hosts, or for the one of this name.
+    /// Opens the gate at which it waits: for all hosts, or for the one of this name.
     Go {
         #[serde(default)]
         host: Option<String>,
@@ -75,7 +75,7 @@ pub enum TaskRequest {
 }
 
 impl TaskRequest {
-    /// What becomes of a task that it is asked of: "it cannot be …".
+    /// Completes the sentence "it cannot be …" with what the request does to a task.
     fn done(&self) -> &'static str {
         match self {
             Self::Approve { .. } => "approved",
@@ -91,12 +91,12 @@ impl TaskRequest {
     }
 }
 
-/// What a request is held against, besides the task.
+/// What a request is checked against, besides the task.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext<'a> {
     pub now: Timestamp,
     pub calendar: &'a Calendar,
-    /// The task's, once it has landed.
+    /// The task's plan, once it has landed.
     pub plan: Option<&'a Plan>,
     /// The task in the same environment whose work a retry would undo.
     pub newer: Option<u64>,
@@ -104,7 +104,7 @@ pub struct RequestContext<'a> {
 }
 
 impl RequestContext<'_> {
-    /// The place of a host in the plan, and its name there.
+    /// Returns a host's index in the plan, and its name there.
     fn host(&self, task: &Task, name: &str) -> Result<(u16, String), RequestError> {
         let hosts = self.plan.map(|plan| plan.hosts.as_slice());
         let hosts = hosts.unwrap_or_default();
@@ -118,7 +118,7 @@ impl RequestContext<'_> {
             })
     }
 
-    /// What makes a task go on may not be asked for while its releases are frozen.
+    /// Refuses to start or resume a task while its releases are frozen.
     fn may_run(&self, task: &Task) -> Result<(), RequestError> {
         if task.unfrozen_at(self.now).is_some() {
             return Ok(());
@@ -152,11 +152,11 @@ impl RequestContext<'_> {
     }
 }
 
-/// The events that follow from a request, if the actor may ask it and the task allows it.
+/// Returns the events that follow from a request, if the actor and the task's state allow it.
 ///
 /// # Errors
-/// [`RequestError`] says which right is missing, or in which state the task is and what can be asked
-/// instead.
+/// [`RequestError`] names the missing permission, or the task's state and which requests are
+/// possible instead.
 pub fn decide(
     task: &Task,
     actor: &Actor,
@@ -168,7 +168,7 @@ pub fn decide(
         .map_err(|error| advised(error, task, actor, moment))
 }
 
-/// As [`decide`]; a refusal does not say what can be asked instead.
+/// Like [`decide`]; a refusal does not name alternatives.
 fn attempt(
     task: &Task,
     actor: &Actor,
@@ -188,8 +188,8 @@ fn attempt(
     Ok(recorded.event)
 }
 
-/// Whether an event lets a task go on at once. What is queued or scheduled by it begins by itself, when
-/// nothing is frozen.
+/// Whether an event starts or resumes a task at once. A queued or scheduled task begins by itself
+/// when no freeze holds.
 fn goes_on(task: &Task, event: &Event, then: &Task) -> bool {
     let works = |task: &Task| matches!(task.state, State::Running | State::RollingBack { .. });
     let frees = matches!(event, Event::Continued { .. } | Event::HostSkipped { .. });
@@ -205,8 +205,8 @@ fn state(task: &Task, what: &'static str) -> RequestError {
     }
 }
 
-/// The event that a request asks for, if the actor may; whether the task's state allows it is not
-/// asked yet.
+/// Returns the event of a request, if the actor is permitted; does not check yet whether the task's
+/// state allows it.
 fn wanted(
     task: &Task,
     actor: &Actor,
@@ -349,7 +349,7 @@ fn override_freeze(
     })
 }
 
-/// An older task must not undo what a later one has brought.
+/// Retries a task. An older task must not undo the changes of a later one.
 fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Event, RequestError> {
     actor.may_of(whose(task, actor), "retry this task")?;
     if let Some(newer) = moment.newer {
@@ -362,8 +362,8 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
     let by = actor.name.clone();
     Ok(match task.state {
         State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. } => {
-            // Such a task runs without anybody's yes but that of whoever submitted it: it is as if
-            // they did so again.
+            // Such a task runs without any approval but the submitter's: treat it as a new
+            // submission.
             let submission = &task.submission;
             let by_hand = matches!(submission.origin, Origin::Submitted { .. });
             if by_hand && submission.schedule == Schedule::Ready {
@@ -375,7 +375,7 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
     })
 }
 
-/// Whose a task is: the account of whoever submitted it, never the name that somebody gave.
+/// Whether a task is the actor's own: by the submitter's account, never by the given name.
 fn whose(task: &Task, actor: &Actor) -> Whose {
     let account = task.submission.submitter.account.as_deref();
     if account == Some(actor.name.as_str()) {
@@ -385,11 +385,11 @@ fn whose(task: &Task, actor: &Actor) -> Whose {
     }
 }
 
-/// Asks something of a task; returns it as it is then, durably. `also` happens in the same commit: the
-/// entry in the audit.
+/// Applies a request to a task; returns its new state, durably. `also` is part of the same commit:
+/// the audit entry.
 ///
 /// # Errors
-/// [`RequestError`]; nothing has changed then.
+/// [`RequestError`]; nothing was changed then.
 pub async fn ask(
     store: &Store,
     id: u64,

@@ -1,9 +1,8 @@
-//! A task that somebody submits by hand: what they ask for ([`SubmissionOrder`]), held against configuration,
-//! templates and rights, becomes durably a proposed task, or a list of everything that is wrong with
-//! it.
+//! Manually submitted tasks. An order ([`SubmissionOrder`]) is checked against configuration,
+//! templates and permissions. It becomes a durable proposed task, or a list of all its problems.
 //!
-//! [`SubmissionOrder::read`], [`resolve`] and [`admit`] are pure decisions over what they are handed;
-//! [`submit`] adds the store. It performs nothing: the executor lands the task and runs it. Called by
+//! [`SubmissionOrder::read`], [`resolve`] and [`admit`] are pure decisions over their arguments;
+//! [`submit`] adds the store. Performs nothing: the executor lands the task and runs it. Called by
 //! the web, for page, API, CODO's API and command line alike.
 
 mod error;
@@ -32,16 +31,16 @@ use crate::domain::rule::Schedule;
 use crate::domain::task::{Submission, Submitter, Via};
 use crate::store::{ForTask, Keyed, Proposal, Store};
 
-/// Who submits.
+/// The submitting user.
 pub struct SubmittingUser<'a> {
     /// The account's name, or `os:NAME`.
     pub name: &'a str,
-    /// What they are in a place.
+    /// The user's roles in a scope.
     pub in_place: &'a (dyn Fn(&PermissionTarget) -> Actor + Sync),
     pub via: Via,
 }
 
-/// What became of an order.
+/// The result of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
     New(u64),
@@ -58,10 +57,10 @@ impl Submitted {
     }
 }
 
-/// The submission that follows from an order, if this actor may have it run there.
+/// Returns the submission of an order, if this actor is permitted to run it there.
 ///
 /// # Errors
-/// [`SubmitError::Missing`] or [`SubmitError::Right`] says which right is missing, and where.
+/// [`SubmitError::Missing`] or [`SubmitError::Right`] names the missing permission and its scope.
 pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission, SubmitError> {
     let right = |what, needs: String| SubmitError::Right {
         actor: actor.name.clone(),
@@ -99,7 +98,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
     })
 }
 
-/// What the place asks for beyond the yes of the one who submits: `ready` is that yes.
+/// Returns the approvals that are needed beyond the submitter's own, which `ready` gives.
 fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
     let plan = crate::domain::plan::PlanDigest(String::new());
     let own = Approval {
@@ -122,8 +121,8 @@ fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
     approval::missing(&terms, &[own])
 }
 
-/// Makes a proposed task of an order. The same idempotency key from the same submitter gives the
-/// same task. `also` happens in the same commit, for the number that the task gets.
+/// Makes a proposed task of an order. The same idempotency key from the same submitter returns the
+/// same task. `also` is part of the same commit, for the number of the new task.
 ///
 /// # Errors
 /// [`SubmitError`]; nothing was made then.
@@ -140,7 +139,7 @@ pub async fn submit(
         key: key.clone(),
         digest: order.digest(),
     });
-    // Asked again, it is answered as before, whatever the configuration says by now.
+    // A repeated order gets the same answer, whatever the configuration is now.
     if let Some(keyed) = &keyed
         && let Some(earlier) = store.keyed(keyed, now).await?
     {

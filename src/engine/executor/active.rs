@@ -1,4 +1,4 @@
-//! What the executor keeps of one task while it is not at rest.
+//! What the executor keeps of each unfinished task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::domain::task::{
 };
 use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
 
-/// Effects of which a task has at most one under way.
+/// Effects that a task runs at most one of at a time.
 #[derive(Default)]
 pub(super) struct Busy {
     pub(super) appending: bool,
@@ -22,66 +22,66 @@ pub(super) struct Busy {
     pub(super) landing: bool,
 }
 
-/// What of a task other tasks wait for.
+/// The properties of a task that other tasks wait for.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ActiveStage {
     pub(super) holds_queue: bool,
-    /// Landed, and not said to be gone.
+    /// Landed, and its ref is not reported as gone.
     there: bool,
     comes: bool,
 }
 
 impl ActiveStage {
-    /// Whether others need not wait for the task any more, or give way to it, now that it is `now`.
+    /// Whether others need no longer wait for the task, or yield to it, at its stage `now`.
     pub(super) fn is_passed_by(self, now: Self) -> bool {
         (!self.there && now.there) || (self.comes && !now.comes)
     }
 }
 
-/// Since when this executor looks and fetches for a task in vain. It may have been away for long, and
-/// one failure says nothing.
+/// Since when this executor's lookups and fetches for a task have failed. The executor may have
+/// been down for long, and a single failure proves nothing.
 #[derive(Clone, Copy, Default)]
 pub(super) struct InVain {
     pub(super) looks: Option<Timestamp>,
     pub(super) fetches: Option<Timestamp>,
 }
 
-/// What is tried for a task that has not landed.
+/// What is attempted for a task that has not landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trial {
-    /// To see its ref on the git server.
+    /// Look up its ref on the git server.
     Look,
-    /// To fetch its commit and plan it.
+    /// Fetch its commit and plan it.
     Fetch,
 }
 
 pub(super) struct Active {
-    /// Shared with what is under way for it.
+    /// Shared with the effects under way for it.
     pub(super) task: Arc<Task>,
     pub(super) plan: Option<Arc<Plan>>,
-    /// Opened with the first step, dropped with the task.
+    /// Opened at the first step, dropped with the task.
     pub(super) hosts: Option<Arc<dyn Hosts>>,
-    /// The fence under which this executor does the work.
+    /// The fence of this executor's claim.
     pub(super) claim: Option<u64>,
-    /// By how many milliseconds the claim's fence is lifted on single hosts.
+    /// By how many milliseconds the claim's fence is raised on single hosts.
     pub(super) lifts: BTreeMap<String, u64>,
-    /// The claim of an executor before this one, whose work this one takes up.
+    /// The claim of a previous executor whose work this one resumes.
     pub(super) former: Option<u64>,
-    /// How many events the store holds, as far as it was heard.
+    /// The number of events in the store, as far as known.
     pub(super) seen: u64,
-    /// Events that come into the next append.
+    /// Events for the next append.
     pub(super) outbox: Vec<Event>,
     pub(super) inflight: BTreeMap<StepRef, AbortHandle>,
     pub(super) killing: BTreeSet<StepRef>,
-    /// How steps ended that are being killed: it counts once nothing of them is left.
+    /// Results of steps being killed; they count once no process of the step is left.
     pub(super) ended: BTreeMap<StepRef, StepResult>,
-    /// Which release the agent's tree was brought to for this task.
+    /// The release that the agent's tree equals for this task.
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
     pub(super) busy: Busy,
     pub(super) in_vain: InVain,
-    /// The git server did not show its ref where it has to be.
+    /// The ref was not at its expected place on the git server.
     pub(super) absent: bool,
-    /// Everything of its push has been heard.
+    /// Every record of its push has been taken in.
     pub(super) gathered: bool,
     /// It is the newest of its push.
     pub(super) newest: bool,
@@ -110,8 +110,8 @@ impl Active {
         }
     }
 
-    /// Events for the next append, with their time. Those that the task would refuse by now are
-    /// left out: the state has changed since they came up.
+    /// Returns the events for the next append, with their time. Drops those that the task would now
+    /// refuse, because its state has changed since they were queued.
     pub(super) fn take_outbox(&mut self, limit: usize, time: Timestamp) -> Vec<Recorded> {
         if self.outbox.is_empty() {
             return Vec::new();
@@ -138,8 +138,8 @@ impl Active {
         events
     }
 
-    /// After an append that was too large to be kept: the same in few words. Says whether anything
-    /// could be said shorter; otherwise the task is left alone until somebody does something with it.
+    /// Shortens the events of an append that was too large for the store. Returns whether anything
+    /// could be shortened; otherwise the task is left alone until a user acts on it.
     pub(super) fn shorten(&mut self, events: Vec<Recorded>, why: &StoreError) -> bool {
         let mut shorter = false;
         let events = events.into_iter().map(|recorded| {
@@ -154,8 +154,8 @@ impl Active {
         shorter
     }
 
-    /// What came up while the task changed, and does not fit any more, must not keep it from being
-    /// decided anew.
+    /// Drops queued events that no longer fit the task's state, so that they do not block its next
+    /// decision.
     pub(super) fn drop_stale(&mut self, time: Timestamp) {
         if self.outbox.is_empty() {
             return;
@@ -167,7 +167,7 @@ impl Active {
         });
     }
 
-    /// A step has ended. What was heard of it meanwhile, and not recorded yet, is of no use.
+    /// Records that a step ended. Drops its earlier events that are not recorded yet.
     pub(super) fn end(&mut self, ended: StepRef, result: StepResult) {
         self.outbox.retain(|event| {
             !matches!(
@@ -179,7 +179,7 @@ impl Active {
         self.outbox.push(Event::Ended { at: ended, result });
     }
 
-    /// After a refused append: results of steps are offered again, everything else is decided anew.
+    /// Handles a refused append: queues results of steps again, decides everything else again.
     pub(super) fn keep_results(&mut self, events: Vec<Recorded>) {
         let results = events
             .into_iter()
@@ -193,18 +193,18 @@ impl Active {
         self.outbox.splice(0..0, results);
     }
 
-    /// Whether this executor is to claim the work: nobody has, or only one that has ended.
+    /// Whether this executor is to claim the work: it is unclaimed, or the claimant has ended.
     pub(super) fn may_claim(&self) -> bool {
         self.task.fence.is_none() || self.task.fence == self.former
     }
 
-    /// Whether somebody else has claimed the work since this executor did.
+    /// Whether another executor has claimed the work since this one did.
     pub(super) fn is_taken_over(&self) -> bool {
         self.claim
             .is_some_and(|claim| self.task.fence.is_some_and(|fence| fence > claim))
     }
 
-    /// Drops what is under way, unsaid: another executor does the work.
+    /// Drops the effects under way without recording them: another executor does the work.
     pub(super) fn let_go(&mut self) {
         for handle in std::mem::take(&mut self.inflight).into_values() {
             handle.abort();
@@ -216,8 +216,8 @@ impl Active {
         self.claim = None;
     }
 
-    /// Notes one more trial in vain; says whether they have been so for as long as they may. What was
-    /// pushed again counts anew, and a time in the future is a clock that was set back.
+    /// Notes a failed attempt. Returns whether attempts have failed for as long as the limit
+    /// allows. A new push resets the count; a time in the future means that the clock was set back.
     pub(super) fn is_in_vain(
         &mut self,
         trial: Trial,
@@ -234,7 +234,7 @@ impl Active {
         now.duration_since(since) >= patience
     }
 
-    /// What of the task other tasks wait for.
+    /// Returns the properties of the task that other tasks wait for.
     pub(super) fn stage(&self) -> ActiveStage {
         ActiveStage {
             holds_queue: self.task.state.holds_queue(),
@@ -243,8 +243,8 @@ impl Active {
         }
     }
 
-    /// Whether the task is on its way into its queue and waits for nobody. One whose ref was looked
-    /// for in vain, or is said to be gone, may never come.
+    /// Whether the task is about to enter its queue and waits for no approval. False if its ref was
+    /// not found or is reported as gone, since it may never enter.
     pub(super) fn comes(&self) -> bool {
         let task = &self.task;
         let goes_on = match task.state {
@@ -257,12 +257,12 @@ impl Active {
         goes_on && task.doubted.is_none()
     }
 
-    /// Whether it is about to land, with others of its push perhaps.
+    /// Whether it is about to land, possibly with others of its push.
     pub(super) fn lands(&self) -> bool {
         self.task.state == State::Proposed && !self.absent && self.task.doubted.is_none()
     }
 
-    /// Whether its time has come, if it was given one.
+    /// Whether its scheduled time has come, if it has one.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         match self.task.state {
             State::Scheduled { at } => at <= now,
@@ -270,7 +270,7 @@ impl Active {
         }
     }
 
-    /// Drops what is under way: the task is at rest.
+    /// Drops the effects under way: the task has ended.
     pub(super) fn abandon(self) {
         for handle in self.inflight.values() {
             handle.abort();
@@ -278,7 +278,7 @@ impl Active {
     }
 }
 
-/// What an event says that may be long, in few words; `None` where nothing of it may.
+/// Returns the event with its long texts replaced; `None` if it has none to replace.
 fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
     let words = "what is to be said of it is too long to be kept; see the logs of its steps";
     let message = words.to_owned();

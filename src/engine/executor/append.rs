@@ -1,4 +1,4 @@
-//! What has come up for a task is appended in one commit, and taken up when that is durable.
+//! Appends the pending events of a task in one commit, and acts on them once they are durable.
 
 use futures::future::FutureExt as _;
 
@@ -17,7 +17,7 @@ impl Executor {
             active.busy.appending = false;
         }
         match result {
-            // It has come to rest since: somebody was faster.
+            // It has ended since: another writer was faster.
             Ok(task) if !self.tasks.contains_key(&task.id) => Ok(()),
             Ok(task) => {
                 for recorded in &events {
@@ -33,7 +33,7 @@ impl Executor {
                 self.changed(task, began).await
             }
             Err(StoreError::Changed(_) | StoreError::Illegal(_)) => {
-                // Somebody else appended first. Results must not be lost: they are offered again.
+                // Another writer appended first. Results must not be lost: they are queued again.
                 if let Some(active) = self.tasks.get_mut(&id) {
                     active.keep_results(events);
                     active.busy.refreshing = true;
@@ -52,7 +52,7 @@ impl Executor {
                 Ok(())
             }
             Err(error @ StoreError::Commit(_)) => {
-                // One task that says too much is that task's trouble, never the agent's.
+                // An oversized task must fail alone, never with the agent.
                 tracing::error!(task = id, %error, "too long to be kept");
                 if let Some(active) = self.tasks.get_mut(&id)
                     && active.shorten(events, &error)
@@ -67,7 +67,7 @@ impl Executor {
         }
     }
 
-    /// Appends what has come up for a task, in one commit.
+    /// Appends the pending events of a task in one commit.
     pub(super) fn flush(&mut self, id: u64) {
         let time = self.world.clock.now();
         let Some(active) = self.tasks.get_mut(&id) else {

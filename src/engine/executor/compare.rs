@@ -1,8 +1,8 @@
-//! What waits is compared with what is live now: when this executor first sees it, and again whenever
-//! something else went live in its environment, by a release or by a rollback. While a task is at
-//! work there, what is live changes from host to host: the comparison waits until it rests or pauses.
-//! Plan, digest and approvals stay as they are. Nothing but a rule with `refuse_older` waits for a
-//! comparison, and one that fails keeps nothing from running.
+//! Compares waiting tasks with the live release: when this executor first sees them, and again
+//! after a release or rollback changes what is live in their environment. While a task runs there,
+//! hosts switch one by one, so the comparison waits until it ends or pauses. Plan, digest and
+//! approvals do not change. Only a rule with `refuse_older` waits for a comparison; a failed
+//! comparison blocks nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::domain::task::{ComparedWith, Event, State, Task};
 use crate::git::landing::{DescribeRequest, Description, LandingError};
 use crate::store::StoreError;
 
-/// A comparison that failed for a moment is made again after this time.
+/// A comparison that failed temporarily is retried after this time.
 const PAUSE: SignedDuration = SignedDuration::from_secs(15);
 
 /// A project and environment.
@@ -28,7 +28,7 @@ fn spot_of(task: &Task) -> Spot {
     (submission.project.clone(), submission.environment.clone())
 }
 
-/// Which tasks are compared, and which of them have to be compared again.
+/// Which tasks are compared, and which have to be compared again.
 #[derive(Default)]
 pub(super) struct Comparisons {
     spots: BTreeMap<Spot, OfSpot>,
@@ -44,7 +44,7 @@ struct OfSpot {
 }
 
 impl Comparisons {
-    /// A task is as it is now.
+    /// Updates the state of a task.
     pub(super) fn update(&mut self, task: &Task) {
         if !task.is_compared() {
             self.remove(task);
@@ -56,7 +56,7 @@ impl Comparisons {
         }
     }
 
-    /// A task is not compared any more.
+    /// Removes a task from the comparison.
     pub(super) fn remove(&mut self, task: &Task) {
         let spot = spot_of(task);
         let Some(of_spot) = self.spots.get_mut(&spot) else {
@@ -69,8 +69,8 @@ impl Comparisons {
         }
     }
 
-    /// A task has changed: something else may be live where it is at home, if it has come to rest or
-    /// to a pause. Says where that is.
+    /// Handles a change to a task. If it ended or paused, another release may be live in its
+    /// environment. Returns that environment.
     pub(super) fn heard_of(&mut self, task: &Task, frees: bool) -> Spot {
         let spot = spot_of(task);
         let rests = task.work.is_some() && task.state.at_rest();
@@ -83,14 +83,14 @@ impl Comparisons {
         spot
     }
 
-    /// Nobody knows what went live meanwhile.
+    /// Marks everything for comparison: what went live meanwhile is unknown.
     pub(super) fn doubt_all(&mut self) {
         for of_spot in self.spots.values_mut() {
             of_spot.stale.clone_from(&of_spot.compared);
         }
     }
 
-    /// Whether a task is yet to be compared with what is live now.
+    /// Whether a task has yet to be compared with what is live now.
     pub(super) fn is_awaited(&self, task: &Task) -> bool {
         self.spots.get(&spot_of(task)).is_some_and(|of_spot| {
             of_spot.stale.contains(&task.id) || of_spot.under_way == Some(task.id)
@@ -98,11 +98,11 @@ impl Comparisons {
     }
 }
 
-/// A comparison that differs from the former one.
+/// A comparison that differs from the previous one.
 pub(super) struct NewComparison {
     description: String,
     with: ComparedWith,
-    /// Why a rule with `refuse_older` refuses it now, if it does.
+    /// Why a rule with `refuse_older` refuses the task now, if it does.
     refused: Option<String>,
 }
 
@@ -130,7 +130,7 @@ impl From<StoreError> for NotCompared {
     }
 }
 
-/// What came of one comparison; `None`: what is live is what the task was compared with.
+/// The result of one comparison; `None` if the live release is unchanged since the last one.
 pub(super) type ComparisonOutcome = Result<Option<NewComparison>, NotCompared>;
 
 impl Executor {
@@ -141,7 +141,7 @@ impl Executor {
         }
     }
 
-    /// Compares what waits in an environment, one after the other.
+    /// Compares the waiting tasks of an environment one after the other.
     pub(super) fn compare_next(&mut self, spot: &Spot) {
         let Some(of_spot) = self.comparisons.spots.get(spot) else {
             return;
@@ -183,7 +183,7 @@ impl Executor {
         );
     }
 
-    /// Whether a task switches hosts there, or may.
+    /// Whether a task is running in the same environment and may switch hosts.
     fn is_moving(&self, task: &Task) -> bool {
         self.lines.holders(task).any(|holder| {
             self.tasks.get(&holder).is_some_and(|holder| {
@@ -237,8 +237,8 @@ impl Executor {
     }
 }
 
-/// Looks what is live on the task's hosts; where that is not what the task was compared with, the
-/// mirror says what it means now.
+/// Reads what is live on the task's hosts. If that differs from what the task was compared with,
+/// the mirror describes the change.
 async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
     let Some(landed) = &task.landed else {
         return Ok(None);
@@ -306,8 +306,8 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
     }))
 }
 
-/// A description that belongs to one state of one task alone, so that it can be deleted: blobs of the
-/// same content are one.
+/// A description tied to one state of one task, so that it can be deleted: blobs of equal content
+/// are shared.
 #[derive(Serialize)]
 struct OwnDescription<'d> {
     of_task: (u64, u64),
@@ -315,14 +315,14 @@ struct OwnDescription<'d> {
     description: &'d Description,
 }
 
-/// Whose a kept description is; earlier versions did not say so.
+/// The owner of a stored description; earlier versions did not record it.
 #[derive(Deserialize)]
 struct OwnerOfDescription {
     of_task: Option<(u64, u64)>,
 }
 
-/// Deletes the comparisons that were followed by the current one, oldest first. The current one stays: a
-/// reader of the task as it is now still asks for it.
+/// Deletes superseded comparisons, oldest first. Keeps the current one: readers of the current task
+/// still fetch it.
 async fn forget_older(world: &World, task: &Task, current: &str) -> Result<(), StoreError> {
     let events = world.store.events(task.id).await?;
     let older = events

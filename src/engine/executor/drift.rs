@@ -1,6 +1,6 @@
-//! Looks now and then where `current` leads on each host, and which releases it keeps. Changes nothing
-//! on a host; what it sees goes into the store, for `tagship live`, pages and rollbacks. Called by the
-//! agent. A host that can't be reached is passed over: that is found out when something is released.
+//! Reads periodically the target of `current` and the kept releases of each host. Changes nothing
+//! on a host. Stores the result for `tagship live`, pages and rollbacks. Called by the agent. Skips
+//! unreachable hosts: a release reports those.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::step::Silent;
 use crate::domain::host::{Op, Reply};
 use crate::store::StoreError;
 
-/// Hosts of one environment that are looked at at the same time.
+/// How many hosts of one environment are read concurrently.
 const PARALLEL: usize = 8;
-/// A host that does not answer is given up.
+/// How long a host may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks again and again, for ever; never where the time between is none.
+/// Reads the hosts every `every`, forever; never if that is zero.
 pub async fn watch(world: World, every: Duration) {
     if every.is_zero() {
         return std::future::pending().await;
@@ -28,7 +28,7 @@ pub async fn watch(world: World, every: Duration) {
     }
 }
 
-/// Looks once, wherever something was switched.
+/// Reads the hosts once, in every environment where something was switched.
 pub async fn look(world: &World) {
     match world.store.places_live().await {
         Ok(places) => {
@@ -42,11 +42,11 @@ pub async fn look(world: &World) {
     }
 }
 
-/// Every host of an environment on which something is live, but for those that are taken out.
+/// Reads every host of an environment with a live release, except disabled ones.
 async fn look_at(world: &World, project: &str, environment: &str) -> Result<(), StoreError> {
     let live = world.store.live(project, environment).await?;
     let out = world.store.disabled_hosts().await?;
-    // As the task reached them that was there last.
+    // Use the hosts' addresses from the latest task that switched them.
     let Some(latest) = live.values().map(|live| live.switched_by).max() else {
         return Ok(());
     };

@@ -1,8 +1,8 @@
-//! What the executor does to the world, as traits: each method is one effect with a label, so that a
+//! The executor's side effects, as traits: each method is one effect with a label, so that a
 //! simulated world can stop, fail or delay exactly that one.
 //!
-//! The other effects stand where their words are: `landing::Git`, `checkout::Checkout`,
-//! `host::Hosts`, `clock::Clock`, `store::kv::Kv`.
+//! The other effects are next to their types: `landing::Git`, `checkout::Checkout`, `host::Hosts`,
+//! `clock::Clock`, `store::kv::Kv`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::git::landing::{Git, GitSource};
 use crate::store::Store;
 pub use crate::store::log::StepLogs;
 
-/// The world that the executor acts on.
+/// The environment that the executor acts on.
 #[derive(Clone)]
 pub struct World {
     pub store: Store,
@@ -35,60 +35,59 @@ pub struct World {
     pub catalog: Arc<dyn PlanSource>,
     pub people: Arc<dyn People>,
     pub pushes: Arc<dyn Pushes>,
-    /// When nothing is released.
+    /// When releases are frozen.
     pub calendar: Arc<Calendar>,
     pub logs: Arc<dyn StepLogs>,
 }
 
 /// Connections to the hosts of one task.
 pub trait Fleet: Send + Sync {
-    /// `fleet.hosts`: nothing is opened until the first operation. Connections end when the value
-    /// is dropped.
+    /// `fleet.hosts`: opens nothing until the first operation. Connections end when the value is
+    /// dropped.
     fn hosts(&self, plan: &Plan) -> Arc<dyn Hosts>;
 }
 
-/// What a health check from the agent's machine asks.
+/// What a health check from the agent's machine requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentProbe {
-    /// A GET; the status that it must answer.
+    /// An HTTP GET, and the expected status.
     Http { url: String, status: u16 },
-    /// A connection to `ADDRESS:PORT`.
+    /// A TCP connection to `ADDRESS:PORT`.
     Tcp { address: String },
 }
 
 /// Health checks from the agent's machine.
 pub trait Probes: Send + Sync {
-    /// `probe.ask`: one question, once. Changes nothing; may be asked again at any time.
+    /// `probe.ask`: performs one check once. Changes nothing; may be repeated at any time.
     ///
     /// # Errors
-    /// What was answered instead, in words.
+    /// The answer that was received instead, as text.
     fn ask(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>>;
 }
 
-/// Everything of the configuration and the template files that a plan is made from, read when the
-/// plan is made.
+/// The configuration and template files that a plan is made from, read when the plan is made.
 #[derive(Clone, Debug)]
 pub struct PlanInputs {
     pub ground: ResolvedEnvironment,
     pub template: Template,
     /// The hosts that the task gives, by the number of their group.
     pub given: BTreeMap<u8, Vec<PlannedHost>>,
-    /// The template as the store is to keep it.
+    /// The template as the store keeps it.
     pub version: StoredTemplate,
 }
 
-/// Why there is no recipe, in words that name the file or the key.
+/// Why there are no plan inputs; the text names the file or the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPlanInputs {
-    /// Until somebody changes the configuration or the templates.
+    /// Until the configuration or the templates change.
     Missing(String),
-    /// A file could not be read, or is wrong, that may be read, or mended, the next moment.
+    /// A file could not be read or is invalid; a retry may succeed.
     Unread(String),
 }
 
 /// The configuration as the executor needs it.
 pub trait PlanSource: Send + Sync {
-    /// `catalog.recipe`: reads template files; changes nothing. `disabled` are the hosts that stay
+    /// `catalog.recipe`: reads template files; changes nothing. `disabled` are the hosts to leave
     /// out.
     ///
     /// # Errors
@@ -99,32 +98,32 @@ pub trait PlanSource: Send + Sync {
         disabled: &[String],
     ) -> Result<PlanInputs, NoPlanInputs>;
 
-    /// Where a project's repository is, and its mirror.
+    /// Returns the URL of a project's repository and the path of its mirror.
     ///
     /// # Errors
-    /// The configuration does not know the project any more.
+    /// The configuration no longer has the project.
     fn source(&self, project: &str) -> Result<GitSource, String>;
 }
 
-/// Who has an account.
+/// Which accounts exist.
 pub trait People: Send + Sync {
-    /// `people.has`: whether somebody has the account of this name. Changes nothing.
+    /// `people.has`: whether an account of this name exists. Changes nothing.
     ///
     /// # Errors
-    /// The store's, in words.
+    /// The store's, as text.
     fn has<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>>;
 }
 
-/// When everything of a push has been heard.
+/// Waits until every record of a push has been taken in.
 pub trait Pushes: Send + Sync {
-    /// `push.gather`: ends when every record of the push has become a task, as far as anybody can
-    /// tell, and soon in any case. Changes nothing; may be asked again at any time.
+    /// `push.gather`: returns when every known record of the push has become a task, and in any
+    /// case after a short time. Changes nothing; may be repeated at any time.
     fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()>;
 }
 
 /// The agent's own trees and manifests, on its disk.
 pub trait ManifestStore: Send + Sync {
-    /// The directory that is brought to equal a release of this environment.
+    /// Returns the directory that is made equal to a release of this environment.
     fn tree(&self, project: &str, environment: &str) -> PathBuf;
 
     /// `shelf.load`: the manifest of a release; `None` if it is lost.

@@ -1,6 +1,6 @@
-//! Landing: does the ref stand on the pushed object? One query per repository, however many tags
-//! wait for it; then fetch, pin, describe, plan. A task that names a tag without an object lands on
-//! what the tag stands on; one that releases nothing of a repository is planned at once.
+//! Landing: checks that the ref points to the pushed object. One query per repository, however many
+//! tags wait for it; then fetch, pin, describe, plan. A task that names a tag without an object
+//! lands on the tag's current target; one that releases nothing of a repository is planned at once.
 
 mod pin;
 
@@ -17,20 +17,19 @@ use crate::domain::rule::is_reference;
 use crate::domain::task::{Event, State, Task};
 use crate::git::landing::{LandingError, RemoteRef};
 
-/// The first pause between two queries of a repository, in milliseconds; each further one is twice
-/// as long.
+/// The first pause between two queries of a repository, in milliseconds; each further one doubles.
 const PAUSE_FIRST_MS: i64 = 200;
 /// The longest pause, in milliseconds.
 const PAUSE_MAX_MS: i64 = 15_000;
 
-/// In place of a project's name, for tasks that wait for no repository.
+/// Used as the project name of tasks that wait for no repository.
 const REFLESS: &str = "";
-/// What is not seen on the git server for so long is worth a word, in milliseconds: the hook runs
-/// before there is anything to be seen.
+/// How long a ref may be missing on the git server before that is reported, in milliseconds. The
+/// hook runs before the ref is visible.
 const UNSEEN_TOLD_MS: i64 = 10_000;
-/// Why a project has no repository that could be asked.
+/// Why a project has no repository to query.
 const GONE: &str = "is unknown: the configuration has no such project any more";
-/// What a landing waits for is told up to this length.
+/// The maximum length of the reason that a landing waits for.
 const REASON_CHARS_MAX: usize = 1_000;
 
 /// Which tasks wait for which repository.
@@ -42,15 +41,15 @@ pub(super) struct RefPoller {
 #[derive(Default)]
 struct Repository {
     waiting: Ids,
-    /// The tasks for which a query is under way.
+    /// The tasks that the current query covers.
     asked: Ids,
-    /// Not before this time.
+    /// The earliest time of the next query.
     next: Option<Timestamp>,
     pause_ms: i64,
 }
 
 impl Repository {
-    /// Until when nobody asks. A pause that is longer than any is a clock that was set back.
+    /// Returns when a pause ends; one above the maximum means that the clock was set back.
     fn pauses_until(&self, now: Timestamp) -> Option<Timestamp> {
         let longest = SignedDuration::from_millis(PAUSE_MAX_MS);
         self.next
@@ -58,28 +57,28 @@ impl Repository {
     }
 }
 
-/// The answer of one query.
+/// The result of one query.
 pub(super) struct SeenRefs {
     project: String,
     asked: Ids,
     refs: Result<Vec<RemoteRef>, LandingError>,
 }
 
-/// What kept a task from landing, or a doubt from being settled.
+/// What kept a task from landing, or its doubted ref from being settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MissedLook {
-    /// Nothing did: it only takes its time.
+    /// No failure so far: landing takes time.
     Nothing,
-    /// The ref was not seen where it has to stand.
+    /// The ref was not seen with the expected object.
     Look,
-    /// It was seen, and its commit could not be had.
+    /// The ref was seen, but its commit could not be fetched.
     Fetch,
-    /// Asking again is of no use.
+    /// A retry is useless.
     ForGood,
 }
 
 impl Executor {
-    /// The task waits for its ref; a query is made if none is under way.
+    /// Adds the task to those that wait for their ref; starts a query if none is under way.
     pub(super) fn land(&mut self, id: u64) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -94,13 +93,13 @@ impl Executor {
             if active.task.state == State::Proposed {
                 self.plan_in_its_turn(id);
             } else {
-                // Taken up again; there is no ref to look for.
+                // Retried; there is no ref to look up.
                 active.outbox.push(Event::RefStands);
             }
             return;
         }
         if !is_reference(&active.task.submission.reference) {
-            // Asked together with others, it would spoil the answer for all of them.
+            // In a combined query it would spoil the result for all tasks.
             let reason = format!(
                 "never landed: {:?} is no name that a git server can be asked for; push the commit under another tag",
                 active.task.tag()
@@ -114,14 +113,14 @@ impl Executor {
             return;
         }
         if repository.waiting.insert(id) {
-            // A fresh push does not wait for the pauses that others have earned.
+            // A new push does not wait for the pauses of earlier ones.
             repository.next = None;
             repository.pause_ms = 0;
         }
         self.ask(&project);
     }
 
-    /// Nothing is looked for: it is planned, unless that was tried in vain a moment ago.
+    /// Plans a task without a ref, unless that failed a moment ago.
     fn plan_in_its_turn(&mut self, id: u64) {
         let now = self.world.clock.now();
         let refless = self.lander.repositories.entry(REFLESS.to_owned());
@@ -136,7 +135,7 @@ impl Executor {
         self.fetch(id, String::new());
     }
 
-    /// A landed task whose ref was said to be gone: the same query tells.
+    /// Queries the ref of a landed task again after it was reported as gone.
     pub(super) fn recheck(&mut self, id: u64) {
         self.land(id);
     }
@@ -217,7 +216,7 @@ impl Executor {
         self.ask(&project);
     }
 
-    /// Compares what the git server shows with what was pushed.
+    /// Compares the refs on the git server with what was pushed.
     fn stands(&mut self, id: u64, refs: &BTreeMap<&str, &RemoteRef>) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
@@ -226,7 +225,7 @@ impl Executor {
             return;
         }
         let found = refs.get(active.task.submission.reference.as_str());
-        // Where only the tag's name was given, it lands on whatever the tag stands on now.
+        // If only the tag's name was given, it lands on the tag's current target.
         let by_name = active.task.object().is_empty();
         let stands = found.is_some_and(|found| by_name || found.object == active.task.object());
         let tag = active.task.tag().to_owned();
@@ -251,12 +250,12 @@ impl Executor {
         }
         let now = self.world.clock.now();
         let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
-        // A doubt from the future is a clock that was set back.
+        // A doubt in the future means that the clock was set back.
         let in_flight = |since: Timestamp| {
             (SignedDuration::ZERO..patience).contains(&now.duration_since(since))
         };
         if stands && active.task.doubted.is_some_and(in_flight) {
-            // Whoever deletes or moves it was heard before the git server did so.
+            // The hook reports a deletion or move before the git server performs it.
             let why = format!("tag {tag} still stands where it stood");
             active.in_vain.looks = None;
             self.not_yet(id, &why, MissedLook::Nothing);
@@ -277,7 +276,7 @@ impl Executor {
         self.decide(id);
     }
 
-    /// The object is empty where nothing of a repository is released: only the plan is made then.
+    /// Fetches and plans a task. The object is empty if nothing of a repository is released.
     fn fetch(&mut self, id: u64, object: String) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
@@ -317,7 +316,7 @@ impl Executor {
         }
     }
 
-    /// The ref is not there (yet): ask again with growing pauses until the time is up.
+    /// Queries a missing ref again, with growing pauses until the timeout.
     fn not_yet(&mut self, id: u64, why: &str, missed: MissedLook) {
         let now = self.world.clock.now();
         let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
@@ -365,13 +364,13 @@ impl Executor {
             self.unseen(id, why);
         }
         if let Some(next) = passed {
-            // It need not wait for this one.
+            // It need not wait for this task.
             self.decide(next);
         }
         self.compare(&task);
     }
 
-    /// People are told what a landing waits for.
+    /// Reports what a landing waits for.
     fn unlanded(&mut self, id: u64, why: &str, missed: MissedLook) {
         let Some(active) = self.tasks.get(&id) else {
             return;
@@ -392,7 +391,7 @@ impl Executor {
         }
     }
 
-    /// A task that has landed and is in doubt is not given up, and people are told what it waits for.
+    /// Reports what a landed task with a doubted ref waits for. Such a task is not given up.
     fn unseen(&mut self, id: u64, why: &str) {
         let told = self
             .tasks
@@ -407,7 +406,7 @@ impl Executor {
     }
 }
 
-/// The project whose repository a task waits for.
+/// Returns the project whose repository a task waits for.
 fn waits_for(task: &Task) -> &str {
     if task.submission.has_reference() {
         &task.submission.project

@@ -1,6 +1,6 @@
-//! Who waits for whom: which tasks are at work, which stand in which queue, which may take the place
-//! of which. Kept as tasks change, so that no decision about one task looks at all the others; pure.
-//! Called by the executor; it decides nothing.
+//! Which task waits for which: running tasks, queues, and which tasks may supersede which. Updated
+//! as tasks change, so that deciding one task does not scan all others; pure. Called by the
+//! executor; it decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,18 +9,18 @@ use jiff::Timestamp;
 use super::active::Active;
 use crate::domain::task::{Origin, Schedule, State, Submission, Supersede, Task};
 
-/// What of a task others wait for.
+/// The properties of a task that others wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct QueuePart {
-    /// It is at work, or about to be.
+    /// It runs, or is about to.
     works: bool,
     /// It waits for its turn.
     queued: bool,
-    /// It is about to wait for its turn.
+    /// It is about to enter its queue.
     comes: bool,
-    /// It takes the place of older tasks of its rule.
+    /// It supersedes older tasks of its rule.
     replaces: bool,
-    /// A newer task of its rule may take its place.
+    /// A newer task of its rule may supersede it.
     replaceable: bool,
     /// It is about to land.
     lands: bool,
@@ -28,7 +28,7 @@ struct QueuePart {
     newest: bool,
 }
 
-/// Pushes come in their order; of one push the newest is the last.
+/// Pushes are ordered by time; the newest task of a push is its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     /// The first task of the push.
@@ -44,7 +44,7 @@ impl Rank {
         Self { push, newest, id }
     }
 
-    /// What is newer begins here: later pushes, and the newest of the same one.
+    /// Returns the lower bound of what is newer: later pushes, and the newest task of the same one.
     fn newer(self) -> Self {
         let id = 0;
         if self.newest {
@@ -57,7 +57,7 @@ impl Rank {
         }
     }
 
-    /// What is older ends here.
+    /// Returns the upper bound of what is older.
     fn older(self) -> Self {
         Self { id: 0, ..self }
     }
@@ -82,7 +82,7 @@ impl QueuePart {
                 | State::Running
                 | State::Paused { .. }
         );
-        // What is said to be gone takes nobody's place.
+        // A task whose ref is reported as gone supersedes nothing.
         let there = goes_on && task.landed.is_some() && task.doubted.is_none();
         Self {
             works: task.state.holds_queue() || active.busy.claiming,
@@ -96,7 +96,7 @@ impl QueuePart {
     }
 }
 
-/// A project and environment. A task that belongs to none is in a queue of its own.
+/// A project and environment. A task without a project has a queue of its own.
 type Queue = (String, String, Option<u64>);
 
 fn queue_of(task: &Task) -> Queue {
@@ -121,7 +121,7 @@ fn rule_of(submission: &Submission) -> RuleKey {
 /// One queue.
 #[derive(Default)]
 struct QueueState {
-    /// In their order: what goes back comes first.
+    /// In order: rollbacks first.
     queued: BTreeSet<(QueuePriority, u64)>,
     comes: BTreeSet<u64>,
     works: BTreeSet<u64>,
@@ -140,29 +140,29 @@ fn turn_of(task: &Task) -> QueuePriority {
     }
 }
 
-/// Tasks of one rule that wait, by what they may do to each other.
+/// Waiting tasks of one rule, by what they may do to each other.
 #[derive(Default)]
 struct Rivals {
     replacing: BTreeSet<Rank>,
     replaceable: BTreeSet<Rank>,
 }
 
-/// Tasks of one push and rule, of which the newest is released.
+/// Tasks of one push and rule; only the newest is released.
 #[derive(Default)]
 pub(super) struct Siblings {
     /// Those that are about to land.
     pub(super) lands: BTreeSet<u64>,
     /// Those that have landed and may begin, or have begun.
     pub(super) there: BTreeSet<u64>,
-    /// Those of which the newest is known.
+    /// Those whose newest task is known.
     pub(super) compared: BTreeSet<u64>,
-    /// Whether git is being asked, how often it could not say, and when it is asked again.
+    /// Whether git is being queried, how often that failed, and when it is retried.
     pub(super) asked: bool,
     pub(super) tries: u32,
     pub(super) again: Option<Timestamp>,
 }
 
-/// The siblings of a task, if it may have some.
+/// Returns the siblings' key of a task, if it may have siblings.
 fn push_of(task: &Task) -> Option<(u64, RuleKey)> {
     let submission = &task.submission;
     let push = submission.push.as_ref()?;
@@ -171,7 +171,7 @@ fn push_of(task: &Task) -> Option<(u64, RuleKey)> {
     (one && acts).then(|| (push.first, rule_of(submission)))
 }
 
-/// See the module.
+/// The queues of all environments. See the module documentation.
 #[derive(Default)]
 pub(super) struct Queues {
     parts: BTreeMap<u64, QueuePart>,
@@ -182,12 +182,12 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// A task is as it is now.
+    /// Updates the state of a task.
     pub(super) fn update(&mut self, active: &Active) {
         self.set(&active.task, QueuePart::of(active));
     }
 
-    /// A task is not kept any more.
+    /// Removes a task.
     pub(super) fn remove(&mut self, task: &Task) {
         self.set(task, QueuePart::default());
         self.parts.remove(&task.id);
@@ -228,12 +228,12 @@ impl Queues {
         }
     }
 
-    /// The tasks of the same push and rule, this one among them.
+    /// Returns the tasks of the same push and rule, including this one.
     pub(super) fn siblings(&mut self, task: &Task) -> Option<&mut Siblings> {
         self.pushes.get_mut(&push_of(task)?)
     }
 
-    /// Whether another task of the same push may still take this one's place, or give way to it.
+    /// Whether another task of the same push may still supersede this one, or yield to it.
     pub(super) fn has_rivals_of_push(&self, task: &Task) -> bool {
         let siblings = push_of(task).and_then(|push| self.pushes.get(&push));
         let Some(siblings) = siblings else {
@@ -246,26 +246,26 @@ impl Queues {
         })
     }
 
-    /// How many tasks are at work, or about to be.
+    /// Returns how many tasks run, or are about to.
     pub(super) fn at_work(&self) -> usize {
         self.works.len()
     }
 
-    /// Who is at work in a task's queue, besides itself.
+    /// Returns the other running tasks in a task's queue.
     pub(super) fn holders(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
         let works = line.into_iter().flat_map(|line| line.works.iter());
         works.copied().filter(|holder| *holder != task.id)
     }
 
-    /// Who waits for a turn in a task's queue, in order.
+    /// Returns the tasks that wait in a task's queue, in order.
     pub(super) fn queued(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
         line.into_iter().flat_map(QueueState::in_order)
     }
 
-    /// The older tasks that are about to stand in a task's queue; none of them goes before what goes
-    /// back.
+    /// Returns the older tasks that are about to enter a task's queue; none of them precedes a
+    /// rollback.
     pub(super) fn come_before(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
         let line = line.filter(|_| turn_of(task) == QueuePriority::Release);
@@ -273,12 +273,12 @@ impl Queues {
         older.flat_map(|line| line.comes.range(..task.id).copied())
     }
 
-    /// Who waits for a turn, queue by queue.
+    /// Returns the waiting tasks, queue by queue.
     pub(super) fn queues(&self) -> impl Iterator<Item = impl Iterator<Item = u64>> {
         self.queues.values().map(QueueState::in_order)
     }
 
-    /// The oldest newer task that takes a task's place.
+    /// Returns the oldest newer task that supersedes a task.
     pub(super) fn replaced_by(&self, task: &Task) -> Option<u64> {
         let rivals = self.rules.get(&rule_of(&task.submission))?;
         let own = rivals.replaceable.get(&self.rank(task))?;
@@ -286,7 +286,7 @@ impl Queues {
         newer.next().map(|rank| rank.id)
     }
 
-    /// The older tasks whose place a task takes.
+    /// Returns the older tasks that a task supersedes.
     pub(super) fn replaces(&self, task: &Task) -> Vec<u64> {
         let rank = self.rank(task);
         let rivals = self.rules.get(&rule_of(&task.submission));

@@ -1,7 +1,7 @@
-//! What a step prints, with asterisks in place of the task's secrets.
+//! Replaces the task's secrets in a step's output by asterisks.
 //!
-//! Every asterisk stands for one byte, so offsets stay what they are. Output comes in pieces that may
-//! cut a secret in two: the end of a piece that could begin one is held back until it is clear.
+//! Every asterisk replaces one byte, so offsets do not change. Output arrives in chunks that may
+//! split a secret: the end of a chunk that could begin one is held back until that is decided.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,17 +9,16 @@ use crate::domain::host::Output;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Task, TaskWork};
 
-/// Lines of a secret of several lines that are shorter are left alone: they would blot out harmless
-/// text (`}`, `-----`).
+/// Shorter lines of a multi-line secret are not masked: they would hide harmless text (`}`,
+/// `-----`).
 const LINE_BYTES_MIN: usize = 8;
 
-/// The secrets of a task, as they may turn up in what it prints.
+/// The secrets of a task, in the forms in which they may occur in its output.
 #[derive(Clone)]
 pub(super) struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
-    /// What the task gives for the parameters that nobody is shown, and what its steps have handed on
-    /// as secret outputs.
+    /// Returns the values of the task's secret parameters, and the secret outputs of its steps.
     pub(super) fn of(plan: &Plan, task: &Task) -> Self {
         let mut parts: Vec<Vec<u8>> = Vec::new();
         let given = plan.secrets.iter();
@@ -45,7 +44,7 @@ impl Secrets {
         self.0.is_empty()
     }
 
-    /// The text without secrets.
+    /// Returns the text without secrets.
     pub(super) fn masked(&self, text: String) -> String {
         if self.is_empty() {
             return text;
@@ -55,7 +54,7 @@ impl Secrets {
         String::from_utf8_lossy(&held.out(held.bytes.len())).into_owned()
     }
 
-    /// The same output, without secrets.
+    /// Returns the same output, without secrets.
     pub(super) fn kept_from(self, output: Arc<dyn Output>) -> Arc<dyn Output> {
         if self.is_empty() {
             return output;
@@ -74,12 +73,12 @@ struct Masked {
     held: Mutex<PendingBytes>,
 }
 
-/// Bytes that have come and are not written yet.
+/// Bytes that were received and are not written yet.
 #[derive(Default)]
 struct PendingBytes {
     start: u64,
     bytes: Vec<u8>,
-    /// Of each byte, whether it belongs to a secret.
+    /// For each byte, whether it belongs to a secret.
     secret: Vec<bool>,
 }
 
@@ -100,7 +99,7 @@ impl PendingBytes {
         }
     }
 
-    /// Hides what may be the end of a secret whose beginning is missing.
+    /// Masks what may be the end of a secret whose beginning is missing.
     fn hide_ends(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
         for secret in secrets {
             let ends = (1..secret.len()).map(|from| &secret[from..]);
@@ -110,7 +109,7 @@ impl PendingBytes {
         }
     }
 
-    /// How many bytes no later piece can make part of a secret.
+    /// Returns how many bytes no later chunk can make part of a secret.
     fn clear(&self, secrets: &[Vec<u8>]) -> usize {
         let longest = secrets.iter().map(Vec::len).max().unwrap_or(0);
         let from = self.bytes.len().saturating_sub(longest.saturating_sub(1));
@@ -124,7 +123,7 @@ impl PendingBytes {
             .unwrap_or(self.bytes.len())
     }
 
-    /// The first bytes, as they may be written.
+    /// Takes the first bytes, masked.
     fn out(&self, length: usize) -> Vec<u8> {
         let shown = self.bytes.iter().zip(&self.secret).take(length);
         shown
@@ -153,7 +152,7 @@ impl Output for Masked {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let cut = held.end() != offset;
         if cut {
-            // What is held back could begin a secret whose end is missing.
+            // The bytes held back could begin a secret whose end is missing.
             held.secret.fill(true);
             let all = held.bytes.len();
             self.write(&mut held, all);

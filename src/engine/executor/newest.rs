@@ -1,9 +1,9 @@
-//! Of the tags of one push the newest commit is released. A push is whole before any of its tags is
-//! looked for; when all of them have landed, git says which commits none of the others leads to, and
-//! of those the tag with the highest version is the newest. The others give way to it.
+//! Releases the newest of the tags in one push. All records of a push are taken in before any of
+//! its tags is looked up. When all have landed, git returns the commits that are no ancestor of
+//! another; of those the tag with the highest version is the newest. It supersedes the others.
 //!
-//! What was worked out is kept in memory alone: the same question has the same answer. No task of a
-//! push begins while another one of it may still take its place.
+//! Results are kept in memory only: the same query has the same result. No task of a push begins
+//! while another one of it may still supersede it.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -15,13 +15,13 @@ use super::line::Siblings;
 use super::{CompletedEffect, Executor, Ids};
 use crate::domain::task::{State, Task};
 
-/// A question that git could not answer is asked again after this long, in milliseconds.
+/// The pause before a failed git query is retried, in milliseconds.
 const AGAIN_MS: i64 = 1_000;
-/// And so often; then the names of the tags alone decide.
+/// The maximum number of tries; after that only the names of the tags decide.
 const TRIES_MAX: u32 = 20;
 
 impl Executor {
-    /// Whether a task is not looked for yet, since more tags of its push may come.
+    /// Whether a task is not looked up yet, since more tags of its push may come.
     pub(super) fn is_gathering(&mut self, id: u64) -> bool {
         let Some(active) = self.tasks.get(&id) else {
             return false;
@@ -45,7 +45,7 @@ impl Executor {
         true
     }
 
-    /// Everything of a push has been heard.
+    /// Handles that every record of a push has been taken in.
     pub(super) fn gathered(&mut self, push: &str) {
         self.gathering.remove(push);
         let of_push = |task: &Task| {
@@ -64,7 +64,7 @@ impl Executor {
         }
     }
 
-    /// Asks which task of a push is the newest, if that can be told now and is not known.
+    /// Queries which task of a push is the newest, if that can be decided now and is unknown.
     pub(super) fn compare(&mut self, task: &Task) {
         let now = self.world.clock.now();
         let Some(siblings) = self.lines.siblings(task) else {
@@ -100,7 +100,7 @@ impl Executor {
         );
     }
 
-    /// The newest of `ids` is known, if git could tell.
+    /// Handles the result: the newest of `ids` is known, unless git failed.
     pub(super) fn compared(&mut self, ids: Ids, heads: Result<Vec<String>, String>) {
         let Some(some) = ids.iter().find_map(|id| self.tasks.get(id)) else {
             return;
@@ -149,7 +149,7 @@ impl Siblings {
     }
 }
 
-/// The newest of some tasks: a commit to which none of the others leads, and of those the tag with
+/// Returns the newest of some tasks: of the commits that are no ancestor of another, the tag with
 /// the highest version.
 fn newest<'t>(tasks: impl Iterator<Item = &'t Task>, heads: &[String]) -> Option<u64> {
     let is_head = |task: &Task| {
@@ -165,8 +165,8 @@ fn newest<'t>(tasks: impl Iterator<Item = &'t Task>, heads: &[String]) -> Option
     tasks.max_by(order).map(|task| task.id)
 }
 
-/// Compares names part by part: numbers by their value, everything else by its letters, so that
-/// `1.12` is later than `1.9`.
+/// Compares names part by part: numbers by value, other text by its characters, so that `1.12` is
+/// later than `1.9`.
 fn by_version(one: &str, other: &str) -> Ordering {
     let (mut one, mut other) = (one, other);
     loop {
@@ -192,7 +192,7 @@ fn by_version(one: &str, other: &str) -> Ordering {
     }
 }
 
-/// The first run of digits, or of anything else, and the rest.
+/// Splits off the first run of digits, or of non-digits.
 fn split(name: &str) -> (&str, &str) {
     let is_digit = |letter: char| letter.is_ascii_digit();
     let digits = name.starts_with(is_digit);

@@ -1,4 +1,4 @@
-//! Who may run: one task of a project and environment at a time, in order; a rollback first.
+//! Which task may run: one per project and environment, in order; rollbacks first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::domain::task::{Event, Origin, State, StopRequester, Task};
 use crate::store::{Store, StoreError};
 
 impl Executor {
-    /// The first of a queue that may begin: what is frozen does not hold up what may run.
+    /// Returns the first task of a queue that may begin: frozen tasks do not block the others.
     fn first(&self, mut queue: impl Iterator<Item = u64>, now: Timestamp) -> Option<u64> {
         let free = |active: &Active| self.frozen_until(&active.task, now).is_none();
         queue.find(|id| self.tasks.get(id).is_some_and(free))
     }
 
-    /// The first of every queue: one may begin where another task has ended. Where all are frozen,
-    /// one has to see when that is over.
+    /// Returns the first task of every queue, which may begin when another task has ended. If all
+    /// are frozen, one is needed to notice the end of the freeze.
     pub(super) fn firsts(&self) -> Vec<u64> {
         let now = self.world.clock.now();
         let first = |queue| {
@@ -31,7 +31,7 @@ impl Executor {
         self.lines.queues().filter_map(first).collect()
     }
 
-    /// Claims the work of a task if it is first in its queue and nothing holds the queue.
+    /// Claims a task's work if it is first in its queue and no other task holds the queue.
     pub(super) fn start(&mut self, id: u64) {
         let task = &self.tasks[&id].task;
         let now = self.world.clock.now();
@@ -43,7 +43,7 @@ impl Executor {
             return;
         }
         if task.submission.refuse_older && self.comparisons.is_awaited(task) {
-            // What went live meanwhile may be newer.
+            // A newer release may have gone live meanwhile.
             return;
         }
         let held = self.lines.holders(task).next().is_some();
@@ -57,13 +57,13 @@ impl Executor {
         }
     }
 
-    /// Whether more tags of the same push may take a task's place, or have not given way to it yet.
+    /// Whether more tags of the same push may supersede a task, or have not yet yielded to it.
     fn is_one_of_several(&self, task: &Task) -> bool {
         let unread = task.submission.push.is_some() && !self.reading.is_empty();
         unread || self.lines.has_rivals_of_push(task)
     }
 
-    /// Whether a task has to wait for an older one that is on its way into the same queue: whichever
+    /// Whether a task has to wait for an older one that is about to enter the same queue: whichever
     /// lands first, the newest push goes live last.
     fn is_awaited(&self, task: &Task, now: Timestamp) -> bool {
         let comes =
@@ -72,8 +72,8 @@ impl Executor {
         older.any(|id| self.tasks.get(&id).is_some_and(comes))
     }
 
-    /// A rollback does not wait for what runs or is paused: that is stopped first. But where nobody
-    /// could show that it ended, it waits for the word of a person.
+    /// Claims the queue for a rollback. It stops a running or paused task first instead of waiting
+    /// for it. If nothing could show that the task ended, the rollback waits for a user's decision.
     pub(super) fn take_over(&mut self, id: u64) {
         let rollback = &self.tasks[&id];
         if !matches!(rollback.task.submission.origin, Origin::Rollback { .. }) {
@@ -125,7 +125,7 @@ impl Executor {
         let queued = active.task.state == State::Queued;
         let taken_up = active.task.state.holds_queue() && active.may_claim();
         let (task, now) = (Arc::clone(&active.task), self.world.clock.now());
-        // A freeze may have begun while the turn was taken.
+        // A freeze may have begun during the claim.
         let frozen = queued && self.frozen_until(&task, now).is_some();
         if (!queued && !taken_up) || frozen {
             self.decide(id);
@@ -159,14 +159,14 @@ impl Executor {
     }
 }
 
-/// What a claim takes from the store.
+/// What a claim needs from the store.
 pub(super) struct Claim {
     fence: u64,
-    /// What hosts have shown of their own fences, see [`Active::lifts`].
+    /// What is known of the hosts' own fences, see [`Active::lifts`].
     lifts: BTreeMap<String, u64>,
     /// The time in the name of a new release.
     release_at: Timestamp,
-    /// Another task has done work there since this one did: it must not be undone.
+    /// A later task that has changed the same environment: it must not be undone.
     later: Option<u64>,
 }
 
@@ -187,8 +187,8 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, Store
             later,
         });
     }
-    // Releases sort by name, so a name is later than all before it, whatever the clock says, and two
-    // releases of one second have two names.
+    // Releases sort by name, so a name must be later than all before it, even if the clock was set
+    // back. Two releases of one second get two names.
     let newest = store
         .newest_release(&submission.project, &submission.environment)
         .await?;

@@ -1,4 +1,4 @@
-//! Times that were given, and times at which nothing may run.
+//! Start times, and freezes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{CompletedEffect, Executor, MissedPolicy};
 use crate::domain::task::{Event, State, StopRequester, Task};
 
-/// Waits up to this are pauses, longer ones are for a time of day.
+/// Waits up to this length are delays; longer ones are for a wall-clock time.
 const SOON: Duration = Duration::from_secs(60);
 
 impl Executor {
@@ -17,8 +17,8 @@ impl Executor {
             return;
         }
         self.timer = Some(time);
-        // What is due soon is due soon also when the clock is set back; what was given a time of day
-        // waits for that.
+        // A short delay elapses even if the clock is set back; a wall-clock time waits for the
+        // clock.
         let clock = &self.world.clock;
         let left = Duration::try_from(time.duration_since(clock.now())).unwrap_or_default();
         let sleep = if left <= SOON {
@@ -35,7 +35,7 @@ impl Executor {
         );
     }
 
-    /// What waits for this time goes on when it has come and nothing is frozen.
+    /// Starts what waits for this time, once it has come and no freeze holds.
     pub(super) fn due(&mut self, id: u64, time: Timestamp) {
         let now = self.world.clock.now();
         let task = &self.tasks[&id].task;
@@ -52,7 +52,7 @@ impl Executor {
         }
     }
 
-    /// Until when nothing may begin, if releases there are frozen at a time.
+    /// Returns until when releases there are frozen at a time, if they are.
     pub(super) fn frozen_until(&self, task: &Task, at: Timestamp) -> Option<Timestamp> {
         let submission = &task.submission;
         let calendar = &self.world.calendar;
@@ -60,7 +60,7 @@ impl Executor {
         task.unfrozen_at(at).is_none().then_some(frozen.until)
     }
 
-    /// Whether somebody gave this time, and it passed before this executor was there to see it.
+    /// Whether a user set this time and it passed before this executor started.
     fn is_missed(&self, task: &Task, time: Timestamp) -> bool {
         let could = self.frozen_until(task, time).unwrap_or(time);
         self.limits.missed == MissedPolicy::Expire

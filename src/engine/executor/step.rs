@@ -1,7 +1,7 @@
 //! One step on one host, from its durable intent to its result.
 //!
-//! A step is a few operations; each may be repeated, but for starting a program. So after a crash a
-//! step is simply done again, and a program is asked for its result before anything else.
+//! A step is a few operations; each may be repeated, except starting a program. So after a crash a
+//! step is repeated, and a program is first asked for its result.
 
 mod check;
 mod fetch;
@@ -28,15 +28,15 @@ use crate::domain::template::StepAction;
 /// How a step is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopping {
-    /// It is over at once and leaves a whole state: wait for it.
+    /// It ends quickly and leaves a consistent state: wait for it.
     LetEnd,
-    /// What it leaves behind is thrown away by the next attempt.
+    /// The next attempt discards its leftovers.
     Drop,
-    /// Something runs on the host and has to be ended there.
+    /// A program runs on the host and must be killed there.
     KillOnHost,
 }
 
-/// How the step of this place is stopped.
+/// Returns how the step at `at` is stopped.
 pub(super) fn stopping(plan: &Plan, at: StepRef) -> Stopping {
     match plan.step(at).map(|step| &step.action) {
         Some(StepAction::Publish) => Stopping::LetEnd,
@@ -46,10 +46,10 @@ pub(super) fn stopping(plan: &Plan, at: StepRef) -> Stopping {
     }
 }
 
-/// What is heard of a step before it ends: a few events.
+/// Events of a step before its result; there are few.
 pub(super) type StepEventSender = mpsc::UnboundedReceiver<Event>;
 
-/// Does a step whose intent is durable.
+/// Performs a step whose intent is durable.
 pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
     let Some(step) = work.plan.step(work.at).cloned() else {
         return StepError::Failed("the plan has no such step".to_owned()).into();
@@ -93,8 +93,8 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
     result
 }
 
-/// What a host says is kept in the store, so it may not be of any length: values in bytes, messages
-/// in characters.
+/// The store keeps what a host reports, so its length is limited: values in bytes, messages in
+/// characters.
 const VALUES_MAX: usize = 8_000;
 
 fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
@@ -121,7 +121,7 @@ fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
     }
 }
 
-/// Ends what a step started on its host, and shows that nothing of it is left.
+/// Kills what a step started on its host, and verifies that nothing of it is left.
 pub(super) async fn kill(
     task: &Task,
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! Steps are begun, and ended before their time.
+//! Begins steps, and stops them early.
 
 use futures::future::{AbortHandle, Abortable, FutureExt as _};
 use tokio::sync::mpsc;
@@ -56,7 +56,7 @@ impl Executor {
         self.listen(id, at, heard);
     }
 
-    /// Waits for the next thing that is heard of a step before it ends.
+    /// Waits for the next event of a running step.
     pub(super) fn listen(&mut self, id: u64, at: StepRef, mut heard: step::StepEventSender) {
         self.effects.push(
             async move {
@@ -74,7 +74,7 @@ impl Executor {
         );
     }
 
-    /// Ends what runs of a step, in the way that its kind needs.
+    /// Stops a running step as its kind requires.
     pub(super) fn kill(&mut self, id: u64, at: StepRef) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
@@ -84,7 +84,7 @@ impl Executor {
             return;
         };
         match step::stopping(&plan, at) {
-            // A switch is one rename: it is let go to its end.
+            // A switch is one rename: let it end.
             step::Stopping::LetEnd => {
                 let attempt = active
                     .task
@@ -127,7 +127,7 @@ impl Executor {
         active.killing.remove(&at);
         let ended = active.ended.remove(&at);
         let told = match result {
-            // Another end than a good one is our own doing: it was stopped.
+            // Any other result was caused by the stop.
             Ok(()) => ended.filter(StepResult::succeeded),
             Err(message) => Some(StepResult::Unknown {
                 message: format!("it could not be shown that it ended: {message}"),
@@ -136,7 +136,7 @@ impl Executor {
         active
             .outbox
             .extend(told.map(|result| Event::Ended { at, result }));
-        // The dropped effect reports `Stopped`, which counts where nothing stands yet.
+        // The dropped effect reports `Stopped`, which counts if no result exists yet.
         match active.inflight.get(&at) {
             Some(handle) => handle.abort(),
             None => active.outbox.push(Event::Ended {

@@ -1,5 +1,5 @@
-//! Looks into the spool, counted: whoever wants to know whether a record waits there asks for one
-//! more, and when it is over every record of before has been taken in.
+//! Numbered scans of the spool. A caller that needs all pending records requests another scan: when
+//! that has ended, every earlier record has been taken in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,20 +8,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-/// Records of one pusher that do not say of which push they are belong together when no more time is
-/// between them, in milliseconds.
+/// Records of one pusher that name no push belong to one push if the time between them is at most
+/// this, in milliseconds.
 const BURST_MS: i64 = 1_000;
-/// Of so many pushes it is remembered when something was last heard of them.
+/// For how many pushes the time of the last record is remembered.
 const HEARD_MAX: usize = 1_000;
 
-/// The looks of one intake.
+/// The scans of one intake.
 #[derive(Debug, Default)]
 pub struct Scans {
     begun: AtomicU64,
     done: AtomicU64,
-    /// Whether the last look left a record that could not be read.
+    /// Whether the last scan left a record that could not be read.
     left: AtomicBool,
-    /// A look is over, or a push is not held any more: who waits is woken in turn.
+    /// A scan ended, or a push was released: wakes the waiting futures.
     changed: Notify,
     wanted: Notify,
     heard: Mutex<BTreeMap<String, Timestamp>>,
@@ -29,7 +29,7 @@ pub struct Scans {
     bursts: Mutex<BTreeMap<String, Burst>>,
 }
 
-/// Records of one pusher that follow each other closely.
+/// Records of one pusher in quick succession.
 #[derive(Debug)]
 struct Burst {
     name: String,
@@ -38,19 +38,19 @@ struct Burst {
 }
 
 impl Scans {
-    /// A look begins; its number.
+    /// Begins a scan; returns its number.
     pub(super) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// The look of this number is over; whether it left a record that could not be read.
+    /// Ends the scan of this number; `left` is whether it left a record that could not be read.
     pub(super) fn end(&self, number: u64, left: bool) {
         self.left.store(left, Ordering::SeqCst);
         self.done.store(number, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    /// The push of a record that does not name it: that of the pusher's last one, if that is close.
+    /// Returns the push of a record that names none: that of the pusher's last record, if recent.
     pub(super) fn burst(&self, pusher: &str, record: &str, written_ms: i64) -> String {
         let mut bursts = self.bursts.lock().unwrap_or_else(PoisonError::into_inner);
         bursts.retain(|_, burst| written_ms.saturating_sub(burst.last_ms) <= BURST_MS);
@@ -62,7 +62,7 @@ impl Scans {
         burst.name.clone()
     }
 
-    /// Something of this push was taken in.
+    /// Notes that a record of this push was taken in.
     pub(super) fn hear(&self, push: &str, now: Timestamp) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.len() >= HEARD_MAX
@@ -74,24 +74,24 @@ impl Scans {
         heard.insert(push.to_owned(), now);
     }
 
-    /// When something of this push was last taken in, as far as that is remembered.
+    /// Returns when a record of this push was last taken in, if that is remembered.
     pub fn heard(&self, push: &str) -> Option<Timestamp> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.get(push).copied()
     }
 
-    /// More tags are to come of the pushes whose names begin with this.
+    /// Holds pushes whose names begin with this prefix: more of their tags are to come.
     pub fn hold(&self, pushes: &str) {
         self.held().insert(pushes.to_owned());
     }
 
-    /// No more are to come of them.
+    /// Releases held pushes: no more of their tags are to come.
     pub fn release(&self, pushes: &str) {
         self.held().remove(pushes);
         self.changed.notify_waiters();
     }
 
-    /// Ends when nothing more of a push is to come, and what waited in the spool has been taken in.
+    /// Waits until a push is not held, and what was pending in the spool has been taken in.
     pub async fn whole(&self, push: &str) {
         let held = || self.held().iter().any(|pushes| push.starts_with(pushes));
         self.until(|| !held()).await;
@@ -104,7 +104,7 @@ impl Scans {
 
     async fn until(&self, holds: impl Fn() -> bool) {
         loop {
-            // Made before the question, so that no change is missed.
+            // Created before the check, so that no change is missed.
             let changed = self.changed.notified();
             if holds() {
                 return;
@@ -113,17 +113,17 @@ impl Scans {
         }
     }
 
-    /// Ends when somebody wants one more look.
+    /// Waits until another scan is requested.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// Whether a record waits that the last look could not read: of which tag it is, is not known.
+    /// Whether the last scan left a record that it could not read; the record's tag is unknown.
     pub fn has_left_some(&self) -> bool {
         self.left.load(Ordering::SeqCst)
     }
 
-    /// Ends when a look is over that began after this was asked.
+    /// Waits for the end of a scan that began after this call.
     pub async fn another(&self) {
         let begun = self.begun.load(Ordering::SeqCst);
         self.wanted.notify_one();

@@ -1,6 +1,6 @@
-//! What can be asked of a task now, and in which words that is advised. Everything here asks
-//! [`granted`] first, which tries each request as `decide` would: nothing is advised that is refused.
-//! Pure; called by `request` for its refusals and by the web for what it offers.
+//! Which requests a task allows now, and how messages suggest them. Everything here calls
+//! [`granted`] first, which tries each request as `decide` would, so that no suggestion is refused.
+//! Pure; called by `request` for its refusals and by the web for its buttons.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,40 +10,40 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::right::Ability;
 use crate::domain::task::{Pause, State, StepProgress, StepResult, Task};
 
-/// What may be asked of a task.
+/// A request that a task allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum May {
     Approve,
-    /// Give every missing approval in an emergency.
+    /// Give all missing approvals in an emergency.
     Emergency,
     Reject,
     Withdraw,
     Stop,
-    /// Stop one host of it.
+    /// Stop one of its hosts.
     StopHost,
-    /// Go on without one host of it.
+    /// Skip one of its hosts.
     Skip,
     Retry,
     Go,
-    /// Run although releases are frozen.
+    /// Run despite a freeze.
     OverrideFreeze,
-    /// Go back to what this task released.
+    /// Roll back to what this task released.
     Rollback,
-    /// Go back to the good release before the live one.
+    /// Roll back to the good release before the live one.
     RollbackBefore,
 }
 
-/// Which releases an environment can go back to; the store knows.
+/// Which releases an environment can roll back to, from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WaysBack {
-    /// What the task released.
+    /// The task's release.
     pub to_task: bool,
     /// The good release before the live one.
     pub before_live: bool,
 }
 
-/// What the actor may ask of the task now.
+/// Returns the requests that the actor may make on the task now.
 #[must_use]
 pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> {
     let mut granted = of_task(task, actor, moment);
@@ -63,7 +63,7 @@ pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<M
     granted
 }
 
-/// What may be asked of the whole task.
+/// Returns the requests for the whole task.
 fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> {
     let reason = || "because".to_owned();
     let plan = task.landed.as_ref().map_or_else(
@@ -109,7 +109,7 @@ fn of_host(name: &str) -> [(May, TaskRequest); 2] {
     ]
 }
 
-/// Whether it is paused at a gate and nothing went wrong: then there is nothing to try again.
+/// Whether it is paused at a gate without a failure: then there is nothing to retry.
 fn only_waits(task: &Task) -> bool {
     let at_a_gate = matches!(
         task.state,
@@ -130,7 +130,7 @@ fn only_waits(task: &Task) -> bool {
     at_a_gate && !steps.any(wrong)
 }
 
-/// A refusal with what can be asked instead.
+/// Adds the possible requests to a refusal.
 pub(super) fn advised(
     error: RequestError,
     task: &Task,
@@ -155,7 +155,7 @@ pub(super) fn advised(
     }
 }
 
-/// `retry it, roll back (…) or push a new tag`.
+/// Returns a text such as `retry it, roll back (…) or push a new tag`.
 fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
     let id = task.id;
     let begins = match &task.state {
@@ -216,7 +216,7 @@ fn was_let_go(state: &State) -> bool {
     )
 }
 
-/// How the same is asked for once more, by another task.
+/// Returns how to request the same again with a new task.
 fn afresh(task: &Task) -> &'static str {
     if task.submission.has_reference() {
         "push a new tag"

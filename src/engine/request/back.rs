@@ -1,4 +1,4 @@
-//! Going back to an earlier release: a task of its own, which needs no push and no git server.
+//! Rolls back to an earlier release: a task of its own, which needs no push and no git server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,45 +18,45 @@ use crate::domain::task::{
 use crate::domain::template::{Approvers, Requirement};
 use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
 
-/// Where a rollback is to go.
+/// The target of a rollback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RollbackTarget {
-    /// To what this task released.
+    /// The release of this task.
     ToTask(u64),
-    /// To the good release before the live one.
+    /// The good release before the live one.
     Before {
         project: String,
         environment: String,
     },
 }
 
-/// What tags need in the environment of a rollback.
+/// Which approvals tags need in the environment of a rollback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagsNeed {
     Approval,
-    /// A rule with `schedule = "ready"` leads there: a rollback needs no more.
+    /// A rule with `schedule = "ready"` targets it: a rollback needs no more.
     Nothing,
 }
 
-/// What is asked for with a rollback.
+/// A request for a rollback.
 #[derive(Clone, Copy, Debug)]
 pub struct RollbackRequest<'a> {
     pub back: &'a RollbackTarget,
-    /// Why it runs although releases are frozen; where they are not, nothing follows from it.
+    /// Why it runs despite a freeze; ignored if there is none.
     pub override_freeze: Option<&'a str>,
-    /// Why an admin gives the approval that is missing, if one does.
+    /// The reason of an admin who gives the missing approval, if one does.
     pub emergency: Option<&'a str>,
     pub tags: TagsNeed,
     pub calendar: &'a Calendar,
 }
 
-/// Makes a task that goes back to an earlier release. It needs neither a push nor the git server.
-/// The asker's own yes counts, since going back to what was approved once takes one approver; where
-/// it does not count, the task waits, whatever schedule the earlier one had. All of it is made in
-/// one commit, with what `also` gives for the task's number.
+/// Makes a rollback task to an earlier release. It needs neither a push nor the git server. The
+/// requester's own approval counts, since rolling back to an approved release takes one approver.
+/// If it does not count, the task waits, whatever schedule the earlier task had. All of it is made
+/// in one commit, with what `also` returns for the task's number.
 ///
 /// # Errors
-/// [`RequestError::NoWayBack`] says what is missing; nothing was made then.
+/// [`RequestError::NoWayBack`] names what is missing; nothing was made then.
 pub async fn roll_back(
     store: &Store,
     asked: &RollbackRequest<'_>,
@@ -133,7 +133,7 @@ pub async fn roll_back(
     Ok(store.begin_with(recorded.collect(), also).await?)
 }
 
-/// The hosts that switch and are not known to keep the release.
+/// Returns the hosts that switch and are not known to keep the release.
 fn rebuilt(plan: &Plan, live: &BTreeMap<String, LiveRelease>, release: &ReleaseId) -> Vec<String> {
     let stage = plan.publish_stage().map(|stage| &plan.stages[stage]);
     let hosts = stage.into_iter().flat_map(|stage| &stage.hosts);
@@ -144,20 +144,20 @@ fn rebuilt(plan: &Plan, live: &BTreeMap<String, LiveRelease>, release: &ReleaseI
     hosts.filter(|host| !keeps(host)).cloned().collect()
 }
 
-/// Who asks for a rollback, and what their word is worth.
+/// Who requests a rollback, and whether that approves it.
 struct AskedBy<'a> {
     actor: &'a Actor,
-    /// Whether their own yes counts.
+    /// Whether their own approval counts.
     counts: bool,
     emergency: Option<String>,
     tags: TagsNeed,
 }
 
-/// Where a rollback goes and by what plan, and what is live there.
+/// The target and plan of a rollback, and what is live there.
 struct WayBack {
     target: ReleaseRecord,
     earlier: Task,
-    /// Today's hosts and steps, with the commit and the parameters of then.
+    /// The current hosts and steps, with the commit and parameters of the earlier release.
     plan: Plan,
     live: BTreeMap<String, LiveRelease>,
 }
@@ -192,7 +192,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
     })
 }
 
-/// Which releases one can go back to from what is live where a task is at home.
+/// Returns which releases a task's environment can roll back to from what is live.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -211,7 +211,7 @@ pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreErro
     })
 }
 
-/// Whether there is a release to go back to.
+/// Whether there is a release to roll back to.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -223,8 +223,8 @@ pub async fn leads_back(store: &Store, back: &RollbackTarget) -> Result<bool, St
     }
 }
 
-/// What was said of the commit when it landed, without what it was compared with then: what it means
-/// now, the executor works out.
+/// Returns the stored description of the commit without its comparisons: the executor makes current
+/// ones.
 async fn described_alone(store: &Store, earlier: &Task) -> Result<String, RequestError> {
     let landed = earlier.landed.as_ref();
     let blob = landed.map_or("", |landed| landed.description.as_str());
@@ -257,8 +257,8 @@ fn going_back(
             name: actor.name.clone(),
             account: Some(actor.name.clone()),
         },
-        // That the earlier one needed no approval says nothing of going back to it. Where the asker's
-        // own yes does not count, it needs no more than a tag does there.
+        // If the earlier task needed no approval, its rollback may still need one. If the
+        // requester's own approval does not count, it needs no more than a tag does there.
         schedule: match asker.tags {
             TagsNeed::Nothing if !asker.counts => Schedule::Ready,
             TagsNeed::Nothing | TagsNeed::Approval => Schedule::New,
@@ -304,10 +304,10 @@ fn anyone() -> Requirement {
     }
 }
 
-/// The release to which it goes.
+/// Returns the release to roll back to.
 ///
 /// # Errors
-/// [`RequestError::NoWayBack`] says why there is none.
+/// [`RequestError::NoWayBack`] names the reason if there is none.
 pub async fn target(store: &Store, back: &RollbackTarget) -> Result<ReleaseRecord, RequestError> {
     match back {
         RollbackTarget::ToTask(id) => released_by(store, *id).await,
@@ -318,7 +318,7 @@ pub async fn target(store: &Store, back: &RollbackTarget) -> Result<ReleaseRecor
     }
 }
 
-/// The release that a task brought and that succeeded.
+/// Returns the release of a succeeded task.
 async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestError> {
     let task = store.task(id).await?;
     let release: Option<ReleaseId> = match &task.submission.origin {
@@ -347,7 +347,7 @@ async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestErr
     })
 }
 
-/// The good release before the live one.
+/// Returns the good release before the live one.
 async fn before_live(
     store: &Store,
     project: &str,

@@ -16,7 +16,7 @@ pub enum RequestError {
         id: u64,
         state: String,
         what: &'static str,
-        /// What can be done.
+        /// The possible requests.
         instead: String,
     },
     #[error("say why: a reason is needed to {0}")]
@@ -25,7 +25,7 @@ pub enum RequestError {
     Newer {
         id: u64,
         newer: u64,
-        /// What can be done.
+        /// The possible requests.
         instead: String,
     },
     #[error("task {id} has no host {host}: it has {known}")]
@@ -40,12 +40,12 @@ pub enum RequestError {
     LastHost(String),
     #[error("releases{place} are frozen until {until} ({freeze}){advice}")]
     Frozen {
-        /// ` to shop production`, or nothing for a task of no project.
+        /// ` to shop production`, or empty for a task without a project.
         place: String,
         /// Its name, and its reason if it has one.
         freeze: String,
         until: String,
-        /// How an admin lets it run, where one can.
+        /// How an admin can override it, if possible.
         advice: String,
     },
     #[error("nothing is frozen for task {0}, so there is nothing to override")]

@@ -10,7 +10,7 @@ pub(super) fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     names.join(", ")
 }
 
-/// A reason that is one.
+/// Returns the reason if it is not empty.
 ///
 /// # Errors
 /// It is empty.

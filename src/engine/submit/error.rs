@@ -1,4 +1,4 @@
-//! What is wrong with an order, and why it was not submitted.
+//! Problems of an order, and why it was not submitted.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::right::{Missing, PermissionTarget};
 use crate::store::StoreError;
 
-/// One thing that is wrong with what was asked for.
+/// One invalid field of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
     /// The field, as the API names it: `params.VERSION`, `hosts.1`.
@@ -30,7 +30,7 @@ impl fmt::Display for FieldProblem {
     }
 }
 
-/// Why nothing was submitted.
+/// Why no task was submitted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     #[error("nothing was submitted: {}", listed(.0))]

@@ -1,5 +1,4 @@
-//! What somebody asks for, read from JSON field by field, so that everything that is wrong with it
-//! is named at once.
+//! An order, read from JSON field by field, so that all its problems are reported at once.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +16,13 @@ use crate::domain::template::{Hidden, can_be_tag, is_name, is_parameter_name};
 pub const TITLE_CHARS_MAX: usize = 200;
 /// The longest remarks, in characters.
 pub const DETAILS_CHARS_MAX: usize = 10_000;
-/// How many parameters, secrets included, a task may give.
+/// The maximum number of parameters, including secrets.
 pub const PARAMS_MAX: usize = 100;
 /// The longest value of a parameter, in bytes.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024;
-/// All values together, in bytes.
+/// The maximum size of all values together, in bytes.
 pub const VALUES_BYTES_MAX: usize = 40 * 1024;
-/// How many accounts may be asked to approve.
+/// The maximum number of accounts that are asked to approve.
 pub const APPROVERS_MAX: usize = 50;
 /// The longest idempotency key, in characters.
 pub const KEY_CHARS_MAX: usize = 200;
@@ -31,10 +30,10 @@ pub const KEY_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 64;
 /// The longest tag, in bytes.
 const TAG_BYTES_MAX: usize = 200;
-/// The longest name or address of a host, in characters: DNS knows no longer one.
+/// The longest name or address of a host, in characters: the limit of DNS.
 const HOST_CHARS_MAX: usize = 253;
 
-/// What somebody asks for.
+/// A request to submit a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SubmissionOrder {
@@ -42,7 +41,7 @@ pub struct SubmissionOrder {
     pub template: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
-    /// Parameters whose values are shown to nobody.
+    /// Parameters whose values are never shown.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Hidden>,
     /// Names or addresses of hosts, by the number of their group.
@@ -61,10 +60,10 @@ pub struct SubmissionOrder {
     /// Accounts that are asked to approve.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvers: Vec<String>,
-    /// Who shall look after it; shown.
+    /// Who is to look after the task; shown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub executor: String,
-    /// Who the client says has submitted it; shown, never believed.
+    /// The submitter that the client names; shown, never trusted.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub submitter: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -73,12 +72,12 @@ pub struct SubmissionOrder {
     pub environment: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tag: String,
-    /// The same key from the same submitter gives the same task.
+    /// The same key from the same submitter returns the same task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
 
-/// The fields of an order, for whoever misspells one.
+/// The fields of an order, listed if a field is unknown.
 const FIELDS: [&str; 15] = [
     "template",
     "params",
@@ -101,7 +100,7 @@ impl SubmissionOrder {
     /// Reads an order from JSON.
     ///
     /// # Errors
-    /// [`SubmitError::Problems`]: every field that is wrong, with what it should be.
+    /// [`SubmitError::Problems`]: every invalid field, with what it should be.
     pub fn read(value: &Value) -> Result<Self, SubmitError> {
         let Value::Object(fields) = value else {
             let message = format!("must be an object, not {}", kind(value));
@@ -148,8 +147,8 @@ impl SubmissionOrder {
         }
     }
 
-    /// What is too long, or has characters that it may not have; whoever makes an order without
-    /// [`SubmissionOrder::read`] asks here.
+    /// Returns the fields that are too long or have invalid characters; for orders made without
+    /// [`SubmissionOrder::read`].
     #[must_use]
     pub fn problems(&self) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
@@ -276,7 +275,7 @@ impl SubmissionOrder {
         problems
     }
 
-    /// Names this content: two orders are the same if their digests are.
+    /// Returns a digest of the content: equal orders have equal digests.
     #[must_use]
     pub fn digest(&self) -> String {
         let content = Self {
@@ -286,7 +285,7 @@ impl SubmissionOrder {
         sha256_hex(&serde_json::to_vec(&content).unwrap_or_default())
     }
 
-    /// What would ask for a task like this one again, but for its time and its secrets.
+    /// Returns an order for another task like this one, without its time and its secrets.
     #[must_use]
     pub fn again(task: &Task) -> Self {
         let Submission {
@@ -329,12 +328,12 @@ fn too_long(most: usize) -> String {
     format!("is longer than {most} characters: shorten it")
 }
 
-/// A name of somebody else's, in a message.
+/// Quotes an untrusted name for a message.
 fn shown(name: &str) -> String {
     name.escape_debug().take(NAME_CHARS_MAX).collect()
 }
 
-/// The name of a tag that is not too long.
+/// Whether this is the name of a tag that is not too long.
 fn is_tag(name: &str) -> bool {
     name.len() <= TAG_BYTES_MAX && can_be_tag(name)
 }
@@ -357,7 +356,7 @@ impl OrderReader<'_> {
         self.refuse(&shown(name), format!("is no field: {hint}"));
     }
 
-    /// Text of several lines. What is absent or `null` is empty.
+    /// Reads text of several lines. An absent or `null` field is empty.
     fn text(&mut self, field: &str) -> String {
         match self.fields.get(field) {
             None | Some(Value::Null) => String::new(),
@@ -412,7 +411,7 @@ impl OrderReader<'_> {
         values
     }
 
-    /// `{"1": ["web1", "web2"]}` or `{"1": "web1,web2"}`.
+    /// Reads `{"1": ["web1", "web2"]}` or `{"1": "web1,web2"}`.
     fn hosts(&mut self) -> BTreeMap<u8, Vec<String>> {
         let mut groups = BTreeMap::new();
         for (number, hosts) in self.object("hosts") {
@@ -438,7 +437,7 @@ impl OrderReader<'_> {
         self.names("approvers", value).unwrap_or_default()
     }
 
-    /// A list of names, or text with commas between them; `None`: it is neither.
+    /// Reads a list of names, or text with commas between them; `None` if it is neither.
     fn names(&mut self, field: &str, value: &Value) -> Option<Vec<String>> {
         let wrong = match value {
             Value::String(text) => return Some(split(text)),
@@ -459,7 +458,7 @@ impl OrderReader<'_> {
     }
 }
 
-/// `web1, web2` or one on each line.
+/// Splits `web1, web2`, or one name per line.
 fn split(text: &str) -> Vec<String> {
     text.split([',', '\n'])
         .map(|name| name.trim_matches([' ', '\r', '\t']).to_owned())
@@ -478,8 +477,8 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The number of a group of hosts, as it is written: one digit from 1 to 9, so that no two ways of
-/// writing one group hide each other.
+/// Parses the number of a group of hosts: one digit from 1 to 9, so that no group can be written in
+/// two ways.
 #[must_use]
 pub fn group_number(written: &str) -> Option<u8> {
     match written.as_bytes() {

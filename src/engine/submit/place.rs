@@ -1,4 +1,4 @@
-//! To which project and environment an order belongs, if to any.
+//! Finds the project and environment of an order, if it has one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use crate::domain::document::nearest;
 use crate::domain::rule::is_reference;
 use crate::domain::template::{StageTemplate, Template};
 
-/// What an order is about.
+/// The target of an order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SubmissionTarget {
-    /// Empty, with the environment, where it belongs to no project.
+    /// Empty, like the environment, if it belongs to no project.
     pub(super) project: String,
     pub(super) environment: String,
     repository: String,
     tag: String,
     pub(super) refuse_older: bool,
-    /// As the rule says that matches the tag.
+    /// From the rule that matches the tag.
     pub(super) expires_s: Option<u64>,
 }
 
@@ -58,7 +58,7 @@ impl SubmissionTarget {
             search.refuse("tag", "is no name that a tag can have");
         }
         target.environment = search.environment(project, &target.tag, hosts);
-        // The rules of an environment hold however a tag gets there.
+        // The rules of an environment apply however a tag gets there.
         let rules = project.rule_set();
         if let Ok(Some((index, rule))) = rules.first_match(&target.tag)
             && rule.environment == target.environment
@@ -77,7 +77,7 @@ impl SubmissionTarget {
         self.repository.clone()
     }
 
-    /// The full name of the ref; empty where nothing of a repository is released.
+    /// Returns the full name of the ref; empty if nothing of a repository is released.
     pub(super) fn reference(&self) -> String {
         if self.tag.is_empty() {
             String::new()
@@ -86,7 +86,7 @@ impl SubmissionTarget {
         }
     }
 
-    /// The hosts of the environment.
+    /// Returns the hosts of the environment.
     pub(super) fn hosts<'c>(&self, config: &'c Config) -> BTreeSet<&'c str> {
         config
             .project(&self.project)
@@ -101,7 +101,7 @@ fn group<'c>(config: &'c Config, name: &str) -> BTreeSet<&'c str> {
     hosts.map(String::as_str).collect()
 }
 
-/// All hosts of all groups.
+/// Returns all hosts of all groups.
 pub(super) fn all(given: &BTreeMap<u8, Vec<String>>) -> BTreeSet<&str> {
     given.values().flatten().map(String::as_str).collect()
 }
@@ -120,12 +120,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// The environments of a project that whoever asks may name for this template.
+    /// Returns the environments of a project that the user may name for this template.
     fn nameable(&self, project: &'a Project) -> Vec<&'a str> {
         self.seen_with(project, self.template)
     }
 
-    /// Those of them that complaints may list: a right to one template tells nothing of environments.
+    /// Returns those that errors may list: permission for one template reveals no environments.
     fn shown(&self, project: &'a Project) -> Vec<&'a str> {
         self.seen_with(project, "")
     }
@@ -139,7 +139,7 @@ impl<'a> Search<'a> {
         names.filter(seen).collect()
     }
 
-    /// The projects that they may name.
+    /// Returns the projects that the user may name.
     fn projects(&self) -> Vec<&'a Project> {
         let projects = self.config.projects.iter();
         projects
@@ -147,7 +147,7 @@ impl<'a> Search<'a> {
             .collect()
     }
 
-    /// The names of those that complaints may list.
+    /// Returns the names of those that errors may list.
     fn listed(&self, projects: &[&'a Project]) -> Vec<&'a str> {
         let shown = projects
             .iter()
@@ -159,7 +159,7 @@ impl<'a> Search<'a> {
         self.problems.push(FieldProblem::new(field, message));
     }
 
-    /// What a field says, or the parameter that CODO's clients write it into.
+    /// Returns a field, or the parameter that CODO's clients use instead.
     fn either(&mut self, field: &str, own: &str, parameter: &str) -> String {
         let given = self.order.params.get(parameter).map(|text| text.trim());
         match given {
@@ -173,7 +173,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The project; `None` where the task belongs to none, or what is said of it is wrong.
+    /// Returns the project; `None` if the task has none or the order's values are invalid.
     fn project(&mut self, template: &Template) -> Option<&'a Project> {
         let takes = takes_environment(template);
         let named = if takes {
@@ -236,7 +236,7 @@ impl<'a> Search<'a> {
         found
     }
 
-    /// Given, or the rule's that matches the tag, or the only one with exactly these hosts.
+    /// Returns the one given, the matching rule's, or the only one with exactly these hosts.
     fn environment(
         &mut self,
         project: &Project,
@@ -281,8 +281,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Where a repository is, however it is reached: `git@git.example.com:alice/shop.git` and
-/// `https://git.example.com/alice/shop` are the same one.
+/// Reduces a repository URL to a form without protocol: `git@git.example.com:alice/shop.git` and
+/// `https://git.example.com/alice/shop` are the same repository.
 fn bare(url: &str) -> String {
     let url = url.trim().trim_end_matches('/');
     let url = url.strip_suffix(".git").unwrap_or(url);
@@ -299,7 +299,7 @@ fn bare(url: &str) -> String {
             Some((host, path)) if !host.contains('/') => {
                 (host.rsplit('@').next().unwrap_or_default(), path)
             }
-            // A path, or what the git server calls it.
+            // A path, or the git server's own name.
             _ => return url.to_owned(),
         },
     };

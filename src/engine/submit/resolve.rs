@@ -1,5 +1,5 @@
-//! An order held against configuration and templates: every name becomes what it stands for, and the
-//! plan is tried, so that what is accepted here can be planned.
+//! Resolves an order against configuration and templates: looks up every name, and tries the plan,
+//! so that an accepted order can be planned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,11 +20,11 @@ use crate::domain::template::{
     AGENT, GIVEN_BY_PLACE, Hidden, ParamError, Requirement, StageHosts, Template, is_name,
 };
 
-/// How long a submitted task may wait for approval, beyond the time for which it is meant.
+/// How long a submitted task may wait for approval, after its scheduled time.
 const EXPIRES_S: u64 = 7 * 24 * 3600;
 
-/// Whether there is a place where whoever asks may know of tasks of this template: they may name it
-/// then, though it need not be on their list.
+/// Whether the user may see tasks of this template in any scope. Then the user may name it, even if
+/// it is not on the user's list.
 #[must_use]
 pub fn is_usable(config: &Config, sight: &dyn Visibility, template: &str) -> bool {
     let mut projects = config.projects.iter();
@@ -37,7 +37,7 @@ pub fn is_usable(config: &Config, sight: &dyn Visibility, template: &str) -> boo
 }
 
 impl<'a> ResolveSources<'a> {
-    /// The template of this name or number, if whoever asks may know of it.
+    /// Returns the template of this name or number, if the user may see it.
     #[must_use]
     pub fn template(&self, name: &str) -> Option<&'a Template> {
         let found = self.library.find(name);
@@ -45,27 +45,27 @@ impl<'a> ResolveSources<'a> {
     }
 }
 
-/// An order with every name resolved; nobody has been asked for a right yet.
+/// An order with every name resolved; no permission is checked yet.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// Without a submitter.
     pub(super) submission: Submission,
-    /// What the place asks of approvers.
+    /// The approvals that the environment requires.
     pub(super) approvals: Vec<Requirement>,
-    /// Whether the yes of the one who submits counts there: that which `ready` is.
+    /// Whether the submitter's own approval counts there, which `ready` gives.
     pub(super) own_yes: OwnYes,
 }
 
-/// Whether what one submits as `ready` has one's own approval.
+/// Whether submitting as `ready` includes the submitter's own approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OwnYes {
     Counts,
-    /// The environment says who approves, and that whoever submits does not.
+    /// The environment names its approvers and excludes the submitter.
     NotHere,
 }
 
 impl Resolved {
-    /// Where it is to run.
+    /// Returns where the task is to run.
     #[must_use]
     pub fn place(&self) -> PermissionTarget {
         PermissionTarget {
@@ -79,7 +79,7 @@ impl Resolved {
 /// Resolves an order.
 ///
 /// # Errors
-/// [`SubmitError::Problems`]: everything that is wrong with it, by field.
+/// [`SubmitError::Problems`]: all its problems, by field.
 pub fn resolve(
     order: &SubmissionOrder,
     sources: &ResolveSources<'_>,
@@ -98,14 +98,14 @@ pub fn resolve(
     let target = SubmissionTarget::of(order, sources, template, &hosts, &mut resolver.problems);
     let (mut parameters, secrets) = told(order, template);
     if target.placed() {
-        // The agent gives these itself.
+        // The agent sets these itself.
         for name in GIVEN_BY_PLACE {
             if name != "COMMIT" {
                 parameters.remove(name);
             }
         }
     } else if !order.tag.is_empty() {
-        // Nothing is released; the template's commands may want to know it.
+        // Nothing is released, but the template's commands may use it.
         parameters.insert("TAG".to_owned(), order.tag.clone());
     }
     resolver.parameters(template, &target, &parameters, &secrets);
@@ -161,8 +161,8 @@ pub fn resolve(
     }
 }
 
-/// The accounts that a client can mean by the submitter that it names: the one of that name, and the
-/// one of whom the git server calls so.
+/// Returns the accounts that a client's submitter name can mean: the one of that name, and the one
+/// mapped from that git server user.
 fn claimed(config: &Config, submitter: &str) -> BTreeSet<String> {
     let own = Some(submitter).filter(|name| right::is_name(name));
     let accounts = own.into_iter().chain(config.account_of(submitter));
@@ -191,7 +191,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A time of the agent's zone, unless it names another or an offset.
+    /// Reads a time, in the agent's zone unless it names another zone or an offset.
     fn run_at(&mut self) -> Option<Timestamp> {
         let text = self.order.run_at.as_str();
         if text.is_empty() {
@@ -238,7 +238,7 @@ impl<'a> Resolver<'a> {
         found
     }
 
-    /// The given hosts by their names in the configuration.
+    /// Returns the given hosts by their names in the configuration.
     fn hosts(&mut self, template: &Template) -> BTreeMap<u8, Vec<String>> {
         let mut groups = BTreeMap::new();
         for (number, hosts) in &self.order.hosts {
@@ -280,7 +280,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Whether the groups that are given are those that the template takes.
+    /// Checks that the given groups are those that the template takes.
     fn groups(
         &mut self,
         template: &Template,
@@ -315,8 +315,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A template that releases to its environment takes no others: those that are named all the
-    /// same must be the environment's.
+    /// Checks the hosts of a template that releases to its environment. It takes no others: any
+    /// that are named must be the environment's.
     fn hosts_of_environment(
         &mut self,
         target: &SubmissionTarget,
@@ -339,7 +339,7 @@ impl<'a> Resolver<'a> {
         self.refuse("hosts", message);
     }
 
-    /// Tries the plan; says what approvals it asks for.
+    /// Tries the plan; returns the approvals that it needs.
     fn planned(&mut self, template: &Template, submission: &Submission) -> Vec<Requirement> {
         if !self.problems.is_empty() {
             return Vec::new();
@@ -388,8 +388,8 @@ fn own_yes(config: &Config, submission: &Submission) -> OwnYes {
     }
 }
 
-/// What is given openly, and what is shown to nobody: because it was given so, or because the
-/// template says that it is secret.
+/// Splits the parameters into public and secret ones. A parameter is secret if it was given so or
+/// the template declares it secret.
 fn told(
     order: &SubmissionOrder,
     template: &Template,
@@ -404,7 +404,7 @@ fn told(
     (open, secrets)
 }
 
-/// Which field a plan's error is about.
+/// Returns the field that a plan's error is about.
 fn field_of(error: &PlanError) -> &'static str {
     match error {
         PlanError::NoPlace { .. } => "project",
@@ -414,7 +414,7 @@ fn field_of(error: &PlanError) -> &'static str {
         | PlanError::NoGivenHosts { .. }
         | PlanError::TooManyHosts { .. }
         | PlanError::HostsNotGiven { .. } => "hosts",
-        // The template is there, but what it names is not.
+        // The template exists, but a name in it does not.
         PlanError::UnknownGroup { .. }
         | PlanError::UnknownHost { .. }
         | PlanError::UnknownUser { .. }
@@ -435,7 +435,7 @@ fn name_in(error: &ParamError) -> &str {
     }
 }
 
-/// The configuration's name of a host that is named, or given by its address.
+/// Returns the configured name of a host that is given by name or address.
 fn host_name(
     sources: &ResolveSources<'_>,
     template: &Template,

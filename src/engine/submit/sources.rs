@@ -1,27 +1,26 @@
-//! What an order is compared with.
+//! What an order is checked against.
 
 use jiff::Timestamp;
 
 use crate::config::{Config, Templates};
 use crate::domain::right::PermissionTarget;
 
-/// What whoever asks may know of. The rest is to them as if it were not there, and no complaint
-/// names it.
+/// What the user may see. Everything else is treated as absent, and no error names it.
 pub trait Visibility: Sync {
-    /// Whether they may know of what happens in a place.
+    /// Whether the user may see what happens in a scope.
     fn place(&self, place: &PermissionTarget) -> bool;
-    /// Whether the list of templates shows them this one.
+    /// Whether the user's list of templates has this one.
     fn lists(&self, template: &str) -> bool;
-    /// Whether the list of hosts shows them this one.
+    /// Whether the user's list of hosts has this one.
     fn host(&self, name: &str) -> bool;
 }
 
-/// What an order is held against.
+/// What an order is checked against.
 pub struct ResolveSources<'a> {
     pub config: &'a Config,
     pub library: &'a Templates,
     pub sight: &'a dyn Visibility,
-    /// Hosts that stay out.
+    /// Hosts that are disabled.
     pub disabled: &'a [String],
     pub now: Timestamp,
 }

@@ -1,5 +1,5 @@
-//! What one landing does once the ref was seen: fetch, pin, describe what it means compared with what
-//! is live, plan. It looks for no ref and records nothing; called by `land`.
+//! Performs one landing once the ref was seen: fetch, pin, compare with what is live, plan. It
+//! queries no ref and records nothing; called by `land`.
 
 use crate::domain::approval::{self, Terms};
 use crate::domain::plan;
@@ -11,16 +11,16 @@ use crate::git::landing::{
 };
 use crate::store::StoreError;
 
-/// What became of a task's landing.
+/// The result of a task's landing.
 pub(in crate::engine::executor) enum LandingOutcome {
     Landed(Box<Landed>),
-    /// It will never land; why.
+    /// It will never land; the reason.
     Never(String),
-    /// Ask again later; why.
+    /// Retry later; the reason.
     NotYet(String),
 }
 
-/// The object is empty where nothing of a repository is released: only the plan is made then.
+/// Fetches and plans a task. The object is empty if nothing of a repository is released.
 pub(super) async fn fetch_and_plan(world: &World, task: &Task, object: String) -> LandingOutcome {
     let landed = if task.submission.has_reference() {
         try_fetch_and_plan(world, task, object).await
@@ -115,7 +115,7 @@ async fn try_fetch_and_plan(
     })
 }
 
-/// Nothing of a repository is released: neither git nor what is live is asked.
+/// Plans a task that releases nothing of a repository: queries neither git nor what is live.
 async fn plan_alone(world: &World, task: &Task) -> Result<Landed, LandingOutcome> {
     let recipe = recipe(world, task).await?;
     let (terms, waits) = freeze(world, task, &recipe, "").await?;
@@ -140,7 +140,7 @@ async fn recipe(world: &World, task: &Task) -> Result<PlanInputs, LandingOutcome
         })
 }
 
-/// Works the plan out and keeps it.
+/// Resolves the plan and stores it.
 async fn freeze(
     world: &World,
     task: &Task,
@@ -170,8 +170,8 @@ async fn freeze(
     Ok((terms, Waits::of(&plan)))
 }
 
-/// The account of whoever submitted the task. The configuration may map a pusher to an account that
-/// nobody has: then nobody knows who it was.
+/// Returns the submitter's account. If the configuration maps the pusher to an account that does
+/// not exist, the submitter is unknown.
 async fn account<'s>(
     world: &World,
     submission: &'s Submission,
@@ -180,7 +180,7 @@ async fn account<'s>(
         return Ok(None);
     };
     if !matches!(submission.origin, Origin::Tag { .. }) {
-        // They were logged in.
+        // The submitter was logged in.
         return Ok(Some(account));
     }
     let known = world
@@ -191,7 +191,7 @@ async fn account<'s>(
     Ok(known.then_some(account))
 }
 
-/// What is live on each of these hosts, and the releases that are.
+/// Returns what is live on each of these hosts, with the release records.
 pub(in crate::engine::executor) async fn live_on(
     world: &World,
     submission: &Submission,
@@ -212,7 +212,7 @@ pub(in crate::engine::executor) async fn live_on(
     Ok((live.collect(), releases))
 }
 
-/// Why a rule with `refuse_older` refuses, if it does.
+/// Returns why a rule with `refuse_older` refuses, if it does.
 pub(in crate::engine::executor) fn goes_back(comparisons: &[Comparison]) -> Option<String> {
     comparisons
         .iter()

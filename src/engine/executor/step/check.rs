@@ -1,4 +1,4 @@
-//! `check` steps: the service is asked until it is well or the tries are used up.
+//! `check` steps: query the service until it is healthy or the tries are used up.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::domain::task::StepResult;
 use crate::domain::template::{self, HealthCheck, Probe, Program};
 use crate::engine::executor::effects::AgentProbe;
 
-/// The shortest pause between two questions.
+/// The shortest pause between two queries.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
-/// Why a question has no good answer.
+/// Why a check did not succeed.
 enum Unwell {
-    /// It may be asked again.
+    /// It may be retried.
     Now(String),
-    /// Asking again would not help, or do harm.
+    /// A retry would not help, or would do harm.
     Never(StepError),
 }
 
-/// Asks until it holds.
+/// Retries the check until it succeeds.
 pub(super) async fn check(
     scene: &StepContext<'_>,
     check: &HealthCheck,
@@ -84,7 +84,7 @@ async fn ask_on_host(
 ) -> Result<(), Unwell> {
     let work = scene.work;
     let key = program::key(&work.task, work.at, work.attempt);
-    // A check changes nothing, so it is simply asked anew, under a name of its own.
+    // A check changes nothing, so it is repeated under a new name.
     let nonce = scene.world.clock.now().as_millisecond();
     let key = program::part(&key, &format!("{number}-{nonce}"));
     let limit = program.timeout;
@@ -107,7 +107,7 @@ async fn ask_on_host(
             let names: Vec<&str> = values.keys().map(String::as_str).collect();
             return Err(Unwell::Never(program::undeclared(scene, &names)));
         }
-        // It runs on: a second one would run beside it.
+        // It still runs: a second one would run beside it.
         Ok(Reply::Run(RunEnd::Unended)) => {
             return Err(Unwell::Never(program::unended(limit)));
         }
@@ -120,7 +120,7 @@ async fn ask_on_host(
             StepError::Failed(message) | StepError::Unknown(message) => message,
         },
         Err(error @ HostError::Lost(_)) => {
-            // It may begin yet, after the check is over: it is barred, as far as the host is there.
+            // It may still begin after the check is over: bar it, if the host can be reached.
             let op = Op::Kill {
                 deploy_to: super::scene::kept_in(&work.task, &work.plan, work.at),
                 key,

@@ -1,11 +1,11 @@
-//! A commit that landed once and is not in the mirror any more: the mirror was deleted to give space
-//! back, or the agent was restored on another machine.
+//! Fetches a commit that landed once and is no longer in the mirror: the mirror was deleted to free
+//! space, or the agent was restored on another machine.
 
 use super::scene::{StepContext, StepError};
 use crate::git::checkout::CheckoutError;
 use crate::git::landing::FetchRequest;
 
-/// Fetches what a task releases once more and pins it; the ref must still stand on it.
+/// Fetches a task's commit again and pins it; the ref must still point to it.
 pub(super) async fn again(
     scene: &StepContext<'_>,
     missing: &CheckoutError,

@@ -12,10 +12,10 @@ use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd}
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
 use crate::domain::template::{self, Directory, GIVEN, Program, ProgramCommand, StepAction};
 
-/// How many names that a step may not hand on are named.
+/// How many undeclared output names a message lists.
 const NAMES_SHOWN_MAX: usize = 5;
 
-/// Names an attempt of a step in the host's journal; see [`Run::key`].
+/// Returns the name of a step's attempt in the host's journal; see [`Run::key`].
 pub(super) fn key(task: &Task, at: StepRef, attempt: u32) -> String {
     let way = match at.way {
         Direction::Forward => "",
@@ -25,13 +25,13 @@ pub(super) fn key(task: &Task, at: StepRef, attempt: u32) -> String {
     format!("{begun}-{way}{}-{}-{attempt}", at.stage, at.step)
 }
 
-/// A program that an attempt starts besides its first, or one of those that a check asks by: whoever
-/// stops the attempt stops it.
+/// Returns the name of a further program of an attempt, or of a check's program. Stopping the
+/// attempt stops it, too.
 pub(super) fn part(key: &str, name: &str) -> String {
     format!("{key}.{name}")
 }
 
-/// Runs a program to its end, or finds out how it ended.
+/// Runs a program to its end, or reads the result of an earlier start.
 pub(super) async fn run(
     scene: &StepContext<'_>,
     program: &Program,
@@ -60,7 +60,7 @@ pub(super) async fn run(
     judge(scene, program, end)
 }
 
-/// The program with this step's values filled in.
+/// Returns the program with this step's values filled in.
 pub(super) async fn prepare(
     scene: &StepContext<'_>,
     program: &Program,
@@ -93,7 +93,7 @@ async fn command(
     program: &Program,
     values: &BTreeMap<String, String>,
 ) -> Result<RunCommand, StepError> {
-    // A name stands for what is a parameter, not for whatever a step has handed on.
+    // A placeholder refers to a parameter, not to any output of a step.
     let plan = &scene.work.plan;
     let known = |name: &String| {
         GIVEN.contains(&name.as_str())
@@ -121,8 +121,8 @@ async fn command(
     })
 }
 
-/// The text of a script as it was when the plan was made: what stands beside the template by now is
-/// another matter, and what the store holds is compared with the digest that was approved.
+/// Returns the text of a script as of the plan. The file beside the template may have changed
+/// since; the stored text is compared with the approved digest.
 async fn script(scene: &StepContext<'_>, name: &str) -> Result<String, StepError> {
     let damaged = || {
         StepError::Failed(format!(
@@ -143,7 +143,7 @@ async fn script(scene: &StepContext<'_>, name: &str) -> Result<String, StepError
     String::from_utf8(bytes).map_err(|_| damaged())
 }
 
-/// Starts an attempt, or goes on with it, and waits for its end.
+/// Starts or resumes an attempt, and waits for its end.
 async fn follow(scene: &StepContext<'_>, program: &Program, run: Run) -> Result<RunEnd, StepError> {
     let key = run.key.clone();
     let op = Op::Run {
@@ -163,8 +163,8 @@ async fn follow(scene: &StepContext<'_>, program: &Program, run: Run) -> Result<
             Err(error) => return Err(scene.refused(&error).await),
         };
         output.line(&format!("connection lost: {lost}"));
-        // Nobody may guess: the host is asked. What it never began may be begun, and what still
-        // runs is followed, by asking for the same attempt again.
+        // Do not guess: query the host. A program that never began may be started. One that still
+        // runs is followed, by requesting the same attempt again.
         match result_of(scene, &key).await? {
             RunEnd::NotBegun if output.begun.load(Ordering::SeqCst) && !program.repeat => {
                 return Err(vanished(scene));
@@ -180,7 +180,7 @@ async fn follow(scene: &StepContext<'_>, program: &Program, run: Run) -> Result<
     ))
 }
 
-/// The output of a step's program; hears when it is begun.
+/// The output of a step's program; is notified when the program begins.
 struct Listening<'a> {
     output: &'a dyn Output,
     begun: AtomicBool,
@@ -209,7 +209,7 @@ impl Output for Listening<'_> {
     }
 }
 
-/// The host knows nothing of a program that it had said to be begun.
+/// Returns the error for a program that the host reported as begun and no longer knows.
 fn vanished(scene: &StepContext<'_>) -> StepError {
     StepError::Unknown(format!(
         "it was begun, and {} knows nothing of it any more: was {}/.tagship/journal deleted there? Look \
@@ -227,7 +227,7 @@ async fn result_of(scene: &StepContext<'_>, key: &str) -> Result<RunEnd, StepErr
     match scene.perform(&op).await {
         Ok(Reply::Run(end)) => Ok(end),
         Ok(other) => Err(unexpected(&other)),
-        // It was begun, and the host can't be asked: that is no failure of the program.
+        // It was begun, and the host can't be queried: that is no failure of the program.
         Err(StepError::Failed(message) | StepError::Unknown(message)) => {
             Err(StepError::Unknown(message))
         }
@@ -260,8 +260,8 @@ fn judge(scene: &StepContext<'_>, program: &Program, end: RunEnd) -> Result<Step
     }
 }
 
-/// What was approved says which names a step may hand on. Anything else it writes could take the place
-/// of what was approved, or change what later steps run.
+/// Returns the outputs that the approved plan declares. Any other output could replace approved
+/// values or change what later steps run.
 fn handed_on(
     scene: &StepContext<'_>,
     values: BTreeMap<String, String>,
@@ -280,7 +280,7 @@ fn handed_on(
     Err(undeclared(scene, &others))
 }
 
-/// A step has written names to `$TAGSHIP_OUTPUT` that it may not hand on.
+/// Returns the error for a step that wrote undeclared names to `$TAGSHIP_OUTPUT`.
 pub(super) fn undeclared(scene: &StepContext<'_>, names: &[&str]) -> StepError {
     let plan = &scene.work.plan;
     let step = plan.step(scene.work.at);
@@ -299,8 +299,8 @@ pub(super) fn undeclared(scene: &StepContext<'_>, names: &[&str]) -> StepError {
     ))
 }
 
-/// A program passed its limit and nobody could end it. A second one beside it would be no
-/// repetition: neither `repeat` nor the tries of a check help.
+/// Returns the error for a program that exceeded its limit and could not be killed. A second one
+/// would run beside it, so neither `repeat` nor the tries of a check help.
 pub(super) fn unended(limit: Duration) -> StepError {
     StepError::Unknown(format!(
         "did not end within {} s, and could not be ended (another user's?); end it on the host",

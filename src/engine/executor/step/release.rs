@@ -1,4 +1,4 @@
-//! The steps that make, bring and switch releases: `checkout`, `sync`, `publish`.
+//! The steps that build, transfer and switch releases: `checkout`, `sync`, `publish`.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl From<StoreError> for StepError {
     }
 }
 
-/// The commit becomes a manifest, kept on the shelf, and the agent's tree equals it.
+/// Makes a manifest of the commit, stores it, and makes the agent's tree equal to it.
 pub(super) async fn checkout(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
     let work = scene.work;
     let Some(progress) = &work.task.work else {
@@ -67,7 +67,7 @@ pub(super) async fn checkout(scene: &StepContext<'_>) -> Result<StepResult, Step
     Ok(StepResult::CheckedOut { digest, files })
 }
 
-/// The manifest of what is live in this environment: of the first host that has something live.
+/// Returns the manifest of the live release in this environment, from the first host that has one.
 async fn live_manifest(scene: &StepContext<'_>) -> Result<Option<Arc<Manifest>>, StepError> {
     let plan = &scene.work.plan;
     let live = scene
@@ -93,7 +93,7 @@ fn options(placement: &Placement) -> PlanOptions {
     }
 }
 
-/// How releases are kept there; a plan that releases something says it.
+/// Returns how releases are kept on the host; every plan with a release has it.
 fn placement<'s>(scene: &'s StepContext<'_>) -> Result<&'s Placement, StepError> {
     let placement = scene.work.plan.placement.as_ref();
     placement.ok_or_else(|| {
@@ -119,7 +119,7 @@ async fn load(scene: &StepContext<'_>, release: &ReleaseId) -> Option<Arc<Manife
         .await
 }
 
-/// Brings the agent's tree to a manifest, once per task, however many hosts wait for it.
+/// Makes the agent's tree equal to a manifest, once per task, however many hosts wait for it.
 async fn write_tree(scene: &StepContext<'_>, manifest: &Arc<Manifest>) -> Result<(), StepError> {
     let digest = manifest.digest();
     let mut stands = scene.work.tree.lock().await;
@@ -144,7 +144,7 @@ async fn write_tree(scene: &StepContext<'_>, manifest: &Arc<Manifest>) -> Result
     Ok(())
 }
 
-/// The release stands complete on the host, beside what is live.
+/// Transfers the complete release to the host, beside the live one.
 pub(super) async fn sync(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
     let release = own_release(scene).await?;
     let manifest = load(scene, &release.id).await;
@@ -177,7 +177,7 @@ pub(super) async fn sync(scene: &StepContext<'_>) -> Result<StepResult, StepErro
         } => (standing, staged, based, missing),
         other => return Err(unexpected(&other)),
     };
-    // Whoever asks to go back means to undo what is live.
+    // A rollback intends to undo what is live.
     let back = existing(scene) == Existing::AsItIs;
     let notes = missing_files(scene, &missing, back)?;
     if let Some(live) = standing.live.as_ref().filter(|_| !back) {
@@ -212,7 +212,7 @@ pub(super) async fn sync(scene: &StepContext<'_>) -> Result<StepResult, StepErro
     })
 }
 
-/// What is gone back to was live once, and counts as it is.
+/// Returns how to treat an existing release. A rollback's target was live once, so it is accepted.
 fn existing(scene: &StepContext<'_>) -> Existing {
     let asked = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
     if asked || scene.work.at.way == Direction::Back {
@@ -222,7 +222,7 @@ fn existing(scene: &StepContext<'_>) -> Existing {
     }
 }
 
-/// That something else is live on the host than the store and this task know of.
+/// Whether the live release on the host differs from what the store and this task know.
 async fn drift(scene: &StepContext<'_>, standing: &HostState) -> Result<Option<Drift>, StepError> {
     let known = replaceable(scene).await?;
     let is_known = known
@@ -241,8 +241,8 @@ async fn drift(scene: &StepContext<'_>, standing: &HostState) -> Result<Option<D
     Ok(drift)
 }
 
-/// What a build or the service wrote into a release is gone with it. So it is built again only where
-/// that was said before anybody approved.
+/// Allows a rebuild of a lost release only if the approved plan says so: files that a build or the
+/// service wrote into it are lost.
 async fn is_to_be_rebuilt(
     scene: &StepContext<'_>,
     release: &ReleaseId,
@@ -263,14 +263,14 @@ async fn is_to_be_rebuilt(
     )))
 }
 
-/// Shared files that are missing fail the step, or are said; a rollback is never refused for them.
+/// Fails the step or warns if shared files are missing; a rollback is never refused for them.
 fn missing_files(
     scene: &StepContext<'_>,
     missing: &[String],
     back: bool,
 ) -> Result<Vec<String>, StepError> {
     let placement = placement(scene)?;
-    // A host names what it was asked for, or nothing, and each once.
+    // Accept only names that were requested, each once.
     let names: Vec<&str> = placement
         .shared
         .iter()
@@ -291,8 +291,8 @@ fn missing_files(
     Ok(vec![what])
 }
 
-/// A release that is newer than the one this task brings, and of which the store knows nothing, was
-/// brought by another agent, or by this one before its store was restored: it is not undone.
+/// Refuses a host with a newer release that the store does not know: another agent made it, or this
+/// one before its store was restored. It must not be undone.
 async fn nothing_unknown_is_newer(
     scene: &StepContext<'_>,
     live: &ReleaseId,
@@ -308,7 +308,7 @@ async fn nothing_unknown_is_newer(
     )))
 }
 
-/// How to send a whole tree to a host whose live release is not the one that was expected.
+/// Returns how to send a whole tree to a host whose live release is not the expected one.
 async fn whole_set(scene: &StepContext<'_>, standing: &HostState) -> TransferSet {
     let Some(live) = &standing.live else {
         return TransferSet::Whole;
@@ -319,7 +319,7 @@ async fn whole_set(scene: &StepContext<'_>, standing: &HostState) -> TransferSet
         .find(|release| release.id == *live)
         .map(|release| &release.digest);
     match (load(scene, live).await, recorded) {
-        // Only where the host's tree is the one we know does the same mtime mean the same content.
+        // Same mtime means same content only if the host's tree is the known one.
         (Some(known), Some(digest)) if known.digest() == *digest => {
             TransferSet::LinkDest(live.clone())
         }
@@ -368,7 +368,7 @@ async fn send(
     Ok(sent)
 }
 
-/// The release that this task brings, with its digest.
+/// Returns this task's release, with its digest.
 async fn own_release(scene: &StepContext<'_>) -> Result<Release, StepError> {
     let task = &scene.work.task;
     let Some(progress) = &task.work else {
@@ -388,7 +388,7 @@ async fn own_release(scene: &StepContext<'_>) -> Result<Release, StepError> {
     })
 }
 
-/// A release of an earlier task, with its digest.
+/// Returns a release of an earlier task, with its digest.
 async fn known(scene: &StepContext<'_>, release: &ReleaseId) -> Result<Option<Release>, StepError> {
     let plan = &scene.work.plan;
     let record = scene
@@ -402,7 +402,7 @@ async fn known(scene: &StepContext<'_>, release: &ReleaseId) -> Result<Option<Re
     }))
 }
 
-/// What should be live on the host, if its manifest is still there.
+/// Returns what should be live on the host, if its manifest still exists.
 async fn base(scene: &StepContext<'_>) -> Result<Option<(Release, Arc<Manifest>)>, StepError> {
     let plan = &scene.work.plan;
     let live = scene
@@ -420,7 +420,7 @@ async fn base(scene: &StepContext<'_>) -> Result<Option<(Release, Arc<Manifest>)
         .map(|manifest| (release, manifest)))
 }
 
-/// The release becomes the live one, by one rename; what is too old goes.
+/// Makes the release live by one rename, and deletes old releases.
 pub(super) async fn publish(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
     let work = scene.work;
     let Some(release) = work.release().cloned() else {
@@ -449,7 +449,7 @@ pub(super) async fn publish(scene: &StepContext<'_>) -> Result<StepResult, StepE
         found.notes = notes;
         match gone {
             Some(gone) => found.kept.retain(|kept| !gone.contains(kept)),
-            // Some may be gone, and some not.
+            // Some may be deleted, others not.
             None => found.kept.clear(),
         }
     }
@@ -457,8 +457,8 @@ pub(super) async fn publish(scene: &StepContext<'_>) -> Result<StepResult, StepE
     Ok(StepResult::Published { was, found })
 }
 
-/// Switches from what is known to be live there. What else is live is looked at first: it came after
-/// this task had looked, and may be newer.
+/// Switches from the known live release. Another live release is inspected first: it appeared after
+/// this task's last look, and may be newer.
 async fn switch(
     scene: &StepContext<'_>,
     release: &ReleaseId,
@@ -499,7 +499,7 @@ async fn switch(
                 over.push(live);
             }
             Ok(other) => return Err(unexpected(&other)),
-            // The host may have heard it. Whoever goes back takes it for switched.
+            // The host may have received it. A rollback treats the host as switched.
             Err(lost @ HostError::Lost(_)) => {
                 return Err(StepError::Failed(format!(
                     "{lost}; it may have switched all the same: look where `current` leads there"
@@ -513,7 +513,7 @@ async fn switch(
     ))
 }
 
-/// What this task has seen live on the host, or made so, and what the store knows to be.
+/// Returns what this task saw or made live on the host, and what the store knows as live.
 async fn replaceable(scene: &StepContext<'_>) -> Result<Vec<ReleaseId>, StepError> {
     let (plan, host) = (&scene.work.plan, scene.work.host());
     let store = &scene.world.store;
@@ -531,11 +531,11 @@ async fn replaceable(scene: &StepContext<'_>) -> Result<Vec<ReleaseId>, StepErro
         .collect())
 }
 
-/// So many leftovers are told one by one.
+/// How many leftovers are reported one by one.
 const LEFTOVERS_TOLD_MAX: usize = 5;
 
-/// Old releases go: which went, where that is known, and what is to be said. What can't be deleted is
-/// told and tried again next time: it is no reason to go back.
+/// Deletes old releases. Returns which were deleted, if known, and the warnings. A failed deletion
+/// is reported and retried next time: it is no reason for a rollback.
 async fn prune(
     scene: &StepContext<'_>,
     live: &ReleaseId,

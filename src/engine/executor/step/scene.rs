@@ -1,4 +1,4 @@
-//! What a step is done with, and how it asks its host.
+//! The inputs of a step, and how it queries its host.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::domain::plan::{AGENT, Plan};
 use crate::domain::task::{Direction, Event, StepRef, StepResult, Task};
 use crate::engine::executor::effects::World;
 
-/// How often an operation is tried when the connection is lost under it.
+/// How often an operation is tried if its connection is lost.
 pub(super) const TRIES: u32 = 3;
 
-/// Whether the intent was made durable by this executor or by one before it.
+/// Whether this executor made the intent durable, or a previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine::executor) enum IntentMadeBy {
     Now,
     Before,
 }
 
-/// Everything that a step is done with.
+/// The inputs of a step.
 pub(in crate::engine::executor) struct StepInputs {
     pub(in crate::engine::executor) task: Arc<Task>,
     pub(in crate::engine::executor) plan: Arc<Plan>,
@@ -36,7 +36,7 @@ pub(in crate::engine::executor) struct StepInputs {
     pub(in crate::engine::executor) attempt: u32,
     pub(in crate::engine::executor) begun: IntentMadeBy,
     pub(in crate::engine::executor) tree: Arc<Mutex<Option<TreeDigest>>>,
-    /// Takes what is heard of the step before it ends.
+    /// Receives the step's events before its result.
     pub(in crate::engine::executor) tells: mpsc::UnboundedSender<Event>,
 }
 
@@ -58,9 +58,9 @@ impl From<StepError> for StepResult {
     }
 }
 
-/// Where the attempts of a step are kept on its host: beside the releases, or in a directory of the
-/// task's own (so that it shares no fence with others) where somebody else runs it, or where it
-/// belongs to no project.
+/// Returns the directory of a step's attempts on its host: beside the releases. If the step has its
+/// own user or host, or belongs to no project, it is a directory of the task's own, so that it
+/// shares no fence with others.
 pub(super) fn kept_in(task: &Task, plan: &Plan, at: StepRef) -> String {
     let host = plan.host_name(at);
     let own = plan
@@ -77,13 +77,13 @@ pub(super) fn kept_in(task: &Task, plan: &Plan, at: StepRef) -> String {
     format!("{base}/{}-{host}", begun(task))
 }
 
-/// Names the work of a task on hosts, which outlive the store that numbers tasks.
+/// Returns a name for the task's work on hosts. It stays unique if the store is replaced.
 pub(super) fn begun(task: &Task) -> String {
     let started = task.work.as_ref().map(|work| work.started.as_second());
     format!("{}-{:x}", task.id, started.unwrap_or_default().max(0))
 }
 
-/// For operations that print nothing.
+/// The output of operations that print nothing.
 pub(in crate::engine::executor) struct Silent;
 
 impl Output for Silent {
@@ -105,14 +105,14 @@ impl StepInputs {
         self.plan.host_name(self.at)
     }
 
-    /// Whether the host has said that the program of this attempt is begun, as far as is recorded.
+    /// Whether the host's report that the attempt's program has begun is recorded.
     pub(super) fn has_program(&self) -> bool {
         let work = self.task.work.as_ref();
         work.and_then(|work| work.steps.get(&self.at))
             .is_some_and(|step| step.attempt == self.attempt && step.program.is_some())
     }
 
-    /// The name of the step's log.
+    /// Returns the name of the step's log.
     pub(super) fn label(&self) -> String {
         self.plan.log_name(self.at)
     }
@@ -124,7 +124,7 @@ impl StepInputs {
         }
     }
 
-    /// The release that this step brings, starts or goes back to.
+    /// Returns the release that this step makes, starts or rolls back to.
     pub(super) fn release(&self) -> Option<&ReleaseId> {
         if self.plan.commit.is_empty() {
             return None;
@@ -146,7 +146,7 @@ impl StepContext<'_> {
         }
     }
 
-    /// Asks for an operation that may be repeated, again where the connection was lost under it.
+    /// Performs an operation that may be repeated, and retries it if the connection is lost.
     pub(super) async fn asked(&self, op: &Op) -> Result<Reply, HostError> {
         let host = &self.work.plan.lane(self.work.at);
         let mut attempt = 1;
@@ -162,11 +162,11 @@ impl StepContext<'_> {
         }
     }
 
-    /// What an answer comes to that is no reply and will be none when it is asked for again.
+    /// Converts a refusal that a retry would not change.
     pub(super) async fn refused(&self, error: &HostError) -> StepError {
         if let HostError::Fenced { held, .. } = error {
-            // Whoever retries has seen the message and means it: later claims stand above that one,
-            // on this host. (If it was made in this store, they do already.)
+            // A user who retries has seen the message and means it: later claims exceed that fence
+            // on this host. (A fence made in this store is exceeded already.)
             let work = self.work;
             let place = (
                 work.plan.project.as_str(),
@@ -189,8 +189,8 @@ impl StepContext<'_> {
         self.world.clock.pause(time).await;
     }
 
-    /// What earlier steps of this host, or of the agent's own machine, hand on under the names that
-    /// the plan has for them. Of two values the later step's counts, as the plan orders them.
+    /// Returns the outputs of earlier steps on this host or on the agent's machine, under the
+    /// plan's names. Of two values, that of the later step in the plan's order counts.
     pub(super) fn handed_on(&self) -> BTreeMap<String, String> {
         let (plan, here) = (&self.work.plan, self.work.at.host);
         let progress = self
@@ -215,12 +215,12 @@ impl StepContext<'_> {
         handed_on
     }
 
-    /// What every command of this step finds in its environment.
+    /// Returns the environment variables of every command of this step.
     pub(super) async fn values(&self) -> BTreeMap<String, String> {
         let work = self.work;
         let (plan, task) = (&work.plan, &work.task);
         let mut values = self.handed_on();
-        // What was approved comes last: nothing that a step wrote takes its place.
+        // Approved values come last: no output of a step replaces them.
         values.extend(plan.parameters.clone());
         let submission = &task.submission;
         for name in &plan.secrets {
@@ -244,7 +244,7 @@ impl StepContext<'_> {
             ("HOST", work.host()),
             ("RELEASE", &release),
         ] {
-            // Where a task belongs to no project, its own parameters may have these names.
+            // A task without a project may have parameters of these names.
             if !(value.is_empty() && values.contains_key(name)) {
                 values.insert(name.to_owned(), value.to_owned());
             }
@@ -252,7 +252,7 @@ impl StepContext<'_> {
         values
     }
 
-    /// Tag and commit of an earlier release; nothing where another tool made it.
+    /// Returns tag and commit of an earlier release; empty if another tool made it.
     pub(super) async fn made_of(&self, release: &ReleaseId) -> (String, String) {
         let (plan, store) = (&self.work.plan, &self.world.store);
         let record = store

@@ -1,4 +1,4 @@
-//! What is heard of a step before it ends, besides its output: it becomes part of the task's log.
+//! Events of a step before its result, apart from its output; they become part of the task's log.
 //! Called by what performs operations on hosts; decides nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use crate::domain::host::Output;
 use crate::domain::task::{Event, StepRef};
 
-/// So much of the end of an output is looked at for its last line, in bytes.
+/// How many bytes at the end of an output are searched for its last line.
 const END_BYTES: usize = 4096;
-/// What of that line a failure shows, in characters.
+/// How many characters of that line a failure shows.
 const LINE_CHARS: usize = 300;
-/// What a host says is kept in the store, so it may not be of any length: in characters.
+/// The maximum length of a stored message from a host, in characters.
 const MESSAGE_MAX: usize = 2_000;
 
-/// A message that may come from a host, as long as it may be.
+/// Returns a message, possibly from a host, cut to the maximum length.
 pub(super) fn cut(message: &str) -> String {
     match message.char_indices().nth(MESSAGE_MAX) {
         Some((end, _)) => format!("{} …", &message[..end]),
@@ -25,7 +25,7 @@ pub(super) fn cut(message: &str) -> String {
     }
 }
 
-/// The output of one attempt as it is logged, with its last line at hand.
+/// The output of one attempt as it is logged; remembers its last line.
 pub(super) struct LastLine {
     output: Arc<dyn Output>,
     end: Mutex<Vec<u8>>,
@@ -39,7 +39,7 @@ impl LastLine {
         })
     }
 
-    /// `: LINE`, or nothing where nothing was printed.
+    /// Returns `: LINE`, or nothing if nothing was printed.
     pub(super) fn words(&self) -> String {
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&end);
@@ -71,7 +71,7 @@ impl Output for LastLine {
     }
 }
 
-/// The output of one attempt of a step; what is said of its host and program is an event, too.
+/// The output of one attempt of a step; reports on its host and program become events, too.
 pub(super) struct StepEvents {
     output: Arc<dyn Output>,
     at: StepRef,
@@ -97,7 +97,7 @@ impl StepEvents {
     }
 
     fn tell(&self, event: Event) {
-        // Nobody hears it where the step was given up meanwhile.
+        // The receiver is gone if the step was given up meanwhile.
         let _ = self.tells.send(event);
     }
 }
