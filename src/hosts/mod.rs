@@ -1,15 +1,15 @@
 //! Hosts: SSH connections, the shell scripts that run there, transfers by rsync, releases.
 //!
-//! Performs what [`domain::host`](crate::domain::host) describes. It never decides what happens to a
-//! task, never accepts an unknown host key, and passes values to a shell only as quoted
+//! Performs what [`domain::host`](crate::domain::host) describes. It never decides what happens to
+//! a task, never accepts an unknown host key, and passes values to a shell only as quoted
 //! assignments. `engine` calls it through the trait `domain::host::Hosts` (`agent` supplies it);
 //! `setup` uses a connection to check a host.
 
-/// What is asked of a host is performed over its connection.
+/// Performs operations on a host over its connection.
 pub mod perform;
-/// A complete release becomes the live one, by one rename; also the way back.
+/// Makes a complete release live by one rename; also the rollback.
 pub mod publish;
 /// Authenticated SSH connections, the channels on them, and the runner on the host.
 pub mod remote;
-/// A release is brought to a host, complete, beside the live one.
+/// Transfers a complete release to a host, beside the live one.
 pub mod sync;

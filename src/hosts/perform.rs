@@ -1,16 +1,16 @@
-//! Performs what is asked of a host over its connection: [`SshHosts`] is the [`Hosts`] of one task.
-//! It sends the scripts of `sync`, `publish` and the runner, starts rsync, and tells apart what
-//! surely was not done, what may have been, and what was refused. It decides nothing: it never
-//! starts an attempt of a program under another key, and repeats only what may be repeated.
-//! `main` hands it to the executor.
+//! Performs operations on a host over its connection: [`SshHosts`] is the [`Hosts`] of one task. It
+//! sends the scripts of `sync`, `publish` and the runner, starts rsync, and distinguishes what was
+//! certainly not done, what may have been done, and what was refused. It decides nothing: it never
+//! starts an attempt of a program under another key, and repeats only what may be repeated. `main`
+//! passes it to the executor.
 
-/// One script on one connection, and its answer.
+/// Performs one script on one connection, and reads its answer.
 mod ask;
-/// A `run` step is followed to its end, over as many connections as it takes.
+/// Follows a `run` step to its end, over as many connections as it takes.
 mod follow;
-/// The agent's own machine, as another user.
+/// Performs scripts on the agent's own machine, as another user.
 mod local;
-/// One transfer by rsync.
+/// Performs one transfer by rsync.
 mod transfer;
 
 use std::collections::HashMap;
@@ -34,19 +34,19 @@ use crate::hosts::sync;
 use ask::{NoReply, Shell};
 pub use local::LocalShell;
 
-/// A script that works on whole trees may take so long; a dead connection is noticed far earlier.
+/// The limit for a script that works on whole trees; a dead connection is noticed far earlier.
 const TREE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
-/// A script that looks and renames.
+/// The limit for a script that only inspects and renames.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often an operation is asked in all, where its answer was lost.
+/// The maximum number of tries of an operation whose answer was lost.
 const ASKED_TIMES_MAX: u32 = 3;
 
-/// The last turn that was given to a script of this process.
+/// The last sequence number given to a script of this process.
 static TURN: AtomicU64 = AtomicU64::new(0);
 
-/// A turn above every one before it, those of an earlier process included while the machine's clock
-/// goes forward.
+/// Returns a sequence number above all earlier ones, including those of an earlier process unless
+/// the machine's clock was set back.
 fn next_turn() -> u64 {
     let now = u64::try_from(SystemClock.now().as_microsecond()).unwrap_or(0);
     raise(&TURN, |last| (last + 1).max(now))
@@ -59,21 +59,21 @@ fn raise(number: &AtomicU64, next: impl Fn(u64) -> u64) -> u64 {
     next(last)
 }
 
-/// The turns that one host is asked in: above all that this process has given, and above what the
-/// host has shown, where this machine's clock went back. What it shows changes no other host's.
+/// The sequence numbers for one host: above all given by this process, and above what the host
+/// reported, in case our clock was set back. A host's report affects no other host.
 #[derive(Default)]
 struct Turns {
     shown: AtomicU64,
 }
 
 impl Turns {
-    /// Under a fence: where it was taken by a clock that was ahead, the turns of then are not far away.
+    /// Returns the next number, at least the fence's: its clock may have been ahead.
     fn next(&self, fence: u64) -> OpSequence {
         let next = next_turn().max(turn_of(fence));
         OpSequence(raise(&self.shown, |shown| next.max(shown + 1)))
     }
 
-    /// The host has seen this turn under our fence. What cannot be one is not believed.
+    /// Notes a number that the host reports under our fence. Ignores impossible numbers.
     fn see(&self, turn: u64, fence: u64) {
         if turn <= turn_max(next_turn().max(turn_of(fence))) {
             self.shown.fetch_max(turn, Ordering::SeqCst);
@@ -81,11 +81,11 @@ impl Turns {
     }
 }
 
-/// The hosts of one task over SSH. A host is logged in to at its first operation, and left when this
-/// value is dropped.
+/// The hosts of one task over SSH. Logs in to a host at its first operation, and disconnects when
+/// this value is dropped.
 pub struct SshHosts {
     hosts: HashMap<String, SshHost>,
-    /// The agent's own machine by the name that steps use, where it may be used.
+    /// The agent's own machine, by the name that steps use, if it may be used.
     local: Option<(String, Result<LocalShell, String>)>,
     local_turns: Turns,
     dialer: Arc<Dialer>,
@@ -100,7 +100,7 @@ struct SshHost {
 }
 
 impl SshHosts {
-    /// The hosts of these targets, by their names. Opens nothing.
+    /// Returns the hosts of these targets, by their names. Opens nothing.
     #[must_use]
     pub fn new(targets: Vec<SshTarget>, dialer: Arc<Dialer>, transport: RsyncTransport) -> Self {
         let named = targets.into_iter();
@@ -108,7 +108,7 @@ impl SshHosts {
         Self::named(named, dialer, transport)
     }
 
-    /// The hosts of these targets, each by what it is asked for: a name, or `USER@NAME`.
+    /// Returns the hosts of these targets, each with its key: a name, or `USER@NAME`.
     #[must_use]
     pub fn named(
         targets: impl IntoIterator<Item = (String, SshTarget)>,
@@ -133,7 +133,7 @@ impl SshHosts {
         }
     }
 
-    /// The agent's own machine besides, by this name: as another user, or why not.
+    /// Adds the agent's own machine by this name: a shell of another user, or why there is none.
     #[must_use]
     pub fn with_local(mut self, name: &str, shell: Result<LocalShell, String>) -> Self {
         self.local = Some((name.to_owned(), shell));
@@ -145,7 +145,7 @@ impl SshHosts {
         known.map_or(&self.local_turns, |host| &host.turns)
     }
 
-    /// Who performs scripts there.
+    /// Returns what performs scripts on the host.
     async fn shell(&self, host: &str) -> Result<Shell, HostError> {
         match &self.local {
             Some((name, shell)) if name == host => match shell {
@@ -156,8 +156,8 @@ impl SshHosts {
         }
     }
 
-    /// The host's connection, opened if this is the first use. One that has ended since opens
-    /// another link by itself.
+    /// Returns the host's connection, opened at first use. If it has ended since, it opens another
+    /// link by itself.
     async fn connection(&self, host: &str) -> Result<Connection, HostError> {
         let host = self.hosts.get(host).ok_or_else(|| {
             HostError::NotReached(format!("host {host} is none of this task's: plan it anew"))
@@ -221,7 +221,7 @@ impl SshHosts {
                 let script = runner::result(deploy_to, key, 0)?;
                 match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
                     AttemptEnd::Run(end) => Ok(Reply::Run(end)),
-                    // Whoever asks learns that it does not run; whoever runs it, that it will not.
+                    // The caller learns that it does not run; the attempt can never begin.
                     AttemptEnd::Barred => Ok(Reply::Run(crate::domain::host::RunEnd::NotBegun)),
                     AttemptEnd::Killed => Err(unexpected("killed")),
                 }
@@ -248,7 +248,7 @@ impl SshHosts {
         }
     }
 
-    /// Dispatches, and says meanwhile while the host turns connections away.
+    /// Performs an operation, and reports meanwhile if the host refuses connections.
     async fn watched(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
         let reply = self.dispatch(host, op, output);
         let Some(known) = self.hosts.get(host) else {
@@ -281,8 +281,8 @@ impl SshHosts {
         publish::read_standing(&lines)
     }
 
-    /// Asks under a fence. A host that has seen a later turn of this fence is asked once more: the
-    /// fence is ours, so the turn was our own, given when this machine's clock was ahead.
+    /// Performs a script under a fence. Retries once if the host has seen a later number of this
+    /// fence: the fence is ours, so the number was ours, given when this machine's clock was ahead.
     async fn claimed(
         &self,
         host: &str,
@@ -307,7 +307,7 @@ impl SshHosts {
         .await
     }
 
-    /// Asks once, for lines.
+    /// Performs a script once and returns its lines.
     async fn lines(
         &self,
         host: &str,
@@ -322,7 +322,7 @@ impl SshHosts {
         Ok(lines)
     }
 
-    /// Asks about an attempt, and hands on its output.
+    /// Performs a script about an attempt, and passes on its output.
     async fn attempt(
         &self,
         host: &str,
@@ -364,8 +364,8 @@ fn unexpected(what: &str) -> HostError {
     crate::hosts::remote::script::nonsense("expected another answer than", what)
 }
 
-/// Asks again where the answer was lost: every operation but `Run` may be performed twice. What was
-/// once lost stays lost, even if the host can't be reached any more: it may have acted.
+/// Retries after a lost answer: every operation but `Run` may be performed twice. The result stays
+/// `Lost` even if the host becomes unreachable: it may have acted.
 async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HostError>
 where
     F: Future<Output = Result<T, NoReply>>,

@@ -1,10 +1,10 @@
-//! A complete release becomes the live one, by one rename; also the way back, which is the same
-//! switch to an earlier release. And what goes with it: seeing what stands, deleting what is old.
-//! Pure: it builds scripts and reads their answers. `remote::SshHosts` performs them.
+//! Makes a complete release live by one rename; also the rollback, which is the same switch to an
+//! earlier release. Also inspects a host and deletes old releases. Pure: it builds scripts and
+//! reads their answers. `remote::SshHosts` performs them.
 //!
-//! `current` is renamed from under `.tagship/fence-N`, so a stale agent's switch fails in the kernel.
-//! What was live is on the host's disk before the switch, under the key of the switch: asked again,
-//! the same key answers the same.
+//! `current` is renamed from under `.tagship/fence-N`, so a stale agent's switch fails in the
+//! kernel. The previously live release is on the host's disk before the switch, under the key of
+//! the switch: a repeated request with the same key returns the same answer.
 
 use crate::domain::host::{
     DIFFERING_NAMES_MAX, DeployTarget, Differs, Existing, HostError, HostState, Leftover,
@@ -15,13 +15,13 @@ use crate::hosts::remote::script::{
 };
 use crate::hosts::sync::{WALK, as_it_is, read_standing_line, standing_text};
 
-/// So much of the name of a file is shown, in characters.
+/// The maximum length of a displayed file name, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
-/// Script for [`Op::Inspect`](crate::domain::host::Op::Inspect).
+/// Returns the script for [`Op::Inspect`](crate::domain::host::Op::Inspect).
 ///
 /// # Errors
-/// [`InvalidValue`] where the path cannot be one on the host.
+/// [`InvalidValue`] if the path is invalid on the host.
 pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, InvalidValue> {
     let script = Script::new().set("ts_at", absolute("deploy_to", deploy_to)?)?;
     Ok(standing_text(&script, include_str!("publish/inspect.sh")))
@@ -30,7 +30,7 @@ pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, InvalidValue> {
 /// Reads the answer to [`inspect`].
 ///
 /// # Errors
-/// [`HostError::Refused`] where the answer is none.
+/// [`HostError::Refused`] if the answer is invalid.
 pub fn read_standing(lines: &AnswerLines) -> Result<HostState, HostError> {
     let mut standing = HostState::default();
     for (word, value) in lines.iter() {
@@ -39,10 +39,10 @@ pub fn read_standing(lines: &AnswerLines) -> Result<HostState, HostError> {
     Ok(standing)
 }
 
-/// Script for [`Op::Publish`](crate::domain::host::Op::Publish).
+/// Returns the script for [`Op::Publish`](crate::domain::host::Op::Publish).
 ///
 /// # Errors
-/// [`InvalidValue`] where a path, name or key cannot be one on the host.
+/// [`InvalidValue`] if a path, name or key is invalid on the host.
 pub fn publish(
     place: &DeployTarget,
     turn: OpSequence,
@@ -69,7 +69,7 @@ pub fn publish(
 /// Reads the answer to [`publish`].
 ///
 /// # Errors
-/// [`HostError::Refused`] where the answer is none.
+/// [`HostError::Refused`] if the answer is invalid.
 pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     let release = |word, text: &str| match led_to(text) {
         Ok(text) => Ok(ReleaseId(text.to_owned())),
@@ -108,17 +108,17 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     })
 }
 
-/// The name of a file as it may be shown.
+/// Returns the name of a file as it may be displayed.
 fn shown(name: &str) -> String {
     let name = name.chars().take(NAME_CHARS_MAX);
     name.map(|letter| if letter.is_control() { '?' } else { letter })
         .collect()
 }
 
-/// Script for [`Op::Prune`](crate::domain::host::Op::Prune).
+/// Returns the script for [`Op::Prune`](crate::domain::host::Op::Prune).
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn prune(
     place: &DeployTarget,
     turn: OpSequence,
@@ -144,7 +144,7 @@ fn names(releases: &[ReleaseId]) -> Result<String, InvalidValue> {
 /// Reads the answer to [`prune`].
 ///
 /// # Errors
-/// [`HostError::Refused`] where the answer is none.
+/// [`HostError::Refused`] if the answer is invalid.
 pub fn read_pruned(lines: &AnswerLines, deploy_to: &str) -> Result<Reply, HostError> {
     let mut deleted = Vec::new();
     let mut left: Vec<Leftover> = Vec::new();

@@ -1,12 +1,12 @@
-//! Brings a release to a host, complete, beside the live one: the scripts that prepare and seal it, and rsync's arguments (`rsync`). Pure: it builds text and reads answers, it opens no
-//! connection and touches no file. `remote::SshHosts` performs what it builds.
+//! Transfers a complete release to a host, beside the live one: the scripts that prepare and seal
+//! it, and rsync's arguments (`rsync`). Pure: `remote::SshHosts` performs what it builds.
 //!
-//! What is being built lies under `.tagship/fence-N`, and comes to stand in `releases` by one
-//! rename, once its digest is what it must be and its bytes are on the host's disk. A release is
-//! complete when its directory and its manifest stand. Files are shared with earlier releases by hard
-//! links; nothing here ever writes into a file that has a second name.
+//! A new release is built under `.tagship/fence-N`, and is moved to `releases` by one rename, once
+//! its digest is verified and its bytes are on the host's disk. A release is complete when its
+//! directory and its manifest exist. It shares files with earlier releases by hard links; nothing
+//! here ever writes into a file that has a second name.
 
-/// rsync's arguments, and what its ends mean (pure).
+/// rsync's arguments, and the meaning of its exit codes (pure).
 pub mod rsync;
 
 use jiff::Timestamp;
@@ -20,13 +20,13 @@ use crate::hosts::remote::script::{
     AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, led_to, nonsense,
 };
 
-/// What is live, which releases are complete, what a tree's digest is.
+/// Functions that read the live and complete releases, and compute a tree's digest.
 const STANDING: &str = include_str!("remote/sh/standing.sh");
 
-/// Lists the tree of the working directory, as its digest is made of.
+/// Lists the tree of the working directory, as input of its digest.
 pub(crate) const WALK: &str = HOST_LISTING;
 
-/// The text of a script that needs to know what stands.
+/// Returns the text of a script that reads the host's state.
 pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
     let listing = format!("ts_listing() {{ {HOST_LISTING}; }}\n");
     script.text(&[FENCE, &listing, STANDING, body])
@@ -42,7 +42,7 @@ fn at_release(
         .set("ts_wanted", digest(&release.digest)?)
 }
 
-/// Anything where a release that is there is taken as it is.
+/// Returns non-empty text if an existing release is accepted as it is.
 pub(crate) fn as_it_is(existing: Existing) -> &'static str {
     match existing {
         Existing::Equal => "",
@@ -62,10 +62,10 @@ fn digest(digest: &TreeDigest) -> Result<&str, InvalidValue> {
     })
 }
 
-/// Script for [`Op::Prepare`](crate::domain::host::Op::Prepare).
+/// Returns the script for [`Op::Prepare`](crate::domain::host::Op::Prepare).
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn prepare(
     place: &DeployTarget,
     turn: OpSequence,
@@ -107,7 +107,7 @@ pub fn prepare(
     Ok(standing_text(&script, include_str!("sync/prepare.sh")))
 }
 
-/// Checks that a path stays inside the directory that it is relative to.
+/// Checks that a path stays inside its base directory.
 fn inside(what: &str, path: &[u8]) -> Result<(), InvalidValue> {
     let bad_part = |part: &[u8]| matches!(part, b"" | b"." | b"..");
     let why = if path.contains(&0) {
@@ -127,7 +127,7 @@ fn inside(what: &str, path: &[u8]) -> Result<(), InvalidValue> {
 /// Reads the answer to [`prepare`].
 ///
 /// # Errors
-/// [`HostError::Refused`] where the answer is none.
+/// [`HostError::Refused`] if the answer is invalid.
 pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
     let mut staged = false;
     let mut based = false;
@@ -149,7 +149,7 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
     })
 }
 
-/// Reads one line of what stands on a host.
+/// Reads one line of a host's state.
 pub(crate) fn read_standing_line(
     standing: &mut HostState,
     word: &str,
@@ -183,7 +183,7 @@ pub(crate) fn read_standing_line(
                 _ => return Err(nonsense(word, value)),
             });
         }
-        // A time that cannot be one is none.
+        // An invalid time counts as none.
         "changed" => {
             let seconds = value.parse().ok();
             standing.changed = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -202,10 +202,10 @@ pub(crate) fn read_standing_line(
     Ok(())
 }
 
-/// Script for [`Op::Seal`](crate::domain::host::Op::Seal).
+/// Returns the script for [`Op::Seal`](crate::domain::host::Op::Seal).
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn seal(
     place: &DeployTarget,
     turn: OpSequence,
@@ -219,7 +219,7 @@ pub fn seal(
 /// Reads the answer to [`seal`].
 ///
 /// # Errors
-/// [`HostError::Refused`] where the answer is none.
+/// [`HostError::Refused`] if the answer is invalid.
 pub fn read_sealed(lines: &AnswerLines) -> Result<Reply, HostError> {
     lines.only("sealed").map(|_| Reply::Sealed)
 }

@@ -1,4 +1,4 @@
-//! One script on one connection: what the host said of itself, and what its silence means.
+//! Performs one script on one connection: reads its answer, and interprets a missing one.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::hosts::remote::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
-/// So much of what is printed before an answer is kept, in bytes: its end.
+/// How many of the last bytes printed before an answer are kept.
 const PRINTED_BYTES_MAX: usize = 512;
-/// So much of what a script complains about is kept, in bytes.
+/// How many bytes of a script's standard error are kept.
 const STDERR_BYTES_MAX: usize = 4096;
 
-/// Who performs scripts: a host over its connection, or another user of this machine.
+/// What performs scripts: a host over its connection, or another user of this machine.
 #[derive(Clone)]
 pub(super) enum Shell {
     Remote(Connection),
@@ -45,7 +45,7 @@ impl Shell {
         }
     }
 
-    /// What to do where it ends before it did anything.
+    /// Returns what to do if the shell ends before it did anything.
     fn remedy(&self) -> String {
         match self {
             Self::Remote(_) => {
@@ -56,11 +56,11 @@ impl Shell {
     }
 }
 
-/// There is no answer, or another than was asked for.
+/// There is no answer, or not the expected one.
 #[derive(Debug)]
 pub(super) enum NoReply {
     Host(HostError),
-    /// A later turn of the same fence works there.
+    /// A script with a higher sequence number of the same fence has run there.
     Overtaken(u64),
 }
 
@@ -88,7 +88,7 @@ impl From<NoReply> for HostError {
     }
 }
 
-/// Performs a script and hands on what it says, as it comes.
+/// Performs a script and passes on its answer as it arrives.
 pub(super) async fn ask(
     shell: &Shell,
     script: &[u8],
@@ -130,7 +130,7 @@ pub(super) async fn ask(
             stderr.extend_from_slice(&bytes[..room]);
         }
     };
-    // What is no answer may go on for ever: it is not listened to any longer.
+    // Invalid output may never end: stop reading it.
     let exit = tokio::select! {
         biased;
         () = nonsense_came.notified() => Err(HostError::Lost(String::new())),
@@ -139,7 +139,7 @@ pub(super) async fn ask(
     if let Some(failure) = failure {
         return Err(failure);
     }
-    // An answer that came whole is one, whatever became of the connection then.
+    // A complete answer is valid, even if the connection failed afterwards.
     if answer.is_done() {
         return Ok(());
     }
@@ -150,7 +150,7 @@ pub(super) async fn ask(
             "the script on the host ended with {exit} in the middle{said}"
         ))
     } else {
-        // A login shell that refuses says why on its standard output.
+        // A login shell that refuses prints the reason on its standard output.
         printed.push(b'\n');
         printed.extend_from_slice(&stderr);
         HostError::Refused(format!(

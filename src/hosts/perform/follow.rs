@@ -1,6 +1,6 @@
-//! A `run` step is followed to its end. The program runs under its runner on the host, whatever
-//! becomes of the connection: after a loss the same attempt is asked for again, by its key, from the
-//! output's offset on. Asking can start it only if the host has never said that it is begun.
+//! Follows a `run` step to its end. The program runs under its runner on the host, independent of
+//! the connection. After a loss the same attempt is requested again, by its key, from the output's
+//! offset on. A request can start it only if the host has never reported that it began.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
 use crate::hosts::remote::runner::{self, Attempt, AttemptEnd};
 use crate::hosts::remote::script::Said;
 
-/// How much later than the program's own time limit the host is given up.
+/// How long after the program's own time limit the host is given up.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// The pauses before a host is asked again whose connection was lost. With the patience of the
-/// connection itself, a host may be away for some minutes.
+/// The pauses before reconnecting to a host whose connection was lost. Together with the
+/// connection's own timeouts, a host may be unreachable for some minutes.
 const PAUSES_S: [u64; 8] = [0, 1, 2, 4, 8, 15, 30, 60];
 
 /// Performs [`Op::Run`](crate::domain::host::Op::Run).
@@ -54,7 +54,7 @@ pub(super) async fn run(
             error => return Err(error),
         }
         if seen.offset > before {
-            // It was alive since the last loss.
+            // It was reachable since the last loss.
             pauses = PAUSES_S.iter();
         }
         let Some(pause) = pauses.next() else {
@@ -72,14 +72,14 @@ pub(super) async fn run(
     }
 }
 
-/// What was heard of an attempt so far.
+/// What is known of an attempt so far.
 #[derive(Default)]
 struct AttemptOutput {
-    /// How far its output goes.
+    /// The end offset of its output.
     offset: u64,
-    /// The host said that it is begun.
+    /// The host reported that it began.
     begun: bool,
-    /// Its host was said to be away.
+    /// Its host was reported as unreachable.
     away: bool,
 }
 
@@ -119,7 +119,7 @@ fn is_begun(said: &Said) -> bool {
     matches!(said, Said::Line { word, .. } if word == "begun")
 }
 
-/// Takes what an answer about an attempt says; returns how far its output now goes, where it grew.
+/// Handles an item of an answer about an attempt; returns the output's new end offset if it grew.
 pub(super) fn hear(
     attempt: &mut Attempt,
     said: Said,
@@ -134,7 +134,7 @@ pub(super) fn hear(
     attempt.hear(said, ours).map(|()| None)
 }
 
-/// The end that a complete answer named; its notes go to the log.
+/// Returns the end that a complete answer names; its notes go to the log.
 pub(super) fn end(attempt: Attempt, output: &dyn Output) -> Result<AttemptEnd, HostError> {
     let (end, notes) = attempt.into_end();
     for note in notes {

@@ -1,6 +1,6 @@
-//! Scripts on the agent's own machine, as another system user: the same scripts as on a host, handed
-//! to a shell that has become that user before it reads the first of them. Nothing ever runs here as
-//! the agent's own user or as root.
+//! Performs scripts on the agent's own machine, as another system user: the same scripts as on a
+//! host, passed to a shell that has switched to that user before it reads them. Nothing ever runs
+//! here as the agent's own user or as root.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,13 +14,13 @@ use crate::domain::host::HostError;
 use crate::hosts::remote::script::quote;
 use crate::hosts::remote::{Exit, Stream};
 
-/// What is read of an output at once, in bytes.
+/// How many bytes of an output are read at once.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// Where programs are looked for.
+/// The `PATH` of programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Becomes a user of this machine for each script.
+/// Switches to a user of this machine for each script.
 #[derive(Clone, Debug)]
 pub struct LocalShell {
     user: SystemUser,
@@ -28,7 +28,7 @@ pub struct LocalShell {
     way: UserSwitch,
 }
 
-/// The program that becomes another user, with its arguments up to the shell.
+/// The program that switches to another user, with its arguments up to the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct UserSwitch {
     program: PathBuf,
@@ -36,7 +36,7 @@ struct UserSwitch {
 }
 
 impl UserSwitch {
-    /// Root sheds what it is and its capabilities.
+    /// Switches as root, dropping its user, groups and capabilities.
     fn of_root(user: &SystemUser) -> Self {
         let SystemUser { uid, gid, .. } = user;
         Self {
@@ -50,7 +50,7 @@ impl UserSwitch {
         }
     }
 
-    /// Another user asks sudo, which must not ask back.
+    /// Switches as any other user with sudo, which must not prompt.
     fn of_others(user: &SystemUser) -> Self {
         Self {
             program: "sudo".into(),
@@ -60,7 +60,7 @@ impl UserSwitch {
 }
 
 impl LocalShell {
-    /// A shell of the user of this name, who keeps tasks in `directory`.
+    /// Returns a shell of the user of this name, who keeps tasks in `directory`.
     ///
     /// # Errors
     /// There is no such user, or it is root or the agent's own.
@@ -77,12 +77,12 @@ impl LocalShell {
         })
     }
 
-    /// How it is named in messages.
+    /// Returns its name for messages.
     pub(super) fn name(&self) -> String {
         format!("{} on the agent's own machine", self.user.name)
     }
 
-    /// What to do where the shell ends before it did anything.
+    /// Returns what to do if the shell ends before it did anything.
     pub(super) fn remedy(&self) -> String {
         match self.way.program.ends_with("sudo") {
             true => format!(
@@ -95,7 +95,7 @@ impl LocalShell {
         }
     }
 
-    /// Performs a script; as [`crate::hosts::remote::Connection::exec`] does on a host.
+    /// Performs a script, like [`crate::hosts::remote::Connection::exec`] on a host.
     pub(super) async fn exec(
         &self,
         script: &[u8],
@@ -141,7 +141,7 @@ impl LocalShell {
         command
     }
 
-    /// The home, said once more inside: sudo sets it to the user's own, there or not.
+    /// Assigns the home in the script again: sudo sets it to the user's own, even if missing.
     fn home_in_words(&self) -> Result<String, HostError> {
         let home = self.home().to_string_lossy();
         let home = quote("directory of [local_run]", &home)
@@ -149,7 +149,7 @@ impl LocalShell {
         Ok(format!("HOME={home}\nexport HOME\n"))
     }
 
-    /// A service's user often has a home that is not there.
+    /// Returns a usable home: that of a service's user often does not exist.
     fn home(&self) -> &Path {
         match self.user.home.is_dir() {
             true => &self.user.home,
@@ -168,7 +168,7 @@ async fn talk(
     let mut stdout = child.stdout.take().ok_or_else(gone)?;
     let mut stderr = child.stderr.take().ok_or_else(gone)?;
     let writing = async move {
-        // A shell that has ended reads no more; how it ended says why.
+        // A shell that has ended reads no more; its exit code says why.
         drop(stdin.write_all(script).await);
         drop(stdin);
     };

@@ -1,5 +1,5 @@
-//! One transfer by rsync. Repeating it is safe: what arrived stays, what was being written lies in a
-//! directory of its own, and nothing of it is a release before the seal.
+//! Performs one transfer by rsync. Repeating it is safe: received files stay, partial ones are in a
+//! directory of their own, and nothing of it is a release before the seal.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, Transfer
 use crate::hosts::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::hosts::sync::rsync::{self, TransferEnd};
 
-/// Longer than rsync's own limit, so that it can say itself what is wrong.
+/// Longer than rsync's own limit, so that rsync can report the problem itself.
 const STALL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What `--stats` prints is far less.
+/// The output of `--stats` is far smaller.
 const STDOUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Performs [`Op::Transfer`](crate::domain::host::Op::Transfer).
@@ -55,7 +55,7 @@ pub(super) async fn transfer(
             Err(error) => return Err(error),
         }
     }
-    // A fence that was taken away breaks a transfer off, too.
+    // A lost fence interrupts a transfer, too.
     let held = fenced(hosts, host, place).await;
     Err(held.unwrap_or(HostError::Lost(lost.unwrap_or_default())))
 }
@@ -88,7 +88,7 @@ async fn once(
     Ok((end, rsync::read_stats(&stdout)))
 }
 
-/// Did it fail because another agent has taken the directory away?
+/// Whether it failed because another agent has taken the fence.
 async fn fenced(hosts: &SshHosts, name: &str, place: &DeployTarget) -> Option<HostError> {
     let held = hosts.inspect(name, &place.deploy_to).await.ok()?.fence;
     (held > place.fence).then(|| host::fenced(place.fence, held))

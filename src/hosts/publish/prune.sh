@@ -1,6 +1,6 @@
-# ts_keep: how many complete releases stay. ts_protect ts_failed: names between blanks.
+# ts_keep: how many complete releases to keep. ts_protect ts_failed: names separated by blanks.
 # A release leaves `releases` by one rename, before its first file is deleted.
-# One that cannot even be renamed stays where it is, incomplete; a mark in the trash tells of it.
+# If even the rename fails, it stays there incomplete; a marker file in the trash records it.
 ts_delete() {
     ts_renamed=yes
     ts_away "$ts_at/releases/$1" || ts_renamed=
@@ -19,7 +19,7 @@ ts_sweep() {
         if [ -e "$ts_entry" ] || [ -L "$ts_entry" ]; then ts_discard "$ts_entry"; fi
     done
 }
-# What could not be deleted is tried again, and what is left is told, each time.
+# Retries earlier failed deletions, and reports what is left each time.
 ts_empty_trash() {
     for ts_entry in "$ts_base"/trash/*.stays; do
         ts_name=${ts_entry##*/}
@@ -82,7 +82,7 @@ ts_main() {
     done
     ts_sweep
     ts_empty_trash
-    # Attempts and switches that nobody asks about any more.
+    # Old attempts and switches that are no longer queried.
     find "$ts_base/journal" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf -- {} + 2>/dev/null
     ts_done
 }

@@ -1,8 +1,8 @@
-# ts_release: what is to be live: a name in releases, or the text of another tool's link (with a slash).
-# ts_over: what may be live before, one a line. ts_key: names the switch. ts_kept: the release is taken as
-# it is, and compared with what was released once it is live; ts_walk lists its tree.
-# The record of what was live is on disk before the switch; without its last newline it is no record,
-# and nothing was switched under it yet.
+# ts_release: what becomes live: a name in releases, or the text of a foreign link (with a slash).
+# ts_over: what may be live before, one per line. ts_key: names the switch. ts_kept: accept the
+# release as it is, and compare it with its manifest once it is live; ts_walk lists its tree. The
+# previously live release is recorded on disk before the switch. A record without its last newline
+# is invalid: nothing was switched under it yet.
 ts_see_record() {
     ts_was=
     [ -f "$ts_base/journal/$ts_key" ] || return 1
@@ -13,7 +13,7 @@ ts_see_record() {
     *) return 1 ;;
     esac
 }
-# Sets ts_link to what current is to say, and ts_dir to the directory to which that leads.
+# Sets ts_link to the new text of current, and ts_dir to the directory that it points to.
 ts_see_target() {
     ts_digest_recorded=
     case $ts_release in
@@ -28,7 +28,7 @@ ts_see_target() {
     *) ts_dir=$ts_at/$ts_link ;;
     esac
     if [ -n "$ts_kept" ]; then
-        # What another tool led to may be a file.
+        # The target of another tool may be a file.
         [ -d "$ts_dir" ] || { [ "$ts_link" = "$ts_release" ] && [ -e "$ts_dir" ]; } ||
             ts_refuse "$ts_dir is no longer there, so current cannot be switched back to it: release its commit under a new tag"
     else
@@ -36,7 +36,7 @@ ts_see_target() {
             ts_refuse "release $ts_release is not complete in $ts_at/releases: retry the sync step"
     fi
 }
-# One list after the other holds every file twice that is in both.
+# In the concatenated lists, every unchanged file occurs twice.
 ts_see_differing() {
     { tail -n +2 -- "$ts_base/manifests/$ts_release" && cat -- "$ts_mine/listing"; } | tr '\n\0' '?\n' |
         sort | uniq -u | sed -e 's/^f [0-7]* [0-9]* [-0-9.]* //' -e t -e '/^l /{' -e 's,//.*,,' -e 's/^l //' -e t -e '}' -e 's/^o . //' |
@@ -48,11 +48,11 @@ ts_compare() {
         ts_say 'differ 0'
         return 0
     fi
-    # A walk that takes long holds up the steps that follow the switch.
+    # A slow walk delays the steps after the switch.
     (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") >"$ts_mine/listing" 2>/dev/null || return 0
     ts_sum=$(sha256sum <"$ts_mine/listing")
     [ "${ts_sum%% *}" != "$ts_digest_recorded" ] || return 0
-    # Earlier versions kept no listing, and one byte of it is enough to know that there is one.
+    # Earlier versions kept no listing; one byte is enough to detect one.
     if [ -z "$(tail -n +2 -- "$ts_base/manifests/$ts_release" | head -c 1)" ]; then
         ts_say 'differ 0'
         return 0
@@ -72,7 +72,7 @@ ts_main() {
     case $ts_break$ts_release$ts_break$ts_over$ts_break in
     *"$ts_break$ts_live$ts_break"*) ;;
     *)
-        # Whoever holds a later fence is kept off by that; this is what came before ours.
+        # A later fence would have stopped us, so this was switched before our fence.
         if [ -n "$ts_live" ]; then
             ts_say "occupied $ts_live"
             ts_done

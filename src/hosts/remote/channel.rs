@@ -1,6 +1,6 @@
-//! One channel of a link while it is in use: bytes are sent from a source as the window allows,
-//! what arrives waits in the inbox, and both go on at the same time. A channel that is dropped
-//! before its end is abandoned: its link is retired, because the library cannot close a channel.
+//! One channel of a link while it is in use: sends bytes from a source as the window allows, while
+//! received data waits in the inbox. A channel that is dropped before its end is abandoned: its
+//! link is retired, because the library cannot close a channel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +16,15 @@ use tokio::task::coop::unconstrained;
 use super::inbox::{ChannelEvent, Inbox, PACKET};
 use super::link::Link;
 
-/// How long the output of a command that has ended may be silent before that is all.
+/// How long the output of an ended command may be silent before it counts as complete.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How a dead peer is noticed while a command runs.
+/// How to detect a dead peer while a command runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
-    /// After so long without a byte from the host it is asked for an answer.
+    /// After this time without a byte from the host, a keepalive is sent.
     pub interval: Duration,
-    /// After so many silent intervals the connection counts as lost.
+    /// After this number of silent intervals, the connection counts as lost.
     pub missed: u32,
 }
 
@@ -41,13 +41,13 @@ impl Default for Keepalive {
 pub(super) struct Open {
     link: Arc<Link>,
     inbox: Arc<Inbox>,
-    /// Shared between whoever sends and the keepalive; held for one packet at a time.
+    /// Shared between the sender and the keepalive; locked for one packet at a time.
     channel: Mutex<Channel>,
     id: ChannelId,
     finished: AtomicBool,
 }
 
-/// The link has ended, so nothing can be sent any more; the inbox tells the reader.
+/// The link has ended, so nothing can be sent any more; the inbox notifies the reader.
 pub(super) struct LinkEnded;
 
 impl Drop for Open {
@@ -55,7 +55,7 @@ impl Drop for Open {
         if self.finished.load(Ordering::SeqCst) {
             self.link.shared.forget(self.id);
         } else {
-            // The inbox stays, to swallow what still comes.
+            // The inbox stays, to discard what still arrives.
             self.inbox.abandon();
             self.link.retire();
         }
@@ -81,14 +81,14 @@ impl Open {
         &self.link
     }
 
-    /// Asks the server to run `command`. Whether it did shows in what comes back.
+    /// Requests the server to run `command`. The result arrives in the inbox.
     pub(super) async fn start(&self, command: &str) -> Result<(), LinkEnded> {
         let mut channel = self.channel.lock().await;
         channel.exec(true, command).await.map_err(|_| LinkEnded)
     }
 
-    /// As [`next`](Self::next), of a command that may have ended. What a login or the command left behind
-    /// may hold its output open: when nothing comes for a while, all has come.
+    /// Like [`next`](Self::next), for a command that may have ended. Leftover processes may keep
+    /// its output open: after a silent interval the output counts as complete.
     pub(super) async fn next_of(&self, ended: bool) -> ChannelEvent {
         if !ended {
             return self.next().await;
@@ -97,7 +97,7 @@ impl Open {
         last.unwrap_or(ChannelEvent::Closed)
     }
 
-    /// The next thing that the channel says.
+    /// Returns the next event of the channel.
     pub(super) async fn next(&self) -> ChannelEvent {
         let event = self.inbox.next().await;
         if let ChannelEvent::Closed | ChannelEvent::Lost = event {
@@ -106,8 +106,8 @@ impl Open {
         event
     }
 
-    /// Sends what `source` gives until its end, then says so to the far side. Never sends more at
-    /// once than the window and a packet hold.
+    /// Sends `source` until its end, then EOF. Never sends more at once than the window and a
+    /// packet allow.
     pub(super) async fn send_all<S: AsyncRead + Unpin>(
         &self,
         mut source: S,
@@ -134,20 +134,20 @@ impl Open {
 
     async fn send_packet(&self, data: &[u8]) -> Result<(), LinkEnded> {
         let mut channel = self.channel.lock().await;
-        // Before the sending: an adjustment that arrives meanwhile already knows of these bytes.
+        // Before sending: an adjustment that arrives meanwhile already includes these bytes.
         self.inbox
             .window
             .sent(u32::try_from(data.len()).unwrap_or(u32::MAX));
         channel.data(data).await.map_err(|_| LinkEnded)
     }
 
-    /// Waits until something may be sent; how much.
+    /// Waits until something may be sent; returns how much.
     async fn room(&self) -> Result<u32, LinkEnded> {
         loop {
             {
                 let mut channel = self.channel.lock().await;
-                // Whatever is left of this task's turn: nobody would be woken for what is there and
-                // was not taken, and where hundreds of hosts share a task little is left.
+                // Ignore the cooperative budget: no wakeup follows for an available message that
+                // was not taken, and if hundreds of hosts share a task, little budget is left.
                 while let Some(Some(message)) = unconstrained(channel.wait()).now_or_never() {
                     if let ChannelMsg::WindowAdjusted { new_size } = message {
                         self.inbox.window.taken(new_size);
@@ -167,8 +167,8 @@ impl Open {
         }
     }
 
-    /// Watches over the far side: whenever nothing was heard for a while it is asked for an
-    /// answer, and when several such whiles pass in silence the link is ended. Never returns.
+    /// Monitors the peer: sends a keepalive whenever nothing was received for an interval, and ends
+    /// the link after several silent intervals. Never returns.
     pub(super) async fn keep_alive(&self, keepalive: Keepalive) -> std::convert::Infallible {
         let limit = keepalive.interval * keepalive.missed.max(1);
         loop {
@@ -183,12 +183,12 @@ impl Open {
         }
     }
 
-    /// Cancels a forwarding that was never asked for: the one message of this library's that a
-    /// server must answer and that has no effect. A packet that is being sent will do as well.
+    /// Cancels a forwarding that does not exist: the library's only message that a server must
+    /// answer and that has no effect. A packet that is being sent serves as well.
     fn probe(&self) {
         if let Ok(mut channel) = self.channel.try_lock() {
             let asked = channel.cancel_tcpip_forward(true, "keepalive", 0);
-            // As above: a probe that was not sent would count as one that was not answered.
+            // As above: a probe that was not sent would count as unanswered.
             let _ = unconstrained(asked).now_or_never();
         }
     }

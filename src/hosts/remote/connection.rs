@@ -1,5 +1,5 @@
-//! A host that one is logged in to. See the module above for why it may use several links, one
-//! after the other.
+//! An authenticated host. See the parent module for why it may use several links, one after the
+//! other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,18 +17,18 @@ use super::{SshTarget, dial};
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
 const COMMAND_MAX: usize = 120_000;
 
-/// A command's end with the beginning of what it wrote.
+/// A command's exit with the beginning of its output.
 #[derive(Clone, Debug)]
 pub struct Captured {
     pub exit: Exit,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
-    /// Bytes that were read and dropped because more than the limit came.
+    /// Bytes dropped because the output exceeded the limit.
     pub dropped: u64,
 }
 
-/// One host, logged in to. Cheap to clone; any number of commands at once. When the last clone is
-/// dropped the connection ends.
+/// One authenticated host. Cheap to clone; runs any number of commands at once. The connection ends
+/// when the last clone is dropped.
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -52,16 +52,16 @@ impl Connection {
     /// Logs in to `target`, through its jump host if it has one.
     ///
     /// # Errors
-    /// [`RemoteError`] with [`Reach::NotReached`](super::Reach): nothing was asked of the host.
+    /// [`RemoteError`] with [`Reach::NotReached`](super::Reach): nothing was requested of the host.
     pub async fn open(target: &SshTarget, dialer: &Arc<Dialer>) -> Result<Self, RemoteError> {
         Self::open_told(target, dialer, Presence::default()).await
     }
 
-    /// As [`open`](Self::open); `presence` says, now and for every further link, while the host turns
-    /// connections away.
+    /// Like [`open`](Self::open); `presence` reports, now and for every further link, while the
+    /// host refuses connections.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Same as [`open`](Self::open).
     pub async fn open_told(
         target: &SshTarget,
         dialer: &Arc<Dialer>,
@@ -89,8 +89,8 @@ impl Connection {
     }
 
     /// Runs one command through the user's shell on the host. `stdin` is sent while output is read;
-    /// output is handed on piece by piece and never kept here. The command must not hold values
-    /// that are not quoted for `sh`; what is long or not UTF-8 goes through `stdin`.
+    /// output is passed on in chunks and never kept here. The command must not contain values that
+    /// are not quoted for `sh`; long or non-UTF-8 values go through `stdin`.
     ///
     /// Dropping the future abandons the command: it loses its pipes, it is not killed.
     ///
@@ -129,7 +129,7 @@ impl Connection {
         };
         let end = tokio::time::timeout(timeout, run).await;
         match (end, exit) {
-            // The command has ended; what it left behind still holds its output open.
+            // The command has ended; a leftover process keeps its output open.
             (Ok(ChannelEvent::Closed) | Err(_), Some(exit)) => Ok(exit),
             (Ok(_), _) => Err(self.lost(&open).await),
             (Err(_), None) => Err(RemoteError::TimedOut {
@@ -143,7 +143,7 @@ impl Connection {
     /// and dropped.
     ///
     /// # Errors
-    /// As [`exec`](Self::exec).
+    /// Same as [`exec`](Self::exec).
     pub async fn capture(
         &self,
         command: &str,
@@ -170,7 +170,7 @@ impl Connection {
         })
     }
 
-    /// Whether the link has ended. The next command opens another one all the same.
+    /// Whether the link has ended. The next command opens another one anyway.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         if self.inner.closed.load(Ordering::SeqCst) {
@@ -199,7 +199,7 @@ impl Connection {
         self.inner.dialer.settings.keepalive
     }
 
-    /// The error for a channel whose link has ended, or that closed without a result.
+    /// Returns the error for a channel whose link has ended, or that closed without a result.
     pub(super) async fn lost(&self, open: &Open) -> RemoteError {
         let reason = if open.link().shared.ended() {
             self.why_ended(open.link()).await.to_string()
@@ -220,27 +220,27 @@ impl Connection {
         end
     }
 
-    /// A channel for one command.
+    /// Opens a channel for one command.
     pub(super) async fn session(&self) -> Result<Open, RemoteError> {
         self.channel(Destination::Session).await
     }
 
-    /// A channel on which the host passes bytes on to another one.
+    /// Opens a channel on which the host forwards bytes to another one.
     pub(super) async fn forward(&self, address: &str, port: u16) -> Result<Open, RemoteError> {
         self.channel(Destination::Tcp { address, port }).await
     }
 
-    /// Opens a channel; on another link where this one has no room for it or has ended.
+    /// Opens a channel; uses another link if this one is full or has ended.
     async fn channel(&self, destination: Destination<'_>) -> Result<Open, RemoteError> {
         let patience = self.inner.dialer.settings.handshake_timeout;
         let (mut ended, mut refused) = (0, 0);
-        // A link may end just when it is to be used; that it happens again and again is no
-        // accident. And others may take the room of a new link before we do.
+        // A link may end just when it is needed, but not repeatedly by accident. Also, other
+        // callers may fill a new link before us.
         while ended < 3 && refused < 100 {
             let link = self.link().await?;
             match link.open(destination, patience).await {
                 Ok((channel, inbox)) => return Ok(Open::new(link, channel, inbox)),
-                // The limit of sessions per connection; another connection has room again.
+                // The limit of sessions per connection; a new connection is empty.
                 Err(ChannelOpenError::Refused { opened_before, .. })
                     if opened_before > 0 && matches!(destination, Destination::Session) =>
                 {
@@ -273,7 +273,7 @@ impl Connection {
         })
     }
 
-    /// The link for the next channel; a new one where there is none that takes any.
+    /// Returns the link for the next channel; opens one if none accepts any.
     async fn link(&self) -> Result<Arc<Link>, RemoteError> {
         let mut current = self.inner.current.lock().await;
         if self.inner.closed.load(Ordering::SeqCst) {
@@ -292,7 +292,7 @@ impl Connection {
     }
 }
 
-/// Hands output on until the channel ends; notes the exit on the way.
+/// Passes output on until the channel ends; notes the exit code meanwhile.
 async fn read_out(
     open: &Open,
     exit: &mut Option<Exit>,

@@ -1,7 +1,7 @@
-//! How a connection comes about: name → address → TCP (or a channel of the jump host) → handshake →
-//! host key → login. Bounds how many are being opened at once, and waits and tries again where a
-//! server turns connections away because too many are being opened (sshd's `MaxStartups`). It never
-//! tries again after anything that another attempt would not change: an unknown host key, a refused
+//! How to open a connection: name → address → TCP (or a channel of the jump host) → handshake →
+//! host key → login. Limits how many are being opened at once. Retries if a server refuses
+//! connections because too many are being opened (sshd's `MaxStartups`). It never retries after
+//! permanent failures: an unknown host key, a refused login, a closed port.
 //! login, a closed port.
 
 use std::collections::{HashMap, HashSet};
@@ -28,16 +28,16 @@ use super::pin::PinCache;
 use super::{SshTarget, jump};
 use crate::base::clock::{Clock as _, SystemClock};
 
-/// How patient the agent is with hosts.
+/// Limits and timeouts for connecting to hosts.
 #[derive(Clone, Debug)]
 pub struct DialSettings {
-    /// How many connections are being opened at once.
+    /// Maximum number of connections that are being opened at once.
     pub parallel: usize,
     /// For the TCP connection, name resolution included.
     pub connect_timeout: Duration,
     /// From the first byte to the end of the login; also for opening a channel.
     pub handshake_timeout: Duration,
-    /// For how long a server that turns connections away is asked again.
+    /// How long to retry a server that refuses connections.
     pub refusal_patience: Duration,
     pub keepalive: Keepalive,
 }
@@ -54,16 +54,16 @@ impl Default for DialSettings {
     }
 }
 
-/// A host that turns every connection away, and is asked again and again.
+/// A host that refuses every connection, and is retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Names the host, and says what it does.
+    /// Names the host, and what it does.
     pub reason: String,
-    /// When it is given up.
+    /// When retries end.
     pub until: Timestamp,
 }
 
-/// Says of one host whether it is away; whoever waits for it looks here.
+/// Whether one host is unreachable, for those that wait for it.
 #[derive(Clone, Debug)]
 pub struct Presence(Arc<watch::Sender<Option<Unreachable>>>);
 
@@ -74,7 +74,7 @@ impl Default for Presence {
 }
 
 impl Presence {
-    /// Wakes when the host goes away or comes back.
+    /// Returns a receiver that wakes when the host becomes unreachable or reachable.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Option<Unreachable>> {
         self.0.subscribe()
@@ -89,7 +89,7 @@ impl Presence {
     }
 }
 
-/// A server that is merely busy has room again soon; from so many attempts on it is told of.
+/// A busy server accepts again soon; it is reported from this number of attempts on.
 const ATTEMPTS_UNTOLD: u32 = 4;
 
 /// Opens connections. One for the whole agent: it holds the limit, the decoded keys and the
@@ -103,10 +103,10 @@ pub struct Dialer {
     rekeying: std::sync::Mutex<HashSet<HostName>>,
 }
 
-/// Ciphers in the order of preference. The library cannot renew its keys under AES-GCM: it leaves
-/// the padding in the messages that it hashes, and the server's signature is then wrong. OpenSSH
-/// renews them after 64 GiB under that cipher unless its `RekeyLimit` says otherwise. So the faster
-/// cipher comes first, until a host is seen to renew.
+/// Ciphers in order of preference. The library cannot rekey under AES-GCM: it leaves the padding in
+/// the messages that it hashes, so the server's signature is then wrong. OpenSSH rekeys after 64
+/// GiB under that cipher unless its `RekeyLimit` says otherwise. So the faster cipher comes first,
+/// until a host is seen to rekey.
 #[derive(Clone, Copy)]
 enum Ciphers {
     Fast,
@@ -139,7 +139,7 @@ impl Dialer {
         })
     }
 
-    /// This host renews session keys sooner than the preferred cipher can bear: the next link uses
+    /// Notes that this host rekeys sooner than the preferred cipher allows: the next link uses
     /// another one.
     pub(super) fn note_rekeying(&self, target: &SshTarget) {
         let host = HostName::new(&target.address, target.port);
@@ -158,7 +158,7 @@ impl Dialer {
         }
     }
 
-    /// The connection to a jump host, shared by all hosts behind it.
+    /// Returns the connection to a jump host, shared by all hosts behind it.
     async fn jump(
         self: &Arc<Self>,
         target: &SshTarget,
@@ -168,19 +168,19 @@ impl Dialer {
             let mut jumps = self.jumps.lock().await;
             Arc::clone(jumps.entry(target.clone()).or_default())
         };
-        // Held while it is opened: a hundred hosts behind it are to open it once.
+        // Locked while it is opened: a hundred hosts behind it must open it only once.
         let mut slot = slot.lock().await;
         if let Some(inner) = slot.upgrade() {
             return Ok(Connection::from(inner));
         }
-        // Whoever opens it waits for it: its absence is that of the host behind it.
+        // The opener waits for it: if it is unreachable, so is the host behind it.
         let connection = Connection::open_told(target, self, presence.clone()).await?;
         *slot = connection.downgrade();
         Ok(connection)
     }
 }
 
-/// The host key that a server shows, without logging in; for enrolling it. Nothing is trusted.
+/// Returns the host key that a server shows, without logging in; for enrolling it. Trusts nothing.
 ///
 /// # Errors
 /// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
@@ -196,7 +196,7 @@ pub async fn offered_key(dialer: &Arc<Dialer>, target: &SshTarget) -> Result<Hos
     }
 }
 
-/// Opens a link to `target`, logged in.
+/// Opens an authenticated link to `target`.
 pub(super) fn dial<'a>(
     dialer: &'a Arc<Dialer>,
     target: &'a SshTarget,
@@ -225,9 +225,9 @@ enum DialOutcome {
 
 /// Why one attempt failed.
 enum DialFailure {
-    /// The server closed the connection before it knew who we are: it may be too busy.
+    /// The server closed the connection before authentication: it may be too busy.
     TurnedAway(String),
-    /// Another attempt would end the same way.
+    /// A retry would fail the same way.
     Final(Box<RemoteError>),
 }
 
@@ -237,7 +237,7 @@ impl From<RemoteError> for DialFailure {
     }
 }
 
-/// Tries until the server lets us in, refuses for good, or patience is at its end.
+/// Retries until the server accepts us, refuses permanently, or the time limit is reached.
 async fn patiently(
     dialer: &Arc<Dialer>,
     target: &SshTarget,
@@ -293,12 +293,12 @@ async fn patiently(
     }
 }
 
-/// Between half and all of 100 ms, 200 ms, 400 ms … 3.2 s: whoever was turned away together does
-/// not come back together.
+/// Returns between half and all of 100 ms, 200 ms, 400 ms … 3.2 s: connections refused together
+/// must not retry together.
 fn back_off(attempts: u32) -> Duration {
     let whole = Duration::from_millis(100 << attempts.saturating_sub(1).min(5));
     let mut random = [0; 2];
-    // Without randomness the pause is just the longest.
+    // Without randomness use the longest pause.
     let share = match getrandom::fill(&mut random) {
         Ok(()) => f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX),
         Err(_) => 1.0,
@@ -313,7 +313,7 @@ async fn attempt(
     jump: Option<&Connection>,
     purpose: Purpose,
 ) -> Result<DialOutcome, DialFailure> {
-    // First what needs no network: a key that cannot be used fails the same for every host.
+    // First what needs no network: an unusable key fails the same for every host.
     let key = match purpose {
         Purpose::LogIn => Some(dialer.keys.key(&target.identity).await.map_err(|source| {
             RemoteError::Identity {
@@ -323,7 +323,7 @@ async fn attempt(
         })?),
         Purpose::LookAtKey => None,
     };
-    // Before a slot is taken: it may need a slot itself, to reach the jump host again.
+    // Before taking a slot: reconnecting to the jump host may need a slot itself.
     let bridge = match jump {
         None => None,
         Some(jump) => {
@@ -369,7 +369,7 @@ async fn attempt(
     }
 }
 
-/// A TCP connection without Nagle's algorithm, which would add 40 ms to every request.
+/// Opens a TCP connection without Nagle's algorithm, which would add 40 ms to every request.
 async fn tcp(settings: &DialSettings, target: &SshTarget) -> Result<TcpStream, RemoteError> {
     let address = (target.address.as_str(), target.port);
     let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(address));
@@ -405,8 +405,8 @@ where
     };
     let config = Config {
         client_id: concat!("SSH-2.0-tagship_", env!("CARGO_PKG_VERSION")).into(),
-        // The server renews the keys. We never ask for it: the library bears little data on its way
-        // to us while it waits for the answer.
+        // The server rekeys. We never request it: the library accepts little incoming data while it
+        // waits for the answer.
         limits: Limits {
             rekey_write_limit: usize::MAX,
             rekey_read_limit: usize::MAX,
@@ -415,7 +415,7 @@ where
         preferred: Preferred {
             key: algorithms,
             cipher: ciphers.names(),
-            // Asked for by the library even under a cipher that needs none.
+            // The library requires one even with a cipher that needs none.
             mac: &[mac::hmac_sha256::NAME],
             compression: &["none"],
             ..Preferred::DEFAULT_CLIENT
@@ -447,8 +447,8 @@ where
     Ok(handle)
 }
 
-/// The host key algorithms to ask for: those for which a key is pinned, all where none is. RSA
-/// signatures are SHA-256 only: that is what the library checks, whatever was agreed upon.
+/// Returns the host key algorithms to request: those with a pinned key, or all if there is none.
+/// RSA signatures are SHA-256 only: the library checks only that, whatever was negotiated.
 fn algorithms(held: &[String]) -> Option<&'static [key::Name]> {
     let holds = |key_type: &str| held.iter().any(|held| held == key_type);
     match (holds("ssh-ed25519"), holds("ssh-rsa")) {
@@ -472,7 +472,7 @@ fn no_usable_key(target: &SshTarget, held: Vec<String>) -> RemoteError {
     }
 }
 
-/// The connection ended without an error of the protocol's.
+/// Whether the connection ended without a protocol error.
 fn is_hang_up(error: &thrussh::Error) -> bool {
     use std::io::ErrorKind;
     match error {
@@ -488,7 +488,7 @@ fn is_hang_up(error: &thrussh::Error) -> bool {
     }
 }
 
-/// What the pins say of the key that was shown.
+/// Checks the shown key against the pinned ones.
 fn judge(target: &SshTarget, shared: &LinkState, purpose: Purpose) -> Result<(), DialFailure> {
     let Some((key, verdict)) = shared.shown() else {
         return Err(DialFailure::TurnedAway("it showed no host key".into()));

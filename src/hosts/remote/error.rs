@@ -1,5 +1,5 @@
-//! Why something that was asked of a host over SSH has no answer: data here, the words in one place.
-//! What matters to a caller is [`RemoteError::reach`]: whether the host may have acted.
+//! Why a request to a host over SSH has no answer: data here, the messages in one place. What
+//! matters to a caller is [`RemoteError::reach`]: whether the host may have acted.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::identity::IdentityError;
 use crate::domain::host::HostError;
 
-/// How far a request came before it failed.
+/// How far a request got before it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Nothing was asked of the host, so nothing was done there.
+    /// Nothing was sent to the host, so nothing was done there.
     NotReached,
     /// The request was sent and its end was not seen: the host may or may not have acted.
     Lost,
-    /// The agent's own side could not go on (a program that does not start, a full disk).
+    /// The agent's own side failed (a program that does not start, a full disk).
     Local,
 }
 
@@ -157,7 +157,7 @@ pub enum RemoteError {
     },
 }
 
-/// What was being waited for when a host stayed silent.
+/// What the agent waited for when a host stayed silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitPhase {
     Connecting,

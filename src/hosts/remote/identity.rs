@@ -1,6 +1,6 @@
-//! The private keys with which the agent logs in: read from disk, checked for who else can read
-//! them, decrypted once. Keys are handed out for signing only; they are never written, logged or
-//! shown. Called by `dial`.
+//! The private keys that the agent logs in with: read from disk, checked for file permissions, and
+//! decrypted once. Keys are used for signing only; they are never written, logged or shown. Called
+//! by `dial`.
 
 mod form;
 
@@ -54,7 +54,7 @@ pub enum IdentityError {
     Unusable { path: PathBuf, reason: String },
 }
 
-/// What makes a key without a passphrase.
+/// Returns the command that makes a key without a passphrase.
 #[must_use]
 pub fn make_key(path: &Path) -> String {
     format!("ssh-keygen -q -t ed25519 -N '' -f {}", path.display())
@@ -66,7 +66,7 @@ pub(super) struct Keyring {
     keys: Mutex<HashMap<SshIdentity, (Stamp, Arc<KeyPair>)>>,
 }
 
-/// Changes whenever the file was replaced or rewritten.
+/// Changes whenever the file is replaced or rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
@@ -85,7 +85,7 @@ impl Stamp {
 }
 
 impl Keyring {
-    /// The key of `identity`, read anew when its file has changed.
+    /// Returns the key of `identity`; reads it again if its file has changed.
     ///
     /// # Errors
     /// [`IdentityError`] names the file and what to do about it.
@@ -100,8 +100,8 @@ impl Keyring {
             }
         }
         let wanted = identity.clone();
-        // Off the async threads: bcrypt takes a tenth of a second. A panic inside the decoder (it
-        // has some, for damaged files) becomes an error here.
+        // Off the async threads: bcrypt takes a tenth of a second. A panic inside the decoder
+        // (which can happen for damaged files) becomes an error here.
         let key = tokio::task::spawn_blocking(move || read(&wanted))
             .await
             .unwrap_or_else(|_| {
@@ -111,7 +111,7 @@ impl Keyring {
                 })
             })?;
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        // Somebody may have read the same one meanwhile: what one file holds is one key.
+        // Another caller may have read it meanwhile: one file is one key.
         if let Some((known, key)) = keys.get(identity)
             && *known == stamp
         {
@@ -169,7 +169,7 @@ fn read(identity: &SshIdentity) -> Result<KeyPair, IdentityError> {
         path: path.clone(),
         passphrase_file: passphrase_file.clone(),
     };
-    // The decoder may panic on what a wrong passphrase makes of the key.
+    // The decoder may panic on a key decrypted with a wrong passphrase.
     std::panic::catch_unwind(|| decode(text.expose_secret(), Some(passphrase)))
         .map_err(|_| wrong())?
         .map_err(|_| wrong())
@@ -179,14 +179,14 @@ fn decode(text: &str, passphrase: Option<&str>) -> Result<KeyPair, thrussh_keys:
     thrussh_keys::decode_secret_key(text, passphrase)
 }
 
-/// PEM says so in its header; the decoder reports such keys in several ways.
+/// Whether a PEM header marks the key as encrypted; the decoder reports such keys in several ways.
 fn says_encrypted(text: &str) -> bool {
     text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
-/// Reads a file that nobody else may read, as ssh asks for it. The group's bits are let pass on a
-/// file of another owner: a service manager's credentials come that way.
+/// Reads a file that no other user may read, as ssh requires. Group permissions are accepted on a
+/// file of another owner: a service manager's credentials have them.
 fn read_private(path: &Path) -> Result<SecretString, IdentityError> {
     let metadata = metadata(path)?;
     let ours = metadata.uid() == rustix::process::geteuid().as_raw();

@@ -1,11 +1,11 @@
-//! What a channel has received and nobody has looked at yet, and how much may be sent on it.
+//! The received but unread data of a channel, and how much may be sent on it.
 //!
-//! The SSH library grants the other side a new window as soon as data arrives, so its own queue has
-//! no bound. Here the session's task delivers into an [`Inbox`] that has one: either it holds the
-//! whole link back (a command's output), or the channel fails (rsync and jump hosts, where holding
-//! back would also hold back the window that the other direction waits for).
+//! The SSH library grants the other side a new window as soon as data arrives, so its own queue is
+//! unbounded. Here the session's task delivers into a bounded [`Inbox`]. When that is full, it
+//! either blocks the whole link (a command's output), or the channel fails (rsync and jump hosts,
+//! where blocking would also block the window that the other direction waits for).
 //!
-//! [`SendWindow`] keeps the account of what may be sent; see there for why the library's own is not
+//! [`SendWindow`] tracks how much may be sent; see there for why the library's own count is not
 //! used.
 
 use std::collections::VecDeque;
@@ -13,13 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The most that is sent in one packet, whatever the window.
+/// The largest packet to send, whatever the window.
 pub(super) const PACKET: u32 = 32 * 1024;
 
-/// Messages that the library queues towards its session's task, each a packet, plus one in hand.
+/// Maximum size of the messages queued for the library's session task, plus one in hand.
 const IN_FLIGHT: u32 = 11 * PACKET;
 
-/// Where a command wrote to.
+/// A command's output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
@@ -50,25 +50,25 @@ impl std::fmt::Display for Exit {
     }
 }
 
-/// What a channel says.
+/// An event of a channel.
 #[derive(Debug)]
 pub(super) enum ChannelEvent {
     Output(Stream, Vec<u8>),
     Exit(Exit),
-    /// The far side writes no more.
+    /// The peer sends no more data.
     Eof,
-    /// The far side closed the channel: nothing more will come.
+    /// The peer closed the channel: nothing more will arrive.
     Closed,
     /// The connection ended before the channel did.
     Lost,
-    /// More arrived than [`InboxBound::Fail`] lets wait.
+    /// More arrived than [`InboxBound::Fail`] allows to wait.
     Overflow,
 }
 
-/// What happens when more than so many bytes wait.
+/// What happens when more than this number of bytes wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum InboxBound {
-    /// The link's task waits, and with it every channel on that link.
+    /// The link's task blocks, and with it every channel on that link.
     Hold(usize),
     /// The channel fails.
     Fail(usize),
@@ -80,7 +80,7 @@ enum ChannelPhase {
     Closed,
     Lost,
     Overflow,
-    /// Nobody listens any more: whatever comes is dropped.
+    /// No reader is left: what arrives is dropped.
     Abandoned,
 }
 
@@ -137,7 +137,7 @@ impl Inbox {
             return true;
         }
         match state.bound {
-            // One packet always finds room, else a small bound would wait for ever.
+            // One packet is always accepted; otherwise a small bound would block forever.
             InboxBound::Hold(limit) if state.bytes >= limit => return false,
             InboxBound::Fail(limit) if state.bytes >= limit => {
                 state.phase = ChannelPhase::Overflow;
@@ -189,7 +189,7 @@ impl Inbox {
         self.window.changed.notify_one();
     }
 
-    /// Nobody listens any more: frees what waits and lets the link's task go on.
+    /// Drops the reader: frees waiting data and unblocks the link's task.
     pub(super) fn abandon(&self) {
         {
             let mut state = self.state();
@@ -200,10 +200,10 @@ impl Inbox {
         self.drained.notify_one();
     }
 
-    /// The next event, in the order of arrival; the last one is repeated for ever. Dropping the
-    /// future loses nothing.
+    /// Returns the next event, in the order of arrival; the last one is repeated forever. Dropping
+    /// the future loses nothing.
     pub(super) async fn next(&self) -> ChannelEvent {
-        // A host that sends faster than the reader takes must not keep its timeout from the turn.
+        // A host that sends faster than the reader must not starve the reader's timeout.
         tokio::task::coop::consume_budget().await;
         loop {
             {
@@ -231,14 +231,13 @@ impl Inbox {
 /// How much may be sent on a channel.
 ///
 /// The library's `Channel` keeps a count of its own, to which every `WindowAdjusted` message *adds*
-/// the whole window that is left now: it runs high and in the end over, after some 200 MB to an
+/// the whole remaining window: it grows too large and finally overflows, after some 200 MB to an
 /// OpenSSH server. So the messages that reach the `Channel` carry an amount chosen here, just
 /// enough to keep its count near [`SendWindow::LEVEL`], and the true window is kept in `credit`.
 ///
-/// The true window is known when the far side adjusts it, but for the packets that are still on
-/// their way to the library's task. Where that made us send too much, the library parks the excess
-/// and sends it at the next adjustment; its message then tells the exact window, and is
-/// taken as it is.
+/// The true window is known when the peer adjusts it, except for packets still on their way to the
+/// library's task. If we sent too much because of that, the library parks the excess and sends it
+/// at the next adjustment; its message then carries the exact window, and is used as it is.
 #[derive(Default)]
 pub(super) struct SendWindow {
     state: Mutex<WindowAccount>,
@@ -248,20 +247,20 @@ pub(super) struct SendWindow {
 #[derive(Default)]
 struct WindowAccount {
     credit: Option<u32>,
-    /// What we believe the `Channel` counts; at most so much is true.
+    /// Our estimate of the `Channel`'s count; an upper bound.
     level: i64,
     messages: VecDeque<Message>,
 }
 
 #[derive(Clone, Copy)]
 enum Message {
-    /// Only tops up the `Channel`'s count.
+    /// Only refills the `Channel`'s count.
     Refund,
-    /// Carries the window that is left after parked data was sent.
+    /// Carries the remaining window after parked data was sent.
     Truth,
 }
 
-/// Whether the library holds data of the channel back for want of window.
+/// Whether the library parks data of the channel for lack of window.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parked {
     Nothing,
@@ -275,8 +274,8 @@ impl SendWindow {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The far side has adjusted the window to `left`. Returns the amount to pass on to the
-    /// `Channel`. Called by the link's task only, before the message is sent.
+    /// The peer has adjusted the window to `left`. Returns the amount to pass on to the `Channel`.
+    /// Called by the link's task only, before the message is sent.
     pub(super) fn adjusted(&self, left: u32, parked: Parked) -> u32 {
         let mut account = self.state();
         let (amount, message) = match parked {
@@ -292,7 +291,7 @@ impl SendWindow {
         amount
     }
 
-    /// A message that carried `amount` was taken by the `Channel`.
+    /// Notes that the `Channel` took a message that carried `amount`.
     pub(super) fn taken(&self, amount: u32) {
         let mut account = self.state();
         if let Some(Message::Truth) = account.messages.pop_front() {
@@ -300,7 +299,7 @@ impl SendWindow {
         }
     }
 
-    /// How much may be sent now; `None` until the far side has adjusted the window once: until
+    /// Returns how much may be sent now; `None` until the peer has adjusted the window once: until
     /// then the `Channel`'s own count is right.
     pub(super) fn credit(&self) -> Option<u32> {
         self.state().credit
@@ -314,8 +313,8 @@ impl SendWindow {
     }
 }
 
-/// Of a wide window, what may still be on its way to the library's task is left out; of a narrow
-/// one all is used, for it would else never move.
+/// Returns the usable part of a window. Excludes from a large window what may still be on its way
+/// to the library's task; uses all of a small one, since it would otherwise never grow.
 fn usable(left: u32) -> u32 {
     if left >= 2 * IN_FLIGHT {
         left - IN_FLIGHT

@@ -10,10 +10,10 @@ use super::connection::Connection;
 use super::error::RemoteError;
 use super::inbox::{ChannelEvent, InboxBound};
 
-/// Between the bridge and the inner connection.
+/// The buffer between the bridge and the inner connection.
 const PIPE: usize = 256 * 1024;
 
-/// What may wait for the inner connection: more than the windows of all its channels can let come.
+/// The limit of data for the inner connection: above the windows of all its channels.
 const WAITING: usize = 64 << 20;
 
 /// How long the jump host may take to close the channel once our side has ended.
@@ -45,7 +45,7 @@ pub(super) async fn stream(
     Ok(ours)
 }
 
-/// Until the channel ends. What the inner connection no longer reads is dropped.
+/// Passes data on until the channel ends. Drops what the inner connection no longer reads.
 async fn pass_on(open: &Open, mut to_inner: impl AsyncWrite + Unpin) {
     loop {
         match open.next().await {

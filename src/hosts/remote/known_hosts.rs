@@ -1,9 +1,9 @@
 //! The text of a `known_hosts` file, as sshd(8) describes it under SSH_KNOWN_HOSTS FILE FORMAT.
 //!
-//! Pure: text in, verdict out. Understood are plain names, `[host]:port`, hashed names (`|1|…`),
-//! the wildcards `*` and `?`, negation with `!`, several keys for one host, and `@revoked`.
-//! `@cert-authority` lines are skipped: host certificates are not spoken. A line that cannot be
-//! read matches nothing. Adding a line to a file is `pin`'s work.
+//! Pure: text in, verdict out. Supports plain names, `[host]:port`, hashed names (`|1|…`), the
+//! wildcards `*` and `?`, negation with `!`, several keys for one host, and `@revoked`.
+//! `@cert-authority` lines are skipped: host certificates are not supported. An invalid line
+//! matches nothing. `pin` adds lines to a file.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub struct HostKey {
 }
 
 impl HostKey {
-    /// `SHA256:…` as `ssh-keygen -l` prints it.
+    /// Returns `SHA256:…` as `ssh-keygen -l` prints it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         format!(
@@ -52,25 +52,25 @@ impl HostKey {
         )
     }
 
-    /// The line that pins this key for `host`, without the newline.
+    /// Returns the line that pins this key for `host`, without the newline.
     #[must_use]
     pub fn line(&self, host: &HostName) -> String {
         format!("{host} {} {}", self.key_type, STANDARD.encode(&self.blob))
     }
 }
 
-/// What the file says of a key that a host has shown. Lines count from 1.
+/// What the file says about a key that a host has shown. Lines count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostKeyTrust {
     Trusted,
-    /// No line is about this host.
+    /// No line matches this host.
     Unknown,
     /// A line holds another key of the same type for this host.
     Changed {
         line: usize,
         expected: HostKey,
     },
-    /// Lines are about this host, but none holds a key of this type.
+    /// Lines match this host, but none holds a key of this type.
     OtherTypes {
         held: Vec<String>,
     },
@@ -101,8 +101,8 @@ enum Mark {
 }
 
 impl KnownHosts {
-    /// Takes the file's text apart; decodes nothing yet, so that a file with thousands of hosts
-    /// costs little for one of them.
+    /// Splits the file's text into lines; decodes nothing yet, so that a file with thousands of
+    /// hosts costs little for one of them.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let lines = text
@@ -113,7 +113,7 @@ impl KnownHosts {
         Self { lines }
     }
 
-    /// What the file says of `key`, shown by `host`. A revocation wins over everything.
+    /// Returns what the file says about `key`, shown by `host`. A revocation overrides everything.
     #[must_use]
     pub fn check(&self, host: &HostName, key: &HostKey) -> HostKeyTrust {
         let mut changed = None;
@@ -143,8 +143,8 @@ impl KnownHosts {
         }
     }
 
-    /// The types of the keys that are pinned for `host`, so that the server can be asked for one
-    /// of those and for no other.
+    /// Returns the types of the keys that are pinned for `host`, so that only those are requested
+    /// from the server.
     #[must_use]
     pub fn key_types(&self, host: &HostName) -> Vec<String> {
         let mut types: Vec<String> = self
@@ -177,7 +177,7 @@ impl KnownHostsLine {
         })
     }
 
-    /// The key, if it can be read and is of the type that the line says.
+    /// Returns the key, if it is valid and of the type that the line says.
     fn decode(&self) -> Option<HostKey> {
         let blob = STANDARD.decode(&self.key).ok()?;
         let length = u32::from_be_bytes(blob.get(..4)?.try_into().ok()?) as usize;
@@ -188,7 +188,7 @@ impl KnownHostsLine {
         })
     }
 
-    /// One negated pattern that matches takes the line out, whatever else matches.
+    /// Whether the line matches the host. One matching negated pattern excludes it.
     fn is_about(&self, host: &HostName) -> bool {
         if self.hosts.starts_with('|') {
             return matches_hash(&self.hosts, &host.0).unwrap_or(false);
@@ -205,7 +205,7 @@ impl KnownHostsLine {
     }
 }
 
-/// `|1|base64(salt)|base64(HMAC-SHA1(salt, host))`; `None` where the pattern cannot be read.
+/// Matches `|1|base64(salt)|base64(HMAC-SHA1(salt, host))`; `None` if the pattern is invalid.
 fn matches_hash(pattern: &str, host: &str) -> Option<bool> {
     let (salt, hash) = pattern.strip_prefix("|1|")?.split_once('|')?;
     let salt = STANDARD.decode(salt).ok()?;
@@ -215,8 +215,8 @@ fn matches_hash(pattern: &str, host: &str) -> Option<bool> {
     Some(mac.verify_slice(&hash).is_ok())
 }
 
-/// `*` stands for any run of characters, `?` for one; everything else for itself (brackets too).
-/// Two positions suffice: the last star, and where its run was tried last.
+/// Matches with `*` for any run of characters and `?` for one; everything else literally (brackets
+/// too). Two positions suffice: the last star, and where its run was tried last.
 fn matches_glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);

@@ -1,5 +1,5 @@
-//! One TCP connection to an SSH server, authenticated, with its channels. It ends when nobody holds
-//! it any more; once retired it gets no further channel. Made by `dial`, used by `channel`.
+//! One TCP connection to an SSH server, authenticated, with its channels. It ends with its last
+//! reference; once retired it gets no further channel. Made by `dial`, used by `channel`.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::inbox::{Exit, Inbox, Parked, Stream};
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
 
-/// What is known of a link by all who work on it.
+/// The shared state of a link.
 pub(super) struct LinkState {
     inboxes: Mutex<HashMap<ChannelId, Arc<Inbox>>>,
     refusal: Mutex<Option<String>>,
@@ -45,8 +45,8 @@ impl LinkState {
         })
     }
 
-    /// The inbox of a channel, made by whoever comes first: data may arrive before the opener has
-    /// heard that the channel is open.
+    /// Returns the inbox of a channel, made at first use: data may arrive before the opener is
+    /// notified that the channel is open.
     pub(super) fn inbox(&self, id: ChannelId) -> Arc<Inbox> {
         let mut inboxes = lock(&self.inboxes);
         let inbox = inboxes.entry(id).or_default();
@@ -56,7 +56,7 @@ impl LinkState {
         Arc::clone(inbox)
     }
 
-    /// The channel has ended and was read to its end.
+    /// Removes a channel that has ended and was read to its end.
     pub(super) fn forget(&self, id: ChannelId) {
         lock(&self.inboxes).remove(&id);
     }
@@ -65,12 +65,12 @@ impl LinkState {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// The key that the server has shown, and what `known_hosts` said of it.
+    /// Returns the key that the server has shown, and what `known_hosts` says about it.
     pub(super) fn shown(&self) -> Option<(HostKey, HostKeyTrust)> {
         lock(&self.shown).clone()
     }
 
-    /// Every channel is lost from now on; the first reason stays.
+    /// Marks every channel as lost; keeps the first reason.
     fn end(&self, reason: Option<LinkEnd>) {
         if let Some(reason) = reason {
             lock(&self.reason).get_or_insert(reason);
@@ -85,9 +85,9 @@ impl LinkState {
 /// Why a link has ended.
 #[derive(Clone, Debug)]
 pub(super) enum LinkEnd {
-    /// In words.
+    /// As text.
     Because(String),
-    /// The server asked for new session keys under a cipher that bears none, see `dial`.
+    /// The server rekeyed under a cipher that does not support it, see `dial`.
     Rekeyed,
 }
 
@@ -103,7 +103,7 @@ impl std::fmt::Display for LinkEnd {
     }
 }
 
-/// When the far side was last heard, and the means to cut the stream.
+/// When the peer last sent something, and the means to cut the stream.
 pub(super) struct Liveness {
     began: Instant,
     heard_ms: AtomicU64,
@@ -147,7 +147,7 @@ impl Liveness {
     }
 }
 
-/// A stream that notes when something arrived and that can be cut from outside.
+/// A stream that records when data arrived and that can be cut from outside.
 pub(super) struct Metered<S> {
     pub(super) stream: S,
     pub(super) pulse: Arc<Liveness>,
@@ -190,7 +190,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 }
 
-/// What the session's task calls for every message of the server's.
+/// Handles every message of the server for the session's task.
 pub(super) struct Router {
     shared: Arc<LinkState>,
     host: HostName,
@@ -203,14 +203,14 @@ impl Router {
     }
 }
 
-/// The session's task has ended, whatever the way: nothing more will arrive.
+/// The session's task has ended for any reason: nothing more will arrive.
 impl Drop for Router {
     fn drop(&mut self) {
         self.shared.end(None);
     }
 }
 
-/// Has every default of the library: [`Router`] passes on to it what it only listens to.
+/// Has every default of the library; [`Router`] delegates to it after observing a message.
 struct Defaults;
 
 impl Handler for Defaults {
@@ -343,7 +343,7 @@ impl Handler for Router {
     }
 }
 
-/// The type stands at the beginning of the blob (RFC 4253, 6.6).
+/// Returns the type, which is at the beginning of the blob (RFC 4253, 6.6).
 fn key_type(blob: &[u8]) -> String {
     let length = blob
         .first_chunk()
@@ -352,9 +352,9 @@ fn key_type(blob: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// Why a channel could not be opened. In each case nothing was asked of the host.
+/// Why a channel could not be opened. In each case nothing was requested of the host.
 pub(super) enum ChannelOpenError {
-    /// The server said no, after it had opened so many others on this link.
+    /// The server refused, after it had opened this number of others on this link.
     Refused { reason: String, opened_before: u32 },
     /// The link is gone.
     Ended,
@@ -362,7 +362,7 @@ pub(super) enum ChannelOpenError {
     Silent,
 }
 
-/// Where a channel leads.
+/// The target of a channel.
 #[derive(Clone, Copy)]
 pub(super) enum Destination<'a> {
     Session,
@@ -375,13 +375,13 @@ pub(super) struct Link {
     pub(super) shared: Arc<LinkState>,
     opened: AtomicU32,
     retired: AtomicBool,
-    /// The connection to its jump host: open as long as this link leads through it.
+    /// The connection to its jump host: kept open as long as this link uses it.
     _jump: Option<Box<dyn Send + Sync>>,
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // Whatever is in the library's buffers: a link that nobody holds has no work left.
+        // Even with data in the library's buffers: an unreferenced link has no work left.
         self.shared.pulse.cut();
     }
 }
@@ -405,7 +405,7 @@ impl Link {
         !self.retired.load(Ordering::SeqCst) && !self.shared.ended()
     }
 
-    /// No further channel; the link ends with the last of those it has.
+    /// Allows no further channel; the link ends with its last channel.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
     }
@@ -417,20 +417,20 @@ impl Link {
         self.shared.pulse.cut();
     }
 
-    /// Why the link has ended, as far as that is known.
+    /// Returns why the link has ended, if known.
     pub(super) async fn why_ended(&self) -> LinkEnd {
         let known = lock(&self.shared.reason).clone();
         if let Some(reason) = known {
             return reason;
         }
         let mut handle = self.handle.lock().await;
-        // Somebody may have asked meanwhile, and an end can be asked for only once.
+        // Another caller may have read it meanwhile, and the result can be read only once.
         let known = lock(&self.shared.reason).clone();
         if let Some(reason) = known {
             return reason;
         }
         let reason = match tokio::time::timeout(Duration::from_secs(1), &mut *handle).await {
-            // The first signature was right, or the link would not be.
+            // The first signature was right, or the link would not exist.
             Ok(Err(thrussh::Error::WrongServerSig)) => LinkEnd::Rekeyed,
             Ok(Err(error)) => LinkEnd::Because(error.to_string().to_lowercase()),
             Ok(Ok(())) | Err(_) => LinkEnd::Because("closed by the other side".to_owned()),
@@ -438,7 +438,7 @@ impl Link {
         lock(&self.shared.reason).get_or_insert(reason).clone()
     }
 
-    /// Opens a channel. One at a time: the library tells of a refusal without saying of which.
+    /// Opens a channel. One at a time: the library reports a refusal without naming the channel.
     pub(super) async fn open(
         &self,
         destination: Destination<'_>,

@@ -1,5 +1,5 @@
-//! The `known_hosts` file on disk: read once for all hosts, and a key added to it. Whoever adds one has
-//! shown the fingerprint to a person and was told yes; nothing else in the agent writes such a file.
+//! The `known_hosts` file on disk: read once for all hosts; keys are added to it. Callers add a key
+//! only after a user has confirmed its fingerprint; nothing else in the agent writes the file.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -34,14 +34,14 @@ pub enum PinError {
     Revoked { path: PathBuf, line: usize },
 }
 
-/// The files as they were read last. A thousand connections share what a file says.
+/// The files as they were read last, shared by all connections.
 #[derive(Default)]
 pub(super) struct PinCache {
     files: Mutex<HashMap<PathBuf, (Stamp, Arc<KnownHosts>)>>,
 }
 
 impl PinCache {
-    /// What the file of `target` says now; nothing where there is none. Read again when it has changed.
+    /// Returns the current file of `target`, empty if missing; reads it again after a change.
     ///
     /// # Errors
     /// [`RemoteError::KnownHosts`].
@@ -59,7 +59,7 @@ impl PinCache {
     }
 
     async fn read(&self, path: &Path) -> std::io::Result<Arc<KnownHosts>> {
-        // Before it is read: what is written meanwhile changes the stamp for the next time.
+        // Before reading: a write meanwhile changes the stamp for the next time.
         let stamp = Stamp::of(&tokio::fs::metadata(path).await?);
         {
             let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,12 +86,12 @@ pub enum Pinned {
     WasThere,
 }
 
-/// Pins `key` for `host` in the file at `path`: the new text is written beside it, synced and put
-/// in its place (mode 0600), while no other agent does the same.
+/// Pins `key` for `host` in the file at `path`: writes the new text to a temporary file, syncs it
+/// and renames it into place (mode 0600), while holding a lock against other agents.
 ///
 /// # Errors
-/// [`PinError`] when the file holds another key of this type for the host, revokes it, or cannot be
-/// written; the file is then as it was.
+/// [`PinError`] if the file holds another key of this type for the host, revokes it, or cannot be
+/// written; the file is then unchanged.
 pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, PinError> {
     let at = |path: &Path| {
         let path = path.to_owned();

@@ -1,10 +1,10 @@
-//! What a login prints before the answer that was asked for (`.bashrc`, `.ssh/rc`, a message of the
-//! day): passed over up to a marker, which stands on a line of its own. Pure.
+//! Skips what a login prints before the requested answer (`.bashrc`, `.ssh/rc`, a message of the
+//! day), up to a marker on a line of its own. Pure.
 
-/// A login that prints more than this before the marker is not listened to any longer.
+/// A login that prints more than this before the marker is rejected.
 pub(crate) const PREAMBLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Looks for a marker in a stream that arrives in pieces of any size.
+/// Searches a marker in a stream that arrives in chunks of any size.
 #[derive(Clone, Debug)]
 pub(crate) struct Preamble {
     marker: &'static [u8],
@@ -25,22 +25,22 @@ impl Preamble {
     pub(crate) fn new(marker: &'static [u8]) -> Self {
         Self {
             marker,
-            // As if a line had just ended: the marker may be the very first thing.
+            // As if a line had just ended: the marker may be at the very beginning.
             matched: 1,
             passed: 0,
         }
     }
 
-    /// Takes the next bytes: those after the marker, once it has come.
+    /// Takes the next bytes; returns those after the marker, once it was found.
     ///
     /// # Errors
-    /// [`EndlessPreamble`] where more than [`PREAMBLE_BYTES_MAX`] came without the marker.
+    /// [`EndlessPreamble`] if more than [`PREAMBLE_BYTES_MAX`] arrived without the marker.
     pub(crate) fn pass<'b>(
         &mut self,
         bytes: &'b [u8],
     ) -> Result<Option<&'b [u8]>, EndlessPreamble> {
         for (at, &byte) in bytes.iter().enumerate() {
-            // The marker's only line break but its last byte is its first.
+            // The marker's only line breaks are its first and its last byte.
             self.matched = match (self.matched, byte) {
                 (matched, byte) if self.marker[matched] == byte => matched + 1,
                 (_, b'\n') => 1,

@@ -1,7 +1,7 @@
-//! The system's rsync over a channel of an open connection.
+//! Runs the system's rsync over a channel of an open connection.
 //!
-//! rsync starts its transport itself: here this very program as `tagship transport SOCKET`, which
-//! joins the agent's socket of this one transfer and is bridged to a channel. So host keys are
+//! rsync starts its transport itself: this very program as `tagship transport SOCKET`, which
+//! connects to the agent's socket of this transfer and is bridged to a channel. So host keys are
 //! checked and keys are held in one place. Exit codes are not interpreted here; `sync` does.
 
 use std::ffi::{OsStr, OsString};
@@ -28,37 +28,37 @@ use super::inbox::{Exit, Stream};
 use super::preamble::{EndlessPreamble, Preamble};
 use super::wire;
 
-/// What may wait for rsync to read it.
+/// The limit of data waiting for rsync to read it.
 const WAITING: usize = 64 << 20;
 
-/// Begins what rsync says on the host, on both of its outputs: a login may have printed before.
+/// Precedes rsync's output on the host, on both streams: a login may have printed before.
 const MARKER: &[u8] = b"\n@tagship-rsync-1\n";
 
-/// Comes before rsync's own words; every login shell passes it on as it is.
+/// Precedes rsync's own command; every login shell passes it on as it is.
 const GREETING: &str = r#"exec sh -c 'printf "\n@tagship-rsync-1\n"; printf "\n@tagship-rsync-1\n" >&2; exec "$@"' sh "#;
 
-/// How much of the end of standard error is kept.
+/// How many bytes of the end of standard error are kept.
 const STDERR_KEPT: usize = 4096;
 
-/// The longest path of a Unix socket, its final zero included.
+/// The longest path of a Unix socket, including its final NUL.
 const SOCKET_PATH_MAX: usize = 108;
 
-/// How rsync comes to its remote shell.
+/// How rsync starts its remote shell.
 #[derive(Clone, Debug)]
 pub struct RsyncTransport {
     /// The program that has the `transport` subcommand: tagship itself.
     pub program: PathBuf,
-    /// Where the sockets are; made with mode 0700 if it is missing. A short path.
+    /// The directory of the sockets; created with mode 0700 if missing. A short path.
     pub runtime_dir: PathBuf,
     /// The system's rsync.
     pub rsync: PathBuf,
 }
 
 impl RsyncTransport {
-    /// This very program, and `rsync` from the `PATH`.
+    /// Returns this very program, and `rsync` from the `PATH`.
     ///
     /// # Errors
-    /// When the system cannot say where this program is.
+    /// The system cannot determine this program's path.
     pub fn of_this_program(runtime_dir: PathBuf) -> io::Result<Self> {
         Ok(Self {
             program: std::env::current_exe()?,
@@ -71,15 +71,15 @@ impl RsyncTransport {
 /// One run of rsync.
 #[derive(Clone, Debug)]
 pub struct RsyncCommand {
-    /// All arguments but `-e` and `-s` (secluded arguments), which are added here: remote paths then travel
-    /// inside rsync's own protocol and no shell ever sees them. The remote side is written
-    /// `HOST:PATH`, with any plain word for `HOST`: where it goes is the connection's affair.
+    /// All arguments but `-e` and `-s` (secluded arguments), which are added here: remote paths
+    /// then travel inside rsync's own protocol and no shell ever sees them. The remote side is
+    /// written `HOST:PATH`, with any plain word for `HOST`: the connection determines the host.
     pub arguments: Vec<OsString>,
     /// For `--files-from=-`.
     pub stdin: Vec<u8>,
     /// The working directory, on the agent.
     pub directory: PathBuf,
-    /// When for so long no byte moves, neither way, rsync is ended.
+    /// rsync is killed if no byte moves for this long, in either direction.
     pub stall_timeout: Duration,
 }
 
@@ -103,9 +103,9 @@ pub struct RsyncExit {
 
 impl Connection {
     /// Runs rsync with its transport bridged to a channel of this connection. Standard output and
-    /// both sides' standard error are handed on piece by piece.
+    /// both sides' standard error are passed on in chunks.
     ///
-    /// Dropping the future ends rsync.
+    /// Dropping the future kills rsync.
     ///
     /// # Errors
     /// [`RemoteError::Lost`] when the connection ended before rsync did, [`RemoteError::TimedOut`]
@@ -137,7 +137,7 @@ impl Connection {
             loop {
                 tokio::select! {
                     status = &mut local_side => break status.map(Ended::Rsync),
-                    // Once the host's side has ended rsync only has to notice.
+                    // Once the host's side has ended, rsync only has to notice.
                     end = &mut bridge, if !bridged => match end {
                         Ok(Bridged::Done) => bridged = true,
                         Ok(Bridged::Lost) => break Ok(Ended::Lost),
@@ -176,7 +176,7 @@ enum Bridged {
     Lost,
 }
 
-/// The socket of one transfer; its file goes when one process has joined, or with this value.
+/// The socket of one transfer; its file is deleted after the first connection, or on drop.
 struct TransferSocket {
     listener: UnixListener,
     path: PathBuf,
@@ -215,7 +215,7 @@ impl TransferSocket {
         Ok(Self { listener, path })
     }
 
-    /// The first process of our own user that joins.
+    /// Accepts the first process of our own user.
     async fn join(self) -> io::Result<UnixStream> {
         loop {
             let (stream, _) = self.listener.accept().await?;
@@ -236,7 +236,7 @@ fn start(transport: &RsyncTransport, command: &RsyncCommand, socket: &Path) -> i
         .arg("-s")
         .args(&command.arguments)
         .current_dir(&command.directory)
-        // Nothing of the agent's environment changes what rsync does or reaches its children.
+        // The agent's environment must not change rsync or reach its children.
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("LC_ALL", "C")
@@ -248,7 +248,7 @@ fn start(transport: &RsyncTransport, command: &RsyncCommand, socket: &Path) -> i
         .spawn()
 }
 
-/// A path for the command line that rsync takes apart at spaces, quotes respected.
+/// Quotes a path for the command line that rsync splits at spaces.
 fn quoted(path: &OsStr) -> io::Result<String> {
     match path.to_str() {
         Some(path) if !path.contains(['\'', '"', '\\']) => Ok(format!("'{path}'")),
@@ -259,7 +259,7 @@ fn quoted(path: &OsStr) -> io::Result<String> {
     }
 }
 
-/// rsync and whatever it starts, ended together.
+/// The process group of rsync and its children, killed together.
 struct RsyncProcessGroup {
     id: std::cell::Cell<Option<Pid>>,
 }
@@ -276,7 +276,7 @@ impl RsyncProcessGroup {
         }
     }
 
-    /// rsync was waited for: its number may belong to another process by now.
+    /// Forgets the process after it was waited for: its process ID may have been reused.
     fn disarm(&self) {
         self.id.set(None);
     }
@@ -288,13 +288,13 @@ impl Drop for RsyncProcessGroup {
     }
 }
 
-/// Feeds rsync, reads what it writes, and waits for its end.
+/// Feeds rsync, reads its output, and waits for its end.
 async fn local_side(child: &mut Child, stdin: &[u8], tally: &Tally<'_>) -> io::Result<ExitStatus> {
     let (mut input, output, errors) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(input) = &mut input {
-            // An rsync that ends early says why in its exit code.
+            // The exit code of an rsync that ends early says why.
             let _ = input.write_all(stdin).await;
         }
         drop(input);
@@ -307,7 +307,7 @@ async fn local_side(child: &mut Child, stdin: &[u8], tally: &Tally<'_>) -> io::R
     child.wait().await
 }
 
-/// Waits for the transport process, starts what it asks for on the host, and copies both ways.
+/// Waits for the transport process, starts its command on the host, and copies both ways.
 async fn bridge(open: &Open, socket: TransferSocket, tally: &Tally<'_>) -> io::Result<Bridged> {
     let stream = socket.join().await?;
     let (mut from_rsync, to_rsync) = stream.into_split();
@@ -331,7 +331,7 @@ async fn bridge(open: &Open, socket: TransferSocket, tally: &Tally<'_>) -> io::R
 }
 
 async fn send(open: &Open, from_rsync: OwnedReadHalf, tally: &Tally<'_>) {
-    // Where the link has ended the receiving side says so.
+    // If the link has ended, the receiving side reports it.
     let _ = open.send_all(from_rsync, |bytes| tally.sent(bytes)).await;
 }
 
@@ -369,7 +369,7 @@ async fn receive(
                 let Some(code) = code else {
                     return Ok(Bridged::Lost);
                 };
-                // A shell that never came to rsync says why before the marker.
+                // The error of a shell that never started rsync precedes the marker.
                 tally.output(Stream::Stderr, &errors.before);
                 let _ = to_rsync.write_all(&wire::frame(wire::EXIT, &[code])).await;
                 return Ok(Bridged::Done);
@@ -384,11 +384,11 @@ async fn receive(
     }
 }
 
-/// One output of the host's side: what a login printed first is no part of it.
+/// One output of the host's side, without what a login printed first.
 struct Greeted {
-    /// `None` once the marker has come.
+    /// `None` once the marker was found.
     preamble: Option<Preamble>,
-    /// The beginning of what came before the marker, while that has not come.
+    /// The beginning of the output before the marker, while that is missing.
     before: Vec<u8>,
 }
 
@@ -402,7 +402,7 @@ impl Default for Greeted {
 }
 
 impl Greeted {
-    /// What of these bytes comes after the marker.
+    /// Returns the part of these bytes after the marker.
     fn said<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, EndlessPreamble> {
         let Some(preamble) = &mut self.preamble else {
             return Ok(Some(bytes));
@@ -420,7 +420,7 @@ impl Greeted {
     }
 }
 
-/// What has moved, when last, and the end of what was said.
+/// The bytes moved so far, the time of the last one, and the end of the messages.
 struct Tally<'a> {
     state: Mutex<TransferCounts<'a>>,
 }

@@ -1,12 +1,12 @@
-//! What a `run` step needs on the host: a script that starts an attempt or follows one that was
-//! begun, one that asks for its result, one that ends it. Pure: it builds text and reads answers.
-//! Called by `SshHosts`; it never decides whether a program may be run again.
+//! The scripts of a `run` step on the host: start or follow an attempt, query its result, kill it.
+//! Pure: it builds text and reads answers. Called by `SshHosts`; it never decides whether a program
+//! may be run again.
 //!
 //! The runner is a process in a session of its own. It has prepared a directory with its process
-//! number, start time and boot id, and *renames* it to `journal/KEY`: the attempt is begun exactly
-//! when that directory stands, only one rename can succeed, and one from under a lost fence cannot.
-//! Only then does it start the program, in a second session. The program's output goes through a
-//! pipe into files that keep its beginning and its end; how it ended is written there too.
+//! ID, start time and boot ID, and *renames* it to `journal/KEY`. The attempt is begun exactly when
+//! that directory exists; only one rename can succeed, and one from under a lost fence cannot. Only
+//! then does it start the program, in a second session. The program's output goes through a pipe
+//! into files that keep its beginning and its end; its exit status is written there, too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::domain::host::{
     DeployTarget, HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd,
 };
 
-/// No program prints so many bytes: a petabyte.
+/// An upper limit for the output of any program: a petabyte.
 const OUTPUT_END_MAX: u64 = 1 << 50;
 
 const PROCESS: &str = include_str!("sh/process.sh");
@@ -29,7 +29,7 @@ const FOLLOW: &str = include_str!("sh/follow.sh");
 const RESULT: &str = include_str!("sh/result.sh");
 const KILL: &str = include_str!("sh/kill.sh");
 
-/// The runner's own text: handed to `sh -c`, so it holds all that it uses.
+/// Returns the runner's own text: passed to `sh -c`, so it must be self-contained.
 fn runner_text() -> String {
     [
         include_str!("sh/answer.sh"),
@@ -39,11 +39,11 @@ fn runner_text() -> String {
     .concat()
 }
 
-/// Script for [`Op::Run`](crate::domain::host::Op::Run): starts the attempt unless it was begun before, then
-/// sends its output from `offset` on, and its end.
+/// Returns the script for [`Op::Run`](crate::domain::host::Op::Run): starts the attempt unless it
+/// has begun, then sends its output from `offset` on, and its end.
 ///
 /// # Errors
-/// [`InvalidValue`] where the key, directory, command or environment cannot be handed over.
+/// [`InvalidValue`] if the key, directory, command or environment cannot be passed.
 pub fn run(
     place: &DeployTarget,
     turn: OpSequence,
@@ -84,36 +84,36 @@ pub fn run(
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, START]))
 }
 
-/// Script that goes on with an attempt which the host has said to be begun: sends its output from
-/// `offset` on, and its end. It starts nothing; an attempt that the host knows nothing of any more is
+/// Returns the script that follows an attempt that is known to have begun: sends its output from
+/// `offset` on, and its end. It starts nothing; an attempt that the host no longer knows is
 /// [`RunEnd::Unknown`].
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or key cannot be one on the host.
+/// [`InvalidValue`] if a path or key is invalid on the host.
 pub fn follow(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, InvalidValue> {
     let script = about(deploy_to, key)?.number("ts_offset", offset);
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, FOLLOW]))
 }
 
-/// Script for [`Op::RunResult`](crate::domain::host::Op::RunResult): sends the output from `offset` on, and what is
-/// known of the end.
+/// Returns the script for [`Op::RunResult`](crate::domain::host::Op::RunResult): sends the output
+/// from `offset` on, and the end if known.
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or key cannot be one on the host.
+/// [`InvalidValue`] if a path or key is invalid on the host.
 pub fn result(deploy_to: &str, key: &str, offset: u64) -> Result<Vec<u8>, InvalidValue> {
     let script = about(deploy_to, key)?.number("ts_offset", offset);
     Ok(script.text(&[FENCE, PROCESS, ATTEMPT, RESULT]))
 }
 
-/// Script for [`Op::Kill`](crate::domain::host::Op::Kill).
+/// Returns the script for [`Op::Kill`](crate::domain::host::Op::Kill).
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or key cannot be one on the host.
+/// [`InvalidValue`] if a path or key is invalid on the host.
 pub fn kill(deploy_to: &str, key: &str) -> Result<Vec<u8>, InvalidValue> {
     Ok(about(deploy_to, key)?.text(&[FENCE, PROCESS, ATTEMPT, KILL]))
 }
 
-/// An attempt, without fence: whoever asks may ask.
+/// Returns a script for an attempt, without a fence: every caller may query it.
 fn about(deploy_to: &str, key: &str) -> Result<Script, InvalidValue> {
     Script::new()
         .number("ts_fence", 0)
@@ -122,14 +122,14 @@ fn about(deploy_to: &str, key: &str) -> Result<Script, InvalidValue> {
         .set("ts_key", file_name("key", key)?)
 }
 
-/// Whole seconds, at least one.
+/// Returns whole seconds, at least one.
 fn seconds(timeout: Duration) -> u64 {
     let up = u64::from(timeout.subsec_nanos() > 0);
-    // A century is enough, and stays a number for every shell.
+    // A century is enough, and a valid number for every shell.
     timeout.as_secs().saturating_add(up).clamp(1, 3_000_000_000)
 }
 
-/// The step's variables as text for `sh`. `TAGSHIP_OUTPUT` is the runner's to say.
+/// Returns the step's variables as text for `sh`. The runner sets `TAGSHIP_OUTPUT`.
 fn exports(environment: &BTreeMap<String, String>) -> Result<String, InvalidValue> {
     let mut text = String::new();
     for (name, value) in environment {
@@ -161,26 +161,26 @@ fn is_name(name: &str) -> bool {
 /// Reads the answers of [`run`], [`result`] and [`kill`] as they arrive.
 #[derive(Debug, Default)]
 pub struct Attempt {
-    /// How far the output goes, from the offset on that was asked for.
+    /// The end offset of the output, from the requested offset on.
     reach: u64,
     end: Option<AttemptEnd>,
     values: BTreeMap<String, String>,
-    /// Why what was written for later steps can't be read.
+    /// Why the outputs for later steps are unreadable.
     unreadable: Option<String>,
     notes: Vec<String>,
 }
 
-/// What the host says of an attempt.
+/// How an attempt ended, as the host reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
     Run(RunEnd),
-    /// It was stopped before it was begun, and never will be.
+    /// It was stopped before it began, and never will begin.
     Barred,
     Killed,
 }
 
 impl Attempt {
-    /// For an answer whose output goes on at this offset.
+    /// Returns a reader of an answer whose output starts at this offset.
     #[must_use]
     pub fn from_offset(offset: u64) -> Self {
         Self {
@@ -189,11 +189,11 @@ impl Attempt {
         }
     }
 
-    /// Takes note of a piece of the output and returns how far that goes now. Bytes are missing only
-    /// after the beginning that is always kept, and no more than a program can have printed.
+    /// Adds a piece of the output and returns the new end offset. Bytes may be missing only after
+    /// the beginning that is always kept, and no more than a program can have printed.
     ///
     /// # Errors
-    /// [`HostError::Refused`] where the piece lies beyond what came before.
+    /// [`HostError::Refused`] if the offset of the piece is invalid.
     pub fn reach(&mut self, offset: u64, length: usize) -> Result<u64, HostError> {
         let end = offset.checked_add(length as u64);
         let goes_on = offset <= self.reach || self.reach >= OUTPUT_KEPT_BYTES;
@@ -206,10 +206,10 @@ impl Attempt {
         }
     }
 
-    /// Takes what an answer says, but for the output.
+    /// Handles an item of the answer, except output.
     ///
     /// # Errors
-    /// [`HostError`] where the host refuses, or the line is none of these scripts'.
+    /// [`HostError`] if the host refuses, or the line belongs to none of these scripts.
     pub fn hear(&mut self, said: Said, ours: u64) -> Result<(), HostError> {
         match said {
             Said::Line { word, value } => self.hear_line(&word, &value, ours),
@@ -257,13 +257,13 @@ impl Attempt {
         }
     }
 
-    /// What the host said, and lines of the agent's own for the log.
+    /// Returns the reported end, and lines of the agent's own for the log.
     #[must_use]
     pub fn into_end(self) -> (Option<AttemptEnd>, Vec<String>) {
         (self.end, self.notes)
     }
 
-    /// `NAME=value` lines. A line that is none may be a part of a secret, so it is only counted.
+    /// Reads `NAME=value` lines. An invalid line may be part of a secret, so it is only counted.
     fn read_values(&mut self, bytes: &[u8]) {
         if bytes.len() as u64 == super::script::VALUES_BYTES_MAX {
             self.unreadable = Some(format!(

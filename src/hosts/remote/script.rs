@@ -1,52 +1,52 @@
-//! The form of every script that a host performs, and of its answer. Scripts are text for `sh -s`:
-//! first assignments of quoted values, then fixed text, and as the last line one call, so that a
-//! connection that is cut while the text travels starts nothing. It never touches a connection;
-//! `sync`, `publish` and the runner build on it, `SshHosts` performs.
+//! The format of every script that a host performs, and of its answer. Scripts are text for `sh
+//! -s`: first assignments of quoted values, then fixed text, and as the last line one call, so that
+//! a connection lost while the text is sent starts nothing. It never touches a connection; `sync`,
+//! `publish` and the runner build on it, `SshHosts` performs.
 //!
-//! The answer follows a marker, so that whatever a login shell prints before is passed over. It is
-//! lines `word value`; `data OFFSET LENGTH` and `values LENGTH` are followed by so many raw bytes;
-//! `done` is the last line. Anything else is an error: an answer is never guessed.
+//! The answer follows a marker, so that earlier output of a login shell is skipped. It consists of
+//! lines `word value`; `data OFFSET LENGTH` and `values LENGTH` are followed by that many raw
+//! bytes; `done` is the last line. Anything else is an error: an answer is never guessed.
 
 use std::fmt::Write as _;
 
 use super::preamble::{EndlessPreamble, Preamble};
 use crate::domain::host::{self, DeployTarget, HostError};
 
-/// What is executed on the host; the login shell, whichever it is, replaces itself.
+/// The command on the host; any login shell replaces itself with it.
 pub const COMMAND: &str = "exec sh -s";
 
-/// Begins an answer, at the beginning of a line.
+/// Marks the beginning of an answer, at the beginning of a line.
 const MARKER: &[u8] = b"\n@tagship-answer-1\n";
 
-/// A line of an answer is never longer.
+/// The maximum length of a line of an answer.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// All lines of an answer together, and what each costs besides its text.
+/// The maximum size of all lines of an answer, including an overhead for each.
 const LINES_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// So much is shown of a line that makes no sense, in characters.
+/// How many characters of an invalid line are shown.
 const LINE_CHARS_SHOWN: usize = 500;
 const LINE_COST: usize = 64;
-/// What `values` may announce.
+/// The maximum length in `values`.
 pub(crate) const VALUES_BYTES_MAX: u64 = 64 * 1024;
-/// Linux takes no longer single argument or variable; the rest is left for the name.
+/// Linux limits a single argument or variable; the rest is left for the name.
 const ARGUMENT_BYTES_MAX: usize = 120 * 1024;
 
 const ANSWER: &str = include_str!("sh/answer.sh");
 
-/// What is read of the script before `sh` is, its beginning, is missing.
+/// Set first: if a startup file consumed the beginning of the script, it is missing.
 const FIRST_LINE: &str = "ts_whole=yes\n";
-/// A group is performed only once its closing brace was read.
+/// A group is executed only once its closing brace was read.
 const LAST_LINES: &str = include_str!("sh/last.sh");
 
-/// Fence, turn, and the renames from under them; needs the values of [`Script::at`].
+/// Fence, sequence number, and the renames under them; needs the values of [`Script::at`].
 pub(crate) const FENCE: &str = concat!(include_str!("sh/mounts.sh"), include_str!("sh/fence.sh"));
 
-/// A value cannot be handed to a script.
+/// A value cannot be passed to a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidValue {
-    /// `sh` has no value with this byte in it.
+    /// `sh` values cannot contain this byte.
     #[error("{what} holds a NUL byte: take it out")]
     Nul { what: String },
-    /// The value would mean something else on the host.
+    /// The value would have another meaning on the host.
     #[error("{what} `{value}` {why}")]
     Form {
         what: String,
@@ -66,15 +66,15 @@ impl From<InvalidValue> for HostError {
     }
 }
 
-/// Orders the scripts that one agent sends to one place under one fence: a later script has a higher
-/// turn, and an earlier one that was believed lost can no longer rename anything into place.
+/// Orders the scripts of one agent in one place under one fence. A later script has a higher
+/// number, so an earlier one that was believed lost can no longer rename anything into place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpSequence(pub u64);
 
-/// Quotes a value so that `sh` reads back the same bytes, and nothing of it as syntax.
+/// Quotes a value so that `sh` reads back the same bytes, and none of them as syntax.
 ///
 /// # Errors
-/// [`InvalidValue::Nul`], named by `what`.
+/// [`InvalidValue::Nul`], which names `what`.
 pub fn quote(what: &str, value: &str) -> Result<String, InvalidValue> {
     if value.contains('\0') {
         return Err(InvalidValue::Nul { what: what.into() });
@@ -82,8 +82,8 @@ pub fn quote(what: &str, value: &str) -> Result<String, InvalidValue> {
     Ok(format!("'{}'", value.replace('\'', r"'\''")))
 }
 
-/// Writes paths of any bytes in the form that `printf %b` turns back, each ended by a NUL. A path is
-/// made relative to the working directory (`./`), so that a leading dash is no option.
+/// Encodes paths of any bytes for `printf %b`, each ended by a NUL. A path is made relative to the
+/// working directory (`./`), so that a leading dash is no option.
 #[must_use]
 pub fn encode_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut text = String::new();
@@ -107,7 +107,7 @@ fn push_octal(text: &mut String, byte: u8) {
     let _ = write!(text, "\\0{byte:03o}");
 }
 
-/// Checks that a path on the host is absolute, plain and harmless as a name of files and variables.
+/// Checks that a path on the host is absolute, plain and safe as the name of files and variables.
 ///
 /// # Errors
 /// [`InvalidValue`] names `what`.
@@ -151,17 +151,17 @@ pub fn file_name<'a>(what: &str, name: &'a str) -> Result<&'a str, InvalidValue>
     })
 }
 
-/// Longest text of a link that another tool has made, in bytes.
+/// Maximum length of a foreign link's text, in bytes.
 const LINK_BYTES_MAX: usize = 1_000;
 
-/// Checks what `current` may lead to: the name of a release, or the text of another tool's link, which
-/// has a slash in it.
+/// Checks the target of `current`: the name of a release, or the text of another tool's link, which
+/// contains a slash.
 ///
 /// # Errors
 /// [`InvalidValue`] names the release.
 pub fn led_to(text: &str) -> Result<&str, InvalidValue> {
     let link = text.contains('/') && text.len() <= LINK_BYTES_MAX;
-    // A byte that is no text could not be given back as it was.
+    // A non-text byte could not be restored unchanged.
     let odd = |letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER;
     if link && !text.contains(odd) {
         return Ok(text);
@@ -183,7 +183,7 @@ impl Script {
         }
     }
 
-    /// A script that knows where it is, and under which fence and turn.
+    /// Returns a script for a place, under a fence and sequence number.
     pub(crate) fn at(place: &DeployTarget, turn: OpSequence) -> Result<Self, InvalidValue> {
         Ok(Self::new()
             .place(&place.deploy_to)?
@@ -193,7 +193,7 @@ impl Script {
             .number("ts_turn_max", host::turn_max(turn.0)))
     }
 
-    /// Says where on the host: an absolute path, or one below the home directory (`~/…`).
+    /// Sets the place on the host: an absolute path, or one below the home directory (`~/…`).
     pub(crate) fn place(mut self, deploy_to: &str) -> Result<Self, InvalidValue> {
         let Some(below) = deploy_to.strip_prefix('~') else {
             return self.set("ts_at", absolute("deploy_to", deploy_to)?);
@@ -216,7 +216,7 @@ impl Script {
         self
     }
 
-    /// Makes the words the script's own arguments.
+    /// Sets the script's own arguments.
     pub(crate) fn arguments(mut self, words: &[String]) -> Result<Self, InvalidValue> {
         self.values.push_str("set --");
         for word in words {
@@ -229,7 +229,7 @@ impl Script {
         Ok(self)
     }
 
-    /// The whole text: values, the fixed parts (the last of which defines `ts_main`), the call.
+    /// Returns the whole text: values, fixed parts (the last defines `ts_main`), the call.
     pub(crate) fn text(&self, parts: &[&str]) -> Vec<u8> {
         let mut text = format!("{FIRST_LINE}{}", self.values);
         text.push_str(ANSWER);
@@ -241,7 +241,7 @@ impl Script {
     }
 }
 
-/// Checks that a value can be one argument or variable of a program.
+/// Checks that a value fits into one argument or variable of a program.
 pub(crate) fn at_most(what: &str, value: &str) -> Result<(), InvalidValue> {
     if value.len() > ARGUMENT_BYTES_MAX {
         return Err(InvalidValue::TooLong {
@@ -252,18 +252,18 @@ pub(crate) fn at_most(what: &str, value: &str) -> Result<(), InvalidValue> {
     Ok(())
 }
 
-/// One thing that an answer says.
+/// One item of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// A line; the value is empty where the line is one word.
+    /// A line; the value is empty if the line is one word.
     Line { word: String, value: String },
-    /// Bytes of an output, at their place.
+    /// Bytes of an output, at their offset.
     Data { offset: u64, bytes: Vec<u8> },
-    /// What the program wrote for later steps.
+    /// The program's outputs for later steps.
     Values(Vec<u8>),
 }
 
-/// The answer is not one.
+/// The answer is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nonsense {
     #[error(
@@ -287,7 +287,7 @@ enum Expect {
     Nothing,
 }
 
-/// Reads an answer as it arrives, in pieces of any size.
+/// Reads an answer as it arrives, in chunks of any size.
 #[derive(Debug)]
 pub struct AnswerReader {
     expect: Expect,
@@ -304,22 +304,22 @@ impl Default for AnswerReader {
 }
 
 impl AnswerReader {
-    /// Has the host begun to answer, so that it may have acted?
+    /// Whether the host has begun to answer, so that it may have acted.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         !matches!(self.expect, Expect::Marker(_))
     }
 
-    /// Has the host said all?
+    /// Whether the answer is complete.
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self.expect, Expect::Nothing)
     }
 
-    /// Takes the next bytes and hands on what they say.
+    /// Takes the next bytes and passes on the items in them.
     ///
     /// # Errors
-    /// [`Nonsense`] where the bytes are no answer; what was handed on before holds.
+    /// [`Nonsense`] if the bytes are no answer; items passed on before are valid.
     pub fn feed(&mut self, mut bytes: &[u8], hear: &mut dyn FnMut(Said)) -> Result<(), Nonsense> {
         while !bytes.is_empty() {
             match &mut self.expect {
@@ -405,14 +405,14 @@ fn take_count(left: u64, have: usize) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(have)
 }
 
-/// A count as the scripts print it: digits and nothing else.
+/// Parses a count as the scripts print it: digits and nothing else.
 fn count(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// The lines of a complete answer, for the operations that have no output. `refused` and `fenced`
-/// have become errors.
+/// The lines of a complete answer, for the operations without output. `refused` and `fenced` have
+/// become errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerLines {
     said: Vec<(String, String)>,
@@ -420,10 +420,10 @@ pub struct AnswerLines {
 }
 
 impl AnswerLines {
-    /// Adds a line, or the error that it says. `ours` is the fence under which was asked.
+    /// Adds a line, or returns the error in it. `ours` is the fence of the request.
     ///
     /// # Errors
-    /// [`HostError::Refused`], [`HostError::Fenced`], as the host said.
+    /// [`HostError::Refused`], [`HostError::Fenced`], as the host reported.
     pub fn hear(&mut self, word: String, value: String, ours: u64) -> Result<(), HostError> {
         match word.as_str() {
             "refused" => Err(HostError::Refused(explain(&value))),
@@ -444,10 +444,10 @@ impl AnswerLines {
         }
     }
 
-    /// [`hear`](Self::hear) for whatever an answer says.
+    /// Calls [`hear`](Self::hear) for any item of an answer.
     ///
     /// # Errors
-    /// Also [`HostError::Refused`] for output, which these operations have none of.
+    /// Also [`HostError::Refused`] for output, which these operations do not have.
     pub fn hear_said(&mut self, said: Said, ours: u64) -> Result<(), HostError> {
         match said {
             Said::Line { word, value } => self.hear(word, value, ours),
@@ -456,12 +456,12 @@ impl AnswerLines {
         }
     }
 
-    /// The lines as pairs of word and value.
+    /// Returns the lines as pairs of word and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.said.iter().map(|(word, value)| (&**word, &**value))
     }
 
-    /// Exactly one line, of this word.
+    /// Returns the value of the only line, which must have this word.
     ///
     /// # Errors
     /// [`HostError::Refused`] for anything else.
@@ -474,7 +474,7 @@ impl AnswerLines {
     }
 }
 
-/// The turn that overtook a script's, where the line says so: see [`OpSequence`].
+/// Returns the number that overtook a script's, if the line reports it: see [`OpSequence`].
 #[must_use]
 pub fn overtaken(said: &Said) -> Option<u64> {
     match said {
@@ -483,7 +483,7 @@ pub fn overtaken(said: &Said) -> Option<u64> {
     }
 }
 
-/// A line that the script at hand never says.
+/// Returns the error for a line that the current script never sends.
 #[must_use]
 pub fn nonsense(word: &str, value: &str) -> HostError {
     let line = format!("{word} {value}");
@@ -491,7 +491,7 @@ pub fn nonsense(word: &str, value: &str) -> HostError {
     HostError::Refused(no_answer(format!("line `{}`", shown.escape_debug())).to_string())
 }
 
-/// Begins with the remedy where the host's words name a cause that has one.
+/// Puts a remedy first if the host's message has a known cause.
 #[must_use]
 pub fn explain(text: &str) -> String {
     let remedies = [

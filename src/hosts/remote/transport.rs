@@ -1,6 +1,6 @@
 //! `tagship transport SOCKET HOST WORD…`: what rsync starts as its remote shell. It passes the
-//! words to the agent through the socket of this one transfer, then copies bytes both ways. It
-//! knows no host, no key and no secret, and it starts fast: plain threads, no runtime.
+//! words to the agent through the socket of this transfer, then copies bytes both ways. It knows no
+//! host, no key and no secret, and it starts fast: plain threads, no runtime.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,10 +12,10 @@ use std::process::ExitCode;
 
 use super::wire;
 
-/// What ssh exits with when it fails itself; rsync knows it.
+/// The exit code of ssh's own failures; rsync knows it.
 const FAILED: u8 = 255;
 
-/// Runs the hidden subcommand; `arguments` are those after `transport`. The exit code is that of
+/// Runs the hidden subcommand; `arguments` are those after `transport`. Returns the exit code of
 /// the remote command, or 255.
 #[must_use]
 pub fn transport_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -37,7 +37,7 @@ fn carry(arguments: Vec<OsString>) -> io::Result<u8> {
 
     let mut to_agent = agent.try_clone()?;
     std::thread::spawn(move || {
-        // File descriptors, not `Stdin`: no buffer in between, and the kernel may splice.
+        // File descriptors, not `Stdin`: unbuffered, and the kernel may splice.
         if let Ok(stdin) = io::stdin().as_fd().try_clone_to_owned() {
             let _ = io::copy(&mut File::from(stdin), &mut to_agent);
         }

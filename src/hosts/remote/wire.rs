@@ -1,9 +1,9 @@
-//! What the agent and its `tagship transport` process say to each other over the socket of one
-//! transfer. Both are the same program, so there is no version in it.
+//! The protocol between the agent and its `tagship transport` process over the socket of one
+//! transfer. Both are the same program, so it has no version.
 //!
 //! The process first sends its words: their number, then each with its length (all numbers 32 bits,
-//! big endian). From then on what it sends is the standard input of the remote command, to the end
-//! of that direction. The agent answers in frames: a tag, a length, so many bytes.
+//! big endian). Then it sends the standard input of the remote command, to the end of that
+//! direction. The agent answers in frames: a tag, a length, and that many bytes.
 
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,7 @@ pub(super) const OUTPUT: u8 = b'o';
 /// A frame's tag: the exit code, one byte; the last frame.
 pub(super) const EXIT: u8 = b'x';
 
-/// More words, or longer ones, rsync never passes.
+/// rsync never passes more words, or longer ones.
 const WORDS_MAX: u32 = 1000;
 const WORD_MAX: u32 = 100_000;
 
@@ -52,7 +52,7 @@ pub(super) async fn read_words(mut from: impl AsyncRead + Unpin) -> io::Result<V
     Ok(words)
 }
 
-/// A whole frame, ready to be written.
+/// Returns a complete frame.
 pub(super) fn frame(tag: u8, bytes: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(5 + bytes.len());
     frame.push(tag);
@@ -61,7 +61,7 @@ pub(super) fn frame(tag: u8, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Copies the output frames from `from` to `to` until the exit frame; the exit code.
+/// Copies the output frames from `from` to `to` until the exit frame; returns the exit code.
 pub(super) fn copy_frames(mut from: impl Read, mut to: impl Write) -> io::Result<u8> {
     loop {
         let mut head = [0; 5];
@@ -85,7 +85,7 @@ pub(super) fn copy_frames(mut from: impl Read, mut to: impl Write) -> io::Result
     }
 }
 
-/// Words as one command line for a POSIX shell: what is not plain is quoted.
+/// Joins words to one command line for a POSIX shell; quotes those that are not plain.
 pub(super) fn shell_line(words: &[Vec<u8>]) -> Result<String, std::string::FromUtf8Error> {
     let mut line = String::new();
     for word in words {

@@ -1,19 +1,19 @@
 # ts_release ts_wanted: the release and its digest. ts_from ts_from_digest: the base, or nothing.
-# ts_inodes: whether the copy's files are hard links (`shared`) or files of their own (`own`).
-# ts_removed: what goes from the copy, with all below it. ts_shared: directories that must exist;
-# ts_shared_files: files that should. ts_kept: a release that is there already is taken as it is.
+# ts_inodes: whether the files of the copy are hard links (`shared`) or separate files (`own`).
+# ts_removed: what to delete from the copy, recursively. ts_shared: directories that must exist;
+# ts_shared_files: files that should. ts_kept: accept an existing release as it is.
 ts_deploy_to() {
     [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
     [ -w "$ts_at" ] && [ -x "$ts_at" ] || {
-        # The reason is the kernel's to say: rights, or a file system that is mounted read-only.
+        # The kernel reports the reason: permissions, or a file system mounted read-only.
         case $(touch -- "$ts_at" 2>&1) in
         *'Read-only file system'*) ts_refuse "cannot write in $ts_at: Read-only file system" ;;
         esac
         ts_refuse "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at"
     }
 }
-# Without `-p`: it would bring back the directory of a fence that was taken away.
+# Without `-p`: it would recreate the directory of a lost fence.
 ts_directories() {
     for ts_entry in "$ts_at/releases" "$ts_at/shared" "$ts_base/manifests" "$ts_temp"; do
         [ -d "$ts_entry" ] || ts_error=$(mkdir -- "$ts_entry" 2>&1) || [ -d "$ts_entry" ] || {
@@ -26,13 +26,13 @@ ts_directories() {
             ts_refuse "cannot make the shared directories in $ts_at/shared: $ts_error"
     fi
 }
-# Says which shared files are missing. One that is there and cannot be seen is missing as well.
+# Reports missing shared files. One that exists but is not visible is missing as well.
 ts_say_missing() {
     [ -n "$ts_shared_files" ] || return 0
     (cd -- "$ts_at/shared" && printf '%b' "$ts_shared_files" |
         xargs -0 sh -c 'for ts_entry; do [ -e "$ts_entry" ] || printf "missing %s\n" "${ts_entry#./}"; done' sh) 2>/dev/null
 }
-# What earlier attempts left is renamed away before it is deleted: nothing half deleted stands.
+# Leftovers of earlier attempts are renamed away before deletion: nothing is ever half deleted.
 ts_clear() {
     for ts_entry in "$ts_part" "$ts_temp"; do
         if [ -e "$ts_entry" ]; then
@@ -43,7 +43,7 @@ ts_clear() {
         if [ -e "$ts_entry" ] || [ -L "$ts_entry" ]; then ts_discard "$ts_entry"; fi
     done
 }
-# Is the release complete already? One that stands but differs goes, unless it is live.
+# Checks whether the release is complete. One that exists but differs is removed, unless it is live.
 ts_see_staged() {
     ts_staged=
     [ -d "$ts_at/releases/$ts_release" ] || return 0
@@ -65,9 +65,9 @@ ts_see_staged() {
     fi
     ts_discard "$ts_gone"
 }
-# The files of the live release, if that still is what was released; minus what the new one lacks.
-# The copy is checked, not the release: nobody else writes into the copy. Its directories are new ones:
-# modes and owners of the live release's are the service's.
+# Copies the files of the live release, if unchanged since its release, minus those to delete. The
+# copy is verified, not the release: only we write into the copy. Its directories are new: the
+# service may have changed modes and owners of those of the live release.
 ts_copy() {
     case $ts_inodes in
     own) set -- --preserve=mode,timestamps --reflink=auto ;;
@@ -83,7 +83,7 @@ ts_prepare() {
     ts_deploy_to
     ts_own
     ts_see_live
-    # What is gone back to is neither walked nor changed.
+    # The target of a rollback is neither walked nor changed.
     if [ -n "$ts_kept" ] && [ -d "$ts_at/releases/$ts_release" ]; then
         ts_say_standing "$ts_fence"
         ts_say_current
@@ -113,7 +113,7 @@ ts_prepare() {
     if [ -n "$ts_based" ]; then ts_say based; fi
     ts_done
 }
-# What only GNU's versions do, before anything is changed.
+# Checks for GNU-only features, before anything is changed.
 ts_tools() {
     find / -maxdepth 0 -printf '' >/dev/null 2>&1 ||
         ts_refuse "find on the host is missing or not GNU's (busybox has no -printf); install GNU findutils there"

@@ -1,7 +1,7 @@
-//! rsync's arguments for one transfer, and what its end means. Pure.
+//! rsync's arguments for one transfer, and the meaning of its exit code. Pure.
 //!
-//! rsync never decides what is deleted (the partial directory is new) and never writes into a file
-//! that stands: a changed file is written beside, in `temporary`, and renamed over its name, so that
+//! rsync never decides what is deleted (the partial directory is new) and never writes into an
+//! existing file. It writes a changed file to `temporary` and renames it over the old name, so that
 //! the earlier release behind a hard link keeps its bytes and modes.
 
 use std::ffi::OsString;
@@ -11,13 +11,13 @@ use std::path::Path;
 use crate::domain::host::{DeployTarget, Inodes, ReleaseId, Reply, TransferSet};
 use crate::hosts::remote::script::{InvalidValue, absolute, explain, file_name};
 
-/// rsync gives up after so long without a byte from the other side.
+/// rsync's timeout without a byte from the other side.
 const SILENCE_SECONDS_MAX: u32 = 120;
 
-/// The lines of rsync's complaints that are worth repeating.
+/// How many lines of rsync's errors are reported.
 const COMPLAINT_LINES_MAX: usize = 8;
 
-/// What rsync is started with, but for its transport.
+/// rsync's input, except its transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Options, then `--`, source and `host:` with the path on the host. Without `-e` and
@@ -27,10 +27,10 @@ pub struct Transfer {
     pub stdin: Vec<u8>,
 }
 
-/// Works out the arguments that send the files of `from` into the partial directory.
+/// Returns the arguments that send the files of `from` into the partial directory.
 ///
 /// # Errors
-/// [`InvalidValue`] where a path or name cannot be one on the host.
+/// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn transfer(
     place: &DeployTarget,
     from: &Path,
@@ -44,7 +44,7 @@ pub fn transfer(
         Ok(format!("{deploy_to}/releases/{id}"))
     };
     // Symbolic links as they are; owner and group are those of the user on the host; the times of
-    // directories and links are nobody's business.
+    // directories and links do not matter.
     let mut arguments: Vec<OsString> = [
         "--links",
         "--perms",
@@ -69,14 +69,14 @@ pub fn transfer(
     let mut stdin = Vec::new();
     match set {
         TransferSet::Changed(paths) => {
-            // `--ignore-times`: a file whose mode alone changed would else get its new mode through
-            // the hard link. `--force`: a directory may have to make way for a file.
+            // `--ignore-times`: otherwise a file with only a new mode would get it through the hard
+            // link. `--force`: a file may have to replace a directory.
             for argument in ["--ignore-times", "--force", "--from0", "--files-from=-"] {
                 arguments.push(argument.into());
             }
             for path in paths {
                 super::inside("a path to send", path)?;
-                // Without `./`, a name with a leading `#` or `;` were a comment.
+                // Without `./`, a name with a leading `#` or `;` would be a comment.
                 stdin.extend_from_slice(b"./");
                 stdin.extend_from_slice(path);
                 stdin.push(0);
@@ -101,7 +101,7 @@ pub fn transfer(
     Ok(Transfer { arguments, stdin })
 }
 
-/// Reads what `--stats` printed. Counts that it does not print are 0: they are for people.
+/// Reads the output of `--stats`. Missing counts are 0: they are informational.
 #[must_use]
 pub fn read_stats(stdout: &[u8]) -> Reply {
     let text = String::from_utf8_lossy(stdout);
@@ -122,7 +122,7 @@ pub fn read_stats(stdout: &[u8]) -> Reply {
     };
     Reply::Transferred {
         bytes_sent: count(&["Total bytes sent"]),
-        // The second is what rsync before 3.1 says.
+        // The second is the text of rsync before 3.1.
         files_sent: count(&[
             "Number of regular files transferred",
             "Number of files transferred",
@@ -130,20 +130,20 @@ pub fn read_stats(stdout: &[u8]) -> Reply {
     }
 }
 
-/// What rsync's end means for the transfer.
+/// The result of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransferEnd {
     Complete,
-    /// The connection or the other side went away: the same transfer may be tried again.
+    /// The connection or the other side failed: the same transfer may be retried.
     Again(String),
-    /// The live release cannot lend its inodes (symbolic links of another user, another file system):
-    /// the same transfer without it completes what has arrived.
+    /// Hard links to the live release are impossible (symbolic links of another user, another file
+    /// system): the same transfer without it completes what has arrived.
     Unlinkable(String),
-    /// It would fail again; the text says why and what to do.
+    /// A retry would fail; the text says why and what to do.
     Failed(String),
 }
 
-/// Judges an exit code (`None`: ended by a signal) by rsync's own words.
+/// Classifies an exit code (`None`: ended by a signal) by rsync's own messages.
 #[must_use]
 pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
     let text = String::from_utf8_lossy(stderr);

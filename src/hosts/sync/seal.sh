@@ -1,14 +1,14 @@
-# ts_release ts_wanted: the release and its digest. ts_owner: to whom the files belong, or nothing.
-# Complete is what has directory and manifest. The manifest comes to stand first: a script that is
-# cut off between the two leaves a manifest of nothing, which means nothing and is written again.
-# A release has the directories of its files and no others, all with the same mode: what the service
-# made of those of the live release stays there.
+# ts_release ts_wanted: the release and its digest. ts_owner: the owner of the files, or nothing.
+# A release is complete when its directory and manifest exist. The manifest is put in place first: a
+# script interrupted between the two leaves a manifest only, which is ignored and written again.
+# A release has the directories of its files and no others, all with the same mode: changes of the
+# service to the directories of the live release are not inherited.
 ts_settle_directories() {
     find "$ts_mine/sealing" -type d \( ! -perm -0755 -o -perm /1022 \) -exec chmod u=rwx,go=rx,a-t -- {} \; 2>/dev/null
     find "$ts_mine/sealing" -mindepth 1 -type d -empty -delete 2>/dev/null
 }
-# Gives everything to its owner. Files that are hard links get inodes of their own first where one of
-# them changes its owner: it is the live release's, too.
+# Sets the owner of all files. If that changes a hard-linked file, all files get inodes of their own
+# first: it belongs to the live release, too.
 ts_settle_owner() {
     if [ -z "$ts_owner" ] && [ "$(id -u)" -eq 0 ]; then ts_owner=0; fi
     [ -n "$ts_owner" ] || return 0

@@ -1,10 +1,10 @@
-//! What a file that should hold a private key holds in its place: pure. It reads what is not secret of
-//! a key: the kind, and how it is encrypted.
+//! Diagnoses a private key file with other content: pure. It reads only the public parts of a key:
+//! its kind, and how it is encrypted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The ciphers of OpenSSH's own format that can be opened.
+/// The supported ciphers of OpenSSH's own format.
 const CIPHERS: [&str; 5] = [
     "none",
     "aes128-cbc",
@@ -12,11 +12,11 @@ const CIPHERS: [&str; 5] = [
     "aes256-cbc",
     "aes256-ctr",
 ];
-/// The one of PEM files as OpenSSL wrote them.
+/// The supported cipher of PEM files as OpenSSL wrote them.
 const PEM_CIPHER: &str = "AES-128-CBC";
 const KINDS: [&str; 2] = ["ssh-ed25519", "ssh-rsa"];
 
-/// The same text without what editors and clipboards leave in it: a byte order mark, blanks around
+/// Returns the text without artifacts of editors and clipboards: a byte order mark, blanks around
 /// lines, other line ends.
 pub(super) fn tidy(text: &str) -> String {
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -28,7 +28,7 @@ pub(super) fn tidy(text: &str) -> String {
     tidy
 }
 
-/// The cipher of a key, where it is one that can't be opened.
+/// Returns the cipher of a key if it is unsupported.
 pub(super) fn unknown_cipher(text: &str) -> Option<String> {
     let pem = text.lines().find_map(|line| line.strip_prefix("DEK-Info:"));
     if let Some(name) = pem.and_then(|info| info.split(',').next()) {
@@ -39,7 +39,7 @@ pub(super) fn unknown_cipher(text: &str) -> Option<String> {
     (!CIPHERS.contains(&cipher.as_str())).then(|| shown(&cipher))
 }
 
-/// Why what a file holds is no key that can be used, and what to do about it.
+/// Returns why a file holds no usable key, and what to do about it.
 pub(super) fn useless(text: &str) -> Option<(String, String)> {
     let make = "make a key that can be used: ssh-keygen -t ed25519";
     let first = text.lines().next().unwrap_or_default();
@@ -88,7 +88,7 @@ fn shown(name: &str) -> String {
     name.escape_debug().take(64).collect()
 }
 
-/// What a key in OpenSSH's own format says before its secret begins.
+/// The public part of a key in OpenSSH's own format.
 struct Openssh {
     cipher: String,
     kind: String,
@@ -103,7 +103,7 @@ impl Openssh {
         let mut rest = bytes.strip_prefix(b"openssh-key-v1\0")?;
         let cipher = take(&mut rest)?;
         let (_derivation, _options) = (take(&mut rest)?, take(&mut rest)?);
-        // How many keys there are: one.
+        // The number of keys: one.
         rest = rest.get(4..)?;
         let mut public = take(&mut rest)?;
         let kind = take(&mut public)?;
@@ -115,7 +115,7 @@ impl Openssh {
     }
 }
 
-/// A string with its length before it.
+/// Reads a length-prefixed string.
 fn take<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;

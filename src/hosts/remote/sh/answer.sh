@@ -1,4 +1,4 @@
-# What every script can say. Answers are lines `word value` after the marker; `done` is the last.
+# Common output of all scripts. Answers are lines `word value` after the marker; `done` is the last.
 ts_begin() { printf '\n@tagship-answer-1\n'; }
 ts_say() { printf '%s\n' "$*" || exit 1; }
 ts_done() {
@@ -8,7 +8,7 @@ ts_done() {
 ts_refuse() {
     case "$*" in
     *'No space left on device'*)
-        # Space and inodes end in the same words.
+        # The message is the same for a lack of space and of inodes.
         if df -Pi -- "${ts_at:-/}" 2>/dev/null | grep -q ' 0  *100% '; then set -- "$* (no inodes are left)"; fi
         ;;
     esac
@@ -16,5 +16,5 @@ ts_refuse() {
     ts_say "refused $ts_text"
     ts_done
 }
-# Brings files and directories to disk; an old `sync` without operands brings everything.
+# Syncs files and directories to disk; an old `sync` without operands syncs everything.
 ts_sync() { sync "$@" 2>/dev/null || if [ -e "$1" ]; then sync; fi; }

@@ -1,8 +1,8 @@
-# What the journal tells about the attempt $ts_key. Its directory stands as soon as the attempt is
-# begun, and not before.
+# Reads the journal of the attempt $ts_key. Its directory exists exactly from when the attempt has
+# begun.
 
-# ts_see_identity FILE: is the process that the file names alive? Sets ts_id to its number, -1 where
-# the file names none of this boot.
+# ts_see_identity FILE: whether the process named in the file is alive. Sets ts_id to its number, -1
+# if the file names none of this boot.
 ts_see_identity() {
     ts_id=-1
     { read -r ts_id_pid ts_id_start ts_id_boot <"$ts_dir/$1"; } 2>/dev/null || return 1
@@ -10,7 +10,7 @@ ts_see_identity() {
     ts_id=$ts_id_pid
     ts_process "$ts_id" && [ "$ts_stat_start" = "$ts_id_start" ] && [ "$ts_stat_state" != Z ]
 }
-# Sets ts_state: absent, running, gone (no end was written), or what `end` says.
+# Sets ts_state: absent, running, gone (no end was written), or the content of `end`.
 ts_see_state() {
     ts_runner=-1
     ts_program=-1
@@ -25,11 +25,11 @@ ts_see_state() {
     ts_program=$ts_id
     if { read -r ts_end ts_code <"$ts_dir/end"; } 2>/dev/null; then ts_state=$ts_end; fi
 }
-# Sends what the output files hold beyond ts_offset. 1: nothing new.
+# Sends the output files from ts_offset on. 1: nothing new.
 ts_send_output() {
     ts_sent=gone
     while [ "$ts_sent" = gone ]; do
-        # The file in which the offset is, and where the next one begins.
+        # The file that contains the offset, and where the next one begins.
         ts_file=$ts_dir/out
         ts_from=0
         ts_next=-1
@@ -48,9 +48,9 @@ ts_send_output() {
             ts_offset=$ts_next
             continue
         fi
-        # Held open, so that it can be read also when the runner deletes it meanwhile.
+        # Kept open, so that it is readable even if the runner deletes it meanwhile.
         { ts_send_piece; } 2>/dev/null 4<"$ts_file"
-        # What was between is not kept.
+        # The bytes in between are not kept.
         if [ "$ts_sent" = no ] && [ "$ts_next" -ge 0 ]; then
             ts_offset=$ts_next
             ts_sent=gone
@@ -91,8 +91,8 @@ ts_say_end() {
     esac
     ts_done
 }
-# Follows the output to the attempt's end. A sign of life every few seconds ends this script when
-# nobody listens any more; the attempt goes on.
+# Follows the output to the end of the attempt. A heartbeat every few seconds ends this script when
+# the reader is gone; the attempt continues.
 ts_follow() {
     ts_wait=1
     ts_see_uptime

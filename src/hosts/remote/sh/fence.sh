@@ -1,14 +1,14 @@
-# Exactly one fence-N stands in .tagship, and in it exactly one turn-S: each was born with its parent
-# and is only ever renamed upwards. Whatever is to be renamed into place lies in fence-N/turn-S, so
-# the rename of an agent that was overtaken, and that of an earlier script of the same agent, fail in
-# the kernel: their directory is no longer there.
+# Exactly one fence-N exists in .tagship, and in it exactly one turn-S: each was made with its
+# parent and is only ever renamed upwards. Everything to be renamed into place is in fence-N/turn-S.
+# So a rename by an agent that was overtaken, or by an earlier script of the same agent, fails in
+# the kernel: its directory no longer exists.
 
-# ts_above A B: is the number A above B? Digits of any length: a shell counts to 63 bits at most.
+# ts_above A B: whether A is above B. Numbers of any length: shells have 63 bits at most.
 ts_above() {
     if [ "${#1}" -ne "${#2}" ]; then [ "${#1}" -gt "${#2}" ]; else [ "$1" \> "$2" ]; fi
 }
-# ts_look DIRECTORY NAME MAX: sets ts_high to the highest N up to MAX of DIRECTORY/NAME-N, to nothing
-# where none is seen, and ts_odd to one that is above MAX, which no agent has made.
+# ts_look DIRECTORY NAME MAX: sets ts_high to the highest N up to MAX of DIRECTORY/NAME-N, or to
+# nothing, and ts_odd to one above MAX, which no agent has made.
 ts_look() {
     ts_high=
     ts_odd=
@@ -22,7 +22,7 @@ ts_look() {
         fi
     done
 }
-# ts_see DIRECTORY NAME MAX: as ts_look, and refuses what no agent has made.
+# ts_see DIRECTORY NAME MAX: like ts_look, and refuses numbers above MAX.
 ts_see() {
     ts_look "$@"
     [ -n "$ts_odd" ] || return 0
@@ -31,8 +31,8 @@ ts_see() {
     fi
     ts_refuse "$1/$2-$ts_odd has a number that is a time far ahead: if no other agent releases to $ts_at, rename it (mv -T $1/$2-$ts_odd $1/$2-0), then retry"
 }
-# ts_take DIRECTORY NAME N MAX: renames what stands there to NAME-N. 0: it stands; 1: a higher one
-# does; 2: neither, and ts_error says why. A listing taken while another renames may show nothing: again.
+# ts_take DIRECTORY NAME N MAX: renames the existing one to NAME-N. 0: done; 1: a higher one exists;
+# 2: neither, with ts_error. A listing during a concurrent rename may show nothing: retry.
 ts_take() {
     ts_tries=0
     ts_error="$1 holds no $2"
@@ -50,7 +50,7 @@ ts_take() {
 ts_no_fence() {
     ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error; if somebody emptied that directory, run: mkdir -p $ts_base/fence-0/turn-0 $ts_base/journal $ts_base/manifests"
 }
-# Why is our directory gone? Never returns.
+# Reports why our directory is gone. Never returns.
 ts_overtaken() {
     ts_see "$ts_base" fence "$ts_fence_max"
     if [ -n "$ts_high" ] && ts_above "$ts_high" "$ts_fence"; then
@@ -61,27 +61,27 @@ ts_overtaken() {
     ts_say "overtaken ${ts_high:-0}"
     ts_done
 }
-# ts_rename FROM TO: the only way in which anything comes to stand; FROM or TO lies in $ts_mine.
+# ts_rename FROM TO: the only way to put anything in place; FROM or TO is in $ts_mine.
 ts_rename() {
     ts_error=$(mv -fT -- "$1" "$2" 2>&1) && return 0
     if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
     ts_refuse "cannot rename $1 to $2: $ts_error"
 }
-# ts_holds_mount PATH: is something mounted in it? Then ts_error says so.
+# ts_holds_mount PATH: whether something is mounted in it. Then sets ts_error.
 ts_holds_mount() {
     ts_see_mount "$1"
     [ -n "$ts_mount" ] && ts_error="$1: $ts_mount is mounted"
 }
-# ts_remove PATH: deletes; where that fails, directories of our own are opened first (a process that an
-# earlier script left may still add to them, too). 1: something is left, and ts_error says why. What is
-# mounted in a directory is not tagship's to delete, so the directory stays until it is unmounted.
+# ts_remove PATH: deletes; if that fails, first makes our own directories writable (a process of an
+# earlier script may still add to them, too). 1: something is left, with ts_error. A directory that
+# contains a mount is not deleted until it is unmounted.
 ts_remove() {
     ts_holds_mount "$1" && return 1
     rm -rf -- "$1" 2>/dev/null && return 0
     find "$1" -type d ! -perm -700 -exec chmod u+rwx -- {} \; 2>/dev/null
     ts_error=$(rm -rf -- "$1" 2>&1)
 }
-# Sets ts_free to PATH, or to PATH.N where that is taken.
+# Sets ts_free to PATH, or to PATH.N if that exists.
 ts_find_free() {
     ts_free=$1
     ts_copies=1
@@ -91,8 +91,8 @@ ts_find_free() {
     done
 }
 ts_make_trash() { [ -d "$ts_base/trash" ] || mkdir -m 700 -- "$ts_base/trash" 2>/dev/null; }
-# Removes something that lies in $ts_mine. What cannot be deleted is never a reason to fail: it goes
-# where no fence and no sync meets it again, and `prune` tries again and tells.
+# Removes something in $ts_mine. A failed deletion is never an error: it is moved to the trash,
+# outside every fence and sync, and `prune` retries and reports it.
 ts_discard() {
     ts_remove "$1" && return 0
     ts_make_trash
@@ -100,13 +100,13 @@ ts_discard() {
     ts_find_free "$ts_base/trash/${ts_spot#old-}"
     mv -fT -- "$1" "$ts_free" 2>/dev/null || [ -d "$ts_mine" ] || ts_overtaken
 }
-# ts_away PATH: renames something into $ts_mine, where it is called $ts_free. 1: it cannot be renamed,
-# and ts_error says why.
+# ts_away PATH: renames something into $ts_mine, as $ts_free. 1: it cannot be renamed, with
+# ts_error.
 ts_away() {
     ts_holds_mount "$1" && return 1
     ts_find_free "$ts_mine/old-${1##*/}"
     mv -fT -- "$1" "$ts_free" 2>/dev/null && return 0
-    # A directory that comes to lie in another one is written to.
+    # Moving a directory writes to it.
     chmod u+rwx -- "$1" 2>/dev/null
     ts_error=$(mv -fT -- "$1" "$ts_free" 2>&1) && return 0
     [ -d "$ts_mine" ] || ts_overtaken
@@ -118,7 +118,7 @@ ts_paths() {
     ts_part=$ts_base/fence-$ts_fence/partial
     ts_temp=$ts_base/fence-$ts_fence/temporary
 }
-# Makes $ts_base as nobody has taken it, where it does not stand yet.
+# Makes $ts_base with the lowest fence, if it does not exist.
 ts_make_base() {
     [ ! -d "$ts_base" ] || return 0
     ts_new=$ts_at/.tagship.new.$$
@@ -127,7 +127,7 @@ ts_make_base() {
         ts_refuse "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)"
     mv -T -- "$ts_new" "$ts_base" 2>/dev/null || rm -rf -- "$ts_new"
 }
-# Takes fence and turn. After it, $ts_mine is ours.
+# Takes fence and sequence number. After it, $ts_mine is ours.
 ts_own() {
     ts_paths
     ts_make_base

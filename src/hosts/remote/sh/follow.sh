@@ -1,5 +1,5 @@
-# ts_key: names an attempt that is known to have begun. ts_offset: where its output goes on. Starts
-# nothing: where no journal tells of the attempt any more, somebody has deleted it.
+# ts_key: names an attempt that is known to have begun. ts_offset: where its output continues.
+# Starts nothing: if its journal is missing, it was deleted.
 ts_main() {
     ts_paths
     ts_dir=$ts_base/journal/$ts_key

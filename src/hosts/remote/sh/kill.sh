@@ -1,15 +1,15 @@
-# ts_key: names the attempt. An attempt that was not begun is barred for ever, also where nothing was
-# ever begun: it may be on its way.
+# ts_key: names the attempt. An attempt that has not begun is barred forever, even on an unused
+# host: its start may be on its way.
 ts_bar() {
     ts_bar_dir=$ts_base/journal/.bar.$$
     ts_error=$(mkdir -- "$ts_bar_dir" 2>&1 && printf 'not-begun\n' >"$ts_bar_dir/end" && mv -T -- "$ts_bar_dir" "$ts_dir" 2>&1) && return 0
     rm -rf -- "$ts_bar_dir"
     [ -d "$ts_dir" ] || ts_refuse "cannot bar the attempt $ts_key: $ts_error"
 }
-# Ends what $ts_dir began; returns when nothing of it is left.
+# Kills what $ts_dir began; returns when nothing of it is left.
 ts_end_attempt() {
-    # The runner is left alone at first, so that it writes down how its program ended. It may be just
-    # about to start it: hence again, until the runner itself is gone.
+    # At first the runner is left alone, so that it records how its program ended. It may be just
+    # about to start it: so repeat until the runner itself is gone.
     ts_rounds=0
     while :; do
         ts_see_state
@@ -33,14 +33,14 @@ ts_main() {
         ts_refuse "cannot make $ts_at: $ts_error; it may still be begun there"
     ts_make_base
     ts_see_boot
-    # Where somebody deleted the journal there is nothing to bar; a process that was begun is found by
-    # its cookie.
+    # If the journal was deleted, there is nothing to bar; a process that has begun is found by its
+    # cookie.
     if [ -d "$ts_base/journal" ]; then
         [ -d "$ts_dir" ] || ts_bar
         : >"$ts_dir/stop" || ts_refuse "cannot write in $ts_dir: is the disk full?"
     fi
     ts_end_attempt
-    # Parts that have ended left something only if it carries a cookie of theirs.
+    # Ended parts have left processes only if one carries their cookie.
     ts_carried=$(cd /proc && grep -lzFs -e "TAGSHIP_RUN=$ts_whole." [0-9]*/environ)
     for ts_dir in "$ts_whole".*; do
         [ -d "$ts_dir" ] || continue

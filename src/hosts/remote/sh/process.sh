@@ -1,8 +1,8 @@
-# Processes, as /proc tells. An attempt's processes are those of the program's session, and whatever
-# carries its cookie; the runner's own session (pump, watch) is told apart.
+# Processes, from /proc. The processes of an attempt are those of the session of its program, and
+# any that carry its cookie; the own session of the runner (pump, watch) is separate.
 
-# ts_process PID: sets ts_stat_state, ts_stat_session and ts_stat_start; 1 where there is none. The
-# name in the second field may hold anything, blanks and newlines included.
+# ts_process PID: sets ts_stat_state, ts_stat_session and ts_stat_start; 1 if there is none. The
+# name in the second field may contain anything, including blanks and newlines.
 ts_process() {
     ts_stat_text=
     { while IFS= read -r ts_stat_line; do ts_stat_text="$ts_stat_text $ts_stat_line"; done <"/proc/$1/stat"; } 2>/dev/null || return 1
@@ -27,8 +27,8 @@ ts_see_uptime() {
 }
 # ts_nap HUNDREDTHS, below 100
 ts_nap() { if [ "$1" -lt 10 ]; then sleep "0.0$1"; else sleep "0.$1"; fi 2>/dev/null || sleep 1; }
-# Sets ts_found to the attempt's processes, ts_kept to those of the runner's session. $ts_runner is the
-# runner's process number, $ts_program the program's, -1 where unknown.
+# Sets ts_found to the processes of the attempt, ts_kept to those of the session of the runner.
+# $ts_runner and $ts_program are their process IDs, -1 if unknown.
 ts_see_processes() {
     ts_found=
     ts_kept=
@@ -36,7 +36,7 @@ ts_see_processes() {
     ts_members=$(cd /proc && grep -lEs -e "\\) [A-Za-z] [0-9]+ [0-9]+ $ts_program " [0-9]*/stat)
     for ts_entry in $ts_carriers $ts_members; do
         ts_pid=${ts_entry%/*}
-        # The searches may be deceived by a process's name; this is not.
+        # A process name can mislead the searches, but not this check.
         ts_process "$ts_pid" || continue
         case $ts_stat_state in Z | X) continue ;; esac
         case $ts_entry in
@@ -49,8 +49,8 @@ ts_see_processes() {
         fi
     done
 }
-# Ends the program and what it started: TERM once each, KILL after two seconds, until none is left
-# twice in a row (one may start another while we look). 1: some are still there, in ts_found.
+# Kills the program and its children: TERM once each, KILL after two seconds, until none is found
+# twice in a row (one may start another meanwhile). 1: some still exist, in ts_found.
 ts_end_program() {
     ts_told=' '
     ts_quiet=0

@@ -1,8 +1,8 @@
 # The runner: a process in a session of its own that outlives the connection. Run as
 #   setsid sh -c TEXT tagship-runner PREPARED JOURNAL SECONDS BYTES DIRECTORY program arguments…
-# with TAGSHIP_RUN (the cookie) and TAGSHIP_EXPORTS (the step's variables, as sh text) in the
-# environment. It becomes the attempt by renaming PREPARED to JOURNAL: a second one, or one of an
-# agent that was overtaken, fails there and starts nothing. Says so on descriptor 3.
+# with TAGSHIP_RUN (the cookie) and TAGSHIP_EXPORTS (the variables, as sh text) in the environment.
+# It becomes the attempt by renaming PREPARED to JOURNAL. That fails for a second runner, or one of
+# an overtaken agent, which then starts nothing. Reports on descriptor 3.
 ts_mask=$(umask)
 umask 077
 ts_prepared=$1
@@ -25,17 +25,17 @@ printf begun >&3
 exec 3>&-
 
 ts_setsid=$(command -v setsid)
-# A part (KEY.PART) ends with the attempt that it belongs to. Whoever stops that one leaves the mark
-# first and looks for parts then; we stand there first and look for the mark then.
+# A part (KEY.PART) ends with its attempt. The killer leaves the mark first and then searches parts;
+# we make our directory first and then check for the mark.
 ts_part=${ts_dir##*/}
 if [ -e "$ts_dir/stop" ] || [ -e "${ts_dir%/*}/${ts_part%%.*}/stop" ]; then
     ts_put end 'not-begun'
     exit 0
 fi
-# All parts of the runner keep their session, so that they are told apart from the program.
+# All parts of the runner keep their session, so that they differ from the program.
 (
-    # The beginning of the output is kept in `out`, and of the rest the last two files of so many bytes,
-    # each named by the offset at which it begins. dd writes at once what it reads.
+    # `out` keeps the beginning of the output, and two further files the last bytes of the rest,
+    # each named by its first offset. dd writes at once what it reads.
     ts_from=0
     ts_size=0
     ts_file=$ts_dir/out
@@ -51,7 +51,7 @@ fi
         ts_size=0
         ts_file=$ts_dir/out.$ts_from
     done
-    # What can't be kept is read all the same, so that the program never gets SIGPIPE.
+    # Read and drop what cannot be kept, so that the program never gets SIGPIPE.
     : >"$ts_dir/clipped"
     exec cat >/dev/null
 ) <"$ts_dir/pipe" 2>/dev/null &
@@ -70,7 +70,7 @@ ts_program=$!
 ts_process "$ts_program" || ts_stat_start=0
 ts_put program "$ts_program $ts_stat_start $ts_boot"
 (
-    # A time limit that needs no output to be noticed.
+    # A time limit that works without output.
     ts_see_uptime
     ts_end_at=$((ts_uptime + ts_seconds * 100))
     while [ ! -e "$ts_dir/end" ]; do
@@ -78,7 +78,7 @@ ts_put program "$ts_program $ts_stat_start $ts_boot"
         ts_left=$((ts_end_at - ts_uptime))
         if [ "$ts_left" -le 0 ]; then
             : >"$ts_dir/late"
-            # What cannot be ended (another user's) is not waited for, and not said to have ended.
+            # Do not wait for unkillable processes (of another user), nor report them as ended.
             ts_end_program || ts_put end unended
             exit 0
         fi
@@ -91,15 +91,15 @@ ts_code=$?
 rm -rf -- "$ts_dir/script"
 if [ -e "$ts_dir/late" ]; then
     wait "$ts_watch"
-    # Whether all that it started has ended since is not known.
+    # Whether all its children have ended since is unknown.
     if [ -e "$ts_dir/end" ]; then exit 0; fi
     ts_end=late
 else
     kill "$ts_watch" 2>/dev/null
     ts_end="code $ts_code"
 fi
-# What the program wrote goes to the file before its end does; a child that it left behind may keep
-# the pipe open, and is waited for one second.
+# The outputs of the program are written before its end; a leftover child may keep the pipe open, so
+# wait for one second only.
 ts_naps=0
 while kill -0 "$ts_pump" 2>/dev/null && [ "$ts_naps" -lt 25 ]; do
     ts_naps=$((ts_naps + 1))

@@ -1,14 +1,14 @@
-# A release is for everybody to read, whatever the mask of the user who logs in.
+# A release is world-readable, whatever the umask of the login user.
 umask 022
-# ts_plain NAME: can it be the name of a release?
+# ts_plain NAME: whether it can be the name of a release.
 ts_plain() {
     case $1 in '' | .* | *[!0-9A-Za-z._-]*) return 1 ;; esac
     [ "${#1}" -le 200 ]
 }
-# Sets ts_live to the release to which `current` leads, however that is spelled; to the text of the
-# link, with a slash in it, where it leads to no release; to nothing where there is no `current`.
-# Sets ts_within to the release in which `current` leads, to its directory or further down, or to nothing.
-# Sets ts_broken to what keeps `current` from being a link to a directory, or to nothing.
+# Sets ts_live to the release that `current` points to, however that is spelled; to the text of the
+# link, with a slash in it, if it points to no release; to nothing if there is no `current`.
+# Sets ts_within to the release that contains the target of `current`, or to nothing.
+# Sets ts_broken to the reason why `current` is no link to a directory, or to nothing.
 ts_see_current() {
     ts_live=
     ts_within=
@@ -31,7 +31,7 @@ ts_see_live() {
     directory | file) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release" ;;
     esac
 }
-# After ts_say_standing: the rest of what is known of `current`.
+# After ts_say_standing: reports the rest of what is known of `current`.
 ts_say_current() {
     if [ -n "$ts_broken" ]; then ts_say "broken $ts_broken"; fi
     if [ -L "$ts_at/current" ]; then
@@ -55,7 +55,7 @@ ts_see_lead() {
         ts_broken=text
     fi
 }
-# ts_recorded RELEASE: sets ts_digest_recorded to the digest in the release's manifest, or to nothing.
+# ts_recorded RELEASE: sets ts_digest_recorded to the digest in its manifest, or to nothing.
 ts_recorded() {
     ts_digest_recorded=
     if [ -f "$ts_base/manifests/$1" ]; then
@@ -63,7 +63,7 @@ ts_recorded() {
     fi
     case $ts_digest_recorded in *[!0-9a-f]*) ts_digest_recorded= ;; esac
 }
-# ts_record RELEASE DIGEST: as ts_recorded reads it, with the listing that ts_digest has kept.
+# ts_record RELEASE DIGEST: writes what ts_recorded reads, with the listing that ts_digest has kept.
 ts_record() {
     { printf '%s\n' "$2" && cat -- "$ts_mine/listing"; } >"$ts_mine/manifest" 2>/dev/null || {
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
@@ -73,12 +73,12 @@ ts_record() {
     ts_rename "$ts_mine/manifest" "$ts_base/manifests/$1"
     rm -f -- "$ts_mine/listing"
 }
-# ts_digest DIRECTORY: sets ts_sum to the digest of the tree that is there, and keeps its listing.
+# ts_digest DIRECTORY: sets ts_sum to the digest of its tree, and keeps the listing.
 ts_digest() {
     ts_sum=$(cd -- "$1" 2>/dev/null && ts_listing | tee -- "$ts_mine/listing" 2>/dev/null | sha256sum)
     ts_sum=${ts_sum%% *}
 }
-# A release is complete when its directory and its manifest stand.
+# A release is complete when its directory and its manifest exist.
 ts_say_standing() {
     ts_say "fence $1"
     if [ -n "$ts_live" ]; then ts_say "live $ts_live"; fi

@@ -1,6 +1,6 @@
-# ts_key: names the attempt. ts_directory ts_seconds ts_keep ts_exports: see the runner. ts_runner_text:
-# the runner. ts_offset: where the output goes on. ts_script_name, ts_script_text: a file that is sent
-# along, or nothing. $@: the program and its arguments, or the script's arguments.
+# ts_key: names the attempt. ts_directory ts_seconds ts_keep ts_exports: see the runner.
+# ts_runner_text: the runner. ts_offset: where the output continues. ts_script_name, ts_script_text:
+# an attached file, or nothing. $@: the program and its arguments, or the arguments of the script.
 ts_start() {
     for ts_tool in setsid mkfifo; do
         command -v "$ts_tool" >/dev/null || ts_refuse "the host has no $ts_tool: install util-linux and coreutils there"
@@ -17,7 +17,7 @@ ts_start() {
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
         ts_refuse "cannot write in $ts_mine: $ts_error"
     }
-    # A script travels with us, and with the attempt's directory it is renamed into place.
+    # An attached script is renamed into place with the directory of the attempt.
     if [ -n "$ts_script_name" ]; then
         ts_error=$(
             umask 077
@@ -49,7 +49,7 @@ ts_start() {
     if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
     ts_refuse "the runner could not start: ${ts_begun:-it said nothing}"
 }
-# Tasks of long ago, where each has a directory of its own.
+# Old tasks, if each has a directory of its own.
 ts_sweep() {
     case $ts_at in
     */.tagship-tasks/[0-9]*-*) find "${ts_at%/*}" -mindepth 1 -maxdepth 1 -type d -name '[0-9]*-*' -mtime +90 -exec rm -rf -- {} + 2>/dev/null ;;
