@@ -1,9 +1,9 @@
-//! Would a release work? Looks, as the agent would, at hosts, repositories, hook, spool and
-//! templates, and says of each what is well and what is not, with the remedy; also shows and pins
-//! the key of a new host ([`enroll`]). It needs no agent, changes nothing in a
-//! repository, and touches nothing of the store: who has an account, a running agent is asked by
-//! the command line, which calls this. On a host it leaves nothing: one small file is sent to a
-//! directory of its own below a place of releases, as a release would be, and deleted.
+//! Checks whether a release would work. Inspects hosts, repositories, hook, spool and templates as
+//! the agent would. Reports what works and what does not, with the remedy; also shows and pins the
+//! key of a new host ([`enroll`]). It needs no agent, changes nothing in a repository, and does not
+//! touch the store: the calling command line gets the accounts from a running agent. It leaves
+//! nothing on a host: a small file is sent to a temporary directory below a deploy path, as a
+//! release would be, and deleted.
 
 mod ask;
 pub mod enroll;
@@ -22,8 +22,8 @@ use crate::config::Config;
 pub use finding::{CheckFinding, CheckStatus, Subject};
 pub use scope::{CheckScope, KnownAccounts};
 
-/// Looks at everything in scope: this machine first, then projects, then hosts side by side, then
-/// the execution users on them.
+/// Checks everything in scope: this machine first, then projects, then hosts concurrently, then the
+/// execution users on them.
 pub async fn check(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = local::findings(config, scope);
     findings.extend(people::findings(config, scope));

@@ -1,15 +1,15 @@
-//! Puts the hook in place beside a git server, and takes it out again.
+//! Installs the hook beside a git server, and uninstalls it.
 //!
-//! Three layouts, after what a server runs: GitLab's `custom_hooks/update.d/`, Gitea's
-//! `hooks/update.d/`, and `hooks/update` of a bare repository. What stood there is kept and still
-//! runs. New files are written beside their place and renamed, since overwriting a running program
-//! fails and a half-written hook refuses every push. The command line calls it; it never touches
-//! the agent's store, nor any repository but the one it is given.
+//! Three layouts, depending on the server: GitLab's `custom_hooks/update.d/`, Gitea's
+//! `hooks/update.d/`, and `hooks/update` of a bare repository. An existing hook is kept and still
+//! runs. New files are written to a temporary name and renamed: overwriting a running program
+//! fails, and a half-written hook refuses every push. Called by the command line; it never touches
+//! the agent's store, nor any repository but the given one.
 //!
-//! A bare repository has room for one hook only, and tagship's starts no process. So where a hook
-//! stood before, `hooks/update` becomes a small `sh` script that runs the old one with the same
-//! arguments and input, keeps its refusal, and then becomes tagship's. Where none stood, it is a
-//! link straight to tagship's program.
+//! A bare repository supports one hook only, and tagship's starts no process. So if a hook existed
+//! before, `hooks/update` becomes a small `sh` script. It runs the old hook with the same arguments
+//! and input, keeps its refusal, and then replaces itself with tagship's. If none existed, it is a
+//! link to tagship's program.
 
 mod archive;
 mod elsewhere;
@@ -32,55 +32,55 @@ pub use verify::{HookFinding, unseen, verify};
 use layout::HookLayout;
 use trial::TrialIdentity;
 
-/// What is to be installed, and where.
+/// What to install, and where.
 #[derive(Clone, Debug)]
 pub struct InstallRequest {
-    /// The repository's directory (what holds `HEAD`); a work tree is fine.
+    /// The repository's directory (which contains `HEAD`); a work tree is accepted.
     pub repo: PathBuf,
     pub kind: GitServerKind,
     /// The spool as the git server sees it, absolute.
     pub spool_dir: PathBuf,
-    /// The key of the repository; a bare repository has no other way to know it.
+    /// The key of the repository; a bare repository has no other source for it.
     pub repository: String,
-    /// Written to the hook's settings where given; else the agent's word counts.
+    /// Written to the hook's settings if given; otherwise the agent's value counts.
     pub on_spool_error: Option<OnSpoolError>,
     /// The program `update`, built statically.
     pub hook_program: PathBuf,
-    /// Who runs git there; by default whoever owns the repository.
+    /// The user who runs git there; by default the owner of the repository.
     pub git_user: Option<String>,
 }
 
-/// What an installation did.
+/// The result of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub kind: GitServerKind,
-    /// The program that stands in place.
+    /// The installed program.
     pub program: PathBuf,
     pub settings: PathBuf,
-    /// The hook that stood there before and still runs.
+    /// The earlier hook, which still runs.
     pub kept: Option<PathBuf>,
-    /// What the program says about itself.
+    /// The program's version, as it reports it.
     pub version: String,
-    /// The uid as which it was tried.
+    /// The uid of the test run.
     pub tried_as: u32,
-    /// What is still to be done: the spool cannot be reached, …
+    /// The remaining problems: the spool cannot be reached, …
     pub findings: Vec<HookFinding>,
 }
 
-/// What taking the hook out did.
+/// The result of uninstalling the hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// The files that are gone; none where nothing was installed.
+    /// The deleted files; empty if nothing was installed.
     pub files: Vec<PathBuf>,
-    /// The hook that stands where it stood before.
+    /// The earlier hook, which was restored.
     pub restored: Option<PathBuf>,
 }
 
 impl InstallRequest {
-    /// Installs the hook, or brings an installed one up to date.
+    /// Installs the hook, or updates an installed one.
     ///
     /// # Errors
-    /// [`InstallError`]; what stood there before still stands, and pushes are not disturbed.
+    /// [`InstallError`]; the earlier hook still exists, and pushes are not disturbed.
     pub fn run(&self) -> Result<Report, InstallError> {
         let repo = repository_dir(&self.repo)?;
         let layout = HookLayout::new(&repo, self.kind);
@@ -112,7 +112,7 @@ impl InstallRequest {
         })
     }
 
-    /// What the hook's settings are to say.
+    /// Returns the hook's settings.
     ///
     /// # Errors
     /// A relative spool directory.
@@ -122,14 +122,14 @@ impl InstallRequest {
         }
         Ok(Settings {
             spool_dir: self.spool_dir.clone(),
-            // The other servers say it themselves, and go on saying it after a change of name.
+            // The other servers provide it themselves, even after a rename.
             repository: (self.kind == GitServerKind::Bare).then(|| self.repository.clone()),
             on_spool_error: self.on_spool_error,
         })
     }
 }
 
-/// Takes the hook out and puts back what stood there. Doing it twice is fine.
+/// Uninstalls the hook and restores the earlier one. Repeating it is harmless.
 ///
 /// # Errors
 /// [`InstallError`]: not a repository, a file that can't be removed.
@@ -140,7 +140,7 @@ pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<Removed, InstallErr
         files: Vec::new(),
         restored: None,
     };
-    // The way to the program goes first, then what it leads to.
+    // The entry is deleted first, then its target.
     if let Some(entry) = &layout.entry {
         removed.restored = entry.take_out(&mut removed.files)?;
     }
@@ -149,7 +149,7 @@ pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<Removed, InstallErr
             removed.files.push(path.clone());
         }
     }
-    // Directories that an installation made; they stay where they hold anything.
+    // Delete directories made by an installation, unless they contain something.
     for directory in layout.directory.ancestors() {
         if directory == repo || directory.ends_with("hooks") {
             break;
@@ -161,7 +161,7 @@ pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<Removed, InstallErr
     Ok(removed)
 }
 
-/// Where the hook program is looked for: where `make install` puts it beside the running program,
+/// Returns the path of the hook program: where `make install` puts it beside the running program,
 /// in the directory of the running program (a build's), then below `/usr/lib`.
 #[must_use]
 pub fn default_hook_program() -> PathBuf {

@@ -1,9 +1,9 @@
 //! Before the first push: install the hook, check hosts, repositories and accounts.
 //!
-//! It looks at everything as the agent would, reports what does not work and how to correct it, and
-//! never changes a task, a release or the store. `cli` calls it.
+//! Checks everything as the agent would use it, and reports problems and their remedies. It never
+//! changes a task, a release or the store. `cli` calls it.
 
-/// Would a release work? Hosts, repositories, hook and spool, looked at as the agent would.
+/// Checks whether a release would work: hosts, repositories, hook and spool.
 pub mod check;
-/// Puts the hook in place beside a git server, and takes it out again.
+/// Installs the hook beside a git server, and uninstalls it.
 pub mod install;

@@ -1,4 +1,4 @@
-//! One host is reached and asked, as a release would.
+//! Connects to one host and performs a script there, as a release would.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::domain::plan::PlannedHost;
 use crate::hosts::remote::script::COMMAND;
 use crate::hosts::remote::{Connection, Dialer, RemoteError, Stream};
 
-/// Hosts that are looked at at the same time.
+/// Maximum number of hosts that are checked concurrently.
 pub(super) const PARALLEL: usize = 50;
-/// For the look itself, once the host is reached.
+/// The limit for the check itself, once the host is connected.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn open(
@@ -25,7 +25,7 @@ pub(super) async fn open(
     Connection::open(&target, dialer).await
 }
 
-/// What a host answers to a script, without what its login prints before.
+/// Returns a host's answer to a script, without the earlier output of its login.
 pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, RemoteError> {
     let mut answer = probe::ProbeAnswer::default();
     let mut hear = |stream, bytes: &[u8]| {
@@ -39,7 +39,7 @@ pub(super) async fn answer(connection: &Connection, script: &str) -> Result<Stri
     Ok(answer.into_text())
 }
 
-/// What a host answers to a script.
+/// Returns a host's answer to a script.
 pub(super) async fn ask(
     config: &Config,
     dialer: &Arc<Dialer>,

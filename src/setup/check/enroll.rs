@@ -1,5 +1,5 @@
-//! The key of a host that is new: looked at, and remembered once a person has said that it is right.
-//! It never decides whether a key is to be believed.
+//! Fetches the key of a new host, and pins it once a user has confirmed it. It never decides
+//! whether to trust a key.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
@@ -34,14 +34,14 @@ impl From<RemoteError> for EnrollError {
     }
 }
 
-/// A host key that was shown by whatever answers at the host's address.
+/// A host key shown by whichever server answers at the host's address.
 #[derive(Debug)]
 pub struct HostKeyOffer {
     target: SshTarget,
     key: HostKey,
 }
 
-/// Asks a host for its key, without logging in.
+/// Requests a host's key, without logging in.
 ///
 /// # Errors
 /// The host cannot be reached.
@@ -55,25 +55,25 @@ pub async fn offer(config: &Config, host: &str) -> Result<HostKeyOffer, EnrollEr
 }
 
 impl HostKeyOffer {
-    /// `SHA256:…`, as `ssh-keygen -l` prints it.
+    /// Returns `SHA256:…`, as `ssh-keygen -l` prints it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.key.fingerprint()
     }
 
-    /// `ssh-ed25519`.
+    /// Returns for example `ssh-ed25519`.
     #[must_use]
     pub fn key_type(&self) -> &str {
         &self.key.key_type
     }
 
-    /// `web1 (deploy@10.0.0.5:22)`.
+    /// Returns for example `web1 (deploy@10.0.0.5:22)`.
     #[must_use]
     pub fn target(&self) -> String {
         self.target.to_string()
     }
 
-    /// Where keys are remembered.
+    /// Returns the file of pinned keys.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.target.known_hosts
@@ -83,7 +83,7 @@ impl HostKeyOffer {
         HostName::new(&self.target.address, self.target.port)
     }
 
-    /// Whether this very key is remembered already.
+    /// Whether this very key is pinned already.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -97,10 +97,10 @@ impl HostKeyOffer {
         Ok(known.check(&self.host_name(), &self.key) == HostKeyTrust::Trusted)
     }
 
-    /// Remembers the key. Run by root, the file belongs to whoever owns its directory.
+    /// Pins the key. If root runs it, the file gets the owner of its directory.
     ///
     /// # Errors
-    /// Another key of this host is remembered, or the file cannot be written.
+    /// Another key of this host is pinned, or the file cannot be written.
     pub fn pin(&self) -> Result<Pinned, EnrollError> {
         let file = self.file();
         let directory = file.parent().unwrap_or(Path::new("/"));
@@ -110,7 +110,7 @@ impl HostKeyOffer {
         Ok(pinned)
     }
 
-    /// Makes a directory where it is missing, owned like the one above it.
+    /// Creates a directory if it is missing, with the owner of its parent.
     fn make(&self, directory: &Path) -> Result<(), EnrollError> {
         if directory.is_dir() {
             return Ok(());

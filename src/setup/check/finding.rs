@@ -1,4 +1,4 @@
-//! What was looked at, and whether it is well.
+//! What was checked, and the result.
 
 use std::fmt;
 
@@ -24,27 +24,27 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Whether all is well.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckStatus {
     Ok,
-    /// A release works, and not as the configuration says.
+    /// A release works, but not as configured.
     Warn,
     /// A release would fail, or a tag would be lost.
     Fail,
-    /// It can't be told from here, or is left out on purpose.
+    /// It can't be checked from here, or is left out on purpose.
     NotLookedAt,
 }
 
-/// One thing that was looked at.
+/// One checked item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckFinding {
     pub subject: Subject,
     pub verdict: CheckStatus,
     /// What was found.
     pub what: String,
-    /// What to do about it; empty where `what` says it, or nothing is to be done.
+    /// What to do about it; empty if `what` says it or nothing is to be done.
     pub remedy: String,
 }
 

@@ -1,4 +1,4 @@
-//! Each host, reached and asked as a release would.
+//! Checks each host as a release would use it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::domain::plan::PlannedHost;
 use crate::hosts::remote::{Dialer, RemoteError};
 
-/// What is found on the hosts in scope, in order of their names.
+/// Returns the findings on the hosts in scope, in order of their names.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let dialer = reach::dialer(config);
     let looks = scope
@@ -26,7 +26,7 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
     found.into_iter().flatten().collect()
 }
 
-/// What the agent has seen.
+/// Returns the drifts that the agent has seen.
 fn drifts(scope: &CheckScope, host: &str) -> impl Iterator<Item = CheckFinding> {
     let subject = Subject::Host(host.to_owned());
     let drifts = scope.drifts.get(host).into_iter().flatten();
@@ -70,7 +70,7 @@ async fn looked_at(
         Err(unfit) => return vec![CheckFinding::fail(&subject, unfit.to_string(), "")],
     };
     match look(config, &subject, &dialer, &planned, (&script, &places)).await {
-        // The error names its remedy.
+        // The error includes its remedy.
         Err(error) => vec![CheckFinding::fail(&subject, error.to_string(), "")],
         Ok(findings) => findings,
     }
@@ -89,7 +89,7 @@ async fn look(
     if let Ok(answer) = &answer {
         findings = probe::findings(subject, answer, places, SystemClock.now().as_second());
         if let Some(scratch) = probe::scratch(answer) {
-            // What is missing there was named already.
+            // What is missing there was reported already.
             let failed = findings.iter().any(|one| one.verdict == CheckStatus::Fail);
             let send = if failed { Send::Nothing } else { Send::File };
             findings.extend(send::finding(subject, &connection, scratch, send).await);

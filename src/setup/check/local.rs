@@ -1,4 +1,4 @@
-//! This machine: templates, and the spool with the rules that the hook reads.
+//! Checks this machine: templates, and the spool with the rules that the hook reads.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,14 +11,14 @@ use crate::agent;
 use crate::config::{AgentConfig, Config, Templates};
 use crate::engine::spool;
 
-/// As `spool::setup` makes them: for everybody who runs git, and for the agent alone.
+/// As made by `spool::setup`: for all users who run git, and for the agent alone.
 const SHARED_MODE: u32 = 0o3770;
 const OWN_MODE: u32 = 0o2750;
-/// With less than this a release is likely to fail.
+/// With less free space a release is likely to fail.
 const FREE_MIB_MIN: u64 = 256;
 const AGAIN: &str = "start the agent again, which puts it right";
 
-/// What is found here.
+/// Returns the findings on this machine.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = templates(config);
     findings.extend(spool_findings(config, scope));
@@ -26,8 +26,8 @@ pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding>
     findings
 }
 
-/// Room for the store, mirrors and trees. A directory that is missing will be made where its nearest
-/// parent is.
+/// Checks the free space for store, mirrors and trees. A missing directory is checked at its
+/// nearest existing parent.
 fn room(data_dir: &Path) -> CheckFinding {
     let shown = data_dir.display();
     let there = data_dir.ancestors().find(|path| path.exists());
@@ -36,12 +36,12 @@ fn room(data_dir: &Path) -> CheckFinding {
         return CheckFinding::not_looked_at(&Subject::Agent, why);
     };
     let free_mib = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
-    // Some file systems have as many as they need, and count none.
+    // Some file systems allocate inodes as needed, and count none.
     let inodes = (disk.f_files > 0).then_some(disk.f_favail);
     room_of(&shown.to_string(), free_mib, inodes)
 }
 
-/// What it means that so much is free there.
+/// Converts an amount of free space into a finding.
 fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
     let fail = |what: String| {
         let remedy = "make room on that file system; logs of old tasks are in its logs/";
@@ -84,7 +84,7 @@ fn templates(config: &Config) -> Vec<CheckFinding> {
 fn spool_findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let spool_dir = &config.agent.spool_dir;
     if let Some(outsider) = agent::Outsider::of(&config.agent) {
-        // Such an agent does not start, and would leave the directories without their bits.
+        // Such an agent does not start, and would leave the directories without their mode bits.
         let what = outsider.to_string();
         return vec![CheckFinding::fail(&Subject::Agent, what, outsider.remedy())];
     }
@@ -103,7 +103,7 @@ fn spool_findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
             spool_dir.join(name)
         };
         if let Some(finding) = directory(&config.agent, &path, mode, group) {
-            // What is wrong above is wrong below.
+            // A problem of the directory affects those below it.
             return vec![finding];
         }
     }
@@ -139,7 +139,7 @@ fn directory(
         return fail(format!("the spool {shown} is no directory"));
     }
     if data.uid() != agent::agents_user(agent) {
-        // The agent can set neither group nor mode of what is another user's.
+        // The agent cannot set group or mode of another user's file.
         let what = format!(
             "the spool {shown} belongs to user {}, not to the agent's",
             data.uid()
@@ -162,7 +162,7 @@ fn directory(
     }
 }
 
-/// The rules that the hook reads differ from those of the configuration.
+/// Checks whether the hook's rules differ from the configured ones.
 fn rules(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let in_scope = |repository: &str| {
         config

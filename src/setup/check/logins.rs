@@ -1,4 +1,4 @@
-//! Each execution user, logged in as a step would, on the hosts where templates use them.
+//! Checks each execution user by a login as in a step, on the hosts where templates use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::domain::plan::{AGENT, PlannedUser};
 use crate::domain::template::{StageHosts, Template};
 use crate::hosts::remote::{Dialer, RemoteError};
 
-/// What is found of the execution users in scope, in order of their names and those of hosts.
+/// Returns the findings on execution users in scope, in order of their names and those of hosts.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let users = config.planned_users();
     let library = Templates::load(&config.agent.templates_dir);
@@ -43,7 +43,7 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
     findings
 }
 
-/// On which hosts templates use each execution user: on every one in scope where only a task can tell.
+/// Returns the hosts on which each execution user is used: all in scope if only a task decides.
 fn uses<'t>(
     config: &Config,
     scope: &CheckScope,
@@ -54,7 +54,7 @@ fn uses<'t>(
     for template in library.templates() {
         let places = places(config, scope, template);
         if scope.project.is_some() && places.is_empty() {
-            // It is another project's, or is asked for by hand.
+            // It belongs to another project, or is submitted manually.
             continue;
         }
         for (stage, step) in template.steps() {
@@ -74,7 +74,7 @@ fn uses<'t>(
     uses
 }
 
-/// The hosts of the environments in which rules use a template.
+/// Returns the hosts of the environments in which rules use a template.
 fn places(config: &Config, scope: &CheckScope, template: &Template) -> BTreeSet<String> {
     let projects = config.projects.iter();
     let projects = projects.filter(|project| scope.covers(&project.name));
@@ -101,7 +101,7 @@ async fn login(
     host: &str,
 ) -> Vec<CheckFinding> {
     let Some(own) = config.planned_host(host) else {
-        // Whoever looks at the template, or at the host itself, says so.
+        // The check of the template, or of the host itself, reports it.
         return Vec::new();
     };
     let planned = user.on(&own);

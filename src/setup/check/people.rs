@@ -1,5 +1,5 @@
-//! People: whether those whom the configuration names are there. Reads nothing; whoever calls brings
-//! the accounts.
+//! Checks whether the users in the configuration exist. Reads nothing; the caller supplies the
+//! accounts.
 
 use super::{CheckFinding, CheckScope, KnownAccounts, Subject};
 use crate::config::{Config, fingerprint};
@@ -9,7 +9,7 @@ use crate::domain::template::{Approvers, Requirement};
 const ADD: &str = "add it (tagship user add), or correct the name";
 const JOIN: &str = "put somebody into it (tagship user set), or correct the name";
 
-/// What is found of the people whom the configuration names.
+/// Returns the findings on users in the configuration.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     if !names_people(config, scope) {
         return Vec::new();
@@ -36,7 +36,7 @@ fn names_people(config: &Config, scope: &CheckScope) -> bool {
         || requirements(config, scope).any(|(_, _, requirement)| named(requirement))
 }
 
-/// Pushers who are mapped to nobody.
+/// Returns pushers who are mapped to a missing account.
 fn users(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     let missing = config
         .users
@@ -79,7 +79,7 @@ fn grants(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     findings
 }
 
-/// Environments in which nothing can be approved.
+/// Returns environments in which nothing can be approved.
 fn approvals(config: &Config, scope: &CheckScope, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     let lacking = requirements(config, scope).filter_map(|(project, environment, requirement)| {
         let (there, remedy) = match &requirement.of {
@@ -108,7 +108,7 @@ fn approvals(config: &Config, scope: &CheckScope, accounts: &KnownAccounts) -> V
     lacking.collect()
 }
 
-/// Project, environment, and each of what it asks for.
+/// Returns project, environment, and each of its approval requirements.
 fn requirements<'a>(
     config: &'a Config,
     scope: &'a CheckScope,

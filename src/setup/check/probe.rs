@@ -1,4 +1,4 @@
-//! What a host is asked, as text for `sh`, and how its answer reads (pure).
+//! Builds the script that checks a host, as text for `sh`, and parses its answer (pure).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,30 +12,30 @@ const PROBE: &str = concat!(
     include_str!("../../hosts/remote/sh/mounts.sh"),
     include_str!("probe.sh")
 );
-/// Begins the answer; what a login shell prints comes before it.
+/// Marks the beginning of the answer; earlier output is a login shell's.
 const MARKER: &[u8] = b"\n@tagship-check\n";
 const MARKER_LINE: &str = "@tagship-check";
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// How the directory is called that the script makes.
+/// The prefix of the script's temporary directory.
 const SCRATCH: &str = ".tagship-check.";
-/// How far a host's clock may be off.
+/// The tolerated clock difference of a host.
 const CLOCK_OFF_MAX_S: u64 = 300;
-/// With less room than this a release is likely to fail.
+/// With less free space a release is likely to fail.
 const FREE_KIB_MIN: u64 = 64 * 1024;
-/// A release of more files than this is nothing special.
+/// A release may well have this number of files.
 pub(super) const INODES_MIN: u64 = 2_000;
-/// The oldest rsync that knows the options that are used.
+/// The oldest rsync that supports the options in use.
 const RSYNC_MIN: (u32, u32) = (3, 1);
 
-/// The script that looks at a host and at these places on it.
+/// Returns the script that checks a host and these deploy paths on it.
 ///
 /// # Errors
-/// A path that is none.
+/// An invalid path.
 pub(super) fn script<'p>(
     places: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
 ) -> Result<String, InvalidValue> {
     let mut text = PROBE.to_owned();
-    // A group is performed only once its closing brace was read.
+    // A group is executed only once its closing brace was read.
     text.push_str("{\nbegin\nmachine\n");
     for (deploy_to, needs) in places {
         text.push_str("place ");
@@ -50,23 +50,23 @@ pub(super) fn script<'p>(
     Ok(text)
 }
 
-/// What a place of releases needs besides room and rights.
+/// What a deploy path needs besides space and permissions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlaceNeeds {
     /// Files in `shared/` that the operator puts there.
     pub(crate) shared_files: BTreeSet<String>,
-    /// Whether a release goes on without them.
+    /// Whether a release continues without them.
     pub(crate) shared_missing: SharedMissing,
 }
 
-/// The script that looks at what a step needs of the user who runs it.
+/// Returns the script that checks what a step needs of its execution user.
 pub(super) fn login_script() -> String {
     let text = PROBE;
     format!("{text}{{\nlogin\nexit\n}} </dev/null\n")
 }
 
-/// The directory that the script made for a file to be sent to; `None` where it made none, or where
-/// the host names one that is not of that form.
+/// Returns the directory that the script made for a test file; `None` if it made none, or if the
+/// host returned another form of name.
 pub(super) fn scratch(answer: &str) -> Option<&str> {
     let lines = answer.lines().skip_while(|line| *line != MARKER_LINE);
     let path = lines
@@ -76,7 +76,7 @@ pub(super) fn scratch(answer: &str) -> Option<&str> {
     (name.starts_with(SCRATCH) && absolute("scratch", path).is_ok()).then_some(path)
 }
 
-/// Prints what has arrived there, and takes file and directory away.
+/// Returns a script that prints the received file, and deletes it with its directory.
 pub(super) fn fetch_script(scratch: &str, file: &str) -> Result<String, InvalidValue> {
     let directory = quote("scratch", scratch)?;
     let path = quote("scratch", &format!("{scratch}/{file}"))?;
@@ -85,7 +85,7 @@ pub(super) fn fetch_script(scratch: &str, file: &str) -> Result<String, InvalidV
     ))
 }
 
-/// What the answer to [`fetch_script`] says: the file's content, and whether all is gone.
+/// Parses the answer to [`fetch_script`]: the file's content, and whether all was deleted.
 pub(super) fn fetched(answer: &str) -> (String, bool) {
     let lines = answer
         .lines()
@@ -99,7 +99,7 @@ pub(super) fn fetched(answer: &str) -> (String, bool) {
     (lines.join("\n"), gone)
 }
 
-/// What the answer says of an execution user.
+/// Returns the findings in an answer about an execution user.
 pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<CheckFinding> {
     let said = match said(subject, answer) {
         Ok(said) => said,
@@ -125,9 +125,9 @@ pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<CheckFindin
     )]
 }
 
-/// The answer as it arrives, and the beginning of what the login printed before it.
+/// The answer as it arrives, and the beginning of the login's earlier output.
 pub(super) struct ProbeAnswer {
-    /// `None` once the marker has come.
+    /// `None` once the marker was found.
     preamble: Option<Preamble>,
     text: Vec<u8>,
 }
@@ -160,7 +160,7 @@ impl ProbeAnswer {
     }
 }
 
-/// The words of an answer with their values.
+/// Splits an answer into words and values.
 fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)>, CheckFinding> {
     let marker = MARKER.trim_ascii();
     let lines = answer.lines().skip_while(|line| line.as_bytes() != marker);
@@ -183,7 +183,7 @@ fn is_own_in(places: &BTreeMap<String, PlaceNeeds>, path: &str) -> bool {
     places.keys().any(|deploy_to| is_own(path, deploy_to))
 }
 
-/// Who is logged in, as a command may name them.
+/// Returns the login user, in a form that a command may contain.
 fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
     let user = said.iter().find(|(word, _)| *word == "user");
     let plain = |user: &&str| {
@@ -193,7 +193,7 @@ fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
     user.map(|(_, user)| *user).filter(plain).unwrap_or("?")
 }
 
-/// What the answer says of a host. `now_s` is the time here, in seconds since 1970.
+/// Returns the findings in an answer about a host. `now_s` is the local time in seconds since 1970.
 pub(super) fn findings(
     subject: &Subject,
     answer: &str,
@@ -231,7 +231,7 @@ pub(super) fn findings(
     findings
 }
 
-/// A program that is missing, or not the one that is needed.
+/// Reports a program that is missing or unsuitable.
 fn tool(subject: &Subject, word: &str, value: &str) -> Option<CheckFinding> {
     let package = match value {
         "rsync" => "rsync",
@@ -264,7 +264,7 @@ fn tool(subject: &Subject, word: &str, value: &str) -> Option<CheckFinding> {
     }
 }
 
-/// A shared file that is missing: a release would fail, or say so.
+/// Reports a missing shared file: a release would fail or warn.
 fn shared_file(
     subject: &Subject,
     path: &str,
@@ -287,7 +287,7 @@ fn shared_file(
     }
 }
 
-/// A version that can't be read is not held against the host.
+/// Whether the version suffices; an unreadable one is accepted.
 fn is_new_enough(version: &str) -> bool {
     let mut numbers = version.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

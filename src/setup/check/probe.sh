@@ -1,10 +1,10 @@
-# place is called for each place of releases, after begin and machine; or login alone. They print lines
-# `word value`, and change nothing but for one directory that whoever asked uses and deletes.
+# place is called for each deploy path, after begin and machine; or only login. They print lines
+# `word value`, and change nothing except one directory that the caller uses and deletes.
 say() { printf '%s %s\n' "$1" "$2"; }
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# What the scripts of a release use, and what of it only GNU's versions do.
+# Programs used by the scripts of a release, and their GNU-only features.
 tools() {
     for tool in rsync find sort xargs sha256sum cut wc cp ln mv rm mkdir sync setsid; do
         has "$tool" || say missing "$tool"
@@ -15,7 +15,7 @@ tools() {
     if has mv && ! mv --help 2>&1 | grep -q -e --no-target-directory -e '-T'; then say notgnu mv; fi
 }
 
-# The nearest directory that is there, on the way up.
+# The nearest existing directory upwards.
 above() {
     up=$1
     while [ ! -e "$up" ] && [ ! -L "$up" ]; do
@@ -24,7 +24,7 @@ above() {
     done
 }
 
-# What is missing in shared/, and what tagship could not delete.
+# Missing entries of shared/, and what tagship could not delete.
 remains() {
     at=$1
     shift
@@ -67,13 +67,13 @@ place() {
 begin() {
     LC_ALL=C
     export LC_ALL
-    # The home directory may be out of reach, and find does not go on from there.
+    # The home directory may be inaccessible, and find does not continue from there.
     cd /
     printf '\n@tagship-check\n'
     say user "$(id -un 2>/dev/null || id -u)"
 }
 
-# Of a user who only runs steps.
+# For a user who only runs steps.
 login() {
     begin
     has setsid || say missing setsid

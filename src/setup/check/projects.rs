@@ -1,4 +1,4 @@
-//! Each project: whether its repository can be asked, and whether its hook stands.
+//! Checks each project: whether its repository can be queried, and whether its hook is installed.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::git::landing;
 use crate::hosts::remote::make_key;
 use crate::setup::install;
 
-/// Repositories that are asked at the same time.
+/// Maximum number of repositories that are queried concurrently.
 const PARALLEL: usize = 8;
-/// A ref that need not be there: whether the server answers is what counts.
+/// A ref that need not exist: only the server's answer counts.
 const REFERENCE: &str = "refs/tags/tagship-check";
 
-/// What is found of the projects in scope, in their order.
+/// Returns the findings on projects in scope, in their order.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let projects = config.projects.iter().filter(|p| scope.covers(&p.name));
     let looks = projects.map(|project| async move {
@@ -45,7 +45,7 @@ async fn repository(config: &Config, project: &Project) -> CheckFinding {
         }
     };
     let mut source = reach::source(config, project);
-    // The agent's own mirror belongs to the agent's user, who need not be us.
+    // The agent's own mirror belongs to the agent's user, who may be another one.
     source.mirror = scratch.0.join("mirror.git");
     let url = &source.git_url;
     match landing::ls_remote(&source, &[REFERENCE.to_owned()]).await {
@@ -99,7 +99,7 @@ fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
     findings
 }
 
-/// When the agent last took in a push: a hook that stands well may still be one that no server runs.
+/// Reports the last push that the agent took in: an installed hook may not be run by any server.
 fn heard(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     let subject = Subject::Project(project.name.clone());
     Some(match scope.heard.get(&project.name)? {
@@ -112,7 +112,7 @@ fn heard(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     })
 }
 
-/// Nothing else says that a tag made on the server is not found.
+/// Reports that tags made on the server are not found; no other check does.
 fn unseen(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     let told = scope.unseen.get(&project.name)?;
     Some(CheckFinding::warn(

@@ -1,4 +1,4 @@
-//! What is to be looked at.
+//! What to check.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use crate::config::Config;
 use crate::git::checkout::shared_files;
 use crate::setup::install::InstallRequest;
 
-/// Who is let in, by the account's name, with their groups.
+/// The existing accounts by name, with their groups.
 pub type KnownAccounts = BTreeMap<String, Vec<String>>;
 
-/// What is to be looked at.
+/// What to check.
 #[derive(Clone, Debug, Default)]
 pub struct CheckScope {
     /// One project and its hosts; `None`: everything.
     pub project: Option<String>,
-    /// Hosts that are taken out, with the reason.
+    /// Hosts that are disabled, with the reason.
     pub disabled: BTreeMap<String, String>,
-    /// By host: where `current` leads elsewhere than tagship switched it, as the agent has seen it,
-    /// and what to do about it.
+    /// By host: drifts of `current` from what tagship switched to, as seen by the agent, and what
+    /// to do about them.
     pub drifts: BTreeMap<String, Vec<(String, &'static str)>>,
-    /// Who has an account; `None` where nobody tells.
+    /// The existing accounts; `None` if unknown.
     pub accounts: Option<KnownAccounts>,
-    /// When the agent last heard of a push to each project, in words; a project is missing where no
-    /// agent tells.
+    /// When the agent last took in a push to each project, as text; a project is missing if no
+    /// agent answers.
     pub heard: BTreeMap<String, Option<String>>,
-    /// The projects whose tags the agent can't look for on the git server, with the words for it.
+    /// The projects whose tags the agent can't look up on the git server, with the reason.
     pub unseen: BTreeMap<String, String>,
     /// The installations of the hook on this machine, by project.
     pub hooks: BTreeMap<String, InstallRequest>,
@@ -36,7 +36,7 @@ impl CheckScope {
         self.project.as_deref().is_none_or(|only| only == project)
     }
 
-    /// The places on each host to which something is released: `(what, deploy_to)`.
+    /// Returns the deploy paths on each host with their needs.
     pub(super) fn places(&self, config: &Config) -> BTreeMap<String, BTreeMap<String, PlaceNeeds>> {
         let mut places: BTreeMap<String, BTreeMap<String, PlaceNeeds>> = BTreeMap::new();
         if self.project.is_none() {

@@ -1,4 +1,4 @@
-//! A directory on this machine for what is sent and fetched.
+//! A temporary directory on this machine.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ pub(super) fn scratch() -> std::io::Result<Scratch> {
     Ok(Scratch(path))
 }
 
-/// A directory that goes with this value.
+/// A directory that is deleted on drop.
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nothing in it is of use to anybody; the system clears its directory in time.
+        // Its content is worthless; the system cleans its temporary directory in time.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -1,6 +1,6 @@
-//! One small file, sent to a host by rsync over the connection of a release, through the login shell,
-//! read again there and deleted. What a shell prints, a restricted login or an rsync of another
-//! protocol shows here and not first in a release.
+//! Sends one small file to a host by rsync over a release's connection, through the login shell;
+//! reads it back and deletes it. This reveals shell output, a restricted login or an incompatible
+//! rsync before the first release.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, Rsyn
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The lines of rsync's complaints that are worth repeating.
+/// How many lines of rsync's errors are reported.
 const COMPLAINT_LINES_MAX: usize = 3;
 const REMEDY: &str = "let `ssh HOST rsync --version` print nothing else: no output in ~/.bashrc and the like \
                       for logins without a terminal, no ForceCommand, a plain shell";
@@ -48,14 +48,14 @@ pub(super) async fn finding(
     }
 }
 
-/// Whether a transfer is tried, or the directory only deleted again.
+/// Whether to try a transfer, or only to delete the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Send {
     File,
     Nothing,
 }
 
-/// What was sent; else why it could not be.
+/// Sends a file; returns its content, or the reason of a failure.
 async fn send_file(connection: &Connection, directory: &str) -> Result<String, String> {
     let here = scratch().map_err(|error| format!("no temporary directory here: {error}"))?;
     let token = secret::random_bytes::<16>().map_err(|error| error.to_string())?;

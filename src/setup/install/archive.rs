@@ -1,5 +1,5 @@
-//! The tar for `gitaly hooks set`, which replaces the whole `custom_hooks` directory: so what stands
-//! there goes in as well.
+//! The tar for `gitaly hooks set`, which replaces the whole `custom_hooks` directory: so it
+//! includes the existing hooks.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,8 +12,8 @@ use tar::{Builder, EntryType, Header};
 use super::InstallError;
 use super::layout::{GitServerKind, HookLayout};
 
-/// Writes the tar: `custom_hooks/` as it stands in the repository `existing` (if one is given), with
-/// tagship's hook and its settings in it.
+/// Writes the tar: the `custom_hooks/` of the repository `existing` (if given), with tagship's hook
+/// and its settings.
 ///
 /// # Errors
 /// The program is missing, or something can't be read or written.
@@ -53,7 +53,7 @@ pub fn archive(
     tar.into_inner().and_then(Write::flush).map_err(to_stdout())
 }
 
-/// Everything below `from`, under the names that it has below `name`: parents before children.
+/// Lists everything below `from`, with names below `name`: parents before children.
 fn listing(from: &Path, name: &Path) -> Result<Vec<PathBuf>, InstallError> {
     let entries = match fs::read_dir(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -96,7 +96,7 @@ fn copy(tar: &mut Builder<&mut dyn Write>, from: &Path, name: &Path) -> io::Resu
 fn directory(tar: &mut Builder<&mut dyn Write>, name: &Path, mode: u32) -> io::Result<()> {
     tar.append_data(
         &mut header(EntryType::Directory, mode, 0),
-        // With a slash at the end, as GNU tar names directories and Gitaly's callers expect.
+        // With a trailing slash, as GNU tar names directories and Gitaly's callers expect.
         name.join(""),
         io::empty(),
     )
@@ -107,7 +107,7 @@ fn file(tar: &mut Builder<&mut dyn Write>, name: &Path, mode: u32, bytes: &[u8])
     tar.append_data(&mut header, name, bytes)
 }
 
-/// No time, no owner: the same hooks give the same tar.
+/// Returns a header without time and owner: equal hooks result in equal tars.
 fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

@@ -1,7 +1,7 @@
-//! Where git takes hooks from: `core.hooksPath` can be set for the repository, the git user or the
-//! whole machine, and through included files. Only git knows which of them counts, so it is asked,
-//! as the git user and with an environment that holds nothing of ours. What another user may not
-//! read is named as not seen. Changes nothing.
+//! The directory of git's hooks: `core.hooksPath` can be set for the repository, the git user or
+//! the whole machine, and through included files. Only git knows which one counts, so it is queried
+//! as the git user and with an empty environment. Files that another user may not read are reported
+//! as unseen. Changes nothing.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,20 +11,20 @@ use std::process::{Command, Output};
 use super::trial::TrialIdentity;
 use super::{GitServerKind, InstallError};
 
-/// What `core.hooksPath` is, and which file says so.
+/// The value of `core.hooksPath`, and the file that sets it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct HooksPath {
     pub(super) directory: PathBuf,
     pub(super) set_in: String,
 }
 
-/// Refuses a repository whose hooks git takes from another directory than its own.
+/// Refuses a repository whose hooks directory is not its own.
 pub(super) fn refuse(
     repo: &Path,
     kind: GitServerKind,
     identity: &TrialIdentity,
 ) -> Result<(), InstallError> {
-    // Gitaly gives git a directory of its own, and runs custom hooks itself.
+    // Gitaly sets a hooks directory of its own, and runs custom hooks itself.
     if kind == GitServerKind::GitLab {
         return Ok(());
     }
@@ -37,12 +37,12 @@ pub(super) fn refuse(
                 user: identity.name(),
             })
         }
-        // What git can't say, `unseen` does: others may run this who may not become the git user.
+        // `unseen` reports what git can't: the caller may not be able to switch to the git user.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// What of it could not be looked at, if anything.
+/// Returns what could not be checked, if anything.
 pub(super) fn unseen(repo: &Path, kind: GitServerKind, identity: &TrialIdentity) -> Option<String> {
     if kind == GitServerKind::GitLab {
         return None;
@@ -67,7 +67,7 @@ pub(super) fn unseen(repo: &Path, kind: GitServerKind, identity: &TrialIdentity)
     ))
 }
 
-/// Asks git; the reason where it does not answer.
+/// Queries git; returns the reason if it fails.
 fn asked(
     repo: &Path,
     kind: GitServerKind,
@@ -110,13 +110,13 @@ fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, String> {
         return Err("git does not say what core.hooksPath is".to_owned());
     };
     Ok(Some(HooksPath {
-        // Where it is relative, to the directory in which hooks run.
+        // A relative path is relative to the directory in which hooks run.
         directory: repo.join(value),
         set_in: origin.strip_prefix("file:").unwrap_or(origin).to_owned(),
     }))
 }
 
-/// Where git finds the user's own configuration. Gitea and Forgejo give git a home of their own.
+/// Returns the home of git's user configuration. Gitea and Forgejo use a separate one for git.
 fn home(identity: &TrialIdentity, kind: GitServerKind) -> Option<PathBuf> {
     (kind == GitServerKind::Bare)
         .then(|| identity.home())

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the hook could not be installed, or taken out.
+/// Why the hook could not be installed or uninstalled.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     #[error("{0} is not a git repository; name the directory that holds HEAD, objects and refs")]

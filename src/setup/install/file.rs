@@ -1,4 +1,4 @@
-//! Files that come into place by rename, with their mode and owner.
+//! Writes files by rename, with their mode and owner.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use super::InstallError;
 use super::trial::TrialIdentity;
 
-/// A name beside `path` that no server runs while it stands there: Gitaly leaves out what ends in
-/// `~`, a shell's `*` what starts with a dot.
+/// Returns a temporary name beside `path` that no server runs: Gitaly skips names that end in `~`,
+/// a shell's `*` those that start with a dot.
 pub(super) fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.new~"))
 }
 
-/// Makes the directories from `repo` down to `directory`, owned by the git user.
+/// Creates the directories from `repo` down to `directory`, owned by the git user.
 pub(super) fn make_directories(
     repo: &Path,
     directory: &Path,
@@ -47,7 +47,7 @@ pub(super) fn copy_program(
     make(to, &bytes, 0o755, identity)
 }
 
-/// Writes a file beside its place and renames it.
+/// Writes a file to a temporary name and renames it.
 pub(super) fn write(
     path: &Path,
     bytes: &[u8],
@@ -87,7 +87,7 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), InstallError> {
         .map_err(InstallError::io("put in place", to))
 }
 
-/// Removes a file; false where there was none.
+/// Deletes a file; false if there was none.
 pub(super) fn remove(path: &Path) -> Result<bool, InstallError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

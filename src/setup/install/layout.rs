@@ -1,4 +1,4 @@
-//! Where the files of a hook stand, for each kind of server.
+//! The paths of a hook's files, for each kind of server.
 
 use std::fmt;
 use std::fs;
@@ -9,11 +9,11 @@ use super::file;
 use super::trial::TrialIdentity;
 use tagship_hook::settings::Settings;
 
-/// The second line of the script that runs two hooks: by this it is known again.
+/// The second line of the script that runs two hooks; identifies it.
 const MARK: &str =
     "# Put here by tagship: runs the hook that stood here before, then tagship's own.";
 
-/// Which hooks a git server runs.
+/// The kind of git server, which determines the hooks that it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GitServerKind {
     /// `custom_hooks/update.d/`.
@@ -35,7 +35,7 @@ impl fmt::Display for GitServerKind {
 }
 
 impl GitServerKind {
-    /// Tells by what stands in the repository.
+    /// Detects the kind from the files of the repository.
     ///
     /// # Errors
     /// Not a repository.
@@ -59,7 +59,7 @@ impl GitServerKind {
     }
 }
 
-/// The directory that holds `HEAD`: `dir` itself, or its `.git`.
+/// Returns the directory that contains `HEAD`: `dir` itself, or its `.git`.
 ///
 /// # Errors
 /// Neither is a repository.
@@ -88,13 +88,13 @@ pub(super) struct HookLayout {
     pub(super) directory: PathBuf,
     pub(super) program: PathBuf,
     pub(super) settings: PathBuf,
-    /// Where git looks, if that is not the program itself.
+    /// The path that git runs, if that is not the program itself.
     pub(super) entry: Option<RepositoryHook>,
 }
 
 impl HookLayout {
     pub(super) fn new(repo: &Path, kind: GitServerKind) -> Self {
-        // Others' hooks come first, so that what they refuse is never handed over.
+        // Other hooks come first, so that a tag that they refuse is never recorded.
         let (directory, name) = match kind {
             GitServerKind::GitLab => ("custom_hooks/update.d", "90-tagship"),
             GitServerKind::Gitea => ("hooks/update.d", "tagship"),
@@ -113,7 +113,7 @@ impl HookLayout {
         }
     }
 
-    /// A place where the hook would not stay.
+    /// Refuses a repository in which the hook would not stay.
     pub(super) fn refuse_gitolite(&self) -> Result<(), InstallError> {
         let Some(entry) = &self.entry else {
             return Ok(());
@@ -126,8 +126,8 @@ impl HookLayout {
         Ok(())
     }
 
-    /// The program that somebody put into the directory from which git takes hooks, with its
-    /// settings beside it; `None` where what stands there is not tagship's.
+    /// Returns the layout of a program that was copied manually to git's hooks directory, with its
+    /// settings beside it; `None` if the existing hook is not tagship's.
     pub(super) fn by_hand(hooks_path: &Path) -> Option<Self> {
         let program = fs::canonicalize(hooks_path.join("update")).ok()?;
         let settings = Settings::beside(&program);
@@ -148,7 +148,7 @@ pub(super) struct RepositoryHook {
     pub(super) kept: PathBuf,
 }
 
-/// What stands at `hooks/update`.
+/// The current state of `hooks/update`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HookState {
     Nothing,
@@ -179,7 +179,7 @@ impl RepositoryHook {
         }
     }
 
-    /// Makes git find our program; says which hook was kept. At no moment is there no hook.
+    /// Makes git run our program; returns the kept hook. A hook exists at any moment.
     pub(super) fn put(
         &self,
         layout: &HookLayout,
@@ -212,7 +212,7 @@ impl RepositoryHook {
         Ok(Some(self.kept.clone()))
     }
 
-    /// Puts back what stood here; a hook that is not ours is left alone.
+    /// Restores the earlier hook; leaves a hook alone that is not ours.
     pub(super) fn take_out(
         &self,
         files: &mut Vec<PathBuf>,
@@ -233,7 +233,7 @@ impl RepositoryHook {
     }
 }
 
-/// The script that runs two hooks. `exec` so that tagship's exit code and signals are the hook's.
+/// Returns the script that runs two hooks. `exec` passes on tagship's exit code and signals.
 fn chain() -> String {
     format!(
         r#"#!/bin/sh

@@ -1,4 +1,4 @@
-//! Running the hook once as the user who will run it, before anybody's push depends on it.
+//! Runs the hook once as the user who will run it, before any push depends on it.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use super::InstallError;
 use crate::config::user_name;
 
-/// Who runs git there, and who we are.
+/// The user who runs git there, and the current user.
 #[derive(Debug)]
 pub(super) struct TrialIdentity {
     uid: u32,
     gid: u32,
-    /// Whose the repository's files are.
+    /// The owner of the repository's files.
     owner: (u32, u32),
     root: bool,
 }
@@ -38,7 +38,7 @@ impl TrialIdentity {
         })
     }
 
-    /// As whom programs are tried: the git user where we may become it.
+    /// Returns the user of test runs: the git user if we may switch to it.
     pub(super) fn uid(&self) -> u32 {
         if self.root {
             self.uid
@@ -47,8 +47,8 @@ impl TrialIdentity {
         }
     }
 
-    /// Gives a file to the repository's owner. Who is not root owns what it makes, and that is all
-    /// there is to do.
+    /// Gives a file to the repository's owner. Does nothing unless run as root: files already
+    /// belong to the current user.
     pub(super) fn own(&self, path: &Path) -> Result<(), InstallError> {
         if !self.root {
             return Ok(());
@@ -58,7 +58,7 @@ impl TrialIdentity {
             .map_err(InstallError::io("give to the repository's owner", path))
     }
 
-    /// Runs `program --version` and gives the version that it answers.
+    /// Runs `program --version` and returns the reported version.
     pub(super) fn version_of(&self, program: &Path) -> Result<String, InstallError> {
         let output = self
             .run(program, "--version")
@@ -74,7 +74,7 @@ impl TrialIdentity {
             })
     }
 
-    /// Runs `program --check`; what it complains about, if it does.
+    /// Runs `program --check`; returns its error, if any.
     pub(super) fn complaint_of(&self, program: &Path) -> Option<String> {
         match self.run(program, "--check") {
             Ok(output) if output.status.success() => None,
@@ -83,17 +83,17 @@ impl TrialIdentity {
         }
     }
 
-    /// Whether what is tried runs as the git user, and not as another one who may not become it.
+    /// Whether test runs use the git user, instead of a user who may not switch to it.
     pub(super) fn is_tried(&self) -> bool {
         self.uid() == self.uid
     }
 
-    /// The git user's name, else the number.
+    /// Returns the git user's name, or its number.
     pub(super) fn name(&self) -> String {
         user_name(self.uid).unwrap_or_else(|| format!("uid {}", self.uid))
     }
 
-    /// The git user's home, as a login sets it; none for a number that nobody can log in with.
+    /// Returns the git user's home, as a login sets it; none for a number without a login.
     pub(super) fn home(&self) -> Option<PathBuf> {
         let output = Command::new("getent")
             .args(["passwd", &self.uid.to_string()])
@@ -104,7 +104,7 @@ impl TrialIdentity {
         (!home.is_empty()).then(|| home.into())
     }
 
-    /// Lets a program run as the git user where we may, with nothing of our environment.
+    /// Runs a program as the git user if permitted, with an empty environment.
     pub(super) fn become_git_user(&self, command: &mut Command) {
         command.env_clear().current_dir("/").stdin(Stdio::null());
         if self.root {
@@ -115,7 +115,7 @@ impl TrialIdentity {
     fn run(&self, program: &Path, argument: &str) -> io::Result<Output> {
         let mut command = Command::new(program);
         self.become_git_user(command.arg(argument));
-        // Another thread of ours may be between fork and exec, holding the file open for writing.
+        // Another thread may be between fork and exec, holding the file open for writing.
         for _ in 0..50 {
             match command.output() {
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -137,7 +137,7 @@ fn answer(output: &Output) -> String {
     }
 }
 
-/// Asks `id`, which knows directories that `/etc/passwd` does not.
+/// Runs `id`, which knows user directories that `/etc/passwd` does not.
 fn look_up(name: &str) -> Result<(u32, u32), InstallError> {
     let ask = |flag: &str| {
         let output = Command::new("id").args([flag, "--", name]).output().ok()?;

@@ -1,4 +1,4 @@
-//! What is wrong with an installed hook: `tagship check`.
+//! Checks an installed hook, for `tagship check`.
 
 use std::fmt;
 use std::fs;
@@ -35,8 +35,8 @@ impl HookFinding {
 const AGAIN: &str = "run tagship install again";
 const BY_HAND: &str = "copy the program and its settings there again, as docs/hook.md says";
 
-/// Looks at the hook as git will: there, executable, of this version, its spool within reach of the
-/// git user. Nothing found: all is well.
+/// Checks the hook as git will use it: it exists, is executable, has this version, and the git user
+/// can access its spool. Returns no finding if all is well.
 #[must_use]
 pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
     let repo = match repository_dir(&install.repo) {
@@ -77,7 +77,7 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
     findings
 }
 
-/// The same of a hook that was put by hand where git takes hooks from.
+/// Checks a hook that was copied manually to git's hooks directory.
 fn by_hand_findings(
     install: &InstallRequest,
     layout: &HookLayout,
@@ -109,8 +109,7 @@ fn program_findings(
     }
 }
 
-/// What keeps git from taking the repository's own hooks and could not be looked at; `None` where
-/// nothing is hidden.
+/// Returns what could not be checked for another hooks directory of git; `None` if everything was.
 #[must_use]
 pub fn unseen(install: &InstallRequest) -> Option<String> {
     let repo = repository_dir(&install.repo).ok()?;
@@ -118,7 +117,7 @@ pub fn unseen(install: &InstallRequest) -> Option<String> {
     elsewhere::unseen(&repo, install.kind, &identity)
 }
 
-/// The hook that stands where git takes hooks from in place of the repository's own.
+/// Returns the hook in a hooks directory outside of the repository.
 fn by_hand(error: &InstallError) -> Option<HookLayout> {
     match error {
         InstallError::HooksElsewhere { hooks_path, .. } => HookLayout::by_hand(hooks_path),
@@ -126,7 +125,7 @@ fn by_hand(error: &InstallError) -> Option<HookLayout> {
     }
 }
 
-/// Nothing of it stands there.
+/// Whether none of its files exist.
 fn never_installed(layout: &HookLayout) -> bool {
     let entry = layout
         .entry
@@ -137,7 +136,7 @@ fn never_installed(layout: &HookLayout) -> bool {
     nothing && !layout.program.exists()
 }
 
-/// A bare repository whose `hooks/update` does not lead to the program.
+/// Reports a bare repository whose `hooks/update` does not run the program.
 fn unreachable(layout: &HookLayout) -> Option<HookFinding> {
     let entry = layout.entry.as_ref()?;
     let path = entry.hook.display();
