@@ -1,4 +1,4 @@
-//! Two seconds for the whole hook, whatever the disk does: git and the pusher wait for it.
+//! Limits the whole hook to two seconds, however slow the disk: git and the pusher wait for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,14 +15,13 @@ const REFUSE: u8 = 0;
 const TAKE: u8 = 1;
 const RECORDED: u8 = 2;
 
-/// A thread that ends the process when the time is over. It needs no stopping: it ends with the
-/// process.
+/// A thread that ends the process at the deadline. It needs no stopping: it ends with the process.
 pub(crate) struct Deadline {
     outcome: Arc<AtomicU8>,
 }
 
 impl Deadline {
-    /// Starts counting. Where no thread can be had there is no deadline, which is better than no
+    /// Starts the timer. If no thread can be started, there is no deadline, which is better than no
     /// hook.
     pub(crate) fn start(server: Server) -> Self {
         let outcome = Arc::new(AtomicU8::new(REFUSE));
@@ -38,7 +37,7 @@ impl Deadline {
         Self { outcome }
     }
 
-    /// What becomes of the ref if the time is over before the record is durable.
+    /// Sets what happens to the ref if the record is not durable at the deadline.
     pub(crate) fn on_expiry(&self, policy: OnSpoolError) {
         let outcome = match policy {
             OnSpoolError::Reject => REFUSE,
@@ -47,7 +46,7 @@ impl Deadline {
         self.outcome.store(outcome, Ordering::SeqCst);
     }
 
-    /// The record is durable: from now on only the pusher's ear can be slow.
+    /// Notes that the record is durable: from now on only the pusher's connection can be slow.
     pub(crate) fn recorded(&self) {
         self.outcome.store(RECORDED, Ordering::SeqCst);
     }
@@ -57,7 +56,7 @@ fn expire(outcome: u8, server: Server) -> ! {
     if outcome == RECORDED {
         std::process::exit(0);
     }
-    // In a thread of its own: if the pusher's end is what hangs, this write would hang as well.
+    // In a thread of its own: if the pusher's connection hangs, this write would hang as well.
     drop(std::thread::Builder::new().spawn(move || {
         let mut words = Words::new(server);
         words.say("the spool did not answer within 2 seconds");

@@ -1,13 +1,13 @@
-//! What the hook and the agent share. Everything here works from its arguments: no network, no
-//! child process; only [`spool`] and [`settings`] touch files.
+//! Code shared by the hook and the agent. Everything works from its arguments: no network, no child
+//! process; only [`spool`] and [`settings`] access files.
 
-/// Which repository git is working on and who pushes, from the environment that a server gives.
+/// The repository and the pusher, from the environment that a git server sets.
 pub mod origin;
-/// Who pushes, and whose account that is (pure).
+/// The pusher and its account (pure).
 pub mod pusher;
 /// Which ref of which repository becomes which task, and why not (pure).
 pub mod rule;
-/// The small file beside the hook that says where the spool is.
+/// The settings file beside the hook, with the path of the spool.
 pub mod settings;
 /// Hook → agent: temporary file, fsync, rename, fsync of the directory.
 pub mod spool;

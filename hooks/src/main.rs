@@ -1,10 +1,10 @@
-//! The `update` hook: sees each ref of each push, hands tags that a rule matches over to the agent
-//! through the spool, and tells the pusher what will happen.
+//! The `update` hook: sees each ref of each push, records tags that match a rule in the spool for
+//! the agent, and prints to the pusher what will happen.
 //!
 //! It opens no network connection, starts no process and peels no tag. git (or Gitaly, Gitea,
 //! gitolite) calls it as `update REF OLD NEW`; `tagship install` and `tagship check` call it as
 //! `update --version` and `update --check`. Exit 0: git may write the ref; 1: it must not. It never
-//! panics on a pusher that hung up, and it ends within two seconds whatever the disk does.
+//! panics if the pusher disconnects, and ends within two seconds, however slow the disk.
 
 mod deadline;
 mod process;
@@ -27,7 +27,7 @@ use tagship_hook::spool::{self, Record, RecordId};
 use crate::deadline::Deadline;
 use crate::words::{PusherAccount, Words, shown};
 
-/// What sshd tells of a login is a line for each method that was used.
+/// The size limit of sshd's login information: one line for each method used.
 const LOGIN_BYTES_MAX: u64 = 64 * 1024;
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         }
         [only] if only == "--check" => check(program),
         [reference, _, _, more @ ..] if more.is_empty() || gitolite => {
-            // First of all, and before anything is read: most refs are branches.
+            // First, before reading anything: most refs are branches.
             if !reference.as_bytes().starts_with(TAGS.as_bytes()) {
                 return ExitCode::SUCCESS;
             }
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `tagship check` asks: are the settings good, and could this user hand a record over?
+/// Checks that the settings are valid and this user can write a record, for `tagship check`.
 fn check(program: &OsStr) -> ExitCode {
     let result = Settings::find(program)
         .map_err(|error| error.to_string())
@@ -90,14 +90,14 @@ fn check(program: &OsStr) -> ExitCode {
 struct Push<'a> {
     program: &'a OsStr,
     origin: PushOrigin,
-    /// The key that logged in at a plain server; empty where nobody says.
+    /// The public key of the login at a plain server; empty if unknown.
     ssh_key: String,
     words: Words,
     deadline: Deadline,
     policy: OnSpoolError,
 }
 
-/// Why a tag cannot be handed over; the policy says what becomes of the ref.
+/// Why a tag cannot be recorded; the policy decides about the ref.
 struct NotHandedOver(String);
 
 impl<'a> Push<'a> {
@@ -108,7 +108,7 @@ impl<'a> Push<'a> {
             ssh_key = login_key().unwrap_or_default();
         }
         if origin.pusher.is_empty() {
-            // Where the server names nobody, the system user is the best hint there is.
+            // If the server names no pusher, the system user is the best hint.
             origin.pusher = own_number().map_or_else(String::new, Pusher::system);
         }
         Self {
@@ -169,7 +169,7 @@ impl<'a> Push<'a> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Whose account the push is, as the agent will see it.
+    /// Returns the pusher's account, as the agent will see it.
     fn approver(&self, pushers: Option<&Pushers>) -> PusherAccount {
         let (Some(pushers), Some(owner)) = (pushers, own_number()) else {
             return PusherAccount::Untold;
@@ -181,7 +181,7 @@ impl<'a> Push<'a> {
         }
     }
 
-    /// The rules of the repository, under whichever of its keys they are published.
+    /// Returns the rules of the repository, published under any of its keys.
     fn rules(&self, settings: &Settings) -> Result<Option<RulesFile>, NotHandedOver> {
         let own = settings.repository.as_slice();
         let keys = if own.is_empty() {
@@ -203,7 +203,7 @@ impl<'a> Push<'a> {
         Ok(None)
     }
 
-    /// Puts one project's decision into words; an exit code where nothing more is to be asked.
+    /// Prints one project's decision; returns an exit code if no other project matters.
     fn note<'t>(
         &mut self,
         set: &RuleSet,
@@ -279,7 +279,7 @@ impl<'a> Push<'a> {
     fn give_up(&mut self, reference: &OsStr, reason: &str) -> ExitCode {
         let name = reference.to_string_lossy();
         let tag = shown(name.strip_prefix(TAGS).unwrap_or(&name));
-        // What was said before rested on a record that does not exist.
+        // Earlier messages referred to a record that does not exist.
         self.words.forget();
         self.words
             .say(&format!("{tag} could not be handed over: {reason}"));
@@ -308,22 +308,22 @@ impl NotHandedOver {
     }
 }
 
-/// What the projects of the repository made of the tag.
+/// The combined decisions of the repository's projects.
 #[derive(Default)]
 struct Found<'a> {
     matches: bool,
     tag: Option<&'a str>,
 }
 
-/// The number of the user as whom this runs.
+/// Returns the user ID of this process.
 fn own_number() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|own| own.uid())
 }
 
-/// The key of the login that runs this, where sshd tells it (`ExposeAuthInfo yes`).
+/// Returns the public key of this login, if sshd exposes it (`ExposeAuthInfo yes`).
 fn login_key() -> Option<String> {
     let path = std::env::var_os("SSH_USER_AUTH")?;
-    // Nothing that could keep a reader waiting.
+    // Regular files only: others could block a reader.
     std::fs::metadata(&path).ok()?.is_file().then_some(())?;
     let mut told = String::new();
     let file = std::fs::File::open(&path).ok()?;
@@ -331,7 +331,7 @@ fn login_key() -> Option<String> {
     key_of_login(&told)
 }
 
-/// The hook has no clock to be given; the time is a hint.
+/// Returns the system time; it is only a hint, so the hook takes no clock.
 fn milliseconds() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

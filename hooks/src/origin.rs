@@ -1,11 +1,11 @@
-//! Which repository git is working on and who pushes, from the environment that a git server gives
-//! to its hooks. Pure: the environment comes as a function. Only the program `update` calls it.
+//! The repository and the pusher, from the environment that a git server sets for its hooks. Pure:
+//! the environment is passed as a function. Only the program `update` calls it.
 //!
-//! Told apart by: `GL_REPOSITORY` = GitLab, `GL_REPO` = gitolite, `GITEA_REPO_NAME` = Gitea and
-//! Forgejo, else a plain repository. A repository is never known by its path on disk: GitLab's
-//! hashed storage, replicas and snapshots move it.
+//! The kind of server: `GL_REPOSITORY` = GitLab, `GL_REPO` = gitolite, `GITEA_REPO_NAME` = Gitea
+//! and Forgejo, else a plain repository. A repository is never identified by its path on disk:
+//! GitLab's hashed storage, replicas and snapshots move it.
 
-/// A name longer than this is cut: it is shown, never looked up.
+/// A longer name is cut: it is displayed, never looked up.
 const PUSHER_LENGTH: usize = 255;
 
 /// The kind of server that started the hook.
@@ -17,19 +17,19 @@ pub enum Server {
     Plain,
 }
 
-/// Where a push arrives and from whom.
+/// The repository and the pusher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushOrigin {
     pub server: Server,
-    /// The keys under which the repository may be known, the most telling first; none for a wiki or
-    /// another repository that holds no project, and for a plain one (its settings name it).
+    /// The possible keys of the repository, the most specific first; none for a wiki or another
+    /// repository without a project, or for a plain one (its settings name it).
     pub keys: Vec<String>,
-    /// Who the server says pushes; empty where it does not say.
+    /// The pusher's name from the server; empty if unknown.
     pub pusher: String,
 }
 
 impl PushOrigin {
-    /// Reads the environment through `variable`, which answers with the value of a name.
+    /// Reads the environment through `variable`, which returns the value of a variable.
     pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| variable(name).filter(|value| !value.is_empty());
         let (server, keys, pusher) = if let Some(id) = get("GL_REPOSITORY") {

@@ -1,14 +1,14 @@
-//! Which push a ref belongs to: the hook sees one ref at a time, and all refs of a push are written
-//! by one `git receive-pack`. It is looked for among the hook's ancestors; GitLab starts hooks from a
-//! daemon, so there it is not found and the record does not say.
+//! The push that a ref belongs to: the hook sees one ref at a time, and all refs of a push are
+//! written by one `git receive-pack`. It is searched among the hook's ancestors. GitLab starts
+//! hooks from a daemon, so there it is not found and the record does not name it.
 
 use std::fs;
 
-/// So many ancestors are looked at: a script or two stand between git and the hook.
+/// How many ancestors are searched: a script or two run between git and the hook.
 const ANCESTORS_MAX: u32 = 16;
 
-/// Names the push: this boot of this machine, the namespace of processes, the number of the process
-/// and when it began. `tagship` reads it, to see when the push has ended.
+/// Returns the push's name: the boot of this machine, the process namespace, the process ID and its
+/// start time. `tagship` reads it to detect the end of the push.
 pub(crate) fn push() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let space = fs::read_link("/proc/self/ns/pid").ok()?;
@@ -24,7 +24,7 @@ pub(crate) fn push() -> Option<String> {
     None
 }
 
-/// Whether a process is git that receives a push.
+/// Whether a process is git receiving a push.
 fn receives(process: u32) -> bool {
     let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     let mut words = command.split(|byte| *byte == 0);
@@ -34,10 +34,10 @@ fn receives(process: u32) -> bool {
         || (is(program, b"git") && words.any(|word| word == b"receive-pack"))
 }
 
-/// The parent of a process, and when it began.
+/// Returns the parent of a process, and its start time.
 fn stat(process: u32) -> Option<(u32, u64)> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name of the program, in parentheses, may hold anything.
+    // The program's name, in parentheses, may contain anything.
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(1);
     let parent = fields.next()?.parse().ok()?;

@@ -1,32 +1,32 @@
-//! Who pushes, and whose account that is. Pure: the hook and the agent work it out alike, the hook
-//! from what the agent published, for the line that the pusher reads; the agent decides.
+//! The pusher and its account. Pure: the hook and the agent determine it alike; the hook from data
+//! that the agent published, for its messages to the pusher. The agent decides.
 //!
-//! A record says who pushes, and is believed only if its file belongs to the git user: anyone in the
-//! spool's group can write one. Else the file's owner is the pusher, which the kernel vouches for.
+//! A record's pusher is trusted only if its file belongs to the git user: the whole spool group can
+//! write records. Otherwise the pusher is the file's owner, guaranteed by the kernel.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How the record of a plain server names a system user: `uid:1000`.
+/// The prefix of a system user in a plain server's record: `uid:1000`.
 const SYSTEM: &str = "uid:";
-/// A public key that is longer is none: RSA of 16,384 bits has 2,800 characters.
+/// The maximum length of a public key: RSA of 16,384 bits has 2,800 characters.
 pub const KEY_LENGTH_MAX: usize = 4096;
 
-/// Who pushes, by the best that is known.
+/// The pusher, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pusher<'r> {
-    /// By the name that the git server has for them.
+    /// By the git server's user name.
     Name(&'r str),
-    /// By the public SSH key that logged in, `ssh-ed25519 AAAA…`.
+    /// By the public SSH key of the login, `ssh-ed25519 AAAA…`.
     Key(&'r str),
     /// By the number of a system user.
     System(u32),
 }
 
 impl<'r> Pusher<'r> {
-    /// What a record says, if its `owner` is the git user.
+    /// Returns the pusher of a record, if its `owner` is the git user; otherwise the owner.
     #[must_use]
     pub fn of(pusher: &'r str, ssh_key: &'r str, owner: u32, git_user: Option<u32>) -> Self {
         if git_user != Some(owner) {
@@ -43,7 +43,7 @@ impl<'r> Pusher<'r> {
         }
     }
 
-    /// How a record names a system user.
+    /// Returns a record's name for a system user.
     #[must_use]
     pub fn system(number: u32) -> String {
         format!("{SYSTEM}{number}")
@@ -60,10 +60,10 @@ impl fmt::Display for Pusher<'_> {
     }
 }
 
-/// The accounts of those who push to one repository, as the agent publishes them.
+/// The accounts of the pushers to one repository, as the agent publishes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pushers {
-    /// The number of the git user; none where the agent's machine has no such user.
+    /// The number of the git user; none if the agent's machine has no such user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_user: Option<u32>,
     /// By the git server's name.
@@ -78,7 +78,7 @@ pub struct Pushers {
 }
 
 impl Pushers {
-    /// The account of somebody who pushes.
+    /// Returns a pusher's account.
     #[must_use]
     pub fn account(&self, pusher: &Pusher<'_>) -> Option<&str> {
         let account = match pusher {
@@ -90,8 +90,8 @@ impl Pushers {
     }
 }
 
-/// The public key in what sshd tells of a login (`ExposeAuthInfo`, a line for each method that was
-/// used: `publickey ssh-ed25519 AAAA…`). A certificate is no key of anybody's own.
+/// Returns the public key from sshd's login information (`ExposeAuthInfo`, one line for each method
+/// used: `publickey ssh-ed25519 AAAA…`). Certificates are skipped: they are no user's own key.
 #[must_use]
 pub fn key_of_login(told: &str) -> Option<String> {
     told.lines().find_map(|line| {

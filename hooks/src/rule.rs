@@ -1,14 +1,14 @@
 //! Which ref of a repository becomes which task, and why not.
 //!
-//! The agent decides with the rules of its own configuration; the hook decides with the copy that
-//! the agent published ([`RulesFile`]), only to tell the pusher what will happen. This module reads
-//! no file, asks no clock and never peels a tag. `intake`, `config` and the command line call it,
-//! and the program `update`.
+//! The agent decides with the rules of its own configuration. The hook decides with the copy that
+//! the agent published ([`RulesFile`]), only to inform the pusher. This module reads no file, uses
+//! no clock and never peels a tag. `intake`, `config` and the command line call it, and the program
+//! `update`.
 //!
-//! A pattern is matched from the start of the tag's short name, as Python's `re.match` does: `qa-*`
-//! fits `qa-7`, and `$` pins the end. The first rule that matches wins. Since the hook runs for
-//! every ref of every push, a pattern is compiled only when the literal text it starts with, or its
-//! first letter, fits the tag, and without Unicode tables where tag and pattern are ASCII (for such names both mean
+//! A pattern is matched from the start of the tag's short name, like Python's `re.match`: `qa-*`
+//! matches `qa-7`, and `$` anchors the end. The first rule that matches wins. Since the hook runs
+//! for every ref of every push, a pattern is compiled only if its literal prefix or first letter
+//! fits the tag. If tag and pattern are ASCII, it is compiled without Unicode tables (the result is
 //! the same).
 
 mod explain;
@@ -24,10 +24,10 @@ pub use crate::pusher::{Pusher, Pushers};
 pub use explain::{Explained, Verdict};
 pub use file::{FORMAT, OnSpoolError, ProjectRules, RulesFile, RulesFileError};
 
-/// What stands before the short name of a tag.
+/// The prefix of a tag's full name.
 pub const TAGS: &str = "refs/tags/";
 
-/// A pattern that compiles to more than this many bytes is refused: a hook has no time for it.
+/// The maximum compiled size of a pattern, in bytes: a hook has no time for a larger one.
 const SIZE_LIMIT: usize = 1 << 20;
 
 /// When a task of a rule starts.
@@ -38,7 +38,7 @@ pub enum Schedule {
     Ready,
     /// When it has been approved.
     New,
-    /// Never: everything is worked out and shown, nothing is done.
+    /// Never: the plan is made and displayed, but nothing is done.
     Observe,
 }
 
@@ -52,22 +52,22 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// One rule: what a tag of this form means.
+/// One rule: what a matching tag means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// A regular expression of the `regex` crate, matched from the start of the short name.
     pub pattern: String,
     /// The environment that the tag is for.
     pub environment: String,
-    /// The template of the task. The hook has no use for it.
+    /// The template of the task. The hook does not use it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub template: String,
     /// When the task starts.
     pub schedule: Schedule,
-    /// Who must approve, in words for the pusher: `1 of @pm and 1 of @ops`; empty where nobody must.
+    /// Who must approve, as text for the pusher: `1 of @pm and 1 of @ops`; empty if no one must.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub approval: String,
-    /// Whether a newer tag of this rule takes the place of an older one that has not begun.
+    /// Whether a newer tag of this rule supersedes an older one that has not begun.
     #[serde(default = "supersede_default")]
     pub supersede: bool,
     /// Whether the pusher's own approval counts.
@@ -75,16 +75,16 @@ pub struct Rule {
     pub self_approval: bool,
 }
 
-/// An older agent does not publish it.
+/// Older agents do not publish it.
 fn supersede_default() -> bool {
     true
 }
 
-/// A pattern that cannot be used.
+/// An invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleError {
     pub project: String,
-    /// Counted from 1, as people count the rules of a file.
+    /// The rule's number in the file, from 1.
     pub number: usize,
     pub pattern: String,
     pub reason: String,
@@ -130,28 +130,28 @@ impl fmt::Display for Malformed {
 /// What a ref means for one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<'a> {
-    /// A branch, a note, …: nothing that could be released.
+    /// A branch, a note, …: nothing to release.
     NotATag,
     /// A tag whose name is not UTF-8: no pattern can match it, it is never released.
     NotUtf8,
-    /// A tag whose name a git server cannot be asked for; see [`is_reference`].
+    /// A tag whose name cannot be queried from a git server; see [`is_reference`].
     OddName,
     /// A tag that no rule matches.
     NoRule { tag: &'a str },
     /// A new or moved tag, and the first rule that matches it.
     Matched {
         tag: &'a str,
-        /// Counted from 0; people see it plus one.
+        /// Counted from 0; messages show it plus one.
         index: usize,
         rule: &'a Rule,
     },
-    /// A deleted tag that a rule matches: whatever waits for it may be withdrawn.
+    /// A deleted tag that a rule matches: tasks that wait for it may be withdrawn.
     Deleted {
         tag: &'a str,
         index: usize,
         rule: &'a Rule,
     },
-    /// Git never calls its hook like this.
+    /// Git never calls its hook with these arguments.
     Malformed(Malformed),
 }
 
@@ -161,18 +161,18 @@ pub fn is_object_id(id: &str) -> bool {
     matches!(id.len(), 40 | 64) && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether `id` is the id that stands for "nothing": all zeros, of either length.
+/// Whether `id` means "nothing": all zeros, of either length.
 #[must_use]
 pub fn is_zero(id: &str) -> bool {
     matches!(id.len(), 40 | 64) && id.bytes().all(|b| b == b'0')
 }
 
-/// A git server is asked for many refs at once, and they have to fit one command line.
+/// Many refs are queried at once, and they have to fit one command line.
 const REFERENCE_BYTES_MAX: usize = 1_000;
 
-/// Whether a git server can be asked for the ref of this full name: git's own rules as far as they
-/// matter on a command line and in a refspec, no control characters (git takes those beyond ASCII,
-/// terminals obey them), and not longer than 1,000 bytes.
+/// Whether the ref of this full name can be queried from a git server. Applies git's own rules that
+/// matter on a command line and in a refspec; forbids control characters (git accepts those beyond
+/// ASCII, terminals obey them) and more than 1,000 bytes.
 #[must_use]
 pub fn is_reference(name: &str) -> bool {
     let odd =
@@ -196,13 +196,13 @@ pub struct RuleSet {
 struct Prepared {
     rule: Rule,
     prefix: String,
-    /// For ASCII names; `None` where the pattern needs Unicode.
+    /// For ASCII names; `None` if the pattern needs Unicode.
     ascii: OnceLock<Option<regex::bytes::Regex>>,
     unicode: OnceLock<Result<regex::Regex, String>>,
 }
 
 impl RuleSet {
-    /// Takes the rules as they are; a pattern is looked at when a tag first needs it. For rules that
+    /// Takes the rules unchecked; a pattern is compiled when a tag first needs it. For rules that
     /// were checked before: the hook's copy.
     #[must_use]
     pub fn new(project: impl Into<String>, rules: Vec<Rule>) -> Self {
@@ -221,14 +221,14 @@ impl RuleSet {
         }
     }
 
-    /// Like [`RuleSet::new`], and proves that every pattern can be used.
+    /// Like [`RuleSet::new`], but checks that every pattern is valid.
     ///
     /// # Errors
-    /// The first pattern that can't, with project and number.
+    /// The first invalid pattern, with project and number.
     pub fn checked(project: impl Into<String>, rules: Vec<Rule>) -> Result<Self, RuleError> {
         let set = Self::new(project, rules);
         for (index, prepared) in set.rules.iter().enumerate() {
-            // By itself first: `a)(b` would become valid inside the group that anchors it.
+            // Separately first: `a)(b` would become valid inside the group that anchors it.
             unicode(&prepared.rule.pattern)
                 .and_then(|_| anchored(&prepared.rule.pattern))
                 .map_err(|reason| set.error(index, reason))?;
@@ -236,21 +236,21 @@ impl RuleSet {
         Ok(set)
     }
 
-    /// The project that the rules belong to.
+    /// Returns the project of the rules.
     #[must_use]
     pub fn project(&self) -> &str {
         &self.project
     }
 
-    /// The rules in their order.
+    /// Returns the rules in their order.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
         self.rules.iter().map(|prepared| &prepared.rule)
     }
 
-    /// What the ref means; `reference` is the full name (`refs/tags/v1`) as git passes it.
+    /// Returns what the ref means; `reference` is the full name (`refs/tags/v1`) as git passes it.
     ///
     /// # Errors
-    /// A pattern that had to be asked and cannot be used.
+    /// An invalid pattern among those that were needed.
     pub fn decide<'a>(
         &'a self,
         reference: &'a [u8],
@@ -283,10 +283,10 @@ impl RuleSet {
         })
     }
 
-    /// The first rule that matches this short name, with its index counted from 0.
+    /// Returns the first rule that matches this short name, with its index counted from 0.
     ///
     /// # Errors
-    /// A pattern that had to be asked and cannot be used.
+    /// An invalid pattern among those that were needed.
     pub fn first_match(&self, tag: &str) -> Result<Option<(usize, &Rule)>, RuleError> {
         for (index, prepared) in self.rules.iter().enumerate() {
             if self.matches(index, prepared, tag)? {
@@ -330,10 +330,10 @@ impl RuleSet {
     }
 }
 
-/// The pattern without Unicode classes, or `None` where it does not compile so (`\p{Greek}`, text
-/// beyond ASCII). On ASCII names it decides as the full one does.
+/// Compiles the pattern without Unicode classes; `None` if that fails (`\p{Greek}`, non-ASCII
+/// text). For ASCII names it decides like the full one.
 fn ascii(pattern: &str) -> Option<regex::bytes::Regex> {
-    // An escape may name a character beyond ASCII that folds to one within: (?i)\x{212A} fits k.
+    // An escape may name a non-ASCII character that folds to ASCII: (?i)\x{212A} matches k.
     let escapes = [r"\x", r"\u", r"\U"];
     if !pattern.is_ascii() || escapes.iter().any(|escape| pattern.contains(escape)) {
         return None;
@@ -349,7 +349,7 @@ fn anchored(pattern: &str) -> Result<regex::Regex, String> {
     unicode(&format!(r"\A(?:{pattern})"))
 }
 
-/// The last line of the crate's message says what is wrong; those before it draw the place.
+/// Compiles a pattern. Keeps the last line of the crate's message; the others mark the place.
 fn unicode(pattern: &str) -> Result<regex::Regex, String> {
     regex::RegexBuilder::new(pattern)
         .size_limit(SIZE_LIMIT)

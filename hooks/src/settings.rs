@@ -1,6 +1,6 @@
-//! The small file beside the hook that says where the spool is.
+//! The settings file beside the hook, with the path of the spool.
 //!
-//! A git server starts hooks with an emptied environment, so the hook reads one file at a fixed
+//! A git server starts hooks with an empty environment, so the hook reads one file at a fixed
 //! place: `<the hook's real file>.toml` (`hooks/update.tagship.toml`,
 //! `custom_hooks/update.d/90-tagship.toml`: not executable, so the server does not run it), else
 //! [`COMMON`]. `tagship install` writes it.
@@ -14,32 +14,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::OnSpoolError;
 
-/// Read where no file stands beside the hook.
+/// Read if there is no file beside the hook.
 pub const COMMON: &str = "/etc/tagship/hook.toml";
 
-/// What the file holds. Unknown keys are refused: a mistyped one must not pass silently.
+/// The content of the file. Unknown keys are refused: a mistyped one must not pass silently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The agent's spool, absolute.
     pub spool_dir: PathBuf,
-    /// The key of the repository, where the server does not name it: plain bare repositories.
-    /// It goes before what the environment says.
+    /// The key of the repository, if the server does not set it: plain bare repositories. It
+    /// overrides the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Goes before what the agent published; counts alone while the spool cannot be read.
+    /// Overrides the agent's published value, and is used alone while the spool cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_spool_error: Option<OnSpoolError>,
 }
 
-/// Why the hook does not know where its spool is.
+/// Why the hook does not know its spool.
 #[derive(Debug)]
 pub enum SettingsError {
-    /// No file at any of these places.
+    /// No file exists at any of these paths.
     Missing(Vec<PathBuf>),
-    /// It is there and cannot be read.
+    /// The file exists and cannot be read.
     Io(PathBuf, io::Error),
-    /// It can be read and not understood.
+    /// The file is invalid.
     Malformed(PathBuf, String),
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 impl Settings {
-    /// Where the settings of a hook stand that is this file.
+    /// Returns the path of the settings of this hook.
     #[must_use]
     pub fn beside(hook: &Path) -> PathBuf {
         let mut path = hook.as_os_str().to_owned();
@@ -85,7 +85,7 @@ impl Settings {
     /// Finds and reads the settings of the running hook; `program` is its `argv[0]`.
     ///
     /// # Errors
-    /// [`SettingsError`]; the first file that exists must be good, the next is not tried.
+    /// [`SettingsError`]; the first file that exists must be valid, the next is not tried.
     pub fn find(program: &OsStr) -> Result<Self, SettingsError> {
         let mut places = Vec::with_capacity(2);
         if let Some(real) = real_file(program) {
@@ -102,7 +102,7 @@ impl Settings {
         Err(SettingsError::Missing(places))
     }
 
-    /// Reads the text of a settings file.
+    /// Parses the text of a settings file.
     ///
     /// # Errors
     /// [`SettingsError::Malformed`], also for a relative `spool_dir`.
@@ -116,17 +116,17 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     ///
     /// # Errors
-    /// A path that is not UTF-8 has no text in TOML.
+    /// TOML cannot represent a path that is not UTF-8.
     pub fn to_text(&self) -> Result<String, String> {
         toml::to_string(self).map_err(|error| error.to_string())
     }
 }
 
-/// The file behind `argv[0]`, links followed. Not `/proc/self/exe`: that ends in ` (deleted)` when
-/// the hook is renamed over while it runs.
+/// Returns the file behind `argv[0]`, with links resolved. Not `/proc/self/exe`: that ends in `
+/// (deleted)` if the hook is replaced while it runs.
 fn real_file(program: &OsStr) -> Option<PathBuf> {
     if program.as_encoded_bytes().contains(&b'/') {
         std::fs::canonicalize(program).ok()

@@ -1,17 +1,17 @@
-//! Hook → agent: a directory of small files, each written beside its place, synced, renamed, and
-//! the directory synced, so that a record is either whole and durable or not there.
+//! From the hook to the agent: a directory of small files, each written to a temporary file, synced
+//! and renamed, with a sync of the directory. A record is either complete and durable or absent.
 //!
 //! ```text
-//! spool_dir/          3770, group of the git user: whoever runs git may add, not take away
+//! spool_dir/          3770, group of the git user: git users may add files, not delete others'
 //!   tmp/              3770, records that are being written
-//!   new/              3770, records that wait for the agent: <unix ms>-<id>.toml, oldest first
-//!   bad/              2750, records that the agent could not understand, kept for people
+//!   new/              3770, pending records: <unix ms>-<id>.toml, oldest first
+//!   bad/              2750, records that the agent could not parse, kept for inspection
 //!   rules/            2750, one file per repository, written by the agent, read by the hook
 //! ```
 //!
-//! A record holds hints: never a command, a host or a URL. Whoever can write here gains a proposal
-//! and nothing else; the agent looks at the git server itself. The hook calls [`write`] and
-//! [`read_rules`]; the agent calls the rest. Nothing here decides anything.
+//! A record contains hints: never a command, a host or a URL. Writing here can only create a
+//! proposal; the agent queries the git server itself. The hook calls [`write`] and [`read_rules`];
+//! the agent calls the rest. Nothing here decides anything.
 
 mod directory;
 mod record;
@@ -35,16 +35,16 @@ pub const RECORD_LIMIT: u64 = 16 * 1024;
 /// A rules file is refused beyond this many bytes.
 pub const RULES_LIMIT: u64 = 1024 * 1024;
 
-/// Where records wait, below the spool directory: what the agent watches.
+/// The directory of pending records, below the spool directory: the agent watches it.
 pub const NEW: &str = "new";
-/// Where records are written.
+/// The directory in which records are written.
 pub const TMP: &str = "tmp";
-/// Where records that nobody understands are kept.
+/// The directory of invalid records.
 pub const BAD: &str = "bad";
-/// Where the agent publishes rules.
+/// The directory in which the agent publishes rules.
 pub const RULES: &str = "rules";
 
-/// Something about a file of the spool.
+/// Why a file of the spool could not be used.
 #[derive(Debug)]
 pub enum SpoolError {
     /// A system call failed.
@@ -55,18 +55,18 @@ pub enum SpoolError {
     },
     /// More than [`RECORD_LIMIT`] or [`RULES_LIMIT`] bytes.
     TooLarge(PathBuf),
-    /// A directory, a pipe, a symbolic link where a file should be.
+    /// A directory, a pipe or a symbolic link instead of a file.
     NotAFile(PathBuf),
-    /// Written by a version whose records mean something else: keep it.
+    /// Written by a version with an incompatible format: keep it.
     Newer { path: PathBuf, format: u32 },
-    /// Not what the format says: set it aside.
+    /// Not in the format: set it aside.
     Malformed { path: PathBuf, reason: String },
-    /// The key of a repository that makes no file name.
+    /// A repository key that cannot be a file name.
     Repository(String),
 }
 
 impl SpoolError {
-    /// Whether the file itself is at fault, and will be at the next attempt too.
+    /// Whether the file itself is invalid, so that a retry would fail, too.
     #[must_use]
     pub fn is_bad_file(&self) -> bool {
         matches!(

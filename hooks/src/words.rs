@@ -1,6 +1,6 @@
-//! What the pusher reads: a few short lines on stderr, which git shows as `remote: …`.
+//! The messages to the pusher: a few short lines on stderr, which git shows as `remote: …`.
 //!
-//! Lines are kept and written at once, when everything is done; a pusher that hung up is ignored.
+//! Lines are collected and written at the end; a pusher that disconnected is ignored.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,28 +8,28 @@ use std::io::Write as _;
 use tagship_hook::origin::Server;
 use tagship_hook::rule::{Rule, RuleSet, Schedule, is_zero};
 
-/// How many patterns of a project, and of how many characters, the pusher is told.
+/// How many patterns of a project are shown to the pusher.
 const PATTERNS_MAX: usize = 5;
 const PATTERN_LENGTH_MAX: usize = 60;
-/// Of how many projects; more of them in one repository are counted.
+/// How many projects are shown; further ones in the repository are counted.
 const PROJECTS_MAX: usize = 3;
-/// How many digits of an object's id are shown.
+/// How many digits of an object ID are shown.
 const DIGITS: usize = 12;
 
 /// The lines of one run.
 pub(crate) struct Words {
     server: Server,
     text: String,
-    /// Whose account the push is.
+    /// The pusher's account.
     pub(crate) approver: PusherAccount,
 }
 
-/// Whose account a push is: whether that account's approval counts, and whether one more is needed.
+/// The pusher's account: whether its approval counts, and whether another one is needed.
 pub(crate) enum PusherAccount {
     Known(String),
-    /// No account is known for them; the text says for whom.
+    /// No account is known for the pusher; the text names the pusher.
     Unknown(String),
-    /// The agent published nothing of it.
+    /// The agent published nothing about it.
     Untold,
 }
 
@@ -44,12 +44,12 @@ impl Words {
 
     /// Adds a line.
     pub(crate) fn say(&mut self, line: &str) {
-        // A reason may hold a file's name, and that a line break.
+        // A reason may contain a file name, and that a line break.
         let line = line.replace('\n', " ");
         let _ = writeln!(self.text, "tagship: {line}");
     }
 
-    /// Adds the line that GitLab shows to people who push in its web page.
+    /// Adds the line that GitLab shows to users who push in its web page.
     pub(crate) fn refuse(&mut self, reason: &str) {
         if self.server == Server::GitLab {
             let reason = reason.replace('\n', " ");
@@ -65,7 +65,7 @@ impl Words {
         rule: &Rule,
         page: &str,
     ) {
-        // Each ref is seen alone: which tag of a push is the newest is known when all have landed.
+        // Each ref is seen alone: the newest tag of a push is known only after all have landed.
         let next = match (rule.schedule, rule.supersede) {
             (Schedule::Ready, true) => format!(
                 "queued for {}; the newest tag of this push runs",
@@ -91,7 +91,7 @@ impl Words {
         ));
     }
 
-    /// How many approvals are needed of this pusher's task, and by whom.
+    /// Returns how many approvals this pusher's task needs, and from whom.
     fn approval(&self, rule: &Rule) -> String {
         let mut text = "waits for approval".to_owned();
         if !rule.approval.is_empty() {
@@ -112,8 +112,8 @@ impl Words {
         text
     }
 
-    /// A tag that stood somewhere else before; nothing is said of a new one. These are the ids that
-    /// git shows: of an annotated tag those of the tag's objects.
+    /// Reports a tag that pointed to something else before; nothing for a new one. The IDs are
+    /// those that git shows: of an annotated tag those of its tag objects.
     pub(crate) fn moved(&mut self, tag: &str, old: &str, new: &str) {
         if is_zero(old) {
             return;
@@ -122,7 +122,7 @@ impl Words {
         self.say(&format!("{} moved from {from} to {to}", shown(tag)));
     }
 
-    /// Whoever mistyped a tag sees what it might have been.
+    /// Lists the patterns for a pusher who mistyped a tag.
     pub(crate) fn unmatched(&mut self, tag: &str, sets: &[RuleSet]) {
         let mut line = format!("{}: no rule matches; nothing will be released", shown(tag));
         for (index, set) in sets.iter().take(PROJECTS_MAX).enumerate() {
@@ -148,7 +148,7 @@ impl Words {
         ));
     }
 
-    /// Takes back what was not yet written.
+    /// Drops the lines that are not written yet.
     pub(crate) fn forget(&mut self) {
         self.text.clear();
     }
@@ -160,7 +160,7 @@ impl Words {
     }
 }
 
-/// The patterns of a project's rules in their order, the first few.
+/// Returns the first few patterns of a project's rules, in order.
 fn patterns(set: &RuleSet) -> String {
     let all = set.rules();
     let count = all.len();
@@ -184,18 +184,18 @@ fn patterns(set: &RuleSet) -> String {
     words
 }
 
-/// Writes to stdout, whoever listens.
+/// Writes to stdout; ignores errors.
 pub(crate) fn print(text: &str) {
     drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
-/// Writes to stderr, whoever listens.
+/// Writes to stderr; ignores errors.
 pub(crate) fn complain(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
-/// A tag's name for a terminal: git forbids control characters below U+0080 in it, not those above,
-/// and not the ones that turn the direction of text around.
+/// Returns a tag's name for a terminal: git forbids control characters below U+0080 in it, but not
+/// those above, nor those that change the direction of text.
 pub(crate) fn shown(tag: &str) -> String {
     let mut text = String::with_capacity(tag.len());
     for character in tag.chars() {

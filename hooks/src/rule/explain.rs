@@ -1,22 +1,22 @@
-//! Why each rule of a project wins, loses, or does not match: `tagship rules test`.
+//! Why each rule of a project wins, is shadowed, or does not match: `tagship rules test`.
 
 use std::fmt;
 
 use super::{Rule, RuleError, RuleSet, TAGS, unicode};
 
-/// What one rule has to say to a tag.
+/// The result of one rule for a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The first rule that matches: this one decides.
     Wins,
-    /// It would match too, but an earlier rule decides. `winner` is counted from 1.
+    /// It would match, too, but an earlier rule decides. `winner` is counted from 1.
     Shadowed { winner: usize },
-    /// The tag does not start with the text that the pattern starts with.
+    /// The tag does not start with the pattern's literal prefix.
     StartsOtherwise { prefix: String },
-    /// It would match from this character of the name on (counted from 1), but a pattern counts
+    /// It would match from this character of the name on (counted from 1), but a pattern matches
     /// from the start only.
     MatchesLater { at: usize },
-    /// It fits nowhere in the name.
+    /// It matches nowhere in the name.
     DoesNotMatch,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// One rule and what it has to say.
+/// One rule and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained<'a> {
     /// Counted from 1.
@@ -49,10 +49,10 @@ pub struct Explained<'a> {
 }
 
 impl RuleSet {
-    /// What every rule says to a tag; `tag` is a short name or `refs/tags/…`.
+    /// Returns the result of every rule for a tag; `tag` is a short name or `refs/tags/…`.
     ///
     /// # Errors
-    /// A pattern that cannot be used.
+    /// An invalid pattern.
     pub fn explain(&self, tag: &str) -> Result<Vec<Explained<'_>>, RuleError> {
         let tag = tag.strip_prefix(TAGS).unwrap_or(tag);
         let mut winner = None;

@@ -1,7 +1,7 @@
-//! The rules of one repository as the agent publishes them for the hook: text and back.
+//! The rules of one repository as the agent publishes them for the hook: to text and from text.
 //!
-//! The file is a convenience for the pusher's eyes. The agent decides anew with its configuration,
-//! so that whoever edits this copy gains nothing. [`crate::spool`] reads and writes the files.
+//! The file only serves the hook's messages. The agent decides again with its configuration, so
+//! editing this copy has no effect. [`crate::spool`] reads and writes the files.
 
 use std::fmt;
 
@@ -10,22 +10,22 @@ use serde::{Deserialize, Serialize};
 use super::{Rule, RuleSet};
 use crate::pusher::Pushers;
 
-/// The format of rules files and records that this version writes. It grows only when an older
-/// reader would go wrong; keys that a reader does not know are ignored.
+/// The format of rules files and records that this version writes. It increases only if an older
+/// reader would misread them; readers ignore unknown keys.
 pub const FORMAT: u32 = 1;
 
-/// What the hook does with a tag that it cannot hand over.
+/// What the hook does with a tag that it cannot record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnSpoolError {
     /// The ref is refused; the pusher pushes again later.
     #[default]
     Reject,
-    /// The ref is taken, nothing is released, and the pusher is told.
+    /// The ref is accepted, nothing is released, and the pusher is notified.
     Accept,
 }
 
-/// What the hook needs to know about one repository.
+/// The hook's data about one repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RulesFile {
     pub format: u32,
@@ -33,13 +33,13 @@ pub struct RulesFile {
     pub repository: String,
     #[serde(default)]
     pub on_spool_error: OnSpoolError,
-    /// Where people look at tasks: `https://ship.example.com/tasks`; empty where there is no page.
+    /// The URL of the tasks page: `https://ship.example.com/tasks`; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub page: String,
-    /// Whose accounts pushes are; `None` where the agent does not say.
+    /// The accounts of pushers; `None` if the agent does not publish them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushers: Option<Pushers>,
-    /// The projects that live in this repository; one, except in a monorepo.
+    /// The projects in this repository; one, except in a monorepo.
     #[serde(default)]
     pub projects: Vec<ProjectRules>,
 }
@@ -52,12 +52,12 @@ pub struct ProjectRules {
     pub rules: Vec<Rule>,
 }
 
-/// A rules file that cannot be understood.
+/// Why a rules file is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesFileError {
-    /// Written by a version whose files mean something else.
+    /// Written by a version with an incompatible format.
     Newer { format: u32 },
-    /// Not what the format says.
+    /// Not in the format.
     Malformed(String),
 }
 
@@ -87,18 +87,18 @@ struct RulesFormat {
 }
 
 impl RulesFile {
-    /// The text of the file.
+    /// Returns the text of the file.
     ///
     /// # Errors
-    /// Never for values that were parsed or built by a program; TOML has no text for some others.
+    /// Never for values that were parsed or built by a program; TOML cannot represent some others.
     pub fn to_text(&self) -> Result<String, RulesFileError> {
         toml::to_string(self).map_err(|error| RulesFileError::Malformed(error.to_string()))
     }
 
-    /// Reads the text of a rules file.
+    /// Parses the text of a rules file.
     ///
     /// # Errors
-    /// [`RulesFileError::Newer`] for a higher format, whatever else the text holds.
+    /// [`RulesFileError::Newer`] for a higher format, whatever else the text contains.
     pub fn parse(text: &str) -> Result<Self, RulesFileError> {
         toml::from_str(text)
             .map_err(|error| error.message().to_owned())
@@ -115,7 +115,7 @@ impl RulesFile {
             })
     }
 
-    /// The rules of each project, ready to decide.
+    /// Returns the rules of each project, ready to decide.
     #[must_use]
     pub fn rule_sets(self) -> Vec<RuleSet> {
         self.projects

@@ -1,7 +1,7 @@
-//! The literal text that every match of a pattern starts with: asked before a pattern is compiled.
-//! Never longer than the truth; shorter only costs time. Called by `rule` alone.
+//! The literal prefix of every match of a pattern, checked before the pattern is compiled. Never
+//! longer than the true prefix; a shorter one only costs time. Called by `rule` alone.
 
-/// The literal text at the start of `pattern`, or less of it; empty where there is none.
+/// Returns the literal text at the start of `pattern`, or part of it; empty if there is none.
 pub(super) fn literal_prefix(pattern: &str) -> String {
     if has_branches(pattern) {
         return String::new();
@@ -25,11 +25,11 @@ pub(super) fn literal_prefix(pattern: &str) -> String {
             literal => literal,
         };
         match rest.peek() {
-            // It may be missing altogether: `{` may be `{0,3}`.
+            // It may match nothing: `{` may be `{0,3}`.
             Some('*' | '?' | '{') => break,
             Some('+') => {
                 rest.next();
-                // `a+*` is allowed, and may be empty again.
+                // `a+*` is valid, and may match nothing again.
                 if !matches!(rest.peek(), Some('*' | '?' | '{')) {
                     prefix.push(literal);
                 }
@@ -41,14 +41,14 @@ pub(super) fn literal_prefix(pattern: &str) -> String {
     prefix
 }
 
-/// Whether a `|` stands outside every group. Where brackets make that hard to tell, yes.
+/// Whether a `|` is outside every group. True if brackets make that hard to decide.
 fn has_branches(pattern: &str) -> bool {
     let mut depth = 0_usize;
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
         match character {
             '\\' => drop(characters.next()),
-            // Classes nest and have their own rules for `]`: not worth following.
+            // Classes nest and have their own rules for `]`: not worth parsing.
             '[' if pattern.contains('|') && !class_is_plain(&mut characters) => return true,
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
@@ -73,8 +73,8 @@ fn class_is_plain(characters: &mut std::str::Chars<'_>) -> bool {
     false
 }
 
-/// Whether a match may start with `first`, as far as a quick look can tell. Asked where there is no
-/// literal prefix: `(qa|rel)-`, `v?\d+`.
+/// Whether a match may start with `first`, by a quick check. Used if there is no literal prefix:
+/// `(qa|rel)-`, `v?\d+`.
 pub(super) fn may_start_with(pattern: &str, first: u8) -> bool {
     let mut rest = pattern.chars().peekable();
     match alternatives(&mut rest, first) {
@@ -83,27 +83,27 @@ pub(super) fn may_start_with(pattern: &str, first: u8) -> bool {
     }
 }
 
-/// How a part of a pattern can begin.
+/// How a part of a pattern can start.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     /// With some other byte only.
     Other,
-    /// With the byte in question, among others.
+    /// With `first`, among others.
     Fits,
-    /// It can be empty: what follows decides.
+    /// It can be empty: the next part decides.
     Empty,
 }
 
 type Rest<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-/// Reads branches up to the end or a closing parenthesis; `None` for what is not worth following.
+/// Reads branches up to the end or a closing parenthesis; `None` if not worth parsing.
 fn alternatives(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
     let mut whole = Start::Other;
     loop {
         let mut branch = Start::Empty;
         while !matches!(rest.peek(), None | Some('|' | ')')) {
             let start = atom(rest, first)?;
-            // Several may follow each other: `a+*` may be empty, and so may `a+?` for all we care.
+            // Several may follow each other: `a+*` may be empty; treat `a+?` alike.
             let mut often = 0;
             let mut maybe_none = false;
             while let Some(sign) = rest.next_if(|next| matches!(next, '*' | '+' | '?' | '{')) {
@@ -146,7 +146,7 @@ fn atom(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
         '.' => Some(Start::Fits),
         '^' | '$' => Some(Start::Empty),
         '\\' => match rest.next()? {
-            // Digits and letters of other scripts start with a byte beyond ASCII.
+            // Digits and letters of other scripts start with a non-ASCII byte.
             'd' => fits(first.is_ascii_digit() || !first.is_ascii()),
             'w' => fits(first.is_ascii_alphanumeric() || first == b'_' || !first.is_ascii()),
             punctuation @ ('.' | '-' | '/' | '+') => fits(punctuation == char::from(first)),
@@ -156,7 +156,7 @@ fn atom(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
         literal => fits(literal.encode_utf8(&mut [0; 4]).as_bytes()[0] == first),
     }
 }
-/// A class of plain members: `[a-z0-9_]`, `[-._]`.
+/// Reads a class of plain members: `[a-z0-9_]`, `[-._]`.
 fn class(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
     let first = char::from(first);
     let mut fits = false;
@@ -167,7 +167,7 @@ fn class(rest: &mut Rest<'_>, first: u8) -> Option<Start> {
             (']', Some(_)) => return Some(if fits { Start::Fits } else { Start::Other }),
             ('-', Some(from)) if rest.peek() != Some(&']') => {
                 let to = rest.next()?;
-                // `a--b` takes away.
+                // `a--b` is a difference.
                 if !to.is_ascii_alphanumeric() {
                     return None;
                 }

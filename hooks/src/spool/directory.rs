@@ -1,4 +1,4 @@
-//! The directories and the files in them.
+//! The spool's directories and the files in them.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -10,38 +10,38 @@ use std::time::Duration;
 use super::record::{Record, RecordError, RecordId};
 use super::{BAD, NEW, RECORD_LIMIT, RULES, SpoolError, TMP};
 
-/// Linux's `O_NONBLOCK` (the same number on every architecture that this runs on): without it,
-/// opening a pipe that somebody put here would wait for ever.
+/// Linux's `O_NONBLOCK` (the same number on every supported architecture): without it, opening a
+/// pipe that another user created here would block forever.
 const O_NONBLOCK: i32 = 0o4000;
 
-/// Group-writable, sticky (nobody removes another's file), group inherited by what is made inside.
+/// Group-writable, sticky (users can't delete each other's files), new entries inherit the group.
 const SHARED: u32 = 0o3770;
-/// The group may look.
+/// Readable by the group.
 const OWN: u32 = 0o2750;
 
-/// So many bad files of one name are kept apart in `bad/`.
+/// How many bad files of one name are kept in `bad/`.
 const NAMESAKES_MAX: u32 = 99;
 
-/// A record that waits in `new/`, not yet read.
+/// A pending record in `new/`, not yet read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
     /// The file's name; names sort by the time at which the hook ran.
     pub name: OsString,
 }
 
-/// A record, and whose file it is.
+/// A record, and the owner of its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     pub record: Record,
-    /// The system user who wrote the file: the one fact here that the kernel vouches for.
+    /// The system user who wrote the file: the only fact here that the kernel guarantees.
     pub owner: u32,
 }
 
-/// Makes the directories, or brings their modes in order; `group` is the git user's group. The
-/// agent calls it when it starts.
+/// Creates the directories, or corrects their modes; `group` is the git user's group. The agent
+/// calls it at startup.
 ///
 /// # Errors
-/// A directory cannot be made, or given its mode or group.
+/// A directory cannot be created, or its mode or group cannot be set.
 pub fn setup(spool: &Path, group: Option<u32>) -> Result<(), SpoolError> {
     for (path, mode) in [
         (spool.to_owned(), SHARED),
@@ -59,17 +59,17 @@ pub fn setup(spool: &Path, group: Option<u32>) -> Result<(), SpoolError> {
             std::os::unix::fs::chown(&path, None, Some(group))
                 .map_err(SpoolError::io("give to the git user's group", &path))?;
         }
-        // After the change of group, which may clear the bits; and never less for an umask.
+        // After the change of group, which may clear the bits; and independent of the umask.
         fs::set_permissions(&path, Permissions::from_mode(mode))
             .map_err(SpoolError::io("set the mode of", &path))?;
     }
     Ok(())
 }
 
-/// Writes a record durably: when this returns, it survives a power cut.
+/// Writes a record durably: on return it survives a power failure.
 ///
 /// # Errors
-/// Any step failed; then the agent does not see the record, or sees it whole.
+/// Any step failed; then the record is absent or complete for the agent.
 pub fn write(spool: &Path, record: &Record) -> Result<(), SpoolError> {
     let name = format!("{:013}-{}.toml", record.time, record.id);
     let temporary = spool.join(TMP).join(&name);
@@ -89,11 +89,11 @@ pub fn write(spool: &Path, record: &Record) -> Result<(), SpoolError> {
     sync_directory(&new)
 }
 
-/// Whether a hook that runs as this user could hand over a record: writes an empty file into
-/// `tmp/`, and removes it.
+/// Checks that a hook that runs as this user could write a record: writes an empty file to `tmp/`,
+/// and deletes it.
 ///
 /// # Errors
-/// What would keep the hook from it.
+/// What would prevent the hook from writing.
 pub fn probe(spool: &Path) -> Result<(), SpoolError> {
     let new = spool.join(NEW);
     fs::metadata(&new).map_err(SpoolError::io("reach", &new))?;
@@ -103,7 +103,7 @@ pub fn probe(spool: &Path) -> Result<(), SpoolError> {
     fs::remove_file(&path).map_err(SpoolError::io("remove", &path))
 }
 
-/// Makes a new file with these bytes and syncs it; on failure nothing stays.
+/// Creates a file with these bytes and syncs it; leaves nothing on failure.
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
     let attempt = || {
         let mut file = OpenOptions::new()
@@ -111,7 +111,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
             .create_new(true)
             .mode(0o640)
             .open(path)?;
-        // The agent reads as a member of the group, whatever the umask that git runs with.
+        // The agent reads as a member of the group, whatever git's umask.
         file.set_permissions(Permissions::from_mode(0o640))?;
         file.write_all(bytes)?;
         file.sync_all()
@@ -130,7 +130,7 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), SpoolError> {
         .map_err(SpoolError::io("sync", path))
 }
 
-/// The records that wait, oldest first.
+/// Returns the pending records, oldest first.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -150,11 +150,11 @@ pub fn waiting(spool: &Path) -> Result<Vec<Waiting>, SpoolError> {
     Ok(names)
 }
 
-/// Reads a record. Follows no link, waits for no pipe, reads no more than [`RECORD_LIMIT`].
+/// Reads a record. Follows no link, blocks on no pipe, reads no more than [`RECORD_LIMIT`].
 ///
 /// # Errors
-/// [`SpoolError::is_bad_file`] says whether it is the file's fault: then [`set_aside`] it. A record
-/// of a newer format stays where it is, for the agent that understands it.
+/// [`SpoolError::is_bad_file`] is true if the file is invalid: then [`set_aside`] it. A record of a
+/// newer format is kept for an agent that supports it.
 pub fn read(spool: &Path, waiting: &Waiting) -> Result<Received, SpoolError> {
     let path = spool.join(NEW).join(&waiting.name);
     let (text, owner) = read_bounded(&path, RECORD_LIMIT)?;
@@ -171,7 +171,7 @@ pub fn read(spool: &Path, waiting: &Waiting) -> Result<Received, SpoolError> {
     Ok(Received { record, owner })
 }
 
-/// The text of a plain file and its owner.
+/// Returns the text of a plain file and its owner.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<(String, u32), SpoolError> {
     let seen = fs::symlink_metadata(path).map_err(SpoolError::io("read", path))?;
     if !seen.is_file() {
@@ -183,7 +183,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<(String, u32), Spo
         .open(path)
         .map_err(SpoolError::io("open", path))?;
     let opened = file.metadata().map_err(SpoolError::io("read", path))?;
-    // Exchanged in between, perhaps for a link to a file that is none of the writer's business.
+    // Replaced meanwhile, perhaps by a link to a file that the writer may not read.
     if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
         return Err(SpoolError::NotAFile(path.to_owned()));
     }
@@ -201,11 +201,11 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<(String, u32), Spo
     Ok((text, opened.uid()))
 }
 
-/// Removes a record that the agent has made durable elsewhere. One that is gone already is fine. A
-/// removal that a power cut undoes gives the same record again, with the same id.
+/// Deletes a record that the agent has made durable elsewhere. A missing one is no error. If a
+/// power failure undoes the deletion, the record is read again, with the same ID.
 ///
 /// # Errors
-/// The file cannot be removed.
+/// The file cannot be deleted.
 pub fn remove(spool: &Path, waiting: &Waiting) -> Result<(), SpoolError> {
     let path = spool.join(NEW).join(&waiting.name);
     match fs::remove_file(&path) {
@@ -216,11 +216,11 @@ pub fn remove(spool: &Path, waiting: &Waiting) -> Result<(), SpoolError> {
     }
 }
 
-/// Moves what nobody understands to `bad/`, and says where it is now: under a name of its own, so
-/// that what stands there stays.
+/// Moves an invalid file to `bad/`, and returns its new path: under a unique name, so that existing
+/// files stay.
 ///
 /// # Errors
-/// It cannot be moved: a directory, for one, by nobody but its owner.
+/// It cannot be moved: for example a directory, except by its owner.
 pub fn set_aside(spool: &Path, waiting: &Waiting) -> Result<PathBuf, SpoolError> {
     let from = spool.join(NEW).join(&waiting.name);
     let mut to = spool.join(BAD).join(&waiting.name);
@@ -236,11 +236,11 @@ pub fn set_aside(spool: &Path, waiting: &Waiting) -> Result<PathBuf, SpoolError>
     Ok(to)
 }
 
-/// Removes what hooks that were killed left in `tmp/`, if it is older than `age` by the file
-/// system's clock; says how many. `now` is the time since 1970.
+/// Deletes leftovers of killed hooks in `tmp/` that are older than `age` by the file system's
+/// clock; returns how many. `now` is the time since 1970.
 ///
 /// # Errors
-/// The directory cannot be read; a single file that resists is left.
+/// The directory cannot be read; files that cannot be deleted are left.
 pub fn sweep(spool: &Path, now: Duration, age: Duration) -> Result<usize, SpoolError> {
     let tmp = spool.join(TMP);
     let entries = fs::read_dir(&tmp).map_err(SpoolError::io("read", &tmp))?;

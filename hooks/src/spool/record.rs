@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::pusher::is_key;
 use crate::rule::{FORMAT, TAGS, is_object_id};
 
-/// 128 random bits, as 32 lower-case hexadecimal digits. Every run of the hook makes its own.
+/// 128 random bits, as 32 lower-case hexadecimal digits. Every run of the hook makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordId(String);
 
 impl RecordId {
-    /// Takes a new one from the kernel's random source.
+    /// Makes a new one from the kernel's random source.
     ///
     /// # Errors
     /// `/dev/urandom` cannot be read.
@@ -24,7 +24,7 @@ impl RecordId {
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
-    /// The 32 digits.
+    /// Returns the 32 digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -41,7 +41,7 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// What the hook saw. Hints, all of it: the agent asks the git server itself.
+/// What the hook saw. All of it are hints: the agent queries the git server itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub format: u32,
@@ -51,27 +51,27 @@ pub struct Record {
     /// The full name: `refs/tags/v1`.
     #[serde(rename = "ref")]
     pub reference: String,
-    /// What the ref stood on; all zeros for a new tag.
+    /// What the ref pointed to; all zeros for a new tag.
     pub old: String,
-    /// What it is to stand on; all zeros for a deletion.
+    /// What it is to point to; all zeros for a deletion.
     pub new: String,
-    /// Who the git server said pushes: believed only if the file belongs to the git user.
+    /// The pusher's name from the git server: trusted only if the file belongs to the git user.
     #[serde(default)]
     pub pusher: String,
-    /// The public SSH key that logged in, where a plain server's sshd told: believed as `pusher` is.
+    /// The public SSH key of the login from a plain server's sshd: trusted like `pusher`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ssh_key: String,
-    /// When, by the git server's clock, in milliseconds since 1970.
+    /// The time of the git server's clock, in milliseconds since 1970.
     pub time: i64,
-    /// Equal for all refs of one push, where the hook can tell; older hooks do not say it.
+    /// Equal for all refs of one push, if the hook can determine it; older hooks omit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<String>,
 }
 
-/// A longer name of a push is none of ours.
+/// A longer name of a push is invalid.
 const PUSH_LENGTH_MAX: usize = 200;
 
-/// A record that cannot be understood.
+/// Why a record is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordError {
     /// A higher format.
@@ -86,18 +86,18 @@ struct RecordFormat {
 }
 
 impl Record {
-    /// The text of the record.
+    /// Returns the text of the record.
     ///
     /// # Errors
-    /// Never for the types as they are; TOML has no text for some values.
+    /// Never for the current types; TOML cannot represent some values.
     pub fn to_text(&self) -> Result<String, String> {
         toml::to_string(self).map_err(|error| error.to_string())
     }
 
-    /// Reads the text of a record. Keys that are not known are ignored.
+    /// Parses the text of a record. Ignores unknown keys.
     ///
     /// # Errors
-    /// [`RecordError::Newer`] for a higher format, whatever else the text holds.
+    /// [`RecordError::Newer`] for a higher format, whatever else the text contains.
     pub fn parse(text: &str) -> Result<Self, RecordError> {
         let record: Result<Self, String> =
             toml::from_str(text).map_err(|error| error.message().trim_end().to_owned());

@@ -11,11 +11,11 @@ use super::directory::{read_bounded, sync_directory};
 use super::{RULES, RULES_LIMIT, SpoolError};
 use crate::rule::RulesFile;
 
-/// File systems allow 255 bytes; `.toml` and the temporary file's ending need some.
+/// File systems allow 255 bytes; `.toml` and the temporary file's suffix need some.
 const NAME_LIMIT: usize = 240;
 
-/// Where the rules of a repository stand: every byte of the key but `A-Z a-z 0-9 - _` and an inner
-/// `.` is written `%XX`, so that two keys never share a file and none leaves the directory.
+/// Returns the path of a repository's rules. Every byte of the key but `A-Z a-z 0-9 - _` and an
+/// inner `.` is written `%XX`, so that two keys never share a file and none leaves the directory.
 ///
 /// # Errors
 /// [`SpoolError::Repository`] for a key that is empty or too long.
@@ -35,10 +35,10 @@ pub fn rules_path(spool: &Path, repository: &str) -> Result<PathBuf, SpoolError>
     Ok(spool.join(RULES).join(name))
 }
 
-/// Reads the rules of a repository; `None` where the agent publishes none.
+/// Reads the rules of a repository; `None` if the agent publishes none.
 ///
 /// # Errors
-/// Also when the directory of rules itself is missing or out of reach: then nothing is known about
+/// Also if the directory of rules itself is missing or inaccessible: then nothing is known about
 /// any repository, and a tag must not pass as if it had no rules.
 pub fn read_rules(spool: &Path, repository: &str) -> Result<Option<RulesFile>, SpoolError> {
     let path = match rules_path(spool, repository) {
@@ -61,11 +61,11 @@ pub fn read_rules(spool: &Path, repository: &str) -> Result<Option<RulesFile>, S
         .map_err(|error| SpoolError::rules(&path, error))
 }
 
-/// Publishes the rules of all repositories: writes each file by rename where it differs from what
-/// stands there, and removes the files of repositories that are no longer configured.
+/// Publishes the rules of all repositories: writes each file by rename if it differs, and deletes
+/// the files of repositories that are no longer configured.
 ///
 /// # Errors
-/// A key that makes no file name, or a failed write; files written before it stay.
+/// A key that cannot be a file name, or a failed write; files written before it stay.
 pub fn publish_rules(spool: &Path, files: &[RulesFile]) -> Result<(), SpoolError> {
     let directory = spool.join(RULES);
     let mut keep: BTreeSet<OsString> = BTreeSet::new();
