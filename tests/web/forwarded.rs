@@ -90,7 +90,7 @@ fn peer_and_header_are_read_in_one_place() {
         [
             "call.rs: let headers = [FORWARDED_FOR, \"forwarded\", \"via\"];",
             "call.rs: pub(super) const FORWARDED_FOR: &str = \"x-forwarded-for\";",
-            "serve.rs: Socket::Network(socket, Peer::Network(address.ip()))",
+            "serve.rs: ServerSocket::Network(socket, Peer::Network(address.ip()))",
             "who.rs: let Peer::Network(peer) = call.peer else {",
             "who.rs: let forwarded = call.headers.get_all(FORWARDED_FOR).iter();",
             "who.rs: use super::call::{Call, FORWARDED_FOR, Peer};",

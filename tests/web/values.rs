@@ -318,7 +318,7 @@ fn every_place_that_takes_a_value_is_tried() {
     );
     let text = include_str!("../../src/identity/session.rs");
     let kinds = text
-        .split_once("enum Kind {")
+        .split_once("enum SecretKind {")
         .unwrap()
         .1
         .split_once('}')
@@ -331,7 +331,7 @@ fn every_place_that_takes_a_value_is_tried() {
     assert_eq!(
         kinds,
         ["Session", "Halfway", "AuthKey", ""],
-        "add what is new to Kind::ALL"
+        "add what is new to SecretKind::ALL"
     );
 }
 
