@@ -49,7 +49,7 @@ pub(crate) const BLOWS: [Blow; 8] = [
 ];
 
 /// More effects than any scenario has.
-const EFFECTS_MAX: usize = 20_000;
+const EFFECTS_MAX: usize = 100_000;
 
 /// How a crash treats the commit during which it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
