@@ -282,6 +282,12 @@ impl SendWindow {
             Parked::Some => (left, Message::Truth),
             Parked::Nothing => {
                 account.credit = Some(usable(left));
+                // What was known earlier and not taken yet must not replace it: when the far side has
+                // room for all, no further adjustment would come.
+                account
+                    .messages
+                    .iter_mut()
+                    .for_each(|message| *message = Message::Refund);
                 let missing = (Self::LEVEL - account.level).max(0);
                 (u32::try_from(missing).unwrap_or(0), Message::Refund)
             }
@@ -407,5 +413,18 @@ mod tests {
         assert_eq!(window.credit(), Some(0));
         window.taken(40_000);
         assert_eq!(window.credit(), Some(40_000));
+    }
+
+    #[test]
+    fn window_known_earlier_never_replaces_one_known_later() {
+        let window = SendWindow::default();
+        window.adjusted(100_000, Parked::Nothing);
+        window.taken(1 << 30);
+        window.sent(100_000);
+        assert_eq!(window.adjusted(90_000, Parked::Some), 90_000);
+        let refund = window.adjusted(2 << 20, Parked::Nothing);
+        window.taken(40_000);
+        window.taken(refund);
+        assert_eq!(window.credit(), Some(usable(2 << 20)));
     }
 }
