@@ -139,7 +139,6 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
     assert_eq!(tasks(&sim).len(), 3);
 }
 
-/// Nobody looks between the push and what happens on the server.
 /// Pushes `prod-1`, and no look sees it there.
 fn push_unlooked(sim: &mut Sim, digit: char) {
     sim.fate.refuse("git.tags", "", "Connection reset");
@@ -164,6 +163,7 @@ fn pushes_follow_one_another_over_a_clock_that_is_set_back() {
     assert!(serves(&sim, '2'));
 }
 
+/// No look comes between the push and what happens on the server.
 #[test]
 fn tag_that_the_server_puts_back_after_a_push_is_new() {
     let mut sim = looked();

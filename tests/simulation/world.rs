@@ -1,6 +1,8 @@
 //! What the agent acts on besides hosts: the git server, its own trees, health checks, the
 //! configuration.
 
+mod no_logs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tagship::domain::host::{Output, ReleaseId, TreeDigest};
+use tagship::domain::host::{ReleaseId, TreeDigest};
 use tagship::domain::plan::{
     LocalUser, Placement, PlannedHost, PlannedUser, ResolvedEnvironment, Submodules,
 };
@@ -17,7 +19,6 @@ use tagship::domain::task::Submission;
 use tagship::domain::template::{StoredTemplate, Template};
 use tagship::engine::executor::effects::{
     AgentProbe, ManifestStore, NoPlanInputs, People, PlanInputs, PlanSource, Probes, Pushes,
-    StepLogs,
 };
 use tagship::engine::intake::Scans;
 use tagship::git::checkout::{
@@ -30,6 +31,8 @@ use tagship::git::landing::{
 
 use crate::fate::{Blow, Fate, REFUSED};
 use crate::witness::Witness;
+
+pub(crate) use no_logs::NoLogs;
 
 /// The git server: which ref stands on which object, and the objects that were ever pushed.
 pub(crate) struct SimGit {
@@ -585,21 +588,5 @@ impl PlanSource for SimCatalog {
             timeouts: Timeouts::default(),
             limits: tagship::domain::plan::PushLimits::default(),
         })
-    }
-}
-
-/// Output that nobody reads.
-pub(crate) struct NoLogs;
-
-struct NoOutput;
-
-impl Output for NoOutput {
-    fn write_at(&self, _offset: u64, _bytes: &[u8]) {}
-    fn line(&self, _text: &str) {}
-}
-
-impl StepLogs for NoLogs {
-    fn step(&self, _task: u64, _host: &str, _step: &str, _attempt: u32) -> Arc<dyn Output> {
-        Arc::new(NoOutput)
     }
 }
