@@ -33,7 +33,7 @@ pub struct RulesFile {
     pub repository: String,
     #[serde(default)]
     pub on_spool_error: OnSpoolError,
-    /// The URL of the tasks page: `https://ship.example.com/tasks`; empty if there is none.
+    /// The URL of the tasks page: `https://ship.example.com/tasks`; empty if not configured.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub page: String,
     /// The accounts of pushers; `None` if the agent does not publish them.

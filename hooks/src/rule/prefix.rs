@@ -1,7 +1,7 @@
 //! The literal prefix of every match of a pattern, checked before the pattern is compiled. Never
 //! longer than the true prefix; a shorter one only costs time. Called by `rule` alone.
 
-/// Returns the literal text at the start of `pattern`, or part of it; empty if there is none.
+/// Returns the literal text at the start of `pattern`, or part of it; empty if it starts with none.
 pub(super) fn literal_prefix(pattern: &str) -> String {
     if has_branches(pattern) {
         return String::new();

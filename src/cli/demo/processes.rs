@@ -263,7 +263,7 @@ impl DemoProgram {
         self
     }
 
-    /// Sets a file for standard input; the default is none.
+    /// Sets a file for standard input; without one, standard input is empty.
     pub(super) fn input(mut self, file: impl Into<String>) -> Self {
         self.input = Some(file.into());
         self
