@@ -1,4 +1,4 @@
-//! The words of the command line: subcommands, options and their help. Nothing here does anything.
+//! The grammar of the command line: subcommands, options and their help. Nothing here does anything.
 
 mod find;
 mod live;
@@ -32,76 +32,76 @@ pub struct Cli {
     pub command: CliCommand,
 }
 
-/// What can be asked.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
-    /// Run the agent until it is told to end (SIGTERM or SIGINT)
+    /// Run the agent until SIGTERM or SIGINT
     Serve,
-    /// Put the hook in place beside a git server
+    /// Install the hook in a repository of a git server
     Install(InstallArgs),
-    /// Take the hook out again and put back what stood there
+    /// Remove the hook and restore the one that was there before
     Uninstall(Uninstall),
-    /// Look for everything that would keep a release from working
+    /// Check everything that a release needs
     Check(CheckArgs),
-    /// Show all of it on this machine: a git server, an agent and three hosts, below ./var/demo
+    /// Run a demo on this machine: a git server, an agent and three hosts, below ./var/demo
     Demo(Demo),
-    /// Have a task run that no push asks for
+    /// Submit a task manually
     Submit(Box<Submit>),
     /// List tasks, newest first
     Tasks(Box<Tasks>),
-    /// Show one task: what it releases, where it stands, what to do next
+    /// Show a task: changes, progress, and what to do next
     Show(Show),
-    /// Say yes to the plan of a task
+    /// Approve a task's plan
     Approve(ApproveArgs),
-    /// Say no to a task
+    /// Reject a task
     Reject(Reject),
-    /// Take a task back that has not begun
+    /// Withdraw a task that has not started
     Withdraw(Withdraw),
-    /// End what a task runs
+    /// Stop a running task
     Stop(Stop),
-    /// Go on without one host
+    /// Skip a host
     Skip(SkipArgs),
-    /// Do again what failed, was stopped or never began
+    /// Retry a task that failed, was stopped or never started
     Retry(TaskArgs),
-    /// Let a task go on that waits at a gate
+    /// Resume a task that waits at a gate
     Go(Go),
-    /// Go back to an earlier release
+    /// Roll back to an earlier release
     Rollback(RollbackArgs),
     /// Print the output of a task's steps
     Log(LogArgs),
-    /// Try rules
+    /// Test rules
     #[command(subcommand)]
     Rules(Rules),
-    /// See what was pushed and what became of it
+    /// List and show pushes, and what they started
     Hooks(Box<ListedHooks>),
-    /// Look at templates
+    /// List, show and validate templates
     #[command(subcommand)]
     Templates(TemplatesCommand),
-    /// See what is live on which host
+    /// List the live release of each host
     Live(LiveArgs),
-    /// Look after hosts
+    /// Manage hosts
     #[command(subcommand)]
     Hosts(HostsCommand),
-    /// Look after the people who may log in
+    /// Manage users
     #[command(subcommand)]
     User(UserCommand),
-    /// Look after tokens, with which programs log in
+    /// Manage API tokens
     #[command(subcommand)]
     Token(TokenCommand),
-    /// List who did what, newest first
+    /// List the audit log, newest first
     Audit(Audit),
-    /// Write everything durable into one file, while the agent runs or not
+    /// Back up the store into one file; the agent may run
     Backup(Backup),
-    /// Make the store of an agent that does not run from a backup
+    /// Restore the store from a backup; the agent must not run
     Restore(Restore),
     /// Print a completion script for a shell
     Completions {
-        /// The shell that is to complete
+        /// The shell
         shell: Shell,
     },
 }
 
-/// How an answer is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct OutputForm {
     /// Print JSON, for programs
@@ -111,7 +111,7 @@ pub struct OutputForm {
 
 #[derive(Debug, Args)]
 pub struct InstallArgs {
-    /// The project of the configuration whose repository it is
+    /// The project whose repository it is, as named in the configuration
     #[arg(long, value_name = "NAME")]
     pub project: String,
     /// The repository's directory [default: the project's `repository`, if that is a path]
@@ -127,7 +127,7 @@ pub struct InstallArgs {
 
 #[derive(Debug, Args)]
 pub struct Uninstall {
-    /// The project of the configuration whose repository it is
+    /// The project whose repository it is, as named in the configuration
     #[arg(long, value_name = "NAME", required_unless_present = "repo")]
     pub project: Option<String>,
     /// The repository's directory [default: the project's `repository`, if that is a path]
@@ -137,7 +137,7 @@ pub struct Uninstall {
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Only this project and its hosts
+    /// Check only this project and its hosts
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
     #[command(flatten)]
@@ -146,7 +146,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Approve, release and go back without a person, then end [default: only where standard input
+    /// Approve, release and roll back without a person, then exit [default: only where standard input
     /// is no terminal]
     #[arg(long)]
     pub auto: bool,
@@ -163,10 +163,10 @@ pub struct Show {
     pub form: OutputForm,
 }
 
-/// How an action goes on once the agent has taken it.
+/// What to do after the agent has accepted an action.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Then {
-    /// Follow the task to its end, and succeed only if it does
+    /// Follow the task until it ends; exit 0 only if it succeeds
     #[arg(long)]
     pub wait: bool,
     #[command(flatten)]
@@ -185,7 +185,7 @@ pub struct TaskArgs {
 pub struct Stop {
     /// The task's number
     pub id: u64,
-    /// Only what runs on this host; the others go on
+    /// Stop only this host; the others continue
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     #[command(flatten)]
@@ -196,10 +196,10 @@ pub struct Stop {
 pub struct SkipArgs {
     /// The task's number
     pub id: u64,
-    /// The host without which it goes on
+    /// The host to skip
     #[arg(long, value_name = "NAME")]
     pub host: String,
-    /// Why; shown in its history
+    /// The reason; shown in the task's history
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
     #[command(flatten)]
@@ -210,10 +210,10 @@ pub struct SkipArgs {
 pub struct Go {
     /// The task's number
     pub id: u64,
-    /// Only on this host
+    /// Resume only this host
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Run although releases are frozen, and why; takes an admin
+    /// Run during a freeze, with a reason; requires the role admin
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,
     #[command(flatten)]
@@ -224,7 +224,7 @@ pub struct Go {
 pub struct ApproveArgs {
     /// The task's number
     pub id: u64,
-    /// What to remember beside the approval
+    /// A comment to record with the approval
     #[arg(
         long,
         value_name = "TEXT",
@@ -232,13 +232,13 @@ pub struct ApproveArgs {
         hide_default_value = true
     )]
     pub comment: String,
-    /// Not before this time: `22:30`, `2026-11-21 22:30`, `2026-11-21T22:30+01:00` or `+2h`
+    /// Start no earlier than: `22:30`, `2026-11-21 22:30`, `2026-11-21T22:30+01:00` or `+2h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<WrittenTime>,
-    /// Approve only the plan with this digest (or its beginning, 8 digits or more)
+    /// Approve only the plan with this digest (or a prefix of 8 digits or more)
     #[arg(long, value_name = "DIGEST")]
     pub plan: Option<String>,
-    /// Give every approval that is missing, and why; takes an admin, and is marked wherever the task is shown
+    /// Give every missing approval, with a reason; requires the role admin, and is marked in the audit log
     #[arg(long, value_name = "REASON")]
     pub emergency: Option<String>,
     #[command(flatten)]
@@ -249,7 +249,7 @@ pub struct ApproveArgs {
 pub struct Reject {
     /// The task's number
     pub id: u64,
-    /// Why
+    /// The reason
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
     #[command(flatten)]
@@ -260,7 +260,7 @@ pub struct Reject {
 pub struct Withdraw {
     /// The task's number
     pub id: u64,
-    /// Why
+    /// The reason
     #[arg(
         long,
         value_name = "TEXT",
@@ -274,19 +274,19 @@ pub struct Withdraw {
 
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// The task whose release is to be live again
+    /// The task whose release to make live again
     #[arg(required_unless_present_all = ["project", "environment"], conflicts_with_all = ["project", "environment"])]
     pub id: Option<u64>,
-    /// With --environment: back to the good release before the live one
+    /// The project; with --environment, roll back to the good release before the live one
     #[arg(long, value_name = "NAME", requires = "environment")]
     pub project: Option<String>,
     /// The environment of --project
     #[arg(long, value_name = "NAME", requires = "project")]
     pub environment: Option<String>,
-    /// Run although releases are frozen, and why; takes an admin
+    /// Run during a freeze, with a reason; requires the role admin
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,
-    /// Give the approval that is missing, and why; takes an admin, and is marked wherever the task is shown
+    /// Give every missing approval, with a reason; requires the role admin, and is marked in the audit log
     #[arg(long, value_name = "REASON")]
     pub emergency: Option<String>,
     #[command(flatten)]
@@ -297,20 +297,20 @@ pub struct RollbackArgs {
 pub struct LogArgs {
     /// The task's number
     pub id: u64,
-    /// Only what was done on this host
+    /// Print only the output of this host
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Only this step
+    /// Print only the output of this step
     #[arg(long, value_name = "NAME")]
     pub step: Option<String>,
-    /// Go on until the task is at rest
+    /// Follow the output until the task rests
     #[arg(short, long)]
     pub follow: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Rules {
-    /// Say which rule decides on a tag, and why the others do not
+    /// Show which rule matches a tag, and why the others do not
     Test(RulesTest),
 }
 
@@ -319,7 +319,7 @@ pub struct RulesTest {
     /// The tag: `qa-7` or `refs/tags/qa-7`
     #[arg(value_name = "REF")]
     pub reference: String,
-    /// The project whose rules are tried
+    /// The project whose rules to test
     #[arg(long, value_name = "NAME")]
     pub project: String,
     #[command(flatten)]
@@ -328,22 +328,22 @@ pub struct RulesTest {
 
 #[derive(Debug, Subcommand)]
 pub enum HostsCommand {
-    /// List hosts and whether they take part
+    /// List hosts and whether they take part in releases
     List {
         #[command(flatten)]
         form: OutputForm,
     },
-    /// Look at a host's key and remember it
+    /// Fetch a host's key and add it to `known_hosts`
     Enroll(Enroll),
-    /// Take a host out of releases
+    /// Exclude a host from releases
     Disable {
         /// The host's name in the configuration
         name: String,
-        /// Why; shown wherever the host is
+        /// The reason; shown with the host
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Let a host take part again
+    /// Include a host in releases again
     Enable {
         /// The host's name in the configuration
         name: String,
@@ -354,123 +354,123 @@ pub enum HostsCommand {
 pub struct Enroll {
     /// The host's name in the configuration
     pub name: String,
-    /// Remember the key only if this is its fingerprint
+    /// Add the key only if it has this fingerprint
     #[arg(long, value_name = "SHA256:…", conflicts_with = "yes")]
     pub fingerprint: Option<String>,
-    /// Remember whatever key is shown, without asking
+    /// Add the key without asking
     #[arg(long)]
     pub yes: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Add somebody
+    /// Add a user
     Add(AddUser),
-    /// List everybody
+    /// List users
     List {
         #[command(flatten)]
         form: OutputForm,
     },
-    /// Change what somebody may do, or whether they are let in
+    /// Change a user's role, groups or access
     Set(SetUser),
-    /// Take somebody away, with all their tokens
+    /// Remove a user and all their tokens
     Remove {
-        /// Who
+        /// The user's name
         name: String,
     },
-    /// Set a new password, which ends all sessions
+    /// Set a password; ends all sessions of the user
     Password {
-        /// Whose
+        /// The user's name
         name: String,
         /// Read the password from standard input, one line
         #[arg(long, required = true)]
         password_stdin: bool,
-        /// It is your own: a line with the present password comes before the new one
+        /// Change your own: standard input has the current password in the line before the new one
         #[arg(long)]
         own: bool,
     },
-    /// Ask for a code at every login: show a secret for an authenticator app, then confirm it
+    /// Enable a second factor: print a secret for an authenticator app, then confirm it with --code
     Totp(Totp),
-    /// Let somebody approve in another's stead for a while
+    /// Delegate approvals to another user for a limited time
     Delegate(DelegateArgs),
-    /// List who may approve in whose stead
+    /// List delegations
     Delegations {
         #[command(flatten)]
         form: OutputForm,
     },
-    /// End a delegation before its time
+    /// End a delegation early
     Undelegate {
-        /// In whose stead
+        /// The user who delegates
         from: String,
-        /// Its id, as `user delegations` shows it
+        /// The delegation's id, from `user delegations`
         id: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub struct Totp {
-    /// Whose
+    /// The user's name
     pub name: String,
-    /// A code that the app shows: puts the second factor in force
+    /// A code from the app; enables the second factor
     #[arg(long, value_name = "CODE")]
     pub code: Option<String>,
-    /// Take the second factor away: one's own with --code, another's as an admin
+    /// Remove the second factor: your own with --code, another user's as an admin
     #[arg(long)]
     pub reset: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct DelegateArgs {
-    /// In whose stead
+    /// The user who delegates
     pub from: String,
-    /// Who may approve
+    /// The user who may approve
     pub to: String,
-    /// When it ends: `"2026-11-30 18:00"`, `2026-11-30T18:00+01:00` or `+72h`
+    /// The end: `"2026-11-30 18:00"`, `2026-11-30T18:00+01:00` or `+72h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub until: WrittenTime,
-    /// Only in this project
+    /// Limit the delegation to this project
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct AddUser {
-    /// What they log in with
+    /// The login name
     pub name: String,
-    /// What they may do: none (only what is granted), viewer, submitter, approver or admin
+    /// The role: none (only grants count), viewer, submitter, approver or admin
     #[arg(long, value_name = "ROLE")]
     pub role: Role,
-    /// What people call them [default: the name]
+    /// The display name [default: the login name]
     #[arg(long, value_name = "TEXT")]
     pub display: Option<String>,
-    /// A group that approvals can ask for, without `@`; may be given several times
+    /// A group, without `@`, that rules can require; may be repeated
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
-    /// Read the password from standard input, one line; without it they use tokens only
+    /// Read the password from standard input, one line; without it the user has tokens only
     #[arg(long)]
     pub password_stdin: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct SetUser {
-    /// Who
+    /// The user's name
     pub name: String,
-    /// What they may do: none (only what is granted), viewer, submitter, approver or admin
+    /// The role: none (only grants count), viewer, submitter, approver or admin
     #[arg(long, value_name = "ROLE")]
     pub role: Option<Role>,
-    /// What people call them
+    /// The display name
     #[arg(long, value_name = "TEXT")]
     pub display: Option<String>,
-    /// A group that they are in, without `@`; may be given several times; all others are left
+    /// A group, without `@`; may be repeated; replaces the present groups
     #[arg(long = "group", value_name = "NAME")]
     pub groups: Vec<String>,
-    /// Leave all groups
+    /// Remove the user from all groups
     #[arg(long, conflicts_with = "groups")]
     pub no_groups: bool,
-    /// Let them in no more, by password, session or token
+    /// Disable the user: refuse password, sessions and tokens
     #[arg(long)]
     pub disable: bool,
-    /// Let them in again
+    /// Enable the user again
     #[arg(long, conflicts_with = "disable")]
     pub enable: bool,
 }
@@ -480,10 +480,10 @@ pub struct SetUser {
 pub struct Audit {
     #[command(subcommand)]
     pub what: Option<AuditWhat>,
-    /// Only entries with a lower number: the page after this one
+    /// List only entries below this number (the next page)
     #[arg(long, value_name = "NUMBER")]
     pub before: Option<u64>,
-    /// How many at most
+    /// The maximum number of entries
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
     pub limit: u64,
     #[command(flatten)]
@@ -492,7 +492,7 @@ pub struct Audit {
 
 #[derive(Debug, Subcommand)]
 pub enum AuditWhat {
-    /// See whether each entry fits the one before, and name the first that does not
+    /// Verify the chain of entries, and name the first broken one
     Verify {
         #[command(flatten)]
         form: OutputForm,
@@ -501,56 +501,56 @@ pub enum AuditWhat {
 
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// The file, which is written whole and then put in place; `-` is standard output
+    /// The file, written atomically; `-` is standard output
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Leave out the output of steps, where `data_dir/logs` is copied by other means
+    /// Exclude the output of steps (`data_dir/logs`)
     #[arg(long)]
     pub without_logs: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// The backup
+    /// The backup file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Put it in the place of the store that stands there, which is kept beside
+    /// Replace an existing store, which is kept beside the new one
     #[arg(long)]
     pub replace: bool,
-    /// The number of the next task [default: above all that can have been given out since]
+    /// The number of the next task [default: above every number that may be in use]
     #[arg(long, value_name = "ID")]
     pub next_id: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token and print it, once, on the last line
+    /// Create a token and print it, once, on the last line
     New {
-        /// For whom it speaks
+        /// The user of the token
         user: String,
-        /// For how long it is good: `90d`, `12h` [default: until it is revoked]
+        /// The lifetime: `90d`, `12h` [default: until it is revoked]
         #[arg(long, value_name = "DURATION")]
         expires: Option<Lifetime>,
-        /// What it is for
+        /// A label that says what the token is for
         #[arg(long, value_name = "TEXT", default_value = "command line")]
         label: String,
-        /// What it may be used for: read, submit, approve or admin; may be given several times
-        /// [default: all that you may]
+        /// A scope: read, submit, approve or admin; may be repeated
+        /// [default: all that your role allows]
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
     },
-    /// List somebody's tokens
+    /// List a user's tokens
     List {
-        /// Whose
+        /// The user's name
         user: String,
         #[command(flatten)]
         form: OutputForm,
     },
-    /// End a token
+    /// Revoke a token
     Revoke {
-        /// Whose
+        /// The user's name
         user: String,
-        /// Its id, as `token list` shows it
+        /// The token's id, from `token list`
         id: String,
     },
 }

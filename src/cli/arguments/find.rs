@@ -1,4 +1,4 @@
-//! What lists take: tasks, and the hook log.
+//! The arguments of lists: tasks, and the hook log.
 
 use clap::{Args, Subcommand};
 
@@ -9,47 +9,47 @@ use crate::store::OUTCOME_NAMES;
 
 #[derive(Debug, Args)]
 pub struct Tasks {
-    /// Only tasks in this state
+    /// List only tasks in this state
     #[arg(long, value_name = "STATE", value_parser = state_name)]
     pub state: Option<String>,
-    /// Only tasks of this project
+    /// List only tasks of this project
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
-    /// Only tasks of this environment
+    /// List only tasks of this environment
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
-    /// Only the task of this number
+    /// List only the task with this number
     #[arg(long, value_name = "ID")]
     pub id: Option<u64>,
-    /// Only tasks of this template
+    /// List only tasks of this template
     #[arg(long, value_name = "NAME")]
     pub template: Option<String>,
-    /// Only tasks that this person submitted
+    /// List only tasks that this user submitted
     #[arg(long, value_name = "NAME")]
     pub submitter: Option<String>,
-    /// Only tasks that this person approved
+    /// List only tasks that this user approved
     #[arg(long, value_name = "NAME")]
     pub approver: Option<String>,
-    /// Only tags that begin so
+    /// List only tasks whose tag starts with this
     #[arg(long, value_name = "TEXT")]
     pub tag: Option<String>,
-    /// Only tasks that hold all these words in tag, title, remarks, commit, comments or reasons;
-    /// seven digits or more are also looked for as the beginning of a commit's hash
+    /// List only tasks that contain all these words in tag, title, remarks, commit, comments or
+    /// reasons; 7 digits or more also match the beginning of a commit's hash
     #[arg(long, value_name = "TEXT")]
     pub words: Option<String>,
-    /// Only tasks made from then on: `2026-11-21`, `2026-11-21T18:04` or with an offset
+    /// List only tasks created since: `2026-11-21`, `2026-11-21T18:04` or with an offset
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Only tasks made up to then; a day is meant whole
+    /// List only tasks created until then; a date includes the whole day
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Go on where the list before ended
+    /// Continue the previous list from its cursor
     #[arg(long, value_name = "CURSOR", conflicts_with = "before")]
     pub cursor: Option<String>,
-    /// Only tasks made before this one: the page after it
+    /// List only tasks before this number (the next page)
     #[arg(long, value_name = "ID")]
     pub before: Option<u64>,
-    /// How many at most
+    /// The maximum number of entries
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     #[command(flatten)]
@@ -67,16 +67,16 @@ pub struct ListedHooks {
 
 #[derive(Debug, Subcommand)]
 pub enum Hooks {
-    /// List pushes that the hook handed over, newest first
+    /// List pushes, newest first
     List(HooksList),
-    /// Show one of them: what was pushed, by whom, what became of it and why
+    /// Show a push: refs, pusher, outcome and reason
     Show {
         /// The entry's number
         id: u64,
         #[command(flatten)]
         form: OutputForm,
     },
-    /// Decide one of them again, by the rules of today
+    /// Replay a push by the current rules
     Replay {
         /// The entry's number
         id: u64,
@@ -87,40 +87,40 @@ pub enum Hooks {
 
 #[derive(Debug, Args)]
 pub struct HooksList {
-    /// Only what concerned this project
+    /// List only pushes to this project
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
-    /// Only refs whose names hold this
+    /// List only refs whose names contain this
     #[arg(long = "ref", value_name = "TEXT")]
     pub reference: Option<String>,
-    /// Only pushes by this person
+    /// List only pushes by this user
     #[arg(long, value_name = "NAME")]
     pub pusher: Option<String>,
-    /// Only what became this: `proposed`, `joined`, `no-rule`, …
+    /// List only this outcome: `proposed`, `joined`, `no-rule`, …
     #[arg(long, value_name = "OUTCOME", value_parser = outcome_name)]
     pub outcome: Option<String>,
-    /// Only from then on: `2026-11-21`, `2026-11-21T18:04` or with an offset
+    /// List only pushes since: `2026-11-21`, `2026-11-21T18:04` or with an offset
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Only up to then; a day is meant whole
+    /// List only pushes until then; a date includes the whole day
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Go on where the list before ended
+    /// Continue the previous list from its cursor
     #[arg(long, value_name = "CURSOR")]
     pub cursor: Option<String>,
-    /// How many at most
+    /// The maximum number of entries
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     #[command(flatten)]
     pub form: OutputForm,
 }
 
-/// Checks the name of a state; `rolling back` is `rolling-back`.
+/// Parses the name of a state; `rolling back` is `rolling-back`.
 fn state_name(text: &str) -> Result<String, String> {
     one_of(text, "states", &STATE_NAMES)
 }
 
-/// Checks the name of an outcome; `no rule` is `no-rule`.
+/// Parses the name of an outcome; `no rule` is `no-rule`.
 fn outcome_name(text: &str) -> Result<String, String> {
     one_of(text, "outcomes", &OUTCOME_NAMES)
 }

@@ -1,4 +1,4 @@
-//! The words of `tagship live`.
+//! The arguments of `tagship live`.
 
 use clap::Args;
 
@@ -6,10 +6,10 @@ use super::OutputForm;
 
 #[derive(Debug, Args)]
 pub struct LiveArgs {
-    /// Of this project only
+    /// List only this project
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
-    /// Of this environment only
+    /// List only this environment
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
     #[command(flatten)]

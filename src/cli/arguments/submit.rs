@@ -1,4 +1,4 @@
-//! The words of `tagship submit`.
+//! The arguments of `tagship submit`.
 
 use clap::Args;
 
@@ -9,25 +9,25 @@ pub struct Submit {
     /// Name or number of the template
     #[arg(required_unless_present_any = ["json", "repeat"], conflicts_with = "json")]
     pub template: Option<String>,
-    /// A parameter of the template; may be given several times
+    /// A parameter of the template; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", conflicts_with = "json")]
     pub params: Vec<String>,
-    /// A parameter that is shown to nobody: read from a file, or from standard input
+    /// A secret parameter, read from a file or from standard input
     #[arg(long = "secret", value_name = "NAME[=FILE]", conflicts_with = "json")]
     pub secrets: Vec<String>,
-    /// Hosts for a stage of the template, by name or address; may be given several times
+    /// Hosts of stage N, by name or address; may be repeated
     #[arg(long, value_name = "N=HOST,…", conflicts_with = "json")]
     pub hosts: Vec<String>,
-    /// The project, where the template releases something or runs in an environment
+    /// The project, if the template releases a tag or runs in an environment
     #[arg(long, value_name = "NAME", conflicts_with = "json")]
     pub project: Option<String>,
-    /// The environment of the project [default: what the tag's rule or the hosts say]
+    /// The environment of the project [default: from the tag's rule or the hosts]
     #[arg(long, value_name = "NAME", conflicts_with = "json")]
     pub environment: Option<String>,
     /// The tag to release
     #[arg(long, value_name = "TAG", conflicts_with = "json")]
     pub tag: Option<String>,
-    /// Not before this time: `22:30`, `2026-11-21 22:30`, `2026-11-21T22:30+01:00` or `+2h`
+    /// Start no earlier than: `22:30`, `2026-11-21 22:30`, `2026-11-21T22:30+01:00` or `+2h`
     #[arg(
         long,
         value_name = "TIME",
@@ -35,31 +35,31 @@ pub struct Submit {
         conflicts_with = "json"
     )]
     pub at: Option<WrittenTime>,
-    /// Run it without waiting for approval; takes the role approver there
+    /// Run without approval; requires the role approver there
     #[arg(long, conflicts_with = "json")]
     pub ready: bool,
-    /// What people will call it
+    /// The title
     #[arg(long, value_name = "TEXT", conflicts_with = "json")]
     pub title: Option<String>,
-    /// Remarks
+    /// Remarks for approvers
     #[arg(long, value_name = "TEXT", conflicts_with = "json")]
     pub details: Option<String>,
-    /// An account that is asked to approve; may be given several times
+    /// A user to ask for approval; may be repeated
     #[arg(long = "approver", value_name = "NAME", conflicts_with = "json")]
     pub approvers: Vec<String>,
-    /// Idempotency key: asked again with the same one, it is still one task
+    /// An idempotency key: repeated requests with it create one task
     #[arg(long, value_name = "KEY", conflicts_with = "json")]
     pub key: Option<String>,
-    /// As an earlier task, but for its time and its secrets; other options change it
+    /// Copy an earlier task except its time and secrets; other options override
     #[arg(long, value_name = "ID", conflicts_with = "json")]
     pub repeat: Option<u64>,
-    /// Read all of it from a file (`-`: standard input), as `POST /api/v1/tasks` takes it
+    /// Read the body of `POST /api/v1/tasks` from a file (`-`: standard input)
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
-    /// Print the task's number and nothing else
+    /// Print only the task's number
     #[arg(long, conflicts_with = "wait")]
     pub id: bool,
-    /// Follow the task to its end, and succeed only if it does
+    /// Follow the task until it ends; exit 0 only if it succeeds
     #[arg(long)]
     pub wait: bool,
 }

@@ -8,19 +8,19 @@ use super::OutputForm;
 
 #[derive(Debug, Subcommand)]
 pub enum TemplatesCommand {
-    /// List the templates that tasks can ask for
+    /// List the templates
     List {
         #[command(flatten)]
         form: OutputForm,
     },
-    /// Show one template: stages, parameters, text, versions that tasks used
+    /// Show a template: stages, parameters, text and versions that tasks used
     Show {
-        /// Its name or number
+        /// The template's name or number
         name: String,
         #[command(flatten)]
         form: OutputForm,
     },
-    /// Say what is wrong with a template's file; without FILE, with all of them
+    /// Validate a template's file; without FILE, all templates
     Validate {
         /// The file
         #[arg(value_name = "FILE")]
