@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A record contains hints: never a command, a host or a URL. Writing here can only create a
-//! proposal; the agent queries the git server itself. The hook calls [`write`] and [`read_rules`];
+//! proposal; the agent queries the git server itself. The hook calls [`write()`] and [`read_rules`];
 //! the agent calls the rest. Nothing here decides anything.
 
 mod directory;

@@ -3,9 +3,9 @@
 //! Nothing here knows tasks, hosts or repositories. Every module may use this one; it uses none.
 //! Code does not belong here just because it fits nowhere else.
 
-/// The only module that reads the current time.
+// The only module that reads the current time.
 pub mod clock;
-/// Points at which a test kills the agent.
+// Points at which a test kills the agent.
 pub mod crash;
-/// Values that must not be printed.
+// Values that must not be printed.
 pub mod secret;

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 /// Durations as users write them: `"90s"`, `"5m"`, `"1h30m"`, `"7d"`.
 pub mod duration;
 
-/// Points in time as users write them.
+// Points in time as users write them.
 pub mod moment;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! become stages of steps with their addresses, users and paths, and one digest.
 //!
 //! An approval names this digest, and exactly this plan runs, even if the configuration or the
-//! template changes later. Pure: the executor calls [`build`] at landing, the page and the command
+//! template changes later. Pure: the executor calls [`build()`] at landing, the page and the command
 //! line show the result. It reads neither files nor the time.
 
 mod build;

@@ -181,7 +181,7 @@ pub struct Program {
     /// Arguments may contain `{NAME}`, replaced by [`fill`]; shell text contains none.
     pub command: ProgramCommand,
     /// More arguments; a word equal to a parameter's name is replaced by its value: see
-    /// [`arguments`].
+    /// [`arguments()`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     pub directory: Directory,

@@ -12,7 +12,7 @@
 mod active;
 mod append;
 mod compare;
-/// Reads the target of each host's `current` link periodically.
+// Reads the target of each host's `current` link periodically.
 pub mod drift;
 pub mod effects;
 mod land;

@@ -8,15 +8,15 @@
 
 /// How the hook passes a ref to the agent (shared with the hook).
 pub use tagship_hook::spool;
-/// Claim, next action, durable intent, effect, result.
+// Claim, next action, durable intent, effect, result.
 pub mod executor;
-/// Spool records become proposed tasks.
+// Spool records become proposed tasks.
 pub mod intake;
-/// What a push means by the current rules, and replays of earlier pushes.
+// What a push means by the current rules, and replays of earlier pushes.
 pub mod push;
-/// Finds tags that no hook reported, and proposes tasks for them.
+// Finds tags that no hook reported, and proposes tasks for them.
 pub mod reconcile;
-/// Users' requests on a task, checked against their permissions.
+// Users' requests on a task, checked against their permissions.
 pub mod request;
-/// Manually submitted tasks, checked against configuration, templates and permissions.
+// Manually submitted tasks, checked against configuration, templates and permissions.
 pub mod submit;

@@ -1,7 +1,7 @@
 //! Manually submitted tasks. An order ([`SubmissionOrder`]) is checked against configuration,
 //! templates and permissions. It becomes a durable proposed task, or a list of all its problems.
 //!
-//! [`SubmissionOrder::read`], [`resolve`] and [`admit`] are pure decisions over their arguments;
+//! [`SubmissionOrder::read`], [`resolve()`] and [`admit`] are pure decisions over their arguments;
 //! [`submit`] adds the store. Performs nothing: the executor lands the task and runs it. Called by
 //! the web, for page, API, CODO's API and command line alike.
 

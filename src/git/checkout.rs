@@ -5,7 +5,7 @@
 //! accesses a host. `docs/checkout.md` documents what a release contains.
 //!
 //! - [`Manifest`] (pure): paths, blobs, modes, mtimes; digest, difference, stored form
-//! - [`plan`]: the walk over a commit's tree that makes a manifest
+//! - [`mod@plan`]: the walk over a commit's tree that makes a manifest
 //! - [`write_tree`]: makes a directory equal to a manifest, writing only what differs
 
 mod attributes;

@@ -5,7 +5,7 @@
 //! through the traits [`landing::Git`] and [`checkout::Checkout`]; `hosts` reads a checkout's
 //! manifest.
 
-/// Turns an exact commit into a tree and a manifest.
+// Turns an exact commit into a tree and a manifest.
 pub mod checkout;
-/// Verifies a pushed ref, fetches and pins its object, and compares it with what is live.
+// Verifies a pushed ref, fetches and pins its object, and compares it with what is live.
 pub mod landing;

@@ -5,11 +5,11 @@
 //! assignments. `engine` calls it through the trait `domain::host::Hosts` (`agent` supplies it);
 //! `setup` uses a connection to check a host.
 
-/// Performs operations on a host over its connection.
+// Performs operations on a host over its connection.
 pub mod perform;
-/// Makes a complete release live by one rename; also the rollback.
+// Makes a complete release live by one rename; also the rollback.
 pub mod publish;
-/// Authenticated SSH connections, the channels on them, and the runner on the host.
+// Authenticated SSH connections, the channels on them, and the runner on the host.
 pub mod remote;
-/// Transfers a complete release to a host, beside the live one.
+// Transfers a complete release to a host, beside the live one.
 pub mod sync;

@@ -4,13 +4,13 @@
 //! starts an attempt of a program under another key, and repeats only what may be repeated. `main`
 //! passes it to the executor.
 
-/// Performs one script on one connection, and reads its answer.
+// Performs one script on one connection, and reads its answer.
 mod ask;
-/// Follows a `run` step to its end, over as many connections as it takes.
+// Follows a `run` step to its end, over as many connections as it takes.
 mod follow;
-/// Performs scripts on the agent's own machine, as another user.
+// Performs scripts on the agent's own machine, as another user.
 mod local;
-/// Performs one transfer by rsync.
+// Performs one transfer by rsync.
 mod transfer;
 
 use std::collections::HashMap;

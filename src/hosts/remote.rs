@@ -20,16 +20,16 @@ mod error;
 mod identity;
 mod inbox;
 mod jump;
-/// Which host key to expect: the text of `known_hosts`, and adding a line to it.
+// Which host key to expect: the text of `known_hosts`, and adding a line to it.
 pub mod known_hosts;
 mod link;
 mod pin;
-/// Skips what a login prints before the answer.
+// Skips what a login prints before the answer.
 pub(crate) mod preamble;
 mod rsync;
-/// The operations of a `run` step on a host: start, follow, query, kill.
+// The operations of a `run` step on a host: start, follow, query, kill.
 pub mod runner;
-/// The format of every script, and of its answer.
+// The format of every script, and of its answer.
 pub mod script;
 mod transport;
 mod wire;

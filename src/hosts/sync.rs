@@ -6,7 +6,7 @@
 //! directory and its manifest exist. It shares files with earlier releases by hard links; nothing
 //! here ever writes into a file that has a second name.
 
-/// rsync's arguments, and the meaning of its exit codes (pure).
+// rsync's arguments, and the meaning of its exit codes (pure).
 pub mod rsync;
 
 use jiff::Timestamp;

@@ -5,7 +5,7 @@
 //! independent of HTTP and the command line. `server` calls it for each request, `cli` to add the
 //! first account.
 
-/// Users, roles and tokens.
+// Users, roles and tokens.
 pub mod account;
-/// Sessions of browsers and API clients.
+// Sessions of browsers and API clients.
 pub mod session;

@@ -3,7 +3,7 @@
 //! Checks everything as the agent would use it, and reports problems and their remedies. It never
 //! changes a task, a release or the store. `cli` calls it.
 
-/// Checks whether a release would work: hosts, repositories, hook and spool.
+// Checks whether a release would work: hosts, repositories, hook and spool.
 pub mod check;
-/// Installs the hook beside a git server, and uninstalls it.
+// Installs the hook beside a git server, and uninstalls it.
 pub mod install;

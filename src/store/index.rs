@@ -5,7 +5,7 @@
 //! | `task/ID/event/N` | an event; N must be absent when it is appended, which orders writers |
 //! | `head/ID` | the summary that lists show |
 //! | `active/ID` | the task is active |
-//! | `by/…`, `text/…`, `index` | for lists and searches: [`history`](super::history) |
+//! | `by/…`, `text/…`, `index` | for lists and searches: [`history`] |
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
 //! | `push/HASH` | the first task of a project that a push created |
