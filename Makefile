@@ -1,29 +1,36 @@
 # make            the programs: target/release/tagship and the static hook target/release/update
-# make test       format, lints and all tests
+# make test       format, lints, documentation and all tests
+# make fmt        format all sources
+# make doc        the crate's documentation: target/doc/tagship/index.html
+# make bench      measure lists, a crowd of pushes and the opening of a store, of TASKS=n tasks
 # make soak       what takes long: SEEDS=n new random worlds (from FROM=n), KILLS=n kills of a real
 #                 agent, random tests with another PROPTEST_RNG_SEED, then `make mutants`
-# make mutants    breaks the code on purpose, and the tests must see it (tests/mutations)
-# make mutants-pure   breaks the pure modules in every small way that cargo-mutants knows; MUTANTS=src/domain/plan.rs
-#                 takes one file (cargo install --locked cargo-mutants)
+# make mutants    break the code on purpose; the tests must fail (tests/mutations)
+# make mutants-pure   break the pure modules in every small way that cargo-mutants knows;
+#                 MUTANTS=src/domain/plan.rs takes one file (cargo install --locked cargo-mutants)
+# make audit      licences and advisories of the dependencies (cargo install --locked cargo-deny)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
 # make install    into PREFIX (default /usr/local), below DESTDIR where that is set
+# make clean      delete what was built
+# make help       this list
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 AUTO   ?=
 SEEDS  ?= 100000
-# Drawn anew for each soak; a failure names what plays it again.
+# Drawn for each soak; a failure names what plays it again.
 DRAWN  := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 FROM   ?= $(DRAWN)
 PROPTEST_RNG_SEED ?= $(DRAWN)
 KILLS  ?= 500
+TASKS  ?= 20000
 MUTANTS ?=
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/release
 
-.PHONY: build deps deps-demo deps-test test soak mutants mutants-pure demo install clean
+.PHONY: build deps deps-demo deps-test test fmt doc bench soak mutants mutants-pure audit demo install clean help
 
 build: deps
 	$(CARGO) build --release --locked --bin tagship
@@ -45,6 +52,20 @@ test: deps-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --workspace
+	$(MAKE) doc
+
+fmt:
+	$(CARGO) fmt --all
+
+# Lints of rustdoc are denied in Cargo.toml.
+doc:
+	$(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# Built as for tests; docs/performance.md has figures.
+bench:
+	TASKS=$(TASKS) $(CARGO) test --locked --test history a_page_of_many -- --ignored --nocapture
+	$(CARGO) test --locked --test hook_log a_thousand -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked --test store_engines large_store -- --ignored --nocapture
 
 soak: deps-test
 	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises
@@ -58,6 +79,11 @@ mutants:
 mutants-pure:
 	tests/mutations/pure $(MUTANTS)
 
+# Needs the advisory database of rustsec.org, so it is no part of `make test`.
+audit:
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --locked check
+
 demo: deps-demo build
 	$(RELEASE)/tagship demo $(if $(AUTO),--auto)
 
@@ -70,3 +96,6 @@ install: build
 
 clean:
 	$(CARGO) clean
+
+help:
+	@sed -n '/^$$/q; s/^# //p' Makefile
