@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::domain::plan::PlannedHost;
 use crate::git::landing::{GitSource, Timeouts};
-use crate::hosts::remote::{DialSettings, Dialer, Keepalive, SshIdentity, SshTarget};
+use crate::hosts::remote::{DialSettings, Dialer, IdleLimits, Keepalive, SshIdentity, SshTarget};
 
 /// Returns where a project's repository is, and its mirror.
 #[must_use]
@@ -44,6 +44,10 @@ pub fn dialer(config: &Config) -> Arc<Dialer> {
         keepalive: Keepalive {
             interval: config.ssh.keepalive,
             ..Keepalive::default()
+        },
+        idle: IdleLimits {
+            timeout: config.ssh.idle_timeout,
+            connections: config.ssh.idle_connections as usize,
         },
         ..DialSettings::default()
     })

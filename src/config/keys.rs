@@ -174,6 +174,12 @@ pub struct Ssh {
     /// How long to retry a host that accepts and then closes connections. Default 60 seconds.
     #[serde(deserialize_with = "duration::deserialize")]
     pub patience: Duration,
+    /// How long a connection that no task uses is kept for the next one. Default 10 minutes; zero keeps
+    /// none.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub idle_timeout: Duration,
+    /// How many such connections are kept at most, over all hosts. Default 100; 0 keeps none.
+    pub idle_connections: u32,
 }
 
 impl Default for Ssh {
@@ -187,6 +193,8 @@ impl Default for Ssh {
             connect_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(15),
             patience: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(600),
+            idle_connections: 100,
         }
     }
 }

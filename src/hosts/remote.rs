@@ -12,13 +12,18 @@
 //! connections) as it needs, one after the other. When the server refuses a further channel, a new
 //! link is opened; nothing was run, so nothing is lost. A command that is abandoned (timeout,
 //! dropped future) retires its link; the end of the link closes the command's pipes.
+//!
+//! So scripts share one channel: a shell on the host runs one after another (`interpreter`). When a
+//! task is done with a connection, its link and that shell are kept for the next task (`idle`).
 
 mod channel;
 mod connection;
 mod dial;
 mod error;
 mod identity;
+mod idle;
 mod inbox;
+mod interpreter;
 mod jump;
 // Which host key to expect: the text of `known_hosts`, and adding a line to it.
 pub mod known_hosts;
@@ -42,6 +47,7 @@ pub use connection::{Captured, Connection};
 pub use dial::{DialSettings, Dialer, Presence, Unreachable, offered_key};
 pub use error::{Reach, RemoteError, WaitPhase};
 pub use identity::{IdentityError, make_key};
+pub use idle::IdleLimits;
 pub use inbox::{Exit, Stream};
 pub use pin::{PinError, Pinned, append};
 pub use rsync::{RsyncCommand, RsyncEnd, RsyncExit, RsyncTransport};

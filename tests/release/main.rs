@@ -19,6 +19,7 @@ mod api_doc;
 mod chain;
 mod faults;
 mod hands;
+mod idle;
 mod outputs;
 mod projects;
 mod pushes;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::host::HostError;
-use crate::hosts::remote::script::{AnswerReader, COMMAND, Said, overtaken};
+use crate::hosts::remote::script::{AnswerReader, Said, overtaken};
 use crate::hosts::remote::{Connection, Exit, Stream};
 
 use super::LocalShell;
@@ -31,7 +31,7 @@ impl Shell {
     ) -> Result<Exit, HostError> {
         match self {
             Self::Remote(connection) => connection
-                .exec(COMMAND, script, on_output, timeout)
+                .script(script, on_output, timeout)
                 .await
                 .map_err(HostError::from),
             Self::Local(shell) => shell.exec(script, on_output, timeout).await,

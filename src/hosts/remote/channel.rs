@@ -77,7 +77,7 @@ impl Open {
         &self.inbox
     }
 
-    pub(super) fn link(&self) -> &Link {
+    pub(super) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
@@ -106,9 +106,25 @@ impl Open {
         event
     }
 
-    /// Sends `source` until its end, then EOF. Never sends more at once than the window and a
-    /// packet allow.
+    /// Sends `source` until its end, then EOF.
     pub(super) async fn send_all<S: AsyncRead + Unpin>(
+        &self,
+        source: S,
+        on_sent: impl FnMut(u64),
+    ) -> Result<(), LinkEnded> {
+        self.send(source, on_sent).await?;
+        self.end_input().await
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) async fn end_input(&self) -> Result<(), LinkEnded> {
+        let mut channel = self.channel.lock().await;
+        channel.eof().await.map_err(|_| LinkEnded)
+    }
+
+    /// Sends what `source` gives until its end; the far side may be sent more later. Never sends
+    /// more at once than the window and a packet hold.
+    pub(super) async fn send<S: AsyncRead + Unpin>(
         &self,
         mut source: S,
         mut on_sent: impl FnMut(u64),
@@ -128,8 +144,7 @@ impl Open {
                 rest = later;
             }
         }
-        let mut channel = self.channel.lock().await;
-        channel.eof().await.map_err(|_| LinkEnded)
+        Ok(())
     }
 
     async fn send_packet(&self, data: &[u8]) -> Result<(), LinkEnded> {
@@ -160,7 +175,7 @@ impl Open {
                     return Ok(room);
                 }
             }
-            if self.link.shared.ended() {
+            if self.link.shared.ended() || !self.inbox.is_open() {
                 return Err(LinkEnded);
             }
             self.inbox.window.changed.notified().await;
@@ -185,7 +200,7 @@ impl Open {
 
     /// Cancels a forwarding that does not exist: the library's only message that a server must
     /// answer and that has no effect. A packet that is being sent serves as well.
-    fn probe(&self) {
+    pub(super) fn probe(&self) {
         if let Ok(mut channel) = self.channel.try_lock() {
             let asked = channel.cancel_tcpip_forward(true, "keepalive", 0);
             // As above: a probe that was not sent would count as unanswered.

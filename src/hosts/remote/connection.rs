@@ -2,16 +2,18 @@
 //! other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::channel::{Keepalive, Open};
 use super::dial::{Dialer, Presence};
 use super::error::{RemoteError, WaitPhase};
 use super::inbox::{ChannelEvent, Exit, Stream};
-use super::link::{ChannelOpenError, Destination, Link, LinkEnd};
+use super::interpreter::{Interpreter, ScriptEnd};
+use super::link::{ChannelOpenError, Destination, JumpConnection, Link, LinkEnd};
 use super::{SshTarget, dial};
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
@@ -27,8 +29,8 @@ pub struct Captured {
     pub dropped: u64,
 }
 
-/// One authenticated host. Cheap to clone; runs any number of commands at once. The connection ends
-/// when the last clone is dropped.
+/// One authenticated host. Cheap to clone; runs any number of commands at once. The connection ends,
+/// or is kept for the next task, when the last clone is dropped.
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -39,12 +41,43 @@ pub(super) struct Inner {
     target: SshTarget,
     dialer: Arc<Dialer>,
     current: Mutex<Option<Arc<Link>>>,
+    /// Shells that wait for a script.
+    shells: std::sync::Mutex<Vec<Interpreter>>,
     closed: AtomicBool,
+}
+
+impl Inner {
+    /// A shell that waits; those that cannot be used any more are left.
+    fn waiting_shell(&self) -> Option<Interpreter> {
+        let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+        shells.retain(Interpreter::is_ready);
+        shells.pop()
+    }
+}
+
+/// The next user of this host goes on with what is left here.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let shells = self
+            .shells
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !self.closed.load(Ordering::SeqCst) {
+            let shells = std::mem::take(shells);
+            self.dialer.keep(&self.target, shells);
+        }
+    }
 }
 
 impl From<Arc<Inner>> for Connection {
     fn from(inner: Arc<Inner>) -> Self {
         Self { inner }
+    }
+}
+
+impl JumpConnection for Connection {
+    fn current_link(&self) -> BoxFuture<'_, Option<Arc<Link>>> {
+        Box::pin(async { self.inner.current.lock().await.clone() })
     }
 }
 
@@ -67,13 +100,20 @@ impl Connection {
         dialer: &Arc<Dialer>,
         presence: Presence,
     ) -> Result<Self, RemoteError> {
-        let link = dial::dial(dialer, target, &presence).await?;
+        let (link, shells) = match dialer.kept(target).await {
+            Some((link, shells)) => (link, shells),
+            None => {
+                let link = dial::dial(dialer, target, &presence).await?;
+                (Arc::new(link), Vec::new())
+            }
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 presence,
                 target: target.clone(),
                 dialer: Arc::clone(dialer),
-                current: Mutex::new(Some(Arc::new(link))),
+                current: Mutex::new(Some(link)),
+                shells: std::sync::Mutex::new(shells),
                 closed: AtomicBool::new(false),
             }),
         })
@@ -139,6 +179,44 @@ impl Connection {
         }
     }
 
+    /// Performs a script of `sh` in a subshell, from the home directory. The shell above it stays for
+    /// further scripts, so that they cost one round trip each. Standard input is empty.
+    ///
+    /// Dropping the future abandons the script: it loses its pipes, it is not killed.
+    ///
+    /// # Errors
+    /// As [`exec`](Self::exec).
+    pub async fn script(
+        &self,
+        script: &[u8],
+        on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+        timeout: Duration,
+    ) -> Result<Exit, RemoteError> {
+        let shell = match self.inner.waiting_shell() {
+            Some(shell) => shell,
+            None => Interpreter::new(self.session().await?),
+        };
+        let run = async {
+            tokio::select! {
+                performed = shell.perform(script, on_output) => performed,
+                never = shell.open().keep_alive(self.keepalive()) => match never {},
+            }
+        };
+        match tokio::time::timeout(timeout, run).await {
+            Ok(ScriptEnd::Ended(exit)) => {
+                let shells = self.inner.shells.lock();
+                shells.unwrap_or_else(PoisonError::into_inner).push(shell);
+                Ok(exit)
+            }
+            Ok(ScriptEnd::ShellEnded(exit)) => Ok(exit),
+            Ok(ScriptEnd::Lost) => Err(self.lost(shell.open()).await),
+            Err(_) => Err(RemoteError::TimedOut {
+                host: self.host(),
+                after: timeout,
+            }),
+        }
+    }
+
     /// Like [`exec`](Self::exec), and keeps up to `limit` bytes of each output; the rest is read
     /// and dropped.
     ///
@@ -186,6 +264,7 @@ impl Connection {
     /// refused.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::SeqCst);
+        while self.inner.waiting_shell().is_some() {}
         if let Some(link) = self.inner.current.lock().await.take() {
             link.kill("closed by the agent");
         }

@@ -22,8 +22,9 @@ use super::channel::Keepalive;
 use super::connection::{Connection, Inner};
 use super::error::{RemoteError, WaitPhase};
 use super::identity::Keyring;
+use super::idle::{IdleConnections, IdleLimits};
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
-use super::link::{Link, LinkState, Metered, Router};
+use super::link::{JumpConnection, Link, LinkState, Metered, Router};
 use super::pin::PinCache;
 use super::{SshTarget, jump};
 use crate::base::clock::{Clock as _, SystemClock};
@@ -40,6 +41,7 @@ pub struct DialSettings {
     /// How long to retry a server that refuses connections.
     pub refusal_patience: Duration,
     pub keepalive: Keepalive,
+    pub idle: IdleLimits,
 }
 
 impl Default for DialSettings {
@@ -50,6 +52,7 @@ impl Default for DialSettings {
             handshake_timeout: Duration::from_secs(30),
             refusal_patience: Duration::from_secs(60),
             keepalive: Keepalive::default(),
+            idle: IdleLimits::default(),
         }
     }
 }
@@ -92,13 +95,14 @@ impl Presence {
 /// A busy server accepts again soon; it is reported from this number of attempts on.
 const ATTEMPTS_UNTOLD: u32 = 4;
 
-/// Opens connections. One for the whole agent: it holds the limit, the decoded keys and the
-/// connections to jump hosts.
+/// Opens connections. One for the whole agent: it holds the limit, the decoded keys, the connections
+/// to jump hosts, and those that are not used at the moment.
 pub struct Dialer {
     pub(super) settings: DialSettings,
+    pub(super) idle: IdleConnections,
     opening: Semaphore,
-    keys: Keyring,
-    pins: PinCache,
+    pub(super) keys: Keyring,
+    pub(super) pins: PinCache,
     jumps: Mutex<HashMap<SshTarget, Arc<Mutex<Weak<Inner>>>>>,
     rekeying: std::sync::Mutex<HashSet<HostName>>,
 }
@@ -130,6 +134,7 @@ impl Dialer {
     #[must_use]
     pub fn new(settings: DialSettings) -> Arc<Self> {
         Arc::new(Self {
+            idle: IdleConnections::default(),
             opening: Semaphore::new(settings.parallel.max(1)),
             keys: Keyring::default(),
             pins: PinCache::default(),
@@ -349,9 +354,9 @@ async fn attempt(
         let Some(key) = key else {
             return Ok(shared.shown().map(|(key, _)| DialOutcome::Shown(key)));
         };
-        log_in(target, key, &mut handle, &shared).await?;
-        let jump = jump.map(|jump| Box::new(jump.clone()) as Box<dyn Send + Sync>);
-        let link = Link::new(handle, shared, jump);
+        log_in(target, Arc::clone(&key), &mut handle, &shared).await?;
+        let jump = jump.map(|jump| Box::new(jump.clone()) as Box<dyn JumpConnection>);
+        let link = Link::new(handle, shared, key, jump);
         Ok(Some(DialOutcome::Link(Box::new(link))))
     };
     match tokio::time::timeout(settings.handshake_timeout, work).await {

@@ -169,6 +169,16 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.state().phase == ChannelPhase::Open
+    }
+
+    /// Whether the channel is open, and has said nothing that was not taken.
+    pub(super) fn is_quiet(&self) -> bool {
+        let state = self.state();
+        state.phase == ChannelPhase::Open && state.events.is_empty()
+    }
+
     pub(super) fn close(&self) {
         self.end(ChannelPhase::Closed);
     }

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use thrussh::client::{Channel, Handle, Handler, Session};
 use thrussh::{ChannelId, ChannelOpenFailure, Sig};
 use thrussh_keys::PublicKeyBase64;
-use thrussh_keys::key::PublicKey;
+use thrussh_keys::key::{KeyPair, PublicKey};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -126,6 +127,11 @@ impl Liveness {
     fn beat(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// The time since the connection was opened.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
     }
 
     pub(super) fn silent_for(&self) -> Duration {
@@ -369,14 +375,22 @@ pub(super) enum Destination<'a> {
     Tcp { address: &'a str, port: u16 },
 }
 
+/// The connection to a jump host.
+pub(super) trait JumpConnection: Send + Sync {
+    /// Its link for the next channel, if there is one.
+    fn current_link(&self) -> BoxFuture<'_, Option<Arc<Link>>>;
+}
+
 /// One authenticated SSH connection.
 pub(super) struct Link {
     handle: tokio::sync::Mutex<Handle<Router>>,
     pub(super) shared: Arc<LinkState>,
     opened: AtomicU32,
     retired: AtomicBool,
+    /// The key that the host accepted at the login.
+    pub(super) key: Arc<KeyPair>,
     /// The connection to its jump host: kept open as long as this link uses it.
-    _jump: Option<Box<dyn Send + Sync>>,
+    pub(super) jump: Option<Box<dyn JumpConnection>>,
 }
 
 impl Drop for Link {
@@ -390,14 +404,16 @@ impl Link {
     pub(super) fn new(
         handle: Handle<Router>,
         shared: Arc<LinkState>,
-        jump: Option<Box<dyn Send + Sync>>,
+        key: Arc<KeyPair>,
+        jump: Option<Box<dyn JumpConnection>>,
     ) -> Self {
         Self {
             handle: tokio::sync::Mutex::new(handle),
             shared,
             opened: AtomicU32::new(0),
             retired: AtomicBool::new(false),
-            _jump: jump,
+            key,
+            jump,
         }
     }
 

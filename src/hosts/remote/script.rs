@@ -13,7 +13,7 @@ use super::preamble::{EndlessPreamble, Preamble};
 use crate::domain::host::{self, DeployTarget, HostError};
 
 /// The command on the host; any login shell replaces itself with it.
-pub const COMMAND: &str = "exec sh -s";
+pub(super) const COMMAND: &str = "exec sh -s";
 
 /// Marks the beginning of an answer, at the beginning of a line.
 const MARKER: &[u8] = b"\n@tagship-answer-1\n";

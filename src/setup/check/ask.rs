@@ -7,7 +7,6 @@ use super::probe;
 use crate::agent::reach;
 use crate::config::Config;
 use crate::domain::plan::PlannedHost;
-use crate::hosts::remote::script::COMMAND;
 use crate::hosts::remote::{Connection, Dialer, RemoteError, Stream};
 
 /// Maximum number of hosts that are checked concurrently.
@@ -34,7 +33,7 @@ pub(super) async fn answer(connection: &Connection, script: &str) -> Result<Stri
         }
     };
     connection
-        .exec(COMMAND, script.as_bytes(), &mut hear, TIMEOUT)
+        .script(script.as_bytes(), &mut hear, TIMEOUT)
         .await?;
     Ok(answer.into_text())
 }

@@ -1,0 +1,54 @@
+//! Connections that a task leaves to the next one, and what a rollback then costs on the hosts.
+
+use crate::stage::{HOSTS, Stage, usual};
+use crate::support::until;
+
+/// The number of logins, and of commands that were started for them.
+fn costs(stage: &Stage) -> (usize, usize) {
+    let log = stage.sshd.log();
+    let count = |line: &str| log.matches(line).count();
+    (
+        count("Accepted publickey"),
+        count("Starting session: command"),
+    )
+}
+
+#[test]
+fn rollback_after_a_release_needs_no_login_and_no_session() {
+    let mut stage = usual().start();
+    stage.release("qa-1", &[("file", "1")]);
+    stage.release("qa-2", &[("file", "2")]);
+    let (logins, sessions) = costs(&stage);
+    assert_eq!(logins, HOSTS.len());
+    // A shell, and rsync twice.
+    assert_eq!(sessions, HOSTS.len() * 3);
+    let back = ["rollback", "--project", "shop", "--environment", "qa"];
+    for tag in ["qa-1", "qa-2"] {
+        stage.command(&[&back[..], &["--wait"]].concat());
+        stage.assert_live(&HOSTS, "qa", tag);
+    }
+    assert_eq!(costs(&stage), (logins, sessions));
+    assert!(!stage.sshd.sessions().is_empty());
+    stage.stop_agent();
+    assert!(until(|| stage.sshd.sessions().is_empty()));
+}
+
+#[test]
+fn task_after_the_hosts_were_restarted_goes_on_as_ever() {
+    let stage = usual().start();
+    stage.release("qa-1", &[("file", "1")]);
+    stage.sshd.kill_sessions();
+    stage.release("qa-2", &[("file", "2")]);
+    stage.assert_live(&HOSTS, "qa", "qa-2");
+    stage.sshd.freeze_sessions();
+    stage.release("qa-3", &[("file", "3")]);
+    stage.assert_live(&HOSTS, "qa", "qa-3");
+    assert_eq!(costs(&stage).0, 3 * HOSTS.len());
+}
+
+#[test]
+fn agent_that_keeps_no_connection_leaves_none() {
+    let stage = usual().ssh("idle_connections = 0").start();
+    stage.release("qa-1", &[("file", "1")]);
+    assert!(until(|| stage.sshd.sessions().is_empty()));
+}
