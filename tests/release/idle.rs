@@ -18,12 +18,13 @@ fn rollback_after_a_release_needs_no_login_and_no_session() {
     let mut stage = usual().start();
     stage.release("qa-1", &[("file", "1")]);
     stage.release("qa-2", &[("file", "2")]);
+    stage.release("qa-3", &[("file", "3")]);
     let (logins, sessions) = costs(&stage);
     assert_eq!(logins, HOSTS.len());
-    // A shell, and rsync twice.
-    assert_eq!(sessions, HOSTS.len() * 3);
+    // A shell, and rsync three times.
+    assert_eq!(sessions, HOSTS.len() * 4);
     let back = ["rollback", "--project", "shop", "--environment", "qa"];
-    for tag in ["qa-1", "qa-2"] {
+    for tag in ["qa-2", "qa-1"] {
         stage.command(&[&back[..], &["--wait"]].concat());
         stage.assert_live(&HOSTS, "qa", tag);
     }
