@@ -174,11 +174,10 @@ pub struct Ssh {
     /// How long to retry a host that accepts and then closes connections. Default 60 seconds.
     #[serde(deserialize_with = "duration::deserialize")]
     pub patience: Duration,
-    /// How long a connection that no task uses is kept for the next one. Default 10 minutes; zero keeps
-    /// none.
+    /// How long an idle connection is kept for the next task. Default 10 minutes; zero keeps none.
     #[serde(deserialize_with = "duration::deserialize")]
     pub idle_timeout: Duration,
-    /// How many such connections are kept at most, over all hosts. Default 100; 0 keeps none.
+    /// The maximum number of idle connections, over all hosts. Default 100; 0 keeps none.
     pub idle_connections: u32,
 }
 

@@ -81,8 +81,8 @@ impl Turns {
     }
 }
 
-/// The hosts of one task over SSH. Logs in to a host at its first operation, unless an earlier task
-/// has left a connection. Gives the connections back when this value is dropped.
+/// The hosts of one task over SSH. Connects to a host at its first operation, over an idle
+/// connection if there is one. Dropping this value makes the connections idle.
 pub struct SshHosts {
     hosts: HashMap<String, SshHost>,
     /// The agent's own machine, by the name that steps use, if it may be used.

@@ -13,8 +13,9 @@
 //! link is opened; nothing was run, so nothing is lost. A command that is abandoned (timeout,
 //! dropped future) retires its link; the end of the link closes the command's pipes.
 //!
-//! So scripts share one channel: a shell on the host runs one after another (`interpreter`). When a
-//! task is done with a connection, its link and that shell are kept for the next task (`idle`).
+//! Scripts therefore share one channel: a shell on the host runs them one after another
+//! (`interpreter`). When a task no longer needs a connection, its link and that shell are kept for
+//! the next task (`idle`).
 
 mod channel;
 mod connection;

@@ -1,4 +1,4 @@
-//! Connections that a task leaves to the next one, and what a rollback then costs on the hosts.
+//! Connections that are kept after a task, and what a rollback then costs on the hosts.
 
 use crate::stage::{HOSTS, Stage, usual};
 use crate::support::until;
@@ -35,7 +35,7 @@ fn rollback_after_a_release_needs_no_login_and_no_session() {
 }
 
 #[test]
-fn task_after_the_hosts_were_restarted_goes_on_as_ever() {
+fn task_after_a_restart_of_the_hosts_succeeds() {
     let stage = usual().start();
     stage.release("qa-1", &[("file", "1")]);
     stage.sshd.kill_sessions();
@@ -48,7 +48,7 @@ fn task_after_the_hosts_were_restarted_goes_on_as_ever() {
 }
 
 #[test]
-fn agent_that_keeps_no_connection_leaves_none() {
+fn agent_that_keeps_no_connection_closes_each() {
     let stage = usual().ssh("idle_connections = 0").start();
     stage.release("qa-1", &[("file", "1")]);
     assert!(until(|| stage.sshd.sessions().is_empty()));

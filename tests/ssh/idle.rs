@@ -1,4 +1,4 @@
-//! Connections that are kept after their last use, for the next one who asks.
+//! Connections that are kept after a task for the next one.
 
 use std::fs;
 use std::sync::Arc;
@@ -53,13 +53,13 @@ async fn next_task_needs_neither_login_nor_session() {
         task(&target, &dialer).await;
     }
     assert_eq!((logins(&sshd), sessions_started(&sshd)), (1, 1));
-    // The last user of all ends them.
+    // They end with the dialer.
     drop(dialer);
     assert!(until(|| sshd.sessions().is_empty()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_kept_where_the_time_or_the_number_is_zero() {
+async fn zero_time_or_zero_connections_keeps_none() {
     for (timeout, connections) in [(0, 10), (600, 0)] {
         let sshd = Sshd::settings().start();
         let dialer = keeping(Duration::from_secs(timeout), connections);
@@ -72,7 +72,7 @@ async fn nothing_is_kept_where_the_time_or_the_number_is_zero() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_that_was_cut_is_replaced_unnoticed() {
+async fn kept_connection_that_was_cut_is_replaced() {
     let sshd = Sshd::settings().start();
     let (target, dialer) = (target(&sshd, 0), keeper());
     for number in 1..=5 {
@@ -87,7 +87,7 @@ async fn kept_connection_that_was_cut_is_replaced_unnoticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_that_went_silent_holds_up_no_task_for_long() {
+async fn kept_connection_that_went_silent_is_replaced_quickly() {
     let sshd = Sshd::settings().start();
     let (target, dialer) = (target(&sshd, 0), keeper());
     task(&target, &dialer).await;
@@ -99,7 +99,7 @@ async fn kept_connection_that_went_silent_holds_up_no_task_for_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_that_went_silent_is_closed_before_anybody_asks() {
+async fn kept_connection_that_went_silent_is_closed_before_its_use() {
     let sshd = Sshd::settings().start();
     let proxy = Proxy::start(sshd.socket(), Fault::None);
     task(&target_through(&sshd, proxy.port()), &keeper()).await;
@@ -123,7 +123,7 @@ async fn kept_connection_whose_shell_was_ended_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_is_for_its_own_user_key_and_address_alone() {
+async fn kept_connection_is_only_for_its_user_key_and_address() {
     let sshd = Sshd::settings().hosts(2).start();
     let dialer = keeper();
     let ours = target(&sshd, 1);
@@ -151,22 +151,22 @@ async fn kept_connection_is_for_its_own_user_key_and_address_alone() {
         assert!(logins(&sshd) > before, "{other}");
         before = logins(&sshd);
     }
-    let nobody = SshTarget {
+    let unknown = SshTarget {
         user: "no-such-user".into(),
         ..ours.clone()
     };
-    let refused = Connection::open(&nobody, &dialer).await;
+    let refused = Connection::open(&unknown, &dialer).await;
     assert!(matches!(refused, Err(RemoteError::Unauthorized { .. })));
     task(&ours, &dialer).await;
     assert_eq!(logins(&sshd), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_is_not_used_once_the_host_key_is_not_trusted() {
+async fn host_key_no_longer_trusted_ends_a_kept_connection() {
     let sshd = Sshd::settings().start();
     let (target, dialer) = (target(&sshd, 0), keeper());
     task(&target, &dialer).await;
-    fs::write(&target.known_hosts, "# nobody\n").unwrap();
+    fs::write(&target.known_hosts, "# empty\n").unwrap();
     let refused = Connection::open(&target, &dialer).await.map(drop);
     assert!(
         matches!(refused, Err(RemoteError::UnknownHostKey { .. })),
@@ -176,7 +176,7 @@ async fn kept_connection_is_not_used_once_the_host_key_is_not_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_is_not_used_once_the_key_file_was_replaced() {
+async fn replaced_key_file_ends_a_kept_connection() {
     let sshd = Sshd::settings().start();
     let (target, dialer) = (target(&sshd, 0), keeper());
     task(&target, &dialer).await;
@@ -187,7 +187,7 @@ async fn kept_connection_is_not_used_once_the_key_file_was_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_too_many_the_one_that_was_used_longest_ago_is_closed() {
+async fn of_too_many_the_least_recently_used_one_is_closed() {
     let sshd = Sshd::settings().hosts(3).start();
     let dialer = keeping(Duration::from_secs(600), 2);
     for host in [1, 2, 1, 3] {
@@ -201,7 +201,7 @@ async fn of_too_many_the_one_that_was_used_longest_ago_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connection_is_closed_when_its_time_is_over() {
+async fn kept_connection_is_closed_after_its_idle_timeout() {
     let sshd = Sshd::settings().start();
     let dialer = keeping(Duration::from_millis(400), 10);
     task(&target(&sshd, 0), &dialer).await;
@@ -212,7 +212,7 @@ async fn kept_connection_is_closed_when_its_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_with_a_command_that_was_given_up_is_not_kept() {
+async fn connection_with_an_abandoned_command_is_not_kept() {
     let sshd = Sshd::settings().start();
     let (target, dialer) = (target(&sshd, 0), keeper());
     let connection = Connection::open(&target, &dialer).await.unwrap();
@@ -228,7 +228,7 @@ async fn connection_with_a_command_that_was_given_up_is_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_that_asks_for_signs_of_life_gets_them_from_a_kept_connection() {
+async fn kept_connection_answers_the_keepalives_of_the_server() {
     let sshd = Sshd::settings()
         .line("ClientAliveInterval 1")
         .line("ClientAliveCountMax 1")
@@ -268,15 +268,64 @@ async fn host_behind_a_jump_host_is_kept_with_it() {
         task(&target, &dialer).await;
     }
     assert_eq!((logins(&outer), logins(&inner)), (1, 1));
-    // What is not trusted on the way is not used either.
-    let jump = target.jump.as_deref().unwrap();
-    fs::write(&jump.known_hosts, "# nobody\n").unwrap();
-    let refused = Connection::open(&target, &dialer).await.map(drop);
-    assert!(
-        matches!(refused, Err(RemoteError::Jump { .. })),
-        "{refused:?}"
-    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jump_host_that_is_no_longer_trusted_leads_to_no_host() {
+    let outer = Sshd::settings().start();
+    let inner = Sshd::settings().hosts(3).start();
+    let behind = |host| SshTarget {
+        jump: Some(Box::new(SshTarget {
+            name: "bastion".into(),
+            ..target(&outer, 0)
+        })),
+        ..target(&inner, host)
+    };
+    let dialer = keeper();
+    for host in [1, 2] {
+        task(&behind(host), &dialer).await;
+    }
+    assert_eq!((logins(&outer), logins(&inner)), (1, 2));
+    fs::write(target(&outer, 0).known_hosts, "# empty\n").unwrap();
+    // Host 3 never had a connection; one to host 2 is kept when host 1 is asked for.
+    for host in [3, 1, 2] {
+        let refused = Connection::open(&behind(host), &dialer).await.map(drop);
+        assert!(
+            matches!(refused, Err(RemoteError::Jump { .. })),
+            "{refused:?}"
+        );
+    }
     assert!(until(
         || outer.sessions().is_empty() && inner.sessions().is_empty()
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jump_host_that_went_silent_is_connected_to_again() {
+    let outer = Sshd::settings().start();
+    let inner = Sshd::settings().hosts(3).start();
+    let behind = |host| SshTarget {
+        jump: Some(Box::new(SshTarget {
+            name: "bastion".into(),
+            ..target(&outer, 0)
+        })),
+        ..target(&inner, host)
+    };
+    // No keepalive tells of it in time.
+    let dialer = Dialer::new(DialSettings {
+        handshake_timeout: Duration::from_secs(4),
+        idle: IdleLimits {
+            timeout: Duration::from_secs(600),
+            connections: 10,
+        },
+        ..DialSettings::default()
+    });
+    for host in [1, 2] {
+        task(&behind(host), &dialer).await;
+    }
+    outer.freeze_sessions();
+    for host in [3, 1, 2] {
+        task(&behind(host), &dialer).await;
+    }
+    assert_eq!(logins(&outer), 2);
 }

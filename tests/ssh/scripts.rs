@@ -1,4 +1,4 @@
-//! Scripts that one shell on the host performs one after another.
+//! Scripts that one shell on the host runs one after another.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(crate) fn sessions_started(sshd: &Sshd) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_one_after_another_take_one_session_of_the_server() {
+async fn scripts_in_sequence_take_one_session_of_the_server() {
     let sshd = Sshd::settings().line("MaxSessions 1").start();
     let connection = open(&sshd).await;
     for code in 0..20 {
@@ -91,6 +91,20 @@ async fn bytes_of_a_script_are_never_taken_for_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mark_of_an_earlier_script_does_not_end_a_later_one() {
+    let sshd = Sshd::settings()
+        .line("ForceCommand sent=$(mktemp); export sent; tee \"$sent\" | sh -s")
+        .start();
+    let connection = open(&sshd).await;
+    perform(&connection, "true").await;
+    let replay = "mark=$(grep -o 'tagship-end-[0-9a-f]*' \"$sent\" | head -n 1); \
+        rm -f \"$sent\"; printf '\\036%s 0\\n' \"$mark\"; echo \"${#mark}\"; exit 7";
+    let done = perform(&connection, replay).await;
+    assert_eq!(done.exit, Exit::Code(7));
+    assert!(done.stdout.ends_with(b" 0\n44\n"), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn long_script_arrives_whole() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
@@ -112,7 +126,7 @@ async fn script_that_reads_its_input_reads_none_of_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn program_that_a_login_leaves_behind_holds_up_no_script() {
+async fn program_that_a_login_leaves_behind_delays_no_script() {
     let sshd = Sshd::settings()
         .line("ForceCommand sleep 600 & eval \"$SSH_ORIGINAL_COMMAND\"")
         .start();
@@ -131,7 +145,7 @@ async fn program_that_a_login_leaves_behind_holds_up_no_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_that_waits_for_the_end_of_its_input_gets_it() {
+async fn login_that_reads_its_input_to_the_end_gets_eof() {
     let sshd = Sshd::settings()
         .line("ForceCommand cat >/dev/null; eval \"$SSH_ORIGINAL_COMMAND\"")
         .start();
@@ -166,7 +180,7 @@ async fn scripts_at_once_do_not_wait_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn script_that_ends_with_its_shell_is_told_from_a_lost_one() {
+async fn script_that_kills_its_shell_differs_from_a_lost_one() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     perform(&connection, "true").await;
@@ -200,7 +214,7 @@ async fn script_that_takes_too_long_is_abandoned_with_its_shell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_shell_that_refuses_ends_the_script_with_its_words() {
+async fn login_shell_that_refuses_ends_the_script_with_its_reason() {
     let sshd = Sshd::settings()
         .line("ForceCommand echo 'this account is not available'; exit 5")
         .start();

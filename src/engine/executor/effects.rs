@@ -42,8 +42,8 @@ pub struct World {
 
 /// Connections to the hosts of one task.
 pub trait Fleet: Send + Sync {
-    /// `fleet.hosts`: opens nothing until the first operation. Connections end, or are kept for the
-    /// next task, when the value is dropped.
+    /// `fleet.hosts`: opens nothing until the first operation. When the value is dropped,
+    /// connections end or are kept for the next task.
     fn hosts(&self, plan: &Plan) -> Arc<dyn Hosts>;
 }
 

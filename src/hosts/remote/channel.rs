@@ -116,14 +116,14 @@ impl Open {
         self.end_input().await
     }
 
-    /// Says that nothing more will be sent.
+    /// Sends EOF.
     pub(super) async fn end_input(&self) -> Result<(), LinkEnded> {
         let mut channel = self.channel.lock().await;
         channel.eof().await.map_err(|_| LinkEnded)
     }
 
-    /// Sends what `source` gives until its end; the far side may be sent more later. Never sends
-    /// more at once than the window and a packet hold.
+    /// Sends `source` until its end, without EOF. Never sends more at once than the window and a
+    /// packet allow.
     pub(super) async fn send<S: AsyncRead + Unpin>(
         &self,
         mut source: S,

@@ -2,10 +2,9 @@
 //! other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::channel::{Keepalive, Open};
@@ -13,7 +12,7 @@ use super::dial::{Dialer, Presence};
 use super::error::{RemoteError, WaitPhase};
 use super::inbox::{ChannelEvent, Exit, Stream};
 use super::interpreter::{Interpreter, ScriptEnd};
-use super::link::{ChannelOpenError, Destination, JumpConnection, Link, LinkEnd};
+use super::link::{ChannelOpenError, Destination, Link, LinkEnd};
 use super::{SshTarget, dial};
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
@@ -29,8 +28,8 @@ pub struct Captured {
     pub dropped: u64,
 }
 
-/// One authenticated host. Cheap to clone; runs any number of commands at once. The connection ends,
-/// or is kept for the next task, when the last clone is dropped.
+/// One authenticated host. Cheap to clone; runs any number of commands at once. When the last clone
+/// is dropped, the connection ends or is kept for the next task.
 #[derive(Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -41,29 +40,28 @@ pub(super) struct Inner {
     target: SshTarget,
     dialer: Arc<Dialer>,
     current: Mutex<Option<Arc<Link>>>,
-    /// Shells that wait for a script.
+    /// Idle shells.
     shells: std::sync::Mutex<Vec<Interpreter>>,
     closed: AtomicBool,
 }
 
 impl Inner {
-    /// A shell that waits; those that cannot be used any more are left.
-    fn waiting_shell(&self) -> Option<Interpreter> {
-        let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+    fn shells(&self) -> MutexGuard<'_, Vec<Interpreter>> {
+        self.shells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns an idle shell; drops those that can no longer be used.
+    fn idle_shell(&self) -> Option<Interpreter> {
+        let mut shells = self.shells();
         shells.retain(Interpreter::is_ready);
         shells.pop()
     }
 }
 
-/// The next user of this host goes on with what is left here.
 impl Drop for Inner {
     fn drop(&mut self) {
-        let shells = self
-            .shells
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
         if !self.closed.load(Ordering::SeqCst) {
-            let shells = std::mem::take(shells);
+            let shells = std::mem::take(&mut *self.shells());
             self.dialer.keep(&self.target, shells);
         }
     }
@@ -72,12 +70,6 @@ impl Drop for Inner {
 impl From<Arc<Inner>> for Connection {
     fn from(inner: Arc<Inner>) -> Self {
         Self { inner }
-    }
-}
-
-impl JumpConnection for Connection {
-    fn current_link(&self) -> BoxFuture<'_, Option<Arc<Link>>> {
-        Box::pin(async { self.inner.current.lock().await.clone() })
     }
 }
 
@@ -179,33 +171,32 @@ impl Connection {
         }
     }
 
-    /// Performs a script of `sh` in a subshell, from the home directory. The shell above it stays for
-    /// further scripts, so that they cost one round trip each. Standard input is empty.
+    /// Runs a script of `sh` in a subshell, in the home directory, with empty standard input. The
+    /// shell around it remains for further scripts, so each costs one round trip.
     ///
     /// Dropping the future abandons the script: it loses its pipes, it is not killed.
     ///
     /// # Errors
-    /// As [`exec`](Self::exec).
+    /// Same as [`exec`](Self::exec).
     pub async fn script(
         &self,
         script: &[u8],
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
         timeout: Duration,
     ) -> Result<Exit, RemoteError> {
-        let shell = match self.inner.waiting_shell() {
+        let shell = match self.inner.idle_shell() {
             Some(shell) => shell,
             None => Interpreter::new(self.session().await?),
         };
         let run = async {
             tokio::select! {
-                performed = shell.perform(script, on_output) => performed,
+                end = shell.run(script, on_output) => end,
                 never = shell.open().keep_alive(self.keepalive()) => match never {},
             }
         };
         match tokio::time::timeout(timeout, run).await {
             Ok(ScriptEnd::Ended(exit)) => {
-                let shells = self.inner.shells.lock();
-                shells.unwrap_or_else(PoisonError::into_inner).push(shell);
+                self.inner.shells().push(shell);
                 Ok(exit)
             }
             Ok(ScriptEnd::ShellEnded(exit)) => Ok(exit),
@@ -264,9 +255,20 @@ impl Connection {
     /// refused.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::SeqCst);
-        while self.inner.waiting_shell().is_some() {}
+        self.inner.shells().clear();
         if let Some(link) = self.inner.current.lock().await.take() {
             link.kill("closed by the agent");
+        }
+    }
+
+    /// Allows no further channel on the current link if it may not be reused: the next channel
+    /// gets a new link.
+    pub(super) async fn leave_outdated_link(&self) {
+        let current = self.inner.current.lock().await.clone();
+        if let Some(link) = current
+            && !self.inner.dialer.may_reuse(&self.inner.target, &link).await
+        {
+            link.retire();
         }
     }
 
@@ -336,7 +338,12 @@ impl Connection {
                     self.why_ended(&link).await;
                     ended += 1;
                 }
-                Err(ChannelOpenError::Silent) => {
+                // A link that was idle may have died unnoticed.
+                Err(ChannelOpenError::Silent { opened_before }) if opened_before > 0 => {
+                    link.kill("it does not answer");
+                    ended += 1;
+                }
+                Err(ChannelOpenError::Silent { .. }) => {
                     link.kill("it does not answer");
                     return Err(RemoteError::Silent {
                         host: self.host(),

@@ -5,6 +5,7 @@
 //! login, a closed port.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::error::{RemoteError, WaitPhase};
 use super::identity::Keyring;
 use super::idle::{IdleConnections, IdleLimits};
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
-use super::link::{JumpConnection, Link, LinkState, Metered, Router};
+use super::link::{Link, LinkState, Metered, Route, Router};
 use super::pin::PinCache;
 use super::{SshTarget, jump};
 use crate::base::clock::{Clock as _, SystemClock};
@@ -96,7 +97,7 @@ impl Presence {
 const ATTEMPTS_UNTOLD: u32 = 4;
 
 /// Opens connections. One for the whole agent: it holds the limit, the decoded keys, the connections
-/// to jump hosts, and those that are not used at the moment.
+/// to jump hosts, and the idle ones.
 pub struct Dialer {
     pub(super) settings: DialSettings,
     pub(super) idle: IdleConnections,
@@ -176,7 +177,9 @@ impl Dialer {
         // Locked while it is opened: a hundred hosts behind it must open it only once.
         let mut slot = slot.lock().await;
         if let Some(inner) = slot.upgrade() {
-            return Ok(Connection::from(inner));
+            let connection = Connection::from(inner);
+            connection.leave_outdated_link().await;
+            return Ok(connection);
         }
         // The opener waits for it: if it is unreachable, so is the host behind it.
         let connection = Connection::open_told(target, self, presence.clone()).await?;
@@ -333,21 +336,30 @@ async fn attempt(
         None => None,
         Some(jump) => {
             let stream = jump::stream(jump, &target.address, target.port).await;
-            Some(stream.map_err(|source| RemoteError::Jump {
+            let (stream, link) = stream.map_err(|source| RemoteError::Jump {
                 host: target.to_string(),
                 source: Box::new(source),
-            })?)
+            })?;
+            let route = Route::Jump {
+                link,
+                _connection: Box::new(jump.clone()),
+            };
+            Some((stream, route))
         }
     };
     let settings = &dialer.settings;
     let _slot = dialer.opening.acquire().await;
     let work = async {
         let shared = LinkState::new();
-        let mut handle = match bridge {
-            Some(stream) => shake_hands(dialer, target, pins, &shared, stream).await?,
+        let (mut handle, route) = match bridge {
+            Some((stream, route)) => {
+                let handle = shake_hands(dialer, target, pins, &shared, stream).await?;
+                (handle, route)
+            }
             None => {
-                let stream = tcp(settings, target).await?;
-                shake_hands(dialer, target, pins, &shared, stream).await?
+                let (stream, peer) = tcp(settings, target).await?;
+                let handle = shake_hands(dialer, target, pins, &shared, stream).await?;
+                (handle, Route::Direct(peer))
             }
         };
         judge(target, &shared, purpose)?;
@@ -355,8 +367,7 @@ async fn attempt(
             return Ok(shared.shown().map(|(key, _)| DialOutcome::Shown(key)));
         };
         log_in(target, Arc::clone(&key), &mut handle, &shared).await?;
-        let jump = jump.map(|jump| Box::new(jump.clone()) as Box<dyn JumpConnection>);
-        let link = Link::new(handle, shared, key, jump);
+        let link = Link::new(handle, shared, key, route);
         Ok(Some(DialOutcome::Link(Box::new(link))))
     };
     match tokio::time::timeout(settings.handshake_timeout, work).await {
@@ -375,7 +386,10 @@ async fn attempt(
 }
 
 /// Opens a TCP connection without Nagle's algorithm, which would add 40 ms to every request.
-async fn tcp(settings: &DialSettings, target: &SshTarget) -> Result<TcpStream, RemoteError> {
+async fn tcp(
+    settings: &DialSettings,
+    target: &SshTarget,
+) -> Result<(TcpStream, SocketAddr), RemoteError> {
     let address = (target.address.as_str(), target.port);
     let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(address));
     let connected = connecting.await.map_err(|_| RemoteError::Silent {
@@ -389,7 +403,8 @@ async fn tcp(settings: &DialSettings, target: &SshTarget) -> Result<TcpStream, R
     };
     let stream = connected.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
-    Ok(stream)
+    let peer = stream.peer_addr().map_err(unreachable)?;
+    Ok((stream, peer))
 }
 
 async fn shake_hands<S>(

@@ -1,84 +1,87 @@
-//! Connections that no task uses at the moment: kept for a while, so that the next task, and above all a
-//! rollback, needs no handshake. Bounded in number and age; the one that was used the longest time ago is
-//! closed first. One is given out only for the target, key file and host key that it was opened for, and
-//! only after its shells have answered: nothing was asked of the host by then, so a new connection takes its
-//! place where there is any doubt. Used by `connection` alone.
+//! Idle connections: kept for a while after a task, so that the next one, above all a rollback, needs
+//! no handshake. Bounded in number and age; the least recently used one is closed first. One is
+//! reused only for the same target, key file, host key and address, and only after its shells have
+//! answered. Until then nothing was requested of the host, so in any doubt a new connection is
+//! opened instead. Used by `connection`; `dial` asks it about jump hosts.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
+use tokio::net::lookup_host;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::SshTarget;
+use super::channel::Keepalive;
 use super::dial::Dialer;
 use super::inbox::Exit;
 use super::interpreter::{Interpreter, ScriptEnd};
 use super::known_hosts::{HostKeyTrust, HostName};
-use super::link::Link;
+use super::link::{Link, Route};
 
-/// A connection is given out for so long after its login: what the host says of a user (groups, a key that
-/// was taken away) is looked at by its sshd at the login alone.
+/// How long after its login a connection may be reused: sshd checks the user (key, groups, limits)
+/// only at the login.
 const AGE_MAX: Duration = Duration::from_secs(3600);
-/// What is kept is looked at no more often.
+/// The shortest pause between two sweeps.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// A host that takes longer to answer costs less by a new connection.
+/// How long to wait for a sign that a connection may be reused; a new one costs less.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many connections are kept, and how long. None by default.
+/// How many idle connections are kept, and how long. None by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IdleLimits {
     /// How long after its last use; zero keeps none.
     pub timeout: Duration,
-    /// How many at most, over all hosts.
+    /// The maximum number, over all hosts.
     pub connections: usize,
 }
 
-/// What is kept, the one that was used last at the end.
+/// The most recently used one is last.
 #[derive(Default)]
 pub(super) struct IdleConnections(Mutex<KeptConnections>);
 
 #[derive(Default)]
 struct KeptConnections {
     connections: Vec<IdleConnection>,
-    /// A task of the runtime looks after them.
+    /// A task of the runtime sweeps them.
     watched: bool,
 }
 
 struct IdleConnection {
     target: SshTarget,
-    /// All of one link; at least one.
+    link: Arc<Link>,
+    /// All of this link.
     shells: Vec<Interpreter>,
     since: Instant,
 }
 
 impl IdleConnection {
-    fn link(&self) -> Option<&Arc<Link>> {
-        self.shells.first().map(Interpreter::link)
-    }
-
     /// How much longer it may be kept.
-    fn rest(&self, limits: IdleLimits) -> Duration {
-        let Some(link) = self.link().filter(|_| self.is_ready()) else {
+    fn time_left(&self, limits: IdleLimits) -> Duration {
+        if !self.is_ready() {
             return Duration::ZERO;
-        };
+        }
         let unused = limits.timeout.saturating_sub(self.since.elapsed());
-        unused.min(AGE_MAX.saturating_sub(link.shared.pulse.age()))
+        unused.min(AGE_MAX.saturating_sub(self.link.shared.pulse.age()))
     }
 
     fn is_ready(&self) -> bool {
         self.shells.iter().all(Interpreter::is_ready)
     }
 
-    /// Has each shell perform a script that does nothing: it may have ended although its connection is
-    /// there. Says whether all did.
+    fn silent_for(&self) -> Duration {
+        self.link.shared.pulse.silent_for()
+    }
+
+    /// Runs an empty script in each shell: one may have ended although its connection has not.
     async fn is_alive(&self) -> bool {
         let answers = join_all(self.shells.iter().map(async |shell| {
-            let end = shell.perform(b":", &mut |_, _| ()).await;
+            let end = shell.run(b":", &mut |_, _| ()).await;
             matches!(end, ScriptEnd::Ended(Exit::Code(0)))
         }));
-        let answers = tokio::time::timeout(PATIENCE, answers).await;
+        let answers = timeout(PATIENCE, answers).await;
         answers.is_ok_and(|answers| answers.into_iter().all(|alive| alive)) && self.is_ready()
     }
 }
@@ -95,8 +98,9 @@ impl IdleConnections {
         Some(kept.connections.remove(at))
     }
 
-    /// Takes one in; returns what has to go for it, and whether a task has to be started that looks
-    /// after them. Connections are dropped by the caller: one may end another one, of a jump host.
+    /// Adds one. Returns those to drop, and whether the sweeping task must be started. The caller
+    /// drops them without the lock: the last one behind a jump host ends the connection to that
+    /// host, which comes here too.
     fn put(&self, idle: IdleConnection, limits: IdleLimits) -> (Vec<IdleConnection>, bool) {
         let mut kept = self.lock();
         kept.connections.push(idle);
@@ -105,56 +109,57 @@ impl IdleConnections {
         (gone, !std::mem::replace(&mut kept.watched, true))
     }
 
-    /// Removes what may not be kept any longer, and asks the others for a sign of life where they were
-    /// silent for `quiet`. Says when to look again; never, where nothing is left.
+    /// Removes those that may no longer be kept, and sends a keepalive where one is due. Also
+    /// returns when to sweep again, unless none is left.
     fn sweep(
         &self,
         limits: IdleLimits,
-        quiet: Duration,
+        keepalive: Keepalive,
     ) -> (Vec<IdleConnection>, Option<Duration>) {
+        let quiet = keepalive.interval;
         let mut kept = self.lock();
-        let silent = |idle: &IdleConnection| {
-            let link = idle.link();
-            link.map_or(Duration::MAX, |link| link.shared.pulse.silent_for())
-        };
         let gone = kept
             .connections
             .extract_if(.., |idle| {
-                idle.rest(limits).is_zero() || silent(idle) >= quiet.saturating_mul(3)
+                idle.time_left(limits).is_zero()
+                    || idle.silent_for() >= quiet * keepalive.missed.max(1)
             })
             .collect();
-        for idle in kept.connections.iter().filter(|idle| silent(idle) >= quiet) {
-            if let Some(shell) = idle.shells.first() {
+        for idle in &kept.connections {
+            if idle.silent_for() >= quiet
+                && let Some(shell) = idle.shells.first()
+            {
                 shell.open().probe();
             }
         }
-        let soonest = kept.connections.iter().map(|idle| idle.rest(limits)).min();
+        let times = kept.connections.iter().map(|idle| idle.time_left(limits));
+        let soonest = times.min();
         kept.watched = soonest.is_some();
-        (gone, soonest.map(|rest| rest.min(quiet)))
+        (gone, soonest.map(|left| left.min(quiet)))
     }
 }
 
 impl Dialer {
-    /// Keeps a connection that is not used any more, by its shells that wait. Whatever else may run on
-    /// it has retired its link, which is not kept.
+    /// Keeps a connection that is no longer used, with its idle shells. Any other channel that was
+    /// in use has retired the link, and then it is not kept.
     pub(super) fn keep(self: &Arc<Self>, target: &SshTarget, mut shells: Vec<Interpreter>) {
         let limits = self.settings.idle;
         shells.retain(Interpreter::is_ready);
-        // Without a runtime nothing would look after them.
+        // Without a runtime nothing would close them in time.
         let (Some(link), Ok(runtime)) = (
             shells.first().map(|shell| Arc::clone(shell.link())),
             Handle::try_current(),
         ) else {
             return;
         };
-        // Those of a link that was left for another one have no room for a channel any more.
         shells.retain(|shell| Arc::ptr_eq(shell.link(), &link));
         let idle = IdleConnection {
             target: target.clone(),
+            link,
             shells,
             since: Instant::now(),
         };
-        if limits.connections == 0 || idle.rest(limits).is_zero() {
+        if limits.connections == 0 || idle.time_left(limits).is_zero() {
             return;
         }
         let (gone, unwatched) = self.idle.put(idle, limits);
@@ -164,25 +169,36 @@ impl Dialer {
         }
     }
 
-    /// A kept connection to `target` that may be used as if it had been opened now.
+    /// Returns an idle connection to `target` that may be used like a new one.
     pub(super) async fn kept(&self, target: &SshTarget) -> Option<(Arc<Link>, Vec<Interpreter>)> {
         while let Some(idle) = self.idle.take(target) {
-            let link = Arc::clone(idle.link()?);
-            if !idle.rest(self.settings.idle).is_zero()
-                && self.still_trusts(target, &link).await
+            if !idle.time_left(self.settings.idle).is_zero()
+                && self.may_reuse(target, &idle.link).await
                 && idle.is_alive().await
             {
-                return Some((link, idle.shells));
+                return Some((idle.link, idle.shells));
+            }
+            // The jump host may be the one that does not answer.
+            if let Route::Jump { link, .. } = &idle.link.route {
+                link.retire();
             }
         }
         None
     }
 
-    /// Whether a login would be the same now: the key file is the one that was used, `known_hosts`
-    /// trusts the key that the host has shown, and so for every jump host.
-    fn still_trusts<'a>(&'a self, target: &'a SshTarget, link: &'a Link) -> BoxFuture<'a, bool> {
+    /// Whether a new login would be the same: the key file is the one that was used, `known_hosts`
+    /// trusts the key that the host has shown, and the address leads there; the same for every
+    /// jump host. Only the jump host can resolve a name behind it, so that is not checked.
+    pub(super) fn may_reuse<'a>(
+        &'a self,
+        target: &'a SshTarget,
+        link: &'a Link,
+    ) -> BoxFuture<'a, bool> {
         // Boxed, because it calls itself for the jump host.
         Box::pin(async move {
+            if link.shared.pulse.age() >= AGE_MAX {
+                return false;
+            }
             let key = self.keys.key(&target.identity).await;
             if !key.is_ok_and(|key| Arc::ptr_eq(&key, &link.key)) {
                 return false;
@@ -195,19 +211,24 @@ impl Dialer {
             if pins.check(&host, &shown) != HostKeyTrust::Trusted {
                 return false;
             }
-            match (&target.jump, &link.jump) {
-                (None, None) => true,
-                (Some(target), Some(jump)) => match jump.current_link().await {
-                    Some(link) => self.still_trusts(target, &link).await,
-                    None => false,
-                },
+            match (&target.jump, &link.route) {
+                (None, Route::Direct(peer)) => leads_to(&target.address, *peer).await,
+                (Some(target), Route::Jump { link, .. }) => self.may_reuse(target, link).await,
                 _ => false,
             }
         })
     }
 }
 
-/// Looks after what is kept, until there is nothing.
+/// Whether an address or name leads to this peer.
+async fn leads_to(address: &str, peer: SocketAddr) -> bool {
+    match timeout(PATIENCE, lookup_host((address, peer.port()))).await {
+        Ok(Ok(mut found)) => found.any(|found| found.ip() == peer.ip()),
+        _ => false,
+    }
+}
+
+/// Sweeps until no idle connection is left.
 async fn watch(dialer: Weak<Dialer>) {
     loop {
         let next = {
@@ -215,13 +236,26 @@ async fn watch(dialer: Weak<Dialer>) {
                 return;
             };
             let settings = &dialer.settings;
-            let (gone, next) = dialer
-                .idle
-                .sweep(settings.idle, settings.keepalive.interval);
+            let (gone, next) = dialer.idle.sweep(settings.idle, settings.keepalive);
             drop(gone);
             next
         };
         let Some(next) = next else { return };
         tokio::time::sleep(next.max(PAUSE_MIN)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn name_that_moved_to_another_machine_leads_elsewhere() {
+        let here = SocketAddr::from(([127, 0, 0, 1], 22));
+        assert!(leads_to("localhost", here).await);
+        assert!(leads_to("127.0.0.1", here).await);
+        let there = SocketAddr::from(([127, 0, 0, 2], 22));
+        assert!(!leads_to("localhost", there).await);
+        assert!(!leads_to("no-such-host.invalid", here).await);
     }
 }

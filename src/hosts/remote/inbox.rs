@@ -173,7 +173,7 @@ impl Inbox {
         self.state().phase == ChannelPhase::Open
     }
 
-    /// Whether the channel is open, and has said nothing that was not taken.
+    /// Whether the channel is open and everything received was read.
     pub(super) fn is_quiet(&self) -> bool {
         let state = self.state();
         state.phase == ChannelPhase::Open && state.events.is_empty()

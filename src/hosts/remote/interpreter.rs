@@ -1,10 +1,10 @@
-//! A shell on a host that performs one script after another. A script costs one round trip, the start of
-//! no program, and none of the sessions that the server allows on a connection (`MaxSessions`). Each runs
-//! in a subshell of its own, from the home directory: nothing of it is left for the next one. Used by
-//! [`Connection::script`], kept by `idle` while no task needs it.
+//! A shell on a host that runs one script after another. A script costs one round trip, no start of a
+//! program, and none of the sessions that the server allows per connection (`MaxSessions`). Each
+//! script runs in a subshell of its own, in the home directory, so it leaves nothing to the next
+//! one. Used by [`Connection::script`](super::Connection::script); `idle` keeps it between tasks.
 //!
-//! The shell says on both outputs that a script has ended, by a mark with a random word in it, so that
-//! what a script writes is never taken for its end.
+//! After each script the shell prints a mark on both outputs. It contains a random word, another one
+//! for each script, so nothing that any program prints is taken for the end of a script.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,41 +15,39 @@ use super::inbox::{ChannelEvent, Exit, Stream};
 use super::link::Link;
 use super::script::COMMAND;
 
-/// A startup file of the login may wait for the end of the standard input, and the shell begins never: so
-/// long after its first script was sent that end is said. A shell that works then is not used again.
+/// A startup file of the login may read the standard input to its end, and until then the shell does
+/// not start. So EOF is sent this long after the first script; a shell that runs then is not reused.
 const FIRST_SCRIPT: Duration = Duration::from_secs(3);
-/// Begins the mark at the end of a script's output; seldom a part of any text.
+/// The first byte of a mark; rare in text.
 const MARK_BEGINS: u8 = 0x1e;
-/// After the mark: the exit code and a line break.
+/// The maximum length of what follows a mark: the exit code and a line break.
 const CODE_BYTES_MAX: usize = 8;
 
-/// A shell that waits for a script, or performs one.
+/// A shell that is idle, or runs one script.
 pub(super) struct Interpreter {
     open: Open,
     begun: AtomicBool,
-    /// It was told that no further script will come.
+    /// EOF was sent: it runs no further script.
     last: AtomicBool,
-    word: String,
 }
 
-/// What became of a script.
+/// How a script ended.
 pub(super) enum ScriptEnd {
-    /// It ran to its end, and the shell waits for the next one.
+    /// The shell is ready for the next one.
     Ended(Exit),
-    /// The shell itself ended, and with it whatever ran.
+    /// The shell itself ended, and the script with it.
     ShellEnded(Exit),
-    /// The connection ended, or the channel without a result.
+    /// The connection ended, or the channel closed without a result.
     Lost,
 }
 
 impl Interpreter {
-    /// One that is started on a new channel by its first script.
+    /// Returns one that starts on a new channel with its first script.
     pub(super) fn new(open: Open) -> Self {
         Self {
             open,
             begun: AtomicBool::new(false),
             last: AtomicBool::new(false),
-            word: random_word(),
         }
     }
 
@@ -61,23 +59,24 @@ impl Interpreter {
         self.open.link()
     }
 
-    /// Whether the next script may be given to it, as far as can be known without asking the host.
+    /// Whether it can run the next script, as far as is known without asking the host.
     pub(super) fn is_ready(&self) -> bool {
         self.link().takes_channels()
             && self.open.inbox().is_quiet()
             && !self.last.load(Ordering::SeqCst)
     }
 
-    /// Performs a script and hands on what it writes. A future that is dropped before its end leaves a
-    /// shell that is not to be used again.
-    pub(super) async fn perform(
+    /// Runs a script and passes its output on. After a future that was dropped before its end, the
+    /// shell must not be used again.
+    pub(super) async fn run(
         &self,
         script: &[u8],
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
     ) -> ScriptEnd {
-        let text = self.wrapped(script);
+        let word = random_word();
+        let text = wrapped(script, &word);
         let writing = async {
-            // Whether the host got it shows in what comes back.
+            // What was received shows whether the host got it.
             let begins = !self.begun.swap(true, Ordering::SeqCst);
             if begins {
                 let _ = self.open.start(COMMAND).await;
@@ -91,34 +90,25 @@ impl Interpreter {
             std::future::pending::<std::convert::Infallible>().await
         };
         tokio::select! {
-            performed = self.read_out(on_output) => performed,
+            end = self.read_out(&word, on_output) => end,
             never = writing => match never {},
         }
     }
 
-    /// The subshell is performed only once its closing parenthesis was read: a connection that is cut
-    /// while the text travels starts nothing. Nothing in it reads the scripts that follow. The shell
-    /// itself stays in the root, so that it keeps no file system busy while it waits.
-    fn wrapped(&self, script: &[u8]) -> Vec<u8> {
-        let mark = format!("printf '\\036{} %s\\n' \"$ts_status\"", self.word);
-        let mut text = b"cd /\n(cd 2>/dev/null\n".to_vec();
-        text.extend_from_slice(script);
-        text.extend_from_slice(
-            format!("\n) </dev/null\nts_status=$?\n{mark}\n{mark} >&2\n").as_bytes(),
-        );
-        text
-    }
-
-    /// So that its channel counts as closed.
+    /// Reads on until the shell has ended, so that its channel counts as closed.
     async fn see_it_end(&self) {
         while let ChannelEvent::Output(..) | ChannelEvent::Exit(_) | ChannelEvent::Eof =
             self.open.next_of(true).await
         {}
     }
 
-    async fn read_out(&self, on_output: &mut (dyn FnMut(Stream, &[u8]) + Send)) -> ScriptEnd {
-        let mut stdout = MarkedOutput::new(&self.word);
-        let mut stderr = MarkedOutput::new(&self.word);
+    async fn read_out(
+        &self,
+        word: &str,
+        on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+    ) -> ScriptEnd {
+        let mut stdout = MarkedOutput::new(word);
+        let mut stderr = MarkedOutput::new(word);
         let mut shell_exit = None;
         loop {
             match self.open.next_of(shell_exit.is_some()).await {
@@ -149,19 +139,33 @@ impl Interpreter {
     }
 }
 
-/// No program on the host can guess it.
+/// Returns the text that makes the shell run a script and print the mark. The subshell starts only
+/// once its closing parenthesis was read: a connection that is lost while the text is sent starts
+/// nothing. Nothing in it can read the scripts that follow. The shell itself remains in `/`, so an
+/// idle one keeps no other file system busy.
+fn wrapped(script: &[u8], word: &str) -> Vec<u8> {
+    let mark = format!("printf '\\036{word} %s\\n' \"$ts_status\"");
+    let mut text = b"cd /\n(cd 2>/dev/null\n".to_vec();
+    text.extend_from_slice(script);
+    let end = format!("\n) </dev/null\nts_status=$?\n{mark}\n{mark} >&2\n");
+    text.extend_from_slice(end.as_bytes());
+    text
+}
+
+/// Returns a word that no program on the host can guess.
 fn random_word() -> String {
     let mut random = [0; 16];
-    // Without randomness the word is only unlikely.
+    // Without randomness it is only unlikely in other output.
     let _ = getrandom::fill(&mut random);
     format!("tagship-end-{:032x}", u128::from_be_bytes(random))
 }
 
-/// One output of a script, up to the mark at its end.
+/// One output of a script, up to the mark.
 struct MarkedOutput {
     mark: Vec<u8>,
     /// What may be the beginning of the mark.
     held: Vec<u8>,
+    /// What followed the mark.
     code: Option<u32>,
 }
 
@@ -177,8 +181,11 @@ impl MarkedOutput {
         }
     }
 
-    /// Takes the next bytes; returns those of which it is certain by now that the script wrote them.
+    /// Takes the next bytes; returns those that are certainly before the mark.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.code.is_some() {
+            return Vec::new();
+        }
         let mut written = std::mem::take(&mut self.held);
         written.extend_from_slice(bytes);
         let mut from = 0;
@@ -212,7 +219,7 @@ enum MarkCode {
     None,
 }
 
-/// The exit code that follows the mark.
+/// Reads the exit code after the mark.
 fn code(after: &[u8]) -> MarkCode {
     let digits = after.iter().take_while(|b| b.is_ascii_digit()).count();
     match after.get(digits) {
@@ -255,5 +262,6 @@ mod tests {
         assert_eq!(output.take(b"\x1eword 0"), b"");
         assert_eq!(output.take(b"\n"), b"");
         assert_eq!(output.code, Some(0));
+        assert_eq!(output.take(b"late\n"), b"");
     }
 }

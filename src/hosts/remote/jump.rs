@@ -1,6 +1,7 @@
 //! A channel of a jump host as a byte stream, for the SSH handshake with the host behind it. Used
 //! by `dial` only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -9,6 +10,7 @@ use super::channel::Open;
 use super::connection::Connection;
 use super::error::RemoteError;
 use super::inbox::{ChannelEvent, InboxBound};
+use super::link::Link;
 
 /// The buffer between the bridge and the inner connection.
 const PIPE: usize = 256 * 1024;
@@ -19,14 +21,15 @@ const WAITING: usize = 64 << 20;
 /// How long the jump host may take to close the channel once our side has ended.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// A stream to `address:port`, as seen from the jump host. It ends with the jump host's connection,
-/// or when it is dropped.
+/// A stream to `address:port`, as seen from the jump host, and the link that carries it. The stream
+/// ends with that link, or when it is dropped.
 pub(super) async fn stream(
     jump: &Connection,
     address: &str,
     port: u16,
-) -> Result<DuplexStream, RemoteError> {
+) -> Result<(DuplexStream, Arc<Link>), RemoteError> {
     let open = jump.forward(address, port).await?;
+    let link = Arc::clone(open.link());
     open.inbox().set_bound(InboxBound::Fail(WAITING));
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let keepalive = jump.keepalive();
@@ -42,7 +45,7 @@ pub(super) async fn stream(
             never = open.keep_alive(keepalive) => match never {},
         }
     });
-    Ok(ours)
+    Ok((ours, link))
 }
 
 /// Passes data on until the channel ends. Drops what the inner connection no longer reads.

@@ -2,13 +2,13 @@
 //! reference; once retired it gets no further channel. Made by `dial`, used by `channel`.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use thrussh::client::{Channel, Handle, Handler, Session};
 use thrussh::{ChannelId, ChannelOpenFailure, Sig};
@@ -364,8 +364,8 @@ pub(super) enum ChannelOpenError {
     Refused { reason: String, opened_before: u32 },
     /// The link is gone.
     Ended,
-    /// No answer in time.
-    Silent,
+    /// No answer in time, after this number of others had been opened on this link.
+    Silent { opened_before: u32 },
 }
 
 /// The target of a channel.
@@ -375,10 +375,14 @@ pub(super) enum Destination<'a> {
     Tcp { address: &'a str, port: u16 },
 }
 
-/// The connection to a jump host.
-pub(super) trait JumpConnection: Send + Sync {
-    /// Its link for the next channel, if there is one.
-    fn current_link(&self) -> BoxFuture<'_, Option<Arc<Link>>>;
+/// How a link reaches its host.
+pub(super) enum Route {
+    Direct(SocketAddr),
+    /// Over a channel of this link to a jump host. The connection that shares it stays open as long.
+    Jump {
+        link: Arc<Link>,
+        _connection: Box<dyn Send + Sync>,
+    },
 }
 
 /// One authenticated SSH connection.
@@ -389,8 +393,7 @@ pub(super) struct Link {
     retired: AtomicBool,
     /// The key that the host accepted at the login.
     pub(super) key: Arc<KeyPair>,
-    /// The connection to its jump host: kept open as long as this link uses it.
-    pub(super) jump: Option<Box<dyn JumpConnection>>,
+    pub(super) route: Route,
 }
 
 impl Drop for Link {
@@ -405,7 +408,7 @@ impl Link {
         handle: Handle<Router>,
         shared: Arc<LinkState>,
         key: Arc<KeyPair>,
-        jump: Option<Box<dyn JumpConnection>>,
+        route: Route,
     ) -> Self {
         Self {
             handle: tokio::sync::Mutex::new(handle),
@@ -413,7 +416,7 @@ impl Link {
             opened: AtomicU32::new(0),
             retired: AtomicBool::new(false),
             key,
-            jump,
+            route,
         }
     }
 
@@ -487,6 +490,9 @@ impl Link {
         };
         tokio::time::timeout(patience, opening)
             .await
-            .unwrap_or(Err(ChannelOpenError::Silent))
+            .unwrap_or_else(|_| {
+                let opened_before = self.opened.load(Ordering::SeqCst);
+                Err(ChannelOpenError::Silent { opened_before })
+            })
     }
 }
