@@ -41,6 +41,18 @@ async fn task(target: &SshTarget, dialer: &Arc<Dialer>) {
     assert_eq!(done.stdout, b"done\n");
 }
 
+/// A host that is reached through a jump host.
+fn behind(jump: &Sshd, host: SshTarget) -> SshTarget {
+    let bastion = SshTarget {
+        name: "bastion".into(),
+        ..target(jump, 0)
+    };
+    SshTarget {
+        jump: Some(Box::new(bastion)),
+        ..host
+    }
+}
+
 fn logins(sshd: &Sshd) -> usize {
     sshd.log().matches("Accepted publickey").count()
 }
@@ -258,11 +270,7 @@ async fn kept_connection_answers_the_keepalives_of_the_server() {
 async fn host_behind_a_jump_host_is_kept_with_it() {
     let outer = Sshd::settings().start();
     let inner = Sshd::settings().start();
-    let mut target = target(&inner, 0);
-    target.jump = Some(Box::new(SshTarget {
-        name: "bastion".into(),
-        ..crate::world::target(&outer, 0)
-    }));
+    let target = behind(&outer, target(&inner, 0));
     let dialer = keeper();
     for _ in 0..3 {
         task(&target, &dialer).await;
@@ -274,22 +282,17 @@ async fn host_behind_a_jump_host_is_kept_with_it() {
 async fn jump_host_that_is_no_longer_trusted_leads_to_no_host() {
     let outer = Sshd::settings().start();
     let inner = Sshd::settings().hosts(3).start();
-    let behind = |host| SshTarget {
-        jump: Some(Box::new(SshTarget {
-            name: "bastion".into(),
-            ..target(&outer, 0)
-        })),
-        ..target(&inner, host)
-    };
+    let hosts = [1, 2, 3].map(|host| behind(&outer, target(&inner, host)));
     let dialer = keeper();
-    for host in [1, 2] {
-        task(&behind(host), &dialer).await;
+    for host in &hosts[..2] {
+        task(host, &dialer).await;
     }
     assert_eq!((logins(&outer), logins(&inner)), (1, 2));
-    fs::write(target(&outer, 0).known_hosts, "# empty\n").unwrap();
-    // Host 3 never had a connection; one to host 2 is kept when host 1 is asked for.
-    for host in [3, 1, 2] {
-        let refused = Connection::open(&behind(host), &dialer).await.map(drop);
+    let jump = hosts[0].jump.as_deref().unwrap();
+    fs::write(&jump.known_hosts, "# empty\n").unwrap();
+    // The last one never had a connection, and the other two still have one.
+    for host in hosts.iter().rev() {
+        let refused = Connection::open(host, &dialer).await.map(drop);
         assert!(
             matches!(refused, Err(RemoteError::Jump { .. })),
             "{refused:?}"
@@ -304,13 +307,7 @@ async fn jump_host_that_is_no_longer_trusted_leads_to_no_host() {
 async fn jump_host_that_went_silent_is_connected_to_again() {
     let outer = Sshd::settings().start();
     let inner = Sshd::settings().hosts(3).start();
-    let behind = |host| SshTarget {
-        jump: Some(Box::new(SshTarget {
-            name: "bastion".into(),
-            ..target(&outer, 0)
-        })),
-        ..target(&inner, host)
-    };
+    let hosts = [1, 2, 3].map(|host| behind(&outer, target(&inner, host)));
     // No keepalive tells of it in time.
     let dialer = Dialer::new(DialSettings {
         handshake_timeout: Duration::from_secs(4),
@@ -320,12 +317,12 @@ async fn jump_host_that_went_silent_is_connected_to_again() {
         },
         ..DialSettings::default()
     });
-    for host in [1, 2] {
-        task(&behind(host), &dialer).await;
+    for host in &hosts[..2] {
+        task(host, &dialer).await;
     }
     outer.freeze_sessions();
-    for host in [3, 1, 2] {
-        task(&behind(host), &dialer).await;
+    for host in hosts.iter().rev() {
+        task(host, &dialer).await;
     }
     assert_eq!(logins(&outer), 2);
 }
