@@ -5,7 +5,7 @@
 //! | `task/ID/event/N` | an event; N must be absent when it is appended, which orders writers |
 //! | `head/ID` | the summary that lists show |
 //! | `active/ID` | the task is active |
-//! | `by/…`, `text/…`, `index` | for lists and searches: [`history`] |
+//! | `by/…`, `text/…`, `index` | for lists and searches: [`search_rows`] |
 //! | `open/HASH` | the unfinished task of a repository, ref and object |
 //! | `record/ID` | the task that a spool record became |
 //! | `push/HASH` | the first task of a project that a push created |
@@ -25,9 +25,9 @@
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::history;
 use super::kv::{Commit, CommitError, Key, Require};
 use super::places::KEPT_MAX;
+use super::search_rows;
 use super::{Filter, Head, Keyed, LiveRecord, ReleaseRecord, StoreError};
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
@@ -287,13 +287,13 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
         .require(head_key(task.id), Require::Absent)
         .put(head_key(task.id), json(&head(task)))
         .put(active_key(task.id), "")
-        .and(history::begun(task))
+        .and(search_rows::begun(task))
         .put(
-            history::text_row(&history::place(task.created, task.id)),
-            history::extended("", history::hashes(first), history::words(first)),
+            search_rows::text_row(&search_rows::place(task.created, task.id)),
+            search_rows::extended("", search_rows::hashes(first), search_rows::words(first)),
         );
     for event in first {
-        commit = commit.and(history::happened(task, event));
+        commit = commit.and(search_rows::happened(task, event));
     }
     for (event, number) in first.iter().zip(0..) {
         commit = commit.put(event_key(task.id, number), json(event));
@@ -320,10 +320,10 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
     }
     commit = commit.put(head_key(after.id), json(&head(after)));
     if before.state.name() != after.state.name() {
-        let place = history::place(after.created, after.id);
+        let place = search_rows::place(after.created, after.id);
         commit = commit
-            .delete(history::state_row(before.state.name(), &place))
-            .put(history::state_row(after.state.name(), &place), "");
+            .delete(search_rows::state_row(before.state.name(), &place))
+            .put(search_rows::state_row(after.state.name(), &place), "");
     }
     if before.state.at_rest() != after.state.at_rest() {
         commit = if after.state.at_rest() {

@@ -10,7 +10,6 @@ pub mod audit;
 pub mod backup;
 mod blob;
 mod compared;
-mod history;
 mod hooks;
 mod index;
 pub mod kv;
@@ -21,6 +20,7 @@ mod propose;
 mod reindex;
 mod restored;
 mod search;
+mod search_rows;
 pub mod sled;
 mod tags;
 mod templates;
@@ -32,7 +32,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use blob::BLOB_BYTES_MAX;
-pub use history::ListPosition;
 pub use hooks::{
     Became, HOOK_SCAN_MAX, HookEntry, HookEntryPage, HookFilter, HookNote, HookOutcome,
     OUTCOME_NAMES, Replay, SeenPush,
@@ -42,6 +41,7 @@ pub use places::{BegunWork, Disabled, LiveRecord, LiveRelease, RELEASES_MAX, Rel
 pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use search::Among;
+pub use search_rows::ListPosition;
 pub use tags::{Brought, FailedLooks, KnownTag, Look, ReportedTag, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
@@ -290,7 +290,7 @@ impl Store {
             changed.advance(event)?;
             commit = commit
                 .and(index::consequences(&changed, event, plan.as_deref()))
-                .and(history::happened(&changed, event));
+                .and(search_rows::happened(&changed, event));
         }
         commit = commit.and(self.words_added(task, &events).await?);
         let mut commit = commit.and(index::appended(task, &changed, &events));
@@ -312,18 +312,18 @@ impl Store {
 
     /// Returns the searchable words and hashes that events add.
     async fn words_added(&self, task: &Task, events: &[Recorded]) -> Result<Commit, StoreError> {
-        let mut words = history::words(events);
+        let mut words = search_rows::words(events);
         let described = self.description(events).await;
-        words.extend(described.iter().flat_map(history::described));
-        let hashes = history::hashes(events);
+        words.extend(described.iter().flat_map(search_rows::described));
+        let hashes = search_rows::hashes(events);
         if words.is_empty() && hashes.is_empty() {
             return Ok(Commit::new());
         }
-        let key = history::text_row(&history::place(task.created, task.id));
+        let key = search_rows::text_row(&search_rows::place(task.created, task.id));
         // A concurrent writer of words appends an event, too, so one of both is refused.
         let entry = self.kv.get(&key).await?;
         let text = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-        let text = history::extended(&text.unwrap_or_default(), hashes, words);
+        let text = search_rows::extended(&text.unwrap_or_default(), hashes, words);
         Ok(Commit::new().put(key, text))
     }
 

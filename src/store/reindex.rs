@@ -3,8 +3,8 @@
 //! The writes are idempotent, so an interrupted run simply starts over; the completion mark is
 //! written last. Called by [`Store::open`], once per store.
 
-use super::history;
 use super::kv::{Commit, Range};
+use super::search_rows;
 use super::{Head, Store, StoreError, index};
 use crate::domain::task::{Description, Task};
 
@@ -16,16 +16,16 @@ impl Store {
     /// Writes all missing index rows; refuses a store of a newer version, whose rows this one would
     /// misread and overwrite.
     pub(super) async fn ensure_index(&self) -> Result<(), StoreError> {
-        let layout = self.kv.get(history::LAYOUT_KEY).await?;
+        let layout = self.kv.get(search_rows::LAYOUT_KEY).await?;
         let layout = layout.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
         let found: u32 = layout.and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        if found > history::LAYOUT {
+        if found > search_rows::LAYOUT {
             return Err(StoreError::TooNew {
                 found,
-                known: history::LAYOUT,
+                known: search_rows::LAYOUT,
             });
         }
-        if found == history::LAYOUT {
+        if found == search_rows::LAYOUT {
             return Ok(());
         }
         let mut range = Range::prefix(index::HEADS);
@@ -48,7 +48,7 @@ impl Store {
                 _ => break,
             }
         }
-        self.write(commit.put(history::LAYOUT_KEY, history::LAYOUT.to_string()))
+        self.write(commit.put(search_rows::LAYOUT_KEY, search_rows::LAYOUT.to_string()))
             .await?;
         if tasks > 0 {
             tracing::info!(tasks, "tasks were indexed for searches");
@@ -73,18 +73,18 @@ impl Store {
         } = self.head(id).await?;
         let events = self.events(id).await?;
         let task = Task::fold(id, &events)?;
-        let mut commit = history::begun(&task);
+        let mut commit = search_rows::begun(&task);
         for event in &events {
-            commit = commit.and(history::happened(&task, event));
+            commit = commit.and(search_rows::happened(&task, event));
         }
-        let mut words = history::words(&events);
+        let mut words = search_rows::words(&events);
         let described = self.description(&events).await;
-        words.extend(described.iter().flat_map(history::described));
-        let place = history::place(task.created, id);
+        words.extend(described.iter().flat_map(search_rows::described));
+        let place = search_rows::place(task.created, id);
         Ok(commit
             .put(
-                history::text_row(&place),
-                history::extended("", history::hashes(&events), words),
+                search_rows::text_row(&place),
+                search_rows::extended("", search_rows::hashes(&events), words),
             )
             .delete(format!("state/{state}/{id:016x}"))
             .delete(format!("project/{project}/{environment}/{id:016x}")))
@@ -95,7 +95,7 @@ impl Store {
         &self,
         events: &[crate::domain::task::Recorded],
     ) -> Option<Description> {
-        let bytes = self.blob(history::description(events)?).await.ok()?;
+        let bytes = self.blob(search_rows::description(events)?).await.ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 }

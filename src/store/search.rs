@@ -5,8 +5,8 @@
 //! task; after [`BUDGET`] the answer says where to continue. So the cost of a search is bounded,
 //! however many tasks there are.
 
-use super::history::{self, ListPosition};
 use super::kv::{Key, Kv, Range, Row};
+use super::search_rows::{self, ListPosition};
 use super::{Filter, Head, Store, StoreError, index};
 use crate::domain::right::PermissionTarget;
 
@@ -107,7 +107,7 @@ impl Branch {
         let mut newest: Option<(Vec<u8>, Option<Vec<u8>>)> = None;
         for walk in &mut self.0 {
             let length = walk.prefix.len();
-            let of_text = walk.prefix == history::TEXTS;
+            let of_text = walk.prefix == search_rows::TEXTS;
             let Some(row) = walk.below(kv, below, spent).await? else {
                 continue;
             };
@@ -179,7 +179,7 @@ impl Store {
             Err(StoreError::NoTask(_)) => return Ok(nothing),
             head => head?,
         };
-        let place = history::place(head.created_at, id);
+        let place = search_rows::place(head.created_at, id);
         if after.is_some_and(|after| place >= *after) {
             return Ok(nothing);
         }
@@ -204,12 +204,12 @@ impl Store {
         among: Among<'_>,
     ) -> Result<SearchPage, StoreError> {
         if let Some(until) = filter.until {
-            let end = history::time(until.as_millisecond().saturating_add(1));
+            let end = search_rows::time(until.as_millisecond().saturating_add(1));
             below = below.min(end.into_bytes());
         }
         let oldest = filter
             .since
-            .map(|since| history::time(since.as_millisecond()));
+            .map(|since| search_rows::time(since.as_millisecond()));
         let mut branches = branches(filter, among.places, limit);
         let (mut heads, mut spent) = (Vec::new(), 0);
         loop {
@@ -229,7 +229,7 @@ impl Store {
             if let Some(head) = fitting.filter(|head| (among.wanted)(head)) {
                 if heads.len() == limit {
                     let last = heads.last().map(|head: &Head| (head.created_at, head.id));
-                    let next = last.map(|(at, id)| history::place(at, id));
+                    let next = last.map(|(at, id)| search_rows::place(at, id));
                     return Ok(SearchPage { heads, next });
                 }
                 heads.push(head);
@@ -289,12 +289,15 @@ impl Store {
                 text
             } else {
                 *spent += READ;
-                let entry = self.kv.get(&history::text_row(&candidate.place)).await?;
+                let entry = self
+                    .kv
+                    .get(&search_rows::text_row(&candidate.place))
+                    .await?;
                 read = entry.map(|entry| entry.value).unwrap_or_default();
                 &read
             };
             let text = String::from_utf8_lossy(text);
-            let has = |word: &String| history::has(&text, &word.to_lowercase());
+            let has = |word: &String| search_rows::has(&text, &word.to_lowercase());
             if !filter.words.iter().all(has) {
                 return Ok(None);
             }
@@ -340,14 +343,14 @@ impl Store {
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
     async fn below_id(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
         match self.head(id).await {
-            Ok(head) => Ok(Some(history::place(head.created_at, id).0.into_bytes())),
+            Ok(head) => Ok(Some(search_rows::place(head.created_at, id).0.into_bytes())),
             Err(StoreError::NoTask(_)) => {
                 let range = Range::prefix(index::HEADS).descending().limit(1);
                 let page = self.kv.range(range.after(index::head_key(id))).await?;
                 let older = page.rows.first().and_then(|row| index::id_of(&row.key));
                 let Some(older) = older else { return Ok(None) };
                 let head = self.head(older).await?;
-                let mut below = history::place(head.created_at, older).0.into_bytes();
+                let mut below = search_rows::place(head.created_at, older).0.into_bytes();
                 below.push(0);
                 Ok(Some(below))
             }
@@ -367,11 +370,11 @@ impl Store {
 
 /// Returns the indexes that a search walks; all tasks if there is none.
 fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) -> Vec<Branch> {
-    let mut all: Vec<Vec<Key>> = history::prefixes(filter)
+    let mut all: Vec<Vec<Key>> = search_rows::prefixes(filter)
         .into_iter()
         .map(|prefix| vec![prefix])
         .collect();
-    let prefixes = places.map(|places| places.iter().map(history::prefix_of).collect());
+    let prefixes = places.map(|places| places.iter().map(search_rows::prefix_of).collect());
     if let Some(Some(prefixes)) = prefixes {
         all.push(prefixes);
     }
@@ -383,7 +386,7 @@ fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) 
         _ => STRIDE,
     };
     if all.is_empty() {
-        all.push(vec![history::TEXTS.to_vec()]);
+        all.push(vec![search_rows::TEXTS.to_vec()]);
     }
     let walk = |prefix: Key| IndexWalk::new(prefix, stride);
     all.into_iter()
