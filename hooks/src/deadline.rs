@@ -7,7 +7,7 @@ use std::time::Duration;
 use tagship_hook::origin::Server;
 use tagship_hook::rule::OnSpoolError;
 
-use crate::words::Words;
+use crate::message::PusherMessage;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -58,15 +58,15 @@ fn expire(outcome: u8, server: Server) -> ! {
     }
     // In a thread of its own: if the pusher's connection hangs, this write would hang as well.
     drop(std::thread::Builder::new().spawn(move || {
-        let mut words = Words::new(server);
-        words.say("the spool did not answer within 2 seconds");
+        let mut message = PusherMessage::new(server);
+        message.say("the spool did not answer within 2 seconds");
         if outcome == REFUSE {
-            words.say("the tag is refused, so that it is not lost; push it again later");
-            words.refuse("the spool did not answer within 2 seconds");
+            message.say("the tag is refused, so that it is not lost; push it again later");
+            message.refuse("the spool did not answer within 2 seconds");
         } else {
-            words.say("the tag is taken, and nothing will be released unless somebody runs: tagship submit");
+            message.say("the tag is taken, and nothing will be released unless somebody runs: tagship submit");
         }
-        words.flush();
+        message.flush();
     }));
     std::thread::sleep(Duration::from_millis(50));
     std::process::exit(if outcome == REFUSE { 1 } else { 0 })

@@ -7,8 +7,8 @@
 //! panics if the pusher disconnects, and ends within two seconds, however slow the disk.
 
 mod deadline;
+mod message;
 mod process;
-mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
@@ -25,7 +25,7 @@ use tagship_hook::settings::Settings;
 use tagship_hook::spool::{self, Record, RecordId};
 
 use crate::deadline::Deadline;
-use crate::words::{PusherAccount, Words, shown};
+use crate::message::{PusherAccount, PusherMessage, shown};
 
 /// The size limit of sshd's login information: one line for each method used.
 const LOGIN_BYTES_MAX: u64 = 64 * 1024;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let gitolite = std::env::var_os("GL_REPO").is_some();
     match arguments {
         [only] if only == "--version" => {
-            words::print(&format!("tagship-hook {VERSION} (format {FORMAT})\n"));
+            message::print(&format!("tagship-hook {VERSION} (format {FORMAT})\n"));
             ExitCode::SUCCESS
         }
         [only] if only == "--check" => check(program),
@@ -51,13 +51,14 @@ fn main() -> ExitCode {
             Push::new(program).update(reference, &arguments[1], &arguments[2])
         }
         _ => {
-            let mut words = Words::new(PushOrigin::new(|name| std::env::var(name).ok()).server);
-            words.say(&format!(
+            let mut message =
+                PusherMessage::new(PushOrigin::new(|name| std::env::var(name).ok()).server);
+            message.say(&format!(
                 "called with {} arguments; git's update hook takes three: REF OLD NEW",
                 arguments.len()
             ));
-            words.refuse("the hook was not called as git's update hook");
-            words.flush();
+            message.refuse("the hook was not called as git's update hook");
+            message.flush();
             ExitCode::FAILURE
         }
     }
@@ -76,11 +77,11 @@ fn check(program: &OsStr) -> ExitCode {
         });
     match result {
         Ok(text) => {
-            words::print(&text);
+            message::print(&text);
             ExitCode::SUCCESS
         }
         Err(text) => {
-            words::complain(&format!("tagship: {text}\n"));
+            message::complain(&format!("tagship: {text}\n"));
             ExitCode::FAILURE
         }
     }
@@ -92,7 +93,7 @@ struct Push<'a> {
     origin: PushOrigin,
     /// The public key of the login at a plain server; empty if unknown.
     ssh_key: String,
-    words: Words,
+    message: PusherMessage,
     deadline: Deadline,
     policy: OnSpoolError,
 }
@@ -113,7 +114,7 @@ impl<'a> Push<'a> {
         }
         Self {
             program,
-            words: Words::new(origin.server),
+            message: PusherMessage::new(origin.server),
             deadline: Deadline::start(origin.server),
             origin,
             ssh_key,
@@ -126,7 +127,7 @@ impl<'a> Push<'a> {
             Ok(code) => code,
             Err(NotHandedOver(reason)) => self.give_up(reference, &reason),
         };
-        self.words.flush();
+        self.message.flush();
         code
     }
 
@@ -146,7 +147,7 @@ impl<'a> Push<'a> {
         };
         self.set_policy(settings.on_spool_error.unwrap_or(rules.on_spool_error));
         let page = rules.page.clone();
-        self.words.approver = self.approver(rules.pushers.as_ref());
+        self.message.approver = self.approver(rules.pushers.as_ref());
         let repository = rules.repository.clone();
         let sets = rules.rule_sets();
         let mut found = Found::default();
@@ -155,7 +156,7 @@ impl<'a> Push<'a> {
                 .decide(reference.as_bytes(), old, new)
                 .map_err(NotHandedOver::because)?;
             if let (Decision::Matched { tag, .. }, false) = (&decision, found.matches) {
-                self.words.moved(tag, old, new);
+                self.message.moved(tag, old, new);
             }
             if let Some(code) = self.note(set, &decision, &page, &mut found) {
                 return Ok(code);
@@ -164,7 +165,7 @@ impl<'a> Push<'a> {
         if found.matches {
             self.record(&settings, repository, reference, old, new)?;
         } else if !tagship_hook::rule::is_zero(new) {
-            self.words.unmatched(found.tag.unwrap_or_default(), &sets);
+            self.message.unmatched(found.tag.unwrap_or_default(), &sets);
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -214,32 +215,32 @@ impl<'a> Push<'a> {
         match decision {
             Decision::NotATag => return Some(ExitCode::SUCCESS),
             Decision::NotUtf8 => {
-                self.words
+                self.message
                     .say("the tag's name is not UTF-8; it is never released");
                 return Some(ExitCode::SUCCESS);
             }
             Decision::OddName => {
-                self.words.say(
+                self.message.say(
                     "the tag's name is too long or holds a control character; it is never released",
                 );
                 return Some(ExitCode::SUCCESS);
             }
             Decision::Malformed(reason) => {
-                self.words.say(&format!(
+                self.message.say(&format!(
                     "the hook was not called as git calls it: {reason}"
                 ));
-                self.words
+                self.message
                     .refuse("the hook was not called as git's update hook");
                 return Some(ExitCode::FAILURE);
             }
             Decision::NoRule { tag } => found.tag = Some(tag),
             Decision::Matched { tag, index, rule } => {
                 found.matches = true;
-                self.words.matched(set.project(), tag, *index, rule, page);
+                self.message.matched(set.project(), tag, *index, rule, page);
             }
             Decision::Deleted { tag, index, rule } => {
                 found.matches = true;
-                self.words.deleted(set.project(), tag, *index, rule);
+                self.message.deleted(set.project(), tag, *index, rule);
             }
         }
         None
@@ -280,20 +281,20 @@ impl<'a> Push<'a> {
         let name = reference.to_string_lossy();
         let tag = shown(name.strip_prefix(TAGS).unwrap_or(&name));
         // Earlier messages referred to a record that does not exist.
-        self.words.forget();
-        self.words
+        self.message.forget();
+        self.message
             .say(&format!("{tag} could not be handed over: {reason}"));
         match self.policy {
             OnSpoolError::Reject => {
-                self.words.say(&format!(
+                self.message.say(&format!(
                     "{tag} is refused, so that it is not lost; push it again when this is mended"
                 ));
-                self.words
+                self.message
                     .refuse(&format!("{tag} could not be handed over: {reason}"));
                 ExitCode::FAILURE
             }
             OnSpoolError::Accept => {
-                self.words.say(&format!(
+                self.message.say(&format!(
                     "{tag} is taken, and nothing will be released unless somebody runs: tagship submit"
                 ));
                 ExitCode::SUCCESS

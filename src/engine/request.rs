@@ -18,6 +18,7 @@ pub use self::back::{
     RollbackRequest, RollbackTarget, TagsNeed, leads_back, roll_back, target, ways_back,
 };
 pub use self::error::RequestError;
+use self::error::{listed, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
 use crate::domain::plan::{Plan, PlanDigest};
@@ -28,10 +29,6 @@ use crate::store::kv::Commit;
 use crate::store::{Store, StoreError};
 
 const OVERRIDE: &str = "override a freeze";
-
-mod words;
-
-use words::{given, listed};
 
 /// How often a request is decided again when the task changes meanwhile.
 const TRIES: u32 = 8;
@@ -221,7 +218,7 @@ fn wanted(
             emergency,
         } => {
             let emergency = match emergency {
-                Some(reason) => Some(given(reason, approval::EMERGENCY)?),
+                Some(reason) => Some(required_reason(reason, approval::EMERGENCY)?),
                 None => None,
             };
             let asked = approval::ApprovalRequest {
@@ -241,7 +238,7 @@ fn wanted(
             }
             Event::Rejected {
                 by: actor.name.clone(),
-                reason: given(reason, "reject")?,
+                reason: required_reason(reason, "reject")?,
             }
         }
         TaskRequest::Withdraw { reason } => {
@@ -327,7 +324,7 @@ fn skip(
         host: place,
         name: host,
         by: actor.name.clone(),
-        reason: given(reason, "skip a host")?,
+        reason: required_reason(reason, "skip a host")?,
     })
 }
 
@@ -344,7 +341,7 @@ fn override_freeze(
     let frozen = frozen.ok_or(RequestError::NotFrozen(task.id))?;
     Ok(Event::FreezeOverridden {
         by: actor.name.clone(),
-        reason: given(reason, OVERRIDE)?,
+        reason: required_reason(reason, OVERRIDE)?,
         until: Some(frozen.until),
     })
 }

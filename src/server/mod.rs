@@ -24,9 +24,9 @@ mod places;
 mod route;
 mod serve;
 mod stream;
+mod text;
 pub mod view;
 mod who;
-mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -24,8 +24,8 @@ use super::answer::{self, HttpResult};
 use super::assets;
 use super::call::Call;
 use super::fault::Fault;
+pub(super) use super::text::times;
 use super::who::{Who, who};
-pub(super) use super::words::times;
 use crate::domain::approval::Role;
 
 /// What every page shows around its content.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{OVERRIDE, RequestError, WaysBack, given};
+use super::{OVERRIDE, RequestError, WaysBack, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
 use crate::domain::host::ReleaseId;
@@ -68,14 +68,14 @@ pub async fn roll_back(
     let despite = match asked.override_freeze {
         Some(reason) => {
             actor.may(Ability::Manage, OVERRIDE)?;
-            Some(given(reason, OVERRIDE)?)
+            Some(required_reason(reason, OVERRIDE)?)
         }
         None => None,
     };
     let emergency = match asked.emergency {
         Some(reason) => {
             actor.may(Ability::Manage, EMERGENCY)?;
-            Some(given(reason, EMERGENCY)?)
+            Some(required_reason(reason, EMERGENCY)?)
         }
         None => None,
     };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::super::Site;
 use super::super::cursor;
 use super::super::fault::Fault;
+use super::super::text::{TimeBound, times};
 use super::super::view::{HookList, HookQuery, UnseenTags};
 use super::super::who::{AuditedAction, Who};
-use super::super::words::{TimeBound, times};
 use crate::engine::push::{PushReplay, ReplayError};
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 

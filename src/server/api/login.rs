@@ -12,7 +12,7 @@ use super::super::Site;
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::door::LoginEndpoint;
-use super::super::{who, words};
+use super::super::{text, who};
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
 
@@ -142,7 +142,7 @@ fn refusal(site: &Site, refused: &Refused) -> HttpResult {
             "动态验证码错误或已被使用，请等待下一个".to_owned(),
         ),
         Refused::TooMany(until) => {
-            let until = words::times(site).minute(until);
+            let until = text::times(site).minute(until);
             let message = format!("登录失败次数过多，请在 {until} 之后重试");
             (StatusCode::TOO_MANY_REQUESTS, -6, message)
         }

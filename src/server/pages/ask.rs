@@ -10,9 +10,9 @@ use super::super::actions::tasks::{ask, go_back, nothing_live, parse_id};
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
+use super::super::text::{self, Times};
 use super::super::view::RollbackBody;
 use super::super::who::who;
-use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::{Ability, PermissionTarget};
@@ -189,7 +189,7 @@ async fn confirm(
             Some(task) => Some(store.head(task).await?),
             None => None,
         };
-        shown_live.push((release, made, words::list(&hosts)));
+        shown_live.push((release, made, text::list(&hosts)));
     }
     let page = RollbackPage {
         frame: Frame::of(site, who).await?,

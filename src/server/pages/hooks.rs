@@ -8,9 +8,9 @@ use super::super::Site;
 use super::super::actions::hooks::{hook, hooks, replay_as};
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
+use super::super::text::{self, Times};
 use super::super::view::{HookList, HookQuery};
 use super::super::who::who;
-use super::super::words::{self, Times};
 use super::{Frame, Plain, sender, shown, times};
 use crate::domain::right::Ability;
 use crate::domain::rule::is_zero;
@@ -81,7 +81,7 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpRe
         projects: projects.map(|project| project.name.clone()).collect(),
         outcomes: OUTCOME_NAMES
             .iter()
-            .map(|name| (*name, words::state(name)))
+            .map(|name| (*name, text::state(name)))
             .collect(),
         hooks,
         unseen,

@@ -10,9 +10,9 @@ use super::super::Site;
 use super::super::actions::places::{hosts, live, set_disabled};
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
+use super::super::text::{self, Times};
 use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
 use super::super::who::who;
-use super::super::words::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::domain::right::{Ability, PermissionTarget};
 use crate::engine::request::{self, RollbackTarget};
@@ -82,7 +82,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
                 .map(|((_, drift), (live, hosts))| ReleaseRow {
                     live,
                     drift,
-                    hosts: words::list(&hosts),
+                    hosts: text::list(&hosts),
                 })
                 .collect(),
         });

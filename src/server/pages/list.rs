@@ -9,9 +9,9 @@ use super::super::actions::tasks::lines;
 use super::super::answer::HttpResult;
 use super::super::call::Call;
 use super::super::fault::Fault;
+use super::super::text::{self, Times};
 use super::super::view::{TaskLine, TaskList, TaskQuery};
 use super::super::who::{Who, who};
-use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 
 /// How many recent tasks a page shows.
@@ -118,7 +118,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
             })
             .map(|project| project.name.clone())
             .collect(),
-        states: words::states(),
+        states: text::states(),
         groups,
         older: next.map(|cursor| older(&query, cursor)),
         newer,
@@ -165,7 +165,7 @@ async fn grouped(
         if !wanted(&line) {
             continue;
         }
-        match words::tone(&line.head.state) {
+        match text::tone(&line.head.state) {
             "asks" => waiting.push(line),
             _ => working.push(line),
         }

@@ -14,9 +14,9 @@ use super::super::actions::people::{
 };
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
+use super::super::text::Times;
 use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::super::who::{Who, who};
-use super::super::words::Times;
 use super::{Frame, Plain, sender, shown, times};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::right::{Ability, Role, Scope};

@@ -14,9 +14,9 @@ use super::super::answer::HttpResult;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::{LOG_END_BYTES, TaskLogReader};
+use super::super::text::{self, Times};
 use super::super::view::{self, HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
 use super::super::who::{Who, who};
-use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 use crate::domain::approval::Actor;
 use crate::domain::plan::{Plan, PlanDigest};
@@ -110,7 +110,7 @@ impl TaskPage {
             .await?;
         let live: Vec<(String, LiveRelease)> = live.into_iter().collect();
         Ok(Self {
-            statement: words::statement(&view, &live, &times),
+            statement: text::statement(&view, &live, &times),
             refusal: refusal(site, &actor, sight, &view),
             changed: changed(&view, &live, &times),
             way_back: view::way_back(&view, |at| times.minute(&at)),
@@ -122,7 +122,7 @@ impl TaskPage {
             again: actor.may(Ability::Submit, "submit a task").is_ok(),
             back: view.may.contains(&May::RollbackBefore),
             csrf: who.csrf_token(),
-            asks_reader: words::asks(&view, &actor.name),
+            asks_reader: text::asks(&view, &actor.name),
             view,
             times,
         })
@@ -131,7 +131,7 @@ impl TaskPage {
     /// Returns the title of the browser's window.
     pub(in crate::server) fn title(&self) -> String {
         let view = &self.view;
-        let state = words::state(&view.state);
+        let state = text::state(&view.state);
         format!("{state}: {} \u{2192} {}", view.called(), view.place())
     }
 
@@ -195,7 +195,7 @@ impl TaskPage {
     /// Returns what it waits for that only people can provide.
     fn waits_for(&self) -> Option<String> {
         let waits = self.view.state == "waiting" && !self.view.can_approve.is_empty();
-        waits.then(|| format!("Can be approved by {}", words::list(&self.view.can_approve)))
+        waits.then(|| format!("Can be approved by {}", text::list(&self.view.can_approve)))
     }
 
     /// Returns the approvals that an admin gave in an emergency.
@@ -208,11 +208,11 @@ impl TaskPage {
     }
 
     fn tone(&self) -> &'static str {
-        words::tone(&self.view.state)
+        text::tone(&self.view.state)
     }
 
     fn state(&self) -> String {
-        words::state(&self.view.state)
+        text::state(&self.view.state)
     }
 
     fn plan_digest(&self) -> &str {
@@ -221,7 +221,7 @@ impl TaskPage {
 
     fn missing(&self) -> Vec<String> {
         let missing = self.view.missing.iter();
-        missing.map(|text| words::missing(text)).collect()
+        missing.map(|text| text::missing(text)).collect()
     }
 
     fn rollback_of(&self) -> Option<u64> {
@@ -293,7 +293,7 @@ impl TaskPage {
             .filter(|host| !many || (begun(host) && !done(host)))
             .take(HOSTS_MAX)
             .collect();
-        let hosts = words::plural(stage.hosts.len() as u64, "host");
+        let hosts = text::plural(stage.hosts.len() as u64, "host");
         StageTable {
             title,
             summary: if stage.hosts.len() == 1 && stage.hosts[0].name == crate::domain::plan::AGENT
@@ -320,7 +320,7 @@ impl TaskPage {
 
     fn cell(&self, step: &StepView) -> Cell {
         let lasted = match (step.started_at, step.ended_at) {
-            (Some(from), Some(to)) => words::lasted(from, to),
+            (Some(from), Some(to)) => text::lasted(from, to),
             (Some(from), None) => format!("since {}", self.times.second(&from)),
             _ => String::new(),
         };
@@ -440,16 +440,16 @@ fn compared(view: &TaskView) -> Vec<Compared> {
         .flat_map(|description| &description.comparisons);
     comparisons
         .map(|comparison| {
-            let (words, tone) = words::relation(comparison);
-            let hosts = words::list(&comparison.hosts);
+            let (words, tone) = text::relation(comparison);
+            let hosts = text::list(&comparison.hosts);
             Compared {
                 words,
                 tone,
                 against: match &comparison.live {
-                    Some(live) => format!("{} on {hosts}", words::short(live)),
+                    Some(live) => format!("{} on {hosts}", text::short(live)),
                     None => String::new(),
                 },
-                shortstat: words::shortstat(comparison),
+                shortstat: text::shortstat(comparison),
                 coming: comparison.coming.clone(),
                 going: comparison.going.clone(),
                 paths: comparison.paths.clone(),

@@ -11,9 +11,9 @@ use super::super::actions::templates::{library, listed, no_template, seen, versi
 use super::super::answer::HttpResult;
 use super::super::call::Call;
 use super::super::fault::Fault;
+use super::super::text::{self, Times};
 use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
 use super::super::who::who;
-use super::super::words::{self, Times};
 use super::{Frame, shown, times};
 use crate::domain::template::StoredTemplate;
 

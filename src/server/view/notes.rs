@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::domain::host::{Differs, Drift};
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, Origin, StepResult, Task};
-use crate::server::words;
+use crate::server::text;
 
 /// Returns one line for each finding, with the hosts that it concerns.
 pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) -> Vec<String> {
@@ -42,7 +42,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
         }
     }
     let found = found.into_iter();
-    lines.extend(found.map(|(text, hosts)| format!("on {}: {text}", words::list(&hosts))));
+    lines.extend(found.map(|(text, hosts)| format!("on {}: {text}", text::list(&hosts))));
     lines
 }
 
@@ -96,7 +96,7 @@ fn rebuilt(task: &Task, plan: &Plan) -> Option<String> {
     }
     Some(format!(
         "release {release} is not known to be kept on {}: where it is gone it is built again from commit {}, without what was written into it on the host",
-        words::list(&plan.rebuilt),
+        text::list(&plan.rebuilt),
         plan.commit
     ))
 }

@@ -20,7 +20,7 @@ use crate::domain::task::{
 };
 use crate::domain::template::{Gate, StepAction};
 use crate::engine::request::{self, RequestContext, WaysBack};
-use crate::server::words::{self, plural};
+use crate::server::text::{self, plural};
 use crate::store::Head;
 
 /// Everything that is shown of a task.
@@ -152,7 +152,7 @@ fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -
         return format!(
             "waits for task {}, which is {}",
             ahead.id,
-            words::state(&ahead.state)
+            text::state(&ahead.state)
         );
     }
     let named = match (&task.state, plan) {
@@ -190,9 +190,9 @@ fn held(task: &Task, plan: &Plan) -> Option<String> {
     }
     let steps = hosts_of
         .iter()
-        .map(|(step, hosts)| format!("{step} on {}", words::list(hosts)));
+        .map(|(step, hosts)| format!("{step} on {}", text::list(hosts)));
     let steps: Vec<String> = steps.collect();
-    (!steps.is_empty()).then(|| words::list(&steps))
+    (!steps.is_empty()).then(|| text::list(&steps))
 }
 
 /// Returns the plan's parameters; before there is a plan, the submitted ones. Secrets are in

@@ -1,6 +1,6 @@
 //! What a plan will do, as text for the page of a task. Pure.
 
-use super::words;
+use super::text;
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::template::{Directory, Gate, Probe, Program, ProgramCommand, Step, StepAction};
 
@@ -26,12 +26,12 @@ pub(super) fn planned(plan: &Plan) -> Vec<Planned> {
             if let Some(batch) = stage.batch {
                 notes.push(format!(
                     "{} at a time",
-                    words::plural(u64::from(batch), "host")
+                    text::plural(u64::from(batch), "host")
                 ));
             }
             Planned {
                 name: stage.name.clone(),
-                hosts: words::list(
+                hosts: text::list(
                     &stage
                         .places()
                         .into_iter()
@@ -86,7 +86,7 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
         .script()
         .and_then(|name| plan.named.scripts.get(name))
     {
-        notes.push(format!("SHA-256 {}", words::short(digest)));
+        notes.push(format!("SHA-256 {}", text::short(digest)));
     }
     notes
 }
@@ -97,7 +97,7 @@ fn action(plan: &Plan, action: &StepAction) -> String {
         placement.map_or("", |placement| placement.deploy_to.as_str())
     };
     match action {
-        StepAction::Checkout => format!("take the files of {}", words::short(&plan.commit)),
+        StepAction::Checkout => format!("take the files of {}", text::short(&plan.commit)),
         StepAction::Sync => format!("bring them to {}", deploy_to()),
         StepAction::Publish => format!("switch {}/current to them", deploy_to()),
         StepAction::Run(program) => program_words(program),

@@ -17,7 +17,7 @@ const PROJECTS_MAX: usize = 3;
 const DIGITS: usize = 12;
 
 /// The lines of one run.
-pub(crate) struct Words {
+pub(crate) struct PusherMessage {
     server: Server,
     text: String,
     /// The pusher's account.
@@ -33,7 +33,7 @@ pub(crate) enum PusherAccount {
     Untold,
 }
 
-impl Words {
+impl PusherMessage {
     pub(crate) fn new(server: Server) -> Self {
         Self {
             server,
