@@ -128,7 +128,7 @@ fn rules_and_templates_must_fit_each_other() {
     assert_eq!(
         misfits("template = \"shop-release\"\nparams = { MODE = \"no\", TAG = \"x\" }"),
         [
-            "c.toml:22:10: parameter TAG is given by tagship itself: take it out",
+            "c.toml:22:10: parameter TAG is supplied by tagship: take it out",
             "c.toml:22:10: parameter MODE must match `fast|slow`, and does not",
         ]
     );

@@ -25,7 +25,9 @@ use sha2::{Digest as _, Sha256};
 pub use arguments::{arguments, split};
 pub use hidden::Hidden;
 pub use params::{Param, ParamError, ParamKind, can_be_tag};
-pub use placeholder::{GIVEN, GIVEN_BY_PLACE, fill, is_parameter_name, names as placeholder_names};
+pub use placeholder::{
+    SUPPLIED, SUPPLIED_BY_PROJECT, fill, is_parameter_name, names as placeholder_names,
+};
 pub use requirement::{Approvers, NoRequirement, Requirement};
 
 /// Default time limit of a `run` step.
@@ -60,7 +62,7 @@ pub struct Template {
     /// Whether hosts that the task gives may be missing in the configuration.
     #[serde(default)]
     pub free_hosts: bool,
-    /// The parameters that a task must or may give, besides [`GIVEN`].
+    /// The parameters that a task must or may give, besides [`SUPPLIED`].
     pub params: Vec<Param>,
     /// At least one.
     pub stages: Vec<StageTemplate>,

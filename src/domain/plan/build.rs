@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AGENT, LocalUser, Placement, Plan, PlannedHost, PlannedUser, ResolvedNames, Stage};
 use crate::domain::template::{
-    self, GIVEN_BY_PLACE, Hidden, OnFailure, ParamError, Requirement, StageHosts, Template,
+    self, Hidden, OnFailure, ParamError, Requirement, SUPPLIED_BY_PROJECT, StageHosts, Template,
 };
 
 /// The configuration that a plan is built from; the caller resolves names into this.
@@ -192,7 +192,7 @@ fn parameters(
     given.extend(hidden.map(|(name, value)| (name.clone(), value.expose().to_owned())));
     let mut own = BTreeMap::new();
     if ground.project.is_empty() {
-        for name in GIVEN_BY_PLACE {
+        for name in SUPPLIED_BY_PROJECT {
             own.extend(given.remove_entry(name));
         }
     }

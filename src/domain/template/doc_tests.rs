@@ -3,8 +3,8 @@
 use super::file::{ParamFile, StageFile, TemplateFile};
 use super::reader::StepFile;
 use super::{
-    CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, GIVEN,
-    RUN_TIMEOUT_DEFAULT, Template,
+    CHECK_INTERVAL_DEFAULT, CHECK_RETRIES_DEFAULT, CHECK_TIMEOUT_DEFAULT, RUN_TIMEOUT_DEFAULT,
+    SUPPLIED, Template,
 };
 use crate::domain::document::doc_tests::{assert_keys, examples, rows};
 use crate::domain::document::duration;
@@ -21,7 +21,7 @@ fn the_page_describes_every_key_and_no_other() {
 
 #[test]
 fn the_page_names_every_parameter_that_is_given() {
-    for name in GIVEN {
+    for name in SUPPLIED {
         assert!(PAGE.contains(&format!("`{name}`")), "{name}");
     }
 }

@@ -10,7 +10,7 @@ use super::params::{ParamKind, whole};
 use super::reader::{StepFile, TemplateReader, Use};
 use super::steps::Synced;
 use super::{
-    GIVEN, Gate, Param, StageHosts, StageTemplate, Step, StepAction, Template, is_name,
+    Gate, Param, SUPPLIED, StageHosts, StageTemplate, Step, StepAction, Template, is_name,
     is_parameter_name, outputs, structure,
 };
 use crate::domain::document::{Document, Path, Problems, one_line};
@@ -65,7 +65,7 @@ impl Template {
         let raw: TemplateFile = document.read()?;
         let mut reader = TemplateReader {
             document: &document,
-            parameters: GIVEN.iter().map(|name| (*name).to_owned()).collect(),
+            parameters: SUPPLIED.iter().map(|name| (*name).to_owned()).collect(),
             problems: Vec::new(),
         };
         let template = reader.template(raw, text);
@@ -130,10 +130,10 @@ impl TemplateReader<'_> {
                     "`{name}` is no name for a parameter: use A-Z, 0-9 and _, up to 64 characters"
                 ),
             );
-        } else if GIVEN.contains(&name.as_str()) || name.starts_with("TAGSHIP_") {
+        } else if SUPPLIED.contains(&name.as_str()) || name.starts_with("TAGSHIP_") {
             self.refuse(
                 &name_path,
-                format!("parameter {name} is given by tagship itself: choose another name"),
+                format!("parameter {name} is supplied by tagship: choose another name"),
             );
         } else if before.iter().any(|param| param.name == *name) {
             self.refuse(

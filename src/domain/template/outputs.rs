@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::TemplateReader;
-use super::{GIVEN, StepAction, Template, is_parameter_name};
+use super::{SUPPLIED, StepAction, Template, is_parameter_name};
 use crate::domain::document::{Document, DocumentProblem, Path};
 
 /// Variables that change how programs are found, loaded or run, in addition to [`PREFIXES`].
@@ -69,10 +69,10 @@ impl TemplateReader<'_> {
                         name.escape_debug()
                     ),
                 );
-            } else if GIVEN.contains(&name.as_str()) || name.starts_with("TAGSHIP_") {
+            } else if SUPPLIED.contains(&name.as_str()) || name.starts_with("TAGSHIP_") {
                 self.refuse(
                     &path,
-                    format!("output {name} is given by tagship itself: choose another name"),
+                    format!("output {name} is supplied by tagship: choose another name"),
                 );
             } else if self.parameters.contains(name) {
                 self.refuse(
@@ -200,7 +200,7 @@ mod tests {
         let cases = loading
             .map(|name| (name, "changes how programs are loaded or run"))
             .into_iter()
-            .chain(given.map(|name| (name, "given by tagship itself")))
+            .chain(given.map(|name| (name, "supplied by tagship")))
             .chain([
                 ("MODE", "parameter of the template"),
                 ("build", "no name for an output"),

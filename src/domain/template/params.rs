@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Template;
-use super::placeholder::GIVEN;
+use super::placeholder::SUPPLIED;
 
 /// A parameter that a template declares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +49,8 @@ pub enum ParamError {
         name: String,
         known: String,
     },
-    #[error("parameter {name} is given by tagship itself: take it out")]
-    Given { name: String },
+    #[error("parameter {name} is supplied by tagship: take it out")]
+    Supplied { name: String },
     #[error("parameter {name} is one of {choices}: choose one")]
     Choice { name: String, choices: String },
     #[error("parameter {name} is no name that a tag can have: write it without `refs/tags/`")]
@@ -125,7 +125,7 @@ impl Template {
     }
 
     /// Returns the template's own parameters for a task with the `given` values, with defaults and
-    /// after checking every value. Excludes those in [`GIVEN`].
+    /// after checking every value. Excludes those in [`SUPPLIED`].
     ///
     /// # Errors
     /// All invalid parameters, by name.
@@ -135,8 +135,8 @@ impl Template {
     ) -> Result<BTreeMap<String, String>, Vec<ParamError>> {
         let mut errors = Vec::new();
         for name in given.keys() {
-            if GIVEN.contains(&name.as_str()) {
-                errors.push(ParamError::Given { name: name.clone() });
+            if SUPPLIED.contains(&name.as_str()) {
+                errors.push(ParamError::Supplied { name: name.clone() });
             } else if !self.params.iter().any(|param| param.name == *name) {
                 let known: Vec<&str> = self.params.iter().map(|p| p.name.as_str()).collect();
                 errors.push(ParamError::Unknown {
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "parameter TAG is given by tagship itself: take it out",
+                "parameter TAG is supplied by tagship: take it out",
                 "parameter VERSON is not one of template t: it takes VERSION, MODE, NOTE",
                 "parameter VERSION is missing: template t requires it",
                 "parameter NOTE holds a NUL character, which no environment variable can hold",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The parameters that every task has, regardless of its template.
-pub const GIVEN: [&str; 9] = [
+pub const SUPPLIED: [&str; 9] = [
     "TAG",
     "COMMIT",
     "PROJECT",
@@ -15,9 +15,9 @@ pub const GIVEN: [&str; 9] = [
     "RELEASE",
 ];
 
-/// Those of [`GIVEN`] that come from a project and its repository: a task without a project may set
+/// Those of [`SUPPLIED`] that come from a project and its repository: a task without a project may set
 /// its own.
-pub const GIVEN_BY_PLACE: [&str; 5] = ["TAG", "COMMIT", "PROJECT", "ENVIRONMENT", "GIT_URL"];
+pub const SUPPLIED_BY_PROJECT: [&str; 5] = ["TAG", "COMMIT", "PROJECT", "ENVIRONMENT", "GIT_URL"];
 
 /// Whether this is a valid parameter name: `[A-Z_][A-Z0-9_]*`, at most 64 characters.
 #[must_use]

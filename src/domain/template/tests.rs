@@ -416,13 +416,13 @@ fn what_a_template_can_not_be_is_refused() {
             format!(
                 "name = \"t\"\nparams = [{{ name = \"TAG\" }}]\n[[stage]]\nname = \"s\"\n{run}"
             ),
-            "given by tagship itself",
+            "supplied by tagship",
         ),
         (
             format!(
                 "name = \"t\"\nparams = [{{ name = \"TAGSHIP_OUTPUT\" }}]\n[[stage]]\nname = \"s\"\n{run}"
             ),
-            "given by tagship itself",
+            "supplied by tagship",
         ),
         (
             format!(

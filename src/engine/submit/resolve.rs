@@ -17,7 +17,7 @@ use crate::domain::right;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Origin, Submission, Submitter, Supersede, Via};
 use crate::domain::template::{
-    AGENT, GIVEN_BY_PLACE, Hidden, ParamError, Requirement, StageHosts, Template, is_name,
+    AGENT, Hidden, ParamError, Requirement, SUPPLIED_BY_PROJECT, StageHosts, Template, is_name,
 };
 
 /// How long a submitted task may wait for approval, after its scheduled time.
@@ -99,7 +99,7 @@ pub fn resolve(
     let (mut parameters, secrets) = told(order, template);
     if target.placed() {
         // The agent sets these itself.
-        for name in GIVEN_BY_PLACE {
+        for name in SUPPLIED_BY_PROJECT {
             if name != "COMMIT" {
                 parameters.remove(name);
             }
@@ -269,7 +269,7 @@ impl<'a> Resolver<'a> {
                 .map(|(name, value)| (name.clone(), value.expose().to_owned())),
         );
         if !target.placed() {
-            for name in GIVEN_BY_PLACE {
+            for name in SUPPLIED_BY_PROJECT {
                 given.remove(name);
             }
         }
@@ -427,7 +427,7 @@ fn name_in(error: &ParamError) -> &str {
     match error {
         ParamError::Missing { name, .. }
         | ParamError::Unknown { name, .. }
-        | ParamError::Given { name }
+        | ParamError::Supplied { name }
         | ParamError::Choice { name, .. }
         | ParamError::Tag { name }
         | ParamError::Mismatch { name, .. }

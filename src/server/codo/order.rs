@@ -11,7 +11,9 @@ use super::refusal::CodoRefusal;
 use crate::config::Config;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
-use crate::domain::template::{GIVEN_BY_PLACE, Hidden, Param, ParamKind, StageHosts, Template};
+use crate::domain::template::{
+    Hidden, Param, ParamKind, SUPPLIED_BY_PROJECT, StageHosts, Template,
+};
 use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::identity::account::Account;
 
@@ -149,7 +151,7 @@ impl CodoSources<'_> {
                 Some(param) if param.kind == ParamKind::Secret => {
                     order.secrets.insert(name.clone(), Hidden::from(text));
                 }
-                None if name == "COMMIT" || !GIVEN_BY_PLACE.contains(&name.as_str()) => {
+                None if name == "COMMIT" || !SUPPLIED_BY_PROJECT.contains(&name.as_str()) => {
                     others.push(format!("{name}={text}"));
                 }
                 // Empty values count as absent.

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::scene::{IntentMadeBy, StepContext, StepError, TRIES, begun, unexpected};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
-use crate::domain::template::{self, Directory, GIVEN, Program, ProgramCommand, StepAction};
+use crate::domain::template::{self, Directory, Program, ProgramCommand, SUPPLIED, StepAction};
 
 /// How many undeclared output names a message lists.
 const NAMES_SHOWN_MAX: usize = 5;
@@ -96,7 +96,7 @@ async fn command(
     // A placeholder refers to a parameter, not to any output of a step.
     let plan = &scene.work.plan;
     let known = |name: &String| {
-        GIVEN.contains(&name.as_str())
+        SUPPLIED.contains(&name.as_str())
             || plan.parameters.contains_key(name)
             || plan.secrets.contains(name)
     };
