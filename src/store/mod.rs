@@ -41,7 +41,7 @@ pub use places::{BegunWork, Disabled, LiveRecord, LiveRelease, RELEASES_MAX, Rel
 pub use propose::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use search::Among;
-pub use search_rows::ListPosition;
+pub use search_rows::{ListPosition, SEARCHED};
 pub use tags::{Brought, FailedLooks, KnownTag, Look, ReportedTag, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
@@ -191,7 +191,7 @@ pub struct Filter {
     pub approver: Option<String>,
     /// A prefix of the tag's short name.
     pub tag: Option<String>,
-    /// Each must occur in tag, title, remarks, commit, comments or reasons, ignoring case.
+    /// Each must occur in a task, ignoring case: see [`SEARCHED`].
     pub words: Vec<String>,
     /// When it was created.
     pub since: Option<Timestamp>,

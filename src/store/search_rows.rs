@@ -181,6 +181,10 @@ pub(super) fn prefix_of(place: &PermissionTarget) -> Option<Key> {
     })
 }
 
+/// Where a search for words looks, besides the beginning of a commit's hash: what [`words`] and
+/// [`described`] return. Help, pages and documentation take it from here.
+pub const SEARCHED: &str = "tag, title, remarks, commit message, comments or reasons";
+
 /// Returns the words in events, and the blob of the description that holds more.
 pub(super) fn words(events: &[Recorded]) -> Vec<&str> {
     let mut words: Vec<&str> = Vec::new();

@@ -71,3 +71,9 @@ fn every_command_that_does_something_has_an_example() {
         );
     }
 }
+
+/// Help and page take the sentence from the code; the page repeats it once.
+#[test]
+fn what_a_search_for_words_covers_is_said_as_in_the_code() {
+    assert_eq!(text().matches(tagship::store::SEARCHED).count(), 1);
+}

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::OutputForm;
 use crate::domain::document;
 use crate::domain::task::STATE_NAMES;
-use crate::store::OUTCOME_NAMES;
+use crate::store::{OUTCOME_NAMES, SEARCHED};
 
 #[derive(Debug, Args)]
 pub struct Tasks {
@@ -33,9 +33,10 @@ pub struct Tasks {
     /// List only tasks whose tag starts with this
     #[arg(long, value_name = "TEXT")]
     pub tag: Option<String>,
-    /// List only tasks that contain all these words in tag, title, remarks, commit, comments or
-    /// reasons; 7 digits or more also match the beginning of a commit's hash
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help = format!(
+        "List only tasks that contain all these words in {SEARCHED}; 7 digits or more also match \
+         the beginning of a commit's hash"
+    ))]
     pub words: Option<String>,
     /// List only tasks created since: `2026-11-21`, `2026-11-21T18:04` or with an offset
     #[arg(long, value_name = "TIME")]

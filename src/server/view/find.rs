@@ -112,7 +112,7 @@ pub struct TaskQuery {
     /// A prefix of the tag's short name.
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Each must occur in tag, title, remarks, commit, comments or reasons.
+    /// Each must occur in the task: see [`SEARCHED`](crate::store::SEARCHED).
     #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
     /// When it was created: a time with an offset, or a day or time in the agent's zone.
