@@ -75,8 +75,8 @@ async fn show(around: &CliContext, name: &str, form: OutputForm) -> Result<(), C
     for stage in &view.line.stages {
         let gate = match stage.gate {
             Gate::None => "",
-            Gate::Hand => ", waits for a go",
-            Gate::Timed => ", waits for its time",
+            Gate::Hand => ", manual gate",
+            Gate::Timed => ", timed gate",
         };
         // Writing to a String never fails.
         let _ = writeln!(
@@ -88,7 +88,7 @@ async fn show(around: &CliContext, name: &str, form: OutputForm) -> Result<(), C
         );
         if !stage.outputs.is_empty() {
             let outputs: Vec<String> = stage.outputs.iter().map(ToString::to_string).collect();
-            let _ = writeln!(text, "    hands on {}", outputs.join(", "));
+            let _ = writeln!(text, "    outputs {}", outputs.join(", "));
         }
     }
     for param in &view.line.params {
@@ -96,7 +96,7 @@ async fn show(around: &CliContext, name: &str, form: OutputForm) -> Result<(), C
     }
     for version in &view.versions {
         let now = if version.digest == view.line.digest {
-            ", as it is now"
+            ", current"
         } else {
             ""
         };

@@ -138,12 +138,12 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// Returns `bob`, `bob in the stead of alice`, or `root in an EMERGENCY (the shop is down)`.
+    /// Returns `bob`, `bob on behalf of alice`, or `root in an EMERGENCY (the shop is down)`.
     #[must_use]
     pub fn said_by(&self) -> String {
         match (&self.in_stead_of, &self.emergency) {
             (_, Some(reason)) => format!("{} in an EMERGENCY ({reason})", self.by),
-            (Some(of), None) => format!("{} in the stead of {of}", self.by),
+            (Some(of), None) => format!("{} on behalf of {of}", self.by),
             (None, None) => self.by.clone(),
         }
     }
@@ -222,10 +222,10 @@ pub enum ApprovalRefusal {
         "{actor} is a user of the agent's machine, whose approval does not count; log in as an approver, or set [agent] local_approval = true (in an emergency: --emergency REASON)"
     )]
     Local { actor: String },
-    #[error("{actor} submitted this task and may not approve it; somebody else has to")]
+    #[error("{actor} submitted this task and may not approve it; another approver has to")]
     SelfApproval { actor: String },
     #[error(
-        "{actor} has approved this plan already, or somebody in their stead; another person has to"
+        "{actor} has approved this plan already, or another user on their behalf; another approver has to"
     )]
     Twice { actor: String },
     #[error("the plan has changed: you saw {seen}, it is now {now}; look at it again")]

@@ -400,7 +400,7 @@ impl Ability {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     #[error(
-        "{actor} has the role {role}{place}; to {what} takes the role {needs}: ask an admin for it"
+        "{actor} has the role {role}{place}; to {what} requires the role {needs}: ask an admin for it"
     )]
     Role {
         actor: String,
@@ -410,7 +410,7 @@ pub enum Missing {
         needs: &'static str,
     },
     #[error(
-        "this token of {actor} has the scopes {scopes}; to {what} takes the scope {needs}: make a token with it"
+        "this token of {actor} has the scopes {scopes}; to {what} requires the scope {needs}: create a token with it"
     )]
     Scope {
         actor: String,
@@ -454,10 +454,9 @@ impl EffectiveRole<'_> {
                 .may(Ability::Own, what)
                 .or_else(|lacking| self.may(Ability::Run, what).map_err(|_| lacking)),
             Whose::Others => match self.may(Ability::Run, what) {
-                Err(Missing::Role { .. }) => Err(self.lacks_role(
-                    "approver (or submitter, for what one submitted oneself)",
-                    what,
-                )),
+                Err(Missing::Role { .. }) => {
+                    Err(self.lacks_role("approver (or submitter, for their own tasks)", what))
+                }
                 refused => refused,
             },
         }

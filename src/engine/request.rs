@@ -364,7 +364,7 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
             let submission = &task.submission;
             let by_hand = matches!(submission.origin, Origin::Submitted { .. });
             if by_hand && submission.schedule == Schedule::Ready {
-                actor.may(Ability::Run, "have a task run without approval")?;
+                actor.may(Ability::Run, "run a task without approval")?;
             }
             Event::Reopened { by }
         }

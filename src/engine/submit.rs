@@ -70,7 +70,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
     };
     actor.may(Ability::Submit, "submit a task")?;
     if resolved.submission.schedule == Schedule::Ready {
-        let what = "have a task run without approval";
+        let what = "run a task without approval";
         actor.may(Ability::Run, what)?;
         if actor.counts == ApprovalWeight::NotLocally {
             return Err(right(

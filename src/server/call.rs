@@ -98,20 +98,15 @@ impl Call {
 
     /// Parses the query string.
     pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_urlencoded::from_str(&self.query).map_err(|error| {
-            Fault::Invalid(format!(
-                "the address says after `?` what is not understood: {error}; correct it"
-            ))
-        })
+        serde_urlencoded::from_str(&self.query)
+            .map_err(|error| Fault::Invalid(format!("the query is invalid: {error}; correct it")))
     }
 
     /// Parses the fields of a form.
     pub(super) async fn form<T: DeserializeOwned>(&mut self, within: Duration) -> Result<T, Fault> {
         let bytes = self.bytes(within).await?;
         serde_urlencoded::from_bytes(&bytes).map_err(|error| {
-            Fault::Invalid(format!(
-                "the form is not understood: {error}; load its page again"
-            ))
+            Fault::Invalid(format!("the form is invalid: {error}; reload its page"))
         })
     }
 
@@ -125,7 +120,7 @@ impl Call {
         }
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text)
-            .map_err(|error| Fault::Invalid(format!("the body is not understood: {error}")))
+            .map_err(|error| Fault::Invalid(format!("the body is invalid: {error}")))
     }
 
     /// Parses the JSON body, whatever its content type; `None` if it is not JSON.

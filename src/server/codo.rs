@@ -121,7 +121,9 @@ async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, Co
     let name = &who.actor.name;
     let unspent = keys(site).await?.check(name, key.expose_secret(), now);
     let unspent = unspent.ok_or_else(|| {
-        CodoRefusal::csrf("csrf_key is too old, somebody else's, or none: GET another one")
+        CodoRefusal::csrf(
+            "csrf_key has expired, belongs to another user, or is invalid: GET another one",
+        )
     })?;
     let keyed = Keyed {
         submitter: name.clone(),

@@ -18,14 +18,14 @@ pub(super) fn place<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a 
     match cursor.rsplit_once('.') {
         Some((place, digits)) if digits == digest(search) => Ok(place),
         _ => Err(Fault::Invalid(
-            "the cursor is of another search: begin again without it".to_owned(),
+            "the cursor belongs to another search: start again without it".to_owned(),
         )),
     }
 }
 
 /// Returns the fault for a position that was never issued.
 pub(super) fn unknown_place() -> Fault {
-    Fault::Invalid("the cursor names no place: begin again without it".to_owned())
+    Fault::Invalid("the cursor is invalid: start again without it".to_owned())
 }
 
 fn digest(search: &impl Serialize) -> String {

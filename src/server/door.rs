@@ -36,7 +36,7 @@ impl LoginEndpoint {
 
     /// Records that the password was right and no code was given.
     pub(super) async fn half_way(self, site: &Site, account: &Account, from: IpAddr) {
-        let why = "refused: the password is right, the code is yet to come";
+        let why = "refused: the password is correct, the code is missing";
         self.note(site, &account.name, from, why.to_owned()).await;
     }
 
@@ -57,11 +57,7 @@ impl LoginEndpoint {
 
     async fn note(self, site: &Site, name: &str, from: IpAddr, result: String) {
         let known = site.web.accounts.get(name).await.is_ok();
-        let whom = if known {
-            name
-        } else {
-            "a name that no account has"
-        };
+        let whom = if known { name } else { "an unknown name" };
         let action = self.action("(nobody)", format!("as {whom}"), from, result);
         if let Err(error) = site.ledger.note(action, site.web.clock.now()).await {
             tracing::warn!(%error, %from, "a refused login is missing in the audit");

@@ -16,18 +16,18 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error(
-        "nobody is logged in: send a token as `Authorization: Bearer TOKEN` (`tagship token new USER` makes one), or log in with a browser"
+        "not logged in: send a token as `Authorization: Bearer TOKEN` (`tagship token new USER` creates one), or log in with a browser"
     )]
     NotLoggedIn,
     #[error(
-        "the token is not good: it was revoked or has expired, or its user is disabled; make another one"
+        "the token is invalid: it was revoked, has expired, or its user is disabled; create another one"
     )]
     BadToken,
     #[error("{0}")]
     Forbidden(String),
     #[error("{0}")]
     NotFound(String),
-    #[error("{0} may not be asked for in this way: {1}")]
+    #[error("the method {0} is not supported; use {1}")]
     Method(String, &'static str),
     #[error("{0}")]
     Conflict(String),
@@ -49,7 +49,7 @@ pub(super) enum Fault {
     #[error("{0}")]
     Busy(String),
     /// An internal error; the details are in the agent's log.
-    #[error("the agent could not do it: {0}")]
+    #[error("the agent could not process the request: {0}")]
     Broken(String),
 }
 

@@ -162,12 +162,12 @@ pub(super) async fn fault(
 
 fn title(fault: &Fault) -> &'static str {
     match fault {
-        Fault::Forbidden(_) => "You may not do this",
-        Fault::NotFound(_) => "Not here",
-        Fault::Conflict(_) => "Not as things stand",
-        Fault::TooMany(_) | Fault::Busy(_) => "Not now",
-        Fault::Broken(_) => "The agent has a problem",
-        _ => "This was not understood",
+        Fault::Forbidden(_) => "Permission denied",
+        Fault::NotFound(_) => "Not found",
+        Fault::Conflict(_) => "Not possible now",
+        Fault::TooMany(_) | Fault::Busy(_) => "Try again later",
+        Fault::Broken(_) => "Internal error",
+        _ => "Invalid request",
     }
 }
 

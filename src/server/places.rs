@@ -44,12 +44,12 @@ impl Streams {
         let own = open.get(account).copied().unwrap_or_default();
         if own >= self.each {
             return Err(Fault::Busy(format!(
-                "{account} follows {own} tasks, logs and lists at this moment; end one of them, or come back later"
+                "{account} has {own} open streams of tasks, logs and lists; close one, or try again later"
             )));
         }
         if open.values().sum::<usize>() >= self.most {
             return Err(Fault::Busy(
-                "too many are watching at this moment; load the page again later".to_owned(),
+                "too many streams are open; reload the page later".to_owned(),
             ));
         }
         open.insert(account.to_owned(), own + 1);

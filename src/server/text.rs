@@ -46,7 +46,7 @@ impl Times {
         }
         let wrong = || {
             Fault::Invalid(format!(
-                "{text:?} is no time; write it as 2026-11-21T18:04, in the time zone {}",
+                "{text:?} is not a time; write it as 2026-11-21T18:04, in the time zone {}",
                 self.zone()
             ))
         };
@@ -66,7 +66,7 @@ impl Times {
         };
         let wrong = || {
             Fault::Invalid(format!(
-                "{text:?} is no time; write 2026-11-21, 2026-11-21T18:04 (in the time zone {}) or 2026-11-21T18:04:00Z",
+                "{text:?} is not a time; write 2026-11-21, 2026-11-21T18:04 (in the time zone {}) or 2026-11-21T18:04:00Z",
                 self.zone()
             ))
         };
@@ -129,7 +129,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
     match view.state.as_str() {
         "proposed" if !detail.is_empty() => format!("has {detail}"),
         "proposed" if view.reference.is_empty() => "is being planned".to_owned(),
-        "proposed" => "is being looked for on the git server".to_owned(),
+        "proposed" => "waits for its ref on the git server".to_owned(),
         "waiting" => {
             let missing: Vec<String> = view.missing.iter().map(|text| missing(text)).collect();
             format!("waits for {}", list(&missing))
@@ -139,34 +139,32 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
             Ok(at) => format!("starts at {}", times.minute(&at)),
             Err(_) => "is scheduled".to_owned(),
         },
-        "queued" if view.project.is_empty() => {
-            "starts as soon as there is room for another task".to_owned()
-        }
+        "queued" if view.project.is_empty() => "starts when a task slot is free".to_owned(),
         "queued" if !detail.is_empty() => format!("is queued: {detail}"),
         "queued" => format!("is next in the queue of {place}"),
         "running" => match current(&view.stages) {
-            Some(at) => format!("is at work: {at}"),
-            None => "is at work".to_owned(),
+            Some(at) => format!("is running: {at}"),
+            None => "is running".to_owned(),
         },
         "paused" => match &view.pause_ends_at {
             Some(end) => format!(
-                "is paused: {detail}; it is stopped at {} unless somebody lets it go on",
+                "is paused: {detail}; it stops at {} unless resumed",
                 times.minute(end)
             ),
             None => format!("is paused: {detail}"),
         },
         "stopping" => format!("is being stopped, {detail}"),
-        "stopped" => "was stopped; hosts stand as they were at that moment".to_owned(),
-        "rolling-back" => because("is going back", detail),
-        "rolled-back" => because("failed, and the hosts went back", detail),
-        "rollback-failed" => because("FAILED, and so did going back: look at the hosts", detail),
+        "stopped" => "was stopped; hosts stay as they were at that moment".to_owned(),
+        "rolling-back" => because("is rolling back", detail),
+        "rolled-back" => because("failed, and was rolled back", detail),
+        "rollback-failed" => because("FAILED, and so did the rollback; check the hosts", detail),
         "failed" => because("failed", detail),
         "succeeded" => succeeded(view, live),
         "rejected" => format!("was rejected {detail}"),
         "expired" => because("has expired", detail),
         "withdrawn" => format!("was withdrawn {detail}"),
-        "superseded" => format!("gave way to a newer one: it was superseded {detail}"),
-        "observed" => "was worked out and shown only: its rule says observe".to_owned(),
+        "superseded" => format!("was superseded {detail}"),
+        "observed" => "was only planned: its rule says observe".to_owned(),
         other => format!("is {}", state(other)),
     }
 }
@@ -187,7 +185,7 @@ fn because(what: &str, why: &str) -> String {
 
 fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
     if view.commit.is_none() {
-        return "is done".to_owned();
+        return "succeeded".to_owned();
     }
     let ours: Vec<String> = live
         .iter()
@@ -200,7 +198,7 @@ fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
         let by = |live: &LiveRelease| by(live).unwrap_or(live.switched_by);
         let newest = live.iter().map(|(_, live)| by(live)).max();
         return match newest {
-            Some(newest) => format!("was released; task {newest} has replaced it since"),
+            Some(newest) => format!("was released; task {newest} has replaced it"),
             None => "was released".to_owned(),
         };
     }
@@ -215,7 +213,7 @@ fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
     )
 }
 
-/// `stage 2 of 3, switch: 3 of 10 hosts are through`.
+/// `stage 2 of 3, switch: 3 of 10 hosts done`.
 fn current(stages: &[StageView]) -> Option<String> {
     let through = |stage: &StageView| {
         let hosts = stage.hosts.iter();
@@ -235,7 +233,7 @@ fn current(stages: &[StageView]) -> Option<String> {
         .enumerate()
         .find(|(_, stage)| through(stage) < stage.hosts.len())?;
     Some(format!(
-        "stage {} of {}, {}: {} of {} through",
+        "stage {} of {}, {}: {} of {} done",
         number + 1,
         stages.len(),
         stage.name,
@@ -247,23 +245,20 @@ fn current(stages: &[StageView]) -> Option<String> {
 /// Describes how a commit relates to a live one, and whether that needs a second look.
 pub(super) fn relation(comparison: &Comparison) -> (String, &'static str) {
     match comparison.relation {
-        Relation::First => (
-            "nothing is live yet: this is the first release".to_owned(),
-            "plain",
-        ),
-        Relation::Same => ("the same commit is live already".to_owned(), "warn"),
-        Relation::Ahead { commits } => (format!("brings {}", plural(commits, "commit")), "plain"),
-        Relation::Back { commits } => (format!("goes BACK {}", plural(commits, "commit")), "warn"),
+        Relation::First => ("first release: nothing is live yet".to_owned(), "plain"),
+        Relation::Same => ("no change: this commit is already live".to_owned(), "warn"),
+        Relation::Ahead { commits } => (format!("adds {}", plural(commits, "commit")), "plain"),
+        Relation::Back { commits } => (format!("REMOVES {}", plural(commits, "commit")), "warn"),
         Relation::Diverged { ahead, back } => (
             format!(
-                "DIVERGED: brings {}, takes {} back",
+                "DIVERGED: adds {}, removes {}",
                 plural(ahead, "commit"),
                 plural(back, "commit")
             ),
             "warn",
         ),
         Relation::Unknown => (
-            "what is live is not known to the repository: nothing can be compared".to_owned(),
+            "no comparison: the repository does not have the live commit".to_owned(),
             "warn",
         ),
     }

@@ -249,7 +249,7 @@ impl Who {
         if self.actor.scopes.has(Scope::Read) {
             return Ok(());
         }
-        Ok(self.actor.may(Ability::See, "look at anything")?)
+        Ok(self.actor.may(Ability::See, "view tasks")?)
     }
 
     /// Checks a permission that does not depend on a target.
@@ -285,7 +285,7 @@ impl Who {
         Err(Fault::from(Missing::Scope {
             actor: name.to_owned(),
             scopes: self.actor.scopes.clone(),
-            what: "look after one's own account",
+            what: "manage your own account",
             needs: Scope::Admin,
         }))
     }
@@ -311,7 +311,7 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
         && !is_let_in(uid, site.uid)
     {
         return Err(Fault::Forbidden(
-            "only the agent's own user and root are let in by this socket; use TAGSHIP_URL and TAGSHIP_TOKEN"
+            "this socket accepts only the agent's user and root; use TAGSHIP_URL and TAGSHIP_TOKEN"
                 .to_owned(),
         ));
     }
@@ -471,11 +471,11 @@ pub(super) fn from_our_site(site: &Site, call: &Call) -> Result<(), Fault> {
 /// Returns the message for a POST of another site. Behind a proxy that does not pass `Host` on it
 /// may be ours; only the configuration can tell.
 fn of_another_site(site: &Site, call: &Call) -> String {
-    let origin = call.header(header::ORIGIN).unwrap_or("its own");
+    let origin = call.header(header::ORIGIN).unwrap_or("unknown");
     let url = site.web.config.public_url();
     format!(
-        "this was sent by a page of another site ({origin}), which may not do that; open {url} and \
-         send it again there. If {origin} is this site, set [agent] public_url to it"
+        "the request came from a page of another site ({origin}); open {url} and \
+         send it from there. If {origin} is this site, set [agent] public_url to it"
     )
 }
 

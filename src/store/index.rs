@@ -266,8 +266,8 @@ fn relations(task: &Task) -> Vec<Relation> {
 fn pause_text(why: &crate::domain::task::Pause) -> String {
     use crate::domain::task::Pause;
     match why {
-        Pause::Gate { stage } => format!("waits for a go before stage {}", stage + 1),
-        Pause::StepGate => "waits for a go before a step".to_owned(),
+        Pause::Gate { stage } => format!("waits at the gate before stage {}", stage + 1),
+        Pause::StepGate => "waits at the gate before a step".to_owned(),
         // The time itself is formatted by the viewer, in their time zone.
         Pause::Time { .. } => "waits for its time".to_owned(),
         Pause::HostFailed { message } | Pause::Unknown { message } => message.clone(),

@@ -81,7 +81,7 @@ async fn a_waiting_task_says_what_it_is_and_what_it_lacks() {
          \x20 switch    web-3  publish   pending\n\
          \x20 switch    web-3  run       pending\n\
          \n\
-         next: approve with `tagship approve 1`, or refuse with `tagship reject 1 --reason …`\n",
+         next: approve with `tagship approve 1`, or reject with `tagship reject 1 --reason …`\n",
     )));
 }
 
@@ -208,7 +208,7 @@ async fn who_may_not_approve_learns_why() {
     let viewer = said(lab.remote("victor", Role::Viewer, &["approve", "1"]).await);
     assert_eq!(
         viewer.stderr,
-        "error: victor has the role viewer in shop production (template shop-release); to approve a task takes the role approver: ask an admin for it\n"
+        "error: victor has the role viewer in shop production (template shop-release); to approve a task requires the role approver: ask an admin for it\n"
     );
     lab.world.proposed("release-2").await;
     let early = said(lab.remote("carol", Role::Approver, &["approve", "2"]).await);
@@ -236,7 +236,7 @@ async fn each_request_says_what_became_of_it() {
         "{withdrawn}"
     );
     holds(lab.local(&["retry", "2"]).stdout(
-        "task 2 is asked to try again; task 2 waits for 1 approval; no account can give it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
+        "task 2 is asked to try again; task 2 waits for 1 approval; no account can approve it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
     ));
     lab.world.running("release-3").await;
     holds(lab.local(&["stop", "3"]).stdout(&format!(
@@ -292,7 +292,7 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
             false,
             failed,
             1,
-            "error: task 1 is failed: web-2: sync: the disk is full; look at `tagship log 1`, mend what failed, then `tagship retry 1` or push a new tag\n",
+            "error: task 1 is failed: web-2: sync: the disk is full; see `tagship log 1`, fix the cause, then `tagship retry 1` or push a new tag\n",
         ),
     ] {
         let lab = Lab::new().await;
@@ -387,7 +387,7 @@ async fn rollback_to_what_is_live_says_that_it_changes_nothing() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     let back = said(lab.local(&["rollback", "1"]));
-    let words = "this rollback changes nothing: release-1 is live there already\n";
+    let words = "this rollback changes nothing: release-1 is already live\n";
     assert!(back.stdout.contains(words), "{back}");
 }
 

@@ -61,7 +61,7 @@ async fn drift_is_told_alike_wherever_hosts_are_shown() {
         let what = format!("{words}, tagship switched it to {from}");
         let since = |first: &str, then: &str| match standing.changed {
             Some(_) => format!("(changed {then} by the host's clock, first seen {first})"),
-            None => format!("(first seen {first}; since when is not known)"),
+            None => format!("(first seen {first}; time of change unknown)"),
         };
         let utc = since("2026-11-21 16:00:00 UTC", "2026-11-21 15:30:00 UTC");
         let local = since("2026-11-21 17:00:00 CET", "2026-11-21 16:30:00 CET");

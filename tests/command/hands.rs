@@ -62,7 +62,7 @@ async fn a_host_is_skipped_with_a_reason_and_stopped_alone() {
     let blank = said(lab.local(&["skip", "1", "--host", "web-1", "--reason", " "]));
     assert_eq!(blank.status, Some(1), "{blank}");
     let sam = said(lab.remote("sam", Role::Submitter, &skip).await);
-    assert!(sam.stderr.contains("takes the role approver"), "{sam}");
+    assert!(sam.stderr.contains("requires the role approver"), "{sam}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,10 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
     assert!(frozen.stderr.contains("everybody is out"), "{frozen}");
     let over = ["go", "1", "--override-freeze", "the shop is down"];
     let refused = said(lab.remote("carol", Role::Approver, &over).await);
-    assert!(refused.stderr.contains("takes the role admin"), "{refused}");
+    assert!(
+        refused.stderr.contains("requires the role admin"),
+        "{refused}"
+    );
     let task = lab.world.store.task(1).await.unwrap();
     assert_eq!(task.work.unwrap().held.len(), 3, "nobody went on");
     holds(

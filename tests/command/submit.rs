@@ -143,7 +143,7 @@ async fn what_is_wrong_is_told_and_nothing_is_made() {
         lab.remote("bob", Role::Submitter, &with(&["--ready"]))
             .await,
     );
-    assert!(told.stderr.contains("takes the role approver"), "{told}");
+    assert!(told.stderr.contains("requires the role approver"), "{told}");
     let told = said(lab.local(&["submit", "restart", "--hosts", "web-1"]));
     assert!(told.stderr.contains("write 1=web1,web2"), "{told}");
     assert!(lab.world.store.task(1).await.is_err());

@@ -18,7 +18,7 @@ async fn failing_looks_are_told_with_cause_and_since_when() {
 
     let words = |first: &str, last: &str| {
         format!(
-            "tags that no hook told of are not found since {first} (last tried {last}): {cause}"
+            "tags that the hook did not report are not detected since {first} (last attempt {last}): {cause}"
         )
     };
     let whole = words("2026-11-21 16:00:00 CET", "2026-11-21 16:10:00 CET");

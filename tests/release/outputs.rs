@@ -109,11 +109,11 @@ fn outputs_reach_their_host_and_those_of_the_agent_all() {
     }
     let page = stage.api.text(&format!("/tasks/{id}"));
     assert!(
-        page.contains("hands on BUILD_ID, TOKEN (a secret)"),
+        page.contains("outputs BUILD_ID, TOKEN (a secret)"),
         "{page}"
     );
     let template = stage.api.text("/templates/outputs");
-    let line = "hands on BUILD_ID from build, TOKEN (a secret) from build, OWN from own";
+    let line = "outputs BUILD_ID from build, TOKEN (a secret) from build, OWN from own";
     assert!(template.contains(line), "{template}");
     let id = id.to_string();
     let shown = stage.command(&["templates", "show", "outputs"]);

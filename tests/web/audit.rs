@@ -199,9 +199,9 @@ async fn every_login_leaves_an_entry_however_it_ends_and_by_whichever_door() {
     }
 
     let denied = "refused: the name or the password is wrong, or the user is disabled";
-    let halfway = "refused: the password is right, the code is yet to come";
+    let halfway = "refused: the password is correct, the code is missing";
     let mut wanted = vec![
-        format!("(nobody)|log in|as a name that no account has|{denied}"),
+        format!("(nobody)|log in|as an unknown name|{denied}"),
         "bob|log in||done".to_owned(),
         format!("(nobody)|log in|as alice|{halfway}"),
         "(nobody)|log in|as alice|refused: the code is wrong".to_owned(),

@@ -321,7 +321,7 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     world.heard(&object, Some("shop"), no_rule).await;
     let browser = Browser::open(390, 844).await;
     log_in(&browser, &world).await;
-    browser.sees("Waiting for somebody").await;
+    browser.sees("Action required").await;
     browser.fill("input[name=words]", "ROUND prices").await;
     browser.click("form[role=search] button").await;
     browser.sees("release-1.60").await;
@@ -342,7 +342,7 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     browser.sees("no rule matches").await;
     assert_eq!(browser.run(fits).await, true);
     browser.click("form[action$='/replay'] button").await;
-    browser.sees("Decided anew").await;
+    browser.sees("Replays").await;
     let task = world.store.task(61).await.unwrap();
     assert_eq!(task.submission.object, object);
     browser.close().await;

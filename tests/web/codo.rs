@@ -382,7 +382,7 @@ async fn ready_takes_the_right_to_run_without_approval() {
         if taken == 0 {
             assert_eq!(answer["code"], 403);
             let msg = answer["msg"].as_str().unwrap();
-            assert!(msg.contains("takes the role"), "{msg}");
+            assert!(msg.contains("requires the role"), "{msg}");
         }
     }
     world.end().await;
@@ -426,7 +426,7 @@ async fn what_the_template_does_not_take_is_shown_and_reaches_no_program() {
     assert_eq!(names, ["TAG"], "a task of no project may bring this");
     assert_eq!(
         task.details,
-        "see there\n(args that the template does not take: APP_NAME=Web, FLOW_ID=1, lower=x)"
+        "see there\n(args unknown to the template: APP_NAME=Web, FLOW_ID=1, lower=x)"
     );
     world.end().await;
 }
@@ -450,10 +450,7 @@ async fn associated_people_are_asked_to_approve_if_they_have_an_account() {
     let task = json!({ "associated_user": "{'group-1': ['carol', '杨红飞', 'carol']}" });
     let task = alice.submitted(&world, &task).await;
     assert_eq!(task.approvers, ["carol"]);
-    assert_eq!(
-        task.details,
-        "(associated_user without an account here: 杨红飞)"
-    );
+    assert_eq!(task.details, "(associated_user without an account: 杨红飞)");
     world.end().await;
 }
 

@@ -45,7 +45,7 @@ async fn fields_that_are_missing() {
         (json!({ "temp_id": null }), 6, "temp_id"),
         (json!({ "submitter": null }), 6, "submitter"),
         (json!({ "submitter": " " }), 6, "submitter"),
-        (json!({ "hosts": null }), -4, "takes group 1"),
+        (json!({ "hosts": null }), -4, "requires group 1"),
         (json!({ "temp_id": 41, "args": null }), 6, "args: VERSION"),
     ])
     .await;
@@ -107,36 +107,52 @@ async fn hosts_and_groups() {
         json!({ "temp_id": 43, "hosts": format!("{{1: '{}'}}", hosts.join(",")) })
     };
     assert_refused(&[
-        (json!({ "hosts": "{}" }), -4, "takes group 1"),
+        (json!({ "hosts": "{}" }), -4, "requires group 1"),
         (json!({ "hosts": "{1: ''}" }), -4, "group 1 is empty"),
         (json!({ "hosts": "{1: None}" }), -4, "group 1 is empty"),
         (many(101), -4, "at most 100"),
-        (json!({ "hosts": "{2: '127.0.0.1'}" }), -3, "takes group 1"),
+        (
+            json!({ "hosts": "{2: '127.0.0.1'}" }),
+            -3,
+            "requires group 1",
+        ),
         (
             json!({ "hosts": "{1: '127.0.0.1', 2: '127.0.0.2'}" }),
             -3,
-            "the task gives groups 1, 2",
+            "the task has groups 1, 2",
         ),
-        (json!({ "temp_id": 42 }), -3, "takes groups 1, 2"),
-        (json!({ "hosts": "{0: '127.0.0.1'}" }), -1, "is no group"),
-        (json!({ "hosts": "{'a': '127.0.0.1'}" }), -1, "is no group"),
-        (json!({ "hosts": "{1: 'web-1'}" }), 5, "is no address"),
-        (json!({ "hosts": "{1: '127.0.0.1,'}" }), 5, "is no address"),
+        (json!({ "temp_id": 42 }), -3, "requires groups 1, 2"),
+        (json!({ "hosts": "{0: '127.0.0.1'}" }), -1, "is not a group"),
+        (
+            json!({ "hosts": "{'a': '127.0.0.1'}" }),
+            -1,
+            "is not a group",
+        ),
+        (json!({ "hosts": "{1: 'web-1'}" }), 5, "is not an address"),
+        (
+            json!({ "hosts": "{1: '127.0.0.1,'}" }),
+            5,
+            "is not an address",
+        ),
         (
             json!({ "hosts": "{1: '127.0.0.1 127.0.0.2'}" }),
             5,
-            "is no address",
+            "is not an address",
         ),
-        (json!({ "hosts": "{1: '999.0.0.1'}" }), 5, "is no address"),
+        (
+            json!({ "hosts": "{1: '999.0.0.1'}" }),
+            5,
+            "is not an address",
+        ),
         (
             json!({ "hosts": "{1: '127.0.0.1; reboot'}" }),
             5,
-            "is no address",
+            "is not an address",
         ),
         (
             json!({ "hosts": "{1: '-oProxyCommand=x'}" }),
             5,
-            "is no address",
+            "is not an address",
         ),
         (
             json!({ "hosts": "{1: '127.0.0.1,127.0.0.9'}" }),
@@ -146,7 +162,7 @@ async fn hosts_and_groups() {
         (
             json!({ "temp_id": 43, "hosts": "{1: 'elsewhere.example.com'}" }),
             5,
-            "is no address",
+            "is not an address",
         ),
     ])
     .await;

@@ -56,7 +56,7 @@ async fn the_page_draws_the_secret_and_a_wrong_code_does_not_cost_it() {
     let wrong = [("code", "000000")];
     let (status, page) = alice.post("/users/alice/totp/confirm", &wrong).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(page.contains("no code of the secret"), "{page}");
+    assert!(page.contains("does not match the secret"), "{page}");
     assert!(!page.contains(&secret), "it is shown once");
     let secret = tagship::base::secret::SecretString::from(secret);
     let code = code_at(&secret, world.now()).unwrap();

@@ -58,8 +58,8 @@ async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
     assert_eq!(answer["skipped"][0]["reason"], "its disk is broken");
     let browser = Browser::of(&world, "alice", Role::Viewer).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
-    assert!(page.contains("Without web-3"), "{page}");
-    assert!(page.contains("left out"), "{page}");
+    assert!(page.contains("Host web-3 was skipped by bob"), "{page}");
+    assert!(page.contains("</span> skipped"), "{page}");
     let steps = answer["stages"].to_string();
     assert!(steps.contains("\"skipped\""), "{steps}");
     world.end().await;
@@ -74,7 +74,7 @@ async fn a_gate_says_what_waits_and_offers_nothing_to_try_again() {
     let bob = Program::of(&world, "bob", Role::Approver).await;
     let (_, shown) = bob.get(&format!("tasks/{}", task.id)).await;
     let stage = shown["stages"][1]["name"].as_str().unwrap();
-    let said = format!("waits for a go before stage {stage}");
+    let said = format!("waits at the gate before stage {stage}");
     assert_eq!(shown["detail"], said);
     let may = shown["may"].to_string();
     assert!(may.contains("\"go\"") && !may.contains("retry"), "{may}");
@@ -239,12 +239,12 @@ async fn a_pause_that_ends_by_itself_says_when() {
     let task = world.start_work(&task).await;
     let vera = Browser::of(&world, "vera", Role::Viewer).await;
     let path = format!("/tasks/{}", task.id);
-    assert!(!vera.get(&path).await.1.contains("it is stopped at"));
+    assert!(!vera.get(&path).await.1.contains("it stops at"));
     let gate = Event::Paused(Pause::Gate { stage: 2 });
     let staged = ended(at(1, 1, 0), staged());
     world.append(&task, vec![staged, gate]).await;
     let (_, page) = vera.get(&path).await;
-    let words = "it is stopped at 2026-11-21 17:30";
+    let words = "it stops at 2026-11-21 17:30";
     assert!(page.contains(words), "{page}");
     world.end().await;
 }

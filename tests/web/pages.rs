@@ -202,9 +202,9 @@ async fn the_list_begins_with_what_waits() {
     let (status, page) = vera.get("/").await;
     assert_eq!(status, StatusCode::OK);
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
-    assert!(place("Waiting for somebody") < place("release-1.2"));
-    assert!(place("release-1.2") < place("At work"));
-    assert!(place("At work") < place("release-1.3"));
+    assert!(place("Action required") < place("release-1.2"));
+    assert!(place("release-1.2") < place("In progress"));
+    assert!(place("In progress") < place("release-1.3"));
     assert!(place("release-1.3") < place("release-1.1"));
     assert!(page.contains("CE"), "times name their zone");
     let (_, page) = vera.get("/?state=succeeded&project=").await;
@@ -257,15 +257,15 @@ async fn a_waiting_task_says_in_words_what_it_would_do() {
     assert_eq!(status, StatusCode::OK);
     for said in [
         "waits for 1 approval",
-        "goes BACK 3 commits",
-        "DIVERGED: brings 1 commit, takes 2 commits back",
-        "The hosts did not all run the same release.",
+        "REMOVES 3 commits",
+        "DIVERGED: adds 1 commit, removes 2 commits",
+        "The hosts ran different releases.",
         "bin/migrate --check",
         "sudo systemctl reload shop",
         "1 host at a time",
-        "every host that switched goes back",
+        "switched hosts roll back",
         "Approve release-1.4 for production",
-        "Not before (time zone Europe/Berlin)",
+        "Start no earlier than (time zone Europe/Berlin)",
     ] {
         assert!(page.contains(said), "{said}");
     }
@@ -273,7 +273,7 @@ async fn a_waiting_task_says_in_words_what_it_would_do() {
     assert!(page.contains(&format!("name=\"plan\" value=\"{plan}\"")));
     let bob = Browser::of(&world, "bob", Role::Approver).await;
     let (_, page) = bob.get(&format!("/tasks/{}", task.id)).await;
-    assert!(page.contains("somebody else has to") && !page.contains("/approve\""));
+    assert!(page.contains("another approver has to") && !page.contains("/approve\""));
     world.end().await;
 }
 
@@ -301,7 +301,7 @@ async fn a_page_offers_only_what_its_reader_may() {
     assert_eq!(offered(&vera, waiting.id).await, [""; 0]);
     assert_eq!(offered(&vera, running.id).await, [""; 0]);
     let (_, page) = vera.get(&format!("/tasks/{}", waiting.id)).await;
-    assert!(page.contains("to approve a task takes the role approver"));
+    assert!(page.contains("to approve a task requires the role approver"));
     world.end().await;
 }
 
@@ -394,7 +394,7 @@ async fn an_admin_finds_hosts_and_users() {
     assert!(page.contains("tagship_") && page.contains("laptop"));
     let (status, page) = vera.get("/users").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(page.contains("takes the role admin"));
+    assert!(page.contains("requires the role admin"));
     assert_eq!(vera.get("/users/vera").await.0, StatusCode::OK);
     assert_eq!(vera.get("/users/dora").await.0, StatusCode::FORBIDDEN);
     let (status, _) = root.post("/users/dora/remove", &[]).await;
@@ -592,9 +592,9 @@ async fn an_approver_learns_that_something_else_went_live_meanwhile() {
     let task = world.waiting("release-1.5").await;
     let alice = Browser::of(&world, "alice", Role::Approver).await;
     let path = format!("/tasks/{}", task.id);
-    assert!(!alice.get(&path).await.1.contains("has gone live there"));
+    assert!(!alice.get(&path).await.1.contains("went live there"));
     let other = world.succeeded("release-1.4").await;
-    let said = format!("task {} has gone live there", other.id);
+    let said = format!("task {} went live there", other.id);
     assert!(alice.get(&path).await.1.contains(&said));
     world.end().await;
 }

@@ -72,7 +72,10 @@ async fn what_is_granted_holds_in_its_place() {
     // An approver there is nobody elsewhere.
     let (status, answer) = gina.get("users").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(error(&answer).contains("takes the role admin"), "{answer}");
+    assert!(
+        error(&answer).contains("requires the role admin"),
+        "{answer}"
+    );
     world.end().await;
 }
 
@@ -178,7 +181,7 @@ async fn a_grant_of_a_template_shows_its_tasks_and_no_environment() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(
         error(&answer).starts_with(
-            "tim has the role viewer in shop production (template shop-release); to approve a task takes the role approver"
+            "tim has the role viewer in shop production (template shop-release); to approve a task requires the role approver"
         ),
         "{answer}"
     );
@@ -227,7 +230,7 @@ async fn a_token_does_what_its_scopes_say_and_names_the_one_that_is_missing() {
         ];
         for (needs, (status, answer)) in asked {
             let refused = status == StatusCode::FORBIDDEN
-                && error(&answer).contains(&format!("takes the scope {needs}"));
+                && error(&answer).contains(&format!("requires the scope {needs}"));
             assert_eq!(
                 refused,
                 needs != scope,
@@ -328,7 +331,7 @@ async fn a_delegation_is_ended_early_on_the_page_of_whoever_made_it() {
     let (status, _) = carol.post("/users/carol/delegations", &fields).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     let (_, page) = carol.get("/users/carol").await;
-    assert!(page.contains("approves in the stead of"), "{page}");
+    assert!(page.contains("may approve on behalf of"), "{page}");
     let made = &world.accounts.delegations().await.unwrap()[0];
     let end = format!("/users/carol/delegations/{}/end", made.id);
     assert_eq!(carol.post(&end, &[]).await.0, StatusCode::SEE_OTHER);
@@ -406,7 +409,7 @@ async fn a_token_without_the_scope_learns_that_its_own_account_takes_it() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert_eq!(
         error(&answer),
-        "this token of alice has the scopes read; to look after one's own account takes the scope admin: make a token with it"
+        "this token of alice has the scopes read; to manage your own account requires the scope admin: create a token with it"
     );
     let (_, answer) = alice.post("users/bob/password", body).await;
     assert!(
@@ -449,7 +452,7 @@ async fn whoever_is_asked_to_approve_is_told_and_gets_no_right_by_it() {
         let (status, _) = friend.get(&format!("/{path}")).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{name}");
         let (_, list) = friend.get("/").await;
-        assert!(!list.contains("you are asked"), "{list}");
+        assert!(!list.contains("approval requested"), "{list}");
     }
     // Who may see it learns that they are asked, and may not approve for that.
     for (name, role) in [("vera", Role::Viewer), ("sam", Role::Submitter)] {
@@ -457,24 +460,24 @@ async fn whoever_is_asked_to_approve_is_told_and_gets_no_right_by_it() {
         let friend = Program::with(&world, &world.token(&account).await);
         let (status, answer) = friend.post(&format!("{path}/approve"), yes.clone()).await;
         assert_eq!(status, StatusCode::FORBIDDEN);
-        let needs = "to approve a task takes the role approver";
+        let needs = "to approve a task requires the role approver";
         assert!(error(&answer).contains(needs), "{answer}");
     }
     let (status, answer) = mallory.post(&format!("{path}/approve"), yes.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
     let ada = Browser::of(&world, "ada", Role::Approver).await;
     let (_, list) = ada.get("/").await;
-    assert_eq!(list.matches("you are asked").count(), 1, "{list}");
+    assert_eq!(list.matches("approval requested").count(), 1, "{list}");
     let (_, page) = ada.get(&format!("/{path}")).await;
     assert!(
-        page.contains("You are asked.") && page.contains("<b>vera</b>"),
+        page.contains("Your approval is requested.") && page.contains("<b>vera</b>"),
         "{page}"
     );
     let bob = Browser::of(&world, "bob", Role::Approver).await;
     let (_, list) = bob.get("/").await;
-    assert!(!list.contains("you are asked"), "{list}");
+    assert!(!list.contains("approval requested"), "{list}");
     let (_, page) = bob.get(&format!("/{path}")).await;
-    assert!(!page.contains("You are asked."), "{page}");
+    assert!(!page.contains("Your approval is requested."), "{page}");
     let (_, list) = mallory.get("tasks").await;
     assert_eq!(list["tasks"][0]["approvers"][0], "nils");
 

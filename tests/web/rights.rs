@@ -59,7 +59,7 @@ async fn a_viewer_may_look_and_learns_which_right_is_missing() {
         answer["error"]
             .as_str()
             .unwrap()
-            .contains("takes the role approver")
+            .contains("requires the role approver")
     );
     for what in ["stop", "retry", "go", "withdraw"] {
         let (status, _) = vera.post(&format!("{path}/{what}"), json!({})).await;
@@ -108,7 +108,10 @@ async fn the_submitter_may_withdraw_and_not_approve() {
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(
-        answer["error"].as_str().unwrap().contains("somebody else"),
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .contains("another approver"),
         "{answer}"
     );
     let (status, _) = bob.post(&format!("{path}/withdraw"), json!({})).await;
@@ -462,7 +465,7 @@ async fn an_admin_changes_what_others_may_and_it_is_in_the_audit() {
         assert_eq!(status, StatusCode::CONFLICT);
         assert_eq!(
             answer["error"],
-            "that is you: let another admin disable you"
+            "you cannot disable yourself; ask another admin"
         );
         let (status, _) = program
             .call(Method::DELETE, &format!("users/{name}"), None)
@@ -492,7 +495,7 @@ async fn the_page_of_a_user_changes_their_rights() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     root.post("/users/alice/disable", &[]).await;
     let (_, page) = root.get("/users/alice").await;
-    assert!(page.contains("Let alice in again"), "{page}");
+    assert!(page.contains("Enable alice"), "{page}");
     assert_eq!(alice.get("/").await.0, StatusCode::SEE_OTHER);
     root.post("/users/alice/enable", &[]).await;
     let account = world.accounts.get("alice").await.unwrap();

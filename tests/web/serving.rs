@@ -68,7 +68,12 @@ async fn bodies_are_bounded_and_understood() {
     ] {
         let (status, answer) = root.post("users", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-        assert!(answer["error"].as_str().unwrap().contains("not understood"));
+        assert!(
+            answer["error"]
+                .as_str()
+                .unwrap()
+                .contains("the body is invalid")
+        );
     }
     let request = root
         .ask(Method::POST, "users")
@@ -114,7 +119,7 @@ async fn an_address_that_is_none_says_so() {
     let alice = Browser::of(&world, "alice", Role::Approver).await;
     let (status, page) = alice.get("/taks").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert!(page.contains("<h1>Not here</h1>"));
+    assert!(page.contains("<h1>Not found</h1>"));
     world.end().await;
 }
 

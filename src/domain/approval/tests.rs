@@ -310,7 +310,7 @@ fn standing_in_ends_exactly_at_its_time_and_takes_the_others_right_and_the_plan(
     };
     let refused = yes(&terms, &[], &narrow).unwrap_err();
     assert!(
-        refused.to_string().contains("takes the scope approve"),
+        refused.to_string().contains("requires the scope approve"),
         "{refused}"
     );
 }
@@ -377,7 +377,7 @@ fn who_approved_is_told_with_whom_they_stood_in_for() {
         in_stead_of: Some("carol".to_owned()),
         ..own
     };
-    assert_eq!(stead.said_by(), "bob in the stead of carol");
+    assert_eq!(stead.said_by(), "bob on behalf of carol");
 }
 
 #[test]

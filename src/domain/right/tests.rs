@@ -51,7 +51,7 @@ fn each_ability_needs_its_scope_whatever_the_role() {
             let may = standing_may(Role::Admin, &alone, ability);
             assert_eq!(may.is_ok(), scope == ability.scope(), "{ability:?} {scope}");
             if let Err(missing) = may {
-                let needs = format!("takes the scope {}", ability.scope());
+                let needs = format!("requires the scope {}", ability.scope());
                 assert!(missing.to_string().contains(&needs), "{missing}");
             }
             for role in Role::ALL {
@@ -155,11 +155,11 @@ fn ones_own_task_takes_less_than_anothers() {
     let refused = may(Role::Submitter, all, Whose::Others).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "alice has the role submitter in shop qa; to stop this task takes the role approver (or submitter, for what one submitted oneself): ask an admin for it"
+        "alice has the role submitter in shop qa; to stop this task requires the role approver (or submitter, for their own tasks): ask an admin for it"
     );
     let refused = may(Role::Submitter, &[Scope::Read], Whose::Own).unwrap_err();
     assert!(
-        refused.to_string().contains("takes the scope submit"),
+        refused.to_string().contains("requires the scope submit"),
         "{refused}"
     );
 }
@@ -291,7 +291,7 @@ fn what_is_refused_names_the_role_that_it_takes() {
             place: &place,
         };
         let refused = standing.may(ability, "do it").unwrap_err().to_string();
-        let told = format!("alice has the role none; to do it takes the role {needs}:");
+        let told = format!("alice has the role none; to do it requires the role {needs}:");
         assert!(refused.starts_with(&told), "{refused}");
     }
 }
@@ -309,7 +309,7 @@ fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
     let refused = standing.may_of(Whose::Others, "stop this task");
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "this token of alice has the scopes submit; to stop this task takes the scope approve: make a token with it"
+        "this token of alice has the scopes submit; to stop this task requires the scope approve: create a token with it"
     );
 }
 
@@ -323,8 +323,11 @@ fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes(
         place: &place,
     };
     for (whose, told) in [
-        (Whose::Own, "takes the role submitter:"),
-        (Whose::Others, "takes the role approver (or submitter, for"),
+        (Whose::Own, "requires the role submitter:"),
+        (
+            Whose::Others,
+            "requires the role approver (or submitter, for",
+        ),
     ] {
         let refused = standing.may_of(whose, "stop this task").unwrap_err();
         assert!(refused.to_string().contains(told), "{refused}");

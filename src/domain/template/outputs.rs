@@ -39,13 +39,13 @@ impl StepAction {
         }
     }
 
-    /// Describes the outputs: `hands on A, B (a secret)`.
+    /// Describes the outputs: `outputs A, B (a secret)`.
     #[must_use]
     pub fn outputs_in_words(&self) -> Option<String> {
         let (seen, secret) = self.outputs();
         let secret = secret.iter().map(|name| format!("{name} (a secret)"));
         let names: Vec<String> = seen.iter().cloned().chain(secret).collect();
-        (!names.is_empty()).then(|| format!("hands on {}", names.join(", ")))
+        (!names.is_empty()).then(|| format!("outputs {}", names.join(", ")))
     }
 
     /// Whether it may output a value under this name.

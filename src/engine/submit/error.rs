@@ -37,7 +37,7 @@ pub enum SubmitError {
     Problems(Vec<FieldProblem>),
     #[error(transparent)]
     Missing(#[from] Missing),
-    #[error("{actor} may not {what}{place}: it takes {needs}")]
+    #[error("{actor} may not {what}{place}: it requires {needs}")]
     Right {
         actor: String,
         what: &'static str,

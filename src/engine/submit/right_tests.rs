@@ -22,7 +22,7 @@ fn ready_needs_an_approver_whose_yes_is_enough_there() {
     assert_eq!(may(&ready("qa"), &actor(Role::Approver, &[])), "");
     assert_eq!(
         may(&ready("qa"), &actor(Role::Submitter, &[])),
-        "alice has the role submitter; to have a task run without approval takes the role approver: ask an admin for it"
+        "alice has the role submitter; to run a task without approval requires the role approver: ask an admin for it"
     );
     assert!(may(&ready("production"), &actor(Role::Admin, &[])).contains("1 of @pm"));
     assert_eq!(may(&ready("production"), &actor(Role::Admin, &["pm"])), "");
@@ -41,7 +41,7 @@ fn ready_does_not_pass_by_those_whom_an_environment_asks() {
     let refused = admit(&resolved, &actor(Role::Approver, &["pm"]), Via::Api).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "alice may not have a task run without approval in shop production (template git-release): it takes the role admin, or `self_approval = true` there, because that environment says who approves; submit it as `new`"
+        "alice may not run a task without approval in shop production (template git-release): it requires the role admin, or `self_approval = true` there, because that environment says who approves; submit it as `new`"
     );
     let admitted = admit(&resolved, &actor(Role::Admin, &["pm"]), Via::Api);
     assert_eq!(admitted.unwrap().schedule, Schedule::Ready);
@@ -76,7 +76,7 @@ fn submitting_needs_the_role_submitter() {
     let error = admit(&resolved, &actor(Role::Viewer, &[]), Via::Page).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "alice has the role viewer; to submit a task takes the role submitter: ask an admin for it"
+        "alice has the role viewer; to submit a task requires the role submitter: ask an admin for it"
     );
     let submission = admit(&resolved, &actor(Role::Submitter, &[]), Via::Page).unwrap();
     assert_eq!(submission.submitter.account.as_deref(), Some("alice"));

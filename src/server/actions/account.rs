@@ -63,7 +63,7 @@ pub(in crate::server) async fn reset(
             who.refused(site, deed, &error.to_string()).await;
             return Err(match error {
                 LoginError::WrongCode | LoginError::UsedCode => Fault::Forbidden(
-                    "resetting one's own second factor takes one of its codes; where it is lost, an admin resets it"
+                    "resetting your own second factor requires one of its codes; if you lost it, ask an admin to reset it"
                         .to_owned(),
                 ),
                 error => error.into(),
@@ -102,7 +102,7 @@ pub(in crate::server) async fn delegate(
         && site.web.config.project(project).is_none()
     {
         return Err(Fault::Invalid(format!(
-            "the configuration has no project {}; leave it out for all projects",
+            "the configuration has no project {}; omit it for all projects",
             project.escape_debug().take(80).collect::<String>()
         )));
     }

@@ -21,7 +21,7 @@ pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<H
         && !OUTCOME_NAMES.contains(&name.as_str())
     {
         return Err(Fault::Invalid(format!(
-            "{name:?} is no outcome; take one of {}",
+            "{name:?} is not an outcome; use one of {}",
             OUTCOME_NAMES.join(", ")
         )));
     }

@@ -70,14 +70,14 @@ pub(in crate::server) async fn change_user(
         [] => "no groups".to_owned(),
         groups => format!("groups {}", groups.join(" ")),
     }));
-    changed.extend(asked.display.as_ref().map(|_| "another display".to_owned()));
+    changed.extend(asked.display.as_ref().map(|_| "display name".to_owned()));
     changed.extend(asked.disabled.map(|disabled| match disabled {
         true => "disabled".to_owned(),
         false => "enabled".to_owned(),
     }));
     if changed.is_empty() {
         return Err(Fault::Invalid(
-            "nothing is to be changed: give role, groups, display or disabled".to_owned(),
+            "no change is requested: send role, groups, display or disabled".to_owned(),
         ));
     }
     let change = account::AccountChange {
@@ -103,7 +103,7 @@ pub(in crate::server) async fn change_user(
 pub(in crate::server) fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
     if who.actor.name == name {
         return Err(Fault::Conflict(format!(
-            "that is you: let another admin {what} you"
+            "you cannot {what} yourself; ask another admin"
         )));
     }
     Ok(())
@@ -144,7 +144,7 @@ pub(in crate::server) async fn change_password(
             who.refused(site, deed, &error.to_string()).await;
             return Err(match error {
                 LoginError::Denied => Fault::Forbidden(
-                    "the present password is missing or wrong; write it again".to_owned(),
+                    "the current password is missing or wrong; enter it again".to_owned(),
                 ),
                 error => error.into(),
             });
@@ -192,13 +192,13 @@ pub(in crate::server) async fn make_token(
 }
 
 pub(in crate::server) fn may_make(who: &Who, name: &str, scopes: &Scopes) -> Result<(), Fault> {
-    who.needs_to_be(name, "make a token for another user")?;
+    who.needs_to_be(name, "create a token for another user")?;
     let own = &who.actor.scopes;
     if scopes.are_within(own) {
         return Ok(());
     }
     Err(Fault::Forbidden(format!(
-        "this token of {} has the scopes {own}; a token that it makes cannot have {scopes}: ask with one that has them, or log in",
+        "this token of {} has the scopes {own} and cannot create a token with {scopes}: use a token that has them, or log in",
         who.actor.name
     )))
 }

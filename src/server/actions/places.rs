@@ -67,14 +67,14 @@ pub(in crate::server) async fn set_disabled(
     name: &str,
     reason: Option<String>,
 ) -> Result<(), Fault> {
-    who.needs(Ability::Manage, "disable and enable hosts")?;
+    who.needs(Ability::Manage, "exclude or include hosts")?;
     if !site.web.config.hosts.contains_key(name) {
         return Err(no_host(name));
     }
     let disabled = match reason {
         Some(reason) if reason.trim().is_empty() => {
             return Err(Fault::Invalid(
-                "say why: a reason is needed to disable a host".to_owned(),
+                "a reason is required to exclude a host; add one".to_owned(),
             ));
         }
         Some(reason) => Some(Disabled {

@@ -46,7 +46,7 @@ pub(in crate::server) async fn lines(
         (None, None) => None,
         (Some(_), Some(_)) => {
             return Err(Fault::Invalid(
-                "`cursor` and `before` both say where to go on: give one of them".to_owned(),
+                "`cursor` and `before` exclude each other: send one of them".to_owned(),
             ));
         }
     };
@@ -72,13 +72,13 @@ fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
         && !STATE_NAMES.contains(&state.as_str())
     {
         return Err(Fault::Invalid(format!(
-            "{state:?} is no state; take one of {}",
+            "{state:?} is not a state; use one of {}",
             STATE_NAMES.join(", ")
         )));
     }
     let id = match &query.id {
         Some(id) => Some(id.trim().parse().map_err(|_| {
-            Fault::Invalid("`id` is the number of a task: write digits alone".to_owned())
+            Fault::Invalid("`id` must be the number of a task: use digits only".to_owned())
         })?),
         None => None,
     };
@@ -87,7 +87,7 @@ fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     if words.len() > SEARCH_WORDS_MAX {
         return Err(Fault::Invalid(format!(
-            "at most {SEARCH_WORDS_MAX} words are looked for; leave some out"
+            "a search has at most {SEARCH_WORDS_MAX} words; remove some"
         )));
     }
     Ok(Filter {
@@ -298,7 +298,7 @@ pub(in crate::server) async fn ask(
         }
         asked => asked?,
     };
-    tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was taken");
+    tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was accepted");
     Ok(task)
 }
 
@@ -343,7 +343,7 @@ pub(in crate::server) async fn go_back(
         }
         _ => {
             return Err(Fault::Invalid(
-                "say where to go back to: either `task`, or `project` and `environment`".to_owned(),
+                "the rollback target is missing: send either `task`, or `project` and `environment`".to_owned(),
             ));
         }
     };
@@ -388,7 +388,7 @@ pub(in crate::server) async fn go_back(
         }
         done => done?,
     };
-    tracing::info!(task = task.id, actor = %actor.name, "a rollback was asked for");
+    tracing::info!(task = task.id, actor = %actor.name, "a rollback was requested");
     Ok(task)
 }
 

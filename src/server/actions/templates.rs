@@ -70,7 +70,7 @@ pub(in crate::server) async fn versions(
 
 pub(in crate::server) fn no_template(name: &str) -> Fault {
     Fault::NotFound(format!(
-        "no template is named {}; see the list of templates",
+        "there is no template {}; see the list of templates",
         name.escape_debug().take(80).collect::<String>()
     ))
 }

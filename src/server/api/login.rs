@@ -118,7 +118,7 @@ async fn verified(
 
 async fn welcome(site: &Site, account: &Account) -> HttpResult {
     let made = site.web.sessions.auth_key(account).await?;
-    tracing::info!(user = %account.name, "somebody logged in for CODO's API");
+    tracing::info!(user = %account.name, "user logged in for CODO's API");
     let said = json!({
         "code": 0,
         "auth_key": made.value.expose_secret(),

@@ -36,8 +36,7 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
             Some(other) if *other != key => {
                 return Err(Fault::Problems(vec![FieldProblem {
                     field: "idempotency_key".to_owned(),
-                    message: "is not what the header Idempotency-Key says: send one of them"
-                        .to_owned(),
+                    message: "differs from the header Idempotency-Key: send one of them".to_owned(),
                 }]));
             }
             _ => order.idempotency_key = Some(key),

@@ -41,7 +41,7 @@ impl CodoTaskRequest {
         })?;
         let Value::Object(fields) = &value else {
             return Err(CodoRefusal::malformed(
-                "the body is JSON, but no object: send one with the task's fields",
+                "the body is JSON, but not an object: send one with the task's fields",
             ));
         };
         let fields = CodoFields(fields);
@@ -85,7 +85,7 @@ impl CodoTaskRequest {
         let wrong = || {
             let shown: String = text.escape_debug().take(40).collect();
             CodoRefusal::malformed(format!(
-                "exec_time: `{shown}` is no time: write YYYY-MM-DD HH:MM:SS"
+                "exec_time: `{shown}` is not a time: write YYYY-MM-DD HH:MM:SS"
             ))
         };
         let at = DateTime::strptime("%Y-%m-%d %H:%M:%S", text).map_err(|_| wrong())?;
@@ -101,7 +101,7 @@ fn schedule(text: String) -> Result<String, CodoRefusal> {
         other => {
             let shown: String = other.escape_debug().take(40).collect();
             Err(CodoRefusal::malformed(format!(
-                "schedule: `{shown}` is neither new nor ready"
+                "schedule: `{shown}` is invalid: send new or ready"
             )))
         }
     }
@@ -123,7 +123,7 @@ impl CodoFields<'_> {
         match self.0.get(field) {
             None | Some(Value::Null) => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.trim().to_owned()),
-            Some(_) => Err(CodoRefusal::malformed(format!("{field}: must be text"))),
+            Some(_) => Err(CodoRefusal::malformed(format!("{field}: must be a string"))),
         }
     }
 
@@ -131,7 +131,7 @@ impl CodoFields<'_> {
         match self.0.get(field) {
             Some(Value::Number(number)) if number.is_u64() => Ok(number.to_string()),
             Some(Value::Number(_)) => Err(CodoRefusal::malformed(format!(
-                "{field}: must be a whole number, or text"
+                "{field}: must be an integer or a string"
             ))),
             _ => self.text(field),
         }
@@ -141,7 +141,7 @@ impl CodoFields<'_> {
     fn dict(&self, field: &str) -> Result<Vec<(String, Literal)>, CodoRefusal> {
         let text = self.text(field).map_err(|_| {
             CodoRefusal::malformed(format!(
-                "{field}: must be text that holds a dict, as Python's str or a JSON encoder writes it"
+                "{field}: must be a string that holds a dict, as written by Python's str or a JSON encoder"
             ))
         })?;
         if text.is_empty() {
@@ -166,17 +166,17 @@ impl CodoFields<'_> {
             .map(|(number, addresses)| {
                 let shown: String = number.escape_debug().take(40).collect();
                 let group = submit::group_number(&number).ok_or_else(|| {
-                    CodoRefusal::malformed(format!("hosts: `{shown}` is no group: use 1 to 9"))
+                    CodoRefusal::malformed(format!("hosts: `{shown}` is not a group: use 1 to 9"))
                 })?;
                 if !seen.insert(group) {
-                    return Err(CodoRefusal::malformed(format!("hosts: group {group} is there twice")));
+                    return Err(CodoRefusal::malformed(format!("hosts: group {group} is given twice")));
                 }
                 let addresses = match addresses {
                     Literal::Text(text) => text,
                     Literal::Nothing => String::new(),
                     other => {
                         return Err(CodoRefusal::malformed(format!(
-                            "hosts: group {group} must be text with commas between addresses, not {}",
+                            "hosts: group {group} must be a string of comma-separated addresses, not {}",
                             other.kind()
                         )));
                     }
@@ -285,29 +285,29 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_field() {
         for (fields, words) in [
-            (json!({ "task_name": 7 }), "task_name: must be text"),
-            (json!({ "temp_id": 1.5 }), "temp_id: must be a whole number"),
-            (json!({ "temp_id": ["1"] }), "temp_id: must be text"),
+            (json!({ "task_name": 7 }), "task_name: must be a string"),
+            (json!({ "temp_id": 1.5 }), "temp_id: must be an integer"),
+            (json!({ "temp_id": ["1"] }), "temp_id: must be a string"),
             (
                 json!({ "args": { "A": 1 } }),
-                "args: must be text that holds",
+                "args: must be a string that holds",
             ),
             (
                 json!({ "args": "[1]" }),
                 "args: must hold a dict, not a list",
             ),
             (json!({ "args": "{'A': x}" }), "args: character 7: expected"),
-            (json!({ "hosts": "{0: 'a'}" }), "hosts: `0` is no group"),
+            (json!({ "hosts": "{0: 'a'}" }), "hosts: `0` is not a group"),
             (
                 json!({ "hosts": "{1: ['a']}" }),
-                "hosts: group 1 must be text",
+                "hosts: group 1 must be a string",
             ),
             (
                 json!({ "associated_user": "{'g': [1]}" }),
                 "associated_user: `g`",
             ),
             (json!({ "schedule": "now" }), "schedule: `now`"),
-            (json!({ "details": [] }), "details: must be text"),
+            (json!({ "details": [] }), "details: must be a string"),
         ] {
             let refusal = read(&fields).unwrap_err();
             assert!(

@@ -60,7 +60,7 @@ impl Literal {
         if reader.rest.is_empty() {
             Ok(value)
         } else {
-            Err(reader.problem("here the value is over, and more follows: send one dict"))
+            Err(reader.problem("unexpected text after the value: send one dict"))
         }
     }
 
@@ -68,9 +68,9 @@ impl Literal {
     pub(in crate::server) fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "None",
-            Self::Truth(_) => "a truth value",
+            Self::Truth(_) => "a boolean",
             Self::Number(_) => "a number",
-            Self::Text(_) => "a text",
+            Self::Text(_) => "a string",
             Self::List(_) => "a list",
             Self::Dict(_) => "a dict",
         }
@@ -164,7 +164,7 @@ impl<'t> LiteralParser<'t> {
     ) -> Result<Literal, NoLiteral> {
         if self.depth == DEPTH_MAX {
             return Err(self.problem(format!(
-                "lists and dicts stand in each other deeper than {DEPTH_MAX}: make it flatter"
+                "lists and dicts are nested deeper than {DEPTH_MAX}: flatten them"
             )));
         }
         self.depth += 1;
@@ -184,19 +184,19 @@ impl<'t> LiteralParser<'t> {
                 Literal::Number(key) if !key.contains(['.', 'e', 'E']) => key,
                 Literal::Number(_) => {
                     self.rest = before;
-                    return Err(self.problem("a key is a text or a whole number"));
+                    return Err(self.problem("a key must be a string or an integer"));
                 }
                 other => {
                     self.rest = before;
                     return Err(self.problem(format!(
-                        "{} can't be a key: use a text or a number",
+                        "{} cannot be a key: use a string or a number",
                         other.kind()
                     )));
                 }
             };
             if !keys.insert(key.clone()) {
                 self.rest = before;
-                return Err(self.problem(format!("the key {key:?} stands here again")));
+                return Err(self.problem(format!("duplicate key {key:?}")));
             }
             self.space();
             if !self.takes(":") {
@@ -243,7 +243,7 @@ impl<'t> LiteralParser<'t> {
         let digits = &self.rest[..length];
         // Numbers follow RFC 8259; Python writes them the same way.
         if serde_json::from_str::<serde_json::Number>(digits).is_err() {
-            return Err(self.problem("this is no number"));
+            return Err(self.problem("not a number"));
         }
         self.rest = &self.rest[length..];
         if !digits.contains(['.', 'e', 'E']) {
@@ -268,7 +268,7 @@ impl<'t> LiteralParser<'t> {
             }
             _ => {
                 return Err(self.problem(
-                    "expected a dict, a list, a quoted text, a number, None, True or False",
+                    "expected a dict, a list, a quoted string, a number, None, True or False",
                 ));
             }
         };
@@ -284,11 +284,11 @@ impl<'t> LiteralParser<'t> {
             match self.next() {
                 None => {
                     self.rest = begin;
-                    return Err(self.problem("this text has no closing quote"));
+                    return Err(self.problem("the string has no closing quote"));
                 }
                 Some('\n' | '\r') => {
                     self.rest = before;
-                    return Err(self.problem("a line ends inside a text: write \\n"));
+                    return Err(self.problem("a line ends inside a string: write \\n"));
                 }
                 Some('\\') => {
                     let escape = self.escape();
@@ -296,7 +296,7 @@ impl<'t> LiteralParser<'t> {
                         Some(escape) => text.push_escape(escape),
                         None => {
                             self.rest = before;
-                            return Err(self.problem("this escape is not known"));
+                            return Err(self.problem("unknown escape"));
                         }
                     }
                 }
@@ -306,7 +306,7 @@ impl<'t> LiteralParser<'t> {
         }
         text.whole().ok_or_else(|| {
             self.rest = begin;
-            self.problem("this text holds half of a surrogate pair")
+            self.problem("the string has half of a surrogate pair")
         })
     }
 

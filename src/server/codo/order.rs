@@ -82,14 +82,14 @@ impl CodoSources<'_> {
         }
         if asked.hosts.is_empty() {
             return Err(CodoRefusal::no_host(format!(
-                "hosts: template {name} takes {}",
+                "hosts: template {name} requires {}",
                 in_words(&wanted)
             )));
         }
         let given: BTreeSet<u8> = asked.hosts.iter().map(|(group, _)| *group).collect();
         if given != wanted {
             return Err(CodoRefusal::other_groups(format!(
-                "hosts: template {name} takes {}, the task gives {}",
+                "hosts: template {name} requires {}, the task has {}",
                 in_words(&wanted),
                 in_words(&given)
             )));
@@ -108,12 +108,12 @@ impl CodoSources<'_> {
                     || ipv6_address(address).is_some();
                 if !is_address {
                     return Err(CodoRefusal::bad_address(format!(
-                        "hosts: group {group}: `{shown}` is no address"
+                        "hosts: group {group}: `{shown}` is not an address"
                     )));
                 }
                 if !self.template.free_hosts {
                     return Err(CodoRefusal::bad_address(format!(
-                        "hosts: group {group}: no configured host has the address {shown}: add [hosts.NAME], or take a template with `free_hosts = true`"
+                        "hosts: group {group}: no configured host has the address {shown}: add [hosts.NAME], or use a template with `free_hosts = true`"
                     )));
                 }
             }
@@ -162,11 +162,7 @@ impl CodoSources<'_> {
             }
         }
         if !others.is_empty() {
-            remark(
-                order,
-                "args that the template does not take",
-                &others.join(", "),
-            );
+            remark(order, "args unknown to the template", &others.join(", "));
         }
     }
 
@@ -184,7 +180,7 @@ impl CodoSources<'_> {
         if !unknown.is_empty() {
             remark(
                 order,
-                "associated_user without an account here",
+                "associated_user without an account",
                 &unknown.join(", "),
             );
         }

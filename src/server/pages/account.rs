@@ -76,7 +76,7 @@ pub(in crate::server) async fn delegate(
     let new = NewDelegationBody {
         to: fields.to.trim().to_owned(),
         until: until.ok_or_else(|| {
-            Fault::Invalid("say until when: a delegation has an end; go back and add it".to_owned())
+            Fault::Invalid("the end of the delegation is missing; go back and add it".to_owned())
         })?,
         project: (!fields.project.is_empty()).then_some(fields.project),
     };

@@ -135,13 +135,11 @@ fn tone(outcome: &HookOutcome) -> &'static str {
 fn said(became: &Became) -> String {
     match &became.outcome {
         HookOutcome::Proposed { .. } => "a new task was proposed".to_owned(),
-        HookOutcome::Joined { .. } => "an unfinished task of the same push took it up".to_owned(),
-        HookOutcome::Duplicate { .. } => "this record had been taken in before".to_owned(),
+        HookOutcome::Joined { .. } => "it joined the unfinished task of the same push".to_owned(),
+        HookOutcome::Duplicate { .. } => "this record was processed before".to_owned(),
         HookOutcome::NoRule { .. } => "no rule matches; nothing is released".to_owned(),
-        HookOutcome::Deleted => "the tag was deleted, which starts nothing".to_owned(),
-        HookOutcome::UnknownRepository => {
-            "no project of the configuration has this repository".to_owned()
-        }
+        HookOutcome::Deleted => "the tag was deleted; nothing is started".to_owned(),
+        HookOutcome::UnknownRepository => "no configured project has this repository".to_owned(),
         HookOutcome::Unreadable { reason } => {
             format!("the file could not be read, and is kept in the spool's bad/: {reason}")
         }

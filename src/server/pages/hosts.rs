@@ -93,7 +93,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
         hosts: hosts(site, &who).await?,
         live,
         may_switch: who
-            .needs(Ability::Manage, "disable and enable hosts")
+            .needs(Ability::Manage, "exclude or include hosts")
             .is_ok(),
     };
     shown(&page)

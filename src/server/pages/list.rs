@@ -98,8 +98,8 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
         grouped(site, &who, &query, tasks).await?
     } else {
         let empty = match &next {
-            Some(_) => "None among those that were looked at; look further.",
-            None => "There are none.",
+            Some(_) => "No match so far; continue with More.",
+            None => "No tasks found.",
         };
         vec![TaskGroup {
             name: if newer { "Older tasks" } else { "Tasks" },
@@ -176,18 +176,18 @@ async fn grouped(
         .collect();
     Ok(vec![
         TaskGroup {
-            name: "Waiting for somebody",
-            empty: "Nothing waits.",
+            name: "Action required",
+            empty: "None.",
             tasks: waiting,
         },
         TaskGroup {
-            name: "At work",
-            empty: "Nothing is at work.",
+            name: "In progress",
+            empty: "None.",
             tasks: working,
         },
         TaskGroup {
-            name: "Latest",
-            empty: "Nothing has been released yet: push a tag.",
+            name: "Recent",
+            empty: "None yet: push a tag to start one.",
             tasks: rest,
         },
     ])

@@ -116,7 +116,7 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
 async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> HttpResult {
     LoginEndpoint::Page.came_in(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
-    tracing::info!(user = %account.name, "somebody logged in");
+    tracing::info!(user = %account.name, "user logged in");
     let mut response = answer::see(&onward(site, PASSWORD, ours(next)))?;
     answer::set_cookie(&mut response, session.set_cookie.expose_secret())?;
     Ok(response)

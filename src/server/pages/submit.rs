@@ -310,7 +310,7 @@ fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<PlaceChoice> {
             choice(environment, format!("{name} {environment}"));
         }
         if !project.rules.is_empty() && !own.is_empty() {
-            choice("", format!("{name}, where its rules put the tag"));
+            choice("", format!("{name}, environment by the tag's rule"));
         }
     }
     places
@@ -333,7 +333,7 @@ async fn host_group(
     let hosts = endpoints.map(|host| {
         let mut notes = host.address.clone();
         if let Some(out) = disabled.get(&host.name) {
-            notes = format!("{notes}, disabled: {}", out.reason);
+            notes = format!("{notes}, excluded: {}", out.reason);
         }
         Ticked {
             ticked: given.contains(&host.name) || given.contains(&host.address),
@@ -432,7 +432,7 @@ fn of_json(text: &str) -> Result<SubmissionOrder, Fault> {
     let value = serde_json::from_str(text).map_err(|error| {
         Fault::Problems(vec![FieldProblem {
             field: "json".to_owned(),
-            message: format!("is no JSON: {error}"),
+            message: format!("is not JSON: {error}"),
         }])
     })?;
     SubmissionOrder::read(&value).map_err(|error: SubmitError| error.into())
@@ -484,7 +484,7 @@ fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
 fn unknown(name: &str) -> Fault {
     let name: String = name.escape_debug().take(64).collect();
     Fault::Invalid(format!(
-        "the form has a field {name}, which is none; load its page again"
+        "the form has an unknown field {name}; reload its page"
     ))
 }
 

@@ -52,7 +52,7 @@ part!(Statement, "web/part/statement.html");
 part!(Requests, "web/part/requests.html");
 part!(Approvals, "web/part/approvals.html");
 part!(Progress, "web/part/progress.html");
-part!(Brings, "web/part/brings.html");
+part!(Changes, "web/part/changes.html");
 part!(History, "web/part/history.html");
 
 /// What the page and its parts are rendered from.
@@ -143,7 +143,7 @@ impl TaskPage {
             ("requests", Requests { t }.render()),
             ("approvals", Approvals { t }.render()),
             ("progress", Progress { t }.render()),
-            ("brings", Brings { t }.render()),
+            ("changes", Changes { t }.render()),
             ("history", History { t }.render()),
         ];
         drawn
@@ -234,19 +234,19 @@ impl TaskPage {
     /// Describes what happens when a host fails.
     fn on_failure(&self) -> Option<&'static str> {
         Some(match self.view.on_failure? {
-            OnFailure::Rollback => "every host that switched goes back",
-            OnFailure::Pause => "it waits for a person",
-            OnFailure::Stop => "it ends there; what switched stays",
-            OnFailure::Continue => "the other hosts go on",
+            OnFailure::Rollback => "switched hosts roll back",
+            OnFailure::Pause => "the task pauses",
+            OnFailure::Stop => "the task stops; switched hosts keep the new release",
+            OnFailure::Continue => "the other hosts continue",
         })
     }
 
     /// Describes what a retry does in this state.
     fn retry_words(&self) -> &'static str {
         match self.view.state.as_str() {
-            "withdrawn" | "superseded" | "expired" => "Take it up again",
-            "rollback-failed" => "Try going back again",
-            _ => "Retry what failed or never began",
+            "withdrawn" | "superseded" | "expired" => "Retry",
+            "rollback-failed" => "Retry the rollback",
+            _ => "Retry failed and unstarted steps",
         }
     }
 
@@ -264,7 +264,7 @@ impl TaskPage {
                 let title = format!("Stage {}: {}", number + 1, stage.name);
                 self.table(title, stage)
             })
-            .chain(back.map(|stage| self.table(format!("Going back: {}", stage.name), stage)))
+            .chain(back.map(|stage| self.table(format!("Rollback: {}", stage.name), stage)))
             .collect()
     }
 
@@ -325,14 +325,14 @@ impl TaskPage {
             _ => String::new(),
         };
         let (mark, word, tone) = match step.state {
-            StepState::Pending => ("\u{b7}", "not begun", "over"),
+            StepState::Pending => ("\u{b7}", "not started", "over"),
             StepState::Running => ("\u{25b6}", "running", "work"),
             StepState::Succeeded => ("\u{2713}", "done", "good"),
             StepState::Failed => ("\u{2717}", "failed", "bad"),
             StepState::Unknown => ("?", "unknown", "warn"),
             StepState::Stopped => ("\u{25a0}", "stopped", "warn"),
-            StepState::Held => ("\u{2016}", "waits at its gate", "asks"),
-            StepState::Skipped => ("\u{2013}", "left out", "over"),
+            StepState::Held => ("\u{2016}", "waits at gate", "asks"),
+            StepState::Skipped => ("\u{2013}", "skipped", "over"),
             StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
         };
         let code = match step.exit_code {
@@ -387,7 +387,7 @@ fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> S
         "failed" | "stopped" | "rolled-back" | "rollback-failed"
     );
     if let Some(newer) = sight.newer.filter(|_| ended) {
-        return format!("task {newer} has run there since: this one is not retried any more");
+        return format!("task {newer} has run there since: this task can no longer be retried");
     }
     let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {
         return String::new();
@@ -426,7 +426,7 @@ fn changed(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> Ve
         .find(|(_, live)| !known.contains(&&live.release));
     if let Some((_, other)) = other.filter(|_| waits && view.description.is_some()) {
         changed.push(format!(
-            "since this was compared, task {} has gone live there; the comparison below is worked out again",
+            "task {} went live there after this comparison; the comparison is being updated",
             other.switched_by
         ));
     }

@@ -164,9 +164,9 @@ pub fn changes_nothing(task: &TaskView) -> Option<String> {
     let same = live || with.relations == [Relation::Same];
     let what = match with.live.as_slice() {
         [one] if one.release != *release => {
-            format!("the same commit is live there as {}", name(one))
+            format!("the same commit is already live as {}", name(one))
         }
-        _ => format!("{} is live there already", task.called()),
+        _ => format!("{} is already live", task.called()),
     };
     same.then(|| format!("this rollback changes nothing: {what}"))
 }
@@ -177,10 +177,10 @@ pub fn change(head: &Head) -> String {
     let words = head.relations.iter().map(|relation| match relation {
         Relation::First => "first release".to_owned(),
         Relation::Same => "changes nothing".to_owned(),
-        Relation::Ahead { commits } => format!("brings {}", counted(*commits)),
-        Relation::Back { commits } => format!("goes BACK {}", counted(*commits)),
+        Relation::Ahead { commits } => format!("adds {}", counted(*commits)),
+        Relation::Back { commits } => format!("REMOVES {}", counted(*commits)),
         Relation::Diverged { ahead, back } => {
-            format!("DIVERGED: brings {ahead}, takes back {back}")
+            format!("DIVERGED: adds {ahead}, removes {back}")
         }
         Relation::Unknown => "cannot be compared".to_owned(),
     });

@@ -83,7 +83,9 @@ impl UnseenTags {
     pub fn told(&self, show: impl Fn(Timestamp) -> String) -> String {
         let (since, at) = (show(self.since), show(self.at));
         let cause = &self.cause;
-        format!("tags that no hook told of are not found since {since} (last tried {at}): {cause}")
+        format!(
+            "tags that the hook did not report are not detected since {since} (last attempt {at}): {cause}"
+        )
     }
 }
 

@@ -50,34 +50,34 @@ impl TaskOffer<'_> {
     }
 
     fn stop(&self) -> Sentence {
-        self.verb(May::Stop, "end it with", "stop", "")
+        self.verb(May::Stop, "stop it with", "stop", "")
     }
 
     fn thaw(&self) -> Sentence {
         let rest = " --override-freeze REASON";
-        self.verb(May::OverrideFreeze, "let it run before with", "go", rest)
+        self.verb(May::OverrideFreeze, "override the freeze with", "go", rest)
     }
 
     fn go_back(&self) -> Sentence {
         let (project, environment) = (&self.task.project, &self.task.environment);
         let command = format!("rollback --project {project} --environment {environment}");
-        let words = "go back to the release before the live one with";
+        let words = "roll back to the release before the live one with";
         self.command(May::RollbackBefore, words, &command)
     }
 
     fn before_it_runs(&self) -> Vec<Sentence> {
         let task = self.task;
-        let withdraw = self.verb(May::Withdraw, "take it back with", "withdraw", "");
+        let withdraw = self.verb(May::Withdraw, "withdraw it with", "withdraw", "");
         match task.state.as_str() {
             "proposed" if task.reference.is_empty() => {
-                vec![say("the agent makes its plan; nothing to do")]
+                vec![say("the agent is planning it; no action is needed")]
             }
             "proposed" => vec![say(
-                "the agent looks whether the ref has landed; nothing to do",
+                "the agent waits for the ref to land; no action is needed",
             )],
             "waiting" => {
                 let approve = self.verb(May::Approve, "approve with", "approve", "");
-                let reject = self.verb(May::Reject, "refuse with", "reject", " --reason …");
+                let reject = self.verb(May::Reject, "reject with", "reject", " --reason …");
                 vec![Some(match (approve, reject) {
                     (Some(approve), Some(reject)) => format!("{approve}, or {reject}"),
                     (Some(approve), None) => approve,
@@ -85,15 +85,15 @@ impl TaskOffer<'_> {
                 })]
             }
             _ if frozen(task) => vec![
-                say("it runs by itself when the freeze is over"),
+                say("it starts automatically when the freeze ends"),
                 self.thaw(),
                 withdraw,
             ],
-            "scheduled" => vec![say("it runs by itself"), withdraw],
+            "scheduled" => vec![say("it starts automatically"), withdraw],
             _ => vec![
                 Some(match task.project.as_str() {
-                    "" => "it runs when there is room for it".to_owned(),
-                    project => format!("it runs when {project} {} is free", task.environment),
+                    "" => "it starts when a task slot is free".to_owned(),
+                    project => format!("it starts when {project} {} is free", task.environment),
                 }),
                 withdraw,
             ],
@@ -105,21 +105,21 @@ impl TaskOffer<'_> {
         let failed = self.task.may.contains(&May::Retry);
         match self.task.state.as_str() {
             "stopping" => vec![Some(format!(
-                "what runs is being ended; follow with `tagship log {id} -f`"
+                "running steps are being stopped; follow with `tagship log {id} -f`"
             ))],
             "paused" if frozen(self.task) => vec![
-                say("it can go on when the freeze is over"),
+                say("it can be resumed when the freeze ends"),
                 self.thaw(),
                 self.stop(),
             ],
             "paused" => {
-                let go = self.verb(May::Go, "let it go on with", "go", "");
+                let go = self.verb(May::Go, "resume it with", "go", "");
                 let rest = " --host NAME --reason …";
-                let look = format!("look at `tagship log {id}`, mend what failed, then");
+                let look = format!("see `tagship log {id}`, fix the cause, then");
                 vec![
-                    go.map(|go| go + " (one host that is held: --host NAME)"),
+                    go.map(|go| go + " (a single held host: --host NAME)"),
                     self.retry(&look).filter(|_| failed),
-                    self.verb(May::Skip, "go on without a host with", "skip", rest)
+                    self.verb(May::Skip, "skip a host with", "skip", rest)
                         .filter(|_| failed),
                     self.stop(),
                 ]
@@ -133,18 +133,18 @@ impl TaskOffer<'_> {
 
     /// Suggests to inspect the failure, and to retry if that is permitted.
     fn mend(&self) -> Sentence {
-        let look = format!("look at `tagship log {}`", self.task.id);
+        let look = format!("see `tagship log {}`", self.task.id);
         let afresh = self.afresh();
-        Some(match self.retry("mend what failed, then") {
+        Some(match self.retry("fix the cause, then") {
             Some(retry) => format!("{look}, {retry} or {afresh}"),
-            None => format!("{look}, mend what failed, then {afresh}"),
+            None => format!("{look}, fix the cause, then {afresh}"),
         })
     }
 
     /// Describes how to submit the same as another task.
     fn afresh(&self) -> &'static str {
         match self.task.reference.as_str() {
-            "" => "submit one like it",
+            "" => "submit it again",
             _ => "push a new tag",
         }
     }
@@ -153,7 +153,7 @@ impl TaskOffer<'_> {
         let afresh = say(self.afresh());
         match self.task.state.as_str() {
             "stopped" => {
-                let ways = [self.retry("finish it with"), self.go_back()];
+                let ways = [self.retry("retry it with"), self.go_back()];
                 let ways: Vec<String> = ways.into_iter().flatten().collect();
                 vec![if ways.is_empty() {
                     afresh
@@ -164,17 +164,17 @@ impl TaskOffer<'_> {
             "failed" | "rolled-back" => vec![self.mend()],
             "rollback-failed" => vec![self.mend(), self.thaw(), self.go_back()],
             "succeeded" => vec![
-                say("nothing to do"),
-                self.verb(May::Rollback, "come back to it later with", "rollback", ""),
+                say("no action is needed"),
+                self.verb(May::Rollback, "roll back to it later with", "rollback", ""),
             ],
             "withdrawn" | "superseded" | "expired" => {
-                let retry = self.retry("take it up again with");
+                let retry = self.retry("retry it with");
                 vec![Some(match retry {
                     Some(retry) => format!("{retry}, or {}", self.afresh()),
                     None => self.afresh().to_owned(),
                 })]
             }
-            "observed" => vec![say("nothing was done: its rule only observes")],
+            "observed" => vec![say("nothing was released: its rule only observes")],
             _ => vec![afresh],
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
             _ => (None, None),
         };
         if let Some(drift) = drift {
-            note(host, format!("when this task came, {}", seen(drift)));
+            note(host, format!("found by this task: {}", seen(drift)));
         }
         if let Some(differs) = differs {
             note(host, differing(differs, at.way));
@@ -62,8 +62,8 @@ pub(super) fn met(
         .collect()
 }
 
-/// `current leads to a, tagship switched it to b (first seen 2026-11-29 21:00:00 UTC; since when is not
-/// known)`.
+/// `current leads to a, tagship switched it to b (first seen 2026-11-29 21:00:00 UTC; time of change
+/// unknown)`.
 pub(crate) fn seen(drift: &Drift) -> String {
     seen_at(drift, |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
@@ -76,14 +76,14 @@ pub(crate) fn seen_at(drift: &Drift, show: impl Fn(Timestamp) -> String) -> Stri
             "{drift} (changed {} by the host's clock, first seen {first})",
             show(changed)
         ),
-        None => format!("{drift} (first seen {first}; since when is not known)"),
+        None => format!("{drift} (first seen {first}; time of change unknown)"),
     }
 }
 
 fn differing(differs: &Differs, way: Direction) -> String {
     match way {
         Direction::Forward => differs.to_string(),
-        Direction::Back => format!("went back, and {differs}"),
+        Direction::Back => format!("rolled back; {differs}"),
     }
 }
 
@@ -95,7 +95,7 @@ fn rebuilt(task: &Task, plan: &Plan) -> Option<String> {
         return None;
     }
     Some(format!(
-        "release {release} is not known to be kept on {}: where it is gone it is built again from commit {}, without what was written into it on the host",
+        "release {release} may be missing on {}: if so, it is rebuilt from commit {}, without files that were written into it on the host",
         text::list(&plan.rebuilt),
         plan.commit
     ))

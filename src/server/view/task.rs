@@ -175,7 +175,7 @@ fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -
     };
     named.map_or_else(
         || head.detail.clone(),
-        |what| format!("waits for a go before {what}"),
+        |what| format!("waits at the gate before {what}"),
     )
 }
 
@@ -496,7 +496,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
 
 /// Describes the retries of an unreachable host.
 fn away(reason: &str, until: Timestamp) -> String {
-    format!("cannot be reached: {reason}; tried again until {until:.0}")
+    format!("unreachable: {reason}; retried until {until:.0}")
 }
 
 fn because(what: String, why: &str) -> String {

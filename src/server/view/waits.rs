@@ -14,7 +14,7 @@ pub fn waits_for(task: &TaskView) -> String {
     let missing: Vec<String> = task.missing.iter().map(|text| missing(text)).collect();
     let mut text = format!("task {id} waits for {}", list(&missing));
     if task.can_approve.is_empty() {
-        text.push_str("; no account can give it");
+        text.push_str("; no account can approve it");
     } else {
         text.push_str(&format!(
             ": {}; `tagship approve {id}`",

@@ -36,10 +36,10 @@ pub(super) fn lost(site: &Site, call: &Call) -> String {
     let host = call.header(header::HOST).unwrap_or("this address");
     if is_secure(site) {
         return format!(
-            "The login was right, but your browser did not send its cookie back. Since [agent] \
-             public_url is {url}, the cookie is only for https: open {url}{PASSWORD}. If people are \
-             to log in over plain http, set public_url to the http address that they open, and \
-             start the agent again."
+            "The login was correct, but your browser did not send its cookie back. Since [agent] \
+             public_url is {url}, the cookie is only for https: open {url}{PASSWORD}. To allow \
+             logins over plain http, set public_url to the http address that users open, and \
+             restart the agent."
         );
     }
     format!(
@@ -68,9 +68,9 @@ pub(super) fn warning(site: &Site, call: &Call) -> Option<String> {
     let loopback = name == "localhost" || name == "[::1]" || name.starts_with("127.");
     (is_plain && !loopback).then(|| {
         format!(
-            "This page was opened over plain http, where a login does not last: [agent] public_url \
+            "This page was opened over plain http, where a login is lost: [agent] public_url \
              is {url}, so its cookie is only for https. Open {url}{PASSWORD}, or set public_url to \
-             the http address that people open, and start the agent again."
+             the http address that users open, and restart the agent."
         )
     })
 }

@@ -20,8 +20,8 @@ pub(super) fn planned(plan: &Plan) -> Vec<Planned> {
             let mut notes = Vec::new();
             match stage.gate {
                 Gate::None => {}
-                Gate::Hand => notes.push("waits before it until somebody says go".to_owned()),
-                Gate::Timed => notes.push("waits before it for its time".to_owned()),
+                Gate::Hand => notes.push("manual gate".to_owned()),
+                Gate::Timed => notes.push("timed gate".to_owned()),
             }
             if let Some(batch) = stage.batch {
                 notes.push(format!(
@@ -62,7 +62,7 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
     }
     match (step.host.as_deref(), &plan.named.local) {
         (Some(AGENT), Some(local)) => {
-            notes.push(format!("on the agent's own machine, as {}", local.user));
+            notes.push(format!("on the agent, as {}", local.user));
         }
         (Some(host), _) => notes.push(format!("once, on {host}")),
         (None, _) => {}
@@ -73,12 +73,12 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
             .users
             .get(user)
             .map_or("?", |user| user.user.as_str());
-        notes.push(format!("as {user}, who is {system} there"));
+        notes.push(format!("as {user}, system user {system}"));
     }
     match step.gate {
         Gate::None => {}
-        Gate::Hand => notes.push("on each host when somebody says go".to_owned()),
-        Gate::Timed => notes.push("not before its time".to_owned()),
+        Gate::Hand => notes.push("manual gate on each host".to_owned()),
+        Gate::Timed => notes.push("timed gate".to_owned()),
     }
     notes.extend(step.action.outputs_in_words());
     if let Some(digest) = step
@@ -97,13 +97,13 @@ fn action(plan: &Plan, action: &StepAction) -> String {
         placement.map_or("", |placement| placement.deploy_to.as_str())
     };
     match action {
-        StepAction::Checkout => format!("take the files of {}", text::short(&plan.commit)),
-        StepAction::Sync => format!("bring them to {}", deploy_to()),
-        StepAction::Publish => format!("switch {}/current to them", deploy_to()),
+        StepAction::Checkout => format!("check out {}", text::short(&plan.commit)),
+        StepAction::Sync => format!("sync to {}", deploy_to()),
+        StepAction::Publish => format!("switch {}/current to the release", deploy_to()),
         StepAction::Run(program) => program_words(program),
         StepAction::Check(check) => match &check.probe {
-            Probe::Http { url, status } => format!("check that {url} answers {status}"),
-            Probe::Tcp { address } => format!("check that {address} answers"),
+            Probe::Http { url, status } => format!("check that {url} returns {status}"),
+            Probe::Tcp { address } => format!("check that {address} accepts connections"),
             Probe::Command { command, .. } => format!("check: {}", command_words(command)),
         },
     }
@@ -126,6 +126,6 @@ fn command_words(command: &ProgramCommand) -> String {
     match command {
         ProgramCommand::Argv(arguments) => arguments.join(" "),
         ProgramCommand::Shell(text) => text.clone(),
-        ProgramCommand::Script(name) => format!("the script {name}"),
+        ProgramCommand::Script(name) => format!("script {name}"),
     }
 }
