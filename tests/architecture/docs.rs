@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::pages::pages;
 use crate::{Source, report, sources};
 
 /// What stands between backticks, with what follows it.
@@ -81,12 +82,7 @@ fn every_test_that_a_page_names_is_there() {
     let all = sources(&["src", "hooks/src", "tests"]);
     let mut complaints = BTreeSet::new();
     let mut named = 0;
-    for entry in std::fs::read_dir("docs").unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
+    for (path, text) in pages() {
         for (span, after) in spans(&text) {
             named += usize::from(span.matches('_').count() >= 6);
             let missing = missing(&all, span, after);

@@ -1,10 +1,11 @@
-//! Which room uses which, and what no file may hold: the table of `docs/ARCHITECTURE.md`, compared with
+//! Which module uses which, and what no file may hold: the table of `docs/ARCHITECTURE.md`, compared with
 //! the sources.
 
 #![allow(clippy::unwrap_used)]
 
 mod advice;
 mod docs;
+mod pages;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,10 +59,10 @@ const BANNED: [&str; 6] = [
     "utils",
 ];
 
-/// The rooms with those that each may use, as the page has them; the program comes last.
+/// The top-level modules with those that each may use, as the page has them; the program comes last.
 fn table() -> Vec<(String, Vec<String>)> {
     let page = std::fs::read_to_string("docs/ARCHITECTURE.md").unwrap();
-    let (_, section) = page.split_once("\n## Who may use whom\n").unwrap();
+    let (_, section) = page.split_once("\n## Which module uses which\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
@@ -77,41 +78,41 @@ fn report(complaints: &BTreeSet<String>) {
 }
 
 #[test]
-fn rooms_use_what_the_table_allows_and_need_all_of_it() {
+fn modules_use_what_the_table_allows_and_need_all_of_it() {
     let table = table();
     let mut unused: BTreeSet<(&str, &str)> = table
         .iter()
-        .flat_map(|(room, uses)| uses.iter().map(|other| (room.as_str(), other.as_str())))
+        .flat_map(|(module, uses)| uses.iter().map(|other| (module.as_str(), other.as_str())))
         .collect();
     let mut complaints = BTreeSet::new();
     for source in sources(&["src"]) {
-        let row = table.iter().find(|(room, _)| *room == source.room);
+        let row = table.iter().find(|(module, _)| *module == source.module);
         for (line, used) in source.uses() {
-            if used == source.room {
+            if used == source.module {
                 continue;
             }
-            if let Some((room, uses)) = row
+            if let Some((module, uses)) = row
                 && let Some(other) = uses.iter().find(|other| **other == used)
             {
-                unused.remove(&(room.as_str(), other.as_str()));
+                unused.remove(&(module.as_str(), other.as_str()));
             } else {
                 complaints.insert(format!(
                     "{}:{line}: `{}` may not use `{used}`",
-                    source.path, source.room
+                    source.path, source.module
                 ));
             }
         }
     }
     complaints.extend(
-        unused
-            .iter()
-            .map(|(room, other)| format!("the table lets `{room}` use `{other}`: nothing does")),
+        unused.iter().map(|(module, other)| {
+            format!("the table lets `{module}` use `{other}`: nothing does")
+        }),
     );
     report(&complaints);
 }
 
 #[test]
-fn the_table_has_the_rooms_of_the_library_in_its_order() {
+fn the_table_has_the_modules_of_the_library_in_its_order() {
     let lib = std::fs::read_to_string("src/lib.rs").unwrap();
     let declared = lib.lines().filter_map(|line| {
         let rest = line.strip_prefix("pub mod ");
@@ -121,18 +122,18 @@ fn the_table_has_the_rooms_of_the_library_in_its_order() {
     let declared = declared.map(|rest| rest.trim_end_matches(';'));
     let declared: Vec<&str> = declared.chain(["main"]).collect();
     let table = table();
-    let rooms: Vec<&str> = table.iter().map(|(room, _)| room.as_str()).collect();
-    assert_eq!(declared, rooms);
+    let modules: Vec<&str> = table.iter().map(|(module, _)| module.as_str()).collect();
+    assert_eq!(declared, modules);
 }
 
 #[test]
-fn a_room_may_use_only_rooms_above_it() {
+fn a_module_may_use_only_modules_above_it() {
     let table = table();
     let mut complaints = BTreeSet::new();
-    for (at, (room, uses)) in table.iter().enumerate() {
+    for (at, (module, uses)) in table.iter().enumerate() {
         for used in uses {
             if !table[..at].iter().any(|(above, _)| above == used) {
-                complaints.insert(format!("`{room}` uses `{used}`, which is not above it"));
+                complaints.insert(format!("`{module}` uses `{used}`, which is not above it"));
             }
         }
     }

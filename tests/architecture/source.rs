@@ -7,8 +7,8 @@ use std::path::Path;
 pub(crate) struct Source {
     /// From the root of the project.
     pub(crate) path: String,
-    /// The room of `lib.rs` to which it belongs; `main` for the program.
-    pub(crate) room: String,
+    /// The module of `lib.rs` to which it belongs; `main` for the program.
+    pub(crate) module: String,
     /// As it stands.
     pub(crate) text: String,
     /// The same lines without comments, the insides of texts, and tests.
@@ -44,7 +44,7 @@ impl Source {
     pub(crate) fn new(path: &str, text: String) -> Self {
         let below = path.strip_prefix("hooks/").unwrap_or(path);
         let below = below.strip_prefix("src/").unwrap_or(below);
-        let room = below.split('/').next().unwrap().trim_end_matches(".rs");
+        let module = below.split('/').next().unwrap().trim_end_matches(".rs");
         let is_test_file = below.ends_with("tests.rs") || below.contains("/tests/");
         let tests_start = if is_test_file {
             0
@@ -55,14 +55,14 @@ impl Source {
         };
         Self {
             path: path.to_owned(),
-            room: room.to_owned(),
+            module: module.to_owned(),
             code: without_comments_and_texts(&text[..tests_start]),
             tests: text[tests_start..].to_owned(),
             text,
         }
     }
 
-    /// The rooms that the code names, each with its line.
+    /// The top-level modules that the code names, each with its line.
     pub(crate) fn uses(&self) -> Vec<(usize, String)> {
         let mut uses = Vec::new();
         for root in ["crate::", "tagship::"] {
@@ -368,7 +368,7 @@ fn a_use_is_seen_however_it_is_written() {
                 use self::super::inner;\nuse mycrate::store;\n\
                 #[cfg(test)]\nmod tests {\n    use crate::landing;\n}\n";
     let source = Source::new("src/plan/stage.rs", text.to_owned());
-    assert_eq!(source.room, "plan");
+    assert_eq!(source.module, "plan");
     let mut uses = source.uses();
     uses.sort();
     let uses: Vec<(usize, &str)> = uses.iter().map(|(l, name)| (*l, name.as_str())).collect();
