@@ -68,7 +68,7 @@ fn columns(live: Option<&LiveHost>, zone: &Zone) -> [String; 6] {
         return nothing;
     };
     let task = match (live.task, live.switched_by) {
-        (Some(task), Some(by)) => format!("{task} (gone back to by {by})"),
+        (Some(task), Some(by)) => format!("{task} (restored by {by})"),
         (Some(task), None) => task.to_string(),
         (None, _) => String::new(),
     };

@@ -33,7 +33,7 @@ pub(crate) async fn user(around: &CliContext, asked: &UserCommand) -> Result<(),
         UserCommand::Remove { name } => {
             let AgentConnection { client, .. } = around.agent().await?;
             client.tell(&Ask::delete(["users", name])).await?;
-            screen::print(&format!("{name} is removed, with all tokens\n"))
+            screen::print(&format!("{name} is removed, with all their tokens\n"))
         }
         UserCommand::Password { name, own, .. } => {
             let AgentConnection { client, .. } = around.agent().await?;
@@ -159,7 +159,7 @@ async fn delegate(around: &CliContext, asked: &DelegateArgs) -> Result<(), Comma
         None => String::new(),
     };
     screen::print(&format!(
-        "{} may approve in the stead of {}{place} until {} (delegation {})\n",
+        "{} may approve on behalf of {}{place} until {} (delegation {})\n",
         made.to,
         made.from,
         zone.show(made.until),

@@ -81,11 +81,9 @@ fn words(answer: &RuleTest<'_>, decides: Option<&Explained<'_>>) -> String {
                 Schedule::Ready => {
                     "queued once it has landed; the newest tag of its push runs".to_owned()
                 }
-                Schedule::New if rule.approval.is_empty() => {
-                    "waits until somebody lets it run".to_owned()
-                }
+                Schedule::New if rule.approval.is_empty() => "waits to be approved".to_owned(),
                 Schedule::New => format!("waits for approval: {}", rule.approval),
-                Schedule::Observe => "is only looked at; nothing is changed".to_owned(),
+                Schedule::Observe => "only observed; nothing is released".to_owned(),
             };
             format!(
                 "{tag} goes to {} of {project} by rule {number} (template {}): {then}\n",

@@ -48,13 +48,13 @@ fn told(text: &mut String, task: &TaskView, zone: &Zone) {
         ("executor", task.executor.clone()),
         ("asked", task.approvers.join(", ")),
         (
-            "not before",
+            "start after",
             task.run_at.map_or(String::new(), |at| zone.show(at)),
         ),
         (
             "stops",
             task.pause_ends_at.map_or(String::new(), |at| {
-                format!("{}, unless somebody lets it go on", zone.show(at))
+                format!("{}, unless resumed", zone.show(at))
             }),
         ),
         ("remarks", task.details.replace('\n', " ")),
@@ -82,10 +82,10 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     };
     field(text, "state", &state_line(&task.state, &task.detail, zone));
     if let Some(back) = view::way_back(task, |at| zone.show(at)) {
-        field(text, "goes back", &back);
+        field(text, "rollback", &back);
     }
     if let Some(nothing) = view::changes_nothing(task) {
-        field(text, "beware", &nothing);
+        field(text, "warning", &nothing);
     }
     let submitted = format!("by {}, {}", task.who(), zone.show(task.created_at));
     field(text, "submitted", &submitted);
@@ -101,7 +101,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     let schedule = match task.schedule {
         Schedule::Ready => "runs without approval",
         Schedule::New => "runs when approved",
-        Schedule::Observe => "only looks, changes nothing",
+        Schedule::Observe => "only observes",
     };
     field(text, "template", &format!("{}; {schedule}", task.template));
     if let Some(plan) = &task.plan {
@@ -118,8 +118,8 @@ fn hindrances(text: &mut String, task: &TaskView, zone: &Zone) {
         field(text, "frozen", &frozen_line(frozen, zone));
     }
     for host in &task.skipped {
-        let line = format!("{}: {} skipped it ({})", host.name, host.by, host.reason);
-        field(text, "without", &line);
+        let line = format!("{}, by {}: {}", host.name, host.by, host.reason);
+        field(text, "skipped", &line);
     }
     for note in &task.notes {
         field(text, "note", note);
@@ -141,7 +141,7 @@ fn commit(text: &mut String, task: &TaskView, zone: &Zone) {
         if let Some(tag) = description.tag.as_ref().filter(|tag| !tag.named_as_ref) {
             field(
                 text,
-                "beware",
+                "warning",
                 &format!("the tag object is named {}, the ref is not", tag.name),
             );
         }
@@ -156,7 +156,7 @@ fn frozen_line(frozen: &FrozenView, zone: &Zone) -> String {
     }
     line.push(')');
     if let Some(by) = &frozen.overridden_by {
-        let _ = write!(line, "; {by} said that this task runs all the same");
+        let _ = write!(line, "; overridden for this task by {by}");
     }
     line
 }
@@ -204,12 +204,12 @@ fn comparison_line(comparison: &Comparison) -> String {
     };
     let relation = match comparison.relation {
         Relation::First => return format!("first release on {hosts}"),
-        Relation::Same => return format!("changes nothing: the same commit as {live}"),
+        Relation::Same => return format!("no change: the same commit as {live}"),
         Relation::Unknown => return format!("{live}, is unknown to the repository"),
-        Relation::Ahead { commits } => format!("goes ahead {} from {live}", counted(commits)),
-        Relation::Back { commits } => format!("goes BACK {} from {live}", counted(commits)),
+        Relation::Ahead { commits } => format!("adds {} to {live}", counted(commits)),
+        Relation::Back { commits } => format!("REMOVES {} from {live}", counted(commits)),
         Relation::Diverged { ahead, back } => format!(
-            "has DIVERGED from {live}: brings {}, takes back {}",
+            "DIVERGED from {live}: adds {}, removes {}",
             counted(ahead),
             counted(back)
         ),
@@ -250,7 +250,7 @@ fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
         field(text, "approved", &line);
     }
     for changed in view::changed_since_approval(task, |at| zone.show(at)) {
-        field(text, "beware", &changed);
+        field(text, "warning", &changed);
     }
     for missing in &task.missing {
         field(text, "missing", &format!("approval: {missing}"));

@@ -106,7 +106,7 @@ async fn show(around: &CliContext, name: &str, form: OutputForm) -> Result<(), C
     screen::print(&text)
 }
 
-/// `SIZE (size): one of small, large; if it is not given: small`.
+/// `SIZE (size): one of small, large; default: small`.
 fn parameter(param: &ParamView) -> String {
     let mut text = param.name.clone();
     if let Some(alias) = &param.alias {
@@ -123,11 +123,11 @@ fn parameter(param: &ParamView) -> String {
         let _ = write!(text, " like {pattern}");
     }
     match &param.default {
-        _ if param.required => text.push_str("; must be given"),
+        _ if param.required => text.push_str("; required"),
         Some(default) if !default.is_empty() => {
-            let _ = write!(text, "; if it is not given: {default}");
+            let _ = write!(text, "; default: {default}");
         }
-        _ => text.push_str("; may be empty"),
+        _ => text.push_str("; optional"),
     }
     text
 }

@@ -122,9 +122,7 @@ async fn a_pause_that_ends_by_itself_says_when() {
         .await;
     // It is 16:00 in Berlin.
     let shown = said(lab.local(&["show", "1"])).stdout;
-    let line = shown
-        .lines()
-        .find(|line| line.contains("unless somebody lets it go on"));
+    let line = shown.lines().find(|line| line.contains("unless resumed"));
     assert!(line.is_some_and(|line| line.contains("17:30")), "{shown}");
     let json = said(lab.local(&["show", "1", "--json"])).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -99,7 +99,7 @@ async fn people_and_tokens_come_and_go() {
     );
     holds(
         lab.local(&["user", "remove", "alice"])
-            .stdout("alice is removed, with all tokens\n"),
+            .stdout("alice is removed, with all their tokens\n"),
     );
     let again = said(lab.local(&["user", "remove", "alice"]));
     assert!(
@@ -223,7 +223,7 @@ async fn scopes_delegations_and_second_factors_are_asked_for_by_the_command_line
     let made = said(made.arguments(until));
     assert!(
         made.stdout.starts_with(
-            "bob may approve in the stead of alice in shop until 2026-11-22 18:00:00 CET"
+            "bob may approve on behalf of alice in shop until 2026-11-22 18:00:00 CET"
         ),
         "{made}"
     );

@@ -22,7 +22,7 @@ async fn templates_are_listed_and_shown_to_whoever_may_see_them() {
         let shown = said(lab.local(&["templates", "show", name])).stdout;
         assert!(shown.starts_with("restart ("), "{shown}");
         assert!(
-            shown.contains("SERVICE (What to restart): text like [a-z]+; must be given"),
+            shown.contains("SERVICE (What to restart): text like [a-z]+; required"),
             "{shown}"
         );
     }

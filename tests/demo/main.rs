@@ -149,7 +149,7 @@ fn it_releases_twice_goes_back_and_leaves_nothing_but_var() {
     // qa-1.0; release-1.0, approved; release-2.0, approved; back, approved.
     let versions = ["nothing", "nothing", "1.0", "1.0", "2.0", "2.0", "1.0"];
     assert_eq!(story, versions.map(all), "{said}");
-    assert!(said.contains("goes BACK 1 commit"), "{said}");
+    assert!(said.contains("REMOVES 1 commit"), "{said}");
 
     // What was shown is what stands there.
     for host in ["web1", "web2", "web3"] {

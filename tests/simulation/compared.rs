@@ -179,7 +179,7 @@ fn queued_task_that_became_older_is_refused_where_its_rule_says_so() {
                 panic!("{:?}", task.state);
             };
             assert_eq!(by, "tagship");
-            assert!(reason.contains("goes BACK 2 commits"), "{reason}");
+            assert!(reason.contains("REMOVES 2 commits"), "{reason}");
             assert!(serves(&sim, '5'));
         } else {
             assert_eq!(task.state, State::Succeeded);

@@ -327,8 +327,8 @@ impl DemoWalk {
             _ => None,
         });
         self.show_output(&match back.max() {
-            Some(1) => format!("task {id} goes BACK 1 commit, and waits for approval"),
-            Some(commits) => format!("task {id} goes BACK {commits} commits, and waits"),
+            Some(1) => format!("task {id} REMOVES 1 commit, and waits for approval"),
+            Some(commits) => format!("task {id} REMOVES {commits} commits, and waits"),
             None => format!("task {id} waits for approval"),
         })?;
         self.show_hosts()?;

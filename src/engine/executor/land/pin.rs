@@ -218,7 +218,7 @@ pub(in crate::engine::executor) fn goes_back(comparisons: &[Comparison]) -> Opti
         .iter()
         .find_map(|comparison| match &comparison.relation {
             Relation::Back { commits } => Some(format!(
-                "goes BACK {commits} commits, which the rule forbids (refuse_older); push a newer commit"
+                "REMOVES {commits} commits, which the rule forbids (refuse_older); push a newer commit"
             )),
             Relation::Diverged { .. } => Some(
                 "its history diverged from what is live, which the rule forbids (refuse_older)"
