@@ -193,13 +193,11 @@ fn the_first_account_and_its_token_can_be_made_before_any_agent_runs() {
 fn a_reader_that_goes_away_gets_no_complaint() {
     use std::process::Stdio;
     let test = Test::new().arguments(["completions", "zsh"]);
-    let mut child = test
-        .command()
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
+    let (reader, stdout) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = test.command();
+    let child = command.stdout(stdout).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(141));
