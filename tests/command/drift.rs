@@ -43,6 +43,7 @@ async fn drift_is_told_alike_wherever_hosts_are_shown() {
         ),
         (led(None, None), "current is missing"),
         (led(Some(&from.0), gone), "which is not there"),
+        (led(None, gone), "current is a link that leads to itself"),
         (
             led(None, Some(BrokenCurrent::Directory)),
             "current is a directory and no link",

@@ -3,7 +3,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tagship::domain::host::{BrokenCurrent, Existing, HostError, Release, Reply, TransferSet};
+use tagship::domain::host::{
+    BrokenCurrent, Existing, HostError, Release, ReleaseId, Reply, TransferSet,
+};
+use tagship::hosts::publish;
 use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::place::{Host, SHELLS};
@@ -129,8 +132,15 @@ fn look_says_what_is_in_the_place_of_current() {
         lead("/nowhere/v3");
         let dangling = Some(BrokenCurrent::Dangling);
         assert_eq!(looked(), (Some("/nowhere/v3".to_owned()), dangling));
-        lead("a\u{1b}[2J/b");
-        assert_eq!(looked(), (None, Some(BrokenCurrent::Text)));
+        for text in ["a\u{1b}[2J/b", "releases/r1\n", "./releases/r1\n\n", "r1\n"] {
+            lead(text);
+            assert_eq!(looked(), (None, Some(BrokenCurrent::Text)), "{text:?}");
+        }
+        for itself in ["current", "./current/r1", "releases/loop"] {
+            lead(itself);
+            let _ = std::os::unix::fs::symlink("../current", host.path().join("releases/loop"));
+            assert_eq!(looked(), (None, dangling), "{itself}");
+        }
         lead("releases/r1");
         std::fs::rename(host.path().join("releases"), host.path().join("moved")).unwrap();
         assert_eq!(looked(), (live, dangling));
@@ -142,6 +152,131 @@ fn look_says_what_is_in_the_place_of_current() {
         std::fs::create_dir(&current).unwrap();
         assert_eq!(looked(), (None, Some(BrokenCurrent::Directory)));
     }
+}
+
+/// What a link leads to that leads nowhere is nothing that a release could take down.
+#[test]
+fn release_replaces_a_link_that_leads_nowhere() {
+    for shell in SHELLS {
+        for (led, was) in [
+            ("current", None),
+            ("/nowhere/v3", Some("/nowhere/v3")),
+            ("releases/gone", Some("gone")),
+        ] {
+            let host = Host::new(shell);
+            std::fs::create_dir_all(host.path()).unwrap();
+            std::os::unix::fs::symlink(led, host.path().join("current")).unwrap();
+            let tree = first_tree();
+            let first = tree.release("r1");
+            host.stage(1, &tree, &first);
+            let over: Vec<ReleaseId> = was.iter().map(|was| ReleaseId((*was).into())).collect();
+            let (place, turn) = (host.place(1), host.turn());
+            let switch =
+                publish::publish(&place, turn, &first.id, &over, "1", Existing::Equal).unwrap();
+            let reply = publish::read_published(&host.ask(1, &switch).unwrap()).unwrap();
+            let Reply::Published { was: before, .. } = reply else {
+                panic!("{led}: {reply:?}");
+            };
+            assert_eq!(before.map(|before| before.0).as_deref(), was, "{led}");
+            assert_eq!(host.live().as_deref(), Some("r1"), "{led}");
+            // There is no way back to it: that is refused, and the release stays live.
+            if let [was] = &over[..] {
+                let (place, over) = (host.place(1), [first.id.clone()]);
+                let back = publish::publish(&place, host.turn(), was, &over, "2", Existing::AsItIs);
+                let refused = host.ask(1, &back.unwrap()).unwrap_err().to_string();
+                assert!(refused.contains("no longer there"), "{refused}");
+                assert_eq!(host.live().as_deref(), Some("r1"), "{led}");
+            }
+        }
+    }
+}
+
+/// A text of a link that differs from the name of a release by its line end is another path.
+#[test]
+fn link_whose_text_ends_in_a_newline_is_refused() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let first = tree.release("r1");
+        host.stage(1, &tree, &first);
+        std::os::unix::fs::symlink("releases/r1\n", host.path().join("current")).unwrap();
+        let script = publish::publish(
+            &host.place(1),
+            host.turn(),
+            &first.id,
+            &[],
+            "1",
+            Existing::Equal,
+        );
+        let Err(HostError::Refused(why)) = host.ask(1, &script.unwrap()) else {
+            panic!("{shell:?}: r1 was taken for live");
+        };
+        let path = host.path().join("current").display().to_string();
+        assert!(why.contains(&path) && why.contains("mv -T"), "{why}");
+    }
+}
+
+/// A rename to another file system is a copy.
+#[test]
+fn releases_on_another_file_system_are_told() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let first = tree.release("r1");
+        let apart = || match host.prepare(1, &first, None, &[]) {
+            Ok(Reply::Prepared { apart, .. }) => apart,
+            other => panic!("{other:?}"),
+        };
+        assert!(!apart(), "a directory of its own");
+        let releases = host.path().join("releases");
+        std::fs::rename(&releases, host.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &releases).unwrap();
+        assert!(!apart(), "a link on the same file system");
+        let other = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let device = |path: &std::path::Path| path.metadata().unwrap().dev();
+        if device(other.path()) == device(&host.path()) {
+            eprintln!("SKIPPED: both are on one file system");
+            return;
+        }
+        std::fs::remove_file(&releases).unwrap();
+        std::os::unix::fs::symlink(other.path(), &releases).unwrap();
+        assert!(apart(), "{shell:?}: a link to another file system");
+
+        let own = host.path().join(".tagship");
+        let moved = other.path().join("tagship");
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .args([&own, &moved])
+            .status();
+        assert!(copied.unwrap().success());
+        std::fs::remove_dir_all(&own).unwrap();
+        std::os::unix::fs::symlink(&moved, &own).unwrap();
+        let refused = host.prepare(1, &first, None, &[]).unwrap_err().to_string();
+        assert!(
+            refused.contains(".tagship is on another file system") && refused.contains("deploy_to"),
+            "{refused}"
+        );
+    }
+}
+
+/// A bind mount has the number of the same file system, and takes no rename all the same.
+#[test]
+fn releases_that_are_mounted_are_told() {
+    let host = Host::new(SHELLS[0]);
+    let tree = first_tree();
+    let first = tree.release("r1");
+    host.prepare(1, &first, None, &[]).unwrap();
+    let other = host.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let options = ["--bind", other.to_str().unwrap()];
+    let Some(_mounted) = Mounted::at(host.path().join("releases"), &options) else {
+        return;
+    };
+    let prepared = host.prepare(1, &first, None, &[]);
+    assert!(
+        matches!(prepared, Ok(Reply::Prepared { apart: true, .. })),
+        "{prepared:?}"
+    );
 }
 
 /// Another tool links to a directory within a release.

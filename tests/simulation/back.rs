@@ -240,6 +240,23 @@ fn drift_is_met_told_and_where_it_led_is_restored() {
     }
 }
 
+#[test]
+fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
+    let sim = second_release(None, |disk| {
+        disk.live = None;
+        disk.obstacle = Some(BrokenCurrent::Dangling);
+    });
+    let task = sim.task(2);
+    let two = task.work.as_ref().unwrap().release.clone();
+    assert_eq!(leads(&sim), BTreeSet::from([Some(two)]), "{:?}", task.state);
+    for step in task.work.iter().flat_map(|work| work.steps.values()) {
+        if let Some((_, StepResult::Staged { drift, .. })) = &step.end {
+            let drift = drift.as_ref().unwrap().to_string();
+            assert!(drift.contains("leads to itself"), "{drift}");
+        }
+    }
+}
+
 /// The agent's own look, without a task.
 #[test]
 fn look_finds_drift_keeps_when_and_sees_it_mended() {

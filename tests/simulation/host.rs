@@ -345,7 +345,7 @@ impl SimHosts {
             op,
             Op::Prepare { .. } | Op::Publish { .. } | Op::Prune { .. }
         );
-        if switches && disk.obstacle.is_some() {
+        if switches && !matches!(disk.obstacle, None | Some(BrokenCurrent::Dangling)) {
             return Err(HostError::Refused("current is no symbolic link".to_owned()));
         }
         match op {
@@ -552,6 +552,7 @@ fn publish(
         .clone();
     if disk.live.as_ref() != Some(release) {
         disk.live = Some(release.clone());
+        disk.obstacle = None;
         disk.linked.remove(release);
         disk.history.push(release.clone());
     }

@@ -32,7 +32,7 @@ pub enum BrokenCurrent {
     Directory,
     /// Something else that is not a link.
     File,
-    /// A link to a path that does not exist.
+    /// A link to a path that does not exist; without a target if it leads to itself.
     Dangling,
     /// A link whose target cannot be shown.
     Text,
@@ -75,6 +75,9 @@ impl fmt::Display for Drift {
             }
             (Some(BrokenCurrent::Dangling), Some(to)) => {
                 write!(f, "current leads to {to}, which is not there")?;
+            }
+            (Some(BrokenCurrent::Dangling), None) => {
+                f.write_str("current is a link that leads to itself")?;
             }
             (_, Some(to)) => write!(f, "current leads to {to}")?,
             (_, None) => f.write_str("current is missing")?,

@@ -6,7 +6,8 @@ ts_plain() {
     [ "${#1}" -le 200 ]
 }
 # Sets ts_live to the release that `current` points to, however that is spelled; to the text of the
-# link, with a slash in it, if it points to no release; to nothing if there is no `current`.
+# link, with a slash in it, if it points to no release; to nothing if there is no `current`, or if
+# it leads to itself.
 # Sets ts_within to the release that contains the target of `current`, or to nothing.
 # Sets ts_broken to the reason why `current` is no link to a directory, or to nothing.
 ts_see_current() {
@@ -14,10 +15,16 @@ ts_see_current() {
     ts_within=
     ts_broken=
     if [ -L "$ts_at/current" ]; then
-        ts_link=$(readlink -- "$ts_at/current")
+        if [ ! -e "$ts_at/current" ]; then
+            ts_broken=dangling
+            # No target of a rollback, and `readlink -f` might never end on it.
+            case $(stat -L -- "$ts_at/current" 2>&1) in *'Too many levels'*) return 0 ;; esac
+        fi
+        # Command substitution removes line ends; one of the text comes before the slash.
+        ts_link=$(readlink -n -- "$ts_at/current" && printf /)
+        ts_link=${ts_link%/}
         ts_live=${ts_link#releases/}
         if [ "$ts_live" = "$ts_link" ] || ! ts_plain "$ts_live"; then ts_see_lead; else ts_within=$ts_live; fi
-        if [ -z "$ts_broken" ] && [ ! -e "$ts_at/current" ]; then ts_broken=dangling; fi
     elif [ -d "$ts_at/current" ]; then
         ts_broken=directory
     elif [ -e "$ts_at/current" ]; then
@@ -41,8 +48,9 @@ ts_say_current() {
 }
 ts_see_lead() {
     ts_live=
-    ts_lead=$(readlink -f -- "$ts_at/current") && ts_home=$(readlink -f -- "$ts_at/releases") &&
-        case $ts_lead in "$ts_home"/*) ts_live=${ts_lead#"$ts_home"/} ;; esac
+    ts_lead=$(readlink -nf -- "$ts_at/current" && printf /) && [ -d "$ts_at/releases" ] &&
+        ts_home=$(readlink -nf -- "$ts_at/releases" && printf /) &&
+        case $ts_lead in "$ts_home"*) ts_live=${ts_lead#"$ts_home"} ts_live=${ts_live%/} ;; esac
     ts_within=${ts_live%%/*}
     ts_plain "$ts_within" || ts_within=
     if ts_plain "$ts_live"; then return 0; fi
