@@ -168,6 +168,9 @@ impl fmt::Display for Leftover {
     }
 }
 
+/// Warns of `releases` on another file system than tagship's own files, and says what to do.
+pub const RELEASES_APART: &str = "is on another file system than .tagship beside it: a release is copied there instead of renamed, and shares no files with the live one; put both on one file system";
+
 /// Ends the reason of a [`Leftover`] that contains a mount; the mount point precedes it.
 const IS_MOUNTED: &str = " is mounted";
 
@@ -403,6 +406,8 @@ pub enum Reply {
         based: bool,
         /// The shared files that are missing.
         missing: Vec<String>,
+        /// `releases` is on another file system than `.tagship`.
+        apart: bool,
     },
     Transferred {
         /// Bytes sent over the connection.

@@ -132,11 +132,13 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
     let mut staged = false;
     let mut based = false;
     let mut missing = Vec::new();
+    let mut apart = false;
     let mut standing = HostState::default();
     for (word, value) in lines.iter() {
         match (word, value) {
             ("staged", "") => staged = true,
             ("based", "") => based = true,
+            ("apart", "") => apart = true,
             ("missing", path) => missing.push(path.to_owned()),
             _ => read_standing_line(&mut standing, word, value)?,
         }
@@ -146,6 +148,7 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
         staged,
         based,
         missing,
+        apart,
     })
 }
 

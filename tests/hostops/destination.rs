@@ -9,7 +9,7 @@ use tagship::domain::host::{
 use tagship::hosts::publish;
 use tagship::hosts::sync::rsync::TransferEnd;
 
-use crate::place::{Host, SHELLS};
+use crate::place::{Host, Mounted, SHELLS};
 use crate::release::first_tree;
 
 #[test]

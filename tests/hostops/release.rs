@@ -94,6 +94,7 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
                 staged: false,
                 based: false,
                 missing: vec![],
+                apart: false,
             }
         );
         assert!(host.path().join("shared/public/up loads").is_dir());

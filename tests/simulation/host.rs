@@ -41,6 +41,8 @@ pub(crate) struct Disk {
     pub(crate) linked: BTreeSet<ReleaseId>,
     /// What is not in `shared/`.
     pub(crate) missing: BTreeSet<String>,
+    /// Releases are on another file system.
+    pub(crate) apart: bool,
     /// Releases that cannot be deleted, and those that were set aside for that.
     pub(crate) stuck: BTreeSet<ReleaseId>,
     pub(crate) trash: BTreeSet<ReleaseId>,

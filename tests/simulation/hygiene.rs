@@ -99,6 +99,23 @@ fn newest_good_release_is_kept_behind_one_that_failed() {
 }
 
 #[test]
+fn releases_on_another_file_system_are_noted_on_the_task() {
+    let mut sim = Sim::new(TEMPLATE);
+    let first = released(&mut sim, "prod-1", '1');
+    assert_eq!(notes(&sim, first), [""; 0]);
+    for ((_, host), disk) in sim.fleet.disks.lock().unwrap().iter_mut() {
+        disk.apart = host == "c";
+    }
+    let second = released(&mut sim, "prod-2", '2');
+    let notes = notes(&sim, second);
+    assert!(
+        matches!(notes.as_slice(), [note] if note.contains("/releases is on another file system")),
+        "{notes:?}"
+    );
+    promises_hold(&sim);
+}
+
+#[test]
 fn missing_shared_file_fails_before_any_host_switches() {
     let mut sim = Sim::new(TEMPLATE);
     released(&mut sim, "prod-1", '1');

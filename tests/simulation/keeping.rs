@@ -21,6 +21,7 @@ pub(crate) fn prepare(
             staged: true,
             based: false,
             missing: Vec::new(),
+            apart: false,
         });
     }
     disk.partial = None;
@@ -51,6 +52,7 @@ pub(crate) fn prepare(
             .filter(|path| disk.missing.contains(*path))
             .cloned()
             .collect(),
+        apart: disk.apart,
     })
 }
 

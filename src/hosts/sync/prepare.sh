@@ -26,6 +26,19 @@ ts_directories() {
             ts_refuse "cannot make the shared directories in $ts_at/shared: $ts_error"
     fi
 }
+# Without one file system, a rename is a copy: not at once, and without shared files.
+ts_see_disks() {
+    ts_see_disk "$ts_mine"
+    ts_own_disk=$ts_disk
+    ts_see_disk "$ts_at"
+    if [ "$ts_disk" != "$ts_own_disk" ]; then
+        if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
+        ts_refuse "$ts_base is on another file system than $ts_at, so current cannot be switched by a rename: put both on one file system, or let deploy_to name another directory"
+    fi
+    ts_see_disk "$ts_at/releases"
+    ts_apart=
+    [ "$ts_disk" = "$ts_own_disk" ] || ts_apart=yes
+}
 # Reports missing shared files. One that exists but is not visible is missing as well.
 ts_say_missing() {
     [ -n "$ts_shared_files" ] || return 0
@@ -92,6 +105,7 @@ ts_prepare() {
     fi
     ts_clear
     ts_directories
+    ts_see_disks
     ts_see_staged
     ts_based=
     if [ -z "$ts_staged" ]; then
@@ -109,6 +123,7 @@ ts_prepare() {
     ts_say_standing "$ts_fence"
     ts_say_current
     ts_say_missing
+    if [ -n "$ts_apart" ]; then ts_say apart; fi
     if [ -n "$ts_staged" ]; then ts_say staged; fi
     if [ -n "$ts_based" ]; then ts_say based; fi
     ts_done

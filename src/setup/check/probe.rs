@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckFinding, Subject};
-use crate::domain::host::{is_own, remove_as_root, unmount};
+use crate::domain::host::{RELEASES_APART, is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
 use crate::hosts::remote::preamble::Preamble;
 use crate::hosts::remote::script::{InvalidValue, absolute, quote};
@@ -322,6 +322,17 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Check
             format!("{value} leads to what is not there, or what the login user may not see"),
             "release or roll back there, which makes the link again; what it leads to may be live",
         ),
+        "apart" if value.ends_with("/releases") => Some(CheckFinding::warn(
+            subject,
+            format!("{value} {RELEASES_APART}"),
+            "",
+        )),
+        "apart" => fail(
+            format!(
+                "{value} is on another file system than deploy_to, so current cannot be switched by a rename"
+            ),
+            "put both on one file system, or let deploy_to name another directory",
+        ),
         "inodes" => {
             let (free, path) = value.split_once(' ')?;
             let free = free.parse().ok().filter(|free: &u64| *free < INODES_MIN)?;
@@ -489,6 +500,10 @@ mod tests {
             (
                 "dangling /srv/shop/current\n",
                 "/srv/shop/current leads to what is not there, or what the login user may not see",
+            ),
+            (
+                "apart /srv/shop/.tagship\n",
+                "/srv/shop/.tagship is on another file system than deploy_to, so current cannot be switched by a rename",
             ),
             ("free 1024 /srv/shop\n", "only 1 MiB are free for /srv/shop"),
             (

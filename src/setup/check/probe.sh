@@ -54,6 +54,12 @@ place() {
             return
         fi
     done
+    ts_see_disk "$1"
+    disk=$ts_disk
+    for below in "$1/releases" "$1/.tagship"; do
+        ts_see_disk "$below"
+        if [ -d "$below" ] && [ "$ts_disk" != "$disk" ]; then say apart "$below"; fi
+    done
     if [ -e "$1/current" ] && [ ! -L "$1/current" ]; then say real "$1/current"; return; fi
     if [ -L "$1/current" ] && [ ! -e "$1/current" ]; then say dangling "$1/current"; return; fi
     say inodes "$(df -Pi "$up" 2>/dev/null | sed -n '2s/^.* \([0-9][0-9]*\)  *[0-9-]*% .*$/\1/p') $1"

@@ -6,18 +6,12 @@ use super::fetch;
 use super::scene::{StepContext, StepError, TRIES, begun, unexpected};
 use super::told::cut;
 use crate::domain::host::{
-    Drift, Existing, HostError, HostState, Op, Release, ReleaseId, Reply, TransferSet,
+    Drift, Existing, HostError, HostState, Op, RELEASES_APART, Release, ReleaseId, Reply,
+    TransferSet,
 };
 use crate::domain::plan::{Placement, SharedMissing};
 use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
 use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
-use crate::store::StoreError;
-
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
 
 /// Makes a manifest of the commit, stores it, and makes the agent's tree equal to it.
 pub(super) async fn checkout(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
@@ -168,18 +162,25 @@ pub(super) async fn sync(scene: &StepContext<'_>) -> Result<StepResult, StepErro
         shared: placement(scene)?.shared.clone(),
         existing: existing(scene),
     };
-    let (standing, staged, based, missing) = match scene.perform(&op).await? {
+    let (standing, staged, based, missing, apart) = match scene.perform(&op).await? {
         Reply::Prepared {
             standing,
             staged,
             based,
             missing,
-        } => (standing, staged, based, missing),
+            apart,
+        } => (standing, staged, based, missing, apart),
         other => return Err(unexpected(&other)),
     };
     // A rollback intends to undo what is live.
     let back = existing(scene) == Existing::AsItIs;
-    let notes = missing_files(scene, &missing, back)?;
+    let mut notes = missing_files(scene, &missing, back)?;
+    if apart {
+        let deploy_to = placement(scene)?.on(scene.work.host());
+        let note = format!("{deploy_to}/releases {RELEASES_APART}");
+        scene.output.line(&note);
+        notes.push(note);
+    }
     if let Some(live) = standing.live.as_ref().filter(|_| !back) {
         nothing_unknown_is_newer(scene, live).await?;
     }

@@ -13,6 +13,7 @@ use crate::domain::host::{
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::task::{Direction, Event, StepRef, StepResult, Task};
 use crate::engine::executor::effects::World;
+use crate::store::StoreError;
 
 /// How often an operation is tried if its connection is lost.
 pub(super) const TRIES: u32 = 3;
@@ -44,6 +45,12 @@ pub(in crate::engine::executor) struct StepInputs {
 pub(in crate::engine::executor) enum StepError {
     Failed(String),
     Unknown(String),
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 impl From<StepError> for StepResult {

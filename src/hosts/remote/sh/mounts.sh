@@ -10,3 +10,7 @@ ts_see_mount() {
             case $ts_point in "$ts_under" | "$ts_under"/*) printf '%s\n' "$ts_point" ;; esac
         done | head -n 1)
 }
+# ts_see_disk DIRECTORY: sets ts_disk to its file system and mount. A rename stays within both.
+ts_see_disk() {
+    ts_disk=$({ stat -Lc %d -- "$1" && grep mnt_id /proc/self/fdinfo/3 3<"$1"; } 2>/dev/null)
+}
