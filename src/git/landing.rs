@@ -105,6 +105,8 @@ pub enum RemoteFailure {
     NotFound,
     /// git exceeded `git_memory_bytes`.
     Memory,
+    /// The server cannot read its own repository.
+    Damaged,
     Other,
 }
 
@@ -119,6 +121,9 @@ impl RemoteFailure {
             }
             Self::NotFound => "correct `git_url`, or give the agent access to it",
             Self::Memory => "push less, or raise `git_memory_bytes` in `[projects.limits]`",
+            Self::Damaged => {
+                "the repository on the git server is damaged: run `git fsck` in it there, and put the object back from a clone or a backup"
+            }
             Self::Other => "see whether the agent's machine reaches the git server",
         }
     }
@@ -241,7 +246,9 @@ impl LandingError {
             | Self::File { .. }
             | Self::NoGit(_)
             | Self::BrokeOff { .. } => true,
-            Self::Remote { failure, .. } => *failure == RemoteFailure::Other,
+            Self::Remote { failure, .. } => {
+                matches!(failure, RemoteFailure::Damaged | RemoteFailure::Other)
+            }
             Self::Url { .. }
             | Self::Name { .. }
             | Self::ObjectFormat { .. }

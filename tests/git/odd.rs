@@ -266,6 +266,57 @@ async fn what_fsck_refuses_is_named_and_does_not_land() {
     assert!(!error.is_passing());
 }
 
+/// Each kind of object, in each way in which a disk damages it.
+#[tokio::test]
+async fn damaged_object_on_the_server_is_named_with_what_to_do() {
+    for (revision, damage) in [
+        ("HEAD:a", "garbage"),
+        ("HEAD:a", ""),
+        ("HEAD:d", "garbage"),
+        ("HEAD~1", "garbage"),
+        ("HEAD", "garbage"),
+        ("HEAD", ""),
+    ] {
+        let world = World::new();
+        world.work.commit_files("first", &[("a", "1")]);
+        let head = world
+            .work
+            .commit_files("second", &[("a", "2"), ("d/b", "3")]);
+        let object = world.work.resolve(revision);
+        world.release("v1", &head);
+        let file = world.server.path.join("objects");
+        let file = file.join(&object[..2]).join(&object[2..]);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, damage).unwrap();
+        let error = world.land("v1", &head, 1).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&object), "{revision} {damage:?}: {text}");
+        assert!(text.contains("git server is damaged"), "{text}");
+        assert!(text.contains("`git fsck` in it there"), "{text}");
+        assert!(!text.contains("reaches the git server"), "{text}");
+        assert!(error.is_passing(), "the server may be mended meanwhile");
+    }
+}
+
+#[tokio::test]
+async fn damaged_pack_on_the_server_is_told_as_such() {
+    let world = World::new();
+    let head = world.work.commit_files("first", &[("a", "1")]);
+    world.release("v1", &head);
+    output_of(world.server.git().args(["gc", "--quiet"]));
+    let packs = std::fs::read_dir(world.server.path.join("objects/pack")).unwrap();
+    let packs = packs.map(|entry| entry.unwrap().path());
+    let is_pack = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "pack");
+    let pack = packs.into_iter().find(is_pack).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    // The first object begins after the head of the pack, its data after one or two more bytes.
+    bytes[14..18].fill(0xff);
+    std::fs::remove_file(&pack).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    let error = world.land("v1", &head, 1).await.unwrap_err().to_string();
+    assert!(error.contains("git server is damaged"), "{error}");
+}
+
 #[tokio::test]
 async fn a_commit_without_its_objects_is_no_damaged_mirror() {
     let world = World::new();

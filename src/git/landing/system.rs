@@ -340,6 +340,19 @@ pub(super) fn succeeded(
     }
 }
 
+/// What git says if the server cannot read an object; its `upload-pack` runs in the repository.
+const DAMAGED: [&str; 4] = [
+    "repository corruption on the remote side",
+    "(stored in ./objects/",
+    "object file ./objects/",
+    "pack has bad object at offset",
+];
+
+fn names_object(line: &str) -> bool {
+    line.split(|c: char| !c.is_ascii_hexdigit())
+        .any(|word| word.len() == 40)
+}
+
 /// Interprets git's messages. They are stable under `LC_ALL=C`; versions differ at most in parts
 /// that are not checked here.
 fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> LandingError {
@@ -365,6 +378,8 @@ fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> Landi
     }
     let failure = if program::out_of_memory(said).is_some() {
         RemoteFailure::Memory
+    } else if has(&DAMAGED) {
+        RemoteFailure::Damaged
     } else if has(&["Host key verification failed"]) {
         RemoteFailure::HostKey
     } else if has(&[
@@ -392,7 +407,12 @@ fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> Landi
             !line.starts_with("Please make sure") && !line.starts_with("and the repository")
         });
     let last: Vec<&str> = telling.map(String::as_str).collect();
-    let last = &last[last.len().saturating_sub(3)..];
+    let named = last.iter().position(|line| names_object(line));
+    let last = match (failure, named) {
+        // The following lines are consequences.
+        (RemoteFailure::Damaged, Some(first)) => &last[first..=first],
+        _ => &last[last.len().saturating_sub(3)..],
+    };
     let known_hosts = match failure {
         RemoteFailure::HostKey => format!(
             " / {} (`[git] known_hosts`) holds no key that fits",
