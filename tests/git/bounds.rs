@@ -437,6 +437,50 @@ fn releases_a_large_file() {
 }
 
 /// The most memory that this process has had.
+/// Bytes that no compression makes fewer.
+fn noise(count: u32) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..count / 8).flat_map(|_| next()).collect()
+}
+
+#[tokio::test]
+async fn fetch_of_too_many_bytes_ends_with_the_key() {
+    let mut world = World::new();
+    let first = world.ship("v1", 1).await;
+    fs::write(world.work.path.join("large"), noise(4_000_000)).unwrap();
+    let second = world.work.commit_files("large", &[]);
+    world.release("v2", &second);
+    world.source.limits.fetch_bytes = 1_000_000;
+    let error = world.land("v2", &second, 2).await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            LandingError::Limit {
+                key: "fetch_bytes",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("refs/tags/v2") && text.contains("1000000 bytes"),
+        "{text}"
+    );
+    let pin = world.source.mirror.join("refs/tagship/tasks/2");
+    assert!(!pin.exists(), "it is not pinned");
+    world.describe("v1", &first, &[]);
+    world.source.limits.fetch_bytes = PushLimits::default().fetch_bytes;
+    world.land("v2", &second, 2).await.unwrap();
+    world.describe("v2", &second, &[&first]);
+}
+
 fn peak_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -36,6 +36,8 @@ pub struct PushLimits {
     /// Maximum time for a fetch, including the first one of a large repository.
     #[serde(deserialize_with = "duration::deserialize")]
     pub fetch_time: Duration,
+    /// Bytes received in one fetch, including the first one of a large repository.
+    pub fetch_bytes: u64,
 }
 
 impl Default for PushLimits {
@@ -52,6 +54,7 @@ impl Default for PushLimits {
             git_time: Duration::from_secs(10 * 60),
             git_memory_bytes: 4_000_000_000,
             fetch_time: Duration::from_secs(30 * 60),
+            fetch_bytes: 20_000_000_000,
         }
     }
 }

@@ -19,6 +19,7 @@ use base64::Engine as _;
 use rustix::process::{Resource, Rlimit, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::sync::Notify;
 
 use super::progress::ProgressLines;
 use super::url::{GitTransport, transport};
@@ -54,6 +55,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct GitCommand {
     command: Command,
     memory_bytes: u64,
+    /// How many bytes of objects it may receive.
+    pub(super) received_max: u64,
 }
 
 impl GitCommand {
@@ -63,6 +66,7 @@ impl GitCommand {
         Self {
             command,
             memory_bytes,
+            received_max: u64::MAX,
         }
     }
 }
@@ -288,6 +292,8 @@ pub(crate) struct Finished<T = Vec<u8>> {
     pub(crate) stdout: T,
     /// The last lines of its messages.
     pub(crate) said: Vec<String>,
+    /// The bytes of objects that it received.
+    pub(crate) received: u64,
 }
 
 impl<T> Finished<T> {
@@ -332,6 +338,7 @@ pub(crate) async fn run(
         success: ended.success,
         stdout: output,
         said: ended.said,
+        received: ended.received,
     })
 }
 
@@ -359,6 +366,7 @@ pub(crate) async fn stream<T: Send + 'static>(
         success: ended.success,
         stdout: made,
         said: ended.said,
+        received: ended.received,
     })
 }
 
@@ -369,11 +377,7 @@ async fn run_reading<F: Future<Output = ()>>(
     progress: GitProgress<'_>,
     read: impl FnOnce(ChildStdout) -> F,
 ) -> Result<Finished<()>, GitFailure> {
-    let stdin = match input.is_empty() {
-        true => Stdio::null(),
-        false => Stdio::piped(),
-    };
-    git.stdin(stdin)
+    git.stdin(stdin_for(&input))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -384,7 +388,13 @@ async fn run_reading<F: Future<Output = ()>>(
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let stdout = child.stdout.take().map(read);
     let mut said = Vec::new();
+    let mut received = 0;
+    let too_much = Notify::new();
     let outcome = {
+        let mut on_received = |bytes| {
+            received = bytes;
+            (bytes > git.received_max).then(|| too_much.notify_one());
+        };
         let reading = async {
             tokio::join!(
                 write_input(stdin, input),
@@ -393,7 +403,7 @@ async fn run_reading<F: Future<Output = ()>>(
                         read.await;
                     }
                 },
-                read_messages(stderr, &mut said, progress)
+                read_messages(stderr, &mut said, progress, &mut on_received)
             );
         };
         tokio::pin!(reading);
@@ -408,26 +418,41 @@ async fn run_reading<F: Future<Output = ()>>(
             let finished = read || tokio::time::timeout(linger, &mut reading).await.is_ok();
             (status, finished)
         };
-        tokio::time::timeout(timeout, ending).await
-    };
-    match outcome {
-        Err(_) => {
-            drop(group);
-            let _ = child.wait().await;
-            Err(GitFailure::TimedOut)
+        tokio::select! {
+            ended = tokio::time::timeout(timeout, ending) => Some(ended),
+            () = too_much.notified() => None,
         }
-        Ok((Err(error), _)) => Err(GitFailure::Start(error)),
-        Ok((Ok(status), finished)) => {
+    };
+    let success = match outcome {
+        Some(Ok((Err(error), _))) => return Err(GitFailure::Start(error)),
+        Some(Ok((Ok(status), finished))) => {
             if finished {
                 // Nothing holds the pipes any more; the group's id may already be reused.
                 group.let_go();
             }
-            Ok(Finished {
-                success: status.success(),
-                stdout: (),
-                said,
-            })
+            status.success() && received <= git.received_max
         }
+        too_long @ (Some(Err(_)) | None) => {
+            drop(group);
+            let _ = child.wait().await;
+            if too_long.is_some() {
+                return Err(GitFailure::TimedOut);
+            }
+            false
+        }
+    };
+    Ok(Finished {
+        success,
+        stdout: (),
+        said,
+        received,
+    })
+}
+
+fn stdin_for(input: &[u8]) -> Stdio {
+    match input.is_empty() {
+        true => Stdio::null(),
+        false => Stdio::piped(),
     }
 }
 
@@ -450,6 +475,7 @@ async fn read_messages(
     pipe: Option<impl AsyncRead + Unpin>,
     said: &mut Vec<String>,
     progress: GitProgress<'_>,
+    on_received: &mut (dyn FnMut(u64) + Send),
 ) {
     let Some(mut pipe) = pipe else { return };
     let mut lines = ProgressLines::default();
@@ -463,6 +489,7 @@ async fn read_messages(
     let mut buffer = vec![0; 8 * 1024];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         lines.push(&buffer[..count], &mut line);
+        on_received(lines.received());
     }
     lines.end(&mut line);
 }

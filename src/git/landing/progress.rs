@@ -16,6 +16,7 @@ pub(super) struct ProgressLines {
     partial: Vec<u8>,
     /// Title and tenth of the last rewritten line that was kept.
     last: Option<(String, Option<u8>)>,
+    received: u64,
 }
 
 impl ProgressLines {
@@ -29,6 +30,11 @@ impl ProgressLines {
                 _ => {}
             }
         }
+    }
+
+    /// Returns how many bytes of objects were received so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Ends the last line.
@@ -53,6 +59,7 @@ impl ProgressLines {
     fn take(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.partial).trim().to_owned();
         self.partial.clear();
+        self.received = self.received.max(received(&text).unwrap_or_default());
         text
     }
 }
@@ -71,9 +78,63 @@ fn total(text: &str) -> Option<u64> {
     total.parse().ok()
 }
 
+/// Returns the bytes of `Receiving objects:  47% (47/100), 3.30 MiB | 1.10 MiB/s`; lines of the
+/// server begin with `remote: `.
+fn received(text: &str) -> Option<u64> {
+    let ours = ["Receiving objects:", "Unpacking objects:"];
+    ours.iter().find(|title| text.starts_with(**title))?;
+    let (number, unit) = text.split_once("), ")?.1.split_once(' ')?;
+    let power = match unit.get(..3)? {
+        "byt" => 0,
+        "KiB" => 1,
+        "MiB" => 2,
+        "GiB" => 3,
+        _ => return None,
+    };
+    let (whole, hundredths) = number.split_once('.').unwrap_or((number, "0"));
+    let (whole, hundredths): (u64, u64) = (whole.parse().ok()?, hundredths.parse().ok()?);
+    let hundredths = whole.checked_mul(100)?.checked_add(hundredths)?;
+    Some(hundredths.checked_mul(1 << (10 * power))? / 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn received_bytes_are_those_of_our_own_git() {
+        for (text, bytes) in [
+            (
+                "Receiving objects:  42% (12/28), 3.50 MiB | 30.00 MiB/s",
+                3_670_016,
+            ),
+            (
+                "Receiving objects: 100% (9/9), 120.00 GiB | 2.00 MiB/s, done.",
+                128_849_018_880,
+            ),
+            (
+                "Unpacking objects: 100% (3/3), 2.25 KiB | 1.00 KiB/s, done.",
+                2_304,
+            ),
+            (
+                "Unpacking objects: 100% (3/3), 238 bytes | 238.00 KiB/s, done.",
+                238,
+            ),
+            ("Receiving objects:  42% (12/28)", 0),
+            (
+                "remote: Receiving objects:  42% (12/28), 9.00 GiB | 1.00 MiB/s",
+                0,
+            ),
+            (
+                "Receiving objects:  42% (12/28), 99999999999999999999 GiB",
+                0,
+            ),
+        ] {
+            let mut lines = ProgressLines::default();
+            lines.push(format!("{text}\rResolving").as_bytes(), &mut |_| {});
+            assert_eq!(lines.received(), bytes, "{text}");
+        }
+    }
 
     fn shown(chunks: &[&str]) -> Vec<String> {
         let mut all = Vec::new();

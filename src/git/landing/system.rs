@@ -85,9 +85,23 @@ pub async fn fetch(
         .args(["--update-shallow", "--no-recurse-submodules"])
         .args(["--", &source.git_url])
         .arg(format!("+{}:{incoming}", wanted.reference));
+    git.received_max = source.limits.fetch_bytes;
     crash::before("git.fetch");
     let ended = program::run(git, Vec::new(), 0, source.timeouts.fetch, progress).await;
     crash::after("git.fetch");
+    if let Ok(finished) = &ended
+        && finished.received > source.limits.fetch_bytes
+    {
+        sweep(&source.mirror)?;
+        return Err(LandingError::Limit {
+            reference: wanted.reference.clone(),
+            what: format!(
+                "a fetch of more than {} bytes was ended",
+                source.limits.fetch_bytes
+            ),
+            key: "fetch_bytes",
+        });
+    }
     succeeded(source, "fetch", source.timeouts.fetch, ended).map_err(|error| match error {
         LandingError::Remote { detail, .. } if detail.contains("couldn't find remote ref") => {
             LandingError::RefMissing {
