@@ -15,8 +15,10 @@ use super::surroundings::{CliContext, project};
 use super::table::printable;
 use super::times::Zone;
 use crate::config::Config;
-use crate::server::view::{HookList, HostList, LiveList, UserList, drift_seen};
-use crate::setup::check::{CheckFinding, CheckScope, CheckStatus, KnownAccounts, check as look};
+use crate::server::view::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
+use crate::setup::check::{
+    CheckFinding, CheckScope, CheckStatus, KnownAccounts, KnownLive, check as look,
+};
 use crate::setup::install::InstallRequest;
 
 pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), CommandError> {
@@ -28,7 +30,7 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
     let scope = CheckScope {
         project: asked.project.clone(),
         disabled: disabled(around, &config).await,
-        drifts: drifts(around, &config).await,
+        lives: lives(around, &config).await,
         accounts: accounts(around, &config).await,
         heard: heard(around, &config).await,
         unseen: unseen(around, &config).await,
@@ -97,24 +99,32 @@ async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, Stri
     out.collect()
 }
 
-/// Returns where `current` points elsewhere than it was switched to, if an agent is running.
-async fn drifts(
-    around: &CliContext,
-    config: &Config,
-) -> BTreeMap<String, Vec<(String, &'static str)>> {
-    let mut drifts: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
+/// Returns what tagship switched the hosts to, if an agent is running.
+async fn lives(around: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
+    let mut lives: BTreeMap<String, Vec<KnownLive>> = BTreeMap::new();
     let list = asked::<LiveList>(around, config, &Ask::get(["live"])).await;
     for place in list.into_iter().flat_map(|list| list.live) {
+        let working = Ask::get(["tasks"])
+            .with("project", Some(&place.project))
+            .with("environment", Some(&place.environment))
+            .with("limit", Some(100));
+        let tasks = asked::<TaskList>(around, config, &working).await;
+        let states = ["running", "paused", "stopping", "rolling-back"];
+        let is_working = |line: &TaskLine| states.contains(&line.head.state.as_str());
+        let busy = tasks.is_none_or(|list| list.tasks.iter().any(is_working));
         for (host, live) in place.hosts {
-            if let Some(drift) = live.and_then(|live| live.drift) {
-                let (project, environment) = (&place.project, &place.environment);
-                let text = format!("{project} {environment}: {}", drift_seen(&drift));
-                let found = (text, drift.remedy());
-                drifts.entry(host).or_default().push(found);
-            }
+            let Some(live) = live else { continue };
+            lives.entry(host).or_default().push(KnownLive {
+                project: place.project.clone(),
+                environment: place.environment.clone(),
+                release: live.release,
+                since: live.since,
+                drift: live.drift,
+                busy,
+            });
         }
     }
-    drifts
+    lives
 }
 
 /// Returns the accounts, if an agent is running and returns them.

@@ -8,7 +8,7 @@ use super::summary::short;
 use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::server::view::{LiveHost, LiveList, drift_seen_at};
+use crate::server::view::{LiveHost, LiveList};
 
 pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
@@ -36,7 +36,7 @@ pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), Co
         for (host, live) in place.hosts {
             let [tag, commit, task, by, since, release] = columns(live.as_ref(), &zone);
             if let Some(drift) = live.and_then(|live| live.drift) {
-                let seen = drift_seen_at(&drift, |at| zone.show(at));
+                let seen = drift.seen(|at| zone.show(at));
                 let (project, environment) = (&place.project, &place.environment);
                 drifts.push_str(&printable(&format!(
                     "drift: {project} {environment} {host}: {seen}; {}",

@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::ipv6_address;
-pub use self::drift::{BrokenCurrent, Drift};
+pub use self::drift::{BrokenCurrent, Drift, utc};
 
 pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max, turn_of};
 

@@ -23,7 +23,6 @@ pub use compared::{
 };
 pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
-pub(crate) use notes::{seen as drift_seen, seen_at as drift_seen_at};
 pub use people::{
     BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
     NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, TokenView,

@@ -20,15 +20,19 @@ mod send;
 
 use crate::config::Config;
 pub use finding::{CheckFinding, CheckStatus, Subject};
-pub use scope::{CheckScope, KnownAccounts};
+pub use scope::{CheckScope, KnownAccounts, KnownLive};
 
-/// Checks everything in scope: this machine first, then projects, then hosts concurrently, then the
-/// execution users on them.
+/// Checks everything in scope: this machine first, then projects, then concurrently the hosts and
+/// the execution users on them.
 pub async fn check(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = local::findings(config, scope);
     findings.extend(people::findings(config, scope));
     findings.extend(projects::findings(config, scope).await);
-    findings.extend(hosts::findings(config, scope).await);
-    findings.extend(logins::findings(config, scope).await);
+    let (hosts, logins) = tokio::join!(
+        hosts::findings(config, scope),
+        logins::findings(config, scope)
+    );
+    findings.extend(hosts);
+    findings.extend(logins);
     findings
 }

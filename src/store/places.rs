@@ -220,28 +220,12 @@ impl Store {
         let Some(live) = self.live_on(project, environment, host).await? else {
             return Ok(None);
         };
-        let (to, broken) = (standing.live.clone(), standing.broken);
-        let moved = to.as_ref() != Some(&live.release);
-        if !moved && broken.is_none() {
-            return Ok(None);
-        }
         let key = index::drift_key(project, environment, host);
         let known = self.kv.get(&key).await?;
         let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
-        let known = known
-            .filter(|known| live.is_left_by(known) && (&known.to, known.broken) == (&to, broken));
-        // A link older than tagship's switch was copied here: its time is meaningless.
-        let changed = standing.changed.filter(|at| {
-            let after = live.since.is_none_or(|switched| *at >= switched);
-            moved && after && *at <= now
-        });
-        Ok(Some(Drift {
-            from: live.release,
-            to,
-            since: known.map_or(now, |known| known.since),
-            changed,
-            broken,
-        }))
+        let known = known.filter(|known| live.is_left_by(known));
+        let (release, since) = (&live.release, live.since);
+        Ok(Drift::found(release, since, known.as_ref(), standing, now))
     }
 
     /// Records which releases are complete on a host.

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use tagship::domain::host::{BrokenCurrent, HostState, ReleaseId};
 
 use crate::lab::{Lab, said};
+use crate::support::sshd::Sshd;
+use crate::test::Test;
 
 async fn seen(lab: &Lab, standing: &HostState) {
     let store = &lab.world.store;
@@ -90,6 +92,67 @@ async fn drift_is_told_alike_wherever_hosts_are_shown() {
         let broken = serde_json::to_value(standing.broken).unwrap();
         assert_eq!(drift["broken"], broken, "{drift}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_itself_where_current_leads() {
+    let lab = Lab::new().await;
+    lab.world.succeeded("release-1").await;
+    let live = lab.world.store.live("shop", "production").await.unwrap();
+    let live = live["web-1"].release.clone();
+    let sshd = Sshd::settings().start();
+    sshd.known_hosts(&[]);
+    let at = sshd.directory().join("shop");
+    let current = at.join("current");
+    for release in [live.0.as_str(), "other"] {
+        std::fs::create_dir_all(at.join("releases").join(release)).unwrap();
+    }
+    let lead = |to: &str| {
+        let _ = std::fs::remove_file(&current);
+        std::os::unix::fs::symlink(format!("releases/{to}"), &current).unwrap();
+    };
+    let (socket, directory) = (lab.world.socket.display(), sshd.directory().display());
+    let (user, port, identity) = (&sshd.user, sshd.port, sshd.identity());
+    let config = format!(
+        r#"
+[agent]
+socket = "{socket}"
+[ssh]
+user = "{user}"
+identity = "{}"
+known_hosts = "{directory}/known_hosts"
+[hosts.web-1]
+address = "127.0.0.1"
+port = {port}
+[groups]
+web = ["web-1"]
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+environments.production = {{ group = "web", deploy_to = "{}" }}
+rules = [{{ pattern = "release-*", environment = "production" }}]
+"#,
+        identity.display(),
+        at.display(),
+    );
+    let check = || said(Test::new().config(&config).arguments(["check"])).stdout;
+    let switched = format!("tagship switched it to {live}");
+    lead(&live.0);
+    let said = check();
+    assert!(!said.contains(&switched), "{said}");
+    lead("other");
+    let said = check();
+    let line = format!("warn host web-1: shop production: current leads to other, {switched}");
+    assert!(said.contains(&line), "{said}");
+    // What the agent saw earlier is over.
+    let old = HostState {
+        live: Some(ReleaseId("/srv/old/v3".to_owned())),
+        ..HostState::default()
+    };
+    seen(&lab, &old).await;
+    lead(&live.0);
+    let said = check();
+    assert!(!said.contains(&switched), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ReleaseId;
+use super::{HostState, ReleaseId};
 
 /// `current` does not point to what tagship switched to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,36 @@ pub enum BrokenCurrent {
 }
 
 impl Drift {
+    /// Returns the drift if a host, as seen at `now`, is not at the release that tagship switched
+    /// to (`switched`: since when). `known`: what was seen earlier.
+    #[must_use]
+    pub fn found(
+        release: &ReleaseId,
+        switched: Option<Timestamp>,
+        known: Option<&Self>,
+        standing: &HostState,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let (to, broken) = (standing.live.clone(), standing.broken);
+        let moved = to.as_ref() != Some(release);
+        if !moved && broken.is_none() {
+            return None;
+        }
+        let known = known.filter(|known| (&known.to, known.broken) == (&to, broken));
+        // A link older than tagship's switch was copied here: its time is meaningless.
+        let changed = standing.changed.filter(|at| {
+            let after = switched.is_none_or(|switched| *at >= switched);
+            moved && after && *at <= now
+        });
+        Some(Self {
+            from: release.clone(),
+            to,
+            since: known.map_or(now, |known| known.since),
+            changed,
+            broken,
+        })
+    }
+
     /// Whether a switch can replace it: releases and rollbacks replace only links.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
@@ -61,6 +91,26 @@ impl Drift {
             }
         }
     }
+}
+
+impl Drift {
+    /// Returns it with since when it is known, by the given format of a time.
+    pub fn seen(&self, show: impl Fn(Timestamp) -> String) -> String {
+        let first = show(self.since);
+        match self.changed {
+            Some(changed) => format!(
+                "{self} (changed {} by the host's clock, first seen {first})",
+                show(changed)
+            ),
+            None => format!("{self} (first seen {first}; time of change unknown)"),
+        }
+    }
+}
+
+/// Formats a time in UTC.
+#[must_use]
+pub fn utc(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 impl fmt::Display for Drift {

@@ -11,9 +11,10 @@ use super::super::actions::places::{hosts, live, set_disabled};
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::text::{self, Times};
-use super::super::view::{HostLine, LiveHost, LiveQuery, drift_seen};
+use super::super::view::{HostLine, LiveHost, LiveQuery};
 use super::super::who::who;
 use super::{Frame, sender, shown, times};
+use crate::domain::host::utc;
 use crate::domain::right::{Ability, PermissionTarget};
 use crate::engine::request::{self, RollbackTarget};
 
@@ -66,7 +67,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
         let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
         for (host, live) in view.hosts {
             let drift = live.as_ref().and_then(|live| live.drift.as_ref());
-            let drift = drift.map(drift_seen).unwrap_or_default();
+            let drift = drift.map(|drift| drift.seen(utc)).unwrap_or_default();
             let release = live.as_ref().map(|live| live.release.clone());
             let same = releases
                 .entry((release, drift))

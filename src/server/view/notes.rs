@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
-use crate::domain::host::{Differs, Drift};
+use crate::domain::host::{Differs, Drift, utc};
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, Origin, StepResult, Task};
 use crate::server::text;
@@ -23,7 +21,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
         } else {
             drift.remedy()
         };
-        note(&host, format!("{}; {then}", seen(&drift)));
+        note(&host, format!("{}; {then}", drift.seen(utc)));
     }
     for (at, step) in task.work.iter().flat_map(|work| &work.steps) {
         let host = plan.host_name(*at);
@@ -35,7 +33,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
             _ => (None, None),
         };
         if let Some(drift) = drift {
-            note(host, format!("found by this task: {}", seen(drift)));
+            note(host, format!("found by this task: {}", drift.seen(utc)));
         }
         if let Some(differs) = differs {
             note(host, differing(differs, at.way));
@@ -60,24 +58,6 @@ pub(super) fn met(
     there
         .map(|(host, drift)| (host.clone(), drift.clone()))
         .collect()
-}
-
-/// `current leads to a, tagship switched it to b (first seen 2026-11-29 21:00:00 UTC; time of change
-/// unknown)`.
-pub(crate) fn seen(drift: &Drift) -> String {
-    seen_at(drift, |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-/// The same, with times formatted by the caller.
-pub(crate) fn seen_at(drift: &Drift, show: impl Fn(Timestamp) -> String) -> String {
-    let first = show(drift.since);
-    match drift.changed {
-        Some(changed) => format!(
-            "{drift} (changed {} by the host's clock, first seen {first})",
-            show(changed)
-        ),
-        None => format!("{drift} (first seen {first}; time of change unknown)"),
-    }
 }
 
 fn differing(differs: &Differs, way: Direction) -> String {

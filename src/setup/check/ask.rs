@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::probe;
 use crate::agent::reach;
 use crate::config::Config;
+use crate::domain::host::HostState;
 use crate::domain::plan::PlannedHost;
+use crate::hosts::publish;
+use crate::hosts::remote::preamble::EndlessPreamble;
+use crate::hosts::remote::script::{AnswerLines, AnswerReader};
 use crate::hosts::remote::{Connection, Dialer, RemoteError, Stream};
 
 /// Maximum number of hosts that are checked concurrently.
@@ -24,18 +30,57 @@ pub(super) async fn open(
     Connection::open(&target, dialer).await
 }
 
+/// Why a host did not answer a script.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProbeError {
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Preamble(#[from] EndlessPreamble),
+    /// The script was never begun.
+    #[error(
+        "no command ran within {} s of the login: a startup file of it (.bashrc, .zshenv, .ssh/rc) prints, waits or starts other shells without end; let it do so only where the shell is interactive",
+        TIMEOUT.as_secs()
+    )]
+    NotBegun,
+}
+
 /// Returns a host's answer to a script, without the earlier output of its login.
-pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, RemoteError> {
+pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, ProbeError> {
     let mut answer = probe::ProbeAnswer::default();
+    let too_much = Notify::new();
     let mut hear = |stream, bytes: &[u8]| {
-        if stream == Stream::Stdout {
-            answer.hear(bytes);
+        if stream == Stream::Stdout && answer.hear(bytes).is_err() {
+            too_much.notify_one();
         }
     };
-    connection
-        .script(script.as_bytes(), &mut hear, TIMEOUT)
-        .await?;
-    Ok(answer.into_text())
+    let ended = tokio::select! {
+        ended = connection.script(script.as_bytes(), &mut hear, TIMEOUT) => Some(ended),
+        () = too_much.notified() => None,
+    };
+    match ended {
+        None => Err(EndlessPreamble.into()),
+        Some(Err(RemoteError::TimedOut { .. })) if !answer.has_begun() => Err(ProbeError::NotBegun),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(_)) => Ok(answer.into_text()),
+    }
+}
+
+/// Returns what is live at a place; `None` if the host does not say.
+pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<HostState> {
+    let script = publish::inspect(deploy_to).ok()?;
+    let (mut answer, mut lines) = (AnswerReader::default(), AnswerLines::default());
+    let mut refused = false;
+    let mut hear = |stream, bytes: &[u8]| {
+        if stream == Stream::Stdout {
+            let mut said = |said| refused |= lines.hear_said(said, 0).is_err();
+            let invalid = answer.feed(bytes, &mut said).is_err();
+            refused |= invalid;
+        }
+    };
+    let ended = connection.script(&script, &mut hear, TIMEOUT).await;
+    let whole = ended.is_ok() && answer.is_done() && !refused;
+    whole.then(|| publish::read_standing(&lines).ok())?
 }
 
 /// Returns a host's answer to a script.
@@ -44,7 +89,7 @@ pub(super) async fn ask(
     dialer: &Arc<Dialer>,
     host: &PlannedHost,
     script: &str,
-) -> Result<String, RemoteError> {
+) -> Result<String, ProbeError> {
     let connection = open(config, dialer, host).await?;
     let answer = answer(&connection, script).await;
     connection.close().await;

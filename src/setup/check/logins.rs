@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::ask::{PARALLEL, ask};
+use super::ask::{PARALLEL, ProbeError, ask};
 use super::{CheckFinding, CheckScope, Subject, probe};
 use crate::agent::reach;
 use crate::config::{Config, Templates};
@@ -117,9 +117,9 @@ async fn login(
             .collect(),
         Err(error) => {
             let remedy = match &error {
-                RemoteError::UnknownHostKey { .. } | RemoteError::NoUsableHostKey { .. }
-                    if planned.port != own.port =>
-                {
+                ProbeError::Remote(
+                    RemoteError::UnknownHostKey { .. } | RemoteError::NoUsableHostKey { .. },
+                ) if planned.port != own.port => {
                     format!(
                         "but that learns the key of port {}: for this one, add the line \
                          `[{}]:{} KEY` to known_hosts by hand",

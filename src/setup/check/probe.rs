@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CheckFinding, Subject};
 use crate::domain::host::{RELEASES_APART, is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
-use crate::hosts::remote::preamble::Preamble;
+use crate::hosts::remote::preamble::{EndlessPreamble, Preamble};
 use crate::hosts::remote::script::{InvalidValue, absolute, quote};
 
 const PROBE: &str = concat!(
@@ -142,10 +142,12 @@ impl Default for ProbeAnswer {
 }
 
 impl ProbeAnswer {
-    pub(super) fn hear(&mut self, bytes: &[u8]) {
+    /// # Errors
+    /// [`EndlessPreamble`] if the login never stops printing.
+    pub(super) fn hear(&mut self, bytes: &[u8]) -> Result<(), EndlessPreamble> {
         let mut new = bytes;
         if let Some(preamble) = &mut self.preamble
-            && let Ok(Some(answer)) = preamble.pass(bytes)
+            && let Some(answer) = preamble.pass(bytes)?
         {
             self.preamble = None;
             self.text = MARKER.to_vec();
@@ -153,6 +155,12 @@ impl ProbeAnswer {
         }
         let room = ANSWER_BYTES_MAX.saturating_sub(self.text.len());
         self.text.extend_from_slice(&new[..room.min(new.len())]);
+        Ok(())
+    }
+
+    /// Whether the script has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.preamble.is_none()
     }
 
     pub(super) fn into_text(self) -> String {
@@ -460,9 +468,11 @@ mod tests {
 
     fn failures(said: &str) -> Vec<String> {
         let mut heard = ProbeAnswer::default();
-        heard.hear(&[b'x'; 2 * ANSWER_BYTES_MAX]);
-        heard.hear(MARKER);
-        heard.hear(format!("user deploy\nclock 1000\n{said}done -\n").as_bytes());
+        heard.hear(&[b'x'; 2 * ANSWER_BYTES_MAX]).unwrap();
+        heard.hear(MARKER).unwrap();
+        heard
+            .hear(format!("user deploy\nclock 1000\n{said}done -\n").as_bytes())
+            .unwrap();
         findings(&web1(), &heard.into_text(), &places(), 1000)
             .into_iter()
             .filter(|finding| finding.verdict == CheckStatus::Fail)

@@ -2,13 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::probe::PlaceNeeds;
 use crate::config::Config;
+use crate::domain::host::{Drift, ReleaseId};
 use crate::git::checkout::shared_files;
 use crate::setup::install::InstallRequest;
 
 /// The existing accounts by name, with their groups.
 pub type KnownAccounts = BTreeMap<String, Vec<String>>;
+
+/// What tagship switched `current` to in one environment of a host.
+#[derive(Clone, Debug)]
+pub struct KnownLive {
+    pub project: String,
+    pub environment: String,
+    pub release: ReleaseId,
+    pub since: Option<Timestamp>,
+    /// The drift that the agent saw last.
+    pub drift: Option<Drift>,
+    /// Whether a task runs there, which may be switching at this moment.
+    pub busy: bool,
+}
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +33,8 @@ pub struct CheckScope {
     pub project: Option<String>,
     /// Hosts that are disabled, with the reason.
     pub disabled: BTreeMap<String, String>,
-    /// By host: drifts of `current` from what tagship switched to, as seen by the agent, and what
-    /// to do about them.
-    pub drifts: BTreeMap<String, Vec<(String, &'static str)>>,
+    /// By host: what tagship switched `current` to; a host is missing if no agent answers.
+    pub lives: BTreeMap<String, Vec<KnownLive>>,
     /// The existing accounts; `None` if unknown.
     pub accounts: Option<KnownAccounts>,
     /// When the agent last took in a push to each project, as text; a project is missing if no
