@@ -21,7 +21,7 @@ pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> Strin
     let mut text = String::new();
     heading(&mut text, task, zone);
     if let Some(description) = &task.description {
-        compared(&mut text, description);
+        compared(&mut text, task, description);
     }
     approvals(&mut text, task, zone);
     for (title, stages) in [
@@ -175,9 +175,9 @@ pub(crate) fn short(digest: &str) -> String {
     digest.chars().take(SHORT).collect()
 }
 
-fn compared(text: &mut String, description: &Description) {
+fn compared(text: &mut String, task: &TaskView, description: &Description) {
     for comparison in &description.comparisons {
-        field(text, "compared", &comparison_line(comparison));
+        field(text, "compared", &comparison_line(task, comparison));
         let lists = [("+", &comparison.coming), ("-", &comparison.going)];
         for (sign, commits) in lists {
             for commit in commits.iter().take(COMMITS_MAX) {
@@ -194,10 +194,13 @@ fn compared(text: &mut String, description: &Description) {
     }
 }
 
-fn comparison_line(comparison: &Comparison) -> String {
+fn comparison_line(task: &TaskView, comparison: &Comparison) -> String {
     let hosts = crowd::hosts(&comparison.hosts);
-    let live = comparison.live.as_deref().map(short).unwrap_or_default();
-    let live = format!("{live}, live on {hosts}");
+    let commit = comparison.live.as_deref().unwrap_or_default();
+    let live = match view::live_called(task, commit) {
+        Some(called) => format!("{called} ({}), live on {hosts}", short(commit)),
+        None => format!("{}, live on {hosts}", short(commit)),
+    };
     let counted = |commits: u64| match commits {
         1 => "1 commit".to_owned(),
         _ => format!("{commits} commits"),

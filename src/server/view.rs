@@ -19,7 +19,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use compared::{
-    ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, way_back,
+    ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, live_called,
+    way_back,
 };
 pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
@@ -302,6 +303,15 @@ pub struct StepView {
     pub exit_code: Option<i32>,
     /// Why it failed, or what it did.
     pub message: String,
+}
+
+impl StepView {
+    /// Returns the exit code, unless the message says it.
+    #[must_use]
+    pub fn untold_exit(&self) -> Option<i32> {
+        let told = |code: &i32| self.message.starts_with(&format!("ended with {code}"));
+        self.exit_code.filter(|code| !told(code))
+    }
 }
 
 /// The progress of a step.

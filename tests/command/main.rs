@@ -14,6 +14,7 @@ mod support;
 mod world;
 
 mod agent;
+mod called;
 mod check;
 mod docs;
 mod drift;

@@ -335,7 +335,7 @@ impl TaskPage {
             StepState::Skipped => ("\u{2013}", "skipped", "over"),
             StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
         };
-        let code = match step.exit_code {
+        let code = match step.untold_exit() {
             Some(code) if code != 0 => format!("exit {code}"),
             _ => String::new(),
         };
@@ -446,7 +446,10 @@ fn compared(view: &TaskView) -> Vec<Compared> {
                 words,
                 tone,
                 against: match &comparison.live {
-                    Some(live) => format!("{} on {hosts}", text::short(live)),
+                    Some(live) => match view::live_called(view, live) {
+                        Some(called) => format!("{called} ({}) on {hosts}", text::short(live)),
+                        None => format!("{} on {hosts}", text::short(live)),
+                    },
                     None => String::new(),
                 },
                 shortstat: text::shortstat(comparison),

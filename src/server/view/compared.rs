@@ -83,6 +83,18 @@ fn names(live: &[ComparedRelease]) -> String {
     }
 }
 
+/// Returns the live releases of a commit that a task was compared with, by their tags.
+#[must_use]
+pub fn live_called(task: &TaskView, commit: &str) -> Option<String> {
+    let compared = task
+        .compared
+        .iter()
+        .flat_map(|compared| &compared.with.live);
+    let of_commit = compared.filter(|live| live.commit.as_deref() == Some(commit));
+    let live: Vec<ComparedRelease> = of_commit.cloned().collect();
+    (!live.is_empty()).then(|| names(&live))
+}
+
 /// `release-1.4 is live`, for the history.
 pub(super) fn against(with: &ComparedWith) -> String {
     format!("{} is live", names(&with.live))
