@@ -348,6 +348,28 @@ mod tests {
         }
     }
 
+    /// A directory is read after the files beside it.
+    #[test]
+    fn age_of_a_log_is_that_of_its_newest_file_in_any_order() {
+        for (beside, within) in [(300, 1), (1, 300)] {
+            let directory = tempfile::tempdir().unwrap();
+            let book = LogBook::new(directory.path().to_owned());
+            book.step(1, "web1", "run", 1).line("x");
+            let notes = book.file(1, &entry("run"), LogPart::Notes);
+            let piece = notes.with_extension("tail").join("0");
+            fs::create_dir(piece.parent().unwrap()).unwrap();
+            fs::write(&piece, "y").unwrap();
+            for (file, seconds) in [(&notes, beside), (&piece, within)] {
+                let file = File::options().write(true).open(file).unwrap();
+                let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+                file.set_modified(time).unwrap();
+            }
+            let sweep = |oldest| book.sweep(Duration::from_secs(oldest), 100).unwrap();
+            assert_eq!(sweep(300), 0, "{beside} {within}");
+            assert_eq!(sweep(301), 1, "{beside} {within}");
+        }
+    }
+
     #[test]
     fn whoever_follows_is_woken() {
         let directory = tempfile::tempdir().unwrap();
