@@ -64,7 +64,8 @@ pub enum CliCommand {
     /// Retry a task that failed, was stopped or never started
     Retry(TaskArgs),
     /// Resume a task that waits at a gate
-    Go(Go),
+    #[command(alias = "go")]
+    Resume(Resume),
     /// Roll back to an earlier release
     Rollback(RollbackArgs),
     /// Print the output of a task's steps
@@ -207,7 +208,7 @@ pub struct SkipArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct Go {
+pub struct Resume {
     /// The task's number
     pub id: u64,
     /// Resume only this host

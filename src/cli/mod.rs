@@ -95,7 +95,7 @@ async fn perform(around: &CliContext, command: &CliCommand) -> Result<(), Comman
         CliCommand::Stop(asked) => requests::stop(around, asked).await,
         CliCommand::Skip(asked) => requests::skip(around, asked).await,
         CliCommand::Retry(asked) => requests::retry(around, asked).await,
-        CliCommand::Go(asked) => requests::go(around, asked).await,
+        CliCommand::Resume(asked) => requests::resume(around, asked).await,
         CliCommand::Rollback(asked) => requests::rollback(around, asked).await,
         CliCommand::Log(asked) => follow::log(around, asked).await,
         CliCommand::Rules(Rules::Test(asked)) => rules::test(around, asked),

@@ -1,8 +1,8 @@
 //! Tasks: list, show and act on them. The agent decides; this only sends requests.
 
 use super::arguments::{
-    ApproveArgs, Go, OutputForm, Reject, RollbackArgs, Show, SkipArgs, Stop, TaskArgs, Tasks, Then,
-    Withdraw,
+    ApproveArgs, OutputForm, Reject, Resume, RollbackArgs, Show, SkipArgs, Stop, TaskArgs, Tasks,
+    Then, Withdraw,
 };
 use super::client::{Ask, Client};
 use super::error::CommandError;
@@ -14,7 +14,8 @@ use super::table::{Table, printable};
 use super::times::Zone;
 use crate::base::clock::{Clock, SystemClock};
 use crate::domain::plan::PlanDigest;
-use crate::server::view::{self, Because, May, Nothing, OfHost, TaskLine, TaskList, TaskView};
+use crate::engine::request::TaskRequest;
+use crate::server::view::{self, May, TaskLine, TaskList, TaskView};
 use crate::store::Head;
 
 /// Fewer digits of a digest could match another plan by chance.
@@ -144,14 +145,35 @@ pub(crate) async fn show(around: &CliContext, asked: &Show) -> Result<(), Comman
     screen::print(&summary::summary(&task, &zone, screen::width()))
 }
 
-fn to_task(id: u64, verb: &str, body: &impl serde::Serialize) -> Ask {
-    Ask::post(["tasks", &id.to_string(), verb], body)
+/// Sends a request on a task, prints the outcome, and follows the task if requested.
+async fn request(
+    agent: &AgentConnection,
+    id: u64,
+    request: &TaskRequest,
+    then: Then,
+) -> Result<(), CommandError> {
+    let goal = match request {
+        TaskRequest::Stop { host: None } => Goal::Stopped,
+        _ => Goal::Success,
+    };
+    said(
+        agent,
+        &to_task(id, request),
+        &request.accepted(),
+        then,
+        goal,
+    )
+    .await
+}
+
+fn to_task(id: u64, request: &TaskRequest) -> Ask {
+    let verb = request.verb().spec().name;
+    Ask::post(["tasks", &id.to_string(), verb], &request.body())
 }
 
 /// `tagship approve`: approves the plan that the agent shows now, and no other.
 pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
-    let id = asked.id;
     let not_before = match &asked.at {
         Some(at) => Some(
             at.resolve(&agent.zone, SystemClock.now())
@@ -162,25 +184,14 @@ pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<
         ),
         None => None,
     };
-    let task = agent.client.task(id).await?;
-    let body = view::ApproveBody {
+    let task = agent.client.task(asked.id).await?;
+    let approve = TaskRequest::Approve {
         plan: seen_plan(&task, asked.plan.as_deref(), &agent)?,
         comment: asked.comment.clone(),
         not_before,
         emergency: asked.emergency.clone(),
     };
-    let done = match &asked.emergency {
-        Some(_) => "approved in an EMERGENCY",
-        None => "approved",
-    };
-    said(
-        &agent,
-        &to_task(id, "approve", &body),
-        done,
-        asked.then,
-        Goal::Success,
-    )
-    .await
+    request(&agent, asked.id, &approve, asked.then).await
 }
 
 /// Returns the digest to approve: the task's current one, if it matches the requested one.
@@ -217,34 +228,18 @@ fn seen_plan(
 
 /// `tagship reject`.
 pub(crate) async fn reject(around: &CliContext, asked: &Reject) -> Result<(), CommandError> {
-    let body = Because {
-        reason: asked.reason.clone(),
-    };
-    let ask = to_task(asked.id, "reject", &body);
-    said(
-        &around.agent().await?,
-        &ask,
-        "rejected",
-        at_once(asked.form),
-        Goal::Success,
-    )
-    .await
+    let reason = asked.reason.clone();
+    let then = at_once(asked.form);
+    let agent = around.agent().await?;
+    request(&agent, asked.id, &TaskRequest::Reject { reason }, then).await
 }
 
 /// `tagship withdraw`.
 pub(crate) async fn withdraw(around: &CliContext, asked: &Withdraw) -> Result<(), CommandError> {
-    let body = Because {
-        reason: asked.reason.clone(),
-    };
-    let ask = to_task(asked.id, "withdraw", &body);
-    said(
-        &around.agent().await?,
-        &ask,
-        "withdrawn",
-        at_once(asked.form),
-        Goal::Success,
-    )
-    .await
+    let reason = asked.reason.clone();
+    let then = at_once(asked.form);
+    let agent = around.agent().await?;
+    request(&agent, asked.id, &TaskRequest::Withdraw { reason }, then).await
 }
 
 fn at_once(form: OutputForm) -> Then {
@@ -254,63 +249,42 @@ fn at_once(form: OutputForm) -> Then {
 /// `tagship stop`.
 pub(crate) async fn stop(around: &CliContext, asked: &Stop) -> Result<(), CommandError> {
     let host = asked.host.clone();
-    let (done, goal) = match &host {
-        Some(host) => (format!("asked to stop on {host}"), Goal::Success),
-        None => ("asked to stop".to_owned(), Goal::Stopped),
-    };
-    let ask = to_task(asked.id, "stop", &OfHost { host });
-    said(&around.agent().await?, &ask, &done, asked.then, goal).await
+    let agent = around.agent().await?;
+    request(&agent, asked.id, &TaskRequest::Stop { host }, asked.then).await
 }
 
 /// `tagship skip`.
 pub(crate) async fn skip(around: &CliContext, asked: &SkipArgs) -> Result<(), CommandError> {
-    let body = view::SkipBody {
+    let skip = TaskRequest::Skip {
         host: asked.host.clone(),
         reason: asked.reason.clone(),
     };
-    let ask = to_task(asked.id, "skip", &body);
-    let done = format!("told to go on without {}", asked.host);
-    said(
-        &around.agent().await?,
-        &ask,
-        &done,
-        asked.then,
-        Goal::Success,
-    )
-    .await
+    request(&around.agent().await?, asked.id, &skip, asked.then).await
 }
 
 /// `tagship retry`.
 pub(crate) async fn retry(around: &CliContext, asked: &TaskArgs) -> Result<(), CommandError> {
-    let ask = to_task(asked.id, "retry", &Nothing {});
-    said(
-        &around.agent().await?,
-        &ask,
-        "asked to try again",
-        asked.then,
-        Goal::Success,
-    )
-    .await
+    let agent = around.agent().await?;
+    request(&agent, asked.id, &TaskRequest::Retry, asked.then).await
 }
 
-/// `tagship go`.
-pub(crate) async fn go(around: &CliContext, asked: &Go) -> Result<(), CommandError> {
+/// `tagship resume`.
+pub(crate) async fn resume(around: &CliContext, asked: &Resume) -> Result<(), CommandError> {
     let agent = around.agent().await?;
     let host = asked.host.clone();
-    let go = to_task(asked.id, "go", &OfHost { host });
+    let resume = TaskRequest::Resume { host };
     let Some(reason) = asked.override_freeze.clone() else {
-        return said(&agent, &go, "told to go on", asked.then, Goal::Success).await;
+        return request(&agent, asked.id, &resume, asked.then).await;
     };
-    let over = to_task(asked.id, "override-freeze", &Because { reason });
-    let task: TaskView = agent.client.ask(&over).await?;
+    let exempt = TaskRequest::OverrideFreeze { reason };
+    let task: TaskView = agent.client.ask(&to_task(asked.id, &exempt)).await?;
     // A task that waits only for the end of the freeze continues by itself.
-    let ask = if task.may.contains(&May::Go) {
-        go
+    let ask = if task.may.contains(&May::Resume) {
+        to_task(asked.id, &resume)
     } else {
         Ask::task(asked.id)
     };
-    let done = "told to run although releases are frozen";
-    said(&agent, &ask, done, asked.then, Goal::Success).await
+    said(&agent, &ask, &exempt.accepted(), asked.then, Goal::Success).await
 }
 
 /// `tagship rollback`.

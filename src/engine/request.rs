@@ -8,6 +8,7 @@
 mod advice;
 mod back;
 mod error;
+mod verb;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use self::back::{
 };
 pub use self::error::RequestError;
 use self::error::{listed, required_reason};
+pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
 use crate::domain::plan::{Plan, PlanDigest};
@@ -49,43 +51,39 @@ pub enum TaskRequest {
         emergency: Option<String>,
     },
     /// Rejects the plan, with a reason.
-    Reject { reason: String },
+    Reject {
+        #[serde(default)]
+        reason: String,
+    },
     /// Withdraws the task.
-    Withdraw { reason: String },
+    Withdraw {
+        #[serde(default)]
+        reason: String,
+    },
     /// Stops what runs: the whole task, or only the host of this name.
     Stop {
         #[serde(default)]
         host: Option<String>,
     },
     /// Skips the host of this name.
-    Skip { host: String, reason: String },
+    Skip {
+        host: String,
+        #[serde(default)]
+        reason: String,
+    },
     /// Runs the task despite a freeze.
-    Override { reason: String },
+    OverrideFreeze {
+        #[serde(default)]
+        reason: String,
+    },
     /// Runs what failed, was stopped or never began; or reopens a withdrawn, superseded or expired
     /// task.
     Retry,
     /// Opens the gate at which it waits: for all hosts, or for the one of this name.
-    Go {
+    Resume {
         #[serde(default)]
         host: Option<String>,
     },
-}
-
-impl TaskRequest {
-    /// Completes the sentence "it cannot be …" with what the request does to a task.
-    fn done(&self) -> &'static str {
-        match self {
-            Self::Approve { .. } => "approved",
-            Self::Reject { .. } => "rejected",
-            Self::Withdraw { .. } => "withdrawn",
-            Self::Stop { host: None } => "stopped",
-            Self::Stop { host: Some(_) } => "stopped on that host",
-            Self::Skip { .. } => "continued without that host",
-            Self::Override { .. } => "freed from a freeze",
-            Self::Retry => "retried",
-            Self::Go { .. } => "told to go on",
-        }
-    }
 }
 
 /// What a request is checked against, besides the task.
@@ -139,7 +137,7 @@ impl RequestContext<'_> {
             until: self.calendar.shown(frozen.until),
             advice: if task.state.may_be_frozen() {
                 format!(
-                    "; an admin can override that: `tagship go {} --override-freeze REASON`",
+                    "; an admin can override that: `tagship resume {} --override-freeze REASON`",
                     task.id
                 )
             } else {
@@ -178,7 +176,7 @@ fn attempt(
         event,
     };
     let then = task.clone().apply(&recorded);
-    let then = then.map_err(|_| state(task, request.done()))?;
+    let then = then.map_err(|_| state(task, request.verb().spec().done))?;
     if goes_on(task, &recorded.event, &then) {
         moment.may_run(task)?;
     }
@@ -257,9 +255,9 @@ fn wanted(
         }
         TaskRequest::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,
         TaskRequest::Skip { host, reason } => skip(task, actor, host, reason, moment)?,
-        TaskRequest::Override { reason } => override_freeze(task, actor, reason, moment)?,
-        TaskRequest::Go { host } => {
-            actor.may(Ability::Run, "let a task go on")?;
+        TaskRequest::OverrideFreeze { reason } => override_freeze(task, actor, reason, moment)?,
+        TaskRequest::Resume { host } => {
+            actor.may(Ability::Run, "resume a task")?;
             let named = |given: &String| match moment.host(task, given) {
                 Ok((_, name)) => name,
                 Err(_) => given.clone(),

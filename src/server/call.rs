@@ -119,8 +119,7 @@ impl Call {
             return Err(Fault::Kind);
         }
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text)
-            .map_err(|error| Fault::Invalid(format!("the body is invalid: {error}")))
+        serde_json::from_slice(text).map_err(|error| misread(error.to_string()))
     }
 
     /// Parses the JSON body, whatever its content type; `None` if it is not JSON.
@@ -171,4 +170,9 @@ impl Call {
             .await
             .map_err(|_| Fault::Slow)?
     }
+}
+
+/// Returns the refusal of a JSON body, with what is wrong with it.
+pub(super) fn misread(why: String) -> Fault {
+    Fault::Invalid(format!("the body is invalid: {why}"))
 }

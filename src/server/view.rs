@@ -360,38 +360,14 @@ pub struct EventLine {
     pub detail: String,
 }
 
-/// `POST /api/v1/tasks/ID/approve`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApproveBody {
-    /// The plan that the approver saw: [`TaskView::plan`].
-    pub plan: PlanDigest,
-    #[serde(default)]
-    pub comment: String,
-    /// The earliest time it may run.
-    #[serde(default)]
-    pub not_before: Option<Timestamp>,
-    /// Why an admin gives all missing approvals; otherwise absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub emergency: Option<String>,
-}
-
-/// `POST /api/v1/tasks/ID/{reject,withdraw,override-freeze}`; all but `withdraw` need a reason.
+/// `POST /api/v1/hosts/NAME/disable`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Because {
     pub reason: String,
 }
 
-/// `POST /api/v1/tasks/ID/skip`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SkipBody {
-    pub host: String,
-    pub reason: String,
-}
-
-/// `POST /api/v1/tasks/ID/retry`, `POST /api/v1/hosts/NAME/enable`: an empty body or `{}`.
+/// `POST /api/v1/hosts/NAME/enable`, `POST /api/v1/hooks/ID/replay`: an empty body or `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
@@ -418,15 +394,6 @@ pub struct AuditList {
 pub struct TakeBackup {
     /// The output of steps.
     pub without_logs: bool,
-}
-
-/// `POST /api/v1/tasks/ID/{go,stop}`: an empty body, or the host.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OfHost {
-    /// This host only; otherwise all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
 }
 
 /// `POST /api/v1/rollback`: to what a task released, or to the good release before the live one.

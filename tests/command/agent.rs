@@ -236,7 +236,7 @@ async fn each_request_says_what_became_of_it() {
         "{withdrawn}"
     );
     holds(lab.local(&["retry", "2"]).stdout(
-        "task 2 is asked to try again; task 2 waits for 1 approval; no account can approve it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
+        "task 2 is asked to retry; task 2 waits for 1 approval; no account can approve it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
     ));
     lab.world.running("release-3").await;
     holds(lab.local(&["stop", "3"]).stdout(&format!(
@@ -271,8 +271,8 @@ async fn a_paused_task_is_told_to_go_on() {
         )
         .await;
     holds(
-        lab.local(&["go", "1"])
-            .stdout("task 1 is told to go on; it is running\n"),
+        lab.local(&["resume", "1"])
+            .stdout("task 1 is asked to resume; it is running\n"),
     );
 }
 
@@ -301,7 +301,7 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
             ("stop", task)
         } else {
             let pause = Event::Paused(Pause::Gate { stage: 2 });
-            ("go", lab.world.append(&task, vec![pause]).await)
+            ("resume", lab.world.append(&task, vec![pause]).await)
         };
         drop(task);
         let test = lab.local(&[verb, "1", "--wait"]);

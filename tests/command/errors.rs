@@ -20,7 +20,7 @@ fn without_an_agent_people_learn_how_to_start_one() {
         &["withdraw", "7"],
         &["stop", "7"],
         &["retry", "7", "--wait"],
-        &["go", "7"],
+        &["resume", "7"],
         &["rollback", "7"],
         &["rollback", "--project", "shop", "--environment", "qa"],
         &["log", "7", "-f"],

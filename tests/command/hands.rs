@@ -39,11 +39,11 @@ async fn a_host_is_skipped_with_a_reason_and_stopped_alone() {
     ];
     holds(
         lab.local(&skip)
-            .stdout("task 1 is told to go on without web-3; it is running\n"),
+            .stdout("task 1 is asked to skip web-3; it is running\n"),
     );
     holds(
         lab.local(&["stop", "1", "--host", "web-2"])
-            .stdout("task 1 is asked to stop on web-2; it is running\n"),
+            .stdout("task 1 is asked to stop web-2; it is running\n"),
     );
     let shown = said(lab.local(&["show", "1"])).stdout;
     assert!(
@@ -69,16 +69,17 @@ async fn a_host_is_skipped_with_a_reason_and_stopped_alone() {
 async fn one_host_goes_on_and_the_others_wait() {
     let lab = Lab::new().await;
     at_the_gates(&lab).await;
-    let gone = said(lab.local(&["go", "1", "--host", "web-2"]));
+    let gone = said(lab.local(&["resume", "1", "--host", "web-2"]));
     assert!(
-        gone.stdout.starts_with("task 1 is told to go on; it is "),
+        gone.stdout
+            .starts_with("task 1 is asked to resume web-2; it is "),
         "{gone}"
     );
     let task = lab.world.store.task(1).await.unwrap();
     let held = &task.work.as_ref().unwrap().held;
     let names: Vec<&str> = held.values().map(|held| held.host.as_str()).collect();
     assert_eq!(names, ["web-1", "web-3"]);
-    let nobody = said(lab.local(&["go", "1", "--host", "web-9"]));
+    let nobody = said(lab.local(&["resume", "1", "--host", "web-9"]));
     assert_eq!(nobody.status, Some(1), "{nobody}");
 }
 
@@ -88,10 +89,10 @@ const FAIR: &str = "[[freezes]]\nname = \"fair\"\nreason = \"everybody is out\"\
 async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
     let lab = Lab::with_tables(FAIR).await;
     at_the_gates(&lab).await;
-    let frozen = said(lab.remote("carol", Role::Approver, &["go", "1"]).await);
+    let frozen = said(lab.remote("carol", Role::Approver, &["resume", "1"]).await);
     assert_eq!(frozen.status, Some(1));
     assert!(frozen.stderr.contains("everybody is out"), "{frozen}");
-    let over = ["go", "1", "--override-freeze", "the shop is down"];
+    let over = ["resume", "1", "--override-freeze", "the shop is down"];
     let refused = said(lab.remote("carol", Role::Approver, &over).await);
     assert!(
         refused.stderr.contains("requires the role admin"),
@@ -101,7 +102,7 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
     assert_eq!(task.work.unwrap().held.len(), 3, "nobody went on");
     holds(
         lab.local(&over)
-            .stdout("task 1 is told to run although releases are frozen; it is running\n"),
+            .stdout("task 1 is exempted from the freeze; it is running\n"),
     );
     let task = lab.world.store.task(1).await.unwrap();
     assert_eq!(task.unfrozen.map(|said| said.by), Some(me()));
@@ -127,6 +128,7 @@ async fn a_pause_that_ends_by_itself_says_when() {
     let json = said(lab.local(&["show", "1", "--json"])).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["pause_ends_at"], "2026-11-21T16:30:00Z");
+    // Its former name still works.
     said(lab.local(&["go", "1"]));
     let json = said(lab.local(&["show", "1", "--json"])).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

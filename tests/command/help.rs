@@ -56,7 +56,7 @@ fn every_command_explains_itself_and_each_of_its_options() {
 
 #[test]
 fn the_commands_are_those_that_are_promised() {
-    let promised = "serve install uninstall check tasks show approve reject withdraw stop retry go \
+    let promised = "serve install uninstall check tasks show approve reject withdraw stop retry resume \
         rollback log rules hosts user token completions";
     let commands = commands();
     for name in promised.split_whitespace() {

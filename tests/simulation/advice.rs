@@ -107,7 +107,7 @@ impl<'s> Advised<'s> {
             May::StopHost,
             May::Skip,
             May::Retry,
-            May::Go,
+            May::Resume,
             May::OverrideFreeze,
         ];
         let commands = mays.map(|may| self.command(may));
@@ -129,8 +129,8 @@ impl<'s> Advised<'s> {
             May::StopHost => format!("stop {id} --host NAME"),
             May::Skip => format!("skip {id} --host NAME"),
             May::Retry => format!("retry {id}"),
-            May::Go => format!("go {id}"),
-            May::OverrideFreeze => format!("go {id} --override-freeze REASON"),
+            May::Resume => format!("resume {id}"),
+            May::OverrideFreeze => format!("resume {id} --override-freeze REASON"),
             May::Rollback => format!("rollback {id}"),
             May::RollbackBefore => {
                 format!("rollback --project {project} --environment {environment}")
@@ -163,10 +163,10 @@ impl<'s> Advised<'s> {
                 reason: reason(),
             },
             "retry" => TaskRequest::Retry,
-            "go" if command.contains("--override-freeze") => {
-                TaskRequest::Override { reason: reason() }
+            "resume" if command.contains("--override-freeze") => {
+                TaskRequest::OverrideFreeze { reason: reason() }
             }
-            "go" => TaskRequest::Go { host },
+            "resume" => TaskRequest::Resume { host },
             "rollback" | "log" | "show" | "tasks" => return None,
             _ => panic!("nobody knows `tagship {command}`"),
         })

@@ -256,7 +256,7 @@ fn a_task_that_waited_does_not_undo_what_another_agent_released_meanwhile() {
     let mut sim = Sim::new(&gated);
     let first = sim.push("prod-1", &object_of('1'), Schedule::Ready);
     sim.rest();
-    let go = TaskRequest::Go { host: None };
+    let go = TaskRequest::Resume { host: None };
     sim.ask(first, "bob", &go).unwrap();
     sim.rest();
     assert!(serve(&sim, '1'));

@@ -54,8 +54,8 @@ fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
             reason: reason(),
         },
         TaskRequest::Retry,
-        TaskRequest::Go { host: None },
-        TaskRequest::Go { host: Some(host()) },
+        TaskRequest::Resume { host: None },
+        TaskRequest::Resume { host: Some(host()) },
     ];
     for request in &requests {
         match request {
@@ -65,9 +65,9 @@ fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
             | TaskRequest::Stop { .. }
             | TaskRequest::Skip { .. }
             | TaskRequest::Retry
-            | TaskRequest::Go { .. }
+            | TaskRequest::Resume { .. }
             // It is what `Freeze::Overridden` does.
-            | TaskRequest::Override { .. } => {}
+            | TaskRequest::OverrideFreeze { .. } => {}
         }
     }
     let requests = requests.into_iter().map(Ask::Of);
@@ -99,7 +99,8 @@ fn live(template: &str) -> Sim {
     let id = sim.push("release-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
     if matches!(sim.task(id).state, State::Paused { .. }) {
-        sim.ask(id, "bob", &TaskRequest::Go { host: None }).unwrap();
+        sim.ask(id, "bob", &TaskRequest::Resume { host: None })
+            .unwrap();
         sim.run_for(HOUR);
     }
     assert_eq!(sim.task(id).state, State::Succeeded);
@@ -192,7 +193,7 @@ const SITUATIONS: &[(&str, Situation)] = &[
         });
         for host in ["a", "c"] {
             let host = Some(host.to_owned());
-            sim.ask(id, "bob", &TaskRequest::Go { host }).unwrap();
+            sim.ask(id, "bob", &TaskRequest::Resume { host }).unwrap();
         }
         sim.run_for(MINUTES);
         assert_eq!(sim.task(id).state, State::Running);
@@ -300,7 +301,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
     let despite = |sim: &Sim, id: u64| {
         if when == When::Overridden {
             let reason = "the shop is down".to_owned();
-            let _ = sim.ask(id, "root", &TaskRequest::Override { reason });
+            let _ = sim.ask(id, "root", &TaskRequest::OverrideFreeze { reason });
         }
     };
     despite(&sim, id);

@@ -221,7 +221,7 @@ impl Play {
         self.note(format!("answer {id}"));
         if task.state == "paused" {
             let request = match self.random.below(10) {
-                0..5 => TaskRequest::Go { host: None },
+                0..5 => TaskRequest::Resume { host: None },
                 5..7 => self.about_a_host(),
                 _ => TaskRequest::Retry,
             };
@@ -259,7 +259,7 @@ impl Play {
             0 => ("bob", TaskRequest::Withdraw { reason }),
             1 => ("bob", TaskRequest::Stop { host: None }),
             2 | 3 => ("bob", self.about_a_host()),
-            4 => ("root", TaskRequest::Override { reason }),
+            4 => ("root", TaskRequest::OverrideFreeze { reason }),
             _ => ("bob", TaskRequest::Retry),
         };
         self.note(format!("{request:?} of {id} ({state})"));
@@ -271,7 +271,7 @@ impl Play {
         let host = (*self.random.pick(&HOSTS).unwrap()).to_owned();
         let reason = "it is being repaired".to_owned();
         match self.random.below(3) {
-            0 => TaskRequest::Go { host: Some(host) },
+            0 => TaskRequest::Resume { host: Some(host) },
             1 => TaskRequest::Skip { host, reason },
             _ => TaskRequest::Stop { host: Some(host) },
         }

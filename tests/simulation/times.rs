@@ -42,7 +42,7 @@ fn frozen_sim() -> Sim {
 }
 
 fn override_freeze() -> TaskRequest {
-    TaskRequest::Override {
+    TaskRequest::OverrideFreeze {
         reason: "the shop is down".to_owned(),
     }
 }
@@ -150,7 +150,7 @@ fn nobody_lets_a_gate_open_in_a_freeze() {
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
     sim.calendar = frozen();
-    let go = TaskRequest::Go { host: None };
+    let go = TaskRequest::Resume { host: None };
     for request in [&go, &TaskRequest::Retry] {
         let refused = sim.ask(id, "bob", request);
         assert!(
@@ -171,7 +171,7 @@ fn an_admin_overrides_a_freeze_for_one_task_and_with_a_reason() {
     sim.run_for(HOUR);
     let refused = sim.ask(id, "bob", &override_freeze());
     assert!(matches!(refused, Err(RequestError::Right(_))));
-    let unreasoned = TaskRequest::Override {
+    let unreasoned = TaskRequest::OverrideFreeze {
         reason: " ".to_owned(),
     };
     let refused = sim.ask(id, "root", &unreasoned);

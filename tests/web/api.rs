@@ -187,7 +187,7 @@ async fn each_request_does_what_its_name_says() {
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    let (status, answer) = alice.post(&format!("{path}/go"), json!({})).await;
+    let (status, answer) = alice.post(&format!("{path}/resume"), json!({})).await;
     assert_eq!(status, StatusCode::CONFLICT);
     assert!(
         answer["error"].as_str().unwrap().contains("stopping"),

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tagship::engine::request::VERBS;
 use tagship::identity::account::Role;
 
 use crate::client::Program;
@@ -161,23 +162,44 @@ pub(crate) fn meant(pattern: &str) -> Vec<String> {
     paths.iter().map(|path| path.join("/")).collect()
 }
 
-/// What is asked of a task has names of its own, in `tasks.rs`.
-fn requests() -> BTreeSet<String> {
-    asked(include_str!("../../src/server/api/tasks.rs"))
-}
-
-/// The names of what is asked of a task, read off a `match`.
-pub(crate) fn asked(text: &str) -> BTreeSet<String> {
-    let (_, matched) = text.split_once("let request = match what {").unwrap();
-    let (matched, _) = matched.split_once("_ => return Err").unwrap();
-    let arms = matched
-        .lines()
-        .filter_map(|line| line.trim().split_once(" => "));
-    let names = arms.flat_map(|(names, _)| names.split(" | "));
-    let names = names.filter_map(|name| name.strip_prefix('"')?.strip_suffix('"'));
+/// `POST tasks/{}/approve`: the requests on a task, by all names that are accepted.
+pub(crate) fn requests() -> BTreeSet<String> {
+    let names = VERBS
+        .iter()
+        .flat_map(|row| [Some(row.name), row.alias].into_iter().flatten());
     names
         .map(|name| format!("POST tasks/{{}}/{name}"))
         .collect()
+}
+
+#[test]
+fn each_verb_is_described_with_its_fields() {
+    for row in &VERBS {
+        let of = |name: &str| &DOCUMENT["paths"][format!("/api/v1/tasks/{{id}}/{name}")]["post"];
+        let described = of(row.name);
+        let schema = &described["requestBody"]["content"]["application/json"]["schema"];
+        let fields = schema["properties"].as_object();
+        let fields: BTreeSet<&str> = fields
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| &**name)
+            .collect();
+        assert_eq!(
+            fields,
+            BTreeSet::from_iter(row.fields.iter().copied()),
+            "{}",
+            row.name
+        );
+        assert_eq!(described.get("deprecated"), None, "{}", row.name);
+        if let Some(alias) = row.alias {
+            assert_eq!(of(alias)["deprecated"], true, "{alias}");
+            assert_eq!(
+                of(alias)["requestBody"],
+                described["requestBody"],
+                "{alias}"
+            );
+        }
+    }
 }
 
 #[test]

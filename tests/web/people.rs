@@ -95,7 +95,7 @@ async fn a_task_that_somebody_may_not_see_is_as_one_that_is_not_there() {
         ("withdraw", json!({})),
         ("stop", json!({})),
         ("retry", json!({})),
-        ("go", json!({})),
+        ("resume", json!({})),
     ];
     for id in [task.id, 999] {
         let told = |answer: Value| error(&answer).replace(&id.to_string(), "N");
@@ -205,7 +205,7 @@ async fn a_token_does_what_its_scopes_say_and_names_the_one_that_is_missing() {
             (Scope::Read, alone.get("live").await),
             (Scope::Read, alone.get("delegations").await),
             (Scope::Approve, alone.post(&path("approve"), plan).await),
-            (Scope::Approve, alone.post(&path("go"), json!({})).await),
+            (Scope::Approve, alone.post(&path("resume"), json!({})).await),
             (Scope::Approve, alone.post(&path("stop"), json!({})).await),
             (
                 Scope::Approve,

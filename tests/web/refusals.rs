@@ -232,6 +232,10 @@ impl Lab {
                 self.paused().await;
                 asked("tasks/1/skip", json!({ "host": "web-3", "reason": "disk" }))
             }
+            ("POST", "tasks/{id}/resume") => {
+                self.paused().await;
+                asked("tasks/1/resume", json!({}))
+            }
             ("POST", "tasks/{id}/go") => {
                 self.paused().await;
                 asked("tasks/1/go", json!({}))

@@ -97,6 +97,7 @@ pub(crate) const ROUTES: &[Route] = &[
     send("POST /tasks/{}/skip", RUNS, "/tasks/{running}/skip", "host=web-3&reason=broken"),
     send("POST /tasks/{}/override-freeze", MANAGES, "/tasks/{frozen}/override-freeze", "reason=now"),
     send("POST /tasks/{}/retry", RUNS, "/tasks/{failed}/retry", ""),
+    send("POST /tasks/{}/resume", RUNS, "/tasks/{gate}/resume", ""),
     send("POST /tasks/{}/go", RUNS, "/tasks/{gate}/go", ""),
     send("POST /submit", Right(Submitter, SUBMIT), "/submit", "template=restart&param.SERVICE=nginx&hosts.1=web-1&hosts.2=web-2"),
     send("POST /rollback", RUNS, "/rollback", "task={former}"),
@@ -141,6 +142,7 @@ pub(crate) const ROUTES: &[Route] = &[
     send("POST /api/v1/tasks/{}/skip", RUNS, "/api/v1/tasks/{running}/skip", r#"{"host":"web-3","reason":"broken"}"#),
     send("POST /api/v1/tasks/{}/override-freeze", MANAGES, "/api/v1/tasks/{frozen}/override-freeze", r#"{"reason":"now"}"#),
     send("POST /api/v1/tasks/{}/retry", RUNS, "/api/v1/tasks/{failed}/retry", "{}"),
+    send("POST /api/v1/tasks/{}/resume", RUNS, "/api/v1/tasks/{gate}/resume", "{}"),
     send("POST /api/v1/tasks/{}/go", RUNS, "/api/v1/tasks/{gate}/go", "{}"),
     send("POST /api/v1/hooks/{}/replay", RUNS, "/api/v1/hooks/{hook}/replay", "{}"),
     send("POST /api/v1/rollback", RUNS, "/api/v1/rollback", r#"{"task":{former}}"#),
@@ -203,13 +205,11 @@ fn routed() -> BTreeSet<String> {
         }
     }
     assert!(all.remove("POST /tasks/{}/{}"), "{all:?}");
-    let asked = contract::asked(include_str!("../../src/server/pages/ask.rs"));
-    all.extend(asked.iter().map(|one| one.replace(' ', " /")));
+    let requests = contract::requests();
+    all.extend(requests.iter().map(|one| one.replace(' ', " /")));
     let mut api = contract::routed();
     assert!(api.remove("POST tasks/{}/{}"), "{api:?}");
-    api.extend(contract::asked(include_str!(
-        "../../src/server/api/tasks.rs"
-    )));
+    api.extend(requests);
     all.extend(api.iter().map(|one| one.replace(' ', " /api/v1/")));
     all
 }

@@ -25,7 +25,9 @@ pub enum May {
     /// Skip one of its hosts.
     Skip,
     Retry,
-    Go,
+    /// Resume at a gate. `go` is its name in JSON since the first version.
+    #[serde(rename = "go")]
+    Resume,
     /// Run despite a freeze.
     OverrideFreeze,
     /// Roll back to what this task released.
@@ -83,11 +85,11 @@ fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> 
         (May::Withdraw, TaskRequest::Withdraw { reason: reason() }),
         (
             May::OverrideFreeze,
-            TaskRequest::Override { reason: reason() },
+            TaskRequest::OverrideFreeze { reason: reason() },
         ),
         (May::Stop, TaskRequest::Stop { host: None }),
         (May::Retry, TaskRequest::Retry),
-        (May::Go, TaskRequest::Go { host: None }),
+        (May::Resume, TaskRequest::Resume { host: None }),
     ];
     asked
         .into_iter()
@@ -176,7 +178,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
                 format!("take it up again (`tagship retry {id}`)")
             }
             May::Retry => "retry it".to_owned(),
-            May::Go => "let it go on at its gate".to_owned(),
+            May::Resume => "resume it at its gate".to_owned(),
             May::Rollback => format!("go back to it (`tagship rollback {id}`)"),
             May::RollbackBefore if task.state.at_rest() => {
                 let (project, environment) =

@@ -263,19 +263,8 @@ pub(in crate::server) async fn ask(
     let place = site.web.store.head(id).await?.place();
     who.needs_to_see(id, &place)?;
     let actor = who.at(&place);
-    let words = match request {
-        TaskRequest::Approve {
-            emergency: Some(reason),
-            ..
-        } => reason,
-        TaskRequest::Approve { comment, .. } => comment,
-        TaskRequest::Reject { reason }
-        | TaskRequest::Withdraw { reason }
-        | TaskRequest::Skip { reason, .. }
-        | TaskRequest::Override { reason } => reason,
-        TaskRequest::Stop { .. } | TaskRequest::Retry | TaskRequest::Go { .. } => "",
-    };
-    if words.chars().count() > WORDS_MAX {
+    let remark = request.remark();
+    if remark.chars().count() > WORDS_MAX {
         return Err(Fault::Invalid(format!(
             "a comment or reason has at most {WORDS_MAX} characters; shorten it"
         )));
@@ -285,7 +274,7 @@ pub(in crate::server) async fn ask(
     let deed = AuditedAction {
         what: name(request),
         task: Some(id),
-        on: words.to_owned(),
+        on: remark.to_owned(),
     };
     let turn = who.turn(site, deed.clone()).await?;
     let also = turn.also();
@@ -302,19 +291,13 @@ pub(in crate::server) async fn ask(
     Ok(task)
 }
 
+/// Returns how the audit log names a request.
 fn name(request: &TaskRequest) -> &'static str {
     match request {
         TaskRequest::Approve {
             emergency: Some(_), ..
         } => "approve in an emergency",
-        TaskRequest::Approve { .. } => "approve",
-        TaskRequest::Reject { .. } => "reject",
-        TaskRequest::Withdraw { .. } => "withdraw",
-        TaskRequest::Stop { .. } => "stop",
-        TaskRequest::Skip { .. } => "skip",
-        TaskRequest::Override { .. } => "override-freeze",
-        TaskRequest::Retry => "retry",
-        TaskRequest::Go { .. } => "go",
+        request => request.verb().spec().name,
     }
 }
 

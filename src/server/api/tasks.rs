@@ -7,12 +7,10 @@ use hyper::StatusCode;
 use super::super::Site;
 use super::super::actions::tasks::{ask, go_back, lines, parse_id, sight, sight_for};
 use super::super::answer::{self, HttpResult};
-use super::super::call::Call;
-use super::super::view::{
-    ApproveBody, Because, Nothing, OfHost, RollbackBody, SkipBody, TaskQuery,
-};
+use super::super::call::{Call, misread};
+use super::super::view::{RollbackBody, TaskQuery};
 use super::super::who::who;
-use crate::engine::request::TaskRequest;
+use crate::engine::request::{TaskRequest, Verb};
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
@@ -32,52 +30,9 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
     let who = who(site, call).await?;
     who.called(call)?;
     let id = parse_id(id)?;
-    let within = site.web.limits.body;
-    let request = match what {
-        "approve" => {
-            let ApproveBody {
-                plan,
-                comment,
-                not_before,
-                emergency,
-            } = call.json(within).await?;
-            TaskRequest::Approve {
-                plan,
-                comment,
-                not_before,
-                emergency,
-            }
-        }
-        "reject" => {
-            let Because { reason } = call.json(within).await?;
-            TaskRequest::Reject { reason }
-        }
-        "withdraw" => {
-            let Because { reason } = call.json(within).await?;
-            TaskRequest::Withdraw { reason }
-        }
-        "stop" => {
-            let OfHost { host } = call.json(within).await?;
-            TaskRequest::Stop { host }
-        }
-        "skip" => {
-            let SkipBody { host, reason } = call.json(within).await?;
-            TaskRequest::Skip { host, reason }
-        }
-        "override-freeze" => {
-            let Because { reason } = call.json(within).await?;
-            TaskRequest::Override { reason }
-        }
-        "retry" => {
-            let Nothing {} = call.json(within).await?;
-            TaskRequest::Retry
-        }
-        "go" => {
-            let OfHost { host } = call.json(within).await?;
-            TaskRequest::Go { host }
-        }
-        _ => return Err(call.unknown()),
-    };
+    let verb = Verb::named(what).ok_or_else(|| call.unknown())?;
+    let body = call.json(site.web.limits.body).await?;
+    let request = TaskRequest::parse(verb, body).map_err(misread)?;
     let task = ask(site, &who, id, &request).await?;
     let view = sight(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::OK, &view)

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use askama::Template;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::super::Site;
 use super::super::actions::tasks::{ask, go_back, nothing_live, parse_id};
 use super::super::answer::{self, HttpResult};
-use super::super::call::Call;
+use super::super::call::{Call, misread};
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
 use super::super::view::RollbackBody;
 use super::super::who::who;
 use super::{Frame, sender, shown, times};
-use crate::domain::plan::PlanDigest;
 use crate::domain::right::{Ability, PermissionTarget};
-use crate::engine::request::{self, TaskRequest};
+use crate::engine::request::{self, TaskRequest, Verb};
 use crate::store::{Head, LiveRelease, ReleaseRecord};
 
 /// The fields of every form about a task.
@@ -51,32 +51,25 @@ pub(in crate::server) async fn of_task(
     let fields: ActionFields = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
     let id = parse_id(id)?;
-    let of_host = || Some(fields.host.clone()).filter(|host| !host.is_empty());
-    let request = match what {
-        "approve" => TaskRequest::Approve {
-            plan: PlanDigest(fields.plan),
-            comment: fields.comment.trim().to_owned(),
-            not_before: not_before(site, &fields.not_before)?,
-            emergency: fields.emergency,
-        },
-        "reject" => TaskRequest::Reject {
-            reason: fields.reason,
-        },
-        "withdraw" => TaskRequest::Withdraw {
-            reason: fields.reason,
-        },
-        "stop" => TaskRequest::Stop { host: of_host() },
-        "skip" => TaskRequest::Skip {
-            host: fields.host,
-            reason: fields.reason,
-        },
-        "override-freeze" => TaskRequest::Override {
-            reason: fields.reason,
-        },
-        "retry" => TaskRequest::Retry,
-        "go" => TaskRequest::Go { host: of_host() },
-        _ => return Err(call.unknown()),
-    };
+    let verb = Verb::named(what).ok_or_else(|| call.unknown())?;
+    let mut body = Map::new();
+    let texts = [
+        ("plan", Some(fields.plan)),
+        ("comment", Some(fields.comment.trim().to_owned())),
+        ("reason", Some(fields.reason)),
+        ("emergency", fields.emergency),
+        ("host", Some(fields.host).filter(|host| !host.is_empty())),
+        (
+            "not_before",
+            not_before(site, &fields.not_before)?.map(|at| at.to_string()),
+        ),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text.filter(|_| verb.spec().fields.contains(&name)) {
+            body.insert(name.to_owned(), Value::from(text));
+        }
+    }
+    let request = TaskRequest::parse(verb, body).map_err(misread)?;
     ask(site, &who, id, &request).await?;
     answer::see(&format!("/tasks/{id}"))
 }

@@ -175,21 +175,10 @@ impl TaskPage {
         hosts
     }
 
+    /// Whether the reader may do this; `what` is the name of a [`May`] in JSON.
     fn may(&self, what: &str) -> bool {
-        let what = match what {
-            "approve" => May::Approve,
-            "reject" => May::Reject,
-            "withdraw" => May::Withdraw,
-            "stop" => May::Stop,
-            "retry" => May::Retry,
-            "go" => May::Go,
-            "stop-host" => May::StopHost,
-            "skip" => May::Skip,
-            "override-freeze" => May::OverrideFreeze,
-            "emergency" => May::Emergency,
-            _ => May::Rollback,
-        };
-        self.view.may.contains(&what)
+        let named = |may: &May| serde_json::to_value(may).is_ok_and(|name| name == what);
+        self.view.may.iter().any(named)
     }
 
     /// Returns what it waits for that only people can provide.

@@ -55,7 +55,12 @@ impl TaskOffer<'_> {
 
     fn thaw(&self) -> Sentence {
         let rest = " --override-freeze REASON";
-        self.verb(May::OverrideFreeze, "override the freeze with", "go", rest)
+        self.verb(
+            May::OverrideFreeze,
+            "override the freeze with",
+            "resume",
+            rest,
+        )
     }
 
     fn go_back(&self) -> Sentence {
@@ -108,16 +113,16 @@ impl TaskOffer<'_> {
                 "running steps are being stopped; follow with `tagship log {id} -f`"
             ))],
             "paused" if frozen(self.task) => vec![
-                say("it can be resumed when the freeze ends"),
+                say("it can be resumed when the freeze is over"),
                 self.thaw(),
                 self.stop(),
             ],
             "paused" => {
-                let go = self.verb(May::Go, "resume it with", "go", "");
+                let resume = self.verb(May::Resume, "resume it with", "resume", "");
                 let rest = " --host NAME --reason …";
                 let look = format!("see `tagship log {id}`, fix the cause, then");
                 vec![
-                    go.map(|go| go + " (a single held host: --host NAME)"),
+                    resume.map(|resume| resume + " (one host at a gate: --host NAME)"),
                     self.retry(&look).filter(|_| failed),
                     self.verb(May::Skip, "skip a host with", "skip", rest)
                         .filter(|_| failed),
