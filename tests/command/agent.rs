@@ -245,7 +245,9 @@ async fn each_request_says_what_became_of_it() {
     )));
     holds(
         lab.local(&["stop", "1"])
-            .stderr("error: task 1 is rejected: it cannot be stopped; it is done with; push a new tag\n")
+            .stderr(
+                "error: task 1 is rejected: it cannot be stopped; it has ended; push a new tag\n",
+            )
             .status(1),
     );
 }

@@ -162,9 +162,9 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
     let id = task.id;
     let begins = match &task.state {
         State::Proposed => "wait until it has landed",
-        State::Scheduled { .. } | State::Queued => "it begins by itself",
+        State::Scheduled { .. } | State::Queued => "it starts automatically",
         State::Stopping { .. } => "wait until it has stopped",
-        State::Succeeded | State::Rejected { .. } | State::Observed => "it is done with",
+        State::Succeeded | State::Rejected { .. } | State::Observed => "it has ended",
         _ => "",
     };
     let mut ways: Vec<String> = Vec::new();
@@ -175,7 +175,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
             May::Withdraw => "withdraw it".to_owned(),
             May::Stop => "stop it".to_owned(),
             May::Retry if was_let_go(&task.state) => {
-                format!("take it up again (`tagship retry {id}`)")
+                format!("retry it (`tagship retry {id}`)")
             }
             May::Retry => "retry it".to_owned(),
             May::Resume => "resume it at its gate".to_owned(),
@@ -184,7 +184,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
                 let (project, environment) =
                     (&task.submission.project, &task.submission.environment);
                 format!(
-                    "go back to the release before the live one (`tagship rollback --project {project} --environment {environment}`)"
+                    "roll back to the release before the live one (`tagship rollback --project {project} --environment {environment}`)"
                 )
             }
             May::Emergency
@@ -223,6 +223,6 @@ fn afresh(task: &Task) -> &'static str {
     if task.submission.has_reference() {
         "push a new tag"
     } else {
-        "submit one like it"
+        "submit it again"
     }
 }
