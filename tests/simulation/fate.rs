@@ -80,6 +80,8 @@ struct State {
     /// People act before the effect with this number.
     pause_at: Option<usize>,
     interrupted: bool,
+    /// What happens to the world before the effect with this number, of whatever kind.
+    meanwhile: Option<(usize, Box<dyn FnOnce() + Send>)>,
     resumed: u64,
     wait: Vec<Waker>,
 }
@@ -126,6 +128,11 @@ impl Fate {
     /// People act once, before the effect with this number (or the next one that can wait).
     pub(crate) fn pause_at(&self, effect: usize) {
         self.state(|state| state.pause_at = Some(effect));
+    }
+
+    /// This happens before the effect with this number.
+    pub(crate) fn meanwhile(&self, effect: usize, act: impl FnOnce() + Send + 'static) {
+        self.state(|state| state.meanwhile = Some((effect, Box::new(act))));
     }
 
     /// Nothing is drawn any more.
@@ -212,6 +219,11 @@ impl Fate {
 
     /// Numbers an effect and says what becomes of it.
     fn number(&self, label: &'static str, on: &str) -> Option<Blow> {
+        let next = self.count();
+        let is_next = |act: &mut (usize, _)| act.0 == next;
+        if let Some((_, act)) = self.state(|state| state.meanwhile.take_if(is_next)) {
+            act();
+        }
         self.state(|state| {
             if state.is_dead() {
                 return Some(Blow::CrashBefore);

@@ -355,3 +355,48 @@ fn nothing_begins_in_a_freeze_unless_it_is_overridden() {
         "so much begins outside a freeze: {begin:#?}"
     );
 }
+
+/// A freeze begins before any effect of a task that was approved, the claim of its queue included.
+#[test]
+fn nothing_begins_in_a_freeze_that_began_during_the_claim() {
+    let (mut held, mut began) = (0, 0);
+    for effect in 0.. {
+        let waits = |state: &State| *state == State::Waiting;
+        let (mut sim, id) = pushed(live(TEMPLATE), Schedule::New, waits);
+        sim.kill();
+        let begins = sim.clock.now() + HOUR;
+        sim.calendar = freeze(begins + SignedDuration::from_secs(1));
+        sim.start();
+        sim.run_for(MINUTES);
+        let before = sim.fate.count();
+        let clock = sim.clock.clone();
+        let meanwhile = move || clock.set(begins + MINUTES);
+        sim.fate.meanwhile(before + effect, meanwhile);
+        sim.approve(id).unwrap();
+        sim.run_for(MINUTES);
+        if sim.clock.now() < begins {
+            break;
+        }
+        sim.run_for(MINUTES);
+        sim.task(id);
+        let events = sim.witness.events(id);
+        let started = events
+            .iter()
+            .find(|one| matches!(one.event, Event::Started { .. }));
+        match started {
+            Some(one) => {
+                let trace = sim.fate.trace(before);
+                assert!(
+                    one.time < begins,
+                    "effect {effect}: it began in it\n{trace}"
+                );
+                began += 1;
+            }
+            None => held += 1,
+        }
+    }
+    assert!(
+        held > 0 && began > 0,
+        "held {held} times, began {began} times"
+    );
+}
