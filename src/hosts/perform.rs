@@ -372,7 +372,11 @@ where
 {
     let mut lost = None;
     for _ in 0..ASKED_TIMES_MAX {
-        match ask().await.map_err(HostError::from) {
+        let answer = match ask().await {
+            Err(not_begun @ NoReply::NotBegun(_)) => return Err(not_begun.into()),
+            answer => answer.map_err(HostError::from),
+        };
+        match answer {
             Err(HostError::Lost(message)) => {
                 tracing::info!(message, "the answer was lost, asking again");
                 lost = Some(message);

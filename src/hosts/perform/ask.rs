@@ -1,5 +1,6 @@
 //! Performs one script on one connection: reads its answer, and interprets a missing one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,6 +11,8 @@ use crate::hosts::remote::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
+/// How long a login may take to begin a script.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many of the last bytes printed before an answer are kept.
 const PRINTED_BYTES_MAX: usize = 512;
 /// How many bytes of a script's standard error are kept.
@@ -62,6 +65,8 @@ pub(super) enum NoReply {
     Host(HostError),
     /// A script with a higher sequence number of the same fence has run there.
     Overtaken(u64),
+    /// The login never came to the script. It may still do so, but no sooner if it is asked again.
+    NotBegun(String),
 }
 
 impl From<HostError> for NoReply {
@@ -80,6 +85,7 @@ impl From<NoReply> for HostError {
     fn from(unanswered: NoReply) -> Self {
         match unanswered {
             NoReply::Host(error) => error,
+            NoReply::NotBegun(why) => Self::Lost(why),
             NoReply::Overtaken(turn) => Self::Refused(format!(
                 "a later operation of the same task works there (turn {turn}): if two hosts share \
                  this path, put {{HOST}} into deploy_to"
@@ -95,11 +101,21 @@ pub(super) async fn ask(
     timeout: Duration,
     hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
 ) -> Result<(), NoReply> {
+    ask_within(shell, script, (timeout, BEGIN_TIMEOUT), hear).await
+}
+
+async fn ask_within(
+    shell: &Shell,
+    script: &[u8],
+    (timeout, begin): (Duration, Duration),
+    hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
+) -> Result<(), NoReply> {
     let mut answer = AnswerReader::default();
     let mut stderr = Vec::new();
     let mut printed = Vec::new();
     let mut failure = None;
     let nonsense_came = Notify::new();
+    let begun = AtomicBool::new(false);
     let mut on_output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout if failure.is_none() => {
             let mut listen = |said: Said| {
@@ -121,6 +137,7 @@ pub(super) async fn ask(
                 failure.get_or_insert(HostError::Refused(nonsense.to_string()).into());
                 nonsense_came.notify_one();
             }
+            begun.store(answer.has_begun(), Ordering::Relaxed);
         }
         Stream::Stdout => {}
         Stream::Stderr => {
@@ -135,6 +152,13 @@ pub(super) async fn ask(
         biased;
         () = nonsense_came.notified() => Err(HostError::Lost(String::new())),
         exit = shell.exec(script, &mut on_output, timeout) => exit,
+        () = never_begins(&begun, begin) => {
+            return Err(NoReply::NotBegun(format!(
+                "no script began on {} within {} s of the login; a startup file of it (.bashrc, .zshenv, .ssh/rc) waits, or starts other shells without end: let it do so only where the shell is interactive",
+                shell.name(),
+                begin.as_secs()
+            )));
+        }
     };
     if let Some(failure) = failure {
         return Err(failure);
@@ -144,8 +168,8 @@ pub(super) async fn ask(
         return Ok(());
     }
     let exit = exit?;
-    let said = complaint(&stderr);
     Err(NoReply::Host(if answer.has_begun() {
+        let said = complaint(&stderr);
         HostError::Lost(format!(
             "the script on the host ended with {exit} in the middle{said}"
         ))
@@ -153,13 +177,25 @@ pub(super) async fn ask(
         // A login shell that refuses prints the reason on its standard output.
         printed.push(b'\n');
         printed.extend_from_slice(&stderr);
-        HostError::Refused(format!(
-            "the shell of {} ended with {exit} before it did anything{}: {}",
-            shell.name(),
-            complaint(&printed),
-            shell.remedy()
-        ))
+        refused_by_shell(shell, &exit, &printed)
     }))
+}
+
+fn refused_by_shell(shell: &Shell, exit: &Exit, printed: &[u8]) -> HostError {
+    HostError::Refused(format!(
+        "the shell of {} ended with {exit} before it did anything{}: {}",
+        shell.name(),
+        complaint(printed),
+        shell.remedy()
+    ))
+}
+
+/// Ends after this time if nothing has begun until then.
+async fn never_begins(begun: &AtomicBool, within: Duration) {
+    tokio::time::sleep(within).await;
+    if begun.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
 }
 
 fn complaint(stderr: &[u8]) -> String {
@@ -172,5 +208,34 @@ fn complaint(stderr: &[u8]) -> String {
     match lines.as_slice() {
         [] => String::new(),
         lines => format!(" ({})", lines.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    async fn asked(login: &str, begin: Duration) -> Result<(), NoReply> {
+        let shell = Shell::Local(LocalShell::of_program("sh", &["-c", login]));
+        let script = b"printf '\\n@tagship-answer-1\\n'; sleep 2; printf 'done\\n'";
+        let limits = (Duration::from_secs(100), begin);
+        ask_within(&shell, script, limits, &mut |_| Ok(())).await
+    }
+
+    #[tokio::test]
+    async fn login_that_never_begins_a_script_is_named_soon() {
+        let login = "while :; do sleep 100; done";
+        let Err(NoReply::NotBegun(why)) = asked(login, Duration::from_secs(1)).await else {
+            panic!("it was waited for");
+        };
+        assert!(why.contains("within 1 s of the login"), "{why}");
+        assert!(why.contains(".zshenv"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn script_that_began_may_take_its_time() {
+        let asked = asked("exec \"$@\"", Duration::from_secs(1)).await;
+        assert!(asked.is_ok(), "{asked:?}");
     }
 }

@@ -77,6 +77,24 @@ impl LocalShell {
         })
     }
 
+    /// Returns a shell that this program starts, in place of one that switches the user.
+    #[cfg(test)]
+    pub(super) fn of_program(program: &str, arguments: &[&str]) -> Self {
+        Self {
+            user: SystemUser {
+                name: "build".to_owned(),
+                uid: 1001,
+                gid: 1002,
+                home: "/".into(),
+            },
+            directory: "/".into(),
+            way: UserSwitch {
+                program: program.into(),
+                arguments: arguments.iter().map(ToString::to_string).collect(),
+            },
+        }
+    }
+
     /// Returns its name for messages.
     pub(super) fn name(&self) -> String {
         format!("{} on the agent's own machine", self.user.name)
