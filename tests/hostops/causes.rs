@@ -2,7 +2,7 @@
 
 use tagship::domain::host::{Existing, HostError, HostState, Op, Reply};
 
-use crate::over_ssh::{Site, ask};
+use crate::over_ssh::{Site, ask, stage};
 use crate::place::{Host, SHELLS};
 use crate::release::first_tree;
 use crate::support::sshd::Sshd;
@@ -77,6 +77,22 @@ async fn login_that_runs_no_script_is_named_and_one_that_prints_is_not() {
         for word in words {
             assert!(why.contains(word), "{login}: no {word:?} in {why}");
         }
+    }
+}
+
+/// `exec sh -s` goes through such a command, what starts rsync does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn command_that_is_split_at_its_blanks_is_named() {
+    let line = "ForceCommand $SSH_ORIGINAL_COMMAND";
+    let site = Site::on(Sshd::settings().line(line).start());
+    let hosts = site.hosts_of(vec![site.target(0)]);
+    let tree = first_tree();
+    let release = tree.release("r1");
+    let place = site.place("web0", 1);
+    let staged = stage(&hosts, "web0", &place, &tree, &release, None).await;
+    let why = staged.unwrap_err().to_string();
+    for word in ["ForceCommand", "sh -c \"$SSH_ORIGINAL_COMMAND\""] {
+        assert!(why.contains(word), "no {word} in {why}");
     }
 }
 

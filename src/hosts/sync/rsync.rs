@@ -14,6 +14,14 @@ use crate::hosts::remote::script::{InvalidValue, absolute, explain, file_name};
 /// rsync's timeout without a byte from the other side.
 const SILENCE_SECONDS_MAX: u32 = 120;
 
+/// What a shell says of a command that was split into words: dash and busybox, bash, ksh and mksh.
+const SPLIT: [&str; 4] = [
+    "unterminated quoted string",
+    "unexpected eof while looking for matching",
+    "`'' unmatched",
+    "no closing quote",
+];
+
 /// How many lines of rsync's errors are reported.
 const COMPLAINT_LINES_MAX: usize = 8;
 
@@ -154,6 +162,13 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
     let explained = explain(&said);
     if code == 0 {
         TransferEnd::Complete
+    } else if SPLIT
+        .iter()
+        .any(|words| text.to_lowercase().contains(words))
+    {
+        TransferEnd::Failed(format!(
+            "a ForceCommand of sshd_config, or a command= of authorized_keys, splits the command at its blanks: let it quote the command for a shell (sh -c \"$SSH_ORIGINAL_COMMAND\"), or take it out for this user: {said}"
+        ))
     } else if explained != said {
         TransferEnd::Failed(explained)
     } else if code == 127 || (code == 12 && text.contains("not found")) {
