@@ -122,3 +122,21 @@ fn fences_are_compared_as_numbers_of_any_size() {
         }
     }
 }
+
+/// Nothing is renamed into place from below a file.
+#[test]
+fn file_with_the_name_of_a_fence_or_turn_is_none() {
+    let tree = tree();
+    let (one, two) = (tree.release("r1"), tree.release("r2"));
+    for shell in SHELLS {
+        let host = Host::named(shell, "shop");
+        host.stage(5, &tree, &one);
+        let own = host.path().join(".tagship");
+        std::fs::write(own.join("fence-8"), "").unwrap();
+        std::fs::write(own.join("fence-5/turn-99"), "").unwrap();
+        host.publish(5, &one, "5-forward").unwrap();
+        host.stage(9, &tree, &two);
+        host.publish(9, &two, "9-forward").unwrap();
+        assert_eq!(host.live().as_deref(), Some("r2"), "{shell:?}");
+    }
+}

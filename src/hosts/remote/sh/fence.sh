@@ -15,6 +15,8 @@ ts_look() {
     for ts_entry in "$1/$2"-*; do
         ts_number=${ts_entry#"$1/$2-"}
         case $ts_number in 0) ;; '' | 0* | *[!0-9]*) continue ;; esac
+        # A directory may be renamed meanwhile, so that nothing is there.
+        if [ -f "$ts_entry" ]; then continue; fi
         if ts_above "$ts_number" "$3"; then
             ts_odd=$ts_number
         elif [ -z "$ts_high" ] || ts_above "$ts_number" "$ts_high"; then
