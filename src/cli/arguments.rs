@@ -278,12 +278,20 @@ pub struct RollbackArgs {
     /// The task whose release to make live again
     #[arg(required_unless_present_all = ["project", "environment"], conflicts_with_all = ["project", "environment"])]
     pub id: Option<u64>,
-    /// The project; with --environment, roll back to the good release before the live one
+    /// The project; with --environment, roll back to what was live before the live release
     #[arg(long, value_name = "NAME", requires = "environment")]
     pub project: Option<String>,
     /// The environment of --project
     #[arg(long, value_name = "NAME", requires = "project")]
     pub environment: Option<String>,
+    /// With --project and --environment, roll back to this release, also one that another tool left live
+    #[arg(
+        long,
+        value_name = "RELEASE",
+        requires = "project",
+        conflicts_with = "id"
+    )]
+    pub to: Option<String>,
     /// Run during a freeze, with a reason; requires the role admin
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,

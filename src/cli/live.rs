@@ -70,7 +70,13 @@ fn columns(live: Option<&LiveHost>, zone: &Zone) -> [String; 6] {
     let task = match (live.task, live.switched_by) {
         (Some(task), Some(by)) => format!("{task} (restored by {by})"),
         (Some(task), None) => task.to_string(),
-        (None, _) => String::new(),
+        (None, Some(by)) => format!("gone back to by {by}"),
+        (None, None) => String::new(),
+    };
+    // Another tool's release is named by its directory.
+    let release = match &live.directory {
+        Some(directory) => directory.clone(),
+        None => live.release.to_string(),
     };
     [
         live.tag.clone().unwrap_or_default(),
@@ -78,6 +84,6 @@ fn columns(live: Option<&LiveHost>, zone: &Zone) -> [String; 6] {
         task,
         live.by.clone().unwrap_or_default(),
         live.since.map_or(String::new(), |since| zone.show(since)),
-        live.release.to_string(),
+        release,
     ]
 }

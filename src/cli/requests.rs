@@ -296,6 +296,7 @@ pub(crate) async fn rollback(
         task: asked.id,
         project: asked.project.clone(),
         environment: asked.environment.clone(),
+        to: asked.to.clone(),
         override_freeze: asked.override_freeze.clone(),
         emergency: asked.emergency.clone(),
     };

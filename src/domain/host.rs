@@ -54,6 +54,17 @@ impl ReleaseId {
         !self.0.contains('/')
     }
 
+    /// Returns where the release is, as a link in `deploy_to` leads there.
+    #[must_use]
+    pub fn path(&self, deploy_to: &str) -> String {
+        let link = self.0.trim_start_matches("./");
+        match self.is_named() {
+            true => self.directory(deploy_to),
+            false if link.starts_with('/') => link.to_owned(),
+            false => format!("{deploy_to}/{link}"),
+        }
+    }
+
     /// Returns the path of the release, if it is or becomes the live one under `deploy_to`.
     #[must_use]
     pub fn directory(&self, deploy_to: &str) -> String {
@@ -97,6 +108,8 @@ pub enum Existing {
     Equal,
     /// It is accepted as it is: it was live, and files written into it since belong to it.
     AsItIs,
+    /// As before, but it is never built: another tool may have made it. It has to be there.
+    Found,
 }
 
 /// Maximum number of differing file names that are shown.
@@ -358,6 +371,9 @@ pub struct HostState {
     pub live: Option<ReleaseId>,
     /// The complete releases with the digest recorded when they were sealed.
     pub releases: Vec<Release>,
+    /// Other directories in `releases/`, which another tool made. Not all if there are many.
+    #[serde(default)]
+    pub others: Vec<ReleaseId>,
     /// The current fence; 0 if none was ever taken.
     pub fence: u64,
     /// Why `current` is not a link to a directory, if that was checked.
@@ -366,6 +382,14 @@ pub struct HostState {
     /// When the link was made, by the host's clock.
     #[serde(default)]
     pub changed: Option<Timestamp>,
+}
+
+impl HostState {
+    /// Returns the releases that are there, whichever tool made them.
+    pub fn there(&self) -> impl Iterator<Item = &ReleaseId> {
+        let own = self.releases.iter().map(|release| &release.id);
+        own.chain(&self.others)
+    }
 }
 
 /// How much of the beginning, and of the end, of a program's output is kept, in bytes: in the

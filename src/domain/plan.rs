@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::build::{GIVEN_HOSTS_MAX, PlanError, ResolvedEnvironment, TaskInputs, build};
 pub use self::limits::PushLimits;
-use crate::domain::host::{Inodes, ipv6_address};
+use crate::domain::host::{Inodes, ReleaseId, ipv6_address};
 use crate::domain::template::{Gate, OnFailure, Requirement, Step, StepAction};
 
 /// The name for steps on the agent's own machine, used in place of a host.
@@ -250,6 +250,10 @@ pub struct Plan {
     /// its commit, on these hosts only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rebuilt: Vec<String>,
+    /// For a rollback to what other tools left live: the release of each host that switches. Each
+    /// release is taken as it is and never built; the plan has no commit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, ReleaseId>,
 }
 
 impl Plan {
@@ -354,8 +358,31 @@ impl Plan {
                 stage("stage", publish.hosts.clone(), StepAction::Sync),
                 publish,
             ],
+            rebuilt: Vec::new(),
+            targets: BTreeMap::new(),
             ..self.clone()
         })
+    }
+
+    /// Returns the plan reduced to a rollback of each host to its own target, without a commit.
+    /// Hosts without a target are left out. `None` if no host would switch.
+    #[must_use]
+    pub fn going_back_to(&self, targets: &BTreeMap<String, ReleaseId>) -> Option<Self> {
+        let mut plan = self.going_back()?;
+        for stage in &mut plan.stages {
+            stage.hosts.retain(|host| targets.contains_key(host));
+        }
+        let switches = &plan.stages[plan.publish_stage()?].hosts;
+        let of = |host: &String| Some((host.clone(), targets.get(host)?.clone()));
+        plan.targets = switches.iter().filter_map(of).collect();
+        plan.commit.clear();
+        (!plan.targets.is_empty()).then_some(plan)
+    }
+
+    /// Returns the release that steps on this host make live; `own` is that of the task.
+    #[must_use]
+    pub fn target_on<'a>(&'a self, host: &str, own: &'a ReleaseId) -> &'a ReleaseId {
+        self.targets.get(host).unwrap_or(own)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod advice;
 mod back;
+mod earlier;
 mod error;
 mod verb;
 
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use self::advice::advised;
 pub use self::advice::{May, WaysBack, granted};
 pub use self::back::{
-    RollbackRequest, RollbackTarget, TagsNeed, leads_back, roll_back, target, ways_back,
+    RollbackGoal, RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target,
+    ways_back,
 };
 pub use self::error::RequestError;
 use self::error::{listed, required_reason};

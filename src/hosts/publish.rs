@@ -53,7 +53,7 @@ pub fn publish(
 ) -> Result<Vec<u8>, InvalidValue> {
     let release = match existing {
         Existing::Equal => file_name("release", &release.0)?,
-        Existing::AsItIs => led_to(&release.0)?,
+        Existing::AsItIs | Existing::Found => led_to(&release.0)?,
     };
     let over: Result<Vec<&str>, InvalidValue> =
         over.iter().map(|release| led_to(&release.0)).collect();

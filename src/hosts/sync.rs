@@ -37,9 +37,23 @@ fn at_release(
     turn: OpSequence,
     release: &Release,
 ) -> Result<Script, InvalidValue> {
+    at_target(
+        place,
+        turn,
+        file_name("release", &release.id.0)?,
+        digest(&release.digest)?,
+    )
+}
+
+fn at_target(
+    place: &DeployTarget,
+    turn: OpSequence,
+    release: &str,
+    digest: &str,
+) -> Result<Script, InvalidValue> {
     Script::at(place, turn)?
-        .set("ts_release", file_name("release", &release.id.0)?)?
-        .set("ts_wanted", digest(&release.digest)?)
+        .set("ts_release", release)?
+        .set("ts_wanted", digest)
 }
 
 /// Returns non-empty text if an existing release is accepted as it is.
@@ -47,6 +61,7 @@ pub(crate) fn as_it_is(existing: Existing) -> &'static str {
     match existing {
         Existing::Equal => "",
         Existing::AsItIs => "yes",
+        Existing::Found => "found",
     }
 }
 
@@ -87,23 +102,26 @@ pub fn prepare(
         Some((base, _)) => (file_name("release", &base.id.0)?, digest(&base.digest)?),
         None => ("", ""),
     };
-    let script = at_release(place, turn, release)?
-        .set("ts_kept", as_it_is(existing))?
-        .set("ts_from", from)?
-        .set("ts_from_digest", from_digest)?
-        .set(
-            "ts_removed",
-            &encode_paths(removed.iter().map(Vec::as_slice)),
-        )?
-        .set(
-            "ts_inodes",
-            match base {
-                Some((_, Inodes::Own)) => "own",
-                Some((_, Inodes::Shared)) | None => "shared",
-            },
-        )?
-        .set("ts_shared", &encode(&directories))?
-        .set("ts_shared_files", &encode(&files))?;
+    let script = match existing {
+        Existing::Found => at_target(place, turn, led_to(&release.id.0)?, ""),
+        Existing::Equal | Existing::AsItIs => at_release(place, turn, release),
+    }?
+    .set("ts_kept", as_it_is(existing))?
+    .set("ts_from", from)?
+    .set("ts_from_digest", from_digest)?
+    .set(
+        "ts_removed",
+        &encode_paths(removed.iter().map(Vec::as_slice)),
+    )?
+    .set(
+        "ts_inodes",
+        match base {
+            Some((_, Inodes::Own)) => "own",
+            Some((_, Inodes::Shared)) | None => "shared",
+        },
+    )?
+    .set("ts_shared", &encode(&directories))?
+    .set("ts_shared_files", &encode(&files))?;
     Ok(standing_text(&script, include_str!("sync/prepare.sh")))
 }
 
@@ -200,6 +218,7 @@ pub(crate) fn read_standing_line(
                 digest: sum,
             });
         }
+        "other" => standing.others.push(name(value)?),
         _ => return Err(nonsense(word, value)),
     }
     Ok(())

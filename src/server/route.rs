@@ -94,8 +94,8 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         ("GET", ["tasks", id]) => pages::task::show(site, call, id).await,
         ("GET", ["tasks", id, "events"]) => stream::task(site, call, id).await,
         ("GET", ["tasks", id, "log"]) => output::show(site, call, id).await,
-        ("GET", ["tasks", id, "rollback"]) => pages::ask::back_to(site, call, id).await,
-        ("GET", ["rollback"]) => pages::ask::back_before(site, call).await,
+        ("GET", ["tasks", id, "rollback"]) => pages::rollback::back_to(site, call, id).await,
+        ("GET", ["rollback"]) => pages::rollback::back_before(site, call).await,
         ("GET", ["hooks"]) => pages::hooks::list(site, call).await,
         ("GET", ["hooks", id]) => pages::hooks::one(site, call, id).await,
         ("GET", ["submit"]) => pages::submit::show(site, call).await,
@@ -120,7 +120,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> HttpResul
         ["logout"] => pages::login::leave(site, call).await,
         ["tasks", id, what] => pages::ask::of_task(site, call, id, what).await,
         ["submit"] => pages::submit::send(site, call).await,
-        ["rollback"] => pages::ask::roll_back(site, call).await,
+        ["rollback"] => pages::rollback::roll_back(site, call).await,
         ["hooks", id, "replay"] => pages::hooks::replay(site, call, id).await,
         ["hosts", name, what @ ("disable" | "enable")] => {
             pages::hosts::switch(site, call, name, what).await

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(super) use compared::on_hosts;
 pub use compared::{
     ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, live_called,
     way_back,
@@ -160,6 +161,9 @@ pub struct TaskView {
     /// What was live on each host before this task switched it; hosts that it has not reached are
     /// absent.
     pub live_before: BTreeMap<String, Option<ReleaseId>>,
+    /// For a rollback to what other tools left live: the release of each host.
+    #[serde(default)]
+    pub goes_back_to: BTreeMap<String, ReleaseId>,
     pub description: Option<Description>,
     /// What the description compares it with: while it waits, what is live now. `null` until it has
     /// landed.
@@ -406,6 +410,9 @@ pub struct RollbackBody {
     pub project: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
+    /// The release to go back to, as shown by what is live; otherwise what was live before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// Why a freeze is overridden, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
@@ -481,6 +488,9 @@ pub struct LiveView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveHost {
     pub release: ReleaseId,
+    /// Where it is on the host, if tagship did not make it.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// The tag from which it was made; `null` if tagship did not make the release.
     pub tag: Option<String>,
     /// `null` if tagship did not make the release.

@@ -445,7 +445,7 @@ fn published(
     };
     let host = plan.host_name(at);
     let release = match at.way {
-        Direction::Forward => Some(&work.release),
+        Direction::Forward => Some(plan.target_on(host, &work.release)),
         Direction::Back => work.live_before.get(&at.host).and_then(Option::as_ref),
     };
     let Some(release) = release else {

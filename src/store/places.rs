@@ -25,7 +25,8 @@ pub struct LiveRecord {
     /// When it was switched. Earlier versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The complete releases on the host, as last reported. Empty if unknown.
+    /// The releases on the host, as last reported: the complete ones, and directories of other
+    /// tools. Empty if unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<ReleaseId>,
 }
@@ -90,8 +91,7 @@ impl BegunWork {
 }
 
 fn kept(standing: &HostState) -> Vec<ReleaseId> {
-    let kept = standing.releases.iter().map(|release| release.id.clone());
-    kept.take(KEPT_MAX).collect()
+    standing.there().take(KEPT_MAX).cloned().collect()
 }
 
 impl LiveRecord {

@@ -18,6 +18,7 @@ mod tree;
 mod api_doc;
 mod chain;
 mod faults;
+mod found;
 mod hands;
 mod idle;
 mod outputs;

@@ -62,7 +62,7 @@ impl<'s> Advised<'s> {
             ways: at_once(request::ways_back(&store, &task)).unwrap(),
             newer: at_once(store.ran_since(&task)).unwrap(),
             ahead: None,
-            drifts: &std::collections::BTreeMap::new(),
+            live: &std::collections::BTreeMap::new(),
             can_approve: &can_approve,
         };
         let view = task_view(shown, &actor(who), sim.clock.now());
@@ -232,6 +232,7 @@ impl<'s> Advised<'s> {
         };
         let asked = RollbackRequest {
             back: &back,
+            seen: None,
             override_freeze: None,
             emergency: None,
             tags: TagsNeed::Approval,

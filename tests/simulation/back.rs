@@ -19,7 +19,7 @@ use crate::fate::Blow;
 use crate::host::{Disk, Program};
 use crate::rest::promises_hold;
 
-const TEMPLATE: &str = r#"
+pub(crate) const TEMPLATE: &str = r#"
 name = "test"
 [[stage]]
 name = "checkout"
@@ -33,7 +33,7 @@ steps = [{ use = "publish" }, { run = ["reload"], in = "release", repeat = true 
 "#;
 
 /// The second release does not come up.
-fn second_fails() -> Program {
+pub(crate) fn second_fails() -> Program {
     Arc::new(|_, key| {
         let code = i32::from(key.starts_with("2-") && !key.contains("-back-"));
         let values = BTreeMap::new();
@@ -41,7 +41,7 @@ fn second_fails() -> Program {
     })
 }
 
-fn on_each_disk(sim: &Sim, act: impl Fn(&mut Disk)) {
+pub(crate) fn on_each_disk(sim: &Sim, act: impl Fn(&mut Disk)) {
     let mut disks = sim.fleet.disks.lock().unwrap();
     let production = disks
         .iter_mut()
@@ -88,7 +88,7 @@ fn switches(task: &Task, way: Direction) -> Vec<StepResult> {
 }
 
 /// Programs that ran on the way back were given what belongs to this release.
-fn given_of(sim: &Sim, release: &ReleaseId, tag: &str, commit: &str) {
+pub(crate) fn given_of(sim: &Sim, release: &ReleaseId, tag: &str, commit: &str) {
     for (host, disk) in sim.disks("production") {
         let back = disk.given.iter().filter(|(key, _)| key.contains("-back-"));
         let mut count = 0;

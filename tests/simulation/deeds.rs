@@ -221,6 +221,7 @@ impl Sim {
             &self.store(),
             &RollbackRequest {
                 back,
+                seen: None,
                 override_freeze: None,
                 emergency: None,
                 tags: TagsNeed::Approval,

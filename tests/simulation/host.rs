@@ -519,6 +519,12 @@ pub(crate) fn standing(disk: &Disk) -> HostState {
                 digest: digest.clone(),
             })
             .collect(),
+        others: disk
+            .foreign
+            .iter()
+            .filter(|id| id.is_named())
+            .cloned()
+            .collect(),
         fence: disk.fence,
         broken: disk.obstacle,
         changed: None,
@@ -535,7 +541,7 @@ fn publish(
     take_fence(disk, place)?;
     let there = match existing {
         Existing::Equal => disk.releases.contains_key(release),
-        Existing::AsItIs => disk.is_there(release),
+        Existing::AsItIs | Existing::Found => disk.is_there(release),
     };
     if !there {
         return Err(HostError::Refused(format!("{release} is not complete")));
@@ -558,7 +564,7 @@ fn publish(
         disk.linked.remove(release);
         disk.history.push(release.clone());
     }
-    let written = existing == Existing::AsItIs && disk.written.contains(release);
+    let written = existing != Existing::Equal && disk.written.contains(release);
     Ok(Reply::Published {
         was,
         standing: standing(disk),

@@ -15,7 +15,11 @@ pub(crate) fn prepare(
     existing: Existing,
 ) -> Result<Reply, HostError> {
     take_fence(disk, place)?;
-    if existing == Existing::AsItIs && disk.is_there(&release.id) {
+    if existing == Existing::Found && !disk.is_there(&release.id) {
+        let why = format!("{} is no longer there", release.id);
+        return Err(HostError::Refused(why));
+    }
+    if existing != Existing::Equal && disk.is_there(&release.id) {
         return Ok(Reply::Prepared {
             standing: standing(disk),
             staged: true,

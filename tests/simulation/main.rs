@@ -7,6 +7,7 @@ mod deeds;
 mod drawn;
 mod driver;
 mod fate;
+mod found;
 mod host;
 mod hygiene;
 mod random;

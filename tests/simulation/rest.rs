@@ -532,14 +532,10 @@ fn hosts_agree(
         );
         match &last.state {
             State::Succeeded => {
-                assert_eq!(
-                    disk.live.as_ref(),
-                    Some(&work.release),
-                    "{what}\n{}",
-                    trace()
-                );
+                let target = Some(plan.target_on(host, &work.release));
+                assert_eq!(disk.live.as_ref(), target, "{what}\n{}", trace());
                 let record = recorded.get(host).map(|live| &live.release);
-                assert_eq!(record, Some(&work.release), "{what}\n{}", trace());
+                assert_eq!(record, target, "{what}\n{}", trace());
             }
             State::RolledBack { .. } => {
                 let back = work.steps.iter().any(|(at, step)| {

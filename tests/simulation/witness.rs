@@ -321,7 +321,7 @@ impl Seen {
             .find(|at| at.way == way && plan.is_publish(**at) && plan.host_name(**at) == host);
         let at = begun.unwrap_or_else(|| panic!("{key} on {host}: the intent is not durable"));
         let expected = match way {
-            Direction::Forward => Some(&work.release),
+            Direction::Forward => Some(plan.target_on(host, &work.release)),
             Direction::Back => work.live_before[&at.host].as_ref(),
         };
         assert_eq!(expected, Some(release), "{key} on {host}");
@@ -332,6 +332,7 @@ impl Seen {
         if let Some(digest) = disks
             .get(&(environment.to_owned(), host.to_owned()))
             .and_then(|disk| disk.releases.get(release))
+            .filter(|_| plan.targets.is_empty())
         {
             assert_eq!(self.trees[digest], plan.commit, "{key} on {host}");
         }
@@ -339,9 +340,11 @@ impl Seen {
             for other in staged_on(&plan) {
                 let index = index_of(&plan, other);
                 let disk = disks.get(&(environment.to_owned(), other.to_owned()));
+                let its = plan.target_on(other, &work.release);
+                let found = |disk: &Disk| plan.targets.contains_key(other) && disk.is_there(its);
                 assert!(
                     work.skipped.contains_key(&index)
-                        || disk.is_some_and(|disk| disk.releases.contains_key(release)),
+                        || disk.is_some_and(|disk| disk.releases.contains_key(its) || found(disk)),
                     "{host} switches, and {other} is not staged"
                 );
             }

@@ -17,6 +17,7 @@ pub fn assert_task(task: &Value) {
         "approvals",
         "stages",
         "live_before",
+        "goes_back_to",
     ] {
         assert!(!task[field].is_null(), "{field} is missing: {task:#}");
     }

@@ -170,6 +170,7 @@ pub fn build(
         stages,
         named,
         rebuilt: Vec::new(),
+        targets: BTreeMap::new(),
     })
 }
 

@@ -92,6 +92,7 @@ fn plan() -> Plan {
             aliases: [("MODE".to_owned(), "how".to_owned())].into(),
         },
         rebuilt: vec!["web2".to_owned()],
+        targets: [("web1".to_owned(), ReleaseId("v3".to_owned()))].into(),
         stages: vec![
             stage("stage", vec![step("sync", StepAction::Sync)]),
             stage(
@@ -262,6 +263,27 @@ fn going_back_stages_and_switches_and_waits_for_nobody() {
     assert_eq!(names, ["stage", "switch"]);
     assert!(back.stages.iter().all(|stage| stage.gate == Gate::None));
     assert_ne!(back.digest(), plan().digest());
+}
+
+#[test]
+fn going_back_to_targets_has_no_commit_and_only_their_hosts() {
+    let named = |release: &str| ReleaseId(release.to_owned());
+    let [own, old] = [named("20261130-120000-2222222"), named("20260101120000")];
+    let targets = [("web2", &old), ("db1", &old)];
+    let targets = targets.map(|(host, release)| (host.to_owned(), release.clone()));
+    let back = plan().going_back_to(&targets.into()).unwrap();
+    assert_eq!(back.commit, "");
+    assert!(back.rebuilt.is_empty(), "nothing is built");
+    assert!(back.stages.iter().all(|stage| stage.hosts == ["web2"]));
+    assert_eq!(back.targets, [("web2".to_owned(), old.clone())].into());
+    assert_eq!(back.target_on("web2", &own), &old);
+    assert_eq!(back.target_on("web1", &own), &own);
+    let other = [("web2".to_owned(), own.clone())].into();
+    let other = plan().going_back_to(&other).unwrap();
+    assert_ne!(back.digest(), other.digest(), "an approval covers it");
+    assert!(back.going_back().unwrap().targets.is_empty());
+    let elsewhere = [("db1".to_owned(), old)].into();
+    assert_eq!(plan().going_back_to(&elsewhere), None);
 }
 
 #[test]

@@ -1,18 +1,19 @@
 //! The comparison of a landed task with what is live, repeated when something else goes live. Pure;
 //! called by the fold.
 
-use super::{Event, State, Task};
+use super::{Event, Origin, State, Task};
 
 impl Task {
-    /// Whether its changes are compared with what is live now: it has landed on a commit and has
-    /// not begun.
+    /// Whether its changes are compared with what is live now: it has landed on a commit, or goes
+    /// back to what other tools left live, and has not begun.
     #[must_use]
     pub fn is_compared(&self) -> bool {
         let waits = matches!(
             self.state,
             State::Waiting | State::Scheduled { .. } | State::Queued
         );
-        waits && self.submission.has_place() && self.commit().is_some()
+        let found = matches!(self.submission.origin, Origin::Rollback { to: None, .. });
+        waits && self.submission.has_place() && (self.commit().is_some() || found)
     }
 
     /// Replaces the comparison; returns whether the event was a new one. A task that has begun

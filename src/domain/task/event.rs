@@ -19,8 +19,13 @@ use super::description::ComparedWith;
 pub enum Origin {
     /// A tag was pushed and this rule (its pattern) matched.
     Tag { rule: String },
-    /// A user requested a rollback to the release of an earlier task.
-    Rollback { to: u64, release: ReleaseId },
+    /// A user requested a rollback to the release of an earlier task, or, without one, to what
+    /// other tools left live: the plan names the release of each host.
+    Rollback {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+        release: ReleaseId,
+    },
     /// A user submitted it manually.
     Submitted { via: Via },
 }
@@ -272,7 +277,7 @@ pub struct SwitchReport {
     /// How the release differs from what was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<Differs>,
-    /// The releases that are complete on the host from now on.
+    /// The releases that are on the host from now on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<ReleaseId>,
     /// Other notes about the host for the user, one line each.

@@ -89,6 +89,7 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
         self_approval: false,
         named: ResolvedNames::default(),
         rebuilt: Vec::new(),
+        targets: BTreeMap::new(),
         stages: vec![
             stage(
                 "checkout",

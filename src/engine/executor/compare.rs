@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::land::{goes_back, live_on};
 use super::{CompletedEffect, Executor, World};
 use crate::domain::plan::Plan;
-use crate::domain::task::{ComparedWith, Event, State, Task};
+use crate::domain::task::{ComparedWith, Event, Relation, State, Task};
 use crate::git::landing::{DescribeRequest, Description, LandingError};
 use crate::store::StoreError;
 
@@ -267,6 +267,9 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
         .all(|live| known.get(live.host.as_str()) == Some(&live.commit.as_deref()));
     let mut with = landed.compared.clone();
     with.live = releases;
+    if landed.commit.is_empty() {
+        return found_compared(world, task, plan, with).await;
+    }
     if is_known && with == landed.compared {
         return Ok(None);
     }
@@ -303,6 +306,29 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
         description: world.store.put_blob(&bytes).await?,
         with,
         refused,
+    }))
+}
+
+/// Compares a rollback to what other tools left live: no commit describes it.
+async fn found_compared(
+    world: &World,
+    task: &Task,
+    plan: &Plan,
+    mut with: ComparedWith,
+) -> ComparisonOutcome {
+    let live = world.store.live(&plan.project, &plan.environment).await?;
+    let mut targets = plan.targets.iter();
+    let same =
+        targets.all(|(host, target)| live.get(host).is_some_and(|live| live.release == *target));
+    with.relations = same.then_some(Relation::Same).into_iter().collect();
+    let former = task.landed.as_ref();
+    if former.is_some_and(|former| former.compared == with) {
+        return Ok(None);
+    }
+    Ok(Some(NewComparison {
+        description: String::new(),
+        with,
+        refused: None,
     }))
 }
 

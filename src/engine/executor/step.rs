@@ -5,6 +5,7 @@
 
 mod check;
 mod fetch;
+mod found;
 mod program;
 mod release;
 mod scene;
@@ -74,6 +75,7 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
     };
     let result = match &step.action {
         StepAction::Checkout => release::checkout(&scene).await,
+        StepAction::Sync if !work.plan.targets.is_empty() => found::look_up(&scene).await,
         StepAction::Sync => release::sync(&scene).await,
         StepAction::Publish => release::publish(&scene).await,
         StepAction::Run(program) => program::run(&scene, program).await,

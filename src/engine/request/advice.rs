@@ -8,7 +8,7 @@ use super::{RequestContext, RequestError, TaskRequest, attempt};
 use crate::domain::approval::Actor;
 use crate::domain::plan::PlanDigest;
 use crate::domain::right::Ability;
-use crate::domain::task::{Pause, State, StepProgress, StepResult, Task};
+use crate::domain::task::{Origin, Pause, State, StepProgress, StepResult, Task};
 
 /// A request that a task allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -220,7 +220,8 @@ fn was_let_go(state: &State) -> bool {
 
 /// Returns how to request the same again with a new task.
 fn afresh(task: &Task) -> &'static str {
-    if task.submission.has_reference() {
+    let back = matches!(task.submission.origin, Origin::Rollback { .. });
+    if back || task.submission.has_reference() {
         "push a new tag"
     } else {
         "submit it again"

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::earlier::{before_live, found, of_name};
 use super::{OVERRIDE, RequestError, WaysBack, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
@@ -12,8 +13,8 @@ use crate::domain::plan::Plan;
 use crate::domain::right::Ability;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{
-    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, Submission, Submitter,
-    Supersede, Task, Waits,
+    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, State, Submission,
+    Submitter, Supersede, Task, Waits,
 };
 use crate::domain::template::{Approvers, Requirement};
 use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
@@ -23,11 +24,27 @@ use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
 pub enum RollbackTarget {
     /// The release of this task.
     ToTask(u64),
-    /// The good release before the live one.
+    /// What was live before: the good release before the live one, or what other tools had left
+    /// live.
     Before {
         project: String,
         environment: String,
     },
+    /// The release of this name, on every host.
+    Named {
+        project: String,
+        environment: String,
+        release: ReleaseId,
+    },
+}
+
+/// What a rollback leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RollbackGoal {
+    /// A release that a task made.
+    Made(ReleaseRecord),
+    /// Each host's own release, by host name; at least one is another tool's.
+    Found(BTreeMap<String, ReleaseId>),
 }
 
 /// Which approvals tags need in the environment of a rollback.
@@ -42,6 +59,8 @@ pub enum TagsNeed {
 #[derive(Clone, Copy, Debug)]
 pub struct RollbackRequest<'a> {
     pub back: &'a RollbackTarget,
+    /// The release of each host that the requester saw: a rollback to others is refused.
+    pub seen: Option<&'a BTreeMap<String, ReleaseId>>,
     /// Why it runs despite a freeze; ignored if there is none.
     pub override_freeze: Option<&'a str>,
     /// The reason of an admin who gives the missing approval, if one does.
@@ -79,47 +98,26 @@ pub async fn roll_back(
         }
         None => None,
     };
-    let WayBack {
-        target,
-        earlier,
-        mut plan,
-        live,
-    } = way_back(store, asked.back).await?;
-    let (project, environment) = (&earlier.submission.project, &earlier.submission.environment);
-    plan.approvals = vec![anyone()];
-    plan.self_approval = true;
-    plan.rebuilt = rebuilt(&plan, &live, &target.release);
-    let digest = store.put_plan(&plan).await?;
-    let known = ComparedWith::default();
-    let releases = store
-        .compared_releases((project, environment), live.values(), &known, now)
-        .await?;
-    let same = live.values().all(|live| live.release == target.release);
-    let compared = ComparedWith {
-        live: releases,
-        relations: same.then_some(Relation::Same).into_iter().collect(),
-    };
-    let landed = Landed {
-        commit: target.commit.clone(),
-        object: String::new(),
-        terms: Terms {
-            plan: digest,
-            approvals: vec![anyone()],
-            self_approval: true,
-            submitters: BTreeSet::from([actor.name.clone()]),
-            more: 0,
-        },
-        description: described_alone(store, &earlier).await?,
-        compared,
-        waits: Waits::Task,
-    };
+    let mut back = way_back(store, asked.back).await?;
+    if asked.seen.is_some_and(|seen| *seen != back.plan.targets) {
+        return Err(RequestError::NoWayBack(
+            "something else would go live than what was shown; look at it again".to_owned(),
+        ));
+    }
+    back.plan.approvals = vec![anyone()];
+    back.plan.self_approval = true;
+    back.plan.rebuilt = rebuilt(&back);
+    let landed = landed(store, &back, actor, now).await?;
     let asker = AskedBy {
         actor,
         counts: emergency.is_some() || actor.counts == ApprovalWeight::Yes,
         emergency,
         tags: asked.tags,
     };
-    let mut events = going_back(&earlier, &target, landed, asker, now);
+    let WayBack { goal, earlier, .. } = &back;
+    let mut events = going_back(earlier, goal, landed, asker, now);
+    let submission = &earlier.submission;
+    let (project, environment) = (&submission.project, &submission.environment);
     let frozen = asked.calendar.frozen(project, environment, now);
     if let Some((reason, frozen)) = despite.zip(frozen) {
         events.push(Event::FreezeOverridden {
@@ -133,15 +131,76 @@ pub async fn roll_back(
     Ok(store.begin_with(recorded.collect(), also).await?)
 }
 
-/// Returns the hosts that switch and are not known to keep the release.
-fn rebuilt(plan: &Plan, live: &BTreeMap<String, LiveRelease>, release: &ReleaseId) -> Vec<String> {
-    let stage = plan.publish_stage().map(|stage| &plan.stages[stage]);
-    let hosts = stage.into_iter().flat_map(|stage| &stage.hosts);
-    let keeps = |host: &&String| {
-        live.get(*host)
-            .is_some_and(|live| live.kept.contains(release))
+impl RollbackGoal {
+    /// Whether it is live already on every host that would go back.
+    #[must_use]
+    pub fn is_live(&self, live: &BTreeMap<String, LiveRelease>) -> bool {
+        match self {
+            Self::Made(target) => live.values().all(|live| live.release == target.release),
+            Self::Found(targets) => targets
+                .iter()
+                .all(|(host, target)| live.get(host).is_some_and(|live| live.release == *target)),
+        }
+    }
+}
+
+/// Stores the plan of a rollback, and compares its goal with what is live.
+async fn landed(
+    store: &Store,
+    back: &WayBack,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Landed, RequestError> {
+    let plan = store.put_plan(&back.plan).await?;
+    let place = (back.plan.project.as_str(), back.plan.environment.as_str());
+    let known = ComparedWith::default();
+    let live = store
+        .compared_releases(place, back.live.values(), &known, now)
+        .await?;
+    let same = back.goal.is_live(&back.live);
+    Ok(Landed {
+        commit: back.plan.commit.clone(),
+        object: String::new(),
+        terms: Terms {
+            plan,
+            approvals: vec![anyone()],
+            self_approval: true,
+            submitters: BTreeSet::from([actor.name.clone()]),
+            more: 0,
+        },
+        description: match &back.goal {
+            RollbackGoal::Made(_) => described_alone(store, &back.earlier).await?,
+            RollbackGoal::Found(_) => String::new(),
+        },
+        compared: ComparedWith {
+            live,
+            relations: same.then_some(Relation::Same).into_iter().collect(),
+        },
+        waits: Waits::Task,
+    })
+}
+
+/// Returns the hosts that switch and are not known to keep the release, if it can be rebuilt.
+fn rebuilt(back: &WayBack) -> Vec<String> {
+    let RollbackGoal::Made(target) = &back.goal else {
+        return Vec::new();
     };
+    let keeps = |host: &&String| {
+        let live = back.live.get(*host);
+        live.is_some_and(|live| live.kept.contains(&target.release))
+    };
+    let hosts = switching(&back.plan).iter();
     hosts.filter(|host| !keeps(host)).cloned().collect()
+}
+
+/// Returns the hosts that a plan switches.
+pub(super) fn switching(plan: &Plan) -> &[String] {
+    let stage = plan
+        .publish_stage()
+        .and_then(|stage| plan.stages.get(stage));
+    stage
+        .map(|stage| stage.hosts.as_slice())
+        .unwrap_or_default()
 }
 
 /// Who requests a rollback, and whether that approves it.
@@ -153,9 +212,10 @@ struct AskedBy<'a> {
     tags: TagsNeed,
 }
 
-/// The target and plan of a rollback, and what is live there.
+/// The goal and plan of a rollback, and what is live there.
 struct WayBack {
-    target: ReleaseRecord,
+    goal: RollbackGoal,
+    /// The task of the earlier release. Without one, the task that switched last.
     earlier: Task,
     /// The current hosts and steps, with the commit and parameters of the earlier release.
     plan: Plan,
@@ -163,33 +223,83 @@ struct WayBack {
 }
 
 async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, RequestError> {
-    let target = target(store, back).await?;
-    let earlier = store.task(target.task).await?;
-    let submission = &earlier.submission;
-    let (project, environment) = (&submission.project, &submission.environment);
-    let live = store.live(project, environment).await?;
+    let (project, environment, known) = match back {
+        RollbackTarget::ToTask(id) => {
+            let submission = &store.task(*id).await?.submission;
+            let (project, environment) = (&submission.project, &submission.environment);
+            let made = released_by(store, *id).await?;
+            (project.clone(), environment.clone(), Some(made))
+        }
+        RollbackTarget::Before {
+            project,
+            environment,
+        }
+        | RollbackTarget::Named {
+            project,
+            environment,
+            ..
+        } => (project.clone(), environment.clone(), None),
+    };
+    let live = store.live(&project, &environment).await?;
     let Some(latest) = live.values().map(|live| live.switched_by).max() else {
-        return Err(RequestError::NoWayBack(format!(
-            "nothing is live in {project} {environment}"
-        )));
+        return Err(nothing_live(&project, &environment));
     };
     let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
-    let by = store.task(latest).await?;
-    let by = store.plan_of(&by).await?.ok_or_else(|| no_plan(latest))?;
-    let then = store
-        .plan_of(&earlier)
-        .await?
-        .ok_or_else(|| no_plan(target.task))?;
-    let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
-    plan.commit.clone_from(&target.commit);
-    plan.parameters.clone_from(&then.parameters);
-    plan.secrets.clone_from(&then.secrets);
-    Ok(WayBack {
-        target,
-        earlier,
-        plan,
-        live,
-    })
+    let last = store.task(latest).await?;
+    let by = store.plan_of(&last).await?.ok_or_else(|| no_plan(latest))?;
+    let goal = match (known, back) {
+        (Some(goal), _) => goal,
+        (None, RollbackTarget::Named { release, .. }) => {
+            of_name(store, release, &live, &by).await?
+        }
+        (None, _) => before_live(store, &live, &by).await?,
+    };
+    match goal {
+        RollbackGoal::Found(targets) => {
+            let plan = by.going_back_to(&targets).ok_or_else(|| no_plan(latest))?;
+            Ok(WayBack {
+                goal: RollbackGoal::Found(plan.targets.clone()),
+                earlier: last,
+                plan,
+                live,
+            })
+        }
+        RollbackGoal::Made(target) => {
+            let earlier = store.task(target.task).await?;
+            let then = store
+                .plan_of(&earlier)
+                .await?
+                .ok_or_else(|| no_plan(target.task))?;
+            let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
+            plan.commit.clone_from(&target.commit);
+            plan.parameters.clone_from(&then.parameters);
+            plan.secrets.clone_from(&then.secrets);
+            Ok(WayBack {
+                goal: RollbackGoal::Made(target),
+                earlier,
+                plan,
+                live,
+            })
+        }
+    }
+}
+
+pub(super) fn nothing_live(project: &str, environment: &str) -> RequestError {
+    RequestError::NoWayBack(format!("nothing is live in {project} {environment}"))
+}
+
+/// Returns the releases of other tools that an environment can roll back to by name.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn others(
+    store: &Store,
+    project: &str,
+    environment: &str,
+) -> Result<Vec<ReleaseId>, StoreError> {
+    let live = store.live(project, environment).await?;
+    let found = found(store, &live, (project, environment)).await?;
+    Ok(found.into_iter().collect())
 }
 
 /// Returns which releases a task's environment can roll back to from what is live.
@@ -242,17 +352,25 @@ async fn described_alone(store: &Store, earlier: &Task) -> Result<String, Reques
 
 fn going_back(
     earlier: &Task,
-    target: &ReleaseRecord,
+    goal: &RollbackGoal,
     landed: Landed,
     asker: AskedBy<'_>,
     now: Timestamp,
 ) -> Vec<Event> {
     let actor = asker.actor;
+    let (to, release, title) = named(goal);
+    let comment = match to {
+        Some(to) => format!("rolls back to task {to}"),
+        None => format!("rolls {title}"),
+    };
+    let (reference, object) = match to {
+        Some(_) => (&earlier.submission.reference, &earlier.submission.object),
+        None => (&String::new(), &String::new()),
+    };
     let submission = Submission {
-        origin: Origin::Rollback {
-            to: target.task,
-            release: target.release.clone(),
-        },
+        origin: Origin::Rollback { to, release },
+        reference: reference.clone(),
+        object: object.clone(),
         submitter: Submitter {
             name: actor.name.clone(),
             account: Some(actor.name.clone()),
@@ -267,7 +385,7 @@ fn going_back(
         supersede: Supersede::Never,
         push: None,
         refuse_older: false,
-        title: String::new(),
+        title,
         details: String::new(),
         run_at: None,
         approvers: Vec::new(),
@@ -288,7 +406,7 @@ fn going_back(
             in_stead_of: None,
             groups: actor.groups.clone(),
             plan: digest,
-            comment: format!("rolls back to task {}", target.task),
+            comment,
             not_before: None,
             emergency: asker.emergency,
             at: now,
@@ -304,24 +422,41 @@ fn anyone() -> Requirement {
     }
 }
 
-/// Returns the release to roll back to.
-///
-/// # Errors
-/// [`RequestError::NoWayBack`] names the reason if there is none.
-pub async fn target(store: &Store, back: &RollbackTarget) -> Result<ReleaseRecord, RequestError> {
-    match back {
-        RollbackTarget::ToTask(id) => released_by(store, *id).await,
-        RollbackTarget::Before {
-            project,
-            environment,
-        } => before_live(store, project, environment).await,
+/// Returns the task of a goal, its release, and the title of a rollback that releases no commit.
+fn named(goal: &RollbackGoal) -> (Option<u64>, ReleaseId, String) {
+    match goal {
+        RollbackGoal::Made(target) => (Some(target.task), target.release.clone(), String::new()),
+        RollbackGoal::Found(targets) => {
+            let releases: BTreeSet<&ReleaseId> = targets.values().collect();
+            let first = releases
+                .first()
+                .map_or(ReleaseId(String::new()), |first| ReleaseId::clone(first));
+            let title = match releases.len() {
+                1 => format!("back to {first}"),
+                _ => "back to what was live before on each host".to_owned(),
+            };
+            (None, first, title)
+        }
     }
 }
 
-/// Returns the release of a succeeded task.
-async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestError> {
+/// Returns what a rollback would lead to.
+///
+/// # Errors
+/// [`RequestError::NoWayBack`] names the reason if there is none.
+pub async fn target(store: &Store, back: &RollbackTarget) -> Result<RollbackGoal, RequestError> {
+    Ok(way_back(store, back).await?.goal)
+}
+
+/// Returns what a succeeded task made live.
+async fn released_by(store: &Store, id: u64) -> Result<RollbackGoal, RequestError> {
     let task = store.task(id).await?;
     let release: Option<ReleaseId> = match &task.submission.origin {
+        Origin::Rollback { to: None, .. } if task.state == State::Succeeded => {
+            let plan = store.plan_of(&task).await?;
+            let targets = plan.map(|plan| plan.targets.clone());
+            return Ok(RollbackGoal::Found(targets.unwrap_or_default()));
+        }
         Origin::Rollback { release, .. } => Some(release.clone()),
         Origin::Tag { .. } | Origin::Submitted { .. } => {
             task.work.as_ref().map(|work| work.release.clone())
@@ -339,35 +474,10 @@ async fn released_by(store: &Store, id: u64) -> Result<ReleaseRecord, RequestErr
         }
         None => None,
     };
-    record.filter(|record| record.good).ok_or_else(|| {
+    record.filter(|record| record.good).map(RollbackGoal::Made).ok_or_else(|| {
         RequestError::NoWayBack(format!(
             "task {id} is {} and has no good release to go back to; choose a succeeded task (`tagship tasks --state succeeded`)",
             task.state
         ))
     })
-}
-
-/// Returns the good release before the live one.
-async fn before_live(
-    store: &Store,
-    project: &str,
-    environment: &str,
-) -> Result<ReleaseRecord, RequestError> {
-    let live = store.live(project, environment).await?;
-    let newest = live.values().map(|live| &live.release).max().cloned();
-    let Some(newest) = newest else {
-        return Err(RequestError::NoWayBack(format!(
-            "nothing is live in {project} {environment}"
-        )));
-    };
-    store
-        .releases(project, environment)
-        .await?
-        .into_iter()
-        .find(|record| record.good && record.release < newest)
-        .ok_or_else(|| {
-            RequestError::NoWayBack(format!(
-                "{project} {environment} has no good release before {newest}; what another tool released is switched to on the hosts (ln -s DIRECTORY current.new && mv -T current.new current)"
-            ))
-        })
 }

@@ -13,29 +13,6 @@ ts_see_record() {
     *) return 1 ;;
     esac
 }
-# Sets ts_link to the new text of current, and ts_dir to the directory that it points to.
-ts_see_target() {
-    ts_digest_recorded=
-    case $ts_release in
-    */*) ts_link=$ts_release ;;
-    *)
-        ts_link=releases/$ts_release
-        ts_recorded "$ts_release"
-        ;;
-    esac
-    case $ts_link in
-    /*) ts_dir=$ts_link ;;
-    *) ts_dir=$ts_at/$ts_link ;;
-    esac
-    if [ -n "$ts_kept" ]; then
-        # The target of another tool may be a file.
-        [ -d "$ts_dir" ] || { [ "$ts_link" = "$ts_release" ] && [ -e "$ts_dir" ]; } ||
-            ts_refuse "$ts_dir is no longer there, so current cannot be switched back to it: release its commit under a new tag"
-    else
-        [ -n "$ts_digest_recorded" ] && [ -d "$ts_dir" ] ||
-            ts_refuse "release $ts_release is not complete in $ts_at/releases: retry the sync step"
-    fi
-}
 # In the concatenated lists, every unchanged file occurs twice.
 ts_see_differing() {
     { tail -n +2 -- "$ts_base/manifests/$ts_release" && cat -- "$ts_mine/listing"; } | tr '\n\0' '?\n' |

@@ -1,7 +1,8 @@
 # ts_release ts_wanted: the release and its digest. ts_from ts_from_digest: the base, or nothing.
 # ts_inodes: whether the files of the copy are hard links (`shared`) or separate files (`own`).
 # ts_removed: what to delete from the copy, recursively. ts_shared: directories that must exist;
-# ts_shared_files: files that should. ts_kept: accept an existing release as it is.
+# ts_shared_files: files that should. ts_kept: accept an existing release as it is; if it is `found`,
+# the release must exist, and nothing is made. It may be the text of a foreign link.
 ts_deploy_to() {
     [ -d "$ts_at" ] || ts_error=$(mkdir -p -- "$ts_at" 2>&1) || [ -d "$ts_at" ] ||
         ts_refuse "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at"
@@ -96,8 +97,9 @@ ts_prepare() {
     ts_deploy_to
     ts_own
     ts_see_live
+    if [ "$ts_kept" = found ]; then ts_see_target; fi
     # The target of a rollback is neither walked nor changed.
-    if [ -n "$ts_kept" ] && [ -d "$ts_at/releases/$ts_release" ]; then
+    if [ "$ts_kept" = found ] || { [ -n "$ts_kept" ] && [ -d "$ts_at/releases/$ts_release" ]; }; then
         ts_say_standing "$ts_fence"
         ts_say_current
         ts_say staged
@@ -137,6 +139,9 @@ ts_tools() {
 }
 ts_main() {
     # A rollback to a kept release needs none of them before its switch.
-    if [ -z "$ts_kept" ] || [ ! -d "$ts_at/releases/$ts_release" ]; then ts_tools; fi
+    case $ts_kept in
+    found) [ -d "$ts_at" ] || ts_refuse "$ts_at does not exist, so there is no $ts_release: nothing can be switched there" ;;
+    *) if [ -z "$ts_kept" ] || [ ! -d "$ts_at/releases/$ts_release" ]; then ts_tools; fi ;;
+    esac
     ts_prepare
 }

@@ -136,7 +136,13 @@ pub(in crate::server) async fn live(
             }
             hosts.extend(stored.into_iter().map(|(host, live)| {
                 let head = live.task.and_then(|id| made.get(&id));
-                (host, Some(live_host(live, head)))
+                let of_others = live.task.is_none();
+                let directory = of_others.then(|| live.release.path(&environment.deploy_to(&host)));
+                let live = LiveHost {
+                    directory,
+                    ..live_host(live, head)
+                };
+                (host, Some(live))
             }));
             views.push(LiveView {
                 project: project.name.clone(),
@@ -156,6 +162,7 @@ fn live_host(live: LiveRelease, head: Option<&Head>) -> LiveHost {
         by: head.map(|head| head.who().to_owned()),
         switched_by: Some(live.switched_by).filter(|id| Some(*id) != live.task),
         release: live.release,
+        directory: None,
         commit: live.commit,
         task: live.task,
         since: live.since,

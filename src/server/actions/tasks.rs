@@ -11,13 +11,13 @@ use super::super::view::{RollbackBody, Shown, TaskLine, TaskList, TaskQuery, Tas
 use super::super::who::{AuditedAction, Who};
 use super::approvers::who_can_approve;
 use super::templates::{called, library};
-use crate::domain::host::Drift;
+use crate::domain::host::ReleaseId;
 use crate::domain::plan::Plan;
 use crate::domain::right::PermissionTarget;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
 use crate::engine::request::{self, RequestError, RollbackTarget, TagsNeed, TaskRequest, WaysBack};
-use crate::store::{Among, Filter, Head, ListPosition, Store, StoreError};
+use crate::store::{Among, Filter, Head, ListPosition, LiveRelease, Store, StoreError};
 
 const LIST_DEFAULT: usize = 50;
 
@@ -140,7 +140,7 @@ pub(in crate::server) struct TaskDetail {
     pub(in crate::server) newer: Option<u64>,
     /// The running task that this one is queued behind.
     ahead: Option<Head>,
-    drifts: BTreeMap<String, Drift>,
+    live: BTreeMap<String, LiveRelease>,
 }
 
 impl TaskDetail {
@@ -186,25 +186,21 @@ impl TaskDetail {
             can_approve: &self.can_approve,
             newer: self.newer,
             ahead: self.ahead.as_ref(),
-            drifts: &self.drifts,
+            live: &self.live,
         };
         task_view(shown, &who.at(&self.task.place()), site.web.clock.now())
     }
 }
 
-/// Returns the drift that a task that has not begun will meet.
-async fn drifts(store: &Store, task: &Task) -> Result<BTreeMap<String, Drift>, StoreError> {
+/// Returns what a task that has not begun will meet on its hosts.
+async fn live_now(store: &Store, task: &Task) -> Result<BTreeMap<String, LiveRelease>, StoreError> {
     let submission = &task.submission;
     if !submission.has_place() || task.work.is_some() || task.state.at_rest() {
         return Ok(BTreeMap::new());
     }
-    let live = store
+    store
         .live(&submission.project, &submission.environment)
-        .await?;
-    let drifts = live.into_iter();
-    Ok(drifts
-        .filter_map(|(host, live)| Some((host, live.drift?)))
-        .collect())
+        .await
 }
 
 /// As [`sight`], for a user: a task that they may not see does not exist.
@@ -243,7 +239,7 @@ pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<TaskDetail,
         ahead: store.ahead_of(&task).await?,
         ways: request::ways_back(store, &task).await?,
         can_approve: who_can_approve(site, &task).await?,
-        drifts: drifts(store, &task).await?,
+        live: live_now(store, &task).await?,
         description,
         events,
         task,
@@ -301,14 +297,34 @@ fn name(request: &TaskRequest) -> &'static str {
     }
 }
 
+/// Returns the target of a rollback in an environment: the named release, or what was live before.
+pub(in crate::server) fn way_to(
+    project: String,
+    environment: String,
+    to: Option<String>,
+) -> RollbackTarget {
+    match to {
+        Some(release) => RollbackTarget::Named {
+            project,
+            environment,
+            release: ReleaseId(release),
+        },
+        None => RollbackTarget::Before {
+            project,
+            environment,
+        },
+    }
+}
+
 /// Creates a rollback task.
 pub(in crate::server) async fn go_back(
     site: &Site,
     who: &Who,
     asked: RollbackBody,
+    seen: Option<&BTreeMap<String, ReleaseId>>,
 ) -> Result<Task, Fault> {
     let (back, place) = match (asked.task, asked.project, asked.environment) {
-        (Some(id), None, None) => {
+        (Some(id), None, None) if asked.to.is_none() => {
             let place = site.web.store.head(id).await?.place();
             who.needs_to_see(id, &place)?;
             (RollbackTarget::ToTask(id), place)
@@ -318,15 +334,11 @@ pub(in crate::server) async fn go_back(
             if !who.sees(&place) {
                 return Err(nothing_live(&project, &environment));
             }
-            let back = RollbackTarget::Before {
-                project,
-                environment,
-            };
-            (back, place)
+            (way_to(project, environment, asked.to), place)
         }
         _ => {
             return Err(Fault::Invalid(
-                "the rollback target is missing: send either `task`, or `project` and `environment`".to_owned(),
+                "the rollback target is missing: send either `task`, or `project` and `environment`, with `to` for a named release".to_owned(),
             ));
         }
     };
@@ -337,6 +349,11 @@ pub(in crate::server) async fn go_back(
             project,
             environment,
         } => format!("{project} {environment}"),
+        RollbackTarget::Named {
+            project,
+            environment,
+            release,
+        } => format!("{project} {environment} to {release}"),
     };
     let on = match &asked.override_freeze {
         Some(reason) => format!("{on}, override-freeze: {}", reason.trim()),
@@ -355,6 +372,7 @@ pub(in crate::server) async fn go_back(
     let calendar = site.web.config.calendar();
     let rollback = request::RollbackRequest {
         back: &back,
+        seen,
         override_freeze: asked.override_freeze.as_deref(),
         emergency: asked.emergency.as_deref(),
         tags: tags_need(site, &place),

@@ -215,7 +215,7 @@ impl TaskPage {
 
     fn rollback_of(&self) -> Option<u64> {
         match self.view.origin {
-            Origin::Rollback { to, .. } => Some(to),
+            Origin::Rollback { to, .. } => to,
             Origin::Tag { .. } | Origin::Submitted { .. } => None,
         }
     }

@@ -2,11 +2,15 @@
 //! as API data, and as text for page and command line. Pure; callers format times in their own
 //! zone.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TaskView;
+use super::waits::list;
 use crate::domain::approval::Approval;
+use crate::domain::host::ReleaseId;
 use crate::domain::task::{ComparedRelease, ComparedWith, Event, Origin, Recorded, Relation};
 use crate::store::Head;
 
@@ -151,15 +155,39 @@ pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<S
     let commit = commit.get(..COMMIT_DIGITS).unwrap_or(commit);
     let made = release.made_at();
     let made = made.map_or_else(String::new, |at| format!(" {}", show(at)));
-    let back = format!(
-        "to {} ({commit}, released{made} by task {to})",
-        task.called()
-    );
+    let back = match to {
+        Some(to) => format!(
+            "to {} ({commit}, released{made} by task {to})",
+            task.called()
+        ),
+        None => format!("to {}", on_hosts(&task.goes_back_to)),
+    };
     let from = task.compared.as_ref().map(|compared| &compared.with.live);
     Some(match from {
         Some(live) if !live.is_empty() => format!("{back}, from {}", names(live)),
         _ => back,
     })
+}
+
+/// Returns `20260101120000 (not made by tagship)`; with the hosts if they differ.
+pub(in crate::server) fn on_hosts(targets: &BTreeMap<String, ReleaseId>) -> String {
+    let mut hosts: BTreeMap<&ReleaseId, Vec<String>> = BTreeMap::new();
+    for (host, release) in targets {
+        hosts.entry(release).or_default().push(host.clone());
+    }
+    let all = hosts.len() == 1;
+    let named = hosts.into_iter().map(|(release, hosts)| {
+        let maker = match release.made_at() {
+            Some(_) => "",
+            None => " (not made by tagship)",
+        };
+        if all {
+            format!("{release}{maker}")
+        } else {
+            format!("{release}{maker} on {}", list(&hosts))
+        }
+    });
+    list(&named.collect::<Vec<_>>())
 }
 
 /// Says that a rollback changes nothing: its target is live on every host.
@@ -173,8 +201,10 @@ pub fn changes_nothing(task: &TaskView) -> Option<String> {
     }
     let with = &task.compared.as_ref()?.with;
     let live = !with.live.is_empty() && with.live.iter().all(|live| live.release == *release);
-    let same = live || with.relations == [Relation::Same];
+    let one = task.goes_back_to.values().all(|target| target == release);
+    let same = (live && one) || with.relations == [Relation::Same];
     let what = match with.live.as_slice() {
+        _ if !task.goes_back_to.is_empty() => "its target is already live".to_owned(),
         [one] if one.release != *release => {
             format!("the same commit is already live as {}", name(one))
         }
@@ -211,7 +241,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::domain::host::ReleaseId;
 
     fn live(tag: &str) -> ComparedRelease {
         ComparedRelease {

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::host::{Differs, Drift, utc};
+use crate::domain::host::{Differs, Drift, ReleaseId, utc};
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, Origin, StepResult, Task};
 use crate::server::text;
+use crate::store::LiveRelease;
 
 /// Returns one line for each finding, with the hosts that it concerns.
-pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) -> Vec<String> {
+pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveRelease>) -> Vec<String> {
     let mut lines: Vec<String> = rebuilt(task, plan).into_iter().collect();
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     let mut note = |host: &str, text: String| match found.iter_mut().find(|known| known.0 == text) {
         Some((_, hosts)) => hosts.push(host.to_owned()),
         None => found.push((text, vec![host.to_owned()])),
     };
-    for (host, drift) in met(task, Some(plan), drifts) {
+    for (host, release) in &plan.targets {
+        note(host, goes_back(release, task, live.get(host)));
+    }
+    for (host, drift) in met(task, Some(plan), live) {
         let then = if drift.is_replaced() {
             "this task replaces it"
         } else {
@@ -48,18 +52,40 @@ pub(super) fn notes(task: &Task, plan: &Plan, drifts: &BTreeMap<String, Drift>) 
 pub(super) fn met(
     task: &Task,
     plan: Option<&Plan>,
-    drifts: &BTreeMap<String, Drift>,
+    live: &BTreeMap<String, LiveRelease>,
 ) -> BTreeMap<String, Drift> {
     let begun = task.work.is_some() || task.state.at_rest();
     let Some(plan) = plan.filter(|_| !begun) else {
         return BTreeMap::new();
     };
-    let there = drifts.iter().filter(|(host, _)| plan.host(host).is_some());
+    let there = live.iter().filter(|(host, _)| plan.host(host).is_some());
     there
-        .map(|(host, drift)| (host.clone(), drift.clone()))
+        .filter_map(|(host, live)| Some((host.clone(), live.drift.clone()?)))
         .collect()
 }
 
+/// Says what a host rolls back to, from what, and whether that is known to exist.
+fn goes_back(to: &ReleaseId, task: &Task, live: Option<&LiveRelease>) -> String {
+    let begun = task.work.is_some() || task.state.at_rest();
+    let Some(live) = live.filter(|_| !begun) else {
+        return format!("rolls back to {to}");
+    };
+    let now = live
+        .drift
+        .as_ref()
+        .map_or(Some(&live.release), |drift| drift.to.as_ref());
+    let mut text = match now {
+        Some(now) if now == to => format!("stays at {to}"),
+        Some(now) => format!("rolls back to {to}, from {now}"),
+        None => format!("rolls back to {to}"),
+    };
+    if !live.kept.contains(to) && now != Some(to) {
+        text.push_str(&format!(
+            "; {to} is not known to exist there: if it is gone, this task fails before any host switches, and nothing is built"
+        ));
+    }
+    text
+}
 fn differing(differs: &Differs, way: Direction) -> String {
     match way {
         Direction::Forward => differs.to_string(),

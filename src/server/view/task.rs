@@ -12,7 +12,6 @@ use super::{
 use crate::base::secret::REDACTED;
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
-use crate::domain::host::Drift;
 use crate::domain::plan::Plan;
 use crate::domain::task::{
     Description, Direction, Event, Origin, Outcome, Pause, Recorded, State, StepProgress, StepRef,
@@ -21,7 +20,7 @@ use crate::domain::task::{
 use crate::domain::template::{Gate, StepAction};
 use crate::engine::request::{self, RequestContext, WaysBack};
 use crate::server::text::{self, plural};
-use crate::store::Head;
+use crate::store::{Head, LiveRelease};
 
 /// Everything that is shown of a task.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +38,8 @@ pub struct Shown<'a> {
     pub newer: Option<u64>,
     /// The running task that this one is queued behind.
     pub ahead: Option<&'a Head>,
-    /// Hosts of its environment where something else is live than was switched to.
-    pub drifts: &'a BTreeMap<String, Drift>,
+    /// What is live on the hosts of its environment, while it has not begun.
+    pub live: &'a BTreeMap<String, LiveRelease>,
     /// The accounts whose approval is missing, or would count.
     pub can_approve: &'a [String],
 }
@@ -58,7 +57,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         ways,
         newer,
         ahead,
-        drifts,
+        live,
         can_approve,
     } = shown;
     let moment = RequestContext {
@@ -70,7 +69,6 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     };
     let submission = &task.submission;
     let (approvals, compared) = compared(events);
-    let lines = events.iter().filter_map(|event| line(event, plan));
     let landed = task.landed.as_ref();
     let waiting = task.state == State::Waiting;
     TaskView {
@@ -115,15 +113,19 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .into_iter()
             .collect(),
         live_before: plan.map(|plan| live_before(task, plan)).unwrap_or_default(),
+        goes_back_to: plan.map(|plan| plan.targets.clone()).unwrap_or_default(),
         description: description.cloned(),
         compared,
-        events: lines.collect(),
+        events: events
+            .iter()
+            .filter_map(|event| line(event, plan))
+            .collect(),
         frozen: frozen(task, calendar, now),
         skipped: skipped(task),
         notes: plan
-            .map(|plan| notes::notes(task, plan, drifts))
+            .map(|plan| notes::notes(task, plan, live))
             .unwrap_or_default(),
-        drift: notes::met(task, plan, drifts),
+        drift: notes::met(task, plan, live),
         may: request::granted(task, actor, &moment),
     }
 }

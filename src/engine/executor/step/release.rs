@@ -216,15 +216,18 @@ pub(super) async fn sync(scene: &StepContext<'_>) -> Result<StepResult, StepErro
 /// Returns how to treat an existing release. A rollback's target was live once, so it is accepted.
 fn existing(scene: &StepContext<'_>) -> Existing {
     let asked = matches!(scene.work.task.submission.origin, Origin::Rollback { .. });
-    if asked || scene.work.at.way == Direction::Back {
-        Existing::AsItIs
-    } else {
-        Existing::Equal
+    match scene.work.at.way {
+        Direction::Forward if !scene.work.plan.targets.is_empty() => Existing::Found,
+        Direction::Forward if !asked => Existing::Equal,
+        _ => Existing::AsItIs,
     }
 }
 
 /// Whether the live release on the host differs from what the store and this task know.
-async fn drift(scene: &StepContext<'_>, standing: &HostState) -> Result<Option<Drift>, StepError> {
+pub(super) async fn drift(
+    scene: &StepContext<'_>,
+    standing: &HostState,
+) -> Result<Option<Drift>, StepError> {
     let known = replaceable(scene).await?;
     let is_known = known
         .iter()
@@ -298,7 +301,7 @@ async fn nothing_unknown_is_newer(
     scene: &StepContext<'_>,
     live: &ReleaseId,
 ) -> Result<(), StepError> {
-    let Some(own) = scene.work.task.work.as_ref().map(|work| &work.release) else {
+    let Some(own) = scene.work.made_live() else {
         return Ok(());
     };
     if live == own || live.made_at() <= own.made_at() || known(scene, live).await?.is_some() {
@@ -481,11 +484,10 @@ async fn switch(
                 standing,
                 differs,
             }) => {
-                let kept = standing.releases.into_iter().map(|release| release.id);
                 let found = SwitchReport {
                     drift: drifted,
                     differs,
-                    kept: kept.collect(),
+                    kept: standing.there().cloned().collect(),
                     notes: Vec::new(),
                 };
                 return Ok((was, found));
@@ -523,7 +525,7 @@ async fn replaceable(scene: &StepContext<'_>) -> Result<Vec<ReleaseId>, StepErro
         .await?
         .map(|live| live.release);
     let progress = scene.work.task.work.as_ref();
-    let own = progress.map(|work| work.release.clone());
+    let own = scene.work.made_live().cloned();
     let before = progress.and_then(|work| work.live_before.get(&scene.work.at.host).cloned());
     Ok(live
         .into_iter()

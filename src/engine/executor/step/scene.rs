@@ -133,14 +133,22 @@ impl StepInputs {
 
     /// Returns the release that this step makes, starts or rolls back to.
     pub(super) fn release(&self) -> Option<&ReleaseId> {
-        if self.plan.commit.is_empty() {
+        if self.plan.commit.is_empty() && self.plan.targets.is_empty() {
             return None;
         }
-        let work = self.task.work.as_ref()?;
         match self.at.way {
-            Direction::Forward => Some(&work.release),
-            Direction::Back => work.live_before.get(&self.at.host)?.as_ref(),
+            Direction::Forward => self.made_live(),
+            Direction::Back => {
+                let work = self.task.work.as_ref()?;
+                work.live_before.get(&self.at.host)?.as_ref()
+            }
         }
+    }
+
+    /// Returns the release that the task makes live on this host.
+    pub(super) fn made_live(&self) -> Option<&ReleaseId> {
+        let work = self.task.work.as_ref()?;
+        Some(self.plan.target_on(self.host(), &work.release))
     }
 }
 
@@ -237,6 +245,9 @@ impl StepContext<'_> {
         let release = work.release().map(ToString::to_string).unwrap_or_default();
         let (tag, commit) = match (work.at.way, work.release()) {
             (Direction::Back, Some(release)) => self.made_of(release).await,
+            (Direction::Forward, Some(release)) if plan.commit.is_empty() => {
+                self.made_of(release).await
+            }
             _ => (task.tag().to_owned(), plan.commit.clone()),
         };
         let id = task.id.to_string();

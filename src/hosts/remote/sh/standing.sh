@@ -86,6 +86,29 @@ ts_digest() {
     ts_sum=$(cd -- "$1" 2>/dev/null && ts_listing | tee -- "$ts_mine/listing" 2>/dev/null | sha256sum)
     ts_sum=${ts_sum%% *}
 }
+# Sets ts_link to the new text of current, and ts_dir to the directory that it points to.
+ts_see_target() {
+    ts_digest_recorded=
+    case $ts_release in
+    */*) ts_link=$ts_release ;;
+    *)
+        ts_link=releases/$ts_release
+        ts_recorded "$ts_release"
+        ;;
+    esac
+    case $ts_link in
+    /*) ts_dir=$ts_link ;;
+    *) ts_dir=$ts_at/$ts_link ;;
+    esac
+    if [ -n "$ts_kept" ]; then
+        # The target of another tool may be a file.
+        [ -d "$ts_dir" ] || { [ "$ts_link" = "$ts_release" ] && [ -e "$ts_dir" ]; } ||
+            ts_refuse "$ts_dir is no longer there, so current cannot be switched back to it: put it there again, or release under a new tag"
+    else
+        [ -n "$ts_digest_recorded" ] && [ -d "$ts_dir" ] ||
+            ts_refuse "release $ts_release is not complete in $ts_at/releases: retry the sync step"
+    fi
+}
 # A release is complete when its directory and its manifest exist.
 ts_say_standing() {
     ts_say "fence $1"
@@ -96,5 +119,18 @@ ts_say_standing() {
         [ -d "$ts_at/releases/$ts_name" ] || continue
         ts_recorded "$ts_name"
         if [ -n "$ts_digest_recorded" ]; then ts_say "release $ts_name $ts_digest_recorded"; fi
+    done
+    ts_say_others
+}
+# What else is in `releases`: other tools made it. Not what could not be deleted.
+ts_say_others() {
+    ts_others=0
+    for ts_entry in "$ts_at"/releases/*; do
+        ts_name=${ts_entry##*/}
+        ts_plain "$ts_name" && [ -d "$ts_entry" ] || continue
+        if [ -e "$ts_base/manifests/$ts_name" ] || [ -e "$ts_base/trash/$ts_name.stays" ]; then continue; fi
+        [ "$ts_others" -lt 100 ] || break
+        ts_others=$((ts_others + 1))
+        ts_say "other $ts_name"
     done
 }

@@ -1,5 +1,6 @@
 //! What a plan will do, as text for the page of a task. Pure.
 
+use super::super::super::view::on_hosts;
 use super::text;
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::template::{Directory, Gate, Probe, Program, ProgramCommand, Step, StepAction};
@@ -97,6 +98,14 @@ fn action(plan: &Plan, action: &StepAction) -> String {
         placement.map_or("", |placement| placement.deploy_to.as_str())
     };
     match action {
+        StepAction::Sync if !plan.targets.is_empty() => {
+            format!("check that it exists in {}", deploy_to())
+        }
+        StepAction::Publish if !plan.targets.is_empty() => format!(
+            "switch {}/current to {}",
+            deploy_to(),
+            on_hosts(&plan.targets)
+        ),
         StepAction::Checkout => format!("check out {}", text::short(&plan.commit)),
         StepAction::Sync => format!("sync to {}", deploy_to()),
         StepAction::Publish => format!("switch {}/current to the release", deploy_to()),

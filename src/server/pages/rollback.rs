@@ -1,0 +1,232 @@
+//! Previews a rollback, and submits the one that was previewed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use askama::Template;
+use serde::Deserialize;
+
+use super::super::Site;
+use super::super::actions::tasks::{go_back, nothing_live, parse_id, way_to};
+use super::super::answer::{self, HttpResult};
+use super::super::call::Call;
+use super::super::fault::Fault;
+use super::super::text::{self, Times};
+use super::super::view::{RollbackBody, on_hosts};
+use super::super::who::{Who, who};
+use super::{Frame, sender, shown, times};
+use crate::domain::host::ReleaseId;
+use crate::domain::right::{Ability, PermissionTarget};
+use crate::engine::request::{self, RollbackGoal, RollbackTarget};
+use crate::store::{LiveRelease, ReleaseRecord, Store};
+
+#[derive(Template)]
+#[template(path = "web/rollback.html")]
+struct RollbackPage {
+    frame: Frame,
+    times: Times,
+    project: String,
+    environment: String,
+    /// By release: its tag, and the hosts where it is live.
+    live: Vec<(LiveRelease, String, String)>,
+    goal: ShownGoal,
+    /// Whether the goal is already live on every host.
+    is_live: bool,
+    /// Releases of other tools that may be chosen instead.
+    others: Vec<ReleaseId>,
+}
+
+/// What a rollback leads to, as the page shows it.
+enum ShownGoal {
+    Made {
+        target: ReleaseRecord,
+        tag: String,
+        by: String,
+        at: jiff::Timestamp,
+    },
+    Found {
+        task: Option<u64>,
+        /// The release that was asked for by name, if one was.
+        to: Option<String>,
+        /// By host name; the form returns it, so that exactly this is submitted.
+        hosts: BTreeMap<String, ReleaseId>,
+    },
+}
+
+/// `GET /tasks/ID/rollback`: previews a rollback to what a task made live.
+pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
+    let who = who(site, call).await?;
+    who.reads()?;
+    let id = parse_id(id)?;
+    let task = site.web.store.task(id).await?;
+    who.needs_to_see(id, &task.place())?;
+    who.at(&task.place()).may(Ability::Run, "roll back")?;
+    confirm(site, &who, &task.place(), &RollbackTarget::ToTask(id)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackQuery {
+    project: String,
+    environment: String,
+    to: Option<String>,
+}
+
+/// `GET /rollback?project=&environment=&to=`: previews a rollback to a release, or to what was live
+/// before.
+pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let who = who(site, call).await?;
+    who.reads()?;
+    let RollbackQuery {
+        project,
+        environment,
+        to,
+    } = call.query()?;
+    let place = PermissionTarget::new(&project, &environment, "");
+    if !who.sees(&place) {
+        return Err(nothing_live(&project, &environment));
+    }
+    who.at(&place).may(Ability::Run, "roll back")?;
+    let back = way_to(project, environment, to);
+    confirm(site, &who, &place, &back).await
+}
+
+async fn confirm(
+    site: &Arc<Site>,
+    who: &Who,
+    place: &PermissionTarget,
+    back: &RollbackTarget,
+) -> HttpResult {
+    let store = &site.web.store;
+    let (project, environment) = (&place.project, &place.environment);
+    let goal = request::target(store, back).await?;
+    let others = request::others(store, project, environment).await?;
+    let mut live: Vec<(LiveRelease, Vec<String>)> = Vec::new();
+    let on_hosts = store.live(project, environment).await?;
+    let is_live = goal.is_live(&on_hosts);
+    for (host, release) in on_hosts {
+        match live
+            .iter_mut()
+            .find(|(known, _)| known.release == release.release)
+        {
+            Some((_, hosts)) => hosts.push(host),
+            None => live.push((release, vec![host])),
+        }
+    }
+    let mut shown_live = Vec::new();
+    for (release, hosts) in live {
+        let tag = match release.task {
+            Some(task) => store.head(task).await?.tag().to_owned(),
+            None => String::new(),
+        };
+        shown_live.push((release, tag, text::list(&hosts)));
+    }
+    let shown_goal = goal_shown(store, back, goal).await?;
+    let page = RollbackPage {
+        frame: Frame::of(site, who).await?,
+        times: times(site),
+        project: project.clone(),
+        environment: environment.clone(),
+        live: shown_live,
+        is_live,
+        others: others
+            .into_iter()
+            .filter(|other| !shown_goal.is_all(other))
+            .collect(),
+        goal: shown_goal,
+    };
+    shown(&page)
+}
+
+impl ShownGoal {
+    /// Whether every host goes back to this release.
+    fn is_all(&self, release: &ReleaseId) -> bool {
+        match self {
+            Self::Made { target, .. } => target.release == *release,
+            Self::Found { hosts, .. } => hosts.values().all(|target| target == release),
+        }
+    }
+
+    /// Returns what the form sends back.
+    fn seen(&self) -> String {
+        match self {
+            Self::Made { .. } => String::new(),
+            Self::Found { hosts, .. } => serde_json::to_string(hosts).unwrap_or_default(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Made { tag, .. } => tag.clone(),
+            Self::Found { hosts, .. } => on_hosts(hosts),
+        }
+    }
+}
+
+async fn goal_shown(
+    store: &Store,
+    back: &RollbackTarget,
+    goal: RollbackGoal,
+) -> Result<ShownGoal, Fault> {
+    Ok(match goal {
+        RollbackGoal::Made(target) => {
+            let earlier = store.task(target.task).await?;
+            ShownGoal::Made {
+                tag: earlier.tag().to_owned(),
+                by: earlier.submission.submitter.who().to_owned(),
+                at: earlier.created,
+                target,
+            }
+        }
+        RollbackGoal::Found(hosts) => ShownGoal::Found {
+            task: match back {
+                RollbackTarget::ToTask(id) => Some(*id),
+                RollbackTarget::Before { .. } | RollbackTarget::Named { .. } => None,
+            },
+            to: match back {
+                RollbackTarget::Named { release, .. } => Some(release.0.clone()),
+                RollbackTarget::ToTask(_) | RollbackTarget::Before { .. } => None,
+            },
+            hosts,
+        },
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackForm {
+    #[serde(default)]
+    csrf: String,
+    task: Option<u64>,
+    project: Option<String>,
+    environment: Option<String>,
+    to: Option<String>,
+    /// The releases that the page showed, if they are not those of one task.
+    #[serde(default)]
+    seen: String,
+    /// Why an admin gives the missing approval; otherwise empty.
+    #[serde(default)]
+    emergency: String,
+}
+
+/// Submits the confirmed rollback: always to the releases that the page named.
+pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> HttpResult {
+    let form: RollbackForm = call.form(site.web.limits.body).await?;
+    let who = sender(site, call, &form.csrf).await?;
+    let asked = RollbackBody {
+        task: form.task,
+        project: form.project,
+        environment: form.environment,
+        to: form.to,
+        emergency: Some(form.emergency).filter(|reason| !reason.trim().is_empty()),
+        override_freeze: None,
+    };
+    let seen = match form.seen.as_str() {
+        "" => None,
+        seen => Some(serde_json::from_str(seen).map_err(|_| {
+            Fault::Invalid("`seen` is not what the page sends; load the page again".to_owned())
+        })?),
+    };
+    let task = go_back(site, &who, asked, seen.as_ref()).await?;
+    answer::see(&format!("/tasks/{}", task.id))
+}
