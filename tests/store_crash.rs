@@ -217,7 +217,7 @@ async fn check(kv: &SledKv, counts: &[usize], last: u64) {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_killed_process() {
+async fn acknowledged_commits_survive_a_killed_process() {
     for acknowledgements in [1, 40, 900] {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Committer::start(
@@ -254,7 +254,7 @@ async fn what_was_acknowledged_survives_a_killed_process() {
 }
 
 #[tokio::test]
-async fn a_full_disk_stops_the_engine_and_loses_nothing_acknowledged() {
+async fn full_disk_stops_the_engine_without_losing_commits() {
     let dir = tempfile::tempdir().unwrap();
     // No file of the child may pass 4 MiB; a write beyond that fails like one on a full disk.
     let mut limited = Command::new("sh");
@@ -307,7 +307,7 @@ async fn concurrent_commits_share_a_flush() {
 }
 
 #[test]
-fn a_second_agent_is_told_that_the_store_is_held() {
+fn second_agent_gets_a_store_in_use_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = Committer::start(
         this_program(),
@@ -368,7 +368,7 @@ async fn whole_or_refused(harmed: &Path, rows: &[Row], what: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_store_whose_files_are_cut_or_damaged_anywhere_has_every_row_or_says_what_to_do() {
+async fn damaged_store_has_every_row_or_names_a_remedy() {
     let original = tempfile::tempdir().unwrap();
     let kv = open(original.path()).unwrap();
     for number in 0..150 {

@@ -23,7 +23,7 @@ fn expect(variables: &[(&str, &str)], server: Server, keys: &[&str], pusher: &st
 }
 
 #[test]
-fn each_server_is_known_by_its_variables() {
+fn each_server_is_identified_by_its_variables() {
     let gitlab = [
         ("GL_REPOSITORY", "project-7"),
         ("GL_PROJECT_PATH", "alice/shop"),
@@ -68,7 +68,7 @@ fn each_server_is_known_by_its_variables() {
 }
 
 #[test]
-fn what_is_no_project_has_no_key() {
+fn wikis_and_snippets_have_no_project_key() {
     for id in ["wiki-7", "design-7", "snippet-7", "group-3-wiki", "project"] {
         let variables = [("GL_REPOSITORY", id), ("GL_PROJECT_PATH", "alice/shop")];
         assert!(origin(&variables).keys.is_empty(), "{id}");
@@ -82,14 +82,14 @@ fn what_is_no_project_has_no_key() {
 }
 
 #[test]
-fn a_pusher_with_an_endless_name_is_cut() {
+fn overlong_pusher_name_is_truncated() {
     let name = "ü".repeat(10_000);
     let found = origin(&[("GL_REPO", "shop"), ("GL_USER", &name)]);
     assert_eq!(found.pusher.chars().count(), 255);
 }
 
 #[test]
-fn settings_come_back_as_they_were_written() {
+fn hook_settings_roundtrip() {
     let settings = Settings {
         spool_dir: "/var/spool/tag \"ship\"".into(),
         repository: Some("alice/shop".to_owned()),

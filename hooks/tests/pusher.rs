@@ -17,7 +17,7 @@ fn only_the_git_users_record_is_believed() {
 }
 
 #[test]
-fn key_of_a_login_is_that_of_its_first_public_key() {
+fn login_key_is_its_first_public_key() {
     for (told, key) in [
         ("publickey ssh-ed25519 AAAA\n", Some("ssh-ed25519 AAAA")),
         ("publickey ssh-rsa AA+/=\npassword\n", Some("ssh-rsa AA+/=")),

@@ -66,7 +66,7 @@ fn a_pattern_is_matched_from_the_start_and_open_at_the_end() {
 }
 
 #[test]
-fn only_tags_are_looked_at() {
+fn only_tags_are_matched() {
     let rules = set(&[".*"]);
     for reference in [
         "refs/heads/release-1",
@@ -83,7 +83,7 @@ fn only_tags_are_looked_at() {
 }
 
 #[test]
-fn new_moved_and_deleted_tags_are_told_apart() {
+fn new_moved_and_deleted_tags_are_distinguished() {
     let rules = set(&["release-"]);
     let decide = |old, new| rules.decide(b"refs/tags/release-1", old, new).unwrap();
     for (old, new) in [(ZERO, NEW), (OLD, NEW)] {
@@ -125,7 +125,7 @@ fn object_ids_have_40_or_64_digits() {
 }
 
 #[test]
-fn a_call_that_git_never_makes_is_malformed() {
+fn impossible_hook_arguments_are_malformed() {
     let rules = set(&[".*"]);
     let decide = |reference: &'static [u8], old, new| rules.decide(reference, old, new).unwrap();
     assert_eq!(
@@ -145,7 +145,7 @@ fn a_call_that_git_never_makes_is_malformed() {
 }
 
 #[test]
-fn a_tag_that_no_git_server_can_be_asked_for_is_never_released() {
+fn unqueryable_tag_name_is_never_released() {
     let set = set(&["qa-"]);
     let new = "1".repeat(40);
     let long = format!("qa-{}", "x".repeat(1_000));
@@ -194,7 +194,7 @@ fn a_ref_is_a_path_below_refs_of_at_most_a_thousand_bytes() {
 }
 
 #[test]
-fn what_git_never_sends_is_told_in_words() {
+fn malformed_call_and_rules_errors_are_readable() {
     for (malformed, told) in [
         (
             Malformed::ObjectId("x".repeat(100)),
@@ -223,7 +223,7 @@ fn what_git_never_sends_is_told_in_words() {
 }
 
 #[test]
-fn a_schedule_is_called_as_it_is_written() {
+fn schedule_name_equals_its_config_value() {
     for (schedule, name) in [
         (Schedule::Ready, "ready"),
         (Schedule::New, "new"),
@@ -252,7 +252,7 @@ fn rules_keep_their_order_and_their_projects_name() {
 }
 
 #[test]
-fn every_verdict_says_why_in_words() {
+fn every_rule_verdict_displays_its_reason() {
     for (verdict, told) in [
         (Verdict::Wins, "matches, and decides"),
         (
@@ -272,7 +272,7 @@ fn every_verdict_says_why_in_words() {
 }
 
 #[test]
-fn a_pattern_that_cannot_be_used_is_named_with_project_and_number() {
+fn invalid_pattern_is_reported_with_project_and_number() {
     for (pattern, reason) in [
         ("release-(", "unclosed group"),
         ("release-)(", "unopened group"),
@@ -293,7 +293,7 @@ fn a_pattern_that_cannot_be_used_is_named_with_project_and_number() {
 }
 
 #[test]
-fn a_pattern_is_not_even_compiled_where_its_first_letters_do_not_fit() {
+fn pattern_with_other_prefix_is_not_compiled() {
     // Unchecked, as the hook takes them: the broken pattern is only found out when it is needed.
     let rules = RuleSet::new("shop", vec![rule("release-(", Schedule::New)]);
     assert_eq!(rules.first_match("qa-1").unwrap(), None);
@@ -301,7 +301,7 @@ fn a_pattern_is_not_even_compiled_where_its_first_letters_do_not_fit() {
 }
 
 #[test]
-fn names_and_patterns_beyond_ascii_mean_what_they_say() {
+fn unicode_names_and_patterns_match() {
     assert_eq!(
         winner(&[r"v\d+$"], "v٣"),
         Some(1),
@@ -321,7 +321,7 @@ fn names_and_patterns_beyond_ascii_mean_what_they_say() {
 }
 
 #[test]
-fn an_explanation_names_what_every_rule_says() {
+fn explanation_lists_the_verdict_of_every_rule() {
     let rules = set(&["qa-", "release-[a-z]+$", "1", "release-", ".*"]);
     let verdicts: Vec<_> = rules
         .explain("refs/tags/release-1")
@@ -372,13 +372,13 @@ fn file() -> RulesFile {
 }
 
 #[test]
-fn a_rules_file_comes_back_as_it_was_written() {
+fn rules_file_roundtrips() {
     let text = file().to_text().unwrap();
     assert_eq!(RulesFile::parse(&text).unwrap(), file());
 }
 
 #[test]
-fn a_rules_file_of_a_neighbouring_version_is_understood() {
+fn rules_file_of_adjacent_version_is_read() {
     let text = file()
         .to_text()
         .unwrap()
@@ -392,7 +392,7 @@ fn a_rules_file_of_a_neighbouring_version_is_understood() {
 }
 
 #[test]
-fn a_rules_file_of_a_later_format_is_refused_whatever_it_holds() {
+fn rules_file_of_later_format_is_refused() {
     for text in [
         "format = 2\nrepository = \"shop\"\n",
         "format = 9\nrules = 3\n",

@@ -44,7 +44,7 @@ fn plant(spool: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Waiting {
 }
 
 #[test]
-fn a_record_comes_back_as_it_was_written_with_its_owner() {
+fn record_roundtrips_with_its_owner() {
     let (_dir, spool) = new_spool();
     let written = record(1_795_284_574_502);
     spool::write(&spool, &written).unwrap();
@@ -72,14 +72,14 @@ fn the_oldest_record_comes_first() {
 }
 
 #[test]
-fn every_id_is_another() {
+fn record_ids_are_unique() {
     let ids: BTreeSet<_> = (0..1000).map(|_| RecordId::random().unwrap()).collect();
     assert_eq!(ids.len(), 1000);
     assert!(ids.iter().all(|id| id.as_str().len() == 32));
 }
 
 #[test]
-fn the_group_writes_and_nobody_else_looks() {
+fn only_the_group_may_access_the_spool() {
     let (_dir, spool) = new_spool();
     for (part, mode) in [
         ("", 0o3770),
@@ -99,7 +99,7 @@ fn the_group_writes_and_nobody_else_looks() {
 }
 
 #[test]
-fn a_spool_that_cannot_be_written_says_where() {
+fn unwritable_spool_error_names_the_path() {
     let (_dir, spool) = new_spool();
     std::fs::remove_dir(spool.join(TMP)).unwrap();
     let error = spool::write(&spool, &record(1)).unwrap_err().to_string();
@@ -121,7 +121,7 @@ fn a_spool_that_cannot_be_written_says_where() {
 }
 
 #[test]
-fn a_record_that_is_too_large_is_neither_written_nor_read() {
+fn oversized_record_is_neither_written_nor_read() {
     let (_dir, spool) = new_spool();
     let mut large = record(1);
     large.reference.push_str(&"x".repeat(RECORD_LIMIT as usize));
@@ -136,7 +136,7 @@ fn a_record_that_is_too_large_is_neither_written_nor_read() {
 }
 
 #[test]
-fn a_record_of_a_neighbouring_version_is_understood_and_a_later_one_kept() {
+fn record_of_adjacent_version_is_read_later_one_kept() {
     let (_dir, spool) = new_spool();
     let written = record(1);
     let text = written.to_text().unwrap();
@@ -155,7 +155,7 @@ fn a_record_of_a_neighbouring_version_is_understood_and_a_later_one_kept() {
 }
 
 #[test]
-fn what_is_no_record_is_refused_by_name_and_set_aside() {
+fn invalid_record_is_refused_by_name_and_set_aside() {
     let (_dir, spool) = new_spool();
     let text = record(1).to_text().unwrap();
     let zero = "0".repeat(40);
@@ -186,7 +186,7 @@ fn what_is_no_record_is_refused_by_name_and_set_aside() {
 }
 
 #[test]
-fn what_is_set_aside_takes_nothing_from_its_namesakes() {
+fn setting_aside_overwrites_no_file_of_the_same_name() {
     let (_dir, spool) = new_spool();
     let bad = spool.join(BAD);
     std::fs::create_dir(bad.join("x")).unwrap();
@@ -219,7 +219,7 @@ fn a_link_is_not_followed() {
 }
 
 #[test]
-fn removing_twice_is_fine() {
+fn removing_a_record_twice_succeeds() {
     let (_dir, spool) = new_spool();
     spool::write(&spool, &record(1)).unwrap();
     let waiting = spool::waiting(&spool).unwrap();
@@ -229,7 +229,7 @@ fn removing_twice_is_fine() {
 }
 
 #[test]
-fn what_a_killed_hook_left_is_swept_when_it_is_old() {
+fn old_leftovers_of_killed_hooks_are_removed() {
     let (_dir, spool) = new_spool();
     let left = spool.join(TMP).join("left");
     std::fs::write(&left, "half").unwrap();
@@ -274,7 +274,7 @@ fn published_rules_are_found_by_their_repository() {
 }
 
 #[test]
-fn rules_of_a_project_that_is_gone_are_taken_away() {
+fn rules_of_a_removed_project_are_deleted() {
     let (_dir, spool) = new_spool();
     spool::publish_rules(&spool, &[rules("a"), rules("b")]).unwrap();
     let inode = |key| {
@@ -292,7 +292,7 @@ fn rules_of_a_project_that_is_gone_are_taken_away() {
 }
 
 #[test]
-fn without_the_directory_of_rules_nothing_is_known() {
+fn missing_rules_directory_is_an_error() {
     let (_dir, spool) = new_spool();
     std::fs::remove_dir(spool.join("rules")).unwrap();
     let error = spool::read_rules(&spool, "shop").unwrap_err();

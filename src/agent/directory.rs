@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_directory_is_made_and_has_room() {
+    fn missing_data_directory_is_created_with_room() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("var/lib/tagship");
         make(&dir).unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn file_in_place_of_the_data_directory_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("var");
         fs::write(&file, "").unwrap();

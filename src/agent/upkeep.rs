@@ -164,7 +164,7 @@ mod tests {
 
     /// Each by its days: there one moment before its bound, gone one moment after it.
     #[tokio::test]
-    async fn what_is_old_goes_at_its_bound_and_not_before() {
+    async fn data_is_deleted_after_its_limit_and_not_before() {
         let kept = kept(100).await;
         let second = Duration::from_secs(1);
         kept.heard("old").await;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_many_entries_of_the_hook_log_are_kept_as_configured() {
+    async fn hook_log_keeps_the_configured_number_of_entries() {
         let kept = kept(3).await;
         for number in 1..=5 {
             kept.heard(&format!("{number}")).await;

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_wait_is_slept_in_pieces() {
+    fn long_sleep_is_split_into_chunks() {
         let at = noon();
         let hour_before = at - Duration::from_secs(3600);
         assert_eq!(piece(hour_before, at), Some(PIECE_MAX));
@@ -286,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_has_passed_is_not_waited_for() {
+    fn past_deadline_is_not_waited_for() {
         let clock = ManualClock::at(noon());
         assert_eq!(clock.sleep_until(noon()).now_or_never(), Some(()));
     }
 
     #[test]
-    fn a_pause_is_as_long_when_the_clock_is_set_back() {
+    fn pause_keeps_its_length_when_the_clock_is_set_back() {
         let clock = ManualClock::at(noon());
         let mut pause = clock.pause(Duration::from_secs(10));
         clock.advance(Duration::from_secs(9));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_test_can_wait_until_somebody_sleeps() {
+    async fn manual_clock_waits_for_a_sleeper() {
         let clock = Arc::new(ManualClock::at(noon()));
         let sleeper = tokio::spawn({
             let clock = Arc::clone(&clock);

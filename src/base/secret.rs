@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_256_bits_and_never_the_same() {
+    fn tokens_are_256_bits_and_unique() {
         let first = token().unwrap();
         let second = token().unwrap();
         assert_eq!(first.expose_secret().len(), 64);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_that_of_the_standard() {
+    fn digest_matches_the_standard() {
         assert_eq!(
             sha256_hex(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn pattern_characters_and_dollars_are_taken_literally() {
+    fn regex_characters_in_secrets_are_literal() {
         let redactor = redactor(&["a.c$1"]);
         assert_eq!(redactor.redact("abc$1 a.c$1"), "abc$1 [REDACTED]");
     }

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_address_stays_before_the_apis() {
+    fn base_path_of_the_agent_address_is_kept() {
         let client = http("https://example.com/ship", None).unwrap();
         let request = client.request(&Ask::get(["tasks", "7"])).build().unwrap();
         assert_eq!(
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_leave_its_place_in_the_path() {
+    fn names_in_request_paths_are_escaped() {
         let client = http("https://example.com/", None).unwrap();
         let ask = Ask::get(["hosts", "../users?a=b", "enable"]).with("q", Some("a&b"));
         let request = client.request(&ask).build().unwrap();
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn only_http_addresses_and_plain_tokens_are_taken() {
+    fn only_http_addresses_and_plain_tokens_are_accepted() {
         assert!(matches!(
             http("ship.example.com", None),
             Err(ClientError::Url { .. })

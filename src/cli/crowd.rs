@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_hosts_those_that_are_well_share_a_line_and_the_one_that_is_not_has_its_own() {
+    fn many_hosts_share_a_row_except_failed_ones() {
         let zone = Zone::new(jiff::tz::TimeZone::UTC);
         let told = rows(&stage(200, 117), &zone);
         let told: Vec<[&str; 4]> = told

@@ -436,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_change_of_the_task_wakes_however_its_line_is_cut() {
+    fn only_task_events_wake_the_follower() {
         let mut wakes = Wakes::default();
         assert!(!wakes.in_piece(b":\n\nevent:log\ndata:{}\n\nevent:ta"));
         assert!(wakes.in_piece(b"sk\ndata:{\"text\":\"event:task\"}\n\n"));
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_told_again_tells_only_what_is_new() {
+    fn replayed_log_prints_only_new_lines() {
         let mut told = PrintedLines::default();
         assert_eq!(
             told.take(b"a| one\nb| one\na| one\nb| tw"),
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn log_with_a_cut_loses_no_line_when_it_is_told_again() {
+    fn replayed_log_with_a_gap_loses_no_line() {
         let mut told = PrintedLines::default();
         told.take(b"a| x\na| x\na| x\nb| y\n");
         told.begin_again();
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn only_success_ends_waiting_well_and_only_a_stop_a_stop() {
+    fn each_wait_goal_is_reached_only_by_its_state() {
         assert!(Goal::Success.is_reached_by("succeeded"));
         for state in ["failed", "rolled-back", "stopped", "rejected", "expired"] {
             assert!(!Goal::Success.is_reached_by(state), "{state}");

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_count_for_two() {
+    fn wide_characters_take_two_columns() {
         let mut table = Table::new(["REF", "STATE"]);
         table.row(["发布-1".into(), "waiting".into()]);
         table.row(["qa-1".into(), "failed".into()]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pusher_chose_cannot_move_the_cursor() {
+    fn control_characters_are_escaped_in_tables() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
     }

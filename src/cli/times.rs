@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_a_zone_is_the_agents() {
+    fn time_without_zone_uses_the_agents_zone() {
         assert_eq!(resolved("2026-11-22 06:30"), "2026-11-22T05:30:00Z");
         assert_eq!(resolved("2026-11-22T06:30:10"), "2026-11-22T05:30:10Z");
         assert_eq!(resolved("2026-11-22T06:30+00:00"), "2026-11-22T06:30:00Z");
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_day_is_the_next_one() {
+    fn time_of_day_means_its_next_occurrence() {
         assert_eq!(resolved("22:30"), "2026-11-21T21:30:00Z");
         assert_eq!(resolved("06:30"), "2026-11-22T05:30:00Z");
     }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_time_is_refused() {
         for text in ["", "soon", "25:00", "2026-13-01 10:00", "+soon", "+", "12"] {
             assert!(text.parse::<WrittenTime>().is_err(), "{text}");
         }

@@ -92,7 +92,7 @@ fn the_defaults_on_the_page_are_those_of_the_code() {
 }
 
 #[test]
-fn a_default_that_is_not_the_codes_would_be_seen() {
+fn wrong_default_on_the_page_is_detected() {
     assert_ne!(read_with("[ssh]", "port = 23"), read_with("[ssh]", ""));
 }
 

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_named_with_the_nearest() {
+    fn missing_project_error_suggests_the_nearest_name() {
         let config = read(&shop_with("[groups]", "[groups]"));
         let error = |project, environment| {
             config

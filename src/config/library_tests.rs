@@ -16,7 +16,7 @@ fn library(files: &[(&str, &str)]) -> Templates {
 }
 
 #[test]
-fn a_directory_that_is_not_there_leaves_what_is_built_in() {
+fn missing_template_directory_leaves_built_in_templates() {
     let library = Templates::load(Path::new("/nowhere/templates"));
     assert!(library.problems().is_empty());
     let release = library.find("git-release").unwrap();
@@ -31,7 +31,7 @@ fn a_directory_that_is_not_there_leaves_what_is_built_in() {
 }
 
 #[test]
-fn a_number_is_a_files_before_it_is_a_built_in_templates() {
+fn file_number_overrides_a_built_in_template_number() {
     let library = library(&[("mine.toml", &format!("name = \"mine\"\nid = 1\n{RUN}"))]);
     assert!(library.problems().is_empty());
     assert_eq!(library.find("1").unwrap().name, "mine");
@@ -41,7 +41,7 @@ fn a_number_is_a_files_before_it_is_a_built_in_templates() {
 }
 
 #[test]
-fn a_rule_and_a_grant_name_a_template_by_its_number_with_quotes_or_without() {
+fn template_number_may_be_quoted_in_rules_and_grants() {
     let grant = "[[grants]]\nto = [\"alice\"]\nrole = \"approver\"\ntemplate = 7\n";
     let last = "environment = \"production\"\n";
     for number in ["7", "\"7\""] {
@@ -55,7 +55,7 @@ fn a_rule_and_a_grant_name_a_template_by_its_number_with_quotes_or_without() {
 }
 
 #[test]
-fn a_file_goes_before_what_is_built_in() {
+fn template_file_overrides_the_built_in_template() {
     let text = format!("name = \"git-release\"\nid = 7\n{RUN}");
     let library = library(&[("mine.toml", &text), ("notes.txt", "no template")]);
     assert!(library.problems().is_empty());
@@ -64,7 +64,7 @@ fn a_file_goes_before_what_is_built_in() {
 }
 
 #[test]
-fn a_wrong_file_never_gives_way_to_a_built_in_template_of_its_name() {
+fn invalid_file_still_hides_the_built_in_template() {
     let wrong = format!("name = \"git-release\"\nstagee = 1\n{RUN}");
     for (file, text) in [
         ("mine.toml", wrong.as_str()),
@@ -77,7 +77,7 @@ fn a_wrong_file_never_gives_way_to_a_built_in_template_of_its_name() {
 }
 
 #[test]
-fn a_wrong_file_does_not_spoil_the_others() {
+fn invalid_template_file_does_not_affect_the_others() {
     let good = format!("name = \"good\"\n{RUN}");
     let library = library(&[("bad.toml", "nam = 1"), ("good.toml", &good)]);
     assert!(library.find("good").is_some() && library.find("git-release").is_some());
@@ -85,7 +85,7 @@ fn a_wrong_file_does_not_spoil_the_others() {
 }
 
 #[test]
-fn names_and_numbers_are_given_once() {
+fn template_names_and_numbers_are_unique() {
     let a = format!("name = \"a\"\nid = 7\n{RUN}");
     let b = format!("name = \"b\"\nid = 7\n{RUN}");
     let library = library(&[("1.toml", &a), ("2.toml", &a), ("3.toml", &b)]);
@@ -138,7 +138,7 @@ fn rules_and_templates_must_fit_each_other() {
 }
 
 #[test]
-fn a_grant_of_a_template_that_is_not_there_is_named_with_its_line() {
+fn grant_of_missing_template_is_reported_with_its_line() {
     let library = library(&[]);
     let misfits = |template: &str| -> Vec<String> {
         let grant =
@@ -163,7 +163,7 @@ fn unreadable(dir: &Path, name: &str) {
 }
 
 #[test]
-fn what_cannot_be_read_for_a_moment_leaves_in_doubt_what_no_other_file_has() {
+fn unreadable_file_puts_unclaimed_templates_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(
         dir.path().join("mine.toml"),
@@ -180,14 +180,14 @@ fn what_cannot_be_read_for_a_moment_leaves_in_doubt_what_no_other_file_has() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_never_gives_way_to_a_built_in_template_of_its_name() {
+fn unreadable_file_still_hides_the_built_in_template() {
     let dir = tempfile::tempdir().unwrap();
     unreadable(dir.path(), "git-release.toml");
     assert_eq!(Templates::load(dir.path()).find("git-release"), None);
 }
 
 #[test]
-fn a_directory_of_templates_that_cannot_be_read_leaves_all_in_doubt() {
+fn unreadable_template_directory_puts_all_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     unreadable(dir.path(), "tasks");
     let library = Templates::load(&dir.path().join("tasks"));
@@ -195,7 +195,7 @@ fn a_directory_of_templates_that_cannot_be_read_leaves_all_in_doubt() {
 }
 
 #[test]
-fn a_script_that_cannot_be_read_for_a_moment_leaves_its_template_in_doubt() {
+fn unreadable_script_puts_its_template_in_doubt() {
     let template = "name = \"mine\"\n[[stage]]\nname = \"s\"\nsteps = [{ script = \"go.sh\" }]\n";
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("mine.toml"), template).unwrap();
@@ -207,7 +207,7 @@ fn a_script_that_cannot_be_read_for_a_moment_leaves_its_template_in_doubt() {
 }
 
 #[test]
-fn a_text_that_is_wrong_leaves_in_doubt_what_no_other_file_has() {
+fn invalid_file_puts_unclaimed_templates_in_doubt() {
     let good = format!("name = \"good\"\n{RUN}");
     // As a file is while it is being written: cut off, also within a letter.
     for half in [&b"name = \"mine\"\n[[sta"[..], b"name = \"d\xc3", b""] {
@@ -225,7 +225,7 @@ fn a_text_that_is_wrong_leaves_in_doubt_what_no_other_file_has() {
 }
 
 #[test]
-fn what_stays_as_it_is_leaves_nothing_in_doubt() {
+fn directory_or_lock_file_puts_no_template_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("directory.toml")).unwrap();
     // As an editor's lock looks.

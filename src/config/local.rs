@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agents_own_user_is_known_by_its_number_whatever_its_name() {
+    fn agents_user_is_recognized_by_uid_not_name() {
         let user = |uid| SystemUser {
             name: "build".to_owned(),
             uid,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_runs_as_root_or_as_the_agents_own_user() {
+    fn local_run_as_root_or_the_agents_user_is_refused() {
         assert_eq!(may_run("root"), Err(LocalRunError::Root("root".to_owned())));
         let nobody = LocalRunError::Unknown("no-such-user".to_owned());
         assert_eq!(may_run("no-such-user"), Err(nobody));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_of_the_machine_has_a_name_by_their_number() {
+    fn system_user_is_named_by_uid() {
         assert_eq!(user_name(0).as_deref(), Some("root"));
         assert_eq!(user_name(4_000_000_000), None);
     }

@@ -113,7 +113,7 @@ mod tests {
     use super::Config;
 
     #[test]
-    fn ssh_key_of_a_person_is_a_public_key_of_theirs_alone() {
+    fn ssh_key_is_a_public_key_of_one_account() {
         const KEY: &str =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
         let config = read(&format!(

@@ -127,7 +127,7 @@ mod tests {
     "#;
 
     #[test]
-    fn a_repository_of_two_projects_is_one_file_for_the_hook() {
+    fn projects_of_one_repository_share_a_rules_file() {
         let config = super::super::parse("config.toml", MONOREPO, Path::new("/")).unwrap();
         let files = config.rules_files();
         assert_eq!(files.len(), 1);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_approvers_is_said_in_words() {
+    fn required_approvers_are_described() {
         let words = |text: &str| in_words(&text.parse().unwrap());
         assert_eq!(words("1"), "any approver");
         assert_eq!(words("2"), "2 approvers");

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_asked_for_then_the_systems_then_the_local_one_then_the_built_in() {
+    fn config_lookup_order_is_option_system_local_built_in() {
         let dir = tempfile::tempdir().unwrap();
         let default_file = dir.path().join("default.toml");
         let local_file = dir.path().join("local.toml");

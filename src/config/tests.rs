@@ -55,7 +55,7 @@ pub(super) fn shop_with(old: &str, new: &str) -> String {
 }
 
 #[test]
-fn the_configuration_that_is_built_in_loads_and_stays_on_loopback() {
+fn built_in_configuration_listens_on_loopback() {
     let config = load(&ConfigSource::BuiltIn).unwrap();
     assert!(config.agent.listen.ip().is_loopback());
     assert!(config.agent.data_dir.is_absolute());
@@ -104,7 +104,7 @@ fn relative_paths_are_relative_to_the_file() {
 }
 
 #[test]
-fn a_file_is_loaded_from_where_it_lies() {
+fn config_file_is_loaded_relative_to_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
     std::fs::write(&file, "[agent]\ndata_dir = \"d\"\n").unwrap();
@@ -143,7 +143,7 @@ fn a_project_has_the_defaults_that_the_documentation_promises() {
 }
 
 #[test]
-fn a_host_takes_what_it_lacks_from_ssh() {
+fn host_inherits_missing_keys_from_ssh_section() {
     let config = read(
         "[ssh]\nuser = \"ship\"\nport = 2222\nidentity = \"/k\"\n[hosts.web1]\nuser = \"root\"\njump = \"gate\"\n\
          [hosts.gate]\naddress = \"192.0.2.9\"\nport = 22\n",
@@ -163,7 +163,7 @@ fn a_host_takes_what_it_lacks_from_ssh() {
 }
 
 #[test]
-fn a_pusher_is_one_account() {
+fn pusher_name_belongs_to_one_account() {
     let config = read("[users.alice]\ngitlab = \"alice.a\"\n[users.bob]\n");
     assert_eq!(config.account_of("alice.a"), Some("alice"));
     assert_eq!(config.account_of("bob"), None);
@@ -182,7 +182,7 @@ fn a_pusher_is_one_account() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once_in_the_files_order() {
+fn all_config_errors_are_reported_in_file_order() {
     let text = SHOP
         .replace("\"web2\"]", "\"wbe2\"]")
         .replace("qa-*", "qa-(")
@@ -203,7 +203,7 @@ fn all_that_is_wrong_is_said_at_once_in_the_files_order() {
 }
 
 #[test]
-fn a_place_where_no_release_may_stand_is_refused() {
+fn invalid_deploy_to_is_refused() {
     for deploy_to in [
         "",
         "/",
@@ -230,7 +230,7 @@ fn a_place_where_no_release_may_stand_is_refused() {
 }
 
 #[test]
-fn two_environments_never_share_a_place() {
+fn environments_may_not_share_a_deploy_target() {
     for (deploy_to, collides) in [
         ("/srv/shop", true),
         ("/srv/shop/", true),
@@ -258,7 +258,7 @@ fn two_environments_never_share_a_place() {
 }
 
 #[test]
-fn places_are_compared_by_machine_not_by_name() {
+fn deploy_targets_are_compared_by_machine_not_name() {
     let one_machine = shop_with("192.0.2.2", "192.0.2.1");
     let found = complaints(&one_machine);
     assert_eq!(found.len(), 2, "{found:?}");
@@ -275,7 +275,7 @@ fn places_are_compared_by_machine_not_by_name() {
 }
 
 #[test]
-fn a_host_is_never_reached_through_itself() {
+fn jump_host_cycle_is_refused() {
     let circle = "[hosts.a]\njump = \"b\"\n[hosts.b]\njump = \"a\"\n[hosts.c]\njump = \"a\"\n";
     assert_eq!(
         complaints(circle),
@@ -470,7 +470,7 @@ const WRONG: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn what_could_not_work_is_refused() {
+fn unusable_values_are_refused() {
     for (old, new, part) in WRONG {
         let text = shop_with(old, new);
         let complaints = complaints(&text);
@@ -482,14 +482,14 @@ fn what_could_not_work_is_refused() {
 }
 
 #[test]
-fn a_socket_path_that_linux_does_not_take_is_refused_before_it_is_bound() {
+fn overlong_socket_path_is_refused_before_bind() {
     let text = format!("[agent]\ndata_dir = \"/{}\"\n", "d".repeat(100));
     let complaints = complaints(&text);
     assert!(complaints[0].contains("107 bytes"), "{complaints:?}");
 }
 
 #[test]
-fn a_project_is_named_once_and_released_once() {
+fn project_names_and_repositories_are_unique() {
     let again = SHOP
         .split_once("[[projects]]")
         .unwrap()
@@ -514,7 +514,7 @@ fn a_project_is_named_once_and_released_once() {
 }
 
 #[test]
-fn the_usual_ways_to_write_an_address_of_a_repository_are_taken() {
+fn usual_repository_address_forms_are_accepted() {
     for url in [
         "https://git.example.com/alice/shop.git",
         "ssh://git@git.example.com:2222/alice/shop.git",
@@ -537,7 +537,7 @@ fn the_usual_ways_to_write_an_address_of_a_repository_are_taken() {
 }
 
 #[test]
-fn a_grant_names_what_is_there() {
+fn grant_must_name_existing_targets() {
     let grants = |lines: &str| {
         let text = format!("{SHOP}\n[[grants]]\n{lines}");
         match super::parse("c.toml", &text, Path::new("/")) {
@@ -584,7 +584,7 @@ fn a_grant_names_what_is_there() {
 }
 
 #[test]
-fn address_in_brackets_is_taken_with_its_port() {
+fn bracketed_address_is_accepted_with_its_port() {
     for (text, address, port) in [
         ("\"::1\"", "::1", 22),
         ("\"2001:DB8:0::7\"", "2001:db8::7", 22),

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn every_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
+    fn unknown_key_is_reported_with_position_and_suggestion() {
         let text = "listn = 'x'\n[[rules]]\npattern = 'a'\n[[rules]]\n  patern = 'b'\npattern = 'c'\n\
                     [hosts.web]\npattern = 'a'\nquite_else = 1\n";
         assert_eq!(
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_required_key_is_one_complaint_not_two() {
+    fn misspelt_required_key_is_reported_once() {
         assert_eq!(
             complaints("[[rules]]\npatern = 'a'\n"),
             ["a.toml:2:1: unknown key `patern`: did you mean `pattern`?"]
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_none_of_the_known_ones_is_refused_with_the_nearest() {
+    fn unknown_value_is_refused_with_a_suggestion() {
         assert_eq!(
             complaints("[[rules]]\npattern = 'a'\nschedule = 'redy'\n"),
             ["a.toml:3:12: unknown value `redy`: did you mean `ready`?"]
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_toml_is_reported_where_it_breaks() {
+    fn invalid_toml_is_reported_at_its_position() {
         let complaints = complaints("listen = 'x'\nrules = [\n");
         assert_eq!(complaints.len(), 1);
         assert!(
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_to_its_value_or_to_the_nearest_table_around_it() {
+    fn path_resolves_to_its_value_or_the_nearest_table() {
         let text = "[[rules]]\npattern = 'a'\n[[rules]]\npattern = 'b'\n[hosts.web]\n";
         let document = Document::parse("a.toml", text).unwrap();
         let second = Path::root().to("rules").to(1);

@@ -517,7 +517,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_release_tells_when_it_was_made() {
+    fn release_name_contains_its_creation_time() {
         let made: Timestamp = "2026-11-22T03:04:05Z".parse().unwrap();
         let id = ReleaseId::new(made, "0123456789");
         assert_eq!(id.to_string(), "20261122-030405-0123456");
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_has_a_label_of_its_own() {
+    fn operation_labels_are_unique() {
         let deploy_to = String::new;
         let key = String::new;
         let release = || ReleaseId(String::new());

@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shared_file_asks_for_its_directory_and_a_shared_directory_for_itself() {
+    fn shared_paths_determine_the_required_directories() {
         let shared = [
             "log",
             "conf.d/",

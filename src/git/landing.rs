@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trouble_of_the_agents_own_machine_is_passing() {
+    fn local_machine_failures_are_transient() {
         let mirror = PathBuf::from("/mirror");
         let detail = "No space left on device".to_owned();
         for error in [

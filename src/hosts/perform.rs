@@ -395,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_is_above_every_one_before_it() {
+    fn operation_sequence_strictly_increases() {
         let (one, other) = (Turns::default(), Turns::default());
         let first = one.next(0);
         assert!(other.next(0) > first);
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_a_clock_that_was_ahead_are_within_reach_of_their_fence() {
+    fn sequence_numbers_after_a_clock_jump_remain_usable() {
         let turns = Turns::default();
         let years_ahead = next_turn() + 20 * 366 * 24 * 3600 * 1_000_000;
         let fence = (years_ahead / 1000) << crate::domain::host::FENCE_SALT_BITS;
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_lost_once_is_never_said_to_be_not_reached() {
+    async fn lost_operation_is_never_reported_as_unreached() {
         let mut answers = vec![
             Err(NoReply::Host(HostError::NotReached("down".into()))),
             Err(NoReply::Host(HostError::NotReached("down".into()))),
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_refused_is_not_asked_again() {
+    async fn refused_operation_is_not_retried() {
         let mut asked = 0;
         let answer: Result<(), _> = again(|| {
             asked += 1;

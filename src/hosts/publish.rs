@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_that_was_not_made_names_what_is_live() {
+    fn refused_switch_names_the_live_release() {
         let occupied = |said: &[(&str, &str)]| read_published(&lines(said));
         let live = ReleaseId("r3".into());
         assert_eq!(
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_names_what_was_live() {
+    fn switch_names_the_previous_release() {
         let published = |said: &[(&str, &str)]| read_published(&lines(said));
         let was = |text: &str| match published(&[("was", text)]).unwrap() {
             Reply::Published { was, .. } => was.map(|release| release.0),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_differing_files_are_few_and_harmless() {
+    fn differing_file_names_are_limited_and_sanitized() {
         let mut said = vec![("was", "r2"), ("differ", "9"), ("differing", "a\u{1b}[2Jb")];
         let Reply::Published { differs, .. } = read_published(&lines(&said)).unwrap() else {
             panic!();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn leftover_is_below_the_place_or_no_answer() {
+    fn leftover_must_be_below_the_deploy_target() {
         for (path, deploy_to, own) in [
             ("/srv/shop/.tagship/trash/r1", "/srv/shop", true),
             ("/srv/shop/releases/r1", "/srv/shop", true),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_release_never_reaches_a_host() {
+    fn invalid_release_name_never_reaches_a_host() {
         let place = DeployTarget {
             deploy_to: "/srv/shop".into(),
             fence: 1,

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_prepare_never_says_is_no_answer() {
+    fn unknown_prepare_line_is_refused() {
         let lines = |word: &str, value: &str| {
             let mut lines = AnswerLines::default();
             lines.hear(word.into(), value.into(), 1).unwrap();

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_has_a_tone_of_its_own_kind() {
+    fn every_state_has_a_known_tone() {
         for name in STATE_NAMES {
             assert!(["asks", "good", "bad", "warn", "work", "over"].contains(&tone(name)));
         }

@@ -518,7 +518,7 @@ mod tests {
 
     /// Every combination of peer, configuration and headers, held against the rule in other words.
     #[test]
-    fn forwarded_address_is_believed_of_a_local_proxy_alone() {
+    fn forwarded_address_is_trusted_only_from_a_local_proxy() {
         let address = |text: &str| -> IpAddr { text.parse().unwrap() };
         let peers = [
             ("127.0.0.1", true),
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_lets_in_root_and_the_agents_own_user_alone() {
+    fn socket_admits_only_root_and_the_agents_user() {
         assert!(is_let_in(0, 990));
         assert!(is_let_in(990, 990));
         assert!(!is_let_in(1000, 990));

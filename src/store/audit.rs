@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn entries_fit_one_to_the_other() {
+    async fn audit_entries_are_chained() {
         let (_, ledger) = ledger().await;
         let verdict = ledger.verify().await.unwrap();
         assert_eq!((verdict.entries, verdict.fault), (4, None));
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_at_once_make_two_entries() {
+    async fn concurrent_audit_entries_are_both_kept() {
         let (_, ledger) = ledger().await;
         let now = "2026-11-21T16:00:00Z".parse().unwrap();
         let both = [1, 2].map(|_| ledger.note(action("approve"), now));
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_done_leaves_no_entry() {
+    async fn failed_commit_leaves_no_audit_entry() {
         let (kv, ledger) = ledger().await;
         let now = "2026-11-21T16:00:00Z".parse().unwrap();
         let turn = ledger.turn(action("approve"), now).await.unwrap();

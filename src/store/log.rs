@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_output_twice_stands_once() {
+    fn duplicate_output_is_stored_once() {
         let directory = tempfile::tempdir().unwrap();
         let book = LogBook::new(directory.path().to_owned());
         let output = book.step(7, "web1", "switch.publish", 1);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_logs_go_first() {
+    fn oldest_logs_are_deleted_first() {
         let directory = tempfile::tempdir().unwrap();
         let book = LogBook::new(directory.path().to_owned());
         for (task, seconds) in [(1, 100), (2, 200), (3, 300)] {
@@ -322,7 +322,7 @@ mod tests {
 
     /// By age and by size, each at its bound and one beyond; the age is that of the newest line.
     #[test]
-    fn logs_are_kept_up_to_both_bounds_and_go_beyond_them() {
+    fn logs_beyond_either_limit_are_deleted() {
         let second = Duration::from_secs(1);
         let (age, bytes) = (Duration::from_secs(300), 24);
         for (oldest, bytes_max, gone) in [
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_follows_is_woken() {
+    fn log_followers_are_woken() {
         let directory = tempfile::tempdir().unwrap();
         let book = LogBook::new(directory.path().to_owned());
         let mut changes = book.changes();

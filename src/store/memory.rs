@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_pending_is_seen_by_no_reader_but_by_the_next_commit() {
+    async fn pending_commit_is_visible_only_to_the_next_commit() {
         let kv = MemoryKv::new();
         kv.on_commit(|_| CommitFault::Hold);
         let mut watch = kv.watch(b"", Revision(0));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crash_drops_what_was_pending_and_keeps_what_was_durable() {
+    async fn crash_drops_pending_and_keeps_durable_commits() {
         let kv = MemoryKv::new();
         kv.commit(put("a", "1")).await.unwrap();
         kv.on_commit(|_| CommitFault::Hold);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_commit_that_becomes_durable_takes_the_pending_ones_along() {
+    async fn durable_commit_includes_earlier_pending_ones() {
         let kv = Arc::new(MemoryKv::new());
         kv.on_commit(|_| CommitFault::Hold);
         let mut held = kv.commit(put("a", "1"));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_fault_does_what_it_says() {
+    async fn each_injected_fault_has_its_effect() {
         let kv = MemoryKv::new();
         kv.on_commit(|label| {
             assert_eq!(label, "store.commit");

@@ -166,7 +166,7 @@ fn done(stage: u16, host: u16, result: StepResult) -> Vec<Event> {
 }
 
 #[test]
-fn the_same_record_is_the_same_task_however_often_it_comes() {
+fn repeated_record_yields_the_same_task() {
     let (_, store) = store();
     assert_eq!(push(&store, "v1", 'a', Some("r1")), Proposal::New(1));
     assert_eq!(
@@ -186,7 +186,7 @@ fn the_same_record_is_the_same_task_however_often_it_comes() {
 }
 
 #[test]
-fn the_same_push_joins_a_task_that_is_not_over_and_only_that() {
+fn repeated_push_joins_only_an_unfinished_task() {
     let (_, store) = store();
     assert_eq!(push(&store, "v1", 'a', Some("r1")), Proposal::New(1));
     assert_eq!(push(&store, "v1", 'a', Some("r2")), Proposal::Joined(1));
@@ -202,7 +202,7 @@ fn the_same_push_joins_a_task_that_is_not_over_and_only_that() {
 }
 
 #[test]
-fn a_task_is_not_taken_up_again_while_its_push_is_another_one() {
+fn task_is_not_reopened_while_its_push_has_another() {
     let (_, store) = store();
     push(&store, "v1", 'a', None);
     let over = |id| {
@@ -242,7 +242,7 @@ fn one_task_holds_the_queue_of_an_environment() {
 }
 
 #[test]
-fn who_has_not_seen_the_last_event_may_not_append() {
+fn append_requires_having_seen_the_last_event() {
     let (_, store) = store();
     push(&store, "v1", 'a', None);
     let stale = at_once(store.task(1)).unwrap();
@@ -259,7 +259,7 @@ fn who_has_not_seen_the_last_event_may_not_append() {
 }
 
 #[test]
-fn what_ran_since_is_the_last_that_began_and_for_the_untried_the_highest() {
+fn last_begun_task_is_reported_as_run_since() {
     let (_, store) = store();
     for (tag, object) in [("v1", 'a'), ("v2", 'b'), ("v3", 'c')] {
         push(&store, tag, object, None);
@@ -287,7 +287,7 @@ fn what_ran_since_is_the_last_that_began_and_for_the_untried_the_highest() {
 }
 
 #[test]
-fn what_is_live_and_which_releases_there_are_follows_from_events() {
+fn live_and_existing_releases_follow_from_events() {
     let (_, store) = store();
     push(&store, "v1", 'a', None);
     start(&store, 1).unwrap();
@@ -349,7 +349,7 @@ fn what_is_live_and_which_releases_there_are_follows_from_events() {
 
 /// What a look on a host is worth depends on what was known before it.
 #[test]
-fn look_that_a_task_has_overtaken_records_no_drift() {
+fn outdated_drift_check_records_no_drift() {
     let (_, store) = store();
     let place = ("shop", "production", "web2");
     let live = || at_once(store.live("shop", "production")).unwrap()["web2"].clone();
@@ -423,7 +423,7 @@ fn fences_grow_with_the_clock_and_without_it() {
 }
 
 #[test]
-fn lift_of_one_host_changes_no_other_host_and_place() {
+fn fence_lift_affects_only_its_host_and_target() {
     let (_, store) = store();
     let lift = |place, by| at_once(store.lift_fence(place, by)).unwrap();
     let before = at_once(store.next_fence(at(1))).unwrap();
@@ -437,7 +437,7 @@ fn lift_of_one_host_changes_no_other_host_and_place() {
 }
 
 #[test]
-fn clones_whose_clocks_are_behind_never_take_the_same_fence() {
+fn clones_with_slow_clocks_never_share_a_fence() {
     let taken = || -> BTreeSet<u64> {
         let (_, store) = store();
         at_once(store.next_fence(at(3600))).unwrap();
@@ -451,7 +451,7 @@ fn clones_whose_clocks_are_behind_never_take_the_same_fence() {
 }
 
 #[test]
-fn a_blob_is_there_once_it_is_whole() {
+fn blob_exists_only_once_complete() {
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     for stops_at in 0..5 {
         let (kv, store) = store();
@@ -481,7 +481,7 @@ fn a_blob_is_there_once_it_is_whole() {
 }
 
 #[test]
-fn a_commit_that_was_not_confirmed_is_told_as_such() {
+fn unconfirmed_commit_is_reported() {
     let (kv, store) = store();
     push(&store, "v1", 'a', None);
     for (fault, applied) in [
@@ -501,7 +501,7 @@ fn a_commit_that_was_not_confirmed_is_told_as_such() {
 }
 
 #[test]
-fn a_task_is_read_on_from_where_it_was_read_before() {
+fn task_read_resumes_at_the_last_known_event() {
     let (_, store) = store();
     push(&store, "v1", 'a', None);
     let before = at_once(store.task(1)).unwrap();
@@ -521,7 +521,7 @@ proptest! {
 
     /// Lists by every filter, in pages of every size, are what a look at each task says.
     #[test]
-    fn lists_show_what_the_logs_say(lives in any_lives(), size in 1..7_usize) {
+    fn task_lists_match_the_event_logs(lives in any_lives(), size in 1..7_usize) {
         let (_, store) = store();
         for (number, (qa, life)) in lives.iter().enumerate() {
             let environment = if *qa { "qa" } else { "production" };
@@ -581,7 +581,7 @@ proptest! {
 }
 
 #[test]
-fn a_plan_is_read_once_for_all_who_have_it() {
+fn shared_plan_is_read_once() {
     let kv = Arc::new(MemoryKv::new());
     let store = at_once(Store::open(kv)).unwrap();
     let digest = at_once(store.put_plan(&plan())).unwrap();

@@ -108,7 +108,7 @@ fn files(directory: &std::path::Path, found: &mut Vec<(String, String)>) {
 }
 
 #[test]
-fn advice_that_deletes_or_renames_on_hosts_was_read() {
+fn destructive_advice_was_reviewed() {
     let mut sources = Vec::new();
     // What people are told of hosts comes from these alone.
     for directory in ["domain/host", "engine/executor", "hosts", "setup/check"] {
@@ -136,7 +136,7 @@ fn advice_that_deletes_or_renames_on_hosts_was_read() {
 
 /// `key = value` in a text names a key that the documentation has.
 #[test]
-fn options_that_advice_names_are_options_of_the_configuration() {
+fn options_named_in_advice_exist() {
     let named = Regex::new(r#"\b([a-z][a-z_]+) = (?:\\"|true|false|[0-9])"#).unwrap();
     let literal = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).unwrap();
     let mut sources = Vec::new();

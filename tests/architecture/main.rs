@@ -152,7 +152,7 @@ fn pure_modules_know_no_runtime_no_clock_no_file_and_no_socket() {
 }
 
 #[test]
-fn a_crate_that_could_be_replaced_stands_in_one_module() {
+fn replaceable_crate_is_used_in_one_module() {
     let mut complaints = BTreeSet::new();
     for source in sources(&["src", "hooks/src"]) {
         for (name, places) in BEHIND_ONE_MODULE {
@@ -165,7 +165,7 @@ fn a_crate_that_could_be_replaced_stands_in_one_module() {
 }
 
 #[test]
-fn server_and_command_line_perform_nothing() {
+fn server_and_cli_perform_no_effects() {
     let mut complaints = BTreeSet::new();
     for source in sources(&["src/server", "src/cli"]) {
         let code = Source::new(&source.path, source.code);
@@ -201,7 +201,7 @@ fn files_and_functions_stay_short_enough_to_read() {
 }
 
 #[test]
-fn nothing_is_left_for_later_and_nothing_is_named_by_habit() {
+fn no_leftover_markers_or_banned_words_in_sources() {
     let mut complaints = BTreeSet::new();
     for source in sources(&["src", "hooks/src", "tests"]) {
         if !source.path.starts_with("tests/architecture") {
@@ -213,7 +213,7 @@ fn nothing_is_left_for_later_and_nothing_is_named_by_habit() {
 
 /// A reader who meets a name finds one type of that name.
 #[test]
-fn each_type_has_a_name_of_its_own() {
+fn type_names_are_unique() {
     let declared =
         Regex::new(r"(?m)^(?:pub(?:\([a-z:_ ]+\))? )?(?:struct|enum|trait|type) (\w+)").unwrap();
     let mut first = BTreeMap::new();
@@ -250,7 +250,7 @@ fn no_test_sleeps() {
 /// A break that no longer fits the code tries nothing, as does one whose tests are gone; and one that no
 /// page names is not found.
 #[test]
-fn breaks_on_purpose_fit_the_code_and_their_tests_and_stand_on_the_page() {
+fn mutations_apply_name_their_tests_and_are_documented() {
     let all = sources(&["src", "tests"]);
     let page = std::fs::read_to_string("docs/testing.md").unwrap();
     let mut complaints = BTreeSet::new();

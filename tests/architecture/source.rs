@@ -362,7 +362,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 #[test]
-fn a_use_is_seen_however_it_is_written() {
+fn every_form_of_use_is_detected() {
     let text = "use crate::{executor::Run, web};\nuse super::super::remote;\nlet x = crate::sync::y();\n\
                 // crate::account\nlet t = \"crate::session\"; let c = '\"'; let r = r#\"crate::task\"#;\n\
                 use self::super::inner;\nuse mycrate::store;\n\
@@ -379,7 +379,7 @@ fn a_use_is_seen_however_it_is_written() {
 }
 
 #[test]
-fn a_path_is_seen_inside_groups_and_not_inside_words() {
+fn paths_are_found_in_groups_but_not_in_words() {
     let text = "struct A;\nuse std::{collections::BTreeMap, fs};\nuse tokio::{\n    net::TcpStream,\n};\n\
                 let clock = 1; let o_clock = clock;\nfn f() { crate::clock::now(); std::fs::read(); }\n";
     let source = Source::new("src/plan.rs", text.to_owned());

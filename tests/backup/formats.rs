@@ -136,7 +136,7 @@ async fn a_store_of_every_former_format_opens_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_backup_of_every_former_format_restores_to_what_it_held() {
+async fn backup_of_every_former_format_restores_completely() {
     for fixture in fixtures() {
         let then: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(&fixture).unwrap()).unwrap();

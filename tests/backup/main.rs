@@ -211,7 +211,7 @@ async fn check(dir: &Path, done: &RestoreReport, told: &BTreeMap<usize, Vec<u64>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_backup_under_load_restores_to_all_that_was_acknowledged_before_it() {
+async fn backup_under_load_has_all_commits_acknowledged_before() {
     let dir = directory();
     let store = open(dir.path()).await;
     let logs = LogBook::new(dir.path().join("logs"));
@@ -281,7 +281,7 @@ async fn small() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_store_that_stands_there_is_replaced_only_when_asked_and_kept_beside() {
+async fn existing_store_is_replaced_only_on_request_and_kept() {
     let (_dir, file) = small().await;
     let to = directory();
     let there = open(to.path()).await;
@@ -323,7 +323,7 @@ async fn a_store_that_stands_there_is_replaced_only_when_asked_and_kept_beside()
 
 /// A task at its gate, or before its time, may have gone on in the days that are lost.
 #[tokio::test]
-async fn a_task_that_was_paused_says_why_it_waits_now_and_only_a_person_lets_it_go_on() {
+async fn restored_paused_task_is_resumed_only_by_a_person() {
     let begins = serde_json::json!([
         { "event": "landed", "commit": "3f2a9c1".repeat(6).get(..40), "description": "",
           "terms": { "plan": "ab".repeat(32), "approvals": [], "self_approval": false } },
@@ -423,7 +423,7 @@ async fn a_damaged_backup_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_id_that_may_have_been_given_out_is_refused() {
+async fn possibly_used_task_id_is_refused() {
     let (_dir, file) = small().await;
     let to = directory();
     fs::create_dir_all(to.path().join("logs/9")).unwrap();
@@ -451,7 +451,7 @@ async fn an_id_that_may_have_been_given_out_is_refused() {
 
 /// What goes on by itself when its time comes may have gone on since the backup.
 #[tokio::test]
-async fn a_restored_agent_lets_nothing_go_on_that_waited_for_its_time() {
+async fn restored_agent_resumes_no_task_waiting_for_its_time() {
     let begun = serde_json::json!([
         { "event": "landed", "commit": "3f2a9c1".repeat(6).get(..40), "description": "",
           "terms": { "plan": "ab".repeat(32), "approvals": [], "self_approval": false },

@@ -47,7 +47,7 @@ fn syncs(call: &str, path: &str) -> bool {
 }
 
 #[test]
-fn backup_and_restored_store_are_synced_before_they_are_in_place() {
+fn backup_and_restore_sync_before_the_final_rename() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-1.backup");
@@ -131,7 +131,7 @@ const DIRECTORY_SYNCED_BY_CALLER: [&str; 1] = ["hooks/src/spool/rules.rs"];
 /// A new rename fails here until somebody says whether what it brings must be durable; one that must
 /// be has a sync before it in its own function, and one of the directory after it.
 #[test]
-fn every_rename_is_between_two_syncs_or_says_why_not() {
+fn every_rename_is_synced_or_justified() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     for source in ["src", "hooks/src"] {

@@ -45,7 +45,7 @@ fn tasks(stage: &Stage) -> Vec<(String, String)> {
 }
 
 #[test]
-fn of_500_pushes_at_once_while_the_agent_is_killed_each_one_is_exactly_one_task() {
+fn each_of_500_pushes_is_one_task_despite_agent_kills() {
     let mut settings = Settings::default();
     for project in PROJECTS {
         settings =

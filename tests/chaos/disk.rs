@@ -42,7 +42,7 @@ fn on_a_disk() -> Option<(Stage, Disk)> {
 }
 
 #[test]
-fn an_agent_whose_directory_is_read_only_says_so_and_loses_no_push() {
+fn read_only_directory_is_reported_and_loses_no_push() {
     let Some((mut stage, disk)) = on_a_disk() else {
         return;
     };
@@ -75,7 +75,7 @@ fn an_agent_whose_directory_is_read_only_says_so_and_loses_no_push() {
 }
 
 #[test]
-fn an_agent_whose_disk_is_full_says_so_and_loses_no_push() {
+fn agent_with_a_full_disk_reports_it_and_loses_no_push() {
     let Some((mut stage, disk)) = on_a_disk() else {
         return;
     };
@@ -112,7 +112,7 @@ fn an_agent_whose_disk_is_full_says_so_and_loses_no_push() {
 }
 
 #[test]
-fn an_agent_whose_disk_is_full_at_its_start_says_so_and_loses_no_push() {
+fn full_disk_at_start_is_reported_and_loses_no_push() {
     let Some((mut stage, disk)) = on_a_disk() else {
         return;
     };
@@ -150,7 +150,7 @@ run = 'echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done'
 "#;
 
 #[test]
-fn an_agent_whose_clock_is_set_back_amid_a_release_goes_on_and_names_releases_in_their_order() {
+fn clock_set_back_during_a_release_keeps_names_in_order() {
     let mut stage = Settings::default()
         .template("steps", &format!("{TEMPLATE}{SLOW}"))
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")

@@ -13,7 +13,7 @@ const RANDOM_MIN: u64 = 8;
 const KILLS_OF_A_WORLD: u64 = 40;
 
 #[test]
-fn an_agent_that_is_killed_at_any_moment_ends_every_task_well_and_runs_every_program_once() {
+fn killed_agent_runs_each_program_once() {
     let seed = seed();
     let mut chance = Chance::of(seed);
     let random = kills()

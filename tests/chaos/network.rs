@@ -107,7 +107,7 @@ fn swept(stage: &Stage) {
 }
 
 #[test]
-fn a_connection_that_is_cut_or_stalls_at_any_byte_ends_in_a_release_or_names_the_host() {
+fn cut_or_stalled_connection_releases_or_names_the_host() {
     let seed = seed();
     let mut chance = Chance::of(seed);
     let port = free_port();
@@ -199,7 +199,7 @@ fn with_held_programs() -> Stage {
 }
 
 #[test]
-fn a_server_that_is_killed_amid_a_transfer_a_switch_or_a_program_costs_nothing() {
+fn server_killed_during_any_operation_fails_no_release() {
     let stage = with_held_programs();
     for (number, (program, what, when)) in [
         ("rsync", "--server", "before"),
@@ -234,7 +234,7 @@ fn a_server_that_is_killed_amid_a_transfer_a_switch_or_a_program_costs_nothing()
 }
 
 #[test]
-fn a_server_that_is_killed_while_a_program_runs_loses_neither_its_output_nor_its_end() {
+fn killed_server_loses_no_program_output_or_result() {
     let stage = with_held_programs();
     fs::write(stage.path().join("hold"), "").unwrap();
     let id = propose(&stage, "qa-1");
@@ -257,7 +257,7 @@ fn a_server_that_is_killed_while_a_program_runs_loses_neither_its_output_nor_its
 }
 
 #[test]
-fn a_host_that_is_away_when_its_step_is_stopped_is_asked_about_and_never_called_stopped_unseen() {
+fn stop_on_an_unreachable_host_is_never_assumed_done() {
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).start();
@@ -299,7 +299,7 @@ fn a_host_that_is_away_when_its_step_is_stopped_is_asked_about_and_never_called_
 }
 
 #[test]
-fn a_host_that_resets_every_connection_is_told_of_while_it_is_tried_again_and_then_named() {
+fn host_resetting_connections_is_reported_while_retried() {
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).ssh("patience = '8s'").start();

@@ -134,7 +134,7 @@ fn on_a_host(label: &str) -> bool {
 }
 
 #[test]
-fn an_agent_that_dies_at_an_effect_on_its_own_machine_loses_nothing() {
+fn agent_dying_at_any_local_effect_loses_nothing() {
     let own: Vec<&str> = LABELS
         .into_iter()
         .filter(|label| !on_a_host(label))
@@ -143,7 +143,7 @@ fn an_agent_that_dies_at_an_effect_on_its_own_machine_loses_nothing() {
 }
 
 #[test]
-fn an_agent_that_dies_at_an_effect_on_a_host_loses_nothing() {
+fn agent_dying_at_any_host_effect_loses_nothing() {
     let hosts: Vec<&str> = LABELS
         .into_iter()
         .filter(|label| on_a_host(label))
@@ -153,7 +153,7 @@ fn an_agent_that_dies_at_an_effect_on_a_host_loses_nothing() {
 
 /// The list of effects is complete: it names what the sources do, and nothing else.
 #[test]
-fn every_effect_has_its_moments() {
+fn effect_list_matches_the_sources() {
     let mut named = BTreeSet::new();
     let mut open = vec![std::path::PathBuf::from("src")];
     while let Some(directory) = open.pop() {

@@ -129,7 +129,7 @@ fn stops(stage: &Stage, kind: &str) {
 }
 
 #[test]
-fn a_stopped_step_is_gone_whatever_it_does_and_what_it_printed_harms_nobody() {
+fn stopped_step_ends_and_its_output_is_harmless() {
     let stage = Settings::default()
         .group("solo = ['web1']")
         .template("steps", &format!("{TEMPLATE}{STEPS}"))
@@ -192,7 +192,7 @@ exit 1
 
 /// The agent remembers no program of a check; its names are found by the attempt's.
 #[test]
-fn a_stopped_check_leaves_no_program_also_none_that_an_agent_before_it_started() {
+fn stopped_check_leaves_no_program_of_any_earlier_agent() {
     let mut stage = Settings::default()
         .group("solo = ['web1']")
         .template("check", &format!("{TEMPLATE}{CHECK}"))

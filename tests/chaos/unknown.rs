@@ -95,7 +95,7 @@ fn asks_after(happens: impl FnOnce(&Stage)) -> (Stage, u64, Value) {
 }
 
 #[test]
-fn a_program_whose_runner_was_killed_pauses_its_task_and_runs_again_only_when_a_person_says_so() {
+fn killed_runner_pauses_its_task_until_a_person_retries() {
     let (stage, id, _) = asks_after(|stage| power_cut(stage.path()));
     stage.api.post(&format!("/tasks/{id}/retry"), &json!({}));
     stage.api.until_state(id, "succeeded");
@@ -104,7 +104,7 @@ fn a_program_whose_runner_was_killed_pauses_its_task_and_runs_again_only_when_a_
 }
 
 #[test]
-fn a_program_of_a_host_that_was_started_anew_pauses_its_task_and_can_be_stopped() {
+fn rebooted_host_pauses_its_task_and_a_stop_succeeds() {
     let (stage, id, _) = asks_after(|stage| {
         power_cut(stage.path());
         // The number of its process may be another's by now: only the boot tells.
@@ -122,7 +122,7 @@ fn a_program_of_a_host_that_was_started_anew_pauses_its_task_and_can_be_stopped(
 }
 
 #[test]
-fn a_program_whose_journal_was_deleted_pauses_its_task_and_stops_with_it() {
+fn deleted_journal_pauses_its_task_and_a_stop_ends_it() {
     let (stage, id, _) = asks_after(|stage| {
         let journal = attempt(stage);
         fs::rename(&journal, journal.with_file_name("away")).unwrap();
@@ -133,7 +133,7 @@ fn a_program_whose_journal_was_deleted_pauses_its_task_and_stops_with_it() {
 }
 
 #[test]
-fn a_program_that_went_on_without_its_agent_is_followed_to_its_end() {
+fn program_is_followed_to_its_end_after_agent_downtime() {
     let mut stage = stage();
     fs::write(stage.path().join("hold"), "").unwrap();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);

@@ -136,7 +136,7 @@ fn steps(task: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_examples_of_the_documents() {
+fn documented_codo_examples_run() {
     let _alone = alone();
     let stage = stage();
     let script = Script::new(&stage.url(), &stage.token("alice", "approver"));
@@ -206,7 +206,7 @@ fn the_examples_of_the_documents() {
 }
 
 #[test]
-fn the_published_flow_is_named_steps() {
+fn published_codo_flow_runs_as_named_steps() {
     let _alone = alone();
     let stage = stage();
     let script = Script::new(&stage.url(), &stage.token("alice", "approver"));
@@ -265,7 +265,7 @@ fn the_published_flow_is_named_steps() {
 }
 
 #[test]
-fn the_same_flow_in_tagships_own_steps_releases_the_tags_commit() {
+fn codo_flow_as_tagship_steps_releases_the_tags_commit() {
     let _alone = alone();
     let stage = stage();
     let script = Script::new(&stage.url(), &stage.token("alice", "approver"));
@@ -289,7 +289,7 @@ fn the_same_flow_in_tagships_own_steps_releases_the_tags_commit() {
 }
 
 #[test]
-fn ten_tasks_that_wait_hold_nobody_up() {
+fn ten_waiting_tasks_do_not_block_another_task() {
     let _alone = alone();
     let stage = stage();
     let script = Script::new(&stage.url(), &stage.token("alice", "approver"));
@@ -313,7 +313,7 @@ fn ten_tasks_that_wait_hold_nobody_up() {
 }
 
 #[test]
-fn somebody_logs_in_with_a_one_time_code_submits_watches_and_reads_the_result() {
+fn user_with_a_one_time_code_submits_and_reads_the_result() {
     let _alone = alone();
     let stage = stage();
     let api = &stage.api;

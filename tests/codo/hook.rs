@@ -103,7 +103,7 @@ fn a_pushed_tag_makes_one_task_that_releases_its_commit() {
 }
 
 #[test]
-fn a_push_that_is_refused_after_all_and_a_branch_of_a_tags_name_release_nothing() {
+fn refused_push_or_branch_named_as_a_tag_releases_nothing() {
     let stage = settings().agent("landing_timeout = '2s'").start();
     let auth_key = stage.token("githook", "approver");
     install(&stage, &auth_key, "echo not today; exit 1");
@@ -130,7 +130,7 @@ fn a_push_that_is_refused_after_all_and_a_branch_of_a_tags_name_release_nothing(
 }
 
 #[test]
-fn a_hook_whose_token_may_not_run_without_approval_is_refused_and_so_is_the_push() {
+fn hook_token_without_the_run_right_refuses_the_push() {
     let stage = settings().start();
     install(&stage, &stage.token("githook", "submitter"), "");
     stage.commit("release-dbtt-1", &[("README.md", "one\n")]);
@@ -142,7 +142,7 @@ fn a_hook_whose_token_may_not_run_without_approval_is_refused_and_so_is_the_push
 }
 
 #[test]
-fn what_landed_is_what_is_released_wherever_the_tag_is_moved() {
+fn landed_commit_is_released_even_if_the_tag_moves() {
     let stage = settings().start();
     let auth_key = stage.token("alice", "submitter");
     let ours = stage.repo().path.join("hooks/update");

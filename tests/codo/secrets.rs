@@ -184,7 +184,7 @@ fn holds(bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn a_secret_is_seen_nowhere_whichever_way_it_came_in() {
+fn secret_is_shown_nowhere_for_any_input_channel() {
     let _alone = alone();
     let mut stage = stage();
     let ids = through_every_door(&stage);
@@ -227,7 +227,7 @@ fn a_secret_is_seen_nowhere_whichever_way_it_came_in() {
 /// A rule's value for a secret is kept while nobody can say that it is one: its template is being
 /// written when the push comes.
 #[test]
-fn a_secret_that_comes_before_its_template_is_whole_is_one_all_the_same() {
+fn secret_submitted_before_its_template_loads_stays_secret() {
     let _alone = alone();
     let noted = LOCKED.replace("params = [", "params = [{ name = \"NOTE\" }, ");
     let rule = format!(

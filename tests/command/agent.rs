@@ -50,7 +50,7 @@ async fn tasks_are_listed_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_task_says_what_it_is_and_what_it_lacks() {
+async fn waiting_task_shows_its_missing_approvals() {
     let lab = Lab::new().await;
     let task = lab.world.waiting("release-1").await;
     let plan = &task.landed.unwrap().terms.plan.0[..12];
@@ -86,7 +86,7 @@ async fn a_waiting_task_says_what_it_is_and_what_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_succeeded_task_says_what_each_host_has_done() {
+async fn succeeded_task_shows_each_hosts_steps() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     let said = said(lab.local(&["show", "1"]));
@@ -102,7 +102,7 @@ async fn a_succeeded_task_says_what_each_host_has_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_get_what_the_design_promises() {
+async fn show_json_contains_the_promised_fields() {
     let lab = Lab::new().await;
     lab.world.running("release-1").await;
     let task = said(lab.local(&["show", "1", "--json"])).json();
@@ -123,7 +123,7 @@ async fn programs_get_what_the_design_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_is_not_there_is_named() {
+async fn missing_task_is_named() {
     let lab = Lab::new().await;
     holds(
         lab.local(&["show", "7"])
@@ -196,7 +196,7 @@ async fn an_approval_may_wait_for_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_approve_learns_why() {
+async fn refused_approval_states_the_reason() {
     let lab = Lab::new().await;
     lab.world.waiting("release-1").await;
     let local = said(lab.local(&["approve", "1"]));
@@ -219,7 +219,7 @@ async fn who_may_not_approve_learns_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_says_what_became_of_it() {
+async fn each_request_reports_its_result() {
     let lab = Lab::new().await;
     lab.world.waiting("release-1").await;
     holds(
@@ -262,7 +262,7 @@ pub(crate) fn me() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_task_is_told_to_go_on() {
+async fn paused_task_is_resumed() {
     let lab = Lab::new().await;
     let task = lab.world.running("release-1").await;
     let pause = Pause::Gate { stage: 2 };
@@ -328,7 +328,7 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_goes_to_a_task_or_before_the_live_one() {
+async fn rollback_targets_a_task_or_the_previous_release() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     lab.world.succeeded("release-2").await;
@@ -359,7 +359,7 @@ async fn a_rollback_goes_to_a_task_or_before_the_live_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rollback_says_whose_approval_is_missing_and_does_not_wait_for_ever() {
+async fn rollback_names_missing_approvers_and_does_not_hang() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     lab.world.succeeded("release-2").await;
@@ -385,7 +385,7 @@ async fn rollback_says_whose_approval_is_missing_and_does_not_wait_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rollback_to_what_is_live_says_that_it_changes_nothing() {
+async fn rollback_to_the_live_release_reports_no_change() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     let back = said(lab.local(&["rollback", "1"]));
@@ -394,7 +394,7 @@ async fn rollback_to_what_is_live_says_that_it_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_agent_is_not_taken_for_one() {
+async fn other_server_is_not_mistaken_for_an_agent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answering = std::thread::spawn(move || {
@@ -418,7 +418,7 @@ async fn what_is_no_agent_is_not_taken_for_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_outlives_a_restart_of_the_agent() {
+async fn waiting_client_survives_an_agent_restart() {
     let mut lab = Lab::new().await;
     let task = lab.world.running("release-1").await;
     let test = lab.local(&["stop", "1", "--wait"]);

@@ -154,7 +154,7 @@ rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template =
 }
 
 #[test]
-fn a_world_in_which_all_is_well_has_no_failure() {
+fn healthy_setup_has_no_failure() {
     let world = World::installed();
     let said = world.check();
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""), "{said}");
@@ -198,7 +198,7 @@ fn hooks_path_of_the_git_user_is_found_through_an_include() {
 }
 
 #[test]
-fn git_configuration_that_git_cannot_read_is_not_passed_over() {
+fn unreadable_git_configuration_is_a_failure() {
     let mut world = World::installed();
     world.git_configuration("[core\n");
     let said = world.check();
@@ -250,7 +250,7 @@ fn a_host_whose_key_has_changed() {
 }
 
 #[test]
-fn a_key_that_is_missing_comes_with_the_command_that_makes_it() {
+fn missing_key_finding_shows_the_command_to_create_it() {
     let mut world = World::installed();
     world.more = "[git]\nidentity = \"no-key\"\n".to_owned();
     std::fs::remove_file(world.sshd.identity()).unwrap();
@@ -406,7 +406,7 @@ fn a_real_directory_where_the_link_should_be() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere() {
+fn a_dangling_current_link() {
     let world = World::installed();
     std::fs::create_dir_all(world.deploy_to()).unwrap();
     std::os::unix::fs::symlink("releases/gone", world.deploy_to().join("current")).unwrap();
@@ -421,7 +421,7 @@ fn a_file_where_the_directory_should_be() {
 }
 
 #[test]
-fn a_place_that_the_login_user_cannot_write() {
+fn a_target_that_the_login_user_cannot_write() {
     let mut world = World::installed();
     let above = world.path("srv");
     std::fs::create_dir(&above).unwrap();
@@ -505,7 +505,7 @@ fn a_template_that_does_not_parse() {
 }
 
 #[test]
-fn a_template_that_is_not_there() {
+fn a_missing_template() {
     let world = World {
         template: "git-relaese",
         ..World::installed()
@@ -561,7 +561,7 @@ fn rules_that_the_agent_has_not_published() {
 }
 
 #[test]
-fn one_project_is_looked_at_alone() {
+fn single_project_is_checked_alone() {
     let world = World::installed();
     let said = world.run(&["check", "--project", "shoe"]);
     assert_eq!(

@@ -25,7 +25,7 @@ fn every_command_has_its_heading_and_no_other() {
 }
 
 #[test]
-fn every_option_of_an_example_is_there() {
+fn every_option_in_an_example_exists() {
     let commands = commands();
     for line in text().lines() {
         let Some((_, called)) = line.split_once("tagship ") else {

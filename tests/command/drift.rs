@@ -19,7 +19,7 @@ async fn seen(lab: &Lab, standing: &HostState) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drift_is_told_alike_wherever_hosts_are_shown() {
+async fn drift_is_shown_identically_everywhere() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     lab.world.succeeded("release-2").await;
@@ -156,7 +156,7 @@ rules = [{{ pattern = "release-*", environment = "production" }}]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rollback_over_a_drifted_host_says_what_it_replaces() {
+async fn rollback_over_a_drifted_host_names_what_it_replaces() {
     let lab = Lab::new().await;
     lab.world.succeeded("release-1").await;
     lab.world.succeeded("release-2").await;

@@ -72,7 +72,7 @@ impl Lab {
 }
 
 #[test]
-fn nothing_is_remembered_where_nobody_can_be_asked() {
+fn no_host_key_is_stored_without_confirmation() {
     let lab = Lab::new();
     let said = lab.enroll(&["web1"]);
     assert_eq!(said.status, Some(1), "{said}");
@@ -91,7 +91,7 @@ fn nothing_is_remembered_where_nobody_can_be_asked() {
 }
 
 #[test]
-fn the_key_with_the_given_fingerprint_is_remembered() {
+fn host_key_with_the_expected_fingerprint_is_stored() {
     let lab = Lab::new();
     let fingerprint = lab.sshd.fingerprint();
     let said = lab.enroll(&["web1", "--fingerprint", &fingerprint]);
@@ -114,7 +114,7 @@ fn the_key_with_the_given_fingerprint_is_remembered() {
 }
 
 #[test]
-fn another_fingerprint_than_the_given_one_is_refused() {
+fn mismatched_fingerprint_is_refused() {
     let lab = Lab::new();
     let other = format!("SHA256:{}", "A".repeat(43));
     let said = lab.enroll(&["web1", "--fingerprint", &other]);
@@ -128,7 +128,7 @@ fn another_fingerprint_than_the_given_one_is_refused() {
 }
 
 #[test]
-fn yes_remembers_what_is_shown() {
+fn yes_option_stores_the_shown_host_key() {
     let lab = Lab::new();
     let said = lab.enroll(&["web1", "--yes"]);
     assert_eq!(said.status, Some(0), "{said}");
@@ -136,7 +136,7 @@ fn yes_remembers_what_is_shown() {
 }
 
 #[test]
-fn a_changed_key_is_never_remembered_over_the_old_one() {
+fn changed_host_key_never_replaces_the_old_one() {
     let lab = Lab::new();
     assert_eq!(lab.enroll(&["web1", "--yes"]).status, Some(0));
     // Another key of the same type stands there now.
@@ -161,7 +161,7 @@ fn a_host_that_is_not_configured_is_refused() {
 }
 
 #[test]
-fn somebody_at_a_terminal_is_asked_and_only_yes_is_a_yes() {
+fn terminal_prompt_accepts_only_yes() {
     let lab = Lab::new();
     for no in ["no\n", "y\n", "\n"] {
         let text = lab.enroll_asked(no);

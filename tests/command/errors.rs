@@ -11,7 +11,7 @@ time_zone = "Europe/Berlin"
 "#;
 
 #[test]
-fn without_an_agent_people_learn_how_to_start_one() {
+fn missing_agent_error_says_how_to_start_one() {
     for arguments in [
         &["tasks"][..],
         &["show", "7"],
@@ -44,7 +44,7 @@ fn without_an_agent_people_learn_how_to_start_one() {
 }
 
 #[test]
-fn an_agent_elsewhere_that_is_not_there_is_named_by_its_address() {
+fn unreachable_remote_agent_is_named_by_its_address() {
     Test::new()
         .arguments(["tasks"])
         .variable("TAGSHIP_URL", "http://127.0.0.1:9")
@@ -54,7 +54,7 @@ fn an_agent_elsewhere_that_is_not_there_is_named_by_its_address() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused() {
+fn invalid_agent_address_is_refused() {
     Test::new()
         .arguments(["tasks"])
         .variable("TAGSHIP_URL", "ship.example.com")
@@ -64,7 +64,7 @@ fn an_address_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_configuration_that_is_not_there_is_named() {
+fn missing_configuration_is_named() {
     Test::new()
         .arguments(["--config", "absent.toml", "tasks"])
         .stderr("error: no configuration at absent.toml: write one, or give --config FILE\n")
@@ -73,7 +73,7 @@ fn a_configuration_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_mistyped_key_of_the_configuration_is_named_with_its_line() {
+fn mistyped_configuration_key_is_named_with_its_line() {
     let said = Test::new()
         .config("[agent]\nlisten = \"127.0.0.1:0\"\nspool = \"/tmp\"\n")
         .arguments(["tasks"])
@@ -85,7 +85,7 @@ fn a_mistyped_key_of_the_configuration_is_named_with_its_line() {
 }
 
 #[test]
-fn a_state_that_is_none_names_the_nearest_and_all_others() {
+fn unknown_state_error_suggests_and_lists_the_states() {
     let said = Test::new().arguments(["tasks", "--state", "wating"]).said();
     assert_eq!(said.status, Some(2));
     assert!(said.stderr.starts_with("error: "), "{said}");
@@ -129,7 +129,7 @@ fn wrong_usage_ends_with_2_and_names_what_is_missing() {
 }
 
 #[test]
-fn a_password_that_is_empty_is_none() {
+fn empty_password_is_refused() {
     Test::new()
         .config(SMALL)
         .arguments(["user", "add", "alice", "--role", "admin", "--password-stdin"])
@@ -140,7 +140,7 @@ fn a_password_that_is_empty_is_none() {
 }
 
 #[test]
-fn the_first_account_and_its_token_can_be_made_before_any_agent_runs() {
+fn first_account_and_token_need_no_running_agent() {
     let test = Test::new().file("config.toml", SMALL);
     let run = |arguments: &[&str]| {
         let config = test.path("config.toml").display().to_string();
@@ -190,7 +190,7 @@ fn the_first_account_and_its_token_can_be_made_before_any_agent_runs() {
 }
 
 #[test]
-fn a_reader_that_goes_away_gets_no_complaint() {
+fn closed_output_pipe_causes_no_error() {
     use std::process::Stdio;
     let test = Test::new().arguments(["completions", "zsh"]);
     let (reader, stdout) = std::io::pipe().unwrap();

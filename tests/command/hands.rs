@@ -26,7 +26,7 @@ async fn at_the_gates(lab: &Lab) -> Task {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_is_skipped_with_a_reason_and_stopped_alone() {
+async fn single_host_is_skipped_with_a_reason_or_stopped() {
     let lab = Lab::new().await;
     lab.world.running("release-1").await;
     let skip = [
@@ -66,7 +66,7 @@ async fn a_host_is_skipped_with_a_reason_and_stopped_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_host_goes_on_and_the_others_wait() {
+async fn single_host_is_resumed_while_the_others_wait() {
     let lab = Lab::new().await;
     at_the_gates(&lab).await;
     let gone = said(lab.local(&["resume", "1", "--host", "web-2"]));
@@ -110,7 +110,7 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_that_ends_by_itself_says_when() {
+async fn timed_pause_states_its_end() {
     let lab = Lab::new().await;
     let task = lab.world.proposed("release-1").await;
     let hour = |plan: &mut tagship::domain::plan::Plan| plan.pause_timeout_s = Some(90 * 60);

@@ -24,7 +24,7 @@ pub(crate) fn commands() -> Vec<(Vec<String>, clap::Command)> {
 }
 
 #[test]
-fn every_command_explains_itself_and_each_of_its_options() {
+fn every_command_and_option_has_help() {
     for (words, command) in commands() {
         let arguments = words.iter().map(String::as_str).chain(["--help"]);
         let said = Test::new().arguments(arguments).said();
@@ -55,7 +55,7 @@ fn every_command_explains_itself_and_each_of_its_options() {
 }
 
 #[test]
-fn the_commands_are_those_that_are_promised() {
+fn commands_match_the_promised_list() {
     let promised = "serve install uninstall check tasks show approve reject withdraw stop retry resume \
         rollback log rules hosts user token completions";
     let commands = commands();
@@ -91,7 +91,7 @@ fn the_commands_are_those_that_are_promised() {
 }
 
 #[test]
-fn whatever_is_listed_or_shown_can_be_json() {
+fn every_list_and_show_command_supports_json() {
     for name in [
         "tasks",
         "show",
@@ -121,7 +121,7 @@ fn every_command_takes_a_configuration() {
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn version_is_the_package_version() {
     Test::new()
         .arguments(["--version"])
         .stdout(&format!("tagship {}\n", env!("CARGO_PKG_VERSION")))

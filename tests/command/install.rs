@@ -30,7 +30,7 @@ fn shop() -> (Test, Repository) {
 }
 
 #[test]
-fn a_push_right_after_installing_is_taken_with_the_agent_down() {
+fn push_after_install_is_accepted_without_an_agent() {
     let (test, repository) = shop();
     let hook = hook_program().display().to_string();
     let work = WorkTree::clone(&repository, test.path("work"));
@@ -54,7 +54,7 @@ fn a_push_right_after_installing_is_taken_with_the_agent_down() {
 }
 
 #[test]
-fn a_hook_that_stood_there_is_kept_and_comes_back() {
+fn existing_hook_is_kept_and_restored() {
     let (test, repository) = shop();
     let old = repository.path.join("hooks/update");
     crate::support::git::script(&old, "#!/bin/sh\nexit 0\n");
@@ -94,7 +94,7 @@ fn a_hook_that_stood_there_is_kept_and_comes_back() {
 }
 
 #[test]
-fn a_hook_program_that_is_not_there_is_named() {
+fn missing_hook_program_is_named() {
     let (test, _repository) = shop();
     test.arguments(["install", "--project", "shop", "--hook", "/nowhere/update"])
         .stderr("error: hook program /nowhere/update is missing; name it with --hook\n")

@@ -46,7 +46,7 @@ fn as_agent(dir: &tempfile::TempDir, groups: &str, command: &str) -> Output {
 }
 
 #[test]
-fn an_agent_outside_the_git_users_group_does_not_start_and_says_how_to_let_it_in() {
+fn agent_outside_the_git_group_fails_with_a_remedy() {
     let Some(dir) = directory() else { return };
     let remedy = format!("usermod -aG {GIT_USER} {AGENT}, then start the agent again");
 

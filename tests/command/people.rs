@@ -9,7 +9,7 @@ use crate::agent::me;
 use crate::lab::{Lab, holds, said};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_are_taken_out_and_let_in_again() {
+async fn hosts_are_disabled_and_enabled() {
     let lab = Lab::new().await;
     holds(
         lab.local(&["hosts", "disable", "web-2", "--reason", "new disk"])
@@ -39,7 +39,7 @@ async fn hosts_are_taken_out_and_let_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_and_tokens_come_and_go() {
+async fn users_and_tokens_are_added_and_removed() {
     let lab = Lab::new().await;
     holds(
         lab.local(&[
@@ -111,7 +111,7 @@ async fn people_and_tokens_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebodys_rights_change_and_they_are_let_in_no_more() {
+async fn user_rights_change_and_a_disabled_user_is_refused() {
     let lab = Lab::new().await;
     lab.world.account("alice", Role::Viewer, &["qa"]).await;
     holds(
@@ -138,7 +138,7 @@ async fn somebodys_rights_change_and_they_are_let_in_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_nobody_is_let_in_from_afar() {
+async fn remote_access_requires_a_token() {
     let lab = Lab::new().await;
     let nobody = said(
         crate::test::Test::new()
@@ -154,7 +154,7 @@ async fn without_a_token_nobody_is_let_in_from_afar() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_is_made_by_the_agent_while_it_holds_the_store() {
+async fn running_agent_creates_the_account() {
     let lab = Lab::new().await;
     let added = said(lab.local(&["user", "add", "alice", "--role", "admin"]));
     assert_eq!(added.stdout, "alice is added as admin\n", "{added}");
@@ -164,7 +164,7 @@ async fn an_account_is_made_by_the_agent_while_it_holds_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_goes_nowhere_but_where_it_was_sent() {
+async fn token_is_never_sent_to_a_redirect_target() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -199,7 +199,7 @@ async fn a_token_goes_nowhere_but_where_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scopes_delegations_and_second_factors_are_asked_for_by_the_command_line() {
+async fn cli_manages_scopes_delegations_and_second_factors() {
     let lab = Lab::new().await;
     lab.world.account("alice", Role::Approver, &["pm"]).await;
     lab.world.account("bob", Role::Viewer, &[]).await;
@@ -268,7 +268,7 @@ async fn times_are_the_agents_wherever_the_command_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_tells_of_people_who_are_named_and_not_there() {
+async fn check_reports_missing_named_users() {
     let lab = Lab::new().await;
     lab.world.account("alice", Role::Approver, &["pm"]).await;
     let config = format!(

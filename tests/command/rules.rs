@@ -27,7 +27,7 @@ fn shop() -> Test {
 }
 
 #[test]
-fn the_rule_that_decides_is_named_and_the_others_say_why_they_do_not() {
+fn deciding_rule_is_named_and_others_give_their_reason() {
     shop()
         .arguments(["qa-7"])
         .stdout(
@@ -40,7 +40,7 @@ fn the_rule_that_decides_is_named_and_the_others_say_why_they_do_not() {
 }
 
 #[test]
-fn a_full_name_is_taken_too_and_approval_is_told() {
+fn full_ref_name_is_accepted_and_approval_is_shown() {
     let said = shop().arguments(["refs/tags/release-1"]).said();
     assert_eq!(said.status, Some(0));
     assert!(
@@ -52,7 +52,7 @@ fn a_full_name_is_taken_too_and_approval_is_told() {
 }
 
 #[test]
-fn a_tag_that_no_rule_matches_is_an_answer() {
+fn unmatched_tag_is_a_valid_answer() {
     let said = shop().arguments(["v1"]).said();
     assert_eq!(said.status, Some(0));
     assert!(
@@ -63,7 +63,7 @@ fn a_tag_that_no_rule_matches_is_an_answer() {
 }
 
 #[test]
-fn programs_get_the_same_as_json() {
+fn json_output_contains_the_same() {
     let said = shop().arguments(["qa-7", "--json"]).said();
     let answer = said.json();
     assert_eq!(answer["decides"], 1);
@@ -92,7 +92,7 @@ fn a_branch_is_never_released() {
 }
 
 #[test]
-fn a_project_that_is_not_there_names_those_that_are() {
+fn missing_project_error_lists_the_projects() {
     Test::new()
         .config(SHOP)
         .arguments(["rules", "test", "qa-7", "--project", "shoe"])

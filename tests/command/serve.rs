@@ -65,7 +65,7 @@ templates_dir = "{dir}/templates"
 "#;
 
 #[test]
-fn agent_that_cannot_start_names_the_command_that_mends_it() {
+fn failed_start_names_the_repair_command() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let port = taken.rsplit_once(':').unwrap().1;
@@ -94,7 +94,7 @@ fn agent_that_cannot_start_names_the_command_that_mends_it() {
 }
 
 #[test]
-fn an_agent_serves_until_a_signal_ends_it_well() {
+fn agent_serves_until_a_signal_stops_it() {
     for signal in [Signal::TERM, Signal::INT] {
         let test = Test::new().config(ALONE);
         let config = test.path("config.toml").display().to_string();
@@ -121,7 +121,7 @@ fn an_agent_serves_until_a_signal_ends_it_well() {
 }
 
 #[test]
-fn the_configuration_that_lies_here_will_do_for_serving_alone() {
+fn only_serve_uses_the_local_configuration() {
     let test = Test::new().file("config.toml", ALONE);
     let agent = Agent::start(test.command());
     drop(agent);
@@ -136,7 +136,7 @@ fn the_configuration_that_lies_here_will_do_for_serving_alone() {
 }
 
 #[test]
-fn a_pushed_tag_is_released_and_the_command_line_tells_of_it() {
+fn pushed_tag_is_released_and_shown_by_the_cli() {
     let world = World::installed();
     let work = WorkTree::clone(&world.repository, world.path("work"));
     let commit = work.commit_files("first", &[("index.html", "shop")]);
@@ -202,14 +202,14 @@ fn names(said: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_data_dir_that_is_no_directory_is_named_with_what_to_do() {
+fn invalid_data_dir_error_names_a_remedy() {
     let test = Test::new().config(ALONE).file("data", "");
     let data = test.path("data").display().to_string();
     names(&refused(&test), &[&data, "is none", "move that file away"]);
 }
 
 #[test]
-fn a_data_dir_of_somebody_else_is_named_with_what_to_do() {
+fn foreign_data_dir_error_names_a_remedy() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: only root may give directories away");
         return;
@@ -230,7 +230,7 @@ fn a_data_dir_of_somebody_else_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_store_of_a_newer_program_is_left_alone_and_says_what_to_do() {
+fn newer_store_is_left_unchanged_with_a_remedy() {
     use tagship::store::kv::{Commit, Kv as _};
     use tagship::store::sled::SledKv;
     let test = Test::new().config(ALONE);

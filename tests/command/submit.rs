@@ -20,7 +20,7 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_is_submitted_with_everything_that_was_said() {
+async fn task_is_submitted_with_every_option() {
     let lab = Lab::new().await;
     let arguments = with(&[
         "--title",
@@ -64,7 +64,7 @@ async fn a_task_is_submitted_with_everything_that_was_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_comes_from_standard_input_or_a_file_and_is_not_shown() {
+async fn secret_from_stdin_or_file_is_not_shown() {
     let lab = Lab::new().await;
     let arguments = with(&["--secret", "PASSWORD", "--id"]);
     holds(lab.local(&arguments).stdin("hunter2\n").stdout("1\n"));
@@ -84,7 +84,7 @@ async fn a_secret_comes_from_standard_input_or_a_file_and_is_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_task_is_repeated_with_what_is_said_anew() {
+async fn earlier_task_is_repeated_with_overrides() {
     let lab = Lab::new().await;
     said(
         lab.local(&with(&["--secret", "PASSWORD", "--title", "weekly"]))
@@ -103,7 +103,7 @@ async fn an_earlier_task_is_repeated_with_what_is_said_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_says_all_of_it_and_a_key_makes_one_task() {
+async fn submission_file_with_a_key_makes_one_task() {
     let lab = Lab::new().await;
     let order = r#"{"template": 70, "params": {"SERVICE": "shop"}, "hosts": {"1": "web-1", "2": "web-2"}, "idempotency_key": "k"}"#;
     for _ in 0..2 {
@@ -119,7 +119,7 @@ async fn a_file_says_all_of_it_and_a_key_makes_one_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_and_nothing_is_made() {
+async fn invalid_submission_is_reported_and_makes_no_task() {
     let lab = Lab::new().await;
     let arguments = [
         "submit",
@@ -150,7 +150,7 @@ async fn what_is_wrong_is_told_and_nothing_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_refused_in_words_and_makes_nothing() {
+async fn bad_input_is_refused_with_a_message() {
     let lab = Lab::new().await;
     let many: Vec<String> = (0..101).map(|n| format!("127.0.1.{n}")).collect();
     let many = format!("1={}", many.join(","));
@@ -218,7 +218,7 @@ async fn bad_input_is_refused_in_words_and_makes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shells_metacharacters_arrive_as_they_are() {
+async fn shell_metacharacters_arrive_unchanged() {
     let lab = Lab::new().await;
     let value = "$(touch pwned) `id` ; | & > < * ? ~ ! # \\ \" ' {a,b} %s --x 长";
     let param = format!("PASSWORD={value}");
@@ -231,7 +231,7 @@ async fn a_shells_metacharacters_arrive_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_programs_that_submit_with_one_key_at_once_make_one_task() {
+async fn concurrent_submissions_with_one_key_make_one_task() {
     let lab = Lab::new().await;
     let arguments = with(&["--key", "nightly", "--id"]);
     let tests: Vec<_> = (0..4).map(|_| lab.local(&arguments)).collect();

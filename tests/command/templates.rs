@@ -6,7 +6,7 @@ use crate::lab::{Lab, said};
 use crate::test::Test;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn templates_are_listed_and_shown_to_whoever_may_see_them() {
+async fn templates_are_shown_to_users_who_may_see_them() {
     let lab = Lab::new().await;
     let listed = said(lab.local(&["templates", "list"])).stdout;
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name));
@@ -50,7 +50,7 @@ fn validated(text: &str) -> crate::test::Said {
 const STAGE: &str = "[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n";
 
 #[test]
-fn a_good_file_is_good_without_an_agent_and_without_a_configuration() {
+fn valid_template_passes_without_agent_or_configuration() {
     let text = format!(
         "name = \"kinds\"\nparams = [{{ name = \"A\", kind = \"choice\", choices = [\"x\", \"y\"], default = \"x\" }}, \
          {{ name = \"B\", kind = \"tag\" }}, {{ name = \"C\", kind = \"secret\", required = true }}]\n{STAGE}"
@@ -102,7 +102,7 @@ fn a_wrong_parameter_is_named_with_file_and_line() {
 }
 
 #[test]
-fn what_the_configuration_lacks_for_a_template_is_told_where_there_is_one() {
+fn template_check_reports_missing_configuration() {
     let text = "name = \"t\"\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\", user = \"operator\" }]\n";
     let test = Test::new()
         .file("templates/t.toml", text)

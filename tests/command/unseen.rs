@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::lab::{Lab, said};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failing_looks_are_told_with_cause_and_since_when() {
+async fn failing_tag_polls_show_their_cause_and_start() {
     let lab = Lab::new().await;
     let store = &lab.world.store;
     let repository = &lab.world.config.projects[0].repository;

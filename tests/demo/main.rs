@@ -135,7 +135,7 @@ fn text(output: &Output) -> (String, String) {
 }
 
 #[test]
-fn it_releases_twice_goes_back_and_leaves_nothing_but_var() {
+fn demo_releases_rolls_back_and_leaves_only_var() {
     let place = Place::new();
     let output = place.demo().output().unwrap();
     let (said, complained) = text(&output);
@@ -178,7 +178,7 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn an_interrupted_demo_ends_what_it_started() {
+fn interrupted_demo_stops_its_services() {
     let place = Place::new();
     let mut demo = place.demo().spawn().unwrap();
     let mut stdout = BufReader::new(demo.stdout.take().unwrap());
@@ -195,7 +195,7 @@ fn an_interrupted_demo_ends_what_it_started() {
 }
 
 #[test]
-fn a_killed_demo_takes_its_services_along_and_keeps_others_out_till_then() {
+fn killed_demo_ends_its_services_and_locks_until_then() {
     let place = Place::new();
     let mut demo = place.demo().spawn().unwrap();
     let mut stdout = BufReader::new(demo.stdout.take().unwrap());
@@ -215,7 +215,7 @@ fn a_killed_demo_takes_its_services_along_and_keeps_others_out_till_then() {
 }
 
 #[test]
-fn a_directory_whose_name_needs_quotes_is_refused_before_anything_is_written() {
+fn directory_name_needing_quotes_is_refused_first() {
     let place = Place::new();
     let odd = place.directory.path().join("here/a b");
     fs::create_dir(&odd).unwrap();

@@ -275,7 +275,7 @@ async fn many_converted_files_equal_git_archive_too() {
 }
 
 #[tokio::test]
-async fn a_sub_directory_is_released_under_the_attributes_of_the_whole() {
+async fn subdirectory_release_uses_the_root_attributes() {
     let world = World::new();
     world.put(
         ".gitattributes",
@@ -305,7 +305,7 @@ async fn a_sub_directory_is_released_under_the_attributes_of_the_whole() {
 }
 
 #[tokio::test]
-async fn the_users_own_attributes_and_index_change_nothing() {
+async fn user_attributes_and_index_have_no_effect() {
     let world = World::new();
     world.put(".gitattributes", "x export-subst\n");
     world.put("x", "$Format:%H$");
@@ -319,7 +319,7 @@ async fn the_users_own_attributes_and_index_change_nothing() {
         again
             .args([
                 "--exact",
-                "archive::the_users_own_attributes_and_index_change_nothing",
+                "archive::user_attributes_and_index_have_no_effect",
             ])
             .env("TAGSHIP_TEST_INNER", "1")
             .env("GIT_DIR", "/nonexistent")

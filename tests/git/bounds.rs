@@ -100,7 +100,7 @@ async fn a_stop_ends_git_over_attributes() {
 
 /// The end of the agent is the end of its runtime, which waits for its threads.
 #[test]
-fn the_end_of_the_agent_ends_git_over_attributes() {
+fn agent_shutdown_ends_git_over_attributes() {
     let world = World::new();
     let request = wait(slow_plan(&world));
     let mirror = request.mirror.clone();
@@ -112,7 +112,7 @@ fn the_end_of_the_agent_ends_git_over_attributes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn git_over_attributes_ends_after_its_time() {
+async fn git_over_attributes_times_out() {
     let world = World::new();
     let mut request = slow_plan(&world).await;
     request.limits.git_time = Duration::from_secs(2);
@@ -240,7 +240,7 @@ async fn a_tree_that_explodes_ends_plan_and_comparison() {
 }
 
 #[tokio::test]
-async fn lines_are_counted_only_where_that_is_little_work() {
+async fn lines_are_counted_only_in_small_comparisons() {
     let mut world = World::new();
     world.put("a", "1\n2\n3\n");
     world.put("b", b"\0binary".as_slice());
@@ -288,7 +288,7 @@ async fn lines_are_counted_only_where_that_is_little_work() {
 
 /// Two files of one-letter lines that take minutes to compare line by line.
 #[tokio::test]
-async fn a_comparison_of_lines_ends_after_its_time() {
+async fn line_comparison_times_out() {
     let mut world = World::new();
     let mut seed: u64 = 7;
     let mut letters = || {

@@ -8,7 +8,7 @@ use crate::support::git::{Repository, output_of};
 use crate::world::{World, source, wanted};
 
 #[tokio::test]
-async fn one_query_tells_where_many_refs_stand() {
+async fn one_query_resolves_many_refs() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
@@ -41,7 +41,7 @@ async fn one_query_tells_where_many_refs_stand() {
 }
 
 #[tokio::test]
-async fn more_refs_than_fit_one_command_are_asked_in_several() {
+async fn many_refs_are_queried_in_several_commands() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     let tags: Vec<String> = (0..1100).map(|n| format!("refs/tags/t{n}")).collect();
@@ -77,7 +77,7 @@ async fn a_landed_object_is_pinned_for_its_task_until_unpinned() {
 }
 
 #[tokio::test]
-async fn a_second_fetch_brings_only_what_is_new() {
+async fn second_fetch_transfers_only_new_objects() {
     let world = World::new();
     for number in 0..30 {
         let name = format!("file{number}");
@@ -119,7 +119,7 @@ async fn a_tag_that_moved_before_the_fetch_does_not_land() {
 }
 
 #[tokio::test]
-async fn a_tag_that_is_not_there_is_told_apart_from_a_server_that_is_not() {
+async fn missing_tag_is_distinguished_from_missing_server() {
     let mut world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
@@ -134,7 +134,7 @@ async fn a_tag_that_is_not_there_is_told_apart_from_a_server_that_is_not() {
 }
 
 #[tokio::test]
-async fn a_sha256_repository_is_refused_in_so_many_words() {
+async fn sha256_repository_is_refused_explicitly() {
     let dir = tempfile::tempdir().unwrap();
     let server = Repository::bare_sha256(dir.path().join("shop.git"));
     let work = crate::support::git::WorkTree::clone(&server, dir.path().join("work"));
@@ -184,7 +184,7 @@ async fn annotated_and_lightweight_tags_are_described() {
 }
 
 #[tokio::test]
-async fn what_people_are_called_is_cut_however_long_it_is() {
+async fn long_author_names_are_truncated() {
     let world = World::new();
     let first = world.work.commit_files("first", &[("a", "1")]);
     let long = "x".repeat(300_000);
@@ -207,7 +207,7 @@ async fn what_people_are_called_is_cut_however_long_it_is() {
 }
 
 #[tokio::test]
-async fn a_tag_object_under_another_name_is_seen() {
+async fn tag_object_with_another_name_is_detected() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.work.annotate("v1", &commit);
@@ -220,7 +220,7 @@ async fn a_tag_object_under_another_name_is_seen() {
 }
 
 #[tokio::test]
-async fn a_tag_of_a_tag_is_followed_and_one_of_a_blob_or_tree_refused() {
+async fn nested_tag_is_followed_and_blob_or_tree_tag_refused() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     for (name, target) in [

@@ -117,7 +117,7 @@ rules = [{{ pattern = "v*", environment = "qa" }}]
 }
 
 #[tokio::test]
-async fn first_look_at_many_tags_notes_them_and_releases_none() {
+async fn first_poll_records_many_tags_and_releases_none() {
     for tags in [2_025, 100_000] {
         let looking = Looking::new().await;
         let world = &looking.world;
@@ -145,7 +145,7 @@ async fn first_look_at_many_tags_notes_them_and_releases_none() {
 }
 
 #[tokio::test]
-async fn look_that_git_refuses_says_why() {
+async fn refused_tag_poll_states_the_reason() {
     let looking = Looking::new().await;
     let repository = looking.world.path("shop.git").display().to_string();
     looking.look().await.unwrap();

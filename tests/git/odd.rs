@@ -31,7 +31,7 @@ fn shown(world: &World, commit: &str) -> (String, String, String) {
 }
 
 #[tokio::test]
-async fn whatever_line_of_an_author_git_log_reads_is_released() {
+async fn any_author_line_git_log_reads_is_released() {
     let world = World::new();
     let first = world.work.commit_files("first", &[("a", "1")]);
     let authors = [
@@ -243,7 +243,7 @@ async fn directories_of_old_tools_are_released() {
 }
 
 #[tokio::test]
-async fn what_fsck_refuses_is_named_and_does_not_land() {
+async fn objects_refused_by_fsck_are_named_and_do_not_land() {
     let world = World::new();
     world.work.commit_files("first", &[("a", "1"), ("b", "2")]);
     let (a, b) = (world.work.resolve("HEAD:a"), world.work.resolve("HEAD:b"));

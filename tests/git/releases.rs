@@ -25,7 +25,7 @@ fn target(manifest: &Manifest, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn going_back_moves_forward_in_time() {
+async fn rolled_back_files_get_newer_modification_times() {
     let world = World::new();
     world
         .work
@@ -279,7 +279,7 @@ async fn hostile_trees_are_refused() {
 }
 
 #[tokio::test]
-async fn only_what_differs_is_written() {
+async fn only_differing_files_are_written() {
     let world = World::new();
     world.put("same", "s");
     world.put("changed", "1");
@@ -432,7 +432,7 @@ async fn an_interrupted_write_is_repaired() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_leaves_nothing_that_vouches() {
+async fn failed_write_leaves_no_valid_record() {
     let world = World::new();
     world.put("a", "1");
     let one = world.ship("v1", 1).await;
@@ -459,7 +459,7 @@ async fn a_write_that_fails_leaves_nothing_that_vouches() {
 }
 
 #[tokio::test]
-async fn two_writers_of_one_tree_do_not_meet() {
+async fn second_writer_of_a_tree_is_refused_as_busy() {
     let world = World::new();
     world.put("a", "1");
     let commit = world.ship("v1", 1).await;
@@ -473,7 +473,7 @@ async fn two_writers_of_one_tree_do_not_meet() {
 }
 
 #[tokio::test]
-async fn the_trait_does_the_same() {
+async fn checkout_trait_behaves_like_the_functions() {
     let world = World::new();
     world.put("a", "1");
     let commit = world.ship("v1", 1).await;
@@ -499,7 +499,7 @@ async fn the_trait_does_the_same() {
 }
 
 #[tokio::test]
-async fn a_write_that_was_given_up_lets_the_next_one_have_its_turn() {
+async fn abandoned_write_lets_the_next_writer_proceed() {
     let world = World::new();
     for number in 0..1_500 {
         world.put(&format!("d/{number}"), "one");
@@ -526,7 +526,7 @@ async fn a_write_that_was_given_up_lets_the_next_one_have_its_turn() {
 }
 
 #[tokio::test]
-async fn rsync_hard_links_what_did_not_change() {
+async fn rsync_hard_links_unchanged_files() {
     let world = World::new();
     for number in 0..20 {
         world.put(&format!("d/{number}"), format!("{number}"));

@@ -57,7 +57,7 @@ async fn ssh_ends(mut connection: tokio::net::TcpStream) {
 }
 
 #[tokio::test]
-async fn a_git_server_that_never_answers_is_given_up_and_nothing_is_left_running() {
+async fn silent_git_server_times_out_and_leaves_no_process() {
     let (call, connection) = ask_silence(Duration::from_secs(3)).await;
     let error = call.await.unwrap().unwrap_err();
     assert!(matches!(error, LandingError::TimedOut { .. }), "{error}");
@@ -91,7 +91,7 @@ async fn a_repository_of_another_user_can_be_fetched() {
 }
 
 #[tokio::test]
-async fn what_a_killed_fetch_left_behind_is_swept() {
+async fn leftovers_of_a_killed_fetch_are_removed() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
@@ -140,7 +140,7 @@ async fn fetches_into_one_mirror_take_turns() {
 }
 
 #[tokio::test]
-async fn a_damaged_mirror_is_named_and_a_deleted_one_made_anew() {
+async fn damaged_mirror_is_reported_and_deleted_one_recreated() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
@@ -298,7 +298,7 @@ impl Drop for Sshd {
 }
 
 #[tokio::test]
-async fn over_ssh_our_key_and_our_host_keys_decide() {
+async fn ssh_uses_only_configured_keys_and_host_keys() {
     let world = World::new();
     let commit = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);

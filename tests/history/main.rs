@@ -166,7 +166,7 @@ fn text(text: &str) -> Option<String> {
 type Choice = (&'static str, fn(&mut Filter), fn(u64) -> bool);
 
 #[test]
-fn every_combination_finds_what_a_look_at_each_task_finds() {
+fn every_filter_combination_matches_a_full_scan() {
     let (_, store) = world(60);
     for id in [4, 8, 9, 12, 33] {
         withdraw(&store, id, "no changelog");
@@ -250,7 +250,7 @@ fn every_combination_finds_what_a_look_at_each_task_finds() {
 }
 
 #[test]
-fn words_are_found_wherever_people_wrote_them() {
+fn words_are_found_in_every_text_field() {
     let (_, store) = world(3);
     approve(&store, 2, "dora", "After the STANDUP");
     withdraw(&store, 3, "the changelog is missing");
@@ -277,7 +277,7 @@ fn words_are_found_wherever_people_wrote_them() {
 }
 
 #[test]
-fn task_is_found_by_the_beginning_of_its_commit() {
+fn task_is_found_by_its_commit_prefix() {
     let (_, store) = world(3);
     approve(&store, 2, "dora", &"words ".repeat(2_000));
     approve(&store, 3, "dora", "");
@@ -313,7 +313,7 @@ fn task_is_found_by_the_beginning_of_its_commit() {
 }
 
 #[test]
-fn a_cursor_is_not_disturbed_by_tasks_that_are_made_meanwhile() {
+fn cursor_is_stable_while_tasks_are_added() {
     let (_, store) = world(30);
     let filter = Filter {
         project: text("shop"),
@@ -341,7 +341,7 @@ fn a_cursor_is_not_disturbed_by_tasks_that_are_made_meanwhile() {
 }
 
 #[test]
-fn a_page_costs_the_same_however_many_tasks_there_are() {
+fn page_cost_is_independent_of_the_task_count() {
     let searches: [(&str, Filter); 6] = [
         ("everything", Filter::default()),
         (
@@ -404,7 +404,7 @@ fn a_page_costs_the_same_however_many_tasks_there_are() {
 }
 
 #[test]
-fn a_search_that_finds_nothing_ends_each_answer_after_so_much() {
+fn fruitless_search_bounds_each_answer() {
     let (kv, store) = world(25_000);
     for filter in [
         Filter {

@@ -37,7 +37,7 @@ fn sees(places: &[PermissionTarget], head: &Head) -> bool {
 }
 
 #[test]
-fn whoever_sees_some_places_finds_what_a_look_at_each_task_finds() {
+fn restricted_search_matches_a_full_scan() {
     let (_, store) = world(60);
     let all: Vec<Head> = at_once(store.list(&Filter::default(), None, 100)).unwrap();
     let place = PermissionTarget::new;
@@ -87,7 +87,7 @@ fn whoever_sees_some_places_finds_what_a_look_at_each_task_finds() {
 }
 
 #[test]
-fn whoever_sees_little_pays_only_for_what_they_see() {
+fn restricted_search_costs_only_the_visible_tasks() {
     let kv = Counting::new();
     let store = at_once(Store::open(kv.clone())).unwrap();
     for number in 1..=3 {

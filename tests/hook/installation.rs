@@ -20,7 +20,7 @@ fn listing(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_hook_that_stood_there_still_runs_with_its_arguments_and_its_input() {
+fn existing_hook_still_runs_with_arguments_and_input() {
     let shop = Shop::without_hook();
     let hooks = shop.repo.path.join("hooks");
     script(
@@ -48,7 +48,7 @@ fn a_hook_that_stood_there_still_runs_with_its_arguments_and_its_input() {
 }
 
 #[test]
-fn the_refusal_of_a_hook_that_stood_there_wins_and_nothing_is_handed_over() {
+fn existing_hooks_refusal_wins_and_writes_no_record() {
     let shop = Shop::without_hook();
     script(
         &shop.repo.path.join("hooks/update"),
@@ -101,7 +101,7 @@ fn installing_twice_changes_nothing() {
 }
 
 #[test]
-fn taking_it_out_restores_what_stood_there() {
+fn uninstall_restores_the_existing_hook() {
     let shop = Shop::without_hook();
     let hooks = shop.repo.path.join("hooks");
     // A link, as many keep their hooks: it must come back as one.
@@ -124,7 +124,7 @@ fn taking_it_out_restores_what_stood_there() {
 }
 
 #[test]
-fn taking_it_out_leaves_no_trace_where_nothing_stood() {
+fn uninstall_without_an_existing_hook_leaves_no_trace() {
     for kind in [GitServerKind::Bare, GitServerKind::GitLab] {
         let shop = Shop::without_hook();
         let before = listing(&shop.repo.path);
@@ -142,7 +142,7 @@ fn taking_it_out_leaves_no_trace_where_nothing_stood() {
 }
 
 #[test]
-fn a_hook_put_there_since_is_not_taken_out_with_ours() {
+fn uninstall_keeps_a_hook_added_later() {
     let shop = Shop::new();
     let hook = shop.repo.path.join("hooks/update");
     std::fs::remove_file(&hook).unwrap();
@@ -152,7 +152,7 @@ fn a_hook_put_there_since_is_not_taken_out_with_ours() {
 }
 
 #[test]
-fn two_hooks_that_would_both_be_kept_are_left_to_a_person() {
+fn two_existing_hooks_require_a_manual_decision() {
     let shop = Shop::without_hook();
     let hook = shop.repo.path.join("hooks/update");
     script(&hook, "#!/bin/sh\necho first\n");
@@ -164,7 +164,7 @@ fn two_hooks_that_would_both_be_kept_are_left_to_a_person() {
 }
 
 #[test]
-fn nobody_but_the_owner_may_write_what_is_installed() {
+fn installed_files_are_writable_only_by_their_owner() {
     let shop = Shop::without_hook();
     let hooks = shop.repo.path.join("hooks");
     script(&hooks.join("update"), "#!/bin/sh\n");
@@ -205,7 +205,7 @@ fn a_hook_that_runs_is_replaced_without_disturbing_it() {
 }
 
 #[test]
-fn what_is_no_hook_of_ours_never_comes_into_place() {
+fn foreign_program_is_never_installed_as_the_hook() {
     let shop = Shop::new();
     let hooks = shop.repo.path.join("hooks");
     let before = listing(&hooks);
@@ -227,7 +227,7 @@ fn what_is_no_hook_of_ours_never_comes_into_place() {
 }
 
 #[test]
-fn errors_name_the_thing_and_what_to_do() {
+fn install_errors_name_the_cause_and_a_remedy() {
     let shop = Shop::without_hook();
     let dir = shop.dir.path();
     let good = || shop.installation();
@@ -272,7 +272,7 @@ fn errors_name_the_thing_and_what_to_do() {
 }
 
 #[test]
-fn a_repository_whose_hooks_stand_elsewhere_is_refused() {
+fn repository_with_another_hooks_path_is_refused() {
     let shop = Shop::without_hook();
     output_of(
         shop.repo
@@ -292,7 +292,7 @@ fn a_repository_whose_hooks_stand_elsewhere_is_refused() {
 }
 
 #[test]
-fn hook_put_by_hand_where_git_looks_is_sound() {
+fn manually_installed_hook_is_valid() {
     let shop = Shop::new();
     let there = shop.dir.path().join("hooks-of-all");
     std::fs::create_dir(&there).unwrap();
@@ -328,7 +328,7 @@ fn a_repository_of_gitolite_is_refused() {
 }
 
 #[test]
-fn the_kind_of_server_shows_in_the_repository() {
+fn server_kind_is_detected_from_the_repository() {
     let shop = Shop::without_hook();
     let path = &shop.repo.path;
     assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::Bare);

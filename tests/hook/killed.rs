@@ -58,7 +58,7 @@ fn empty(shop: &Shop) {
 }
 
 #[test]
-fn a_hook_that_is_killed_at_any_system_call_leaves_a_whole_record_or_none() {
+fn hook_killed_at_any_syscall_leaves_no_partial_record() {
     let shop = Shop::new();
     let calls = calls(&shop);
     empty(&shop);
@@ -101,7 +101,7 @@ fn a_hook_that_is_killed_at_any_system_call_leaves_a_whole_record_or_none() {
 }
 
 #[test]
-fn a_push_whose_hook_is_killed_is_refused_and_the_next_one_is_taken() {
+fn killed_hook_refuses_its_push_but_not_the_next() {
     let shop = Shop::new();
     let update = shop.repo.path.join("hooks/update");
     let program = shop.repo.path.join("hooks/update.program");

@@ -8,7 +8,7 @@ use tagship::domain::rule::{OnSpoolError, Schedule};
 use crate::shop::{Shop, rule, rules};
 
 #[test]
-fn hostile_names_arrive_in_the_record_as_they_are_and_run_nothing() {
+fn hostile_names_are_recorded_unchanged_and_run_nothing() {
     let shop = Shop::new();
     let names = [
         "release-$(touch${IFS}p)",
@@ -34,7 +34,7 @@ fn hostile_names_arrive_in_the_record_as_they_are_and_run_nothing() {
 }
 
 #[test]
-fn a_name_that_turns_text_around_is_shown_with_its_escapes() {
+fn bidirectional_text_in_a_name_is_escaped() {
     let shop = Shop::new();
     let name = "release-\u{202e}31m";
     shop.tree.tag(name, "HEAD");
@@ -49,7 +49,7 @@ fn a_name_that_turns_text_around_is_shown_with_its_escapes() {
 }
 
 #[test]
-fn a_name_that_would_steer_a_terminal_passes_and_is_never_released() {
+fn name_with_terminal_controls_is_never_released() {
     let shop = Shop::new();
     let name = "release-\u{9b}31m";
     shop.tree.tag(name, "HEAD");
@@ -80,7 +80,7 @@ fn a_name_that_is_not_utf8_passes_and_is_never_released() {
 }
 
 #[test]
-fn a_name_cannot_lead_out_of_the_spool() {
+fn name_cannot_escape_the_spool() {
     let shop = Shop::new();
     for key in [
         "../shop",

@@ -26,7 +26,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn it_is_linked_statically() {
+fn hook_is_linked_statically() {
     let output = Command::new("ldd").arg(hook_program()).output().unwrap();
     let text = text(&output);
     assert!(
@@ -36,7 +36,7 @@ fn it_is_linked_statically() {
 }
 
 #[test]
-fn it_needs_regex_serde_toml_and_nothing_else() {
+fn hook_depends_only_on_regex_serde_and_toml() {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/hooks/Cargo.toml");
     let manifest: toml::Table = std::fs::read_to_string(manifest).unwrap().parse().unwrap();
     let names: Vec<_> = manifest["dependencies"]
@@ -48,7 +48,7 @@ fn it_needs_regex_serde_toml_and_nothing_else() {
 }
 
 #[test]
-fn it_says_its_version_and_format() {
+fn hook_prints_its_version_and_format() {
     let output = Command::new(hook_program())
         .arg("--version")
         .env_clear()
@@ -81,7 +81,7 @@ fn a_wrong_number_of_arguments_is_refused_with_a_reason() {
 }
 
 #[test]
-fn what_is_no_object_id_is_refused() {
+fn invalid_object_id_is_refused() {
     let shop = Shop::new();
     for (old, new) in [
         (ZERO, "a"),
@@ -119,7 +119,7 @@ fn without_settings_a_tag_is_refused_and_a_branch_is_not() {
 }
 
 #[test]
-fn a_tag_whose_name_is_not_utf8_gets_one_line_and_is_never_released() {
+fn non_utf8_tag_gets_one_line_and_is_never_released() {
     let shop = Shop::new();
     let output = hook(&shop)
         .arg(OsStr::from_bytes(b"refs/tags/qa-\xff"))
@@ -135,7 +135,7 @@ fn a_tag_whose_name_is_not_utf8_gets_one_line_and_is_never_released() {
 }
 
 #[test]
-fn a_closed_stdout_and_stderr_change_neither_record_nor_exit_code() {
+fn closed_stdio_changes_neither_record_nor_exit_code() {
     let shop = Shop::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -150,7 +150,7 @@ fn a_closed_stdout_and_stderr_change_neither_record_nor_exit_code() {
 }
 
 #[test]
-fn a_pusher_that_stops_reading_holds_the_hook_for_two_seconds_at_most() {
+fn stalled_pusher_delays_the_hook_at_most_two_seconds() {
     let shop = Shop::new();
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     fill(&mut writer);
@@ -202,7 +202,7 @@ fn a_disk_that_does_not_answer_ends_the_hook_with_a_refusal() {
 }
 
 #[test]
-fn a_pipe_where_the_rules_should_be_is_named_at_once() {
+fn pipe_in_place_of_the_rules_is_named_at_once() {
     let shop = Shop::new();
     let rules = tagship::engine::spool::rules_path(&shop.spool, "shop").unwrap();
     pipe_instead_of(&rules);

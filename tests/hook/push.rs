@@ -22,7 +22,7 @@ fn a_branch_is_silent_and_starts_nothing() {
 }
 
 #[test]
-fn a_branch_passes_even_where_the_spool_is_gone() {
+fn branch_passes_without_a_spool() {
     let shop = Shop::new();
     std::fs::remove_dir_all(&shop.spool).unwrap();
     shop.tree.commit_files("second", &[("a", "b")]);
@@ -45,7 +45,7 @@ fn a_tag_that_no_rule_matches_gets_one_line_and_no_record() {
 }
 
 #[test]
-fn a_tag_that_no_rule_matches_is_told_only_a_few_patterns() {
+fn unmatched_tag_message_lists_only_a_few_patterns() {
     let shop = Shop::new();
     let mut published = rules("shop", OnSpoolError::Reject);
     let named = |pattern: &str| rule(pattern, "qa", Schedule::Ready);
@@ -111,7 +111,7 @@ fn a_tag_that_a_rule_matches_waits_for_the_agent() {
 }
 
 #[test]
-fn pusher_reads_how_many_approvals_are_needed_and_of_whom() {
+fn pusher_sees_the_required_approvals() {
     let shop = Shop::new();
     let own = rustix::process::geteuid().as_raw();
     let pushers = |git_user, system: &[(u32, &str)]| Pushers {
@@ -198,7 +198,7 @@ fn key_that_logged_in_is_recorded_and_its_account_named() {
 }
 
 #[test]
-fn each_schedule_says_what_happens_next() {
+fn each_schedule_message_states_the_next_step() {
     let shop = Shop::new();
     for (tag, words) in [
         (
@@ -222,7 +222,7 @@ fn each_schedule_says_what_happens_next() {
 }
 
 #[test]
-fn annotated_and_lightweight_tags_and_tags_on_blobs_are_handed_over_alike() {
+fn annotated_lightweight_and_blob_tags_are_recorded_alike() {
     let shop = Shop::new();
     shop.tree.tag("qa-light", "HEAD");
     shop.tree.annotate("qa-heavy", "HEAD");
@@ -245,7 +245,7 @@ fn annotated_and_lightweight_tags_and_tags_on_blobs_are_handed_over_alike() {
 }
 
 #[test]
-fn a_sha256_repository_hands_over_64_digits() {
+fn sha256_repository_records_64_digits() {
     let shop = Shop::sha256();
     shop.tree.tag("qa-1", "HEAD");
     assert!(shop.tree.push_tag("qa-1").success);
@@ -255,7 +255,7 @@ fn a_sha256_repository_hands_over_64_digits() {
 }
 
 #[test]
-fn a_moved_tag_is_handed_over_with_what_it_stood_on() {
+fn moved_tag_is_recorded_with_its_old_object() {
     let shop = Shop::new();
     let first = shop.tree.resolve("HEAD");
     shop.tree.tag("release-1", "HEAD");
@@ -279,7 +279,7 @@ fn a_moved_tag_is_handed_over_with_what_it_stood_on() {
 }
 
 #[test]
-fn a_deleted_tag_is_handed_over_as_a_hint() {
+fn deleted_tag_is_recorded_as_a_hint() {
     let shop = Shop::new();
     let commit = shop.tree.resolve("HEAD");
     shop.tree.tag("release-1", "HEAD");
@@ -306,7 +306,7 @@ fn a_deleted_tag_that_no_rule_matches_is_silent() {
 }
 
 #[test]
-fn a_tag_and_a_branch_of_the_same_name_give_one_record() {
+fn tag_and_branch_of_the_same_name_make_one_record() {
     let shop = Shop::new();
     shop.tree.tag("release-1", "HEAD");
     let pushed = shop.tree.push([
@@ -341,7 +341,7 @@ fn an_atomic_push_whose_other_ref_is_refused_leaves_only_a_hint() {
 }
 
 #[test]
-fn a_thousand_tags_in_one_push_give_exactly_a_thousand_records() {
+fn thousand_tags_in_one_push_make_a_thousand_records() {
     let shop = Shop::new();
     for number in 0..1000 {
         shop.tree.tag(format!("qa-{number:04}"), "HEAD");
@@ -359,7 +359,7 @@ fn a_thousand_tags_in_one_push_give_exactly_a_thousand_records() {
 }
 
 #[test]
-fn a_broken_spool_refuses_the_tag_and_nothing_else() {
+fn broken_spool_refuses_only_the_tag() {
     let shop = Shop::new();
     shop.break_spool();
     shop.tree.tag("release-1", "HEAD");
@@ -390,7 +390,7 @@ fn a_broken_spool_refuses_the_tag_and_nothing_else() {
 }
 
 #[test]
-fn a_broken_spool_lets_the_tag_pass_where_the_policy_says_so() {
+fn broken_spool_passes_the_tag_if_the_policy_allows() {
     let shop = Shop::new();
     shop.publish(rules("shop", OnSpoolError::Accept));
     shop.break_spool();
@@ -407,7 +407,7 @@ fn a_broken_spool_lets_the_tag_pass_where_the_policy_says_so() {
 }
 
 #[test]
-fn a_spool_that_is_gone_does_not_pass_for_a_repository_without_rules() {
+fn missing_spool_is_not_a_repository_without_rules() {
     let shop = Shop::new();
     std::fs::remove_dir_all(&shop.spool).unwrap();
     shop.tree.tag("release-1", "HEAD");
@@ -417,7 +417,7 @@ fn a_spool_that_is_gone_does_not_pass_for_a_repository_without_rules() {
 }
 
 #[test]
-fn the_settings_beside_the_hook_go_before_the_agents_policy() {
+fn hook_settings_override_the_agents_policy() {
     let shop = Shop::new();
     let mut install = shop.installation();
     install.on_spool_error = Some(OnSpoolError::Accept);
@@ -450,7 +450,7 @@ fn rules_that_cannot_be_understood_refuse_the_tag_by_name() {
 }
 
 #[test]
-fn a_pusher_that_hangs_up_loses_nothing() {
+fn disconnecting_pusher_loses_no_record() {
     let shop = Shop::new();
     shop.tree.tag("release-1", "HEAD");
     let mut command = shop
@@ -469,7 +469,7 @@ fn a_pusher_that_hangs_up_loses_nothing() {
 }
 
 #[test]
-fn several_projects_of_one_repository_each_have_their_say() {
+fn each_project_of_a_repository_applies_its_rules() {
     let shop = Shop::new();
     let mut file = rules("shop", OnSpoolError::Reject);
     file.projects.push(ProjectRules {

@@ -144,7 +144,7 @@ proptest! {
     }
 
     #[test]
-    fn nor_with_patterns_that_are_hardly_any(
+    fn shortcuts_never_change_a_decision_on_odd_patterns(
         bits in prop::collection::vec(select(BITS), 0..7),
         names in names(),
     ) {

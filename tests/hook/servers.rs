@@ -84,7 +84,7 @@ fn push_tag(shop: &Shop, tag: &str) -> Pushed {
 }
 
 #[test]
-fn on_gitlab_a_tag_is_handed_over_with_the_name_of_its_pusher() {
+fn gitlab_tag_is_recorded_with_its_pushers_name() {
     let shop = on_gitlab(ALICE);
     let pushed = push_tag(&shop, "release-1");
     assert!(pushed.success, "{}", pushed.text);
@@ -94,7 +94,7 @@ fn on_gitlab_a_tag_is_handed_over_with_the_name_of_its_pusher() {
 }
 
 #[test]
-fn on_gitlab_a_deploy_key_without_a_user_name_is_known_by_its_id() {
+fn gitlab_deploy_key_without_user_is_identified_by_id() {
     let shop = on_gitlab(&with("GL_USERNAME", ""));
     push_tag(&shop, "release-1");
     assert_eq!(shop.records()[0].pusher, "user-3");
@@ -120,7 +120,7 @@ fn on_gitlab_wikis_and_designs_are_ignored() {
 }
 
 #[test]
-fn on_gitlab_a_refusal_is_shown_to_people_on_its_page() {
+fn gitlab_shows_the_refusal_on_its_page() {
     let shop = on_gitlab(ALICE);
     shop.break_spool();
     let pushed = push_tag(&shop, "release-1");
@@ -135,7 +135,7 @@ fn on_gitlab_a_refusal_is_shown_to_people_on_its_page() {
 }
 
 #[test]
-fn on_gitlab_hooks_that_stood_there_run_first_and_their_refusal_wins() {
+fn gitlab_existing_hooks_run_first_and_may_refuse() {
     let shop = on_gitlab(ALICE);
     let custom = shop.repo.path.join("custom_hooks");
     script(&custom.join("update"), "#!/bin/sh\necho first\n");
@@ -165,7 +165,7 @@ fn gitaly_runs_neither_the_settings_nor_a_half_written_program() {
 }
 
 #[test]
-fn the_tar_for_gitaly_holds_what_stood_there_and_works_when_unpacked() {
+fn gitaly_tar_contains_existing_hooks_and_works() {
     let shop = on_gitlab(ALICE);
     let custom = shop.repo.path.join("custom_hooks");
     script(&custom.join("pre-receive.d/01-mine"), "#!/bin/sh\nexit 0\n");
@@ -220,7 +220,7 @@ fn the_tar_for_gitaly_holds_what_stood_there_and_works_when_unpacked() {
 }
 
 #[test]
-fn a_tar_without_a_repository_holds_tagship_alone() {
+fn tar_without_a_repository_contains_only_tagship() {
     let shop = Shop::without_hook();
     let install = InstallRequest {
         kind: GitServerKind::GitLab,
@@ -272,7 +272,7 @@ done
 }
 
 #[test]
-fn on_gitea_the_hook_stands_beside_its_own() {
+fn gitea_hook_is_installed_beside_giteas_hook() {
     let shop = on_gitea("false");
     let install = installation(&shop);
     assert_eq!(install.kind, GitServerKind::Gitea);
@@ -305,7 +305,7 @@ fn on_gitea_a_wiki_is_ignored() {
 }
 
 #[test]
-fn under_gitolite_the_hook_takes_the_longer_call_of_a_vref() {
+fn gitolite_hook_accepts_the_vref_arguments() {
     let shop = Shop::without_hook();
     spool::publish_rules(&shop.spool, &[rules("shop", OnSpoolError::Reject)]).unwrap();
     // As gitolite calls a VREF: REF OLD NEW OLDTREE NEWTREE ACCESS VREF …

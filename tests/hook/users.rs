@@ -99,7 +99,7 @@ fn root_installs_for_git_and_tries_it_as_git() {
 }
 
 #[test]
-fn what_git_writes_only_git_and_the_agent_can_read_and_the_agent_remove() {
+fn only_git_and_agent_read_records_and_agent_removes() {
     let Some(shop) = three_users() else { return };
     shop.install();
     let pushed = push_through_git(&shop, "release-1");
@@ -124,7 +124,7 @@ fn what_git_writes_only_git_and_the_agent_can_read_and_the_agent_remove() {
 }
 
 #[test]
-fn a_stranger_cannot_write_the_spool_and_git_cannot_write_the_rules() {
+fn others_cannot_write_spool_and_git_cannot_write_rules() {
     let Some(shop) = three_users() else { return };
     let spool = shop.spool.display();
     assert!(!may(STRANGER, &format!("echo > '{spool}/new/x'")));
@@ -167,7 +167,7 @@ fn a_forged_record_carries_the_name_of_its_forger() {
 }
 
 #[test]
-fn a_git_user_outside_the_spools_group_is_told_so() {
+fn git_user_outside_the_spool_group_gets_an_error() {
     let Some(shop) = three_users() else { return };
     spool::setup(&shop.spool, Some(AGENT)).unwrap();
     let report = shop.installation().run().unwrap();

@@ -254,7 +254,7 @@ impl World {
 }
 
 #[test]
-fn each_outcome_is_noted_with_what_was_pushed() {
+fn each_outcome_is_logged_with_the_pushed_ref() {
     let mut world = World::new();
     world.push("alice/shop", "release-1", '0', '1');
     assert_eq!(world.outcome(), HookOutcome::Proposed { task: 1 });
@@ -286,7 +286,7 @@ fn each_outcome_is_noted_with_what_was_pushed() {
 }
 
 #[test]
-fn a_record_that_comes_again_from_its_file_is_noted_once_and_from_another_as_a_duplicate() {
+fn rescanned_record_is_logged_once_a_copy_as_duplicate() {
     let mut world = World::new();
     let record = world.record("alice/shop", "release-1", '0', '1');
     world.write("1.toml", Some(record.clone()));
@@ -304,7 +304,7 @@ fn a_record_that_comes_again_from_its_file_is_noted_once_and_from_another_as_a_d
 }
 
 #[test]
-fn what_cannot_be_moved_away_is_noted_once_and_keeps_nobody_from_being_heard() {
+fn unmovable_file_is_logged_once_and_blocks_no_record() {
     let mut world = World::new();
     world.write("0-directory", None);
     *world.files.stuck.lock().unwrap() = true;
@@ -330,7 +330,7 @@ fn what_cannot_be_moved_away_is_noted_once_and_keeps_nobody_from_being_heard() {
 }
 
 #[test]
-fn a_record_with_a_name_that_git_cannot_be_asked_for_is_refused_and_starts_nothing() {
+fn record_with_an_unqueryable_name_is_refused() {
     let mut world = World::new();
     world.push("alice/shop", "release-1 x", '0', '1');
     let HookOutcome::Refused { reason } = world.outcome() else {
@@ -345,7 +345,7 @@ fn a_record_with_a_name_that_git_cannot_be_asked_for_is_refused_and_starts_nothi
 }
 
 #[test]
-fn a_record_of_several_projects_has_one_entry_and_an_outcome_in_each() {
+fn record_of_several_projects_has_one_entry_despite_faults() {
     for blow in 0..4 {
         let mut world = World::new();
         let record = world.record("alice/mono", "v1", '0', '1');
@@ -382,7 +382,7 @@ fn a_record_of_several_projects_has_one_entry_and_an_outcome_in_each() {
 }
 
 #[test]
-fn entries_are_found_by_what_they_hold_in_pages_of_any_size() {
+fn entries_are_found_by_content_in_pages_of_any_size() {
     let mut world = World::new();
     for number in 1..=9 {
         let tag = if number % 3 == 0 { "hotfix" } else { "release" };
@@ -450,7 +450,7 @@ fn entries_are_found_by_what_they_hold_in_pages_of_any_size() {
 }
 
 #[test]
-fn a_replay_proposes_as_that_push_did_and_joins_what_is_unfinished() {
+fn replay_repeats_the_push_and_joins_an_unfinished_task() {
     let mut world = World::new();
     world.push("alice/shop", "release-1", '0', '1');
     let entry = world.replay(1, Role::Approver).unwrap();
@@ -483,7 +483,7 @@ fn a_replay_proposes_as_that_push_did_and_joins_what_is_unfinished() {
 }
 
 #[test]
-fn a_replay_follows_the_rules_of_today() {
+fn replay_follows_the_current_rules() {
     let mut world = World::new();
     world.push("alice/shop", "hotfix-1", '0', '1');
     assert_eq!(world.outcome().name(), "no-rule");
@@ -497,7 +497,7 @@ fn a_replay_follows_the_rules_of_today() {
 }
 
 #[test]
-fn what_can_start_nothing_and_who_may_not_ask_is_refused() {
+fn pointless_or_unauthorized_replay_is_refused() {
     let mut world = World::new();
     world.push("alice/shop", "release-1", '1', '0');
     world.push("alice/other", "release-1", '0', '1');
@@ -529,7 +529,7 @@ fn what_can_start_nothing_and_who_may_not_ask_is_refused() {
 }
 
 #[test]
-fn old_entries_and_too_many_go_and_no_number_is_given_twice() {
+fn old_and_excess_entries_are_deleted_ids_never_reused() {
     let mut world = World::new();
     for number in 1..=100 {
         world.push("alice/shop", &format!("release-{number}"), '0', '1');

@@ -71,7 +71,7 @@ fn push(
 }
 
 #[test]
-fn pusher_is_known_by_name_key_or_system_user_each_for_itself() {
+fn pusher_is_identified_by_name_key_or_system_user() {
     let mut world = world();
     let (shop, path) = ("alice/shop", "/srv/git/mono.git");
     for (to, owner, said, key, name, account) in [
@@ -96,7 +96,7 @@ fn pusher_is_known_by_name_key_or_system_user_each_for_itself() {
 }
 
 #[test]
-fn replay_maps_the_key_by_the_configuration_of_then() {
+fn replay_maps_the_key_by_the_current_configuration() {
     let mut world = world();
     push(&mut world, "alice/shop", GIT_USER, "uid:1", KEY);
     let text = format!("{CONFIG}[users.carol]\nssh_keys = [\"{KEY}\"]\n");

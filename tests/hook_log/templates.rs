@@ -40,7 +40,7 @@ fn shown(world: &World, id: u64) -> Vec<String> {
 /// Nothing but the template says which of a rule's parameters is a secret: it is asked before
 /// anything is kept.
 #[test]
-fn what_a_rule_gives_for_a_secret_is_kept_apart_and_the_templates_name_for_its_number() {
+fn rule_secret_is_kept_apart_and_template_number_resolved() {
     let directory = tempfile::tempdir().unwrap();
     let mut world = world(directory.path(), "32");
     let file = directory.path().join("templates/migrate.toml");
@@ -58,7 +58,7 @@ fn what_a_rule_gives_for_a_secret_is_kept_apart_and_the_templates_name_for_its_n
 }
 
 #[test]
-fn a_template_that_has_changed_counts_for_the_next_records() {
+fn changed_template_applies_to_the_next_records() {
     let directory = tempfile::tempdir().unwrap();
     let mut world = world(directory.path(), "migrate");
     let file = directory.path().join("templates/migrate.toml");
@@ -73,7 +73,7 @@ fn a_template_that_has_changed_counts_for_the_next_records() {
 
 /// Nobody can say then what is secret.
 #[test]
-fn what_a_rule_gives_while_its_template_is_not_to_be_read_is_shown_to_nobody() {
+fn rule_values_of_an_unreadable_template_stay_hidden() {
     let directory = tempfile::tempdir().unwrap();
     let mut world = world(directory.path(), "migrate");
     let file = directory.path().join("templates/migrate.toml");

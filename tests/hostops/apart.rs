@@ -118,7 +118,7 @@ fn change_of_owner_changes_nothing_of_the_live_release() {
 }
 
 #[test]
-fn directories_come_from_the_commit_and_not_from_the_live_release() {
+fn directories_come_from_the_commit_not_the_live_release() {
     for shell in SHELLS {
         for copied in [true, false] {
             let tree = first_tree();
@@ -163,7 +163,7 @@ fn immutable(path: &Path, flag: &str) -> bool {
 }
 
 #[test]
-fn closed_directories_of_our_own_are_deleted() {
+fn read_only_release_directories_are_deleted() {
     for shell in SHELLS {
         let tree = first_tree();
         let (host, first) = live(shell, &tree);
@@ -179,7 +179,7 @@ fn closed_directories_of_our_own_are_deleted() {
 }
 
 #[test]
-fn leftovers_are_set_aside_and_told_each_time_until_they_are_gone() {
+fn leftovers_are_set_aside_and_reported_until_deleted() {
     for shell in SHELLS {
         // Memory has no immutable files.
         let host = Host::on_disk(shell, "shop");
@@ -216,7 +216,7 @@ fn leftovers_are_set_aside_and_told_each_time_until_they_are_gone() {
 }
 
 #[test]
-fn what_is_mounted_in_an_old_release_is_never_deleted() {
+fn mounts_in_an_old_release_are_never_deleted() {
     for shell in SHELLS {
         let host = Host::named(shell, "a shop");
         let tree = Tree::new();

@@ -182,7 +182,7 @@ impl Drop for Ending<'_> {
 }
 
 #[test]
-fn a_program_ends_with_its_own_code() {
+fn program_exit_code_is_reported() {
     for shells in SHELLS {
         let host = Host::new(shells);
         for (key, text, code) in [
@@ -208,7 +208,7 @@ fn a_program_ends_with_its_own_code() {
 }
 
 #[test]
-fn words_variables_and_text_arrive_as_they_were_given() {
+fn arguments_variables_and_text_arrive_unchanged() {
     let hostile = "it's \"a\" $(touch /tmp/x) `id` ${HOME} \\ \n* ; & | ü -n";
     for shells in SHELLS {
         let host = Host::new(shells);
@@ -252,7 +252,7 @@ fn words_variables_and_text_arrive_as_they_were_given() {
 }
 
 #[test]
-fn a_program_keeps_the_mask_of_the_user() {
+fn program_keeps_the_users_umask() {
     let host = Host::new(SHELLS[0]);
     for mask in ["0027", "0002"] {
         let run = shell(&format!("k-{mask}"), "umask");
@@ -266,7 +266,7 @@ fn a_program_keeps_the_mask_of_the_user() {
 }
 
 #[test]
-fn a_program_hands_values_on() {
+fn program_passes_output_values_on() {
     let host = Host::new(SHELLS[0]);
     let text = "printf 'URL=http://x/?a=b\\n' >>\"$TAGSHIP_OUTPUT\"; printf 'LAST=1' >>\"$TAGSHIP_OUTPUT\"";
     let heard = host.run(&shell("k", text));
@@ -287,7 +287,7 @@ fn a_program_hands_values_on() {
 }
 
 #[test]
-fn output_is_bytes_and_is_kept_up_to_a_limit_without_hurting_the_program() {
+fn output_is_bytes_and_its_limit_does_not_affect_programs() {
     for shells in SHELLS {
         let host = Host::new(shells);
         let heard = host.run(&shell(
@@ -326,7 +326,7 @@ fn output_is_bytes_and_is_kept_up_to_a_limit_without_hurting_the_program() {
 }
 
 #[test]
-fn what_a_program_leaves_behind_does_not_hold_its_result_back() {
+fn background_process_does_not_delay_the_result() {
     let host = Host::new(SHELLS[0]);
     let _ending = Ending(&host, "k");
     let begun = Instant::now();
@@ -339,7 +339,7 @@ fn what_a_program_leaves_behind_does_not_hold_its_result_back() {
 }
 
 #[test]
-fn a_program_that_prints_nothing_still_times_out_with_all_it_started() {
+fn silent_program_times_out_with_its_children() {
     for shells in SHELLS {
         let host = Host::new(shells);
         let _ending = Ending(&host, "k");
@@ -359,7 +359,7 @@ fn a_program_that_prints_nothing_still_times_out_with_all_it_started() {
 }
 
 #[test]
-fn a_cut_connection_ends_nothing_and_the_rest_is_heard_later() {
+fn cut_connection_ends_no_program_and_loses_no_output() {
     for shells in SHELLS {
         let host = Host::new(shells);
         let _ending = Ending(&host, "k");
@@ -399,7 +399,7 @@ fn a_cut_connection_ends_nothing_and_the_rest_is_heard_later() {
 }
 
 #[test]
-fn many_that_ask_for_one_attempt_start_it_once() {
+fn concurrent_starts_of_one_attempt_run_it_once() {
     for shells in SHELLS {
         let host = Host::new(shells);
         for round in 0..5 {
@@ -472,7 +472,7 @@ fn an_attempt_of_another_boot_has_an_unknown_end() {
 }
 
 #[test]
-fn an_attempt_that_is_known_to_have_begun_is_followed_and_never_started() {
+fn begun_attempt_is_followed_and_never_restarted() {
     let host = Host::new(SHELLS[0]);
     let follow = |key| {
         let script = runner::follow(&host.deploy_to(), key, 0).unwrap();
@@ -493,7 +493,7 @@ fn an_attempt_that_is_known_to_have_begun_is_followed_and_never_started() {
 }
 
 #[test]
-fn a_fence_that_was_lost_starts_nothing() {
+fn lost_fence_starts_no_program() {
     let host = Host::new(SHELLS[0]);
     assert_eq!(host.run(&shell("first", "true")).end, ended(0));
     let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
@@ -508,7 +508,7 @@ fn a_fence_that_was_lost_starts_nothing() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_named() {
+fn missing_working_directory_is_named() {
     let host = Host::new(SHELLS[0]);
     let run = Run {
         directory: "/no/such/place".into(),

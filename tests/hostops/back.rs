@@ -55,7 +55,7 @@ fn two_releases(host: &Host) -> [Release; 2] {
 }
 
 #[test]
-fn written_release_goes_live_as_it_is_and_is_compared() {
+fn modified_release_goes_live_unchanged_and_is_compared() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let [r1, r2] = two_releases(&host);
@@ -91,7 +91,7 @@ fn written_release_goes_live_as_it_is_and_is_compared() {
 }
 
 #[test]
-fn current_leads_again_to_a_file_of_another_tool() {
+fn current_points_again_to_a_file_of_another_tool() {
     let host = Host::new(SHELLS[0]);
     let [_, r2] = two_releases(&host);
     std::fs::write(host.path().join("shop-1.jar"), "x").unwrap();
@@ -104,7 +104,7 @@ fn current_leads_again_to_a_file_of_another_tool() {
 }
 
 #[test]
-fn host_whose_journal_was_deleted_goes_back_all_the_same() {
+fn host_without_its_journal_rolls_back() {
     let host = Host::new(SHELLS[0]);
     let [r1, r2] = two_releases(&host);
     std::fs::remove_dir_all(host.path().join(".tagship/journal")).unwrap();
@@ -130,7 +130,7 @@ fn link_that_is_no_text_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn earlier_versions_listed_nothing_and_a_difference_is_seen() {
+fn difference_is_detected_without_a_file_list() {
     let host = Host::new(SHELLS[0]);
     let [r1, r2] = two_releases(&host);
     let record = host.path().join(".tagship/manifests/r1");
@@ -177,7 +177,7 @@ fn no_tree_is_walked_before_the_switch() {
 }
 
 #[test]
-fn release_that_is_gone_is_refused_and_nothing_switched() {
+fn missing_release_is_refused_without_a_switch() {
     let host = Host::new(SHELLS[0]);
     let [r1, r2] = two_releases(&host);
     std::fs::remove_dir_all(host.release(&r1)).unwrap();
@@ -190,7 +190,7 @@ fn release_that_is_gone_is_refused_and_nothing_switched() {
 
 /// Where `current` leads counts, not how it is spelled; what leads elsewhere is led there again.
 #[test]
-fn current_leads_again_exactly_where_another_tool_led_it() {
+fn current_is_restored_exactly_as_another_tool_set_it() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let tree = Tree::new();

@@ -56,7 +56,7 @@ const LOGINS: [(&str, &[&str]); 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_that_runs_no_script_is_named_and_one_that_prints_is_not() {
+async fn login_that_runs_no_script_is_named_noisy_login_accepted() {
     for (login, words) in LOGINS {
         let line = format!("ForceCommand {login}");
         let site = Site::on(Sshd::settings().line(&line).start());
@@ -98,7 +98,7 @@ async fn command_that_is_split_at_its_blanks_is_named() {
 
 /// The kernel's words are the same; `df -i` tells them apart.
 #[test]
-fn used_up_inodes_are_told_from_used_up_space() {
+fn exhausted_inodes_are_distinguished_from_full_disk() {
     let fails = "mkdir() { echo 'mkdir: cannot create directory: No space left on device' >&2; return 1; }\n";
     let df = |used: &str| {
         format!(

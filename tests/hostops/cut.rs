@@ -169,7 +169,7 @@ fn a_seal_that_is_killed_anywhere_can_be_made_again() {
 }
 
 #[test]
-fn a_release_that_was_left_half_way_can_be_brought_anew() {
+fn interrupted_release_can_be_sent_again() {
     for n in 1.. {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
@@ -190,7 +190,7 @@ fn a_release_that_was_left_half_way_can_be_brought_anew() {
 }
 
 #[test]
-fn a_switch_that_is_killed_anywhere_can_be_made_again_and_knows_what_was() {
+fn killed_switch_can_be_repeated_and_knows_the_previous() {
     for n in 1.. {
         let (host, _, _, two, r2) = two_releases();
         host.stage(1, &two, &r2);
@@ -248,7 +248,7 @@ fn entries(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_stale_switch_loses_wherever_it_is_overtaken() {
+fn stale_switch_loses_at_any_point() {
     let mut fenced = 0;
     for n in 1.. {
         let (host, one, _, two, r2) = two_releases();
@@ -278,7 +278,7 @@ fn a_stale_switch_loses_wherever_it_is_overtaken() {
 }
 
 #[test]
-fn a_stale_seal_loses_wherever_it_is_overtaken() {
+fn stale_seal_loses_at_any_point() {
     for n in 1.. {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
@@ -317,7 +317,7 @@ fn a_stale_seal_loses_wherever_it_is_overtaken() {
 }
 
 #[test]
-fn a_stale_preparation_and_deletion_lose_wherever_they_are_overtaken() {
+fn stale_preparation_and_deletion_lose_at_any_point() {
     for n in 1.. {
         let (host, one, r1, two, r2) = two_releases();
         host.stage(1, &one, &one.release("r0"));
@@ -353,7 +353,7 @@ fn a_stale_preparation_and_deletion_lose_wherever_they_are_overtaken() {
 }
 
 #[test]
-fn an_earlier_script_of_the_same_agent_loses_wherever_a_later_one_comes() {
+fn earlier_script_of_the_same_agent_loses_at_any_point() {
     for n in 1.. {
         let (host, one, r1, two, r2) = two_releases();
         host.stage(1, &two, &r2);
@@ -371,7 +371,7 @@ fn an_earlier_script_of_the_same_agent_loses_wherever_a_later_one_comes() {
 
 /// Two agents that act at once: whatever happens first, the higher fence's switch stands at last.
 #[test]
-fn of_two_that_switch_at_once_the_higher_fence_wins() {
+fn concurrent_switches_are_won_by_the_higher_fence() {
     let (host, one, r1, two, r2) = two_releases();
     host.stage(1, &two, &r2);
     let _ = one;
@@ -396,7 +396,7 @@ fn of_two_that_switch_at_once_the_higher_fence_wins() {
 
 /// Many agents that come to a host for the first time at once: one fence stands at last.
 #[test]
-fn of_many_first_claims_one_fence_stands() {
+fn concurrent_first_claims_leave_one_fence() {
     for round in 0..20 {
         let host = Host::new(SHELLS[round % 2]);
         let tree = Tree::new();

@@ -13,7 +13,7 @@ use crate::place::{Host, Mounted, SHELLS};
 use crate::release::first_tree;
 
 #[test]
-fn what_cannot_be_a_place_is_refused_with_a_remedy() {
+fn invalid_deploy_target_is_refused_with_a_remedy() {
     let refusal = |result: Result<_, HostError>| match result {
         Err(HostError::Refused(why)) => why,
         other => panic!("{other:?}"),
@@ -49,7 +49,7 @@ fn what_cannot_be_a_place_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn a_narrow_mask_of_the_user_narrows_no_release() {
+fn restrictive_umask_does_not_affect_releases() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");
@@ -71,7 +71,7 @@ fn a_narrow_mask_of_the_user_narrows_no_release() {
 }
 
 #[test]
-fn a_missing_place_is_made_with_its_parents() {
+fn missing_deploy_target_is_created_with_its_parents() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let mut place = host.place(1);
@@ -86,7 +86,7 @@ fn a_missing_place_is_made_with_its_parents() {
 }
 
 #[test]
-fn an_owner_that_cannot_be_given_is_refused_and_one_that_can_is_had() {
+fn impossible_owner_is_refused_and_a_possible_one_set() {
     use std::os::unix::fs::MetadataExt as _;
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
@@ -111,7 +111,7 @@ fn an_owner_that_cannot_be_given_is_refused_and_one_that_can_is_had() {
 }
 
 #[test]
-fn look_says_what_is_in_the_place_of_current() {
+fn inspection_reports_what_replaced_current() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let tree = first_tree();
@@ -281,7 +281,7 @@ fn releases_that_are_mounted_are_told() {
 
 /// Another tool links to a directory within a release.
 #[test]
-fn release_in_which_current_leads_is_never_deleted() {
+fn release_containing_current_is_never_deleted() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let tree = first_tree();

@@ -64,7 +64,7 @@ fn implausible_fence_is_refused_with_its_remedy() {
 }
 
 #[test]
-fn implausible_turn_is_refused_with_its_remedy() {
+fn implausible_sequence_number_is_refused_with_a_remedy() {
     let tree = tree();
     let release = tree.release("r1");
     for shell in SHELLS {

@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn files_of_any_name_come_change_and_go(
+    fn files_of_any_name_are_added_changed_and_deleted(
         deploy_to in HOSTILE_NAME,
         directory in file_name(),
         names in prop::collection::btree_set(file_name(), 3..8),

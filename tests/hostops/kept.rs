@@ -81,7 +81,7 @@ fn directory_of_a_task_is_kept_for_91_days() {
 /// `keep` complete releases are there, the live one and the protected ones among them, whatever `keep`
 /// says; failed ones are not counted; one more makes the oldest go.
 #[test]
-fn so_many_releases_are_kept_as_asked_and_the_protected_ones_always() {
+fn configured_and_protected_releases_are_kept() {
     let host = Host::new(SHELLS[0]);
     let tree = Tree::new();
     tree.file("a", "a", 0o644, HOUR_1);

@@ -11,7 +11,7 @@ const HOUR: u64 = 1_700_000_000;
 
 /// As with links that belong to another user, rsync can link none of what is there already.
 #[tokio::test]
-async fn next_release_arrives_whole_where_the_live_one_lends_no_inodes() {
+async fn release_is_complete_if_the_live_one_is_unlinkable() {
     let site = Site::new(1);
     let hosts = site.hosts(1);
     let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -83,7 +83,7 @@ fn last(calls: &[Call], is: impl Fn(&Call) -> bool) -> usize {
 }
 
 #[test]
-fn tree_is_synced_before_releases_gets_it() {
+fn tree_is_synced_before_it_enters_releases() {
     for shell in SHELLS {
         let host = Host::named(shell, "shop");
         let tree = Tree::new();

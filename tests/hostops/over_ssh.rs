@@ -225,7 +225,7 @@ fn small_tree() -> Tree {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn releases_come_go_live_and_go_back_on_several_hosts() {
+async fn releases_deploy_and_roll_back_on_several_hosts() {
     let site = Site::new(2);
     let hosts = site.hosts(2);
     let one = small_tree();
@@ -282,7 +282,7 @@ async fn releases_come_go_live_and_go_back_on_several_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_fence_is_told_whatever_was_asked() {
+async fn lost_fence_is_reported_by_every_operation() {
     let site = Site::new(1);
     let (stale, newer) = (site.hosts(1), site.hosts(1));
     let tree = small_tree();
@@ -322,7 +322,7 @@ async fn a_lost_fence_is_told_whatever_was_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_is_followed_asked_about_and_ended() {
+async fn program_is_followed_queried_and_stopped() {
     let site = Site::new(1);
     let hosts = Arc::new(site.hosts(1));
     let place = site.place("web1", 1);
@@ -386,7 +386,7 @@ async fn a_program_is_followed_asked_about_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_whose_connection_is_cut_again_and_again_runs_once_and_is_heard_whole() {
+async fn program_with_cut_connections_runs_once_without_loss() {
     let site = Site::new(0);
     let proxy = Proxy::start(site.sshd.socket(), Fault::None);
     let hosts = Arc::new(site.host_behind(&proxy));
@@ -505,7 +505,7 @@ async fn a_release_survives_a_cut_at_any_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_noisy_login_shell_confuses_nobody() {
+async fn noisy_login_shell_breaks_no_operation() {
     let noisy = Sshd::settings()
         .line("ForceCommand echo 'Welcome! refused done'; printf 'no newline'; exec sh -c \"$SSH_ORIGINAL_COMMAND\"")
         .start();
@@ -544,7 +544,7 @@ async fn login_that_prints_does_not_break_a_release() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn login_that_never_stops_printing_is_named() {
+async fn endless_login_output_is_reported() {
     let line = "ForceCommand yes; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
     let site = Site::on(Sshd::settings().line(line).start());
     let hosts = site.hosts_of(vec![site.target(0)]);

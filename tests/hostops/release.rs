@@ -77,7 +77,7 @@ fn second_tree(first: &Tree) -> (Tree, TransferSet, Vec<&'static [u8]>) {
 }
 
 #[test]
-fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
+fn first_release_is_complete_without_a_previous_one() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let tree = first_tree();
@@ -125,7 +125,7 @@ fn a_first_release_comes_whole_and_leaves_nothing_to_go_back_to() {
 }
 
 #[test]
-fn the_next_release_shares_what_is_the_same_and_leaves_the_last_as_it_was() {
+fn next_release_links_unchanged_files_and_keeps_the_last() {
     for shell in SHELLS {
         for by_link_dest in [false, true] {
             let host = Host::new(shell);
@@ -219,7 +219,7 @@ fn a_release_whose_manifest_is_lost_is_compared_and_not_touched() {
 }
 
 #[test]
-fn a_base_that_somebody_wrote_into_is_not_copied() {
+fn modified_base_release_is_not_used() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");
@@ -249,7 +249,7 @@ fn a_base_that_somebody_wrote_into_is_not_copied() {
 }
 
 #[test]
-fn every_step_may_be_asked_twice() {
+fn every_host_operation_is_idempotent() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");
@@ -282,7 +282,7 @@ fn every_step_may_be_asked_twice() {
 }
 
 #[test]
-fn what_arrived_otherwise_than_it_was_sent_is_never_sealed() {
+fn altered_transfer_is_never_sealed() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");
@@ -324,7 +324,7 @@ fn what_arrived_otherwise_than_it_was_sent_is_never_sealed() {
 }
 
 #[test]
-fn a_transfer_that_was_killed_leaves_nothing_that_hinders_the_next() {
+fn killed_transfer_does_not_block_the_next() {
     let host = Host::new(SHELLS[0]);
     let tree = Tree::new();
     tree.file("big", &"x".repeat(4 << 20), 0o644, HOUR_1)
@@ -364,7 +364,7 @@ fn a_transfer_that_was_killed_leaves_nothing_that_hinders_the_next() {
 }
 
 #[test]
-fn a_release_that_stands_but_differs_is_sent_again_unless_it_is_live() {
+fn differing_release_is_sent_again_unless_live() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");
@@ -387,7 +387,7 @@ fn a_release_that_stands_but_differs_is_sent_again_unless_it_is_live() {
 }
 
 #[test]
-fn old_releases_go_and_the_live_one_the_protected_and_the_newest_stay() {
+fn cleanup_keeps_live_protected_and_newest_releases() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let tree = Tree::new();
@@ -422,7 +422,7 @@ fn old_releases_go_and_the_live_one_the_protected_and_the_newest_stay() {
 }
 
 #[test]
-fn a_host_that_never_saw_tagship_can_be_asked() {
+fn new_host_can_be_inspected() {
     let host = Host::new(SHELLS[0]);
     assert_eq!(host.inspect(), Ok(HostState::default()));
     assert_eq!(host.prune(1, 3, &[], &[]), Ok(vec![]));
@@ -431,7 +431,7 @@ fn a_host_that_never_saw_tagship_can_be_asked() {
 
 /// On a file system of 2 MiB.
 #[test]
-fn a_full_disk_is_said_and_nothing_half_written_stands() {
+fn full_disk_is_reported_and_leaves_no_partial_release() {
     let host = Host::new(SHELLS[0]);
     std::fs::create_dir(host.path()).unwrap();
     let options = ["-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs"];
@@ -462,7 +462,7 @@ fn a_full_disk_is_said_and_nothing_half_written_stands() {
 
 /// What came after a task had looked, and before it switches.
 #[test]
-fn a_switch_leaves_alone_what_it_was_not_told_of() {
+fn switch_leaves_an_unexpected_live_release_alone() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let one = Tree::new();

@@ -12,7 +12,7 @@ use crate::place::{Host, SHELLS};
 use crate::support::eventually::eventually;
 
 #[test]
-fn what_ignores_term_or_left_for_another_session_is_ended_and_shown_to_be() {
+fn stop_ends_processes_that_ignore_term_or_change_session() {
     for shells in SHELLS {
         let host = Host::new(shells);
         let _ending = Ending(&host, "k");
@@ -36,7 +36,7 @@ fn what_ignores_term_or_left_for_another_session_is_ended_and_shown_to_be() {
 }
 
 #[test]
-fn an_attempt_that_was_stopped_before_it_began_never_begins() {
+fn attempt_stopped_before_its_start_never_runs() {
     for shells in SHELLS {
         let host = Host::new(shells);
         assert_eq!(
@@ -58,7 +58,7 @@ fn an_attempt_that_was_stopped_before_it_began_never_begins() {
 
 /// The runner has begun and is held just before it starts the program.
 #[test]
-fn a_stop_between_begin_and_start_waits_for_the_runner_and_bars_the_program() {
+fn stop_between_begin_and_start_prevents_the_program() {
     let host = Host::new(SHELLS[0]);
     assert_eq!(host.run(&shell("first", "true")).end, ended(0));
     let _ending = Ending(&host, "k");
@@ -167,7 +167,7 @@ fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
 
 /// What belongs to another user, say: no signal of ours reaches it.
 #[test]
-fn a_program_that_passes_its_limit_and_cannot_be_ended_is_not_said_to_have_ended() {
+fn unkillable_timed_out_program_is_not_reported_ended() {
     for shells in SHELLS {
         let host = Host::new(shells);
         let _ending = Ending(&host, "k");
@@ -193,7 +193,7 @@ fn a_program_that_passes_its_limit_and_cannot_be_ended_is_not_said_to_have_ended
 }
 
 #[test]
-fn stopping_an_attempt_ends_all_its_parts_and_nothing_else() {
+fn stop_ends_only_the_parts_of_its_attempt() {
     for shells in SHELLS {
         let host = Host::new(shells);
         let keys = [

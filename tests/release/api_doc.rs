@@ -63,7 +63,7 @@ fn run(shell: &str, home: &Path, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn every_example_of_the_page_about_the_api_is_run_and_answers_what_it_shows() {
+fn every_api_page_example_answers_as_shown() {
     let stage = usual().start();
     stage.release("qa-1", &[("index.html", "one\n")]);
     stage.release("qa-2", &[("index.html", "two\n")]);
@@ -104,7 +104,7 @@ fn every_example_of_the_page_about_the_api_is_run_and_answers_what_it_shows() {
 }
 
 #[test]
-fn an_example_that_shows_something_else_would_be_seen() {
+fn wrong_api_example_would_be_detected() {
     let real = json!({ "id": 7, "tasks": [{ "tag": "qa-1" }], "next": null });
     for shown in [
         json!({ "id": 8 }),

@@ -200,7 +200,7 @@ fn assert_linked(stage: &Stage, host: &str, former: (&str, &Path), latter: &str)
 }
 
 #[test]
-fn twenty_tags_arrive_to_the_last_bit_share_what_did_not_change_and_lead_back() {
+fn twenty_tags_arrive_exactly_share_files_and_roll_back() {
     let stage = usual().start();
     let mut source = Source::grow(&stage.tree().path);
     let mut ids = Vec::new();

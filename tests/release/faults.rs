@@ -99,7 +99,7 @@ fn a_key_file_that_is_missing_is_named_and_retried() {
 }
 
 #[test]
-fn a_host_key_that_has_changed_stops_the_task_before_anything_is_sent() {
+fn changed_host_key_stops_the_task_before_sending() {
     let stage = with_three().start();
     let file = stage.path().join("known_hosts");
     let good = fs::read_to_string(&file).unwrap();
@@ -125,7 +125,7 @@ fn a_host_key_that_has_changed_stops_the_task_before_anything_is_sent() {
 }
 
 #[test]
-fn an_rsync_that_brought_a_part_only_is_never_published() {
+fn partial_rsync_is_never_published() {
     let stage = with_three()
         .sshd("SetEnv PATH={DIR}/bin:/usr/local/bin:/usr/bin:/bin")
         .start();
@@ -203,7 +203,7 @@ fn disk_of_web2(stage: &Stage) -> Option<Disk> {
 }
 
 #[test]
-fn a_full_disk_is_named_and_the_rest_arrives_when_there_is_room() {
+fn full_disk_is_named_and_the_release_completes_later() {
     let stage = with_three().start();
     let Some(disk) = disk_of_web2(&stage) else {
         return;
@@ -220,7 +220,7 @@ fn a_full_disk_is_named_and_the_rest_arrives_when_there_is_room() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named_with_the_remedy() {
+fn unwritable_target_is_named_with_a_remedy() {
     let stage = with_three().start();
     let Some(disk) = disk_of_web2(&stage) else {
         return;

@@ -84,7 +84,7 @@ fn notes(task: &Value) -> String {
 }
 
 #[test]
-fn rollback_by_command_leads_each_host_where_another_tool_led_it() {
+fn command_rollback_restores_each_hosts_foreign_release() {
     let stage = stage();
     let first = stage.release("qa-1", &[("index.html", "one\n")]);
     let before = others(&stage);
@@ -183,7 +183,7 @@ fn rollback_by_command_leads_each_host_where_another_tool_led_it() {
 }
 
 #[test]
-fn rollback_by_api_or_page_names_releases_and_switches_all_or_none() {
+fn api_and_page_rollback_names_releases_and_switches_all() {
     let stage = stage();
     stage.release("qa-1", &[("index.html", "one\n")]);
     // By name, it leads all hosts to one release: two hosts do not have that.

@@ -63,7 +63,7 @@ fn expected(of: [&[usize]; 3]) -> Vec<(String, Vec<usize>)> {
 const STEPS: [&str; 4] = ["one", "two", "three", "four"];
 
 #[test]
-fn a_host_that_fails_pauses_its_siblings_go_on_and_retry_does_only_what_was_not_done() {
+fn retry_runs_only_unfinished_steps_of_a_failed_host() {
     let template = format!("[[stage]]\nname = \"first\"\nhosts = \"{{group}}\"\n{FIRST}{SECOND}");
     let stage = settings(&template, "on_failure = 'pause'").start();
     let id = begin(&stage);
@@ -90,7 +90,7 @@ fn a_host_that_fails_pauses_its_siblings_go_on_and_retry_does_only_what_was_not_
 }
 
 #[test]
-fn retry_begins_hosts_that_never_began_and_leaves_those_that_are_done() {
+fn retry_starts_unstarted_hosts_and_skips_finished_ones() {
     let template =
         format!("[[stage]]\nname = \"first\"\nhosts = \"{{group}}\"\nbatch = 1\n{FIRST}");
     let stage = settings(&template, "on_failure = 'stop'").start();
@@ -116,7 +116,7 @@ fn sleepers() -> usize {
 }
 
 #[test]
-fn one_host_is_stopped_for_good_and_the_task_goes_on_without_it() {
+fn task_continues_without_a_stopped_and_skipped_host() {
     let long = r#"
 [[stage]]
 name = "first"
@@ -161,7 +161,7 @@ run = 'echo "$HOST begins"; [ "$HOST" != web2 ] || sleep 317; echo "$HOST long" 
 }
 
 #[test]
-fn a_pause_that_nobody_ends_in_time_stops_the_task() {
+fn unattended_pause_stops_the_task() {
     let gate = "[[stage]]\nname = \"first\"\nhosts = \"{group}\"\ngate = \"hand\"\n";
     let template = format!("{gate}{FIRST}");
     let stage = settings(&template, "pause_timeout = '2s'").start();

@@ -92,7 +92,7 @@ run = '[ "$HOST" != web3 ] || { echo "no entry with $TOKEN"; exit 3; }'
 "#;
 
 #[test]
-fn outputs_reach_their_host_and_those_of_the_agent_all() {
+fn outputs_reach_their_host_and_agent_outputs_all_hosts() {
     let Some(user) = local_user() else { return };
     let stage = with_steps(HANDS_ON)
         .more(&format!(

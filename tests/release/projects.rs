@@ -52,7 +52,7 @@ run = 'mkdir -p "{DIR}/met/$PROJECT"; until [ "$(ls "{DIR}/met" | wc -l)" -eq 3 
 }
 
 #[test]
-fn tasks_of_one_environment_run_one_after_another_in_the_order_of_their_pushes() {
+fn tasks_of_one_environment_run_in_push_order() {
     let work = r#"
 [[stage.steps]]
 name = "work"

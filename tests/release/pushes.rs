@@ -50,7 +50,7 @@ fn a_qa_tag_goes_live_on_three_hosts_at_once() {
 }
 
 #[test]
-fn a_release_tag_waits_for_somebody_else_to_approve_its_very_plan() {
+fn release_tag_waits_for_approval_of_its_exact_plan() {
     let stage = usual().more("[users.alice]\ngitlab = '{USER}'").start();
     let (alice, bob) = (
         stage.person("alice", "admin"),
@@ -86,7 +86,7 @@ fn a_release_tag_waits_for_somebody_else_to_approve_its_very_plan() {
 /// Otherwise whoever gets that account, or pushes under a name that is mapped to none, approves
 /// alone what they pushed.
 #[test]
-fn a_pusher_whose_account_nobody_has_is_unknown() {
+fn pusher_without_an_account_is_unknown() {
     let stage = usual().more("[users.carol]\ngitlab = '{USER}'").start();
     let (alice, bob) = (
         stage.person("alice", "approver"),
@@ -136,7 +136,7 @@ fn an_atomic_push_that_fails_after_the_hook_releases_nothing() {
 }
 
 #[test]
-fn a_tag_that_is_deleted_or_moved_while_it_waits_is_never_deployed() {
+fn deleted_or_moved_waiting_tag_is_never_deployed() {
     let stage = usual().start();
     let bob = stage.person("bob", "approver");
     let deleted = stage.propose("release-1", &[("index.html", "deleted\n")]);
@@ -174,7 +174,7 @@ fn a_tag_that_is_deleted_or_moved_while_it_waits_is_never_deployed() {
 }
 
 #[test]
-fn a_push_while_the_agent_is_down_is_one_task_when_it_is_up_again() {
+fn push_during_agent_downtime_becomes_one_task() {
     let mut stage = usual().start();
     stage.stop_agent();
     stage.commit("qa-1", &[("index.html", "one\n")]);
@@ -199,7 +199,7 @@ fn a_push_while_the_agent_is_down_is_one_task_when_it_is_up_again() {
 }
 
 #[test]
-fn of_200_tags_in_one_push_exactly_the_matching_ones_are_tasks() {
+fn only_matching_tags_of_a_200_tag_push_become_tasks() {
     let stage = Settings::default()
         .environment("watch", "watch-", "--\nschedule = \"observe\"")
         .start();
@@ -221,7 +221,7 @@ fn of_200_tags_in_one_push_exactly_the_matching_ones_are_tasks() {
 }
 
 #[test]
-fn of_forty_tags_in_one_push_one_is_released_and_one_is_asked_about() {
+fn forty_tag_push_releases_one_and_requests_one_approval() {
     let stage = usual().start();
     for number in 1..=20 {
         let text = format!("{number}\n");
@@ -249,7 +249,7 @@ fn of_forty_tags_in_one_push_one_is_released_and_one_is_asked_about() {
 }
 
 #[test]
-fn a_tag_made_on_the_server_while_the_agent_was_away_is_released() {
+fn server_tag_created_during_downtime_is_released() {
     let mut stage = usual().start();
     stage.release("qa-1", &[("index.html", "one\n")]);
     stage.stop_agent();

@@ -133,12 +133,12 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
 }
 
 #[test]
-fn an_agent_restored_on_an_empty_machine_takes_nothing_back_and_reuses_no_id() {
+fn agent_restored_on_an_empty_machine_reuses_no_id() {
     restored_days_later(burn, &[]);
 }
 
 #[test]
-fn an_agent_restored_over_its_former_store_takes_nothing_back_and_reuses_no_id() {
+fn agent_restored_over_its_former_store_reuses_no_id() {
     restored_days_later(|_| {}, &["--replace"]);
 }
 
@@ -190,7 +190,7 @@ async fn opened(directory: &Path) -> Store {
 }
 
 #[test]
-fn backups_that_are_taken_amid_pushes_and_releases_miss_nothing_that_was_at_rest() {
+fn backups_during_releases_contain_every_finished_task() {
     let watched = "--\nschedule = 'observe'";
     let mut stage = usual().environment("watch", "watch-", watched).start();
     stage.release("qa-0", &[("index.html", "zero")]);

@@ -63,7 +63,7 @@ run = 'echo "$HOST" >>"{DIR}/out/alone"'
 "#;
 
 #[test]
-fn values_reach_every_step_and_nothing_in_a_tag_is_ever_executed() {
+fn values_reach_every_step_and_tag_text_is_never_executed() {
     let settings = with_steps(VALUES, "");
     let stage = settings
         .template_params(
@@ -151,7 +151,7 @@ fn holds(directory: &Path, name: &str) -> bool {
 }
 
 #[test]
-fn a_step_that_ends_with_3_takes_every_switched_host_back() {
+fn failed_step_rolls_back_every_switched_host() {
     let reload = r#"
 [[stage.steps]]
 name = "reload"
@@ -214,7 +214,7 @@ fn health(root: &Path) -> u16 {
 }
 
 #[test]
-fn a_release_that_is_not_well_goes_back_on_every_host() {
+fn failed_health_check_rolls_back_every_host() {
     let check = "[[stage.steps]]\nuse = \"check\"\nhttp = \"http://127.0.0.1:@PORT@/{HOST}\"\nretries = 1\ninterval = \"1s\"\n";
     let stage = with_steps(check, "").start_with(|root| {
         let port = health(root).to_string();
@@ -249,7 +249,7 @@ fn left_behind(stage: &Stage) -> Vec<String> {
 }
 
 #[test]
-fn stop_ends_even_a_child_that_will_not_and_proves_it() {
+fn stop_ends_stubborn_children_and_verifies_their_end() {
     let template = r#"
 [[stage.steps]]
 name = "long"
@@ -268,7 +268,7 @@ run = 'setsid sh -c "trap : TERM HUP INT; echo child; while :; do sleep 1000; do
 }
 
 #[test]
-fn old_releases_go_what_is_shared_stays_and_what_is_excluded_never_comes() {
+fn cleanup_keeps_shared_and_never_sends_excluded_files() {
     let stage = Settings::default()
         .environment(
             "qa",
@@ -308,7 +308,7 @@ fn old_releases_go_what_is_shared_stays_and_what_is_excluded_never_comes() {
 }
 
 #[test]
-fn a_host_that_is_taken_out_is_left_alone_and_comes_back_with_the_next_release() {
+fn disabled_host_is_skipped_until_enabled_again() {
     let stage = Settings::default()
         .environment("qa", "qa-", "--\nschedule = 'ready'")
         .start();

@@ -65,7 +65,7 @@ impl Drop for Left {
 }
 
 #[test]
-fn a_task_of_no_project_runs_on_the_hosts_that_it_gives() {
+fn task_without_project_runs_on_its_submitted_hosts() {
     let stage = stage();
     let alice = stage.person("alice", "approver");
     let order = restart(&json!({ "secrets": { "PASSWORD": "hunter2-hunter2" } }));
@@ -106,7 +106,7 @@ fn a_task_of_no_project_runs_on_the_hosts_that_it_gives() {
 }
 
 #[test]
-fn a_tag_that_comes_later_is_waited_for_and_pinned() {
+fn later_tag_is_awaited_and_pinned() {
     let stage = stage();
     let order = json!({ "template": "git-release", "project": "shop", "environment": "qa", "tag": "v7", "schedule": "ready" });
     let alice = stage.person("alice", "approver");

@@ -420,7 +420,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[test]
-fn everything_that_a_codo_template_can_say_is_done_on_two_hosts() {
+fn every_codo_template_feature_runs_on_two_hosts() {
     let played = play();
     for (row, holds) in ROWS {
         eprintln!("{row}");
@@ -469,7 +469,7 @@ pub(crate) fn open(root: &Path) {
 }
 
 #[test]
-fn a_step_on_the_agents_own_machine_runs_as_another_user_and_is_stopped_for_good() {
+fn local_step_runs_as_another_user_and_can_be_stopped() {
     let Some(user) = local_user() else { return };
     let mut stage = local(user).start_with(open);
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
@@ -503,7 +503,7 @@ fn sleepers(user: &str) -> usize {
 }
 
 #[test]
-fn without_local_run_nothing_of_a_template_runs_on_the_agents_machine() {
+fn without_local_run_no_step_runs_on_the_agents_machine() {
     let stage = Settings::default()
         .template("codo", TEMPLATE)
         .template(

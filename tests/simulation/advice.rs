@@ -292,7 +292,7 @@ fn failed_task_is_not_retried_once_a_newer_one_ran() {
 }
 
 #[test]
-fn viewer_is_offered_nothing_to_ask() {
+fn viewer_is_offered_no_action() {
     let mut sim = Sim::new(TEMPLATE);
     sim.push("release-1", &object_of('1'), Schedule::New);
     sim.rest();

@@ -30,7 +30,7 @@ fn serve(sim: &Sim, digit: char) -> bool {
 }
 
 #[test]
-fn an_agent_that_was_suspended_at_any_effect_does_nothing_once_another_has_taken_over() {
+fn suspended_agent_has_no_effect_after_a_takeover() {
     let mut effect = 0;
     loop {
         let mut sim = Sim::new(TEMPLATE);
@@ -74,7 +74,7 @@ fn an_agent_that_was_suspended_at_any_effect_does_nothing_once_another_has_taken
 
 /// The suspended one goes on while the other is still at work.
 #[test]
-fn an_agent_that_goes_on_beside_its_successor_leaves_the_work_to_it() {
+fn superseded_agent_leaves_work_to_its_successor() {
     let mut played = 0;
     for effect in 0.. {
         for later in (1..).step_by(2) {
@@ -146,7 +146,7 @@ fn a_restored_agent_claims_above_every_fence_that_hosts_show() {
 }
 
 #[test]
-fn a_restored_agent_whose_clock_is_behind_says_so_and_goes_on_when_it_is_told_to() {
+fn restored_agent_with_a_slow_clock_reports_it_and_resumes() {
     let mut sim = Sim::new(TEMPLATE);
     released(&mut sim, "prod-1", '1');
     let backup = sim.backup();
@@ -177,7 +177,7 @@ fn a_restored_agent_whose_clock_is_behind_says_so_and_goes_on_when_it_is_told_to
 
 /// What a host shows of its own fence lifts the claims there, and nothing where it cannot be one.
 #[test]
-fn fence_of_one_host_holds_up_no_other_host() {
+fn fence_of_one_host_blocks_no_other_host() {
     let mut sim = Sim::new(TEMPLATE);
     released(&mut sim, "prod-1", '1');
     let fence_of = |sim: &Sim, host: &str| sim.disks("production")[host].fence;
@@ -223,7 +223,7 @@ fn fence_of_one_host_holds_up_no_other_host() {
 }
 
 #[test]
-fn a_restored_agent_does_not_take_up_work_that_newer_releases_have_overtaken() {
+fn restored_agent_drops_work_behind_newer_releases() {
     let mut effect = 0;
     loop {
         let mut sim = Sim::new(TEMPLATE);
@@ -251,7 +251,7 @@ fn a_restored_agent_does_not_take_up_work_that_newer_releases_have_overtaken() {
 
 /// What stands staged has not seen what came after it.
 #[test]
-fn a_task_that_waited_does_not_undo_what_another_agent_released_meanwhile() {
+fn waiting_task_does_not_undo_another_agents_release() {
     let gated = TEMPLATE.replace("name = \"switch\"", "name = \"switch\"\ngate = \"hand\"");
     let mut sim = Sim::new(&gated);
     let first = sim.push("prod-1", &object_of('1'), Schedule::Ready);
@@ -326,7 +326,7 @@ fn cloned_amid(effect: usize) -> Option<(Sim, u64, Sim)> {
 }
 
 #[test]
-fn of_two_clones_the_one_that_claimed_last_goes_on() {
+fn overtaken_clone_agrees_or_reports_the_other() {
     let mut effects = 0;
     for effect in 0.. {
         let Some((mut sim, ours, mut twin)) = cloned_amid(effect) else {
@@ -352,7 +352,7 @@ fn of_two_clones_the_one_that_claimed_last_goes_on() {
 
 /// Ours comes to any effect, theirs to any effect, ours goes on to its end, theirs goes on.
 #[test]
-fn two_clones_that_release_at_once_agree_or_say_that_there_are_two() {
+fn two_releasing_clones_agree_or_report_each_other() {
     let mut pairs = 0;
     for effect in 0.. {
         if cloned_amid(effect).is_none() {

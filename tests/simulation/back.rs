@@ -113,7 +113,7 @@ fn differing(switches: &[StepResult]) -> usize {
 }
 
 #[test]
-fn failed_release_goes_back_to_a_written_one_after_any_crash() {
+fn rollback_to_a_modified_release_survives_any_crash() {
     let first = released(Sim::new(TEMPLATE)).fate.count();
     let effects = second_release(None, Disk::write_into_live).fate.count() - first;
     assert!(effects > 40, "{effects} effects");
@@ -188,7 +188,7 @@ fn rollback_is_two_operations_on_each_host() {
 }
 
 #[test]
-fn release_that_is_gone_is_rebuilt_only_where_the_plan_says_so() {
+fn missing_release_is_rebuilt_only_if_planned() {
     let mut sim = released(Sim::new(TEMPLATE));
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
@@ -211,7 +211,7 @@ fn release_that_is_gone_is_rebuilt_only_where_the_plan_says_so() {
 }
 
 #[test]
-fn drift_is_met_told_and_where_it_led_is_restored() {
+fn drift_is_recorded_and_its_target_restored() {
     let sim = second_release(None, |disk| disk.lead("/srv/old/v3"));
     let task = sim.task(2);
     assert!(
@@ -259,7 +259,7 @@ fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
 
 /// The agent's own look, without a task.
 #[test]
-fn look_finds_drift_keeps_when_and_sees_it_mended() {
+fn drift_check_records_start_and_end_of_drift() {
     let sim = released(Sim::new(TEMPLATE));
     let one = sim.task(1).work.unwrap().release;
     let world = sim.world(Arc::default());
@@ -281,7 +281,7 @@ fn look_finds_drift_keeps_when_and_sees_it_mended() {
 
 /// Nothing may be switched while `current` is no link, so the look is what finds it.
 #[test]
-fn look_finds_what_is_no_link_to_a_release() {
+fn drift_check_finds_a_current_that_is_no_release_link() {
     let sim = released(Sim::new(TEMPLATE));
     let one = sim.task(1).work.unwrap().release;
     let world = sim.world(Arc::default());

@@ -140,7 +140,7 @@ fn no_comparison_is_made_where_nothing_changed() {
 }
 
 #[test]
-fn any_blow_while_another_goes_live_leaves_no_stale_comparison() {
+fn fault_during_another_release_leaves_no_stale_comparison() {
     let release = |blow: Option<(usize, Blow)>| {
         let (mut sim, waiting) = one_waits();
         let before = sim.fate.count();
@@ -163,7 +163,7 @@ fn any_blow_while_another_goes_live_leaves_no_stale_comparison() {
 }
 
 #[test]
-fn queued_task_that_became_older_is_refused_where_its_rule_says_so() {
+fn queued_task_that_became_older_is_refused_by_its_rule() {
     for refuse_older in [true, false] {
         let mut sim = Sim::new(TEMPLATE);
         sim.push("qa-1", &object_of('1'), Schedule::Ready);
@@ -190,7 +190,7 @@ fn queued_task_that_became_older_is_refused_where_its_rule_says_so() {
 
 /// The last two stay: a reader may have the former one before it.
 #[test]
-fn comparisons_that_were_followed_by_others_are_deleted() {
+fn superseded_comparisons_are_deleted() {
     let (mut sim, waiting) = one_waits();
     let play = |sim: &mut Sim| {
         for digit in ['2', '3', '4', '2', '3', '4'] {

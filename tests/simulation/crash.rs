@@ -81,7 +81,7 @@ fn holds(sim: &Sim, blows: &[(usize, Blow)]) {
 }
 
 #[test]
-fn any_blow_at_any_effect_loses_nothing() {
+fn any_fault_at_any_effect_loses_nothing() {
     let effects = effects_of_a_release();
     assert!(effects > 40, "{effects} effects");
     for effect in 0..effects {
@@ -128,7 +128,7 @@ fn any_pair_of_crashes_loses_nothing_two() {
 }
 
 #[test]
-fn the_same_blows_give_the_same_effects() {
+fn the_same_faults_give_the_same_effects() {
     for effect in (0..effects_of_a_release()).step_by(5) {
         let blows = [(effect, Blow::CrashAfter)];
         assert_eq!(

@@ -136,11 +136,11 @@ fn each_effect_fails(part: usize) {
 }
 
 #[test]
-fn whatever_fails_once_is_named_and_a_person_goes_on_from_there_one() {
+fn single_failure_is_named_and_can_be_resumed_one() {
     each_effect_fails(0);
 }
 
 #[test]
-fn whatever_fails_once_is_named_and_a_person_goes_on_from_there_two() {
+fn single_failure_is_named_and_can_be_resumed_two() {
     each_effect_fails(1);
 }

@@ -329,7 +329,7 @@ fn release_that_went_back_was_not_live_before() {
 
 /// What is live changes while it waits: it is compared again, without a commit.
 #[test]
-fn rollback_to_other_tools_releases_is_compared_with_what_is_live() {
+fn rollback_to_foreign_release_is_compared_with_live() {
     let mut sim = over_others();
     let relations = |task: &Task| task.landed.as_ref().unwrap().compared.relations.clone();
     let back = sim.roll_back(&to(of_host("a"))).unwrap();

@@ -328,7 +328,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
 }
 
 #[test]
-fn nothing_begins_in_a_freeze_unless_it_is_overridden() {
+fn no_task_starts_in_a_freeze_without_an_override() {
     let mut begin = BTreeSet::new();
     for (name, situation) in SITUATIONS {
         let (sim, id) = situation();

@@ -33,7 +33,7 @@ fn released(sim: &mut Sim, tag: &str, digit: char) -> u64 {
 }
 
 #[test]
-fn leftovers_fail_no_release_and_are_told_until_they_are_gone() {
+fn leftovers_fail_no_release_and_are_reported_until_deleted() {
     let mut sim = Sim::new(TEMPLATE);
     sim.ground
         .lock()
@@ -71,7 +71,7 @@ fn leftovers_fail_no_release_and_are_told_until_they_are_gone() {
 
 /// What is live, what was live before, and the newest one that was good, whatever `keep_releases` says.
 #[test]
-fn newest_good_release_is_kept_behind_one_that_failed() {
+fn newest_good_release_is_kept_despite_a_failed_one() {
     let mut sim = Sim::new(TEMPLATE);
     let mut ground = sim.ground.lock().unwrap();
     ground.on_failure = OnFailure::Stop;

@@ -61,7 +61,7 @@ fn lands_once_all_is_well(sim: &mut Sim, id: u64) {
 }
 
 #[test]
-fn an_agent_that_was_away_for_long_looks_more_than_once() {
+fn agent_checks_refs_more_than_once_after_long_downtime() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.clock.set(sim.clock.now() + MINUTE * 60);
@@ -71,7 +71,7 @@ fn an_agent_that_was_away_for_long_looks_more_than_once() {
 }
 
 #[test]
-fn a_git_server_that_stays_away_expires_a_push_when_its_time_is_up() {
+fn unreachable_git_server_expires_a_push_on_time() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now() + MINUTE * 60;
@@ -84,7 +84,7 @@ fn a_git_server_that_stays_away_expires_a_push_when_its_time_is_up() {
 }
 
 #[test]
-fn a_fetch_that_takes_long_and_fails_once_is_tried_again() {
+fn slow_fetch_that_fails_once_is_retried() {
     let release = |at: Option<usize>| {
         let mut sim = Sim::new(TEMPLATE);
         // The hook comes before the ref.
@@ -112,7 +112,7 @@ fn a_fetch_that_takes_long_and_fails_once_is_tried_again() {
 }
 
 #[test]
-fn a_push_whose_commit_cannot_be_fetched_expires_when_its_time_is_up() {
+fn unfetchable_commit_expires_its_push_on_time() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now();
@@ -125,7 +125,7 @@ fn a_push_whose_commit_cannot_be_fetched_expires_when_its_time_is_up() {
 }
 
 #[test]
-fn a_doubt_that_cannot_be_settled_is_told_of_and_settled_when_the_server_is_back() {
+fn unresolved_ref_doubt_is_reported_until_the_server_returns() {
     for (refusal, after) in [("Connection refused", 5), ("Permission denied", 0)] {
         let mut sim = Sim::new(TEMPLATE);
         let id = sim.push("release-1", &object_of('1'), Schedule::New);
@@ -196,7 +196,7 @@ fn crowd(sim: &Sim) -> Vec<String> {
 }
 
 #[test]
-fn hosts_that_all_fail_with_many_words_fail_their_task_and_stop_no_other() {
+fn long_failures_of_all_hosts_fail_only_their_task() {
     let mut sim = Sim::new(TEMPLATE);
     for host in crowd(&sim) {
         sim.fate.refuse("host.seal", &host, &"x".repeat(5_000));
@@ -265,7 +265,7 @@ steps = [{ run = ["make"], outputs = ["KEY"] }, { run = ["use"] }]
 }
 
 #[test]
-fn what_is_too_long_to_be_kept_ends_its_task_and_not_the_agent() {
+fn oversized_event_ends_its_task_but_not_the_agent() {
     let mut sim = Sim::new(TEMPLATE);
     sim.fate.refuse("catalog.recipe", "", &"x".repeat(200_000));
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
@@ -276,7 +276,7 @@ fn what_is_too_long_to_be_kept_ends_its_task_and_not_the_agent() {
 }
 
 #[test]
-fn a_template_that_cannot_be_read_for_a_moment_is_read_again() {
+fn briefly_unreadable_template_is_read_again() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.fate.refuse("catalog.read", "", "Too many open files");
@@ -296,7 +296,7 @@ fn a_template_that_cannot_be_read_for_a_moment_is_read_again() {
 }
 
 #[test]
-fn a_task_without_a_ref_is_planned_again_beside_pushes_of_others() {
+fn task_without_ref_is_planned_again_beside_other_pushes() {
     let mut sim = Sim::new(TEMPLATE);
     sim.fate.refuse("catalog.read", "", "Too many open files");
     let id = sim.submit("k", "a", Schedule::Ready).id();
@@ -315,7 +315,7 @@ fn a_task_without_a_ref_is_planned_again_beside_pushes_of_others() {
 }
 
 #[test]
-fn what_is_not_on_the_git_server_is_said_so_once_that_is_odd() {
+fn missing_ref_is_reported_once_it_is_overdue() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.propose("refs/tags/qa-1", &object_of('1'), Schedule::Ready);
     let detail = |sim: &Sim| at_once(sim.store().head(id)).unwrap().detail;
@@ -332,7 +332,7 @@ fn what_is_not_on_the_git_server_is_said_so_once_that_is_odd() {
 }
 
 #[test]
-fn a_template_that_stays_unread_expires_a_push_when_its_time_is_up() {
+fn unreadable_template_expires_its_push_on_time() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now();
@@ -344,7 +344,7 @@ fn a_template_that_stays_unread_expires_a_push_when_its_time_is_up() {
 }
 
 #[test]
-fn a_push_that_fails_to_land_in_ever_other_ways_expires_when_its_time_is_up() {
+fn varying_landing_failures_expire_the_push_on_time() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     for minute in 0..6 {
@@ -359,7 +359,7 @@ fn a_push_that_fails_to_land_in_ever_other_ways_expires_when_its_time_is_up() {
 }
 
 #[test]
-fn a_template_that_is_not_there_ends_a_push_at_once() {
+fn missing_template_ends_its_push_at_once() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now();

@@ -45,7 +45,7 @@ fn stopped(sim: &mut Sim) {
 
 /// From any effect on whatever is asked of one host is lost, and arrives before any later effect.
 #[test]
-fn what_arrives_late_from_a_host_that_was_silent_changes_nothing_any_more() {
+fn late_data_from_a_silent_host_changes_nothing_more() {
     let mut played = 0;
     for silent in first_of_work().. {
         if amid(silent, OnFailure::Stop).is_none() {
@@ -80,7 +80,7 @@ fn what_arrives_late_from_a_host_that_was_silent_changes_nothing_any_more() {
 
 /// A host is silent until the task has come to rest, or somebody has stopped it.
 #[test]
-fn what_arrives_when_a_task_is_over_begins_nothing() {
+fn late_data_for_a_finished_task_starts_nothing() {
     for on_failure in ON_FAILURE {
         for silent in first_of_work().. {
             let Some(mut sim) = amid(silent, on_failure) else {
@@ -109,7 +109,7 @@ fn what_arrives_when_a_task_is_over_begins_nothing() {
 
 /// A switch to which no answer came may still happen: the failure says so.
 #[test]
-fn a_switch_that_may_arrive_late_is_told_of() {
+fn switch_that_may_still_happen_is_reported() {
     let mut switched = 0;
     for silent in first_of_work().. {
         let Some(mut sim) = amid(silent, OnFailure::Stop) else {
@@ -137,7 +137,7 @@ fn a_switch_that_may_arrive_late_is_told_of() {
 
 /// One question is late, or its agent ends, and it arrives before any later effect.
 #[test]
-fn one_late_question_at_any_effect_changes_nothing_any_more() {
+fn one_late_request_at_any_effect_changes_nothing() {
     let mut played = 0;
     for effect in first_of_work().. {
         let before = first_release(OnFailure::Rollback).fate.count();

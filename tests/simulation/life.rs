@@ -121,7 +121,7 @@ fn no_host_switches_when_one_cannot_be_staged() {
 }
 
 #[test]
-fn a_failed_check_takes_every_switched_host_back() {
+fn failed_check_rolls_back_every_switched_host() {
     let mut sim = Sim::new(TEMPLATE);
     sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
@@ -143,7 +143,7 @@ fn a_failed_check_takes_every_switched_host_back() {
 }
 
 #[test]
-fn a_first_release_has_nothing_to_go_back_to() {
+fn first_release_has_no_rollback_target() {
     let mut sim = Sim::new(TEMPLATE);
     *sim.well.lock().unwrap() = false;
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
@@ -200,7 +200,7 @@ fn an_unknown_result_waits_for_a_person() {
 }
 
 #[test]
-fn a_program_that_a_host_has_forgotten_is_not_started_again_before_a_person_says_so() {
+fn forgotten_program_is_rerun_only_after_a_person_confirms() {
     let mut sim = Sim::new(TEMPLATE);
     let long: Program = Arc::new(|_, _| (well()("", "").0, Duration::from_secs(600)));
     *sim.fleet.program.lock().unwrap() = long;
@@ -246,7 +246,7 @@ fn a_deleted_tag_withdraws_its_waiting_task() {
 }
 
 #[test]
-fn a_tag_whose_deletion_is_told_of_is_looked_for_as_long_as_a_push_may_take() {
+fn reported_tag_deletion_is_checked_until_landing_timeout() {
     use tagship::domain::task::{Event, Recorded};
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
@@ -270,7 +270,7 @@ fn a_tag_whose_deletion_is_told_of_is_looked_for_as_long_as_a_push_may_take() {
 }
 
 #[test]
-fn a_rollback_takes_over_a_paused_task() {
+fn rollback_replaces_a_paused_task() {
     let mut sim = Sim::new(TEMPLATE);
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
@@ -319,7 +319,7 @@ fn is_asked(sim: &Sim, id: u64) -> bool {
 }
 
 #[test]
-fn a_rollback_does_not_end_a_task_whose_program_nobody_could_end() {
+fn rollback_does_not_end_a_task_with_unkillable_program() {
     let mut sim = Sim::new(TEMPLATE);
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
@@ -340,7 +340,7 @@ fn a_rollback_does_not_end_a_task_whose_program_nobody_could_end() {
 }
 
 #[test]
-fn time_alone_never_ends_a_task_whose_program_nobody_could_end() {
+fn timeout_never_ends_a_task_with_unkillable_program() {
     let mut sim = Sim::new(TEMPLATE);
     sim.ground.lock().unwrap().pause_timeout_s = Some(3600);
     let stuck = out_of_reach(&mut sim);
@@ -355,7 +355,7 @@ fn time_alone_never_ends_a_task_whose_program_nobody_could_end() {
 }
 
 #[test]
-fn a_program_that_may_be_repeated_is_repeated_when_its_result_is_lost() {
+fn repeatable_program_is_rerun_after_its_result_is_lost() {
     let template = TEMPLATE.replace("once = true", "once = true, repeat = true");
     assert!(template.contains("repeat"));
     let mut sim = Sim::new(&template);
@@ -412,7 +412,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
 /// Somebody else's event that comes while the answer to an append of one's own is on its way, and
 /// more than the watch keeps after it.
 #[test]
-fn a_stop_is_heard_although_the_watch_lagged() {
+fn stop_is_processed_despite_a_lagging_watch() {
     for held in 0.. {
         let mut sim = Sim::new(TEMPLATE);
         let ended = well();
@@ -469,7 +469,7 @@ fn looks_per_task(tasks: u32) -> u32 {
 }
 
 #[test]
-fn a_task_takes_as_many_decisions_however_many_wait() {
+fn decisions_per_task_do_not_grow_with_waiting_tasks() {
     let (few, many) = (looks_per_task(10), looks_per_task(80));
     assert!(many < few + few / 4, "{few} among 10, {many} among 80");
 }

@@ -35,7 +35,7 @@ fn tasks_of_one_environment_run_in_order() {
 }
 
 #[test]
-fn a_push_that_lands_later_than_a_younger_one_still_runs_before_it() {
+fn late_landing_push_still_runs_before_a_younger_one() {
     let mut sim = Sim::new(TEMPLATE);
     let older = sim.push_kept("qa-1", &object_of('1'));
     sim.fate
@@ -54,7 +54,7 @@ fn a_push_that_lands_later_than_a_younger_one_still_runs_before_it() {
 }
 
 #[test]
-fn a_push_whose_ref_nobody_sees_holds_up_no_other() {
+fn push_with_a_missing_ref_blocks_no_other() {
     let mut sim = Sim::new(TEMPLATE);
     let missing = sim.push_kept("qa-1", &object_of('1'));
     sim.move_ref("qa-1", &object_of('0'));
@@ -69,7 +69,7 @@ fn a_push_whose_ref_nobody_sees_holds_up_no_other() {
 }
 
 #[test]
-fn a_push_that_never_lands_lets_the_younger_ones_go() {
+fn push_that_never_lands_unblocks_younger_ones() {
     let mut sim = Sim::new(TEMPLATE);
     let never = sim.push_kept("qa-1", &object_of('1'));
     sim.fate
@@ -81,7 +81,7 @@ fn a_push_that_never_lands_lets_the_younger_ones_go() {
 }
 
 #[test]
-fn a_rollback_waits_for_no_push_that_lands() {
+fn rollback_does_not_wait_for_landing_pushes() {
     let mut sim = Sim::new(TEMPLATE);
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
@@ -95,7 +95,7 @@ fn a_rollback_waits_for_no_push_that_lands() {
 }
 
 #[test]
-fn releases_of_the_same_second_have_names_that_sort_as_they_were_made() {
+fn release_names_of_one_second_sort_by_creation() {
     let mut sim = Sim::new(TEMPLATE);
     let mut ids = Vec::new();
     for (tag, digit) in [("qa-1", '9'), ("qa-2", '1'), ("qa-3", '1')] {
@@ -112,7 +112,7 @@ fn releases_of_the_same_second_have_names_that_sort_as_they_were_made() {
 }
 
 #[test]
-fn a_queued_task_gives_way_to_a_newer_one() {
+fn queued_task_is_superseded_by_a_newer_one() {
     let mut sim = Sim::new(TEMPLATE);
     let ended = RunEnd::Ended {
         code: 0,
@@ -176,7 +176,7 @@ fn newest_commit_of_one_push_is_released() {
 }
 
 #[test]
-fn of_unrelated_commits_the_highest_version_is_released() {
+fn highest_version_of_unrelated_commits_is_released() {
     let tags = [
         ("prod-1.9", commit(5)),
         ("prod-1.12", commit(4)),
@@ -187,7 +187,7 @@ fn of_unrelated_commits_the_highest_version_is_released() {
 }
 
 #[test]
-fn one_push_asks_one_question_where_approval_is_needed() {
+fn one_push_requests_one_approval() {
     let mut sim = Sim::new(TEMPLATE);
     let tags = [
         ("release-1", commit(3)),
@@ -202,7 +202,7 @@ fn one_push_asks_one_question_where_approval_is_needed() {
 }
 
 #[test]
-fn a_tag_that_lands_late_is_waited_for_by_its_push() {
+fn push_waits_for_its_late_tag() {
     let mut sim = Sim::new(TEMPLATE);
     sim.fate
         .refuse("git.fetch", "refs/tags/prod-2", "Connection reset");

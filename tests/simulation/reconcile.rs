@@ -52,7 +52,7 @@ fn a_tag_made_on_the_server_is_released_once() {
 }
 
 #[test]
-fn what_is_there_at_the_first_look_is_released_by_none() {
+fn tags_of_the_first_poll_are_not_released() {
     let mut sim = looked();
     for _ in 0..3 {
         sim.ring();
@@ -63,7 +63,7 @@ fn what_is_there_at_the_first_look_is_released_by_none() {
 }
 
 #[test]
-fn a_tag_that_the_hook_brought_is_proposed_once() {
+fn tag_from_the_hook_is_proposed_once() {
     let mut sim = looked();
     sim.fate.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of('1'));
@@ -77,7 +77,7 @@ fn a_tag_that_the_hook_brought_is_proposed_once() {
 }
 
 #[test]
-fn a_record_that_comes_after_the_look_joins_its_task() {
+fn record_after_the_poll_joins_its_task() {
     let mut sim = looked();
     sim.fate
         .refuse("git.fetch", "refs/tags/prod-1", "Connection reset");
@@ -95,7 +95,7 @@ fn a_record_that_comes_after_the_look_joins_its_task() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_yet_is_no_tag_of_the_server() {
+fn unreadable_record_makes_no_second_task() {
     let mut sim = looked();
     sim.fate.refuse("spool.read", "", "Input/output error");
     sim.push_tag("prod-1", &object_of('1'));
@@ -148,7 +148,7 @@ fn push_unlooked(sim: &mut Sim, digit: char) {
 }
 
 #[test]
-fn pushes_follow_one_another_over_a_clock_that_is_set_back() {
+fn pushes_follow_each_other_after_a_clock_set_back() {
     let mut sim = looked();
     push_unlooked(&mut sim, '1');
     let earlier =
@@ -192,7 +192,7 @@ fn tag_that_the_server_puts_back_after_a_push_is_new() {
 }
 
 #[test]
-fn failing_looks_are_kept_with_cause_and_since_when() {
+fn failing_tag_polls_store_their_cause_and_start() {
     let mut sim = looked();
     let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
     assert_eq!(failed(&sim), None);
@@ -220,7 +220,7 @@ fn failing_looks_are_kept_with_cause_and_since_when() {
 }
 
 #[test]
-fn a_tag_that_is_gone_withdraws_what_waits_for_it() {
+fn missing_tag_withdraws_its_waiting_task() {
     let mut sim = looked();
     made(&mut sim, "release-1", '1');
     assert_eq!(sim.task(1).state, State::Waiting);
@@ -230,7 +230,7 @@ fn a_tag_that_is_gone_withdraws_what_waits_for_it() {
 }
 
 #[test]
-fn the_tags_of_one_look_are_one_push() {
+fn tags_of_one_poll_form_one_push() {
     let mut sim = looked();
     sim.move_ref("prod-3", &object_of('1'));
     sim.move_ref("prod-1", &object_of('5'));
@@ -254,7 +254,7 @@ fn a_restored_store_releases_no_tag_by_itself() {
 }
 
 #[test]
-fn any_blow_at_any_effect_of_a_look_loses_and_repeats_nothing() {
+fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
     let play = |blow: Option<(usize, Blow)>| {
         let mut sim = looked();
         let before = sim.fate.count();

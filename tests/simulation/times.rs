@@ -54,7 +54,7 @@ fn over(sim: &Sim, task: &Task) -> SignedDuration {
 }
 
 #[test]
-fn what_is_approved_in_a_freeze_runs_when_that_is_over() {
+fn task_approved_in_a_freeze_runs_after_it() {
     for schedule in [Schedule::New, Schedule::Ready] {
         let mut sim = frozen_sim();
         let id = sim.push("release-1", &object_of('1'), schedule);
@@ -73,7 +73,7 @@ fn what_is_approved_in_a_freeze_runs_when_that_is_over() {
 }
 
 #[test]
-fn a_freeze_that_begins_while_a_task_waits_in_the_queue_holds_it() {
+fn freeze_that_begins_later_holds_a_queued_task() {
     let mut sim = Sim::new(
         "name = \"t\"\n\
         [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
@@ -98,7 +98,7 @@ fn a_freeze_that_begins_while_a_task_waits_in_the_queue_holds_it() {
 }
 
 #[test]
-fn a_task_whose_turn_comes_in_a_freeze_runs_when_that_is_over() {
+fn queued_task_due_in_a_freeze_runs_after_it() {
     let mut sim = Sim::new(
         "name = \"t\"\n\
         [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
@@ -120,7 +120,7 @@ fn a_task_whose_turn_comes_in_a_freeze_runs_when_that_is_over() {
 }
 
 #[test]
-fn a_task_that_may_run_does_not_wait_behind_one_that_is_frozen() {
+fn unfrozen_task_does_not_wait_behind_a_frozen_one() {
     let mut sim = Sim::new(
         "name = \"t\"\n\
         [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
@@ -142,7 +142,7 @@ fn a_task_that_may_run_does_not_wait_behind_one_that_is_frozen() {
 }
 
 #[test]
-fn nobody_lets_a_gate_open_in_a_freeze() {
+fn gate_cannot_be_opened_in_a_freeze() {
     let mut sim = Sim::new(
         "name = \"t\"\n\
         [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
@@ -185,7 +185,7 @@ fn an_admin_overrides_a_freeze_for_one_task_and_with_a_reason() {
 }
 
 #[test]
-fn going_back_is_a_release_too() {
+fn rollback_is_subject_to_the_freeze() {
     let mut sim = Sim::new(TEMPLATE);
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
@@ -205,7 +205,7 @@ fn going_back_is_a_release_too() {
 
 /// Whoever overrides a freeze speaks of that one.
 #[test]
-fn an_override_frees_a_task_from_no_later_freeze() {
+fn override_does_not_cover_a_later_freeze() {
     let mut sim = frozen_sim();
     let later = Freeze {
         window: FreezePeriod::parse("2027-01-16", "2027-01-17", None).unwrap(),
@@ -251,7 +251,7 @@ fn away(missed: MissedPolicy) -> (Sim, u64) {
 }
 
 #[test]
-fn a_time_that_passed_while_the_agent_was_down_runs_once() {
+fn time_missed_during_downtime_runs_once() {
     let (mut sim, id) = away(MissedPolicy::Run);
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
@@ -261,7 +261,7 @@ fn a_time_that_passed_while_the_agent_was_down_runs_once() {
 }
 
 #[test]
-fn a_time_that_passed_while_the_agent_was_down_expires_where_that_is_said() {
+fn time_missed_during_downtime_expires_if_configured() {
     let (mut sim, id) = away(MissedPolicy::Expire);
     sim.rest();
     match &sim.task(id).state {
@@ -278,7 +278,7 @@ fn a_time_that_passed_while_the_agent_was_down_expires_where_that_is_said() {
 }
 
 #[test]
-fn a_time_that_comes_while_the_agent_is_there_is_not_missed() {
+fn time_reached_while_the_agent_runs_is_not_missed() {
     let mut sim = Sim::new(TEMPLATE);
     sim.missed = MissedPolicy::Expire;
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);

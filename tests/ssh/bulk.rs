@@ -40,7 +40,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_megabytes_each_way_at_once_arrive_as_they_were() {
+async fn three_hundred_megabytes_both_ways_arrive_unchanged() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let input = noise(MANY);
@@ -61,7 +61,7 @@ async fn channels_side_by_side_do_not_disturb_each_other() {
 
 /// The faster cipher does not bear new keys; the host is remembered, and the next try goes well.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_renews_session_keys_breaks_one_command_and_no_more() {
+async fn rekeying_server_breaks_at_most_one_command() {
     let sshd = Sshd::settings().line("RekeyLimit 20M").start();
     let dialer = dialer();
     let connection = Connection::open(&target(&sshd, 0), &dialer).await.unwrap();

@@ -69,7 +69,7 @@ async fn ten_commands_run_at_once() {
 /// OpenSSH counts every channel that was not closed by us against `MaxSessions`, and the library
 /// closes none.
 #[tokio::test(flavor = "multi_thread")]
-async fn more_commands_than_the_server_has_sessions_run_one_after_the_other() {
+async fn sequential_commands_may_exceed_the_session_limit() {
     let sshd = Sshd::settings().line("MaxSessions 3").start();
     let connection = open(&sshd).await;
     for number in 0..10 {
@@ -80,7 +80,7 @@ async fn more_commands_than_the_server_has_sessions_run_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_commands_at_once_than_the_server_has_sessions_all_run() {
+async fn concurrent_commands_may_exceed_the_session_limit() {
     let sshd = Sshd::settings().line("MaxSessions 2").start();
     let connection = open(&sshd).await;
     let commands = (0..12).map(|number| {
@@ -93,7 +93,7 @@ async fn more_commands_at_once_than_the_server_has_sessions_all_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_allows_no_session_says_so_and_nothing_was_done() {
+async fn refused_session_is_reported_and_runs_nothing() {
     let sshd = Sshd::settings().line("MaxSessions 0").start();
     let connection = open(&sshd).await;
     let error = connection.capture("true", b"", 0, LONG).await.unwrap_err();
@@ -107,7 +107,7 @@ async fn a_server_that_allows_no_session_says_so_and_nothing_was_done() {
 /// Where the reader is slower than the host, the host has to wait: nothing here may take in what it
 /// would write.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_prints_faster_than_it_is_read_has_to_wait() {
+async fn fast_output_is_throttled_by_a_slow_reader() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let all_written = sshd.directory().join("all-written");
@@ -131,7 +131,7 @@ async fn a_host_that_prints_faster_than_it_is_read_has_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_prints_for_ever_times_out_though_there_is_always_something_to_read() {
+async fn endlessly_printing_command_times_out() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let endless = connection.capture("yes", b"", 10, Duration::from_secs(1));
@@ -140,7 +140,7 @@ async fn a_command_that_prints_for_ever_times_out_though_there_is_always_somethi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_is_dropped_loses_its_pipes_and_is_not_in_the_way_of_the_next() {
+async fn dropped_command_does_not_block_the_next() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     for _ in 0..3 {
@@ -163,7 +163,7 @@ async fn a_command_that_is_dropped_loses_its_pipes_and_is_not_in_the_way_of_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn background_process_that_holds_the_output_costs_no_timeout() {
+async fn background_process_holding_output_causes_no_timeout() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let command = "sleep 60 & echo started; exit 4";
@@ -174,7 +174,7 @@ async fn background_process_that_holds_the_output_costs_no_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_captured_is_capped_and_the_rest_is_counted() {
+async fn captured_output_is_capped_and_the_excess_counted() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let command = "head -c 3000000 /dev/zero";
@@ -212,7 +212,7 @@ async fn a_closed_connection_runs_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_clone_takes_the_connection_with_it() {
+async fn dropping_the_last_clone_closes_the_connection() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     run(&connection, "true").await;

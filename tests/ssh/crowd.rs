@@ -12,7 +12,7 @@ use crate::support::sshd::{Sshd, free_port};
 use crate::world::{dialer, refused, run, target};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_lets_few_in_at_once_lets_thirty_in_by_and_by() {
+async fn thirty_logins_succeed_despite_a_server_limit() {
     let sshd = Sshd::settings()
         .hosts(15)
         .line("MaxStartups 2:100:4")
@@ -69,7 +69,7 @@ async fn hosts_behind_a_jump_host_share_one_connection_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn much_data_goes_through_a_jump_host_both_ways_at_once() {
+async fn jump_host_carries_much_data_both_ways_at_once() {
     let (outer, inner) = (Sshd::settings().start(), Sshd::settings().start());
     let connection = Connection::open(&behind(&outer, &inner, 0), &dialer())
         .await
@@ -83,7 +83,7 @@ async fn much_data_goes_through_a_jump_host_both_ways_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_jump_host_that_goes_away_takes_the_hosts_behind_it_and_is_joined_anew() {
+async fn lost_jump_host_drops_its_hosts_and_is_reconnected() {
     let (outer, inner) = (Sshd::settings().start(), Sshd::settings().start());
     let connection = Connection::open(&behind(&outer, &inner, 0), &dialer())
         .await
@@ -94,7 +94,7 @@ async fn a_jump_host_that_goes_away_takes_the_hosts_behind_it_and_is_joined_anew
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_behind_the_jump_host_names_both() {
+async fn failure_behind_a_jump_host_names_both_hosts() {
     let outer = Sshd::settings().start();
     let inner = Sshd::settings().start();
     let mut target = behind(&outer, &inner, 0);
@@ -141,7 +141,7 @@ impl<F: Future> Future for Crowded<F> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_gets_its_input_however_little_of_a_turn_is_left_for_it() {
+async fn command_gets_its_input_despite_a_small_poll_budget() {
     let sshd = Sshd::settings().start();
     let connection = crate::world::open(&sshd).await;
     let input = vec![b'x'; 100_000];

@@ -20,7 +20,7 @@ async fn a_closed_port_is_unreachable_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_means_nothing_is_unreachable() {
+async fn unresolvable_address_is_unreachable() {
     let sshd = Sshd::settings().start();
     let mut target = target(&sshd, 0);
     target.address = "web1.invalid".into();
@@ -29,7 +29,7 @@ async fn an_address_that_means_nothing_is_unreachable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_that_never_answers_costs_a_timeout() {
+async fn silent_listener_times_out() {
     let sshd = Sshd::settings().start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = target_through(&sshd, listener.local_addr().unwrap().port());
@@ -43,7 +43,7 @@ async fn a_listener_that_never_answers_costs_a_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_always_hangs_up_is_asked_again_and_then_given_up() {
+async fn server_that_hangs_up_is_retried_and_then_given_up() {
     let sshd = Sshd::settings().start();
     let proxy = Proxy::start(sshd.socket(), Fault::CutAfter(Direction::ToServer, 1));
     let error = refused(&target_through(&sshd, proxy.port())).await;
@@ -54,7 +54,7 @@ async fn a_server_that_always_hangs_up_is_asked_again_and_then_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_always_hangs_up_is_told_of_while_it_is_asked_again_and_when_it_is_back() {
+async fn server_that_hangs_up_is_reported_until_it_is_back() {
     let sshd = Sshd::settings().start();
     let port = free_port();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
@@ -118,7 +118,7 @@ async fn a_cut_wire_leaves_the_result_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wire_on_which_nothing_moves_any_more_is_noticed() {
+async fn stalled_connection_is_detected() {
     let sshd = Sshd::settings().start();
     let proxy = Proxy::start(sshd.socket(), Fault::None);
     let target = target_through(&sshd, proxy.port());
@@ -132,7 +132,7 @@ async fn a_wire_on_which_nothing_moves_any_more_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_process_that_stands_still_is_noticed() {
+async fn suspended_server_process_is_detected() {
     let sshd = Sshd::settings().start();
     let connection = Connection::open(&target(&sshd, 0), &hasty_dialer())
         .await
@@ -158,7 +158,7 @@ async fn a_command_that_is_only_quiet_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stall_while_much_is_being_sent_is_noticed() {
+async fn stall_during_a_large_upload_is_detected() {
     let sshd = Sshd::settings().start();
     let fault = Fault::StallAfter(Direction::ToServer, 3_000_000);
     let proxy = Proxy::start(sshd.socket(), fault);
@@ -173,7 +173,7 @@ async fn a_stall_while_much_is_being_sent_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_died_at_rest_is_replaced_before_anything_is_sent() {
+async fn dead_idle_connection_is_replaced_before_sending() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     run(&connection, "true").await;

@@ -72,7 +72,7 @@ async fn a_wrong_passphrase_names_both_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encrypted_key_without_a_passphrase_says_what_is_missing() {
+async fn encrypted_key_without_a_passphrase_is_reported() {
     for kind in [Kind::Ed25519, Kind::RsaPem] {
         let sshd = Sshd::settings().start();
         let error = refused(&with_key(&sshd, kind, "open sesame")).await;
@@ -81,7 +81,7 @@ async fn an_encrypted_key_without_a_passphrase_says_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_passphrase_for_a_key_that_needs_none_does_no_harm() {
+async fn needless_passphrase_is_ignored() {
     let sshd = Sshd::settings().start();
     let mut target = with_key(&sshd, Kind::Ed25519, "");
     target.identity.passphrase_file = Some(passphrase_file(&sshd, "whatever"));
@@ -100,7 +100,7 @@ async fn a_key_that_others_can_read_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_key_or_is_not_there_is_named() {
+async fn invalid_or_missing_key_file_is_named() {
     let sshd = Sshd::settings().start();
     let mut target = target(&sshd, 0);
     target.identity.file = file(&sshd, "missing");
@@ -123,7 +123,7 @@ fn ssh_keygen(arguments: &[&str], key: &std::path::Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_in_a_form_that_cannot_be_used_is_named_with_its_remedy() {
+async fn unusable_key_format_is_named_with_a_remedy() {
     let sshd = Sshd::settings().start();
     let mut target = target(&sshd, 0);
     // The passphrase is right in each case.
@@ -167,7 +167,7 @@ async fn key_in_a_form_that_cannot_be_used_is_named_with_its_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_that_an_editor_has_touched_logs_in() {
+async fn key_reformatted_by_an_editor_logs_in() {
     let sshd = Sshd::settings().start();
     let target = with_key(&sshd, Kind::Ed25519, "");
     let key = fs::read_to_string(&target.identity.file).unwrap();
@@ -183,7 +183,7 @@ async fn key_that_an_editor_has_touched_logs_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_the_host_does_not_know_is_refused_with_its_fingerprint() {
+async fn unknown_key_is_refused_with_its_fingerprint() {
     let sshd = Sshd::settings().start();
     let mut target = target(&sshd, 0);
     target.identity.file = file(&sshd, "stranger");
@@ -199,7 +199,7 @@ async fn a_key_that_the_host_does_not_know_is_refused_with_its_fingerprint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_file_that_was_replaced_is_read_anew() {
+async fn replaced_key_file_is_read_again() {
     let sshd = Sshd::settings().start();
     let mut target = target(&sshd, 0);
     target.identity.file = file(&sshd, "own_key");

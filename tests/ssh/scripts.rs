@@ -154,7 +154,7 @@ async fn login_that_reads_its_input_to_the_end_gets_eof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn script_that_takes_long_as_the_first_one_is_followed_by_others() {
+async fn long_first_script_is_followed_by_others() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     for (script, said) in [("sleep 4; echo one", "one\n"), ("echo two", "two\n")] {

@@ -34,7 +34,7 @@ async fn servers_with_short_lists_of_algorithms_are_understood() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_a_common_algorithm_is_told_what_to_allow() {
+async fn missing_common_algorithm_error_names_a_remedy() {
     for lines in [
         &["Ciphers aes128-ctr"][..],
         &["MACs hmac-sha2-512-etm@openssh.com"],
@@ -52,7 +52,7 @@ async fn a_server_without_a_common_algorithm_is_told_what_to_allow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_whether_we_are_alive_is_answered() {
+async fn server_keepalive_requests_are_answered() {
     let sshd = configured(&["ClientAliveInterval 1", "ClientAliveCountMax 1"]);
     let connection = Connection::open(&target(&sshd, 0), &dialer())
         .await
@@ -64,7 +64,7 @@ async fn a_server_that_asks_whether_we_are_alive_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_banner_and_a_message_of_the_day_are_not_taken_for_output() {
+async fn banner_and_motd_are_not_treated_as_output() {
     let sshd = Sshd::settings()
         .line("Banner /etc/passwd")
         .line("PrintMotd yes")

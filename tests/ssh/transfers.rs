@@ -98,7 +98,7 @@ async fn rsync(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_arrives_identical_and_the_second_time_nothing_is_sent() {
+async fn tree_arrives_identical_and_a_resend_is_empty() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let transport = transport(&sshd);
@@ -187,7 +187,7 @@ async fn an_incomplete_transfer_shows_code_23_and_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_without_rsync_gives_its_shells_words() {
+async fn missing_rsync_error_quotes_the_remote_shell() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let from = file(&sshd, "from");
@@ -205,7 +205,7 @@ async fn a_host_without_rsync_gives_its_shells_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn arguments_that_rsync_does_not_know_end_at_once() {
+async fn unknown_rsync_arguments_fail_at_once() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let command = command(&file(&sshd, "."), &file(&sshd, "to"), &["--no-such-option"]);
@@ -215,7 +215,7 @@ async fn arguments_that_rsync_does_not_know_end_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_rsync_that_is_not_installed_is_an_error_of_our_own_side() {
+async fn missing_local_rsync_is_a_local_error() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let mut transport = transport(&sshd);
@@ -278,7 +278,7 @@ async fn broken_transfer(fault: Fault, stall_timeout: Duration) -> (RemoteError,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_whose_connection_is_cut_is_lost_and_leaves_no_process() {
+async fn cut_transfer_is_lost_and_leaves_no_process() {
     let fault = Fault::CutAfter(Direction::ToServer, 5_000_000);
     let (error, sshd) = broken_transfer(fault, LONG).await;
     assert!(matches!(error, RemoteError::Lost { .. }), "{error}");
@@ -287,14 +287,14 @@ async fn a_transfer_whose_connection_is_cut_is_lost_and_leaves_no_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_whose_connection_stands_still_is_lost_and_leaves_no_process() {
+async fn stalled_transfer_is_lost_and_leaves_no_process() {
     let fault = Fault::StallAfter(Direction::ToServer, 5_000_000);
     let (error, _) = broken_transfer(fault, LONG).await;
     assert!(matches!(error, RemoteError::Lost { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_in_which_nothing_moves_is_ended() {
+async fn idle_transfer_is_ended() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
     let from = file(&sshd, "from");

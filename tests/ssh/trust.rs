@@ -10,7 +10,7 @@ use crate::support::sshd::{Kind, Sshd, make_key};
 use crate::world::{dialer, file, hasty_dialer, refused, run, target};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_host_key_is_refused_and_the_way_out_is_named() {
+async fn unknown_host_key_is_refused_with_a_remedy() {
     let sshd = Sshd::settings().start();
     let mut target = target(&sshd, 0);
     target.known_hosts = file(&sshd, "nobody-yet");
@@ -29,7 +29,7 @@ async fn an_unknown_host_key_is_refused_and_the_way_out_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_host_key_is_refused_with_line_and_both_fingerprints() {
+async fn changed_host_key_is_refused_with_both_fingerprints() {
     let sshd = Sshd::settings().start();
     let target = target(&sshd, 0);
     let other = file(&sshd, "other");
@@ -91,7 +91,7 @@ async fn a_file_hashed_by_ssh_keygen_is_understood() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pin_for_another_port_is_not_one() {
+async fn pin_for_another_port_does_not_apply() {
     let sshd = Sshd::settings().start();
     let target = target(&sshd, 0);
     let text = format!("127.0.0.1 {0}\n[127.0.0.1]:1 {0}\n", sshd.host_key());
@@ -114,7 +114,7 @@ async fn an_rsa_host_key_is_verified() {
 
 /// The server has both kinds; only the one that is pinned may be asked for.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_several_keys_is_asked_for_the_one_that_is_pinned() {
+async fn server_with_several_keys_is_asked_for_the_pinned_one() {
     for pinned in [Kind::Ed25519, Kind::Rsa] {
         let second = tempfile::tempdir().unwrap();
         let second_key = second.path().join("key");
@@ -138,7 +138,7 @@ async fn a_server_with_several_keys_is_asked_for_the_one_that_is_pinned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pin_of_a_kind_that_the_server_lacks_is_an_error_that_says_so() {
+async fn pin_of_a_key_type_the_server_lacks_is_an_error() {
     let sshd = Sshd::settings().rsa_host_key().start();
     let target = target(&sshd, 0);
     let other = file(&sshd, "other");

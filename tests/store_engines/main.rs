@@ -47,25 +47,25 @@ macro_rules! promises {
 }
 
 promises!(
-    what_was_written_is_read,
+    written_values_are_read_back,
     a_version_is_the_revision_of_the_last_write,
-    a_commit_happens_whole_or_not_at_all,
-    a_requirement_that_does_not_hold_is_named,
-    a_key_written_again_after_its_deletion_has_another_version,
+    commit_is_atomic,
+    failed_commit_requirement_is_named,
+    rewritten_deleted_key_has_a_new_version,
     a_commit_without_writes_only_checks,
-    the_limits_hold_and_their_edges_are_allowed,
+    size_limits_are_inclusive,
     a_long_value_is_replaced_by_a_short_one_and_back,
     a_range_is_paged_in_both_directions,
     a_range_keeps_to_its_prefix,
     a_page_is_bounded,
-    a_watch_gives_each_commit_once_in_order,
+    watch_yields_each_commit_once_in_order,
     a_watch_begins_after_its_revision,
-    a_watch_that_fell_behind_says_so,
-    a_revision_from_another_life_lags,
+    watch_that_fell_behind_reports_lag,
+    watch_from_a_future_revision_reports_lag,
     a_watch_ends_with_its_engine,
     a_snapshot_stays_at_its_revision,
-    of_many_that_require_the_same_version_one_wins,
-    an_unpolled_reader_holds_up_nobody,
+    concurrent_commits_on_one_version_admit_one,
+    unpolled_reader_blocks_no_commit,
 );
 
 fn put(key: &str, value: &str) -> Commit {
@@ -83,7 +83,7 @@ fn keys(page: &RowPage) -> Vec<&str> {
         .collect()
 }
 
-async fn what_was_written_is_read(kv: Arc<dyn Kv>) {
+async fn written_values_are_read_back(kv: Arc<dyn Kv>) {
     assert_eq!(kv.get(b"a").await.unwrap(), None);
     let revision = kv.commit(put("a", "one").put("b", "two")).await.unwrap();
     assert_eq!(revision, Revision(1));
@@ -107,7 +107,7 @@ async fn a_version_is_the_revision_of_the_last_write(kv: Arc<dyn Kv>) {
     assert_eq!(page.revision, second);
 }
 
-async fn a_commit_happens_whole_or_not_at_all(kv: Arc<dyn Kv>) {
+async fn commit_is_atomic(kv: Arc<dyn Kv>) {
     kv.commit(put("a", "1")).await.unwrap();
     let half = put("b", "x")
         .delete("a")
@@ -121,7 +121,7 @@ async fn a_commit_happens_whole_or_not_at_all(kv: Arc<dyn Kv>) {
     assert_eq!(revision, Revision(2), "a refused commit takes no revision");
 }
 
-async fn a_requirement_that_does_not_hold_is_named(kv: Arc<dyn Kv>) {
+async fn failed_commit_requirement_is_named(kv: Arc<dyn Kv>) {
     kv.commit(put("a", "1").put("b", "1")).await.unwrap();
     let absent = put("x", "1").require("a", Require::Absent);
     let refused = kv.commit(absent).await.unwrap_err();
@@ -133,7 +133,7 @@ async fn a_requirement_that_does_not_hold_is_named(kv: Arc<dyn Kv>) {
     assert_eq!(refused, CommitError::Conflict { key: "b".into() });
 }
 
-async fn a_key_written_again_after_its_deletion_has_another_version(kv: Arc<dyn Kv>) {
+async fn rewritten_deleted_key_has_a_new_version(kv: Arc<dyn Kv>) {
     let first = kv.commit(put("a", "1")).await.unwrap();
     kv.commit(Commit::new().delete("a")).await.unwrap();
     kv.commit(put("a", "1").require("a", Require::Absent))
@@ -157,7 +157,7 @@ async fn a_commit_without_writes_only_checks(kv: Arc<dyn Kv>) {
     assert_eq!(next, Revision(2), "a deletion of nothing is a write");
 }
 
-async fn the_limits_hold_and_their_edges_are_allowed(kv: Arc<dyn Kv>) {
+async fn size_limits_are_inclusive(kv: Arc<dyn Kv>) {
     let many =
         |count: usize| (0..count).fold(Commit::new(), |commit, n| commit.put(format!("k{n}"), "v"));
     kv.commit(many(OPERATIONS_MAX)).await.unwrap();
@@ -315,7 +315,7 @@ fn update(revision: u64, changes: &[(&str, Option<&str>)]) -> Update {
     }
 }
 
-async fn a_watch_gives_each_commit_once_in_order(kv: Arc<dyn Kv>) {
+async fn watch_yields_each_commit_once_in_order(kv: Arc<dyn Kv>) {
     let mut watch = kv.watch(b"p/", Revision(0));
     let waiting = tokio::spawn(async move {
         let first = watch.next().await;
@@ -346,7 +346,7 @@ async fn a_watch_begins_after_its_revision(kv: Arc<dyn Kv>) {
     assert_eq!(watch.next().await, Ok(update(3, &[("a", Some("3"))])));
 }
 
-async fn a_watch_that_fell_behind_says_so(kv: Arc<dyn Kv>) {
+async fn watch_that_fell_behind_reports_lag(kv: Arc<dyn Kv>) {
     let mut slow = kv.watch(b"", Revision(0));
     for _ in 0..17 {
         let large = Commit::new().put("a", vec![0; VALUE_BYTES_MAX]);
@@ -360,7 +360,7 @@ async fn a_watch_that_fell_behind_says_so(kv: Arc<dyn Kv>) {
     assert_eq!(anew.next().await, Ok(update(18, &[("b", Some("1"))])));
 }
 
-async fn a_revision_from_another_life_lags(kv: Arc<dyn Kv>) {
+async fn watch_from_a_future_revision_reports_lag(kv: Arc<dyn Kv>) {
     let mut watch = kv.watch(b"", Revision(9));
     assert_eq!(watch.next().await, Err(WatchEnd::Lagged));
 }
@@ -402,7 +402,7 @@ async fn a_snapshot_stays_at_its_revision(kv: Arc<dyn Kv>) {
     assert!(read == before);
 }
 
-async fn of_many_that_require_the_same_version_one_wins(kv: Arc<dyn Kv>) {
+async fn concurrent_commits_on_one_version_admit_one(kv: Arc<dyn Kv>) {
     let revision = kv.commit(put("a", "0")).await.unwrap();
     let racers = (0..20).map(|n| {
         let kv = Arc::clone(&kv);
@@ -429,7 +429,7 @@ enum Step {
 /// text: no byte of theirs is 0xff, at a row of which sled's descending ranges panic ("unreachable
 /// code" at a node whose first key begins with five of them).
 /// The executor waits for one answer of the store while it polls none of its other futures.
-async fn an_unpolled_reader_holds_up_nobody(kv: Arc<dyn Kv>) {
+async fn unpolled_reader_blocks_no_commit(kv: Arc<dyn Kv>) {
     let mut readers = Vec::new();
     for number in 0..100 {
         let commits = (0..3).map(|place| {
@@ -558,7 +558,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_engine_on_disk_and_its_twin_agree(steps in prop::collection::vec(step(), 1..60)) {
+    fn engines_on_disk_and_in_memory_agree(steps in prop::collection::vec(step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         runtime.block_on(agree(steps));
     }

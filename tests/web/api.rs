@@ -42,7 +42,7 @@ async fn tasks_are_listed_newest_first_and_by_pages() {
 }
 
 #[tokio::test]
-async fn a_task_is_shown_with_everything_that_the_command_line_promises() {
+async fn task_json_has_every_field_the_cli_promises() {
     let world = World::start().await;
     let alice = Program::of(&world, "alice", Role::Approver).await;
     let task = world.running("release-1.4").await;
@@ -155,7 +155,7 @@ async fn an_approval_may_name_a_time() {
 }
 
 #[tokio::test]
-async fn each_request_does_what_its_name_says() {
+async fn each_action_request_has_its_effect() {
     let world = World::start().await;
     let alice = Program::of(&world, "alice", Role::Approver).await;
     let rejected = world.waiting("release-1.1").await;
@@ -197,7 +197,7 @@ async fn each_request_does_what_its_name_says() {
 }
 
 #[tokio::test]
-async fn what_a_newer_task_has_replaced_is_not_retried() {
+async fn replaced_task_cannot_be_retried() {
     let world = World::start().await;
     let alice = Program::of(&world, "alice", Role::Approver).await;
     let failed = world.running("release-1.3").await;
@@ -227,7 +227,7 @@ async fn what_a_newer_task_has_replaced_is_not_retried() {
 }
 
 #[tokio::test]
-async fn a_rollback_goes_to_a_tasks_release_or_to_the_one_before() {
+async fn rollback_targets_a_tasks_release_or_the_previous_one() {
     let world = World::start().await;
     let alice = Program::of(&world, "alice", Role::Approver).await;
     let nothing = json!({ "project": "shop", "environment": "production" });
@@ -258,7 +258,7 @@ async fn a_rollback_goes_to_a_tasks_release_or_to_the_one_before() {
 }
 
 #[tokio::test]
-async fn an_admin_keeps_users_and_tokens() {
+async fn admin_manages_users_and_tokens() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let new = json!({ "name": "dora", "role": "approver", "groups": ["pm"] });
@@ -295,7 +295,7 @@ async fn an_admin_keeps_users_and_tokens() {
 }
 
 #[tokio::test]
-async fn an_admin_leaves_hosts_out_and_says_why() {
+async fn admin_disables_hosts_with_a_reason() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let (status, _) = root
@@ -324,7 +324,7 @@ async fn an_admin_leaves_hosts_out_and_says_why() {
 }
 
 #[tokio::test]
-async fn the_api_describes_each_of_its_addresses() {
+async fn api_describes_every_route() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let (status, document) = root.get("openapi.json").await;

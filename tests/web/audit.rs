@@ -15,7 +15,7 @@ use crate::client::{Browser, Program, client, form};
 use crate::world::{Options, World};
 
 #[tokio::test]
-async fn whatever_a_person_does_or_is_refused_leaves_an_entry_that_fits() {
+async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
@@ -130,7 +130,7 @@ async fn told(root: &Program) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_login_leaves_an_entry_however_it_ends_and_by_whichever_door() {
+async fn every_login_attempt_is_audited_on_every_endpoint() {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
     let options = Options {
         clock: clock.clone(),
@@ -228,7 +228,7 @@ async fn every_login_leaves_an_entry_however_it_ends_and_by_whichever_door() {
 }
 
 #[tokio::test]
-async fn tokens_passwords_and_factors_that_are_refused_leave_an_entry() {
+async fn refused_tokens_passwords_and_factors_are_audited() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let account = world.account("vera", Role::Viewer, &[]).await;

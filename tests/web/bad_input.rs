@@ -140,7 +140,7 @@ fn free(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_an_order_is_named_by_its_field_and_makes_nothing() {
+async fn invalid_order_names_the_field_and_makes_no_task() {
     let world = world().await;
     let bob = Program::of(&world, "bob", Role::Admin).await;
     let alice = Browser::of(&world, "alice", Role::Admin).await;
@@ -179,7 +179,7 @@ async fn whatever_is_wrong_with_an_order_is_named_by_its_field_and_makes_nothing
 }
 
 #[tokio::test]
-async fn a_form_that_is_wrong_comes_back_and_makes_nothing() {
+async fn invalid_form_is_shown_again_and_makes_no_task() {
     let world = world().await;
     let alice = Browser::of(&world, "alice", Role::Admin).await;
     let good = [
@@ -255,7 +255,7 @@ async fn a_form_that_is_wrong_comes_back_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_in_any_field_are_answered_and_nobody_is_held() {
+async fn ten_megabyte_fields_are_answered_and_block_no_user() {
     let world = world().await;
     let bob = Program::of(&world, "bob", Role::Admin).await;
     let alice = Browser::of(&world, "alice", Role::Admin).await;
@@ -296,7 +296,7 @@ const METACHARACTERS: &str =
     "$(touch pwned) `id` ; | & > < * ? ~ ! # \\ \" ' {a,b} %s --x\n\tnew 长";
 
 #[tokio::test]
-async fn a_shells_metacharacters_arrive_as_they_are() {
+async fn shell_metacharacters_arrive_unchanged() {
     let world = world().await;
     let bob = Program::of(&world, "bob", Role::Submitter).await;
     let alice = Browser::of(&world, "alice", Role::Submitter).await;
@@ -333,7 +333,7 @@ async fn a_shells_metacharacters_arrive_as_they_are() {
 }
 
 #[tokio::test]
-async fn of_orders_that_race_with_one_key_one_makes_a_task() {
+async fn concurrent_orders_with_one_key_make_one_task() {
     let world = world().await;
     let bob = Program::of(&world, "bob", Role::Submitter).await;
     let mut order = restart();

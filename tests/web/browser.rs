@@ -207,7 +207,7 @@ async fn log_in(browser: &Browser, world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_manager_approves_in_a_browser_and_sees_it_go_on() {
+async fn manager_approves_in_a_browser_and_sees_progress() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let browser = Browser::open(1200, 1000).await;
@@ -242,7 +242,7 @@ async fn a_manager_approves_in_a_browser_and_sees_it_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_fits_a_phone_and_asks_nobody_else() {
+async fn page_fits_a_phone_and_loads_nothing_external() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let browser = Browser::open(500, 900).await;

@@ -131,7 +131,7 @@ pub(crate) async fn count(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn a_task_is_submitted_in_codos_own_words() {
+async fn task_is_submitted_in_codo_format() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let got = alice.get().send().await.unwrap();
@@ -184,7 +184,7 @@ async fn a_task_is_submitted_in_codos_own_words() {
 
 /// One token submits for all who push: whom it names may not approve.
 #[tokio::test]
-async fn whom_a_client_names_as_the_submitter_is_kept_from_approving() {
+async fn submitter_named_by_the_client_may_not_approve() {
     let world = World::start_with(Options {
         grants: "[users.bob]\ngitlab = \"Bob.B\"\n",
         ..options()
@@ -229,7 +229,7 @@ async fn the_key_may_be_a_cookie_or_a_parameter_or_a_bearer() {
 }
 
 #[tokio::test]
-async fn nobody_gets_a_csrf_key_or_submits_without_a_good_auth_key() {
+async fn csrf_key_and_submission_require_a_valid_auth_key() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let csrf = alice.key().await;
@@ -253,7 +253,7 @@ fn assert_csrf(answer: &(StatusCode, Value)) {
 }
 
 #[tokio::test]
-async fn a_csrf_key_is_good_for_one_task() {
+async fn csrf_key_is_valid_for_one_task() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let key = alice.key().await;
@@ -270,7 +270,7 @@ async fn a_csrf_key_is_good_for_one_task() {
 }
 
 #[tokio::test]
-async fn a_csrf_key_that_is_missing_made_up_or_somebody_elses_is_refused() {
+async fn missing_forged_or_foreign_csrf_key_is_refused() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let bob = Codo::of(&world, "bob", Role::Admin).await;
@@ -305,7 +305,7 @@ async fn a_csrf_key_lives_half_an_hour() {
 }
 
 #[tokio::test]
-async fn of_posts_that_race_with_one_key_one_makes_a_task() {
+async fn concurrent_posts_with_one_csrf_key_make_one_task() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     for round in 0..4 {
@@ -325,7 +325,7 @@ async fn of_posts_that_race_with_one_key_one_makes_a_task() {
 }
 
 #[tokio::test]
-async fn keys_that_were_used_and_those_that_were_not_are_known_after_a_restart() {
+async fn csrf_key_use_is_remembered_after_a_restart() {
     let before = world().await;
     let alice = Codo::of(&before, "alice", Role::Submitter).await;
     let (used, fresh) = (alice.key().await, alice.key().await);
@@ -364,7 +364,7 @@ async fn a_page_of_another_site_cannot_submit() {
 }
 
 #[tokio::test]
-async fn ready_takes_the_right_to_run_without_approval() {
+async fn ready_requires_the_right_to_run_without_approval() {
     let world = world().await;
     let ready = json!({ "schedule": "ready" });
     for (name, role, task, status) in [
@@ -415,7 +415,7 @@ async fn args_are_read_from_python_and_from_json_and_stay_whole() {
 }
 
 #[tokio::test]
-async fn what_the_template_does_not_take_is_shown_and_reaches_no_program() {
+async fn unknown_args_are_shown_and_reach_no_program() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let args = "{'TAG': 'codo-beta0.3', 'APP_NAME': 'Web', 'FLOW_ID': 1, 'lower': 'x'}";
@@ -443,7 +443,7 @@ async fn a_secret_arg_is_kept_apart() {
 }
 
 #[tokio::test]
-async fn associated_people_are_asked_to_approve_if_they_have_an_account() {
+async fn associated_people_with_accounts_are_asked_to_approve() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     world.account("carol", Role::Approver, &[]).await;
@@ -455,7 +455,7 @@ async fn associated_people_are_asked_to_approve_if_they_have_an_account() {
 }
 
 #[tokio::test]
-async fn addresses_are_those_of_configured_hosts_unless_the_template_is_free() {
+async fn addresses_must_be_configured_unless_the_template_is_free() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let hosts = "{'1': '127.0.0.3,127.0.0.1', 2: ' 127.0.0.2 '}";
@@ -479,7 +479,7 @@ async fn addresses_are_those_of_configured_hosts_unless_the_template_is_free() {
 }
 
 #[tokio::test]
-async fn a_tag_belongs_to_a_configured_project_and_finds_its_environment() {
+async fn tag_determines_its_configured_environment() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let release = |tag: &str, url: &str| {

@@ -39,7 +39,7 @@ async fn assert_refused(cases: &[(Value, i64, &str)]) {
 }
 
 #[tokio::test]
-async fn fields_that_are_missing() {
+async fn missing_fields_are_refused() {
     assert_refused(&[
         (json!({ "task_name": null }), 6, "task_name"),
         (json!({ "temp_id": null }), 6, "temp_id"),
@@ -52,7 +52,7 @@ async fn fields_that_are_missing() {
 }
 
 #[tokio::test]
-async fn fields_of_the_wrong_type() {
+async fn fields_of_the_wrong_type_are_refused() {
     let mut cases = Vec::new();
     for field in [
         "task_name",
@@ -76,7 +76,7 @@ async fn fields_of_the_wrong_type() {
 }
 
 #[tokio::test]
-async fn dicts_that_are_none_are_refused_where_they_go_wrong() {
+async fn invalid_dicts_are_refused_with_their_position() {
     let mut cases = Vec::new();
     for field in ["args", "hosts", "associated_user"] {
         for (text, words) in [
@@ -101,7 +101,7 @@ async fn dicts_that_are_none_are_refused_where_they_go_wrong() {
 }
 
 #[tokio::test]
-async fn hosts_and_groups() {
+async fn invalid_hosts_and_groups_are_refused() {
     let many = |count: usize| {
         let hosts: Vec<String> = (0..count).map(|n| format!("127.0.1.{n}")).collect();
         json!({ "temp_id": 43, "hosts": format!("{{1: '{}'}}", hosts.join(",")) })
@@ -169,7 +169,7 @@ async fn hosts_and_groups() {
 }
 
 #[tokio::test]
-async fn a_hundred_hosts_in_a_group_are_taken() {
+async fn hundred_hosts_in_a_group_are_accepted() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Submitter).await;
     let hosts: Vec<String> = (0..100).map(|n| format!("127.0.1.{n}")).collect();
@@ -180,7 +180,7 @@ async fn a_hundred_hosts_in_a_group_are_taken() {
 }
 
 #[tokio::test]
-async fn templates_times_and_values_that_do_not_fit() {
+async fn unfitting_templates_times_and_values_are_refused() {
     assert_refused(&[
         (json!({ "temp_id": "99" }), -2, "`99`"),
         (json!({ "temp_id": "../../etc/passwd" }), -2, "no template"),
@@ -213,7 +213,7 @@ async fn templates_times_and_values_that_do_not_fit() {
 }
 
 #[tokio::test]
-async fn control_characters_in_what_people_read() {
+async fn control_characters_in_shown_texts_are_refused() {
     assert_refused(&[
         (json!({ "task_name": "a\u{1b}[2Jb" }), -1, "task_name"),
         (json!({ "task_name": "a\nb" }), -1, "task_name"),
@@ -225,7 +225,7 @@ async fn control_characters_in_what_people_read() {
 }
 
 #[tokio::test]
-async fn texts_that_are_long() {
+async fn overlong_texts_are_refused() {
     let long = |count: usize| "长".repeat(count);
     assert_refused(&[
         (json!({ "task_name": long(300) }), -1, "task_name"),
@@ -243,7 +243,7 @@ async fn texts_that_are_long() {
 }
 
 #[tokio::test]
-async fn what_is_no_object_of_json() {
+async fn non_object_json_bodies_are_refused() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Admin).await;
     for body in [
@@ -270,7 +270,7 @@ async fn what_is_no_object_of_json() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_in_any_field_are_answered_and_held_by_nobody() {
+async fn codo_ten_megabyte_fields_are_answered_without_blocking() {
     let world = world().await;
     let alice = Codo::of(&world, "alice", Role::Admin).await;
     let long = "x".repeat(10 * 1024 * 1024);
@@ -296,7 +296,7 @@ async fn ten_megabytes_in_any_field_are_answered_and_held_by_nobody() {
 }
 
 #[tokio::test]
-async fn other_methods_have_an_answer() {
+async fn unsupported_methods_are_answered() {
     let world = world().await;
     let address = format!("{}/api/task/v2/task/accept/", world.url);
     let put = crate::client::client().put(&address).send().await.unwrap();

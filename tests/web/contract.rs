@@ -203,7 +203,7 @@ fn each_verb_is_described_with_its_fields() {
 }
 
 #[test]
-fn whatever_is_routed_is_described_and_the_other_way_round() {
+fn routes_and_api_description_match() {
     let mut routed = routed();
     assert!(routed.remove("POST tasks/{}/{}"), "{routed:?}");
     routed.extend(requests());
@@ -225,7 +225,7 @@ fn whatever_is_routed_is_described_and_the_other_way_round() {
 }
 
 #[test]
-fn every_schema_says_what_is_never_missing() {
+fn every_schema_lists_its_required_fields() {
     // Otherwise `{}` would be as good an answer as any.
     for (name, schema) in DOCUMENT["components"]["schemas"].as_object().unwrap() {
         if schema["type"] == "object" && schema.get("properties").is_some() {
@@ -235,7 +235,7 @@ fn every_schema_says_what_is_never_missing() {
 }
 
 #[test]
-fn an_answer_that_breaks_its_schema_would_be_seen() {
+fn schema_violation_would_be_detected() {
     let schema = json!({ "$ref": "#/components/schemas/TaskList" });
     let broken = [
         json!({ "tasks": [] }),
@@ -250,7 +250,7 @@ fn an_answer_that_breaks_its_schema_would_be_seen() {
 
 /// One call of every operation that succeeds, and one for each kind of refusal.
 #[tokio::test]
-async fn every_operation_answers_as_it_says_and_refuses_as_it_says() {
+async fn every_operation_answers_and_refuses_as_described() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let viewer = Program::of(&world, "vera", Role::Viewer).await;

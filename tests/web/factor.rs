@@ -113,7 +113,7 @@ async fn the_page_asks_for_the_code_in_a_second_step() {
 }
 
 #[tokio::test]
-async fn codos_login_answers_in_its_own_numbers() {
+async fn codo_login_answers_with_codo_codes() {
     let (world, clock, secret) = with_factor().await;
     let log_in = async |body: Value| {
         let request = client().post(format!("{}/api/accounts/login/", world.url));
@@ -185,7 +185,7 @@ async fn a_second_factor_is_reset_by_a_code_of_it_or_an_admin() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_cannot_log_anybody_in() {
+async fn foreign_page_cannot_log_a_user_in() {
     let world = World::start().await;
     for path in ["/api/accounts/login/", "/login/code"] {
         let request = client().request(Method::POST, format!("{}{path}", world.url));

@@ -73,7 +73,7 @@ async fn forwarded_address_is_kept_only_behind_a_proxy() {
 
 /// Another place that reads the header, or takes the peer for the client, would not be tried above.
 #[test]
-fn peer_and_header_are_read_in_one_place() {
+fn peer_and_header_are_read_in_one_function() {
     let mut found: Vec<String> = Vec::new();
     for (file, text) in sources("src/server") {
         let code = text.split("#[cfg(test)]").next().unwrap().to_owned();

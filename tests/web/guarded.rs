@@ -461,7 +461,7 @@ async fn page_of_another_site_is_refused(
 }
 
 #[tokio::test]
-async fn every_route_refuses_whoever_lacks_what_it_needs() {
+async fn every_route_refuses_missing_credentials_or_rights() {
     let world = World::start_with(options()).await;
     let people = People::of(&world).await;
     let client = client();
@@ -478,7 +478,7 @@ async fn every_route_refuses_whoever_lacks_what_it_needs() {
 
 /// CODO's submission has a body and a `csrf_key` of its own.
 #[tokio::test]
-async fn codo_submission_takes_the_right_to_submit() {
+async fn codo_submission_requires_the_right_to_submit() {
     let world = World::start_with(options()).await;
     let people = People::of(&world).await;
     for (enough, who, token) in people.tokens(Role::Submitter, &[Scope::Submit]) {

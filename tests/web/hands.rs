@@ -66,7 +66,7 @@ async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_gate_says_what_waits_and_offers_nothing_to_try_again() {
+async fn gate_names_what_waits_and_offers_no_retry() {
     let world = World::start().await;
     let task = world.running("release-1.4").await;
     let gate = Event::Paused(Pause::Gate { stage: 1 });
@@ -93,7 +93,7 @@ async fn a_gate_says_what_waits_and_offers_nothing_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_task_in_the_queue_says_for_whom_it_waits() {
+async fn queued_task_names_the_task_it_waits_for() {
     let world = World::start().await;
     let first = world.running("release-1.4").await;
     let second = world.approved("release-1.5").await;
@@ -123,7 +123,7 @@ async fn a_task_in_the_queue_says_for_whom_it_waits() {
 }
 
 #[tokio::test]
-async fn a_host_on_which_a_step_runs_and_the_last_one_are_not_skipped() {
+async fn busy_host_and_last_host_cannot_be_skipped() {
     let world = World::start().await;
     let task = world.running("release-1.4").await;
     let bob = Program::of(&world, "bob", Role::Approver).await;
@@ -146,7 +146,7 @@ async fn a_host_on_which_a_step_runs_and_the_last_one_are_not_skipped() {
 }
 
 #[tokio::test]
-async fn hands_on_a_host_take_the_right_to_run() {
+async fn host_actions_require_the_run_right() {
     let world = World::start().await;
     let task = world.running("release-1.4").await;
     let sam = Program::of(&world, "sam", Role::Submitter).await;
@@ -162,7 +162,7 @@ async fn hands_on_a_host_take_the_right_to_run() {
 }
 
 #[tokio::test]
-async fn a_freeze_is_shown_and_overridden_by_an_admin_alone() {
+async fn freeze_is_shown_and_only_an_admin_overrides_it() {
     let world = World::start_with(frozen()).await;
     let task = world.approved("release-1.4").await;
     let path = format!("tasks/{}", task.id);
@@ -193,7 +193,7 @@ async fn a_freeze_is_shown_and_overridden_by_an_admin_alone() {
 }
 
 #[tokio::test]
-async fn a_rollback_in_a_freeze_says_why_it_may() {
+async fn rollback_in_a_freeze_requires_a_reason() {
     let world = World::start_with(frozen()).await;
     let first = world.succeeded("release-1.3").await;
     world.succeeded("release-1.4").await;
@@ -225,7 +225,7 @@ async fn a_rollback_in_a_freeze_says_why_it_may() {
 }
 
 #[tokio::test]
-async fn a_pause_that_ends_by_itself_says_when() {
+async fn timed_pause_states_its_end() {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
     let world = World::start_with(Options {
         clock,

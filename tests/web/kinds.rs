@@ -99,7 +99,7 @@ async fn send(browser: &Browser, fields: &[(String, String)]) -> (StatusCode, St
 }
 
 #[tokio::test]
-async fn each_kind_takes_what_fits_and_refuses_the_rest_by_api_and_by_page() {
+async fn each_parameter_kind_is_validated_by_api_and_page() {
     let world = world().await;
     let bob = Program::of(&world, "bob", Role::Submitter).await;
     let alice = Browser::of(&world, "alice", Role::Submitter).await;
@@ -136,7 +136,7 @@ async fn each_kind_takes_what_fits_and_refuses_the_rest_by_api_and_by_page() {
 }
 
 #[tokio::test]
-async fn the_form_asks_for_each_kind_in_its_own_way() {
+async fn form_has_a_matching_input_for_each_kind() {
     let world = world().await;
     world.proposed("release-7.7").await;
     let alice = Browser::of(&world, "alice", Role::Submitter).await;
@@ -177,7 +177,7 @@ async fn the_form_asks_for_each_kind_in_its_own_way() {
 
 /// Earlier versions kept what a rule gave for a secret among the other parameters.
 #[tokio::test]
-async fn a_secret_that_an_earlier_version_kept_openly_is_shown_nowhere() {
+async fn secret_stored_openly_by_earlier_version_is_not_shown() {
     let world = world().await;
     let mut pushed = submission("release-6.1");
     let given = [("KEY", "hunter2"), ("MODE", "fast")];

@@ -69,7 +69,7 @@ async fn missing(program: &Program, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_host_or_a_step_that_a_task_has_not_is_told_with_those_that_it_has() {
+async fn unknown_host_or_step_error_lists_the_existing_ones() {
     let world = World::start().await;
     let vera = Program::of(&world, "vera", Role::Viewer).await;
     let task = world.running("release-1.4").await;
@@ -195,7 +195,7 @@ async fn a_step_that_has_not_begun_is_followed_to_its_beginning() {
 }
 
 #[tokio::test]
-async fn a_long_log_comes_whole_and_in_order() {
+async fn long_log_arrives_complete_and_in_order() {
     let world = World::start().await;
     let vera = Program::of(&world, "vera", Role::Viewer).await;
     let task = world.running("release-1.4").await;
@@ -215,7 +215,7 @@ async fn a_long_log_comes_whole_and_in_order() {
 }
 
 #[tokio::test]
-async fn what_controls_a_terminal_is_spelt_out() {
+async fn terminal_control_characters_are_escaped() {
     let world = World::start().await;
     let vera = Program::of(&world, "vera", Role::Viewer).await;
     let task = world.running("release-1.4").await;
@@ -235,7 +235,7 @@ async fn what_controls_a_terminal_is_spelt_out() {
 }
 
 #[tokio::test]
-async fn whoever_follows_gets_each_line_and_the_end() {
+async fn follower_gets_every_log_line_and_the_end() {
     let world = World::start().await;
     let vera = Program::of(&world, "vera", Role::Viewer).await;
     let task = world.running("release-1.4").await;
@@ -288,7 +288,7 @@ async fn a_line_without_end_is_cut_and_not_kept() {
 
 /// Each file is looked at once for each round, not once for each other file.
 #[tokio::test]
-async fn the_log_of_hundreds_of_hosts_comes_at_once_and_in_order() {
+async fn log_of_hundreds_of_hosts_is_fast_and_in_order() {
     let world = World::start().await;
     let vera = Program::of(&world, "vera", Role::Viewer).await;
     let task = world.running("release-1.4").await;

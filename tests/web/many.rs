@@ -16,7 +16,7 @@ const MORE: &str =
 const TASKS: usize = 2_500;
 
 #[tokio::test]
-async fn whoever_sees_little_of_much_pays_for_what_they_see() {
+async fn restricted_list_costs_only_the_visible_tasks() {
     let kv = Counting::new();
     let world = World::start_with(Options {
         grants: MORE,

@@ -29,7 +29,7 @@ async fn log_in(world: &World, name: &str, password: &str, next: &str) -> reqwes
 }
 
 #[tokio::test]
-async fn one_logs_in_and_out() {
+async fn user_logs_in_and_out() {
     let world = World::start().await;
     with_password(&world, "alice").await;
     let response = log_in(&world, "alice", PASSWORD, "/tasks/7").await;
@@ -69,7 +69,7 @@ async fn one_logs_in_and_out() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_and_a_wrong_password_are_told_alike_and_counted() {
+async fn wrong_name_and_wrong_password_get_the_same_answer() {
     let world = World::start().await;
     with_password(&world, "alice").await;
     let mut pages = Vec::new();
@@ -172,7 +172,7 @@ async fn login_over_plain_http_names_the_address_that_works() {
 }
 
 #[tokio::test]
-async fn browser_without_cookies_learns_that_it_has_none() {
+async fn browser_without_cookies_sees_the_cause() {
     let world = World::start().await;
     let get = |path: &str, from: &str| {
         let get = client().get(format!("{}{path}", world.url));
@@ -193,7 +193,7 @@ async fn browser_without_cookies_learns_that_it_has_none() {
 }
 
 #[tokio::test]
-async fn the_list_begins_with_what_waits() {
+async fn task_list_begins_with_waiting_tasks() {
     let world = World::start().await;
     world.succeeded("release-1.1").await;
     world.waiting("release-1.2").await;
@@ -242,7 +242,7 @@ async fn old_tasks_are_reached_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_waiting_task_says_in_words_what_it_would_do() {
+async fn waiting_task_page_describes_its_plan() {
     let world = World::start().await;
     let mut described = description();
     described.comparisons[0].live = Some(OLDER.to_owned());
@@ -278,7 +278,7 @@ async fn a_waiting_task_says_in_words_what_it_would_do() {
 }
 
 #[tokio::test]
-async fn a_page_offers_only_what_its_reader_may() {
+async fn page_offers_only_permitted_actions() {
     let world = World::start().await;
     let waiting = world.waiting("release-1.3").await;
     let running = world.running("release-1.4").await;
@@ -403,7 +403,7 @@ async fn an_admin_finds_hosts_and_users() {
 }
 
 #[tokio::test]
-async fn ones_own_password_is_changed_only_with_the_present_one() {
+async fn own_password_change_requires_the_current_one() {
     let world = World::start().await;
     with_password(&world, "alice").await;
     let account = world.accounts.get("alice").await.unwrap();
@@ -426,7 +426,7 @@ async fn ones_own_password_is_changed_only_with_the_present_one() {
 }
 
 #[tokio::test]
-async fn nothing_from_a_repository_comes_alive_in_a_page() {
+async fn repository_content_is_escaped_in_pages() {
     const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>";
     let world = World::start().await;
     let mut described = description();
@@ -491,7 +491,7 @@ async fn nothing_from_a_repository_comes_alive_in_a_page() {
 }
 
 #[tokio::test]
-async fn every_answer_is_guarded_by_its_headers() {
+async fn every_response_has_its_security_headers() {
     let world = World::start().await;
     let alice = Browser::of(&world, "alice", Role::Admin).await;
     for path in [
@@ -519,7 +519,7 @@ async fn every_answer_is_guarded_by_its_headers() {
 }
 
 #[tokio::test]
-async fn pages_ask_no_other_site_and_hold_no_script_of_their_own() {
+async fn pages_load_no_external_and_no_inline_script() {
     let world = World::start().await;
     let task = world.running("release-1.4").await;
     let alice = Browser::of(&world, "alice", Role::Admin).await;
@@ -550,7 +550,7 @@ async fn pages_ask_no_other_site_and_hold_no_script_of_their_own() {
 }
 
 #[tokio::test]
-async fn style_and_script_are_kept_by_their_content() {
+async fn style_and_script_are_cached_by_content() {
     let world = World::start().await;
     let (_, page) = both(
         client()
@@ -587,7 +587,7 @@ async fn style_and_script_are_kept_by_their_content() {
 }
 
 #[tokio::test]
-async fn an_approver_learns_that_something_else_went_live_meanwhile() {
+async fn approver_sees_that_another_release_went_live() {
     let world = World::start().await;
     let task = world.waiting("release-1.5").await;
     let alice = Browser::of(&world, "alice", Role::Approver).await;

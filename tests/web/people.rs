@@ -50,7 +50,7 @@ fn error(answer: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_granted_holds_in_its_place() {
+async fn grant_applies_in_its_environment() {
     let world = granted().await;
     let task = world.waiting("release-1.4").await;
     let gina = Program::of(&world, "gina", Role::None).await;
@@ -81,7 +81,7 @@ async fn what_is_granted_holds_in_its_place() {
 
 /// Every way to a task, for somebody who is admin of another environment.
 #[tokio::test]
-async fn a_task_that_somebody_may_not_see_is_as_one_that_is_not_there() {
+async fn hidden_task_looks_like_a_missing_one() {
     let world = granted().await;
     let task = world.succeeded("release-1.4").await;
     let quinn = Program::of(&world, "quinn", Role::None).await;
@@ -145,7 +145,7 @@ async fn a_task_that_somebody_may_not_see_is_as_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn hosts_are_shown_to_whoever_sees_an_environment_on_them() {
+async fn hosts_are_shown_to_viewers_of_their_environments() {
     let world = granted().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     root.post("hosts/web-3/disable", json!({ "reason": "disk" }))
@@ -190,7 +190,7 @@ async fn a_grant_of_a_template_shows_its_tasks_and_no_environment() {
 
 /// Each ability × each scope, over HTTP, by an admin's token.
 #[tokio::test]
-async fn a_token_does_what_its_scopes_say_and_names_the_one_that_is_missing() {
+async fn token_is_limited_to_its_scopes_and_names_the_missing() {
     let world = World::start().await;
     let account = world.account("alice", Role::Admin, &[]).await;
     let task = world.waiting("release-1.4").await;
@@ -242,7 +242,7 @@ async fn a_token_does_what_its_scopes_say_and_names_the_one_that_is_missing() {
 }
 
 #[tokio::test]
-async fn a_token_makes_none_that_may_more() {
+async fn token_cannot_create_a_stronger_token() {
     let world = World::start().await;
     let account = world.account("alice", Role::Admin, &[]).await;
     let scopes = [Scope::Read, Scope::Admin];
@@ -265,7 +265,7 @@ async fn a_token_makes_none_that_may_more() {
 }
 
 #[tokio::test]
-async fn ones_own_password_takes_the_present_one_over_the_api_too() {
+async fn api_password_change_requires_the_current_one() {
     let world = World::start().await;
     let account = world.account("alice", Role::Admin, &[]).await;
     world.password(&account, "correct horse").await;
@@ -283,7 +283,7 @@ async fn ones_own_password_takes_the_present_one_over_the_api_too() {
 }
 
 #[tokio::test]
-async fn whoever_stands_in_sees_and_approves_until_the_end() {
+async fn delegate_sees_and_approves_until_the_end() {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
     let world = World::start_with(Options {
         clock: clock.clone(),
@@ -319,7 +319,7 @@ async fn whoever_stands_in_sees_and_approves_until_the_end() {
 }
 
 #[tokio::test]
-async fn a_delegation_is_ended_early_on_the_page_of_whoever_made_it() {
+async fn delegator_ends_a_delegation_early_on_their_page() {
     let world = World::start().await;
     let carol = Browser::of(&world, "carol", Role::Approver).await;
     world.account("dave", Role::Viewer, &[]).await;
@@ -340,7 +340,7 @@ async fn a_delegation_is_ended_early_on_the_page_of_whoever_made_it() {
 }
 
 #[tokio::test]
-async fn another_projects_delegation_is_worth_nothing_here() {
+async fn delegation_of_another_project_does_not_apply() {
     let world = World::start().await;
     world.account("carol", Role::Approver, &[]).await;
     let dave = Program::of(&world, "dave", Role::Viewer).await;
@@ -360,7 +360,7 @@ async fn another_projects_delegation_is_worth_nothing_here() {
 }
 
 #[tokio::test]
-async fn a_task_of_an_unknown_pusher_needs_one_approval_more_and_says_why() {
+async fn task_of_unknown_pusher_needs_one_more_approval() {
     let world = World::start().await;
     let task = world.proposed("release-1.4").await;
     let plan = world.plan("production", crate::world::COMMIT);
@@ -399,7 +399,7 @@ async fn a_task_of_an_unknown_pusher_needs_one_approval_more_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_token_without_the_scope_learns_that_its_own_account_takes_it() {
+async fn own_account_change_names_the_missing_token_scope() {
     let world = World::start().await;
     let account = world.account("alice", Role::Approver, &[]).await;
     let token = world.token_for(&account, [Scope::Read].into_iter().collect());
@@ -420,7 +420,7 @@ async fn a_token_without_the_scope_learns_that_its_own_account_takes_it() {
 }
 
 #[tokio::test]
-async fn whoever_is_asked_to_approve_is_told_and_gets_no_right_by_it() {
+async fn requested_approver_is_notified_without_new_rights() {
     let world = World::start_with(Options {
         grants: "[[grants]]\nto = [\"carol\"]\nrole = \"approver\"\nproject = \"shop\"\nenvironment = \"qa\"\n",
         ..Options::default()

@@ -436,7 +436,7 @@ impl Lab {
 }
 
 #[tokio::test]
-async fn every_answer_that_is_described_is_given_and_fits_its_schema() {
+async fn every_described_response_occurs_and_fits_its_schema() {
     let all = operations();
     assert!(all.len() > 35, "{}", all.len());
     for operation in all {
@@ -455,7 +455,7 @@ async fn every_answer_that_is_described_is_given_and_fits_its_schema() {
 }
 
 #[tokio::test]
-async fn codos_addresses_give_every_answer_that_is_described() {
+async fn codo_routes_give_every_described_response() {
     let world = World::start().await;
     let alice = world.account("alice", Role::Submitter, &[]).await;
     world.password(&alice, "correct horse").await;

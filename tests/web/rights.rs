@@ -13,7 +13,7 @@ use crate::client::{Browser, Program, both, client, form};
 use crate::world::{Options, World, description, submission};
 
 #[tokio::test]
-async fn nobody_is_let_in_without_a_proof() {
+async fn unauthenticated_request_is_refused() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     for path in ["tasks", "tasks/1", "tasks/1/log", "users", "hosts", "live"] {
@@ -43,7 +43,7 @@ async fn nobody_is_let_in_without_a_proof() {
 }
 
 #[tokio::test]
-async fn a_viewer_may_look_and_learns_which_right_is_missing() {
+async fn viewer_may_read_and_sees_the_missing_right() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.clone();
@@ -179,7 +179,7 @@ async fn a_form_without_the_sessions_token_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_can_send_nothing() {
+async fn page_of_another_site_cannot_send_requests() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let alice = Browser::of(&world, "alice", Role::Admin).await;
@@ -230,7 +230,7 @@ fn request(method: &str, path: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_user_of_the_machine_is_an_admin_whose_approval_does_not_count() {
+async fn system_user_is_an_admin_whose_approval_does_not_count() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
@@ -260,7 +260,7 @@ async fn a_user_of_the_machine_is_an_admin_whose_approval_does_not_count() {
 
 /// That a task ran without approval says nothing of going back to it.
 #[tokio::test]
-async fn a_local_users_rollback_waits_for_approval_also_to_what_needed_none() {
+async fn local_users_rollback_always_waits_for_approval() {
     let world = World::start().await;
     let ready = Submission {
         schedule: Schedule::Ready,
@@ -303,7 +303,7 @@ async fn local_rollback_needs_no_approval_where_tags_need_none() {
 
 /// An admin gives what is missing in an emergency, for all to see; nobody else does.
 #[tokio::test]
-async fn emergency_takes_an_admin_and_is_marked_everywhere() {
+async fn emergency_requires_an_admin_and_is_marked_everywhere() {
     let world = World::start().await;
     world.succeeded("release-1.3").await;
     let task = world.waiting("release-1.4").await;
@@ -367,7 +367,7 @@ async fn emergency_takes_an_admin_and_is_marked_everywhere() {
 
 /// A token that may submit only what waits for approval does not have a task run without.
 #[tokio::test]
-async fn taking_up_again_what_runs_without_approval_takes_the_right_to_run() {
+async fn reopening_a_ready_task_requires_the_run_right() {
     let world = World::start().await;
     let alice = world.account("alice", Role::Approver, &[]).await;
     let ready = Submission {
@@ -396,7 +396,7 @@ async fn taking_up_again_what_runs_without_approval_takes_the_right_to_run() {
 }
 
 #[tokio::test]
-async fn over_the_socket_a_token_says_who_somebody_is() {
+async fn token_over_the_socket_identifies_the_user() {
     let world = World::start().await;
     let vera = world.account("vera", Role::Viewer, &[]).await;
     let token = world.token(&vera).await;
@@ -410,7 +410,7 @@ async fn over_the_socket_a_token_says_who_somebody_is() {
 }
 
 #[tokio::test]
-async fn a_disabled_user_is_out_at_once_by_session_and_token_alike() {
+async fn disabled_user_loses_session_and_token_at_once() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let account = world.account("alice", Role::Viewer, &[]).await;
@@ -435,7 +435,7 @@ async fn a_disabled_user_is_out_at_once_by_session_and_token_alike() {
 }
 
 #[tokio::test]
-async fn an_admin_changes_what_others_may_and_it_is_in_the_audit() {
+async fn admin_changes_rights_and_the_change_is_audited() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let bob = Program::of(&world, "bob", Role::Viewer).await;

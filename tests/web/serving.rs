@@ -25,7 +25,7 @@ async fn impatient() -> World {
 }
 
 #[tokio::test]
-async fn half_a_head_is_cut_off() {
+async fn incomplete_request_head_is_cut_off() {
     let world = impatient().await;
     let mut socket = TcpStream::connect(&world.host).await.unwrap();
     socket
@@ -41,7 +41,7 @@ async fn half_a_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn half_a_body_is_given_up() {
+async fn incomplete_request_body_is_given_up() {
     let world = impatient().await;
     let mut socket = TcpStream::connect(&world.host).await.unwrap();
     let head = "POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 30\r\n\r\nname=a";
@@ -55,7 +55,7 @@ async fn half_a_body_is_given_up() {
 }
 
 #[tokio::test]
-async fn bodies_are_bounded_and_understood() {
+async fn request_bodies_are_bounded_and_parsed() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let long = json!({ "name": "x".repeat(70_000), "role": "viewer" });
@@ -102,7 +102,7 @@ async fn bodies_are_bounded_and_understood() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_says_so() {
+async fn unknown_route_or_method_is_named() {
     let world = World::start().await;
     let root = Program::of(&world, "root", Role::Admin).await;
     let (status, answer) = root.get("taks").await;
@@ -124,7 +124,7 @@ async fn an_address_that_is_none_says_so() {
 }
 
 #[tokio::test]
-async fn it_says_that_it_lives_and_counts() {
+async fn health_and_metrics_are_served() {
     let world = World::start().await;
     world.waiting("release-1.4").await;
     world.succeeded("release-1.3").await;
@@ -154,7 +154,7 @@ async fn it_says_that_it_lives_and_counts() {
 }
 
 #[tokio::test]
-async fn more_connections_than_there_are_places_wait_for_theirs() {
+async fn excess_connections_wait_for_a_free_slot() {
     let world = World::start_with(Options {
         limits: WebLimits {
             connections: 1,

@@ -60,7 +60,7 @@ fn silent_of(text: &str, names: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_complaint_lists_no_template_project_or_host_that_its_reader_may_not_know_of() {
+async fn errors_list_no_names_hidden_from_their_reader() {
     let world = world().await;
     let hidden = [
         "vault",
@@ -107,7 +107,7 @@ async fn a_complaint_lists_no_template_project_or_host_that_its_reader_may_not_k
 }
 
 #[tokio::test]
-async fn a_name_that_is_guessed_right_is_as_one_that_is_not_there() {
+async fn guessed_hidden_name_looks_like_a_missing_one() {
     let world = world().await;
     let quinn = Program::of(&world, "quinn", Role::None).await;
     let order = |project: &str, environment: &str| json!({ "template": "notice", "project": project, "environment": environment });
@@ -140,7 +140,7 @@ async fn a_name_that_is_guessed_right_is_as_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn the_form_offers_and_opens_only_what_its_reader_may_use() {
+async fn form_offers_only_templates_its_reader_may_use() {
     let world = world().await;
     world.proposed("release-7.7").await;
     let tim = Browser::of(&world, "tim", Role::None).await;

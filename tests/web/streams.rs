@@ -30,7 +30,7 @@ fn data(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_stream_tells_what_has_changed() {
+async fn stream_reports_what_has_changed() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let alice = Browser::of(&world, "alice", Role::Approver).await;
@@ -68,7 +68,7 @@ async fn a_stream_tells_what_has_changed() {
 }
 
 #[tokio::test]
-async fn a_stream_carries_on_where_the_browser_was() {
+async fn stream_resumes_at_the_browsers_last_event() {
     let world = World::start().await;
     let task = world.running("release-1.4").await;
     let alice = Browser::of(&world, "alice", Role::Approver).await;
@@ -97,7 +97,7 @@ async fn a_stream_carries_on_where_the_browser_was() {
 }
 
 #[tokio::test]
-async fn stream_without_parts_only_says_that_the_task_has_changed() {
+async fn stream_without_parts_only_signals_task_changes() {
     let world = World::start().await;
     let task = world.waiting("release-1.4").await;
     let alice = Browser::of(&world, "alice", Role::Approver).await;
@@ -119,7 +119,7 @@ async fn stream_without_parts_only_says_that_the_task_has_changed() {
 }
 
 #[tokio::test]
-async fn end_of_a_task_is_told_at_once() {
+async fn end_of_a_task_is_streamed_at_once() {
     let world = World::start_with(Options {
         limits: WebLimits {
             together: Duration::from_secs(3600),
@@ -145,7 +145,7 @@ async fn end_of_a_task_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn the_list_learns_of_new_tasks() {
+async fn list_stream_reports_new_tasks() {
     let world = World::start().await;
     let vera = Browser::of(&world, "vera", Role::Viewer).await;
     let mut stream = open(&vera, "/events").await;
@@ -161,7 +161,7 @@ async fn the_list_learns_of_new_tasks() {
 }
 
 #[tokio::test]
-async fn a_quiet_stream_shows_that_it_lives_and_ends_after_its_time() {
+async fn idle_stream_sends_keepalives_and_ends_on_time() {
     let world = World::start_with(Options {
         limits: WebLimits {
             heartbeat: Duration::from_millis(20),
@@ -212,7 +212,7 @@ async fn streams_are_counted_and_bounded() {
 }
 
 #[tokio::test]
-async fn nobody_takes_all_streams() {
+async fn single_user_cannot_take_all_streams() {
     let world = World::start_with(Options {
         limits: WebLimits {
             streams_each: 1,
@@ -253,7 +253,7 @@ async fn a_followed_log_is_cut_after_a_while() {
 }
 
 #[tokio::test]
-async fn an_end_of_the_agent_ends_streams() {
+async fn agent_shutdown_ends_streams() {
     let mut world = World::start_with(Options {
         limits: WebLimits {
             grace: Duration::from_secs(3600),

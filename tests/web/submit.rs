@@ -34,7 +34,7 @@ pub(crate) async fn count(program: &Program) -> usize {
 }
 
 #[tokio::test]
-async fn a_task_is_submitted_and_says_who_and_how() {
+async fn submitted_task_records_its_user_and_channel() {
     let world = World::start().await;
     let bob = Program::of(&world, "bob", Role::Submitter).await;
     let order = json!({ "details": "why\nnot", "run_at": "2030-01-01 12:00", "submitter": "root", "approvers": ["alice"] });
@@ -68,7 +68,7 @@ async fn a_task_is_submitted_and_says_who_and_how() {
 }
 
 #[tokio::test]
-async fn one_key_makes_one_task_in_header_and_body_alike() {
+async fn one_key_makes_one_task_in_header_or_body() {
     let world = World::start().await;
     let bob = Program::of(&world, "bob", Role::Submitter).await;
     let (status, first) = post(&bob, Some("k-1"), &restart()).await;
@@ -95,7 +95,7 @@ async fn one_key_makes_one_task_in_header_and_body_alike() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_by_field_and_makes_nothing() {
+async fn submission_errors_are_reported_by_field() {
     let world = World::start().await;
     let bob = Program::of(&world, "bob", Role::Submitter).await;
     let wrong = json!({ "template": "restart", "params": { "SERVICE": "A" }, "hosts": { "1": "web-9", "3": "web-1" }, "titel": 1 });
@@ -128,7 +128,7 @@ async fn what_is_wrong_is_told_by_field_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn submitting_and_ready_take_their_rights() {
+async fn submit_and_ready_require_their_rights() {
     let world = World::start().await;
     let viewer = Program::of(&world, "vera", Role::Viewer).await;
     let submitter = Program::of(&world, "bob", Role::Submitter).await;
@@ -247,7 +247,7 @@ async fn the_form_of_a_template_submits_a_task_without_scripts() {
 }
 
 #[tokio::test]
-async fn a_wrong_form_comes_back_filled_in_and_says_what_is_wrong() {
+async fn invalid_form_keeps_its_input_and_names_the_errors() {
     let world = World::start().await;
     let bob = Browser::of(&world, "bob", Role::Submitter).await;
     let fields = [
@@ -283,7 +283,7 @@ async fn a_wrong_form_comes_back_filled_in_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_task_is_pasted_as_codos_users_write_it() {
+async fn task_is_pasted_in_codo_notation() {
     let world = World::start().await;
     let bob = Browser::of(&world, "bob", Role::Submitter).await;
     let pasted = |hosts: &str| {
@@ -365,7 +365,7 @@ async fn a_viewer_is_not_offered_the_form() {
 }
 
 #[tokio::test]
-async fn a_task_of_no_project_is_called_by_its_title_everywhere() {
+async fn task_without_project_is_shown_by_its_title() {
     let world = World::start().await;
     let alice = Browser::of(&world, "alice", Role::Approver).await;
     let program = Program::of(&world, "ci", Role::Submitter).await;
@@ -393,7 +393,7 @@ async fn a_task_of_no_project_is_called_by_its_title_everywhere() {
 }
 
 #[tokio::test]
-async fn the_form_shows_nothing_that_its_reader_may_not_know_of() {
+async fn form_shows_nothing_hidden_from_its_reader() {
     let world = World::start_with(Options {
         grants: "[[grants]]\nto = [\"tim\"]\nrole = \"submitter\"\ntemplate = \"restart\"\n",
         templates: &[

@@ -298,7 +298,7 @@ const READERS: &[(&str, &str)] = &[
 
 /// A new place that takes a value, or a new kind, fails here until [`PLACES`] has it.
 #[test]
-fn every_place_that_takes_a_value_is_tried() {
+fn every_input_that_accepts_a_value_is_tested() {
     let reads = r#"\.(cookie|parameter)\("\w+"\)|\.(authenticate|check_csrf)\(|get\(CSRF_HEADER\)|header\(header::AUTHORIZATION\)|sessions\.\w+\("#;
     let (reads, spaces) = (Regex::new(reads).unwrap(), Regex::new(r"\s+").unwrap());
     let gives = ["begin", "halfway", "auth_key"].map(|name| format!("sessions.{name}("));

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hard_to_tell_is_left_to_the_pattern() {
+    fn unusual_pattern_starts_are_never_ruled_out() {
         for pattern in [
             "",
             "a*",
@@ -239,7 +239,7 @@ mod tests {
 
     /// All patterns of up to four of these pieces: what the quick looks rule out, no pattern matches.
     #[test]
-    fn a_quick_look_rules_out_no_name_that_a_pattern_matches() {
+    fn prefix_check_never_rules_out_a_matching_name() {
         const PIECES: [&str; 16] = [
             "a", "b", "|", "()", "(", "\\", "*", "+", "?", "^", "{1}", "[(]", r"[\](]", "[^](]",
             "[](]", "[[(]]",

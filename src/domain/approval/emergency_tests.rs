@@ -22,7 +22,7 @@ fn in_emergency(
 }
 
 #[test]
-fn admin_gives_every_missing_approval_in_an_emergency() {
+fn emergency_approval_supplies_every_missing_approval() {
     let mut terms = terms(&["2", "1 of @pm", "1 of carol"]);
     terms.more = 1;
     // Also who submitted it, and a user of the agent's machine.
@@ -42,7 +42,7 @@ fn admin_gives_every_missing_approval_in_an_emergency() {
 }
 
 #[test]
-fn emergency_takes_the_role_and_the_scope_of_an_admin() {
+fn emergency_approval_requires_admin_role_and_scope() {
     let terms = terms(&["1"]);
     for role in Role::ALL {
         let allowed = in_emergency(&terms, &[], &Actor::new("dave", role)).is_ok();
@@ -56,7 +56,7 @@ fn emergency_takes_the_role_and_the_scope_of_an_admin() {
 }
 
 #[test]
-fn emergency_is_of_one_plan() {
+fn emergency_approval_counts_for_one_plan() {
     let mut terms = terms(&["1"]);
     let given = [in_emergency(&terms, &[], &Actor::new("root", Role::Admin)).unwrap()];
     terms.plan = plan("q");

@@ -315,7 +315,7 @@ mod tests {
     // 2026-11-20 is a Friday.
 
     #[test]
-    fn a_window_of_the_calendar_is_there_once() {
+    fn calendar_window_occurs_once() {
         let freeze = freeze("2026-12-24 18:00", "2026-12-27", None);
         check(
             &freeze,
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_the_day_is_there_on_its_days() {
+    fn daily_window_occurs_on_its_days() {
         let noon = freeze("12:00", "13:00", None);
         check(
             &noon,
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_the_week_reaches_over_its_end() {
+    fn weekly_window_spans_the_end_of_the_week() {
         let weekend = freeze("fri 16:00", "mon 09:00", None);
         check(
             &weekend,
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_has_no_hole_where_the_clocks_leave_out_or_repeat_its_ends() {
+    fn window_has_no_gap_at_a_daylight_saving_change() {
         let frozen = |freeze: Freeze, now: &str| {
             let calendar = Calendar {
                 freezes: vec![freeze],
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_follow_one_another_are_one() {
+    fn adjacent_windows_are_merged() {
         let both = [
             freeze("fri 16:00", "mon 09:00", None),
             freeze("08:00", "12:00", Some(&[Day::Mon])),
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freeze_holds_where_it_says_and_nowhere_else() {
+    fn freeze_applies_only_to_its_projects_and_environments() {
         let mut freeze = freeze("00:00", "12:00", None);
         freeze.projects = BTreeSet::from(["shop".to_owned()]);
         freeze.environments = BTreeSet::from(["production".to_owned()]);
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_shown_as_people_there_read_it() {
+    fn freeze_time_is_shown_in_the_calendar_zone() {
         let calendar = Calendar {
             freezes: Vec::new(),
             zone: berlin(),
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_window_is_refused() {
+    fn invalid_window_is_refused() {
         let friday = BTreeSet::from([Day::Fri]);
         for (from, until, days, wrong) in [
             ("noon", "13:00", None, NoWindow::Time("noon".to_owned())),

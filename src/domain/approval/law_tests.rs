@@ -24,7 +24,7 @@ fn any_yes() -> impl Strategy<Value = (usize, Vec<usize>, bool)> {
 proptest! {
     /// Held against another way to count: the set of people for each requirement.
     #[test]
-    fn enough_is_enough_different_people_of_the_right_kind(
+    fn requirements_need_enough_distinct_eligible_people(
         asked in prop::collection::vec((1..4_u32, 0..4_usize), 1..4),
         said in prop::collection::vec(any_yes(), 0..8),
         self_approval in prop::bool::ANY,
@@ -172,7 +172,7 @@ fn orders<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
 proptest! {
     /// One person never counts for two names, in whatever order the log has them.
     #[test]
-    fn no_two_approvals_that_count_have_a_person_in_common(
+    fn counted_approvals_share_no_person(
         terms in any_terms(),
         kept in prop::collection::vec(any_kept(), 0..5),
     ) {
@@ -191,7 +191,7 @@ proptest! {
     /// What [`approve`] takes of people who stand in for each other counts, and what it refuses as said
     /// twice has somebody in common with what was said.
     #[test]
-    fn standing_in_takes_only_what_counts(
+    fn accepted_delegated_approvals_always_count(
         terms in any_terms(),
         steads in prop::collection::vec((0..NAMES.len(), 0..NAMES.len()), 0..8),
         groups in prop::collection::vec((0..NAMES.len(), 0..GROUPS.len()), 0..6),

@@ -52,7 +52,7 @@ fn yes_to(
 }
 
 #[test]
-fn one_yes_is_enough_where_one_is_asked_for() {
+fn one_approval_satisfies_a_requirement_of_one() {
     let terms = terms(&["1"]);
     assert_eq!(missing(&terms, &[]).len(), 1);
     let given = [yes(&terms, &[], &actor("bob", &[])).unwrap()];
@@ -60,7 +60,7 @@ fn one_yes_is_enough_where_one_is_asked_for() {
 }
 
 #[test]
-fn who_submitted_may_not_approve_unless_the_plan_allows_it() {
+fn submitter_may_not_approve_unless_the_plan_allows_it() {
     let mut terms = terms(&["1"]);
     let refused = yes(&terms, &[], &actor("alice", &[]));
     assert!(matches!(refused, Err(ApprovalRefusal::SelfApproval { .. })));
@@ -72,7 +72,7 @@ fn who_submitted_may_not_approve_unless_the_plan_allows_it() {
 }
 
 #[test]
-fn nobody_who_has_a_part_in_a_task_approves_it() {
+fn no_submitter_of_a_task_may_approve_it() {
     let mut terms = terms(&["1"]);
     terms.submitters.insert("bob".to_owned());
     for name in ["alice", "bob"] {
@@ -87,7 +87,7 @@ fn nobody_who_has_a_part_in_a_task_approves_it() {
 }
 
 #[test]
-fn terms_that_an_earlier_version_kept_still_forbid_the_submitter() {
+fn terms_of_earlier_version_still_bar_the_submitter() {
     let kept = |submitter: &str| {
         let text = format!(
             r#"{{"plan":"p","approvals":["1"],"self_approval":false,"submitter":{submitter}}}"#
@@ -102,7 +102,7 @@ fn terms_that_an_earlier_version_kept_still_forbid_the_submitter() {
 }
 
 #[test]
-fn a_yes_to_another_plan_is_none() {
+fn approval_of_another_plan_does_not_count() {
     let terms = terms(&["1"]);
     let refused = yes_to(&terms, &[], &actor("bob", &[]), "q");
     assert!(matches!(refused, Err(ApprovalRefusal::OtherPlan { .. })));
@@ -112,7 +112,7 @@ fn a_yes_to_another_plan_is_none() {
 }
 
 #[test]
-fn who_saw_another_plan_is_told_which_and_which_it_is_now() {
+fn outdated_approval_error_names_both_plans() {
     let terms = Terms {
         plan: plan(&"b".repeat(64)),
         ..terms(&["1"])
@@ -147,7 +147,7 @@ fn every_requirement_must_hold_and_one_person_may_meet_several() {
 }
 
 #[test]
-fn no_role_below_approver_approves_nor_a_user_of_the_machine() {
+fn approval_requires_approver_role_and_an_account() {
     let terms = terms(&["1"]);
     for role in [Role::None, Role::Viewer, Role::Submitter] {
         let who = Actor {
@@ -171,7 +171,7 @@ fn no_role_below_approver_approves_nor_a_user_of_the_machine() {
 }
 
 #[test]
-fn terms_that_ask_for_nobody_ask_for_one() {
+fn empty_terms_require_one_approval() {
     let mut terms = terms(&[]);
     let mut own = yes(&terms, &[], &actor("bob", &[])).unwrap();
     assert_eq!(missing(&terms, &[]).len(), 1);
@@ -200,7 +200,7 @@ pub(super) fn with(actor: Actor, mandates: &[Mandate]) -> Actor {
 }
 
 #[test]
-fn who_stands_in_approves_as_the_other_and_both_are_kept() {
+fn delegate_approves_for_delegator_and_both_are_recorded() {
     let terms = terms(&["1 of @pm", "1 of carol"]);
     let dave = with(
         Actor {
@@ -216,7 +216,7 @@ fn who_stands_in_approves_as_the_other_and_both_are_kept() {
 }
 
 #[test]
-fn standing_in_counts_nobody_twice() {
+fn delegation_counts_no_person_twice() {
     let terms = terms(&["2"]);
     let dave = with(actor("dave", &[]), &[mandate("carol", &[])]);
     let own = yes(&terms, &[], &dave).unwrap();
@@ -252,7 +252,7 @@ fn standing_in_counts_nobody_twice() {
 }
 
 #[test]
-fn nobody_stands_in_for_the_submitter_nor_as_the_submitter() {
+fn submitter_can_neither_delegate_nor_be_a_delegate() {
     let mut terms = terms(&["1"]);
     let viewer = |name| Actor {
         role: Role::Viewer,
@@ -275,7 +275,7 @@ fn nobody_stands_in_for_the_submitter_nor_as_the_submitter() {
 }
 
 #[test]
-fn standing_in_ends_exactly_at_its_time_and_takes_the_others_right_and_the_plan() {
+fn delegation_ends_on_time_and_needs_delegators_role_and_plan() {
     let terms = terms(&["1"]);
     let viewer = |mandate| {
         let dave = Actor {
@@ -316,7 +316,7 @@ fn standing_in_ends_exactly_at_its_time_and_takes_the_others_right_and_the_plan(
 }
 
 #[test]
-fn a_yes_is_given_as_whoever_brings_the_task_further() {
+fn delegate_approves_as_the_identity_still_required() {
     let terms = terms(&["1 of @pm", "1 of @ops"]);
     let ops = yes(&terms, &[], &actor("bob", &["ops"])).unwrap();
     let dave = with(actor("dave", &["ops"]), &[mandate("carol", &["pm"])]);
@@ -326,7 +326,7 @@ fn a_yes_is_given_as_whoever_brings_the_task_further() {
 }
 
 #[test]
-fn where_nobody_knows_who_pushed_one_approval_more_is_asked_by_whomever() {
+fn unknown_pusher_requires_one_more_approval() {
     let terms = Terms {
         more: more_for(None),
         submitters: BTreeSet::new(),
@@ -345,7 +345,7 @@ fn where_nobody_knows_who_pushed_one_approval_more_is_asked_by_whomever() {
 }
 
 #[test]
-fn a_task_is_seen_by_viewers_and_by_those_who_stand_in_for_an_approver() {
+fn viewers_and_delegates_of_approvers_see_a_task() {
     let now = Timestamp::UNIX_EPOCH;
     let nobody = Actor::new("dave", Role::None);
     assert!(!nobody.sees(now));
@@ -359,7 +359,7 @@ fn a_task_is_seen_by_viewers_and_by_those_who_stand_in_for_an_approver() {
 }
 
 #[test]
-fn standing_in_lets_nobody_stop_a_task_of_others() {
+fn delegate_may_not_stop_tasks_of_others() {
     let dave = with(
         Actor::new("dave", Role::Submitter),
         &[mandate("carol", &[])],
@@ -369,7 +369,7 @@ fn standing_in_lets_nobody_stop_a_task_of_others() {
 }
 
 #[test]
-fn who_approved_is_told_with_whom_they_stood_in_for() {
+fn approval_names_the_delegate_and_the_delegator() {
     let terms = terms(&["1"]);
     let own = yes(&terms, &[], &actor("bob", &[])).unwrap();
     assert_eq!(own.said_by(), "bob");
@@ -381,7 +381,7 @@ fn who_approved_is_told_with_whom_they_stood_in_for() {
 }
 
 #[test]
-fn approvals_that_are_asked_for_besides_are_kept_with_the_terms() {
+fn additional_approvals_are_kept_with_the_terms() {
     let besides = Terms {
         more: 1,
         ..terms(&["1"])

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_people_write_them() {
+    fn durations_parse_in_usual_notations() {
         for (text, seconds) in [
             ("90s", 90),
             ("5m", 300),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused() {
+    fn invalid_duration_is_refused() {
         for text in [
             "",
             "5",
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_the_same() {
+    fn durations_roundtrip() {
         for text in ["0s", "1ms", "90s", "1h30m", "7d", "1d2h3m4s5ms"] {
             let duration = parse(text).unwrap_or_default();
             assert_eq!(parse(&format(duration)), Ok(duration), "{text}");

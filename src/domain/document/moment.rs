@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_read_in_the_zone_that_it_names_and_else_in_the_one_that_goes_without_saying() {
+    fn time_uses_its_own_zone_or_the_default_zone() {
         for (written, meant) in [
             ("2026-11-21 22:30", "2026-11-21T21:30:00Z"),
             ("2026-11-21T22:30", "2026-11-21T21:30:00Z"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_read_as_none() {
+    fn invalid_time_parses_as_none() {
         for written in [
             "",
             "soon",

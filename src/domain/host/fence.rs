@@ -70,7 +70,7 @@ mod tests {
     const CLAIM: u64 = (1_790_000_000_000 << FENCE_SALT_BITS) | 7;
 
     #[test]
-    fn lifted_claims_are_above_what_was_shown_and_keep_their_order() {
+    fn lifted_claims_exceed_shown_fences_and_keep_order() {
         for ahead_ms in [0, 1, 40 * 86_400_000] {
             let shown = CLAIM + (ahead_ms << FENCE_SALT_BITS) + 3;
             let lift = lift_above(CLAIM, shown).unwrap();

@@ -226,7 +226,7 @@ fn an_entry_more_or_less_is_in_the_digest() {
 }
 
 #[test]
-fn plan_without_outputs_is_written_as_before_there_were_any() {
+fn plan_without_outputs_keeps_its_former_encoding() {
     let mut plan = plan();
     for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
         if let StepAction::Run(program) = &mut step.action {
@@ -240,7 +240,7 @@ fn plan_without_outputs_is_written_as_before_there_were_any() {
 }
 
 #[test]
-fn a_plan_that_was_kept_and_read_is_the_same_plan() {
+fn stored_plan_roundtrips() {
     let plan = plan();
     let read: Plan = serde_json::from_slice(&plan.canonical()).unwrap();
     assert_eq!(read, plan);
@@ -253,7 +253,7 @@ fn a_plan_that_was_kept_and_read_is_the_same_plan() {
 }
 
 #[test]
-fn going_back_stages_and_switches_and_waits_for_nobody() {
+fn rollback_plan_stages_and_switches_without_gates() {
     let back = plan().going_back().unwrap();
     let names: Vec<&str> = back
         .stages
@@ -287,7 +287,7 @@ fn going_back_to_targets_has_no_commit_and_only_their_hosts() {
 }
 
 #[test]
-fn everybody_of_a_stage_has_one_place_and_runs_what_is_theirs() {
+fn each_host_of_a_stage_has_one_index_and_its_own_steps() {
     let named = |name: &str, host: Option<&str>, once| Step {
         host: host.map(str::to_owned),
         once,
@@ -315,7 +315,7 @@ fn everybody_of_a_stage_has_one_place_and_runs_what_is_theirs() {
 }
 
 #[test]
-fn a_plan_waits_for_the_time_where_a_stage_or_a_step_does() {
+fn plan_keeps_its_time_if_a_stage_or_step_is_timed() {
     let mut plan = plan();
     assert!(!plan.keeps_time());
     plan.stages[1].steps[1].gate = Gate::Timed;
@@ -326,7 +326,7 @@ fn a_plan_waits_for_the_time_where_a_stage_or_a_step_does() {
 }
 
 #[test]
-fn the_stage_that_switches_is_the_one_that_publishes() {
+fn switch_stage_is_the_stage_that_publishes() {
     let mut plan = plan();
     assert_eq!(plan.publish_stage(), Some(1));
     plan.stages.swap(0, 1);
@@ -337,7 +337,7 @@ fn the_stage_that_switches_is_the_one_that_publishes() {
 }
 
 #[test]
-fn a_host_is_found_by_its_name_and_reached_as_whom_the_step_says() {
+fn host_is_found_by_name_and_reached_as_the_steps_user() {
     let plan = plan();
     let web2 = plan.host("web2").unwrap();
     assert_eq!(web2.name, "web2");
@@ -369,7 +369,7 @@ fn a_host_is_found_by_its_name_and_reached_as_whom_the_step_says() {
 }
 
 #[test]
-fn what_nobody_names_leaves_the_digest_as_it_was_before_it_could_be_named() {
+fn plan_without_resolved_names_keeps_its_former_encoding() {
     let mut plan = plan();
     plan.named = ResolvedNames::default();
     let text = String::from_utf8(plan.canonical()).unwrap();
@@ -391,7 +391,7 @@ fn a_digest_is_64_hexadecimal_digits_and_shown_whole() {
 }
 
 #[test]
-fn program_between_sync_and_publish_gives_a_release_its_own_inodes() {
+fn program_before_publish_gives_the_release_own_inodes() {
     let mut plan = plan();
     assert_eq!(
         plan.inodes("web1"),

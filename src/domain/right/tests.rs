@@ -29,7 +29,7 @@ fn standing_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Mis
 }
 
 #[test]
-fn who_may_do_what_is_as_the_page_says() {
+fn permissions_match_the_documented_table() {
     let rows = table("Who may do what");
     assert_eq!(rows.len(), Ability::ALL.len());
     for (row, ability) in rows.iter().zip(Ability::ALL) {
@@ -44,7 +44,7 @@ fn who_may_do_what_is_as_the_page_says() {
 }
 
 #[test]
-fn each_ability_needs_its_scope_whatever_the_role() {
+fn each_ability_requires_its_scope_for_every_role() {
     for ability in Ability::ALL {
         for scope in Scope::ALL {
             let alone: Scopes = [scope].into_iter().collect();
@@ -77,7 +77,7 @@ fn grant(to: &str, role: Role, place: [&str; 3]) -> Grant {
 
 /// Each grant × each place: it holds exactly where all that it names is as it says.
 #[test]
-fn a_grant_holds_where_it_says_and_nowhere_else() {
+fn grant_applies_only_to_its_target() {
     let names = ["", "shop", "blog"];
     let environments = ["", "qa", "production"];
     let templates = ["", "git-release", "reload"];
@@ -120,7 +120,7 @@ fn a_grant_raises_and_never_lowers() {
 }
 
 #[test]
-fn a_group_is_granted_to_its_members_and_no_account_of_its_name() {
+fn group_grant_applies_only_to_its_members() {
     let place = PermissionTarget::default();
     let grants = [grant("@pm", Role::Admin, ["", "", ""])];
     let pm = ["pm".to_owned()];
@@ -137,7 +137,7 @@ fn a_group_is_granted_to_its_members_and_no_account_of_its_name() {
 }
 
 #[test]
-fn ones_own_task_takes_less_than_anothers() {
+fn own_task_requires_a_lower_role_than_anothers() {
     let place = PermissionTarget::new("shop", "qa", "");
     let may = |role, scopes: &[Scope], whose| {
         let scopes: Scopes = scopes.iter().copied().collect();
@@ -165,14 +165,14 @@ fn ones_own_task_takes_less_than_anothers() {
 }
 
 #[test]
-fn names_that_nobody_can_have_are_refused() {
+fn impossible_grantee_names_are_refused() {
     for name in ["", "@", "Alice", "@@pm", "a b", "os:root"] {
         assert!(Grantee::try_from(name.to_owned()).is_err(), "{name}");
     }
 }
 
 #[test]
-fn roles_and_scopes_are_read_by_the_names_that_are_shown_and_no_others() {
+fn roles_and_scopes_parse_only_their_display_names() {
     for role in Role::ALL {
         assert_eq!(role.to_string().parse::<Role>(), Ok(role));
     }
@@ -186,7 +186,7 @@ fn roles_and_scopes_are_read_by_the_names_that_are_shown_and_no_others() {
 }
 
 #[test]
-fn a_set_of_scopes_lets_through_what_the_highest_of_them_does() {
+fn scope_set_permits_what_its_highest_scope_permits() {
     let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
     assert_eq!(set(&[]).ceiling(), Role::None);
     assert_eq!(set(&[Scope::Read]).ceiling(), Role::Viewer);
@@ -199,7 +199,7 @@ fn a_set_of_scopes_lets_through_what_the_highest_of_them_does() {
 }
 
 #[test]
-fn scopes_are_within_others_where_none_is_missing_there() {
+fn scope_subset_is_recognized() {
     let set = |scopes: &[Scope]| scopes.iter().copied().collect::<Scopes>();
     let reads = set(&[Scope::Read]);
     let all = Scopes::default();
@@ -213,7 +213,7 @@ fn scopes_are_within_others_where_none_is_missing_there() {
 }
 
 #[test]
-fn the_most_that_somebody_is_anywhere_counts_their_own_grants_alone() {
+fn highest_role_considers_only_the_users_own_grants() {
     let grants = [
         grant("alice", Role::Approver, ["shop", "qa", ""]),
         grant("@pm", Role::Submitter, ["blog", "", ""]),
@@ -231,7 +231,7 @@ fn the_most_that_somebody_is_anywhere_counts_their_own_grants_alone() {
 }
 
 #[test]
-fn a_place_is_told_as_far_as_it_is_one() {
+fn permission_target_displays_only_its_set_parts() {
     for (place, told) in [
         (["", "", ""], ""),
         (["shop", "", ""], " in shop"),
@@ -274,7 +274,7 @@ fn a_grant_names_a_template_by_its_name_or_its_number() {
 }
 
 #[test]
-fn what_is_refused_names_the_role_that_it_takes() {
+fn refusal_names_the_required_role() {
     for (ability, needs) in [
         (Ability::See, "viewer"),
         (Ability::Submit, "submitter"),
@@ -297,7 +297,7 @@ fn what_is_refused_names_the_role_that_it_takes() {
 }
 
 #[test]
-fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
+fn refusal_names_the_missing_token_scope() {
     let place = PermissionTarget::default();
     let standing = EffectiveRole {
         name: "alice",
@@ -314,7 +314,7 @@ fn what_a_token_keeps_somebody_from_is_told_of_the_token() {
 }
 
 #[test]
-fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes() {
+fn refusal_asks_for_the_lowest_sufficient_role() {
     let place = PermissionTarget::default();
     let standing = EffectiveRole {
         name: "alice",
@@ -336,7 +336,7 @@ fn whoever_lacks_the_right_to_their_own_task_is_asked_for_no_more_than_it_takes(
 
 /// Each role, each set of scopes, one's own task and others': what is asked for is what is missing.
 #[test]
-fn nobody_is_asked_for_a_scope_that_their_token_has() {
+fn refusal_never_asks_for_a_scope_the_token_has() {
     let place = PermissionTarget::default();
     for role in Role::ALL {
         for which in 0..1_u8 << Scope::ALL.len() {

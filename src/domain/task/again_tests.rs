@@ -47,7 +47,7 @@ fn done() -> StepResult {
 }
 
 #[test]
-fn whoever_is_stopped_or_skipped_waits_at_no_gate_and_others_do() {
+fn stopped_or_skipped_host_leaves_its_gate() {
     for skips in [false, true] {
         let mut work = work();
         work.held
@@ -74,7 +74,7 @@ fn a_host_is_stopped_once_and_not_when_it_is_skipped() {
 }
 
 #[test]
-fn what_is_known_of_absent_hosts_ends_with_them_or_with_the_claim() {
+fn host_absence_ends_on_return_or_with_the_claim() {
     let mut work = work();
     let here = place(0, 0);
     let tell = |work: &mut TaskWork, event| work.hear(&event, at(4));
@@ -95,7 +95,7 @@ fn what_is_known_of_absent_hosts_ends_with_them_or_with_the_claim() {
 }
 
 #[test]
-fn what_failed_on_one_way_is_forgotten_and_nothing_else() {
+fn only_failures_of_one_direction_are_forgotten() {
     let back = StepRef {
         way: Direction::Back,
         ..place(0, 0)
@@ -116,7 +116,7 @@ fn what_failed_on_one_way_is_forgotten_and_nothing_else() {
 }
 
 #[test]
-fn after_going_back_everything_from_the_switch_on_is_done_again_and_nothing_before() {
+fn after_rollback_steps_repeat_from_the_switch_on() {
     let of_stage = |stage| StepRef {
         stage,
         ..place(0, 0)
@@ -198,7 +198,7 @@ fn last_switches(walk: &Walk) -> [Option<Direction>; 2] {
 }
 
 #[test]
-fn what_was_stopped_on_its_way_back_switches_again_where_it_had_gone_back() {
+fn task_stopped_during_rollback_switches_hosts_again() {
     let mut walk = half_way_back();
     let (by, asker) = ("alice".to_owned(), StopRequester::Person);
     walk.apply(Event::StopRequested { by, asker });
@@ -215,7 +215,7 @@ fn what_was_stopped_on_its_way_back_switches_again_where_it_had_gone_back() {
 }
 
 #[test]
-fn whatever_lets_it_go_on_when_a_way_back_could_not_be_stopped_lets_it_switch_again() {
+fn retry_or_skip_after_unstopped_rollback_switches_again() {
     let by = || "alice".to_owned();
     let skip = Event::HostSkipped {
         host: 1,

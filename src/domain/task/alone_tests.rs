@@ -75,14 +75,14 @@ fn reason(walk: &Walk) -> String {
 }
 
 #[test]
-fn with_continue_a_host_that_failed_before_is_not_waited_for() {
+fn continue_does_not_wait_for_a_failed_host() {
     let walk = play(alone(OnFailure::Continue), &[place(1, 0)]);
     assert!(done(&walk, BALANCER, TELL) && done(&walk, 0, RELOAD));
     assert_eq!(reason(&walk), "web1: publish: no");
 }
 
 #[test]
-fn otherwise_nothing_is_told_of_hosts_that_failed_before() {
+fn failed_host_blocks_single_host_steps_without_continue() {
     for on_failure in [OnFailure::Pause, OnFailure::Stop] {
         let walk = play(alone(on_failure), &[place(1, 0)]);
         assert!(!walk.steps().contains_key(&place(BALANCER, TELL)));
@@ -91,7 +91,7 @@ fn otherwise_nothing_is_told_of_hosts_that_failed_before() {
 }
 
 #[test]
-fn lone_hosts_do_their_steps_in_the_order_in_which_they_stand() {
+fn single_host_steps_run_in_template_order() {
     let mut walk = Walk::new(two_alone(OnFailure::Pause));
     let mut order = Vec::new();
     while let Some(NextAction::Perform { at, attempt }) = walk.actions().first().cloned() {
@@ -114,7 +114,7 @@ fn lone_hosts_do_their_steps_in_the_order_in_which_they_stand() {
 }
 
 #[test]
-fn what_a_lone_host_did_not_do_no_lone_host_after_it_goes_past() {
+fn failed_single_host_step_blocks_the_later_ones() {
     for on_failure in [
         OnFailure::Rollback,
         OnFailure::Pause,
@@ -136,7 +136,7 @@ fn what_a_lone_host_did_not_do_no_lone_host_after_it_goes_past() {
 }
 
 #[test]
-fn a_lone_host_that_is_stopped_holds_the_next_one_until_somebody_goes_on_or_skips_it() {
+fn stopped_single_host_blocks_the_next_until_retry_or_skip() {
     for on_failure in [OnFailure::Pause, OnFailure::Continue] {
         for skips in [false, true] {
             let mut walk = Walk::new(two_alone(on_failure));
@@ -161,7 +161,7 @@ fn a_lone_host_that_is_stopped_holds_the_next_one_until_somebody_goes_on_or_skip
 }
 
 #[test]
-fn a_host_of_the_stage_that_does_a_step_alone_waits_for_the_lone_one_before_it_and_others_for_it() {
+fn single_host_step_on_a_stage_host_keeps_template_order() {
     for (first, second) in [("balancer", "web1"), ("web1", "balancer")] {
         let mut plan = two_alone(OnFailure::Pause);
         let steps = &mut plan.stages[usize::from(SWITCH)].steps;
@@ -178,7 +178,7 @@ fn a_host_of_the_stage_that_does_a_step_alone_waits_for_the_lone_one_before_it_a
 }
 
 #[test]
-fn with_continue_everybody_who_waited_for_a_step_that_failed_has_failed() {
+fn continue_fails_hosts_that_waited_for_a_failed_step() {
     let walk = play(two_alone(OnFailure::Continue), &[place(BALANCER, TELL)]);
     assert_eq!(
         reason(&walk),
@@ -188,7 +188,7 @@ fn with_continue_everybody_who_waited_for_a_step_that_failed_has_failed() {
 }
 
 #[test]
-fn with_continue_a_lone_host_that_failed_before_is_named_by_those_who_wait_for_it_later() {
+fn continue_names_an_earlier_failure_to_later_waiters() {
     let mut plan = two_alone(OnFailure::Continue);
     let mut check = plan.stages[usize::from(SWITCH)].steps[usize::from(TELL)].clone();
     check.name = "ready".to_owned();
@@ -207,7 +207,7 @@ fn with_continue_a_lone_host_that_failed_before_is_named_by_those_who_wait_for_i
 }
 
 #[test]
-fn otherwise_the_one_that_failed_is_named_alone() {
+fn without_continue_only_the_failed_host_is_named() {
     for on_failure in [OnFailure::Pause, OnFailure::Stop] {
         let walk = play(alone(on_failure), &[place(BALANCER, TELL)]);
         assert_eq!(reason(&walk), "balancer: tell: no", "{on_failure:?}");
@@ -215,7 +215,7 @@ fn otherwise_the_one_that_failed_is_named_alone() {
 }
 
 #[test]
-fn without_a_failure_the_others_go_on_when_the_step_is_done() {
+fn hosts_continue_after_a_successful_single_host_step() {
     for on_failure in [OnFailure::Continue, OnFailure::Pause] {
         let walk = play(alone(on_failure), &[]);
         assert_eq!(walk.task.state, State::Succeeded, "{on_failure:?}");
@@ -224,7 +224,7 @@ fn without_a_failure_the_others_go_on_when_the_step_is_done() {
 }
 
 #[test]
-fn what_a_skipped_host_would_have_done_holds_nobody() {
+fn skipped_single_host_step_blocks_no_host() {
     let mut walk = play(alone(OnFailure::Pause), &[place(BALANCER, TELL)]);
     walk.apply(skip(BALANCER, "balancer"));
     let offered = walk.actions();
@@ -236,7 +236,7 @@ fn what_a_skipped_host_would_have_done_holds_nobody() {
 }
 
 #[test]
-fn what_a_skipped_host_would_have_done_holds_nobody_on_the_way_back() {
+fn skipped_single_host_step_blocks_no_rollback() {
     // It stands before the switch, so on the way back everybody would wait for it.
     let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 0);
     let mut walk = Walk::new(plan);
@@ -266,7 +266,7 @@ fn what_a_skipped_host_would_have_done_holds_nobody_on_the_way_back() {
 }
 
 #[test]
-fn the_first_attempt_of_a_step_is_its_first_and_the_next_one_its_second() {
+fn step_attempts_are_numbered_from_one() {
     let mut walk = play(alone(OnFailure::Pause), &[place(BALANCER, TELL)]);
     walk.apply(Event::RetryRequested {
         by: "alice".to_owned(),
@@ -281,7 +281,7 @@ fn the_first_attempt_of_a_step_is_its_first_and_the_next_one_its_second() {
 }
 
 #[test]
-fn no_host_is_taken_for_the_agent_however_many_there_are() {
+fn no_host_index_is_mistaken_for_the_agent() {
     let mut crowd = alone(OnFailure::Pause);
     let one = crowd.hosts[0].clone();
     crowd.hosts = (0..70_000)

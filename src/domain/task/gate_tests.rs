@@ -80,7 +80,7 @@ fn until(plan: Plan, wanted: StepRef) -> Walk {
 }
 
 #[test]
-fn a_host_at_a_gate_does_not_hold_its_siblings() {
+fn host_at_a_gate_does_not_block_other_hosts() {
     let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
     do_it(&mut walk, place(0, 0));
     let held = walk.actions().into_iter().find_map(|action| match action {
@@ -96,7 +96,7 @@ fn a_host_at_a_gate_does_not_hold_its_siblings() {
 }
 
 #[test]
-fn the_task_pauses_when_nothing_can_go_on_but_for_a_gate() {
+fn task_pauses_when_only_gates_remain() {
     let walk = play(gated(Gate::Hand, OnFailure::Rollback), &[]);
     let paused = State::Paused {
         why: Pause::StepGate,
@@ -114,7 +114,7 @@ fn the_task_pauses_when_nothing_can_go_on_but_for_a_gate() {
 }
 
 #[test]
-fn go_opens_for_all_hosts_or_for_one() {
+fn resume_opens_a_gate_for_all_hosts_or_one() {
     let mut walk = play(gated(Gate::Hand, OnFailure::Rollback), &[]);
     walk.apply(go(Some("web1")));
     assert_eq!(offered(&walk), [place(1, GATED)]);
@@ -137,7 +137,7 @@ fn go_opens_for_all_hosts_or_for_one() {
 }
 
 #[test]
-fn go_for_all_opens_also_for_those_who_have_not_come_there_yet() {
+fn resume_for_all_includes_hosts_not_yet_at_the_gate() {
     let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
     do_it(&mut walk, place(0, 0));
     let Some(NextAction::Record(held)) = walk
@@ -169,7 +169,7 @@ fn a_step_does_not_begin_while_its_host_is_held() {
 }
 
 #[test]
-fn a_failure_goes_back_although_others_wait_at_a_gate() {
+fn failure_rolls_back_while_others_wait_at_a_gate() {
     let walk = play(gated(Gate::Hand, OnFailure::Rollback), &[place(1, 0)]);
     assert!(
         matches!(walk.task.state, State::RolledBack { .. }),
@@ -216,7 +216,7 @@ fn a_task_with_a_timed_gate_begins_as_soon_as_it_is_approved() {
 }
 
 #[test]
-fn a_timed_step_waits_for_the_time_and_nothing_else_does() {
+fn only_the_timed_step_waits_for_the_time() {
     let mut walk = timed(gated(Gate::Timed, OnFailure::Rollback));
     while let Some(first) = offered(&walk).first() {
         do_it(&mut walk, *first);
@@ -277,7 +277,7 @@ fn a_timed_stage_waits_before_its_first_step() {
 
 /// Whoever appends it: a host waits where there is something to wait for, and nowhere else.
 #[test]
-fn nobody_is_held_where_no_gate_is_closed() {
+fn no_host_is_held_without_a_closed_gate() {
     let walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
     let holds = |task: &Task, at, gate| {
         let host = "web0".to_owned();
@@ -319,7 +319,7 @@ fn nobody_is_held_where_no_gate_is_closed() {
 }
 
 #[test]
-fn a_step_of_one_host_comes_after_what_stands_before_it_and_before_what_stands_after() {
+fn single_host_step_keeps_its_position_in_the_stage() {
     let mut walk = until(
         with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 1),
         place(0, 0),
@@ -334,7 +334,7 @@ fn a_step_of_one_host_comes_after_what_stands_before_it_and_before_what_stands_a
 }
 
 #[test]
-fn a_step_of_one_host_is_done_again_on_the_way_back() {
+fn single_host_step_runs_again_during_rollback() {
     let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 1);
     let walk = play(plan, &[place(1, 2)]);
     assert!(matches!(walk.task.state, State::RolledBack { .. }));
@@ -342,7 +342,7 @@ fn a_step_of_one_host_is_done_again_on_the_way_back() {
 }
 
 #[test]
-fn when_a_step_of_one_host_fails_nobody_goes_past_it() {
+fn no_host_passes_a_failed_single_host_step() {
     for on_failure in [
         OnFailure::Rollback,
         OnFailure::Pause,
@@ -428,7 +428,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn no_order_of_events_goes_through_a_closed_gate(
+    fn no_event_order_passes_a_closed_gate(
         plan in any_plan(),
         choices in prop::collection::vec((0..=255_u8, 0..=255_u8), 40..80),
     ) {

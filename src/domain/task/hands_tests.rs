@@ -88,7 +88,7 @@ fn switched(walk: &Walk, host: u16) -> bool {
 }
 
 #[test]
-fn what_runs_on_a_stopped_host_is_killed_and_its_siblings_go_on() {
+fn stopped_hosts_program_is_killed_and_others_continue() {
     for on_failure in EVERY {
         let mut walk = staging(on_failure);
         walk.apply(stop_on(1));
@@ -109,7 +109,7 @@ fn what_runs_on_a_stopped_host_is_killed_and_its_siblings_go_on() {
 }
 
 #[test]
-fn whoever_stops_a_host_says_what_becomes_of_the_task() {
+fn task_pauses_after_a_host_is_stopped() {
     for on_failure in EVERY {
         let mut walk = staging(on_failure);
         walk.apply(stop_on(1));
@@ -127,7 +127,7 @@ fn whoever_stops_a_host_says_what_becomes_of_the_task() {
 }
 
 #[test]
-fn a_stopped_host_begins_nothing_more_until_somebody_says_so() {
+fn stopped_host_starts_nothing_until_resumed() {
     let mut walk = staging(OnFailure::Pause);
     // Nothing runs on it: it is between two steps, or done with this stage.
     let at = StepRef {
@@ -155,7 +155,7 @@ fn a_stopped_host_begins_nothing_more_until_somebody_says_so() {
 }
 
 #[test]
-fn a_task_goes_on_without_a_skipped_host_and_ends_well() {
+fn task_succeeds_without_a_skipped_host() {
     for on_failure in EVERY {
         let mut walk = staging(on_failure);
         walk.apply(stop_on(1));
@@ -179,7 +179,7 @@ fn migrated(walk: &Walk) -> Vec<u16> {
 }
 
 #[test]
-fn what_a_skipped_host_was_to_do_for_all_the_next_one_does() {
+fn next_host_runs_once_steps_of_a_skipped_host() {
     for on_failure in EVERY {
         let mut walk = staging(on_failure);
         walk.apply(stop_on(0));
@@ -194,7 +194,7 @@ fn what_a_skipped_host_was_to_do_for_all_the_next_one_does() {
 }
 
 #[test]
-fn what_a_host_has_done_for_all_nobody_does_again_when_it_is_skipped() {
+fn completed_once_step_is_not_repeated_after_a_skip() {
     let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::Hand));
     go_on(&mut walk, &[]);
     assert_eq!(
@@ -214,7 +214,7 @@ fn what_a_host_has_done_for_all_nobody_does_again_when_it_is_skipped() {
 }
 
 #[test]
-fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
+fn once_step_of_unknown_result_is_not_begun_elsewhere() {
     for (unknown, does) in [(true, &[][..]), (false, &[1])] {
         let mut walk = Walk::new(plan(3, None, OnFailure::Pause, Gate::None));
         let migrate = StepRef {
@@ -245,7 +245,7 @@ fn what_nobody_knows_to_have_been_done_for_all_is_not_begun_by_another_host() {
 }
 
 #[test]
-fn with_continue_what_a_failed_host_was_to_do_for_all_is_done_before_others_switch() {
+fn continue_runs_a_failed_hosts_once_step_before_switch() {
     let mut walk = staging(OnFailure::Continue);
     let at = StepRef {
         way: Direction::Forward,
@@ -283,7 +283,7 @@ fn a_failed_host_can_be_skipped_where_the_task_paused() {
 }
 
 #[test]
-fn a_host_on_which_something_runs_is_not_skipped() {
+fn host_with_a_running_step_is_not_skipped() {
     let walk = staging(OnFailure::Pause);
     let recorded = Recorded {
         time: walk.task.updated,
@@ -293,7 +293,7 @@ fn a_host_on_which_something_runs_is_not_skipped() {
 }
 
 #[test]
-fn what_could_not_be_stopped_is_asked_of_a_person_however_long_nobody_answers() {
+fn failed_stop_waits_for_a_person_without_time_limit() {
     let mut patient = plan(3, None, OnFailure::Pause, Gate::None);
     patient.pause_timeout_s = Some(3600);
     let mut walk = Walk::new(patient);
@@ -327,7 +327,7 @@ fn paused(plan: Plan) -> Walk {
 }
 
 #[test]
-fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
+fn unattended_pause_becomes_a_stop_on_time() {
     let mut patient = plan(1, None, OnFailure::Pause, Gate::Hand);
     let impatient = paused(patient.clone());
     assert_eq!(impatient.actions(), []);
@@ -354,7 +354,7 @@ fn a_pause_that_nobody_ends_is_stopped_in_its_time() {
 }
 
 #[test]
-fn an_override_ends_with_its_freeze_and_with_the_run_for_which_it_was_said() {
+fn override_ends_with_its_freeze_and_its_run() {
     let end: Timestamp = "2030-01-01T12:00:00Z".parse().unwrap();
     let mut walk = staging(OnFailure::Stop);
     walk.apply(Event::FreezeOverridden {
@@ -378,7 +378,7 @@ fn an_override_ends_with_its_freeze_and_with_the_run_for_which_it_was_said() {
 }
 
 #[test]
-fn an_override_of_an_earlier_version_is_read_and_counts() {
+fn override_of_earlier_version_is_honored() {
     let text = r#"{"event":"freeze-overridden","by":"root","reason":"x"}"#;
     let event: Event = serde_json::from_str(text).unwrap();
     let mut walk = staging(OnFailure::Stop);
@@ -405,7 +405,7 @@ fn stop(walk: &mut Walk, asker: StopRequester) {
 }
 
 #[test]
-fn only_a_person_who_was_asked_ends_what_could_not_be_shown_to_have_ended() {
+fn only_an_asked_person_ends_a_program_of_unknown_state() {
     let mut walk = staging(OnFailure::Pause);
     walk.plan.pause_timeout_s = Some(3600);
     let is_paused = |walk: &Walk| matches!(walk.task.state, State::Paused { .. });
@@ -428,7 +428,7 @@ fn only_a_person_who_was_asked_ends_what_could_not_be_shown_to_have_ended() {
 }
 
 #[test]
-fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
+fn stop_of_older_version_is_no_persons_confirmation() {
     let told = r#"{"time":"2026-11-21T15:00:00Z","event":"stop-requested","by":"bob"}"#;
     let recorded: Recorded = serde_json::from_str(told).unwrap();
     let event = Event::StopRequested {
@@ -440,7 +440,7 @@ fn a_stop_of_an_older_version_is_read_and_is_nobodys_word() {
 }
 
 #[test]
-fn a_stop_ends_what_runs_and_what_may_run_and_asks_nothing_of_what_is_done() {
+fn stop_ends_only_running_and_possibly_running_steps() {
     let mut walk = staging(OnFailure::Pause);
     let running: Vec<StepRef> = walk
         .steps()

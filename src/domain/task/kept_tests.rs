@@ -41,7 +41,7 @@ fn done(walk: &mut Walk, at: StepRef, result: StepResult) {
 }
 
 #[test]
-fn why_a_doubted_ref_could_not_be_looked_for_is_told_until_it_is_seen() {
+fn failed_ref_lookup_reason_is_kept_until_the_ref_is_seen() {
     let unseen = || Event::RefUnseen {
         reason: "the server is away".to_owned(),
     };
@@ -59,7 +59,7 @@ fn why_a_doubted_ref_could_not_be_looked_for_is_told_until_it_is_seen() {
 }
 
 #[test]
-fn what_was_checked_out_is_known_from_then_on() {
+fn checkout_result_is_recorded() {
     let mut walk = Walk::new(plan(1, None, OnFailure::Stop, Gate::None));
     assert_eq!(walk.task.work.as_ref().unwrap().tree, None);
     let result = good(&walk, TREE, false);
@@ -69,7 +69,7 @@ fn what_was_checked_out_is_known_from_then_on() {
 }
 
 #[test]
-fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
+fn switch_records_what_was_live_and_rollback_keeps_it() {
     let mut walk = Walk::new(plan(1, None, OnFailure::Rollback, Gate::None));
     let live = |walk: &Walk| {
         walk.task
@@ -116,7 +116,7 @@ fn the_switch_says_what_was_live_and_the_way_back_does_not_change_it() {
 }
 
 #[test]
-fn a_task_has_its_commit_once_it_landed_and_if_there_is_one() {
+fn task_has_its_commit_only_after_landing() {
     let begun = fold([proposed(submission(Schedule::New))]);
     assert_eq!(begun.commit(), None);
     let land = |landed| {
@@ -134,7 +134,7 @@ fn a_task_has_its_commit_once_it_landed_and_if_there_is_one() {
 }
 
 #[test]
-fn the_ref_must_stand_on_what_was_pushed_or_else_on_what_landed() {
+fn ref_must_point_to_the_pushed_or_landed_object() {
     let pushed = submission(Schedule::New);
     let named = Submission {
         object: String::new(),
@@ -154,7 +154,7 @@ fn the_ref_must_stand_on_what_was_pushed_or_else_on_what_landed() {
 }
 
 #[test]
-fn a_task_is_at_home_where_it_was_submitted_and_called_by_its_tag() {
+fn task_belongs_to_its_environment_and_is_named_by_tag() {
     let task = fold([proposed(submission(Schedule::New))]);
     let place = crate::domain::right::PermissionTarget::new("shop", "production", "git-release");
     assert_eq!(task.place(), place);
@@ -167,7 +167,7 @@ fn a_task_is_at_home_where_it_was_submitted_and_called_by_its_tag() {
 }
 
 #[test]
-fn a_task_of_no_place_or_of_no_ref_says_so() {
+fn task_without_project_or_ref_is_recognized() {
     let here = submission(Schedule::New);
     assert!(here.has_place() && here.has_reference());
     let nowhere = Submission {
@@ -179,7 +179,7 @@ fn a_task_of_no_place_or_of_no_ref_says_so() {
 }
 
 #[test]
-fn a_secret_is_found_where_this_version_or_an_earlier_one_kept_it() {
+fn secret_is_found_in_current_and_earlier_formats() {
     let submission = Submission {
         parameters: [
             ("OLD".to_owned(), "before".to_owned()),
@@ -203,7 +203,7 @@ fn a_secret_is_found_where_this_version_or_an_earlier_one_kept_it() {
 
 /// What was kept before there was anything else to say stays byte for byte as it was.
 #[test]
-fn what_is_usual_is_not_written_down() {
+fn default_values_are_not_serialized() {
     let forward = serde_json::to_string(&SWITCH_OF_WEB0).unwrap();
     assert_eq!(forward, r#"{"stage":2,"host":0,"step":0}"#);
     let back = StepRef {
@@ -221,7 +221,7 @@ fn what_is_usual_is_not_written_down() {
 }
 
 #[test]
-fn the_task_waits_for_its_time_where_no_gate_does() {
+fn task_waits_for_its_time_unless_a_gate_does() {
     let mut timed = plan(1, None, OnFailure::Stop, Gate::None);
     assert_eq!(Waits::of(&timed), Waits::Task);
     timed.stages[3].gate = Gate::Timed;
@@ -229,14 +229,14 @@ fn the_task_waits_for_its_time_where_no_gate_does() {
 }
 
 #[test]
-fn a_way_in_is_called_as_it_is_kept() {
+fn submission_channel_name_equals_its_stored_form() {
     for via in [Via::Page, Via::Api, Via::Codo, Via::Command] {
         assert_eq!(serde_json::to_value(via).unwrap(), via.name());
     }
 }
 
 #[test]
-fn what_may_not_happen_is_refused_with_the_tasks_number_and_state_and_the_event() {
+fn invalid_event_error_names_task_state_and_event() {
     let mut task = fold([proposed(submission(Schedule::New))]);
     let refused = task.advance(&Recorded {
         time: at(2),
@@ -258,7 +258,7 @@ fn what_may_not_happen_is_refused_with_the_tasks_number_and_state_and_the_event(
 }
 
 #[test]
-fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
+fn step_ref_is_described_by_host_user_stage_and_direction() {
     let mut plan = plan(1, None, OnFailure::Stop, Gate::None);
     let at = SWITCH_OF_WEB0;
     let back = StepRef {
@@ -277,7 +277,7 @@ fn a_place_of_a_plan_is_told_by_host_user_stage_step_and_way() {
 }
 
 #[test]
-fn every_step_of_a_plan_is_told_where_it_is_done_and_nowhere_else() {
+fn every_step_is_listed_on_the_hosts_that_run_it() {
     let plan = plan(2, None, OnFailure::Stop, Gate::None);
     let told: Vec<String> = (plan.every_step().into_iter())
         .map(|at| format!("{} {}", plan.host_name(at), plan.log_name(at)))
@@ -298,7 +298,7 @@ fn every_step_of_a_plan_is_told_where_it_is_done_and_nowhere_else() {
 }
 
 #[test]
-fn a_rollback_names_the_hosts_that_had_nothing_to_go_back_to() {
+fn rollback_names_hosts_without_a_previous_release() {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
     let switch = |host| StepRef {
         host,

@@ -122,7 +122,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn a_log_folds_to_the_same_state_twice_and_prefix_by_prefix(log in any_log()) {
+    fn log_folds_to_the_same_state_at_once_and_by_prefix(log in any_log()) {
         let (events, tasks) = accepted(&log);
         for (length, task) in tasks.iter().enumerate() {
             let fold = Task::fold(7, &events[..=length]).unwrap();
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn a_log_is_the_same_after_it_was_written_and_read(log in any_log()) {
+    fn event_log_roundtrips(log in any_log()) {
         for event in &log {
             let text = serde_json::to_vec(event).unwrap();
             prop_assert_eq!(&serde_json::from_slice::<Recorded>(&text).unwrap(), event);
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_works_that_was_not_approved_claimed_and_looked_for(log in any_log()) {
+    fn only_approved_claimed_and_verified_tasks_run(log in any_log()) {
         let (events, tasks) = accepted(&log);
         let mut claimed = false;
         for (event, task) in events.iter().zip(&tasks) {
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn who_works_has_the_highest_claim_and_nobody_works_at_rest(log in any_log()) {
+    fn running_task_has_the_highest_claim_idle_task_none(log in any_log()) {
         let (events, tasks) = accepted(&log);
         let mut highest = None;
         for (event, task) in events.iter().zip(&tasks) {
@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn a_step_ends_once_for_each_time_it_began_and_attempts_only_grow(log in any_log()) {
+    fn each_started_step_ends_exactly_once(log in any_log()) {
         let (events, tasks) = accepted(&log);
         let mut open = std::collections::BTreeSet::new();
         // Of unknown end: whoever says stop has them ended, whatever is known of them.
@@ -218,7 +218,7 @@ proptest! {
 }
 
 #[test]
-fn taken_up_again_a_task_has_its_whole_time() {
+fn reopened_task_gets_its_full_time() {
     let log = |events: Vec<(i64, Event)>| {
         let events: Vec<Recorded> = events
             .into_iter()
@@ -251,7 +251,7 @@ fn taken_up_again_a_task_has_its_whole_time() {
 }
 
 #[test]
-fn what_has_done_work_keeps_its_plan_when_it_is_taken_up_again() {
+fn reopened_task_with_work_done_keeps_its_plan() {
     let failed = Outcome::Failed {
         message: "no".to_owned(),
     };
@@ -280,7 +280,7 @@ fn what_has_done_work_keeps_its_plan_when_it_is_taken_up_again() {
 }
 
 #[test]
-fn a_doubt_outlives_the_landing_and_keeps_the_time_from_coming() {
+fn doubted_ref_survives_landing_and_delays_the_start() {
     let events = [
         Event::Proposed(Box::new(submission(Schedule::Ready))),
         Event::RefDoubted,
@@ -297,7 +297,7 @@ fn a_doubt_outlives_the_landing_and_keeps_the_time_from_coming() {
 }
 
 #[test]
-fn what_has_not_begun_waits_for_its_landing_an_approval_its_time_and_its_turn() {
+fn new_task_awaits_landing_approval_time_and_queue() {
     let after = |events: &[Event]| {
         let recorded = events.iter().map(|event| Recorded {
             time: at(1),
@@ -333,7 +333,7 @@ fn what_has_not_begun_waits_for_its_landing_an_approval_its_time_and_its_turn() 
 }
 
 #[test]
-fn nothing_is_to_be_done_at_rest() {
+fn finished_task_has_no_next_action() {
     let task = Task::fold(
         7,
         &[

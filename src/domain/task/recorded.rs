@@ -85,7 +85,7 @@ mod tests {
     use crate::domain::task::{Direction, Event, Recorded, StepRef, StepResult};
 
     #[test]
-    fn the_time_may_stand_anywhere_and_stands_once() {
+    fn time_field_may_be_anywhere_but_only_once() {
         let due = Recorded {
             time: jiff::Timestamp::UNIX_EPOCH,
             event: Event::Claimed { fence: 7 },
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn recorded_events_roundtrip() {
         let at = StepRef {
             way: Direction::Back,
             stage: 1,

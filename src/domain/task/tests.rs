@@ -424,7 +424,7 @@ fn every_state_and_event() {
 }
 
 #[test]
-fn a_task_at_rest_takes_no_step() {
+fn finished_task_accepts_no_step() {
     for state in states().into_iter().filter(State::at_rest) {
         for (name, event) in events() {
             if matches!(event, Event::Began { .. } | Event::Ended { .. }) {
@@ -440,7 +440,7 @@ fn a_task_at_rest_takes_no_step() {
 }
 
 #[test]
-fn nothing_starts_unapproved() {
+fn unapproved_task_does_not_start() {
     let log = |approvals: Vec<Approval>| {
         let mut events = vec![
             Event::Proposed(Box::new(submission(Schedule::New))),
@@ -479,7 +479,7 @@ fn a_doubted_ref_keeps_a_task_from_starting() {
 }
 
 #[test]
-fn an_approval_with_a_time_schedules_for_the_latest_of_them() {
+fn latest_approval_time_schedules_the_task() {
     let mut approval = approval("bob", "p");
     approval.not_before = Some(at(500));
     let task = task_in(State::Waiting, None)
@@ -532,7 +532,7 @@ fn every_state_has_a_name_that_is_listed() {
 }
 
 #[test]
-fn everything_that_a_submission_says_survives_being_kept() {
+fn stored_submission_keeps_every_field() {
     let submission = Submission {
         origin: Origin::Submitted { via: Via::Page },
         object: String::new(),
@@ -558,7 +558,7 @@ fn everything_that_a_submission_says_survives_being_kept() {
 }
 
 #[test]
-fn a_task_runs_neither_before_its_time_nor_before_the_approvals() {
+fn task_waits_for_its_time_and_its_approvals() {
     let begin = |schedule| {
         let submission = Submission {
             run_at: Some(at(600)),

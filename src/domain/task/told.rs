@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_thousand_hosts_say_fits_one_event() {
+    fn messages_of_a_thousand_hosts_fit_one_event() {
         let said = vec!["x".repeat(2_000); 1_000];
         let text = together(said.iter().map(String::as_str));
         assert!(text.len() < 9 * 1024, "{}", text.len());
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn one_host_that_says_much_leaves_room_for_others() {
+    fn verbose_host_leaves_room_for_others() {
         let long = "é".repeat(100_000);
         let text = together([long.as_str(), "b: refused"]);
         assert!(text.ends_with(" …; b: refused"), "{}", &text[2_000..]);
     }
 
     #[test]
-    fn one_host_alone_is_told_up_to_what_fits_all_and_no_byte_further() {
+    fn single_host_message_uses_exactly_the_total_limit() {
         let fits = "x".repeat(TOLD_BYTES_MAX);
         assert_eq!(together([fits.as_str()]), fits);
         let longer = together([format!("{fits}x").as_str()]);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_hosts_waited_for_is_said_once_and_after_what_failed() {
+    fn shared_wait_reason_is_listed_once_after_the_failures() {
         let failed = [
             waited("web1", "migrate"),
             waited("web2", "migrate"),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn same_failure_of_several_hosts_is_said_once() {
+    fn identical_failures_are_listed_once() {
         let reach = |host: &str, address: u8| {
             let message = format!(
                 "{host}: sync: cannot reach {host} (deploy@192.0.2.{address}:22): connection refused; look in /srv/{host}/shop"
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_crowd_that_waited_some_are_named_and_all_are_counted() {
+    fn waiting_hosts_are_counted_and_some_are_named() {
         let crowd = |size: usize| {
             let names = (0..size).map(|number| waited(&format!("web{number}"), "migrate"));
             failures(&names.collect::<Vec<_>>())
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_letter_is_cut_in_two() {
+    fn truncation_splits_no_character() {
         let long = format!("x{}", "é".repeat(TOLD_BYTES_MAX));
         let text = together([long.as_str()]);
         assert!(text.ends_with("é …"), "{}", &text[8_000..]);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_heard_whole_until_one_of_them_does_not_fit_any_more() {
+    fn messages_stay_whole_until_one_does_not_fit() {
         let one = "x".repeat(ONE_BYTES_MAX);
         let last = |bytes: usize| "y".repeat(bytes);
         let of_four = |bytes: usize| together([&one, &one, &one, last(bytes).as_str()]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_back_that_nothing_is_to_be_said_of_leaves_the_reason_alone() {
+    fn silent_rollback_leaves_the_reason_unchanged() {
         assert_eq!(joined("web1: no", ""), "web1: no");
         assert_eq!(
             joined("web1: no", "web2: gone"),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn few_words_are_told_whole() {
+    fn short_messages_are_kept_whole() {
         assert_eq!(together(["a: x", "b: y"]), "a: x; b: y");
         assert_eq!(together([]), "");
     }

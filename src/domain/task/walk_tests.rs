@@ -386,7 +386,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn whatever_is_offered_may_be_done(
+    fn every_next_action_is_accepted(
         plan in any_plan(),
         first in prop::bool::ANY,
         choices in prop::collection::vec((0..=255_u8, 0..=255_u8), 40..80),
@@ -463,7 +463,7 @@ fn touched(walk: &Walk, stage: u16) -> Vec<u16> {
 }
 
 #[test]
-fn a_failed_canary_keeps_the_other_hosts_as_they_are() {
+fn failed_canary_leaves_other_hosts_unchanged() {
     for on_failure in [OnFailure::Rollback, OnFailure::Stop, OnFailure::Pause] {
         let walk = play(plan(3, Some(1), on_failure, Gate::None), &[switch_of(0)]);
         assert_eq!(touched(&walk, SWITCH), [0], "{on_failure:?}");
@@ -471,7 +471,7 @@ fn a_failed_canary_keeps_the_other_hosts_as_they_are() {
 }
 
 #[test]
-fn with_continue_the_other_hosts_go_on_and_the_task_fails() {
+fn continue_finishes_other_hosts_and_fails_the_task() {
     let sync = StepRef {
         way: Direction::Forward,
         stage: 1,
@@ -488,7 +488,7 @@ fn with_continue_the_other_hosts_go_on_and_the_task_fails() {
 }
 
 #[test]
-fn with_continue_nothing_happens_without_a_tree() {
+fn continue_does_nothing_without_a_checkout() {
     let checkout = StepRef {
         way: Direction::Forward,
         stage: 0,
@@ -501,7 +501,7 @@ fn with_continue_nothing_happens_without_a_tree() {
 }
 
 #[test]
-fn a_rollback_goes_back_where_it_switched_and_nowhere_else() {
+fn rollback_reverts_only_switched_hosts() {
     let walk = play(
         plan(3, Some(1), OnFailure::Rollback, Gate::None),
         &[switch_of(1)],

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_split_as_a_shell_would_and_nothing_is_expanded() {
+    fn command_line_is_split_without_expansion() {
         let words = |line| split(line).unwrap();
         assert_eq!(
             words("VERSION  --flow FLOW_ID"),
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_a_name_becomes_its_value_whole() {
+    fn argument_naming_a_parameter_becomes_its_value() {
         let values = BTreeMap::from([
             (
                 "VERSION".to_owned(),

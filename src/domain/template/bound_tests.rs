@@ -38,7 +38,7 @@ fn names_are_up_to_64_plain_characters() {
 }
 
 #[test]
-fn a_tag_is_what_git_takes_for_one() {
+fn tag_names_follow_gits_rules() {
     for name in [
         "v1",
         "release-2026/1",
@@ -59,7 +59,7 @@ fn a_tag_is_what_git_takes_for_one() {
 }
 
 #[test]
-fn a_value_is_what_its_kind_says() {
+fn value_must_fit_its_kind() {
     let of = |kind| Param {
         name: "P".to_owned(),
         alias: None,
@@ -83,7 +83,7 @@ fn a_value_is_what_its_kind_says() {
 }
 
 #[test]
-fn what_a_parameter_says_of_itself_fits_together() {
+fn parameter_attributes_must_be_consistent() {
     let with = |param: &str| {
         format!(
             "{}\n[[params]]\nname = \"P\"\n{param}\n",
@@ -122,7 +122,7 @@ fn what_a_parameter_says_of_itself_fits_together() {
 }
 
 #[test]
-fn a_check_asks_for_a_status_and_a_port_that_there_are() {
+fn check_requires_a_valid_status_and_port() {
     for status in [100, 200, 599] {
         accepted(&format!(
             r#"{{ use = "check", http = "https://x/", status = {status} }}"#
@@ -146,7 +146,7 @@ fn a_check_asks_for_a_status_and_a_port_that_there_are() {
 }
 
 #[test]
-fn a_check_takes_what_its_kind_does_and_says_where_it_asks() {
+fn check_kind_decides_its_keys_and_where_it_runs() {
     accepted(r#"{ use = "check", command = "true", in = "/srv" }"#);
     refused(
         r#"{ use = "check", tcp = "x:1", in = "/srv" }"#,
@@ -164,7 +164,7 @@ fn a_check_takes_what_its_kind_does_and_says_where_it_asks() {
 }
 
 #[test]
-fn who_runs_a_step_and_where_is_said_where_it_means_something() {
+fn user_and_host_are_allowed_only_where_meaningful() {
     for step in [
         r#"{ run = "true", user = "op", host = "db1" }"#,
         r#"{ script = "a.sh", user = "op" }"#,
@@ -205,7 +205,7 @@ fn who_runs_a_step_and_where_is_said_where_it_means_something() {
 }
 
 #[test]
-fn words_and_directories_that_no_program_can_have_are_refused() {
+fn invalid_arguments_and_directories_are_refused() {
     for (step, part) in [
         (r#"{ run = "true", args = "'a" }"#, "a quote is not closed"),
         (r#"{ run = "true", args = "a\u0000" }"#, "NUL"),
@@ -234,7 +234,7 @@ fn words_and_directories_that_no_program_can_have_are_refused() {
 }
 
 #[test]
-fn steps_of_one_kind_are_numbered_past_the_names_that_are_taken() {
+fn default_step_names_skip_used_numbers() {
     let template = parse(&with_step(
         r#"{ run = "a" }, { run = "b" }, { run = "c", name = "run-3" }, { run = "d" }"#,
     ));
@@ -255,7 +255,7 @@ fn a_template_answers_to_its_name_and_its_number() {
 }
 
 #[test]
-fn a_template_knows_whether_it_releases_and_whether_it_switches() {
+fn template_knows_whether_it_releases_and_switches() {
     let checkout = ("", r#"{ use = "checkout" }"#);
     let sync = ("", r#"{ use = "sync" }"#);
     let publish = ("", r#"{ use = "publish" }"#);
@@ -270,7 +270,7 @@ fn a_template_knows_whether_it_releases_and_whether_it_switches() {
 }
 
 #[test]
-fn a_script_that_changes_is_another_version_of_its_template() {
+fn changed_script_changes_the_template_version() {
     let template = parse(&with_step(r#"{ script = "a.sh" }, { run = "true" }"#));
     assert_eq!(template.script_names().collect::<Vec<_>>(), ["a.sh"]);
     let with = |text: &str| {
@@ -294,7 +294,7 @@ fn a_secret_does_not_print_itself() {
 }
 
 #[test]
-fn a_gate_that_is_none_is_not_written_down() {
+fn absent_gate_is_not_serialized() {
     let step = |gate| Step {
         gate,
         ..Step::plain("run", StepAction::Sync)

@@ -20,7 +20,7 @@ fn the_page_describes_every_key_and_no_other() {
 }
 
 #[test]
-fn the_page_names_every_parameter_that_is_given() {
+fn page_lists_every_predefined_parameter() {
     for name in SUPPLIED {
         assert!(PAGE.contains(&format!("`{name}`")), "{name}");
     }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_filled_in_whole_and_never_looked_into() {
+    fn substituted_value_is_not_expanded_again() {
         let values = values(&[("TAG", "{HOST}; rm -rf $HOME"), ("HOST", "web1")]);
         assert_eq!(
             fill("--tag={TAG} on {HOST}", &values),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shells_own_braces_are_not_ours() {
+    fn shell_braces_are_no_placeholders() {
         assert_eq!(names_in_shell_text("echo ${TAG} {HOST}"), ["HOST"]);
         assert_eq!(names("echo ${TAG} {HOST}"), ["TAG", "HOST"]);
     }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_never_be_fulfilled_or_means_nothing_is_refused() {
+    fn impossible_or_empty_requirement_is_refused() {
         for text in [
             "",
             "0",

@@ -54,7 +54,7 @@ const SYNC: &str = r#"{ use = "sync" }"#;
 const PUBLISH: &str = r#"{ use = "publish" }"#;
 
 #[test]
-fn the_designs_example_reads_as_it_is_meant() {
+fn design_example_parses_as_intended() {
     let template = parse(SHOP);
     assert_eq!(
         (template.id, template.name.as_str()),
@@ -129,7 +129,7 @@ fn the_template_that_is_built_in_is_checkout_sync_publish() {
 }
 
 #[test]
-fn the_digest_is_that_of_the_text() {
+fn template_digest_is_that_of_its_text() {
     let same = parse(SHOP);
     assert_eq!(parse(SHOP).digest, same.digest);
     assert_eq!(same.digest.len(), 64);
@@ -161,7 +161,7 @@ fn unknown_keys_are_refused_with_line_and_nearest_name() {
 }
 
 #[test]
-fn a_placeholder_in_text_for_sh_is_refused_and_the_variable_named() {
+fn placeholder_in_shell_text_is_refused_naming_the_variable() {
     assert_eq!(
         complaints(&with_step(r#"{ run = "echo '{TAG}' ${TAG}" }"#)),
         [
@@ -271,7 +271,7 @@ fn no_host_can_switch_before_every_host_is_staged() {
 }
 
 #[test]
-fn a_stage_may_go_on_after_the_switch_and_a_template_may_do_without_one() {
+fn stages_may_follow_the_switch_or_omit_it() {
     let after =
         format!("{PUBLISH}, {{ run = \"reload\" }}, {{ use = \"check\", tcp = \"{{HOST}}:80\" }}");
     assert!(complaints(&with_stages(&[("", CHECKOUT), ("", SYNC), ("", &after)])).is_empty());
@@ -279,7 +279,7 @@ fn a_stage_may_go_on_after_the_switch_and_a_template_may_do_without_one() {
 }
 
 #[test]
-fn the_working_directory_is_the_release_once_it_is_there() {
+fn working_directory_is_the_release_after_sync() {
     let directory =
         |text: &str, stage: usize, step: usize| match &parse(text).stages[stage].steps[step].action
         {
@@ -304,7 +304,7 @@ fn the_working_directory_is_the_release_once_it_is_there() {
 }
 
 #[test]
-fn what_a_step_can_not_mean_is_refused() {
+fn meaningless_step_is_refused() {
     for (step, part) in [
         (r#"{}"#, "a step has either"),
         (r#"{ use = "sync", run = "true" }"#, "a step has either"),
@@ -374,7 +374,7 @@ fn what_a_step_can_not_mean_is_refused() {
 }
 
 #[test]
-fn what_a_template_can_not_be_is_refused() {
+fn invalid_template_is_refused() {
     let run = "steps = [{ run = \"true\" }]";
     for (text, part) in [
         ("name = \"t\"".to_owned(), "a template needs a stage"),
@@ -452,7 +452,7 @@ fn what_a_template_can_not_be_is_refused() {
 }
 
 #[test]
-fn steps_without_a_name_get_one_of_their_own() {
+fn unnamed_steps_get_unique_names() {
     let template = parse(&with_step(
         r#"{ run = "a" }, { run = "b", name = "b" }, { run = "c" }"#,
     ));
@@ -464,7 +464,7 @@ fn steps_without_a_name_get_one_of_their_own() {
 }
 
 #[test]
-fn a_task_may_give_the_hosts() {
+fn task_may_supply_the_hosts() {
     let template = parse(&with_stages(&[
         ("hosts = \"{2}\"", r#"{ run = "true" }"#),
         ("hosts = \"web\"", r#"{ run = "true" }"#),

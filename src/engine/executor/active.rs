@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_too_long_to_be_kept_is_said_in_few_words_and_that_once() {
+    fn overlong_event_is_shortened_once() {
         let why = StoreError::Commit(CommitError::TooLarge(TooLarge::Commit(1_000_000)));
         let long = "x".repeat(200_000);
         let values = BTreeMap::from([("KEY".to_owned(), long.clone())]);
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn one_append_holds_no_more_bytes_than_a_commit_and_the_rest_follows_in_order() {
+    fn append_is_split_in_order_at_the_commit_size_limit() {
         let mut active = active();
         let joined = |number: usize| Event::Joined {
             submitter: format!("{number}{}", "\u{1}".repeat(10_000)),

@@ -229,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_within_another_gives_nothing_of_it_away() {
+    fn nested_secret_reveals_nothing_of_the_outer_one() {
         let secrets = secrets(&["pass", "password1"]);
         assert_eq!(written(&secrets, "a password1 b", &[6]), "a ********* b");
         assert_eq!(written(&secrets, "a passw", &[3, 2]), "a ****w");
     }
 
     #[test]
-    fn what_could_begin_a_secret_is_held_back() {
+    fn possible_secret_prefix_is_held_back() {
         let file = Arc::new(File::default());
         let masked = secrets(&["hunter2"]).kept_from(file.clone());
         masked.write_at(0, b"it is hunt");
@@ -268,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_the_output_is_cut_no_secret_is_left(
+        fn secrets_are_masked_across_any_chunk_boundary(
             values in prop::collection::vec("[a-c]{1,4}", 1..4),
             text in "[a-d]{0,40}",
             pieces in prop::collection::vec(0_usize..5, 0..12),

@@ -325,7 +325,7 @@ mod tests {
     use super::bare;
 
     #[test]
-    fn a_repository_is_the_same_however_it_is_reached() {
+    fn repository_identity_ignores_the_transport() {
         let same = [
             "git@git.example.com:alice/shop.git",
             "git.example.com:/alice/shop",

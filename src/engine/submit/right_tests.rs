@@ -9,7 +9,7 @@ use super::*;
 use crate::domain::right::Role;
 
 #[test]
-fn ready_needs_an_approver_whose_yes_is_enough_there() {
+fn ready_requires_a_sufficient_approver() {
     let world = World::new();
     let ready = |environment: &str| {
         let fields = json!({ "schedule": "ready", "environment": environment });
@@ -34,7 +34,7 @@ fn ready_needs_an_approver_whose_yes_is_enough_there() {
 }
 
 #[test]
-fn ready_does_not_pass_by_those_whom_an_environment_asks() {
+fn ready_does_not_bypass_required_approvers() {
     let world = World::new();
     let fields = json!({ "schedule": "ready", "environment": "production" });
     let resolved = world.resolved(&release(&fields)).unwrap();
@@ -48,7 +48,7 @@ fn ready_does_not_pass_by_those_whom_an_environment_asks() {
 }
 
 #[test]
-fn a_host_that_is_free_to_choose_is_never_the_agents_own_machine() {
+fn freely_chosen_host_is_never_the_agents_machine() {
     let world = World::new();
     let order = json!({ "template": "free", "hosts": { "2": ["agent"] } });
     let problems = world.problems(&order);
@@ -60,7 +60,7 @@ fn a_host_that_is_free_to_choose_is_never_the_agents_own_machine() {
 }
 
 #[test]
-fn a_group_is_written_in_one_way() {
+fn group_number_has_one_spelling() {
     for number in ["1", "9"] {
         assert_eq!(group_number(number), number.parse().ok());
     }

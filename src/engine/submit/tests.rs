@@ -164,7 +164,7 @@ pub(super) fn release(fields: &Value) -> Value {
 }
 
 #[test]
-fn hosts_are_given_by_name_or_by_address() {
+fn hosts_are_accepted_by_name_or_address() {
     let world = World::new();
     let order = with(
         restart(),
@@ -187,7 +187,7 @@ fn hosts_are_given_by_name_or_by_address() {
 }
 
 #[test]
-fn a_host_that_is_not_configured_needs_a_template_that_allows_it() {
+fn unconfigured_host_requires_a_template_that_allows_it() {
     let world = World::new();
     let order = |host: &str| json!({ "template": "free", "hosts": { "2": [host] } });
     assert_eq!(
@@ -213,7 +213,7 @@ fn a_host_that_is_not_configured_needs_a_template_that_allows_it() {
 
 /// As text of a form or the command line, as a list of the API, and as it is kept.
 #[test]
-fn ipv6_address_of_a_host_is_taken_in_brackets_and_without() {
+fn ipv6_host_address_is_accepted_with_or_without_brackets() {
     let world = World::new();
     for (given, kept, name, port) in [
         ("2001:DB8:0::7", "2001:db8::7", "ip6-2001-db8--7", 22),
@@ -240,7 +240,7 @@ fn ipv6_address_of_a_host_is_taken_in_brackets_and_without() {
 }
 
 #[test]
-fn the_groups_must_be_those_that_the_template_takes() {
+fn groups_must_match_the_template() {
     let world = World::new();
     let wrong = world.problems(&with(restart(), &json!({ "hosts": { "2": ["web1"] } })));
     assert_eq!(
@@ -258,7 +258,7 @@ fn the_groups_must_be_those_that_the_template_takes() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_named_at_once() {
+fn all_submission_errors_are_reported_at_once() {
     let world = World::new();
     let wrong = world.problems(&json!({
         "template": ["restart"], "params": { "SERVICE": null, "a": "b", "X": "\u{1}" }, "hosts": { "x": "web1" },
@@ -322,7 +322,7 @@ fn each_field_has_its_bounds() {
 }
 
 #[test]
-fn a_template_is_found_by_name_or_number_and_its_parameters_are_checked() {
+fn template_is_found_by_name_or_number_and_checked() {
     let world = World::new();
     for id in [json!(7), json!("7"), json!("restart")] {
         let order = with(restart(), &json!({ "template": id }));
@@ -352,7 +352,7 @@ fn a_template_is_found_by_name_or_number_and_its_parameters_are_checked() {
 }
 
 #[test]
-fn a_task_of_no_project_keeps_what_it_is_given_as_its_own() {
+fn task_without_project_keeps_its_submitted_values() {
     let world = World::new();
     let order = with(
         restart(),
@@ -396,7 +396,7 @@ fn a_release_lands_by_the_name_of_its_tag() {
 }
 
 #[test]
-fn the_environment_is_given_or_the_rules_or_the_only_one_with_these_hosts() {
+fn environment_is_explicit_or_follows_from_rule_or_hosts() {
     let world = World::new();
     let environment = |fields: &Value| world.submission(&release(fields)).environment;
     assert_eq!(environment(&json!({})), "production");
@@ -420,7 +420,7 @@ fn the_environment_is_given_or_the_rules_or_the_only_one_with_these_hosts() {
 }
 
 #[test]
-fn hosts_beside_an_environment_must_be_its_own() {
+fn hosts_must_belong_to_the_environment() {
     let world = World::new();
     let wrong = world.problems(&release(&json!({ "hosts": { "1": "web1" } })));
     assert!(
@@ -430,7 +430,7 @@ fn hosts_beside_an_environment_must_be_its_own() {
 }
 
 #[test]
-fn the_rule_of_the_tag_holds_also_for_what_is_submitted() {
+fn tag_rule_applies_to_submitted_tasks() {
     let world = World::new();
     assert!(world.submission(&release(&json!({}))).refuse_older);
     let elsewhere = world.submission(&release(&json!({ "environment": "qa" })));
@@ -438,7 +438,7 @@ fn the_rule_of_the_tag_holds_also_for_what_is_submitted() {
 }
 
 #[test]
-fn a_time_is_the_agents_or_says_its_zone() {
+fn submitted_time_uses_the_agents_zone_or_its_own() {
     let world = World::new();
     let run_at = |text: &str| {
         let submission = world.submission(&with(restart(), &json!({ "run_at": text })));
@@ -482,7 +482,7 @@ fn store() -> Store {
 }
 
 #[test]
-fn the_same_key_gives_the_same_task_for_a_day_and_more() {
+fn idempotency_key_returns_the_same_task_after_a_day() {
     let world = World::new();
     let store = store();
     let order = with(restart(), &json!({ "idempotency_key": "k1" }));
@@ -515,7 +515,7 @@ fn the_same_key_gives_the_same_task_for_a_day_and_more() {
 }
 
 #[test]
-fn a_repeated_order_is_answered_whatever_the_configuration_says_by_now() {
+fn repeated_submission_ignores_configuration_changes() {
     let mut world = World::new();
     let store = store();
     let order = with(restart(), &json!({ "idempotency_key": "k1" }));
@@ -528,7 +528,7 @@ fn a_repeated_order_is_answered_whatever_the_configuration_says_by_now() {
 }
 
 #[test]
-fn what_is_wrong_leaves_nothing_behind() {
+fn invalid_submission_stores_nothing() {
     let world = World::new();
     let store = store();
     let wrong = with(
@@ -546,7 +546,7 @@ fn what_is_wrong_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
+fn secret_is_kept_for_the_run_and_never_shown() {
     let world = World::new();
     let order = with(restart(), &json!({ "secrets": { "PASSWORD": "hunter2!" } }));
     let submission = world.submission(&order);
@@ -574,7 +574,7 @@ fn a_secret_is_kept_for_the_run_and_told_to_nobody() {
 }
 
 #[test]
-fn an_earlier_task_can_be_asked_for_again_without_its_secrets_and_time() {
+fn resubmission_omits_secrets_and_time() {
     let world = World::new();
     let order = with(
         restart(),
@@ -593,7 +593,7 @@ fn an_earlier_task_can_be_asked_for_again_without_its_secrets_and_time() {
 }
 
 #[test]
-fn a_task_whose_steps_all_name_their_host_belongs_to_no_place() {
+fn task_with_only_single_host_steps_has_no_environment() {
     let world = World::new();
     let submission = world.submission(&json!({ "template": "tidy" }));
     assert!(!submission.has_place());

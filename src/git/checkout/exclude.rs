@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_mean_what_gitignore_says() {
+    fn exclude_patterns_follow_gitignore_rules() {
         let cases: &[(&str, &str, bool, bool)] = &[
             // pattern, path, excluded as a file, excluded as a directory
             ("*.map", "app.map", true, true),

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn links_out_of_the_tree_are_seen() {
+    fn links_out_of_the_tree_are_detected() {
         for (path, target) in [
             ("a", "/etc/passwd"),
             ("a", ".."),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_into_shared_may_not_climb_from_there() {
+    fn link_into_shared_may_not_climb_out() {
         let shared = [("log", "SHARED")];
         assert!(!escapes("today", "log/today", &shared));
         assert!(escapes("up", "log/../../x", &shared));

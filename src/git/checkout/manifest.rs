@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_listing_is_the_same_whatever_the_order_of_entries() {
+    fn manifest_is_independent_of_entry_order() {
         let (a, b) = (file("a", '1', 5), link("b", b"a"));
         let one = manifest(vec![a.clone(), b.clone()]);
         let two = manifest(vec![b, a]);
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_form_comes_back_whole() {
+    fn stored_manifest_roundtrips() {
         let mut odd = file("with space\nand line", '2', -1);
         odd.path.push(0xff);
         odd.kind = EntryKind::File(Mode::Executable);
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_form_that_changed_anywhere_in_its_listing_is_refused() {
+    fn modified_stored_manifest_is_refused() {
         let bytes = manifest(vec![file("a", '1', 5), link("b", b"a")]).to_bytes();
         for cut in 0..bytes.len() {
             assert!(Manifest::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_names_what_to_send_and_what_to_delete_first() {
+    fn manifest_diff_lists_files_to_send_and_to_delete() {
         let base = manifest(vec![
             file("same", '1', 5),
             file("content", '1', 5),

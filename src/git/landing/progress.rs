@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_fetch_gives_some_dozens_of_lines() {
+    fn fetch_progress_is_reduced_to_a_few_lines() {
         let mut stream = String::from("remote: Enumerating objects: 5, done.        \n");
         for i in 0..10_000 {
             stream += &format!("Receiving objects: {:3}% ({i}/10000)\r", i / 100);

@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn only_exact_names_are_taken_from_an_answer() {
+    fn only_exact_ref_names_are_accepted() {
         let (a, b, c) = ("a".repeat(40), "b".repeat(40), "c".repeat(40));
         let output = format!(
             "{a}\trefs/tags/v1\n{b}\trefs/tags/v1^{{}}\n{c}\trefs/x/refs/tags/v1\n{c}\trefs/tags/v2\n"
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_git_would_read_as_something_else_are_refused() {
+    fn refs_that_git_would_misinterpret_are_refused() {
         for name in [
             "",
             "v1",
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn gits_words_lead_to_advice() {
+    fn git_errors_lead_to_advice() {
         let failure = |line: &str| match failure_of(&source(), "fetch", &[line.to_owned()]) {
             LandingError::Remote { failure, .. } => Some(failure),
             _ => None,

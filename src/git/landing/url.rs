@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_form_is_recognised() {
+    fn each_repository_url_form_is_recognised() {
         for (url, expected) in [
             ("/srv/git/shop.git", GitTransport::File),
             ("file:///srv/git/shop.git", GitTransport::File),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn other_repository_url_forms_are_refused() {
         for url in [
             "",
             "shop.git",

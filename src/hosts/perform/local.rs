@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn another_user_is_become_by_the_words_that_the_page_tells_admins_to_allow() {
+    fn user_switch_uses_the_documented_sudo_command() {
         let sudo = words(UserSwitch::of_others(&build()));
         assert_eq!(sudo, "sudo -n -H -u build -- sh -s");
         let page = fs::read_to_string("docs/templates.md").unwrap();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_that_is_not_root_asks_sudo_and_hands_the_script_to_its_shell() {
+    async fn unprivileged_agent_pipes_the_script_through_sudo() {
         let directory = tempfile::tempdir().unwrap();
         let shell = LocalShell {
             user: build(),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_not_become_the_user_is_told_the_line_that_the_page_has() {
+    fn sudo_refusal_shows_the_documented_sudoers_line() {
         let shell = |way| LocalShell {
             user: build(),
             directory: "/srv/build".into(),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_neither_is_installed_the_error_says_what_to_install() {
+    async fn missing_user_switch_error_names_what_to_install() {
         let shell = LocalShell {
             user: build(),
             directory: "/srv/build".into(),

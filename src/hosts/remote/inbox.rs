@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_full_inbox_holds_the_link_until_something_is_read() {
+    async fn full_inbox_blocks_the_connection_until_read() {
         let inbox = Inbox::default();
         inbox.set_bound(InboxBound::Hold(10));
         inbox.deliver(Stream::Stdout, &[1; 10]).await;
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn abandoning_an_inbox_lets_a_held_link_go_on() {
+    async fn abandoned_inbox_unblocks_the_connection() {
         let inbox = Inbox::default();
         inbox.set_bound(InboxBound::Hold(1));
         inbox.deliver(Stream::Stdout, &[1]).await;
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_inbox_that_may_not_hold_fails_after_what_it_has() {
+    async fn bounded_inbox_delivers_its_content_then_overflows() {
         let inbox = Inbox::default();
         inbox.set_bound(InboxBound::Fail(2));
         for byte in 0..4 {
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_came_before_the_end_is_read_before_the_end() {
+    async fn data_before_the_end_of_stream_is_read_first() {
         let inbox = Inbox::default();
         inbox.deliver(Stream::Stderr, b"x").await;
         inbox.exited(Exit::Code(3));
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_channels_count_stays_level_however_much_is_sent() {
+    fn channel_window_stays_bounded_while_sending() {
         let window = SendWindow::default();
         let mut channel: u32 = 0;
         for _ in 0..200_000 {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn after_parked_data_the_credit_is_what_the_library_says() {
+    fn parked_data_makes_the_library_window_authoritative() {
         let window = SendWindow::default();
         window.adjusted(100_000, Parked::Nothing);
         window.taken(1 << 30);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn window_known_earlier_never_replaces_one_known_later() {
+    fn older_window_never_replaces_a_newer_one() {
         let window = SendWindow::default();
         window.adjusted(100_000, Parked::Nothing);
         window.taken(1 << 30);

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_of_the_same_type_is_a_change_and_names_line_and_key() {
+    fn changed_key_is_reported_with_line_and_key() {
         let text = format!("\n#\nweb1 ssh-ed25519 {ED}\n");
         let HostKeyTrust::Changed { line, expected } = verdict(&text, "web1", 22, ED_OTHER) else {
             panic!("not a change");
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn certificate_authorities_and_unreadable_lines_trust_nobody() {
+    fn ca_and_unreadable_lines_grant_no_trust() {
         for text in [
             format!("@cert-authority * ssh-ed25519 {ED}\n"),
             format!("@unheard-of * ssh-ed25519 {ED}\n"),

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_is_added_once_and_keeps_what_stood_there() {
+    fn pin_is_added_once_and_keeps_existing_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("known_hosts");
         std::fs::write(&path, "# by hand, without a last newline").unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_pin_at_once_lose_neither_line() {
+    fn concurrent_pins_lose_no_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("known_hosts");
         std::thread::scope(|scope| {

@@ -66,7 +66,7 @@ mod tests {
     const MARKER: &[u8] = b"\n@here\n";
 
     #[test]
-    fn a_marker_is_found_whatever_comes_before_it_and_however_it_is_cut() {
+    fn marker_is_found_after_any_prefix_and_split() {
         for noise in [
             "",
             "Welcome\n",
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_never_stops_printing_is_given_up() {
+    fn endless_login_output_is_given_up() {
         let mut preamble = Preamble::new(MARKER);
         let piece = vec![b'y'; 1 << 20];
         let pieces = PREAMBLE_BYTES_MAX / (1 << 20);

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn output_is_taken_where_it_goes_on_and_nowhere_beyond() {
+    fn output_is_accepted_only_at_the_next_offset() {
         let mut attempt = Attempt::from_offset(10);
         assert_eq!(attempt.reach(10, 5), Ok(15));
         assert_eq!(attempt.reach(0, 5), Ok(15), "the same bytes may come twice");
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_ends_once_and_with_a_known_word() {
+    fn attempt_ends_once_with_a_known_result() {
         let mut attempt = Attempt::default();
         attempt.hear(line("ended", "0"), 1).unwrap();
         assert!(attempt.hear(line("ended", "0"), 1).is_err());
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_limit_is_whole_seconds_and_never_none() {
+    fn time_limit_is_at_least_one_whole_second() {
         assert_eq!(seconds(Duration::ZERO), 1);
         assert_eq!(seconds(Duration::from_millis(1001)), 2);
         assert_eq!(seconds(Duration::from_secs(60)), 60);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_variable_never_reaches_a_host() {
+    fn invalid_variable_name_never_reaches_a_host() {
         for name in [
             "",
             "1A",

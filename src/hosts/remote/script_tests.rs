@@ -28,7 +28,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_quoted_value_comes_back_as_it_is(value in "[^\0]{0,80}") {
+    fn quoted_value_roundtrips(value in "[^\0]{0,80}") {
         for name in SHELLS {
             let text = format!("ts_value={}\nprintf %s \"$ts_value\"\n", quote("value", &value).unwrap());
             prop_assert_eq!(shell(name, text.as_bytes()), value.as_bytes());
@@ -36,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn hostile_values_come_back_as_they_are(value in "['\"\\\\$`(){};&|<>*?#~! \n\r\t\u{80}-\u{9f}-]{0,60}") {
+    fn hostile_values_roundtrip(value in "['\"\\\\$`(){};&|<>*?#~! \n\r\t\u{80}-\u{9f}-]{0,60}") {
         for name in SHELLS {
             let text = format!("ts_value={}\nprintf %s \"$ts_value\"\n", quote("value", &value).unwrap());
             prop_assert_eq!(shell(name, text.as_bytes()), value.as_bytes());
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn paths_of_any_bytes_come_back_as_they_are(paths in prop::collection::vec(prop::collection::vec(1u8.., 1..40), 0..20)) {
+    fn paths_of_any_bytes_roundtrip(paths in prop::collection::vec(prop::collection::vec(1u8.., 1..40), 0..20)) {
         let mut expected = Vec::new();
         for path in &paths {
             expected.extend_from_slice(b"./");
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_is_read_the_same_in_pieces_of_any_size(sizes in prop::collection::vec(1usize..9, 1..200)) {
+    fn answer_parsing_is_independent_of_chunk_size(sizes in prop::collection::vec(1usize..9, 1..200)) {
         let answer = b"motd\n@tagship-\n\n@tagship-answer-1\nfence 7\ndata 5 4\nab\ndended 3\nvalues 3\nA=1late\ndone\n";
         let (whole, end) = read(&[answer]);
         let mut pieces = Vec::new();
@@ -77,7 +77,7 @@ proptest! {
 }
 
 #[test]
-fn every_byte_but_nul_comes_back_from_a_list() {
+fn list_roundtrips_every_byte_except_nul() {
     let all: Vec<u8> = (1..=255).collect();
     let encoded = encode_paths([&all[..]]);
     let text = format!(
@@ -119,7 +119,7 @@ fn joined(heard: Vec<Said>) -> Vec<Said> {
 }
 
 #[test]
-fn what_a_login_shell_prints_before_the_marker_is_passed_over() {
+fn login_output_before_the_marker_is_skipped() {
     let noise: [&[u8]; 5] = [
         b"",
         b"\n\n",
@@ -172,7 +172,7 @@ fn bytes_that_are_no_answer_are_refused() {
 /// Whatever arrives of a script before the connection is cut, its body is performed whole or not at
 /// all.
 #[test]
-fn a_script_that_was_cut_off_on_its_way_starts_nothing() {
+fn truncated_script_starts_nothing() {
     let script = Script::new()
         .set("ts_value", "a'b")
         .unwrap()
@@ -204,7 +204,7 @@ fn a_script_that_was_cut_off_on_its_way_starts_nothing() {
 }
 
 #[test]
-fn answer_of_any_length_fills_no_memory() {
+fn answer_of_any_length_uses_bounded_memory() {
     let mut lines = AnswerLines::default();
     let line = |lines: &mut AnswerLines| lines.hear("release".into(), "r".repeat(4096), 1);
     let heard = (0..LINES_BYTES_MAX).take_while(|_| line(&mut lines).is_ok());
@@ -212,7 +212,7 @@ fn answer_of_any_length_fills_no_memory() {
 }
 
 #[test]
-fn output_beyond_the_largest_number_is_no_answer() {
+fn overflowing_output_offset_is_refused() {
     for line in [
         "data 18446744073709551615 10",
         "data 99999999999999999999 1",

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn words_arrive_as_they_were_sent() {
+    async fn arguments_roundtrip_over_the_wire() {
         let words = ["web1", "", "a b\n'c'", "--server"];
         let mut wire = Vec::new();
         write_words(&mut wire, &words).unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn words_of_absurd_size_are_refused_before_memory_is_taken() {
+    async fn oversized_arguments_are_refused_before_allocation() {
         let mut wire = 1u32.to_be_bytes().to_vec();
         wire.extend(u32::MAX.to_be_bytes());
         assert!(read_words(wire.as_slice()).await.is_err());
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_give_output_then_the_exit_code() {
+    fn frames_carry_output_then_the_exit_code() {
         let mut wire = frame(OUTPUT, b"one ");
         wire.extend(frame(OUTPUT, b"two"));
         wire.extend(frame(EXIT, &[23]));
@@ -153,7 +153,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_shell_gives_the_words_back(words in proptest::collection::vec("[^\0]{0,12}", 1..4)) {
+        fn shell_quoting_roundtrips(words in proptest::collection::vec("[^\0]{0,12}", 1..4)) {
             let bytes: Vec<Vec<u8>> = words.iter().map(|word| word.clone().into_bytes()).collect();
             let line = format!("printf '%s\\0' {}", shell_line(&bytes).unwrap());
             let output = std::process::Command::new("/bin/sh").args(["-c", &line]).output().unwrap();

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_named_whatever_the_code() {
+    fn full_disk_is_reported_for_any_exit_code() {
         for code in [11, 12, 23] {
             let stderr = b"rsync: write failed on \"/srv\": No space left on device (28)\n";
             let TransferEnd::Failed(text) = judge(Some(code), stderr) else {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_transfer_is_never_complete_and_a_lost_one_may_be_repeated() {
+    fn partial_transfer_is_incomplete_and_lost_one_retryable() {
         for code in [1, 3, 5, 11, 23, 24, 25] {
             assert!(
                 matches!(judge(Some(code), b""), TransferEnd::Failed(_)),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_release_that_lends_no_inodes_is_left_out() {
+    fn unlinkable_live_release_is_recognized() {
         let stderr = b"rsync: [generator] failed to hard-link /srv/a/l with l: Operation not permitted (1)\n";
         assert!(matches!(
             judge(Some(23), stderr),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_rsync_says_so() {
+    fn missing_remote_rsync_is_reported() {
         let TransferEnd::Failed(text) =
             judge(Some(12), b"bash: line 1: rsync: command not found\n")
         else {

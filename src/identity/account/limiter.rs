@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sixth_guess_waits_and_the_owner_elsewhere_does_not() {
+    fn sixth_guess_waits_but_not_from_other_addresses() {
         let mut limiter = Limiter::default();
         for _ in 0..5 {
             limiter.begin("alice", address(1), at(0)).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn trying_on_does_not_lengthen_the_wait() {
+    fn further_attempts_do_not_extend_the_wait() {
         let mut limiter = Limiter::default();
         for _ in 0..5 {
             limiter.begin("alice", address(1), at(0)).unwrap();
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_is_guessed_at_from_everywhere_waits() {
+    fn account_guessed_from_many_addresses_waits() {
         let mut limiter = Limiter::default();
         for number in 0..100 {
             limiter.begin("alice", somewhere(number), at(0)).unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_addresses_and_names_makes_guesses_at_an_account_forgotten() {
+    fn flood_of_addresses_does_not_reset_account_guesses() {
         let mut limiter = Limiter::default();
         for number in 0..20 {
             limiter

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_and_a_terminal_show_the_same_squares_with_a_quiet_zone() {
+    fn page_and_terminal_render_the_same_qr_code() {
         let qr = Qr::of("otpauth://totp/tagship:alice?secret=ABC&issuer=tagship").unwrap();
         let drawn = qr.path().matches("h1v1h-1z").count();
         let squares = |c| match c {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_no_code_can_hold_has_none() {
+    fn overlong_text_has_no_qr_code() {
         assert!(Qr::of(&"x".repeat(10_000)).is_none());
     }
 }

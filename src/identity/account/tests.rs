@@ -100,7 +100,7 @@ pub(super) fn status(status: Status) -> AccountChange {
 }
 
 #[test]
-fn each_role_may_what_the_ones_before_it_may() {
+fn each_role_includes_the_lower_roles() {
     assert!(Role::Viewer < Role::Submitter);
     assert!(Role::Submitter < Role::Approver);
     assert!(Role::Approver < Role::Admin);
@@ -153,7 +153,7 @@ async fn names_that_would_confuse_are_refused() {
 }
 
 #[tokio::test]
-async fn a_change_touches_only_what_it_names() {
+async fn change_affects_only_its_named_fields() {
     let (world, alice) = World::with_alice().await;
     let role = AccountChange {
         role: Some(Role::Admin),
@@ -207,7 +207,7 @@ async fn a_new_password_replaces_the_old_one_and_ends_sessions() {
 }
 
 #[tokio::test]
-async fn a_disabled_account_is_not_let_in() {
+async fn disabled_account_cannot_log_in() {
     let (world, alice) = World::with_alice().await;
     let token = world.token("alice").await;
     world.set("alice", status(Status::Disabled)).await;
@@ -248,7 +248,7 @@ async fn guessing_is_limited_and_even_the_right_password_waits() {
 }
 
 #[tokio::test]
-async fn a_token_speaks_for_its_account_until_it_is_revoked() {
+async fn token_authenticates_its_account_until_revoked() {
     let (world, alice) = World::with_alice().await;
     let NewToken { secret, token } = world.token("alice").await;
     let spoken = world.accounts.authenticate(&secret).await.unwrap();
@@ -290,7 +290,7 @@ async fn a_token_ends_with_its_time() {
 }
 
 #[tokio::test]
-async fn no_secret_stands_in_the_store() {
+async fn store_contains_no_plaintext_secret() {
     let (world, _) = World::with_alice().await;
     let token = world.token("alice").await;
     let secret = token.secret.expose_secret().trim_start_matches(token::MARK);
@@ -313,7 +313,7 @@ async fn using_a_token_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_removed_account_leaves_nothing_that_its_successor_inherits() {
+async fn recreated_account_inherits_nothing() {
     let (world, alice) = World::with_alice().await;
     let mut tokens = Vec::new();
     for _ in 0..40 {
@@ -366,7 +366,7 @@ async fn changes_side_by_side_are_all_made() {
 }
 
 #[tokio::test]
-async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
+async fn change_and_its_extra_writes_commit_together() {
     let (world, alice) = World::with_alice().await;
     let audit = |at: &str| {
         Commit::new()
@@ -406,7 +406,7 @@ async fn what_is_to_happen_with_a_change_happens_with_it_or_neither_does() {
 }
 
 #[tokio::test]
-async fn a_change_that_the_store_did_not_confirm_says_so() {
+async fn unconfirmed_change_is_reported() {
     let (world, _) = World::with_alice().await;
     for (fault, there) in [
         (CommitFault::UnknownApplied, true),
@@ -424,7 +424,7 @@ async fn a_change_that_the_store_did_not_confirm_says_so() {
 }
 
 #[tokio::test]
-async fn a_token_keeps_its_scopes_and_needs_one_and_a_future() {
+async fn token_keeps_its_scopes_and_needs_a_future_end() {
     let (world, _) = World::with_alice().await;
     let with = |scopes: &[Scope]| TokenTerms {
         scopes: scopes.iter().copied().collect(),
@@ -450,7 +450,7 @@ async fn a_token_keeps_its_scopes_and_needs_one_and_a_future() {
 
 /// As stores from before there were scopes hold them.
 #[tokio::test]
-async fn a_token_from_before_there_were_scopes_has_all() {
+async fn token_without_stored_scopes_has_all_scopes() {
     let (world, _) = World::with_alice().await;
     let made = world.token("alice").await;
     for row in all_rows(&*world.kv, b"token/").await.unwrap() {

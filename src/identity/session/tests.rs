@@ -76,7 +76,7 @@ fn hours(hours: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn a_cookie_tells_who_it_is_until_logout() {
+async fn cookie_identifies_the_user_until_logout() {
     let world = world().await;
     let cookie = world.cookie().await;
     assert_eq!(
@@ -94,7 +94,7 @@ async fn a_cookie_tells_who_it_is_until_logout() {
 }
 
 #[tokio::test]
-async fn other_cookies_are_nobody() {
+async fn unknown_cookies_identify_no_user() {
     let world = world().await;
     let cookie = world.cookie().await;
     let value = cookie.split_once('=').unwrap().1;
@@ -114,7 +114,7 @@ async fn other_cookies_are_nobody() {
 }
 
 #[tokio::test]
-async fn the_store_does_not_hold_what_the_cookie_holds() {
+async fn store_does_not_contain_cookie_values() {
     let world = world().await;
     let cookie = world.cookie().await;
     let session = world.sessions.find(&cookie).await.unwrap().unwrap();
@@ -138,7 +138,7 @@ async fn a_session_ends_after_twelve_hours_without_a_request() {
 }
 
 #[tokio::test]
-async fn a_session_ends_after_seven_days_however_often_it_is_used() {
+async fn session_ends_after_seven_days_despite_use() {
     let world = world().await;
     let cookie = world.cookie().await;
     for _ in 0..167 {
@@ -150,7 +150,7 @@ async fn a_session_ends_after_seven_days_however_often_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_request_soon_after_another_writes_nothing() {
+async fn frequent_requests_write_nothing() {
     let world = world().await;
     let cookie = world.cookie().await;
     world.clock.advance(Duration::from_secs(9 * 60));
@@ -159,7 +159,7 @@ async fn a_request_soon_after_another_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_use_that_cannot_be_noted_is_still_a_use() {
+async fn session_works_when_its_use_cannot_be_stored() {
     let world = world().await;
     let cookie = world.cookie().await;
     world.clock.advance(hours(1));
@@ -168,7 +168,7 @@ async fn a_use_that_cannot_be_noted_is_still_a_use() {
 }
 
 #[tokio::test]
-async fn a_role_holds_from_the_next_request_on() {
+async fn role_change_applies_from_the_next_request() {
     let world = world().await;
     let cookie = world.cookie().await;
     world
@@ -182,7 +182,7 @@ async fn a_role_holds_from_the_next_request_on() {
 }
 
 #[tokio::test]
-async fn a_disabled_account_has_no_session_not_even_when_it_is_active_again() {
+async fn reenabled_account_does_not_regain_sessions() {
     let world = world().await;
     let cookie = world.cookie().await;
     for status in [Status::Disabled, Status::Active] {
@@ -209,7 +209,7 @@ async fn a_new_password_ends_every_session() {
 }
 
 #[tokio::test]
-async fn a_session_of_a_removed_account_is_not_its_successors() {
+async fn session_is_not_inherited_by_a_recreated_account() {
     let world = world().await;
     let cookie = world.cookie().await;
     world.accounts.remove("alice", Commit::new()).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_session_of_a_removed_account_is_not_its_successors() {
 }
 
 #[tokio::test]
-async fn a_form_is_good_only_with_the_token_of_its_own_session() {
+async fn form_requires_the_token_of_its_session() {
     let world = world().await;
     let mine = world
         .sessions
@@ -250,7 +250,7 @@ async fn a_form_is_good_only_with_the_token_of_its_own_session() {
 }
 
 #[tokio::test]
-async fn what_has_ended_is_purged_and_nothing_else() {
+async fn only_expired_sessions_are_purged() {
     let world = world().await;
     for _ in 0..120 {
         world.cookie().await;
@@ -267,7 +267,7 @@ async fn what_has_ended_is_purged_and_nothing_else() {
 
 /// Each kind is good one moment before its end and not from then on, and is deleted only then.
 #[tokio::test]
-async fn every_kind_ends_at_its_time_and_goes_then() {
+async fn every_session_kind_ends_and_is_deleted_on_time() {
     let moment = Duration::from_nanos(1);
     for kind in [
         SecretKind::Session,

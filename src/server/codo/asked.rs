@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default() {
+    fn omitted_fields_have_defaults() {
         let asked = read(&json!({ "temp_id": 32, "executor": null })).unwrap();
         assert_eq!(asked.template, "32");
         assert_eq!(asked.schedule, "new");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_in_the_agents_zone_and_one_that_has_passed_is_at_once() {
+    fn time_uses_the_agents_zone_and_past_means_now() {
         let at = |exec_time: &str| {
             let asked = read(&json!({ "exec_time": exec_time, "schedule": "ready" })).unwrap();
             asked.run_at(&berlin(), now()).map_err(|_| "refused")
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_field() {
+    fn invalid_fields_are_named() {
         for (fields, words) in [
             (json!({ "task_name": 7 }), "task_name: must be a string"),
             (json!({ "temp_id": 1.5 }), "temp_id: must be an integer"),

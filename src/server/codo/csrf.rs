@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_good_for_its_account_and_its_time() {
+    async fn csrf_key_is_bound_to_its_account_and_time() {
         let (_, keys) = keys().await;
         let key = keys.give("alice", at(0)).unwrap();
         let key = key.expose_secret();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_was_changed_is_worth_nothing() {
+    async fn modified_csrf_key_is_invalid() {
         let (_, keys) = keys().await;
         let key = keys.give("alice", at(0)).unwrap();
         let key = key.expose_secret();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_outlive_a_restart_and_are_worth_nothing_in_another_store() {
+    async fn csrf_keys_survive_a_restart_but_not_another_store() {
         let (kv, keys_before) = keys().await;
         let key = keys_before.give("alice", at(0)).unwrap();
         let key = key.expose_secret();

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_send_is_read() {
+    fn client_literals_parse() {
         for (given, meant) in [
             ("{}", dict(&[])),
             ("{1: '192.0.2.101'}", dict(&[("1", text("192.0.2.101"))])),
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn chinese_stays_whole_whoever_wrote_it() {
+    fn chinese_text_is_preserved_in_every_notation() {
         for given in [
             "'中文'",
             r"'\xe4\xb8\xad\xe6\x96\x87'",
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_literal_is_refused_where_it_stands() {
+    fn invalid_literal_is_refused_with_its_position() {
         for (given, position) in [
             ("", 1),
             ("{", 2),
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn many_short_texts_are_read_in_one_go() {
+    fn many_short_texts_parse() {
         let texts = "'',".repeat(BYTES_MAX / 3 - 1);
         let Literal::List(read) = Literal::parse(&format!("[{texts}]")).unwrap() else {
             panic!("no list");
@@ -564,14 +564,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_from_either_notation(given in any::<String>()) {
+        fn text_roundtrips_in_both_notations(given in any::<String>()) {
             prop_assert_eq!(Literal::parse(&repr(&given)), Ok(text(&given)));
             let json = serde_json::to_string(&given).unwrap();
             prop_assert_eq!(Literal::parse(&json), Ok(text(&given)));
         }
 
         #[test]
-        fn nothing_makes_it_panic(given in "[\\[\\]{}(),:'\"\\\\xuU0-9a-fL \n中-]*") {
+        fn literal_parser_never_panics(given in "[\\[\\]{}(),:'\"\\\\xuU0-9a-fL \n中-]*") {
             let _ = Literal::parse(&given);
         }
     }

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_for_a_while_is_news_once() {
+    fn temporary_refusal_is_audited_once() {
         let shut = Shut::default();
         let at = |second| Timestamp::constant(second, 0);
         assert!(shut.is_news(at(900), at(0)));

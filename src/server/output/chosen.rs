@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_what_is() {
+    fn missing_log_error_lists_existing_ones() {
         let places = [
             place("agent", "checkout.checkout", Direction::Forward),
             place("web1", "switch.publish", Direction::Forward),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_crowd_some_are_named_and_of_nobody_none_is() {
+    fn long_host_list_is_abbreviated_and_empty_one_named() {
         let crowd = |size: usize| -> Vec<LogStep> {
             let names = (0..size).map(|number| format!("web{number}"));
             names

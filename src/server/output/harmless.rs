@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminals_commands_are_spelt_out() {
+    fn terminal_control_sequences_are_escaped() {
         assert_eq!(
             harmless(&[b"\x1b]0;title\x07 \x1b[31mred"]),
             "\\x1b]0;title\\x07 \\x1b[31mred"
@@ -106,19 +106,19 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_lines_are_ends_of_lines() {
+    fn crlf_becomes_a_newline_and_lone_cr_is_escaped() {
         assert_eq!(harmless(&[b"one\r\ntwo\r", b"\nthree"]), "one\ntwo\nthree");
         assert_eq!(harmless(&[b"10%\r20%\r"]), "10%\\x0d20%\\x0d");
     }
 
     #[test]
-    fn a_character_that_is_cut_in_two_stays_whole() {
+    fn split_character_is_reassembled() {
         assert_eq!(harmless(&[b"caf\xc3", b"\xa9"]), "caf\u{e9}");
         assert_eq!(harmless(&[b"\xf0\x9f", b"\x9a", b"\x80"]), "\u{1f680}");
     }
 
     #[test]
-    fn what_is_no_text_is_replaced() {
+    fn invalid_utf8_is_replaced() {
         assert_eq!(harmless(&[b"a\xffb"]), "a\u{fffd}b");
         assert_eq!(harmless(&[b"a\xc3"]), "a\u{fffd}");
         assert_eq!(harmless(&[b"\xc3", b"("]), "\u{fffd}(");
@@ -126,13 +126,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_it_is_cut_does_not_matter(bytes: Vec<u8>, at in 0..64usize) {
+        fn sanitizing_is_independent_of_chunk_boundaries(bytes: Vec<u8>, at in 0..64usize) {
             let at = at.min(bytes.len());
             prop_assert_eq!(harmless(&[&bytes]), harmless(&[&bytes[..at], &bytes[at..]]));
         }
 
         #[test]
-        fn nothing_that_controls_is_left(bytes: Vec<u8>) {
+        fn no_control_character_remains(bytes: Vec<u8>) {
             let text = harmless(&[&bytes]);
             prop_assert!(text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
         }

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_goes_on_to_addresses_of_this_site_alone() {
+    fn login_redirects_only_within_the_site() {
         assert_eq!(ours("/tasks/3?x=y"), "/tasks/3?x=y");
         assert_eq!(ours("/"), "/");
         for foreign in [

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_is_shown_with_what_stands_around_it() {
+    fn template_diff_shows_changes_with_context() {
         let before = "a\nb\nc\nd\ne\nf\n";
         let shown: Vec<String> = lines(before, &before.replace('e', "E"))
             .iter()

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_named_by_tag_and_many_are_cut() {
+    fn compared_releases_are_named_by_tag_and_abbreviated() {
         assert_eq!(names(&[]), "nothing");
         assert_eq!(names(&[live("a")]), "a");
         assert_eq!(names(&[live("a"), live("b")]), "a and b");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_releases_is_no_change() {
+    fn release_order_is_not_a_change() {
         assert!(same_releases(
             &[live("a"), live("b")],
             &[live("b"), live("a")]

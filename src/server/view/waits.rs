@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said_in_words() {
+    fn missing_approvals_are_described() {
         assert_eq!(missing("1 (has 0)"), "1 approval");
         assert_eq!(missing("2 (has 0)"), "2 approvals");
         assert_eq!(missing("2 of @pm (has 1)"), "1 more approval by @pm");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_are_cut() {
+    fn long_name_lists_are_abbreviated() {
         let names: Vec<String> = (1..=7).map(|n| format!("web-{n}")).collect();
         assert_eq!(list(&names[..1]), "web-1");
         assert_eq!(list(&names[..2]), "web-1 and web-2");

@@ -194,7 +194,7 @@ mod tests {
     use crate::setup::check::CheckStatus;
 
     #[test]
-    fn little_room_or_few_inodes_fail_with_a_remedy() {
+    fn low_disk_space_or_inodes_fail_with_a_remedy() {
         for (free_mib, inodes, fails) in [
             (FREE_MIB_MIN, None, None),
             (FREE_MIB_MIN, Some(INODES_MIN), None),

@@ -188,7 +188,7 @@ rules = [{ pattern = "qa-", environment = "qa" }]
     const OPS: &str = ", user = \"ops\"";
 
     #[test]
-    fn a_user_logs_in_on_the_hosts_on_which_templates_use_them_and_on_no_other() {
+    fn logins_are_checked_only_where_templates_use_them() {
         let all = ["db1", "lone", "web1", "web2"];
         let group = template("mine", "hosts = \"caches\"", OPS);
         assert_eq!(used(&group, None), ["db1"]);

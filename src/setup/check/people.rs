@@ -179,7 +179,7 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
     }
 
     #[test]
-    fn everybody_who_is_named_and_not_there_is_told_of() {
+    fn missing_named_users_are_reported() {
         let found = found(SHOP, &[("alice", &["pm"]), ("bob", &[])]);
         let words: Vec<&str> = found.iter().map(|(_, what)| what.as_str()).collect();
         assert_eq!(
@@ -205,7 +205,7 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
     }
 
     #[test]
-    fn where_everybody_is_there_one_line_says_so() {
+    fn existing_named_users_give_one_passing_line() {
         let all: [(&str, &[&str]); 5] = [
             ("alice", &["pm"]),
             ("robert", &["pm"]),
@@ -219,7 +219,7 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
     }
 
     #[test]
-    fn where_nobody_is_named_or_nobody_tells_nothing_is_claimed() {
+    fn unnamed_or_unknown_users_give_no_verdict() {
         let nobody = SHOP.split("[users.alice]").next().unwrap();
         assert_eq!(found(nobody, &[]), []);
         let untold = findings(&read(SHOP), &CheckScope::default());

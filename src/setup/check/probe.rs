@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_made_of_what_a_host_says() {
+    fn host_output_never_becomes_a_command() {
         let answer = "\n@tagship-check\nuser x;reboot\nclock 1000\nleft /\nleft /srv/shop/current\n\
                       left /srv/shop/releases/../..\nunmade /srv/shop\ndone -\n";
         let found = findings(&web1(), answer, &places(), 1000);
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_is_wrong_is_named() {
+    fn each_probe_fault_is_reported() {
         for (said, what) in [
             ("missing rsync\n", "no rsync on the host"),
             ("notgnu find\n", "find on the host is not GNU's"),
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_breaks_off_is_a_failure_and_never_a_success() {
+    fn truncated_probe_answer_is_a_failure() {
         for answer in [
             "",
             "This account is not available.\n",
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn directory_to_send_to_is_one_that_the_script_made() {
+    fn transfer_directory_must_come_from_the_script() {
         let said =
             |path: &str| format!("scratch /x/.tagship-check.0\n{MARKER_LINE}\nscratch {path}\n");
         let good = "/srv/shop/.tagship-check.a1B2c3D4";
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_handed_over_whole() {
+    fn deploy_target_is_quoted_in_the_script() {
         let needs = PlaceNeeds {
             shared_files: [".env".to_owned()].into(),
             ..PlaceNeeds::default()

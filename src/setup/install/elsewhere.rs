@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn git_that_cannot_read_its_configuration_is_no_all_clear() {
+    fn unreadable_git_configuration_does_not_pass() {
         let said = output(128, "", "fatal: bad config line 1 in file /etc/gitconfig\n");
         let reason = read(Path::new("/srv/git/shop.git"), &said).unwrap_err();
         assert!(reason.contains("bad config line 1"), "{reason}");

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_on_above_what_time_allows_and_what_is_seen() {
+    fn restored_ids_continue_above_elapsed_time_and_evidence() {
         let dir = tempfile::tempdir().unwrap();
         let (then, now) = (at("2026-11-20T15:00:00Z"), at("2026-11-21T15:00:00Z"));
         assert_eq!(next_id(dir.path(), 4_321, then, now), 101_000);

@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_reads_as_it_was_written() {
+    fn backup_file_roundtrips() {
         let bytes = backup(&header());
         let mut reader = BackupReader::new(&bytes[..]).unwrap();
         assert_eq!(*reader.header(), header());
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_byte_and_no_missing_end_goes_unseen() {
+    fn changed_byte_or_missing_end_is_detected() {
         let bytes = backup(&header());
         verify(&bytes).unwrap();
         for at in
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_form_is_named() {
+    fn newer_backup_format_is_reported() {
         let newer = Header {
             format: FORMAT + 1,
             tagship: "9.0.0".to_owned(),
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_cannot_leave_its_place() {
+    fn log_name_cannot_escape_its_directory() {
         for name in ["../web1/x", "/etc/web1/x", "1/x", "1/web1/a/b", "1/../x"] {
             assert!(log_name(name.as_bytes()).is_err(), "{name}");
         }

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn beginning_and_end_are_kept_and_the_cut_is_counted() {
+    fn head_and_tail_are_kept_and_the_gap_is_counted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.1");
         let mut writer = LogWriter::new(path.clone());
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_is_written_again_changes_nothing() {
+    fn rewritten_output_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.1");
         let mut writer = LogWriter::new(path.clone());

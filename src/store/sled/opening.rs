@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_and_left_alone() {
+    fn newer_store_format_is_refused_and_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         drop(SledKv::open(dir.path(), CACHE_BYTES).unwrap());
         let newer = (FORMAT + 1).to_be_bytes();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_somebody_else_is_refused() {
+    fn foreign_store_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let db = open_db(dir.path(), CACHE_BYTES).unwrap();
         db.insert("theirs", "value").unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_or_new_record_of_what_was_answered_is_no_damage() {
+    async fn missing_or_new_acknowledgement_record_is_no_damage() {
         let dir = tempfile::tempdir().unwrap();
         let rows = filled(dir.path()).await;
         fs::write(dir.path().join("confirmed"), "").unwrap();

@@ -61,7 +61,7 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
 
 /// The agent ends what is followed after a while; whoever reads sees nothing of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_is_followed_over_several_connections_and_told_once() {
+async fn log_followed_over_reconnects_is_printed_once() {
     let lab = Lab::with(WebLimits {
         stream: Duration::from_millis(300),
         ..WebLimits::default()

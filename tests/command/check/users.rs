@@ -22,7 +22,7 @@ fn with_operator(port: Option<u16>) -> World {
 }
 
 #[test]
-fn an_execution_user_who_can_log_in_where_templates_use_them() {
+fn an_execution_user_who_can_log_in_where_used() {
     let world = with_operator(None);
     let said = world.check();
     assert_eq!(said.status, Some(0), "{said}");
@@ -51,7 +51,7 @@ fn an_execution_user_without_a_key() {
 }
 
 #[test]
-fn an_execution_user_at_a_port_where_nobody_answers() {
+fn an_execution_user_at_a_closed_port() {
     let port = crate::support::sshd::free_port();
     with_operator(Some(port)).fails_by(&[
         "host web1: execution user operator: cannot reach web1",
@@ -60,7 +60,7 @@ fn an_execution_user_at_a_port_where_nobody_answers() {
 }
 
 #[test]
-fn an_execution_user_at_a_port_whose_key_is_not_known() {
+fn an_execution_user_at_a_port_with_an_unknown_key() {
     let other = Sshd::settings().start();
     let port = other.port;
     with_operator(Some(port)).fails_by(&[
@@ -88,7 +88,7 @@ fn an_execution_user_without_a_home() {
 }
 
 #[test]
-fn an_execution_user_whom_no_template_uses() {
+fn an_unused_execution_user() {
     let world = with_operator(None);
     std::fs::remove_file(world.path("templates/restart.toml")).unwrap();
     let said = world.check();

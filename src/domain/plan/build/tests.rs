@@ -120,7 +120,7 @@ fn names(hosts: &[PlannedHost]) -> Vec<&str> {
 }
 
 #[test]
-fn a_plan_names_each_host_once_and_the_agent_where_it_works() {
+fn plan_lists_each_host_once_and_the_agent_if_used() {
     let mut stages = RELEASE.to_vec();
     stages.push(("hosts = \"caches\"", RUN));
     let plan = plan_of(&ground(), &template("", &stages)).unwrap();
@@ -134,7 +134,7 @@ fn a_plan_names_each_host_once_and_the_agent_where_it_works() {
 }
 
 #[test]
-fn a_stage_without_hosts_is_refused_and_says_why() {
+fn stage_without_hosts_is_refused_with_the_reason() {
     let group = template("", &[("hosts = \"queues\"", RUN)]);
     let refused = plan_of(&ground(), &group);
     assert!(matches!(refused, Err(PlanError::UnknownGroup { group, .. }) if group == "queues"));
@@ -150,7 +150,7 @@ fn a_stage_without_hosts_is_refused_and_says_why() {
 }
 
 #[test]
-fn a_release_takes_a_place_and_a_commit_and_nothing_else_does() {
+fn only_releases_require_a_target_and_a_commit() {
     let release = template("", &RELEASE);
     let refused = plan_of(&nowhere(), &release);
     assert!(matches!(refused, Err(PlanError::NoPlace { stage, .. }) if stage == "s0"));
@@ -164,7 +164,7 @@ fn a_release_takes_a_place_and_a_commit_and_nothing_else_does() {
 }
 
 #[test]
-fn a_task_gives_hosts_where_the_template_asks_for_them_and_not_too_many() {
+fn task_supplies_hosts_only_where_the_template_asks() {
     let template = template("", &[("hosts = \"{2}\"", RUN)]);
     let with = |count: usize| {
         let given = (0..count).map(|number| host(&format!("given{number}")));
@@ -195,7 +195,7 @@ fn a_task_gives_hosts_where_the_template_asks_for_them_and_not_too_many() {
 }
 
 #[test]
-fn what_single_steps_name_is_resolved_or_refused() {
+fn hosts_of_single_host_steps_are_resolved_or_refused() {
     let step = |more: &str| {
         let steps = format!(r#"{RUN}, {{ name = "one", run = "true", {more} }}"#);
         template("", &[("", &steps)])
@@ -227,7 +227,7 @@ fn what_single_steps_name_is_resolved_or_refused() {
 }
 
 #[test]
-fn a_stage_whose_steps_name_their_hosts_takes_no_others() {
+fn stage_of_single_host_steps_has_no_other_hosts() {
     let alone = template(
         "",
         &[("", r#"{ name = "one", run = "true", host = "db1" }"#)],
@@ -238,7 +238,7 @@ fn a_stage_whose_steps_name_their_hosts_takes_no_others() {
 }
 
 #[test]
-fn a_plan_holds_the_digest_of_every_script_that_it_sends() {
+fn plan_contains_the_digest_of_every_script() {
     let buys = template(
         "",
         &[(
@@ -265,7 +265,7 @@ kind = "secret"
 "#;
 
 #[test]
-fn a_plan_holds_every_value_but_those_of_secrets() {
+fn plan_contains_every_value_except_secrets() {
     let template = template(PARAMS, &[("hosts = \"caches\"", RUN)]);
     let mut task = Task::with(&[("TOKEN", "hunter2")]);
     let plan = task.plan(&ground(), &template, "").unwrap();
@@ -310,7 +310,7 @@ fn parameters_that_do_not_fit_make_no_plan() {
 }
 
 #[test]
-fn only_a_task_of_no_project_brings_what_a_project_gives() {
+fn only_tasks_without_project_may_set_project_values() {
     let template = template("", &[("hosts = \"caches\"", RUN)]);
     let task = Task::with(&[("TAG", "release-1"), ("GIT_URL", "/elsewhere")]);
     let plan = task.plan(&nowhere(), &template, "").unwrap();

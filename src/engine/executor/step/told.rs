@@ -141,7 +141,7 @@ mod tests {
     use crate::engine::executor::step::Silent;
 
     #[test]
-    fn last_line_of_an_output_is_what_a_failure_begins_with() {
+    fn failure_message_begins_with_the_last_output_line() {
         let long = "x".repeat(2 * LINE_CHARS);
         let cut = format!(": {}…", "x".repeat(LINE_CHARS));
         for (printed, words) in [

@@ -15,7 +15,7 @@ fn role(role: Role) -> AccountChange {
 }
 
 #[tokio::test]
-async fn the_last_admin_is_neither_demoted_nor_disabled_nor_removed() {
+async fn last_admin_cannot_be_demoted_disabled_or_removed() {
     let (world, _) = World::with_alice().await;
     world.set("alice", role(Role::Admin)).await;
     world.add("bob").await;
@@ -39,7 +39,7 @@ async fn the_last_admin_is_neither_demoted_nor_disabled_nor_removed() {
 }
 
 #[tokio::test]
-async fn of_two_admins_who_take_each_others_role_at_once_one_stays() {
+async fn concurrent_mutual_demotion_leaves_one_admin() {
     let (world, _) = World::with_alice().await;
     world.set("alice", role(Role::Admin)).await;
     world.add("bob").await;

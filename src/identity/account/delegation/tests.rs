@@ -34,7 +34,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn it_holds_until_its_end_and_not_a_moment_longer() {
+async fn delegation_expires_exactly_at_its_end() {
     let (world, made, bob) = world().await;
     assert_eq!(world.accounts.delegations().await.unwrap(), [made]);
     world.clock.advance(Duration::from_secs(3599));
@@ -45,7 +45,7 @@ async fn it_holds_until_its_end_and_not_a_moment_longer() {
 }
 
 #[tokio::test]
-async fn it_is_ended_early_by_its_id_and_by_nobody_elses_name() {
+async fn only_the_delegator_ends_a_delegation_early() {
     let (world, made, bob) = world().await;
     let accounts = &world.accounts;
     let refused = accounts.end_delegation("bob", &made.id, Commit::new());
@@ -59,7 +59,7 @@ async fn it_is_ended_early_by_its_id_and_by_nobody_elses_name() {
 }
 
 #[tokio::test]
-async fn it_is_worth_nothing_from_a_disabled_account_or_to_a_successor() {
+async fn delegation_is_void_for_disabled_or_recreated_accounts() {
     let (world, _, bob) = world().await;
     world.set("alice", status(Status::Disabled)).await;
     assert_eq!(world.stands_in(&bob).await, [""; 0]);
@@ -73,7 +73,7 @@ async fn it_is_worth_nothing_from_a_disabled_account_or_to_a_successor() {
 }
 
 #[tokio::test]
-async fn what_could_not_work_is_refused() {
+async fn unusable_values_are_refused() {
     let (world, _, _) = world().await;
     let refused = async |change: fn(&mut NewDelegation)| {
         let mut asked = new(&world);

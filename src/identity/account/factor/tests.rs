@@ -47,7 +47,7 @@ impl World {
 
 /// RFC 6238, appendix B, cut to six digits.
 #[test]
-fn codes_are_those_of_the_rfc() {
+fn codes_match_the_rfc() {
     let secret = Secret::from(*b"12345678901234567890").to_base32();
     for (second, code) in [
         (59, "287082"),
@@ -60,7 +60,7 @@ fn codes_are_those_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn a_begun_factor_asks_for_nothing_until_one_of_its_codes_was_right() {
+async fn unconfirmed_factor_requires_no_code() {
     let (world, alice) = World::with_alice().await;
     let accounts = &world.accounts;
     let early = accounts.confirm_factor("alice", "000000", Commit::new());
@@ -84,7 +84,7 @@ async fn a_begun_factor_asks_for_nothing_until_one_of_its_codes_was_right() {
 }
 
 #[tokio::test]
-async fn a_code_is_taken_once_also_by_another_agent_on_the_same_store() {
+async fn code_is_accepted_once_across_agents() {
     let (world, secret) = with_factor().await;
     let confirmed_with = world.code(&secret);
     let replayed = world.say(&confirmed_with).await;
@@ -108,7 +108,7 @@ async fn a_code_is_taken_once_also_by_another_agent_on_the_same_store() {
 }
 
 #[tokio::test]
-async fn of_two_who_say_the_same_code_at_once_one_gets_in() {
+async fn concurrent_use_of_a_code_admits_one() {
     let (world, secret) = with_factor().await;
     world.clock.advance(STEP);
     let code = world.code(&secret);
@@ -118,7 +118,7 @@ async fn of_two_who_say_the_same_code_at_once_one_gets_in() {
 }
 
 #[tokio::test]
-async fn a_code_may_be_one_step_early_or_late_and_no_more() {
+async fn code_is_accepted_at_most_one_step_early_or_late() {
     let (world, secret) = with_factor().await;
     world.clock.advance(10 * STEP);
     let at = |steps: i64| {
@@ -138,7 +138,7 @@ async fn a_code_may_be_one_step_early_or_late_and_no_more() {
 }
 
 #[tokio::test]
-async fn wrong_codes_are_counted_and_the_right_password_does_not_clear_the_count() {
+async fn correct_password_does_not_reset_the_wrong_code_count() {
     let (world, secret) = with_factor().await;
     world.clock.advance(STEP);
     for _ in 0..5 {
@@ -168,7 +168,7 @@ async fn codes_are_counted_from_all_addresses_together() {
 }
 
 #[tokio::test]
-async fn after_a_reset_the_password_is_enough_and_old_codes_are_worth_nothing() {
+async fn factor_reset_requires_only_the_password_afterwards() {
     let (world, secret) = with_factor().await;
     world
         .accounts
