@@ -4,7 +4,15 @@
 use regex::Regex;
 
 /// The advice that was read, by its file.
-const READ: [(&str, &str); 16] = [
+const READ: [(&str, &str); 18] = [
+    (
+        "src/hosts/sync/prepare.sh",
+        "$ts_base is on another file system than $ts_at, so current cannot be switched by a rename: put both on one file system, or let deploy_to name another directory",
+    ),
+    (
+        "src/setup/check/probe.rs",
+        "{value} is on another file system than deploy_to, so current cannot be switched by a rename",
+    ),
     (
         "src/hosts/sync.rs",
         "current is a link to `{}`, which is no UTF-8 text, so it could not be led back there: rename a link with a plain path over it (mv -T)",

@@ -107,13 +107,12 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         plan: landed.map(|landed| landed.terms.plan.clone()),
         release: task.work.as_ref().map(|work| work.release.clone()),
         on_failure: plan.map(|plan| plan.on_failure),
-        stages: plan.map(|plan| stages(task, plan)).unwrap_or_default(),
-        rollback_stages: plan
-            .and_then(|plan| rollback_stage(task, plan))
-            .into_iter()
-            .collect(),
-        live_before: plan.map(|plan| live_before(task, plan)).unwrap_or_default(),
-        goes_back_to: plan.map(|plan| plan.targets.clone()).unwrap_or_default(),
+        stages: of(plan, |plan| stages(task, plan)),
+        rollback_stages: of(plan, |plan| {
+            rollback_stage(task, plan).into_iter().collect()
+        }),
+        live_before: of(plan, |plan| live_before(task, plan)),
+        goes_back_to: of(plan, |plan| plan.targets.clone()),
         description: description.cloned(),
         compared,
         events: events
@@ -122,12 +121,15 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
             .collect(),
         frozen: frozen(task, calendar, now),
         skipped: skipped(task),
-        notes: plan
-            .map(|plan| notes::notes(task, plan, live))
-            .unwrap_or_default(),
+        notes: of(plan, |plan| notes::notes(task, plan, live)),
         drift: notes::met(task, plan, live),
         may: request::granted(task, actor, &moment),
     }
+}
+
+/// Reads something from the plan; empty before there is one.
+fn of<T: Default>(plan: Option<&Plan>, read: impl FnOnce(&Plan) -> T) -> T {
+    plan.map(read).unwrap_or_default()
 }
 
 fn missing(task: &Task) -> Vec<String> {

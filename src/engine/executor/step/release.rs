@@ -96,10 +96,8 @@ fn placement<'s>(scene: &'s StepContext<'_>) -> Result<&'s Placement, StepError>
 }
 
 fn mirror(scene: &StepContext<'_>) -> Result<std::path::PathBuf, StepError> {
-    scene
-        .world
-        .catalog
-        .source(&scene.work.plan.project)
+    let source = scene.world.catalog.source(&scene.work.plan.project);
+    source
         .map(|source| source.mirror)
         .map_err(StepError::Failed)
 }
