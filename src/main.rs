@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     // Started by rsync for every transfer: before anything that takes time.
     if arguments.next().is_some_and(|first| first == "transport") {
-        return tagship::hosts::remote::transport_main(arguments);
+        return tagship::hosts::ssh::transport_main(arguments);
     }
     cli::run(Cli::parse())
 }

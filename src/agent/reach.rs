@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::domain::plan::PlannedHost;
 use crate::git::landing::{GitSource, Timeouts};
-use crate::hosts::remote::{DialSettings, Dialer, IdleLimits, Keepalive, SshIdentity, SshTarget};
+use crate::hosts::ssh::{DialSettings, Dialer, IdleLimits, Keepalive, SshIdentity, SshTarget};
 
 /// Returns where a project's repository is, and its mirror.
 #[must_use]

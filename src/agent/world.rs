@@ -19,8 +19,8 @@ use crate::engine::executor::effects::{
 };
 use crate::git::checkout::Manifest;
 use crate::git::landing::GitSource;
-use crate::hosts::perform::{LocalShell, SshHosts};
-use crate::hosts::remote::{Dialer, RsyncTransport};
+use crate::hosts::ssh::{Dialer, RsyncTransport};
+use crate::hosts::ssh_host::{LocalShell, SshHosts};
 use crate::identity::account::{AccountError, Accounts};
 
 /// [`PlanSource`] from the configuration and the template files, read again for each plan.

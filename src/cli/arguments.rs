@@ -18,7 +18,7 @@ pub(super) use self::templates::TemplatesCommand;
 pub(crate) use find::{Hooks, HooksList, ListedHooks, Tasks};
 
 use super::times::{Lifetime, WrittenTime};
-use crate::domain::right::{Role, Scope};
+use crate::domain::permission::{Role, Scope};
 
 /// Push a tag, ship it: a release agent that lives beside a git server.
 #[derive(Debug, Parser)]

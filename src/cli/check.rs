@@ -16,7 +16,7 @@ use super::table::printable;
 use super::times::Zone;
 use crate::config::Config;
 use crate::server::view::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
-use crate::setup::check::{
+use crate::setup::doctor::{
     CheckFinding, CheckScope, CheckStatus, KnownAccounts, KnownLive, check as look,
 };
 use crate::setup::install::InstallRequest;

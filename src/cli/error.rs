@@ -7,7 +7,7 @@ use super::demo::DemoError;
 use crate::config::ConfigError;
 use crate::domain::rule::RuleError;
 use crate::engine::spool::SpoolError;
-use crate::setup::check::enroll::EnrollError;
+use crate::setup::doctor::enroll::EnrollError;
 use crate::setup::install::InstallError;
 use crate::store::backup::restore::RestoreError;
 

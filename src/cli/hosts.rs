@@ -8,7 +8,7 @@ use super::screen;
 use super::surroundings::{AgentConnection, CliContext, listed};
 use super::table::{Table, printable};
 use crate::server::view::{Because, HostList, Nothing};
-use crate::setup::check::enroll::{self, Pinned};
+use crate::setup::doctor::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
 pub(crate) async fn hosts(around: &CliContext, asked: &HostsCommand) -> Result<(), CommandError> {

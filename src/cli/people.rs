@@ -15,7 +15,7 @@ use crate::agent;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
-use crate::domain::right::Scopes;
+use crate::domain::permission::Scopes;
 use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::server::view::{
     BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,

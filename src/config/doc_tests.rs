@@ -10,8 +10,8 @@ use super::keys::{
 };
 use super::{ConfigOrigin, Templates, parse};
 use crate::domain::document::doc_tests::{IsValue, assert_keys, examples, fields_of, rows};
+use crate::domain::permission::Grant;
 use crate::domain::plan::PushLimits;
-use crate::domain::right::Grant;
 
 const PAGE: &str = include_str!("../../docs/config.md");
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::source::ConfigOrigin;
 use crate::domain::approval::freeze::{Day, FreezePeriod, NoWindow};
 use crate::domain::document::duration;
+use crate::domain::permission::Grant;
 use crate::domain::plan::{PushLimits, SharedMissing, Submodules};
-use crate::domain::right::Grant;
 use crate::domain::rule::{OnSpoolError, Schedule};
 use crate::domain::template::{OnFailure, Requirement};
 
@@ -430,7 +430,7 @@ pub struct RuleConfig {
 
 /// Reads a name or number.
 fn template_named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(crate::domain::right::template_named(deserializer)?.unwrap_or_else(template_default))
+    Ok(crate::domain::permission::template_named(deserializer)?.unwrap_or_else(template_default))
 }
 
 fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

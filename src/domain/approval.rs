@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::domain::permission::Role;
+use crate::domain::permission::{Ability, EffectiveRole, Missing, PermissionTarget, Scopes, Whose};
 use crate::domain::plan::PlanDigest;
-pub use crate::domain::right::Role;
-use crate::domain::right::{Ability, EffectiveRole, Missing, PermissionTarget, Scopes, Whose};
 use crate::domain::template::{Approvers, Requirement};
 
 /// The operation that requires an admin.

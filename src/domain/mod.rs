@@ -14,7 +14,7 @@ pub mod host;
 // A template, parameters, hosts and a commit, resolved and frozen (pure).
 pub mod plan;
 // Roles, scopes, grants, and what each ability requires (pure).
-pub mod right;
+pub mod permission;
 // The task life cycle: state, event, transition, next actions (pure).
 pub mod task;
 // Task templates: ordered stages of steps (pure).

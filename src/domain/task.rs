@@ -41,7 +41,7 @@ pub(crate) use told::joined;
 pub use work::{HeldHost, Skipped, StepProgress, TaskWork};
 
 use crate::domain::approval::{self, Approval};
-use crate::domain::right::PermissionTarget;
+use crate::domain::permission::PermissionTarget;
 pub use crate::domain::rule::Schedule;
 
 /// A task: the fold of its events.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::config::{Config, Project, Templates};
 use crate::domain::approval::Actor;
-use crate::domain::right::{Ability, Missing};
+use crate::domain::permission::{Ability, Missing};
 use crate::domain::rule::{Decision, RuleSet, is_zero};
 use crate::domain::task::{
     Event, Origin, PushedWith, Recorded, State, Submission, Submitter, Supersede,

@@ -25,8 +25,8 @@ pub use resolve::{Resolved, is_usable, resolve};
 pub use sources::{ResolveSources, Visibility};
 
 use crate::domain::approval::{self, Actor, Approval, ApprovalWeight, Terms};
-pub use crate::domain::right::PermissionTarget;
-use crate::domain::right::{Ability, Role};
+pub use crate::domain::permission::PermissionTarget;
+use crate::domain::permission::{Ability, Role};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Submission, Submitter, Via};
 use crate::store::{ForTask, Keyed, Proposal, Store};

@@ -6,10 +6,10 @@
 //! `setup` uses a connection to check a host.
 
 // Performs operations on a host over its connection.
-pub mod perform;
+pub mod ssh_host;
 // Makes a complete release live by one rename; also the rollback.
 pub mod publish;
 // Authenticated SSH connections, the channels on them, and the runner on the host.
-pub mod remote;
+pub mod ssh;
 // Transfers a complete release to a host, beside the live one.
 pub mod sync;

@@ -1,6 +1,6 @@
 //! Makes a complete release live by one rename; also the rollback, which is the same switch to an
 //! earlier release. Also inspects a host and deletes old releases. Pure: it builds scripts and
-//! reads their answers. `remote::SshHosts` performs them.
+//! reads their answers. `ssh::SshHosts` performs them.
 //!
 //! `current` is renamed from under `.tagship/fence-N`, so a stale agent's switch fails in the
 //! kernel. The previously live release is on the host's disk before the switch, under the key of
@@ -10,7 +10,7 @@ use crate::domain::host::{
     DIFFERING_NAMES_MAX, DeployTarget, Differs, Existing, HostError, HostState, Leftover,
     ReleaseId, Reply, is_own,
 };
-use crate::hosts::remote::script::{
+use crate::hosts::ssh::script::{
     AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, led_to, nonsense,
 };
 use crate::hosts::sync::{WALK, as_it_is, read_standing_line, standing_text};

@@ -1,5 +1,5 @@
 //! Transfers a complete release to a host, beside the live one: the scripts that prepare and seal
-//! it, and rsync's arguments (`rsync`). Pure: `remote::SshHosts` performs what it builds.
+//! it, and rsync's arguments (`rsync`). Pure: `ssh::SshHosts` performs what it builds.
 //!
 //! A new release is built under `.tagship/fence-N`, and is moved to `releases` by one rename, once
 //! its digest is verified and its bytes are on the host's disk. A release is complete when its
@@ -16,12 +16,12 @@ use crate::domain::host::{
     TreeDigest,
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
-use crate::hosts::remote::script::{
+use crate::hosts::ssh::script::{
     AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, led_to, nonsense,
 };
 
 /// Functions that read the live and complete releases, and compute a tree's digest.
-const STANDING: &str = include_str!("remote/sh/standing.sh");
+const STANDING: &str = include_str!("ssh/sh/standing.sh");
 
 /// Lists the tree of the working directory, as input of its digest.
 pub(crate) const WALK: &str = HOST_LISTING;

@@ -25,8 +25,8 @@ pub use self::qr::Qr;
 pub use self::token::{NewToken, Spoken, Token, TokenTerms};
 use crate::base::clock::Clock;
 use crate::base::secret::{self, NoRandomness, SecretString};
-pub use crate::domain::right::Role;
-use crate::domain::right::{self, NAME_CHARACTERS_MAX};
+pub use crate::domain::permission::Role;
+use crate::domain::permission::{self, NAME_CHARACTERS_MAX};
 use crate::store::kv::{Commit, CommitError, KeyVersion, Kv, KvError, Require, all_rows};
 
 mod change;
@@ -422,7 +422,7 @@ fn damaged(name: &str, error: &serde_json::Error) -> AccountError {
 
 /// Checks a name of an account or group.
 fn check_name(name: &str) -> Result<(), AccountError> {
-    if right::is_name(name) {
+    if permission::is_name(name) {
         Ok(())
     } else {
         Err(AccountError::BadName(

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 
 use crate::domain::approval::ApprovalRefusal;
-use crate::domain::right::Missing;
+use crate::domain::permission::Missing;
 use crate::engine::push::ReplayError;
 use crate::engine::request::RequestError;
 use crate::engine::submit::{FieldProblem, SubmitError};

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use crate::base::secret::SecretString;
 use crate::config::{self, Config, Templates};
 use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
-use crate::domain::right::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
+use crate::domain::permission::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
 use crate::identity::account::{Account, Delegation};
 use crate::identity::session::Session;
 use crate::store::audit::{AuditAction, PendingEntry};
@@ -166,7 +166,7 @@ impl Who {
             ..place.clone()
         };
         let role = |base, name: &str, groups: &[String]| {
-            right::role_in(base, name, groups, &self.grants, &place)
+            permission::role_in(base, name, groups, &self.grants, &place)
         };
         let actor = &self.actor;
         let of_project = |delegation: &Delegation| {
@@ -203,11 +203,11 @@ impl Who {
             return None;
         }
         let mut places: Vec<PermissionTarget> =
-            right::granted(&self.actor.name, &self.actor.groups, &self.grants).collect();
+            permission::granted(&self.actor.name, &self.actor.groups, &self.grants).collect();
         for (delegation, from) in &self.mandates {
             let groups: Vec<String> = from.groups.iter().cloned().collect();
             let everywhere = (from.role >= Ability::Approve.role()).then(PermissionTarget::default);
-            let granted = right::granted(&from.name, &groups, &self.grants);
+            let granted = permission::granted(&from.name, &groups, &self.grants);
             let of_project = granted.chain(everywhere).map(|mut place| {
                 // A grant in another project has no effect; searching there does no harm.
                 if let (Some(project), "") = (&delegation.project, place.project.as_str()) {
@@ -269,7 +269,7 @@ impl Who {
 
     fn has_somewhere(&self, ability: Ability) -> bool {
         let actor = &self.actor;
-        let most = right::role_anywhere(self.base, &actor.name, &actor.groups, &self.grants);
+        let most = permission::role_anywhere(self.base, &actor.name, &actor.groups, &self.grants);
         actor.scopes.has(ability.scope()) && most >= ability.role()
     }
 

@@ -4,6 +4,6 @@
 //! changes a task, a release or the store. `cli` calls it.
 
 // Checks whether a release would work: hosts, repositories, hook and spool.
-pub mod check;
+pub mod doctor;
 // Installs the hook beside a git server, and uninstalls it.
 pub mod install;

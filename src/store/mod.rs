@@ -46,7 +46,7 @@ pub use tags::{Brought, FailedLooks, KnownTag, Look, ReportedTag, told_by_hook, 
 pub use templates::UsedVersion;
 
 use crate::domain::host::FENCE_SALT_BITS;
-use crate::domain::right::PermissionTarget;
+use crate::domain::permission::PermissionTarget;
 use crate::domain::task::{IllegalTransition, Recorded, Relation, Task};
 
 /// How many events one append may contain, so that a commit stays within the engine's limits.

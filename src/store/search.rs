@@ -8,7 +8,7 @@
 use super::kv::{Key, Kv, Range, Row};
 use super::search_rows::{self, ListPosition};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::domain::right::PermissionTarget;
+use crate::domain::permission::PermissionTarget;
 
 /// The cost limit of one answer: a row passed costs 1, a read of the engine [`READ`].
 const BUDGET: usize = 20_000;

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Filter;
 use super::kv::{Commit, Key};
-use crate::domain::right::PermissionTarget;
+use crate::domain::permission::PermissionTarget;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{Description, Event, Outcome, Recorded, Task};
 

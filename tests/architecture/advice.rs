@@ -10,7 +10,7 @@ const READ: [(&str, &str); 18] = [
         "$ts_base is on another file system than $ts_at, so current cannot be switched by a rename: put both on one file system, or let deploy_to name another directory",
     ),
     (
-        "src/setup/check/probe.rs",
+        "src/setup/doctor/probe.rs",
         "{value} is on another file system than deploy_to, so current cannot be switched by a rename",
     ),
     (
@@ -18,11 +18,11 @@ const READ: [(&str, &str); 18] = [
         "current is a link to `{}`, which is no UTF-8 text, so it could not be led back there: rename a link with a plain path over it (mv -T)",
     ),
     (
-        "src/setup/check/probe.rs",
+        "src/setup/doctor/probe.rs",
         "delete what has many small files on that file system, or lower keep_releases",
     ),
     (
-        "src/setup/check/probe.rs",
+        "src/setup/doctor/probe.rs",
         "move it away, or correct deploy_to",
     ),
     (
@@ -38,31 +38,31 @@ const READ: [(&str, &str); 18] = [
         "the host shows fence {held}, which no agent can have taken: if no other agent releases there, delete .tagship/fence-{held} on the host, or rename it to .tagship/fence-0 where it is the only one, then retry",
     ),
     (
-        "src/hosts/remote/script.rs",
+        "src/hosts/ssh/script.rs",
         "delete files on the host until df -i shows free inodes there",
     ),
     (
-        "src/hosts/remote/sh/fence.sh",
+        "src/hosts/ssh/sh/fence.sh",
         "$1/$2-$ts_odd has a number that is a time far ahead: if no other agent releases to $ts_at, rename it (mv -T $1/$2-$ts_odd $1/$2-0), then retry",
     ),
     (
-        "src/hosts/remote/sh/fence.sh",
+        "src/hosts/ssh/sh/fence.sh",
         "$1/$2-$ts_odd is none of tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry",
     ),
     (
-        "src/hosts/remote/sh/fence.sh",
+        "src/hosts/ssh/sh/fence.sh",
         "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)",
     ),
     (
-        "src/hosts/remote/sh/standing.sh",
+        "src/hosts/ssh/sh/standing.sh",
         "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)",
     ),
     (
-        "src/hosts/remote/sh/standing.sh",
+        "src/hosts/ssh/sh/standing.sh",
         "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release",
     ),
     (
-        "src/hosts/remote/sh/start.sh",
+        "src/hosts/ssh/sh/start.sh",
         "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at",
     ),
     (
@@ -119,7 +119,7 @@ fn files(directory: &std::path::Path, found: &mut Vec<(String, String)>) {
 fn destructive_advice_was_reviewed() {
     let mut sources = Vec::new();
     // What people are told of hosts comes from these alone.
-    for directory in ["domain/host", "engine/executor", "hosts", "setup/check"] {
+    for directory in ["domain/host", "engine/executor", "hosts", "setup/doctor"] {
         files(&std::path::Path::new("src").join(directory), &mut sources);
     }
     let path = "src/domain/host.rs";

@@ -37,8 +37,8 @@ const IMPURE: [&str; 13] = [
 /// The crates that could be replaced in one place, and how the paths of that place begin.
 const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
     ("sled", &["src/store"]),
-    ("thrussh", &["src/hosts/remote"]),
-    ("thrussh_keys", &["src/hosts/remote"]),
+    ("thrussh", &["src/hosts/ssh"]),
+    ("thrussh_keys", &["src/hosts/ssh"]),
     ("git2", &["src/git"]),
     ("warp", &["src/server"]),
 ];

@@ -116,7 +116,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         1,
         Err("it is written anew where it is missing"),
     ),
-    ("src/hosts/remote/pin.rs", 1, Ok(())),
+    ("src/hosts/ssh/pin.rs", 1, Ok(())),
     (
         "src/setup/install/file.rs",
         1,

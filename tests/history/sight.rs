@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tagship::domain::right::PermissionTarget;
+use tagship::domain::permission::PermissionTarget;
 use tagship::domain::task::Submission;
 use tagship::store::{Among, Filter, Head, ListPosition, Store};
 

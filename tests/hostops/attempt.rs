@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
-use tagship::hosts::remote::runner::{self, Attempt, AttemptEnd};
-use tagship::hosts::remote::script::{AnswerReader, Said, overtaken};
+use tagship::hosts::ssh::runner::{self, Attempt, AttemptEnd};
+use tagship::hosts::ssh::script::{AnswerReader, Said, overtaken};
 
 use crate::place::{Host, SHELLS};
 use crate::support::eventually::eventually;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use tagship::domain::host::{Existing, HostError, Inodes, Release, TransferSet};
-use tagship::hosts::remote::script::AnswerLines;
+use tagship::hosts::ssh::script::AnswerLines;
 use tagship::hosts::sync::rsync::TransferEnd;
 use tagship::hosts::{publish, sync};
 

@@ -37,7 +37,7 @@ fn invalid_deploy_target_is_refused_with_a_remedy() {
 
     let mut place = Host::new(SHELLS[0]).place(1);
     place.deploy_to = "/dev/null/at all".into();
-    let turn = tagship::hosts::remote::script::OpSequence(1);
+    let turn = tagship::hosts::ssh::script::OpSequence(1);
     let script =
         tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
             .unwrap();
@@ -77,7 +77,7 @@ fn missing_deploy_target_is_created_with_its_parents() {
     let mut place = host.place(1);
     place.deploy_to.push_str("/with/parents");
     let first = tree.release("r1");
-    let turn = tagship::hosts::remote::script::OpSequence(1);
+    let turn = tagship::hosts::ssh::script::OpSequence(1);
     let script =
         tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
             .unwrap();

@@ -1,7 +1,7 @@
 //! What stands on a host as a fence or a turn is the host's word about itself: it may be anything.
 
 use tagship::domain::host::{Existing, HostError, Reply};
-use tagship::hosts::remote::script::OpSequence;
+use tagship::hosts::ssh::script::OpSequence;
 use tagship::hosts::sync;
 
 use crate::place::{Host, SHELLS, Tree};

@@ -10,10 +10,10 @@ use tagship::domain::host::{
     DeployTarget, Existing, HostError, HostState, Hosts, Inodes, Op, Output, Release, Reply, Run,
     RunCommand, RunEnd, TransferSet,
 };
-use tagship::hosts::perform::SshHosts;
-use tagship::hosts::remote::{
+use tagship::hosts::ssh::{
     DialSettings, Dialer, Keepalive, RsyncTransport, SshIdentity, SshTarget,
 };
+use tagship::hosts::ssh_host::SshHosts;
 
 use crate::place::{Tree, digest_of, picture_of, quick_directory};
 use crate::support::proxy::{Direction, Fault, Proxy};

@@ -12,7 +12,7 @@ use tagship::domain::host::{
     TransferSet, TreeDigest,
 };
 use tagship::hosts::publish;
-use tagship::hosts::remote::script::{AnswerLines, AnswerReader, OpSequence, Said, overtaken};
+use tagship::hosts::ssh::script::{AnswerLines, AnswerReader, OpSequence, Said, overtaken};
 use tagship::hosts::sync::{self, rsync};
 
 /// The shells that hosts have as `sh`.

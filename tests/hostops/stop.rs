@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{Run, RunEnd};
-use tagship::hosts::remote::runner::{self, AttemptEnd};
+use tagship::hosts::ssh::runner::{self, AttemptEnd};
 
 use crate::attempt::{Ending, ended, heard, shell};
 use crate::place::{Host, SHELLS};

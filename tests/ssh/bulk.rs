@@ -1,7 +1,7 @@
 //! Much data, both ways at once.
 
 use sha2::{Digest, Sha256};
-use tagship::hosts::remote::{Connection, Reach, Stream};
+use tagship::hosts::ssh::{Connection, Reach, Stream};
 
 use crate::support::sshd::Sshd;
 use crate::world::{LONG, dialer, open, target};

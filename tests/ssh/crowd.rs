@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tagship::hosts::remote::{Connection, RemoteError, SshTarget};
+use tagship::hosts::ssh::{Connection, RemoteError, SshTarget};
 use tokio::task::coop::consume_budget;
 
 use crate::support::sshd::{Sshd, free_port};

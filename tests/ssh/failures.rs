@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tagship::hosts::remote::{Connection, Presence, Reach, RemoteError, Stream, WaitPhase};
+use tagship::hosts::ssh::{Connection, Presence, Reach, RemoteError, Stream, WaitPhase};
 
 use crate::support::proxy::{Direction, Fault, Proxy};
 use crate::support::sshd::{Sshd, free_port};

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagship::hosts::remote::{
+use tagship::hosts::ssh::{
     Connection, DialSettings, Dialer, IdleLimits, Keepalive, RemoteError, SshIdentity, SshTarget,
 };
 use tokio::time::Instant;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use tagship::hosts::remote::{Connection, IdentityError, Reach, RemoteError, SshTarget};
+use tagship::hosts::ssh::{Connection, IdentityError, Reach, RemoteError, SshTarget};
 
 use crate::support::sshd::{Kind, Sshd, chmod, make_key};
 use crate::world::{dialer, file, refused, run, target};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tagship::hosts::remote::{Captured, Connection, Exit, Reach, RemoteError, Stream};
+use tagship::hosts::ssh::{Captured, Connection, Exit, Reach, RemoteError, Stream};
 
 use crate::support::sshd::Sshd;
 use crate::support::until;

@@ -1,6 +1,6 @@
 //! Servers that are configured otherwise than by default.
 
-use tagship::hosts::remote::{Connection, Reach, RemoteError};
+use tagship::hosts::ssh::{Connection, Reach, RemoteError};
 
 use crate::support::sshd::{Settings, Sshd};
 use crate::world::{LONG, dialer, refused, run, target};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tagship::hosts::remote::{
+use tagship::hosts::ssh::{
     Connection, Reach, RemoteError, RsyncCommand, RsyncEnd, RsyncExit, RsyncTransport, Stream,
 };
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use tagship::hosts::remote::known_hosts::HostName;
-use tagship::hosts::remote::{Connection, Pinned, Reach, RemoteError, append, offered_key};
+use tagship::hosts::ssh::known_hosts::HostName;
+use tagship::hosts::ssh::{Connection, Pinned, Reach, RemoteError, append, offered_key};
 
 use crate::support::sshd::{Kind, Sshd, make_key};
 use crate::world::{dialer, file, hasty_dialer, refused, run, target};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagship::hosts::remote::{
+use tagship::hosts::ssh::{
     Captured, Connection, DialSettings, Dialer, Keepalive, RemoteError, SshIdentity, SshTarget,
 };
 

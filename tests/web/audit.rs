@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::json;
 use tagship::base::clock::{Clock as _, ManualClock};
-use tagship::domain::right::Scope;
+use tagship::domain::permission::Scope;
 use tagship::identity::account::{Role, code_at};
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;

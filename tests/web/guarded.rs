@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::json;
-use tagship::domain::right::{Scope, Scopes};
+use tagship::domain::permission::{Scope, Scopes};
 use tagship::domain::task::{Event, Pause, Submission};
 use tagship::identity::account::{Account, Role, code_at};
 use tagship::server::WebLimits;

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::domain::approval::{self, Terms};
-use tagship::domain::right::Scope;
+use tagship::domain::permission::Scope;
 use tagship::domain::task::{Event, Landed, Task, Waits};
 use tagship::identity::account::{self, NewDelegation, Role};
 use tagship::store::kv::Commit;

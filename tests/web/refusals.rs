@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tagship::domain::right::{Scope, Scopes};
+use tagship::domain::permission::{Scope, Scopes};
 use tagship::domain::task::{Event, Pause, Task};
 use tagship::identity::account::{Account, Role, code_at};
 use tagship::store::HookOutcome;

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tagship::domain::right::Scope;
+use tagship::domain::permission::Scope;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Event, Origin, State, Submission, Submitter, Via};
 use tagship::identity::account::Role;

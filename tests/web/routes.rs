@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use tagship::domain::right::Scope;
+use tagship::domain::permission::Scope;
 use tagship::identity::account::Role;
 
 use crate::contract;

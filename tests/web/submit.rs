@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tagship::domain::right::Scope;
+use tagship::domain::permission::Scope;
 use tagship::domain::task::Event;
 use tagship::identity::account::Role;
 

@@ -11,8 +11,8 @@ use tagship::base::secret::{ExposeSecret as _, SecretString};
 use tagship::config::{self, Config};
 use tagship::domain::approval::{Approval, Terms};
 use tagship::domain::host::{ReleaseId, TreeDigest};
+use tagship::domain::permission::Scopes;
 use tagship::domain::plan::{self, Plan};
-use tagship::domain::right::Scopes;
 use tagship::domain::task::{
     AGENT_INDEX, CommitPerson, Comparison, Description, Direction, Event, Landed, Origin, Outcome,
     Recorded, Relation, StepRef, StepResult, Submission, Submitter, Supersede, Task,

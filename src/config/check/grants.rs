@@ -2,7 +2,7 @@
 
 use super::ConfigCheck;
 use crate::domain::document::Path;
-use crate::domain::right::Role;
+use crate::domain::permission::Role;
 
 impl ConfigCheck<'_> {
     /// Accounts and groups are in the store, so their names cannot be checked here. Neither can

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::super::pushers::is_public_key;
 use super::ConfigCheck;
 use crate::domain::document::Path;
-use crate::domain::right;
+use crate::domain::permission;
 use crate::domain::template::{Approvers, Requirement};
 
 impl ConfigCheck<'_> {
@@ -56,14 +56,14 @@ impl ConfigCheck<'_> {
     /// Refuses a name that no account can have: an approval that requires it could never be given,
     /// and a push by that user would be attributed to another one.
     fn name_of_people(&mut self, path: &Path, what: &str, name: &str) {
-        if !right::is_name(name) {
+        if !permission::is_name(name) {
             let lower = name.to_lowercase();
-            let hint = if right::is_name(&lower) {
+            let hint = if permission::is_name(&lower) {
                 format!("write `{lower}`")
             } else {
                 format!(
                     "use up to {} of a-z, 0-9, dots, underscores and hyphens",
-                    right::NAME_CHARACTERS_MAX
+                    permission::NAME_CHARACTERS_MAX
                 )
             };
             self.refuse(path, format!("no {what} can be called `{name}`: {hint}"));

@@ -49,7 +49,9 @@ fn emergency_approval_requires_admin_role_and_scope() {
         assert_eq!(allowed, role == Role::Admin, "{role}");
     }
     let token = Actor {
-        scopes: [crate::domain::right::Scope::Approve].into_iter().collect(),
+        scopes: [crate::domain::permission::Scope::Approve]
+            .into_iter()
+            .collect(),
         ..Actor::new("root", Role::Admin)
     };
     assert!(in_emergency(&terms, &[], &token).is_err());

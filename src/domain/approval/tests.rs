@@ -305,7 +305,9 @@ fn delegation_ends_on_time_and_needs_delegators_role_and_plan() {
     };
     assert!(yes(&terms, &[], &viewer(powerless)).is_err());
     let narrow = Actor {
-        scopes: [crate::domain::right::Scope::Read].into_iter().collect(),
+        scopes: [crate::domain::permission::Scope::Read]
+            .into_iter()
+            .collect(),
         ..dave
     };
     let refused = yes(&terms, &[], &narrow).unwrap_err();

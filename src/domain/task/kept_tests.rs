@@ -156,7 +156,8 @@ fn ref_must_point_to_the_pushed_or_landed_object() {
 #[test]
 fn task_belongs_to_its_environment_and_is_named_by_tag() {
     let task = fold([proposed(submission(Schedule::New))]);
-    let place = crate::domain::right::PermissionTarget::new("shop", "production", "git-release");
+    let place =
+        crate::domain::permission::PermissionTarget::new("shop", "production", "git-release");
     assert_eq!(task.place(), place);
     assert_eq!(task.tag(), "release-1");
     let branch = Submission {

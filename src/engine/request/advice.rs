@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{RequestContext, RequestError, TaskRequest, attempt};
 use crate::domain::approval::Actor;
+use crate::domain::permission::Ability;
 use crate::domain::plan::PlanDigest;
-use crate::domain::right::Ability;
 use crate::domain::task::{Origin, Pause, State, StepProgress, StepResult, Task};
 
 /// A request that a task allows.

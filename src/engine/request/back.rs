@@ -9,8 +9,8 @@ use super::{OVERRIDE, RequestError, WaysBack, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
 use crate::domain::host::ReleaseId;
+use crate::domain::permission::Ability;
 use crate::domain::plan::Plan;
-use crate::domain::right::Ability;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{
     ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, State, Submission,

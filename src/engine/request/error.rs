@@ -1,7 +1,7 @@
 //! Why a request is refused.
 
 use crate::domain::approval::ApprovalRefusal;
-use crate::domain::right::Missing;
+use crate::domain::permission::Missing;
 use crate::store::StoreError;
 
 /// Why a request is refused.

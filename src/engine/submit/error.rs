@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::right::{Missing, PermissionTarget};
+use crate::domain::permission::{Missing, PermissionTarget};
 use crate::store::StoreError;
 
 /// One invalid field of an order.

@@ -12,8 +12,8 @@ use super::{
 use crate::config::Config;
 use crate::domain::document::{moment, nearest};
 use crate::domain::host::ipv6_address;
+use crate::domain::permission;
 use crate::domain::plan::{self, PlanError, ResolvedEnvironment};
-use crate::domain::right;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Origin, Submission, Submitter, Supersede, Via};
 use crate::domain::template::{
@@ -164,7 +164,7 @@ pub fn resolve(
 /// Returns the accounts that a client's submitter name can mean: the one of that name, and the one
 /// mapped from that git server user.
 fn claimed(config: &Config, submitter: &str) -> BTreeSet<String> {
-    let own = Some(submitter).filter(|name| right::is_name(name));
+    let own = Some(submitter).filter(|name| permission::is_name(name));
     let accounts = own.into_iter().chain(config.account_of(submitter));
     accounts.map(str::to_owned).collect()
 }

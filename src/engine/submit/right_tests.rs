@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::tests::{World, actor, release, restart};
 use super::*;
-use crate::domain::right::Role;
+use crate::domain::permission::Role;
 
 #[test]
 fn ready_requires_a_sufficient_approver() {

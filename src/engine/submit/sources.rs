@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::config::{Config, Templates};
-use crate::domain::right::PermissionTarget;
+use crate::domain::permission::PermissionTarget;
 
 /// What the user may see. Everything else is treated as absent, and no error names it.
 pub trait Visibility: Sync {

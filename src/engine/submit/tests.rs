@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::domain::right::Role;
+use crate::domain::permission::Role;
 
 use super::*;
 use crate::config::{self, Config, Templates};

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::domain::host::{DeployTarget, Inodes, ReleaseId, Reply, TransferSet};
-use crate::hosts::remote::script::{InvalidValue, absolute, explain, file_name};
+use crate::hosts::ssh::script::{InvalidValue, absolute, explain, file_name};
 
 /// rsync's timeout without a byte from the other side.
 const SILENCE_SECONDS_MAX: u32 = 120;

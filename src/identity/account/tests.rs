@@ -6,7 +6,7 @@ use crate::base::clock::ManualClock;
 use crate::base::secret::ExposeSecret;
 use crate::store::memory::{CommitFault, MemoryKv};
 
-use crate::domain::right::Scope;
+use crate::domain::permission::Scope;
 
 use super::*;
 
@@ -460,5 +460,5 @@ async fn token_without_stored_scopes_has_all_scopes() {
         world.kv.commit(commit).await.unwrap();
     }
     let spoken = world.accounts.authenticate(&made.secret).await.unwrap();
-    assert_eq!(spoken.scopes, crate::domain::right::Scopes::default());
+    assert_eq!(spoken.scopes, crate::domain::permission::Scopes::default());
 }

@@ -9,7 +9,7 @@ use super::{
     is_one_line, key,
 };
 use crate::base::secret::{self, ExposeSecret, SecretString};
-use crate::domain::right::Scopes;
+use crate::domain::permission::Scopes;
 use crate::store::kv::{Commit, Require, all_rows};
 
 /// The prefix of every token, which lets people and scanners recognise it.

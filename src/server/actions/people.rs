@@ -7,7 +7,7 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{ChangeUser, NewTokenBody, NewUserBody, TokenView, UserView};
 use super::super::who::{self, AuditedAction, Who};
-use crate::domain::right::{Ability, Scopes};
+use crate::domain::permission::{Ability, Scopes};
 use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 
 pub(in crate::server) fn user_view(account: &Account) -> UserView {

@@ -7,7 +7,7 @@ use super::super::Site;
 use super::super::fault::Fault;
 use super::super::view::{HostLine, LiveHost, LiveQuery, LiveView};
 use super::super::who::{AuditedAction, Who};
-use crate::domain::right::{Ability, PermissionTarget};
+use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};
 

@@ -9,8 +9,8 @@ use super::super::who::{AuditedAction, Who};
 use super::places::seen_hosts;
 use super::templates::seen;
 use crate::config::Templates;
+use crate::domain::permission::PermissionTarget;
 use crate::domain::plan::Plan;
-use crate::domain::right::PermissionTarget;
 use crate::domain::task::{Task, Via};
 use crate::domain::template::Template;
 use crate::engine::submit::{

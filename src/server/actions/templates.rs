@@ -5,7 +5,7 @@ use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateList, TemplateVersion};
 use super::super::who::Who;
 use crate::config::Templates;
-use crate::domain::right::PermissionTarget;
+use crate::domain::permission::PermissionTarget;
 
 /// Loads the current templates.
 pub(in crate::server) fn library(site: &Site) -> Templates {

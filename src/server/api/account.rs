@@ -16,7 +16,7 @@ use super::super::view::{
 };
 use super::super::who::{Who, who};
 use crate::base::secret::ExposeSecret as _;
-use crate::domain::right::Ability;
+use crate::domain::permission::Ability;
 use crate::identity::account::Delegation;
 
 /// `POST …/users/NAME/totp`, `…/totp/confirm`, `…/totp/reset`.

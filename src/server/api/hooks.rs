@@ -10,7 +10,7 @@ use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::view::{HookQuery, Nothing};
 use super::super::who::who;
-use crate::domain::right::Ability;
+use crate::domain::permission::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     // An entry may concern several projects, so it has no single permission target.

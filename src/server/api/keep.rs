@@ -13,7 +13,7 @@ use super::super::fault::Fault;
 use super::super::output::unbuffered;
 use super::super::view::{AuditList, AuditQuery, TakeBackup};
 use super::super::who::{AuditedAction, who};
-use crate::domain::right::Ability;
+use crate::domain::permission::Ability;
 use crate::store::backup::{self, LogInclusion};
 
 /// `POST /api/v1/backup`: streams a backup as it is made. A truncated one has no digest at its end.

@@ -16,7 +16,7 @@ use super::super::view::{
 };
 use super::super::who::who;
 use crate::base::secret::ExposeSecret as _;
-use crate::domain::right::Ability;
+use crate::domain::permission::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;

@@ -12,7 +12,7 @@ use super::super::text::{self, Times};
 use super::super::view::{HookList, HookQuery};
 use super::super::who::who;
 use super::{Frame, Plain, sender, shown, times};
-use crate::domain::right::Ability;
+use crate::domain::permission::Ability;
 use crate::domain::rule::is_zero;
 use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
 

@@ -15,7 +15,7 @@ use super::super::view::{HostLine, LiveHost, LiveQuery};
 use super::super::who::who;
 use super::{Frame, sender, shown, times};
 use crate::domain::host::utc;
-use crate::domain::right::{Ability, PermissionTarget};
+use crate::domain::permission::{Ability, PermissionTarget};
 use crate::engine::request::{self, RollbackTarget};
 
 #[derive(Template)]

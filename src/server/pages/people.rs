@@ -19,7 +19,7 @@ use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::super::who::{Who, who};
 use super::{Frame, Plain, sender, shown, times};
 use crate::base::secret::ExposeSecret as _;
-use crate::domain::right::{Ability, Role, Scope};
+use crate::domain::permission::{Ability, Role, Scope};
 use crate::identity::account::{Enrolment, Qr};
 
 #[derive(Template)]

@@ -16,7 +16,7 @@ use super::super::view::{RollbackBody, on_hosts};
 use super::super::who::{Who, who};
 use super::{Frame, sender, shown, times};
 use crate::domain::host::ReleaseId;
-use crate::domain::right::{Ability, PermissionTarget};
+use crate::domain::permission::{Ability, PermissionTarget};
 use crate::engine::request::{self, RollbackGoal, RollbackTarget};
 use crate::store::{LiveRelease, ReleaseRecord, Store};
 

@@ -21,7 +21,7 @@ use super::super::who::{Who, who};
 use super::{Frame, sender, shown, times};
 use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Templates;
-use crate::domain::right::{Ability, PermissionTarget};
+use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::task::Via;
 use crate::domain::template::{Hidden, ParamKind, StageHosts, StageTemplate, Template};
 use crate::engine::submit::{

@@ -19,8 +19,8 @@ use super::super::view::{self, HostView, LogQuery, May, StageView, StepState, St
 use super::super::who::{Who, who};
 use super::{Frame, shown, times};
 use crate::domain::approval::Actor;
+use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlanDigest};
-use crate::domain::right::Ability;
 use crate::domain::task::{ChangedPath, CommitLine, Origin};
 use crate::domain::template::OnFailure;
 use crate::engine::request::{self, RequestContext, RequestError, TaskRequest, WaysBack};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::approval::Role;
-use crate::domain::right::{Scope, Scopes};
+use crate::domain::permission::{Scope, Scopes};
 
 /// `GET /api/v1/users`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,12 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
-pub use crate::hosts::remote::Pinned;
+pub use crate::hosts::ssh::Pinned;
 
 use crate::agent::reach;
 use crate::config::Config;
-use crate::hosts::remote::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
-use crate::hosts::remote::{self, PinError, RemoteError, SshTarget};
+use crate::hosts::ssh::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
+use crate::hosts::ssh::{self, PinError, RemoteError, SshTarget};
 
 /// Why a host is not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub async fn offer(config: &Config, host: &str) -> Result<HostKeyOffer, EnrollEr
     let planned = planned.ok_or_else(|| EnrollError::NoHost(host.to_owned()))?;
     let passphrase_file = config.ssh.passphrase_file.as_deref();
     let target = reach::target(&planned, &config.known_hosts(), passphrase_file);
-    let key = remote::offered_key(&reach::dialer(config), &target).await?;
+    let key = ssh::offered_key(&reach::dialer(config), &target).await?;
     Ok(HostKeyOffer { target, key })
 }
 
@@ -105,7 +105,7 @@ impl HostKeyOffer {
         let file = self.file();
         let directory = file.parent().unwrap_or(Path::new("/"));
         self.make(directory)?;
-        let pinned = remote::append(file, &self.host_name(), &self.key)?;
+        let pinned = ssh::append(file, &self.host_name(), &self.key)?;
         self.give(directory, file)?;
         Ok(pinned)
     }

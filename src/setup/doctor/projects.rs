@@ -9,7 +9,7 @@ use super::{CheckFinding, CheckScope, Subject};
 use crate::agent::reach;
 use crate::config::{Config, Project};
 use crate::git::landing;
-use crate::hosts::remote::make_key;
+use crate::hosts::ssh::make_key;
 use crate::setup::install;
 
 /// Maximum number of repositories that are queried concurrently.

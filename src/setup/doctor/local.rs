@@ -191,7 +191,7 @@ fn rules(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::check::CheckStatus;
+    use crate::setup::doctor::CheckStatus;
 
     #[test]
     fn low_disk_space_or_inodes_fail_with_a_remedy() {

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::domain::host::HostState;
 use crate::domain::plan::PlannedHost;
 use crate::hosts::publish;
-use crate::hosts::remote::preamble::EndlessPreamble;
-use crate::hosts::remote::script::{AnswerLines, AnswerReader};
-use crate::hosts::remote::{Connection, Dialer, RemoteError, Stream};
+use crate::hosts::ssh::preamble::EndlessPreamble;
+use crate::hosts::ssh::script::{AnswerLines, AnswerReader};
+use crate::hosts::ssh::{Connection, Dialer, RemoteError, Stream};
 
 /// Maximum number of hosts that are checked concurrently.
 pub(super) const PARALLEL: usize = 50;

@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 
 use crate::config::{SystemUser, may_run};
 use crate::domain::host::HostError;
-use crate::hosts::remote::script::quote;
-use crate::hosts::remote::{Exit, Stream};
+use crate::hosts::ssh::script::quote;
+use crate::hosts::ssh::{Exit, Stream};
 
 /// How many bytes of an output are read at once.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -113,7 +113,7 @@ impl LocalShell {
         }
     }
 
-    /// Performs a script, like [`crate::hosts::remote::Connection::exec`] on a host.
+    /// Performs a script, like [`crate::hosts::ssh::Connection::exec`] on a host.
     pub(super) async fn exec(
         &self,
         script: &[u8],

@@ -8,7 +8,7 @@ use super::ask::answer;
 use super::scratch::scratch;
 use super::{CheckFinding, Subject, probe};
 use crate::base::secret;
-use crate::hosts::remote::{Connection, RemoteError, RsyncCommand, RsyncEnd, RsyncTransport};
+use crate::hosts::ssh::{Connection, RemoteError, RsyncCommand, RsyncEnd, RsyncTransport};
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);

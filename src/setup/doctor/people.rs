@@ -3,7 +3,7 @@
 
 use super::{CheckFinding, CheckScope, KnownAccounts, Subject};
 use crate::config::{Config, fingerprint};
-use crate::domain::right::Grantee;
+use crate::domain::permission::Grantee;
 use crate::domain::template::{Approvers, Requirement};
 
 const ADD: &str = "add it (tagship user add), or correct the name";
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::setup::check::CheckStatus;
+    use crate::setup::doctor::CheckStatus;
 
     const SHOP: &str = r#"
 [hosts.web1]

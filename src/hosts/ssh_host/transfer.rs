@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{ASKED_TIMES_MAX, SshHosts};
 use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, TransferSet};
-use crate::hosts::remote::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
+use crate::hosts::ssh::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::hosts::sync::rsync::{self, TransferEnd};
 
 /// Longer than rsync's own limit, so that rsync can report the problem itself.

@@ -8,8 +8,8 @@ use super::ask::{self, NoReply};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
-use crate::hosts::remote::runner::{self, Attempt, AttemptEnd};
-use crate::hosts::remote::script::Said;
+use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
+use crate::hosts::ssh::script::Said;
 
 /// How long after the program's own time limit the host is given up.
 const GRACE: Duration = Duration::from_secs(60);

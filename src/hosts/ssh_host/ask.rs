@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::host::HostError;
-use crate::hosts::remote::script::{AnswerReader, Said, overtaken};
-use crate::hosts::remote::{Connection, Exit, Stream};
+use crate::hosts::ssh::script::{AnswerReader, Said, overtaken};
+use crate::hosts::ssh::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
@@ -75,8 +75,8 @@ impl From<HostError> for NoReply {
     }
 }
 
-impl From<crate::hosts::remote::script::InvalidValue> for NoReply {
-    fn from(unfit: crate::hosts::remote::script::InvalidValue) -> Self {
+impl From<crate::hosts::ssh::script::InvalidValue> for NoReply {
+    fn from(unfit: crate::hosts::ssh::script::InvalidValue) -> Self {
         Self::Host(unfit.into())
     }
 }

@@ -13,7 +13,7 @@ use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::host::{Drift, HostState, utc};
-use crate::hosts::remote::{Connection, Dialer};
+use crate::hosts::ssh::{Connection, Dialer};
 
 /// Returns the findings on the hosts in scope, in order of their names.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {

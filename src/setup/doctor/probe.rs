@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{CheckFinding, Subject};
 use crate::domain::host::{RELEASES_APART, is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
-use crate::hosts::remote::preamble::{EndlessPreamble, Preamble};
-use crate::hosts::remote::script::{InvalidValue, absolute, quote};
+use crate::hosts::ssh::preamble::{EndlessPreamble, Preamble};
+use crate::hosts::ssh::script::{InvalidValue, absolute, quote};
 
 const PROBE: &str = concat!(
-    include_str!("../../hosts/remote/sh/mounts.sh"),
+    include_str!("../../hosts/ssh/sh/mounts.sh"),
     include_str!("probe.sh")
 );
 /// Marks the beginning of the answer; earlier output is a login shell's.

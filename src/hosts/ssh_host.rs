@@ -27,9 +27,9 @@ use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::crash;
 use crate::domain::host::{DeployTarget, HostError, Hosts, Op, Output, Reply, turn_max, turn_of};
 use crate::hosts::publish;
-use crate::hosts::remote::runner::{self, Attempt, AttemptEnd};
-use crate::hosts::remote::script::{AnswerLines, InvalidValue, OpSequence};
-use crate::hosts::remote::{Connection, Dialer, Presence, RsyncTransport, SshTarget, Unreachable};
+use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
+use crate::hosts::ssh::script::{AnswerLines, InvalidValue, OpSequence};
+use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget, Unreachable};
 use crate::hosts::sync;
 use ask::{NoReply, Shell};
 pub use local::LocalShell;
@@ -361,7 +361,7 @@ impl Hosts for SshHosts {
 }
 
 fn unexpected(what: &str) -> HostError {
-    crate::hosts::remote::script::nonsense("expected another answer than", what)
+    crate::hosts::ssh::script::nonsense("expected another answer than", what)
 }
 
 /// Retries after a lost answer: every operation but `Run` may be performed twice. The result stays

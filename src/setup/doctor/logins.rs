@@ -11,7 +11,7 @@ use crate::agent::reach;
 use crate::config::{Config, Templates};
 use crate::domain::plan::{AGENT, PlannedUser};
 use crate::domain::template::{StageHosts, Template};
-use crate::hosts::remote::{Dialer, RemoteError};
+use crate::hosts::ssh::{Dialer, RemoteError};
 
 /// Returns the findings on execution users in scope, in order of their names and those of hosts.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
