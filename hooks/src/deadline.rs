@@ -64,7 +64,7 @@ fn expire(outcome: u8, server: Server) -> ! {
             message.say("the tag is refused, so that it is not lost; push it again later");
             message.refuse("the spool did not answer within 2 seconds");
         } else {
-            message.say("the tag is taken, and nothing will be released unless somebody runs: tagship submit");
+            message.say("the tag is accepted, and nothing will be released unless a user runs: tagship submit");
         }
         message.flush();
     }));

@@ -295,7 +295,7 @@ impl<'a> Push<'a> {
             }
             OnSpoolError::Accept => {
                 self.message.say(&format!(
-                    "{tag} is taken, and nothing will be released unless somebody runs: tagship submit"
+                    "{tag} is accepted, and nothing will be released unless a user runs: tagship submit"
                 ));
                 ExitCode::SUCCESS
             }

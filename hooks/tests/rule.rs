@@ -218,7 +218,7 @@ fn malformed_call_and_rules_errors_are_readable() {
     );
     assert_eq!(
         told(RulesFileError::Malformed("no `=` \n".to_owned())),
-        "no `=`; restart the agent, which writes it anew"
+        "no `=`; restart the agent, which writes it again"
     );
 }
 

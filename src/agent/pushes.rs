@@ -78,7 +78,7 @@ impl Pushes for SpoolPushes {
             tokio::select! {
                 () = whole => {}
                 () = self.clock.pause(LONGEST) => {
-                    tracing::warn!(push, "a push goes on for long; its tags do not wait for it");
+                    tracing::warn!(push, "a push takes long; its tags do not wait for it");
                 }
             }
         }

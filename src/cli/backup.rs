@@ -205,7 +205,7 @@ pub(crate) async fn restore(around: &CliContext, asked: &Restore) -> Result<(), 
         done.next_id
     );
     if let Some(former) = &done.former {
-        text += &format!("what stood there before lies in {}\n", former.display());
+        text += &format!("the previous store is in {}\n", former.display());
     }
     if !done.held.is_empty() {
         let ids: Vec<String> = done.held.iter().map(u64::to_string).collect();

@@ -36,9 +36,7 @@ pub enum CommandError {
     NoDirectory { project: String, repository: String },
     #[error("no hook program at {}; build it with `make`, or name it with --hook FILE", list(.0))]
     NoHookProgram(Vec<PathBuf>),
-    #[error(
-        "a tar on a terminal helps nobody; write `tagship install … --tar | gitaly hooks set …`"
-    )]
+    #[error("a tar is not for a terminal; write `tagship install … --tar | gitaly hooks set …`")]
     TarOnTerminal,
     #[error("task {id} has no plan that could be approved; it is {state}")]
     NoPlan { id: u64, state: String },
@@ -85,7 +83,7 @@ pub enum CommandError {
     Enroll(String),
     #[error(transparent)]
     Offer(#[from] EnrollError),
-    #[error("the hook stands, but no tag reaches the agent yet: {}", .0.join("; "))]
+    #[error("the hook is installed, but no tag reaches the agent yet: {}", .0.join("; "))]
     HookFindings(Vec<String>),
     #[error("cannot {doing} {}: {error}", path.display())]
     File {
@@ -100,7 +98,7 @@ pub enum CommandError {
     Accounts(String),
     #[error("the backup is not complete: {0}; nothing was kept of it")]
     Backup(String),
-    #[error("a backup on a terminal helps nobody; name a file, or write `tagship backup - | …`")]
+    #[error("a backup is not for a terminal; name a file, or write `tagship backup - | …`")]
     BackupOnTerminal,
     #[error(transparent)]
     Restore(#[from] RestoreError),

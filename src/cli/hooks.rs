@@ -166,7 +166,7 @@ fn told(became: &Became) -> Vec<String> {
     if !became.doubted.is_empty() {
         let tasks: Vec<String> = became.doubted.iter().map(ToString::to_string).collect();
         lines.push(format!(
-            "            told to look for their ref: task {}",
+            "            asked to check their ref: task {}",
             tasks.join(", ")
         ));
     }

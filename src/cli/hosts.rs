@@ -108,7 +108,7 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
         }
         None => {
             return Err(CommandError::Enroll(format!(
-                "nobody is there to compare the fingerprint; give --fingerprint {fingerprint} once you have compared it with the host's own"
+                "there is no terminal to compare the fingerprint on; give --fingerprint {fingerprint} once you have compared it with the host's own"
             )));
         }
     }

@@ -57,7 +57,7 @@ fn told(project: &Project, report: &Report) -> String {
     );
     if let Some(kept) = &report.kept {
         text.push_str(&format!(
-            "the hook that stood there is now {} and still runs first\n",
+            "the previous hook is now {} and still runs first\n",
             kept.display()
         ));
     }

@@ -202,7 +202,7 @@ impl ConfigCheck<'_> {
                 } else if hosts[..index].contains(host) {
                     self.refuse(
                         &path.to(index),
-                        format!("host {host} stands twice in group {name}: take one out"),
+                        format!("host {host} is listed twice in group {name}: take one out"),
                     );
                 }
             }

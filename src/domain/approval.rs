@@ -439,7 +439,7 @@ pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
         .collect();
     if terms.more > 0 && spare(terms, given) < terms.more {
         missing.push(format!(
-            "{} more, because no account is known for whoever pushed (map it with gitlab, system or ssh_keys of [users.NAME])",
+            "{} more, because no account is known for the pusher (map it with gitlab, system or ssh_keys of [users.NAME])",
             terms.more
         ));
     }

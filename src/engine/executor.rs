@@ -62,7 +62,7 @@ pub enum MissedPolicy {
 /// The store failed: restart the agent.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
-    #[error("the executor cannot go on: {0}")]
+    #[error("the executor cannot continue: {0}")]
     Store(#[from] StoreError),
     #[error("the store was closed")]
     Closed,

@@ -440,7 +440,7 @@ impl Reconciler {
                     reference = seen.reference,
                     outcome = outcome.name(),
                     task = outcome.task(),
-                    "a tag that no hook told of"
+                    "a tag that no hook reported"
                 ),
                 // A hook has reported it meanwhile.
                 Err(StoreError::HooksChanged) => return Ok(false),

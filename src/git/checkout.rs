@@ -179,7 +179,9 @@ pub enum CheckoutError {
     #[error("{0}: another process is writing this tree; wait for it to end")]
     Busy(PathBuf),
     /// The mirror is not a repository.
-    #[error("mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch makes it anew")]
+    #[error(
+        "mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch creates it again"
+    )]
     Mirror { mirror: PathBuf, detail: String },
     /// A disk operation failed.
     #[error("{path}: {detail}; check space and permissions")]

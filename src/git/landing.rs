@@ -182,7 +182,9 @@ pub enum LandingError {
     #[error("mirror {0}: another process is fetching into it; wait for it to end")]
     Busy(PathBuf),
     /// The mirror could not be created, written or read.
-    #[error("mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch makes it anew")]
+    #[error(
+        "mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch creates it again"
+    )]
     Mirror { mirror: PathBuf, detail: String },
     /// A file named in the configuration could not be read.
     #[error("{path}: {detail}; correct `[git]` in the configuration")]

@@ -160,7 +160,9 @@ impl SshHosts {
     /// link by itself.
     async fn connection(&self, host: &str) -> Result<Connection, HostError> {
         let host = self.hosts.get(host).ok_or_else(|| {
-            HostError::NotReached(format!("host {host} is none of this task's: plan it anew"))
+            HostError::NotReached(format!(
+                "host {host} is not one of this task's hosts: submit the task again"
+            ))
         })?;
         let mut connection = host.connection.lock().await;
         if let Some(open) = &*connection {

@@ -119,9 +119,9 @@ pub enum AccountError {
     )]
     BadLabel,
     /// A requirement of the same commit no longer holds. Nothing happened.
-    #[error("somebody else was faster: try again")]
+    #[error("another request changed it at the same time: try again")]
     Overtaken,
-    #[error("{0} is the only admin who is let in: make somebody else an admin first")]
+    #[error("{0} is the only enabled admin: make another user an admin first")]
     LastAdmin(String),
     #[error("a token without a scope is good for nothing: choose read, submit, approve or admin")]
     NoScope,
@@ -133,7 +133,7 @@ pub enum AccountError {
     NoFactor(String),
     #[error("the code is wrong, or was used before: wait for the next one")]
     WrongCode,
-    #[error("nobody delegates to themselves: name somebody else")]
+    #[error("a user can't delegate to themselves: name another user")]
     ToOneself,
     #[error("there is no delegation {0} of {1}: see `tagship user delegations`")]
     NoSuchDelegation(String, String),
@@ -161,7 +161,7 @@ pub enum LoginError {
     UsedCode,
     #[error("too many failed logins: try again after {0}")]
     TooMany(Timestamp),
-    #[error("nobody can log in now: {0}")]
+    #[error("logins are not possible now: {0}")]
     Unavailable(#[from] AccountError),
 }
 

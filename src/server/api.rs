@@ -120,7 +120,7 @@ pub(super) async fn metrics(site: &Arc<Site>) -> HttpResult {
         *states.entry(store.head(id).await?.state).or_default() += 1;
     }
     let mut text = String::from(
-        "# HELP tagship_tasks Tasks that are not at rest.\n# TYPE tagship_tasks gauge\n",
+        "# HELP tagship_tasks Tasks that have not ended.\n# TYPE tagship_tasks gauge\n",
     );
     for name in UNFINISHED {
         let count = states.get(name).copied().unwrap_or(0);

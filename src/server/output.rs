@@ -125,7 +125,7 @@ async fn follow(
             () = site.stopped() => return Ok(()),
             () = pieces.closed() => return Ok(()),
             () = tokio::time::sleep_until(end) => {
-                let cut = std::io::Error::other("the log goes on: ask for it again");
+                let cut = std::io::Error::other("the log continues: request it again");
                 let _ = pieces.send(Err(cut)).await;
                 return Ok(());
             }

@@ -46,7 +46,7 @@ pub enum BackupError {
     #[error("the header cannot be written: {0}")]
     Header(serde_json::Error),
     /// The reader of the backup has disconnected.
-    #[error("nobody reads the backup any more")]
+    #[error("the reader of the backup has gone")]
     Abandoned,
 }
 

@@ -360,7 +360,7 @@ pub enum TooLarge {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// A requirement does not hold. Nothing happened: read again and decide based on that.
-    #[error("{} was changed by somebody else: read it again", shown(.key))]
+    #[error("{} was changed by another user: read it again", shown(.key))]
     Conflict {
         /// The first requirement that does not hold.
         key: Key,

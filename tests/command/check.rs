@@ -164,7 +164,7 @@ fn healthy_setup_has_no_failure() {
     );
     for part in [
         "ok   agent: 1 template, and it fits the rules\n",
-        "ok   project shop: its hook stands in ",
+        "ok   project shop: its hook is installed in ",
         "ok   host web1: logged in as ",
         "ok   host web1: all programs are there\n",
         "srv/shop can be written, ",

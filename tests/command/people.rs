@@ -287,7 +287,7 @@ async fn check_reports_missing_named_users() {
     assert_eq!(
         warned,
         [
-            "warn agent: [users.robert] maps the pusher bob to an account that nobody has: what \
+            "warn agent: [users.robert] maps the pusher bob to an account that does not exist: what \
              they push needs one approval more; add it (tagship user add), or correct the name"
         ]
     );

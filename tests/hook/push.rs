@@ -401,7 +401,7 @@ fn broken_spool_passes_the_tag_if_the_policy_allows() {
     assert!(lines[0].contains("could not be handed over"), "{lines:?}");
     assert_eq!(
         lines[1],
-        "tagship: release-1 is taken, and nothing will be released unless somebody runs: tagship submit"
+        "tagship: release-1 is accepted, and nothing will be released unless a user runs: tagship submit"
     );
     assert!(shop.repo.resolve("refs/tags/release-1").is_some());
 }

@@ -159,7 +159,7 @@ fn a_backup_needs_no_agent_and_fits_into_a_pipe() {
     fs::write(&piped_to, piped.stdout).unwrap();
     let to = piped_to.display().to_string();
     let told = run(&stage, &["restore", &to, "--replace"]);
-    assert!(told.contains("what stood there before lies in"), "{told}");
+    assert!(told.contains("the previous store is in"), "{told}");
     // A backup without logs leaves those that stand there.
     assert!(stage.path().join("data/logs/1").is_dir());
     stage.start_agent();

@@ -71,7 +71,7 @@ impl fmt::Display for RulesFileError {
             Self::Malformed(reason) => {
                 write!(
                     f,
-                    "{}; restart the agent, which writes it anew",
+                    "{}; restart the agent, which writes it again",
                     reason.trim_end()
                 )
             }

@@ -13,7 +13,7 @@ impl ConfigCheck<'_> {
             if grant.to.is_empty() {
                 self.refuse(
                     &path.to("to"),
-                    "a grant to nobody: write to = [\"alice\"] or to = [\"@pm\"]",
+                    "a grant without users: write to = [\"alice\"] or to = [\"@pm\"]",
                 );
             }
             if grant.role == Role::None {

@@ -182,7 +182,7 @@ fn continue_fails_hosts_that_waited_for_a_failed_step() {
     let walk = play(two_alone(OnFailure::Continue), &[place(BALANCER, TELL)]);
     assert_eq!(
         reason(&walk),
-        "balancer: tell: no; web0, web1, db did not go on: tell did not succeed on balancer"
+        "balancer: tell: no; web0, web1, db did not continue: tell did not succeed on balancer"
     );
     assert!(!walk.steps().contains_key(&place(0, NOTE + 1)));
 }
@@ -200,8 +200,8 @@ fn continue_names_an_earlier_failure_to_later_waiters() {
     let walk = play(plan, &[ready]);
     assert_eq!(
         reason(&walk),
-        "balancer: ready: no; web0, web1 did not go on: ready did not succeed on balancer; \
-         db did not go on: tell did not succeed on balancer"
+        "balancer: ready: no; web0, web1 did not continue: ready did not succeed on balancer; \
+         db did not continue: tell did not succeed on balancer"
     );
     assert!(!walk.steps().contains_key(&place(DB, NOTE)));
 }

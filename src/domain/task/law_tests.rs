@@ -313,7 +313,7 @@ fn new_task_awaits_landing_approval_time_and_queue() {
     match after(&[begins(Schedule::New), lands()]).as_slice() {
         [NextAction::At(time, Event::Expired { reason })] => {
             assert_eq!(*time, at(3601), "nobody has longer to approve it");
-            assert!(reason.contains("nobody approved it in time"), "{reason}");
+            assert!(reason.contains("it was not approved in time"), "{reason}");
         }
         other => panic!("{other:?}"),
     }

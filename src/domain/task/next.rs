@@ -24,7 +24,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
                 actions.push(NextAction::Recheck);
             }
             if let Some(expiry) = task.expires() {
-                let reason = "nobody approved it in time";
+                let reason = "it was not approved in time";
                 actions.push(NextAction::At(
                     expiry,
                     Event::Expired {

@@ -13,7 +13,7 @@ pub(super) fn paused(task: &Task, why: &Pause, work: &TaskWork, plan: &Plan) -> 
         actions.extend(time_left(task, work).map(|time| NextAction::At(time, Event::Due)));
     }
     if let Some(end) = ends(task, why, plan) {
-        let by = "tagship, since nobody let it go on in time (pause_timeout)".to_owned();
+        let by = "tagship, since no user resumed it in time (pause_timeout)".to_owned();
         let asker = StopRequester::Tagship;
         actions.push(NextAction::At(end, Event::StopRequested { by, asker }));
     }

@@ -71,7 +71,7 @@ pub(super) fn failures(failed: &[HostFailure]) -> String {
             1 => " and 1 more host".to_owned(),
             more => format!(" and {more} more hosts"),
         };
-        let message = format!("{named}{more} did not go on: {step} did not succeed on {on}");
+        let message = format!("{named}{more} did not continue: {step} did not succeed on {on}");
         told.push((message, hosts.len()));
     }
     let told = told
@@ -224,8 +224,8 @@ mod tests {
             waited("web3", "warm"),
             said("db: migrate: no"),
         ];
-        let text = "db: migrate: no; web1, web2 did not go on: migrate did not succeed on db; \
-                    web3 did not go on: warm did not succeed on db";
+        let text = "db: migrate: no; web1, web2 did not continue: migrate did not succeed on db; \
+                    web3 did not continue: warm did not succeed on db";
         assert_eq!(failures(&failed), text);
     }
 
@@ -265,12 +265,12 @@ mod tests {
             failures(&names.collect::<Vec<_>>())
         };
         assert!(
-            crowd(20).contains("web18, web19 did not go on: "),
+            crowd(20).contains("web18, web19 did not continue: "),
             "{}",
             crowd(20)
         );
-        assert!(crowd(21).contains("web19 and 1 more host did not go on: "));
-        assert!(crowd(1_000).contains("web19 and 980 more hosts did not go on: "));
+        assert!(crowd(21).contains("web19 and 1 more host did not continue: "));
+        assert!(crowd(1_000).contains("web19 and 980 more hosts did not continue: "));
         // Where there is no room for them, they are counted with the others.
         let long = |number| said(&format!("{number}{}", "x".repeat(ONE_BYTES_MAX - 1)));
         let mut many: Vec<HostFailure> = (0..5).map(long).collect();

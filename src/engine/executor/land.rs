@@ -241,7 +241,7 @@ impl Executor {
             let error = match found {
                 None => format!("tag {tag} is not on the git server"),
                 Some(found) => format!(
-                    "tag {tag} stands on {} there, not on what was pushed",
+                    "tag {tag} points to {} there, not to what was pushed",
                     found.object
                 ),
             };
@@ -256,7 +256,7 @@ impl Executor {
         };
         if stands && active.task.doubted.is_some_and(in_flight) {
             // The hook reports a deletion or move before the git server performs it.
-            let why = format!("tag {tag} still stands where it stood");
+            let why = format!("tag {tag} still points to the same commit");
             active.in_vain.looks = None;
             self.not_yet(id, &why, MissedLook::Nothing);
             return;

@@ -49,7 +49,7 @@ impl SubmissionTarget {
         };
         if target.tag.is_empty() && template.releases() {
             let message = format!(
-                "is missing: template {} releases what a tag stands on",
+                "is missing: template {} releases the commit of a tag",
                 template.name
             );
             search.refuse("tag", message);

@@ -96,7 +96,7 @@ pub enum ManifestError {
     #[error("path {path:?} {reason}: rename it in the repository or exclude it")]
     Path { path: String, reason: &'static str },
     /// The stored form is damaged or has another version.
-    #[error("manifest cannot be read ({0}): delete it, one full comparison makes it anew")]
+    #[error("manifest cannot be read ({0}): delete it, one full comparison creates it again")]
     Damaged(String),
 }
 
@@ -119,7 +119,7 @@ impl Manifest {
         if paths.len() < entries.len() {
             let twice = entries.windows(2).find(|w| w[0].path == w[1].path);
             let path = twice.map_or(&[][..], |w| &w[0].path);
-            return Err(refused(path, "stands twice in the tree"));
+            return Err(refused(path, "occurs twice in the tree"));
         }
         for entry in &entries {
             if let Some(above) = ancestors(&entry.path).find(|a| paths.contains(a)) {

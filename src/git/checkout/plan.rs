@@ -386,7 +386,7 @@ fn shared_paths(paths: &[String]) -> Result<HashSet<Vec<u8>>, CheckoutError> {
         .iter()
         .find(|path| ancestors(path).any(|above| shared.contains(above)));
     match nested {
-        Some(path) => Err(failed(&shown(path), "lies below another shared path")),
+        Some(path) => Err(failed(&shown(path), "is below another shared path")),
         None => Ok(shared),
     }
 }

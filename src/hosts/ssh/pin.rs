@@ -30,7 +30,7 @@ pub enum PinError {
         host: HostName,
         expected: String,
     },
-    #[error("{}:{line} revokes this key; ask whoever revoked it", path.display())]
+    #[error("{}:{line} revokes this key; ask the person who revoked it", path.display())]
     Revoked { path: PathBuf, line: usize },
 }
 

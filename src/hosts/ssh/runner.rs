@@ -228,7 +228,8 @@ impl Attempt {
             }
             ("alive" | "begun", "") => return Ok(()),
             ("clipped", "") => {
-                let note = "the output went on, and the host could not keep more of it (is its disk full?)";
+                let note =
+                    "there was more output, which the host could not keep (is its disk full?)";
                 if !self.notes.iter().any(|said| said == note) {
                     self.notes.push(note.to_owned());
                 }

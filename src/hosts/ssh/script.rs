@@ -354,7 +354,7 @@ impl AnswerReader {
                         self.expect = Expect::Line;
                     }
                 }
-                Expect::Nothing => return Err(no_answer("it goes on after its end")),
+                Expect::Nothing => return Err(no_answer("it continues after its end")),
             }
         }
         Ok(())

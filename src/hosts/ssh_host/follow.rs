@@ -63,7 +63,7 @@ pub(super) async fn run(
         tracing::info!(key = run.key, lost, "connection lost while a program runs");
         let rest: u64 = pauses.clone().sum::<u64>() + pause;
         let reason = format!(
-            "connection lost ({}); the program goes on there",
+            "connection lost ({}); the program continues there",
             lost.as_deref().unwrap_or_default()
         );
         output.away(&reason, SystemClock.now() + Duration::from_secs(rest));

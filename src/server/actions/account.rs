@@ -40,7 +40,7 @@ pub(in crate::server) async fn confirm(
         Err(wrong @ AccountError::WrongCode) => return Ok(Err(wrong)),
         confirmed => confirmed?,
     };
-    tracing::info!(user = name, actor = %who.actor.name, "a second factor is in force");
+    tracing::info!(user = name, actor = %who.actor.name, "a second factor was enabled");
     Ok(Ok(()))
 }
 

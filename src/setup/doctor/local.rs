@@ -112,7 +112,7 @@ fn spool_findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
         return stale;
     }
     let what = format!(
-        "the spool {} stands, its rules are up to date",
+        "the spool {} is ready, its rules are up to date",
         spool_dir.display()
     );
     vec![CheckFinding::ok(&Subject::Agent, what)]

@@ -7,7 +7,7 @@ use crate::domain::permission::Grantee;
 use crate::domain::template::{Approvers, Requirement};
 
 const ADD: &str = "add it (tagship user add), or correct the name";
-const JOIN: &str = "put somebody into it (tagship user set), or correct the name";
+const JOIN: &str = "add a user to it (tagship user set), or correct the name";
 
 /// Returns the findings on users in the configuration.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
@@ -47,10 +47,10 @@ fn users(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
         let pusher = pusher.or_else(|| user.ssh_keys.first().map(|key| fingerprint(key)));
         let what = match pusher {
             Some(pusher) => format!(
-                "[users.{name}] maps the pusher {pusher} to an account that nobody has: what they \
+                "[users.{name}] maps the pusher {pusher} to an account that does not exist: what they \
                  push needs one approval more"
             ),
-            None => format!("[users.{name}] is an account that nobody has"),
+            None => format!("[users.{name}] is an account that does not exist"),
         };
         CheckFinding::warn(&Subject::Agent, what, ADD)
     });
@@ -63,10 +63,10 @@ fn grants(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
         for grantee in &grant.to {
             let (name, what, remedy) = match grantee {
                 Grantee::Account(name) if !accounts.contains_key(name) => {
-                    (name.clone(), "an account that nobody has", ADD)
+                    (name.clone(), "an account that does not exist", ADD)
                 }
                 Grantee::Group(group) if members(accounts, group) == 0 => {
-                    (format!("@{group}"), "a group that nobody is in", JOIN)
+                    (format!("@{group}"), "a group without members", JOIN)
                 }
                 _ => continue,
             };
@@ -88,13 +88,13 @@ fn approvals(config: &Config, scope: &CheckScope, accounts: &KnownAccounts) -> V
                 let enough = members >= usize::try_from(requirement.count).unwrap_or(usize::MAX);
                 let there = match members {
                     _ if enough => return None,
-                    0 => "nobody is in that group".to_owned(),
+                    0 => "that group has no members".to_owned(),
                     members => format!("that group has {members}"),
                 };
                 (there, JOIN)
             }
             Approvers::User(name) if !accounts.contains_key(name) => {
-                ("nobody has that account".to_owned(), ADD)
+                ("that account does not exist".to_owned(), ADD)
             }
             _ => return None,
         };
@@ -185,15 +185,15 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
         assert_eq!(
             words,
             [
-                "[users.robert] maps the pusher bob to an account that nobody has: what they push \
+                "[users.robert] maps the pusher bob to an account that does not exist: what they push \
                  needs one approval more",
-                "grant 1 gives the role approver to carol, an account that nobody has",
-                "grant 1 gives the role approver to @ops, a group that nobody is in",
+                "grant 1 gives the role approver to carol, an account that does not exist",
+                "grant 1 gives the role approver to @ops, a group without members",
                 "live asks for the approval of 2 of @pm, and that group has 1: what waits \
                  there cannot be approved",
-                "live asks for the approval of 1 of @ops, and nobody is in that group: what waits \
+                "live asks for the approval of 1 of @ops, and that group has no members: what waits \
                  there cannot be approved",
-                "live asks for the approval of 1 of dora, and nobody has that account: what waits \
+                "live asks for the approval of 1 of dora, and that account does not exist: what waits \
                  there cannot be approved",
             ]
         );

@@ -89,7 +89,7 @@ fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
         let repo = shown(&hook.repo);
         findings.push(CheckFinding::ok(
             &subject,
-            format!("its hook stands in {repo}"),
+            format!("its hook is installed in {repo}"),
         ));
     }
     if let Some(unseen) = install::unseen(hook) {

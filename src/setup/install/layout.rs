@@ -11,7 +11,7 @@ use tagship_hook::settings::Settings;
 
 /// The second line of the script that runs two hooks; identifies it.
 const MARK: &str =
-    "# Put here by tagship: runs the hook that stood here before, then tagship's own.";
+    "# Installed by tagship: runs the hook that was here before, then tagship's own.";
 
 /// The kind of git server, which determines the hooks that it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,7 +79,7 @@ pub enum RestoreError {
         .dir.display()
     )]
     NotEmpty { dir: PathBuf },
-    #[error("--next-id {asked} has been given out before: the next free one is {least}")]
+    #[error("--next-id {asked} is already in use: the next free one is {least}")]
     NextId { asked: u64, least: u64 },
     #[error("cannot {doing} {}: {source}; look at the disk", .path.display())]
     Io {

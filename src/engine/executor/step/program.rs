@@ -54,7 +54,7 @@ pub(super) async fn run(
     }
     scene
         .output
-        .line("nobody can say how it ended; it may be repeated, so it is");
+        .line("it is unknown how it ended; it may be repeated, so it is");
     let key = part(&run.key, "again");
     let end = follow(scene, program, Run { key, ..run }).await?;
     judge(scene, program, end)
