@@ -298,7 +298,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "web = [\"web1\", \"web2\"]\nempty = []",
         "group empty is empty",
     ),
-    ("\"web2\"]", "\"web1\"]", "stands twice"),
+    ("\"web2\"]", "\"web1\"]", "is listed twice"),
     (
         "group = \"web\"",
         "group = \"wbe\"",
@@ -550,7 +550,7 @@ fn grant_must_name_existing_targets() {
         "to = [\"nobody-yet\"]\nrole = \"viewer\"\nproject = \"shop\"\nenvironment = \"qa\"\n";
     assert!(grants(all).is_empty(), "{:?}", grants(all));
     for (lines, complaint) in [
-        ("to = []\nrole = \"viewer\"\n", "a grant to nobody"),
+        ("to = []\nrole = \"viewer\"\n", "a grant without users"),
         (
             "to = [\"@\"]\nrole = \"viewer\"\n",
             "neither an account nor a group",

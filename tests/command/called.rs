@@ -33,7 +33,7 @@ async fn waiting_task_names_the_tag_of_what_is_live() {
     let called = format!("compared with release-1 ({}) on ", &OLDER[..10]);
     assert!(page.contains(&called), "{page}");
     let shown = said(lab.local(&["show", &task.id.to_string()])).stdout;
-    let called = format!("from release-1 ({}), live on ", &OLDER[..12]);
+    let called = format!("to release-1 ({}), live on ", &OLDER[..12]);
     assert!(shown.contains(&called), "{shown}");
 }
 

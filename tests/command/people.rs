@@ -122,7 +122,7 @@ async fn user_rights_change_and_a_disabled_user_is_refused() {
     assert_eq!(last.status, Some(1), "{last}");
     assert!(
         last.stderr
-            .starts_with("error: alice is the only admin who is let in"),
+            .starts_with("error: alice is the only enabled admin"),
         "{last}"
     );
     lab.world.account("root", Role::Admin, &[]).await;
