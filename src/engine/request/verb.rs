@@ -165,6 +165,8 @@ impl TaskRequest {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn example(verb: Verb) -> Map<String, Value> {

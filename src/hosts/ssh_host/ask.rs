@@ -194,7 +194,7 @@ fn refused_by_shell(shell: &Shell, exit: &Exit, printed: &[u8]) -> HostError {
 async fn never_begins(begun: &AtomicBool, within: Duration) {
     tokio::time::sleep(within).await;
     if begun.load(Ordering::Relaxed) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
