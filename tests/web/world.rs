@@ -322,7 +322,8 @@ impl World {
     }
 
     pub async fn landed(&self, task: &Task, description: &Description) -> Task {
-        let plan = self.plan("production", &description.commit);
+        let mut plan = self.plan("production", &description.commit);
+        plan.environment.clone_from(&task.submission.environment);
         let digest = self.store.put_plan(&plan).await.unwrap();
         let description = serde_json::to_vec(description).unwrap();
         let landed = Landed {
