@@ -426,7 +426,7 @@ fn hook_settings_override_the_agents_policy() {
     shop.tree.tag("release-1", "HEAD");
     let pushed = shop.tree.push_tag("release-1");
     assert!(pushed.success, "{}", pushed.text);
-    assert!(pushed.text.contains("is taken"), "{}", pushed.text);
+    assert!(pushed.text.contains("is accepted"), "{}", pushed.text);
 }
 
 #[test]
