@@ -130,7 +130,7 @@ impl TaskRequest {
         }
     }
 
-    /// Returns the comment or reason; empty if there is none.
+    /// Returns the comment or reason, or an empty text.
     #[must_use]
     pub fn remark(&self) -> &str {
         match self {

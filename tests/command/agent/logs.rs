@@ -59,7 +59,7 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
     );
 }
 
-/// The agent ends what is followed after a while; whoever reads sees nothing of it.
+/// The agent ends a followed log after a time limit; the reader notices nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn log_followed_over_reconnects_is_printed_once() {
     let lab = Lab::with(WebLimits {
@@ -148,7 +148,7 @@ async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
     );
     assert!(
         text.contains("A\r\u{1b}[J"),
-        "drawn anew in its place: {text:?}"
+        "redrawn in place: {text:?}"
     );
     assert!(
         text.contains("task 1 shop to production: failed: x\r\n"),
