@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tagship::hosts::ssh::{Captured, Connection, Exit, Reach, RemoteError, Stream};
+use tokio::sync::Notify;
 
 use crate::support::sshd::Sshd;
 use crate::support::until;
@@ -24,7 +25,7 @@ async fn tried(
         Stream::Stderr => stderr.extend_from_slice(bytes),
     };
     let exit = connection
-        .script(script.as_bytes(), &mut keep, timeout)
+        .script(script.as_bytes(), &mut keep, &Notify::new(), timeout)
         .await?;
     Ok(Captured {
         exit,

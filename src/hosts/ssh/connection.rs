@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::channel::{Keepalive, Open};
 use super::dial::{Dialer, Presence};
@@ -172,7 +172,8 @@ impl Connection {
     }
 
     /// Runs a script of `sh` in a subshell, in the home directory, with empty standard input. The
-    /// shell around it remains for further scripts, so each costs one round trip.
+    /// shell around it remains for further scripts, so each costs one round trip. `sent` is notified
+    /// when the host has taken the script.
     ///
     /// Dropping the future abandons the script: it loses its pipes, it is not killed.
     ///
@@ -182,6 +183,7 @@ impl Connection {
         &self,
         script: &[u8],
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+        sent: &Notify,
         timeout: Duration,
     ) -> Result<Exit, RemoteError> {
         let shell = match self.inner.idle_shell() {
@@ -190,7 +192,7 @@ impl Connection {
         };
         let run = async {
             tokio::select! {
-                end = shell.run(script, on_output) => end,
+                end = shell.run(script, on_output, sent) => end,
                 never = shell.open().keep_alive(self.keepalive()) => match never {},
             }
         };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use tokio::net::lookup_host;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::SshTarget;
@@ -78,7 +79,7 @@ impl IdleConnection {
     /// Runs an empty script in each shell: one may have ended although its connection has not.
     async fn is_alive(&self) -> bool {
         let answers = join_all(self.shells.iter().map(async |shell| {
-            let end = shell.run(b":", &mut |_, _| ()).await;
+            let end = shell.run(b":", &mut |_, _| (), &Notify::new()).await;
             matches!(end, ScriptEnd::Ended(Exit::Code(0)))
         }));
         let answers = timeout(PATIENCE, answers).await;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::channel::Open;
 use super::inbox::{ChannelEvent, Exit, Stream};
 use super::link::Link;
@@ -66,12 +68,13 @@ impl Interpreter {
             && !self.last.load(Ordering::SeqCst)
     }
 
-    /// Runs a script and passes its output on. After a future that was dropped before its end, the
-    /// shell must not be used again.
+    /// Runs a script and passes its output on; notifies `sent` when the host has taken the script.
+    /// After a future that was dropped before its end, the shell must not be used again.
     pub(super) async fn run(
         &self,
         script: &[u8],
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+        sent: &Notify,
     ) -> ScriptEnd {
         let word = random_word();
         let text = wrapped(script, &word);
@@ -82,6 +85,7 @@ impl Interpreter {
                 let _ = self.open.start(COMMAND).await;
             }
             let _ = self.open.send(text.as_slice(), |_| ()).await;
+            sent.notify_one();
             if begins {
                 tokio::time::sleep(FIRST_SCRIPT).await;
                 self.last.store(true, Ordering::SeqCst);

@@ -1,6 +1,5 @@
 //! Performs one script on one connection: reads its answer, and interprets a missing one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,7 +10,7 @@ use crate::hosts::ssh::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
-/// How long a login may take to begin a script.
+/// How long a login may take to begin a script that the host has taken.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many of the last bytes printed before an answer are kept.
 const PRINTED_BYTES_MAX: usize = 512;
@@ -30,14 +29,18 @@ impl Shell {
         &self,
         script: &[u8],
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+        sent: &Notify,
         timeout: Duration,
     ) -> Result<Exit, HostError> {
         match self {
             Self::Remote(connection) => connection
-                .script(script, on_output, timeout)
+                .script(script, on_output, sent, timeout)
                 .await
                 .map_err(HostError::from),
-            Self::Local(shell) => shell.exec(script, on_output, timeout).await,
+            Self::Local(shell) => {
+                sent.notify_one();
+                shell.exec(script, on_output, timeout).await
+            }
         }
     }
 
@@ -115,7 +118,7 @@ async fn ask_within(
     let mut printed = Vec::new();
     let mut failure = None;
     let nonsense_came = Notify::new();
-    let begun = AtomicBool::new(false);
+    let (sent, begun) = (Notify::new(), Notify::new());
     let mut on_output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout if failure.is_none() => {
             let mut listen = |said: Said| {
@@ -137,7 +140,9 @@ async fn ask_within(
                 failure.get_or_insert(HostError::Refused(nonsense.to_string()).into());
                 nonsense_came.notify_one();
             }
-            begun.store(answer.has_begun(), Ordering::Relaxed);
+            if answer.has_begun() {
+                begun.notify_one();
+            }
         }
         Stream::Stdout => {}
         Stream::Stderr => {
@@ -151,10 +156,10 @@ async fn ask_within(
     let exit = tokio::select! {
         biased;
         () = nonsense_came.notified() => Err(HostError::Lost(String::new())),
-        exit = shell.exec(script, &mut on_output, timeout) => exit,
-        () = never_begins(&begun, begin) => {
+        exit = shell.exec(script, &mut on_output, &sent, timeout) => exit,
+        () = never_begins(&sent, &begun, begin) => {
             return Err(NoReply::NotBegun(format!(
-                "no script began on {} within {} s of the login; a startup file of it (.bashrc, .zshenv, .ssh/rc) waits, or starts other shells without end: let it do so only where the shell is interactive",
+                "no script began on {} within {} s of being sent; a startup file of it (.bashrc, .zshenv, .ssh/rc) waits, or starts other shells without end: let it do so only where the shell is interactive",
                 shell.name(),
                 begin.as_secs()
             )));
@@ -190,10 +195,11 @@ fn refused_by_shell(shell: &Shell, exit: &Exit, printed: &[u8]) -> HostError {
     ))
 }
 
-/// Ends after this time if nothing has begun until then.
-async fn never_begins(begun: &AtomicBool, within: Duration) {
-    tokio::time::sleep(within).await;
-    if begun.load(Ordering::Relaxed) {
+/// Ends if a script has not begun within a time after it was sent. Neither a new login, for which
+/// many hosts may wait, nor a slow line counts.
+async fn never_begins(sent: &Notify, begun: &Notify, within: Duration) {
+    sent.notified().await;
+    if tokio::time::timeout(within, begun.notified()).await.is_ok() {
         std::future::pending::<()>().await;
     }
 }
@@ -215,6 +221,7 @@ fn complaint(stderr: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use futures::FutureExt as _;
 
     async fn asked(login: &str, begin: Duration) -> Result<(), NoReply> {
         let shell = Shell::Local(LocalShell::of_program("sh", &["-c", login]));
@@ -229,8 +236,17 @@ mod tests {
         let Err(NoReply::NotBegun(why)) = asked(login, Duration::from_secs(1)).await else {
             panic!("it was waited for");
         };
-        assert!(why.contains("within 1 s of the login"), "{why}");
+        assert!(why.contains("within 1 s of being sent"), "{why}");
         assert!(why.contains(".zshenv"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn time_to_begin_counts_from_when_the_script_was_sent() {
+        let (sent, begun) = (Notify::new(), Notify::new());
+        let mut never = Box::pin(never_begins(&sent, &begun, Duration::ZERO));
+        assert!((&mut never).now_or_never().is_none());
+        sent.notify_one();
+        never.await;
     }
 
     #[tokio::test]

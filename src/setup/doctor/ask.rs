@@ -54,8 +54,9 @@ pub(super) async fn answer(connection: &Connection, script: &str) -> Result<Stri
             too_much.notify_one();
         }
     };
+    let sent = Notify::new();
     let ended = tokio::select! {
-        ended = connection.script(script.as_bytes(), &mut hear, TIMEOUT) => Some(ended),
+        ended = connection.script(script.as_bytes(), &mut hear, &sent, TIMEOUT) => Some(ended),
         () = too_much.notified() => None,
     };
     match ended {
@@ -78,7 +79,9 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
             refused |= invalid;
         }
     };
-    let ended = connection.script(&script, &mut hear, TIMEOUT).await;
+    let ended = connection
+        .script(&script, &mut hear, &Notify::new(), TIMEOUT)
+        .await;
     let whole = ended.is_ok() && answer.is_done() && !refused;
     whole.then(|| publish::read_standing(&lines).ok())?
 }

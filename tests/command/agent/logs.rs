@@ -146,10 +146,7 @@ async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
         text.contains("  web-2  0/3   stage.sync         running\r\n"),
         "{text:?}"
     );
-    assert!(
-        text.contains("A\r\u{1b}[J"),
-        "redrawn in place: {text:?}"
-    );
+    assert!(text.contains("A\r\u{1b}[J"), "redrawn in place: {text:?}");
     assert!(
         text.contains("task 1 shop to production: failed: x\r\n"),
         "{text:?}"
