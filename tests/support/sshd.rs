@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -92,9 +91,11 @@ impl Sshd {
             )
             .unwrap();
             let mut child = spawn(path);
-            if until(|| listening(port) || child.try_wait().unwrap().is_some())
-                && child.try_wait().unwrap().is_none()
-            {
+            let addresses = usize::from(settings.hosts) + 1;
+            let listens = || log(path).matches("Server listening on").count() == addresses;
+            let failed = || log(path).contains("Bind to port");
+            // Its own word counts: another server may answer on the port.
+            if until(|| listens() || failed() || child.try_wait().unwrap().is_some()) && listens() {
                 return Self {
                     child,
                     port,
@@ -279,12 +280,7 @@ fn spawn(path: &Path) -> Child {
         .unwrap()
 }
 
-fn listening(port: u16) -> bool {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
-}
-
-/// A port that nobody listens on just now.
+/// A port that no program listens on just now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
