@@ -246,7 +246,8 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(200), &mut never);
         assert!(early.await.is_err(), "nothing was sent yet");
         sent.notify_one();
-        never.await;
+        let in_time = tokio::time::timeout(Duration::from_secs(30), never);
+        assert!(in_time.await.is_ok(), "it does not end");
     }
 
     #[tokio::test]
