@@ -4,12 +4,12 @@
 //! one of them fails, the agent exits with its error, and its supervisor restarts it: durable work
 //! is resumed. Called by `tagship serve` and `tagship demo`.
 
+mod adapters;
 mod directory;
 mod group;
 mod pushes;
 pub mod reach;
 mod upkeep;
-mod world;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -224,15 +224,15 @@ impl Agent {
     }
 
     fn world(&self, scans: Arc<Scans>) -> anyhow::Result<World> {
-        let catalog = Arc::new(world::ConfigCatalog::new(self.config.clone()));
+        let catalog = Arc::new(adapters::ConfigCatalog::new(self.config.clone()));
         Ok(World {
             store: self.store.clone(),
             clock: self.clock.clone(),
             git: Arc::new(crate::git::landing::SystemGit),
             checkout: Arc::new(crate::git::checkout::MirrorCheckout),
-            shelf: Arc::new(world::DiskShelf::new(self.config.agent.data_dir.clone())),
-            fleet: Arc::new(world::SshFleet::new(&self.config)?),
-            probes: Arc::new(world::NetworkProbes::new()?),
+            shelf: Arc::new(adapters::DiskShelf::new(self.config.agent.data_dir.clone())),
+            fleet: Arc::new(adapters::SshFleet::new(&self.config)?),
+            probes: Arc::new(adapters::NetworkProbes::new()?),
             catalog,
             people: self.accounts(),
             pushes: Arc::new(pushes::SpoolPushes {

@@ -3,9 +3,9 @@
 
 use super::arguments::{Audit, AuditWhat, OutputForm};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
 use crate::server::view::AuditList;

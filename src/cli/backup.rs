@@ -11,9 +11,9 @@ use futures::{Stream, TryStreamExt as _};
 
 use super::arguments::{Backup, Restore};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::times::Zone;
 use crate::agent;
 use crate::base::clock::{Clock as _, SystemClock};

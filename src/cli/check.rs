@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::arguments::CheckArgs;
 use super::client::Ask;
+use super::context::{CliContext, project};
 use super::error::CommandError;
 use super::install;
 use super::screen;
-use super::surroundings::{CliContext, project};
 use super::table::printable;
 use super::times::Zone;
 use crate::config::Config;

@@ -5,8 +5,8 @@
 //! person would type it. It writes below `var/demo` only, and everything that it started ends with
 //! it, however it ends.
 
+mod directory;
 mod error;
-mod ground;
 mod processes;
 mod sshd;
 mod walk;
@@ -17,14 +17,14 @@ use std::io::{IsTerminal as _, stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::arguments::Demo;
+use super::context::CliContext;
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::CliContext;
 use crate::config::{Config, LocalConfig};
 
 pub use error::DemoError;
 
-use ground::DemoDirectory;
+use directory::DemoDirectory;
 use processes::Processes;
 use walk::DemoWalk;
 

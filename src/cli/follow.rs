@@ -10,10 +10,10 @@ use futures::{Stream, StreamExt};
 
 use super::arguments::{LogArgs, OutputForm};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext};
 use super::error::{ClientError, CommandError};
 use super::progress::{self, LineBuffer};
 use super::screen::{self, Canvas};
-use super::surroundings::{AgentConnection, CliContext};
 use super::table::{fit, printable};
 use crate::server::CUT_BEGINS;
 use crate::server::view::{self, TaskView};

@@ -2,9 +2,9 @@
 
 use super::arguments::{Hooks, HooksList, ListedHooks, OutputForm};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::server::view::{HookList, Nothing};

@@ -3,9 +3,9 @@
 
 use super::arguments::{Enroll, HostsCommand, OutputForm};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext, listed};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext, listed};
 use super::table::{Table, printable};
 use crate::server::view::{Because, HostList, Nothing};
 use crate::setup::doctor::enroll::{self, Pinned};

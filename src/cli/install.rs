@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use super::arguments::{InstallArgs, Uninstall};
+use super::context::{CliContext, project};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{CliContext, project};
 use crate::agent;
 use crate::config::{AgentConfig, Config, Project};
 use crate::domain::rule::OnSpoolError;

@@ -2,10 +2,10 @@
 
 use super::arguments::LiveArgs;
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::summary::short;
-use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::server::view::{LiveHost, LiveList};

@@ -10,15 +10,15 @@ mod audit;
 mod backup;
 mod check;
 mod client;
-mod crowd;
+mod context;
 mod demo;
 mod error;
 mod follow;
 mod hooks;
+mod host_rollup;
 mod hosts;
 mod install;
 mod live;
-mod people;
 mod progress;
 mod requests;
 mod rules;
@@ -26,10 +26,10 @@ mod screen;
 mod serve;
 mod submit;
 mod summary;
-mod surroundings;
 mod table;
 mod templates;
 mod times;
+mod users;
 
 use std::io;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ pub use demo::DemoError;
 pub use error::{ClientError, CommandError};
 
 use arguments::Rules;
-use surroundings::CliContext;
+use context::CliContext;
 
 /// A closed output pipe is not our failure; shells report the signal with this exit code.
 const BROKEN_PIPE: u8 = 128 + 13;
@@ -103,8 +103,8 @@ async fn perform(around: &CliContext, command: &CliCommand) -> Result<(), Comman
         CliCommand::Templates(asked) => templates::templates(around, asked).await,
         CliCommand::Live(asked) => live::live(around, asked).await,
         CliCommand::Hosts(asked) => hosts::hosts(around, asked).await,
-        CliCommand::User(asked) => people::user(around, asked).await,
-        CliCommand::Token(asked) => people::token(around, asked).await,
+        CliCommand::User(asked) => users::user(around, asked).await,
+        CliCommand::Token(asked) => users::token(around, asked).await,
         CliCommand::Audit(asked) => audit::audit(around, asked).await,
         CliCommand::Backup(asked) => backup::backup(around, asked).await,
         CliCommand::Restore(asked) => backup::restore(around, asked).await,

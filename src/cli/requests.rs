@@ -5,11 +5,11 @@ use super::arguments::{
     Then, Withdraw,
 };
 use super::client::{Ask, Client};
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::follow::{self, Goal, WaitEnd};
 use super::screen;
 use super::summary::{self, state_line};
-use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::base::clock::{Clock, SystemClock};

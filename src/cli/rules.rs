@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::arguments::RulesTest;
+use super::context::{CliContext, project};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{CliContext, project};
 use super::table::printable;
 use crate::domain::rule::{Explained, Schedule, TAGS, Verdict};
 

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::context::CliContext;
 use super::error::CommandError;
-use super::surroundings::CliContext;
 use crate::agent::Agent;
 use crate::config::{LocalConfig, LogFormat};
 

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::arguments::{OutputForm, Submit, Then};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::follow::Goal;
 use super::requests::said;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::template::Hidden;
 use crate::engine::submit::SubmissionOrder;

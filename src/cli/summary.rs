@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::crowd;
+use super::host_rollup;
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::domain::rule::Schedule;
@@ -195,7 +195,7 @@ fn compared(text: &mut String, task: &TaskView, description: &Description) {
 }
 
 fn comparison_line(task: &TaskView, comparison: &Comparison) -> String {
-    let hosts = crowd::hosts(&comparison.hosts);
+    let hosts = host_rollup::hosts(&comparison.hosts);
     let commit = comparison.live.as_deref().unwrap_or_default();
     let live = match view::live_called(task, commit) {
         Some(called) => format!("{called} ({}), live on {hosts}", short(commit)),
@@ -268,7 +268,7 @@ fn steps(stages: &[StageView], zone: &Zone, width: Option<u16>) -> String {
         "  STAGE", "HOST", "STEP", "STATE", "BEGAN", "TOOK", "RESULT",
     ]);
     for stage in stages {
-        for cells in crowd::rows(stage, zone) {
+        for cells in host_rollup::rows(stage, zone) {
             table.row(cells);
         }
     }
@@ -279,6 +279,6 @@ fn before(text: &mut String, task: &TaskView) {
     if task.live_before.is_empty() {
         return;
     }
-    let lives = crowd::lives(&task.live_before);
+    let lives = host_rollup::lives(&task.live_before);
     let _ = writeln!(text, "\nlive before: {}", printable(&lives));
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::arguments::{OutputForm, TemplatesCommand};
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext};
 use super::table::{Table, printable};
 use crate::config::{Config, Templates};
 use crate::domain::template::{Gate, ParamKind};

@@ -9,7 +9,7 @@ use crate::domain::rule::RuleSet;
 use crate::domain::template::is_name;
 
 mod grants;
-mod people;
+mod users;
 
 /// The maximum length of a Unix socket path on Linux, in bytes.
 const SOCKET_PATH_MAX: usize = 107;

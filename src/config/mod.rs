@@ -6,7 +6,7 @@
 //! Templates are read here too ([`Templates`]), since `template` opens no files.
 
 mod check;
-mod ground;
+mod environment;
 mod keys;
 mod library;
 mod local;
@@ -24,7 +24,7 @@ use crate::domain::document::{Document, Problems};
 use crate::domain::host::ipv6_address;
 
 pub use crate::domain::plan::{PushLimits, Submodules};
-pub use ground::GroundError;
+pub use environment::GroundError;
 pub use keys::{
     AgentConfig, Config, Engine, EnvironmentConfig, ExecutionUser, FreezeWindow, GitConfig, Host,
     LocalRun, LogConfig, LogFormat, MissedSchedule, Project, ReleaseLayout, RuleConfig, Ssh,

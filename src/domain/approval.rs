@@ -511,6 +511,6 @@ fn short(digest: &str) -> String {
 #[cfg(test)]
 mod emergency_tests;
 #[cfg(test)]
-mod law_tests;
+mod invariant_tests;
 #[cfg(test)]
 mod tests;

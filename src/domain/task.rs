@@ -6,19 +6,19 @@
 //! event that [`Task::apply`] refuses. `snapshots/` holds the table of all states and events.
 
 mod action;
-mod compared;
-mod course;
+mod comparison;
 mod description;
 mod event;
+mod failure_summary;
 mod gates;
 mod hosts;
 mod next;
 mod pause;
-mod places;
 mod recorded;
+mod stage_progress;
 mod state;
+mod step_position;
 mod stop;
-mod told;
 mod work;
 
 use std::sync::Arc;
@@ -34,10 +34,10 @@ pub use event::{
     Direction, Event, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepRef, StepResult,
     StopRequester, Submission, Submitter, Supersede, SwitchReport, Via, Waits,
 };
+pub(crate) use failure_summary::joined;
 pub use next::next_actions;
-pub use places::{AGENT_INDEX, host_index};
 pub use state::{STATE_NAMES, State};
-pub(crate) use told::joined;
+pub use step_position::{AGENT_INDEX, host_index};
 pub use work::{HeldHost, Skipped, StepProgress, TaskWork};
 
 use crate::domain::approval::{self, Approval};
@@ -578,17 +578,17 @@ impl Task {
 }
 
 #[cfg(test)]
-mod again_tests;
-#[cfg(test)]
-mod alone_tests;
+mod fold_tests;
 #[cfg(test)]
 mod gate_tests;
 #[cfg(test)]
-mod hands_tests;
+mod intervention_tests;
 #[cfg(test)]
-mod kept_tests;
+mod invariant_tests;
 #[cfg(test)]
-mod law_tests;
+mod retry_tests;
+#[cfg(test)]
+mod single_host_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]

@@ -13,13 +13,13 @@ mod active;
 mod append;
 mod compare;
 // Reads the target of each host's `current` link periodically.
+mod claim;
 pub mod drift;
 pub mod effects;
 mod land;
-mod line;
 mod mask;
 mod newest;
-mod queue;
+mod queues;
 mod schedule;
 mod step;
 mod steps;
@@ -81,7 +81,7 @@ enum CompletedEffect {
     },
     Fence {
         id: u64,
-        result: Result<queue::Claim, StoreError>,
+        result: Result<claim::Claim, StoreError>,
     },
     Step {
         id: u64,
@@ -129,7 +129,7 @@ pub struct Executor {
     tasks: BTreeMap<u64, Active>,
     effects: FuturesUnordered<BoxFuture<'static, CompletedEffect>>,
     lander: land::RefPoller,
-    lines: line::Queues,
+    queues: queues::Queues,
     /// Pushes that may still get further records.
     gathering: BTreeSet<String>,
     /// Tasks that are being read for the first time.
@@ -150,7 +150,7 @@ impl Executor {
             tasks: BTreeMap::new(),
             effects: FuturesUnordered::new(),
             lander: land::RefPoller::default(),
-            lines: line::Queues::default(),
+            queues: queues::Queues::default(),
             gathering: BTreeSet::new(),
             reading: Ids::new(),
             comparisons: compare::Comparisons::default(),
@@ -263,7 +263,7 @@ impl Executor {
         }
         if task.state.at_rest() {
             if let Some(gone) = self.tasks.remove(&id) {
-                self.lines.remove(&gone.task);
+                self.queues.remove(&gone.task);
                 self.comparisons.remove(&task);
                 gone.abandon();
                 self.let_go(&task);
@@ -278,7 +278,7 @@ impl Executor {
             .or_insert_with(|| Active::new(Arc::clone(&task)));
         active.seen = active.seen.max(task.events);
         active.task = task;
-        self.lines.update(active);
+        self.queues.update(active);
         self.comparisons.update(&active.task);
         if active.is_taken_over() {
             tracing::warn!(
@@ -424,9 +424,9 @@ impl Executor {
         } else if let Some(active) = self.tasks.get(&id)
             && (begins || before.is_passed_by(active.stage()))
         {
-            others = self.lines.replaces(&active.task);
+            others = self.queues.replaces(&active.task);
             // A rollback does not wait for the running task; others wait for tasks about to land.
-            others.extend(self.lines.queued(&active.task).next());
+            others.extend(self.queues.queued(&active.task).next());
         }
         for other in others {
             self.decide(other);
@@ -466,7 +466,7 @@ impl Executor {
             }
             let task = Arc::clone(&active.task);
             self.compare(&task);
-            if let Some(by) = self.lines.replaced_by(&task) {
+            if let Some(by) = self.queues.replaced_by(&task) {
                 self.record(id, Event::Superseded { by });
             } else {
                 self.act(id);

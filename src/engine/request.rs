@@ -6,9 +6,9 @@
 //! Performs nothing: the executor sees the events.
 
 mod advice;
-mod back;
 mod earlier;
 mod error;
+mod rollback;
 mod verb;
 
 use jiff::Timestamp;
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use self::advice::advised;
 pub use self::advice::{May, WaysBack, granted};
-pub use self::back::{
+pub use self::error::RequestError;
+use self::error::{listed, required_reason};
+pub use self::rollback::{
     RollbackGoal, RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target,
     ways_back,
 };
-pub use self::error::RequestError;
-use self::error::{listed, required_reason};
 pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};

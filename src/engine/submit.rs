@@ -7,9 +7,9 @@
 
 mod error;
 mod order;
-mod place;
 mod resolve;
 mod sources;
+mod target;
 
 use std::collections::BTreeSet;
 
@@ -170,6 +170,6 @@ fn said_before(keyed: &Keyed, earlier: (u64, String)) -> Result<Submitted, Submi
 }
 
 #[cfg(test)]
-mod right_tests;
+mod permission_tests;
 #[cfg(test)]
 mod tests;

@@ -13,13 +13,13 @@
 //! fetch recreates it.
 
 mod adapter;
-mod ask;
 mod changes;
 mod describe;
 mod fsck;
 mod objects;
 pub(crate) mod program;
 mod progress;
+mod queries;
 mod system;
 mod url;
 
@@ -35,8 +35,8 @@ pub use crate::domain::task::{
     ChangedPath, CommitLine, CommitPerson, Comparison, Description, Relation, TagInfo,
 };
 pub use adapter::SystemGit;
-pub use ask::{heads, tags};
 pub use describe::{DescribeRequest, LiveOn, describe};
+pub use queries::{heads, tags};
 pub use system::{fetch, ls_remote, unpin};
 
 /// Where a project's objects come from, and where they are stored.

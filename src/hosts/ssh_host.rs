@@ -5,7 +5,7 @@
 //! passes it to the executor.
 
 // Performs one script on one connection, and reads its answer.
-mod ask;
+mod exchange;
 // Follows a `run` step to its end, over as many connections as it takes.
 mod follow;
 // Performs scripts on the agent's own machine, as another user.
@@ -31,7 +31,7 @@ use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
 use crate::hosts::ssh::script::{AnswerLines, InvalidValue, OpSequence};
 use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget, Unreachable};
 use crate::hosts::sync;
-use ask::{NoReply, Shell};
+use exchange::{NoReply, Shell};
 pub use local::LocalShell;
 
 /// The limit for a script that works on whole trees; a dead connection is noticed far earlier.
@@ -320,7 +320,7 @@ impl SshHosts {
         let shell = self.shell(host).await?;
         let mut lines = AnswerLines::default();
         let mut hear = |said| lines.hear_said(said, ours);
-        ask::ask(&shell, script, timeout, &mut hear).await?;
+        exchange::ask(&shell, script, timeout, &mut hear).await?;
         Ok(lines)
     }
 
@@ -336,7 +336,7 @@ impl SshHosts {
             let shell = self.shell(host).await?;
             let mut attempt = Attempt::default();
             let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
-            ask::ask(&shell, script, timeout, &mut hear).await?;
+            exchange::ask(&shell, script, timeout, &mut hear).await?;
             Ok(follow::end(attempt, output)?)
         })
         .await

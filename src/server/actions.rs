@@ -7,8 +7,8 @@
 pub(super) mod account;
 mod approvers;
 pub(super) mod hooks;
-pub(super) mod people;
-pub(super) mod places;
+pub(super) mod hosts;
 pub(super) mod submit;
 pub(super) mod tasks;
 pub(super) mod templates;
+pub(super) mod users;

@@ -2,13 +2,13 @@
 
 mod account;
 mod hooks;
-mod keep;
+mod hosts;
 mod login;
-mod people;
-mod places;
+mod maintenance;
 mod submit;
 mod tasks;
 mod templates;
+mod users;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use super::answer::{self, HttpResult};
 use super::call::Call;
-use super::{Site, codo, output, who};
+use super::{Site, authentication, codo, output};
 
 /// The OpenAPI description of the API.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -32,18 +32,18 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         ("GET", ["api", "v1", "openapi.json"]) => Ok(answer::of_kind("application/json", OPENAPI)),
         ("GET", ["api", "v1", rest @ ..]) => get(site, call, rest).await,
         ("POST", ["api", "accounts", "login"]) => {
-            who::from_our_site(site, call)?;
+            authentication::from_our_site(site, call)?;
             login::log_in(site, call).await
         }
         ("POST", ["api", "v1", rest @ ..]) => {
-            who::from_our_site(site, call)?;
+            authentication::from_our_site(site, call)?;
             post(site, call, rest).await
         }
         ("DELETE", ["api", "v1", rest @ ..]) => {
-            who::from_our_site(site, call)?;
+            authentication::from_our_site(site, call)?;
             match rest {
-                ["users", name] => people::remove(site, call, name).await,
-                ["users", name, "tokens", id] => people::revoke(site, call, name, id).await,
+                ["users", name] => users::remove(site, call, name).await,
+                ["users", name, "tokens", id] => users::revoke(site, call, name, id).await,
                 ["users", name, "delegations", id] => account::end(site, call, name, id).await,
                 _ => Err(call.unknown()),
             }
@@ -58,18 +58,18 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
         ["tasks", id] => tasks::show(site, call, id).await,
         ["tasks", id, "order"] => submit::again(site, call, id).await,
         ["tasks", id, "log"] => output::show(site, call, id).await,
-        ["users"] => people::list(site, call).await,
-        ["users", name, "tokens"] => people::tokens(site, call, name).await,
+        ["users"] => users::list(site, call).await,
+        ["users", name, "tokens"] => users::tokens(site, call, name).await,
         ["hooks"] => hooks::list(site, call).await,
         ["hooks", id] => hooks::show(site, call, id).await,
         ["delegations"] => account::list(site, call).await,
         ["templates"] => templates::list(site, call).await,
         ["templates", name] => templates::show(site, call, name).await,
-        ["agent"] => places::about(site, call).await,
-        ["hosts"] => places::list_hosts(site, call).await,
-        ["live"] => places::list_live(site, call).await,
-        ["audit"] => keep::audit(site, call).await,
-        ["audit", "verify"] => keep::verify(site, call).await,
+        ["agent"] => hosts::about(site, call).await,
+        ["hosts"] => hosts::list_hosts(site, call).await,
+        ["live"] => hosts::list_live(site, call).await,
+        ["audit"] => maintenance::audit(site, call).await,
+        ["audit", "verify"] => maintenance::verify(site, call).await,
         _ => Err(call.unknown()),
     }
 }
@@ -80,11 +80,11 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
         ["tasks", id, what] => tasks::request(site, call, id, what).await,
         ["hooks", id, "replay"] => hooks::replay(site, call, id).await,
         ["rollback"] => tasks::rollback(site, call).await,
-        ["backup"] => keep::backup(site, call).await,
-        ["users"] => people::add(site, call).await,
-        ["users", name] => people::change(site, call, name).await,
-        ["users", name, "password"] => people::set_password(site, call, name).await,
-        ["users", name, "tokens"] => people::new_token(site, call, name).await,
+        ["backup"] => maintenance::backup(site, call).await,
+        ["users"] => users::add(site, call).await,
+        ["users", name] => users::change(site, call, name).await,
+        ["users", name, "password"] => users::set_password(site, call, name).await,
+        ["users", name, "tokens"] => users::new_token(site, call, name).await,
         [
             "users",
             name,
@@ -92,8 +92,8 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
             what @ ("begin" | "confirm" | "reset"),
         ] => account::factor(site, call, name, what).await,
         ["users", name, "delegations"] => account::add(site, call, name).await,
-        ["hosts", name, "disable"] => places::disable(site, call, name).await,
-        ["hosts", name, "enable"] => places::enable(site, call, name).await,
+        ["hosts", name, "disable"] => hosts::disable(site, call, name).await,
+        ["hosts", name, "enable"] => hosts::enable(site, call, name).await,
         _ => Err(call.unknown()),
     }
 }

@@ -6,11 +6,11 @@
 //! to [`submit()`], which knows nothing of CODO. Responses use CODO's codes ([`refusal`]). Nothing is
 //! executed here; [`api`](super::api) calls it.
 
-mod asked;
 mod csrf;
 mod literal;
 mod order;
 mod refusal;
+mod request;
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use warp::reply::Response;
 
-use self::asked::CodoTaskRequest;
 use self::csrf::{Keys, LIFETIME_S, Unspent};
 use self::refusal::CodoRefusal;
+use self::request::CodoTaskRequest;
 use super::Site;
 use super::actions::submit::{UserVisibility, audited};
 use super::answer::{self, HttpResult};
+use super::authentication::{self, AuditedAction, Who};
 use super::call::Call;
 use super::fault::Fault;
-use super::who::{self, AuditedAction, Who};
 use crate::base::secret::ExposeSecret as _;
 use crate::config::Templates;
 use crate::domain::task::Via;
@@ -50,7 +50,7 @@ pub(super) async fn accept(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 }
 
 async fn give_key(site: &Arc<Site>, call: &Call) -> Result<Response, CodoRefusal> {
-    let who = who::of_auth_key(site, call).await?;
+    let who = authentication::of_auth_key(site, call).await?;
     let key = keys(site).await?;
     let key = key
         .give(&who.actor.name, site.web.clock.now())
@@ -81,8 +81,8 @@ fn cookie(site: &Site, value: &str, max_age_s: i64) -> String {
 }
 
 async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRefusal> {
-    let who = who::of_auth_key(site, call).await?;
-    who::from_our_site(site, call)?;
+    let who = authentication::of_auth_key(site, call).await?;
+    authentication::from_our_site(site, call)?;
     let spent = unspent(site, call, &who).await?;
     let body = call
         .bytes_up_to(BODY_BYTES_MAX, site.web.limits.body)

@@ -12,21 +12,21 @@ mod actions;
 mod answer;
 mod api;
 mod assets;
+mod authentication;
 mod call;
 mod changes;
 mod codo;
 mod cursor;
-mod door;
 mod fault;
+mod login_audit;
 mod output;
 mod pages;
-mod places;
 mod route;
 mod serve;
 mod stream;
+mod stream_slots;
 mod text;
 pub mod view;
-mod who;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -104,8 +104,8 @@ struct Site {
     /// Becomes true at shutdown.
     stop: watch::Receiver<bool>,
     ledger: Ledger,
-    shut: door::shut::Shut,
-    streams: Arc<places::Streams>,
+    shut: login_audit::lockouts::Shut,
+    streams: Arc<stream_slots::Streams>,
     /// Number of requests, by the hundreds digit of the status.
     answered: [AtomicU64; 6],
     /// The user, apart from root, whose requests over the Unix socket are accepted.

@@ -3,8 +3,8 @@
 //! Lines are sanitized for terminals and readers: [`harmless`]. Nothing polls: the log book and the
 //! store wake a follower.
 
-mod chosen;
-mod harmless;
+mod sanitizer;
+mod selection;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use warp::reply::{Reply as _, Response};
 use super::Site;
 use super::actions::tasks::parse_id;
 use super::answer::HttpResult;
+use super::authentication::who;
 use super::call::Call;
 use super::changes::StoreChanges;
 use super::view::LogQuery;
-use super::who::who;
 use crate::domain::host::OUTPUT_KEPT_BYTES;
 use crate::store::log::{LogBook, LogEntry, LogPart};
-use chosen::{blocking, is_called};
-use harmless::TerminalSanitizer;
+use sanitizer::TerminalSanitizer;
+use selection::{blocking, is_called};
 
 /// Bytes of one part of an entry that are read at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
@@ -48,7 +48,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
     let id = parse_id(id)?;
     let mut query: LogQuery = call.query()?;
     who.needs_to_see(id, &site.web.store.head(id).await?.place())?;
-    chosen::is_there(site, id, &mut query).await?;
+    selection::is_there(site, id, &mut query).await?;
     let place = match query.follow {
         false => None,
         true => Some(site.streams.take(&who.actor.name)?),

@@ -2,16 +2,16 @@
 //! `templates/web/` escape text from repositories and hosts.
 
 pub(super) mod account;
-pub(super) mod ask;
 pub(super) mod hooks;
 pub(super) mod hosts;
 pub(super) mod list;
 pub(super) mod login;
-pub(super) mod people;
 pub(super) mod rollback;
 pub(super) mod submit;
 pub(super) mod task;
+pub(super) mod task_forms;
 pub(super) mod templates;
+pub(super) mod users;
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use hyper::header;
 use warp::reply::Response;
 
 use super::Site;
-use super::actions::places::seen_hosts;
+use super::actions::hosts::seen_hosts;
 use super::answer::{self, HttpResult};
 use super::assets;
+use super::authentication::{Who, who};
 use super::call::Call;
 use super::fault::Fault;
 pub(super) use super::text::times;
-use super::who::{Who, who};
 use crate::domain::approval::Role;
 
 /// What every page shows around its content.

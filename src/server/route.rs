@@ -11,7 +11,7 @@ use warp::reply::Response;
 use super::answer::{self, HttpResult};
 use super::call::{Body, Call, Peer};
 use super::fault::Fault;
-use super::{Site, api, assets, output, pages, stream, who};
+use super::{Site, api, assets, authentication, output, pages, stream};
 
 /// Returns all routes as one warp filter, which parses requests and passes them on.
 pub(super) fn routes(
@@ -102,10 +102,10 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         ("GET", ["hosts"]) => pages::hosts::show(site, call).await,
         ("GET", ["templates"]) => pages::templates::list(site, call).await,
         ("GET", ["templates", name]) => pages::templates::one(site, call, name).await,
-        ("GET", ["users"]) => pages::people::list(site, call).await,
-        ("GET", ["users", name]) => pages::people::one(site, call, name).await,
+        ("GET", ["users"]) => pages::users::list(site, call).await,
+        ("GET", ["users", name]) => pages::users::one(site, call, name).await,
         ("POST", rest) => {
-            who::from_our_site(site, call)?;
+            authentication::from_our_site(site, call)?;
             post(site, call, rest).await
         }
         _ => Err(call.unknown()),
@@ -118,24 +118,22 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> HttpResul
         ["login"] => pages::login::enter(site, call).await,
         ["login", "code"] => pages::login::enter_code(site, call).await,
         ["logout"] => pages::login::leave(site, call).await,
-        ["tasks", id, what] => pages::ask::of_task(site, call, id, what).await,
+        ["tasks", id, what] => pages::task_forms::of_task(site, call, id, what).await,
         ["submit"] => pages::submit::send(site, call).await,
         ["rollback"] => pages::rollback::roll_back(site, call).await,
         ["hooks", id, "replay"] => pages::hooks::replay(site, call, id).await,
         ["hosts", name, what @ ("disable" | "enable")] => {
             pages::hosts::switch(site, call, name, what).await
         }
-        ["users"] => pages::people::add(site, call).await,
-        ["users", name, "change"] => pages::people::change(site, call, name).await,
+        ["users"] => pages::users::add(site, call).await,
+        ["users", name, "change"] => pages::users::change(site, call, name).await,
         ["users", name, what @ ("disable" | "enable")] => {
-            pages::people::switch(site, call, name, what).await
+            pages::users::switch(site, call, name, what).await
         }
-        ["users", name, "remove"] => pages::people::remove(site, call, name).await,
-        ["users", name, "password"] => pages::people::set_password(site, call, name).await,
-        ["users", name, "tokens"] => pages::people::new_token(site, call, name).await,
-        ["users", name, "tokens", id, "revoke"] => {
-            pages::people::revoke(site, call, name, id).await
-        }
+        ["users", name, "remove"] => pages::users::remove(site, call, name).await,
+        ["users", name, "password"] => pages::users::set_password(site, call, name).await,
+        ["users", name, "tokens"] => pages::users::new_token(site, call, name).await,
+        ["users", name, "tokens", id, "revoke"] => pages::users::revoke(site, call, name, id).await,
         [
             "users",
             name,

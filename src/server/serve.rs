@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::call::Peer;
-use super::places::Streams;
+use super::stream_slots::Streams;
 use super::{Site, Web, route};
 use crate::store::audit::Ledger;
 
@@ -46,7 +46,7 @@ impl Web {
         let site = Arc::new(Site {
             started: self.clock.now(),
             ledger: Ledger::new(self.store.kv()),
-            shut: super::door::shut::Shut::default(),
+            shut: super::login_audit::lockouts::Shut::default(),
             web: self,
             stop,
             streams: Arc::new(Streams::new(limits.streams, limits.streams_each)),

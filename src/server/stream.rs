@@ -19,13 +19,13 @@ use warp::sse::Event;
 use super::Site;
 use super::actions::tasks::{TaskDetail, parse_id, sight_for};
 use super::answer::HttpResult;
+use super::authentication::{Who, who};
 use super::call::Call;
 use super::changes::{Changed, StoreChanges};
 use super::fault::Fault;
 use super::output::{self, LOG_END_BYTES, TaskLogReader};
 use super::pages::task::TaskPage;
 use super::view::LogQuery;
-use super::who::{Who, who};
 use crate::domain::task::State;
 use crate::store::StoreError;
 

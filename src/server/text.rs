@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::Site;
 use super::fault::Fault;
-pub(super) use super::view::waits::{list, missing, plural};
+pub(super) use super::view::waiting::{list, missing, plural};
 use super::view::{StageView, StepState, TaskView};
 use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::task::{Comparison, Relation, STATE_NAMES};

@@ -4,39 +4,39 @@
 //! Types only: [`task`] computes a [`TaskView`]. Text from a repository or from hosts is passed on
 //! unchanged; callers that display it must escape it.
 
-mod compared;
+mod comparison;
 mod find;
 mod next;
 mod notes;
-mod people;
 mod task;
 mod template;
-pub(in crate::server) mod waits;
+mod users;
+pub(in crate::server) mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(super) use compared::on_hosts;
-pub use compared::{
+pub(super) use comparison::on_hosts;
+pub use comparison::{
     ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, live_called,
     way_back,
 };
 pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
-pub use people::{
-    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
-    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, TokenView,
-    UserList, UserView,
-};
 pub use task::{Shown, task_view};
 pub use template::{
     ParamView, TemplateLine, TemplateList, TemplateQuery, TemplateStage, TemplateVersion,
     TemplateView,
 };
+pub use users::{
+    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
+    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, TokenView,
+    UserList, UserView,
+};
 
-pub use waits::waits_for;
+pub use waiting::waits_for;
 
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::plan::PlanDigest;

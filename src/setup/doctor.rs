@@ -5,18 +5,18 @@
 //! nothing on a host: a small file is sent to a temporary directory below a deploy path, as a
 //! release would be, and deleted.
 
-mod ask;
+mod connect;
 pub mod enroll;
 mod finding;
 mod hosts;
 mod local;
 mod logins;
-mod people;
 mod probe;
 mod projects;
+mod rsync_probe;
 mod scope;
 mod scratch;
-mod send;
+mod users;
 
 use crate::config::Config;
 pub use finding::{CheckFinding, CheckStatus, Subject};
@@ -26,7 +26,7 @@ pub use scope::{CheckScope, KnownAccounts, KnownLive};
 /// the execution users on them.
 pub async fn check(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = local::findings(config, scope);
-    findings.extend(people::findings(config, scope));
+    findings.extend(users::findings(config, scope));
     findings.extend(projects::findings(config, scope).await);
     let (hosts, logins) = tokio::join!(
         hosts::findings(config, scope),

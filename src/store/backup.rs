@@ -9,7 +9,7 @@
 
 mod evidence;
 pub mod file;
-mod hold;
+mod quarantine;
 pub mod restore;
 
 use std::io;

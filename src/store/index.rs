@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::kv::{Commit, CommitError, Key, Require};
-use super::places::KEPT_MAX;
+use super::live::KEPT_MAX;
 use super::search_rows;
 use super::{Filter, Head, Keyed, LiveRecord, ReleaseRecord, StoreError};
 use crate::domain::host::{ReleaseId, TreeDigest};

@@ -5,7 +5,7 @@
 //! `STEP.ATTEMPT.notes` the agent's own lines. [`LogBook::changes`] wakes readers that follow,
 //! without polling. Never logged: secrets, tokens, passwords, the environment of programs.
 
-mod kept;
+mod attempt;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::base::crash;
 use crate::domain::host::Output;
 
-pub use kept::Read;
+pub use attempt::Read;
 
 /// The output of steps.
 pub trait StepLogs: Send + Sync {
@@ -105,7 +105,7 @@ impl LogBook {
     /// # Errors
     /// The file's metadata cannot be read.
     pub fn length(&self, task: u64, entry: &LogEntry, part: LogPart) -> io::Result<u64> {
-        kept::length(&self.file(task, entry, part))
+        attempt::length(&self.file(task, entry, part))
     }
 
     /// Returns at most `limit` bytes of a part from an offset on; none past its end.
@@ -120,7 +120,7 @@ impl LogBook {
         offset: u64,
         limit: u64,
     ) -> io::Result<Read> {
-        kept::read(&self.file(task, entry, part), offset, limit)
+        attempt::read(&self.file(task, entry, part), offset, limit)
     }
 }
 
@@ -210,7 +210,7 @@ impl StepLogs for LogBook {
             attempt,
         };
         Arc::new(StepOutput {
-            output: Mutex::new(kept::LogWriter::new(self.file(
+            output: Mutex::new(attempt::LogWriter::new(self.file(
                 task,
                 &entry,
                 LogPart::Output,
@@ -222,7 +222,7 @@ impl StepLogs for LogBook {
 }
 
 struct StepOutput {
-    output: Mutex<kept::LogWriter>,
+    output: Mutex<attempt::LogWriter>,
     notes: Mutex<PathBuf>,
     changes: Arc<watch::Sender<u64>>,
 }

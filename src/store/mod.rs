@@ -8,15 +8,15 @@
 
 pub mod audit;
 pub mod backup;
+mod baseline;
 mod blob;
-mod compared;
 mod hooks;
 mod index;
 pub mod kv;
+mod live;
 pub mod log;
 pub mod memory;
-mod places;
-mod propose;
+mod proposal;
 mod reindex;
 mod restored;
 mod search;
@@ -37,8 +37,8 @@ pub use hooks::{
     OUTCOME_NAMES, Replay, SeenPush,
 };
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
-pub use places::{BegunWork, Disabled, LiveRecord, LiveRelease, RELEASES_MAX, ReleaseRecord};
-pub use propose::{ForTask, Keyed, Proposal};
+pub use live::{BegunWork, Disabled, LiveRecord, LiveRelease, RELEASES_MAX, ReleaseRecord};
+pub use proposal::{ForTask, Keyed, Proposal};
 pub use restored::Restored;
 pub use search::Among;
 pub use search_rows::{ListPosition, SEARCHED};

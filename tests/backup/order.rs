@@ -99,7 +99,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         Err("a record that cannot be read is set aside again"),
     ),
     ("hooks/src/spool/rules.rs", 1, Ok(())),
-    ("src/agent/world.rs", 1, Ok(())),
+    ("src/agent/adapters.rs", 1, Ok(())),
     ("src/cli/backup.rs", 1, Ok(())),
     (
         "src/git/checkout/write.rs",

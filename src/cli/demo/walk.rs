@@ -10,13 +10,13 @@ use tokio::time::sleep;
 
 use super::super::arguments::OutputForm;
 use super::super::client::Ask;
+use super::super::context::{AgentConnection, CliContext};
 use super::super::error::CommandError;
 use super::super::follow::{self, WaitEnd};
 use super::super::screen;
-use super::super::surroundings::{AgentConnection, CliContext};
 use super::super::table::{Table, printable};
+use super::directory::{DemoDirectory, ENVIRONMENTS, HOSTS, PLACE, cannot};
 use super::error::DemoError;
-use super::ground::{DemoDirectory, ENVIRONMENTS, HOSTS, PLACE, cannot};
 use super::processes::{DemoProgram, PAUSE, Processes};
 use super::sshd::{self, Outside};
 use crate::base::secret;

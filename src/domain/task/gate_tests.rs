@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::law_tests::approval;
+use super::invariant_tests::approval;
 use super::tests::{at, landed, submission};
 use super::walk_tests::{SWITCH, Walk, bad, good, plan, play, run, step};
 use super::*;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::course::{HostProgress, StageProgress};
+use super::failure_summary::{HostFailure, Why, failures};
 use super::pause::{paused, time_left};
-use super::places::{host_index, index};
-use super::told::{HostFailure, Why, failures};
+use super::stage_progress::{HostProgress, StageProgress};
+use super::step_position::{host_index, index};
 use super::{Direction, Event, NextAction, Outcome, Pause, State, Task, TaskWork, stop};
 use crate::domain::plan::{AGENT, Plan, Stage};
 use crate::domain::template::{Gate, OnFailure};

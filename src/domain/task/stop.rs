@@ -1,7 +1,7 @@
 //! The next actions of a task that is being stopped: end what runs, and ask a person about steps
 //! that could not be shown to have ended. Pure; called by `next`.
 
-use super::told::together;
+use super::failure_summary::together;
 use super::work::PersonAsked;
 use super::{Event, NextAction, Outcome, Pause, State, StepResult, Task, TaskWork};
 use crate::domain::plan::Plan;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::law_tests::approval;
+use super::invariant_tests::approval;
 use super::*;
 use crate::domain::approval::Terms;
 use crate::domain::host::ReleaseId;

@@ -185,7 +185,7 @@ impl Executor {
 
     /// Whether a task is running in the same environment and may switch hosts.
     fn is_moving(&self, task: &Task) -> bool {
-        self.lines.holders(task).any(|holder| {
+        self.queues.holders(task).any(|holder| {
             self.tasks.get(&holder).is_some_and(|holder| {
                 matches!(
                     holder.task.state,

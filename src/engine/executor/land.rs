@@ -233,7 +233,7 @@ impl Executor {
             if let Some(found) = found.filter(|_| stands) {
                 active.in_vain.looks = None;
                 active.absent = false;
-                self.lines.update(active);
+                self.queues.update(active);
                 self.fetch(id, found.object.clone());
                 return;
             }
@@ -332,10 +332,10 @@ impl Executor {
             MissedLook::Look => active.is_in_vain(Trial::Look, now, patience),
             MissedLook::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
         };
-        self.lines.update(active);
+        self.queues.update(active);
         let task = active.task.clone();
         let passed = if came && !active.comes() {
-            self.lines.queued(&active.task).next()
+            self.queues.queued(&active.task).next()
         } else {
             None
         };

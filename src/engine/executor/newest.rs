@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use futures::future::FutureExt as _;
 use jiff::SignedDuration;
 
-use super::line::Siblings;
+use super::queues::Siblings;
 use super::{CompletedEffect, Executor, Ids};
 use crate::domain::task::{State, Task};
 
@@ -67,7 +67,7 @@ impl Executor {
     /// Queries which task of a push is the newest, if that can be decided now and is unknown.
     pub(super) fn compare(&mut self, task: &Task) {
         let now = self.world.clock.now();
-        let Some(siblings) = self.lines.siblings(task) else {
+        let Some(siblings) = self.queues.siblings(task) else {
             return;
         };
         if !siblings.are_to_be_compared() {
@@ -107,7 +107,7 @@ impl Executor {
         };
         let some = some.task.clone();
         let now = self.world.clock.now();
-        let Some(siblings) = self.lines.siblings(&some) else {
+        let Some(siblings) = self.queues.siblings(&some) else {
             return;
         };
         siblings.asked = false;
@@ -133,7 +133,7 @@ impl Executor {
         for id in &ids {
             if let Some(active) = self.tasks.get_mut(id) {
                 active.newest = Some(*id) == newest;
-                self.lines.update(active);
+                self.queues.update(active);
             }
         }
         for id in ids {

@@ -4,20 +4,20 @@
 //! step is repeated, and a program is first asked for its result.
 
 mod check;
+mod context;
+mod events;
 mod fetch;
-mod found;
+mod foreign_release;
 mod program;
 mod release;
-mod scene;
-mod told;
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub(super) use scene::{IntentMadeBy, Silent, StepInputs};
-use scene::{StepContext, StepError, kept_in};
-use told::cut;
+pub(super) use context::{IntentMadeBy, Silent, StepInputs};
+use context::{StepContext, StepError, kept_in};
+use events::cut;
 
 use super::World;
 use super::mask::Secrets;
@@ -61,10 +61,10 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
     let output = world
         .logs
         .step(work.task.id, &host, &work.label(), work.attempt);
-    let last = told::LastLine::of(output);
+    let last = events::LastLine::of(output);
     let scene = StepContext {
         last: Arc::clone(&last),
-        output: Arc::new(told::StepEvents::new(
+        output: Arc::new(events::StepEvents::new(
             secrets.clone().kept_from(last),
             work.at,
             work.attempt,
@@ -75,7 +75,7 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
     };
     let result = match &step.action {
         StepAction::Checkout => release::checkout(&scene).await,
-        StepAction::Sync if !work.plan.targets.is_empty() => found::look_up(&scene).await,
+        StepAction::Sync if !work.plan.targets.is_empty() => foreign_release::look_up(&scene).await,
         StepAction::Sync => release::sync(&scene).await,
         StepAction::Publish => release::publish(&scene).await,
         StepAction::Run(program) => program::run(&scene, program).await,

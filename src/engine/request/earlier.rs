@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::back::{nothing_live, switching};
+use super::rollback::{nothing_live, switching};
 use super::{RequestError, RollbackGoal};
 use crate::domain::host::ReleaseId;
 use crate::domain::plan::Plan;

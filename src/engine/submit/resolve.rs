@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::place::SubmissionTarget;
+use super::target::SubmissionTarget;
 use super::{
     FieldProblem, PermissionTarget, ResolveSources, SubmissionOrder, SubmitError, Visibility,
 };
@@ -324,7 +324,7 @@ impl<'a> Resolver<'a> {
     ) {
         let config = self.sources.config;
         let own = target.hosts(config);
-        if target.environment.is_empty() || super::place::all(given) == own {
+        if target.environment.is_empty() || super::target::all(given) == own {
             return;
         }
         let own = own.into_iter().filter(|name| self.sources.sight.host(name));

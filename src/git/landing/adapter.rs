@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use super::system::blocking;
 use super::{
     DescribeRequest, Description, FetchRequest, Git, GitProgress, GitSource, LandingError,
-    RemoteRef, ask, describe, fetch, ls_remote, unpin,
+    RemoteRef, describe, fetch, ls_remote, queries, unpin,
 };
 
 /// [`Git`] with the system's program and git2.
@@ -34,7 +34,7 @@ impl Git for SystemGit {
         &'a self,
         source: &'a GitSource,
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
-        Box::pin(ask::tags(source))
+        Box::pin(queries::tags(source))
     }
 
     fn heads<'a>(
@@ -42,7 +42,7 @@ impl Git for SystemGit {
         source: &'a GitSource,
         commits: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
-        Box::pin(ask::heads(source, commits))
+        Box::pin(queries::heads(source, commits))
     }
 
     fn unpin<'a>(

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::ask::{self, NoReply};
+use super::exchange::{self, NoReply};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
@@ -111,7 +111,7 @@ async fn once(
         Ok(())
     };
     let timeout = run.timeout.saturating_add(GRACE);
-    ask::ask(&shell, &script, timeout, &mut hear_one).await?;
+    exchange::ask(&shell, &script, timeout, &mut hear_one).await?;
     Ok(end(attempt, output)?)
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::super::Site;
+use super::super::authentication::{self, AuditedAction, Who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{DelegationView, NewDelegationBody};
-use super::super::who::{self, AuditedAction, Who};
 use crate::identity::account::{self, AccountError, Delegation, Enrolment, LoginError};
 
 /// Begins the setup of a user's second factor.
@@ -56,7 +56,7 @@ pub(in crate::server) async fn reset(
     let accounts = &site.web.accounts;
     let account = accounts.get(name).await?;
     if who.actor.name == name && account.second_factor.is_some() {
-        let address = who::address(site, call);
+        let address = authentication::address(site, call);
         let verified = accounts.verify_code(name, code.unwrap_or(""), address);
         if let Err(error) = verified.await {
             let deed = AuditedAction::on("reset second factor", name);

@@ -1,8 +1,8 @@
 //! Finds who can give a missing approval, by name, so that users know whom to ask.
 
 use super::super::Site;
+use super::super::authentication;
 use super::super::fault::Fault;
-use super::super::who;
 use crate::domain::approval::{self, ApprovalRequest};
 use crate::domain::task::{State, Task};
 use crate::identity::account::Status;
@@ -25,7 +25,9 @@ pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<Stri
             continue;
         }
         let name = account.name.clone();
-        let actor = who::as_account(site, account).await?.at(&task.place());
+        let actor = authentication::as_account(site, account)
+            .await?
+            .at(&task.place());
         let request = ApprovalRequest {
             actor: &actor,
             plan: &landed.terms.plan,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::super::Site;
+use super::super::authentication::{AuditedAction, Who};
 use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::text::{TimeBound, times};
 use super::super::view::{HookList, HookQuery, UnseenTags};
-use super::super::who::{AuditedAction, Who};
 use crate::engine::push::{PushReplay, ReplayError};
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 

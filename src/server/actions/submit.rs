@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::Site;
+use super::super::authentication::{AuditedAction, Who};
 use super::super::fault::Fault;
 use super::super::view::OrderView;
-use super::super::who::{AuditedAction, Who};
-use super::places::seen_hosts;
+use super::hosts::seen_hosts;
 use super::templates::seen;
 use crate::config::Templates;
 use crate::domain::permission::PermissionTarget;

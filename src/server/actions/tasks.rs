@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::Site;
+use super::super::authentication::{AuditedAction, Who};
 use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::text::{TimeBound, times};
 use super::super::view::{RollbackBody, Shown, TaskLine, TaskList, TaskQuery, TaskView, task_view};
-use super::super::who::{AuditedAction, Who};
 use super::approvers::who_can_approve;
 use super::templates::{called, library};
 use crate::domain::host::ReleaseId;

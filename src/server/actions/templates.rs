@@ -1,9 +1,9 @@
 //! Templates that a user may see, shared by the pages, the JSON API and CODO's API.
 
 use super::super::Site;
+use super::super::authentication::Who;
 use super::super::fault::Fault;
 use super::super::view::{TemplateLine, TemplateList, TemplateVersion};
-use super::super::who::Who;
 use crate::config::Templates;
 use crate::domain::permission::PermissionTarget;
 

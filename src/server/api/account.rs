@@ -9,12 +9,12 @@ use super::super::actions::account::{
     begin, confirm, delegate, delegation_view, end_delegation, reset,
 };
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{
     BegunFactor, CodeBody, DelegationList, NewDelegationBody, Nothing, ResetFactor,
 };
-use super::super::who::{Who, who};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::Ability;
 use crate::identity::account::Delegation;

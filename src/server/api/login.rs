@@ -1,6 +1,6 @@
 //! `POST /api/accounts/login/`: the login of CODO's API. It uses that API's messages and codes, so
 //! that existing clients keep working. The key it issues is valid for that API only
-//! ([`who::of_auth_key`]).
+//! ([`authentication::of_auth_key`]).
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use serde_json::json;
 use super::super::Site;
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
-use super::super::door::LoginEndpoint;
-use super::super::{text, who};
+use super::super::login_audit::LoginEndpoint;
+use super::super::{authentication, text};
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
 
@@ -65,7 +65,7 @@ pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     match verified(site, call, &asked.unwrap_or_default()).await? {
         Ok(account) => {
             LoginEndpoint::Codo
-                .came_in(site, &account, who::address(site, call))
+                .came_in(site, &account, authentication::address(site, call))
                 .await?;
             welcome(site, &account).await
         }
@@ -85,7 +85,7 @@ async fn verified(
         return Ok(Err(Refused::Empty));
     }
     let accounts = &site.web.accounts;
-    let address = who::address(site, call);
+    let address = authentication::address(site, call);
     let refused = async |error| {
         LoginEndpoint::Codo
             .refused(site, &name, address, &error)

@@ -9,9 +9,9 @@ use super::super::Site;
 use super::super::actions::submit::{order_again, take, templates};
 use super::super::actions::tasks::{parse_id, sight};
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::who::who;
 use crate::domain::task::Via;
 use crate::engine::submit::{FieldProblem, SubmissionOrder, Submitted};
 

@@ -7,9 +7,9 @@ use hyper::StatusCode;
 use super::super::Site;
 use super::super::actions::templates::{library, listed, no_template, seen, versions};
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::view::{TemplateLine, TemplateView};
-use super::super::who::who;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;

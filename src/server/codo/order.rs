@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::asked::CodoTaskRequest;
 use super::literal::Literal;
 use super::refusal::CodoRefusal;
+use super::request::CodoTaskRequest;
 use crate::config::Config;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::GIVEN_HOSTS_MAX;

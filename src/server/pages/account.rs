@@ -10,7 +10,7 @@ use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::NewDelegationBody;
-use super::people::{Made, show};
+use super::users::{Made, show};
 use super::{Plain, sender, times};
 
 #[derive(Deserialize)]

@@ -7,12 +7,12 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::Site;
-use super::super::actions::places::{hosts, live, set_disabled};
+use super::super::actions::hosts::{hosts, live, set_disabled};
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::text::{self, Times};
 use super::super::view::{HostLine, LiveHost, LiveQuery};
-use super::super::who::who;
 use super::{Frame, sender, shown, times};
 use crate::domain::host::utc;
 use crate::domain::permission::{Ability, PermissionTarget};

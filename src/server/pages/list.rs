@@ -7,11 +7,11 @@ use askama::Template;
 use super::super::Site;
 use super::super::actions::tasks::lines;
 use super::super::answer::HttpResult;
+use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
 use super::super::view::{TaskLine, TaskList, TaskQuery};
-use super::super::who::{Who, who};
 use super::{Frame, shown, times};
 
 /// How many recent tasks a page shows.

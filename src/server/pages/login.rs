@@ -13,10 +13,10 @@ use cookie::{CODE, PASSWORD};
 
 use super::super::Site;
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::{self, who};
 use super::super::call::Call;
-use super::super::door::LoginEndpoint;
 use super::super::fault::Fault;
-use super::super::who::{self, who};
+use super::super::login_audit::LoginEndpoint;
 use super::{Frame, Plain, sender, times};
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
@@ -87,7 +87,7 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
         next,
     } = call.form(site.web.limits.body).await?;
     let name = name.trim().to_lowercase();
-    let address = who::address(site, call);
+    let address = authentication::address(site, call);
     let accounts = &site.web.accounts;
     let verified = accounts
         .verify_password(&name, &password.into(), address)
@@ -203,7 +203,7 @@ pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> 
         // It took too long: ask for the password again.
         return answer::see(PASSWORD);
     };
-    let address = who::address(site, call);
+    let address = authentication::address(site, call);
     let accounts = &site.web.accounts;
     match accounts.verify_code(&account.name, &code, address).await {
         Ok(account) => {

@@ -8,16 +8,16 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::Site;
-use super::super::actions::places::seen_hosts;
+use super::super::actions::hosts::seen_hosts;
 use super::super::actions::submit::{UserVisibility, order_again, take, templates};
 use super::super::actions::tasks::parse_id;
 use super::super::actions::templates::seen;
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;
 use super::super::text::Times;
-use super::super::who::{Who, who};
 use super::{Frame, sender, shown, times};
 use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Templates;

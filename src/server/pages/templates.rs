@@ -9,11 +9,11 @@ use similar::{ChangeTag, TextDiff};
 use super::super::Site;
 use super::super::actions::templates::{library, listed, no_template, seen, versions};
 use super::super::answer::HttpResult;
+use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
 use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
-use super::super::who::who;
 use super::{Frame, shown, times};
 use crate::domain::template::StoredTemplate;
 

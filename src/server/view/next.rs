@@ -1,7 +1,7 @@
 //! What a user can do about a task, for page and command line alike. Pure: every command it names
 //! is a request that the caller may make ([`TaskView::may`]).
 
-use super::waits::waits_for;
+use super::waiting::waits_for;
 use super::{May, TaskView};
 
 /// Whether a freeze keeps it from running.

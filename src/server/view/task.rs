@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::compared::{against, compared};
+use super::comparison::{against, compared};
 use super::notes;
 use super::{
     EventLine, FrozenView, HostView, SkippedView, StageView, StepState, StepView, TaskView,

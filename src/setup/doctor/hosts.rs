@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::ask::{PARALLEL, ProbeError, answer, inspect, open};
+use super::connect::{PARALLEL, ProbeError, answer, inspect, open};
 use super::probe::PlaceNeeds;
-use super::send::{self, Send};
+use super::rsync_probe::{self, Send};
 use super::{CheckFinding, CheckScope, CheckStatus, Subject, probe};
 use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};
@@ -136,7 +136,7 @@ async fn look(
         // What is missing there was reported already.
         let failed = findings.iter().any(|one| one.verdict == CheckStatus::Fail);
         let send = if failed { Send::Nothing } else { Send::File };
-        findings.extend(send::finding(subject, connection, scratch, send).await);
+        findings.extend(rsync_probe::finding(subject, connection, scratch, send).await);
     } else if findings.iter().all(|one| one.verdict != CheckStatus::Fail) {
         let why = "no place of a release is there to send a file to by rsync";
         findings.push(CheckFinding::not_looked_at(subject, why));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::ask::{PARALLEL, ProbeError, ask};
+use super::connect::{PARALLEL, ProbeError, ask};
 use super::{CheckFinding, CheckScope, Subject, probe};
 use crate::agent::reach;
 use crate::config::{Config, Templates};

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::file::{BackupCounts, BackupReader, FileError, Header, Item};
-use super::{evidence, hold};
+use super::{evidence, quarantine};
 use crate::store::audit::{AuditAction, Ledger};
 use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
 use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, SledKv, StoreOpenError};
@@ -362,5 +362,5 @@ async fn settle(
 /// [`StoreError`]: start over with an empty store.
 pub async fn begin_again(store: &Store, restored: &Restored) -> Result<Vec<u64>, StoreError> {
     store.begin_again(restored).await?;
-    hold::hold(store, restored.backup, restored.at).await
+    quarantine::hold(store, restored.backup, restored.at).await
 }

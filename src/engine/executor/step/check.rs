@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::context::{StepContext, StepError, unexpected};
 use super::program;
-use super::scene::{StepContext, StepError, unexpected};
 use crate::domain::host::{HostError, Op, Reply, RunEnd};
 use crate::domain::task::StepResult;
 use crate::domain::template::{self, HealthCheck, Probe, Program};
@@ -122,7 +122,7 @@ async fn ask_on_host(
         Err(error @ HostError::Lost(_)) => {
             // It may still begin after the check is over: bar it, if the host can be reached.
             let op = Op::Kill {
-                deploy_to: super::scene::kept_in(&work.task, &work.plan, work.at),
+                deploy_to: super::context::kept_in(&work.task, &work.plan, work.at),
                 key,
             };
             let _ = work

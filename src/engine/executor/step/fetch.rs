@@ -1,7 +1,7 @@
 //! Fetches a commit that landed once and is no longer in the mirror: the mirror was deleted to free
 //! space, or the agent was restored on another machine.
 
-use super::scene::{StepContext, StepError};
+use super::context::{StepContext, StepError};
 use crate::git::checkout::CheckoutError;
 use crate::git::landing::FetchRequest;
 

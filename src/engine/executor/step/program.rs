@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::scene::{IntentMadeBy, StepContext, StepError, TRIES, begun, unexpected};
+use super::context::{IntentMadeBy, StepContext, StepError, TRIES, begun, unexpected};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
 use crate::domain::template::{self, Directory, Program, ProgramCommand, SUPPLIED, StepAction};

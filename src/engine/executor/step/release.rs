@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::context::{StepContext, StepError, TRIES, begun, unexpected};
+use super::events::cut;
 use super::fetch;
-use super::scene::{StepContext, StepError, TRIES, begun, unexpected};
-use super::told::cut;
 use crate::domain::host::{
     Drift, Existing, HostError, HostState, Op, RELEASES_APART, Release, ReleaseId, Reply,
     TransferSet,

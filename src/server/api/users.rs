@@ -5,16 +5,16 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
-use super::super::actions::people::{
+use super::super::actions::users::{
     add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
     user_view,
 };
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::view::{
     ChangeUser, MadeToken, NewPassword, NewTokenBody, NewUserBody, TokenList, UserList,
 };
-use super::super::who::who;
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::Ability;
 

@@ -1,8 +1,8 @@
 //! Looks up the release of a host in a rollback to what other tools left live. Nothing is built: a
 //! release that is gone fails here, before any host switches.
 
+use super::context::{StepContext, StepError, unexpected};
 use super::release::drift;
-use super::scene::{StepContext, StepError, unexpected};
 use crate::domain::host::{Existing, Inodes, Op, Release, Reply, TreeDigest};
 use crate::domain::task::StepResult;
 

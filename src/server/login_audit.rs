@@ -4,7 +4,7 @@
 //! of an unknown account is not recorded: people type passwords there. Repeated attempts during a
 //! lockout leave one entry, so that they cannot fill the store.
 
-pub(super) mod shut;
+pub(super) mod lockouts;
 
 use std::net::IpAddr;
 

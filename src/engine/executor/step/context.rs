@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::told::LastLine;
+use super::events::LastLine;
 use crate::domain::host::{
     DeployTarget, HostError, Hosts, Op, Output, ReleaseId, Reply, TASKS, TreeDigest,
 };

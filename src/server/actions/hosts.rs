@@ -4,9 +4,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Site;
+use super::super::authentication::{AuditedAction, Who};
 use super::super::fault::Fault;
 use super::super::view::{HostLine, LiveHost, LiveQuery, LiveView};
-use super::super::who::{AuditedAction, Who};
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};

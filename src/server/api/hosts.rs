@@ -5,11 +5,11 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
-use super::super::actions::places::{hosts, live, no_host, set_disabled};
+use super::super::actions::hosts::{hosts, live, no_host, set_disabled};
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::view::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
-use super::super::who::{Who, who};
 
 /// For every logged-in user, whatever their permissions.
 pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> HttpResult {

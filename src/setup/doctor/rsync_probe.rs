@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::ask::answer;
+use super::connect::answer;
 use super::scratch::scratch;
 use super::{CheckFinding, Subject, probe};
 use crate::base::secret;

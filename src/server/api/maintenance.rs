@@ -8,11 +8,11 @@ use warp::reply::Reply as _;
 
 use super::super::Site;
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::{AuditedAction, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::unbuffered;
 use super::super::view::{AuditList, AuditQuery, TakeBackup};
-use super::super::who::{AuditedAction, who};
 use crate::domain::permission::Ability;
 use crate::store::backup::{self, LogInclusion};
 

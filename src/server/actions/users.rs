@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::super::Site;
+use super::super::authentication::{self, AuditedAction, Who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::view::{ChangeUser, NewTokenBody, NewUserBody, TokenView, UserView};
-use super::super::who::{self, AuditedAction, Who};
 use crate::domain::permission::{Ability, Scopes};
 use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 
@@ -136,7 +136,7 @@ pub(in crate::server) async fn change_password(
     who.needs_to_be(name, "set another user's password")?;
     let accounts = &site.web.accounts;
     if who.actor.name == name {
-        let address = who::address(site, call);
+        let address = authentication::address(site, call);
         let present = present.into();
         let verified = accounts.verify_password(name, &present, address);
         if let Err(error) = verified.await {

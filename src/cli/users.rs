@@ -7,9 +7,9 @@ use super::arguments::{
     AddUser, DelegateArgs, OutputForm, SetUser, TokenCommand, Totp, UserCommand,
 };
 use super::client::Ask;
+use super::context::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::error::CommandError;
 use super::screen;
-use super::surroundings::{AgentConnection, CliContext, nobody_answers, owned_directory};
 use super::table::Table;
 use crate::agent;
 use crate::base::clock::{Clock, SystemClock};

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::places::{host_index, index};
-use super::told::Why;
+use super::failure_summary::Why;
+use super::step_position::{host_index, index};
 use super::{Direction, StepRef, StepResult, TaskWork};
 use crate::domain::plan::Plan;
 use crate::domain::template::{self, Gate, OnFailure};

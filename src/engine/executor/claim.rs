@@ -28,7 +28,7 @@ impl Executor {
             let oldest = queue.peek().copied();
             self.first(queue, now).or(oldest)
         };
-        self.lines.queues().filter_map(first).collect()
+        self.queues.queues().filter_map(first).collect()
     }
 
     /// Claims a task's work if it is first in its queue and no other task holds the queue.
@@ -39,19 +39,19 @@ impl Executor {
             self.wake_at(free);
             return;
         }
-        if self.first(self.lines.queued(task), now) != Some(id) {
+        if self.first(self.queues.queued(task), now) != Some(id) {
             return;
         }
         if task.submission.refuse_older && self.comparisons.is_awaited(task) {
             // A newer release may have gone live meanwhile.
             return;
         }
-        let held = self.lines.holders(task).next().is_some();
+        let held = self.queues.holders(task).next().is_some();
         if held {
             self.take_over(id);
         } else if !self.is_awaited(task, now)
             && !self.is_one_of_several(task)
-            && self.lines.at_work() < self.limits.parallel_tasks
+            && self.queues.at_work() < self.limits.parallel_tasks
         {
             self.claim(id);
         }
@@ -60,7 +60,7 @@ impl Executor {
     /// Whether more tags of the same push may supersede a task, or have not yet yielded to it.
     fn is_one_of_several(&self, task: &Task) -> bool {
         let unread = task.submission.push.is_some() && !self.reading.is_empty();
-        unread || self.lines.has_rivals_of_push(task)
+        unread || self.queues.has_rivals_of_push(task)
     }
 
     /// Whether a task has to wait for an older one that is about to enter the same queue: whichever
@@ -68,7 +68,7 @@ impl Executor {
     fn is_awaited(&self, task: &Task, now: Timestamp) -> bool {
         let comes =
             |active: &Active| active.is_due(now) && self.frozen_until(&active.task, now).is_none();
-        let mut older = self.lines.come_before(task);
+        let mut older = self.queues.come_before(task);
         older.any(|id| self.tasks.get(&id).is_some_and(comes))
     }
 
@@ -86,7 +86,7 @@ impl Executor {
                     && !task.is_asked_about_stop()
             })
         };
-        let holder = self.lines.holders(&rollback.task).find(may_be_stopped);
+        let holder = self.queues.holders(&rollback.task).find(may_be_stopped);
         if let Some(holder) = holder {
             let by = format!("rollback {id}");
             let asker = StopRequester::Tagship;
@@ -104,7 +104,7 @@ impl Executor {
             return;
         }
         active.busy.claiming = true;
-        self.lines.update(active);
+        self.queues.update(active);
         let store = self.world.store.clone();
         let task = active.task.clone();
         self.effects.push(
@@ -121,7 +121,7 @@ impl Executor {
             return;
         };
         active.busy.claiming = false;
-        self.lines.update(active);
+        self.queues.update(active);
         let queued = active.task.state == State::Queued;
         let taken_up = active.task.state.holds_queue() && active.may_claim();
         let (task, now) = (Arc::clone(&active.task), self.world.clock.now());

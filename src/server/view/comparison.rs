@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TaskView;
-use super::waits::list;
+use super::waiting::list;
 use crate::domain::approval::Approval;
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{ComparedRelease, ComparedWith, Event, Origin, Recorded, Relation};

@@ -8,15 +8,15 @@ use serde::Deserialize;
 
 use super::super::Site;
 use super::super::actions::account::delegation_view;
-use super::super::actions::people::{
+use super::super::actions::users::{
     add_user, change_password, change_user, make_token, remove_user, revoke_token, token_view,
     user_view,
 };
 use super::super::answer::{self, HttpResult};
+use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::text::Times;
 use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
-use super::super::who::{Who, who};
 use super::{Frame, Plain, sender, shown, times};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::{Ability, Role, Scope};
