@@ -6,7 +6,6 @@
 //! it, however it ends.
 
 mod directory;
-mod error;
 mod processes;
 mod sshd;
 mod walk;
@@ -18,11 +17,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::arguments::Demo;
 use super::context::CliContext;
-use super::error::CommandError;
+use super::error::{CommandError, DemoError};
 use super::screen;
 use crate::config::{Config, LocalConfig};
-
-pub use error::DemoError;
 
 use directory::DemoDirectory;
 use processes::Processes;

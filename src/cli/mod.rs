@@ -37,8 +37,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 pub use arguments::{Cli, CliCommand};
-pub use demo::DemoError;
-pub use error::{ClientError, CommandError};
+pub use error::{ClientError, CommandError, DemoError};
 
 use arguments::Rules;
 use context::CliContext;

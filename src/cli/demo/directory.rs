@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::DemoError;
+use super::super::error::DemoError;
 
 /// The directory of a demo, below the working directory.
 pub(super) const PLACE: &str = "var/demo";

@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreape
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::super::error::DemoError;
 use super::directory::cannot;
-use super::error::DemoError;
 
 /// The programs that a demo needs, and the Debian packages that contain them.
 const PROGRAMS: [(&str, &str); 6] = [

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use tokio::net::TcpStream;
 
+use super::super::error::DemoError;
 use super::directory::{DemoDirectory, HOSTS, PLACE, cannot};
-use super::error::DemoError;
 use super::processes::{DemoProgram, Processes, find};
 
 /// The error of sshd as root if the package is installed and its service never started.
