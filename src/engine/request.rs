@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use self::advice::advised;
 pub use self::advice::{May, WaysBack, granted};
+pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;
 use self::error::{listed, required_reason};
 pub use self::rollback::{
-    RollbackGoal, RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target,
-    ways_back,
+    RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target, ways_back,
 };
 pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;

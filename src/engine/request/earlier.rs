@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rollback::{nothing_live, switching};
-use super::{RequestError, RollbackGoal};
+use super::error::RequestError;
 use crate::domain::host::ReleaseId;
 use crate::domain::plan::Plan;
 use crate::domain::task::host_index;
-use crate::store::{Filter, LiveRelease, Store, StoreError};
+use crate::store::{Filter, LiveRelease, ReleaseRecord, Store, StoreError};
 
 /// How many tasks of an environment are read for the releases that they replaced.
 const TASKS_MAX: usize = 200;
@@ -17,6 +16,28 @@ const NAMED_MAX: usize = 5;
 
 /// What a task replaced, by host name.
 type Replaced = BTreeMap<String, ReleaseId>;
+
+/// What a rollback leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RollbackGoal {
+    /// A release that a task made.
+    Made(ReleaseRecord),
+    /// Each host's own release, by host name; at least one is another tool's.
+    Found(BTreeMap<String, ReleaseId>),
+}
+
+impl RollbackGoal {
+    /// Whether it is live already on every host that would go back.
+    #[must_use]
+    pub fn is_live(&self, live: &BTreeMap<String, LiveRelease>) -> bool {
+        match self {
+            Self::Made(target) => live.values().all(|live| live.release == target.release),
+            Self::Found(targets) => targets
+                .iter()
+                .all(|(host, target)| live.get(host).is_some_and(|live| live.release == *target)),
+        }
+    }
+}
 
 /// Returns what was live before the newest live release. That is the last good release before it,
 /// unless another tool had left something live in between: then each host goes back to what its
@@ -174,4 +195,18 @@ fn on_each_host(replaced: Replaced, live: &BTreeMap<String, LiveRelease>) -> Rep
     let stays = live.iter();
     let stays = stays.map(|(host, live)| (host.clone(), live.release.clone()));
     stays.chain(replaced).collect()
+}
+
+/// Returns the hosts that a plan switches.
+pub(super) fn switching(plan: &Plan) -> &[String] {
+    let stage = plan
+        .publish_stage()
+        .and_then(|stage| plan.stages.get(stage));
+    stage
+        .map(|stage| stage.hosts.as_slice())
+        .unwrap_or_default()
+}
+
+pub(super) fn nothing_live(project: &str, environment: &str) -> RequestError {
+    RequestError::NoWayBack(format!("nothing is live in {project} {environment}"))
 }

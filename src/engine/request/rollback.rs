@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::earlier::{before_live, found, of_name};
+use super::earlier::{RollbackGoal, before_live, found, nothing_live, of_name, switching};
 use super::{OVERRIDE, RequestError, WaysBack, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
@@ -17,7 +17,7 @@ use crate::domain::task::{
     Submitter, Supersede, Task, Waits,
 };
 use crate::domain::template::{Approvers, Requirement};
-use crate::store::{ForTask, LiveRelease, ReleaseRecord, Store, StoreError};
+use crate::store::{ForTask, LiveRelease, Store, StoreError};
 
 /// The target of a rollback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +36,6 @@ pub enum RollbackTarget {
         environment: String,
         release: ReleaseId,
     },
-}
-
-/// What a rollback leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RollbackGoal {
-    /// A release that a task made.
-    Made(ReleaseRecord),
-    /// Each host's own release, by host name; at least one is another tool's.
-    Found(BTreeMap<String, ReleaseId>),
 }
 
 /// Which approvals tags need in the environment of a rollback.
@@ -131,19 +122,6 @@ pub async fn roll_back(
     Ok(store.begin_with(recorded.collect(), also).await?)
 }
 
-impl RollbackGoal {
-    /// Whether it is live already on every host that would go back.
-    #[must_use]
-    pub fn is_live(&self, live: &BTreeMap<String, LiveRelease>) -> bool {
-        match self {
-            Self::Made(target) => live.values().all(|live| live.release == target.release),
-            Self::Found(targets) => targets
-                .iter()
-                .all(|(host, target)| live.get(host).is_some_and(|live| live.release == *target)),
-        }
-    }
-}
-
 /// Stores the plan of a rollback, and compares its goal with what is live.
 async fn landed(
     store: &Store,
@@ -191,16 +169,6 @@ fn rebuilt(back: &WayBack) -> Vec<String> {
     };
     let hosts = switching(&back.plan).iter();
     hosts.filter(|host| !keeps(host)).cloned().collect()
-}
-
-/// Returns the hosts that a plan switches.
-pub(super) fn switching(plan: &Plan) -> &[String] {
-    let stage = plan
-        .publish_stage()
-        .and_then(|stage| plan.stages.get(stage));
-    stage
-        .map(|stage| stage.hosts.as_slice())
-        .unwrap_or_default()
 }
 
 /// Who requests a rollback, and whether that approves it.
@@ -282,10 +250,6 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
             })
         }
     }
-}
-
-pub(super) fn nothing_live(project: &str, environment: &str) -> RequestError {
-    RequestError::NoWayBack(format!("nothing is live in {project} {environment}"))
 }
 
 /// Returns the releases of other tools that an environment can roll back to by name.
